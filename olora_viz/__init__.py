@@ -1,0 +1,1 @@
+"""olora_viz: the playground for low-rank adaptation."""
