@@ -1,0 +1,7 @@
+"""Named small language models, offline first: a name becomes (model, tokenizer)."""
+
+from .catalogue import MODELS, ModelCard
+from .device import resolve_device, resolve_dtype
+from .loading import load_model
+
+__all__ = ["MODELS", "ModelCard", "load_model", "resolve_device", "resolve_dtype"]

@@ -1,0 +1,75 @@
+"""Where a model runs and in which precision its frozen weights are kept."""
+
+import difflib
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def _nearest(value: str, names: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names)}"
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Turn a device's name into a device that is really there.
+
+    Parameters
+    ----------
+    name : "auto", "cpu" or "cuda"; "auto" takes CUDA where it is there, else the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        An unknown name, or "cuda" on a machine that has none.
+
+    Examples
+    --------
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    if name not in DEVICES:
+        raise ValueError(f"unknown device {name!r}; {_nearest(name, DEVICES)}")
+    if name == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if name == "cuda":
+        raise ValueError("device 'cuda' asked for, but this machine has no CUDA GPU; use 'cpu'")
+    return torch.device("cpu")
+
+
+def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
+    """Turn a precision's name into a dtype for the frozen base weights.
+
+    Parameters
+    ----------
+    name : "auto", "float32" or "bfloat16"; "auto" is float32 on a CPU and bfloat16 on CUDA.
+    device : the device that the weights will live on.
+
+    Returns
+    -------
+    torch.dtype
+
+    Raises
+    ------
+    ValueError
+        An unknown name.
+
+    Examples
+    --------
+    >>> resolve_dtype("auto", "cpu")
+    torch.float32
+    """
+    if name == "auto":
+        return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+    if name not in DTYPES:
+        valid = ("auto", *DTYPES)
+        raise ValueError(f"unknown dtype {name!r}; {_nearest(name, valid)}")
+    return DTYPES[name]

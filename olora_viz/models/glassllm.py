@@ -1,0 +1,145 @@
+"""The model inside the ``glassllm`` package, as a Llama that transformers can run."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+# The package's four special tokens come first in its vocabulary, in this order.
+SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+SPACE = "▁"
+# Chunks that merges never cross: a newline, spaces with the text after them, trailing spaces.
+CHUNK = r"\n|▁*[^▁\n]+|▁+"
+
+
+def _halves(w: np.ndarray, n_heads: int) -> np.ndarray:
+    """Reorder the rows of a query or key matrix from RoPE in pairs to RoPE in halves.
+
+    The package rotates coordinates (2i, 2i+1) of a head together; transformers rotates
+    (i, i + d/2). Moving the even rows of each head before its odd rows turns one into the other,
+    and the scores, sums over a head's coordinates, stay the same.
+
+    Parameters
+    ----------
+    w : (n_heads · d, in)
+    n_heads : number of heads in ``w``
+
+    Returns
+    -------
+    (n_heads · d, in)
+    """
+    return w.reshape(n_heads, -1, 2, w.shape[1]).transpose(0, 2, 1, 3).reshape(w.shape)
+
+
+def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict[str, torch.Tensor]:
+    """Name and orient the package's arrays as transformers' Llama wants them."""
+    state = {"model.embed_tokens.weight": arrays["E"], "model.norm.weight": arrays["norm_f.gamma"]}
+    for i in range(sum(name.endswith("attn.W_Q") for name in arrays)):
+        layer = {
+            name.removeprefix(f"blocks.{i}."): w.T  # stored (in, out); a vector stays as it is
+            for name, w in arrays.items()
+            if name.startswith(f"blocks.{i}.")
+        }
+        state |= {
+            f"model.layers.{i}.{name}.weight": w
+            for name, w in {
+                "input_layernorm": layer["norm1.gamma"],
+                "self_attn.q_proj": _halves(layer["attn.W_Q"], n_heads),
+                "self_attn.k_proj": _halves(layer["attn.W_K"], n_kv_heads),
+                "self_attn.v_proj": layer["attn.W_V"],
+                "self_attn.o_proj": layer["attn.W_O"],
+                "post_attention_layernorm": layer["norm2.gamma"],
+                "mlp.gate_proj": layer["ffn.W1"],
+                "mlp.up_proj": layer["ffn.W3"],
+                "mlp.down_proj": layer["ffn.W2"],
+            }.items()
+        }
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(w, np.float32)) for name, w in state.items()
+    }
+
+
+def load_tokenizer() -> PreTrainedTokenizerFast:
+    """Build the package's byte-pair tokenizer as a fast one, with offsets.
+
+    Text is put in NFC and spaces become "▁". The strings "<eos>" and its kin inside a text are
+    plain characters, as in the package; only their ids are special.
+
+    Returns
+    -------
+    PreTrainedTokenizerFast
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    path = resources.files("glassllm") / "weights" / "en.tokenizer.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    merges = [(left, right) for left, right in data["merges"]]
+    pieces = [*SPECIALS, *data["alphabet"], *(left + right for left, right in merges)]
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+
+    core = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=False))
+    core.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(" ", SPACE)])
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(CHUNK), behavior="isolated")
+    core.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.Fuse()])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        padding_side="right",
+        split_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+        model_max_length=128,
+    )
+
+
+def load_glassllm() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Read the weights from the installed package; float32, on the CPU.
+
+    Returns
+    -------
+    (LlamaForCausalLM, PreTrainedTokenizerFast)
+        d 128, 4 layers, 4 heads over 2 key-value heads, feed-forward 341, context 128.
+
+    References
+    ----------
+    Dias de Farias, the glassllm package, MIT licence.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    path = resources.files("glassllm") / "weights" / "en.npz"
+    with resources.as_file(path) as file, np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    shape = json.loads(str(arrays.pop("__config__")))
+    config = LlamaConfig(
+        vocab_size=shape["vocab_size"],
+        hidden_size=shape["d_model"],
+        intermediate_size=arrays["blocks.0.ffn.W1"].shape[1],
+        num_hidden_layers=shape["n_layers"],
+        num_attention_heads=shape["n_heads"],
+        num_key_value_heads=shape["n_kv_heads"],
+        max_position_embeddings=shape["max_len"],
+        rope_parameters={"rope_type": "default", "rope_theta": shape["rope_base"]},
+        rms_norm_eps=shape["eps"],
+        tie_word_embeddings=True,
+        pad_token_id=SPECIALS.index("<pad>"),
+        bos_token_id=SPECIALS.index("<bos>"),
+        eos_token_id=SPECIALS.index("<eos>"),
+    )
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
+        model = LlamaForCausalLM(config)
+    state = _state(arrays, shape["n_heads"], shape["n_kv_heads"])
+    state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    model.load_state_dict(state, strict=True)
+    model.tie_weights()
+    model.config._name_or_path = "glassllm"  # what an exported adapter names as its base
+    return model, load_tokenizer()
