@@ -1,0 +1,120 @@
+"""How an adapter starts: one pure function a file, and the one table that lists them.
+
+Every initialization is `(W, r, *, s, generator) → Start(A, B)`. To add one, write its file and its
+entry below; tests, command line, pages and plots read the table.
+"""
+
+from olora_viz.initializers.gaussian import gaussian
+from olora_viz.initializers.lora import lora
+from olora_viz.initializers.milora import milora
+from olora_viz.initializers.olora import olora
+from olora_viz.initializers.olora_pivoted import olora_pivoted
+from olora_viz.initializers.orthogonal import orthogonal
+from olora_viz.initializers.pissa import pissa
+from olora_viz.initializers.pissa_fast import pissa_fast
+from olora_viz.initializers.random_orthonormal import random_orthonormal
+from olora_viz.initializers.sketch import sketch
+from olora_viz.initializers.start import Initializer, Start, StartFunction, check_rank
+
+INITIALIZERS: dict[str, Initializer] = {
+    entry.name: entry
+    for entry in (
+        Initializer(
+            name="lora",
+            label="LoRA",
+            start=lora,
+            summary="A is uniformly random and B is zero, so the first step moves B alone.",
+            source="Hu et al. 2021, arXiv 2106.09685",
+            random=True,
+            zero_product=True,
+        ),
+        Initializer(
+            name="gaussian",
+            label="LoRA, Gaussian A",
+            start=gaussian,
+            summary="A is Gaussian with standard deviation 1/r and B is zero.",
+            source="Hu et al. 2021, arXiv 2106.09685",
+            random=True,
+            zero_product=True,
+        ),
+        Initializer(
+            name="olora",
+            label="OLoRA",
+            start=olora,
+            summary="B is an orthonormal basis of the first r columns of W and A is W in that basis.",
+            source="Büyükakyüz 2024, arXiv 2406.01775",
+        ),
+        Initializer(
+            name="olora_pivoted",
+            label="OLoRA, pivoted",
+            start=olora_pivoted,
+            summary="OLoRA on the r columns of W that explain each other least, in any order.",
+            source="Businger and Golub 1965, Numerische Mathematik 7, on arXiv 2406.01775",
+        ),
+        Initializer(
+            name="random_orthonormal",
+            label="Random basis",
+            start=random_orthonormal,
+            summary="OLoRA on a random orthonormal basis that knows nothing of W: a control.",
+            source="Mezzadri 2007, arXiv math-ph/0609050",
+            random=True,
+        ),
+        Initializer(
+            name="sketch",
+            label="Sketch",
+            start=sketch,
+            summary="OLoRA on r random mixtures of all the columns of W: a control.",
+            source="Halko, Martinsson, Tropp 2011, arXiv 0909.4061",
+            random=True,
+        ),
+        Initializer(
+            name="pissa",
+            label="PiSSA",
+            start=pissa,
+            summary="A and B share the r largest singular triplets of W.",
+            source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
+        ),
+        Initializer(
+            name="pissa_fast",
+            label="PiSSA, fast",
+            start=pissa_fast,
+            summary="PiSSA with its singular triplets found by a randomized SVD.",
+            source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
+            random=True,
+        ),
+        Initializer(
+            name="milora",
+            label="MiLoRA",
+            start=milora,
+            summary="A and B share the r smallest singular triplets of W.",
+            source="Wang et al. 2024, arXiv 2406.09044",
+        ),
+        Initializer(
+            name="orthogonal",
+            label="Orthogonal",
+            start=orthogonal,
+            summary="A and B are random, neither is zero, and their product is; r must be even.",
+            source="datta0.github.io/posts/rethink-lora-init, as in PEFT",
+            random=True,
+            zero_product=True,
+        ),
+    )
+}
+
+__all__ = [
+    "INITIALIZERS",
+    "Initializer",
+    "Start",
+    "StartFunction",
+    "check_rank",
+    "gaussian",
+    "lora",
+    "milora",
+    "olora",
+    "olora_pivoted",
+    "orthogonal",
+    "pissa",
+    "pissa_fast",
+    "random_orthonormal",
+    "sketch",
+]

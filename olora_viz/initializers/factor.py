@@ -1,0 +1,78 @@
+"""The factorizations that starts are made of, with signs fixed so that machines agree.
+
+QR and SVD leave the signs of their vectors free, and each library takes them as they fall. Here a
+rule picks them, so that the same W gives the same start everywhere, up to rounding.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.start import draw
+
+OVERSAMPLING = 8
+"""Columns that a randomized SVD carries beyond the rank asked for (Halko et al. advise 5 to 10)."""
+
+
+def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
+    """Return the Q of the thin QR of a tall X, with the signs that make diag(R) ≥ 0.
+
+    `X = Q R`, `QᵀQ = I`: Householder reflections, so Q is orthonormal to rounding for *every* X.
+    Where columns of X are zero or depend on earlier ones, the columns of Q there are some
+    orthonormal completion. O(out r²).
+
+    Examples
+    --------
+    >>> orthonormal_basis(torch.tensor([[-3.0], [4.0]])).T
+    tensor([[-0.6000,  0.8000]])
+    """
+    Q, R = torch.linalg.qr(X)
+    return (Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q)).contiguous()
+
+
+def singular_triplets(
+    W: Float[Tensor, "out in"],
+) -> tuple[Float[Tensor, "out k"], Float[Tensor, " k"], Float[Tensor, "k in"]]:
+    """Return the thin SVD `W = U diag(S) Vh`, S descending, k = min(out, in), signs fixed.
+
+    In each column of U the entry of largest magnitude is positive. Vectors of equal singular
+    values stay free to rotate among themselves: no rule of signs can settle that.
+    """
+    return _fix_signs(*torch.linalg.svd(W, full_matrices=False))
+
+
+def randomized_triplets(
+    W: Float[Tensor, "out in"],
+    r: int,
+    niter: int,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "out r"], Float[Tensor, " r"], Float[Tensor, "r in"]]:
+    """Return the r leading singular triplets of W, approximately, by subspace iteration.
+
+    An orthonormal basis of `(W Wᵀ)^niter W Ω`, Ω Gaussian with r + 8 columns, then the exact SVD
+    inside it. The error of the i-th vector shrinks as `(σ_{r+9} / σ_i)^(2 niter + 1)`.
+    O(out in r niter) against O(out in min(out, in)).
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : how many triplets, at most min(out, in)
+    niter : iterations, 0 or more
+    generator : CPU generator that draws Ω
+
+    References
+    ----------
+    Halko, Martinsson, Tropp 2011, arXiv 0909.4061, algorithms 4.4 and 5.1.
+    """
+    width = min(r + OVERSAMPLING, *W.shape)
+    Q = orthonormal_basis(W @ draw(W.shape[1], width, W, generator))
+    for _ in range(niter):
+        Q = orthonormal_basis(W @ orthonormal_basis(W.mT @ Q))
+    U, S, Vh = torch.linalg.svd(Q.mT @ W, full_matrices=False)
+    return _fix_signs((Q @ U)[:, :r], S[:r], Vh[:r])
+
+
+def _fix_signs(U: Tensor, S: Tensor, Vh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    largest = U.gather(0, U.abs().argmax(0, keepdim=True))[0]
+    signs = torch.where(largest < 0, -1.0, 1.0).to(U)
+    return U * signs, S, Vh * signs[:, None]

@@ -1,0 +1,44 @@
+"""LoRA with a Gaussian A."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.start import Start, check_rank, draw, precise
+
+
+def gaussian(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start as LoRA with a Gaussian A: the form of the paper, with PEFT's standard deviation.
+
+    `A⁰ ~ N(0, 1/r²)`, `B⁰ = 0`.
+
+    Parameters
+    ----------
+    W : (out, in), only its shape, dtype and device matter
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused
+    generator : CPU generator that draws A; None stands for seed 0
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold.
+
+    References
+    ----------
+    Hu et al. 2021, arXiv 2106.09685, section 4.1; PEFT's `init_lora_weights="gaussian"`.
+    """
+    check_rank(W, r)
+    W = precise(W)
+    return Start(A=draw(r, W.shape[1], W, generator) / r, B=W.new_zeros(W.shape[0], r))

@@ -1,0 +1,55 @@
+"""LoRA: a random A and B = 0."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.start import Start, check_rank, precise, seeded
+
+
+def lora(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start as plain LoRA does: A uniform, B zero.
+
+    `A⁰ ~ U(−1/√in, 1/√in)`, `B⁰ = 0`. This is Kaiming's uniform rule with `a = √5`, as PEFT and the
+    reference code have it; the paper itself says "random Gaussian" (see `gaussian`).
+
+    Parameters
+    ----------
+    W : (out, in), only its shape, dtype and device matter
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused
+    generator : CPU generator that draws A; None stands for seed 0
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold.
+
+    References
+    ----------
+    Hu et al. 2021, arXiv 2106.09685; He et al. 2015, arXiv 1502.01852 (Kaiming's rule).
+
+    Examples
+    --------
+    >>> start = lora(torch.ones(4, 3), r=2)
+    >>> start.A.shape, start.B.abs().max().item()
+    (torch.Size([2, 3]), 0.0)
+    """
+    check_rank(W, r)
+    W = precise(W)
+    A = torch.empty(r, W.shape[1])
+    torch.nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=seeded(generator))
+    return Start(A=A.to(W), B=W.new_zeros(W.shape[0], r))

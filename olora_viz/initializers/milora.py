@@ -1,0 +1,58 @@
+"""MiLoRA: the minor singular triplets of W."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.factor import singular_triplets
+from olora_viz.initializers.start import Start, check_rank, check_scale, precise
+
+
+def milora(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start from the r smallest singular triplets: train where W says least.
+
+    `W = U diag(S) Vh`, `B⁰ = U_m √(S_m / s)`, `A⁰ = √(S_m / s) Vh_m`, where m stands for the last r
+    of the min(out, in) triplets. `s B⁰A⁰` is what the best approximation of rank
+    min(out, in) − r leaves of W. In each column of B the entry of largest magnitude is positive.
+
+    Where a singular value is zero (a W of deficient rank), so are its row of A and its column of
+    B. They are finite, but as each is the other's gradient, such a component never learns.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, positive
+    generator : unused, nothing is random
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold or a scale that is not positive.
+
+    References
+    ----------
+    Wang et al. 2024, arXiv 2406.09044.
+
+    Examples
+    --------
+    >>> start = milora(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+    >>> start.B.T, start.A
+    (tensor([[0., 2.]]), tensor([[0., 2.]]))
+    """
+    check_rank(W, r)
+    check_scale(s)
+    U, S, Vh = singular_triplets(precise(W))
+    root = (S[-r:] / s).sqrt()
+    return Start(A=root[:, None] * Vh[-r:], B=(U[:, -r:] * root).contiguous())

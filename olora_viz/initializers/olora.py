@@ -1,0 +1,58 @@
+"""OLoRA: the QR factors of W."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.factor import orthonormal_basis
+from olora_viz.initializers.start import Start, check_rank, precise
+
+
+def olora(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start from the QR of W: an orthonormal basis of its first r columns, and W seen through it.
+
+    `W[:, :r] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. This equals the first r columns of Q and rows of
+    R of the full QR of W, at O(out r² + out in r) instead of O(out in min(out, in)). Hence
+    `B⁰A⁰ = Q_r Q_rᵀ W`, W projected on the span of its first r columns, whichever features those
+    happen to be. The sign is fixed by diag(T) > 0.
+
+    `BᵀB = I` holds for every W. Where a first column is zero or depends on the ones before it
+    (W = 0, say), the basis goes on with some orthonormal vector.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused: the paper scales the update, not the factors
+    generator : unused, nothing is random
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold.
+
+    References
+    ----------
+    Büyükakyüz 2024, arXiv 2406.01775.
+
+    Examples
+    --------
+    >>> start = olora(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
+    >>> start.B.T, start.A
+    (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))
+    """
+    check_rank(W, r)
+    W = precise(W)
+    B = orthonormal_basis(W[:, :r])
+    return Start(A=B.mT @ W, B=B)

@@ -1,0 +1,92 @@
+"""OLoRA with column pivoting: the basis does not depend on the order of the input features."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.factor import orthonormal_basis
+from olora_viz.initializers.start import Start, check_rank, precise
+
+TIE = 1e-12
+"""Squared residuals closer than this, relative to the largest column of W, count as equal."""
+
+
+def olora_pivoted(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start from the column-pivoted QR of W: the columns of largest residual come first.
+
+    `W[:, pivots] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`, where each pivot is the column that the
+    ones picked before it explain least. Permuting the input features permutes the columns of A and
+    leaves B as it is: the freedom that `olora` has is gone. Equals the first r steps of LAPACK's
+    `geqp3` (SciPy's `qr(W, pivoting=True)`) up to sign, at O(out in r).
+
+    `BᵀB = I` holds for every W. Where the rank of W is below r (W = 0, say), the remaining pivots
+    are the first columns not yet picked and the basis goes on with some orthonormal vectors, on
+    which A is zero to rounding.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused
+    generator : unused, nothing is random; ties go to the first column
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold.
+
+    References
+    ----------
+    Büyükakyüz 2024, arXiv 2406.01775; Businger and Golub 1965, Numerische Mathematik 7, 269–276.
+
+    Examples
+    --------
+    >>> olora_pivoted(torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 4.0]]), r=1).B.T
+    tensor([[0.6000, 0.8000]])
+    """
+    check_rank(W, r)
+    W = precise(W)
+    B = orthonormal_basis(W[:, greedy_pivots(W, r)])
+    return Start(A=B.mT @ W, B=B)
+
+
+def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
+    """Return the first r pivots of the column-pivoted QR of W, without factorizing all of it.
+
+    Gram–Schmidt, r steps, each orthogonalized twice. W itself stays as it is: the squared residual
+    of column j after k steps is `‖W_j‖² − Σ_{i≤k} (q_iᵀ W_j)²`, so that a step costs one product
+    `q_kᵀ W` and no pass that writes. That difference cancels, hence float64 throughout.
+
+    Examples
+    --------
+    >>> greedy_pivots(torch.eye(4), 2)
+    [0, 1]
+    """
+    W = W.double()
+    residual = W.square().sum(0)  # (in,)
+    tie = TIE * residual.max()
+    Q = W.new_zeros(r, W.shape[0])  # rows are the basis, so that both products read along memory
+    R = W.new_zeros(r, W.shape[1])
+    pivots: list[int] = []
+    for k in range(r):
+        j = int((residual >= residual.max().clamp(min=tie) - tie).int().argmax())
+        q = W[:, j] - R[:k, j] @ Q[:k]
+        q -= (Q[:k] @ q) @ Q[:k]
+        if residual[j] > tie:
+            Q[k] = q / q.norm()
+            R[k] = Q[k] @ W
+        residual = residual - R[k].square()
+        residual[j] = -torch.inf
+        pivots.append(j)
+    return pivots

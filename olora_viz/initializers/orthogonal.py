@@ -1,0 +1,57 @@
+"""Two random factors, neither of them zero, whose product is."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.factor import orthonormal_basis
+from olora_viz.initializers.start import Start, check_rank, draw, precise, seeded
+
+
+def orthogonal(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start from two random factors that meet at right angles, so that B⁰A⁰ = 0.
+
+    `Q (r, r)` a random orthogonal matrix, `X (in, r/2)` and `Y (r/2, out)` Gaussian,
+    `A⁰ = (X Q_odd)ᵀ / 10`, `B⁰ = Yᵀ Q_even / 10` with Q's odd and even rows: `B⁰A⁰` carries
+    `Q_even Q_oddᵀ = 0`. Unlike in LoRA both factors receive a gradient from the first step.
+
+    Parameters
+    ----------
+    W : (out, in), only its shape, dtype and device matter
+    r : rank, even, 2 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused
+    generator : CPU generator that draws Q, X and Y; None stands for seed 0
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is; `B A` is zero to rounding.
+
+    Raises
+    ------
+    ValueError
+        For a rank that is odd or that W cannot hold.
+
+    References
+    ----------
+    PEFT's `init_lora_weights="orthogonal"`, after datta0.github.io/posts/rethink-lora-init (there
+    is no paper).
+    """
+    check_rank(W, r)
+    if r % 2:
+        raise ValueError(f"rank {r} is odd, and 'orthogonal' splits an even rank into two halves")
+    W = precise(W)
+    generator = seeded(generator)
+    Q = orthonormal_basis(draw(r, r, W, generator))
+    X = draw(W.shape[1], r // 2, W, generator)
+    Y = draw(r // 2, W.shape[0], W, generator)
+    return Start(
+        A=(X @ Q[0::2]).mT.contiguous() / 10,
+        B=Y.mT @ Q[1::2] / 10,
+    )

@@ -1,0 +1,66 @@
+"""PiSSA: the principal singular triplets of W."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.factor import randomized_triplets, singular_triplets
+from olora_viz.initializers.start import Start, check_rank, check_scale, precise
+
+
+def pissa(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+    niter: int | None = None,
+) -> Start:
+    """Start from the r largest singular triplets: the best rank-r approximation of W, halved.
+
+    `W = U diag(S) Vh`, `B⁰ = U_r √(S_r / s)`, `A⁰ = √(S_r / s) Vh_r`, so that `s B⁰A⁰` is the best
+    rank-r approximation of W for every s. In each column of B the entry of largest magnitude is
+    positive.
+
+    Where a singular value is zero (W = 0, say), so are its row of A and its column of B. They are
+    finite, but as each is the other's gradient, such a component never learns.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, positive
+    generator : CPU generator of the randomized form, otherwise unused; None stands for seed 0
+    niter : None for the exact SVD, or the number of iterations, 0 or more, of the randomized one
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold, a scale that is not positive, a negative `niter`.
+
+    References
+    ----------
+    Meng, Wang, Zhang 2024, arXiv 2404.02948; Halko, Martinsson, Tropp 2011, arXiv 0909.4061.
+
+    Examples
+    --------
+    >>> start = pissa(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1, s=2.0)
+    >>> start.B.T, start.A
+    (tensor([[2., 0.]]), tensor([[2., 0.]]))
+    """
+    check_rank(W, r)
+    check_scale(s)
+    W = precise(W)
+    if niter is None:
+        U, S, Vh = singular_triplets(W)
+    elif niter >= 0:
+        U, S, Vh = randomized_triplets(W, r, niter, generator)
+    else:
+        raise ValueError(f"niter = {niter} is neither None (exact) nor 0 or more iterations")
+    root = (S[:r] / s).sqrt()
+    return Start(A=root[:, None] * Vh[:r], B=(U[:, :r] * root).contiguous())

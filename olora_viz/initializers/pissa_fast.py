@@ -1,0 +1,47 @@
+"""PiSSA by a randomized SVD."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.pissa import pissa
+from olora_viz.initializers.start import Start
+
+NITER = 16
+"""Iterations; PiSSA's authors use 4 to 16."""
+
+
+def pissa_fast(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start as PiSSA does, with the leading singular triplets found by a randomized SVD.
+
+    `s B⁰A⁰` is close to the best rank-r approximation of W, at O(out in r) instead of
+    O(out in min(out, in)): see `pissa`, whose `niter` is 16 here.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, positive
+    generator : CPU generator that draws the sketch; None stands for seed 0
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold or a scale that is not positive.
+
+    References
+    ----------
+    Meng, Wang, Zhang 2024, arXiv 2404.02948; Halko, Martinsson, Tropp 2011, arXiv 0909.4061.
+    """
+    return pissa(W, r, s=s, generator=generator, niter=NITER)

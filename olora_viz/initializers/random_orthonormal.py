@@ -1,0 +1,47 @@
+"""A random orthonormal basis: the control that says what the columns of W themselves add."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.factor import orthonormal_basis
+from olora_viz.initializers.start import Start, check_rank, draw, precise
+
+
+def random_orthonormal(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start as OLoRA does, but on a uniformly random subspace instead of one taken from W.
+
+    `Ω (out, r)` Gaussian, `B⁰ = Q` of the QR of Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is distributed
+    uniformly (by Haar's measure) over the orthonormal bases.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused
+    generator : CPU generator that draws Ω; None stands for seed 0
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold.
+
+    References
+    ----------
+    Mezzadri 2007, arXiv math-ph/0609050 (why the sign of R matters for the distribution).
+    """
+    check_rank(W, r)
+    W = precise(W)
+    B = orthonormal_basis(draw(W.shape[0], r, W, generator))
+    return Start(A=B.mT @ W, B=B)

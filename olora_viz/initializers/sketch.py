@@ -1,0 +1,51 @@
+"""A sketch of W: a basis from random mixtures of all its columns."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.factor import orthonormal_basis
+from olora_viz.initializers.start import Start, check_rank, draw, precise
+
+
+def sketch(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Start as OLoRA does, but on r random mixtures of all columns instead of the first r.
+
+    `Ω (in, r)` Gaussian, `B⁰ = Q` of the QR of `W Ω`, `A⁰ = BᵀW`. The span leans towards the
+    leading singular vectors of W, without a factorization of W. It is the control between a random
+    basis (`random_orthonormal`) and the columns of W in their order (`olora`).
+
+    `BᵀB = I` holds for every W; where the rank of W is below r, the basis goes on with some
+    orthonormal vectors, on which A is zero to rounding.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused
+    generator : CPU generator that draws Ω; None stands for seed 0
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold.
+
+    References
+    ----------
+    Halko, Martinsson, Tropp 2011, arXiv 0909.4061, algorithm 4.1.
+    """
+    check_rank(W, r)
+    W = precise(W)
+    B = orthonormal_basis(W @ draw(W.shape[1], r, W, generator))
+    return Start(A=B.mT @ W, B=B)
