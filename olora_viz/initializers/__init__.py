@@ -41,7 +41,7 @@ INITIALIZERS: dict[str, Initializer] = {
             name="olora",
             label="OLoRA",
             start=olora,
-            summary="B is an orthonormal basis of the first r columns of W and A is W in that basis.",
+            summary="B is an orthonormal basis of the first r columns of W; A is W in that basis.",
             source="Büyükakyüz 2024, arXiv 2406.01775",
         ),
         Initializer(

@@ -27,7 +27,7 @@ def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
     tensor([[-0.6000,  0.8000]])
     """
     Q, R = torch.linalg.qr(X)
-    return (Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q)).contiguous()
+    return Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q)
 
 
 def singular_triplets(

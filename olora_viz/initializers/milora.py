@@ -55,4 +55,4 @@ def milora(
     check_scale(s)
     U, S, Vh = singular_triplets(precise(W))
     root = (S[-r:] / s).sqrt()
-    return Start(A=root[:, None] * Vh[-r:], B=(U[:, -r:] * root).contiguous())
+    return Start(A=root[:, None] * Vh[-r:], B=U[:, -r:] * root)

@@ -51,7 +51,4 @@ def orthogonal(
     Q = orthonormal_basis(draw(r, r, W, generator))
     X = draw(W.shape[1], r // 2, W, generator)
     Y = draw(r // 2, W.shape[0], W, generator)
-    return Start(
-        A=(X @ Q[0::2]).mT.contiguous() / 10,
-        B=Y.mT @ Q[1::2] / 10,
-    )
+    return Start(A=(X @ Q[0::2]).mT / 10, B=Y.mT @ Q[1::2] / 10)

@@ -63,4 +63,4 @@ def pissa(
     else:
         raise ValueError(f"niter = {niter} is neither None (exact) nor 0 or more iterations")
     root = (S[:r] / s).sqrt()
-    return Start(A=root[:, None] * Vh[:r], B=(U[:, :r] * root).contiguous())
+    return Start(A=root[:, None] * Vh[:r], B=U[:, :r] * root)

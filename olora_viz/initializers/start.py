@@ -17,6 +17,11 @@ class Start:
     B: Float[Tensor, "out r"]
     """B⁰, contiguous, in float32 or better, on the device of W."""
 
+    def __post_init__(self) -> None:
+        """Lay both factors out along their rows, whatever a factorization returned."""
+        object.__setattr__(self, "A", self.A.contiguous())
+        object.__setattr__(self, "B", self.B.contiguous())
+
 
 class StartFunction(Protocol):
     """The signature that every initialization has."""
