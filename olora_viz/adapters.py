@@ -1,0 +1,354 @@
+"""Lanes: K adapters on one frozen model, every parameter in one matrix `theta`.
+
+This is the only file that knows kinds of layers. The model itself is never changed: attaching
+overrides the `forward` of the targeted layers, detaching takes that back.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers.start import Start, check_rank
+from olora_viz.lane import MAX_LANES, Lane, labels
+from olora_viz.lane_linear import LaneLinear
+
+try:  # GPT-2's linear layer, which stores its weight as (in, out)
+    from transformers.pytorch_utils import Conv1D
+except ImportError:  # pragma: no cover - transformers is a dependency; attach works without it
+    Conv1D = ()
+
+Progress = Callable[[float, str], None]
+"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
+
+
+def is_transposed(layer: nn.Module) -> bool:
+    """Whether the layer stores its weight as (in, out), as GPT-2's `Conv1D` does."""
+    return isinstance(layer, Conv1D)
+
+
+def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
+    """Return the layer's weight as (out, in), a view, whatever way round it is stored."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.T if is_transposed(layer) else weight
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Whether lanes can be put on this kind of layer."""
+    return isinstance(layer, nn.Linear) or is_transposed(layer)
+
+
+def target_layers(model: nn.Module, targets: Sequence[str] | None = None) -> dict[str, nn.Module]:
+    """Find the linear layers that get adapters, by name and in the model's order.
+
+    Parameters
+    ----------
+    model : any torch module.
+    targets : endings of names, such as ``("q_proj", "mlp.down_proj")``; ``None`` takes every
+        linear layer inside the model's blocks (all of them, where a model has no blocks).
+
+    Raises
+    ------
+    ValueError : where an ending matches no linear layer, or there is none at all.
+    """
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    linear = {
+        name: layer
+        for name, layer in model.named_modules()
+        if is_linear(layer) and layer is not head
+    }
+    if targets is None:
+        blocks = _blocks(model)
+        found = {n: m for n, m in linear.items() if blocks is None or n.startswith(blocks + ".")}
+    else:
+        for target in targets:
+            if not any(_ends_with(name, target) for name in linear):
+                endings = sorted({name.rsplit(".", 1)[-1] for name in linear})
+                raise ValueError(
+                    f"no linear layer's name ends in {target!r}; there are {', '.join(endings)}"
+                )
+        found = {n: m for n, m in linear.items() if any(_ends_with(n, t) for t in targets)}
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no linear layer to put an adapter on")
+    return found
+
+
+@dataclass
+class _Slot:
+    """Where one layer's A and B lie in a row of theta."""
+
+    layer: nn.Module
+    out_features: int
+    in_features: int
+    at: int = 0
+    views: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    start_views: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    def sizes(self, rank: int) -> tuple[int, int]:
+        return rank * self.in_features, self.out_features * rank
+
+
+class Lanes:
+    """K adapters on one frozen model; made by `attach`.
+
+    Attributes
+    ----------
+    theta : (K, P) float32. Row k holds every A and B of lane k. A lane whose rank is below
+        the largest one is padded with zeros, which get zero gradient and stay zero.
+    start : (K, P), theta at step 0.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lanes: Sequence[Lane],
+        layers: dict[str, nn.Module],
+        starts: Callable[[str, Tensor, Lane], Start],
+        progress: Progress | None = None,
+    ) -> None:
+        self.model, self.lanes, self.labels = model, tuple(lanes), labels(tuple(lanes))
+        self.rank = max(lane.r for lane in lanes)
+        self._slots: dict[str, _Slot] = {}
+        at = 0
+        for name, layer in layers.items():
+            out_features, in_features = weight_of(layer).shape
+            slot = self._slots[name] = _Slot(layer, out_features, in_features, at)
+            at += sum(slot.sizes(self.rank))
+        first = weight_of(next(iter(layers.values())))
+        dtype = torch.promote_types(first.dtype, torch.float32)
+        theta = torch.zeros(len(lanes), at, dtype=dtype, device=first.device)
+        for i, (name, layer) in enumerate(layers.items()):
+            if progress:
+                progress(i / len(layers), f"starting adapters on {name}")
+            W = weight_of(layer).detach()
+            made: dict[tuple[str, int, float, int], Start] = {}
+            A, B = self._factors_in(theta, self._slots[name])
+            for k, lane in enumerate(lanes):
+                key = (lane.init, lane.r, lane.scale, lane.seed)
+                if key not in made:
+                    made[key] = starts(name, W, lane)
+                A[k, : lane.r] = made[key].A
+                B[k, :, : lane.r] = made[key].B
+        self.start = theta
+        self.theta = theta.clone().requires_grad_()
+        self.scale = torch.tensor([lane.scale for lane in lanes], dtype=dtype, device=first.device)
+        self._from_zero = not any(
+            self._factors_in(theta, slot)[1].any() for slot in self._slots.values()
+        )
+        self._rows: slice | None = slice(0, len(lanes))
+        self._hooked: torch.utils.hooks.RemovableHandle | None = None
+        self._trainable = [p for p in model.parameters() if p.requires_grad]
+        model.requires_grad_(False)
+        self._hook()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers that carry adapters, in the model's order."""
+        return tuple(self._slots)
+
+    @property
+    def count(self) -> int:
+        """K, the number of lanes."""
+        return len(self.lanes)
+
+    def factors(self, layer: str, k: int) -> Start:
+        """Return lane k's A (r, in) and B (out, r) of one layer: views, without the padding."""
+        return self._trimmed(self.theta.detach(), layer, k)
+
+    def start_factors(self, layer: str, k: int) -> Start:
+        """Return A⁰ and B⁰, as `factors` returns A and B."""
+        return self._trimmed(self.start, layer, k)
+
+    @torch.no_grad()
+    def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:
+        """What training moved: ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in)."""
+        now, start = self.factors(layer, k), self.start_factors(layer, k)
+        moved = (now.B - start.B) @ now.A + start.B @ (now.A - start.A)
+        return self.scale[k] * moved
+
+    @torch.no_grad()
+    def merge(self, k: int) -> nn.Module:
+        """Return a copy of the model with W + ΔW of lane k in its layers, and no lanes."""
+        self._check_lane(k)
+        self._unhook()
+        try:
+            merged = copy.deepcopy(self.model)
+        finally:
+            self._hook()
+        for name in self._slots:
+            W = weight_of(merged.get_submodule(name))
+            W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
+        return merged
+
+    @contextmanager
+    def only(self, k: int) -> Iterator[None]:
+        """Run lane k alone, on plain batches."""
+        self._check_lane(k)
+        with self._running(slice(k, k + 1)):
+            yield
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Run the untouched base model, on plain batches."""
+        with self._running(None):
+            yield
+
+    def detach(self) -> nn.Module:
+        """Take the lanes off and return the base model, bitwise what it was."""
+        self._unhook()
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
+        return self.model
+
+    @contextmanager
+    def _running(self, rows: slice | None) -> Iterator[None]:
+        before, self._rows = self._rows, rows
+        try:
+            yield
+        finally:
+            self._rows = before
+
+    def _check_lane(self, k: int) -> None:
+        if not 0 <= k < self.count:
+            raise ValueError(f"lane {k} does not exist; there are lanes 0 to {self.count - 1}")
+
+    def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
+        self._check_lane(k)
+        if layer not in self._slots:
+            raise ValueError(f"no adapter on layer {layer!r}; there are {', '.join(self._slots)}")
+        A, B = self._factors_in(theta, self._slots[layer])
+        r = self.lanes[k].r
+        return Start(A=A[k, :r], B=B[k, :, :r])
+
+    def _factors_in(self, theta: Tensor, slot: _Slot) -> tuple[Tensor, Tensor]:
+        """View one layer's A (K, r, in) and B (K, out, r) in a matrix shaped like theta."""
+        size_A, size_B = slot.sizes(self.rank)
+        flat_A = theta[:, slot.at : slot.at + size_A]
+        flat_B = theta[:, slot.at + size_A : slot.at + size_A + size_B]
+        return self._shaped(slot, flat_A, flat_B)
+
+    def _shaped(self, slot: _Slot, flat_A: Tensor, flat_B: Tensor) -> tuple[Tensor, Tensor]:
+        return (
+            flat_A.unflatten(1, (self.rank, slot.in_features)),
+            flat_B.unflatten(1, (slot.out_features, self.rank)),
+        )
+
+    def _split(self, *_: object) -> None:
+        """Cut theta into every A and B; one node of the graph, whatever the number of layers."""
+        if self._rows is None:
+            return
+        sizes = [size for slot in self._slots.values() for size in slot.sizes(self.rank)]
+        now = self.theta[self._rows].split(sizes, dim=1)
+        start = self.start[self._rows].split(sizes, dim=1)
+        for i, slot in enumerate(self._slots.values()):
+            slot.views = self._shaped(slot, now[2 * i], now[2 * i + 1])
+            slot.start_views = self._shaped(slot, start[2 * i], start[2 * i + 1])
+
+    def _forward(self, slot: _Slot, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
+        """Stand in for a targeted layer's forward."""
+        if self._rows is None:
+            return original(X)
+        assert slot.views is not None
+        K = self._rows.stop - self._rows.start
+        if X.shape[0] % K:
+            raise ValueError(
+                f"with {K} lanes the model takes {K}·batch rows, lane after lane, not {X.shape[0]}"
+            )
+        start = None if self._from_zero else slot.start_views
+        s = self.scale[self._rows, None, None]
+        bias = slot.layer.bias
+        return LaneLinear.apply(X, weight_of(slot.layer), bias, *slot.views, start, s)
+
+    def _hook(self) -> None:
+        for name, slot in self._slots.items():
+            if "forward" in slot.layer.__dict__:
+                raise ValueError(f"layer {name!r} carries lanes already; detach them first")
+        for slot in self._slots.values():
+            slot.layer.forward = partial(self._forward, slot, slot.layer.forward)
+        owner = _common_owner(self.model, list(self._slots))
+        self._hooked = owner.register_forward_pre_hook(self._split)
+
+    def _unhook(self) -> None:
+        if self._hooked is None:
+            return
+        self._hooked.remove()
+        self._hooked = None
+        for slot in self._slots.values():
+            del slot.layer.forward
+            slot.views = slot.start_views = None
+
+
+def attach(
+    model: nn.Module,
+    lanes: Sequence[Lane],
+    targets: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Lanes:
+    """Put K lanes on a model and freeze the model.
+
+    The model then takes K·batch rows, lane after lane, and returns as many; its function is
+    unchanged until `theta` moves.
+
+    Parameters
+    ----------
+    model : the base model; it is frozen until `Lanes.detach`.
+    lanes : 1 to 64 contenders, of any mixture of initializations and ranks.
+    targets : endings of layer names; ``None`` takes all linear layers inside the blocks.
+    progress : told how far the making of the adapters is.
+
+    Raises
+    ------
+    ValueError : no lane or too many, a rank above min(out, in) of a layer (which is named), a
+        target that matches nothing, a layer that carries lanes already.
+    """
+    if not 1 <= len(lanes) <= MAX_LANES:
+        raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
+    layers = target_layers(model, targets)
+    for lane in lanes:
+        for name, layer in layers.items():
+            check_rank(weight_of(layer), lane.r, name)
+    return Lanes(model, lanes, layers, start_of, progress)
+
+
+def start_of(name: str, W: Tensor, lane: Lane) -> Start:
+    """Make a lane's A⁰ and B⁰ for one layer, from random numbers that are the layer's own."""
+    generator = torch.Generator().manual_seed(lane.seed * 2**32 + zlib.crc32(name.encode()))
+    return INITIALIZERS[lane.init].start(W, lane.r, s=lane.scale, generator=generator)
+
+
+def _blocks(model: nn.Module) -> str | None:
+    """Name the list of blocks: the outermost ModuleList that holds the most linear layers."""
+    best, most = None, 0
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList):
+            count = sum(is_linear(layer) for layer in module.modules())
+            if count > most:
+                best, most = name, count
+    return best
+
+
+def _ends_with(name: str, target: str) -> bool:
+    return name == target or name.endswith("." + target)
+
+
+def _common_owner(model: nn.Module, names: list[str]) -> nn.Module:
+    """Find the innermost module that holds all the named layers and that is itself called."""
+    parts = [name.split(".")[:-1] for name in names]
+    shared: list[str] = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    while shared and isinstance(model.get_submodule(".".join(shared)), nn.ModuleList):
+        shared.pop()
+    return model.get_submodule(".".join(shared))

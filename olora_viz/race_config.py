@@ -1,0 +1,93 @@
+"""The set-up of a race, checked, and its JSON form."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from olora_viz.lane import MAX_LANES, Lane, labels
+from olora_viz.naming import unknown
+
+SCHEDULES = ("constant", "linear", "cosine")
+DTYPES = ("auto", "float32", "bfloat16", "float64")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class RaceConfig:
+    """All that a race depends on: the same config gives the same steps on the same device.
+
+    Parameters
+    ----------
+    model : name of a model, or the path of a local Hugging Face folder.
+    task : name of a task, or the path of a task file.
+    lanes : 1 to 64 contenders.
+    steps : number of updates.
+    batch_size : prompts a step; all lanes see the same ones.
+    max_length : the most tokens of an example; longer ones are left out. ``None``: the model's
+        context, and an example that does not fit into it is an error.
+    seed : seed of the task and of the order of its examples.
+    eval_every : steps between evaluations; 0 evaluates after the last step only.
+    eval_size : the most held-out examples to evaluate on.
+    device : ``auto`` (CUDA where it is there), ``cpu`` or ``cuda``.
+    dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
+        ``bfloat16`` or ``float64``. Adapters and optimizer use float32 or better.
+    schedule : of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``.
+    warmup : steps over which the learning rates rise to their peak.
+    targets : endings of the names of the layers to adapt; ``None``: all linear layers in blocks.
+    """
+
+    model: str = "glassllm"
+    task: str = "number-words"
+    lanes: tuple[Lane, ...] = (Lane("lora"), Lane("olora"))
+    steps: int = 150
+    batch_size: int = 16
+    max_length: int | None = None
+    seed: int = 0
+    eval_every: int = 10
+    eval_size: int = 64
+    device: str = "auto"
+    dtype: str = "auto"
+    schedule: str = "constant"
+    warmup: int = 0
+    targets: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value and how they go together."""
+        object.__setattr__(self, "lanes", tuple(self.lanes))
+        if self.targets is not None:
+            object.__setattr__(self, "targets", tuple(self.targets))
+        if not 1 <= len(self.lanes) <= MAX_LANES:
+            raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(self.lanes)}")
+        labels(self.lanes)
+        for name, least in (
+            ("steps", 1), ("batch_size", 1), ("seed", 0), ("eval_every", 0), ("eval_size", 1),
+            ("warmup", 0),
+        ):  # fmt: skip
+            _check_whole(name, getattr(self, name), least)
+        if self.max_length is not None:
+            _check_whole("max_length", self.max_length, 2)
+        for name, allowed in (("schedule", SCHEDULES), ("dtype", DTYPES), ("device", DEVICES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(unknown(name, str(getattr(self, name)), allowed))
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup {self.warmup} must be shorter than the {self.steps} steps")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Distinct labels of the lanes, in order."""
+        return labels(self.lanes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as in a run's ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RaceConfig:
+        """Read back what `to_json` wrote."""
+        return cls(**{**values, "lanes": tuple(Lane(**lane) for lane in values["lanes"])})
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+        raise ValueError(f"{name} must be a whole number from {least} to 2147483647, not {value!r}")

@@ -1,0 +1,250 @@
+"""The only colours and labels: two palettes, a colour per initialization, a look per lane.
+
+An initialization is a colour, everywhere and always. What differs inside one initialization
+(learning rate, rank, seed) is the line's dash and its mark. Figures name colours by token
+(``"@olora"``), so that one figure can be shown in either theme; `resolve` looks a token up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+THEMES = ("light", "dark")
+
+FONTS = ("Inter", "Source Sans 3", "system-ui", "Segoe UI", "DejaVu Sans", "sans-serif")
+"""Fonts of the reader's system, in order; nothing is fetched."""
+
+SURFACES: dict[str, dict[str, str]] = {
+    "light": {
+        "bg": "#fbfaf8", "card": "#ffffff", "ink": "#1d2330", "mute": "#5d687a",
+        "line": "#e6e3dd", "accent": "#0b6bcb", "soft": "#f2f0eb", "ok": "#1a7f4b",
+        "bad": "#b3261e", "on-accent": "#ffffff",
+    },
+    "dark": {
+        "bg": "#12151b", "card": "#1a1f28", "ink": "#e8ebf1", "mute": "#9aa5b6",
+        "line": "#2b3240", "accent": "#62aef7", "soft": "#222835", "ok": "#5bd69a",
+        "bad": "#ff8a80", "on-accent": "#0c1420",
+    },
+}  # fmt: skip
+"""Colours of the page: background, cards, text, quiet text, lines, accent, fills, right, wrong."""
+
+LABELS = {
+    "lora": "LoRA",
+    "gaussian": "LoRA, Gaussian A",
+    "olora": "OLoRA",
+    "olora_pivoted": "OLoRA, pivoted",
+    "random_orthonormal": "Random basis",
+    "sketch": "Sketch",
+    "pissa": "PiSSA",
+    "pissa_fast": "PiSSA, fast",
+    "milora": "MiLoRA",
+    "orthogonal": "Orthogonal",
+}
+"""What an initialization is called in a chart or a table."""
+
+LINES: dict[str, tuple[str, str]] = {
+    "lora": ("#6b7688", "#a9b4c6"),
+    "gaussian": ("#2b303b", "#e8ebf1"),
+    "olora": ("#d55e00", "#ff9248"),
+    "olora_pivoted": ("#b97a00", "#f2b134"),
+    "random_orthonormal": ("#c4699a", "#e3a3c6"),
+    "sketch": ("#857a00", "#e5db4c"),
+    "pissa": ("#0072b2", "#5db8f5"),
+    "pissa_fast": ("#3793c8", "#a5dbff"),
+    "milora": ("#00936b", "#3fcfa3"),
+    "orthogonal": ("#7a3fa0", "#bf9bf2"),
+}
+"""A colour per initialization, light and dark, from the colour-blind safe set of Okabe and Ito
+(2008), moved where needed to reach a contrast of 3 : 1 against the card."""
+
+FALLBACK = (("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#9a5b13", "#e0b27a"))
+"""Colours of initializations that have none of their own yet."""
+
+DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
+SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+
+
+class LaneLike(Protocol):
+    """What the look of a lane depends on: any object with these attributes."""
+
+    @property
+    def init(self) -> str:
+        """Name of the initialization."""
+        ...
+
+    @property
+    def lr(self) -> float:
+        """Learning rate."""
+        ...
+
+    @property
+    def r(self) -> int:
+        """Rank."""
+        ...
+
+    @property
+    def alpha(self) -> float | None:
+        """Numerator of the scaling; None means the rank."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of the initialization."""
+        ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one lane is drawn and called."""
+
+    label: str
+    """What it is called, with only what differs inside the race: ``OLoRA 3e-3``."""
+    init: str
+    color: str
+    """Token of the line's colour, 3 : 1 against the card."""
+    text: str
+    """Token of the same colour for text, 4.5 : 1 against the card."""
+    dash: str
+    symbol: str
+    """Plotly's name of the mark, open unless the line is solid."""
+
+
+def label(init: str) -> str:
+    """Name an initialization for people; an unlisted one by its own name.
+
+    >>> label("olora"), label("my_start")
+    ('OLoRA', 'My start')
+    """
+    return LABELS.get(init) or init.replace("_", " ").capitalize()
+
+
+def line_colors(init: str) -> tuple[str, str]:
+    """Return the light and the dark colour of an initialization."""
+    return LINES.get(init) or FALLBACK[sum(init.encode()) % len(FALLBACK)]
+
+
+def palette(theme: str, inits: Sequence[str] = ()) -> dict[str, str]:
+    """Return every colour token of a theme, with those of `inits` beside the known ones."""
+    colors = dict(SURFACES[theme])
+    for init in dict.fromkeys((*LINES, *inits)):
+        line = line_colors(init)[THEMES.index(theme)]
+        colors[init] = line
+        colors[f"{init}-text"] = readable(line, colors["card"], colors["ink"])
+    return colors
+
+
+def resolve(token: str, theme: str) -> str:
+    """Return the colour that a token such as ``@olora`` stands for.
+
+    >>> resolve("@olora", "light")
+    '#d55e00'
+    """
+    name = token.removeprefix("@")
+    return palette(theme, (name.removesuffix("-text"),))[name]
+
+
+def looks(lanes: Sequence[LaneLike], names: Sequence[str | None] = ()) -> tuple[Look, ...]:
+    """Give every lane of a race its label, colour, dash and mark.
+
+    A setting has the same dash in every initialization, so that the eye can compare lanes at one
+    learning rate. The largest setting is solid and filled.
+
+    Parameters
+    ----------
+    lanes : the lanes of one race, in order.
+    names : a name per lane that its owner chose, or None.
+    """
+    wanted = [*names, *[None] * (len(lanes) - len(names))]
+    varying = [f for f in _FIELDS if len({_value(lane, f) for lane in lanes}) > 1]
+    ranks = {f: sorted({_value(lane, f) for lane in lanes}, reverse=True) for f in varying}
+    made: list[Look] = []
+    for lane, name in zip(lanes, wanted, strict=True):
+        place = [ranks[f].index(_value(lane, f)) for f in varying]
+        dash = DASHES[place[0] % len(DASHES)] if place else DASHES[0]
+        shape = SHAPES[place[1] % len(SHAPES)] if len(place) > 1 else SHAPES[0]
+        words = [label(lane.init), *(_words(f, _value(lane, f)) for f in varying)]
+        made.append(
+            Look(
+                label=_distinct(name or " ".join(words), [look.label for look in made]),
+                init=lane.init,
+                color=f"@{lane.init}",
+                text=f"@{lane.init}-text",
+                dash=dash,
+                symbol=shape if dash == "solid" else f"{shape}-open",
+            )
+        )
+    return tuple(made)
+
+
+def compact(value: float) -> str:
+    """Write a rate the way that it is said: ``3e-3``, ``2.5e-4``, ``0.5``.
+
+    >>> [compact(x) for x in (0.003, 0.00025, 0.5, 16.0)]
+    ['3e-3', '2.5e-4', '0.5', '16']
+    """
+    if value == 0 or 0.05 <= abs(value) < 1e4:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def contrast(a: str, b: str) -> float:
+    """Return the WCAG contrast ratio of two colours, from 1 to 21.
+
+    >>> round(contrast("#ffffff", "#000000"))
+    21
+    """
+    low, high = sorted((_luminance(a), _luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def readable(color: str, background: str, ink: str, ratio: float = 4.5) -> str:
+    """Mix a colour with ink, no more than needed, until its text is readable (WCAG AA)."""
+    mixed = color
+    for share in range(0, 101, 2):
+        mixed = _mix(color, ink, share / 100)
+        if contrast(mixed, background) >= ratio:
+            break
+    return mixed
+
+
+_FIELDS = ("lr", "r", "alpha", "seed")
+
+
+def _value(lane: LaneLike, field: str) -> float:
+    """Return what a field shows: alpha is shown where it is not simply the rank."""
+    if field == "alpha":
+        return 1.0 if lane.alpha is None else lane.alpha / lane.r
+    return getattr(lane, field)
+
+
+def _words(field: str, value: float) -> str:
+    return {
+        "lr": compact(value), "r": f"r {value:g}", "alpha": f"α/r {value:g}",
+        "seed": f"seed {value:g}",
+    }[field]  # fmt: skip
+
+
+def _distinct(wanted: str, taken: Sequence[str]) -> str:
+    name, copy = wanted, 2
+    while name in taken:
+        name, copy = f"{wanted} #{copy}", copy + 1
+    return name
+
+
+def _channels(color: str) -> tuple[int, int, int]:
+    value = int(color.removeprefix("#"), 16)
+    return value >> 16, value >> 8 & 255, value & 255
+
+
+def _mix(a: str, b: str, share: float) -> str:
+    pairs = zip(_channels(a), _channels(b), strict=True)
+    return "#" + "".join(f"{round(x + (y - x) * share):02x}" for x, y in pairs)
+
+
+def _luminance(color: str) -> float:
+    parts = (c / 255 for c in _channels(color))
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
