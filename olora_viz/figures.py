@@ -237,7 +237,7 @@ def _layout(
     grid = {"gridcolor": "@line", "zeroline": False, "automargin": False}
     x = {"title": {"text": "step", "standoff": 6}, "rangemode": "tozero", **grid}
     if total is not None:
-        x["range"] = [0, round(total * 1.004 + 0.5, 2)]
+        x["range"] = [0, round(total * 1.008 + 0.5, 2)]
     font = {"family": ", ".join(theme.FONTS), "size": 12, "color": "@mute"}
     return {
         "meta": {"title": title, "unit": unit, "badge": badge, "message": ""},

@@ -1,0 +1,1 @@
+"""One chart for two homes: the JavaScript module that draws, and its wrappers."""

@@ -1,0 +1,309 @@
+// Draws a figure of olora_viz.figures and keeps what its reader did to it.
+//
+//   const figure = mount(element, { plotly, palette });
+//   figure.draw(value);    // any number of times; the newest value wins
+//   figure.destroy();
+//
+// `plotly` is Plotly itself or the URL of plotly.min.js, loaded once a page. `palette` is
+// {light: {token: colour}, dark: {…}}: colours in a value read "@token". A value is Plotly's
+// {data, layout}, in which a long list of numbers may be text, "1.5,2,,3" (an empty place is null),
+// so that a page is sent only what was appended. layout.meta holds the words around the chart.
+// A zoom and a hidden lane survive every draw until layout.uirevision changes.
+
+const LABEL_GAP = 14;
+const HIDE = "olora-viz-hide";
+const loading = new Map();
+
+export function mount(element, { plotly, palette }) {
+  const { title, unit, badge, plot, message } = skeleton(element);
+  const decode = decoder();
+  let Plotly = null;
+  let value = null;
+  let revision = null;
+  let resets = 0;
+  let held = {}; // axis → the range that the reader chose
+  let visible = {}; // trace index → what the reader chose
+  let waiting = false;
+  let cost = 0; // milliseconds that the last drawing took
+  let alive = true;
+
+  function draw(next) {
+    value = next;
+    schedule();
+  }
+
+  function schedule() {
+    if (waiting || !alive || !Plotly || !value?.layout) return;
+    waiting = true;
+    // Drawing may take at most a third of the time, or a wide race would freeze the page.
+    setTimeout(() => requestAnimationFrame(render), 2 * cost);
+  }
+
+  function render() {
+    waiting = false;
+    if (!alive || !plot.clientWidth) return;
+    const begin = performance.now();
+    const { meta, ...rest } = value.layout;
+    if (rest.uirevision !== revision) {
+      revision = rest.uirevision;
+      held = {};
+      visible = {};
+    }
+    words(meta);
+    const colors = palette[isDark(element) ? "dark" : "light"];
+    const data = value.data.map((trace, i) => points(paint(trace, colors), i, decode));
+    data.forEach((trace, i) => {
+      if (i in visible) trace.visible = visible[i];
+    });
+    const layout = fit(paint(rest, colors), meta);
+    layout.uirevision = `${revision}/${resets}`;
+    Plotly.react(plot, data, layout, config());
+    cost = Math.min(performance.now() - begin, 1500);
+  }
+
+  function words(meta) {
+    title.textContent = meta.title;
+    unit.textContent = meta.unit;
+    badge.textContent = meta.badge;
+    badge.hidden = !meta.badge;
+    message.textContent = meta.message;
+    message.hidden = !meta.message;
+    plot.setAttribute("aria-label", `${meta.title}: ${meta.unit}. ${meta.message}`);
+  }
+
+  // Fit the layout into the element: its size, the reader's zoom, and labels kept apart.
+  function fit(layout, meta) {
+    const narrow = plot.clientWidth < 420;
+    layout.margin = { ...layout.margin };
+    if (narrow) layout.margin.l = 44;
+    layout.width = plot.clientWidth;
+    layout.height = meta.height + layout.margin.t + layout.margin.b;
+    plot.style.height = `${layout.height}px`;
+    // A drag must scroll the page where a finger does it.
+    layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
+    for (const axis of ["xaxis", "yaxis"]) {
+      if (!held[axis]) continue;
+      layout[axis].range = [...held[axis]];
+      delete layout[axis].tickvals;
+      delete layout[axis].ticktext;
+      layout[axis].nticks = 6;
+      if (layout[axis].type === "log") layout[axis].tickformat = "~g";
+    }
+    const hidden = hiddenLanes();
+    const [low, high] = layout.yaxis.range ?? [0, 1];
+    const pixels = meta.height / (high - low);
+    for (const kind of ["end ", "out "]) {
+      const labels = (layout.annotations ?? []).filter((a) => a.name?.startsWith(kind));
+      const shown = labels.filter((a) => a.y >= low && a.y <= high);
+      const wanted = shown.map((a) => (a.y - low) * pixels);
+      spread(wanted, LABEL_GAP, 0, meta.height).forEach((place, i) => {
+        shown[i].yshift = place - wanted[i];
+      });
+      for (const label of labels) {
+        label.visible = shown.includes(label) && inside(label.x, layout.xaxis.range);
+        if (narrow) label.font.size = 11;
+        if (hidden.has(label.name.slice(4))) {
+          label.opacity = 0.45;
+          label.text = `<s>${label.text}</s>`;
+        }
+      }
+    }
+    return layout;
+  }
+
+  function hiddenLanes() {
+    const lanes = value.data.filter((_, i) => visible[i] === "legendonly");
+    return new Set(lanes.map((trace) => trace.legendgroup));
+  }
+
+  function hide(lane, away) {
+    value?.data.forEach((trace, i) => {
+      if (trace.legendgroup === lane) visible[i] = away ? "legendonly" : true;
+    });
+    schedule();
+  }
+
+  function reset() {
+    held = {};
+    resets += 1;
+    schedule();
+  }
+
+  function config() {
+    const icon = Plotly.Icons.home;
+    return {
+      displaylogo: false,
+      displayModeBar: "hover",
+      doubleClick: false,
+      modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d"],
+        [{ name: "whole", title: "Show all", icon, click: reset }]],
+    };
+  }
+
+  function listen() {
+    plot.on("plotly_relayout", (change) => {
+      for (const axis of ["xaxis", "yaxis"]) {
+        if (change[`${axis}.autorange`]) delete held[axis];
+        else if (Object.keys(change).some((key) => key.startsWith(`${axis}.range`))) {
+          held[axis] = [...plot.layout[axis].range];
+        }
+      }
+      schedule();
+    });
+    plot.on("plotly_restyle", ([change, traces]) => {
+      if (!("visible" in change)) return;
+      const chosen = [].concat(change.visible);
+      traces.forEach((trace, i) => (visible[trace] = chosen[i % chosen.length]));
+    });
+    plot.on("plotly_doubleclick", reset);
+    plot.on("plotly_clickannotation", ({ annotation }) => {
+      const lane = annotation.name?.slice(4);
+      const detail = { revision, lane, away: !hiddenLanes().has(lane) };
+      document.dispatchEvent(new CustomEvent(HIDE, { detail }));
+    });
+  }
+
+  const follow = ({ detail }) => detail.revision === revision && hide(detail.lane, detail.away);
+  document.addEventListener(HIDE, follow);
+  const sizes = new ResizeObserver(schedule);
+  sizes.observe(plot);
+  const themes = new MutationObserver(schedule);
+  for (const node of [document.documentElement, document.body]) {
+    themes.observe(node, { attributeFilter: ["class", "data-jp-theme-light", "data-theme"] });
+  }
+  const media = matchMedia("(prefers-color-scheme: dark)");
+  media.addEventListener("change", schedule);
+
+  const ready = loadPlotly(plotly).then(async (loaded) => {
+    if (!alive) return;
+    await loaded.newPlot(plot, [], { width: plot.clientWidth, height: plot.clientHeight,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      xaxis: { visible: false }, yaxis: { visible: false } }, { displayModeBar: false });
+    Plotly = loaded;
+    listen();
+    schedule();
+  });
+
+  function destroy() {
+    alive = false;
+    sizes.disconnect();
+    themes.disconnect();
+    media.removeEventListener("change", schedule);
+    document.removeEventListener(HIDE, follow);
+    Plotly?.purge(plot);
+    element.replaceChildren();
+  }
+
+  return { draw, resize: schedule, destroy, ready };
+}
+
+function loadPlotly(source) {
+  if (source?.react) return Promise.resolve(source);
+  if (window.Plotly?.react) return Promise.resolve(window.Plotly);
+  if (!loading.has("plotly")) {
+    loading.set("plotly", new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = source;
+      script.onload = () => resolve(window.Plotly);
+      script.onerror = () => reject(new Error(`could not load ${source}`));
+      document.head.append(script);
+    }));
+  }
+  return loading.get("plotly");
+}
+
+function skeleton(element) {
+  const make = (tag, name, parent) => {
+    const node = document.createElement(tag);
+    node.className = name;
+    parent.append(node);
+    return node;
+  };
+  element.replaceChildren();
+  const head = make("div", "figure-head", element);
+  const line = make("h2", "", head);
+  const title = make("span", "", line);
+  line.append(" ");
+  const unit = make("span", "hint", line);
+  const badge = make("span", "badge", head);
+  const frame = make("div", "figure-frame", element);
+  const plot = make("div", "figure-plot", frame);
+  plot.setAttribute("role", "img");
+  const message = make("p", "figure-message", frame);
+  return { title, unit, badge, plot, message };
+}
+
+function isDark(element) {
+  if (element.closest(".dark")) return true;
+  if (document.querySelector("gradio-app, .gradio-container")) return false; // it sets the class
+  const jupyter = document.body.dataset.jpThemeLight;
+  if (jupyter) return jupyter === "false";
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+// Copy a value with its "@tokens" replaced by colours.
+function paint(node, colors) {
+  if (typeof node === "string") return node[0] === "@" ? (colors[node.slice(1)] ?? "#888") : node;
+  if (Array.isArray(node)) {
+    return typeof node[0] === "object" ? node.map((item) => paint(item, colors)) : [...node];
+  }
+  if (node === null || typeof node !== "object") return node;
+  return Object.fromEntries(Object.entries(node).map(([key, v]) => [key, paint(v, colors)]));
+}
+
+// Give a trace arrays of numbers, always new ones: Plotly redraws what has changed identity.
+function points(trace, index, decode) {
+  for (const key of ["x", "y"]) {
+    if (typeof trace[key] === "string") trace[key] = decode(`${index}${key}`, trace[key]);
+  }
+  if (!trace.x && trace.x0 !== undefined) {
+    trace.x = trace.y.map((_, i) => trace.x0 + i * trace.dx);
+    delete trace.x0;
+    delete trace.dx;
+  }
+  return trace;
+}
+
+// Read "1.5,2,,3", each time only from where the text has grown.
+function decoder() {
+  const known = new Map();
+  const read = (text) => (text === "" ? [] : text.split(",").map((t) => (t === "" ? null : +t)));
+  return (key, text) => {
+    const old = known.get(key);
+    let numbers;
+    if (old?.text && text === old.text) numbers = [...old.numbers];
+    else if (old?.text && text.startsWith(`${old.text},`)) {
+      numbers = [...old.numbers, ...read(text.slice(old.text.length + 1))];
+    } else numbers = read(text);
+    known.set(key, { text, numbers });
+    return numbers;
+  };
+}
+
+function inside(x, range) {
+  return !range || (x >= range[0] && x <= range[1]);
+}
+
+// Move positions apart as little as needed (isotonic regression), within [low, high]: the same as
+// spread() in olora_viz/curve_labels.py, which cannot know the reader's screen.
+function spread(wanted, gap, low, high) {
+  const order = wanted.map((_, i) => i).sort((a, b) => wanted[a] - wanted[b]);
+  const blocks = [];
+  order.forEach((i, rank) => {
+    blocks.push([wanted[i] - rank * gap, 1]);
+    while (blocks.length > 1) {
+      const [b, a] = [blocks.at(-1), blocks.at(-2)];
+      if (a[0] / a[1] <= b[0] / b[1]) break;
+      blocks.pop();
+      a[0] += b[0];
+      a[1] += b[1];
+    }
+  });
+  const means = blocks.flatMap(([total, count]) => Array(count).fill(total / count));
+  const top = Math.max(low, high - gap * (wanted.length - 1));
+  const out = Array(wanted.length);
+  order.forEach((i, rank) => {
+    out[i] = Math.min(Math.max(means[rank], low), top) + rank * gap;
+  });
+  return out;
+}

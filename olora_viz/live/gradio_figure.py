@@ -1,0 +1,89 @@
+"""A live chart in Gradio: one node for life, fed with what is new."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+from olora_viz import theme
+
+HERE = Path(__file__).parent
+
+_ON_LOAD = """
+const here = (file) => {
+  const url = new URL(file.url, window.location.href);
+  if (url.hostname === window.location.hostname) {
+    url.protocol = window.location.protocol;
+    url.port = window.location.port;
+  }
+  return url.href;
+};
+import(here(props.module)).then(({ mount }) => {
+  const figure = mount(element.querySelector(".live-figure"), {
+    plotly: here(props.plotly), palette: props.palette,
+  });
+  figure.draw(props.value);
+  watch("value", () => figure.draw(props.value));
+});
+"""
+
+
+def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, **more: Any) -> gr.HTML:
+    """Make the component; its values, here and from events, are packed figures (see `pack`).
+
+    It is a function, not a subclass: Gradio writes a stub file beside every subclass's source.
+
+    Parameters
+    ----------
+    value : a figure of `olora_viz.figures`, or None.
+    elem_id : id of the element that Plotly's node is inside of.
+    more : goes to `gr.HTML`.
+    """
+    return gr.HTML(
+        value=pack(value) if value else None,
+        elem_id=elem_id,
+        html_template='<div class="live-figure"></div>',
+        js_on_load=_ON_LOAD,
+        apply_default_css=False,
+        module=installed(HERE / "figure.js"),
+        plotly=installed(Path(plotly.__file__).parent / "package_data" / "plotly.min.js"),
+        palette={name: theme.palette(name) for name in theme.THEMES},
+        **more,
+    )
+
+
+@cache
+def installed(path: Path) -> dict[str, Any]:
+    """Serve an installed file as it is, and name it in the form whose URL Gradio completes.
+
+    Gradio puts its root, such as the sub-path of a Space, in front of ``url``.
+    """
+    gr.set_static_paths([path])
+    url = f"/gradio_api/file={path.as_posix()}?v={path.stat().st_mtime_ns}"
+    return {"path": str(path), "url": url, "meta": {"_type": "gradio.FileData"}}
+
+
+def pack(figure: dict[str, Any]) -> dict[str, Any]:
+    """Write the points of a figure as text, which grows at its end as the race goes on.
+
+    Gradio sends a generator's output as differences, and for text that has grown only the rest.
+
+    >>> pack({"data": [{"y": [1.5, None, 2]}], "layout": {}})
+    {'data': [{'y': '1.5,,2'}], 'layout': {}}
+    """
+    data = [
+        {
+            key: _text(v) if key in ("x", "y") and isinstance(v, list) else v
+            for key, v in trace.items()
+        }
+        for trace in figure["data"]
+    ]
+    return {**figure, "data": data}
+
+
+def _text(numbers: list[float | None]) -> str:
+    return ",".join("" if x is None else repr(x) for x in numbers)
