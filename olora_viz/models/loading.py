@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,20 +11,22 @@ import torch
 
 from .catalogue import MODELS
 from .device import resolve_device
+from .folder import load_folder
 from .glassllm import load_glassllm
+from .hub import fetch
+from .memory import check_memory
+from .progress import Progress
+from .smollm2 import smollm2_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Progress = Callable[[float, str], None]
 
-
-def unknown_model(name: str) -> ValueError:
-    """Say that there is no such model, which names are near, and that a folder works too."""
+def _unknown(name: str) -> ValueError:
     near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.5) or list(MODELS)
     return ValueError(
-        f"unknown model {name!r}; nearest valid names: {', '.join(near)}; "
-        "the path of a local Hugging Face folder works too"
+        f"unknown model {name!r}: it is no name in the list and no folder; "
+        f"nearest valid names: {', '.join(near)} (or the path of a local Hugging Face folder)"
     )
 
 
@@ -39,7 +41,8 @@ def load_model(
 
     Parameters
     ----------
-    name : a key of ``MODELS``, or the path of a local Hugging Face folder.
+    name : a key of ``MODELS``, or the path of a local Hugging Face folder, or the hub id of a
+        model in ``MODELS``; looked up in this order.
     device : where the weights go: "auto", "cpu", "cuda" or a torch device.
     dtype : precision of the frozen weights.
     progress : called with (fraction in [0, 1], what happens now) while something slow goes on.
@@ -56,13 +59,23 @@ def load_model(
         An unknown name, or a model that cannot be had here; one sentence each.
     """
     place = resolve_device(device) if isinstance(device, str) else device
-    if name in MODELS:
+    by_hub_id = {card.hub_id: card for card in MODELS.values() if card.hub_id}
+    if name == "glassllm":
         model, tokenizer = load_glassllm()
-    elif Path(name).is_dir():
-        raise NotImplementedError
+    elif name not in MODELS and name and os.path.isdir(os.path.expanduser(name)):
+        folder = Path(name).expanduser()
+        model, tokenizer = load_folder(folder, dtype=dtype, device=place)
+    elif card := MODELS.get(name) or by_hub_id.get(name):
+        check_memory(card.parameters, dtype=dtype, device=place, what=card.name)
+        get = smollm2_folder if card.name == "smollm2-135m" else fetch
+        folder = get(card, progress)
+        model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card.hub_id)
     else:
-        raise unknown_model(name)
-    model.to(device=place, dtype=dtype)
+        raise _unknown(name)
+    try:
+        model.to(device=place, dtype=dtype)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f"{name!r} does not fit into the memory of {place}") from error
     model.eval().requires_grad_(False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)

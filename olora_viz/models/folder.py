@@ -1,0 +1,204 @@
+"""A local Hugging Face folder → (model, tokenizer), from safetensors alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .cache import reason
+from .memory import check_memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+HEADS = ("ForCausalLM", "LMHeadModel")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {str(path)!r}: {reason(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{str(path)!r} holds no JSON object")
+    return content
+
+
+def _check_config(folder: Path) -> None:
+    """Refuse what is no plain causal language model, or would run code of its own."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if not (folder / "config.json").is_file():
+        other = (folder / "adapter_config.json").is_file()
+        raise ValueError(
+            f"{str(folder)!r} holds a PEFT adapter, not a model; name its base model instead"
+            if other
+            else f"{str(folder)!r} is no Hugging Face model folder: it holds no config.json"
+        )
+    config = _read_json(folder / "config.json")
+    tokenizer = folder / "tokenizer_config.json"
+    if "auto_map" in config or (tokenizer.is_file() and "auto_map" in _read_json(tokenizer)):
+        raise ValueError(
+            f"the model in {str(folder)!r} asks to run code of its own (auto_map), "
+            "which is never done"
+        )
+    if "quantization_config" in config:
+        raise ValueError(
+            f"the model in {str(folder)!r} is quantized; adapters need its plain weights"
+        )
+    kind = config.get("model_type")
+    head = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind) if isinstance(kind, str) else None
+    says = config.get("architectures") or [head]
+    if not isinstance(head, str) or head not in says or not head.endswith(HEADS):
+        what = says[0] if isinstance(says, list) and says[0] else f"model_type {kind!r}"
+        raise ValueError(f"the model in {str(folder)!r} is no causal language model: {what}")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the safetensors files that hold a folder's weights.
+
+    Parameters
+    ----------
+    folder : a Hugging Face folder.
+
+    Returns
+    -------
+    list of Path
+        One file, or every shard that the index names.
+
+    Raises
+    ------
+    ValueError
+        No safetensors, or a shard that is not there.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        shards = _read_json(index).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise ValueError(f"{str(index)!r} names no shards")
+        # A name with folders in it could lead out of the model's folder.
+        files = [folder / Path(str(name)).name for name in sorted(set(shards.values()))]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise ValueError(f"{str(folder)!r} lacks {missing[0]!r}, which its index names")
+        return files
+    pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
+    if pickled:
+        raise ValueError(
+            f"{str(folder)!r} holds its weights as a pickle ({pickled[0]}), which can run code "
+            "when it is opened; save the model as safetensors first"
+        )
+    raise ValueError(f"{str(folder)!r} holds no weights: there is no model.safetensors in it")
+
+
+def check_folder(folder: Path) -> int:
+    """Look at a folder without loading it.
+
+    Parameters
+    ----------
+    folder : a Hugging Face folder.
+
+    Returns
+    -------
+    int
+        Number of stored weights.
+
+    Raises
+    ------
+    ValueError
+        Anything that would keep the folder from being loaded safely; one sentence.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    _check_config(folder)
+    count = 0
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as stored:
+                for name in stored.keys():  # noqa: SIM118 (safe_open cannot be iterated)
+                    count += torch.Size(stored.get_slice(name).get_shape()).numel()
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{str(file)!r} is damaged: {reason(error)}") from error
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ValueError(f"{str(folder)!r} holds no tokenizer (no {TOKENIZER_FILES[0]})")
+    return count
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' own bars and remarks; what matters is said in our sentences."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_folder(
+    folder: Path, *, dtype: torch.dtype, device: torch.device, base: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model from safetensors, running no code of the folder's.
+
+    Parameters
+    ----------
+    folder : a Hugging Face folder.
+    dtype : precision of the weights.
+    device : where they will go; only asked whether they will fit.
+    base : what an exported adapter shall call this model; the folder itself by default.
+
+    Returns
+    -------
+    (model, tokenizer)
+        On the CPU.
+
+    Raises
+    ------
+    ValueError
+        The folder cannot be loaded, and why; one sentence.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    check_memory(check_folder(folder), dtype=dtype, device=device, what=base or str(folder))
+    safe = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+            )
+    except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
+        raise ValueError(f"cannot load the model in {str(folder)!r}: {reason(error)}") from error
+    for fault in ("missing_keys", "mismatched_keys"):
+        if report[fault]:
+            raise ValueError(
+                f"the weights in {str(folder)!r} do not fit its config: "
+                f"{fault.split('_')[0]} {sorted(map(str, report[fault]))[0]}"
+            )
+    if not tokenizer.is_fast:
+        raise ValueError(f"the tokenizer in {str(folder)!r} has no fast form (tokenizer.json)")
+    rows = model.get_input_embeddings().weight.shape[0]
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest >= rows:
+        raise ValueError(
+            f"the tokenizer in {str(folder)!r} has token {largest}, "
+            f"but the model has embeddings for {rows} only"
+        )
+    if base is not None:
+        model.config._name_or_path = base
+        model.name_or_path = base
+    return model, tokenizer

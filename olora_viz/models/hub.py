@@ -1,0 +1,175 @@
+"""Models from the Hugging Face hub: already here, or fetched, or one sentence why not."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .cache import check_free_disk, reason
+from .catalogue import MODELS, ModelCard
+from .folder import check_folder
+from .progress import Progress, reporting
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+PATIENCE = 5.0
+"""Seconds after which a hub that has not answered counts as unreachable."""
+
+# Only what sits at the top of a repository, and never a pickle. "consolidated" files are a second
+# copy of the same weights.
+WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+UNWANTED = ("*/*", "consolidated*")
+
+# The hub's own service converts old pickles and offers the result as a pull request.
+CONVERTER, CONVERSION = "SFconvertbot", "Adding `safetensors` variant of this model"
+
+
+def snapshot(hub_id: str) -> Path | None:
+    """Find a repository that was fetched before, whole, in the hub's own cache.
+
+    Parameters
+    ----------
+    hub_id : "owner/name".
+
+    Returns
+    -------
+    Path or None
+    """
+    from huggingface_hub import constants
+
+    root = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+    try:
+        head = (root / "refs" / "main").read_text(encoding="ascii").strip()
+    except OSError:
+        head = ""
+    folders = sorted((root / "snapshots").glob("*"), key=lambda path: (path.name != head, path))
+    for folder in folders:
+        try:
+            check_folder(folder)
+        except ValueError:
+            continue
+        return folder
+    return None
+
+
+def _ask(card: ModelCard) -> tuple[ModelInfo, str]:
+    """Ask the hub what a repository holds, and in which revision the safetensors are."""
+    from huggingface_hub import HfApi, get_repo_discussions
+
+    info = HfApi().model_info(card.hub_id, timeout=PATIENCE, files_metadata=True)
+    if _weights(info):
+        return info, "main"
+    for offer in get_repo_discussions(
+        card.hub_id, author=CONVERTER, discussion_type="pull_request", discussion_status="open"
+    ):
+        if offer.title == CONVERSION and offer.git_reference is not None:
+            revision = offer.git_reference
+            return HfApi().model_info(
+                card.hub_id, revision=revision, timeout=PATIENCE, files_metadata=True
+            ), revision
+    return info, "main"
+
+
+def _weights(info: ModelInfo) -> int:
+    """Sum the bytes of the safetensors files at the top of a repository."""
+    names = [file for file in info.siblings or () if "/" not in file.rfilename]
+    return sum(
+        file.size or 1
+        for file in names
+        if file.rfilename.endswith(".safetensors") and not file.rfilename.startswith("consolidated")
+    )
+
+
+def _probe(card: ModelCard) -> tuple[ModelInfo, str]:
+    """Ask the hub, and give up after ``PATIENCE`` seconds whatever the network does.
+
+    A look-up of the host's name has no time limit of its own, so it runs in a thread that
+    nobody waits for.
+    """
+    answer: list[tuple[ModelInfo, str]] = []
+    failure: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            answer.append(_ask(card))
+        except Exception as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(2 * PATIENCE)
+    if answer:
+        return answer[0]
+    raise failure[0] if failure else TimeoutError(f"no answer within {2 * PATIENCE:.0f} s")
+
+
+def _sentence(card: ModelCard, error: Exception) -> str:
+    """Say why the hub did not give a model."""
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    name = f"{card.name!r} ({card.hub_id})"
+    if isinstance(error, GatedRepoError):
+        return (
+            f"{name} is gated: accept its terms on its page of the Hugging Face hub, "
+            "then log in with `hf auth login`"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return f"the Hugging Face hub gives no {name}: it is not there, or wants you to log in"
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{name} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it"
+    offline = ", ".join(other.name for other in MODELS.values() if other.offline)
+    return (
+        f"cannot fetch {name} from the Hugging Face hub ({reason(error)}); "
+        f"models that need no hub: {offline}"
+    )
+
+
+def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
+    """Bring a model's folder here from the hub, or say within seconds why that fails.
+
+    Parameters
+    ----------
+    card : a card with a ``hub_id``.
+    progress : told what happens.
+
+    Returns
+    -------
+    Path
+        The folder of a whole repository, safetensors only.
+
+    Raises
+    ------
+    ValueError
+        No network, no permission, no safetensors, no disk; one sentence.
+    """
+    from huggingface_hub import constants, snapshot_download
+
+    here = snapshot(card.hub_id)
+    if here is not None:
+        return here
+    try:
+        info, revision = _probe(card)
+    except Exception as error:  # network libraries have many roots of their own
+        raise ValueError(_sentence(card, error)) from error
+    size = _weights(info)
+    if not size:
+        raise ValueError(
+            f"{card.name!r} ({card.hub_id}) has no safetensors on the hub, only pickles, "
+            "which can run code when they are opened and are never loaded"
+        )
+    check_free_disk(Path(constants.HF_HUB_CACHE), size, repr(card.name))
+    try:
+        with reporting(progress) as report:
+            report(0.0, f"fetching {card.hub_id} ({size / 1e6:,.0f} MB)")
+            folder = snapshot_download(
+                card.hub_id,
+                revision=revision,
+                allow_patterns=list(WANTED),
+                ignore_patterns=list(UNWANTED),
+            )
+            report(1.0, f"fetched {card.hub_id}")
+    except Exception as error:
+        raise ValueError(_sentence(card, error)) from error
+    return Path(folder)

@@ -1,0 +1,36 @@
+"""One report of progress for two readers: a bar on standard error, and the caller."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done, in [0, 1], and what happens now in a few words."""
+
+
+@contextmanager
+def reporting(progress: Progress | None) -> Iterator[Progress]:
+    """Show a bar on standard error while the block runs, and tell the caller too.
+
+    Parameters
+    ----------
+    progress : the caller's own function, or None.
+
+    Yields
+    ------
+    Progress
+        Reports to both.
+    """
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
+    with tqdm(total=100, bar_format=form, file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def report(fraction: float, words: str) -> None:
+            bar.update(100 * min(max(fraction, 0.0), 1.0) - bar.n)  # draws ten times a second
+            if words != bar.desc:
+                bar.set_description_str(words)  # draws at once
+            if progress is not None:
+                progress(fraction, words)
+
+        yield report
