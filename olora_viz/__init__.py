@@ -1,1 +1,61 @@
-"""olora_viz: the playground for low-rank adaptation."""
+"""olora_viz: the playground for low-rank adaptation.
+
+>>> import olora_viz as ov
+>>> config = ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=2, eval_every=0)
+>>> [step.step for step in ov.race(config)]
+[1, 2]
+"""
+
+from olora_viz.adapters import Lanes, attach
+from olora_viz.initializers import (
+    INITIALIZERS,
+    Initializer,
+    Start,
+    gaussian,
+    lora,
+    milora,
+    olora,
+    olora_pivoted,
+    orthogonal,
+    pissa,
+    pissa_fast,
+    random_orthonormal,
+    sketch,
+)
+from olora_viz.lane import Lane, parse_lanes
+from olora_viz.models import MODELS, load_model
+from olora_viz.peft_format import read_peft, write_peft
+from olora_viz.race import Race, race
+from olora_viz.race_config import RaceConfig
+from olora_viz.step import Step
+from olora_viz.tasks import TASKS, load_task
+
+__all__ = [
+    "INITIALIZERS",
+    "MODELS",
+    "TASKS",
+    "Initializer",
+    "Lane",
+    "Lanes",
+    "Race",
+    "RaceConfig",
+    "Start",
+    "Step",
+    "attach",
+    "gaussian",
+    "load_model",
+    "load_task",
+    "lora",
+    "milora",
+    "olora",
+    "olora_pivoted",
+    "orthogonal",
+    "parse_lanes",
+    "pissa",
+    "pissa_fast",
+    "race",
+    "random_orthonormal",
+    "read_peft",
+    "sketch",
+    "write_peft",
+]

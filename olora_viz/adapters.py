@@ -129,7 +129,7 @@ class Lanes:
         theta = torch.zeros(len(lanes), at, dtype=dtype, device=first.device)
         for i, (name, layer) in enumerate(layers.items()):
             if progress:
-                progress(i / len(layers), f"starting adapters on {name}")
+                progress(i / len(layers), "starting adapters")
             W = weight_of(layer).detach()
             made: dict[tuple[str, int, float, int], Start] = {}
             A, B = self._factors_in(theta, self._slots[name])
@@ -137,11 +137,11 @@ class Lanes:
                 key = (lane.init, lane.r, lane.scale, lane.seed)
                 if key not in made:
                     made[key] = starts(name, W, lane)
-                A[k, : lane.r] = made[key].A
-                B[k, :, : lane.r] = made[key].B
+                _fill(A[k], B[k], made[key])
         self.start = theta
         self.theta = theta.clone().requires_grad_()
         self.scale = torch.tensor([lane.scale for lane in lanes], dtype=dtype, device=first.device)
+        # Where every B⁰ is zero, there is nothing to take off: half the thin products suffice.
         self._from_zero = not any(
             self._factors_in(theta, slot)[1].any() for slot in self._slots.values()
         )
@@ -168,6 +168,12 @@ class Lanes:
     def start_factors(self, layer: str, k: int) -> Start:
         """Return A⁰ and B⁰, as `factors` returns A and B."""
         return self._trimmed(self.start, layer, k)
+
+    @torch.no_grad()
+    def put(self, layer: str, k: int, now: Start) -> None:
+        """Set lane k's A and B of one layer, of the lane's rank or below."""
+        A, B = self._factors_in(self.theta.detach(), self._slots[layer])
+        _fill(A[k], B[k], now)
 
     @torch.no_grad()
     def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:
@@ -324,6 +330,13 @@ def start_of(name: str, W: Tensor, lane: Lane) -> Start:
     """Make a lane's A⁰ and B⁰ for one layer, from random numbers that are the layer's own."""
     generator = torch.Generator().manual_seed(lane.seed * 2**32 + zlib.crc32(name.encode()))
     return INITIALIZERS[lane.init].start(W, lane.r, s=lane.scale, generator=generator)
+
+
+def _fill(A: Tensor, B: Tensor, factors: Start) -> None:
+    """Write factors of any rank into A (r, in) and B (out, r), and zeros behind them."""
+    rank = factors.A.shape[0]
+    A[:rank], A[rank:] = factors.A, 0.0
+    B[:, :rank], B[:, rank:] = factors.B, 0.0
 
 
 def _blocks(model: nn.Module) -> str | None:

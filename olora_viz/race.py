@@ -199,6 +199,7 @@ class Race(Iterator[Step]):
 
     def summary(self) -> dict[str, Any]:
         """Return where the race stands, as plain values; ``final_loss`` is the held-out one."""
+
         def number(x: float) -> float | None:
             return float(x) if math.isfinite(x) else None
 

@@ -12,6 +12,15 @@ SCHEDULES = ("constant", "linear", "cosine")
 DTYPES = ("auto", "float32", "bfloat16", "float64")
 DEVICES = ("auto", "cpu", "cuda")
 
+DEFAULT_LANES = (
+    Lane("lora", lr=1e-3),
+    Lane("lora", lr=3e-3),
+    Lane("olora", lr=1e-3),
+    Lane("olora", lr=3e-3),
+    Lane("pissa", lr=1e-3),
+)
+"""The race that the page and the command line start with: one shared rate, and three times it."""
+
 
 @dataclass(frozen=True)
 class RaceConfig:
@@ -39,7 +48,7 @@ class RaceConfig:
 
     model: str = "glassllm"
     task: str = "number-words"
-    lanes: tuple[Lane, ...] = (Lane("lora"), Lane("olora"))
+    lanes: tuple[Lane, ...] = DEFAULT_LANES
     steps: int = 150
     batch_size: int = 16
     max_length: int | None = None

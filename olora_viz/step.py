@@ -70,9 +70,7 @@ class Step:
                 }
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
         line["diverged"] = [
-            label
-            for label, status in zip(labels, self.status, strict=True)
-            if status == "diverged"
+            label for label, status in zip(labels, self.status, strict=True) if status == "diverged"
         ]
         return line
 

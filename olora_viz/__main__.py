@@ -1,0 +1,325 @@
+"""The command line: ``python -m olora_viz VERB``, one verb per subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code: 0, 2 for bad input, 130 where it was interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # the reader, `head` for instance, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        print(f"error: {_sentence(error)}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m olora_viz", description="The playground for low-rank adaptation."
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Parser:
+        made = verbs.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        made.add_argument("--json", action="store_true", help="JSON only, one object a line")
+        return made
+
+    verb("models", _models, "list the models that can be named")
+    verb("tasks", _tasks, "list the tasks that can be named")
+    verb("initializers", _initializers, "list the ways to start an adapter")
+
+    race = verb("race", _race, "train lanes side by side on the same batches")
+    race.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    race.add_argument("--model", help="a model's name, or a local Hugging Face folder")
+    race.add_argument("--task", help="a task's name, or a file of examples")
+    race.add_argument(
+        "--lane", action="append", metavar="SPEC", help="NAME[:key=value,…]; again for each lane"
+    )
+    race.add_argument("--steps", type=int, help="number of updates")
+    race.add_argument("--batch-size", type=int, help="prompts a step")
+    race.add_argument("--max-length", type=int, help="leave out examples of more tokens")
+    race.add_argument("--seed", type=int, help="seed of the task and of its order")
+    race.add_argument("--eval-every", type=int, help="steps between evaluations")
+    race.add_argument("--eval-size", type=int, help="most held-out examples to evaluate on")
+    race.add_argument("--device", help="auto, cpu or cuda")
+    race.add_argument("--dtype", help="of the frozen base: float32 or bfloat16")
+    race.add_argument("--schedule", help="constant, linear or cosine")
+    race.add_argument("--warmup", type=int, help="steps over which learning rates rise")
+    race.add_argument(
+        "--target", action="append", metavar="NAME", dest="targets", help="ending of a layer's name"
+    )
+    race.add_argument("--run", metavar="DIR", dest="folder", help="keep the run in this folder")
+
+    export = verb("export", _export, "write one lane of a run as an adapter or a whole model")
+    export.add_argument("folder", metavar="DIR", help="a run folder")
+    export.add_argument("--lane", required=True, metavar="NAME", help="label of the lane")
+    export.add_argument("--out", required=True, metavar="FOLDER", help="a new folder")
+    export.add_argument(
+        "--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora"
+    )
+    return parser
+
+
+def _models(options: argparse.Namespace) -> int:
+    from olora_viz.models import MODELS
+
+    return _list(
+        options,
+        [
+            {
+                "name": card.name,
+                "parameters": card.parameters,
+                "context": card.context,
+                "offline": card.offline,
+                "license": card.license,
+                "summary": card.summary,
+            }
+            for card in MODELS.values()
+        ],
+    )
+
+
+def _tasks(options: argparse.Namespace) -> int:
+    from olora_viz.tasks import TASKS
+
+    return _list(
+        options,
+        [
+            {
+                "name": card.name,
+                "offline": card.offline,
+                "prompt": card.prompt,
+                "answer": card.answer,
+                "summary": card.summary,
+            }
+            for card in TASKS.values()
+        ],
+    )
+
+
+def _initializers(options: argparse.Namespace) -> int:
+    from olora_viz.initializers import INITIALIZERS
+
+    return _list(
+        options,
+        [
+            {"name": i.name, "label": i.label, "source": i.source, "summary": i.summary}
+            for i in INITIALIZERS.values()
+        ],
+    )
+
+
+def _race(options: argparse.Namespace) -> int:
+    from dataclasses import fields
+
+    from olora_viz import runs
+    from olora_viz.lane import parse_lanes
+    from olora_viz.race import race
+    from olora_viz.race_config import RaceConfig
+
+    given = {
+        field.name: getattr(options, field.name)
+        for field in fields(RaceConfig)
+        if field.name != "lanes" and getattr(options, field.name) is not None
+    }
+    if options.resume:
+        if given or options.lane or options.folder:
+            raise ValueError("--resume takes the set-up from the run folder: give nothing else")
+        with _progress() as progress:
+            source = runs.resume(options.resume, progress=progress)
+        racing = source.race
+    else:
+        if options.lane:
+            given["lanes"] = tuple(lane for spec in options.lane for lane in parse_lanes(spec))
+        config = RaceConfig(**given)
+        with _progress() as progress:
+            if options.folder:
+                source = runs.start(config, options.folder, progress=progress)
+                racing = source.race
+            else:
+                source = racing = race(config, progress=progress)
+    if racing.left_out:
+        print(
+            f"{racing.left_out} training examples are longer than {racing.config.max_length} "
+            "tokens and were left out",
+            file=sys.stderr,
+        )
+    interrupted = _follow(iter(source), racing, options.json)
+    summary = racing.summary()
+    if options.json:
+        print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
+    else:
+        _print_standing(summary)
+    return INTERRUPTED if interrupted else 0
+
+
+def _follow(steps: Iterator[Any], racing: Any, as_json: bool) -> bool:
+    """Report every step as it comes; return whether the race was interrupted."""
+    from tqdm import tqdm
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    bar = tqdm(
+        total=racing.config.steps,
+        initial=racing.done,
+        unit="step",
+        file=sys.stderr,
+        mininterval=0.2,
+    )
+    try:
+        for step in steps:
+            if as_json:
+                print(json.dumps(step.to_json(racing.lanes.labels), allow_nan=False), flush=True)
+            bar.update(step.step - bar.n)
+            if step.eval_loss is not None:
+                k = int(step.eval_loss.argmin())
+                best = step.eval_loss[k], racing.lanes.labels[k]
+                bar.set_postfix_str(f"lowest held-out loss {best[0]:.3f}, {best[1]}", refresh=False)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        racing.close()
+        steps.close() if hasattr(steps, "close") else None
+        bar.close()
+    return False
+
+
+def _export(options: argparse.Namespace) -> int:
+    from olora_viz import runs
+    from olora_viz.naming import unknown
+    from olora_viz.peft_format import write_peft
+
+    labels = runs.read_config(options.folder).labels
+    if options.lane not in labels:
+        raise ValueError(unknown("lane", options.lane, labels))
+    out = Path(options.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {options.out!r} must be new or empty")
+    with _progress() as progress:
+        racing = runs.restored(options.folder, progress=progress)
+    k = labels.index(options.lane)
+    if options.form == "merged":
+        merged: Any = racing.lanes.merge(k)
+        merged.save_pretrained(out)
+        racing.tokenizer.save_pretrained(out)
+    else:
+        write_peft(racing.lanes, k, out, form=options.form)
+    written = {"lane": options.lane, "form": options.form, "out": str(out), "steps": racing.done}
+    print(json.dumps(written) if options.json else f"{options.lane} written to {out}")
+    return 0
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, str], None]]:
+    """Show how far the loading is, on standard error."""
+    from tqdm import tqdm
+
+    form = "{desc}: {percentage:3.0f}% |{bar}|"
+    with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, mininterval=0.2) as bar:
+
+        def show(fraction: float, text: str) -> None:
+            bar.set_description_str(text, refresh=False)
+            if fraction < bar.n:  # the next thing begins
+                bar.reset()
+            bar.update(fraction - bar.n)
+
+        yield show
+
+
+def _list(options: argparse.Namespace, rows: list[dict[str, Any]]) -> int:
+    """Print rows as JSON lines, or as a table whose last column may be long."""
+    if options.json:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+        return 0
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    _print_table([list(rows[0]), *cells])
+    return 0
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return repr(value) if isinstance(value, str) and value != value.strip() else str(value)
+
+
+def _print_standing(summary: dict[str, Any]) -> None:
+    rows = [["lane", "status", "held-out loss", "accuracy", "first gradient norm"]]
+    lanes = summary["lanes"].items()
+    for label, lane in sorted(lanes, key=lambda item: _sortable(item[1]["final_loss"])):
+        status = lane["status"]
+        if lane["diverged_at"]:
+            status += f" at step {lane['diverged_at']}"
+        rows.append(
+            [
+                label,
+                status,
+                _number(lane["final_loss"], ".4f"),
+                _number(lane["final_accuracy"], ".1%"),
+                _number(lane["first_grad_norm"], ".3g"),
+            ]
+        )
+    base = summary["base"]
+    rows.append(["(base model)", "", f"{base['loss']:.4f}", f"{base['accuracy']:.1%}", ""])
+    _print_table(rows)
+    print(
+        f"{summary['status']} after {summary['steps']} steps in {summary['seconds']:.1f} s "
+        f"on {summary['device']} ({summary['dtype']})"
+    )
+
+
+def _sortable(loss: float | None) -> float:
+    return float("inf") if loss is None else loss
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f" {error.filename!r}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

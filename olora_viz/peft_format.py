@@ -1,0 +1,193 @@
+"""Adapters in and out in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from olora_viz.adapters import Lanes, is_transposed, weight_of
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers.start import Start
+from olora_viz.lane import Lane
+
+PREFIX = "base_model.model."
+FORMS = ("lora", "olora")
+
+
+def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
+    """Write lane k as an adapter that `peft.PeftModel.from_pretrained` loads.
+
+    Parameters
+    ----------
+    lanes, k : which lane.
+    folder : where to; an adapter that is there already is replaced as a whole.
+    form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, which loads anywhere: of
+        rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r where B⁰ = 0. ``olora`` writes A
+        and B alone, of rank r, with ``init_lora_weights="olora"``; PEFT then takes B⁰A⁰ out of
+        the base by itself when it loads.
+
+    Raises
+    ------
+    ValueError : an unknown form; form ``olora`` of a lane that did not start that way, or on
+        GPT-2's `Conv1D` layers, where PEFT's own OLoRA start is wrong.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
+    lane = lanes.lanes[k]
+    transposed = any(is_transposed(lanes.model.get_submodule(name)) for name in lanes.layers)
+    if form == "olora" and lane.init != "olora":
+        raise ValueError(f"form 'olora' wants a lane that started as olora, not as {lane.init}")
+    if form == "olora" and transposed:
+        raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
+    from_zero = not any(lanes.start_factors(name, k).B.any() for name in lanes.layers)
+    tensors: dict[str, Tensor] = {}
+    rank = lane.r
+    for name in lanes.layers:
+        now, start = lanes.factors(name, k), lanes.start_factors(name, k)
+        A, B = now.A, now.B
+        if form == "lora" and not from_zero:
+            A, B = torch.cat([A, A - start.A]), torch.cat([B - start.B, start.B], 1)
+        rank = A.shape[0]
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = A.cpu().contiguous().clone()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = B.cpu().contiguous().clone()
+    rslora = lane.rslora and rank == lane.r
+    alpha = lane.scale * (math.sqrt(rank) if rslora else rank)
+    config: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": getattr(lanes.model, "name_or_path", "") or None,
+        "r": rank,
+        "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
+        "use_rslora": rslora,
+        "target_modules": list(lanes.layers),
+        "init_lora_weights": "olora" if form == "olora" else True,
+        "fan_in_fan_out": transposed,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+    }
+    return _replace(Path(folder), config, tensors)
+
+
+def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
+    """Put an adapter from disk on its base model, as one lane.
+
+    Reads what `write_peft` writes, and PEFT's plain LoRA of any rank and alpha, per layer too
+    (``rank_pattern``, ``alpha_pattern``, rsLoRA). Weights come from safetensors only.
+
+    Raises
+    ------
+    ValueError : not an adapter; pickled weights; a layer that the model does not have or whose
+        shape differs; an initialization that changed the base and cannot be computed again.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    factors = _pair_up(tensors, folder)
+    init = config.get("init_lora_weights", True)
+    if isinstance(init, str) and init.lower().startswith(("pissa", "corda", "loftq")):
+        raise ValueError(
+            f"the adapter in {str(folder)!r} started with {init!r}, which changed the base model "
+            "in a way that its files do not tell; export it as plain LoRA first"
+        )
+    modules = dict(model.named_modules())
+    for layer, given in factors.items():
+        if layer not in modules:
+            raise ValueError(f"the adapter wants a layer {layer!r}, which the model does not have")
+        shape = tuple(weight_of(modules[layer]).shape)
+        wanted = (given.B.shape[0], given.A.shape[1])
+        if shape != wanted:
+            raise ValueError(f"layer {layer!r} is {shape} in the model, {wanted} in the adapter")
+    scales = {layer: _scale(config, layer) for layer in factors}
+
+    def start(layer: str, W: Tensor, _: Lane) -> Start:
+        given, s = factors[layer], scales[layer]
+        if init != "olora":
+            return Start(torch.zeros_like(given.A), torch.zeros_like(given.B))
+        made = INITIALIZERS["olora"].start(W, given.A.shape[0], s=s)
+        return Start(made.A, s * made.B)
+
+    rank = max(given.A.shape[0] for given in factors.values())
+    lane = Lane("olora" if init == "olora" else "lora", r=rank)  # alpha = r: B holds each scaling
+    lanes = Lanes(model, [lane], {layer: modules[layer] for layer in factors}, start)
+    for layer, given in factors.items():
+        lanes.put(layer, 0, Start(given.A, scales[layer] * given.B))
+    return lanes
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise ValueError(f"{str(folder)!r} holds no adapter: there is no adapter_config.json in it")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
+    if config.get("peft_type") != "LORA" or config.get("use_dora"):
+        kind = "DORA" if config.get("use_dora") else config.get("peft_type")
+        raise ValueError(
+            f"{str(folder)!r} holds an adapter of type {kind!r}; only LORA can be read"
+        )
+    if not (folder / "adapter_model.safetensors").is_file():
+        pickled = (folder / "adapter_model.bin").exists()
+        why = ": pickled weights (.bin) are never loaded" if pickled else ""
+        raise ValueError(f"{str(folder)!r} has no adapter_model.safetensors{why}")
+    return config
+
+
+def _pair_up(tensors: dict[str, Tensor], folder: Path) -> dict[str, Start]:
+    """Bring the A and B of each layer together."""
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_([AB])\.weight", key)
+        if not match:
+            raise ValueError(f"{str(folder)!r} holds {key!r}, which is no part of a LoRA adapter")
+        pairs.setdefault(match[1], {})[match[2]] = tensor.float()
+    for layer, pair in pairs.items():
+        if set(pair) != {"A", "B"}:
+            raise ValueError(f"the adapter in {str(folder)!r} lacks an A or a B of layer {layer!r}")
+    return {layer: Start(pair["A"], pair["B"]) for layer, pair in pairs.items()}
+
+
+def _scale(config: dict[str, Any], layer: str) -> float:
+    """Return the scaling that PEFT gives a layer."""
+    r = _by_pattern(config.get("rank_pattern"), layer, config["r"])
+    alpha = _by_pattern(config.get("alpha_pattern"), layer, config["lora_alpha"])
+    return alpha / (math.sqrt(r) if config.get("use_rslora") else r)
+
+
+def _by_pattern(patterns: dict[str, float] | None, layer: str, otherwise: float) -> float:
+    for pattern, value in (patterns or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", layer):
+            return value
+    return otherwise
+
+
+def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+    """Write the adapter beside its place, then move it there: it is whole or not there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "adapter_config.json").exists():
+        raise ValueError(f"{str(folder)!r} holds something that is not an adapter")
+    made = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        made.mkdir()
+        save_file(tensors, made / "adapter_model.safetensors", metadata={"format": "pt"})
+        text = json.dumps(config, indent=2) + "\n"
+        (made / "adapter_config.json").write_text(text, encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder

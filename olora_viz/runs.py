@@ -1,0 +1,200 @@
+"""A run on disk: what a race reports is there before anybody hears of it.
+
+config.json             the set-up
+steps.jsonl             one line a step, append-only
+checkpoint.safetensors  parameters, moments and clock; replaced in one go
+summary.json            where the race stands, written when it ends
+adapters/LANE/          every lane, in PEFT's format, written when it ends
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from olora_viz.peft_format import write_peft
+from olora_viz.race import Progress, Race, race
+from olora_viz.race_config import RaceConfig
+from olora_viz.step import Step
+
+CHECKPOINT_SECONDS = 10.0
+"""Time between two checkpoints; a resumed race repeats at most the steps in between."""
+
+
+class Run:
+    """A run folder and, while it is open for racing, the race in it; made by `start` or `resume`.
+
+    Iterating yields the steps that are new to the folder, each after its line is on disk.
+    """
+
+    def __init__(self, folder: Path, racing: Race, recorded: int) -> None:
+        self.folder, self.race, self._recorded = folder, racing, recorded
+
+    def __iter__(self) -> Iterator[Step]:
+        """Race on, and leave the folder complete however it ends: finished, closed or failed."""
+        last_checkpoint = time.monotonic()
+        lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
+        try:
+            with lines:
+                for step in self.race:
+                    if step.step > self._recorded:
+                        line = json.dumps(step.to_json(self.race.lanes.labels), allow_nan=False)
+                        lines.write(line + "\n")
+                        lines.flush()
+                        yield step
+                    if time.monotonic() - last_checkpoint >= CHECKPOINT_SECONDS:
+                        self.checkpoint()
+                        last_checkpoint = time.monotonic()
+        finally:
+            self.race.close()
+            self.checkpoint()
+            for k, label in enumerate(self.race.lanes.labels):
+                write_peft(self.race.lanes, k, self.folder / "adapters" / label, form="lora")
+            _write_json(self.folder / "summary.json", self.race.summary())
+
+    def checkpoint(self) -> None:
+        """Write what going on bitwise needs, in one go."""
+        target = self.folder / "checkpoint.safetensors"
+        partial = target.with_suffix(".partial")
+        try:
+            save_file(self.race.state(), partial)
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None = None) -> Run:
+    """Set a race up in a new run folder; nothing is written where the set-up is wrong.
+
+    Raises
+    ------
+    ValueError : the folder holds something already, the set-up is wrong, or the disk is too full.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        hint = "; --resume goes on with it" if (folder / "config.json").exists() else ""
+        raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
+    racing = race(config, progress=progress)
+    _check_space(folder, racing)
+    (folder / "adapters").mkdir(parents=True, exist_ok=True)
+    (folder / "steps.jsonl").touch()
+    _write_json(folder / "config.json", config.to_json() | {"task_sha256": _content(config.task)})
+    return Run(folder, racing, recorded=0)
+
+
+def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
+    """Go on with a run from its last checkpoint, bitwise as if it had not been interrupted.
+
+    Steps that were on disk already are made again but not reported again.
+
+    Raises
+    ------
+    ValueError : the folder holds no run, or its task file has changed since.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    recorded = _mend(folder)
+    racing = race(config, progress=progress)
+    saved = folder / "checkpoint.safetensors"
+    if saved.exists():
+        racing.restore(load_file(saved))
+    return Run(folder, racing, recorded)
+
+
+def read_config(folder: str | Path) -> RaceConfig:
+    """Read a run's set-up, and see that its task file is still the same."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{str(folder)!r} holds no run: there is no config.json in it")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        content = values.pop("task_sha256", None)
+        config = RaceConfig.from_json(values)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
+    if content != _content(config.task):
+        raise ValueError(
+            f"the task file {config.task!r} is not the one that the run in {str(folder)!r} began "
+            "with, so its race cannot go on"
+        )
+    return config
+
+
+def read_steps(folder: str | Path) -> list[Step]:
+    """Read the steps of a run; a last line that was cut short is passed over."""
+    labels = read_config(folder).labels
+    text = (Path(folder) / "steps.jsonl").read_text(encoding="utf-8")
+    return [Step.from_json(json.loads(line), labels) for line in _whole_lines(text)]
+
+
+def read_summary(folder: str | Path) -> dict[str, Any] | None:
+    """Read how a run ended; None where it has not."""
+    path = Path(folder) / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
+    """Bring a run's race back as of its last checkpoint, for export; nothing is written.
+
+    Raises
+    ------
+    ValueError : the folder holds no run, or no checkpoint yet.
+    """
+    config = read_config(folder)
+    saved = Path(folder) / "checkpoint.safetensors"
+    if not saved.exists():
+        raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
+    racing = race(config, progress=progress)
+    racing.restore(load_file(saved))
+    return racing
+
+
+def _whole_lines(text: str) -> list[str]:
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _mend(folder: Path) -> int:
+    """Cut a half-written last line off ``steps.jsonl``; return the number of the last step."""
+    path = folder / "steps.jsonl"
+    data = path.read_bytes() if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    lines = data[:whole].splitlines()
+    return json.loads(lines[-1])["step"] if lines else 0
+
+
+def _check_space(folder: Path, racing: Race) -> None:
+    """Refuse a run that the disk cannot hold: two checkpoints and the adapters."""
+    matrix = racing.lanes.theta.numel() * racing.lanes.theta.element_size()
+    need = 2 * 3 * matrix + 2 * matrix + 2**20
+    existing = next(p for p in [folder.absolute(), *folder.absolute().parents] if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < need:
+        raise ValueError(
+            f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has "
+            f"{free / 2**20:.0f} MiB free"
+        )
+
+
+def _content(task: str) -> str | None:
+    """Return the SHA-256 of a task file; None for a task that is known by name."""
+    path = Path(task)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
