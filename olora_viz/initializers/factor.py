@@ -47,10 +47,12 @@ def randomized_triplets(
     niter: int,
     generator: torch.Generator | None = None,
 ) -> tuple[Float[Tensor, "out r"], Float[Tensor, " r"], Float[Tensor, "r in"]]:
-    """Return the r leading singular triplets of W, approximately, by subspace iteration.
+    """Return the r leading singular triplets of W, by a randomized block Krylov method.
 
-    An orthonormal basis of `(W Wᵀ)^niter W Ω`, Ω Gaussian with r + 8 columns, then the exact SVD
-    inside it. The error of the i-th vector shrinks as `(σ_{r+9} / σ_i)^(2 niter + 1)`.
+    The exact SVD of W inside the span of `[Y, W Wᵀ Y, …, (W Wᵀ)^niter Y]`, `Y = W Ω`, Ω Gaussian
+    with r + 8 columns. Subspace iteration keeps the last of these blocks alone; keeping them all
+    costs little more, and on the flat spectra of language models 8 iterations then come closer
+    than 16 without. Where the span would fill the space anyway, this is the exact SVD.
     O(out in r niter) against O(out in min(out, in)).
 
     Parameters
@@ -62,14 +64,20 @@ def randomized_triplets(
 
     References
     ----------
-    Halko, Martinsson, Tropp 2011, arXiv 0909.4061, algorithms 4.4 and 5.1.
+    Musco and Musco 2015, arXiv 1504.05477, algorithm 2; Halko, Martinsson, Tropp 2011,
+    arXiv 0909.4061 (why a few columns more than r).
     """
-    width = min(r + OVERSAMPLING, *W.shape)
-    Q = orthonormal_basis(W @ draw(W.shape[1], width, W, generator))
+    width = r + OVERSAMPLING
+    if width * (niter + 1) >= min(W.shape):
+        U, S, Vh = singular_triplets(W)
+        return U[:, :r], S[:r], Vh[:r]
+    blocks = [orthonormal_basis(W @ draw(W.shape[1], width, W, generator))]
     for _ in range(niter):
-        Q = orthonormal_basis(W @ orthonormal_basis(W.mT @ Q))
-    U, S, Vh = torch.linalg.svd(Q.mT @ W, full_matrices=False)
-    return _fix_signs((Q @ U)[:, :r], S[:r], Vh[:r])
+        blocks.append(orthonormal_basis(W @ (W.mT @ blocks[-1])))
+    Q = orthonormal_basis(torch.cat(blocks, dim=1))
+    P, R = torch.linalg.qr(W.mT @ Q)  # QᵀW = RᵀPᵀ, and the SVD of the small square Rᵀ is cheap
+    U, S, Vh = torch.linalg.svd(R.mT)
+    return _fix_signs(Q @ U[:, :r], S[:r], Vh[:r] @ P.mT)
 
 
 def _fix_signs(U: Tensor, S: Tensor, Vh: Tensor) -> tuple[Tensor, Tensor, Tensor]:

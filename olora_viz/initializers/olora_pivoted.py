@@ -86,7 +86,7 @@ def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
         if residual[j] > tie:
             Q[k] = q / q.norm()
             R[k] = Q[k] @ W
-        residual = residual - R[k].square()
-        residual[j] = -torch.inf
         pivots.append(j)
+        residual = (residual - R[k].square()).clamp(min=0)
+        residual[pivots] = -1  # never again, even where nothing is left to explain
     return pivots

@@ -45,7 +45,8 @@ def pissa(
 
     References
     ----------
-    Meng, Wang, Zhang 2024, arXiv 2404.02948; Halko, Martinsson, Tropp 2011, arXiv 0909.4061.
+    Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477 (the
+    randomized form).
 
     Examples
     --------

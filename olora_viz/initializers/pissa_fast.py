@@ -7,8 +7,8 @@ from torch import Tensor
 from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.start import Start
 
-NITER = 16
-"""Iterations; PiSSA's authors use 4 to 16."""
+NITER = 8
+"""Iterations: on SmolLM2 at rank 16 they reach 0.9999 of the best approximation's energy."""
 
 
 def pissa_fast(
@@ -21,7 +21,7 @@ def pissa_fast(
     """Start as PiSSA does, with the leading singular triplets found by a randomized SVD.
 
     `s B⁰A⁰` is close to the best rank-r approximation of W, at O(out in r) instead of
-    O(out in min(out, in)): see `pissa`, whose `niter` is 16 here.
+    O(out in min(out, in)): see `pissa`, whose `niter` is 8 here.
 
     Parameters
     ----------
@@ -42,6 +42,6 @@ def pissa_fast(
 
     References
     ----------
-    Meng, Wang, Zhang 2024, arXiv 2404.02948; Halko, Martinsson, Tropp 2011, arXiv 0909.4061.
+    Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477.
     """
     return pissa(W, r, s=s, generator=generator, niter=NITER)

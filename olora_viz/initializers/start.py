@@ -1,7 +1,7 @@
 """What an initialization is: its result, its entry in the table, and the checks that all share."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ class Start:
         object.__setattr__(self, "B", self.B.contiguous())
 
 
+@runtime_checkable
 class StartFunction(Protocol):
     """The signature that every initialization has."""
 
