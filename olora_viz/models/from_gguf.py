@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from .progress import Progress
@@ -51,11 +52,7 @@ def _field(reader: GGUFReader, key: str) -> Any:
 
 
 def _tensors(reader: GGUFReader, report: Progress) -> dict[str, torch.Tensor]:
-    """Unpack the quantized blocks to float16, with query and key rows in transformers' order.
-
-    float16 keeps 11 bits of values that were stored with 4 or 8 and a float16 scale, at half the
-    disk of float32.
-    """
+    """Unpack the quantized blocks, exactly, with query and key rows in transformers' order."""
     from gguf import dequantize
 
     heads = {
@@ -68,7 +65,7 @@ def _tensors(reader: GGUFReader, report: Progress) -> dict[str, torch.Tensor]:
         kind = tensor.name.split(".")[-2]
         if kind in heads:
             w = pairs_to_halves(w, heads[kind])
-        state[hf_name(tensor.name)] = torch.from_numpy(w.copy()).to(torch.float16)
+        state[hf_name(tensor.name)] = torch.from_numpy(np.array(w, order="C"))
         report((n + 1) / len(reader.tensors), "unpacking the weights")
     return state
 
@@ -128,7 +125,7 @@ def convert(source: Path, target: Path, report: Progress) -> None:
 
     LlamaConfig(
         architectures=["LlamaForCausalLM"],
-        dtype="float16",
+        dtype="float32",
         vocab_size=state["model.embed_tokens.weight"].shape[0],
         hidden_size=int(_field(reader, "llama.embedding_length")),
         intermediate_size=int(_field(reader, "llama.feed_forward_length")),

