@@ -169,6 +169,12 @@ class Lanes:
         """Return A⁰ and B⁰, as `factors` returns A and B."""
         return self._trimmed(self.start, layer, k)
 
+    def gradient(self, layer: str, k: int) -> Start:
+        """Return ∂L/∂A (r, in) and ∂L/∂B (out, r) of the last backward pass."""
+        if self.theta.grad is None:
+            raise ValueError("there is no gradient yet: call backward on a loss first")
+        return self._trimmed(self.theta.grad, layer, k)
+
     @torch.no_grad()
     def put(self, layer: str, k: int, now: Start) -> None:
         """Set lane k's A and B of one layer, of the lane's rank or below."""
@@ -328,7 +334,8 @@ def attach(
 
 def start_of(name: str, W: Tensor, lane: Lane) -> Start:
     """Make a lane's A⁰ and B⁰ for one layer, from random numbers that are the layer's own."""
-    generator = torch.Generator().manual_seed(lane.seed * 2**32 + zlib.crc32(name.encode()))
+    # torch's generator on the CPU looks at the low 32 bits of a seed only.
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
     return INITIALIZERS[lane.init].start(W, lane.r, s=lane.scale, generator=generator)
 
 

@@ -91,7 +91,7 @@ class Race(Iterator[Step]):
             )
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
-        self._pad_id = int(tokenizer.pad_token_id or 0)
+        self._pad_id: Any = tokenizer.pad_token_id or 0
         train = self._encode(self.task.train)
         held_out = self._encode(self.task.held_out)
         self._train, self.left_out = train.kept, train.left_out
@@ -185,11 +185,11 @@ class Race(Iterator[Step]):
         lanes = losses.greedy(self.model, prompts, length, self.lanes.count, self._pad_id)
 
         def text(ids: Any, size: int) -> str:
-            return self.tokenizer.decode(list(ids)[:size], skip_special_tokens=True).strip()
+            return str(self.tokenizer.decode(list(ids)[:size], skip_special_tokens=True)).strip()
 
         return [
             Answer(
-                prompt=self.tokenizer.decode(list(prompts[i]), skip_special_tokens=True),
+                prompt=str(self.tokenizer.decode(list(prompts[i]), skip_special_tokens=True)),
                 expected=text(wanted[i], len(wanted[i])),
                 base=text(base[i], len(wanted[i])),
                 lanes=tuple(text(lane[i], len(wanted[i])) for lane in lanes),

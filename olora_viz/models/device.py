@@ -4,7 +4,11 @@ import difflib
 
 import torch
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
 DEVICES = ("auto", "cpu", "cuda")
 
 

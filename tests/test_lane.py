@@ -1,0 +1,83 @@
+"""What a lane may be, how it is written on a command line, and what it is called."""
+
+import math
+
+import pytest
+
+from olora_viz.lane import Lane, compact, labels, parse_lanes
+
+
+def test_alpha_is_the_rank_where_none_is_given():
+    assert Lane("olora", r=16).scale == 1.0
+    assert Lane("olora", r=16, alpha=8).scale == 0.5
+    assert Lane("olora", r=16, alpha=8, rslora=True).scale == 2.0
+
+
+def test_lists_in_a_spec_multiply():
+    lanes = parse_lanes("olora:lr=3e-4/1e-3,r=4/8/16,alpha=8")
+    assert [(lane.lr, lane.r) for lane in lanes] == [
+        (lr, r) for lr in (3e-4, 1e-3) for r in (4, 8, 16)
+    ]
+    assert {lane.alpha for lane in lanes} == {8.0}
+
+
+def test_every_key_can_be_written():
+    (lane,) = parse_lanes(
+        "lora:lr=0.01,r=2,alpha=3,seed=4,weight_decay=0.1,clip=1,rslora=true,label=x"
+    )
+    assert lane == Lane("lora", 0.01, 2, 3.0, 4, 0.1, 1.0, True, "x")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("olra", r"unknown initialization 'olra'; did you mean 'olora'"),
+        ("olora:lr=0", "learning rate must be a positive number, not 0.0"),
+        ("olora:lr=-1e-3", "learning rate must be a positive number, not -0.001"),
+        ("olora:lr=nan", "learning rate must be a positive number, not nan"),
+        ("olora:lr=inf", "learning rate must be a positive number, not inf"),
+        ("olora:lr=fast", r"lr must be a positive number, not 'fast' \(in 'olora:lr=fast'\)"),
+        ("olora:lr=", "'lr' needs a value"),
+        ("olora:lr", "'lr' needs a value"),
+        ("olora:lr=1e-3/", "lr must be a positive number, not ''"),
+        ("olora:r=0", "rank must be a whole number from 1"),
+        ("olora:r=2.5", "r must be a whole number, not '2.5'"),
+        ("olora:rnk=2", "unknown lane key 'rnk'"),
+        ("olora:r=2,r=3", "'r' is given twice"),
+        ("olora:alpha=0", "alpha must be a positive number, not 0.0"),
+        ("olora:seed=-1", "seed must be a whole number from 0"),
+        ("olora:weight_decay=-1", "weight_decay must be a number >= 0, not -1.0"),
+        ("olora:clip=0", "clip must be a positive number, not 0.0"),
+        ("olora:rslora=maybe", "rslora must be true or false, not 'maybe'"),
+        ("olora:label=../../etc", "label '../../etc' must be 1 to 48 characters"),
+        ("olora:label=<b>", "label '<b>' must be"),
+        ("olora:seed=" + "/".join(map(str, range(65))), "makes 65 lanes; a race takes at most 64"),
+    ],
+)
+def test_a_bad_spec_gets_a_sentence_with_the_value_and_the_rule(spec, message):
+    with pytest.raises(ValueError, match=message):
+        parse_lanes(spec)
+
+
+def test_labels_say_what_differs_and_no_more():
+    assert labels([Lane("lora"), Lane("olora")]) == ("lora", "olora")
+    sweep = [Lane("olora", lr=lr, seed=s) for lr in (3e-4, 1e-3) for s in (0, 1)]
+    assert labels([*sweep, Lane("lora", lr=0.5)]) == (
+        "olora@lr=3e-4,seed=0",
+        "olora@lr=3e-4,seed=1",
+        "olora@lr=1e-3,seed=0",
+        "olora@lr=1e-3,seed=1",
+        "lora",
+    )
+
+
+def test_labels_are_distinct_even_for_equal_lanes():
+    assert labels([Lane("lora"), Lane("lora"), Lane("lora")]) == ("lora", "lora#2", "lora#3")
+    assert labels([Lane("lora"), Lane("olora", label="lora")]) == ("lora#2", "lora")
+    with pytest.raises(ValueError, match="two lanes are labelled 'x'"):
+        labels([Lane("lora", label="x"), Lane("olora", label="x")])
+
+
+@pytest.mark.parametrize("x", [1e-5, 3e-4, 1.5e-3, 0.01, 0.3, 1.0, 12.0, 9999.0, 2e4, 123456.0])
+def test_compact_numbers_read_back(x):
+    assert math.isclose(float(compact(x)), x)
