@@ -40,7 +40,7 @@ def load_task(name: str, seed: int = 0) -> Task:
 
     >>> task = load_task("addition")
     >>> len(task.train), len(task.held_out)
-    (336, 64)
+    (486, 64)
     """
     if name not in TASKS:
         raise ValueError(unknown("task", name, TASKS))

@@ -49,7 +49,7 @@ class Task:
     plain_text: bool = False
     """Every token is supervised, not an answer alone."""
     ends: bool = False
-    """The end-of-text token after the answer is supervised too, so that the model learns to stop."""
+    """The end of the text after the answer is supervised too, so that the model learns to stop."""
 
 
 @dataclass(frozen=True)
