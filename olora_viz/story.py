@@ -51,23 +51,20 @@ class Standing:
 
 def standings(steps: Sequence[StepLike], lanes: int) -> list[Standing]:
     """Order the lanes by held-out loss, the best first and the diverged ones last."""
-    evaluated = [step for step in steps if step.eval_loss is not None]
-    newest = evaluated[-1] if evaluated else None
-    rows = []
-    for k in range(lanes):
-        loss = (
-            newest.eval_loss[k] if newest is not None and newest.eval_loss is not None else math.nan
+    newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
+    nothing = [math.nan] * lanes
+    loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
+    share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
+    rows = [
+        Standing(
+            lane=k,
+            loss=float(loss[k]),
+            accuracy=float(share[k]),
+            first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan,
+            out_at=next((step.step for step in steps if not math.isfinite(step.loss[k])), 0),
         )
-        share = newest.eval_accuracy if newest is not None else None
-        rows.append(
-            Standing(
-                lane=k,
-                loss=float(loss),
-                accuracy=float(share[k]) if share is not None else math.nan,
-                first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan,
-                out_at=next((s.step for s in steps if not math.isfinite(s.loss[k])), 0),
-            )
-        )
+        for k in range(lanes)
+    ]
     return sorted(rows, key=lambda row: (row.out_at > 0, _last_if_nan(row.loss), row.lane))
 
 
