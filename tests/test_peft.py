@@ -1,0 +1,228 @@
+"""PEFT as the oracle: the same start, the same training, and adapters that go back and forth."""
+
+import json
+import math
+
+import peft
+import pytest
+import torch
+from tiny import FAMILIES, tiny, tokens
+
+from olora_viz.adapters import attach, is_transposed, weight_of
+from olora_viz.lane import Lane
+from olora_viz.losses import lane_losses
+from olora_viz.models import load_model
+from olora_viz.peft_format import read_peft, write_peft
+from olora_viz.race import race
+from olora_viz.race_config import RaceConfig
+from olora_viz.tasks import batch_indices, collate, encode, load_task
+
+IDS = tokens()
+
+
+def logits(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS, use_cache=False).logits
+
+
+def trained(family: str, lane: Lane, dtype=torch.float64):
+    """A tiny model with one lane, some steps away from where it started."""
+    model = tiny(family, dtype)
+    lanes = attach(model, [lane])
+    optimizer = torch.optim.AdamW([lanes.theta], lr=lane.lr)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(input_ids=IDS).logits.log_softmax(-1)[..., 5].mean().neg().backward()
+        optimizer.step()
+    return model, lanes
+
+
+def peft_model(lane: Lane, layers, model, init):
+    config = peft.LoraConfig(
+        r=lane.r,
+        lora_alpha=lane.r if lane.alpha is None else lane.alpha,
+        use_rslora=lane.rslora,
+        target_modules=list(layers),
+        init_lora_weights=init,
+        task_type="CAUSAL_LM",
+    )
+    return peft.get_peft_model(model, config)
+
+
+@pytest.mark.parametrize("alpha", [4, 10])
+def test_olora_starts_from_the_same_product_as_peft_s_on_linear_layers(alpha):
+    lane = Lane("olora", r=4, alpha=alpha)
+    lanes = attach(tiny("llama"), [lane])
+    theirs = peft_model(lane, lanes.layers, tiny("llama"), "olora")
+    for name in lanes.layers:
+        mine = lanes.start_factors(name, 0)
+        layer = theirs.base_model.model.get_submodule(name)
+        product = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+        torch.testing.assert_close(mine.B @ mine.A, product, rtol=1e-5, atol=1e-6)
+        moved = weight_of(lanes.model.get_submodule(name)) - layer.base_layer.weight
+        torch.testing.assert_close(lane.scale * mine.B @ mine.A, moved, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("init", ["lora", "olora", "pissa"])
+def test_the_function_at_the_start_is_the_one_that_peft_starts_from(init):
+    lane = Lane(init, r=4, alpha=10)
+    model = tiny("llama")
+    lanes = attach(model, [lane])
+    theirs = peft_model(lane, lanes.layers, tiny("llama"), True if init == "lora" else init)
+    torch.testing.assert_close(logits(model), logits(theirs.eval()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("init", "rslora"), [("lora", False), ("olora", False), ("olora", True)])
+def test_ten_steps_of_a_lane_are_ten_steps_of_peft(init, rslora):
+    """In float64. PEFT has its OLoRA start in float32 alone, hence the tolerance there."""
+    lane = Lane(init, lr=1e-3, r=8, alpha=4, rslora=rslora)
+    others = (Lane("gaussian", lr=1e-2), lane, Lane("pissa", lr=1e-3, r=4))
+    config = RaceConfig(lanes=others, steps=10, batch_size=4, eval_every=0, dtype="float64")
+    running = race(config)
+    steps = list(running)
+
+    model, tokenizer = load_model("glassllm")
+    theirs = peft_model(lane, running.lanes.layers, model, "olora" if init == "olora" else True)
+    if init == "lora":  # a random start: give PEFT ours
+        for name in running.lanes.layers:
+            layer = theirs.base_model.model.get_submodule(name)
+            layer.lora_A["default"].weight.data = running.lanes.start_factors(name, 1).A.clone()
+    for parameter in theirs.parameters():
+        parameter.data = parameter.data.double()
+    trainable = [p for p in theirs.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=lane.lr, weight_decay=0.0)
+    train = encode(load_task(config.task, 0).train, tokenizer, context=128).kept
+    tolerance = 1e-10 if init == "lora" else 1e-5
+    for step in steps:
+        chosen = batch_indices(len(train), 4, 0, step.step - 1)
+        batch = collate([train[i] for i in chosen], 0)
+        optimizer.zero_grad()
+        (loss,) = lane_losses(theirs.base_model.model, batch, 1)
+        loss.backward()
+        norm = torch.stack([p.grad.norm() for p in trainable]).norm()
+        optimizer.step()
+        assert math.isclose(step.loss[1], loss.item(), rel_tol=tolerance)
+        assert math.isclose(step.grad_norm[1], norm.item(), rel_tol=10 * tolerance)
+    for name in running.lanes.layers:
+        layer = theirs.base_model.model.get_submodule(name)
+        weight = layer.base_layer.weight + layer.get_delta_weight("default")
+        mine = weight_of(running.model.get_submodule(name)) + running.lanes.delta(name, 1)
+        torch.testing.assert_close(mine, weight, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("init", ["lora", "olora", "pissa", "orthogonal"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_exported_adapter_gives_the_same_logits_in_peft(family, init, tmp_path):
+    model, lanes = trained(family, Lane(init, lr=1e-2, r=4, alpha=10, rslora=init == "lora"))
+    write_peft(lanes, 0, tmp_path / "adapter")
+    theirs = peft.PeftModel.from_pretrained(tiny(family, torch.float64), tmp_path / "adapter")
+    assert theirs.peft_config["default"].r == (4 if init == "lora" else 8)
+    torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-9, atol=1e-9)
+    assert (logits(model) - logits(tiny(family, torch.float64))).abs().max() > 0.01
+    merged = theirs.merge_and_unload()
+    torch.testing.assert_close(logits(lanes.merge(0)), logits(merged), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "gpt2"])
+def test_the_olora_form_is_completed_by_peft_from_the_base(family, rslora, tmp_path):
+    model, lanes = trained(
+        family, Lane("olora", lr=1e-2, r=4, alpha=10, rslora=rslora), torch.float32
+    )
+    write_peft(lanes, 0, tmp_path, form="olora")
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["r"] == 4
+    assert config["init_lora_weights"] == "olora"
+    theirs = peft.PeftModel.from_pretrained(tiny(family), tmp_path)
+    torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-3, atol=1e-3)
+    assert (logits(model) - logits(tiny(family))).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("family", "init", "form"),
+    [
+        ("llama", "lora", "lora"),
+        ("llama", "olora", "lora"),
+        ("llama", "olora", "olora"),
+        ("gpt2", "lora", "lora"),
+        ("gpt2", "olora", "lora"),
+    ],
+)
+def test_what_was_written_reads_back(family, init, form, tmp_path):
+    model, lanes = trained(family, Lane(init, lr=1e-2, r=4, alpha=10), torch.float32)
+    write_peft(lanes, 0, tmp_path, form=form)
+    again = tiny(family)
+    read_peft(again, tmp_path)
+    torch.testing.assert_close(logits(again), logits(model), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_an_adapter_saved_by_peft_reads_back_with_its_patterns(rslora, tmp_path):
+    config = peft.LoraConfig(
+        r=4,
+        lora_alpha=6,
+        use_rslora=rslora,
+        target_modules=["q_proj", "down_proj"],
+        rank_pattern={"layers.0.self_attn.q_proj": 2},
+        alpha_pattern={"down_proj": 9},
+        init_lora_weights=False,
+    )
+    theirs = peft.get_peft_model(tiny("llama"), config).eval()
+    theirs.save_pretrained(tmp_path)
+    model = tiny("llama")
+    lanes = read_peft(model, tmp_path)
+    assert len(lanes.layers) == 4
+    torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-4, atol=1e-4)
+
+
+def test_an_olora_adapter_saved_by_peft_reads_back(tmp_path):
+    lane = Lane("olora", r=4, alpha=10)
+    theirs = peft_model(lane, ["q_proj", "up_proj"], tiny("llama"), "olora").eval()
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.1)
+    theirs.save_pretrained(tmp_path)
+    model = tiny("llama")
+    read_peft(model, tmp_path)
+    torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-3, atol=1e-3)
+
+
+def test_forms_that_cannot_be_written_are_refused(tmp_path):
+    lanes = attach(tiny("llama"), [Lane("lora", r=2)])
+    with pytest.raises(ValueError, match="form must be lora or olora, not 'dora'"):
+        write_peft(lanes, 0, tmp_path / "a", form="dora")
+    with pytest.raises(ValueError, match="started as olora, not as lora"):
+        write_peft(lanes, 0, tmp_path / "a", form="olora")
+    lanes = attach(tiny("gpt2"), [Lane("olora", r=2)])
+    assert all(is_transposed(lanes.model.get_submodule(n)) for n in lanes.layers)
+    with pytest.raises(ValueError, match="not possible on Conv1D"):
+        write_peft(lanes, 0, tmp_path / "a", form="olora")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_that_holds_something_else_is_not_overwritten(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    lanes = attach(tiny("llama"), [Lane("lora", r=2)])
+    with pytest.raises(ValueError, match="holds something that is not an adapter"):
+        write_peft(lanes, 0, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_adapters_that_cannot_be_read_are_refused_and_pickles_never_loaded(tmp_path):
+    model = tiny("llama")
+    with pytest.raises(ValueError, match=r"no adapter_config\.json"):
+        read_peft(model, tmp_path)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "adapter_model.bin").write_bytes(b"not even a pickle")
+    with pytest.raises(ValueError, match="pickled weights"):
+        read_peft(model, tmp_path)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "IA3"}))
+    with pytest.raises(ValueError, match="'IA3'"):
+        read_peft(model, tmp_path)
+    lanes = attach(tiny("gpt2"), [Lane("lora", r=2)])
+    write_peft(lanes, 0, tmp_path / "gpt2")
+    with pytest.raises(ValueError, match=r"layer 'transformer\.h\.0.*does not have"):
+        read_peft(model, tmp_path / "gpt2")
+    assert torch.equal(logits(model), logits(tiny("llama")))
