@@ -40,9 +40,9 @@ def cache_folder() -> Path:
 
 
 def reason(error: BaseException) -> str:
-    """Put an error in a few words, on one line."""
-    words = getattr(error, "strerror", None) or str(error)
-    return " ".join(words.split())[:300] or type(error).__name__
+    """Put an error in a few words: its first line, at most 200 characters of it."""
+    words = str(getattr(error, "strerror", None) or error).strip()
+    return words.splitlines()[0][:200] if words else type(error).__name__
 
 
 def check_free_disk(folder: Path, needed: int, what: str) -> None:

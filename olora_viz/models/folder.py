@@ -178,9 +178,10 @@ def load_folder(
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
             )
+            model, report = loaded
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
         raise ValueError(f"cannot load the model in {str(folder)!r}: {reason(error)}") from error
     for fault in ("missing_keys", "mismatched_keys"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .cache import check_free_disk, reason
 from .catalogue import MODELS, ModelCard
 from .folder import check_folder
-from .progress import Progress, reporting
+from .progress import Progress
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -59,13 +59,17 @@ def _ask(card: ModelCard) -> tuple[ModelInfo, str]:
     from huggingface_hub import HfApi, get_repo_discussions
 
     info = HfApi().model_info(card.hub_id, timeout=PATIENCE, files_metadata=True)
+    if info.gated:
+        HfApi().auth_check(card.hub_id)  # raises where this person may not have the files
     if _weights(info):
         return info, "main"
     for offer in get_repo_discussions(
         card.hub_id, author=CONVERTER, discussion_type="pull_request", discussion_status="open"
     ):
-        if offer.title == CONVERSION and offer.git_reference is not None:
-            revision = offer.git_reference
+        # Anyone can open a pull request; only the service's own is taken.
+        by_service = offer.author == CONVERTER and offer.title == CONVERSION
+        revision = offer.git_reference
+        if by_service and revision is not None:
             return HfApi().model_info(
                 card.hub_id, revision=revision, timeout=PATIENCE, files_metadata=True
             ), revision
@@ -160,16 +164,15 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
             "which can run code when they are opened and are never loaded"
         )
     check_free_disk(Path(constants.HF_HUB_CACHE), size, repr(card.name))
+    if progress is not None:  # on standard error the hub's own bars tell
+        progress(0.0, f"fetching {card.hub_id} ({size / 1e6:,.0f} MB)")
     try:
-        with reporting(progress) as report:
-            report(0.0, f"fetching {card.hub_id} ({size / 1e6:,.0f} MB)")
-            folder = snapshot_download(
-                card.hub_id,
-                revision=revision,
-                allow_patterns=list(WANTED),
-                ignore_patterns=list(UNWANTED),
-            )
-            report(1.0, f"fetched {card.hub_id}")
+        folder = snapshot_download(
+            card.hub_id,
+            revision=revision,
+            allow_patterns=list(WANTED),
+            ignore_patterns=list(UNWANTED),
+        )
     except Exception as error:
         raise ValueError(_sentence(card, error)) from error
     return Path(folder)

@@ -73,7 +73,7 @@ def load_model(
     else:
         raise _unknown(name)
     try:
-        model.to(device=place, dtype=dtype)
+        torch.nn.Module.to(model, device=place, dtype=dtype)
     except torch.OutOfMemoryError as error:
         raise ValueError(f"{name!r} does not fit into the memory of {place}") from error
     model.eval().requires_grad_(False)

@@ -5,15 +5,37 @@ from pathlib import Path
 import torch
 
 
-def _available(device: torch.device) -> int | None:
-    """Count the bytes that are free on a device; None where the machine does not say."""
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text(encoding="ascii"))
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Count the bytes that are free on a device.
+
+    On a CPU this is what the system has left, or what the container may still take (cgroup v2),
+    whichever is less.
+
+    Parameters
+    ----------
+    device : a CPU or CUDA device.
+
+    Returns
+    -------
+    int or None
+        None where the system does not say.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
     except (OSError, StopIteration):
         return None
+    limit, used = (_number(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
+    return free if limit is None or used is None else max(0, min(free, limit - used))
 
 
 def check_memory(parameters: int, *, dtype: torch.dtype, device: torch.device, what: str) -> None:
@@ -34,7 +56,7 @@ def check_memory(parameters: int, *, dtype: torch.dtype, device: torch.device, w
     ValueError
         The weights alone need more than is free.
     """
-    needed, free = parameters * dtype.itemsize, _available(device)
+    needed, free = parameters * dtype.itemsize, available_memory(device)
     if free is not None and needed > free:
         raise ValueError(
             f"{what!r} needs {needed / 1e9:.1f} GB of memory for its weights in "
