@@ -5,8 +5,11 @@ the heads together (4 · 8 = 32), the key-value heads (2 · 8 = 16), the feed-fo
 the vocabulary (64) all differ where the family allows it. Norm weights and biases are random too.
 """
 
+from pathlib import Path
+
 import torch
 import transformers as hf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 
 VOCABULARY = 64
@@ -108,3 +111,34 @@ def tokens(rows: int = 3, length: int = 9, seed: int = 0) -> torch.Tensor:
     """Draw random token ids, (rows, length), none of them special."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(3, VOCABULARY, (rows, length), generator=generator)
+
+
+def tiny_tokenizer(**special) -> hf.PreTrainedTokenizerFast:
+    """Build a byte-level tokenizer of single characters for the vocabulary above.
+
+    Parameters
+    ----------
+    special : such as ``eos_token="</s>"``; "<pad>", "<s>" and "</s>" are ids 0, 1 and 2.
+    """
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456"
+    pieces = ["<pad>", "<s>", "</s>", "Ġ", *letters]  # Ġ is how byte level writes a space
+    vocab = {piece: i for i, piece in enumerate(pieces[:VOCABULARY])}
+    core = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    return hf.PreTrainedTokenizerFast(tokenizer_object=core, **special)
+
+
+def tiny_folder(family: str, folder: Path, **special) -> Path:
+    """Write a tiny model and its tokenizer as a Hugging Face folder.
+
+    Parameters
+    ----------
+    family : one of ``FAMILIES``.
+    folder : is made.
+    special : for ``tiny_tokenizer``; by default all three special tokens are named.
+    """
+    special = special or {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    tiny(family).save_pretrained(folder)
+    tiny_tokenizer(**special).save_pretrained(folder)
+    return folder
