@@ -83,8 +83,8 @@ def check_rank(W: Tensor, r: int, name: str = "W") -> None:
         raise ValueError(f"shape {tuple(W.shape)} of {name!r} is not that of a matrix (out, in)")
     if not W.is_floating_point():
         raise ValueError(f"dtype {W.dtype} of {name!r} is not a floating-point one")
-    if isinstance(r, bool) or r != int(r) or r < 1:
-        raise ValueError(f"rank {r} for {name!r} is not a whole number of at least 1")
+    if r < 1:
+        raise ValueError(f"rank {r} for {name!r} is below 1")
     if r > min(W.shape):
         raise ValueError(f"rank {r} exceeds min(out, in) = {min(W.shape)} of {name!r}")
 
