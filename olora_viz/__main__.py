@@ -244,7 +244,8 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
     from tqdm import tqdm
 
     form = "{desc}: {percentage:3.0f}% |{bar}|"
-    with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, mininterval=0.2) as bar:
+    # Only where somebody watches: a log wants the error that may follow, not the bar.
+    with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, disable=None) as bar:
 
         def show(fraction: float, text: str) -> None:
             bar.set_description_str(text, refresh=False)

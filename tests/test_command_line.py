@@ -124,7 +124,7 @@ def test_resume_and_export_as_a_person_would(tmp_path):
             "rank 999 exceeds min(out, in) = 128 of 'model.layers.0",
         ),
         (("race", "--lane", "olora:lr=-1"), "learning rate must be a positive number, not -1.0"),
-        (("race", "--model", "glasllm"), "'glassllm'"),
+        (("race", "--model", "glasllm"), "glassllm"),
         (("race", "--task", "adition"), "'addition'"),
         (("race", "--task", "missing.json"), "missing.json"),
         (("race", "--steps", "0"), "steps must be a whole number from 1"),
