@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from olora_viz.naming import unknown
 from olora_viz.tasks.batches import Batch, Encoded, Encoding, batch_indices, collate, encode
 from olora_viz.tasks.built_in import CARDS as BUILT_IN
+from olora_viz.tasks.files import load_file
+from olora_viz.tasks.hub import CARDS as FROM_HUB
 from olora_viz.tasks.task import Example, Task, TaskCard
 
 __all__ = [
@@ -21,27 +25,32 @@ __all__ = [
     "load_task",
 ]
 
-TASKS: dict[str, TaskCard] = {card.name: card for card in BUILT_IN}
+TASKS: dict[str, TaskCard] = {card.name: card for card in (*BUILT_IN, *FROM_HUB)}
 """The catalogue: every task that has a name."""
 
 
-def load_task(name: str, seed: int = 0) -> Task:
-    """Make the task of a name.
+def load_task(name: str | os.PathLike[str], seed: int = 0) -> Task:
+    """Make the task of a name, or read the user's own file.
 
     Parameters
     ----------
-    name : a key of `TASKS`
+    name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file; what has a folder or
+        an ending in it, or exists, is a path
     seed : of what is generated and of the split into train and held out
 
     Raises
     ------
     ValueError
-        Where no task has the name.
+        Where no task has the name, the file cannot be used, or the hub is out of reach.
 
     >>> task = load_task("addition")
     >>> len(task.train), len(task.held_out)
     (486, 64)
     """
-    if name not in TASKS:
-        raise ValueError(unknown("task", name, TASKS))
-    return TASKS[name].load(seed)
+    name = os.fspath(name)
+    if name in TASKS:
+        return TASKS[name].load(seed)
+    folder, file = os.path.split(name)
+    if folder or os.path.splitext(file)[1] or os.path.exists(name):
+        return load_file(name, seed)
+    raise ValueError(f"{unknown('task', name, TASKS)} (or give a .json, .jsonl or .csv file)")

@@ -67,6 +67,7 @@ def encode(
     context: int,
     ends: bool = False,
     plain_text: bool = False,
+    choices: bool = True,
 ) -> Encoding:
     """Turn examples into tokens and find where in them the answer begins.
 
@@ -83,6 +84,7 @@ def encode(
     context : the most tokens that the model can read
     ends : the tokenizer's end-of-text token, where it has one, follows the answer and is supervised
     plain_text : every token but the first is supervised
+    choices : encode the choices too, which scoring needs and training does not
 
     Returns
     -------
@@ -100,14 +102,22 @@ def encode(
     if not examples:
         raise ValueError("there is no example to encode")
     front = _front(tokenizer)
-    end = (tokenizer.eos_token_id,) if ends and tokenizer.eos_token_id is not None else ()
+    eos = tokenizer.eos_token_id
+    end = (eos,) if ends and isinstance(eos, int) else ()
     answers = _tokens([(e.prompt, e.answer) for e in examples], tokenizer, front)
-    choices = iter(_tokens([(e.prompt, c) for e in examples for c in e.choices], tokenizer, front))
+    offered = [e.choices if choices else () for e in examples]
+    options_of_all = iter(
+        _tokens(
+            [(e.prompt, choice) for e, of in zip(examples, offered, strict=True) for choice in of],
+            tokenizer,
+            front,
+        )
+    )
 
     kept: list[Encoded] = []
     chosen: list[Example] = []
-    for example, (ids, begin) in zip(examples, answers, strict=True):
-        options = [next(choices) for _ in example.choices]
+    for example, (ids, begin), of in zip(examples, answers, offered, strict=True):
+        options = [next(options_of_all) for _ in of]
         ids = ids + end
         length = max(len(ids), *(len(option) for option, _ in options)) if options else len(ids)
         if length > limit:
@@ -212,7 +222,8 @@ def _front(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     bos = tokenizer.bos_token_id
     given = tokenizer("a")["input_ids"]
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    return (bos,) if bos is not None and given[:1] == [bos] and bare[:1] != [bos] else ()
+    by_itself = isinstance(bos, int) and given[:1] == [bos] and bare[:1] != [bos]
+    return (bos,) if isinstance(bos, int) and by_itself else ()
 
 
 def _tokens(

@@ -1,0 +1,271 @@
+"""The paper's tasks by name, from the Hugging Face hub, as prompts with choices."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from olora_viz.tasks.rows import alpaca_prompt
+from olora_viz.tasks.task import Example, Task, TaskCard, split_by_prompt
+
+PATIENCE = 5.0
+"""Seconds after which a hub that has not answered counts as out of reach."""
+
+MAX_HELD_OUT = 500
+"""The most examples that are held out of a data set."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task's rows are, and how one of them becomes an example."""
+
+    name: str
+    """What the task is asked for by."""
+    repository: str
+    """The data set's name on the hub: one that holds data files, no loading script."""
+    configuration: str | None
+    """Its part, where it has several."""
+    held_out: str | None
+    """Its split to be judged by; None: a part of the training split is held out."""
+    example: Callable[[Row], Example]
+    """From a row to an example; a blank answer means that the row is of no use."""
+    summary: str
+    """What is learned, in one sentence, with the paper that describes the data."""
+    sample: Example
+    """An example of the form that prompts and answers take."""
+
+
+def question_and_choices(row: Row) -> Example:
+    """Turn a row of ARC or OpenBookQA into a question whose choices are texts.
+
+    >>> question_and_choices({
+    ...     "question": "What do bees make?", "answerKey": "B",
+    ...     "choices": {"text": ["milk", "honey"], "label": ["A", "B"]},
+    ... })
+    Example(prompt='Question: What do bees make?\\nAnswer:', answer=' honey', \
+choices=(' milk', ' honey'), line=0)
+    """
+    question = row["question"] if "question" in row else row["question_stem"]
+    right = row["choices"]["label"].index(row["answerKey"])
+    return _choice(f"Question: {question.strip()}\nAnswer:", row["choices"]["text"], right)
+
+
+def yes_or_no(row: Row) -> Example:
+    """Turn a row of BoolQ into a passage and a question, to be answered by yes or no.
+
+    >>> yes_or_no({"passage": "Bees make honey.", "question": "do bees make honey", "answer": True})
+    Example(prompt='Bees make honey.\\nQuestion: do bees make honey?\\nAnswer:', answer=' yes', \
+choices=(' no', ' yes'), line=0)
+    """
+    prompt = f"{row['passage'].strip()}\nQuestion: {row['question'].strip().rstrip('?')}?\nAnswer:"
+    return _choice(prompt, ("no", "yes"), int(row["answer"]))
+
+
+def ending(row: Row) -> Example:
+    """Turn a row of HellaSwag into the beginning of a story with four endings.
+
+    Titles in square brackets, left over from the pages that the data came from, are dropped.
+    """
+    prompt = f"{row['activity_label']}: {row['ctx']}"
+    return _choice(_plain(prompt), [_plain(text) for text in row["endings"]], int(row["label"]))
+
+
+def solution(row: Row) -> Example:
+    """Turn a row of PIQA into a goal with two ways to reach it."""
+    prompt = f"Question: {row['goal'].strip()}\nAnswer:"
+    return _choice(prompt, (row["sol1"], row["sol2"]), int(row["label"]))
+
+
+def instruction(row: Row) -> Example:
+    """Turn a row of Alpaca into an instruction under the headings of its template."""
+    prompt = alpaca_prompt(row["instruction"].strip(), (row["input"] or "").strip())
+    return Example(prompt, row["output"].strip())
+
+
+def load_from_hub(source: Source, seed: int = 0) -> Task:
+    """Load a task's rows, from the hub or from a copy that an earlier load left on this machine.
+
+    Parameters
+    ----------
+    source : where the rows are
+    seed : decides what is held out: at most `MAX_HELD_OUT` examples
+
+    Returns
+    -------
+    Task, whose answers end with the end-of-text token
+
+    Raises
+    ------
+    ValueError
+        Where the hub is out of reach and there is no copy, within seconds; where a row is not of
+        the form that its data set documents.
+    """
+    splits = _splits(source)
+    key = f"{source.name} {seed}"
+    train = _examples(splits["train"], source)
+    if source.held_out is None:
+        train, held_out = split_by_prompt(train, min(MAX_HELD_OUT, len(train) // 10), key)
+    else:
+        rows = list(splits[source.held_out])
+        random.Random(key).shuffle(rows)
+        held_out = tuple(_examples(rows[:MAX_HELD_OUT], source))
+        judged = {example.prompt for example in held_out}
+        train = tuple(example for example in train if example.prompt not in judged)
+    return Task(source.name, source.summary, tuple(train), held_out, ends=True)
+
+
+def _examples(rows: Iterable[Row], source: Source) -> list[Example]:
+    examples = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            if str(row.get("output", "…")).strip():  # a few Alpaca rows have no answer at all
+                examples.append(source.example(row))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"row {number} of {source.repository} is not of the form that {source.name!r} "
+                f"expects: {type(error).__name__}: {error}"
+            ) from error
+    return examples
+
+
+def _choice(prompt: str, texts: Iterable[str], right: int) -> Example:
+    choices = tuple(f" {text.strip()}" for text in texts)
+    if right < 0:
+        raise ValueError(f"the label is {right}, so the right choice is not given")
+    return Example(prompt, choices[right], choices)
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"\[[^\]]*\]", " ", text).split())
+
+
+def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
+    """Fetch the rows, or take the copy that is here; one sentence if neither can be had."""
+    failure = _probe(source.repository)
+    import datasets  # a second or so, which other tasks need not wait for
+    from datasets import config
+
+    before = config.HF_HUB_OFFLINE
+    try:
+        # Out of reach, the library would try for half a minute before it looks at its own copy.
+        config.HF_HUB_OFFLINE = before or failure is not None
+        return datasets.load_dataset(source.repository, source.configuration)  # type: ignore[return-value]
+    except Exception as error:
+        reason = str(failure or error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"cannot load {source.name!r} ({source.repository}) from the Hugging Face hub, and "
+            f"there is no copy on this machine ({reason[0][:160]}); built-in tasks need no network"
+        ) from error
+    finally:
+        config.HF_HUB_OFFLINE = before
+
+
+def _probe(repository: str) -> Exception | None:
+    """Ask the hub for a data set and say what went wrong, after `PATIENCE` seconds at the most.
+
+    A look-up of the host's name has no time limit of its own, so it runs in a thread that nobody
+    waits for.
+    """
+    from huggingface_hub import HfApi
+
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().dataset_info(repository, timeout=PATIENCE)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return outcome[0] if outcome else TimeoutError(f"no answer within {PATIENCE:.0f} s")
+
+
+SOURCES = (
+    Source(
+        "arc-easy",
+        "allenai/ai2_arc",
+        "ARC-Easy",
+        "validation",
+        question_and_choices,
+        "Science questions from school, the easy set (Clark et al. 2018, arXiv 1803.05457).",
+        Example("Question: What do bees make?\nAnswer:", " honey"),
+    ),
+    Source(
+        "arc-challenge",
+        "allenai/ai2_arc",
+        "ARC-Challenge",
+        "validation",
+        question_and_choices,
+        "Science questions from school, the hard set (Clark et al. 2018, arXiv 1803.05457).",
+        Example("Question: Why does a ball fall?\nAnswer:", " gravity"),
+    ),
+    Source(
+        "boolq",
+        "google/boolq",
+        None,
+        "validation",
+        yes_or_no,
+        "Yes or no, by a passage (Clark et al. 2019, arXiv 1905.10044).",
+        Example("Bees make honey.\nQuestion: do bees make honey?\nAnswer:", " yes"),
+    ),
+    Source(
+        "hellaswag",
+        "Rowan/hellaswag",
+        None,
+        "validation",
+        ending,
+        "How a scene goes on (Zellers et al. 2019, arXiv 1905.07830).",
+        Example("Baking: A man opens the oven. He", " takes out a cake."),
+    ),
+    Source(
+        "openbookqa",
+        "allenai/openbookqa",
+        "main",
+        "validation",
+        question_and_choices,
+        "Questions on elementary science (Mihaylov et al. 2018, arXiv 1809.02789).",
+        Example("Question: Plants grow towards\nAnswer:", " the light"),
+    ),
+    Source(
+        "piqa",
+        "baber/piqa",
+        None,
+        "validation",
+        solution,
+        "How to do everyday things (Bisk et al. 2020, arXiv 1911.11641).",
+        Example("Question: To open a jar,\nAnswer:", " turn the lid."),
+    ),
+    Source(
+        "alpaca-cleaned",
+        "yahma/alpaca-cleaned",
+        None,
+        None,
+        instruction,
+        "Follow instructions (Taori et al. 2023, Stanford Alpaca, cleaned).",
+        Example(alpaca_prompt("Name a colour."), "Blue."),
+    ),
+)
+"""The tasks of the OLoRA paper (Büyükakyüz 2024, arXiv 2406.01775) and its instruction data."""
+
+CARDS = tuple(
+    TaskCard(
+        source.name,
+        source.summary,
+        source.sample.prompt,
+        source.sample.answer,
+        lambda seed, source=source: load_from_hub(source, seed),
+        offline=False,
+        choices=source.example is not instruction,
+    )
+    for source in SOURCES
+)
+"""The same as lines of the catalogue of tasks."""

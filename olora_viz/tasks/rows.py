@@ -1,0 +1,180 @@
+"""From a row of named fields to an example: what is the prompt, what is the answer."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from olora_viz.tasks.task import Example
+
+
+class Fields(NamedTuple):
+    """The fields of one kind of row."""
+
+    needed: tuple[str, ...]
+    optional: tuple[str, ...]
+
+
+PAIR = Fields(("prompt", "answer"), ("choices",))
+ALPACA = Fields(("instruction", "output"), ("input", "answer", "choices"))
+
+# LLM-Adapters (Hu et al. 2023, arXiv 2304.01933) end a multiple-choice instruction with this line.
+_FORMAT = re.compile(r"^Answer format: *(.+?)\s*$", re.MULTILINE)
+
+
+def fields_of(names: Collection[str], where: str) -> Fields:
+    """Say which kind of row has these fields, and refuse missing and misspelt ones.
+
+    A field that is none of ours is ignored, unless it looks like one of ours that is absent.
+
+    Parameters
+    ----------
+    names : the fields that a row has
+    where : how to name the row in a message, as in "line 3 of data.csv"
+
+    Raises
+    ------
+    ValueError
+        With the nearest valid name.
+
+    >>> fields_of(["prompt", "anwser"], "line 1 of data.csv")
+    Traceback (most recent call last):
+    ValueError: line 1 of data.csv: the field 'answer' is missing; is it 'anwser'?
+    """
+    whole = [fields for fields in (PAIR, ALPACA) if all(name in names for name in fields.needed)]
+    fields = whole[0] if whole else max((PAIR, ALPACA), key=lambda fields: _likeness(fields, names))
+    others = [name for name in names if name not in fields.needed + fields.optional]
+    for name in fields.needed:
+        if name not in names:
+            near = difflib.get_close_matches(name, others, n=1)
+            has = ", ".join(map(repr, list(names)[:6])) or "none"
+            guess = f"is it {near[0]!r}?" if near else f"the fields are {has}"
+            raise ValueError(f"{where}: the field {name!r} is missing; {guess}")
+    absent = [name for name in fields.optional if name not in names]
+    for name in others:
+        near = difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.75)
+        if near:
+            raise ValueError(f"{where}: unknown field {name!r}; did you mean {near[0]!r}?")
+    return fields
+
+
+def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
+    """Make an example of a row with `prompt` and `answer`, or of an Alpaca row.
+
+    One space is put between prompt and answer where the prompt ends within a line; white space
+    around the answer is dropped.
+
+    An Alpaca row becomes the headings of the Alpaca template around `instruction` and `input`, and
+    the whole `output` is the answer. Its optional `answer` is the word of the output that decides,
+    such as "answer3". The choices are then known where the row has `choices`, or where the
+    instruction lists them in a last line "Answer format: answer1/answer2/answer3/answer4": each
+    choice is the output with that word exchanged.
+
+    Parameters
+    ----------
+    row : the fields; None counts as absent
+    where : how to name the row in a message
+    line : its line in the file, from 1
+
+    Raises
+    ------
+    ValueError
+        Where a field is missing, misspelt, empty or no text, or the answer is not a choice.
+
+    References
+    ----------
+    Taori et al. 2023, Stanford Alpaca; Hu et al. 2023, arXiv 2304.01933.
+
+    >>> example_of({"prompt": "3 + 4 =", "answer": "7"}, "line 1")
+    Example(prompt='3 + 4 =', answer=' 7', choices=(), line=0)
+    """
+    given = {name: value for name, value in row.items() if value is not None}
+    fields = fields_of(given.keys(), where)
+    text = {
+        name: _text(given[name], name, where)
+        for name in fields.needed + fields.optional
+        if name in given and name != "choices"
+    }
+    for name in fields.needed:
+        if not text[name]:
+            raise ValueError(f"{where}: the field {name!r} is empty")
+    choices = _choices(given.get("choices"), where)
+    if fields is PAIR:
+        prompt, answer = text["prompt"], text["answer"]
+        key = answer
+    else:
+        prompt, answer = alpaca_prompt(text["instruction"], text.get("input", "")), text["output"]
+        key = text.get("answer") or answer
+        choices = choices or _listed(text["instruction"], key)
+    if choices and key not in choices:
+        raise ValueError(
+            f"{where}: the answer {_short(key)} is not among its choices {_short(choices)}"
+        )
+    before, found, after = answer.rpartition(key)
+    if choices and not found:
+        raise ValueError(
+            f"{where}: the answer {_short(key)} does not occur in the output {_short(answer)}"
+        )
+    gap = "" if prompt[-1] in "\n\t" else " "
+    return Example(
+        prompt=prompt,
+        answer=gap + answer,
+        choices=tuple(gap + before + choice + after for choice in choices),
+        line=line,
+    )
+
+
+def alpaca_prompt(instruction: str, given: str = "") -> str:
+    r"""Put an instruction, and its input where it has one, under the headings of Alpaca.
+
+    >>> alpaca_prompt("Say hello.")
+    '### Instruction:\nSay hello.\n\n### Response:\n'
+    """
+    middle = f"\n\n### Input:\n{given}" if given else ""
+    return f"### Instruction:\n{instruction}{middle}\n\n### Response:\n"
+
+
+def _likeness(fields: Fields, names: Collection[str]) -> int:
+    """Count the fields for which there is a name that is nearly theirs."""
+    ours = fields.needed + fields.optional
+    return sum(bool(difflib.get_close_matches(name, names, n=1, cutoff=0.75)) for name in ours)
+
+
+def _text(value: object, name: str, where: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: the field {name!r} is not a text but {_short(value)}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where}: the field {name!r} holds half a character (a lone surrogate)"
+        ) from error
+    # The space before an answer belongs to the answer; a line's end belongs to the prompt.
+    return value.rstrip(" ") if name == "prompt" and value.strip() else value.strip()
+
+
+def _short(value: object) -> str:
+    written = repr(value)
+    return written if len(written) <= 70 else written[:69] + "…"
+
+
+def _choices(value: object, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: the field 'choices' is not a list of texts but {_short(value)}")
+    choices = tuple(_text(choice, "choices", where) for choice in value)
+    if len(choices) < 2 or len(set(choices)) < len(choices) or not all(choices):
+        raise ValueError(
+            f"{where}: choices are two or more different texts, none empty, not {_short(value)}"
+        )
+    return choices
+
+
+def _listed(instruction: str, key: str) -> tuple[str, ...]:
+    """Read the choices off the instruction; none where it does not list the answer among them."""
+    line = _FORMAT.search(instruction)
+    options = tuple(dict.fromkeys(line.group(1).split("/"))) if line else ()
+    return options if len(options) > 1 and key in options else ()
