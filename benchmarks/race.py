@@ -1,0 +1,220 @@
+"""One race of K lanes against K trainings with PEFT: time per lane and step, and peak memory.
+
+Both sides train the same adapters (rank 16 on all linear layers inside the blocks, AdamW) on the
+same batches of the same task, side by side in one run; each measurement has a process of its own,
+so that its peak memory is its own too. PEFT's trainings run one after another, as they would in
+practice, so one of them is timed: K of them take K times as long, and as much memory as one.
+
+    python benchmarks/race.py [--model smollm2-135m] [--lanes 1 4 15] [--device cpu] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import peft
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from olora_viz.lane import Lane
+from olora_viz.models import load_model, resolve_dtype
+from olora_viz.race import race
+from olora_viz.race_config import RaceConfig
+from olora_viz.tasks import batch_indices, collate, encode, load_task
+
+RANK = 16
+WARM_UP = 1
+LEARNING_RATE = 1e-4
+
+
+def write_task(folder: Path, examples: int = 64, shots: int = 7) -> Path:
+    """Write prompts of about 64 tokens, each with some solved examples in front."""
+    pool = load_task("number-words").train
+    path = folder / "task.jsonl"
+    with path.open("w", encoding="utf-8") as lines:
+        for i in range(examples):
+            *solved, asked = (pool[(i * shots + j) % len(pool)] for j in range(shots + 1))
+            prompt = "".join(f"{e.prompt}{e.answer}. " for e in solved) + asked.prompt
+            lines.write(json.dumps({"prompt": prompt, "answer": asked.answer}) + "\n")
+    return path
+
+
+def peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def ours(options: argparse.Namespace) -> dict:
+    inits = ("olora", "lora", "gaussian", "random_orthonormal")
+    config = RaceConfig(
+        model=options.model,
+        task=options.task,
+        lanes=tuple(Lane(inits[k % 4], lr=LEARNING_RATE, r=RANK, seed=k) for k in range(options.K)),
+        steps=WARM_UP + options.steps + 2,  # the last step evaluates; it is never reached
+        batch_size=options.batch_size,
+        eval_every=0,
+        eval_size=1,
+        device=options.device,
+        dtype=options.dtype,
+    )
+    running = race(config)
+    for _ in range(WARM_UP):
+        next(running)
+    wait(running.device)
+    began = time.perf_counter()
+    for _ in range(options.steps):
+        next(running)
+    wait(running.device)
+    seconds = time.perf_counter() - began
+    result = {"seconds": seconds, "loss": running.last_loss.tolist()}
+    result["peak"] = peak_bytes(running.device)
+    if options.where:
+        result["where"] = where_time_goes(running)
+    return result
+
+
+def where_time_goes(running) -> dict[str, float]:
+    """Return the share of each kind of work in one step, from torch's profiler."""
+    kinds = {
+        "base products": ("aten::mm", "aten::addmm", "aten::linear"),
+        "adapter products": ("aten::bmm", "aten::baddbmm"),
+        "attention": ("attention",),
+        "optimizer": ("adamw",),
+    }
+    activities = [ProfilerActivity.CPU]
+    if running.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as profiler:
+        next(running)
+    spent = dict.fromkeys([*kinds, "the rest"], 0.0)
+    for event in profiler.key_averages():
+        own = event.self_device_time_total or event.self_cpu_time_total
+        kind = next((k for k, keys in kinds.items() if any(x in event.key for x in keys)), None)
+        spent[kind or "the rest"] += own
+    total = sum(spent.values())
+    return {kind: own / total for kind, own in spent.items()}
+
+
+def theirs(options: argparse.Namespace) -> dict:
+    device = torch.device("cuda" if options.device == "cuda" else "cpu")
+    dtype = resolve_dtype(options.dtype, device)
+    model, tokenizer = load_model(options.model, device=device, dtype=dtype)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    config = peft.LoraConfig(
+        r=RANK,
+        lora_alpha=RANK,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+        init_lora_weights=True,
+    )
+    trained = peft.get_peft_model(model, config)
+    parameters = [p for p in trained.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
+    task = load_task(options.task)
+    context = model.config.max_position_embeddings
+    train = encode(task.train, tokenizer, context=context, ends=task.ends).kept
+    began = 0.0
+    loss = torch.zeros(())
+    for step in range(WARM_UP + options.steps):
+        if step == WARM_UP:
+            wait(device)
+            began = time.perf_counter()
+        chosen = batch_indices(len(train), options.batch_size, 0, step)
+        batch = collate([train[i] for i in chosen], tokenizer.pad_token_id or 0)
+        labels = torch.full_like(batch.input_ids, -100)
+        lengths = [(train[i].supervised_from, len(train[i].ids)) for i in chosen]
+        for row, (begin, end) in enumerate(lengths):
+            labels[row, begin:end] = torch.tensor(train[chosen[row]].ids[begin:end])
+        optimizer.zero_grad()
+        out = trained(input_ids=batch.input_ids.to(device), labels=labels.to(device))
+        loss = out.loss
+        loss.backward()
+        optimizer.step()
+    wait(device)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "loss": [loss.item()], "peak": peak_bytes(device)}
+
+
+def measure(side: str, K: int, dtype: str, task: Path, options: argparse.Namespace) -> dict:
+    """Run one measurement in a process of its own."""
+    command = [
+        sys.executable, __file__, "--worker", side, "--K", str(K), "--task", str(task),
+        "--model", options.model, "--device", options.device, "--dtype", dtype,
+        "--steps", str(options.steps), "--batch-size", str(options.batch_size),
+        *(["--where"] if side == "ours" else []),
+    ]  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    return {
+        "side": side,
+        "lanes": K,
+        "dtype": dtype,
+        "ms_per_lane_step": 1000 * result["seconds"] / options.steps / K,
+        "peak_mib": result["peak"] / 2**20,
+        "where": result.get("where"),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--lanes", type=int, nargs="+", default=[1, 4, 15])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--json", action="store_true")
+    for name in ("--worker", "--task", "--dtype"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("--K", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--where", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps((ours if options.worker == "ours" else theirs)(options)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        task = write_task(Path(folder))
+        rows = []
+        for dtype in options.dtypes:
+            rows.append(measure("peft", 1, dtype, task, options))
+            rows.extend(measure("ours", K, dtype, task, options) for K in options.lanes)
+    reference = {row["dtype"]: row["ms_per_lane_step"] for row in rows if row["side"] == "peft"}
+    for row in rows:
+        row["times_faster"] = reference[row["dtype"]] / row["ms_per_lane_step"]
+        row["times_faster_than_peft_float32"] = (
+            reference.get("float32", float("nan")) / row["ms_per_lane_step"]
+        )
+    if options.json:
+        for row in rows:
+            print(json.dumps(row))
+        return
+    print(f"{options.model}, rank {RANK}, {options.batch_size} prompts a step, {options.device}, ")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, peft {peft.__version__}")
+    print(f"{'':18}{'dtype':10}{'ms/lane/step':>13}{'× PEFT':>8}{'× PEFT f32':>12}{'peak MiB':>10}")
+    for row in rows:
+        what = "PEFT, one by one" if row["side"] == "peft" else f"{row['lanes']} lanes"
+        print(
+            f"{what:18}{row['dtype']:10}{row['ms_per_lane_step']:13.0f}{row['times_faster']:8.2f}"
+            f"{row['times_faster_than_peft_float32']:12.2f}{row['peak_mib']:10.0f}"
+        )
+    for row in rows:
+        if row["where"]:
+            shares = ", ".join(f"{kind} {share:.0%}" for kind, share in row["where"].items())
+            print(f"{row['lanes']} lanes, {row['dtype']}: {shares}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Imports point down, and heavy libraries stay where they belong."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "olora_viz"
+
+MAY_IMPORT = {
+    "naming": set(),
+    "initializers": set(),
+    "theme": set(),
+    "lane_linear": set(),
+    "step": set(),
+    "lane": {"initializers", "naming"},
+    "adapters": {"initializers", "lane", "lane_linear"},
+    "models": {"naming"},
+    "tasks": {"naming"},
+    "losses": {"tasks"},
+    "race_config": {"lane", "models", "naming"},
+    "race": {"adapters", "losses", "models", "race_config", "step", "tasks"},
+    "peft_format": {"adapters", "initializers", "lane"},
+    "runs": {"peft_format", "race", "race_config", "step"},
+    "story": {"lane", "race_config", "step", "theme"},
+    "figures": {"lane", "race_config", "step", "theme"},
+    "live": {"figures", "theme"},
+}
+"""What each part may import of ours; the pages, the command line and `__init__` may import all."""
+
+AT_HOME = {"gradio": {"web", "live"}, "plotly": {"figures", "theme", "live"}}
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = file.relative_to(ROOT).parts[: -node.level]
+                base = ".".join([*above, *filter(None, [base])])
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_point_down(file):
+    part = part_of(file)
+    ours = {name.split(".")[1] for name in imports(file) if name.startswith("olora_viz.")}
+    if part in ("web", "notebook", "__init__", "__main__"):
+        assert part in ("__init__", "__main__") or "__main__" not in ours
+        return
+    assert part in MAY_IMPORT, f"say in MAY_IMPORT what {part} may import"
+    assert ours - {part} <= MAY_IMPORT[part]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_heavy_libraries_stay_where_they_belong(file):
+    outside = {name.split(".")[0] for name in imports(file)}
+    for library, homes in AT_HOME.items():
+        assert library not in outside or part_of(file) in homes
+
+
+def test_there_is_no_drawer_for_odds_and_ends():
+    assert not {file.stem for file in FILES} & {"utils", "common", "helpers", "misc"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_nothing_of_ours_loads_code_or_pickles(file):
+    text = file.read_text(encoding="utf-8")
+    assert "trust_remote_code=True" not in text
+    assert not {name.split(".")[0] for name in imports(file)} & {"pickle", "dill", "joblib"}
+    assert "torch.load" not in text
