@@ -124,10 +124,8 @@ def _sentence(card: ModelCard, error: Exception) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return f"{name} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it"
     offline = ", ".join(other.name for other in MODELS.values() if other.offline)
-    return (
-        f"cannot fetch {name} from the Hugging Face hub ({reason(error)}); "
-        f"models that need no hub: {offline}"
-    )
+    hint = "" if card.offline else f"; models that need no hub: {offline}"
+    return f"cannot fetch {name} from the Hugging Face hub ({reason(error)}){hint}"
 
 
 def fetch(card: ModelCard, progress: Progress | None = None) -> Path:

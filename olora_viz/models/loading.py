@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 
 def _unknown(name: str) -> ValueError:
-    near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.5) or list(MODELS)
+    near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.4)
+    near = near or [card.name for card in MODELS.values() if card.offline]
     return ValueError(
-        f"unknown model {name!r}: it is no name in the list and no folder; "
-        f"nearest valid names: {', '.join(near)} (or the path of a local Hugging Face folder)"
+        f"unknown model {name[:80]!r}, which is no folder either; nearest valid names: "
+        f"{', '.join(near)} (the path of a local Hugging Face folder works too)"
     )
 
 

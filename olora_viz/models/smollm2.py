@@ -43,6 +43,8 @@ def _part(report: Progress, start: float, end: float) -> Progress:
 
 def _from_package(cache: Path, progress: Progress | None) -> Path:
     """Convert the package's weights into the cache; the folder appears whole or not at all."""
+    from safetensors import SafetensorError
+
     target = cache / FOLDER
     check_free_disk(cache, DISK_BYTES, "converting 'smollm2-135m'")
     for old in cache.glob(f".{FOLDER}-*"):  # left by a process that was killed
@@ -70,7 +72,7 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
                 if not _whole(target):  # else another process was quicker, with the same result
                     raise
             report(1.0, "smollm2-135m is ready")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ValueError(
             f"cannot write the converted model into {str(cache)!r}: {reason(error)}"
         ) from error

