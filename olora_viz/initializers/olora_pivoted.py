@@ -7,8 +7,11 @@ from torch import Tensor
 from olora_viz.initializers.factor import orthonormal_basis
 from olora_viz.initializers.start import Start, check_rank, precise
 
-TIE = 1e-12
-"""Squared residuals closer than this, relative to the largest column of W, count as equal."""
+TIE = 1e-13
+"""Squared residuals closer than this, relative to the largest column of W, count as equal.
+
+It is well above what rounding does to them in float64, so that machines agree on the first of
+equals; and a residual below it (3e-7 of the largest column's norm) counts as none."""
 
 
 def olora_pivoted(
@@ -64,9 +67,9 @@ def olora_pivoted(
 def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
     """Return the first r pivots of the column-pivoted QR of W, without factorizing all of it.
 
-    Gram–Schmidt, r steps, each orthogonalized twice. W itself stays as it is: the squared residual
-    of column j after k steps is `‖W_j‖² − Σ_{i≤k} (q_iᵀ W_j)²`, so that a step costs one product
-    `q_kᵀ W` and no pass that writes. That difference cancels, hence float64 throughout.
+    Gram–Schmidt, r steps. W itself stays as it is: the squared residual of column j after k steps
+    is `‖W_j‖² − Σ_{i≤k} (q_iᵀ W_j)²`, so that a step costs one product `q_kᵀ W` and no pass that
+    writes. That difference cancels, hence float64 throughout.
 
     Examples
     --------
@@ -80,13 +83,12 @@ def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
     R = W.new_zeros(r, W.shape[1])
     pivots: list[int] = []
     for k in range(r):
-        j = int((residual >= residual.max().clamp(min=tie) - tie).int().argmax())
-        q = W[:, j] - R[:k, j] @ Q[:k]
-        q -= (Q[:k] @ q) @ Q[:k]
+        j = int((residual >= residual.max() - tie).int().argmax())  # the first of equals
         if residual[j] > tie:
+            q = W[:, j] - R[:k, j] @ Q[:k]
             Q[k] = q / q.norm()
             R[k] = Q[k] @ W
+        residual -= R[k].square()
+        residual[j] = -torch.inf
         pivots.append(j)
-        residual = (residual - R[k].square()).clamp(min=0)
-        residual[pivots] = -1  # never again, even where nothing is left to explain
     return pivots
