@@ -139,7 +139,7 @@ def gradient_figure(
         for k, look in enumerate(looks)
     ]
     low, high = log_range([norms])
-    unit = "‖∇‖ over a lane's A and B, before clipping"
+    unit = "‖∇‖ over A and B, before clipping"
     layout = _layout("Gradient norm", unit, run, total, log_axis("‖∇‖", low, high), badge="log")
     layout["meta"]["height"] = PLOT_HEIGHT["gradient"]
     return _or_message({"data": data, "layout": layout}, steps)
@@ -235,7 +235,11 @@ def _layout(
     title: str, unit: str, run: str, total: int | None, y: dict[str, Any], badge: str = ""
 ) -> dict[str, Any]:
     grid = {"gridcolor": "@line", "zeroline": False, "automargin": False}
-    x = {"title": {"text": "step", "standoff": 6}, "rangemode": "tozero", **grid}
+    x = {
+        "title": {"text": "step", "standoff": 6, "font": {"size": 11.5}},
+        "rangemode": "tozero",
+        **grid,
+    }
     if total is not None:
         x["range"] = [0, round(total * 1.008 + 0.5, 2)]
     font = {"family": ", ".join(theme.FONTS), "size": 12, "color": "@mute"}
@@ -246,7 +250,7 @@ def _layout(
         "font": font,
         "margin": {"l": 52, "r": 14, "t": 8, "b": 40},
         "xaxis": x,
-        "yaxis": {**y, **grid, "title": {**y["title"], "standoff": 6}},
+        "yaxis": {**y, **grid, "title": {**y["title"], "standoff": 6, "font": {"size": 11.5}}},
         "showlegend": False,
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink"}},
@@ -255,8 +259,9 @@ def _layout(
 
 
 def _or_message(figure: Figure, steps: Sequence[StepLike]) -> Figure:
-    """Say in words that there is nothing to draw yet."""
+    """Say in words that there is nothing to draw yet, and leave out an axis of no numbers."""
     if not steps:
+        figure["layout"]["yaxis"]["showticklabels"] = False
         figure["layout"]["meta"]["message"] = "Press Race: curves appear here as the lanes train."
         figure["layout"]["annotations"] = []
     return figure

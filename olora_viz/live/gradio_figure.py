@@ -13,7 +13,7 @@ from olora_viz import theme
 
 HERE = Path(__file__).parent
 
-_ON_LOAD = """
+IMPORT = """
 const here = (file) => {
   const url = new URL(file.url, window.location.href);
   if (url.hostname === window.location.hostname) {
@@ -22,7 +22,19 @@ const here = (file) => {
   }
   return url.href;
 };
-import(here(props.module)).then(({ mount }) => {
+const beside = (file, path) => here({ url: file.url.split("/gradio_api/")[0] + path });
+const load = (file) => import(here(file));
+"""
+"""JavaScript for `js_on_load`: load(file) imports a module that `installed` serves, and
+beside(file, path) is the URL of another path on the same server.
+
+The page's own protocol and port win over those that the server believes in, as behind a proxy.
+"""
+
+_ON_LOAD = (
+    IMPORT
+    + """
+load(props.module).then(({ mount }) => {
   const figure = mount(element.querySelector(".live-figure"), {
     plotly: here(props.plotly), palette: props.palette,
   });
@@ -30,6 +42,7 @@ import(here(props.module)).then(({ mount }) => {
   watch("value", () => figure.draw(props.value));
 });
 """
+)
 
 
 def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, **more: Any) -> gr.HTML:
@@ -63,8 +76,13 @@ def installed(path: Path) -> dict[str, Any]:
     Gradio puts its root, such as the sub-path of a Space, in front of ``url``.
     """
     gr.set_static_paths([path])
-    url = f"/gradio_api/file={path.as_posix()}?v={path.stat().st_mtime_ns}"
+    url = f"{served(path)}?v={path.stat().st_mtime_ns}"
     return {"path": str(path), "url": url, "meta": {"_type": "gradio.FileData"}}
+
+
+def served(path: Path) -> str:
+    """Return the address of a file that Gradio serves, below the page's root."""
+    return f"/gradio_api/file={path.as_posix()}"
 
 
 def pack(figure: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""Small pieces of the pages' HTML, made of numbers and escaped text; pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from olora_viz.race import Answer
+from olora_viz.story import Sentence, Standing
+from olora_viz.tasks import TaskCard
+from olora_viz.theme import Look
+
+MAX_ANSWERS = 12
+"""Most lanes whose answers are shown."""
+
+
+def mark(look: Look) -> str:
+    """Return the lane's mark: its colour, filled for a solid line, else with the line's dash."""
+    return f'<span class="mark {look.dash}" style="--lane:var(--{escape(look.init)})"></span>'
+
+
+def status(state: str, *parts: str, progress: float | None = None) -> str:
+    """Return the top bar's line: the state in a word, then where the race is."""
+    words = " · ".join(parts)
+    width = "" if progress is None else f' style="--done:{100 * progress:.1f}%"'
+    return (
+        f'<div class="status {escape(state)}" role="status"{width}>'
+        f'<span class="state">{escape(state)}</span>{" " if words else ""}{words}</div>'
+    )
+
+
+def sentences(told: Sequence[Sentence], foot: str = "") -> str:
+    """Return what the run says, the beginnings in bold."""
+    said = " ".join(
+        f"<b>{escape(sentence.lead)}</b> {escape(sentence.rest)}" if sentence.lead
+        else escape(sentence.rest)
+        for sentence in told
+    )  # fmt: skip
+    small = f'<p class="foot">{escape(foot)}</p>' if foot else ""
+    return f'<h2>What you are seeing</h2><p class="say">{said}</p>{small}'
+
+
+def story_before(lanes: int) -> str:
+    """Return what stands in the story's place until there is one."""
+    return (
+        "<h2>What you are seeing</h2>"
+        f'<p class="say">{lanes} adapters train side by side on one frozen model. They begin as '
+        "the same function and read the same batches: only how they start and how fast they "
+        "learn differs.</p>"
+    )
+
+
+def answers_before() -> str:
+    """Return what stands in the answers' place until the race is over."""
+    return (
+        '<h2>Answers on held-out prompts</h2><p class="hint">After the race the base model and '
+        "every lane answer the same prompts, none of which they trained on.</p>"
+    )
+
+
+def problem(sentence: str) -> str:
+    """Return a sentence that says what went wrong."""
+    return f'<p class="problem" role="alert">{escape(sentence)}</p>'
+
+
+def results(
+    looks: Sequence[Look], rows: Sequence[Standing], step: int, base: tuple[float, float] | None
+) -> str:
+    """Return the table of standings, the best lane first.
+
+    Parameters
+    ----------
+    step : of the newest evaluation, 0 before there is one.
+    base : held-out loss and accuracy of the base model.
+    """
+    body = "".join(
+        f'<tr><th scope="row">{mark(looks[row.lane])}{escape(looks[row.lane].label)}</th>'
+        + (
+            f'<td colspan="2" class="no">DNF at step {row.out_at}</td>'
+            if row.out_at
+            else f"<td>{_number(row.loss)}</td><td>{_percent(row.accuracy)}</td>"
+        )
+        + f"<td>{_number(row.first_grad_norm, '.2g')}</td></tr>"
+        for row in rows
+    )
+    if base is not None:
+        body += (
+            f'<tr class="base"><th scope="row">before the race</th><td>{_number(base[0])}</td>'
+            f"<td>{_percent(base[1])}</td><td></td></tr>"
+        )
+    title = f"Standing at step {step}" if step else "Standing"
+    return (
+        f'<h2>{title} <span class="hint">on held-out prompts</span></h2><table class="standing">'
+        '<thead><tr><th scope="col">lane</th><th scope="col" title="nats per answer token">loss'
+        '</th><th scope="col">accuracy</th><th scope="col" title="norm of the first gradient">'
+        f"first ‖∇‖</th></tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def answers(
+    looks: Sequence[Look], order: Sequence[int], asked: Sequence[Answer], plain_text: bool
+) -> str:
+    """Return what the base model and the lanes say to the same prompts, right or wrong."""
+    shown = list(order)[:MAX_ANSWERS]
+    blocks = []
+    for answer in asked:
+        lines = [("base", "", answer.base)]
+        lines += [(looks[k].label, mark(looks[k]), answer.lanes[k]) for k in shown]
+        said = "".join(
+            f'<li><span class="who">{sign}{escape(who)}</span>'
+            f"{_said(what, answer.expected, plain_text)}</li>"
+            for who, sign, what in lines
+        )
+        wanted = "goes on as" if plain_text else "→"
+        blocks.append(
+            f'<div class="asked"><p><span class="prompt">{escape(answer.prompt.strip())}</span> '
+            f"{wanted} <b>{escape(answer.expected)}</b></p><ul>{said}</ul></div>"
+        )
+    left = len(order) - len(shown)
+    more = f'<p class="foot">and {left} more lanes</p>' if left > 0 else ""
+    return f"<h2>Answers on held-out prompts</h2>{''.join(blocks)}{more}"
+
+
+def sample(card: TaskCard) -> str:
+    """Return a task's example line."""
+    if not card.prompt:
+        return f'<p class="hint sample">{escape(card.summary)}</p>'
+    prompt, answer = escape(card.prompt.strip()), escape(card.answer.strip())
+    return f'<p class="hint sample" title="{escape(card.summary)}">“{prompt}” → “{answer}”</p>'
+
+
+def _said(what: str, expected: str, plain_text: bool) -> str:
+    if plain_text:
+        return f"<span>{escape(what)}</span>"
+    right = what.strip() == expected.strip()
+    sign, kind, word = ("✓", "ok", "right") if right else ("✗", "no", "wrong")
+    shown = escape(what) if what.strip() else "(nothing)"
+    badge = f'<span role="img" title="{word}" aria-label="{word}">{sign}</span>'
+    return f'<span class="{kind}">{shown} {badge}</span>'
+
+
+def _number(value: float, form: str = ".2f") -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "–"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}" if math.isfinite(value) else "–"

@@ -1,0 +1,216 @@
+"""Races in the background: they go on when a page closes, and pages read from where they are.
+
+One race trains at a time; the others wait in the order in which they came. A page knows its job by
+a random id. What a page reads (`Job.steps` and the fields beside it) only grows.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+import zipfile
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from olora_viz import runs
+from olora_viz.losses import Evaluation
+from olora_viz.race import Answer, Race
+from olora_viz.race_config import RaceConfig
+from olora_viz.step import Step
+from olora_viz.theme import Look, looks
+
+ANSWERS = 4
+"""Held-out prompts that every lane is asked after a race."""
+
+ENDED = ("stopped", "finished", "diverged", "failed")
+
+
+@dataclass
+class Job:
+    """One race and all that its page shows of it."""
+
+    id: str
+    config: RaceConfig
+    folder: Path
+    looks: tuple[Look, ...]
+    steps: list[Step] = field(default_factory=list)
+    state: str = "waiting"
+    """waiting, loading, racing, or one of `ENDED`."""
+    note: str = ""
+    """What is being done just now, or the sentence that says why it failed."""
+    device: str = ""
+    baseline: Evaluation | None = None
+    plain_text: bool = False
+    answers: list[Answer] = field(default_factory=list)
+    complete: bool = False
+    """Nothing will change any more: answers and adapters are there."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    seen: float = field(default_factory=time.monotonic)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further step will come."""
+        return self.state in ENDED
+
+    def stop(self) -> None:
+        """Ask for the end; a race that is training ends after the step it is in."""
+        self.stopping.set()
+
+    def adapter_zip(self, k: int) -> Path:
+        """Zip lane k's adapter, once, beside the run.
+
+        Raises
+        ------
+        ValueError : there is no such lane, or its adapter is not written yet.
+        """
+        labels = self.config.labels
+        if not 0 <= k < len(labels):
+            raise ValueError(f"lane {k} must be from 0 to {len(labels) - 1}")
+        source = self.folder / "adapters" / labels[k]
+        if not self.complete or not source.is_dir():
+            raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
+        name = f"{self.config.model}-{self.config.task}-{labels[k]}".replace("/", "-")
+        target = self.folder / f"{name.replace('@', '-').replace(',', '-').replace('=', '')}.zip"
+        if not target.exists():
+            partial = target.with_suffix(f".{secrets.token_hex(4)}")
+            with zipfile.ZipFile(partial, "w") as archive:
+                for path in sorted(source.iterdir()):
+                    archive.write(path, f"{target.stem}/{path.name}")
+            partial.replace(target)
+        return target
+
+
+class Jobs:
+    """All races of this server: one trains, some wait, the last few are kept for their pages.
+
+    Parameters
+    ----------
+    keep : ended races that are kept.
+    max_waiting : races that may wait.
+    folder : where the run folders go; a new temporary one by default.
+    """
+
+    def __init__(self, keep: int = 6, max_waiting: int = 16, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="olora-viz-"))
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, True)
+        self._keep, self._max_waiting = keep, max_waiting
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._waiting: deque[Job] = deque()
+        self._wake = threading.Condition()
+        self._worker: threading.Thread | None = None
+
+    def start(self, config: RaceConfig) -> Job:
+        """Put a race into the queue.
+
+        Raises
+        ------
+        ValueError : too many races wait already.
+        """
+        name = secrets.token_urlsafe(16)
+        job = Job(name, config, self.folder / name, looks(config.lanes))
+        with self._wake:
+            if len(self._waiting) >= self._max_waiting:
+                raise ValueError(
+                    f"{len(self._waiting)} races wait already, the most that this server takes: "
+                    "try again in a minute"
+                )
+            self._jobs[name] = job
+            self._waiting.append(job)
+            self._forget()
+            if self._worker is None or not self._worker.is_alive():
+                self._worker = threading.Thread(target=self._work, name="races", daemon=True)
+                self._worker.start()
+            self._wake.notify()
+        return job
+
+    def get(self, name: object) -> Job | None:
+        """Find a job; None where there is none (any more)."""
+        job = self._jobs.get(name) if isinstance(name, str) else None
+        if job is not None:
+            job.seen = time.monotonic()
+        return job
+
+    def before(self, job: Job) -> int:
+        """Count the races that have to end before this one begins."""
+        with self._wake:
+            waiting = list(self._waiting)
+            running = sum(not j.complete and j not in waiting for j in self._jobs.values())
+        return running + (waiting.index(job) if job in waiting else 0)
+
+    def close(self) -> None:
+        """Stop all races and remove their folders."""
+        with self._wake:
+            for job in self._jobs.values():
+                job.stop()
+        if self._worker is not None:
+            self._worker.join(timeout=10)
+        self._remove_folder()
+
+    def _forget(self) -> None:
+        """Drop the ended jobs that nobody has looked at for longest, and their folders."""
+        ended = sorted((j for j in self._jobs.values() if j.complete), key=lambda job: job.seen)
+        for job in ended[: max(0, len(ended) - self._keep)]:
+            del self._jobs[job.id]
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting:
+                    self._wake.wait()
+                job = self._waiting.popleft()
+            try:
+                _run(job)
+            except ValueError as error:
+                job.state, job.note = "failed", str(error)
+            except Exception as error:
+                # The page gets a sentence; whoever runs the server gets the traceback.
+                why = error.strerror if isinstance(error, OSError) else f"{error}".split("\n")[0]
+                job.state, job.note = "failed", f"{type(error).__name__}: {str(why)[:200]}"
+                threading.excepthook(
+                    threading.ExceptHookArgs((type(error), error, error.__traceback__, None))
+                )
+            finally:
+                job.complete = True
+
+
+class _StoppedEarlyError(Exception):
+    """Raised out of the loading of a model when its race is no longer wanted."""
+
+
+def _run(job: Job) -> None:
+    """Train one race from beginning to end."""
+
+    def loading(_: float, what: str) -> None:
+        job.note = what
+        if job.stopping.is_set():
+            raise _StoppedEarlyError
+
+    job.state = "loading"
+    try:
+        loading(0.0, f"loading {job.config.model}")
+        run = runs.start(job.config, job.folder, progress=loading)
+    except _StoppedEarlyError:
+        job.state, job.note = "stopped", ""
+        return
+    racing: Race = run.race
+    try:
+        job.device = str(racing.device).split(":")[0].upper()
+        job.baseline, job.plain_text = racing.baseline, racing.task.plain_text
+        job.state, job.note = "racing", ""
+        for step in run:
+            job.steps.append(step)
+            if job.stopping.is_set() and racing.status != "finished":
+                racing.close()
+                job.state, job.note = "stopped", "writing the adapters"
+        job.state, job.note = racing.status, "asking the lanes"
+        if job.steps:
+            job.answers = racing.answers(ANSWERS)
+        job.note = ""
+    finally:
+        racing.lanes.detach()

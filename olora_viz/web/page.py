@@ -1,0 +1,96 @@
+"""The shell around the pages: the top bar, the look, and how the server is launched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from olora_viz import theme
+from olora_viz.web import race
+from olora_viz.web.jobs import Jobs
+from olora_viz.web.limits import Limits, from_environment
+
+NAME = "OLoRA playground"
+
+
+def build(limits: Limits | None = None) -> gr.Blocks:
+    """Build the whole application."""
+    limits = limits or from_environment()
+    jobs = Jobs(limits.keep_races, limits.max_waiting)
+    with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
+        with gr.Row(elem_id="top-bar"):
+            gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
+            bar = race.controls()
+        race.build(demo, bar, jobs, limits)
+    return demo
+
+
+def launch_options() -> dict[str, Any]:
+    """Return what `Blocks.launch` needs beside Gradio's own environment variables."""
+    return {
+        "theme": gradio_theme(),
+        "css": css(),
+        "footer_links": [],
+        "run_history": False,
+        "show_error": False,
+    }
+
+
+def css() -> str:
+    """Return the style sheet, behind the palettes as variables."""
+    blocks = []
+    for name, selector in (("light", ":root"), ("dark", ".dark")):
+        colors = theme.palette(name)
+        lines = "".join(f"--{token}:{color};" for token, color in colors.items())
+        blocks.append(f"{selector}{{{lines}color-scheme:{name};}}")
+    return "\n".join([*blocks, (Path(__file__).parent / "style.css").read_text("utf-8")])
+
+
+def gradio_theme() -> gr.themes.Base:
+    """Give Gradio's own inputs the page's colours, sizes and fonts."""
+    light, dark = theme.palette("light"), theme.palette("dark")
+    fonts = [gr.themes.Font(name) for name in theme.FONTS]
+    tokens = {
+        "body_background_fill": "bg", "background_fill_primary": "card",
+        "background_fill_secondary": "bg", "block_background_fill": "card",
+        "body_text_color": "ink", "body_text_color_subdued": "mute",
+        "block_label_text_color": "mute", "block_title_text_color": "mute",
+        "block_info_text_color": "mute", "border_color_primary": "line",
+        "border_color_accent": "accent", "color_accent_soft": "soft",
+        "input_background_fill": "bg", "input_background_fill_focus": "bg",
+        "input_border_color": "line", "input_border_color_focus": "accent",
+        "input_placeholder_color": "mute",
+        "button_primary_background_fill": "accent",
+        "button_primary_background_fill_hover": "accent",
+        "button_primary_border_color": "accent", "button_primary_text_color": "on-accent",
+        "button_secondary_background_fill": "card",
+        "button_secondary_background_fill_hover": "soft",
+        "button_secondary_border_color": "line", "button_secondary_text_color": "ink",
+    }  # fmt: skip
+    colors = {key: light[token] for key, token in tokens.items()}
+    colors |= {f"{key}_dark": dark[token] for key, token in tokens.items()}
+    return gr.themes.Base(font=fonts, font_mono=[gr.themes.Font("monospace")]).set(
+        **colors,
+        block_border_width="0px",
+        block_padding="0px",
+        block_shadow="none",
+        block_radius="0px",
+        block_label_text_size="12px",
+        block_title_text_size="12px",
+        block_title_text_weight="400",
+        input_border_width="1px",
+        button_border_width="1px",
+        input_radius="8px",
+        input_padding="7px 9px",
+        input_text_size="14px",
+        input_shadow="none",
+        input_shadow_focus="none",
+        button_large_radius="8px",
+        button_large_padding="7px 14px",
+        button_large_text_size="14px",
+        button_large_text_weight="500",
+        layout_gap="14px",
+        form_gap_width="0px",
+    )

@@ -1,0 +1,165 @@
+"""The Race page: choose, press Race, watch, understand, take the adapters with you."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz import theme
+from olora_viz.lane import Lane
+from olora_viz.live.gradio_figure import live_figure
+from olora_viz.models import MODELS, ModelCard
+from olora_viz.tasks import TASKS
+from olora_viz.web import fragments
+from olora_viz.web.jobs import Job, Jobs
+from olora_viz.web.lane_table import DEFAULT_LANES, lane_table
+from olora_viz.web.limits import Limits, checked_config
+from olora_viz.web.race_view import View, empty_figures, problem_view, view
+from olora_viz.web.take import adapter_list
+
+PACE = 0.18
+"""Seconds between two updates of a page: about five a second."""
+
+SHARE = 0.1
+"""The most of the time that preparing updates may take from the training."""
+
+
+class Controls(NamedTuple):
+    """What the top bar holds for this page."""
+
+    status: gr.HTML
+    race: gr.Button
+    stop: gr.Button
+
+
+def controls() -> Controls:
+    """Make the run's controls, inside the top bar."""
+    return Controls(
+        status=gr.HTML(fragments.status("ready"), elem_id="status", apply_default_css=False),
+        race=gr.Button("▶ Race", elem_id="race-button", variant="primary", scale=0, min_width=0),
+        stop=gr.Button(
+            "■ Stop", elem_id="stop-button", interactive=False, scale=0, min_width=0,
+        ),
+    )  # fmt: skip
+
+
+def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
+    """Lay the page out in `demo` and connect it to the races in `jobs`."""
+    job_id = gr.BrowserState(None)
+    with gr.Row(elem_classes="page"):
+        with gr.Column(elem_classes="side left", scale=0, min_width=0):
+            with gr.Column(elem_classes="card"):
+                gr.HTML("<h2>Set-up</h2>", apply_default_css=False)
+                model = gr.Dropdown(
+                    [(_model_words(MODELS[name]), name) for name in limits.models],
+                    value=limits.models[0], label="Model", filterable=False,
+                )  # fmt: skip
+                task = gr.Dropdown(
+                    [(name.replace("-", " "), name) for name in TASKS],
+                    value="number-words", label="Task", filterable=False,
+                )  # fmt: skip
+                sample = gr.HTML(fragments.sample(TASKS["number-words"]), apply_default_css=False)
+                with gr.Row(elem_classes="two"):
+                    steps = gr.Number(150, label="Steps", precision=0, min_width=0)
+                    batch = gr.Number(16, label="Prompts a step", precision=0, min_width=0)
+            with gr.Column(elem_classes="card"):
+                gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
+                lanes = lane_table(limits, elem_id="lanes")
+                gr.HTML(
+                    '<p class="hint">Every lane starts from the same function and sees the same '
+                    "batches.</p>",
+                    apply_default_css=False,
+                )
+        with gr.Column(elem_classes="middle", min_width=0):
+            looks = theme.looks([Lane(init, lr=float(lr)) for init, lr in DEFAULT_LANES])
+            blank = empty_figures(looks, total=150)
+            with gr.Column(elem_classes="card"):
+                loss = live_figure(blank.loss, elem_id="loss-figure")
+            with gr.Row(elem_classes="two charts"):
+                with gr.Column(elem_classes="card", min_width=0):
+                    gradient = live_figure(blank.gradient, elem_id="gradient-figure")
+                with gr.Column(elem_classes="card", min_width=0):
+                    accuracy = live_figure(blank.accuracy, elem_id="accuracy-figure")
+        with gr.Column(elem_classes="side right", scale=0, min_width=0):
+            with gr.Column(elem_classes="card"):
+                story = gr.HTML(
+                    fragments.story_before(len(looks)), elem_id="story", apply_default_css=False
+                )
+            with gr.Column(elem_classes="card"):
+                results = gr.HTML(
+                    fragments.results(looks, [], 0, None), elem_id="results",
+                    apply_default_css=False,
+                )  # fmt: skip
+            with gr.Column(elem_classes="card"):
+                answers = gr.HTML(
+                    fragments.answers_before(), elem_id="answers", apply_default_css=False
+                )
+            with gr.Column(elem_classes="card"):
+                take = adapter_list(jobs, elem_id="adapters")
+
+    outputs = [
+        job_id, bar.status, loss, gradient, accuracy, story, results, answers, take,
+        bar.race, bar.stop,
+    ]  # fmt: skip
+
+    async def start(
+        model: Any, task: Any, steps: Any, batch: Any, lanes: Any
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        try:
+            config = checked_config(
+                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes
+            )
+            job = jobs.start(config)
+        except ValueError as error:
+            yield problem_view(str(error))
+            return
+        async for update in follow(job):
+            yield update
+
+    async def go_on(name: Any) -> AsyncIterator[tuple[Any, ...]]:
+        """Show the race of this browser again, after its page was closed or loaded anew."""
+        job = jobs.get(name)
+        if job is None:
+            yield tuple(gr.skip() for _ in outputs)
+            return
+        async for update in follow(job):
+            yield update
+
+    async def follow(job: Job) -> AsyncIterator[View]:
+        shown: Any = None
+        while True:
+            began = time.perf_counter()
+            complete, before = job.complete, jobs.before(job)
+            now = (len(job.steps), job.state, job.note, complete, before)
+            if now != shown:
+                shown = now
+                yield view(job, before)
+            if complete:
+                return
+            spent = time.perf_counter() - began
+            await asyncio.sleep(max(PACE if job.steps else 0.05, spent / SHARE))
+
+    def stop(name: Any) -> None:
+        job = jobs.get(name)
+        if job is not None:
+            job.stop()
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    setup = [model, task, steps, batch, lanes]
+    bar.race.click(start, setup, outputs, concurrency_limit=None, **quiet)
+    bar.stop.click(stop, job_id, None, queue=False, **quiet)
+    demo.load(go_on, job_id, outputs, concurrency_limit=None, **quiet)
+    task.change(
+        lambda name: fragments.sample(TASKS[name]) if name in TASKS else "",
+        task, sample, queue=False, **quiet,
+    )  # fmt: skip
+
+
+def _model_words(card: ModelCard) -> str:
+    millions = card.parameters / 1e6
+    size = f"{millions:.2f}M" if millions < 10 else f"{millions:.0f}M"
+    return f"{card.name} · {size}{'' if card.offline else ' · from the hub'}"

@@ -1,0 +1,142 @@
+"""A job as its page shows it: one value for every output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz import figures, story
+from olora_viz.live.gradio_figure import pack
+from olora_viz.theme import Look
+from olora_viz.web import fragments
+from olora_viz.web.jobs import Job
+
+WINDOW = 20
+"""Steps over which the speed is measured."""
+
+
+class View(NamedTuple):
+    """What a page's outputs show, in their order."""
+
+    job_id: Any
+    status: Any
+    loss: Any
+    gradient: Any
+    accuracy: Any
+    story: Any
+    results: Any
+    answers: Any
+    take: Any
+    race: Any
+    stop: Any
+
+
+class Figures(NamedTuple):
+    """The three charts of a race."""
+
+    loss: figures.Figure
+    gradient: figures.Figure
+    accuracy: figures.Figure
+
+
+def empty_figures(looks: Sequence[Look], total: int) -> Figures:
+    """Return the charts of a race that has not begun."""
+    return Figures(
+        figures.loss_figure(looks, [], total=total),
+        figures.gradient_figure(looks, [], total=total),
+        figures.accuracy_figure(looks, [], total=total),
+    )
+
+
+def view(job: Job, before: int = 0) -> View:
+    """Show where a job is.
+
+    Parameters
+    ----------
+    before : races that have to end before this one begins.
+    """
+    steps = list(job.steps)
+    config, looks, base = job.config, job.looks, job.baseline
+    rows = story.standings(steps, len(looks))
+    evaluated = [step.step for step in steps if step.eval_loss is not None]
+    start = (float(base.loss[0]), float(base.accuracy[0])) if base else None
+    common: dict[str, Any] = {"total": config.steps, "run": job.id}
+    told = story.tell(config.lanes, looks, steps) if steps else []
+    going = not job.ended
+    results = fragments.results(looks, rows if steps else [], max(evaluated, default=0), start)
+    return View(
+        job_id=job.id,
+        status=_status(job, len(steps), before),
+        loss=pack(
+            figures.loss_figure(looks, steps, start_loss=start[0] if start else None, **common)
+        ),
+        gradient=pack(figures.gradient_figure(looks, steps, **common)),
+        accuracy=pack(
+            figures.accuracy_figure(
+                looks, steps, start_accuracy=start[1] if start else None, **common
+            )
+        ),
+        story=fragments.sentences(told, story.caveat(config.lanes))
+        if told
+        else fragments.story_before(len(looks)),
+        results=(fragments.problem(job.note) if job.state == "failed" else "") + results,
+        answers=_answers(job, [row.lane for row in rows]),
+        take=_take(job, [row.lane for row in rows]),
+        race=gr.update(interactive=not going),
+        stop=gr.update(interactive=going),
+    )
+
+
+def problem_view(sentence: str) -> View:
+    """Say why a race could not begin; the charts stay as they are."""
+    kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
+    kept["status"] = fragments.status("failed", fragments.escape(sentence))
+    kept["results"] = fragments.problem(sentence)
+    return View(**kept)
+
+
+def _status(job: Job, done: int, before: int) -> str:
+    total = job.config.steps
+    if job.state == "failed":
+        return fragments.status("failed", fragments.escape(job.note))
+    if job.state == "waiting":
+        races = "1 race" if before == 1 else f"{before} races"
+        return fragments.status("waiting", f"{races} before yours")
+    if job.state == "loading":
+        return fragments.status("loading", fragments.escape(job.note))
+    parts = [f"<b>{done}</b> / {total}"]
+    steps = job.steps[:done]
+    if steps:
+        window = steps[-WINDOW - 1 :]
+        first, last = window[0], window[-1]
+        spent = last.seconds - (first.seconds if len(window) > 1 else 0.0)
+        rate = max(len(window) - 1, 1) / max(spent, 1e-9)
+        if job.ended:
+            rate = last.step / max(last.seconds, 1e-9)
+        parts.append(f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s")
+        parts.append(fragments.escape(job.device))
+        left = (total - last.step) / rate
+        parts.append(f"{last.seconds:.1f} s" if job.ended else f"{_time(left)} left")
+    elif job.device:
+        parts.append(fragments.escape(job.device))
+    return fragments.status(job.state, *parts, progress=done / total)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _answers(job: Job, order: list[int]) -> Any:
+    if job.answers:
+        return fragments.answers(job.looks, order, job.answers, job.plain_text)
+    return fragments.answers_before()
+
+
+def _take(job: Job, order: list[int]) -> Any:
+    if not job.complete or not job.steps:
+        return None
+    lanes = [{"lane": k, "label": job.looks[k].label, "init": job.looks[k].init,
+              "dash": job.looks[k].dash} for k in order]  # fmt: skip
+    return {"job": job.id, "lanes": lanes}
