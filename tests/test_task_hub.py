@@ -1,0 +1,207 @@
+"""The paper's tasks: rows in each data set's documented form become prompts with choices."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_hub import Repository, small_hub
+
+from olora_viz.tasks import TASKS
+from olora_viz.tasks.hub import PATIENCE, SOURCES, load_from_hub
+
+BY_NAME = {source.name: source for source in SOURCES}
+
+# One row of each data set, in the schema of its card on the hub.
+ROWS = {
+    "arc-easy": {
+        "id": "a1",
+        "question": "Which of these is a mammal?",
+        "choices": {"text": ["trout", "whale", "eagle"], "label": ["A", "B", "C"]},
+        "answerKey": "B",
+    },
+    "arc-challenge": {  # some rows number their choices
+        "id": "a2",
+        "question": "Ice melts when it is",
+        "choices": {"text": ["warmed", "cooled"], "label": ["1", "2"]},
+        "answerKey": "1",
+    },
+    "boolq": {"question": "is salt soluble", "answer": True, "passage": "Salt dissolves. "},
+    "hellaswag": {
+        "ind": 4,
+        "activity_label": "Baking",
+        "ctx_a": "[header] How to bake [title] Mix the dough.",
+        "ctx_b": "then",
+        "ctx": "[header] How to bake [title] Mix the dough. Then",
+        "endings": ["fly away.", "[step] bake it.", "sing.", "sleep."],
+        "source_id": "x",
+        "split": "train",
+        "split_type": "indomain",
+        "label": "1",
+    },
+    "openbookqa": {
+        "id": "o1",
+        "question_stem": "Plants need",
+        "choices": {"text": ["light", "noise", "sand", "wind"], "label": ["A", "B", "C", "D"]},
+        "answerKey": "A",
+    },
+    "piqa": {"goal": "To dry a shirt,", "sol1": "hang it up.", "sol2": "wet it.", "label": 0},
+    "alpaca-cleaned": {"instruction": "Name a colour.", "input": "", "output": "Blue.\n"},
+}
+
+WANT = {
+    "arc-easy": ("Question: Which of these is a mammal?\nAnswer:", " whale", 3),
+    "arc-challenge": ("Question: Ice melts when it is\nAnswer:", " warmed", 2),
+    "boolq": ("Salt dissolves.\nQuestion: is salt soluble?\nAnswer:", " yes", 2),
+    "hellaswag": ("Baking: How to bake Mix the dough. Then", " bake it.", 4),
+    "openbookqa": ("Question: Plants need\nAnswer:", " light", 4),
+    "piqa": ("Question: To dry a shirt,\nAnswer:", " hang it up.", 2),
+    "alpaca-cleaned": ("### Instruction:\nName a colour.\n\n### Response:\n", "Blue.", 0),
+}
+
+LOAD = """
+import json, os, sys, time
+from olora_viz.tasks import load_task
+start = time.monotonic()
+try:
+    task = load_task(sys.argv[1])
+    said = [len(task.train), len(task.held_out), task.held_out[0].prompt]
+except ValueError as error:
+    said = str(error)
+print(json.dumps([said, time.monotonic() - start]))
+"""
+
+
+def load_elsewhere(name, folder, **environment):
+    """Load a task in a new process, as a person would, beneath a folder → (outcome, seconds)."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, name],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.getcwd(),
+            "HF_HOME": str(folder / "home"),
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        },
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_becomes_a_prompt_with_choices(name):
+    example = BY_NAME[name].example(ROWS[name])
+    prompt, answer, choices = WANT[name]
+    assert (example.prompt, example.answer, len(example.choices)) == (prompt, answer, choices)
+    assert all(choice.startswith(" ") for choice in example.choices)
+    card = TASKS[name]
+    assert card.choices == bool(choices)
+    assert not card.offline
+
+
+def test_every_source_has_a_row_here():
+    assert set(ROWS) == set(BY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("arc-easy", {"answerKey": "E"}),
+        ("piqa", {"label": -1}),
+        ("hellaswag", {"label": ""}),
+        ("boolq", {"passage": None}),
+        ("openbookqa", {"choices": None}),
+    ],
+)
+def test_a_row_without_a_right_answer_is_not_guessed(name, change):
+    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+        BY_NAME[name].example({**ROWS[name], **change})
+
+
+@pytest.fixture(scope="module")
+def arc(tmp_path_factory):
+    """A folder beneath which lies what the hub holds of ARC-Easy, in small."""
+    folder = tmp_path_factory.mktemp("beneath")
+    data = folder / "allenai" / "ai2_arc"
+    (data / "ARC-Easy").mkdir(parents=True)
+    rows = [{**ROWS["arc-easy"], "question": f"Question {i}?"} for i in range(6)]
+    for split, of in (("train", rows), ("validation", rows[:2])):
+        pq.write_table(pa.Table.from_pylist(of), data / f"ARC-Easy/{split}-00000-of-00001.parquet")
+    (data / "README.md").write_text(
+        "---\n"
+        "dataset_info:\n"
+        "- config_name: ARC-Easy\n"
+        "  features:\n"
+        "  - {name: id, dtype: string}\n"
+        "  - {name: question, dtype: string}\n"
+        "  - name: choices\n"
+        "    sequence:\n"
+        "    - {name: text, dtype: string}\n"
+        "    - {name: label, dtype: string}\n"
+        "  - {name: answerKey, dtype: string}\n"
+        "configs:\n"
+        "- config_name: ARC-Easy\n"
+        "  data_files:\n"
+        "  - {split: train, path: ARC-Easy/train-*}\n"
+        "  - {split: validation, path: ARC-Easy/validation-*}\n"
+        "---\n"
+    )
+    return folder
+
+
+def test_the_datasets_library_gives_rows_of_that_form(arc, monkeypatch):
+    # `datasets` takes a folder of the data set's name, beneath the one we are in, for the data set.
+    import datasets
+
+    monkeypatch.chdir(arc)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", arc / "cache")
+    task = load_from_hub(BY_NAME["arc-easy"], seed=0)
+    assert (len(task.train), len(task.held_out)) == (4, 2)
+    assert {e.choices for e in task.train} == {(" trout", " whale", " eagle")}
+    assert not {e.prompt for e in task.train} & {e.prompt for e in task.held_out}
+    assert task.ends
+
+
+def test_without_a_hub_an_earlier_copy_is_used(arc, tmp_path):
+    cache = tmp_path / "home" / "datasets"
+    with small_hub({}) as (address, _):
+        load_elsewhere("arc-easy", arc, HF_HOME=str(tmp_path / "home"), HF_ENDPOINT=address)
+        # What came from the hub bears its owner's name in the cache.
+        (cache / "ai2_arc").rename(cache / "allenai___ai2_arc")
+        (tmp_path / "elsewhere").mkdir()
+        (trained, held_out, prompt), _ = load_elsewhere(
+            "arc-easy",
+            tmp_path / "elsewhere",
+            HF_HOME=str(tmp_path / "home"),
+            HF_ENDPOINT=address,
+        )
+    assert (trained, held_out) == (4, 2)
+    assert prompt.startswith("Question: Question")
+
+
+def test_without_a_hub_one_sentence_says_so_within_seconds(tmp_path):
+    silent = {"google/boolq": Repository({"main": {}}, silent=True)}
+    with small_hub(silent) as (address, _), ThreadPoolExecutor() as pool:
+        outcomes = {
+            name: pool.submit(load_elsewhere, name, tmp_path, **environment)
+            for name, environment in {
+                "arc-easy": {"HF_ENDPOINT": address},  # a hub that has no such data set
+                "boolq": {"HF_ENDPOINT": address},  # a hub that takes calls and never answers
+                "piqa": {"HF_ENDPOINT": "http://127.0.0.1:9"},  # nothing there at all
+                "hellaswag": {"HF_HUB_OFFLINE": "1"},
+            }.items()
+        }
+        for name, outcome in outcomes.items():
+            said, seconds = outcome.result()
+            assert said.startswith(f"cannot load {name!r}")
+            assert "built-in tasks need no network" in said
+            assert "\n" not in said
+            assert seconds < PATIENCE + 10
