@@ -7,8 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -152,14 +151,14 @@ def _race(options: argparse.Namespace) -> int:
     if options.resume:
         if given or options.lane or options.folder:
             raise ValueError("--resume takes the set-up from the run folder: give nothing else")
-        with _progress() as progress:
+        with progress_bar() as progress:
             source = runs.resume(options.resume, progress=progress)
         racing = source.race
     else:
         if options.lane:
             given["lanes"] = tuple(lane for spec in options.lane for lane in parse_lanes(spec))
         config = RaceConfig(**given)
-        with _progress() as progress:
+        with progress_bar() as progress:
             if options.folder:
                 source = runs.start(config, options.folder, progress=progress)
                 racing = source.race
@@ -176,11 +175,11 @@ def _race(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
     else:
-        _print_standing(summary)
+        print_standing(summary)
     return INTERRUPTED if interrupted else 0
 
 
-def _follow(steps: Iterator[Any], racing: Any, as_json: bool) -> bool:
+def _follow(steps: Any, racing: Any, as_json: bool) -> bool:
     """Report every step as it comes; return whether the race was interrupted."""
     from tqdm import tqdm
 
@@ -208,7 +207,7 @@ def _follow(steps: Iterator[Any], racing: Any, as_json: bool) -> bool:
         return True
     finally:
         racing.close()
-        steps.close() if hasattr(steps, "close") else None
+        steps.close()
         bar.close()
     return False
 
@@ -224,7 +223,7 @@ def _export(options: argparse.Namespace) -> int:
     out = Path(options.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {options.out!r} must be new or empty")
-    with _progress() as progress:
+    with progress_bar() as progress:
         racing = runs.restored(options.folder, progress=progress)
     k = labels.index(options.lane)
     if options.form == "merged":
@@ -238,24 +237,6 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
-    """Show how far the loading is, on standard error."""
-    from tqdm import tqdm
-
-    form = "{desc}: {percentage:3.0f}% |{bar}|"
-    # Only where somebody watches: a log wants the error that may follow, not the bar.
-    with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, disable=None) as bar:
-
-        def show(fraction: float, text: str) -> None:
-            bar.set_description_str(text, refresh=False)
-            if fraction < bar.n:  # the next thing begins
-                bar.reset()
-            bar.update(fraction - bar.n)
-
-        yield show
-
-
 def _list(options: argparse.Namespace, rows: list[dict[str, Any]]) -> int:
     """Print rows as JSON lines, or as a table whose last column may be long."""
     if options.json:
@@ -263,7 +244,7 @@ def _list(options: argparse.Namespace, rows: list[dict[str, Any]]) -> int:
             print(json.dumps(row, ensure_ascii=False))
         return 0
     cells = [[_cell(value) for value in row.values()] for row in rows]
-    _print_table([list(rows[0]), *cells])
+    print_table([list(rows[0]), *cells])
     return 0
 
 
@@ -273,46 +254,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return repr(value) if isinstance(value, str) and value != value.strip() else str(value)
-
-
-def _print_standing(summary: dict[str, Any]) -> None:
-    rows = [["lane", "status", "held-out loss", "accuracy", "first gradient norm"]]
-    lanes = summary["lanes"].items()
-    for label, lane in sorted(lanes, key=lambda item: _sortable(item[1]["final_loss"])):
-        status = lane["status"]
-        if lane["diverged_at"]:
-            status += f" at step {lane['diverged_at']}"
-        rows.append(
-            [
-                label,
-                status,
-                _number(lane["final_loss"], ".4f"),
-                _number(lane["final_accuracy"], ".1%"),
-                _number(lane["first_grad_norm"], ".3g"),
-            ]
-        )
-    base = summary["base"]
-    rows.append(["(base model)", "", f"{base['loss']:.4f}", f"{base['accuracy']:.1%}", ""])
-    _print_table(rows)
-    print(
-        f"{summary['status']} after {summary['steps']} steps in {summary['seconds']:.1f} s "
-        f"on {summary['device']} ({summary['dtype']})"
-    )
-
-
-def _sortable(loss: float | None) -> float:
-    return float("inf") if loss is None else loss
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
 
 
 def _sentence(error: Exception) -> str:

@@ -26,7 +26,7 @@ class Evaluation:
 
 
 @contextmanager
-def _head_at(model: nn.Module, index: Tensor) -> Iterator[None]:
+def head_at(model: nn.Module, index: Tensor) -> Iterator[None]:
     """Let the model compute logits at the given positions of (rows · tokens) alone."""
     head = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     hook = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, -2)[index],))
@@ -44,7 +44,7 @@ def supervised_logits(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, "
     """
     input_ids = batch.input_ids.repeat(K, 1)
     lanes = torch.arange(K, device=input_ids.device)[:, None] * batch.input_ids.numel()
-    with _head_at(model, (lanes + batch.index).flatten()):
+    with head_at(model, (lanes + batch.index).flatten()):
         logits = model(input_ids=input_ids, use_cache=False).logits
     logits = logits.unflatten(0, (K, -1))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -126,37 +126,6 @@ def _chosen_rightly(
         right += own.argmax(1) == example.correct
         at += len(example.choices)
     return right
-
-
-@torch.no_grad()
-def greedy(
-    model: nn.Module, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int
-) -> list[list[list[int]]]:
-    """Continue each prompt by its likeliest tokens, for all lanes at once.
-
-    Parameters
-    ----------
-    prompts : n prompts in tokens, of any lengths >= 1.
-    count : how many tokens to add.
-
-    Returns
-    -------
-    For each lane, for each prompt, the tokens added.
-    """
-    device = next(model.parameters()).device
-    n, width = len(prompts), max(map(len, prompts)) + count
-    ids = torch.full((K * n, width), pad_id, dtype=torch.int64, device=device)
-    for i, prompt in enumerate(prompts):
-        ids[i::n, : len(prompt)] = torch.tensor(prompt, device=device)
-    lengths = torch.tensor([len(p) for p in prompts], device=device).repeat(K)
-    rows = torch.arange(K * n, device=device)
-    for added in range(count):
-        used = int(lengths.max()) + added
-        with _head_at(model, rows * used + lengths + added - 1):
-            logits = model(input_ids=ids[:, :used], use_cache=False).logits
-        ids[rows, lengths + added] = logits.argmax(-1)
-    texts = [ids[i, lengths[i] : lengths[i] + count].tolist() for i in range(K * n)]
-    return [texts[k * n : (k + 1) * n] for k in range(K)]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from olora_viz.adapters import Lanes, is_transposed, weight_of
+from olora_viz.adapters import Lanes
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.start import Start
 from olora_viz.lane import Lane
+from olora_viz.layers import is_transposed, weight_of
 
 PREFIX = "base_model.model."
 FORMS = ("lora", "olora")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from olora_viz import losses
 from olora_viz.adapters import attach
+from olora_viz.answers import Answer, ask
 from olora_viz.losses import Evaluation
 from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 """Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the base model and every lane say to one held-out prompt."""
-
-    prompt: str
-    expected: str
-    base: str
-    lanes: tuple[str, ...]
 
 
 def race(
@@ -96,7 +86,6 @@ class Race(Iterator[Step]):
         held_out = self._encode(self.task.held_out)
         self._train, self.left_out = train.kept, train.left_out
         self._held_out = held_out.kept[: config.eval_size]
-        self._held_out_examples = held_out.examples[: config.eval_size]
         self.lanes = attach(model, config.lanes, config.targets, progress)
         try:
             with self.lanes.off():
@@ -173,29 +162,8 @@ class Race(Iterator[Step]):
 
     def answers(self, count: int) -> list[Answer]:
         """Ask the base model and every lane the first `count` held-out prompts, greedily."""
-        if self.task.plain_text:
-            prompts = [encoded.ids[: len(encoded.ids) // 2] for encoded in self._held_out[:count]]
-            wanted = [encoded.ids[len(encoded.ids) // 2 :] for encoded in self._held_out[:count]]
-        else:
-            prompts = [e.ids[: e.supervised_from] for e in self._held_out[:count]]
-            wanted = [e.ids[e.supervised_from :] for e in self._held_out[:count]]
-        length = max(map(len, wanted))
-        with self.lanes.off():
-            base = losses.greedy(self.model, prompts, length, 1, self._pad_id)[0]
-        lanes = losses.greedy(self.model, prompts, length, self.lanes.count, self._pad_id)
-
-        def text(ids: Any, size: int) -> str:
-            return str(self.tokenizer.decode(list(ids)[:size], skip_special_tokens=True)).strip()
-
-        return [
-            Answer(
-                prompt=str(self.tokenizer.decode(list(prompts[i]), skip_special_tokens=True)),
-                expected=text(wanted[i], len(wanted[i])),
-                base=text(base[i], len(wanted[i])),
-                lanes=tuple(text(lane[i], len(wanted[i])) for lane in lanes),
-            )
-            for i in range(len(prompts))
-        ]
+        encoded = self._held_out[:count]
+        return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
 
     def summary(self) -> dict[str, Any]:
         """Return where the race stands, as plain values; ``final_loss`` is the held-out one."""

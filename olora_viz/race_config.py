@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from olora_viz.lane import MAX_LANES, Lane, labels
+from olora_viz.models.device import DEVICES, DTYPES
 from olora_viz.naming import unknown
 
 SCHEDULES = ("constant", "linear", "cosine")
-DTYPES = ("auto", "float32", "bfloat16", "float64")
-DEVICES = ("auto", "cpu", "cuda")
 
 DEFAULT_LANES = (
     Lane("lora", lr=1e-3),
@@ -76,7 +75,11 @@ class RaceConfig:
             _check_whole(name, getattr(self, name), least)
         if self.max_length is not None:
             _check_whole("max_length", self.max_length, 2)
-        for name, allowed in (("schedule", SCHEDULES), ("dtype", DTYPES), ("device", DEVICES)):
+        for name, allowed in (
+            ("schedule", SCHEDULES),
+            ("dtype", ("auto", *DTYPES)),
+            ("device", DEVICES),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
         if self.warmup >= self.steps:

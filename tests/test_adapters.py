@@ -8,10 +8,11 @@ from tiny import FAMILIES, VOCABULARY, tiny
 from torch import nn
 from torch.func import functional_call
 
-from olora_viz.adapters import attach, is_transposed, target_layers, weight_of
+from olora_viz.adapters import attach
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lane import Lane
 from olora_viz.lane_linear import LaneLinear
+from olora_viz.layers import is_transposed, target_layers, weight_of
 
 IDS = torch.randint(3, VOCABULARY, (2, 7), generator=torch.Generator().manual_seed(0))
 MIXED = (

@@ -8,8 +8,9 @@ import pytest
 import torch
 from tiny import FAMILIES, tiny, tokens
 
-from olora_viz.adapters import attach, is_transposed, weight_of
+from olora_viz.adapters import attach
 from olora_viz.lane import Lane
+from olora_viz.layers import is_transposed, weight_of
 from olora_viz.losses import lane_losses
 from olora_viz.models import load_model
 from olora_viz.peft_format import read_peft, write_peft

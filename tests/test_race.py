@@ -8,6 +8,7 @@ import torch
 
 from olora_viz import losses
 from olora_viz.adapters import attach
+from olora_viz.answers import greedy
 from olora_viz.lane import Lane
 from olora_viz.models import load_model
 from olora_viz.race import race
@@ -191,7 +192,7 @@ def test_greedy_answers_are_those_of_generate():
     list(running)
     prompts = [e.ids[: e.supervised_from] for e in running._held_out[:5]]
     for k in range(2):
-        ours = losses.greedy(running.model, prompts, 4, 2, 0)[k]
+        ours = greedy(running.model, prompts, 4, 2, 0)[k]
         with running.lanes.only(k):
             for prompt, tokens in zip(prompts, ours, strict=True):
                 theirs = running.model.generate(

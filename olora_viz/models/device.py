@@ -1,8 +1,8 @@
 """Where a model runs and in which precision its frozen weights are kept."""
 
-import difflib
-
 import torch
+
+from olora_viz.naming import unknown
 
 DTYPES = {
     "float32": torch.float32,
@@ -10,11 +10,6 @@ DTYPES = {
     "float64": torch.float64,
 }
 DEVICES = ("auto", "cpu", "cuda")
-
-
-def _nearest(value: str, names: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names)}"
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -39,7 +34,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     device(type='cpu')
     """
     if name not in DEVICES:
-        raise ValueError(f"unknown device {name!r}; {_nearest(name, DEVICES)}")
+        raise ValueError(unknown("device", name, DEVICES))
     if name == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
@@ -54,7 +49,8 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
 
     Parameters
     ----------
-    name : "auto", "float32" or "bfloat16"; "auto" is float32 on a CPU and bfloat16 on CUDA.
+    name : "auto", "float32", "bfloat16" or "float64"; "auto" is bfloat16 on CUDA, float32 on a
+        CPU.
     device : the device that the weights will live on.
 
     Returns
@@ -74,6 +70,5 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
     if name not in DTYPES:
-        valid = ("auto", *DTYPES)
-        raise ValueError(f"unknown dtype {name!r}; {_nearest(name, valid)}")
+        raise ValueError(unknown("dtype", name, ("auto", *DTYPES)))
     return DTYPES[name]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+
+from olora_viz.naming import unknown
 
 from .catalogue import MODELS
 from .device import resolve_device
@@ -20,15 +21,6 @@ from .smollm2 import smollm2_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-def _unknown(name: str) -> ValueError:
-    near = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.4)
-    near = near or [card.name for card in MODELS.values() if card.offline]
-    return ValueError(
-        f"unknown model {name[:80]!r}, which is no folder either; nearest valid names: "
-        f"{', '.join(near)} (the path of a local Hugging Face folder works too)"
-    )
 
 
 def load_model(
@@ -72,7 +64,8 @@ def load_model(
         folder = get(card, progress)
         model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card.hub_id)
     else:
-        raise _unknown(name)
+        near = unknown("model", name[:80], MODELS)
+        raise ValueError(f"{near} (the path of a local Hugging Face folder works too)")
     try:
         torch.nn.Module.to(model, device=place, dtype=dtype)
     except torch.OutOfMemoryError as error:

@@ -1,0 +1,96 @@
+"""What the base model and the lanes say to held-out prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from olora_viz.adapters import Lanes
+from olora_viz.losses import head_at
+from olora_viz.tasks.batches import Encoded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One held-out prompt, and what everybody says to it."""
+
+    prompt: str
+    expected: str
+    """The right answer."""
+    base: str
+    """What the base model says, cut to the length of the right answer in tokens."""
+    lanes: tuple[str, ...]
+    """What each lane says, cut likewise."""
+
+
+def ask(
+    lanes: Lanes,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Sequence[Encoded],
+    *,
+    plain_text: bool = False,
+) -> list[Answer]:
+    """Let the base model and every lane answer prompts, each token the likeliest one.
+
+    A plain text is cut in the middle: its first half is the prompt, its second the answer.
+    """
+    borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
+    prompts = [e.ids[:at] for e, at in zip(encoded, borders, strict=True)]
+    wanted = [e.ids[at:] for e, at in zip(encoded, borders, strict=True)]
+    if not prompts:
+        return []
+    longest, pad_id = max(map(len, wanted)), int(tokenizer.pad_token_id or 0)  # pyright: ignore
+    with lanes.off():
+        base = greedy(lanes.model, prompts, longest, 1, pad_id)[0]
+    each = greedy(lanes.model, prompts, longest, lanes.count, pad_id)
+
+    def text(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    return [
+        Answer(
+            prompt=text(prompt),
+            expected=text(right).strip(),
+            base=text(base[i][: len(right)]).strip(),
+            lanes=tuple(text(lane[i][: len(right)]).strip() for lane in each),
+        )
+        for i, (prompt, right) in enumerate(zip(prompts, wanted, strict=True))
+    ]
+
+
+@torch.no_grad()
+def greedy(
+    model: nn.Module, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int
+) -> list[list[list[int]]]:
+    """Continue each prompt by its likeliest tokens, for all lanes at once.
+
+    Parameters
+    ----------
+    prompts : n prompts in tokens, of any lengths >= 1.
+    count : how many tokens to add.
+
+    Returns
+    -------
+    For each lane, for each prompt, the tokens added.
+    """
+    device = next(model.parameters()).device
+    n, width = len(prompts), max(map(len, prompts)) + count
+    ids = torch.full((K * n, width), pad_id, dtype=torch.int64, device=device)
+    for i, prompt in enumerate(prompts):
+        ids[i::n, : len(prompt)] = torch.tensor(prompt, device=device)
+    lengths = torch.tensor([len(p) for p in prompts], device=device).repeat(K)
+    rows = torch.arange(K * n, device=device)
+    for added in range(count):
+        used = int(lengths.max()) + added
+        with head_at(model, rows * used + lengths + added - 1):
+            logits = model(input_ids=ids[:, :used], use_cache=False).logits
+        ids[rows, lengths + added] = logits.argmax(-1)
+    texts = [ids[i, lengths[i] : lengths[i] + count].tolist() for i in range(K * n)]
+    return [texts[k * n : (k + 1) * n] for k in range(K)]
