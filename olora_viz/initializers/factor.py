@@ -51,8 +51,8 @@ def randomized_triplets(
 
     The exact SVD of W inside the span of `[Y, W Wᵀ Y, …, (W Wᵀ)^niter Y]`, `Y = W Ω`, Ω Gaussian
     with r + 8 columns. Subspace iteration keeps the last of these blocks alone; keeping them all
-    costs little more, and on the flat spectra of language models 8 iterations then come closer
-    than 16 without. Where the span would fill the space anyway, this is the exact SVD.
+    costs little more, and on the flat spectra of language models 4 iterations then come as close
+    as 16 without. Where the span would fill the space anyway, this is the exact SVD.
     O(out in r niter) against O(out in min(out, in)).
 
     Parameters

@@ -7,8 +7,8 @@ from torch import Tensor
 from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.start import Start
 
-NITER = 8
-"""Iterations: on SmolLM2 at rank 16 they reach 0.9999 of the best approximation's energy."""
+NITER = 6
+"""Iterations: at rank 16 on SmolLM2 they reach 0.998 of the best energy in the worst layer."""
 
 
 def pissa_fast(
@@ -21,7 +21,7 @@ def pissa_fast(
     """Start as PiSSA does, with the leading singular triplets found by a randomized SVD.
 
     `s B⁰A⁰` is close to the best rank-r approximation of W, at O(out in r) instead of
-    O(out in min(out, in)): see `pissa`, whose `niter` is 8 here.
+    O(out in min(out, in)): see `pissa`, whose `niter` is 6 here.
 
     Parameters
     ----------
