@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 from olora_viz import theme
 from olora_viz.curve_labels import curve_ends, room_for
 from olora_viz.scales import log_axis, log_range, plain, smoothed
+from olora_viz.step import Step
 from olora_viz.theme import Look
 
 Figure = dict[str, Any]
@@ -32,38 +33,9 @@ PLOT_HEIGHT = {"loss": 262, "gradient": 150, "accuracy": 150}
 """Nominal heights of the plots' areas in pixels, by which labels are kept apart."""
 
 
-class StepLike(Protocol):
-    """What a chart needs of a step of a race; arrays hold one number a lane."""
-
-    @property
-    def step(self) -> int:
-        """1 for the first."""
-        ...
-
-    @property
-    def loss(self) -> np.ndarray:
-        """(K,) training loss."""
-        ...
-
-    @property
-    def grad_norm(self) -> np.ndarray:
-        """(K,) norm of the gradient."""
-        ...
-
-    @property
-    def eval_loss(self) -> np.ndarray | None:
-        """(K,) held-out loss."""
-        ...
-
-    @property
-    def eval_accuracy(self) -> np.ndarray | None:
-        """(K,) held-out accuracy."""
-        ...
-
-
 def loss_figure(
     looks: Sequence[Look],
-    steps: Sequence[StepLike],
+    steps: Sequence[Step],
     *,
     total: int | None = None,
     start_loss: float | None = None,
@@ -127,7 +99,7 @@ def loss_figure(
 
 
 def gradient_figure(
-    looks: Sequence[Look], steps: Sequence[StepLike], *, total: int | None = None, run: str = ""
+    looks: Sequence[Look], steps: Sequence[Step], *, total: int | None = None, run: str = ""
 ) -> Figure:
     """Draw the norm of each lane's gradient before clipping, on a log axis."""
     norms = _column(steps, "grad_norm", len(looks))
@@ -139,7 +111,7 @@ def gradient_figure(
         for k, look in enumerate(looks)
     ]
     low, high = log_range([norms])
-    unit = "‖∇‖ over A and B, before clipping"
+    unit = "‖∇‖ before clipping"
     layout = _layout("Gradient norm", unit, run, total, log_axis("‖∇‖", low, high), badge="log")
     layout["meta"]["height"] = PLOT_HEIGHT["gradient"]
     return _or_message({"data": data, "layout": layout}, steps)
@@ -147,7 +119,7 @@ def gradient_figure(
 
 def accuracy_figure(
     looks: Sequence[Look],
-    steps: Sequence[StepLike],
+    steps: Sequence[Step],
     *,
     total: int | None = None,
     start_accuracy: float | None = None,
@@ -160,7 +132,12 @@ def accuracy_figure(
         | {"x": at, "mode": "lines+markers", "marker": _mark(look, 4.5)}
         for k, look in enumerate(looks)
     ]
-    axis = {"title": {"text": "right answers"}, "range": [-0.02, 1.03], "tickformat": ".0%"}
+    axis = {
+        "title": {"text": "right answers"},
+        "range": [-0.02, 1.03],
+        "tickformat": ".0%",
+        "nticks": 6,
+    }
     layout = _layout("Held-out accuracy", "share of right answers", run, total, axis)
     for trace in data:
         trace["hovertemplate"] = "%{y:.0%}"
@@ -193,7 +170,7 @@ def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
     return go.Figure(painted)
 
 
-def _column(steps: Sequence[StepLike], name: str, lanes: int) -> np.ndarray:
+def _column(steps: Sequence[Step], name: str, lanes: int) -> np.ndarray:
     """Stack one measurement of all steps: (N, K)."""
     if not steps:
         return np.empty((0, lanes))
@@ -202,7 +179,7 @@ def _column(steps: Sequence[StepLike], name: str, lanes: int) -> np.ndarray:
 
 
 def _evaluations(
-    steps: Sequence[StepLike], name: str, lanes: int, start: float | None
+    steps: Sequence[Step], name: str, lanes: int, start: float | None
 ) -> tuple[list[int], np.ndarray]:
     """Return the steps at which the lanes were evaluated and what was found: (E,) and (E, K)."""
     found = [step for step in steps if getattr(step, name) is not None]
@@ -242,13 +219,13 @@ def _layout(
     }
     if total is not None:
         x["range"] = [0, round(total * 1.008 + 0.5, 2)]
-    font = {"family": ", ".join(theme.FONTS), "size": 12, "color": "@mute"}
+    font = {"family": theme.font_family(), "size": 12, "color": "@mute"}
     return {
         "meta": {"title": title, "unit": unit, "badge": badge, "message": ""},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": font,
-        "margin": {"l": 52, "r": 14, "t": 8, "b": 40},
+        "margin": {"l": 56, "r": 14, "t": 8, "b": 40},
         "xaxis": x,
         "yaxis": {**y, **grid, "title": {**y["title"], "standoff": 6, "font": {"size": 11.5}}},
         "showlegend": False,
@@ -258,7 +235,7 @@ def _layout(
     }
 
 
-def _or_message(figure: Figure, steps: Sequence[StepLike]) -> Figure:
+def _or_message(figure: Figure, steps: Sequence[Step]) -> Figure:
     """Say in words that there is nothing to draw yet, and leave out an axis of no numbers."""
     if not steps:
         figure["layout"]["yaxis"]["showticklabels"] = False

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olora_viz.figures import StepLike
+from olora_viz.step import Step
 from olora_viz.theme import LaneLike, Look, compact, label
 
 LEVEL = 1.1
@@ -49,7 +49,7 @@ class Standing:
     """The step at which it diverged, 0 while it is racing."""
 
 
-def standings(steps: Sequence[StepLike], lanes: int) -> list[Standing]:
+def standings(steps: Sequence[Step], lanes: int) -> list[Standing]:
     """Order the lanes by held-out loss, the best first and the diverged ones last."""
     newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
     nothing = [math.nan] * lanes
@@ -68,9 +68,7 @@ def standings(steps: Sequence[StepLike], lanes: int) -> list[Standing]:
     return sorted(rows, key=lambda row: (row.out_at > 0, _last_if_nan(row.loss), row.lane))
 
 
-def tell(
-    lanes: Sequence[LaneLike], looks: Sequence[Look], steps: Sequence[StepLike]
-) -> list[Sentence]:
+def tell(lanes: Sequence[LaneLike], looks: Sequence[Look], steps: Sequence[Step]) -> list[Sentence]:
     """Say what the race shows so far.
 
     Parameters
@@ -206,7 +204,7 @@ def _leader(looks: Sequence[Look], racing: dict[int, Standing]) -> list[Sentence
 
 
 def _first_gradients(
-    lanes: Sequence[LaneLike], steps: Sequence[StepLike], hero: str, rival: str
+    lanes: Sequence[LaneLike], steps: Sequence[Step], hero: str, rival: str
 ) -> list[Sentence]:
     """Compare the norms of the very first gradients, which no learning rate has touched."""
     first = {

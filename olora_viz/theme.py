@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 THEMES = ("light", "dark")
 
@@ -66,6 +66,7 @@ DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 
 
+@runtime_checkable
 class LaneLike(Protocol):
     """What the look of a lane depends on: any object with these attributes."""
 
@@ -109,6 +110,11 @@ class Look:
     dash: str
     symbol: str
     """Plotly's name of the mark, open unless the line is solid."""
+
+
+def font_family() -> str:
+    """Return the fonts as CSS wants them: a name with a digit in it must stand in quotes."""
+    return ", ".join(f"'{name}'" if " " in name else name for name in FONTS)
 
 
 def label(init: str) -> str:

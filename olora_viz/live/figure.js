@@ -80,7 +80,7 @@ export function mount(element, { plotly, palette }) {
     layout.height = meta.height + layout.margin.t + layout.margin.b;
     plot.style.height = `${layout.height}px`;
     // A drag must scroll the page where a finger does it.
-    layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
+    layout.dragmode = touch() ? false : "zoom";
     for (const axis of ["xaxis", "yaxis"]) {
       if (!held[axis]) continue;
       layout[axis].range = [...held[axis]];
@@ -133,7 +133,7 @@ export function mount(element, { plotly, palette }) {
     const icon = Plotly.Icons.home;
     return {
       displaylogo: false,
-      displayModeBar: "hover",
+      displayModeBar: touch() ? false : "hover",
       doubleClick: false,
       modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d"],
         [{ name: "whole", title: "Show all", icon, click: reset }]],
@@ -278,6 +278,10 @@ function decoder() {
     known.set(key, { text, numbers });
     return numbers;
   };
+}
+
+function touch() {
+  return matchMedia("(pointer: coarse)").matches;
 }
 
 function inside(x, range) {

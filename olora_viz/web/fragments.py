@@ -11,9 +11,6 @@ from olora_viz.story import Sentence, Standing
 from olora_viz.tasks import TaskCard
 from olora_viz.theme import Look
 
-MAX_ANSWERS = 12
-"""Most lanes whose answers are shown."""
-
 
 def mark(look: Look) -> str:
     """Return the lane's mark: its colour, filled for a solid line, else with the line's dash."""
@@ -101,25 +98,28 @@ def results(
 def answers(
     looks: Sequence[Look], order: Sequence[int], asked: Sequence[Answer], plain_text: bool
 ) -> str:
-    """Return what the base model and the lanes say to the same prompts, right or wrong."""
-    shown = list(order)[:MAX_ANSWERS]
+    """Return what the base model and the lanes say to the same prompts, right or wrong.
+
+    Lanes that say the same stand together; the best lane's answer comes first, the base's last.
+    """
     blocks = []
     for answer in asked:
-        lines = [("base", "", answer.base)]
-        lines += [(looks[k].label, mark(looks[k]), answer.lanes[k]) for k in shown]
-        said = "".join(
-            f'<li><span class="who">{sign}{escape(who)}</span>'
-            f"{_said(what, answer.expected, plain_text)}</li>"
-            for who, sign, what in lines
+        said: dict[str, list[str]] = {}
+        for k in order:
+            words = f"<span>{mark(looks[k])}{escape(looks[k].label)}</span>"
+            said.setdefault(answer.lanes[k].strip(), []).append(words)
+        said.setdefault(answer.base.strip(), []).append("<span>base model</span>")
+        lines = "".join(
+            f"<li>{_verdict(what, answer.expected, plain_text)}"
+            f'<span class="who">{"".join(who)}</span></li>'
+            for what, who in said.items()
         )
-        wanted = "goes on as" if plain_text else "→"
+        wanted = "goes on:" if plain_text else "→"
         blocks.append(
             f'<div class="asked"><p><span class="prompt">{escape(answer.prompt.strip())}</span> '
-            f"{wanted} <b>{escape(answer.expected)}</b></p><ul>{said}</ul></div>"
+            f"{wanted} <b>{escape(answer.expected)}</b></p><ul>{lines}</ul></div>"
         )
-    left = len(order) - len(shown)
-    more = f'<p class="foot">and {left} more lanes</p>' if left > 0 else ""
-    return f"<h2>Answers on held-out prompts</h2>{''.join(blocks)}{more}"
+    return f'<h2>Answers on held-out prompts</h2><div class="all-asked">{"".join(blocks)}</div>'
 
 
 def sample(card: TaskCard) -> str:
@@ -130,14 +130,15 @@ def sample(card: TaskCard) -> str:
     return f'<p class="hint sample" title="{escape(card.summary)}">“{prompt}” → “{answer}”</p>'
 
 
-def _said(what: str, expected: str, plain_text: bool) -> str:
+def _verdict(what: str, expected: str, plain_text: bool) -> str:
+    shown = escape(what) if what else "(nothing)"
     if plain_text:
-        return f"<span>{escape(what)}</span>"
-    right = what.strip() == expected.strip()
-    sign, kind, word = ("✓", "ok", "right") if right else ("✗", "no", "wrong")
-    shown = escape(what) if what.strip() else "(nothing)"
-    badge = f'<span role="img" title="{word}" aria-label="{word}">{sign}</span>'
-    return f'<span class="{kind}">{shown} {badge}</span>'
+        return f'<span></span><span class="said">{shown}</span>'
+    sign, kind, word = ("✓", "ok", "right") if what == expected.strip() else ("✗", "no", "wrong")
+    return (
+        f'<span class="{kind}" role="img" title="{word}" aria-label="{word}">{sign}</span>'
+        f'<span class="said {kind}">{shown}</span>'
+    )
 
 
 def _number(value: float, form: str = ".2f") -> str:

@@ -95,11 +95,11 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                     apply_default_css=False,
                 )  # fmt: skip
             with gr.Column(elem_classes="card"):
-                answers = gr.HTML(
-                    fragments.answers_before(), elem_id="answers", apply_default_css=False
-                )
-            with gr.Column(elem_classes="card"):
                 take = adapter_list(jobs, elem_id="adapters")
+        with gr.Column(elem_classes="after", min_width=0), gr.Column(elem_classes="card"):
+            answers = gr.HTML(
+                fragments.answers_before(), elem_id="answers", apply_default_css=False
+            )
 
     outputs = [
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take,
@@ -137,7 +137,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
             now = (len(job.steps), job.state, job.note, complete, before)
             if now != shown:
                 shown = now
-                yield view(job, before)
+                yield await asyncio.to_thread(view, job, before)
             if complete:
                 return
             spent = time.perf_counter() - began

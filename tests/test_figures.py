@@ -1,0 +1,213 @@
+"""Figures say what they draw, in plain JSON, and hold the numbers of the run."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from olora_viz import figures, theme
+from olora_viz.curve_labels import LABEL_GAP, spread
+from olora_viz.lane import Lane
+from olora_viz.scales import log_ticks, plain, smoothed
+from olora_viz.step import Step
+
+LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
+LOOKS = theme.looks(LANES)
+
+
+def run(steps: int, lanes: int = 3, out_at: dict[int, int] | None = None) -> list[Step]:
+    """Steps whose loss falls from lane to lane; lane k of `out_at` is NaN from that step on."""
+    made = []
+    for n in range(1, steps + 1):
+        loss = np.array([5.0 / (k + 1) / math.sqrt(n) for k in range(lanes)])
+        for k, step in (out_at or {}).items():
+            if n >= step:
+                loss[k] = np.nan
+        evaluated = n % 10 == 0
+        made.append(
+            Step(
+                step=n, loss=loss, grad_norm=2 * loss, lr=np.full(lanes, 1e-3), seconds=n / 10,
+                tokens=n, status=("racing",) * lanes,
+                eval_loss=loss * 1.1 if evaluated else None,
+                eval_accuracy=np.exp(-loss) if evaluated else None,
+            )
+        )  # fmt: skip
+    return made
+
+
+FIGURES = {
+    "loss": figures.loss_figure,
+    "gradient": figures.gradient_figure,
+    "accuracy": figures.accuracy_figure,
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("count", [0, 1, 25])
+def test_a_figure_is_json_and_names_what_it_draws_and_its_axes(name: str, count: int) -> None:
+    figure = FIGURES[name](LOOKS, run(count), total=25)
+    assert json.loads(json.dumps(figure, allow_nan=False)) == figure
+    layout = figure["layout"]
+    assert layout["meta"]["title"]
+    assert layout["meta"]["unit"]
+    assert layout["xaxis"]["title"]["text"] == "step"
+    assert layout["yaxis"]["title"]["text"]
+    assert bool(layout["meta"]["message"]) == (count == 0)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_colours_are_tokens_that_both_palettes_know(name: str) -> None:
+    text = json.dumps(FIGURES[name](LOOKS, run(25), total=25))
+    tokens = {part.split('"')[0] for part in text.split('"@')[1:]}
+    assert tokens
+    for palette in (theme.palette("light"), theme.palette("dark")):
+        assert tokens <= set(palette)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("palette", theme.THEMES)
+def test_a_notebook_gets_the_same_curves_in_a_plotly_figure(name: str, palette: str) -> None:
+    figure = FIGURES[name](LOOKS, run(25), total=25)
+    shown = figures.to_plotly(figure, palette)
+    assert isinstance(shown, go.Figure)
+    drawn = shown.to_plotly_json()
+    assert [list(t["y"]) for t in drawn["data"]] == [t["y"] for t in figure["data"]]
+    assert figure["layout"]["meta"]["title"] in drawn["layout"]["title"]["text"]
+    colors = {t["line"]["color"] for t in drawn["data"] if "line" in t}
+    assert colors == {theme.resolve(look.color, palette) for look in LOOKS}
+
+
+def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None:
+    steps = run(40)
+    figure = figures.loss_figure(LOOKS, steps, total=40, start_loss=6.0)
+    raw, front = figure["data"][:3], figure["data"][3:]
+    loss = np.array([step.loss for step in steps])
+    for k, look in enumerate(LOOKS):
+        np.testing.assert_allclose(raw[k]["y"], loss[:, k], rtol=5e-4)
+        line, marks = front[2 * k : 2 * k + 2]
+        np.testing.assert_allclose(line["y"], smoothed(loss, 0.85)[:, k], rtol=5e-4)
+        assert marks["x"] == [0, 10, 20, 30, 40]
+        assert marks["y"][0] == 6.0
+        np.testing.assert_allclose(marks["y"][1:], 1.1 * loss[9::10, k], rtol=5e-4)
+        assert line["line"]["color"] == look.color
+        assert line["line"]["dash"] == look.dash
+
+
+def test_smoothing_is_the_exponential_average_of_each_lane_alone() -> None:
+    values = np.random.default_rng(0).random((30, 4))
+    expected = values[0].copy()
+    for row in values[1:]:
+        expected = 0.7 * expected + 0.3 * row
+    np.testing.assert_allclose(smoothed(values, 0.7)[-1], expected)
+    np.testing.assert_array_equal(smoothed(values[:, :1], 0.7), smoothed(values, 0.7)[:, :1])
+
+
+def test_numbers_keep_four_digits_and_what_is_not_finite_becomes_none() -> None:
+    values = np.array([1234.567, 0.000123456, -2.71828, 0.0, np.nan, np.inf])
+    assert plain(values) == [1235.0, 0.0001235, -2.718, 0.0, None, None]
+
+
+def test_a_lane_that_diverges_ends_with_a_cross_at_its_last_finite_point_and_says_when() -> None:
+    figure = figures.loss_figure(LOOKS, run(30, out_at={1: 12}), total=100)
+    cross = figure["data"][-1]
+    assert cross["marker"]["symbol"].startswith("x")
+    assert cross["x"] == [11]
+    curve = figure["data"][5]
+    assert curve["y"][10] == pytest.approx(cross["y"][0], rel=1e-3)
+    assert curve["y"][11:] == [None] * 19
+    texts = [label["text"] for label in figure["layout"]["annotations"]]
+    assert f"{LOOKS[1].label}: DNF at step 12" in texts
+    assert LOOKS[1].label not in texts
+    assert {LOOKS[0].label, LOOKS[2].label} <= set(texts)
+
+
+def test_a_diverging_lane_does_not_flatten_the_others() -> None:
+    steps = run(20)
+    wild = [replace(s, loss=s.loss * [1, 1, 10.0**s.step]) for s in steps]
+    low, high = figures.loss_figure(LOOKS, wild, total=20)["layout"]["yaxis"]["range"]
+    assert high < 2.5
+    assert low < math.log10(steps[-1].loss[1])
+
+
+def test_labels_at_the_curves_ends_keep_their_distance_and_stay_inside() -> None:
+    lanes = [Lane("olora", lr=1e-3 * (k + 1)) for k in range(12)]
+    looks = theme.looks(lanes)
+    steps = [
+        Step(
+            step=n, loss=np.full(12, 1.0) + np.arange(12) * 1e-3, grad_norm=np.ones(12),
+            lr=np.ones(12), seconds=n, tokens=n, status=("racing",) * 12,
+        )
+        for n in range(1, 9)
+    ]  # fmt: skip
+    layout = figures.loss_figure(looks, steps, total=8)["layout"]
+    low, high = layout["yaxis"]["range"]
+    height = figures.PLOT_HEIGHT["loss"]
+    ends = layout["annotations"]
+    places = sorted((a["y"] - low) / (high - low) * height + a["yshift"] for a in ends)
+    assert len(ends) == 12
+    assert min(np.diff(places)) >= LABEL_GAP - 0.2
+    assert places[0] >= -0.2
+    assert places[-1] <= height + 0.2
+
+
+def test_spreading_leaves_free_labels_where_they_are_and_keeps_their_order() -> None:
+    assert spread([0.0, 50.0, 100.0], 10, 0, 100) == [0.0, 50.0, 100.0]
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        wanted = list(rng.uniform(0, 300, 12))
+        placed = spread(wanted, 14, 0, 300)
+        assert np.all(np.diff(np.array(placed)[np.argsort(wanted)]) >= 14 - 1e-9)
+        assert min(placed) >= 0
+        assert max(placed) <= 300
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.7, 0.8), (-4, 3), (0.0, 0.1), (-30, 12)])
+def test_a_log_axis_has_a_few_round_ticks_inside_its_range(low: float, high: float) -> None:
+    ticks = log_ticks(low, high)
+    assert len(ticks) <= 7
+    assert all(low <= math.log10(tick) <= high for tick in ticks)
+    if high - low > 0.3:
+        assert len(ticks) >= 3
+
+
+def test_a_plain_text_task_without_accuracy_says_so() -> None:
+    steps = [replace(s, eval_accuracy=None) for s in run(20)]
+    meta = figures.accuracy_figure(LOOKS, steps, total=20)["layout"]["meta"]
+    assert "only a loss" in meta["message"]
+
+
+def test_a_sweep_of_64_lanes_names_the_best_lane_of_each_start_and_stays_small() -> None:
+    lanes = [Lane(init, lr=1e-4 * (k + 1)) for init in ("lora", "olora") for k in range(32)]
+    looks = theme.looks(lanes)
+    steps = run(1200, lanes=64)
+    figure = figures.loss_figure(looks, steps, total=1200)
+    assert [a["text"] for a in figure["layout"]["annotations"]] == [
+        looks[31].label,
+        looks[63].label,
+    ]
+    assert sum(len(t["y"]) for t in figure["data"][:64]) <= figures.MAX_POINTS
+    assert "every 2 steps" in figure["layout"]["meta"]["unit"]
+
+
+def test_zoom_is_kept_within_a_run_and_dropped_with_the_next() -> None:
+    def revision(count: int, name: str) -> str:
+        return figures.loss_figure(LOOKS, run(count), total=9, run=name)["layout"]["uirevision"]
+
+    assert revision(3, "a") == revision(9, "a") != revision(9, "b")
+
+
+def test_growth_is_sent_as_growth() -> None:
+    from gradio.utils import diff
+
+    from olora_viz.live.gradio_figure import pack
+
+    before = pack(figures.gradient_figure(LOOKS, run(200), total=400, run="a"))
+    after = pack(figures.gradient_figure(LOOKS, run(201), total=400, run="a"))
+    edits = diff(before, after)
+    points = [edit for edit in edits if edit[1][0] == "data"]
+    assert len(points) == 3
+    assert all(edit[0] == "append" and len(edit[2]) < 10 for edit in points)
+    assert len(json.dumps(edits)) < 600

@@ -1,0 +1,85 @@
+"""Colours can be read, labels say what differs, and a setting looks the same everywhere."""
+
+import itertools
+
+import pytest
+
+from olora_viz import theme
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.lane import Lane
+
+
+@pytest.mark.parametrize("name", theme.THEMES)
+@pytest.mark.parametrize("init", [*INITIALIZERS, "one_of_tomorrow"])
+def test_lines_stand_out_from_the_card_and_their_labels_can_be_read(name: str, init: str) -> None:
+    colors = theme.palette(name, [init])
+    assert theme.contrast(colors[init], colors["card"]) >= 3.0
+    assert theme.contrast(colors[f"{init}-text"], colors["card"]) >= 4.5
+
+
+@pytest.mark.parametrize("name", theme.THEMES)
+@pytest.mark.parametrize("text", ["ink", "mute", "ok", "bad", "accent"])
+@pytest.mark.parametrize("surface", ["bg", "card"])
+def test_text_can_be_read_on_every_surface(name: str, text: str, surface: str) -> None:
+    colors = theme.palette(name)
+    assert theme.contrast(colors[text], colors[surface]) >= 4.5
+
+
+@pytest.mark.parametrize("name", theme.THEMES)
+def test_the_primary_button_can_be_read(name: str) -> None:
+    colors = theme.palette(name)
+    assert theme.contrast(colors["on-accent"], colors["accent"]) >= 4.5
+
+
+@pytest.mark.parametrize("name", theme.THEMES)
+def test_no_two_initializations_share_a_colour(name: str) -> None:
+    colors = theme.palette(name)
+    for a, b in itertools.combinations(INITIALIZERS, 2):
+        assert colors[a] != colors[b]
+
+
+def test_contrast_agrees_with_the_values_that_wcag_states() -> None:
+    assert theme.contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert theme.contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
+
+
+def test_every_initialization_is_called_the_same_in_a_chart_and_in_the_catalogue() -> None:
+    assert {name: theme.label(name) for name in INITIALIZERS} == {
+        name: entry.label for name, entry in INITIALIZERS.items()
+    }
+
+
+def test_a_label_shows_only_what_differs_inside_the_race() -> None:
+    def labels(*lanes: Lane) -> list[str]:
+        return [look.label for look in theme.looks(lanes)]
+
+    assert labels(Lane("lora"), Lane("olora")) == ["LoRA", "OLoRA"]
+    assert labels(Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)) == ["LoRA 1e-3", "OLoRA 3e-3"]
+    assert labels(Lane("olora", r=4), Lane("olora", r=64)) == ["OLoRA r 4", "OLoRA r 64"]
+    assert labels(Lane("olora", seed=1), Lane("olora")) == ["OLoRA seed 1", "OLoRA seed 0"]
+    assert labels(Lane("olora", alpha=16), Lane("olora")) == ["OLoRA α/r 2", "OLoRA α/r 1"]
+
+
+def test_labels_are_distinct_even_for_equal_lanes() -> None:
+    looks = theme.looks([Lane("olora")] * 3)
+    assert [look.label for look in looks] == ["OLoRA", "OLoRA #2", "OLoRA #3"]
+
+
+def test_a_name_given_by_its_owner_wins() -> None:
+    looks = theme.looks([Lane("olora"), Lane("lora")], ["mine", None])
+    assert [look.label for look in looks] == ["mine", "LoRA"]
+
+
+def test_a_rate_has_the_same_dash_in_every_initialization_and_the_largest_is_solid() -> None:
+    rates = (1e-4, 3e-4, 1e-3)
+    looks = theme.looks([Lane(init, lr=lr) for lr in rates for init in ("lora", "olora")])
+    assert [looks[2 * i].dash for i in range(3)] == [looks[2 * i + 1].dash for i in range(3)]
+    assert len({looks[2 * i].dash for i in range(3)}) == 3
+    assert (looks[-1].dash, looks[-1].symbol) == ("solid", "circle")
+    assert all(look.symbol.endswith("-open") for look in looks[:4])
+
+
+def test_seeds_beside_rates_change_the_mark_and_not_the_dash() -> None:
+    looks = theme.looks([Lane("olora", lr=lr, seed=s) for lr in (1e-3, 3e-3) for s in (0, 1)])
+    assert looks[0].dash == looks[1].dash != looks[2].dash
+    assert looks[0].symbol != looks[1].symbol
