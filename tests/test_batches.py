@@ -152,7 +152,9 @@ def test_longer_than_the_maximum_is_left_out_and_counted():
     assert encoding.examples == (examples[0], examples[3])
     assert [len(e.ids) for e in encoding.kept] == [5, 6]
     assert encoding.left_out == 2
-    with pytest.raises(ValueError, match="none of 4 examples is within 4 tokens"):
+    with pytest.raises(
+        ValueError, match="none of 4 examples is within 4 tokens: the shortest has 5"
+    ):
         encode(examples, tiny_tokenizer(), max_length=4, context=32)
 
 

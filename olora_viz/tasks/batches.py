@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,10 +117,12 @@ def encode(
 
     kept: list[Encoded] = []
     chosen: list[Example] = []
+    shortest = math.inf
     for example, (ids, begin), of in zip(examples, answers, offered, strict=True):
         options = [next(options_of_all) for _ in of]
         ids = ids + end
-        length = max(len(ids), *(len(option) for option, _ in options)) if options else len(ids)
+        length = max([len(ids), *(len(option) for option, _ in options)])
+        shortest = min(shortest, length)
         if length > limit:
             if max_length is None:
                 raise ValueError(
@@ -142,7 +145,7 @@ def encode(
         chosen.append(example)
     if not kept:
         raise ValueError(
-            f"none of {len(examples)} examples is within {limit} tokens: nothing is left"
+            f"none of {len(examples)} examples is within {limit} tokens: the shortest has {shortest}"
         )
     return Encoding(tuple(kept), tuple(chosen), len(examples) - len(kept))
 
