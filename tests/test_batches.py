@@ -153,7 +153,7 @@ def test_longer_than_the_maximum_is_left_out_and_counted():
     assert [len(e.ids) for e in encoding.kept] == [5, 6]
     assert encoding.left_out == 2
     with pytest.raises(
-        ValueError, match="none of 4 examples is within 4 tokens: the shortest has 5"
+        ValueError, match="none of 4 examples is within 4 tokens: the shortest is 5"
     ):
         encode(examples, tiny_tokenizer(), max_length=4, context=32)
 

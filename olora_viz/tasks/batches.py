@@ -145,7 +145,7 @@ def encode(
         chosen.append(example)
     if not kept:
         raise ValueError(
-            f"none of {len(examples)} examples is within {limit} tokens: the shortest has {shortest}"
+            f"none of {len(examples)} examples is within {limit} tokens: the shortest is {shortest}"
         )
     return Encoding(tuple(kept), tuple(chosen), len(examples) - len(kept))
 
