@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from olora_viz.losses import Evaluation
 from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
-from olora_viz.tasks import batch_indices, collate, encode, load_task
+from olora_viz.tasks import Encoding, Example, batch_indices, collate, encode, load_task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -82,10 +82,9 @@ class Race(Iterator[Step]):
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
         self._pad_id: Any = tokenizer.pad_token_id or 0
-        train = self._encode(self.task.train)
-        held_out = self._encode(self.task.held_out)
+        train = self._encode(self.task.train, choices=False)
         self._train, self.left_out = train.kept, train.left_out
-        self._held_out = held_out.kept[: config.eval_size]
+        self._held_out = self._encode(self.task.held_out[: config.eval_size]).kept
         self.lanes = attach(model, config.lanes, config.targets, progress)
         try:
             with self.lanes.off():
@@ -238,7 +237,7 @@ class Race(Iterator[Step]):
         done, self.seconds, tokens, last_eval_step = state["clock"].tolist()
         self.done, self.tokens, self.last_eval_step = int(done), int(tokens), int(last_eval_step)
 
-    def _encode(self, examples: Any) -> Any:
+    def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
         return encode(
             examples,
             self.tokenizer,
@@ -246,6 +245,7 @@ class Race(Iterator[Step]):
             context=self.model.config.max_position_embeddings,
             ends=self.task.ends,
             plain_text=self.task.plain_text,
+            choices=choices,
         )
 
     def _evaluate(self, K: int) -> Evaluation:

@@ -179,15 +179,16 @@ rows_of_ids = st.lists(
 def test_a_batch_holds_every_supervised_token_once(ids, pad, cut):
     rows = [Encoded(tuple(row), 1 + cut % (len(row) - 1)) for row in ids]
     batch = collate(rows, pad)
-    assert batch.input_ids.shape == (len(rows), max(len(e.ids) for e in rows))
+    assert batch.input_ids.shape == (len(rows), max(len(e.ids) for e in rows) - 1)
     width = batch.input_ids.shape[1]
     for k, encoded in enumerate(rows):
         mine = batch.row == k
         places = batch.index[mine] - k * width + 1
         assert places.tolist() == list(range(encoded.supervised_from, len(encoded.ids)))
         assert batch.targets[mine].tolist() == list(encoded.ids[encoded.supervised_from :])
-        assert batch.input_ids[k].tolist()[: len(encoded.ids)] == list(encoded.ids)
-        assert set(batch.input_ids[k].tolist()[len(encoded.ids) :]) <= {pad}
+        read = encoded.ids[:-1]  # the last token predicts nothing
+        assert batch.input_ids[k].tolist()[: len(read)] == list(read)
+        assert set(batch.input_ids[k].tolist()[len(read) :]) <= {pad}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

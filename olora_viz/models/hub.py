@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from olora_viz.patience import within
 
 from .cache import check_free_disk, reason
 from .catalogue import MODELS, ModelCard
@@ -86,29 +87,6 @@ def _weights(info: ModelInfo) -> int:
     )
 
 
-def _probe(card: ModelCard) -> tuple[ModelInfo, str]:
-    """Ask the hub, and give up after ``PATIENCE`` seconds whatever the network does.
-
-    A look-up of the host's name has no time limit of its own, so it runs in a thread that
-    nobody waits for.
-    """
-    answer: list[tuple[ModelInfo, str]] = []
-    failure: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            answer.append(_ask(card))
-        except Exception as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(2 * PATIENCE)
-    if answer:
-        return answer[0]
-    raise failure[0] if failure else TimeoutError(f"no answer within {2 * PATIENCE:.0f} s")
-
-
 def _sentence(card: ModelCard, error: Exception) -> str:
     """Say why the hub did not give a model."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
@@ -152,7 +130,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
     if here is not None:
         return here
     try:
-        info, revision = _probe(card)
+        info, revision = within(2 * PATIENCE, lambda: _ask(card))
     except Exception as error:  # network libraries have many roots of their own
         raise ValueError(_sentence(card, error)) from error
     size = _weights(info)

@@ -51,7 +51,7 @@ class Batch:
     """
 
     input_ids: Int64[Tensor, "rows tokens"]
-    """The tokens, padded at the right."""
+    """The tokens, padded at the right; without the last of a row, which predicts nothing."""
     index: Int64[Tensor, " n"]
     """Positions in the flattened (rows · tokens) whose logits predict a supervised token."""
     targets: Int64[Tensor, " n"]
@@ -164,16 +164,16 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
 
     >>> batch = collate([Encoded((5, 6, 7), 2), Encoded((8, 9), 1)], pad_id=0)
     >>> batch.input_ids.tolist(), batch.index.tolist(), batch.targets.tolist(), batch.row.tolist()
-    ([[5, 6, 7], [8, 9, 0]], [1, 3], [7, 9], [0, 1])
+    ([[5, 6], [8, 0]], [1, 2], [7, 9], [0, 1])
     """
-    width = max(len(e.ids) for e in encoded)
+    width = max(len(e.ids) for e in encoded) - 1
     supervised = [
         (row * width + place - 1, e.ids[place], row)
         for row, e in enumerate(encoded)
         for place in range(e.supervised_from, len(e.ids))
     ]
     index, targets, row = torch.tensor(supervised, dtype=torch.int64).reshape(-1, 3).unbind(1)
-    rows = [e.ids + (pad_id,) * (width - len(e.ids)) for e in encoded]
+    rows = [e.ids[:-1] + (pad_id,) * (width + 1 - len(e.ids)) for e in encoded]
     return Batch(
         input_ids=torch.tensor(rows, dtype=torch.int64),
         index=index.contiguous(),

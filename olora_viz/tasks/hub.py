@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from olora_viz.patience import within
 from olora_viz.tasks.rows import alpaca_prompt
 from olora_viz.tasks.task import Example, Task, TaskCard, split_by_prompt
 
@@ -167,26 +167,14 @@ def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
 
 
 def _probe(repository: str) -> Exception | None:
-    """Ask the hub for a data set and say what went wrong, after `PATIENCE` seconds at the most.
-
-    A look-up of the host's name has no time limit of its own, so it runs in a thread that nobody
-    waits for.
-    """
+    """Ask the hub for a data set, and say what went wrong."""
     from huggingface_hub import HfApi
 
-    outcome: list[Exception | None] = []
-
-    def ask() -> None:
-        try:
-            HfApi().dataset_info(repository, timeout=PATIENCE)
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    return outcome[0] if outcome else TimeoutError(f"no answer within {PATIENCE:.0f} s")
+    try:
+        within(PATIENCE, lambda: HfApi().dataset_info(repository, timeout=PATIENCE))
+    except Exception as error:
+        return error
+    return None
 
 
 SOURCES = (
