@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from olora_viz.console import print_standing, print_table, progress_bar
+
 BAD_INPUT = 2
 INTERRUPTED = 130
 
