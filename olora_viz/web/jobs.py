@@ -103,6 +103,7 @@ class Jobs:
         self._waiting: deque[Job] = deque()
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
+        self._closed = False
 
     def start(self, config: RaceConfig) -> Job:
         """Put a race into the queue.
@@ -145,8 +146,10 @@ class Jobs:
     def close(self) -> None:
         """Stop all races and remove their folders."""
         with self._wake:
+            self._closed = True
             for job in self._jobs.values():
                 job.stop()
+            self._wake.notify()
         if self._worker is not None:
             self._worker.join(timeout=10)
         self._remove_folder()
@@ -162,6 +165,8 @@ class Jobs:
         while True:
             with self._wake:
                 while not self._waiting:
+                    if self._closed:
+                        return
                     self._wake.wait()
                 job = self._waiting.popleft()
             try:

@@ -8,7 +8,7 @@
 
 const FIELDS = [
   ["r", "r", "rank", "numeric"],
-  ["alpha", "α", "alpha; empty: the rank", "numeric"],
+  ["alpha", "α", "alpha", "numeric"],
   ["lr", "rate", "learning rate", "text"],
   ["seed", "seed", "seed of the start", "numeric"],
 ];
@@ -63,7 +63,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
         ariaLabel: `${words}, lane ${i + 1}`,
         className: key,
       });
-      if (key === "alpha") input.placeholder = lane.r;
+      if (key === "alpha") Object.assign(input, { placeholder: lane.r, title: "empty: the rank" });
       input.addEventListener("input", () => edit(i, key, input.value.trim()));
       input.addEventListener("focus", () => input.select());
       row.append(cell(input));
