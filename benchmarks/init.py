@@ -141,7 +141,9 @@ def full_flops(out: int, features: int, r: int) -> float:
 
 def limit(weights: list[Tensor], r: int, olora: Tally) -> dict:
     """Count what OLoRA has to do, and how fast it was done."""
-    read = sum(min(timed(W.sum, W.device) for _ in range(PASSES)) for W in weights)
+    # Layer after layer within a pass, as above: a layer read twice in a row would come from cache.
+    passes = [[timed(W.sum, W.device) for W in weights] for _ in range(PASSES)]
+    read = sum(map(min, zip(*passes, strict=True)))
     size = sum(W.numel() * W.element_size() for W in weights)
     ours = sum(thin_flops(*W.shape, r) for W in weights)
     full = sum(full_flops(*W.shape, r) for W in weights)

@@ -404,6 +404,13 @@ def test_fast_pissa_reaches_the_energy_of_the_exact_one(shape, decay):
     assert (found.B @ found.A).norm() > 0.999 * (best.B @ best.A).norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fast_pissa_is_exact_where_the_weight_has_no_more_rank_than_asked_for(dtype):
+    W = weight((160, 3), dtype) @ weight((3, 170), dtype, seed=2)
+    found = start("pissa_fast", W, 6, s=2.0)
+    assert_close(2 * found.B @ found.A, W, EPS[dtype])
+
+
 @every_shape
 def test_fast_pissa_is_the_exact_one_on_small_layers(shape):
     W = weight(shape)
