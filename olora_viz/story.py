@@ -236,8 +236,8 @@ def _times(ratio: float) -> str:
     >>> _times(3.0), _times(2.5)
     ('three times', '2.5 times')
     """
-    words = {2: "twice", 3: "three times", 4: "four times", 5: "five times", 10: "ten times"}
-    return words.get(round(ratio, 3), f"{ratio:.3g} times")
+    words = {"2": "twice", "3": "three times", "5": "five times", "10": "ten times"}
+    return words.get(f"{ratio:.3g}", f"{ratio:.3g} times")
 
 
 def _last_if_nan(value: float) -> float:

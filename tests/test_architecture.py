@@ -28,7 +28,9 @@ MAY_IMPORT = {
     "console": set(),
     "runs": {"peft_format", "race", "race_config", "step"},
     "story": {"lane", "race_config", "step", "theme"},
-    "figures": {"lane", "race_config", "step", "theme"},
+    "scales": set(),
+    "curve_labels": {"theme"},
+    "figures": {"curve_labels", "lane", "race_config", "scales", "step", "theme"},
     "live": {"figures", "theme"},
 }
 """What each part may import of ours; the pages, the command line and `__init__` may import all."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from olora_viz.race import Answer
+from olora_viz.answers import Answer
 from olora_viz.story import Sentence, Standing
 from olora_viz.tasks import TaskCard
 from olora_viz.theme import Look

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from olora_viz import runs
+from olora_viz.answers import Answer
 from olora_viz.losses import Evaluation
-from olora_viz.race import Answer, Race
+from olora_viz.race import Race
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
 from olora_viz.theme import Look, looks

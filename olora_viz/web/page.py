@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import themes
 
 from olora_viz import theme
 from olora_viz.web import race
@@ -48,10 +49,10 @@ def css() -> str:
     return "\n".join([*blocks, (Path(__file__).parent / "style.css").read_text("utf-8")])
 
 
-def gradio_theme() -> gr.themes.Base:
+def gradio_theme() -> themes.Base:
     """Give Gradio's own inputs the page's colours, sizes and fonts."""
     light, dark = theme.palette("light"), theme.palette("dark")
-    fonts = [gr.themes.Font(name) for name in theme.FONTS]
+    fonts = [themes.Font(name) for name in theme.FONTS]
     tokens = {
         "body_background_fill": "bg", "background_fill_primary": "card",
         "background_fill_secondary": "bg", "block_background_fill": "card",
@@ -71,7 +72,7 @@ def gradio_theme() -> gr.themes.Base:
     }  # fmt: skip
     colors = {key: light[token] for key, token in tokens.items()}
     colors |= {f"{key}_dark": dark[token] for key, token in tokens.items()}
-    return gr.themes.Base(font=fonts, font_mono=[gr.themes.Font("monospace")]).set(
+    return themes.Base(font=fonts, font_mono=[themes.Font("monospace")]).set(
         **colors,
         block_border_width="0px",
         block_padding="0px",
