@@ -1,0 +1,88 @@
+"""The README agrees with the code: its commands run, its tree is the tree, its files match."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def in_folder(folder: Path, command: list[str] | str) -> str:
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+    }
+    done = subprocess.run(
+        command, cwd=folder, env=env, shell=isinstance(command, str), capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("reader")
+
+
+def test_the_first_python_example_runs_and_prints_held_out_losses(folder):
+    out = in_folder(folder, [sys.executable, "-c", blocks("python")[0]])
+    assert out.startswith("10 {'lora': ")
+    assert "Answer(prompt=" in out
+
+
+def test_the_command_line_of_the_tour_runs_and_peft_loads_what_it_exports(folder):
+    (tour,) = (block for block in blocks("sh") if "olora_viz race" in block)
+    assert in_folder(folder, tour).endswith("olora@lr=3e-3 written to my-adapter\n")
+    in_folder(folder, [sys.executable, "-c", blocks("python")[1]])
+
+
+def test_the_test_command_is_the_one_that_ci_runs():
+    commands = [block.strip() for block in blocks("sh") if "pytest" in block]
+    assert len(commands) == 1
+    assert commands[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_space_installs_what_the_package_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+    assert wanted == project["dependencies"]
+    front = README.split("---")[1]
+    assert "app_file: app.py" in front
+    assert len(re.search(r"short_description: (.*)", front)[1]) <= 60
+    version = re.search(r"sdk_version: (.*)", front)[1]
+    assert f"gradio>={version.rpartition('.')[0]},<7" in wanted
+
+
+def test_the_tree_is_the_tree():
+    (tree,) = (block for block in blocks("text") if "olora_viz/" in block)
+    paths, parents = [], {0: ROOT}
+    for line in tree.splitlines():
+        match = re.match(r"( *)(\S+)", line)
+        depth, name = len(match[1]) // 2, match[2]
+        path = parents[depth] / name
+        parents[depth + 1] = path
+        paths.append(path)
+        assert path.is_dir() if name.endswith("/") else path.is_file(), f"{path} is not there"
+    named = {path for path in paths if path.is_file()}
+    package = ROOT / "olora_viz"
+    there = set(package.glob("*.py")) | set((package / "web").glob("*.py"))
+    there |= set((package / "initializers").glob("*.py")) | set((package / "live").glob("*"))
+    missing = {p for p in there if p.is_file() and p.name != "__init__.py"} - named
+    assert not missing
+
+
+def test_every_picture_is_there():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)
