@@ -11,7 +11,7 @@ from torch import nn
 
 from olora_viz.adapters import Lanes
 from olora_viz.losses import head_at
-from olora_viz.tasks.batches import Encoded
+from olora_viz.tasks.encoding import Encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

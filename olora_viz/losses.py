@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.tasks.batches import Batch, Encoded, collate
+from olora_viz.tasks.batches import Batch, collate, packed
+from olora_viz.tasks.encoding import Encoded
 
 
 @dataclass(frozen=True)
@@ -85,47 +86,30 @@ def evaluate(
     right = torch.zeros(K, dtype=torch.float64)
     tokens = judged = 0
     device = next(model.parameters()).device
-    for some in _chunks(encoded, batch_size):
-        batch = to_device(collate(some, pad_id), device)
+    for some in packed(encoded, batch_size):
+        batch = to_device(collate([s for e in some for s in (e, *e.choices)], pad_id), device)
         logits = supervised_logits(model, batch, K)
-        loss += token_losses(logits, batch).double().sum(1).cpu()
-        tokens += batch.targets.numel()
-        hits = logits.argmax(-1) == batch.targets
-        if plain_text:
-            right += hits.double().sum(1).cpu()
-            judged += batch.targets.numel()
-            continue
-        whole = torch.ones(K, len(some), dtype=torch.bool, device=device)
-        misses = (~hits).nonzero()
-        whole[misses[:, 0], batch.row[misses[:, 1]]] = False
-        open_ended = torch.tensor([not e.choices for e in some], device=device)
-        right += (whole & open_ended).double().sum(1).cpu()
-        judged += len(some)
-        right += _chosen_rightly(model, [e for e in some if e.choices], K, pad_id, batch_size)
+        # Summed on the CPU, in one order: on a GPU the order would differ from run to run.
+        losses = token_losses(logits, batch).double().cpu()
+        wrong = (logits.argmax(-1) != batch.targets).double().cpu()
+        number = batch.sequence.cpu()
+        count = int(number.max()) + 1
+        losses = torch.zeros(K, count, dtype=torch.float64).index_add_(1, number, losses)
+        wrong = torch.zeros(K, count, dtype=torch.float64).index_add_(1, number, wrong)
+        at = 0
+        for example in some:
+            length, choices = len(example.ids) - example.supervised_from, len(example.choices)
+            loss += losses[:, at]
+            tokens += length
+            if plain_text:
+                right += length - wrong[:, at]
+            elif choices:
+                right += losses[:, at + 1 : at + 1 + choices].argmin(1) == example.correct
+            else:
+                right += wrong[:, at] == 0
+            judged += length if plain_text else 1
+            at += 1 + choices
     return Evaluation((loss / tokens).numpy(), (right / judged).numpy())
-
-
-def _chosen_rightly(
-    model: nn.Module, encoded: Sequence[Encoded], K: int, pad_id: int, batch_size: int
-) -> Tensor:
-    """Count the examples whose right choice is each lane's likeliest, (K,) on the CPU."""
-    rows = [choice for e in encoded for choice in e.choices]
-    if not rows:
-        return torch.zeros(K, dtype=torch.float64)
-    device = next(model.parameters()).device
-    scores = []
-    for some in _chunks(rows, batch_size):
-        batch = to_device(collate(some, pad_id), device)
-        losses = token_losses(supervised_logits(model, batch, K), batch)
-        score = torch.zeros(K, len(some), dtype=losses.dtype, device=device)
-        scores.append(score.index_add_(1, batch.row, -losses))
-    likelihood = torch.cat(scores, 1).cpu()
-    right, at = torch.zeros(K, dtype=torch.float64), 0
-    for example in encoded:
-        own = likelihood[:, at : at + len(example.choices)]
-        right += own.argmax(1) == example.correct
-        at += len(example.choices)
-    return right
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -134,10 +118,5 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         input_ids=batch.input_ids.to(device),
         index=batch.index.to(device),
         targets=batch.targets.to(device),
-        row=batch.row.to(device),
+        sequence=batch.sequence.to(device),
     )
-
-
-def _chunks(items: Sequence[Encoded], size: int) -> Iterator[Sequence[Encoded]]:
-    for at in range(0, len(items), size):
-        yield items[at : at + size]

@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from olora_viz.models import load_model
 from olora_viz.tasks import TASKS, Example, batch_indices, collate, encode, load_task
-from olora_viz.tasks.batches import Encoded
+from olora_viz.tasks.batches import packed
+from olora_viz.tasks.encoding import Encoded
 
 
 def trimmed_tokenizer():
@@ -179,16 +180,44 @@ rows_of_ids = st.lists(
 def test_a_batch_holds_every_supervised_token_once(ids, pad, cut):
     rows = [Encoded(tuple(row), 1 + cut % (len(row) - 1)) for row in ids]
     batch = collate(rows, pad)
-    assert batch.input_ids.shape == (len(rows), max(len(e.ids) for e in rows) - 1)
-    width = batch.input_ids.shape[1]
+    count, width = batch.input_ids.shape
+    assert count <= len(rows)
+    assert width == max(len(e.ids) for e in rows) - 1  # the last token predicts nothing
+    flat = batch.input_ids.flatten().tolist()
     for k, encoded in enumerate(rows):
-        mine = batch.row == k
-        places = batch.index[mine] - k * width + 1
-        assert places.tolist() == list(range(encoded.supervised_from, len(encoded.ids)))
+        mine = batch.sequence == k
         assert batch.targets[mine].tolist() == list(encoded.ids[encoded.supervised_from :])
-        read = encoded.ids[:-1]  # the last token predicts nothing
-        assert batch.input_ids[k].tolist()[: len(read)] == list(read)
-        assert set(batch.input_ids[k].tolist()[len(read) :]) <= {pad}
+        for at, place in zip(
+            batch.index[mine].tolist(),
+            range(encoded.supervised_from, len(encoded.ids)),
+            strict=True,
+        ):
+            assert flat[at - at % width : at + 1] == list(encoded.ids[:place])
+
+
+@given(ids=rows_of_ids)
+@settings(max_examples=60, deadline=None)
+def test_rows_are_as_few_as_can_be_and_no_row_is_the_front_of_another(ids):
+    batch = collate([Encoded(tuple(row), 1) for row in ids], pad_id=-1)
+    rows = [[i for i in row if i >= 0] for row in batch.input_ids.tolist()]
+    assert all(a is b or a != b[: len(a)] for a in rows for b in rows)
+
+
+def test_choices_that_differ_in_their_last_token_cost_one_row():
+    example = Encoded((5, 6, 7), 2, choices=tuple(Encoded((5, 6, i), 2) for i in (7, 8, 9)))
+    batch = collate([example, *example.choices], pad_id=0)
+    assert batch.input_ids.tolist() == [[5, 6]]
+    assert batch.targets.tolist() == [7, 7, 8, 9]
+    assert [len(part) for part in packed([example] * 5, most_rows=2)] == [2, 2, 1]
+
+
+@given(ids=rows_of_ids, most=st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_parts_hold_every_example_once_in_order_and_no_more_rows_than_allowed(ids, most):
+    encoded = [Encoded(tuple(row), 1) for row in ids]
+    parts = list(packed(encoded, most))
+    assert [e for part in parts for e in part] == encoded
+    assert all(collate(part, 0).input_ids.shape[0] <= most for part in parts)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -211,7 +240,7 @@ def test_a_batch_without_a_mask_has_the_losses_of_its_rows_alone(family):
         with torch.no_grad():
             alone = model(input_ids=ids, labels=labels).loss
         torch.testing.assert_close(
-            losses[batch.row == k].mean(), alone.to(losses), rtol=1e-6, atol=0
+            losses[batch.sequence == k].mean(), alone.to(losses), rtol=1e-6, atol=0
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from olora_viz.naming import unknown
-from olora_viz.tasks.batches import Batch, Encoded, Encoding, batch_indices, collate, encode
+from olora_viz.tasks.batches import Batch, batch_indices, collate
 from olora_viz.tasks.built_in import CARDS as BUILT_IN
+from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
 from olora_viz.tasks.hub import CARDS as FROM_HUB
 from olora_viz.tasks.task import Example, Task, TaskCard
