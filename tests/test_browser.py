@@ -21,7 +21,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 PLOT = "#loss-figure .js-plotly-plot"
-POINTS = f"(document.querySelector('{PLOT}').data?.[0]?.y ?? []).length"
+POINTS = f"(document.querySelector('{PLOT}')?.data?.[0]?.y ?? []).length"
 
 
 def chromium() -> str | None:

@@ -55,7 +55,7 @@ def test_a_figure_is_json_and_names_what_it_draws_and_its_axes(name: str, count:
     assert layout["meta"]["unit"]
     assert layout["xaxis"]["title"]["text"] == "step"
     assert layout["yaxis"]["title"]["text"]
-    assert bool(layout["meta"]["message"]) == (count == 0)
+    assert bool(layout["meta"]["message"]) == (count == 0 and name == "loss")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -173,10 +173,10 @@ def test_a_log_axis_has_a_few_round_ticks_inside_its_range(low: float, high: flo
         assert len(ticks) >= 3
 
 
-def test_a_plain_text_task_without_accuracy_says_so() -> None:
-    steps = [replace(s, eval_accuracy=None) for s in run(20)]
-    meta = figures.accuracy_figure(LOOKS, steps, total=20)["layout"]["meta"]
-    assert "only a loss" in meta["message"]
+def test_in_a_plain_text_tokens_are_judged_and_not_answers() -> None:
+    for draw in (figures.loss_figure, figures.accuracy_figure):
+        assert "answer" in draw(LOOKS, run(20), total=20)["layout"]["meta"]["unit"]
+        assert "answer" not in json.dumps(draw(LOOKS, run(20), total=20, plain_text=True)["layout"])
 
 
 def test_a_sweep_of_64_lanes_names_the_best_lane_of_each_start_and_stays_small() -> None:
