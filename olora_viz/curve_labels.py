@@ -96,6 +96,7 @@ def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
         "align": "left",
         "showarrow": False,
         "captureevents": True,
+        "bgcolor": "@card" if kind == "out" else "rgba(0,0,0,0)",
         "font": {"size": 12, "color": end.look.text},
     }
 

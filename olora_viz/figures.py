@@ -39,6 +39,7 @@ def loss_figure(
     *,
     total: int | None = None,
     start_loss: float | None = None,
+    plain_text: bool = False,
     run: str = "",
     smoothing: float = 0.85,
 ) -> Figure:
@@ -50,6 +51,7 @@ def loss_figure(
     steps : what was measured so far.
     total : steps of the whole race, the end of the horizontal axis.
     start_loss : held-out loss before the first step, the same for every lane; nats.
+    plain_text : every token is judged, not an answer alone.
     run : changes with the race; zoom and hidden lanes are kept while it stays the same.
     smoothing : weight of the past in the exponential average, in [0, 1).
     """
@@ -86,7 +88,8 @@ def loss_figure(
     labels, crosses = curve_ends(
         looks, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total
     )
-    unit = "nats per answer token: training (smoothed, raw behind), ● held out"
+    token = "token" if plain_text else "answer token"
+    unit = f"nats per {token}: training (smoothed, raw behind), ● held out"
     layout = _layout("Loss", unit, run, total, log_axis("loss, nats", low, high), badge="log")
     layout["annotations"] = labels
     layout["margin"]["r"] = room_for(
@@ -95,7 +98,9 @@ def loss_figure(
     layout["meta"]["height"] = PLOT_HEIGHT["loss"]
     if every > 1:
         layout["meta"]["unit"] += f"; every {every} steps"
-    return _or_message({"data": data + crosses, "layout": layout}, steps)
+    if not steps:
+        layout["meta"]["message"] = "Press Race: curves appear here as the lanes train."
+    return _figure(data + crosses, layout, steps)
 
 
 def gradient_figure(
@@ -114,7 +119,7 @@ def gradient_figure(
     unit = "‖∇‖ before clipping"
     layout = _layout("Gradient norm", unit, run, total, log_axis("‖∇‖", low, high), badge="log")
     layout["meta"]["height"] = PLOT_HEIGHT["gradient"]
-    return _or_message({"data": data, "layout": layout}, steps)
+    return _figure(data, layout, steps)
 
 
 def accuracy_figure(
@@ -123,9 +128,11 @@ def accuracy_figure(
     *,
     total: int | None = None,
     start_accuracy: float | None = None,
+    plain_text: bool = False,
     run: str = "",
 ) -> Figure:
-    """Draw the share of held-out answers that are right, after every evaluation."""
+    """Draw the share of held-out answers (of tokens, in a plain text) that are right."""
+    what = "right tokens" if plain_text else "right answers"
     at, share = _evaluations(steps, "eval_accuracy", len(looks), start_accuracy)
     data = [
         _line(look, share[:, k], 1.8, name=look.label, legendgroup=look.label)
@@ -133,20 +140,16 @@ def accuracy_figure(
         for k, look in enumerate(looks)
     ]
     axis = {
-        "title": {"text": "right answers"},
+        "title": {"text": what},
         "range": [-0.02, 1.03],
         "tickformat": ".0%",
         "nticks": 6,
     }
-    layout = _layout("Held-out accuracy", "share of right answers", run, total, axis)
+    layout = _layout("Held-out accuracy", f"share of {what}", run, total, axis)
     for trace in data:
         trace["hovertemplate"] = "%{y:.0%}"
     layout["meta"]["height"] = PLOT_HEIGHT["accuracy"]
-    evaluated = [step for step in steps if step.eval_loss is not None]
-    figure = _or_message({"data": data, "layout": layout}, steps)
-    if evaluated and not np.isfinite(share).any():
-        layout["meta"]["message"] = "This task has no right and wrong answers, only a loss."
-    return figure
+    return _figure(data, layout, steps)
 
 
 def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
@@ -235,13 +238,11 @@ def _layout(
     }
 
 
-def _or_message(figure: Figure, steps: Sequence[Step]) -> Figure:
-    """Say in words that there is nothing to draw yet, and leave out an axis of no numbers."""
+def _figure(data: list[dict[str, Any]], layout: dict[str, Any], steps: Sequence[Step]) -> Figure:
+    """Put a figure together; without steps its vertical axis has no numbers to show."""
     if not steps:
-        figure["layout"]["yaxis"]["showticklabels"] = False
-        figure["layout"]["meta"]["message"] = "Press Race: curves appear here as the lanes train."
-        figure["layout"]["annotations"] = []
-    return figure
+        layout["yaxis"]["showticklabels"] = False
+    return {"data": data, "layout": layout}
 
 
 def _paint(node: Any, colors: dict[str, str]) -> Any:

@@ -18,6 +18,9 @@ LEVEL = 1.1
 FAR = 1.5
 """From this factor on, one lane is called far ahead of the other."""
 
+NAMED = 4
+"""The most starts whose best losses are listed, beside the two that are compared."""
+
 TINY = 0.02
 """Differences below this many nats are level, whatever their factor."""
 
@@ -143,7 +146,7 @@ def _at_shared_rate(
     lead = f"At one shared rate ({compact(lr)}) {label(hero)} is {verdict} {label(rival)}:"
     rest = f"held-out loss {mine.loss:.2f} against {theirs.loss:.2f} at step {at}."
     said = [Sentence(lead, rest)]
-    higher = sorted(rate for rate in rates[1] if rate > lr)
+    higher = sorted(rate for rate in rates[1] if lr < rate <= 100 * lr)
     faster = _best(lanes, racing, rival, higher[0]) if higher else None
     if faster is not None and "ahead" in verdict:
         outcome = {"level with": "keeps up", "ahead of": "overtakes it"}.get(
@@ -169,7 +172,9 @@ def _at_best_rates(
     if len({lane.lr for lane in lanes}) == 1 or not best:
         return _leader(looks, racing)
     losses = ", ".join(
-        f"{label(init)} {row.loss:.2f} (at {compact(lanes[row.lane].lr)})" for init, row in best
+        f"{label(init)} {row.loss:.2f} (at {compact(lanes[row.lane].lr)})"
+        for place, (init, row) in enumerate(best)
+        if place < NAMED or init in (hero, rival)
     )
     edge = [
         init

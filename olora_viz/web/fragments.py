@@ -17,6 +17,11 @@ def mark(look: Look) -> str:
     return f'<span class="mark {look.dash}" style="--lane:var(--{escape(look.init)})"></span>'
 
 
+def name(look: Look) -> str:
+    """Return the lane's label, which breaks between its words and never inside a rate."""
+    return " ".join(f'<span class="word">{escape(word)}</span>' for word in look.label.split())
+
+
 def status(state: str, *parts: str, progress: float | None = None) -> str:
     """Return the top bar's line: the state in a word, then where the race is."""
     words = " · ".join(parts)
@@ -38,13 +43,13 @@ def sentences(told: Sequence[Sentence], foot: str = "") -> str:
     return f'<h2>What you are seeing</h2><p class="say">{said}</p>{small}'
 
 
-def story_before(lanes: int) -> str:
+def story_before() -> str:
     """Return what stands in the story's place until there is one."""
     return (
         "<h2>What you are seeing</h2>"
-        f'<p class="say">{lanes} adapters train side by side on one frozen model. They begin as '
-        "the same function and read the same batches: only how they start and how fast they "
-        "learn differs.</p>"
+        '<p class="say"><b>All lanes train side by side on one frozen model.</b> They begin as '
+        "the same function and read the same batches: only how their adapters start and how fast "
+        "they learn differs.</p>"
     )
 
 
@@ -62,17 +67,20 @@ def problem(sentence: str) -> str:
 
 
 def results(
-    looks: Sequence[Look], rows: Sequence[Standing], step: int, base: tuple[float, float] | None
+    looks: Sequence[Look],
+    rows: Sequence[Standing],
+    step: int = 0,
+    base: tuple[float | None, float | None] = (None, None),
 ) -> str:
     """Return the table of standings, the best lane first.
 
     Parameters
     ----------
     step : of the newest evaluation, 0 before there is one.
-    base : held-out loss and accuracy of the base model.
+    base : held-out loss and accuracy of the base model, None while unknown.
     """
     body = "".join(
-        f'<tr><th scope="row">{mark(looks[row.lane])}{escape(looks[row.lane].label)}</th>'
+        f'<tr><th scope="row">{mark(looks[row.lane])}{name(looks[row.lane])}</th>'
         + (
             f'<td colspan="2" class="no">DNF at step {row.out_at}</td>'
             if row.out_at
@@ -81,17 +89,18 @@ def results(
         + f"<td>{_number(row.first_grad_norm, '.2g')}</td></tr>"
         for row in rows
     )
-    if base is not None:
+    if base[0] is not None and base[1] is not None:
         body += (
             f'<tr class="base"><th scope="row">before the race</th><td>{_number(base[0])}</td>'
             f"<td>{_percent(base[1])}</td><td></td></tr>"
         )
     title = f"Standing at step {step}" if step else "Standing"
     return (
-        f'<h2>{title} <span class="hint">on held-out prompts</span></h2><table class="standing">'
+        f'<h2>{title} <span class="hint">on held-out prompts</span></h2>'
+        '<div class="standing-frame"><table class="standing">'
         '<thead><tr><th scope="col">lane</th><th scope="col" title="nats per answer token">loss'
         '</th><th scope="col">accuracy</th><th scope="col" title="norm of the first gradient">'
-        f"first ‖∇‖</th></tr></thead><tbody>{body}</tbody></table>"
+        f"first ‖∇‖</th></tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -101,12 +110,15 @@ def answers(
     """Return what the base model and the lanes say to the same prompts, right or wrong.
 
     Lanes that say the same stand together; the best lane's answer comes first, the base's last.
+    Many lanes are shown by their marks alone, with their names for a pointer or a screen reader.
     """
+    kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(order) > 8 else "")
     blocks = []
     for answer in asked:
         said: dict[str, list[str]] = {}
         for k in order:
-            words = f"<span>{mark(looks[k])}{escape(looks[k].label)}</span>"
+            who = f'{mark(looks[k])}<span class="name">{name(looks[k])}</span>'
+            words = f'<span title="{escape(looks[k].label)}">{who}</span>'
             said.setdefault(answer.lanes[k].strip(), []).append(words)
         said.setdefault(answer.base.strip(), []).append("<span>base model</span>")
         lines = "".join(
@@ -119,7 +131,7 @@ def answers(
             f'<div class="asked"><p><span class="prompt">{escape(answer.prompt.strip())}</span> '
             f"{wanted} <b>{escape(answer.expected)}</b></p><ul>{lines}</ul></div>"
         )
-    return f'<h2>Answers on held-out prompts</h2><div class="all-asked">{"".join(blocks)}</div>'
+    return f'<h2>Answers on held-out prompts</h2><div class="{kind}">{"".join(blocks)}</div>'
 
 
 def sample(card: TaskCard) -> str:

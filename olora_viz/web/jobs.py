@@ -216,7 +216,7 @@ def _run(job: Job) -> None:
                 job.state, job.note = "stopped", "writing the adapters"
         job.state, job.note = racing.status, "asking the lanes"
         if job.steps:
-            job.answers = racing.answers(ANSWERS)
+            job.answers = racing.answers(ANSWERS if not job.plain_text else ANSWERS // 2)
         job.note = ""
     finally:
         racing.lanes.detach()

@@ -37,9 +37,19 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     tell();
     body.rows[lanes.length - 1].querySelector("select").focus();
   });
-  element.replaceChildren(table, problem, add);
+  const frame = node("div", { className: "lanes-frame" });
+  frame.append(table);
+  element.replaceChildren(frame, problem, add);
   build();
   look();
+  return { replace };
+
+  // Show other rows, those of a race that another page began.
+  function replace(others) {
+    lanes = others.map((row) => ({ ...row }));
+    build();
+    look();
+  }
 
   function build() {
     body.replaceChildren(...lanes.map(line));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,29 @@ import gradio as gr
 
 from olora_viz import theme
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.lane import Lane
 from olora_viz.live.gradio_figure import IMPORT, installed
 from olora_viz.web.limits import Limits, checked_lane, problems
 
 DEFAULT_LANES = (
-    ("lora", "1e-3"),
-    ("lora", "3e-3"),
-    ("olora", "1e-3"),
-    ("olora", "3e-3"),
-    ("pissa", "1e-3"),
+    Lane("lora", lr=1e-3),
+    Lane("lora", lr=3e-3),
+    Lane("olora", lr=1e-3),
+    Lane("olora", lr=3e-3),
+    Lane("pissa", lr=1e-3),
 )
 """The race that a visitor finds: two starts at two shared rates, and a third start."""
 
 _ON_LOAD = (
     IMPORT
     + """
-load(props.module).then(({ mount }) => mount(element.querySelector(".lane-table"), {
-  rows: props.value, starts: props.starts, most: props.most,
-  seen: (rows) => server.seen(rows), changed: (rows) => { props.value = rows; },
-}));
+load(props.module).then(({ mount }) => {
+  const table = mount(element.querySelector(".lane-table"), {
+    rows: props.value, starts: props.starts, most: props.most,
+    seen: (rows) => server.seen(rows), changed: (rows) => { props.value = rows; },
+  });
+  watch("value", () => table.replace(props.value));
+});
 """
 )
 
@@ -39,7 +44,7 @@ def lane_table(limits: Limits, *, elem_id: str) -> gr.HTML:
         return marks(limits, rows)
 
     return gr.HTML(
-        value=[{"init": i, "r": 8, "alpha": "", "lr": lr, "seed": 0} for i, lr in DEFAULT_LANES],
+        value=rows_of(DEFAULT_LANES),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
         js_on_load=_ON_LOAD,
@@ -49,6 +54,29 @@ def lane_table(limits: Limits, *, elem_id: str) -> gr.HTML:
         starts={name: theme.label(name) for name in INITIALIZERS},
         most=limits.max_lanes,
     )
+
+
+def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
+    """Return the rows that show some lanes.
+
+    >>> rows_of([Lane("olora", lr=1e-3, r=8)])
+    [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': 0}]
+    """
+    return [
+        {
+            "init": lane.init,
+            "r": lane.r,
+            "alpha": "" if lane.alpha is None else f"{lane.alpha:g}",
+            "lr": _exact(lane.lr),
+            "seed": lane.seed,
+        }
+        for lane in lanes
+    ]
+
+
+def _exact(rate: float) -> str:
+    short = theme.compact(rate)
+    return short if float(short) == rate else repr(rate)
 
 
 def marks(limits: Limits, rows: Any) -> list[dict[str, str]]:

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz import theme
-from olora_viz.lane import Lane
 from olora_viz.live.gradio_figure import live_figure
 from olora_viz.models import MODELS, ModelCard
+from olora_viz.story import standings
 from olora_viz.tasks import TASKS
 from olora_viz.web import fragments
 from olora_viz.web.jobs import Job, Jobs
-from olora_viz.web.lane_table import DEFAULT_LANES, lane_table
+from olora_viz.web.lane_table import DEFAULT_LANES, lane_table, rows_of
 from olora_viz.web.limits import Limits, checked_config
 from olora_viz.web.race_view import View, empty_figures, problem_view, view
 from olora_viz.web.take import adapter_list
@@ -75,7 +75,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                     apply_default_css=False,
                 )
         with gr.Column(elem_classes="middle", min_width=0):
-            looks = theme.looks([Lane(init, lr=float(lr)) for init, lr in DEFAULT_LANES])
+            looks = theme.looks(DEFAULT_LANES)
             blank = empty_figures(looks, total=150)
             with gr.Column(elem_classes="card"):
                 loss = live_figure(blank.loss, elem_id="loss-figure")
@@ -86,12 +86,10 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                     accuracy = live_figure(blank.accuracy, elem_id="accuracy-figure")
         with gr.Column(elem_classes="side right", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
-                story = gr.HTML(
-                    fragments.story_before(len(looks)), elem_id="story", apply_default_css=False
-                )
+                story = gr.HTML(fragments.story_before(), elem_id="story", apply_default_css=False)
             with gr.Column(elem_classes="card"):
                 results = gr.HTML(
-                    fragments.results(looks, [], 0, None), elem_id="results",
+                    fragments.results(looks, standings([], len(looks))), elem_id="results",
                     apply_default_css=False,
                 )  # fmt: skip
             with gr.Column(elem_classes="card"):
@@ -105,6 +103,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take,
         bar.race, bar.stop,
     ]  # fmt: skip
+    setup = [model, task, steps, batch, lanes]
 
     async def start(
         model: Any, task: Any, steps: Any, batch: Any, lanes: Any
@@ -124,10 +123,15 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         """Show the race of this browser again, after its page was closed or loaded anew."""
         job = jobs.get(name)
         if job is None:
-            yield tuple(gr.skip() for _ in outputs)
+            yield tuple(gr.skip() for _ in (*outputs, *setup))
             return
+        its = job.config
+        chosen: tuple[Any, ...] = (
+            its.model, its.task, its.steps, its.batch_size, rows_of(its.lanes)
+        )  # fmt: skip
         async for update in follow(job):
-            yield update
+            yield (*update, *chosen)
+            chosen = tuple(gr.skip() for _ in chosen)  # what is edited now stays as it is
 
     async def follow(job: Job) -> AsyncIterator[View]:
         shown: Any = None
@@ -149,10 +153,9 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
             job.stop()
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    setup = [model, task, steps, batch, lanes]
     bar.race.click(start, setup, outputs, concurrency_limit=None, **quiet)
     bar.stop.click(stop, job_id, None, queue=False, **quiet)
-    demo.load(go_on, job_id, outputs, concurrency_limit=None, **quiet)
+    demo.load(go_on, job_id, [*outputs, *setup], concurrency_limit=None, **quiet)
     task.change(
         lambda name: fragments.sample(TASKS[name]) if name in TASKS else "",
         task, sample, queue=False, **quiet,

@@ -61,26 +61,23 @@ def view(job: Job, before: int = 0) -> View:
     config, looks, base = job.config, job.looks, job.baseline
     rows = story.standings(steps, len(looks))
     evaluated = [step.step for step in steps if step.eval_loss is not None]
-    start = (float(base.loss[0]), float(base.accuracy[0])) if base else None
+    start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
     common: dict[str, Any] = {"total": config.steps, "run": job.id}
+    judged: dict[str, Any] = {"plain_text": job.plain_text}
     told = story.tell(config.lanes, looks, steps) if steps else []
     going = not job.ended
-    results = fragments.results(looks, rows if steps else [], max(evaluated, default=0), start)
+    results = fragments.results(looks, rows, max(evaluated, default=0), start)
     return View(
         job_id=job.id,
         status=_status(job, len(steps), before),
-        loss=pack(
-            figures.loss_figure(looks, steps, start_loss=start[0] if start else None, **common)
-        ),
+        loss=pack(figures.loss_figure(looks, steps, start_loss=start[0], **judged, **common)),
         gradient=pack(figures.gradient_figure(looks, steps, **common)),
         accuracy=pack(
-            figures.accuracy_figure(
-                looks, steps, start_accuracy=start[1] if start else None, **common
-            )
+            figures.accuracy_figure(looks, steps, start_accuracy=start[1], **judged, **common)
         ),
         story=fragments.sentences(told, story.caveat(config.lanes))
         if told
-        else fragments.story_before(len(looks)),
+        else fragments.story_before(),
         results=(fragments.problem(job.note) if job.state == "failed" else "") + results,
         answers=_answers(job, [row.lane for row in rows]),
         take=_take(job, [row.lane for row in rows]),
