@@ -37,8 +37,8 @@ import torch
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor
 
-from olora_viz.adapters import target_layers, weight_of
 from olora_viz.initializers import INITIALIZERS, StartFunction
+from olora_viz.layers import target_layers, weight_of
 from olora_viz.models import load_model, resolve_device
 
 PEFT: dict[str, Callable[[PeftLinear], None]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from olora_viz.adapters import Lanes
@@ -19,6 +19,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.start import Start
 from olora_viz.lane import Lane
 from olora_viz.layers import is_transposed, weight_of
+from olora_viz.whole_files import write_json, write_tensors
 
 PREFIX = "base_model.model."
 FORMS = ("lora", "olora")
@@ -184,9 +185,8 @@ def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -
     shutil.rmtree(made, ignore_errors=True)
     try:
         made.mkdir()
-        save_file(tensors, made / "adapter_model.safetensors", metadata={"format": "pt"})
-        text = json.dumps(config, indent=2) + "\n"
-        (made / "adapter_config.json").write_text(text, encoding="utf-8")
+        write_tensors(made / "adapter_model.safetensors", tensors)
+        write_json(made / "adapter_config.json", config)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(made, folder)
     finally:

@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from olora_viz.peft_format import write_peft
 from olora_viz.race import Progress, Race, race
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
+from olora_viz.whole_files import write_json, write_tensors
 
 CHECKPOINT_SECONDS = 10.0
 """Time between two checkpoints; a resumed race repeats at most the steps in between."""
@@ -58,17 +59,11 @@ class Run:
             self.checkpoint()
             for k, label in enumerate(self.race.lanes.labels):
                 write_peft(self.race.lanes, k, self.folder / "adapters" / label, form="lora")
-            _write_json(self.folder / "summary.json", self.race.summary())
+            write_json(self.folder / "summary.json", self.race.summary())
 
     def checkpoint(self) -> None:
         """Write what going on bitwise needs, in one go."""
-        target = self.folder / "checkpoint.safetensors"
-        partial = target.with_suffix(".partial")
-        try:
-            save_file(self.race.state(), partial)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_tensors(self.folder / "checkpoint.safetensors", self.race.state())
 
 
 def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None = None) -> Run:
@@ -86,7 +81,7 @@ def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None =
     _check_space(folder, racing)
     (folder / "adapters").mkdir(parents=True, exist_ok=True)
     (folder / "steps.jsonl").touch()
-    _write_json(folder / "config.json", config.to_json() | {"task_sha256": _content(config.task)})
+    write_json(folder / "config.json", config.to_json() | {"task_sha256": _content(config.task)})
     return Run(folder, racing, recorded=0)
 
 
@@ -189,12 +184,3 @@ def _content(task: str) -> str | None:
     """Return the SHA-256 of a task file; None for a task that is known by name."""
     path = Path(task)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

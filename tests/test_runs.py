@@ -1,6 +1,7 @@
 """A run on disk: complete however it ends, and resumed bitwise."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -149,6 +150,28 @@ def test_a_race_on_a_file_that_changed_cannot_go_on(tmp_path):
     file.write_text(json.dumps(rows[:-1]))
     with pytest.raises(ValueError, match="is not the one that the run"):
         runs.resume(tmp_path / "run")
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence_and_the_last_checkpoint_stays(
+    tmp_path, whole
+):
+    run = runs.start(CONFIG, tmp_path)
+    steps = iter(run)
+    next(steps)
+    run.checkpoint()
+    saved = (tmp_path / "checkpoint.safetensors").read_bytes()
+    next(steps)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(saved) // 2, hard))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*checkpoint\.safetensors"):
+            run.checkpoint()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("*.partial"))
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == saved
+    steps.close()
+    assert runs.read_steps(tmp_path) == whole[:2]
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
