@@ -143,9 +143,10 @@ def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> N
 
 
 def test_one_race_trains_at_a_time_and_the_others_wait_their_turn(jobs: Jobs) -> None:
-    first, second, third = (jobs.start(asked(steps=400)) for _ in range(3))
+    first = jobs.start(asked(steps=400))
     while not first.steps:
         time.sleep(0.01)
+    second, third = jobs.start(asked(steps=400)), jobs.start(asked(steps=400))
     assert (second.state, third.state) == ("waiting", "waiting")
     assert (jobs.before(second), jobs.before(third)) == (1, 2)
     assert "waiting" in view(third, 2).status
