@@ -27,7 +27,7 @@ from olora_viz.lane import Lane
 from olora_viz.models import load_model, resolve_dtype
 from olora_viz.race import race
 from olora_viz.race_config import RaceConfig
-from olora_viz.tasks import batch_indices, collate, encode, load_task
+from olora_viz.tasks import batch_indices, encode, load_task
 
 RANK = 16
 WARM_UP = 1
@@ -133,13 +133,16 @@ def theirs(options: argparse.Namespace) -> dict:
             wait(device)
             began = time.perf_counter()
         chosen = batch_indices(len(train), options.batch_size, 0, step)
-        batch = collate([train[i] for i in chosen], tokenizer.pad_token_id or 0)
-        labels = torch.full_like(batch.input_ids, -100)
-        lengths = [(train[i].supervised_from, len(train[i].ids)) for i in chosen]
-        for row, (begin, end) in enumerate(lengths):
-            labels[row, begin:end] = torch.tensor(train[chosen[row]].ids[begin:end])
+        rows = [train[i] for i in chosen]
+        width = max(len(row.ids) for row in rows)
+        input_ids = torch.full((len(rows), width), int(tokenizer.pad_token_id or 0))
+        labels = torch.full_like(input_ids, -100)
+        for k, row in enumerate(rows):
+            ids = torch.tensor(row.ids)
+            input_ids[k, : len(ids)] = ids
+            labels[k, row.supervised_from : len(ids)] = ids[row.supervised_from :]
         optimizer.zero_grad()
-        out = trained(input_ids=batch.input_ids.to(device), labels=labels.to(device))
+        out = trained(input_ids=input_ids.to(device), labels=labels.to(device))
         loss = out.loss
         loss.backward()
         optimizer.step()
