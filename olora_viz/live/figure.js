@@ -24,7 +24,7 @@ export function mount(element, { plotly, palette }) {
   let held = {}; // axis → the range that the reader chose
   let visible = {}; // trace index → what the reader chose
   let waiting = false;
-  let cost = 0; // milliseconds that the last drawing took
+  let idleFrom = 0; // when the chart may be drawn again because of new values
   let alive = true;
 
   function draw(next) {
@@ -35,8 +35,10 @@ export function mount(element, { plotly, palette }) {
   function schedule() {
     if (waiting || !alive || !Plotly || !value?.layout) return;
     waiting = true;
-    // Drawing may take at most a third of the time, or a wide race would freeze the page.
-    setTimeout(() => requestAnimationFrame(render), 2 * cost);
+    // A chart may take a tenth of the time: a browser often shares its cores with the race.
+    const rest = idleFrom - performance.now();
+    if (rest > 0) setTimeout(() => requestAnimationFrame(render), rest);
+    else requestAnimationFrame(render);
   }
 
   function render() {
@@ -58,7 +60,8 @@ export function mount(element, { plotly, palette }) {
     const layout = fit(paint(rest, colors), meta);
     layout.uirevision = `${revision}/${resets}`;
     Plotly.react(plot, data, layout, config());
-    cost = Math.min(performance.now() - begin, 1500);
+    const end = performance.now();
+    idleFrom = end + Math.min(9 * (end - begin), 1500);
   }
 
   function words(meta) {

@@ -21,8 +21,8 @@ from olora_viz.web.limits import Limits, checked_config
 from olora_viz.web.race_view import View, empty_figures, problem_view, view
 from olora_viz.web.take import adapter_list
 
-PACE = 0.18
-"""Seconds between two updates of a page: about five a second."""
+PACE = 0.22
+"""Seconds between two updates of a page: about four a second."""
 
 SHARE = 0.1
 """The most of the time that preparing updates may take from the training."""
