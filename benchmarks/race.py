@@ -161,11 +161,13 @@ def measure(side: str, K: int, dtype: str, task: Path, options: argparse.Namespa
     ]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout.splitlines()[-1])
+    seconds = result["seconds"] / options.steps / K
+    print(f"{side}, {K} lanes, {dtype}: {seconds:.2f} s per lane and step", file=sys.stderr)
     return {
         "side": side,
         "lanes": K,
         "dtype": dtype,
-        "ms_per_lane_step": 1000 * result["seconds"] / options.steps / K,
+        "ms_per_lane_step": 1000 * seconds,
         "peak_mib": result["peak"] / 2**20,
         "where": result.get("where"),
     }
