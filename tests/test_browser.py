@@ -184,6 +184,7 @@ def test_the_default_race_finishes_and_leaves_results_answers_and_adapters(page:
     expect(page.locator("#answers .asked").first).to_contain_text("base model")
     expect(page.locator("#story")).to_contain_text("At one shared rate (1e-3) OLoRA is")
     expect(page.locator("#adapters button")).to_have_count(5)
+    wait_for_points(page, 150)
     assert points(page) == 150
     with page.expect_download() as download:
         page.locator("#adapters button", has_text="OLoRA 3e-3").click()
