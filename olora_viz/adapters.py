@@ -204,11 +204,17 @@ class Lanes:
         if self._rows is None:
             return
         sizes = [size for slot in self._slots.values() for size in slot.sizes(self.rank)]
-        now = self.theta[self._rows].split(sizes, dim=1)
-        start = self.start[self._rows].split(sizes, dim=1)
+        now = self._chosen(self.theta).split(sizes, dim=1)
+        start = self._chosen(self.start).split(sizes, dim=1)
         for i, slot in enumerate(self._slots.values()):
             slot.views = self._shaped(slot, now[2 * i], now[2 * i + 1])
             slot.start_views = self._shaped(slot, start[2 * i], start[2 * i + 1])
+
+    def _chosen(self, theta: Tensor) -> Tensor:
+        """Take the rows that run; where it is all of them, without a second gradient (K, P)."""
+        assert self._rows is not None
+        whole = self._rows == slice(0, self.count)
+        return theta if whole else theta[self._rows]
 
     def _forward(self, slot: _Slot, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
         """Stand in for a targeted layer's forward."""

@@ -59,7 +59,8 @@ class LaneLinear(torch.autograd.Function):
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
         # Z was made outside of the graph: a second derivative has to go through it again.
         XA = torch.bmm(X_lanes, A.mT.to(X.dtype)) if torch.is_grad_enabled() else Z[..., :r]
-        dB = torch.bmm(dY_lanes.mT, XA).to(B.dtype) * s
+        # As (r, out) and turned round: the other order is four times slower in MKL.
+        dB = (torch.bmm(XA.mT, dY_lanes).to(B.dtype) * s).mT
         return dX, None, None, dA, dB, None, None
 
 
