@@ -147,6 +147,12 @@ class Lanes:
         return merged
 
     @contextmanager
+    def some(self, rows: slice) -> Iterator[None]:
+        """Run the lanes of a slice of theta's rows; the model then takes as many times batch."""
+        with self._running(rows):
+            yield
+
+    @contextmanager
     def only(self, k: int) -> Iterator[None]:
         """Run lane k alone, on plain batches."""
         self._check_lane(k)

@@ -25,7 +25,8 @@ class Answer:
     expected: str
     """The right answer."""
     base: str
-    """What the base model says, cut to the length of the right answer in tokens."""
+    """What the base model says, cut to the length of the right answer in tokens; "…" stands behind a
+    wrong answer that was cut within a word."""
     lanes: tuple[str, ...]
     """What each lane says, cut likewise."""
 
@@ -46,20 +47,28 @@ def ask(
     wanted = [e.ids[at:] for e, at in zip(encoded, borders, strict=True)]
     if not prompts:
         return []
-    longest, pad_id = max(map(len, wanted)), int(tokenizer.pad_token_id or 0)  # pyright: ignore
+    count = max(map(len, wanted)) + 1
+    pad_id = int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
     with lanes.off():
-        base = greedy(lanes.model, prompts, longest, 1, pad_id)[0]
-    each = greedy(lanes.model, prompts, longest, lanes.count, pad_id)
+        base = greedy(lanes.model, prompts, count, 1, pad_id)[0]
+    each = greedy(lanes.model, prompts, count, lanes.count, pad_id)
 
     def text(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def said(ids: list[int], right: tuple[int, ...]) -> str:
+        n = len(right)
+        cut, longer = text(ids[:n]), text(ids[: n + 1])
+        goes_on = longer[len(cut) : len(cut) + 1]
+        within_word = cut[-1:].isalnum() and (goes_on.isalnum() or goes_on == "-")
+        return cut.strip() + ("…" if within_word and tuple(ids[:n]) != right else "")
 
     return [
         Answer(
             prompt=text(prompt),
             expected=text(right).strip(),
-            base=text(base[i][: len(right)]).strip(),
-            lanes=tuple(text(lane[i][: len(right)]).strip() for lane in each),
+            base=said(base[i], right),
+            lanes=tuple(said(lane[i], right) for lane in each),
         )
         for i, (prompt, right) in enumerate(zip(prompts, wanted, strict=True))
     ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from olora_viz import losses
 from olora_viz.adapters import attach
 from olora_viz.answers import Answer, ask
+from olora_viz.lane_groups import bytes_per_token, lane_groups
 from olora_viz.losses import Evaluation
 from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
@@ -85,6 +86,7 @@ class Race(Iterator[Step]):
         train = self._encode(self.task.train, choices=False)
         self._train, self.left_out = train.kept, train.left_out
         self._held_out = self._encode(self.task.held_out[: config.eval_size]).kept
+        self._bytes_per_token = bytes_per_token(model)
         self.lanes = attach(model, config.lanes, config.targets, progress)
         try:
             with self.lanes.off():
@@ -285,11 +287,17 @@ class Race(Iterator[Step]):
         batch = losses.to_device(collate(encoded, self._pad_id), self.device)
         theta = self.lanes.theta
         theta.grad = None
-        lane_losses = losses.lane_losses(self.model, batch, self.lanes.count)
-        lane_losses.sum().backward()
+        parts = []
+        for rows in lane_groups(
+            self.lanes.count, batch.input_ids.numel(), self._bytes_per_token, self.device.type
+        ):
+            with self.lanes.some(rows):
+                part = losses.lane_losses(self.model, batch, rows.stop - rows.start)
+                part.sum().backward()
+            parts.append(part.detach())
         assert theta.grad is not None
         norms = torch.linalg.vector_norm(theta.grad, dim=1)
-        loss, norm = torch.stack([lane_losses.detach(), norms]).double().cpu().numpy()
+        loss, norm = torch.stack([torch.cat(parts), norms]).double().cpu().numpy()
         healthy = np.isfinite(loss) & np.isfinite(norm)
         self.diverged_at[~healthy & (self.diverged_at == 0)] = number
         self._clip_gradient(theta.grad, norms)

@@ -48,7 +48,7 @@ class RaceConfig:
     model: str = "glassllm"
     task: str = "number-words"
     lanes: tuple[Lane, ...] = DEFAULT_LANES
-    steps: int = 150
+    steps: int = 120
     batch_size: int = 16
     max_length: int | None = None
     seed: int = 0

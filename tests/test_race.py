@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from olora_viz import losses
+from olora_viz import lane_groups, losses
 from olora_viz.adapters import attach
 from olora_viz.answers import greedy
 from olora_viz.lane import Lane
@@ -185,6 +185,25 @@ def test_answers_come_from_the_base_and_from_every_lane(task):
     answers = running.answers(3)
     assert len(answers) == 3
     assert all(len(answer.lanes) == 4 and answer.expected for answer in answers)
+
+
+def test_lanes_dealt_into_groups_train_as_they_do_together(monkeypatch):
+    together = list(race(config(steps=3, dtype="float64")))
+    monkeypatch.setattr(lane_groups, "ACTIVATIONS", {"cpu": 1})
+    apart = list(race(config(steps=3, dtype="float64")))
+    assert len(lane_groups.lane_groups(4, 100, 100.0, "cpu")) == 4
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_allclose(one.loss, other.loss, rtol=1e-10)
+        np.testing.assert_allclose(one.grad_norm, other.grad_norm, rtol=1e-9)
+
+
+def test_a_wrong_answer_that_is_cut_within_a_word_says_so():
+    running = race(config(task="number-words", lanes=FOUR[:2], steps=30))
+    list(running)
+    said = [(a.expected, text) for a in running.answers(8) for text in a.lanes]
+    wrong = [text for expected, text in said if text != expected]
+    assert any(text.endswith("…") for text in wrong)
+    assert not any(f"{expected}…" == text for expected, text in said)
 
 
 def test_greedy_answers_are_those_of_generate():

@@ -12,6 +12,7 @@ import gradio as gr
 from olora_viz import theme
 from olora_viz.live.gradio_figure import live_figure
 from olora_viz.models import MODELS, ModelCard
+from olora_viz.race_config import RaceConfig
 from olora_viz.story import standings
 from olora_viz.tasks import TASKS
 from olora_viz.web import fragments
@@ -64,7 +65,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                 )  # fmt: skip
                 sample = gr.HTML(fragments.sample(TASKS["number-words"]), apply_default_css=False)
                 with gr.Row(elem_classes="two"):
-                    steps = gr.Number(150, label="Steps", precision=0, min_width=0)
+                    steps = gr.Number(RaceConfig.steps, label="Steps", precision=0, min_width=0)
                     batch = gr.Number(16, label="Prompts a step", precision=0, min_width=0)
             with gr.Column(elem_classes="card"):
                 gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
@@ -76,7 +77,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                 )
         with gr.Column(elem_classes="middle", min_width=0):
             looks = theme.looks(DEFAULT_LANES)
-            blank = empty_figures(looks, total=150)
+            blank = empty_figures(looks, total=RaceConfig.steps)
             with gr.Column(elem_classes="card"):
                 loss = live_figure(blank.loss, elem_id="loss-figure")
             with gr.Row(elem_classes="two charts"):

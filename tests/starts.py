@@ -1,0 +1,47 @@
+"""What the tests of the initializations share: shapes, weights, and how close is equal."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from olora_viz.initializers import INITIALIZERS, Start
+
+SHAPES = {"tall": (40, 24), "wide": (24, 40), "square": (32, 32)}
+PROJECTIONS = ("olora", "olora_pivoted", "random_orthonormal", "sketch")
+DETERMINISTIC = ("olora", "olora_pivoted", "pissa", "milora")
+EPS = {torch.bfloat16: 2e-5, torch.float32: 2e-5, torch.float64: 1e-12}
+
+every = pytest.mark.parametrize("name", INITIALIZERS)
+every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+every_dtype = pytest.mark.parametrize("dtype", EPS, ids=lambda dtype: str(dtype).split(".")[1])
+
+
+def weight(shape, dtype=torch.float64, seed=1) -> torch.Tensor:
+    """A matrix with the decaying spectrum and uneven columns that trained weights have."""
+    generator = torch.Generator().manual_seed(seed)
+    out, features = shape
+    W = torch.randn(out, features, generator=generator, dtype=torch.float64)
+    W *= torch.linspace(1, 3, out, dtype=torch.float64)[:, None]
+    W *= torch.linspace(2, 0.5, features, dtype=torch.float64)
+    return (W / features**0.5).to(dtype)
+
+
+def start(name, W, r, s=1.0, seed=0) -> Start:
+    return INITIALIZERS[name].start(W, r, s=s, generator=torch.Generator().manual_seed(seed))
+
+
+def ranks(name, shape) -> list[int]:
+    return [r for r in (1, 6, min(shape)) if name != "orthogonal" or r % 2 == 0]
+
+
+CASES = [
+    pytest.param(name, shape, r, id=f"{name}-{kind}-{r}")
+    for name, (kind, shape) in product(INITIALIZERS, SHAPES.items())
+    for r in ranks(name, shape)
+]
+every_case = pytest.mark.parametrize(("name", "shape", "r"), CASES)
+
+
+def assert_close(ours, theirs, tolerance):
+    torch.testing.assert_close(ours, torch.as_tensor(theirs), atol=tolerance, rtol=tolerance)

@@ -1,0 +1,317 @@
+"""What each initialization is, by itself; oracles are SciPy, torch, PEFT and hand algebra."""
+
+import numpy as np
+import peft
+import pytest
+import scipy.linalg
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starts import (
+    DETERMINISTIC,
+    EPS,
+    PROJECTIONS,
+    SHAPES,
+    assert_close,
+    every_dtype,
+    every_shape,
+    ranks,
+    start,
+    weight,
+)
+
+import olora_viz.initializers
+from olora_viz.initializers.olora_pivoted import greedy_pivots
+
+# Projections: B orthonormal, A = BᵀW -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@every_shape
+@every_dtype
+def test_b_is_orthonormal_and_a_is_the_weight_in_that_basis(name, shape, dtype):
+    W = weight(shape, dtype)
+    for r in ranks(name, shape):
+        found = start(name, W, r, s=0.5)
+        assert_close(found.B.mT @ found.B, torch.eye(r).to(found.B), EPS[dtype])
+        assert_close(found.A, found.B.mT @ W.to(found.B), EPS[dtype])
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("rank", [0, 1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_b_stays_orthonormal_where_the_weight_runs_out_of_rank(name, rank, dtype):
+    factors = weight((24, rank), dtype), weight((rank, 32), dtype, seed=2)
+    W = factors[0] @ factors[1]
+    for r in (1, 6, 24):
+        found = start(name, W, r)
+        assert found.A.isfinite().all()
+        assert_close(found.B.mT @ found.B, torch.eye(r, dtype=dtype), EPS[dtype])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.data(),
+    st.sampled_from(PROJECTIONS),
+    st.integers(1, 8),
+    st.integers(1, 8),
+    st.sampled_from([1e-12, 1.0, 1e12]),
+)
+def test_b_is_orthonormal_for_any_small_integers_and_any_scale(data, name, out, features, scale):
+    entries = st.lists(
+        st.integers(-2, 2), min_size=out * features, max_size=out * features
+    )  # zero columns, repeated columns and exact ties are common here
+    W = torch.tensor(data.draw(entries), dtype=torch.float64).reshape(out, features) * scale
+    r = data.draw(st.integers(1, min(out, features)))
+    found = start(name, W, r)
+    assert_close(found.B.mT @ found.B, torch.eye(r, dtype=torch.float64), 1e-12)
+    assert found.A.abs().max() <= W.norm() * (1 + 1e-12)
+
+
+@every_shape
+def test_olora_is_the_head_of_the_full_qr(shape):
+    W = weight(shape)
+    Q, R = scipy.linalg.qr(W.numpy(), mode="economic")
+    signs = np.where(np.diag(R) < 0, -1.0, 1.0)
+    for r in ranks("olora", shape):
+        found = start("olora", W, r)
+        assert_close(found.B, (Q * signs)[:, :r], 1e-10)
+        assert_close(found.A, (R * signs[:, None])[:r], 1e-10)
+        assert (found.A.diagonal() > 0).all()
+
+
+def test_olora_does_what_the_design_works_out_by_hand():
+    found = start("olora", torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 1)
+    assert_close(torch.linalg.svdvals(found.B @ found.A)[0], 2**0.5, 1e-6)
+
+
+@every_shape
+def test_pivoted_olora_is_the_head_of_scipys_pivoted_qr(shape):
+    W = weight(shape)
+    Q, R, pivots = scipy.linalg.qr(W.numpy(), mode="economic", pivoting=True)
+    signs = np.where(np.diag(R) < 0, -1.0, 1.0)
+    R = R[:, np.argsort(pivots)]
+    for r in ranks("olora_pivoted", shape):
+        found = start("olora_pivoted", W, r)
+        assert_close(found.B, (Q * signs)[:, :r], 1e-10)
+        assert_close(found.A, (R * signs[:, None])[:r], 1e-10)
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_only_plain_olora_depends_on_the_order_of_the_input_features(name):
+    W = weight((24, 40))
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    one, two = start(name, W, 6), start(name, W[:, order], 6)
+    same = torch.allclose(one.B @ one.A[:, order], two.B @ two.A, atol=1e-9)
+    assert same == (name != "olora")
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_turning_the_outputs_turns_the_product_with_them(name):
+    W = weight((24, 40))
+    turn = torch.linalg.qr(weight((24, 24), seed=7)).Q
+    one, two = start(name, W, 6), start(name, turn @ W, 6)
+    assert_close(turn @ one.B @ one.A, two.B @ two.A, 1e-9)
+
+
+def test_ties_between_columns_go_to_the_first():
+    assert greedy_pivots(torch.eye(8), 5) == [0, 1, 2, 3, 4]
+    assert greedy_pivots(torch.tensor(scipy.linalg.hadamard(8) / 3.0), 8) == list(range(8))
+    # Equal up to rounding, which no two machines do alike.
+    rotation = torch.linalg.qr(weight((64, 64))).Q
+    assert greedy_pivots(1e6 * rotation, 20) == list(range(20))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 8), st.integers(1, 8), st.sampled_from([1e-12, 1.0, 1e12]))
+def test_no_column_is_picked_twice_even_when_nothing_is_left(data, out, features, scale):
+    entries = st.lists(st.integers(-1, 1), min_size=out * features, max_size=out * features)
+    W = torch.tensor(data.draw(entries), dtype=torch.float64).reshape(out, features) * scale
+    pivots = greedy_pivots(W, min(out, features))
+    assert len(set(pivots)) == len(pivots) == min(out, features)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("apart", [1e-2, 1e-4])
+def test_pivots_are_scipys_where_columns_are_nearly_parallel(dtype, apart):
+    W = (weight((30, 1)) + apart * weight((30, 20), seed=4)).to(dtype)
+    _, pivots = scipy.linalg.qr(W.double().numpy(), mode="r", pivoting=True)
+    assert greedy_pivots(W, 12) == pivots[:12].tolist()
+
+
+def test_a_random_basis_is_uniformly_distributed():
+    # By Haar's measure the square of one entry of a unit vector in R^n is Beta(1/2, (n−1)/2).
+    W = torch.zeros(6, 4, dtype=torch.float64)
+    bases = [start("random_orthonormal", W, 2, seed=seed).B for seed in range(400)]
+    entries = torch.stack([B[3, 1] for B in bases])
+    assert scipy.stats.kstest(entries.square().numpy(), "beta", (0.5, 2.5)).pvalue > 0.01
+    assert 0.42 < (entries > 0).double().mean() < 0.58
+
+
+def test_a_sketch_captures_more_of_the_weight_than_a_random_basis():
+    W = weight((40, 24)) @ torch.diag(0.6 ** torch.arange(24.0, dtype=torch.float64))
+    assert start("sketch", W, 6).A.norm() > 1.2 * start("random_orthonormal", W, 6).A.norm()
+
+
+# Singular triplets -----------------------------------------------------------------------------
+
+
+@every_shape
+@every_dtype
+@pytest.mark.parametrize("s", [1.0, 0.25, 3.0])
+def test_pissa_is_the_truncated_svd_shared_evenly(shape, dtype, s):
+    W = weight(shape, dtype)
+    U, S, Vh = (torch.tensor(part) for part in scipy.linalg.svd(W.double().numpy(), False))
+    for r in ranks("pissa", shape):
+        found = start("pissa", W, r, s)
+        A, B = found.A.double(), found.B.double()
+        assert_close(s * B @ A, U[:, :r] * S[:r] @ Vh[:r], 10 * EPS[dtype])
+        assert_close(A @ A.mT, torch.diag(S[:r] / s), 10 * EPS[dtype])
+        assert_close(B.mT @ B, torch.diag(S[:r] / s), 10 * EPS[dtype])
+
+
+@every_shape
+@every_dtype
+@pytest.mark.parametrize("s", [1.0, 0.25, 3.0])
+def test_milora_is_what_the_best_approximation_leaves(shape, dtype, s):
+    W = weight(shape, dtype)
+    U, S, Vh = (torch.tensor(part) for part in scipy.linalg.svd(W.double().numpy(), False))
+    for r in ranks("milora", shape):
+        found = start("milora", W, r, s)
+        A, B = found.A.double(), found.B.double()
+        assert_close(s * B @ A, U[:, -r:] * S[-r:] @ Vh[-r:], 10 * EPS[dtype])
+        assert_close(B.mT @ B, torch.diag(S[-r:] / s), 10 * EPS[dtype])
+
+
+def test_pissa_and_milora_together_make_up_the_weight():
+    W = weight((24, 40))
+    head, tail = start("pissa", W, 10), start("milora", W, 14)
+    assert_close(head.B @ head.A + tail.B @ tail.A, W, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["pissa", "pissa_fast", "milora"])
+def test_the_largest_entry_of_each_singular_vector_is_positive(name):
+    for shape in [*SHAPES.values(), (160, 170)]:
+        B = start(name, weight(shape), 6).B
+        assert (B.gather(0, B.abs().argmax(0, keepdim=True)) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["pissa", "pissa_fast", "milora"])
+def test_singular_starts_of_a_zero_weight_are_finite_and_zero(name):
+    found = start(name, torch.zeros(160, 170), 4)
+    assert torch.equal(found.A, torch.zeros(4, 170))
+    assert torch.equal(found.B, torch.zeros(160, 4))
+
+
+@pytest.mark.parametrize("shape", [(300, 260), (260, 300)])
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_fast_pissa_reaches_the_energy_of_the_exact_one(shape, decay):
+    k = min(shape)
+    U, V = (torch.linalg.qr(weight((side, k), seed=side)).Q for side in shape)
+    W = U * torch.arange(1, k + 1, dtype=torch.float64) ** -decay @ V.mT
+    best, found = start("pissa", W, 8), start("pissa_fast", W, 8)
+    assert (found.B @ found.A).norm() > 0.999 * (best.B @ best.A).norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fast_pissa_is_exact_where_the_weight_has_no_more_rank_than_asked_for(dtype):
+    W = weight((160, 3), dtype) @ weight((3, 170), dtype, seed=2)
+    found = start("pissa_fast", W, 6, s=2.0)
+    assert_close(2 * found.B @ found.A, W, EPS[dtype])
+
+
+@every_shape
+def test_fast_pissa_is_the_exact_one_on_small_layers(shape):
+    W = weight(shape)
+    assert torch.equal(start("pissa_fast", W, 6).A, start("pissa", W, 6).A)
+
+
+def test_more_iterations_of_fast_pissa_come_closer():
+    W = weight((300, 260))
+    best = start("pissa", W, 8)
+    errors = [
+        (olora_viz.initializers.pissa(W, 8, niter=niter).A.norm() - best.A.norm()).abs()
+        for niter in (0, 2, 4, 8)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-3 * best.A.norm()
+
+
+# Random factors --------------------------------------------------------------------------------
+
+
+def test_loras_a_is_uniform_within_one_over_the_root_of_its_inputs():
+    found = start("lora", torch.zeros(64, 400), 64)
+    assert found.A.abs().max() <= 400**-0.5
+    scaled = (found.A.flatten() * 400**0.5).numpy()
+    assert scipy.stats.kstest(scaled, "uniform", (-1, 2)).pvalue > 0.01
+    assert torch.equal(found.B, torch.zeros(64, 64))
+
+
+@pytest.mark.parametrize("r", [4, 64])
+def test_gaussian_as_standard_deviation_is_one_over_the_rank(r):
+    found = start("gaussian", torch.zeros(64, 2000), r)
+    assert scipy.stats.kstest((found.A.flatten() * r).numpy(), "norm").pvalue > 0.01
+    assert torch.equal(found.B, torch.zeros(64, r))
+
+
+def test_both_factors_of_orthogonal_are_of_full_reach_though_their_product_is_zero():
+    found = start("orthogonal", weight((24, 40)), 6)
+    assert found.A.norm(dim=1).min() > 0.01
+    assert found.B.norm(dim=0).min() > 0.01
+    assert torch.linalg.matrix_rank(found.A) == torch.linalg.matrix_rank(found.B) == 3
+
+
+# PEFT as the oracle ----------------------------------------------------------------------------
+
+
+def peft_layer(W, r, alpha, init):
+    """PEFT's LoRA layer around a copy of W, started by PEFT."""
+    base = torch.nn.Sequential(torch.nn.Linear(W.shape[1], W.shape[0], bias=False))
+    base[0].weight.data = W.clone()
+    config = peft.LoraConfig(r=r, lora_alpha=alpha, target_modules=["0"], init_lora_weights=init)
+    return peft.get_peft_model(base, config).base_model.model[0]
+
+
+def factors(layer):
+    return layer.lora_A["default"].weight.detach(), layer.lora_B["default"].weight.detach()
+
+
+@pytest.mark.parametrize("name", ["olora", "pissa"])
+@every_shape
+@pytest.mark.parametrize("alpha", [6, 15])
+def test_the_product_is_pefts(name, shape, alpha):
+    W = weight(shape, torch.float32)
+    A, B = factors(peft_layer(W, 6, alpha, name))
+    found = start(name, W, 6, s=alpha / 6)
+    assert_close(found.B @ found.A, B @ A, 1e-5)
+    # The factors too, up to the sign that each library takes as it falls.
+    assert_close(found.A.abs(), A.abs(), 2e-4)
+    assert_close(found.B.abs(), B.abs(), 2e-4)
+
+
+@every_shape
+def test_plain_lora_draws_pefts_numbers_from_the_same_seed(shape):
+    W = weight(shape, torch.float32)
+    for name, init in (("lora", True), ("gaussian", "gaussian")):
+        layer = peft_layer(W, 6, 6, init)
+        torch.manual_seed(7)
+        layer.reset_lora_parameters("default", init)
+        A, B = factors(layer)
+        found = start(name, W, 6, seed=7)
+        assert_close(found.A, A, 1e-7)
+        assert torch.equal(found.B, B)
+
+
+@every_shape
+def test_orthogonal_draws_pefts_numbers_from_the_same_seed_up_to_the_sign_of_q(shape):
+    W = weight(shape, torch.float32)
+    layer = peft_layer(W, 6, 6, "orthogonal")
+    torch.manual_seed(7)
+    layer.orthogonal_init("default")
+    A, B = factors(layer)
+    found = start("orthogonal", W, 6, seed=7)
+    assert_close(found.A.abs(), A.abs(), 1e-5)
+    assert_close(found.B.abs(), B.abs(), 1e-5)
+    assert_close(B @ A, torch.zeros(shape), 1e-5)

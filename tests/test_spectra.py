@@ -1,0 +1,295 @@
+"""Laws of the spectra; oracles are SciPy, NumPy, dense products and hand algebra, in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starts import SHAPES, every, start, weight
+
+from olora_viz.initializers import INITIALIZERS, Start
+from olora_viz.spectra import (
+    Weight,
+    captured_energy,
+    condition_number,
+    effective_rank,
+    intruder_dimensions,
+    is_part,
+    moved_factors,
+    optimal_energy,
+    orthonormality_defect,
+    principal_angles,
+    product_singular_values,
+    random_energy,
+    singular_values,
+    stable_rank,
+    truncation,
+)
+
+PROJECTIONS = ("olora", "olora_pivoted", "random_orthonormal", "sketch", "pissa")
+every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+CLOSE = {"atol": 1e-10, "rtol": 1e-10}
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+# Singular values -------------------------------------------------------------------------------
+
+
+@every_shape
+def test_singular_values_are_scipys(shape):
+    W = weight(shape)
+    torch.testing.assert_close(
+        singular_values(W), torch.tensor(scipy.linalg.svdvals(W.numpy())), **CLOSE
+    )
+
+
+@pytest.mark.parametrize(("out", "r", "features"), [(9, 3, 7), (3, 5, 9), (9, 5, 3), (4, 8, 4)])
+def test_a_product_has_the_singular_values_of_its_dense_matrix(out, r, features):
+    B, A = gaussian(6, out, r), gaussian(6, r, features, seed=1)
+    ours = product_singular_values(B, A)
+    dense = torch.linalg.svdvals(B @ A)
+    assert ours.shape == (6, r)
+    k = min(r, out, features)
+    torch.testing.assert_close(ours[:, :k], dense[:, :k], **CLOSE)
+    assert (ours[:, k:] == 0).all()
+
+
+def test_what_moved_is_the_difference_of_the_products_and_exactly_zero_at_the_start():
+    first = Start(A=gaussian(3, 8), B=gaussian(6, 3, seed=1))
+    now = Start(A=first.A + 1e-6 * gaussian(3, 8, seed=2), B=first.B + gaussian(6, 3, seed=3))
+    moved = moved_factors(now, first)
+    torch.testing.assert_close(moved.B @ moved.A, now.B @ now.A - first.B @ first.A, **CLOSE)
+    still = moved_factors(first, first)
+    assert (product_singular_values(still.B, still.A) == 0).all()
+
+
+def test_what_moved_a_little_keeps_its_digits_in_float32():
+    first = Start(A=gaussian(4, 40).float(), B=gaussian(30, 4, seed=1).float())
+    now = Start(A=first.A + 1e-4 * gaussian(4, 40, seed=2).float(), B=first.B)
+    moved = moved_factors(now, first)
+    exact = torch.linalg.svdvals(
+        now.B.double() @ now.A.double() - first.B.double() @ first.A.double()
+    )[:4]
+    ours = product_singular_values(moved.B, moved.A)[:4]
+    torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=0)
+
+
+# Ranks and conditioning --------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=9))
+def test_ranks_lie_between_one_and_the_rank(values):
+    sigma = torch.tensor(sorted(values, reverse=True), dtype=torch.float64)
+    for rank in (stable_rank(sigma), effective_rank(sigma)):
+        assert 1 - 1e-9 <= rank <= len(values) + 1e-9
+    p = sigma / sigma.sum()
+    assert math.isclose(effective_rank(sigma), math.exp(scipy.stats.entropy(p)), rel_tol=1e-9)
+    assert math.isclose(stable_rank(sigma), sigma.norm() ** 2 / sigma[0] ** 2, rel_tol=1e-9)
+    assert condition_number(sigma) == sigma[0] / sigma[-1]
+
+
+def test_ranks_of_known_spectra():
+    flat, one = torch.ones(2, 5).double(), torch.tensor([[3.0, 0, 0]]).double()
+    for rank in (stable_rank, effective_rank):
+        torch.testing.assert_close(rank(flat), torch.full((2,), 5.0).double())
+        torch.testing.assert_close(rank(one), torch.ones(1).double())
+        assert rank(torch.zeros(4).double()) == 0
+    assert condition_number(torch.tensor([2.0, 0.0])) == math.inf
+    assert condition_number(torch.zeros(2)).isnan()
+
+
+def test_the_defect_is_zero_for_orthonormal_columns_and_the_root_of_r_for_none():
+    Q = torch.linalg.qr(gaussian(3, 9, 4)).Q
+    assert (orthonormality_defect(Q) < 1e-14).all()
+    assert orthonormality_defect(torch.zeros(9, 4)) == 2.0
+    assert math.isclose(orthonormality_defect(2 * Q[0]), 3 * 2.0)
+
+
+# Angles ----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 1e-5, 1e-9]))
+def test_principal_angles_are_scipys_also_where_they_are_tiny(seed, p, q, apart):
+    P = torch.linalg.qr(gaussian(12, p, seed=seed)).Q
+    near = P[:, : min(p, q)] + apart * gaussian(12, min(p, q), seed=seed + 1)
+    Q = torch.linalg.qr(torch.cat([near, gaussian(12, q - min(p, q), seed=seed + 2)], 1)).Q
+    theirs = np.sort(np.rad2deg(scipy.linalg.subspace_angles(P.numpy(), Q.numpy())))
+    np.testing.assert_allclose(principal_angles(P, Q), theirs, rtol=1e-5, atol=1e-12)
+
+
+def test_principal_angles_come_for_many_pairs_at_once():
+    P = torch.linalg.qr(gaussian(5, 9, 3)).Q
+    Q = torch.linalg.qr(gaussian(5, 9, 2, seed=1)).Q
+    for k, angles in enumerate(principal_angles(P, Q)):
+        torch.testing.assert_close(angles, principal_angles(P[k], Q[k]), **CLOSE)
+
+
+# Energy ----------------------------------------------------------------------------------------
+
+
+@every
+@every_shape
+def test_captured_energy_is_what_the_dense_product_leaves_out(name, shape):
+    W, r = weight(shape), 6
+    made = start(name, W, r)
+    left = torch.linalg.norm(W - made.B @ made.A) ** 2 / torch.linalg.norm(W) ** 2
+    assert math.isclose(captured_energy(W, made), 1 - left, abs_tol=1e-12)
+    assert captured_energy(W, made) <= optimal_energy(singular_values(W), r) + 1e-12
+
+
+@every_shape
+def test_pissa_reaches_the_optimum_and_a_zero_product_takes_nothing(shape):
+    W = weight(shape)
+    found = {name: truncation(W, 6, name) for name in INITIALIZERS}
+    assert math.isclose(found["pissa"].energy, found["pissa"].energy_optimal, abs_tol=1e-12)
+    for name, entry in INITIALIZERS.items():
+        if entry.zero_product:
+            assert abs(found[name].energy) < 1e-12
+
+
+def test_random_bases_capture_r_of_out_on_average():
+    W = weight((24, 40))
+    energies = [
+        captured_energy(W, start("random_orthonormal", W, 6, seed=seed)) for seed in range(400)
+    ]
+    error = np.std(energies) / math.sqrt(len(energies))
+    assert abs(np.mean(energies) - random_energy(24, 6)) < 4 * error
+
+
+# The claim -------------------------------------------------------------------------------------
+
+
+def test_the_counterexample_of_two_by_two():
+    found = truncation(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 1)
+    golden = (1 + math.sqrt(5)) / 2
+    torch.testing.assert_close(
+        found.sigma_W, torch.tensor([golden, golden - 1], dtype=torch.float64), **CLOSE
+    )
+    assert math.isclose(found.sigma_BA.item(), math.sqrt(2), rel_tol=1e-12)
+    assert found.bounded and not found.subset
+    assert math.isclose(found.distance.item(), golden - math.sqrt(2), rel_tol=1e-9)
+    assert math.isclose(found.energy, 2 / 3, rel_tol=1e-12)
+
+
+def test_for_a_diagonal_the_claim_is_true_and_olora_may_still_take_the_smallest():
+    W = torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    found = truncation(W, 2)
+    assert found.subset and found.bounded
+    assert found.sigma_BA.tolist() == [2.0, 1.0]
+    torch.testing.assert_close(found.angles, torch.tensor([90.0, 90.0]).double())
+    assert math.isclose(found.energy, 5 / 30, rel_tol=1e-12)
+    assert truncation(W, 2, "olora_pivoted").sigma_BA.tolist() == [4.0, 3.0]
+
+
+def test_for_a_projector_all_values_are_ones_where_the_columns_span_enough():
+    Q = torch.linalg.qr(gaussian(8, 3)).Q
+    found = truncation(Q @ Q.T, 3)
+    assert found.subset and found.bounded and math.isclose(found.energy, 1.0, rel_tol=1e-12)
+    assert (found.angles < 1e-6).all()
+
+
+@every_shape
+def test_at_full_rank_nothing_is_left_out_and_the_claim_is_true(shape):
+    found = truncation(weight(shape), min(shape))
+    assert found.subset and math.isclose(found.energy, 1.0, rel_tol=1e-12)
+
+
+@every_shape
+def test_on_a_generic_weight_the_claim_is_false_for_olora_and_true_for_triplets(shape):
+    W = weight(shape)
+    assert not truncation(W, 6).subset
+    assert truncation(W, 6).bounded
+    assert truncation(W, 6, "pissa").subset
+    assert truncation(W, 6, "milora").subset
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.integers(1, 9), st.integers(1, 9), st.sampled_from(PROJECTIONS))
+def test_the_bounds_hold_for_every_projection_of_every_matrix(data, out, features, name):
+    entries = data.draw(
+        st.lists(st.integers(-4, 4), min_size=out * features, max_size=out * features)
+    )
+    W = torch.tensor(entries, dtype=torch.float64).reshape(out, features)
+    r = data.draw(st.integers(1, min(out, features)))
+    if not W.any():
+        with pytest.raises(ValueError, match="the matrix is zero"):
+            truncation(W, r, name)
+        return
+    found = truncation(W, r, name)
+    assert found.bounded
+    sigma = np.linalg.svd(W.numpy(), compute_uv=False)
+    assert found.energy <= (sigma[:r] ** 2).sum() / (sigma**2).sum() + 1e-9
+    for i in range(r):
+        assert found.upper[i] == pytest.approx(sigma[i], abs=1e-9)
+        j = i + out - r
+        assert found.lower[i] == pytest.approx(sigma[j] if j < len(sigma) else 0.0, abs=1e-9)
+
+
+def test_a_permutation_of_the_inputs_moves_olora_and_leaves_the_weight_and_pivoting_alone():
+    W = Weight.of(weight((24, 40)))
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(3))
+    other = W.permuted(order)
+    torch.testing.assert_close(singular_values(other.W), W.sigma, **CLOSE)
+    moved = (truncation(W, 5).sigma_BA - truncation(other, 5).sigma_BA).abs().max()
+    assert moved > 0.01
+    torch.testing.assert_close(
+        truncation(W, 5, "olora_pivoted").sigma_BA,
+        truncation(other, 5, "olora_pivoted").sigma_BA,
+        **CLOSE,
+    )
+
+
+def test_each_value_of_the_weight_counts_once():
+    many = torch.tensor([3.0, 2.0, 1.0])
+    assert is_part(torch.tensor([3.0, 1.0]), many, 1e-9)
+    assert not is_part(torch.tensor([2.0, 2.0]), many, 1e-9)
+    assert not is_part(torch.tensor([2.5]), many, 1e-9)
+    assert not is_part(torch.tensor([0.5]), many, 1e-9)
+
+
+def test_angles_are_not_given_where_there_is_no_top_subspace():
+    assert truncation(torch.eye(4), 2).angles is None
+    assert truncation(weight((9, 9)), 2, "lora").angles is None
+
+
+@pytest.mark.parametrize(
+    ("W", "r", "message"),
+    [
+        (torch.zeros(3, 3), 1, "the matrix is zero"),
+        (torch.tensor([[1.0, math.nan]]), 1, "not finite"),
+        (torch.eye(3), 4, "rank 4 exceeds min"),
+    ],
+)
+def test_what_has_no_truncation_is_named(W, r, message):
+    with pytest.raises(ValueError, match=message):
+        truncation(W, r)
+
+
+# Intruders -------------------------------------------------------------------------------------
+
+
+def test_a_strong_update_in_a_new_direction_is_one_intruder():
+    W = torch.diag(torch.tensor([5.0, 4.0, 3.0, 0, 0, 0, 0, 0, 0])).double()
+    u = torch.tensor([0, 0, 0, 1.0, 1, 1, 1, 1, 1]).double() / math.sqrt(6)
+    moved = Start(A=10 * u[None], B=u[:, None])
+    found = intruder_dimensions(W, moved, top=4)
+    assert found.count == 1
+    torch.testing.assert_close(found.sigma, torch.tensor([10.0, 5, 4, 3]).double())
+    assert found.similarity[0] < 1e-9 and (found.similarity[1:] > 1 - 1e-9).all()
+
+
+def test_no_update_and_a_scaled_one_bring_no_intruders():
+    W = weight((20, 30))
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    for factor in (0.0, 0.7):
+        moved = Start(A=factor * S[:3, None] * Vh[:3], B=U[:, :3])
+        assert intruder_dimensions(W, moved).count == 0
