@@ -106,7 +106,7 @@ class Lanes:
         return len(self.lanes)
 
     def factors(self, layer: str, k: int) -> Start:
-        """Return lane k's A (r, in) and B (out, r) of one layer: views, without the padding."""
+        """Return lane k's A (r, in) and B (out, r) of one layer, without the padding; see `put`."""
         return self._trimmed(self.theta.detach(), layer, k)
 
     def start_factors(self, layer: str, k: int) -> Start:

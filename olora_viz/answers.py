@@ -25,8 +25,8 @@ class Answer:
     expected: str
     """The right answer."""
     base: str
-    """What the base model says, cut to the length of the right answer in tokens; "…" stands behind a
-    wrong answer that was cut within a word."""
+    """What the base model says, cut to the length of the right answer in tokens. An ellipsis stands
+    behind a wrong answer that was cut within a word."""
     lanes: tuple[str, ...]
     """What each lane says, cut likewise."""
 

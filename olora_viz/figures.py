@@ -1,10 +1,4 @@
-"""Numbers → figures: plain Plotly JSON whose colours are theme tokens.
-
-Every function is pure and returns ``{"data": […], "layout": {…}}`` of lists, numbers and text, in
-which a colour reads ``"@olora"``. `live/figure.js` draws it in the page's theme; `to_plotly` makes
-a `plotly.graph_objects.Figure` of it for a notebook. ``layout.meta`` carries the words around the
-chart: `title`, `unit`, `badge`, and `message` where there is nothing to draw yet.
-"""
+"""A race as figures: loss, gradient norm and accuracy; pure functions, see `figure_parts`."""
 
 from __future__ import annotations
 
@@ -13,15 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
-from olora_viz import theme
 from olora_viz.curve_labels import curve_ends, room_for
+from olora_viz.figure_parts import Figure, axis, layout, line
 from olora_viz.scales import log_axis, log_range, plain, smoothed
 from olora_viz.step import Step
 from olora_viz.theme import Look
-
-Figure = dict[str, Any]
 
 MAX_POINTS = 60_000
 """Most points of one kind in a figure; longer or wider races show every second step, and so on."""
@@ -64,12 +55,12 @@ def loss_figure(
     for k, look in enumerate(looks):
         common = {"legendgroup": look.label, "name": look.label, "x0": first, "dx": every}
         data.append(
-            _line(look, loss[::every, k], 1.0, **common, opacity=0.16, hoverinfo="skip")
+            line(look, loss[::every, k], 1.0, **common, opacity=0.16, hoverinfo="skip")
             | {"line": {"color": look.color, "width": 1}}
         )
     for k, look in enumerate(looks):
         common = {"legendgroup": look.label, "name": look.label, "x0": first, "dx": every}
-        data.append(_line(look, smooth[::every, k], 2.4, **common))
+        data.append(line(look, smooth[::every, k], 2.4, **common))
         data.append(
             {
                 "type": "scatter",
@@ -90,17 +81,23 @@ def loss_figure(
     )
     token = "token" if plain_text else "answer token"
     unit = f"nats per {token}: training (smoothed, raw behind), ● held out"
-    layout = _layout("Loss", unit, run, total, log_axis("loss, nats", low, high), badge="log")
-    layout["annotations"] = labels
-    layout["margin"]["r"] = room_for(
+    if every > 1:
+        unit += f"; every {every} steps"
+    made = layout(
+        "Loss",
+        unit,
+        x=_steps_axis(total),
+        y=_values_axis(log_axis("loss, nats", low, high), steps),
+        height=PLOT_HEIGHT["loss"],
+        badge="log",
+        message="" if steps else "Press Race: curves appear here as the lanes train.",
+        revision=run or "race",
+    )
+    made["annotations"] = labels
+    made["margin"]["r"] = room_for(
         [label["text"] for label in labels if label["name"].startswith("end ")]
     )
-    layout["meta"]["height"] = PLOT_HEIGHT["loss"]
-    if every > 1:
-        layout["meta"]["unit"] += f"; every {every} steps"
-    if not steps:
-        layout["meta"]["message"] = "Press Race: curves appear here as the lanes train."
-    return _figure(data + crosses, layout, steps)
+    return {"data": data + crosses, "layout": made}
 
 
 def gradient_figure(
@@ -111,15 +108,21 @@ def gradient_figure(
     every = _stride(norms)
     first = steps[0].step if steps else 1
     data = [
-        _line(look, norms[::every, k], 1.6, name=look.label, legendgroup=look.label)
+        line(look, norms[::every, k], 1.6, name=look.label, legendgroup=look.label)
         | {"x0": first, "dx": every}
         for k, look in enumerate(looks)
     ]
     low, high = log_range([norms])
-    unit = "‖∇‖ before clipping"
-    layout = _layout("Gradient norm", unit, run, total, log_axis("‖∇‖", low, high), badge="log")
-    layout["meta"]["height"] = PLOT_HEIGHT["gradient"]
-    return _figure(data, layout, steps)
+    made = layout(
+        "Gradient norm",
+        "‖∇‖ before clipping",
+        x=_steps_axis(total),
+        y=_values_axis(log_axis("‖∇‖", low, high), steps),
+        height=PLOT_HEIGHT["gradient"],
+        badge="log",
+        revision=run or "race",
+    )
+    return {"data": data, "layout": made}
 
 
 def accuracy_figure(
@@ -135,42 +138,22 @@ def accuracy_figure(
     what = "right tokens" if plain_text else "right answers"
     at, share = _evaluations(steps, "eval_accuracy", len(looks), start_accuracy)
     data = [
-        _line(look, share[:, k], 1.8, name=look.label, legendgroup=look.label)
+        line(look, share[:, k], 1.8, name=look.label, legendgroup=look.label)
         | {"x": at, "mode": "lines+markers", "marker": _mark(look, 4.5)}
         for k, look in enumerate(looks)
     ]
-    axis = {
-        "title": {"text": what},
-        "range": [-0.02, 1.03],
-        "tickformat": ".0%",
-        "nticks": 6,
-    }
-    layout = _layout("Held-out accuracy", f"share of {what}", run, total, axis)
     for trace in data:
         trace["hovertemplate"] = "%{y:.0%}"
-    layout["meta"]["height"] = PLOT_HEIGHT["accuracy"]
-    return _figure(data, layout, steps)
-
-
-def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
-    """Make a figure for a notebook, with the theme's colours and the title inside.
-
-    Parameters
-    ----------
-    figure : what a function of this module returned.
-    theme_name : ``light`` or ``dark``.
-    """
-    inits = [str(t["line"]["color"])[1:] for t in figure["data"] if "line" in t]
-    colors = theme.palette(theme_name, inits)
-    painted = _paint(figure, colors)
-    layout, meta = painted["layout"], painted["layout"]["meta"]
-    badge = f" ({meta['badge']})" if meta.get("badge") else ""
-    words = f"<b>{meta['title']}</b>{badge}<br><sub>{meta['unit']}</sub>"
-    layout["title"] = {"text": words, "font": {"size": 15, "color": colors["ink"]}, "x": 0.02}
-    layout["margin"] = layout["margin"] | {"t": 64, "l": 56}
-    layout["height"] = meta["height"] + 64 + layout["margin"]["b"]
-    layout["paper_bgcolor"] = layout["plot_bgcolor"] = colors["card"]
-    return go.Figure(painted)
+    shares = axis(what, range=[-0.02, 1.03], tickformat=".0%", nticks=6)
+    made = layout(
+        "Held-out accuracy",
+        f"share of {what}",
+        x=_steps_axis(total),
+        y=_values_axis(shares, steps),
+        height=PLOT_HEIGHT["accuracy"],
+        revision=run or "race",
+    )
+    return {"data": data, "layout": made}
 
 
 def _column(steps: Sequence[Step], name: str, lanes: int) -> np.ndarray:
@@ -196,61 +179,15 @@ def _stride(values: np.ndarray) -> int:
     return max(1, math.ceil(values.size / MAX_POINTS))
 
 
-def _line(look: Look, values: np.ndarray, width: float, **more: Any) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "y": plain(values),
-        "line": {"color": look.color, "width": width, "dash": look.dash},
-        "hovertemplate": "%{y:.3g}",
-        **more,
-    }
-
-
 def _mark(look: Look, size: float) -> dict[str, Any]:
     return {"color": look.color, "size": size, "symbol": look.symbol}
 
 
-def _layout(
-    title: str, unit: str, run: str, total: int | None, y: dict[str, Any], badge: str = ""
-) -> dict[str, Any]:
-    grid = {"gridcolor": "@line", "zeroline": False, "automargin": False}
-    x = {
-        "title": {"text": "step", "standoff": 6, "font": {"size": 11.5}},
-        "rangemode": "tozero",
-        **grid,
-    }
-    if total is not None:
-        x["range"] = [0, round(total * 1.008 + 0.5, 2)]
-    font = {"family": theme.font_family(), "size": 12, "color": "@mute"}
-    return {
-        "meta": {"title": title, "unit": unit, "badge": badge, "message": ""},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": font,
-        "margin": {"l": 56, "r": 14, "t": 8, "b": 40},
-        "xaxis": x,
-        "yaxis": {**y, **grid, "title": {**y["title"], "standoff": 6, "font": {"size": 11.5}}},
-        "showlegend": False,
-        "hovermode": "x unified",
-        "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink"}},
-        "uirevision": run or "race",
-    }
+def _steps_axis(total: int | None) -> dict[str, Any]:
+    ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
+    return axis("step", rangemode="tozero", **ends)
 
 
-def _figure(data: list[dict[str, Any]], layout: dict[str, Any], steps: Sequence[Step]) -> Figure:
-    """Put a figure together; without steps its vertical axis has no numbers to show."""
-    if not steps:
-        layout["yaxis"]["showticklabels"] = False
-    return {"data": data, "layout": layout}
-
-
-def _paint(node: Any, colors: dict[str, str]) -> Any:
-    """Replace every colour token below a node."""
-    if isinstance(node, dict):
-        return {key: _paint(value, colors) for key, value in node.items()}
-    if isinstance(node, list):
-        return node if node and not isinstance(node[0], dict) else [_paint(n, colors) for n in node]
-    if isinstance(node, str) and node.startswith("@"):
-        return colors[node[1:]]
-    return node
+def _values_axis(shown: dict[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
+    """Leave the numbers off where there are no steps to measure."""
+    return shown if steps else {**shown, "showticklabels": False}

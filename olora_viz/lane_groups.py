@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import nn
 
@@ -40,4 +41,4 @@ def lane_groups(K: int, tokens: int, per_token: float, device: str) -> list[slic
     together = max(1, int(ACTIVATIONS[device] // (tokens * per_token)))
     count = math.ceil(K / together)
     borders = [math.ceil(i * K / count) for i in range(count + 1)]
-    return [slice(a, b) for a, b in zip(borders, borders[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(borders)]

@@ -20,6 +20,7 @@ from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
 from olora_viz.tasks import Encoding, Example, batch_indices, collate, encode, load_task
+from olora_viz.trace import trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -130,6 +131,7 @@ class Race(Iterator[Step]):
         rates = self._rates(number)
         loss, norm = self._update(number, rates)
         evaluation = self._evaluate(self.lanes.count) if self._is_evaluated(number) else None
+        seen = trace(self.lanes) if _is_due(number, self.config.trace_every) else None
         out = self.diverged_at > 0
         if evaluation:
             evaluation.loss[out] = evaluation.accuracy[out] = np.nan
@@ -146,6 +148,7 @@ class Race(Iterator[Step]):
             status=tuple("diverged" if gone else "racing" for gone in out),
             eval_loss=evaluation.loss.copy() if evaluation else None,
             eval_accuracy=evaluation.accuracy.copy() if evaluation else None,
+            trace=seen,
         )
 
     def close(self) -> None:
@@ -261,8 +264,7 @@ class Race(Iterator[Step]):
         )
 
     def _is_evaluated(self, number: int) -> bool:
-        every = self.config.eval_every
-        return number == self.config.steps or (every > 0 and number % every == 0)
+        return number == self.config.steps or _is_due(number, self.config.eval_every)
 
     def _rates(self, number: int) -> np.ndarray:
         """Return each lane's learning rate at a step: warm-up, then the schedule."""
@@ -320,3 +322,7 @@ class Race(Iterator[Step]):
             return
         factor = (self._clip / (norms + 1e-6)).clamp(max=1.0)
         gradient.mul_(factor[:, None])
+
+
+def _is_due(number: int, every: int) -> bool:
+    return every > 0 and number % every == 0

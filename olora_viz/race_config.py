@@ -36,6 +36,7 @@ class RaceConfig:
         context, and an example that does not fit into it is an error.
     seed : seed of the task and of the order of its examples.
     eval_every : steps between evaluations; 0 evaluates after the last step only.
+    trace_every : steps between two looks at the spectra of all adapters; 0 never looks.
     eval_size : the most held-out examples to evaluate on.
     device : ``auto`` (CUDA where it is there), ``cpu`` or ``cuda``.
     dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
@@ -53,6 +54,7 @@ class RaceConfig:
     max_length: int | None = None
     seed: int = 0
     eval_every: int = 10
+    trace_every: int = 0
     eval_size: int = 64
     device: str = "auto"
     dtype: str = "auto"
@@ -70,7 +72,7 @@ class RaceConfig:
         labels(self.lanes)
         for name, least in (
             ("steps", 1), ("batch_size", 1), ("seed", 0), ("eval_every", 0), ("eval_size", 1),
-            ("warmup", 0),
+            ("trace_every", 0), ("warmup", 0),
         ):  # fmt: skip
             _check_whole(name, getattr(self, name), least)
         if self.max_length is not None:

@@ -46,7 +46,7 @@ def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
     """Return Plotly's axis over 10^low … 10^high."""
     ticks = log_ticks(low, high)
     return {
-        "title": {"text": title},
+        "title": {"text": title, "standoff": 6, "font": {"size": 11.5}},
         "type": "log",
         "range": [low, high],
         "tickvals": ticks,

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.trace import Trace
+
 _PER_LANE = ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
 
 
@@ -38,6 +40,8 @@ class Step:
     """(K,) held-out loss, nats per supervised token; None where the step was not evaluated."""
     eval_accuracy: np.ndarray | None = None
     """(K,) share of held-out answers that are right."""
+    trace: Trace | None = None
+    """What the adapters of every lane and layer have become; None where it was not looked at."""
 
     def __post_init__(self) -> None:
         """Make the arrays read-only."""
@@ -68,6 +72,8 @@ class Step:
                     label: float(x) if math.isfinite(x) else None
                     for label, x in zip(labels, value, strict=True)
                 }
+        if self.trace is not None:
+            line["trace"] = self.trace.to_json(labels)
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
         line["diverged"] = [
             label for label, status in zip(labels, self.status, strict=True) if status == "diverged"
@@ -90,6 +96,7 @@ class Step:
             seconds=line["seconds"],
             tokens=line["tokens"],
             status=status,
+            trace=Trace.from_json(line["trace"], labels) if "trace" in line else None,
             **arrays,
         )
 

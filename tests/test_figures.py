@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from olora_viz import figures, theme
+from olora_viz import figure_parts, figures, theme
 from olora_viz.curve_labels import LABEL_GAP, spread
 from olora_viz.lane import Lane
 from olora_viz.scales import log_ticks, plain, smoothed
@@ -71,7 +71,7 @@ def test_colours_are_tokens_that_both_palettes_know(name: str) -> None:
 @pytest.mark.parametrize("palette", theme.THEMES)
 def test_a_notebook_gets_the_same_curves_in_a_plotly_figure(name: str, palette: str) -> None:
     figure = FIGURES[name](LOOKS, run(25), total=25)
-    shown = figures.to_plotly(figure, palette)
+    shown = figure_parts.to_plotly(figure, palette)
     assert isinstance(shown, go.Figure)
     drawn = shown.to_plotly_json()
     assert [list(t["y"]) for t in drawn["data"]] == [t["y"] for t in figure["data"]]

@@ -1,6 +1,7 @@
 """A race repeats bitwise, is fair to every lane, and trains as torch's own AdamW does."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from olora_viz.lane import Lane
 from olora_viz.models import load_model
 from olora_viz.race import race
 from olora_viz.race_config import RaceConfig
+from olora_viz.step import Step
 from olora_viz.tasks import batch_indices, collate, encode, load_task
 
 FOUR = (
@@ -185,6 +187,15 @@ def test_answers_come_from_the_base_and_from_every_lane(task):
     answers = running.answers(3)
     assert len(answers) == 3
     assert all(len(answer.lanes) == 4 and answer.expected for answer in answers)
+
+
+def test_looking_at_the_spectra_changes_nothing_of_the_race():
+    plain, traced = list(race(config())), list(race(config(trace_every=3)))
+    assert [step.step for step in traced if step.trace] == [3, 6]
+    for one, other in zip(plain, traced, strict=True):
+        assert one == replace(other, trace=None)
+        back = Step.from_json(other.to_json(config().labels), config().labels)
+        assert (back.trace is None) == (other.trace is None)
 
 
 def test_lanes_dealt_into_groups_train_as_they_do_together(monkeypatch):

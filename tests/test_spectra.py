@@ -175,7 +175,8 @@ def test_the_counterexample_of_two_by_two():
         found.sigma_W, torch.tensor([golden, golden - 1], dtype=torch.float64), **CLOSE
     )
     assert math.isclose(found.sigma_BA.item(), math.sqrt(2), rel_tol=1e-12)
-    assert found.bounded and not found.subset
+    assert found.bounded
+    assert not found.subset
     assert math.isclose(found.distance.item(), golden - math.sqrt(2), rel_tol=1e-9)
     assert math.isclose(found.energy, 2 / 3, rel_tol=1e-12)
 
@@ -183,7 +184,8 @@ def test_the_counterexample_of_two_by_two():
 def test_for_a_diagonal_the_claim_is_true_and_olora_may_still_take_the_smallest():
     W = torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     found = truncation(W, 2)
-    assert found.subset and found.bounded
+    assert found.subset
+    assert found.bounded
     assert found.sigma_BA.tolist() == [2.0, 1.0]
     torch.testing.assert_close(found.angles, torch.tensor([90.0, 90.0]).double())
     assert math.isclose(found.energy, 5 / 30, rel_tol=1e-12)
@@ -193,14 +195,17 @@ def test_for_a_diagonal_the_claim_is_true_and_olora_may_still_take_the_smallest(
 def test_for_a_projector_all_values_are_ones_where_the_columns_span_enough():
     Q = torch.linalg.qr(gaussian(8, 3)).Q
     found = truncation(Q @ Q.T, 3)
-    assert found.subset and found.bounded and math.isclose(found.energy, 1.0, rel_tol=1e-12)
+    assert found.subset
+    assert found.bounded
+    assert math.isclose(found.energy, 1.0, rel_tol=1e-12)
     assert (found.angles < 1e-6).all()
 
 
 @every_shape
 def test_at_full_rank_nothing_is_left_out_and_the_claim_is_true(shape):
     found = truncation(weight(shape), min(shape))
-    assert found.subset and math.isclose(found.energy, 1.0, rel_tol=1e-12)
+    assert found.subset
+    assert math.isclose(found.energy, 1.0, rel_tol=1e-12)
 
 
 @every_shape
@@ -284,7 +289,8 @@ def test_a_strong_update_in_a_new_direction_is_one_intruder():
     found = intruder_dimensions(W, moved, top=4)
     assert found.count == 1
     torch.testing.assert_close(found.sigma, torch.tensor([10.0, 5, 4, 3]).double())
-    assert found.similarity[0] < 1e-9 and (found.similarity[1:] > 1 - 1e-9).all()
+    assert found.similarity[0] < 1e-9
+    assert (found.similarity[1:] > 1 - 1e-9).all()
 
 
 def test_no_update_and_a_scaled_one_bring_no_intruders():

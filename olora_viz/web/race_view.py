@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz import figures, story
+from olora_viz.figure_parts import Figure
 from olora_viz.live.gradio_figure import pack
 from olora_viz.theme import Look
 from olora_viz.web import fragments
@@ -36,9 +37,9 @@ class View(NamedTuple):
 class Figures(NamedTuple):
     """The three charts of a race."""
 
-    loss: figures.Figure
-    gradient: figures.Figure
-    accuracy: figures.Figure
+    loss: Figure
+    gradient: Figure
+    accuracy: Figure
 
 
 def empty_figures(looks: Sequence[Look], total: int) -> Figures:

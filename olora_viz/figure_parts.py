@@ -1,0 +1,108 @@
+"""What all figures share: their layout, their lines, and their colours by token.
+
+A figure is plain Plotly JSON, ``{"data": […], "layout": {…}}`` of lists, numbers and text, in which
+a colour reads ``"@olora"``. `live/figure.js` draws it in the page's theme; `to_plotly` makes a
+`plotly.graph_objects.Figure` of it for a notebook. ``layout.meta`` carries the words around the
+chart: `title`, `unit`, `badge`, and `message` where there is nothing to draw yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from olora_viz import theme
+from olora_viz.scales import plain
+from olora_viz.theme import Look
+
+Figure = dict[str, Any]
+
+GRID = {"gridcolor": "@line", "zeroline": False, "automargin": False}
+
+
+def layout(
+    title: str,
+    unit: str,
+    *,
+    x: dict[str, Any],
+    y: dict[str, Any],
+    height: int,
+    badge: str = "",
+    message: str = "",
+    revision: str = "figure",
+) -> dict[str, Any]:
+    """Lay a figure out.
+
+    Parameters
+    ----------
+    title, unit, badge, message : the words around the chart.
+    x, y : Plotly's axes, see `axis`.
+    height : of the plot's area in pixels, by which labels are kept apart.
+    revision : zoom and hidden lines are kept while it stays the same.
+    """
+    return {
+        "meta": {
+            "title": title, "unit": unit, "badge": badge, "message": message, "height": height,
+        },
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": theme.font_family(), "size": 12, "color": "@mute"},
+        "margin": {"l": 56, "r": 14, "t": 8, "b": 40},
+        "xaxis": {**GRID, **x},
+        "yaxis": {**GRID, **y},
+        "showlegend": False,
+        "hovermode": "x unified",
+        "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink"}},
+        "uirevision": revision,
+    }  # fmt: skip
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """Return an axis with its name."""
+    return {"title": {"text": title, "standoff": 6, "font": {"size": 11.5}}, **more}
+
+
+def line(look: Look, values: np.ndarray, width: float, **more: Any) -> dict[str, Any]:
+    """Return a curve in a lane's colour and dash."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "y": plain(values),
+        "line": {"color": look.color, "width": width, "dash": look.dash},
+        "hovertemplate": "%{y:.3g}",
+        **more,
+    }
+
+
+def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
+    """Make a figure for a notebook, with the theme's colours and the title inside.
+
+    Parameters
+    ----------
+    figure : what a function of this module returned.
+    theme_name : ``light`` or ``dark``.
+    """
+    inits = [str(t["line"]["color"])[1:] for t in figure["data"] if "line" in t]
+    colors = theme.palette(theme_name, inits)
+    painted = paint(figure, colors)
+    layout, meta = painted["layout"], painted["layout"]["meta"]
+    badge = f" ({meta['badge']})" if meta.get("badge") else ""
+    words = f"<b>{meta['title']}</b>{badge}<br><sub>{meta['unit']}</sub>"
+    layout["title"] = {"text": words, "font": {"size": 15, "color": colors["ink"]}, "x": 0.02}
+    layout["margin"] = layout["margin"] | {"t": 64, "l": 56}
+    layout["height"] = meta["height"] + 64 + layout["margin"]["b"]
+    layout["paper_bgcolor"] = layout["plot_bgcolor"] = colors["card"]
+    return go.Figure(painted)
+
+
+def paint(node: Any, colors: dict[str, str]) -> Any:
+    """Replace every colour token below a node by its colour."""
+    if isinstance(node, dict):
+        return {key: paint(value, colors) for key, value in node.items()}
+    if isinstance(node, list):
+        return node if node and not isinstance(node[0], dict) else [paint(n, colors) for n in node]
+    if isinstance(node, str) and node.startswith("@"):
+        return colors[node[1:]]
+    return node
