@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from olora_viz.console import print_standing, print_table, progress_bar
+from olora_viz.spectral_commands import add_verbs
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora"
     )
+    add_verbs(verb)
     return parser
 
 

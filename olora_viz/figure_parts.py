@@ -102,7 +102,8 @@ def paint(node: Any, colors: dict[str, str]) -> Any:
     if isinstance(node, dict):
         return {key: paint(value, colors) for key, value in node.items()}
     if isinstance(node, list):
-        return node if node and not isinstance(node[0], dict) else [paint(n, colors) for n in node]
+        numbers = all(n is None or isinstance(n, int | float) for n in node[:2])
+        return node if numbers else [paint(n, colors) for n in node]
     if isinstance(node, str) and node.startswith("@"):
         return colors[node[1:]]
     return node

@@ -14,15 +14,14 @@ from torch import nn
 
 from olora_viz.initializers import Start
 from olora_viz.layers import weight_of
-from olora_viz.peft_format import read_peft
+from olora_viz.peft_format import read_config, read_peft
 from olora_viz.spectra import (
-    Weight,
     effective_rank,
-    intruder_dimensions,
     moved_factors,
     product_singular_values,
     stable_rank,
 )
+from olora_viz.weight_spectra import Weight, intruder_dimensions
 
 Progress = Callable[[float, str], None]
 """Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
@@ -98,18 +97,30 @@ def inspect_adapter(
         lanes.detach()
 
 
+def base_of(folder: str | Path) -> str:
+    """Read which base model an adapter was made for.
+
+    Raises
+    ------
+    ValueError : not an adapter, or one that does not say it.
+    """
+    base = read_config(Path(folder)).get("base_model_name_or_path")
+    if not base or not isinstance(base, str):
+        raise ValueError(f"the adapter in {str(folder)!r} does not name its base: give --model")
+    return base
+
+
 def _inspect(
     lanes: Any, layer: str, done: float, top: int, threshold: float, progress: Progress | None
 ) -> LayerInspection:
     if progress:
         progress(done, layer)
-    now, start = lanes.factors(layer, 0), lanes.start_factors(layer, 0)
+    now, start = _precise(lanes.factors(layer, 0)), _precise(lanes.start_factors(layer, 0))
     moved = moved_factors(now, start) if start.B.any() else now
-    scale = float(lanes.scale[0])
-    moved = Start(A=moved.A.double(), B=scale * moved.B.double())
+    moved = Start(A=moved.A, B=float(lanes.scale[0]) * moved.B)
     rank = min(moved.A.shape[0], moved.A.shape[1], moved.B.shape[0])
     sigma = product_singular_values(moved.B, moved.A)[:rank]
-    W = Weight.of(weight_of(lanes.model.get_submodule(layer)))
+    W = Weight(weight_of(lanes.model.get_submodule(layer)))
     found = intruder_dimensions(W, moved, top=top, threshold=threshold)
     norm = float(torch.linalg.vector_norm(sigma))
     return LayerInspection(
@@ -123,6 +134,10 @@ def _inspect(
         intruders=found.count,
         similarity=found.similarity.cpu().numpy(),
     )
+
+
+def _precise(factors: Start) -> Start:
+    return Start(A=factors.A.double(), B=factors.B.double())
 
 
 def total_norm(rows: list[LayerInspection]) -> float:

@@ -35,7 +35,7 @@ def known_singular_values(W: Float64[Tensor, "out in"]) -> Float64[Tensor, " m"]
 def _place(W: Tensor) -> Path | None:
     content = np.ascontiguousarray(W.detach().cpu().numpy())
     digest = hashlib.blake2b(repr(content.shape).encode(), digest_size=20)
-    digest.update(content)
+    digest.update(content.tobytes())
     try:
         folder = cache_folder() / "spectra"
         folder.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import nn
@@ -10,19 +11,48 @@ from torch import nn
 from olora_viz.layers import target_layers, weight_of
 
 ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
-"""Bytes that the activations of one forward and backward pass may take, about, by device."""
+"""Bytes that what is computed in one pass may take, about, by device."""
 
 KEPT = 1.5
 """What a pass keeps, as a multiple of what goes into and comes out of the linear layers alone."""
 
+LOGITS = 3
+"""Copies of the logits that live at once: themselves, in float32, and their softmax."""
 
-def bytes_per_token(model: nn.Module) -> float:
-    """Estimate what the backward pass needs to remember of one token of one lane."""
-    weights = [weight_of(layer) for layer in target_layers(model).values()]
-    return KEPT * sum(sum(W.shape) * W.element_size() for W in weights)
+COPIES = 6
+"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, and one for passing."""
 
 
-def lane_groups(K: int, tokens: int, per_token: float, device: str) -> list[slice]:
+@dataclass(frozen=True)
+class Footprint:
+    """How much memory the tokens of one lane take in a pass, estimated from a model's shapes."""
+
+    kept: float
+    """Bytes a token that the backward pass needs."""
+    passing: float
+    """Bytes a token that live while a pass without gradients goes through one layer."""
+    logits: float
+    """Bytes a supervised token."""
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Footprint:
+        """Estimate it for a model."""
+        weights = [weight_of(layer) for layer in target_layers(model).values()]
+        sizes = [sum(W.shape) * W.element_size() for W in weights]
+        embedding = model.get_input_embeddings().weight  # pyright: ignore
+        vocabulary = int(embedding.shape[0])
+        return cls(KEPT * sum(sizes), 4 * max(sizes), LOGITS * 4 * vocabulary)
+
+    def training(self, tokens: int, supervised: int) -> float:
+        """Return the bytes of one lane's forward and backward pass, padding included."""
+        return tokens * self.kept + supervised * self.logits
+
+    def evaluation(self, tokens: int, supervised: int) -> float:
+        """Return the bytes of one lane's forward pass."""
+        return tokens * self.passing + supervised * self.logits
+
+
+def lane_groups(K: int, bytes_each: float, device: str) -> list[slice]:
     """Deal K lanes into groups, as few and as even as the memory allows.
 
     The lanes share no parameter, so a pass for each group gives what one pass for all gives; the
@@ -31,14 +61,18 @@ def lane_groups(K: int, tokens: int, per_token: float, device: str) -> list[slic
     Parameters
     ----------
     K : lanes.
-    tokens : in one lane's batch, padding included.
-    per_token : bytes, from `bytes_per_token`.
+    bytes_each : of one lane in a pass, see `Footprint`.
     device : ``cpu`` or ``cuda``.
 
-    >>> lane_groups(10, tokens=2**20, per_token=512, device="cpu")
+    >>> lane_groups(10, bytes_each=512 * 2**20, device="cpu")
     [slice(0, 5, None), slice(5, 10, None)]
     """
-    together = max(1, int(ACTIVATIONS[device] // (tokens * per_token)))
+    together = max(1, int(ACTIVATIONS[device] // max(bytes_each, 1.0)))
     count = math.ceil(K / together)
     borders = [math.ceil(i * K / count) for i in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(borders)]
+
+
+def adapter_bytes(K: int, shapes: list[tuple[int, int]], rank: int, itemsize: int) -> int:
+    """Return what the adapters of K lanes and their optimizer take, for layers (out, in)."""
+    return COPIES * K * sum(out + features for out, features in shapes) * rank * itemsize

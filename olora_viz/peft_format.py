@@ -92,7 +92,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
         shape differs; an initialization that changed the base and cannot be computed again.
     """
     folder = Path(folder)
-    config = _read_config(folder)
+    config = read_config(folder)
     tensors = load_file(folder / "adapter_model.safetensors")
     factors = _pair_up(tensors, folder)
     init = config.get("init_lora_weights", True)
@@ -126,7 +126,13 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     return lanes
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read an adapter's ``adapter_config.json``, and see that it is one that can be read.
+
+    Raises
+    ------
+    ValueError : not an adapter, not a plain LoRA, or no safetensors beside it.
+    """
     path = folder / "adapter_config.json"
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} holds no adapter: there is no adapter_config.json in it")

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from olora_viz import losses
 from olora_viz.adapters import attach
 from olora_viz.answers import Answer, ask
-from olora_viz.lane_groups import bytes_per_token, lane_groups
+from olora_viz.lane_groups import Footprint, adapter_bytes, lane_groups
+from olora_viz.layers import target_layers, weight_of
 from olora_viz.losses import Evaluation
-from olora_viz.models import load_model, resolve_device, resolve_dtype
+from olora_viz.models import check_memory, load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
 from olora_viz.tasks import Encoding, Example, batch_indices, collate, encode, load_task
@@ -87,11 +88,12 @@ class Race(Iterator[Step]):
         train = self._encode(self.task.train, choices=False)
         self._train, self.left_out = train.kept, train.left_out
         self._held_out = self._encode(self.task.held_out[: config.eval_size]).kept
-        self._bytes_per_token = bytes_per_token(model)
+        self._footprint = Footprint.of(model)
+        self._check_memory()
         self.lanes = attach(model, config.lanes, config.targets, progress)
         try:
             with self.lanes.off():
-                self.baseline = self._evaluate(1)
+                self.baseline = self._evaluate()
         except BaseException:
             self.lanes.detach()
             raise
@@ -130,7 +132,7 @@ class Race(Iterator[Step]):
         number = self.done + 1
         rates = self._rates(number)
         loss, norm = self._update(number, rates)
-        evaluation = self._evaluate(self.lanes.count) if self._is_evaluated(number) else None
+        evaluation = self._evaluate_lanes() if self._is_evaluated(number) else None
         seen = trace(self.lanes) if _is_due(number, self.config.trace_every) else None
         out = self.diverged_at > 0
         if evaluation:
@@ -253,7 +255,35 @@ class Race(Iterator[Step]):
             choices=choices,
         )
 
-    def _evaluate(self, K: int) -> Evaluation:
+    def _check_memory(self) -> None:
+        """Refuse lanes that the machine cannot hold: it would end the process, and all others'."""
+        layers = target_layers(self.model, self.config.targets).values()
+        shapes = [tuple(weight_of(layer).shape) for layer in layers]
+        K, rank = len(self.config.lanes), max(lane.r for lane in self.config.lanes)
+        itemsize = 8 if self.config.dtype == "float64" else 4
+        check_memory(
+            adapter_bytes(K, shapes, rank, itemsize),
+            self.device,
+            f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {self.config.model!r}",
+        )
+
+    def _evaluate_lanes(self) -> Evaluation:
+        """Judge all lanes, as many at once as there is memory for."""
+        tokens = self.config.batch_size * max(len(e.ids) for e in self._held_out)
+        supervised = self.config.batch_size * max(
+            len(s.ids) - s.supervised_from for e in self._held_out for s in (e, *e.choices)
+        )
+        each = self._footprint.evaluation(tokens, supervised)
+        parts = []
+        for rows in lane_groups(self.lanes.count, each, self.device.type):
+            with self.lanes.some(rows):
+                parts.append(self._evaluate(rows.stop - rows.start))
+        return Evaluation(
+            np.concatenate([part.loss for part in parts]),
+            np.concatenate([part.accuracy for part in parts]),
+        )
+
+    def _evaluate(self, K: int = 1) -> Evaluation:
         return losses.evaluate(
             self.model,
             self._held_out,
@@ -290,9 +320,8 @@ class Race(Iterator[Step]):
         theta = self.lanes.theta
         theta.grad = None
         parts = []
-        for rows in lane_groups(
-            self.lanes.count, batch.input_ids.numel(), self._bytes_per_token, self.device.type
-        ):
+        each = self._footprint.training(batch.input_ids.numel(), batch.index.numel())
+        for rows in lane_groups(self.lanes.count, each, self.device.type):
             with self.lanes.some(rows):
                 part = losses.lane_losses(self.model, batch, rows.stop - rows.start)
                 part.sum().backward()

@@ -11,7 +11,7 @@ from olora_viz import lane_groups, losses
 from olora_viz.adapters import attach
 from olora_viz.answers import greedy
 from olora_viz.lane import Lane
-from olora_viz.models import load_model
+from olora_viz.models import load_model, memory
 from olora_viz.race import race
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
@@ -202,10 +202,20 @@ def test_lanes_dealt_into_groups_train_as_they_do_together(monkeypatch):
     together = list(race(config(steps=3, dtype="float64")))
     monkeypatch.setattr(lane_groups, "ACTIVATIONS", {"cpu": 1})
     apart = list(race(config(steps=3, dtype="float64")))
-    assert len(lane_groups.lane_groups(4, 100, 100.0, "cpu")) == 4
+    assert len(lane_groups.lane_groups(4, 100.0, "cpu")) == 4
     for one, other in zip(together, apart, strict=True):
         np.testing.assert_allclose(one.loss, other.loss, rtol=1e-10)
         np.testing.assert_allclose(one.grad_norm, other.grad_norm, rtol=1e-9)
+
+
+def test_more_lanes_than_the_memory_holds_are_refused_before_anything_is_made():
+    lanes = tuple(Lane("lora", r=64, seed=k) for k in range(64))
+    model, tokenizer = load_model("glassllm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "available_memory", lambda _: 10**8)
+        with pytest.raises(ValueError, match=r"64 lanes of rank up to 64 on 'glassllm' needs .*GB"):
+            race(config(lanes=lanes), model=model, tokenizer=tokenizer)
+    attach(model, [Lane("lora")]).detach()
 
 
 def test_a_wrong_answer_that_is_cut_within_a_word_says_so():

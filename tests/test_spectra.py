@@ -13,12 +13,9 @@ from starts import SHAPES, every, start, weight
 
 from olora_viz.initializers import INITIALIZERS, Start
 from olora_viz.spectra import (
-    Weight,
     captured_energy,
     condition_number,
     effective_rank,
-    intruder_dimensions,
-    is_part,
     moved_factors,
     optimal_energy,
     orthonormality_defect,
@@ -27,8 +24,8 @@ from olora_viz.spectra import (
     random_energy,
     singular_values,
     stable_rank,
-    truncation,
 )
+from olora_viz.weight_spectra import Weight, intruder_dimensions, is_part, truncation
 
 PROJECTIONS = ("olora", "olora_pivoted", "random_orthonormal", "sketch", "pissa")
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -240,7 +237,7 @@ def test_the_bounds_hold_for_every_projection_of_every_matrix(data, out, feature
 
 
 def test_a_permutation_of_the_inputs_moves_olora_and_leaves_the_weight_and_pivoting_alone():
-    W = Weight.of(weight((24, 40)))
+    W = Weight(weight((24, 40)))
     order = torch.randperm(40, generator=torch.Generator().manual_seed(3))
     other = W.permuted(order)
     torch.testing.assert_close(singular_values(other.W), W.sigma, **CLOSE)

@@ -173,7 +173,7 @@ def load_folder(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    check_memory(check_folder(folder), dtype=dtype, device=device, what=base or str(folder))
+    check_memory(check_folder(folder) * dtype.itemsize, device, f"model {base or str(folder)!r}")
     safe = {"local_files_only": True, "trust_remote_code": False}
     try:
         with _quiet():

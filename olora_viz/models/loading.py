@@ -59,7 +59,7 @@ def load_model(
         folder = Path(name).expanduser()
         model, tokenizer = load_folder(folder, dtype=dtype, device=place)
     elif card := MODELS.get(name) or by_hub_id.get(name):
-        check_memory(card.parameters, dtype=dtype, device=place, what=card.name)
+        check_memory(card.parameters * dtype.itemsize, place, f"model {card.name!r}")
         get = smollm2_folder if card.name == "smollm2-135m" else fetch
         folder = get(card, progress)
         model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card.hub_id)

@@ -38,27 +38,25 @@ def available_memory(device: torch.device) -> int | None:
     return free if limit is None or used is None else max(0, min(free, limit - used))
 
 
-def check_memory(parameters: int, *, dtype: torch.dtype, device: torch.device, what: str) -> None:
-    """Refuse to load what the machine cannot hold.
+def check_memory(needed: int, device: torch.device, what: str) -> None:
+    """Refuse what the machine cannot hold.
 
     An operating system answers a process that takes too much memory by ending it, which takes
     every other visitor of a page with it.
 
     Parameters
     ----------
-    parameters : number of weights.
-    dtype : their precision.
+    needed : bytes.
     device : where they shall live.
-    what : the model's name, for the message.
+    what : said in the message.
 
     Raises
     ------
     ValueError
-        The weights alone need more than is free.
+        More is needed than is free.
     """
-    needed, free = parameters * dtype.itemsize, available_memory(device)
+    free = available_memory(device)
     if free is not None and needed > free:
         raise ValueError(
-            f"{what!r} needs {needed / 1e9:.1f} GB of memory for its weights in "
-            f"{str(dtype).removeprefix('torch.')}, but only {free / 1e9:.1f} GB are free"
+            f"{what} needs {needed / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are free"
         )
