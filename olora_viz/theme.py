@@ -135,6 +135,8 @@ def palette(theme: str, inits: Sequence[str] = ()) -> dict[str, str]:
     """Return every colour token of a theme, with those of `inits` beside the known ones."""
     colors = dict(SURFACES[theme])
     for init in dict.fromkeys((*LINES, *inits)):
+        if init in SURFACES[theme]:
+            continue
         line = line_colors(init)[THEMES.index(theme)]
         colors[init] = line
         colors[f"{init}-text"] = readable(line, colors["card"], colors["ink"])

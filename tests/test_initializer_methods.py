@@ -38,6 +38,15 @@ def test_b_is_orthonormal_and_a_is_the_weight_in_that_basis(name, shape, dtype):
         assert_close(found.A, found.B.mT @ W.to(found.B), EPS[dtype])
 
 
+@pytest.mark.parametrize("name", (*PROJECTIONS, "pissa"))
+@every_shape
+def test_a_larger_rank_goes_on_from_a_smaller_one(name, shape):
+    W = weight(shape)
+    few, many = start(name, W, 5), start(name, W, 11)
+    assert_close(few.B, many.B[:, :5], 1e-12)
+    assert_close(few.A, many.A[:5], 1e-12)
+
+
 @pytest.mark.parametrize("name", PROJECTIONS)
 @pytest.mark.parametrize("rank", [0, 1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

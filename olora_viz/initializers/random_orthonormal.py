@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers.factor import orthonormal_basis
-from olora_viz.initializers.start import Start, check_rank, draw, precise
+from olora_viz.initializers.start import Start, check_rank, draw_columns, precise
 
 
 def random_orthonormal(
@@ -17,7 +17,8 @@ def random_orthonormal(
 ) -> Start:
     """Start as OLoRA does, but on a uniformly random subspace instead of one taken from W.
 
-    `Ω (out, r)` Gaussian, `B⁰ = Q` of the QR of Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is distributed
+    `Ω (out, r)` Gaussian, drawn column by column so that a larger rank goes on from a smaller one;
+    `B⁰ = Q` of the QR of Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is distributed
     uniformly (by Haar's measure) over the orthonormal bases.
 
     Parameters
@@ -43,5 +44,5 @@ def random_orthonormal(
     """
     check_rank(W, r)
     W = precise(W)
-    B = orthonormal_basis(draw(W.shape[0], r, W, generator))
+    B = orthonormal_basis(draw_columns(W.shape[0], r, W, generator))
     return Start(A=B.mT @ W, B=B)

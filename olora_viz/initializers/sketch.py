@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers.factor import orthonormal_basis
-from olora_viz.initializers.start import Start, check_rank, draw, precise
+from olora_viz.initializers.start import Start, check_rank, draw_columns, precise
 
 
 def sketch(
@@ -17,7 +17,8 @@ def sketch(
 ) -> Start:
     """Start as OLoRA does, but on r random mixtures of all columns instead of the first r.
 
-    `Ω (in, r)` Gaussian, `B⁰ = Q` of the QR of `W Ω`, `A⁰ = BᵀW`. The span leans towards the
+    `Ω (in, r)` Gaussian, drawn column by column so that a larger rank goes on from a smaller one;
+    `B⁰ = Q` of the QR of `W Ω`, `A⁰ = BᵀW`. The span leans towards the
     leading singular vectors of W, without a factorization of W. It is the control between a random
     basis (`random_orthonormal`) and the columns of W in their order (`olora`).
 
@@ -47,5 +48,5 @@ def sketch(
     """
     check_rank(W, r)
     W = precise(W)
-    B = orthonormal_basis(W @ draw(W.shape[1], r, W, generator))
+    B = orthonormal_basis(W @ draw_columns(W.shape[1], r, W, generator))
     return Start(A=B.mT @ W, B=B)

@@ -135,6 +135,18 @@ def draw(
     return torch.randn(rows, columns, generator=seeded(generator)).to(like)
 
 
+def draw_columns(
+    rows: int,
+    columns: int,
+    like: Float[Tensor, "out in"],
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "rows columns"]:
+    """Draw as `draw` does, but one column after the other: more columns go on from fewer."""
+    generator = seeded(generator)
+    drawn = [torch.randn(rows, generator=generator) for _ in range(columns)]
+    return torch.stack(drawn, dim=1).to(like)
+
+
 def seeded(generator: torch.Generator | None) -> torch.Generator:
     """Return the generator itself, or a fresh CPU one with seed 0 in place of None."""
     return torch.Generator().manual_seed(0) if generator is None else generator
