@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, check_rank
+from olora_viz.initializers import INITIALIZERS, Start, check_rank
 from olora_viz.known_spectra import known_singular_values
 from olora_viz.layers import target_layers, weight_of
 from olora_viz.naming import unknown
-from olora_viz.spectra import captured_energy
+from olora_viz.spectra import captured_energies, captured_energy
 from olora_viz.weight_spectra import Truncation, Weight, truncation
 
 Progress = Callable[[float, str], None]
@@ -89,34 +89,30 @@ def truncations(
     return each()
 
 
-def energy_ranks(m: int, rank: int) -> list[int]:
+def energy_ranks(m: int, most: int = 256) -> list[int]:
     """Return the ranks at which an energy curve is drawn: few, denser where they are small.
 
-    >>> energy_ranks(576, 32)
-    [1, 2, 4, 8, 16, 24, 32, 64, 96, 128]
+    >>> energy_ranks(64)
+    [1, 2, 4, 8, 16, 24, 32, 48, 64]
     """
-    last = min(m, max(4 * rank, 16))
-    steps = {
-        1,
-        2,
-        4,
-        8,
-        16,
-        rank,
-        *(round(last * k / 4) for k in range(1, 5)),
-        round(last * 3 / 16),
-    }
-    return sorted(r for r in steps if 1 <= r <= last)
+    last = min(m, most)
+    return sorted({r for r in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192) if r < last} | {last})
 
 
 def energies(weight: Weight, init: str, ranks: Sequence[int], *, seed: int = 0) -> list[float]:
-    """Return the share of ‖W‖² that a start captures, for each of some ranks."""
-    shares = []
-    for r in ranks:
+    """Return the share of ‖W‖² that a start captures, for each of some ranks.
+
+    Where a larger rank goes on from a smaller one, one start of the largest rank says it for all.
+    """
+
+    def start(r: int) -> Start:
         generator = torch.Generator().manual_seed(seed)
-        start = INITIALIZERS[init].start(weight.W, r, generator=generator)
-        shares.append(captured_energy(weight.W, start))
-    return shares
+        return INITIALIZERS[init].start(weight.W, r, generator=generator)
+
+    if INITIALIZERS[init].nested:
+        captured = captured_energies(weight.W, start(max(ranks)))
+        return [float(captured[r - 1]) for r in ranks]
+    return [captured_energy(weight.W, start(r)) for r in ranks]
 
 
 def to_json(layer: str, found: Truncation) -> dict[str, Any]:

@@ -122,11 +122,16 @@ def captured_energy(W: Float[Tensor, "out in"], start: Start) -> float:
 
     For a projection of W, and for singular triplets of W, this is ‖BA‖² / ‖W‖².
     """
+    return float(captured_energies(W, start)[-1])
+
+
+def captured_energies(W: Float[Tensor, "out in"], start: Start) -> Float[Tensor, " r"]:
+    """Return the `captured_energy` of the first 1, 2, … r columns of B and rows of A."""
     A, B = start.A.double(), start.B.double()
     W = W.detach().double()
-    shared = ((B.mT @ W) * A).sum()
-    own = ((B.mT @ B) * (A @ A.mT)).sum()
-    return float((2 * shared - own) / W.square().sum())
+    shared = ((B.mT @ W) * A).sum(1).cumsum(0)
+    own = ((B.mT @ B) * (A @ A.mT)).cumsum(0).cumsum(1).diagonal()
+    return (2 * shared - own) / W.square().sum()
 
 
 def optimal_energy(sigma: Float[Tensor, " m"], r: int) -> float:

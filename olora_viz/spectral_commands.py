@@ -90,7 +90,7 @@ def _draw_spectrum(path: str, first: list[tuple[str, Any]]) -> None:
 
     found = [one for _, one in first]
     weight, layer = found[0].weight, first[0][0]
-    ranks = energy_ranks(len(weight.sigma), found[0].rank)
+    ranks = energy_ranks(len(weight.sigma), max(32, 4 * found[0].rank))
     curves = {one.init: energies(weight, one.init, ranks) for one in found if one.init != "pissa"}
     best = [optimal_energy(weight.sigma, r) for r in ranks]
     figures = [

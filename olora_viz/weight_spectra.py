@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers import INITIALIZERS, Start, check_rank
+from olora_viz.naming import unknown
 from olora_viz.spectra import (
     captured_energy,
     optimal_energy,
@@ -124,7 +125,7 @@ def truncation(
 
     Raises
     ------
-    ValueError : a rank that W cannot hold, a W that is zero or not a matrix of finite numbers.
+    ValueError : an unknown initialization, a rank that W cannot hold, a W that is zero or not a matrix of finite numbers.
 
     References
     ----------
@@ -145,8 +146,15 @@ def truncation(
     check_rank(W.W, r)
     if not W.sigma[0] > 0:
         raise ValueError("the matrix is zero: no initialization takes anything of it")
+    if init not in INITIALIZERS:
+        raise ValueError(unknown("initialization", init, INITIALIZERS))
     generator = torch.Generator().manual_seed(seed)
-    start = INITIALIZERS[init].start(W.W, r, generator=generator)
+    return compared(W, init, INITIALIZERS[init].start(W.W, r, generator=generator))
+
+
+def compared(W: Weight, init: str, start: Start) -> Truncation:
+    """Compare a start that is there already with its weight, as `truncation` does."""
+    r = start.A.shape[0]
     out, sigma = W.W.shape[0], W.sigma
     sigma_BA = product_singular_values(start.B, start.A)
     tolerance = rounding(W)

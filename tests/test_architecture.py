@@ -38,7 +38,7 @@ MAY_IMPORT = {
         "trace",
     },
     "spectra": {"initializers"},
-    "weight_spectra": {"initializers", "spectra"},
+    "weight_spectra": {"initializers", "naming", "spectra"},
     "layer_spectra": {
         "initializers",
         "known_spectra",
@@ -72,7 +72,11 @@ MAY_IMPORT = {
 }
 """What each part may import of ours; the pages, the command line and `__init__` may import all."""
 
-AT_HOME = {"gradio": {"web", "live"}, "plotly": {"figure_parts", "theme", "live"}, "matplotlib": {"png"}}
+AT_HOME = {
+    "gradio": {"web", "live"},
+    "plotly": {"figure_parts", "theme", "live"},
+    "matplotlib": {"png"},
+}
 
 
 def part_of(file: Path) -> str:

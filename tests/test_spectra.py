@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from starts import SHAPES, every, start, weight
 
 from olora_viz.initializers import INITIALIZERS, Start
+from olora_viz.layer_spectra import energies
 from olora_viz.spectra import (
     captured_energy,
     condition_number,
@@ -141,6 +142,14 @@ def test_captured_energy_is_what_the_dense_product_leaves_out(name, shape):
     left = torch.linalg.norm(W - made.B @ made.A) ** 2 / torch.linalg.norm(W) ** 2
     assert math.isclose(captured_energy(W, made), 1 - left, abs_tol=1e-12)
     assert captured_energy(W, made) <= optimal_energy(singular_values(W), r) + 1e-12
+
+
+@every
+def test_energies_of_all_ranks_are_those_of_each(name):
+    weight_ = Weight(weight((24, 40)))
+    ranks = [2, 6, 24] if name == "orthogonal" else [1, 5, 24]
+    each = [truncation(weight_, r, name).energy for r in ranks]
+    np.testing.assert_allclose(energies(weight_, name, ranks), each, atol=1e-12)
 
 
 @every_shape
@@ -274,6 +283,11 @@ def test_angles_are_not_given_where_there_is_no_top_subspace():
 def test_what_has_no_truncation_is_named(W, r, message):
     with pytest.raises(ValueError, match=message):
         truncation(W, r)
+
+
+def test_an_unknown_start_is_named_with_the_nearest():
+    with pytest.raises(ValueError, match="unknown initialization 'olra'; did you mean 'olora'"):
+        truncation(torch.eye(3), 1, "olra")
 
 
 # Intruders -------------------------------------------------------------------------------------

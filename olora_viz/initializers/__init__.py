@@ -43,6 +43,7 @@ INITIALIZERS: dict[str, Initializer] = {
             start=olora,
             summary="B is an orthonormal basis of the first r columns of W; A is W in that basis.",
             source="Büyükakyüz 2024, arXiv 2406.01775",
+            nested=True,
         ),
         Initializer(
             name="olora_pivoted",
@@ -50,6 +51,7 @@ INITIALIZERS: dict[str, Initializer] = {
             start=olora_pivoted,
             summary="OLoRA on the r columns of W that explain each other least, in any order.",
             source="Businger and Golub 1965, Numerische Mathematik 7, on arXiv 2406.01775",
+            nested=True,
         ),
         Initializer(
             name="random_orthonormal",
@@ -58,6 +60,7 @@ INITIALIZERS: dict[str, Initializer] = {
             summary="OLoRA on a random orthonormal basis that knows nothing of W: a control.",
             source="Mezzadri 2007, arXiv math-ph/0609050",
             random=True,
+            nested=True,
         ),
         Initializer(
             name="sketch",
@@ -66,6 +69,7 @@ INITIALIZERS: dict[str, Initializer] = {
             summary="OLoRA on r random mixtures of all the columns of W: a control.",
             source="Halko, Martinsson, Tropp 2011, arXiv 0909.4061",
             random=True,
+            nested=True,
         ),
         Initializer(
             name="pissa",
@@ -73,6 +77,7 @@ INITIALIZERS: dict[str, Initializer] = {
             start=pissa,
             summary="A and B share the r largest singular triplets of W.",
             source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
+            nested=True,
         ),
         Initializer(
             name="pissa_fast",
@@ -88,6 +93,7 @@ INITIALIZERS: dict[str, Initializer] = {
             start=milora,
             summary="A and B share the r smallest singular triplets of W.",
             source="Wang et al. 2024, arXiv 2406.09044",
+            nested=True,
         ),
         Initializer(
             name="orthogonal",

@@ -18,7 +18,7 @@ def milora(
     """Start from the r smallest singular triplets: train where W says least.
 
     `W = U diag(S) Vh`, `B⁰ = U_m √(S_m / s)`, `A⁰ = √(S_m / s) Vh_m`, where m stands for the last r
-    of the min(out, in) triplets. `s B⁰A⁰` is what the best approximation of rank
+    of the min(out, in) triplets, the smallest first. `s B⁰A⁰` is what the best approximation of rank
     min(out, in) − r leaves of W. In each column of B the entry of largest magnitude is positive.
 
     Where a singular value is zero (a W of deficient rank), so are its row of A and its column of
@@ -54,5 +54,6 @@ def milora(
     check_rank(W, r)
     check_scale(s)
     U, S, Vh = singular_triplets(precise(W))
-    root = (S[-r:] / s).sqrt()
-    return Start(A=root[:, None] * Vh[-r:], B=U[:, -r:] * root)
+    last = torch.arange(len(S) - 1, len(S) - 1 - r, -1, device=S.device)
+    root = (S[last] / s).sqrt()
+    return Start(A=root[:, None] * Vh[last], B=U[:, last] * root)

@@ -55,6 +55,8 @@ class Initializer:
     """Author, year and where it was published."""
     random: bool = False
     """Whether the start depends on the generator's seed."""
+    nested: bool = False
+    """Whether a start of a larger rank goes on from one of a smaller rank, with s = 1."""
     zero_product: bool = False
     """Whether B⁰A⁰ = 0, so that the frozen part of the sum is W itself."""
 
