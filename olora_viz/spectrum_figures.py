@@ -11,6 +11,7 @@ import numpy as np
 from olora_viz import theme
 from olora_viz.curve_labels import spread
 from olora_viz.figure_parts import Figure, axis, layout
+from olora_viz.inspection import LayerInspection
 from olora_viz.scales import plain
 from olora_viz.weight_spectra import Truncation
 
@@ -179,7 +180,7 @@ class Grid:
     @classmethod
     def of(cls, layers: Sequence[str]) -> Grid:
         """Place layers by the number in their names; one without a number is a block of its own."""
-        split = [_split(name) for name in layers]
+        split = [block_and_module(name) for name in layers]
         blocks = list(dict.fromkeys(block for block, _ in split))
         modules = list(dict.fromkeys(module for _, module in split))
         names: list[list[str | None]] = [[None] * len(blocks) for _ in modules]
@@ -195,7 +196,7 @@ class Grid:
 
     def heat(self, values: Mapping[str, float], init: str, hover: str, form: str) -> dict[str, Any]:
         """Return the trace of one value per layer, by its name."""
-        z = [[None if n is None else values[n] for n in row] for row in self.names]
+        z = [[None if n is None else values.get(n) for n in row] for row in self.names]
         return {
             "type": "heatmap",
             "z": z,
@@ -203,7 +204,7 @@ class Grid:
             "y": list(range(len(self.modules))),
             "xgap": 1.5,
             "ygap": 1.5,
-            "colorscale": [[0, "@card"], [0.02, "@soft"], [1, f"@{init}"]],
+            "colorscale": [[0, "@line"], [1, f"@{init}"]],
             "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": form, "len": 1.0,
                          "nticks": 5, "x": 1.01, "xanchor": "left"},
             "hovertemplate": hover,
@@ -218,10 +219,10 @@ class Grid:
         }  # fmt: skip
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Split a layer's name into the number of its block and the module in it.
+def block_and_module(name: str) -> tuple[str, str]:
+    """Split a layer's name into the number of its block and its last part.
 
-    >>> _split("model.layers.3.self_attn.q_proj"), _split("head")
+    >>> block_and_module("model.layers.3.self_attn.q_proj"), block_and_module("head")
     (('3', 'q_proj'), ('', 'head'))
     """
     found = re.search(r"\.(\d+)\.(.+)$", f".{name}")
@@ -272,7 +273,7 @@ def _name_ends(
     ]  # fmt: skip
     reach = made["xaxis"]["range"][1]
     at_edge = [label for x, _, label, _ in ends if x > 0.75 * reach]
-    made["margin"]["r"] = 18 + round(6.6 * max(map(len, at_edge), default=0))
+    made["margin"]["r"] = 18 + round(7.2 * max(map(len, at_edge), default=0))
 
 
 def _upright(x: float) -> dict[str, Any]:
@@ -291,3 +292,21 @@ def _indices(m: int, r: int) -> np.ndarray:
 
 def _whole(count: int) -> dict[str, Any]:
     return {"dtick": 1, "tick0": 1} if count <= 12 else {}
+
+
+def adapter_map(found: Sequence[LayerInspection]) -> Figure:
+    """Draw ‖ΔW‖ / ‖W‖ of an inspected adapter for every layer."""
+    values = {one.layer: one.relative_norm for one in found}
+    grid = Grid.of(list(values))
+    places, words = grid.ticks()
+    made = layout(
+        "What the adapter moves",
+        "‖ΔW‖ / ‖W‖ of every layer",
+        x=axis("block", range=[-0.5, len(grid.blocks) - 0.5], tickvals=places, ticktext=words),
+        y={"tickvals": list(range(len(grid.modules))), "ticktext": grid.modules,
+           "range": [len(grid.modules) - 0.5, -0.5], "ticks": "", "title": {"text": ""}},
+        height=max(96, 24 * len(grid.modules)),
+    )  # fmt: skip
+    made["margin"] |= {"l": 78, "r": 70}
+    hover = "%{y} of block %{x}: %{z:.2%}<extra></extra>"
+    return {"data": [grid.heat(values, "olora", hover, ".1%")], "layout": made}

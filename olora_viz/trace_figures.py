@@ -1,0 +1,130 @@
+"""What training makes of the adapters as figures; pure functions, see `figure_parts`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figure_parts import Figure, axis, layout
+from olora_viz.scales import plain
+from olora_viz.spectrum_figures import block_and_module
+from olora_viz.theme import Look
+from olora_viz.trace import Trace
+
+MEASURES = {
+    "norm": ("‖ΔW‖", "how far the weight has moved, Frobenius norm"),
+    "effective_rank": ("effective rank of ΔW", "exp of the entropy of its singular values"),
+    "turned": ("turned", "largest angle between the columns of B and where they started, degrees"),
+    "defect": ("‖BᵀB − I‖", "how far the columns of B are from orthonormal"),
+    "condition_A": ("cond(A)", "largest over smallest singular value of A"),
+    "condition_B": ("cond(B)", "largest over smallest singular value of B"),
+}
+"""What each measure is called, and what it says."""
+
+ROW = 9
+"""Height of a layer in pixels."""
+
+MOST_LINES = 32
+
+
+def trace_map(
+    steps: Sequence[int],
+    traces: Sequence[Trace],
+    look: Look,
+    k: int,
+    measure: str,
+    *,
+    run: str = "",
+) -> Figure:
+    """Draw one measure of lane k as a map, steps across and layers down.
+
+    Parameters
+    ----------
+    steps : the number of each trace's step.
+    traces : at least one.
+    look : of the lane.
+    measure : a key of `MEASURES`.
+    """
+    layers = traces[0].layers
+    z = np.array([getattr(trace, measure)[k] for trace in traces]).T
+    name, unit = MEASURES[measure]
+    first = [i for i, layer in enumerate(layers) if _starts_block(layers, i)]
+    every = max(1, -(-len(first) // 12))
+    made = layout(
+        f"{look.label}: {name}",
+        f"{unit}; layers from the input (top) to the output",
+        x=axis("step", tickvals=list(range(len(steps)))[:: max(1, len(steps) // 8)],
+               ticktext=[str(n) for n in steps][:: max(1, len(steps) // 8)]),
+        y={"title": {"text": ""}, "range": [len(layers) - 0.5, -0.5], "ticks": "",
+           "tickvals": first[::every],
+           "ticktext": [f"block {block_and_module(layers[i])[0]}" for i in first[::every]]},
+        height=max(150, min(420, ROW * len(layers))),
+        revision=run or "trace",
+    )  # fmt: skip
+    made["hovermode"] = "closest"
+    made["margin"] |= {"l": 66, "r": 64}
+    made["meta"]["names"] = [[layer] * len(steps) for layer in layers]
+    words = [[".".join(block_and_module(layer)).strip(".")] * len(steps) for layer in layers]
+    trace: dict[str, Any] = {
+        "type": "heatmap",
+        "z": [plain(row) for row in z],
+        "x": list(range(len(steps))),
+        "y": list(range(len(layers))),
+        "text": words,
+        "xgap": 1,
+        "ygap": 0.5,
+        "colorscale": [[0, "@line"], [1, look.color]],
+        "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": ".3~g", "len": 1.0,
+                     "nticks": 5, "x": 1.01, "xanchor": "left"},
+        "hovertemplate": "%{text}: %{z:.3g}<extra></extra>",
+    }  # fmt: skip
+    return {"data": [trace], "layout": made}
+
+
+def growth_figure(
+    steps: Sequence[int],
+    traces: Sequence[Trace],
+    look: Look,
+    k: int,
+    layer: str,
+    *,
+    total: int | None = None,
+    run: str = "",
+) -> Figure:
+    """Draw the singular values of one layer's ΔW against the step, for lane k."""
+    i = traces[0].layers.index(layer)
+    sigma = np.array([trace.sigma[k, i] for trace in traces])
+    shown = [j for j in range(min(sigma.shape[1], MOST_LINES)) if (sigma[:, j] > 0).any()]
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": f"σ{j + 1}",
+            "x": [0, *steps],
+            "y": [0.0, *plain(sigma[:, j])],
+            "line": {"color": look.color, "width": 2.2 if j == 0 else 1.3, "dash": look.dash},
+            "marker": {"color": look.color, "size": 3.5},
+            "opacity": round(1.0 - 0.75 * place / max(1, len(shown) - 1), 3),
+            "hovertemplate": "%{y:.3g}",
+        }
+        for place, j in enumerate(shown)
+    ]
+    top = float(sigma.max(initial=0.0)) or 1.0
+    ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
+    where = ".".join(block_and_module(layer)).strip(".")
+    made = layout(
+        f"Singular values of ΔW in {where}",
+        f"{look.label}, as training goes on; the darkest is the largest",
+        x=axis("step", **ends),
+        y=axis("σᵢ(ΔW)", range=[-0.02 * top, 1.06 * top]),
+        height=210,
+        message="" if shown else "Nothing has moved yet.",
+        revision=run or "growth",
+    )
+    return {"data": data, "layout": made}
+
+
+def _starts_block(layers: Sequence[str], i: int) -> bool:
+    return i == 0 or block_and_module(layers[i])[0] != block_and_module(layers[i - 1])[0]
