@@ -1,6 +1,7 @@
 """What a race says so far: who stands where, and the sentences that a teacher would say.
 
-Pure functions of lanes and steps. Every number in a sentence is one of the run's.
+Pure functions of lanes and steps. Every number in a sentence is one of the run's, and one start is
+called ahead of another only among lanes that differ in nothing else but the rate.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from olora_viz.comparison import Field, Result, differences, fair_field, repeats, results_of
+from olora_viz.lane import Lane
 from olora_viz.step import Step
-from olora_viz.theme import LaneLike, Look, compact, label
+from olora_viz.theme import Look, compact, label
 
 LEVEL = 1.1
-"""Held-out losses within this factor are called level."""
+"""Losses, norms and rates within this factor of each other count as level."""
 
 FAR = 1.5
 """From this factor on, one lane is called far ahead of the other."""
 
-NAMED = 4
-"""The most starts whose best losses are listed, beside the two that are compared."""
+NAMED = 3
+"""The most lanes out of the race that are named; of more, the others are counted."""
 
 TINY = 0.02
 """Differences below this many nats are level, whatever their factor."""
@@ -71,155 +74,194 @@ def standings(steps: Sequence[Step], lanes: int) -> list[Standing]:
     return sorted(rows, key=lambda row: (row.out_at > 0, _last_if_nan(row.loss), row.lane))
 
 
-def tell(lanes: Sequence[LaneLike], looks: Sequence[Look], steps: Sequence[Step]) -> list[Sentence]:
+def tell(lanes: Sequence[Lane], looks: Sequence[Look], steps: Sequence[Step]) -> list[Sentence]:
     """Say what the race shows so far.
 
     Parameters
     ----------
     lanes, looks : one each per lane.
-    steps : what was measured so far, at least one step.
+    steps : what was measured so far, from the first step on.
     """
     rows = standings(steps, len(lanes))
-    racing = {row.lane: row for row in rows if not row.out_at and math.isfinite(row.loss)}
-    hero, rival = _leading_roles(lanes)
-    sentences: list[Sentence] = []
-    if racing:
-        at = max(step.step for step in steps if step.eval_loss is not None)
-        sentences += _at_shared_rate(lanes, racing, hero, rival, at)
-        sentences += _at_best_rates(lanes, looks, racing, hero, rival)
+    at = max((step.step for step in steps if step.eval_loss is not None), default=0)
+    losses = {row.lane: row.loss for row in rows if not row.out_at and math.isfinite(row.loss)}
+    field = fair_field(lanes)
+    results = results_of(field, losses)
+    starts = {result.init for result in results} if losses else set(field.starts)
+    said = [] if at else _same_function(steps[0])
+    if len(starts) > 1 or field.size == len(lanes):
+        compared = [
+            *_at_shared_rate(field, results, at),
+            *_at_best_rates(field, results),
+            *_one_start(field, results, at),
+            *_first_gradients(field, steps[0]),
+        ]
+        said += _scope(field, lanes) * bool(compared) + compared
     else:
-        sentences.append(
-            Sentence(
-                "Every lane starts from the same function:",
-                f"on the first batch each loses {steps[0].loss[0]:.2f} nats.",
-            )
-        )
-    sentences += _first_gradients(lanes, steps, hero, rival)
-    for row in rows:
-        if row.out_at:
-            name = looks[row.lane].label
-            rest = "its loss was no longer a finite number. The others go on."
-            sentences.append(Sentence(f"{name} is out of the race at step {row.out_at}:", rest))
-    return sentences
+        said += _lowest(lanes, looks, losses, at)
+    return said + _departures(rows, looks)
 
 
-def caveat(lanes: Sequence[LaneLike]) -> str:
+def caveat(lanes: Sequence[Lane]) -> str:
     """Say how far the sentences can be trusted."""
-    seeds = len({lane.seed for lane in lanes})
-    runs = "one seed" if seeds == 1 else f"{seeds} seeds"
+    counts = repeats(lanes)
+    fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
+    runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
     return f"Computed from this run, {runs}. Repeat it with other seeds before you believe it."
 
 
-def _leading_roles(lanes: Sequence[LaneLike]) -> tuple[str, str]:
-    """Choose whom to compare: OLoRA with LoRA where both race, else the first two starts."""
-    inits = list(dict.fromkeys(lane.init for lane in lanes))
-    rival = "lora" if "lora" in inits else inits[0]
-    others = [init for init in inits if init != rival]
-    hero = "olora" if "olora" in others else (others[0] if others else rival)
-    return hero, rival
-
-
-def _best(
-    lanes: Sequence[LaneLike], racing: dict[int, Standing], init: str, lr: float | None = None
-) -> Standing | None:
-    found = [
-        row
-        for k, row in racing.items()
-        if lanes[k].init == init and (lr is None or lanes[k].lr == lr)
-    ]
-    return min(found, key=lambda row: row.loss, default=None)
-
-
-def _at_shared_rate(
-    lanes: Sequence[LaneLike], racing: dict[int, Standing], hero: str, rival: str, at: int
-) -> list[Sentence]:
-    """Compare the two at the lowest rate that both race at, then the rival at a higher one."""
-    rates = [{lane.lr for lane in lanes if lane.init == init} for init in (hero, rival)]
-    shared = sorted(rates[0] & rates[1])
-    if hero == rival or not shared:
+def _same_function(first: Step) -> list[Sentence]:
+    """Say the loss of the first batch, before any update: it is the same in every lane."""
+    losses = [float(loss) for loss in first.loss if math.isfinite(loss)]
+    if not losses or max(losses) - min(losses) >= TINY:
         return []
-    lr = shared[0]
-    mine, theirs = _best(lanes, racing, hero, lr), _best(lanes, racing, rival, lr)
-    if mine is None or theirs is None:
-        return []
-    verdict = _compare(mine.loss, theirs.loss)
-    lead = f"At one shared rate ({compact(lr)}) {label(hero)} is {verdict} {label(rival)}:"
-    rest = f"held-out loss {mine.loss:.2f} against {theirs.loss:.2f} at step {at}."
-    said = [Sentence(lead, rest)]
-    higher = sorted(rate for rate in rates[1] if lr < rate <= 100 * lr)
-    faster = _best(lanes, racing, rival, higher[0]) if higher else None
-    if faster is not None and "ahead" in verdict:
-        outcome = {"level with": "keeps up", "ahead of": "overtakes it"}.get(
-            _compare(faster.loss, mine.loss).removeprefix("far "), "still trails"
-        )
-        lead = f"With {_times(higher[0] / lr)} the rate, {label(rival)} {outcome}"
-        said.append(Sentence(lead, f"({faster.loss:.2f})."))
+    rest = f"on the first batch the loss is {losses[0]:.2f} nats."
+    return [Sentence("Every lane starts from the same function:", rest)]
+
+
+def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
+    """Say which lanes are compared, where not all are, and what was averaged."""
+    said: list[Sentence] = []
+    if field.size < len(lanes):
+        setting, clip = field.setting, field.setting.clip
+        words = {
+            "rank": f"rank {setting.r}",
+            "scaling": f"scaling {compact(setting.scale)}",
+            "weight decay": f"weight decay {compact(setting.weight_decay)}",
+            "clipping": "no clipping" if clip is None else f"clipping at {compact(clip)}",
+            "seed": f"seed{'s' * (len(field.seeds) > 1)} {_and([str(s) for s in field.seeds])}",
+        }
+        named = _and([words[name] for name in differences(lanes) if name in words])
+        apart = _and(differences([lanes[k] for one in field.contenders for k in one.lanes]))
+        rest = f"Compared here: the lanes with {named}, which differ in {apart} alone."
+        said.append(Sentence("", rest))
+    if len(field.seeds) > 1:
+        said.append(Sentence("", f"Losses and gradients are means over {len(field.seeds)} seeds."))
     return said
 
 
-def _at_best_rates(
-    lanes: Sequence[LaneLike],
-    looks: Sequence[Look],
-    racing: dict[int, Standing],
-    hero: str,
-    rival: str,
-) -> list[Sentence]:
-    """Compare every start at the best of the rates that were tried."""
-    inits = list(dict.fromkeys((hero, rival, *(lane.init for lane in lanes))))
-    found = [(init, _best(lanes, racing, init)) for init in inits]
-    best = [(init, row) for init, row in found if row is not None]
-    best.sort(key=lambda pair: pair[1].loss)
-    if len({lane.lr for lane in lanes}) == 1 or not best:
-        return _leader(looks, racing)
-    losses = ", ".join(
-        f"{label(init)} {row.loss:.2f} (at {compact(lanes[row.lane].lr)})"
-        for place, (init, row) in enumerate(best)
-        if place < NAMED or init in (hero, rival)
-    )
-    edge = [
-        init
-        for init, row in best[:2]
-        if lanes[row.lane].lr == max(lane.lr for lane in lanes if lane.init == init)
-        and len({lane.lr for lane in lanes if lane.init == init}) > 1
-    ]
-    more = ""
-    if edge:
-        names = " and ".join(label(init) for init in edge)
-        verb = "do" if len(edge) > 1 else "does"
-        more = (
-            f" {names} {verb} best at the largest rate tried, so a larger one may do better still."
+def _at_shared_rate(field: Field, results: Sequence[Result], at: int) -> list[Sentence]:
+    """Compare the two at the lowest rate that both race at, then the rival at a higher one."""
+    mine, theirs = ({x.lr: x.loss for x in results if x.init == init} for init in field.roles)
+    shared = sorted(mine.keys() & theirs.keys())
+    if len(set(field.roles)) < 2 or not shared:
+        return []
+    lr = shared[0]
+    hero, rival = map(label, field.roles)
+    verdict = _compare(mine[lr], theirs[lr])
+    lead = f"At one shared rate ({compact(lr)}) {hero} is {verdict} {rival}:"
+    rest = f"held-out loss {mine[lr]:.2f} against {theirs[lr]:.2f} at step {at}."
+    said = [Sentence(lead, rest)]
+    higher = sorted(rate for rate in theirs if LEVEL * lr < rate <= 100 * lr)
+    if higher and "ahead" in verdict:
+        faster = theirs[higher[0]]
+        outcome = {"level with": "keeps up", "ahead of": "overtakes it"}.get(
+            _compare(faster, mine[lr]).removeprefix("far "), "still trails"
         )
-    if len(best) == 1:
-        return [Sentence(f"{label(best[0][0])} at the best rate tried:", f"{losses}.{more}")]
-    (first, top), (second, next_) = best[:2]
-    verdict = _compare(top.loss, next_.loss)
-    lead = f"Each at the best rate tried, {label(first)} is {verdict} {label(second)}:"
-    return [Sentence(lead, f"{losses}.{more}")]
+        lead = f"With {_times(higher[0] / lr)} the rate, {rival} {outcome}"
+        said.append(Sentence(lead, f"({faster:.2f})."))
+    return said
 
 
-def _leader(looks: Sequence[Look], racing: dict[int, Standing]) -> list[Sentence]:
-    ranked = sorted(racing.values(), key=lambda row: row.loss)
-    if len(ranked) < 2:
+def _at_best_rates(field: Field, results: Sequence[Result]) -> list[Sentence]:
+    """Compare the two best starts, each at the best of the rates that were tried."""
+    best = {result.init: result for result in reversed(results)}
+    if len(best) < 2:
         return []
-    first, second = ranked[:2]
-    verdict = _compare(first.loss, second.loss)
-    names = looks[first.lane].label, looks[second.lane].label
-    rest = f"held-out loss {first.loss:.2f} against {second.loss:.2f}."
-    return [Sentence(f"{names[0]} is {verdict} {names[1]}, the next best:", rest)]
+    first, second = sorted(best.values(), key=lambda result: result.loss)[:2]
+    losses = f"{first.loss:.2f} against {second.loss:.2f}."
+    is_to, names = _compare(first.loss, second.loss), (label(first.init), label(second.init))
+    counts = [len(field.rates(result.init)) for result in (first, second)]
+    if max(counts) == 1 and first.lr == second.lr:
+        if {first.init, second.init} == set(field.roles):
+            return []  # the sentence about the shared rate has said it
+        lead = f"{names[0]} is {is_to} {names[1]}, the next best:"
+        return [Sentence(lead, f"held-out loss {losses}")]
+    each = "Each at the best rate tried" if max(counts) > 1 else "Each at its one rate"
+    at = [
+        f"{compact(result.lr)}{', its one rate' if count == 1 < max(counts) else ''}"
+        for result, count in zip((first, second), counts, strict=True)
+    ]
+    lead = f"{each}, {names[0]} ({at[0]}) is {is_to} {names[1]} ({at[1]}):"
+    edge = [result for result in (first, second) if _wants_more(field, results, result)]
+    return [Sentence(lead, losses), *_edge(edge)]
 
 
-def _first_gradients(
-    lanes: Sequence[LaneLike], steps: Sequence[Step], hero: str, rival: str
+def _one_start(field: Field, results: Sequence[Result], at: int) -> list[Sentence]:
+    """Tell of the only start that still races, at its best rate and at the next best."""
+    if len({result.init for result in results}) != 1:
+        return []
+    best, name = results[0], label(results[0].init)
+    if len(results) == 1:
+        return [Sentence("", f"{name}'s held-out loss is {best.loss:.2f} at step {at}.")]
+    other, rate = results[1], compact(best.lr)
+    against = f"held-out loss {best.loss:.2f} against {other.loss:.2f} at step {at}."
+    if _compare(best.loss, other.loss) == "level with":
+        lead = f"{name} does as well at the rate {rate} as at {compact(other.lr)}:"
+        return [Sentence(lead, against)]
+    lead = f"{name} does better at the rate {rate} than at {compact(other.lr)}:"
+    return [Sentence(lead, against), *_edge([best] * _wants_more(field, results, best))]
+
+
+def _wants_more(field: Field, results: Sequence[Result], best: Result) -> bool:
+    """Whether a start does best at the largest rate tried, and clearly so."""
+    others = [x.loss for x in results if x.init == best.init and x.lr != best.lr]
+    if not others or best.lr < field.rates(best.init)[-1]:
+        return False
+    return _compare(best.loss, min(others)) != "level with"
+
+
+def _edge(edge: Sequence[Result]) -> list[Sentence]:
+    if not edge:
+        return []
+    who = "Both do" if len(edge) > 1 else f"{label(edge[0].init)} does"
+    return [Sentence("", f"{who} best at the largest rate tried: a larger one may do better.")]
+
+
+def _lowest(
+    lanes: Sequence[Lane], looks: Sequence[Look], losses: dict[int, float], at: int
 ) -> list[Sentence]:
-    """Compare the norms of the very first gradients, which no learning rate has touched."""
-    first = {
-        init: next(steps[0].grad_norm[k] for k, lane in enumerate(lanes) if lane.init == init)
-        for init in (hero, rival)
-    }
-    if hero == rival or not (first[rival] > 0 and math.isfinite(first[hero])):
+    """Name the two lowest losses and what their lanes differ in: no two starts may be compared."""
+    ranked = sorted(losses, key=lambda k: losses[k])[:2]
+    if not ranked:
         return []
-    ratio = first[hero] / first[rival]
-    return [Sentence("", f"{label(hero)}'s first gradient is {ratio:.1f} times {label(rival)}'s.")]
+    best, loss = looks[ranked[0]].label, losses[ranked[0]]
+    if len(ranked) == 1:
+        return [Sentence("", f"The held-out loss of {best} is {loss:.2f} at step {at}.")]
+    other = ranked[1]
+    what = _and(differences([lanes[k] for k in ranked])) or "nothing"
+    rest = f"{loss:.2f} against {losses[other]:.2f} at step {at}. The two differ in {what}."
+    lead = f"{best} has the lowest held-out loss, then {looks[other].label}:"
+    return [Sentence(lead, rest)]
+
+
+def _first_gradients(field: Field, first: Step) -> list[Sentence]:
+    """Compare the norms of the very first gradients, which no learning rate has touched."""
+    if len(field.starts) < 2:
+        return []
+    means = {init: float(first.grad_norm[field.lanes_of(init)].mean()) for init in field.roles}
+    if not all(0 < mean < math.inf for mean in means.values()):
+        return []
+    small, large = sorted(means, key=lambda init: means[init])
+    ratio = means[large] / means[small]
+    if ratio < LEVEL:
+        rest = f"The first gradients of {label(large)} and {label(small)} are about equally large."
+        return [Sentence("", rest)]
+    return [Sentence("", f"{label(large)}'s first gradient is {_times(ratio)} {label(small)}'s.")]
+
+
+def _departures(rows: Sequence[Standing], looks: Sequence[Look]) -> list[Sentence]:
+    """Name the lanes that are out of the race, the first one first."""
+    out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
+    if not out:
+        return []
+    names = [f"{looks[row.lane].label} (step {row.out_at})" for row in out]
+    if len(names) > NAMED:
+        names[NAMED:] = [f"{len(names) - NAMED} more"]
+    verb, whose = ("is", "its") if len(out) == 1 else ("are", "their")
+    others = "The others are untouched." if len(out) < len(rows) else "No lane is left."
+    rest = f"{whose} loss or gradient was no longer a finite number. {others}"
+    return [Sentence(f"{_and(names)} {verb} out of the race:", rest)]
 
 
 def _compare(mine: float, theirs: float) -> str:
@@ -236,13 +278,23 @@ def _compare(mine: float, theirs: float) -> str:
 
 
 def _times(ratio: float) -> str:
-    """Write a factor in words where it has one.
+    """Write a factor in two digits, or in words where it has one.
 
-    >>> _times(3.0), _times(2.5)
-    ('three times', '2.5 times')
+    >>> _times(3.0), _times(28.8), _times(1234.0)
+    ('three times', '29 times', '1200 times')
     """
+    digits = compact(float(f"{ratio:.2g}"))
     words = {"2": "twice", "3": "three times", "5": "five times", "10": "ten times"}
-    return words.get(f"{ratio:.3g}", f"{ratio:.3g} times")
+    return words.get(digits, f"{digits} times")
+
+
+def _and(words: Sequence[str]) -> str:
+    """Join words as a sentence does.
+
+    >>> _and(["rank", "scaling", "seed"])
+    'rank, scaling and seed'
+    """
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _last_if_nan(value: float) -> float:

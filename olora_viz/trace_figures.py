@@ -51,12 +51,12 @@ def trace_map(
     z = np.array([getattr(trace, measure)[k] for trace in traces]).T
     name, unit = MEASURES[measure]
     first = [i for i, layer in enumerate(layers) if _starts_block(layers, i)]
-    every = max(1, -(-len(first) // 12))
+    every, sparse = max(1, -(-len(first) // 12)), max(1, -(-len(steps) // 6))
     made = layout(
         f"{look.label}: {name}",
         f"{unit}; layers from the input (top) to the output",
-        x=axis("step", tickvals=list(range(len(steps)))[:: max(1, len(steps) // 8)],
-               ticktext=[str(n) for n in steps][:: max(1, len(steps) // 8)]),
+        x=axis("step", tickvals=list(range(len(steps)))[::sparse], tickangle=0,
+               ticktext=[str(n) for n in steps][::sparse]),
         y={"title": {"text": ""}, "range": [len(layers) - 0.5, -0.5], "ticks": "",
            "tickvals": first[::every],
            "ticktext": [f"block {block_and_module(layers[i])[0]}" for i in first[::every]]},
@@ -113,7 +113,7 @@ def growth_figure(
     ]
     top = float(sigma.max(initial=0.0)) or 1.0
     ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
-    where = ".".join(block_and_module(layer)).strip(".")
+    where = " · ".join(part for part in block_and_module(layer) if part)
     made = layout(
         f"Singular values of ΔW in {where}",
         f"{look.label}, as training goes on; the darkest is the largest",

@@ -8,3 +8,109 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 from jaxtyping import install_import_hook
 
 install_import_hook("olora_viz", "checked.check")
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+PLOT = "#loss-figure .js-plotly-plot"
+
+
+def chromium() -> str | None:
+    """Find Chromium on this machine, or Playwright's own."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found:
+        return found
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    if path is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine: install it, or run `playwright install chromium`")
+    assert path, "no Chromium, and CI must have one"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Start the app as a visitor's server would, and end it with the tests."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1", "OLORA_VIZ_MAX_STEPS": "600",
+    }  # fmt: skip
+    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(url, server)
+        yield url
+    finally:
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(600):
+        assert server.poll() is None, "app.py ended before its page was there"
+        try:
+            opener.open(url, timeout=2).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError(f"no page at {url}")
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A new visitor; in the end nothing was fetched from elsewhere and nothing went wrong."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    visitor = context.new_page()
+    visitor.set_default_timeout(60_000)
+    elsewhere: list[str] = []
+    errors: list[str] = []
+
+    def check(url: str) -> None:
+        if not url.startswith((address, "data:", "blob:", address.replace("http", "ws"))):
+            elsewhere.append(url)
+
+    visitor.on("request", lambda request: check(request.url))
+    visitor.on("pageerror", lambda error: errors.append(str(error)))
+    visitor.on(
+        "console", lambda message: errors.append(message.text) if message.type == "error" else None
+    )
+    visitor.goto(address)
+    visitor.wait_for_function(
+        f"document.querySelector('{PLOT}')?._fullLayout?.yaxis?.type == 'log'"
+    )
+    yield visitor
+    context.close()
+    assert elsewhere == []
+    assert errors == []

@@ -141,6 +141,31 @@ def test_an_instruction_that_lists_its_answers_is_multiple_choice():
     assert len(example_of(given, "here").choices) == 3
 
 
+@pytest.mark.parametrize(
+    ("output", "answer", "choices", "want"),
+    [
+        ("yes, since eyes see it", "yes", ["yes", "no"], "no, since eyes see it"),
+        ("no, no-one knows", "no", ["yes", "no"], "yes, no-one knows"),
+        ("5 is less than 5.5 and 15", "5", ["5", "6"], "6 is less than 5.5 and 15"),
+        ("true; I repeat: 'true'.", "true", ["true", "false"], "true; I repeat: 'false'."),
+        ("It is (b).", "(b)", ["(a)", "(b)"], "It is (a)."),
+        ("C++", "C++", ["C++", "C"], "C"),
+    ],
+)
+def test_a_choice_takes_the_place_of_a_whole_word(output, answer, choices, want):
+    row = {"instruction": "Say.", "output": output, "answer": answer, "choices": choices}
+    made = example_of(row, "here")
+    assert made.answer == output
+    assert set(made.choices) == {output, want}
+
+
+def test_a_row_that_is_both_kinds_is_an_alpaca_row():
+    row = {"prompt": "Add 1 and 1.", "instruction": "Add.", "output": "It is 2.", "answer": "2"}
+    assert example_of(row, "here") == Example(alpaca_prompt("Add."), "It is 2.")
+    half = {"prompt": "Add 1 and 1.", "instruction": "Add.", "answer": "2"}
+    assert example_of(half, "here") == Example("Add 1 and 1.", " 2")
+
+
 @pytest.mark.parametrize(("count", "held_out"), [(2, 1), (19, 1), (40, 4), (6000, 500)])
 def test_a_tenth_is_held_out_and_at_least_one(tmp_path, count, held_out):
     rows = [{"prompt": f"p{i}", "answer": "a"} for i in range(count)]
@@ -236,7 +261,13 @@ FAULTS = {
     "a key that the output lacks": (
         "a.json",
         '[{"instruction": "a", "output": "x", "answer": "b", "choices": ["b", "c"]}]',
-        "line 1 of .*the answer 'b' does not occur in the output 'x'",
+        "line 1 of .*the answer 'b' does not occur as a word in the output 'x'",
+    ),
+    "a key that the output has within a word only": (
+        "a.json",
+        f'[{ALPACA},\n{{"instruction": "a", "output": "eyes", "answer": "yes", '
+        '"choices": ["yes", "no"]}]',
+        "line 2 of .*the answer 'yes' does not occur as a word in the output 'eyes'",
     ),
     "an empty answer": (
         "a.jsonl",

@@ -1,23 +1,33 @@
 """What a page may ask for, and what becomes of the races it starts."""
 
+import html
 import re
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
+import httpx
 import peft
 import pytest
 
-from olora_viz import load_model
+from olora_viz import load_model, runs, theme
+from olora_viz.live.gradio_figure import served
+from olora_viz.race import Race
 from olora_viz.race_config import RaceConfig
-from olora_viz.tasks import TASKS
+from olora_viz.tasks import TASKS, Example, Task
 from olora_viz.theme import looks
-from olora_viz.web import fragments
+from olora_viz.web import fragments, page
 from olora_viz.web.jobs import Job, Jobs
 from olora_viz.web.lane_table import marks
 from olora_viz.web.limits import Limits, checked_config, from_environment
 from olora_viz.web.race_view import view
+from olora_viz.web.take import adapter_list, find
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
 ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}
@@ -37,6 +47,26 @@ def wait(job: Job, seconds: float = 60) -> Job:
         time.sleep(0.02)
     assert job.complete
     return job
+
+
+def wait_for_steps(job: Job, count: int = 1) -> None:
+    end = time.monotonic() + 60
+    while len(job.steps) < count:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@contextmanager
+def visited(demo: gr.Blocks) -> Iterator[httpx.Client]:
+    """Serve pages on a free port, as `app.py` does, and yield a visitor's client."""
+    _, url, _ = demo.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page.launch_options()
+    )
+    try:
+        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+            yield client
+    finally:
+        demo.close()
 
 
 @pytest.fixture
@@ -59,12 +89,18 @@ def test_what_a_page_sends_as_text_becomes_a_race() -> None:
         ({"steps": 401}, "steps must be a whole number from 1 to 400, not 401"),
         ({"steps": None}, "steps must be a whole number from 1 to 400, not None"),
         ({"steps": float("nan")}, "steps must be a whole number"),
+        ({"steps": 10**400}, "steps must be a whole number from 1 to 400, not 1000"),
+        ({"steps": 10**5000}, "steps must be a whole number from 1 to 400, not a number too long"),
+        ({"steps": True}, "steps must be a whole number from 1 to 400, not True"),
         ({"steps": 2.5}, "steps must be a whole number from 1 to 400, not 2.5"),
         ({"batch": 0}, "prompts a step must be a whole number from 1 to 64, not 0"),
         ({"model": "glasslm"}, "unknown model 'glasslm'; did you mean 'glassllm'"),
         ({"model": "../../etc"}, "unknown model '../../etc'"),
         ({"model": "/"}, "unknown model '/'"),
         ({"model": ["glassllm"]}, "unknown model"),
+        ({"task": ["addition"]}, "unknown task \"['addition']\""),
+        ({"task": {}}, "unknown task '{}'"),
+        ({"task": None}, "unknown task 'None'"),
         ({"task": "/etc/passwd"}, "unknown task '/etc/passwd'"),
         ({"lanes": []}, "a race takes 1 to 64 lanes, not 0"),
         ({"lanes": LANES * 65}, "a race takes 1 to 64 lanes, not 65"),
@@ -76,6 +112,8 @@ def test_what_a_page_sends_as_text_becomes_a_race() -> None:
         ({"lanes": lane(lr="fast")}, "learning rate must be a positive number, not 'fast'"),
         ({"lanes": lane(lr="-1")}, "learning rate must be a positive number, not '-1'"),
         ({"lanes": lane(lr="inf")}, "learning rate must be a positive number, not 'inf'"),
+        ({"lanes": lane(lr=10**400)}, "learning rate must be a positive number, not 1000"),
+        ({"lanes": lane(alpha=[])}, "alpha must be a positive number, not []"),
         ({"lanes": lane(alpha="0")}, "alpha must be a positive number, not '0'"),
         ({"lanes": lane(seed=-1)}, "seed must be a whole number from 0"),
     ],
@@ -90,8 +128,12 @@ def test_bad_values_are_refused_with_the_value_and_the_rule(
 
 def test_the_server_s_environment_sets_the_limits() -> None:
     limits = from_environment(
-        {"OLORA_VIZ_MAX_STEPS": "9", "OLORA_VIZ_MODELS": "glassllm", "OTHER": "x"}
-    )
+        {
+            "OLORA_VIZ_MAX_STEPS": "9", "OLORA_VIZ_MODELS": "glassllm", "OTHER": "x",
+            "OLORA_VIZ_MAX_SECONDS": "60",
+        }
+    )  # fmt: skip
+    assert (limits.max_seconds, Limits().max_seconds) == (60, 1800)
     assert (limits.max_steps, limits.models) == (9, ("glassllm",))
     for bad in ({"OLORA_VIZ_MAX_RANK": "many"}, {"OLORA_VIZ_MODELS": "glassllm,nothing"}):
         with pytest.raises(ValueError, match=r"many|nothing"):
@@ -130,9 +172,8 @@ def test_a_race_in_the_background_finishes_with_answers_and_adapters_that_peft_l
 
 def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> None:
     job = jobs.start(asked(steps=400))
-    while len(job.steps) < 3:
-        time.sleep(0.005)
-    job.stop()
+    wait_for_steps(job, 3)
+    jobs.stop(job)
     done = len(job.steps)
     wait(job)
     assert job.state == "stopped"
@@ -144,8 +185,7 @@ def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> N
 
 def test_one_race_trains_at_a_time_and_the_others_wait_their_turn(jobs: Jobs) -> None:
     first = jobs.start(asked(steps=400))
-    while not first.steps:
-        time.sleep(0.01)
+    wait_for_steps(first)
     second, third = jobs.start(asked(steps=400)), jobs.start(asked(steps=400))
     assert (second.state, third.state) == ("waiting", "waiting")
     assert (jobs.before(second), jobs.before(third)) == (1, 2)
@@ -153,12 +193,91 @@ def test_one_race_trains_at_a_time_and_the_others_wait_their_turn(jobs: Jobs) ->
     assert "2 races before yours" in view(third, 2).status
     with pytest.raises(ValueError, match="2 races wait already"):
         jobs.start(asked())
-    second.stop()
-    first.stop()
-    third.stop()
-    assert wait(second).state == "stopped"
-    assert second.steps == []
-    wait(third)
+    jobs.stop(second)
+    assert not first.ended
+    assert (second.state, second.complete, second.steps) == ("stopped", True, [])
+    assert "stopped" in view(second).status
+    assert jobs.before(third) == 1
+    fourth = jobs.start(asked(steps=1))
+    for job in (first, third):
+        jobs.stop(job)
+    assert wait(fourth).state == "finished"
+    assert (first.state, third.state) == ("stopped", "stopped")
+
+
+def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("olora_viz.web.jobs.time", SimpleNamespace(monotonic=lambda: clock.now))
+    jobs = Jobs(folder=tmp_path / "jobs", max_seconds=1800)
+    try:
+        job = jobs.start(asked(steps=400))
+        wait_for_steps(job, 3)
+        clock.now += 1801
+        assert wait(job).state == "stopped"
+        assert 3 <= len(job.steps) < 400
+        assert job.note == "stopped after 30 minutes, this server's limit"
+        shown = html.unescape(view(job).status)
+        assert re.search(r">stopped<.*stopped after 30 minutes, this server's limit", shown)
+        assert "finished" not in shown
+        assert job.adapter_zip(0).exists()
+        assert wait(jobs.start(asked())).state == "finished"
+    finally:
+        jobs.close()
+
+
+def test_loading_a_model_counts_as_time_too(tmp_path: Path) -> None:
+    jobs = Jobs(folder=tmp_path / "jobs", max_seconds=0)
+    try:
+        job = wait(jobs.start(asked()))
+        assert (job.state, job.steps) == ("stopped", [])
+        assert job.note == "stopped after 0 seconds, this server's limit"
+    finally:
+        jobs.close()
+
+
+def test_race_can_be_pressed_again_when_the_lanes_have_answered(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking, go_on, answers = threading.Event(), threading.Event(), Race.answers
+
+    def slow(race: Race, count: int) -> list[fragments.Answer]:
+        asking.set()
+        go_on.wait(60)
+        return answers(race, count)
+
+    monkeypatch.setattr(Race, "answers", slow)
+    job = jobs.start(asked(steps=2))
+    assert asking.wait(60)
+    try:
+        shown = view(job)
+        assert ">finished<" in shown.status
+        assert "asking the lanes" in shown.status
+        assert (shown.race["interactive"], shown.stop["interactive"]) == (False, False)
+    finally:
+        go_on.set()
+    shown = view(wait(job))
+    assert "asking" not in shown.status
+    assert (shown.race["interactive"], shown.stop["interactive"]) == (True, False)
+
+
+def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Example(f"{n} and {n} make", f" {2 * n}") for n in range(12)]
+    long = [Example("and " * 200 + f"{n}", " much") for n in range(3)]
+    task = Task("boolq", "Sums.", tuple(rows[:8] + long), tuple(rows[8:]))
+    card = replace(TASKS["boolq"], load=lambda seed: task)
+    monkeypatch.setitem(TASKS, "boolq", card)
+    assert asked(task="boolq").max_length == 128
+    assert asked(task="boolq", model="smollm2-135m").max_length == 512
+    assert asked(task="addition").max_length is None
+    job = wait(jobs.start(asked(task="boolq")))
+    assert (job.state, job.left_out) == ("finished", 3)
+    sentence = "Left out of the training: 3 examples of more than 128 tokens."
+    assert sentence in view(job).results
+    assert "Left out" not in view(wait(jobs.start(asked()))).results
 
 
 def test_old_races_are_forgotten_with_their_folders(jobs: Jobs) -> None:
@@ -179,7 +298,95 @@ def test_what_the_core_refuses_fails_with_the_same_sentence(jobs: Jobs) -> None:
     shown = view(job)
     assert "rank 200 exceeds" in shown.status
     assert "rank 200 exceeds" in shown.results
-    assert "Traceback" not in "".join(map(str, shown))
+    assert shown.race["interactive"]
+
+
+def test_what_nobody_foresaw_is_one_line_for_the_page_and_a_traceback_for_the_server(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such kernel\n  at line 3 of /home/secret.py")
+
+    logged: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", logged.append)
+    monkeypatch.setattr(runs, "start", fail)
+    job = wait(jobs.start(asked()))
+    assert (job.state, job.note) == ("failed", "RuntimeError: no such kernel")
+    shown = view(job)
+    assert "no such kernel" in shown.status
+    assert "secret" not in "".join(map(str, shown))
+    assert len(logged) == 1
+
+
+def test_the_pages_take_no_files() -> None:
+    with visited(page.build(Limits())) as visitor:
+        assert visitor.get("/").status_code == 200
+        upload = visitor.post("/gradio_api/upload", files={"files": ("a.txt", b"ab")})
+        assert upload.status_code == 413
+
+
+def test_every_lane_s_adapter_can_be_fetched_where_lanes_are_equal(tmp_path: Path) -> None:
+    jobs = Jobs(folder=tmp_path / "a #folder")
+    with gr.Blocks(analytics_enabled=False) as demo:
+        adapter_list(jobs, elem_id="adapters")
+    try:
+        job = wait(jobs.start(asked(steps=1, lanes=lane(init="olora") * 2)))
+        assert job.config.labels == ("olora", "olora#2")
+        with visited(demo) as visitor:
+            for k, name in enumerate(["olora", "olora-2"]):
+                found = find(jobs, [job.id, k])
+                assert found["name"] == f"glassllm-addition-{name}.zip"
+                fetched = visitor.get(found["url"])
+                assert fetched.status_code == 200
+                assert fetched.content == job.adapter_zip(k).read_bytes()
+    finally:
+        jobs.close()
+
+
+def test_an_address_is_quoted() -> None:
+    assert served(Path("/a b/c#2?.zip")) == "/gradio_api/file=/a%20b/c%232%3F.zip"
+
+
+def test_an_adapter_that_cannot_be_had_is_a_sentence(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = wait(jobs.start(asked(steps=1)))
+    for wrong in (None, 7, [], [job.id], [job.id, "x"], [job.id, None], [job.id, float("inf")],
+                  [job.id, 1], [job.id, 10**400], ["other", 0], [[], 0]):  # fmt: skip
+        found = find(jobs, wrong)
+        assert list(found) == ["problem"]
+        assert found["problem"]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = sorted(job.folder.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "write", full)
+        found = find(jobs, [job.id, 0])
+    assert found == {"problem": "the adapter could not be zipped: No space left on device"}
+    assert sorted(job.folder.iterdir()) == before
+    assert "url" in find(jobs, [job.id, 0])
+
+
+@pytest.mark.parametrize("name", theme.THEMES)
+def test_a_placeholder_of_the_lane_table_can_be_read(name: str) -> None:
+    rule = re.search(r"\.lanes input::placeholder \{([^}]*)\}", page.css())
+    assert rule
+    assert "color: var(--mute)" in rule[1]
+    opacity = re.search(r"opacity: ([\d.]+)", rule[1])
+    share = float(opacity[1]) if opacity else 1.0
+    colors = theme.palette(name)
+    for behind in (colors["card"], colors["bg"]):
+        channels = zip(*(bytes.fromhex(c[1:]) for c in (colors["mute"], behind)), strict=True)
+        seen = "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in channels)
+        assert theme.contrast(seen, behind) >= 4.5
+
+
+def test_a_screen_reader_is_told_the_state_and_not_every_step() -> None:
+    shown = fragments.status("racing", "<b>3</b> / 9", progress=1 / 3)
+    assert re.findall(r'<span class="state" role="status">(.*?)</span>', shown) == ["racing"]
+    assert shown.count("role=") == 1
 
 
 def test_text_from_elsewhere_is_escaped() -> None:
@@ -195,4 +402,7 @@ def test_text_from_elsewhere_is_escaped() -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_shows_an_example(name: str) -> None:
-    assert TASKS[name].summary.split()[0] in fragments.sample(TASKS[name])
+    card = TASKS[name]
+    shown = html.unescape(re.sub(r"<[^>]*>", "", fragments.sample(card)))
+    sample = f"“{card.prompt.strip()}” → “{card.answer.strip()}”"
+    assert shown == (sample if card.prompt else card.summary)

@@ -2,6 +2,7 @@
 //
 //   const figure = mount(element, { plotly, palette });
 //   figure.draw(value);    // any number of times; the newest value wins
+//   figure.onPick((name) => …);  // a cell of a map was clicked: layout.meta.names[y][x]
 //   figure.destroy();
 //
 // `plotly` is Plotly itself or the URL of plotly.min.js, loaded once a page. `palette` is
@@ -15,17 +16,18 @@ const HIDE = "olora-viz-hide";
 const loading = new Map();
 
 export function mount(element, { plotly, palette }) {
-  const { title, unit, badge, plot, message } = skeleton(element);
+  const { title, unit, badge, plot, message, lanes } = skeleton(element);
   const decode = decoder();
   let Plotly = null;
   let value = null;
   let revision = null;
   let resets = 0;
   let held = {}; // axis → the range that the reader chose
-  let visible = {}; // trace index → what the reader chose
+  let visible = new Map(); // lane, or index of a trace that has none → what the reader chose
   let waiting = false;
   let idleFrom = 0; // when the chart may be drawn again because of new values
   let alive = true;
+  let picked = null; // called with the name of a map's cell that was clicked
 
   function draw(next) {
     value = next;
@@ -49,13 +51,13 @@ export function mount(element, { plotly, palette }) {
     if (rest.uirevision !== revision) {
       revision = rest.uirevision;
       held = {};
-      visible = {};
+      visible = new Map();
     }
     words(meta);
     const colors = palette[isDark(element) ? "dark" : "light"];
     const data = value.data.map((trace, i) => points(paint(trace, colors), i, decode));
     data.forEach((trace, i) => {
-      if (i in visible) trace.visible = visible[i];
+      if (visible.has(group(trace, i))) trace.visible = visible.get(group(trace, i));
     });
     const layout = fit(paint(rest, colors), meta);
     layout.uirevision = `${revision}/${resets}`;
@@ -78,7 +80,7 @@ export function mount(element, { plotly, palette }) {
   function fit(layout, meta) {
     const narrow = plot.clientWidth < 420;
     layout.margin = { ...layout.margin };
-    if (narrow) layout.margin.l = 44;
+    if (narrow) layout.margin.l -= 12;
     layout.width = plot.clientWidth;
     layout.height = meta.height + layout.margin.t + layout.margin.b;
     plot.style.height = `${layout.height}px`;
@@ -93,6 +95,7 @@ export function mount(element, { plotly, palette }) {
       if (layout[axis].type === "log") layout[axis].tickformat = "~g";
     }
     const hidden = hiddenLanes();
+    const named = [];
     const [low, high] = layout.yaxis.range ?? [0, 1];
     const pixels = meta.height / (high - low);
     for (const kind of ["end ", "out "]) {
@@ -103,6 +106,7 @@ export function mount(element, { plotly, palette }) {
         shown[i].yshift = place - wanted[i];
       });
       for (const label of labels) {
+        if (label.captureevents) named.push(label.name.slice(4));
         label.visible = shown.includes(label) && inside(label.x, layout.xaxis.range);
         if (narrow) label.font.size = 11;
         if (hidden.has(label.name.slice(4))) {
@@ -111,19 +115,49 @@ export function mount(element, { plotly, palette }) {
         }
       }
     }
+    buttons(named, hidden);
     return layout;
   }
 
+  // What a click on a lane's name does, for the keyboard: buttons that show while they have focus.
+  function buttons(named, hidden) {
+    const there = new Map([...lanes.children].map((button) => [button.dataset.lane, button]));
+    if (named.join("\n") !== [...there.keys()].join("\n")) {
+      const focused = document.activeElement;
+      lanes.replaceChildren(...named.map((lane) => there.get(lane) ?? laneButton(lane)));
+      if (lanes.contains(focused)) focused.focus({ preventScroll: true });
+    }
+    for (const button of lanes.children) {
+      const { lane } = button.dataset;
+      const words = `${hidden.has(lane) ? "show" : "hide"} ${lane}`;
+      if (button.textContent !== words) button.textContent = words;
+    }
+  }
+
+  function laneButton(lane) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "quiet";
+    button.dataset.lane = lane;
+    button.addEventListener("click", () => turn(lane));
+    return button;
+  }
+
   function hiddenLanes() {
-    const lanes = value.data.filter((_, i) => visible[i] === "legendonly");
-    return new Set(lanes.map((trace) => trace.legendgroup));
+    const chosen = [...visible].filter(([, choice]) => choice === "legendonly");
+    return new Set(chosen.map(([lane]) => lane));
   }
 
   function hide(lane, away) {
-    value?.data.forEach((trace, i) => {
-      if (trace.legendgroup === lane) visible[i] = away ? "legendonly" : true;
-    });
+    if (!value?.data.some((trace) => trace.legendgroup === lane)) return;
+    visible.set(lane, away ? "legendonly" : true);
     schedule();
+  }
+
+  // Hide a lane, or show it again, in all charts of this race.
+  function turn(lane) {
+    const detail = { revision, lane, away: !hiddenLanes().has(lane) };
+    document.dispatchEvent(new CustomEvent(HIDE, { detail }));
   }
 
   function reset() {
@@ -156,14 +190,14 @@ export function mount(element, { plotly, palette }) {
     plot.on("plotly_restyle", ([change, traces]) => {
       if (!("visible" in change)) return;
       const chosen = [].concat(change.visible);
-      traces.forEach((trace, i) => (visible[trace] = chosen[i % chosen.length]));
+      traces.forEach((at, i) => visible.set(group(plot.data[at], at), chosen[i % chosen.length]));
     });
     plot.on("plotly_doubleclick", reset);
-    plot.on("plotly_clickannotation", ({ annotation }) => {
-      const lane = annotation.name?.slice(4);
-      const detail = { revision, lane, away: !hiddenLanes().has(lane) };
-      document.dispatchEvent(new CustomEvent(HIDE, { detail }));
+    plot.on("plotly_click", ({ points: [{ x, y }] }) => {
+      const name = value.layout.meta.names?.[y]?.[x];
+      if (name && picked) picked(name);
     });
+    plot.on("plotly_clickannotation", ({ annotation }) => turn(annotation.name?.slice(4)));
   }
 
   const follow = ({ detail }) => detail.revision === revision && hide(detail.lane, detail.away);
@@ -197,7 +231,11 @@ export function mount(element, { plotly, palette }) {
     element.replaceChildren();
   }
 
-  return { draw, resize: schedule, destroy, ready };
+  function onPick(call) {
+    picked = call;
+  }
+
+  return { draw, resize: schedule, onPick, destroy, ready };
 }
 
 function loadPlotly(source) {
@@ -233,7 +271,8 @@ function skeleton(element) {
   const plot = make("div", "figure-plot", frame);
   plot.setAttribute("role", "img");
   const message = make("p", "figure-message", frame);
-  return { title, unit, badge, plot, message };
+  const lanes = make("div", "figure-lanes", frame);
+  return { title, unit, badge, plot, message, lanes };
 }
 
 function isDark(element) {
@@ -244,11 +283,17 @@ function isDark(element) {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
+// A lane's traces are hidden together, and stay so when their number or order changes.
+function group(trace, index) {
+  return trace.legendgroup ?? index;
+}
+
 // Copy a value with its "@tokens" replaced by colours.
 function paint(node, colors) {
   if (typeof node === "string") return node[0] === "@" ? (colors[node.slice(1)] ?? "#888") : node;
   if (Array.isArray(node)) {
-    return typeof node[0] === "object" ? node.map((item) => paint(item, colors)) : [...node];
+    const numbers = node.slice(0, 2).every((item) => item === null || typeof item === "number");
+    return numbers ? [...node] : node.map((item) => paint(item, colors));
   }
   if (node === null || typeof node !== "object") return node;
   return Object.fromEntries(Object.entries(node).map(([key, v]) => [key, paint(v, colors)]));

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 import plotly
@@ -40,12 +41,15 @@ load(props.module).then(({ mount }) => {
   });
   figure.draw(props.value);
   watch("value", () => figure.draw(props.value));
+  if (props.picks) figure.onPick((name) => trigger("select", { index: 0, value: name }));
 });
 """
 )
 
 
-def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, **more: Any) -> gr.HTML:
+def live_figure(
+    value: dict[str, Any] | None = None, *, elem_id: str, picks: bool = False, **more: Any
+) -> gr.HTML:
     """Make the component; its values, here and from events, are packed figures (see `pack`).
 
     It is a function, not a subclass: Gradio writes a stub file beside every subclass's source.
@@ -54,6 +58,7 @@ def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, **more: An
     ----------
     value : a figure of `olora_viz.figures`, or None.
     elem_id : id of the element that Plotly's node is inside of.
+    picks : a click on a map's cell is the event ``select`` of value ``layout.meta.names[y][x]``.
     more : goes to `gr.HTML`.
     """
     return gr.HTML(
@@ -65,6 +70,7 @@ def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, **more: An
         module=installed(HERE / "figure.js"),
         plotly=installed(Path(plotly.__file__).parent / "package_data" / "plotly.min.js"),
         palette={name: theme.palette(name) for name in theme.THEMES},
+        picks=picks,
         **more,
     )
 
@@ -82,7 +88,7 @@ def installed(path: Path) -> dict[str, Any]:
 
 def served(path: Path) -> str:
     """Return the address of a file that Gradio serves, below the page's root."""
-    return f"/gradio_api/file={path.as_posix()}"
+    return f"/gradio_api/file={quote(path.as_posix())}"
 
 
 def pack(figure: dict[str, Any]) -> dict[str, Any]:

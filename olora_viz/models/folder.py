@@ -35,12 +35,17 @@ def _check_config(folder: Path) -> None:
     """Refuse what is no plain causal language model, or would run code of its own."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    if not (folder / "config.json").is_file():
-        other = (folder / "adapter_config.json").is_file()
+    model, adapter = ((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if adapter:  # with PEFT at hand, transformers would load it into the frozen model
         raise ValueError(
-            f"{str(folder)!r} holds a PEFT adapter, not a model; name its base model instead"
-            if other
-            else f"{str(folder)!r} is no Hugging Face model folder: it holds no config.json"
+            f"{str(folder)!r} holds a PEFT adapter beside its model (adapter_config.json), which "
+            "would train with it inside; move the adapter into a folder of its own"
+            if model
+            else f"{str(folder)!r} holds a PEFT adapter, not a model; name its base model instead"
+        )
+    if not model:
+        raise ValueError(
+            f"{str(folder)!r} is no Hugging Face model folder: it holds no config.json"
         )
     config = _read_json(folder / "config.json")
     tokenizer = folder / "tokenizer_config.json"

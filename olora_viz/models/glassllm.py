@@ -125,4 +125,5 @@ def load_glassllm() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     model.load_state_dict(state, strict=True)
     model.tie_weights()
     model.config._name_or_path = "glassllm"  # what an exported adapter names as its base
+    model.name_or_path = "glassllm"
     return model, load_tokenizer()

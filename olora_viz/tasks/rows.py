@@ -27,7 +27,8 @@ _FORMAT = re.compile(r"^Answer format: *(.+?)\s*$", re.MULTILINE)
 def fields_of(names: Collection[str], where: str) -> Fields:
     """Say which kind of row has these fields, and refuse missing and misspelt ones.
 
-    A field that is none of ours is ignored, unless it looks like one of ours that is absent.
+    A field that is none of ours is ignored, unless it looks like one of ours that is absent. Where
+    both kinds are whole, the row is an Alpaca row: its `answer` goes with its `output`.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     Traceback (most recent call last):
     ValueError: line 1 of data.csv: the field 'answer' is missing; is it 'anwser'?
     """
-    whole = [fields for fields in (PAIR, ALPACA) if all(name in names for name in fields.needed)]
+    whole = [fields for fields in (ALPACA, PAIR) if all(name in names for name in fields.needed)]
     fields = whole[0] if whole else max((PAIR, ALPACA), key=lambda fields: _likeness(fields, names))
     others = [name for name in names if name not in fields.needed + fields.optional]
     for name in fields.needed:
@@ -70,7 +71,7 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     the whole `output` is the answer. Its optional `answer` is the word of the output that decides,
     such as "answer3". The choices are then known where the row has `choices`, or where the
     instruction lists them in a last line "Answer format: answer1/answer2/answer3/answer4": each
-    choice is the output with that word exchanged.
+    choice is the output with that word exchanged, where it stands last as a word of its own.
 
     Parameters
     ----------
@@ -112,16 +113,17 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
         raise ValueError(
             f"{where}: the answer {_short(key)} is not among its choices {_short(choices)}"
         )
-    before, found, after = answer.rpartition(key)
-    if choices and not found:
+    start, stop = _word_in(answer, key) if choices else (0, 0)
+    if choices and not stop:
         raise ValueError(
-            f"{where}: the answer {_short(key)} does not occur in the output {_short(answer)}"
+            f"{where}: the answer {_short(key)} does not occur as a word in the output "
+            f"{_short(answer)}"
         )
     gap = "" if prompt[-1] in "\n\t" else " "
     return Example(
         prompt=prompt,
         answer=gap + answer,
-        choices=tuple(gap + before + choice + after for choice in choices),
+        choices=tuple(gap + answer[:start] + choice + answer[stop:] for choice in choices),
         line=line,
     )
 
@@ -171,6 +173,20 @@ def _choices(value: object, where: str) -> tuple[str, ...]:
             f"{where}: choices are two or more different texts, none empty, not {_short(value)}"
         )
     return choices
+
+
+def _word_in(text: str, key: str) -> tuple[int, int]:
+    """Say where `key` stands in `text` for the last time as no part of a word or number.
+
+    >>> _word_in("yes, since eyes see it", "yes")
+    (0, 3)
+    >>> _word_in("no, no-one knows", "no"), _word_in("1.5 and not 15", "5")
+    ((0, 2), (0, 0))
+    """
+    left = r"(?<!\w)(?<!\d[.,])(?<![^\W\d][-'’])" if re.match(r"\w", key[0]) else ""
+    right = r"(?!\w|[.,]\d|[-'’][^\W\d])" if re.match(r"\w", key[-1]) else ""
+    found = list(re.finditer(left + re.escape(key) + right, text))
+    return found[-1].span() if found else (0, 0)
 
 
 def _listed(instruction: str, key: str) -> tuple[str, ...]:

@@ -27,8 +27,10 @@ def status(state: str, *parts: str, progress: float | None = None) -> str:
     words = " · ".join(parts)
     width = "" if progress is None else f' style="--done:{100 * progress:.1f}%"'
     return (
-        f'<div class="status {escape(state)}" role="status"{width}>'
-        f'<span class="state">{escape(state)}</span>{" " if words else ""}{words}</div>'
+        f'<div class="status {escape(state)}"{width}>'
+        # A screen reader speaks the state when it changes, not the steps that are counted.
+        f'<span class="state" role="status">{escape(state)}</span>'
+        f"{' ' if words else ''}{words}</div>"
     )
 
 
@@ -66,11 +68,17 @@ def problem(sentence: str) -> str:
     return f'<p class="problem" role="alert">{escape(sentence)}</p>'
 
 
+def remark(sentence: str) -> str:
+    """Return a sentence that says what was done differently from what was asked for."""
+    return f'<p class="hint remark">{escape(sentence)}</p>'
+
+
 def results(
     looks: Sequence[Look],
     rows: Sequence[Standing],
     step: int = 0,
     base: tuple[float | None, float | None] = (None, None),
+    plain_text: bool = False,
 ) -> str:
     """Return the table of standings, the best lane first.
 
@@ -78,6 +86,7 @@ def results(
     ----------
     step : of the newest evaluation, 0 before there is one.
     base : held-out loss and accuracy of the base model, None while unknown.
+    plain_text : every token is judged, not an answer alone.
     """
     body = "".join(
         f'<tr><th scope="row">{mark(looks[row.lane])}{name(looks[row.lane])}</th>'
@@ -95,10 +104,11 @@ def results(
             f"<td>{_percent(base[1])}</td><td></td></tr>"
         )
     title = f"Standing at step {step}" if step else "Standing"
+    what, token = ("text", "token") if plain_text else ("prompts", "answer token")
     return (
-        f'<h2>{title} <span class="hint">on held-out prompts</span></h2>'
+        f'<h2>{title} <span class="hint">on held-out {what}</span></h2>'
         '<div class="standing-frame"><table class="standing">'
-        '<thead><tr><th scope="col">lane</th><th scope="col" title="nats per answer token">loss'
+        f'<thead><tr><th scope="col">lane</th><th scope="col" title="nats per {token}">loss'
         '</th><th scope="col">accuracy</th><th scope="col" title="norm of the first gradient">'
         f"first ‖∇‖</th></tr></thead><tbody>{body}</tbody></table></div>"
     )

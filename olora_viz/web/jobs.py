@@ -8,6 +8,7 @@ knows its job by a random id. What a page reads (`Job.steps` and the fields besi
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -47,10 +48,14 @@ class Job:
     state: str = "waiting"
     """waiting, loading, racing, or one of `ENDED`."""
     note: str = ""
-    """What is being done just now, or the sentence that says why it failed."""
+    """What is being done just now; of a race that has ended, the sentence that says why."""
+    why: str = ""
+    """What ended the race, where it was not its visitor."""
     device: str = ""
     baseline: Evaluation | None = None
     plain_text: bool = False
+    left_out: int = 0
+    """Training examples that were longer than ``config.max_length``."""
     answers: list[Answer] = field(default_factory=list)
     complete: bool = False
     """Nothing will change any more: answers and adapters are there."""
@@ -62,9 +67,11 @@ class Job:
         """Whether no further step will come."""
         return self.state in ENDED
 
-    def stop(self) -> None:
+    def stop(self, why: str = "") -> None:
         """Ask for the end; a race that is training ends after the step it is in."""
-        self.stopping.set()
+        if not self.stopping.is_set():
+            self.why = why
+            self.stopping.set()
 
     def adapter_zip(self, k: int) -> Path:
         """Zip lane k's adapter, once, beside the run.
@@ -79,14 +86,18 @@ class Job:
         source = self.folder / "adapters" / labels[k]
         if not self.complete or not source.is_dir():
             raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
-        name = f"{self.config.model}-{self.config.task}-{labels[k]}".replace("/", "-")
-        target = self.folder / f"{name.replace('@', '-').replace(',', '-').replace('=', '')}.zip"
+        name = f"{self.config.model}-{self.config.task}-{labels[k]}".replace("=", "")
+        target = self.folder / f"{re.sub(r'[^A-Za-z0-9._+-]', '-', name)}.zip"
         if not target.exists():
             partial = target.with_suffix(f".{secrets.token_hex(4)}")
-            with zipfile.ZipFile(partial, "w") as archive:
-                for path in sorted(source.iterdir()):
-                    archive.write(path, f"{target.stem}/{path.name}")
-            partial.replace(target)
+            try:
+                with zipfile.ZipFile(partial, "w") as archive:
+                    for path in sorted(source.iterdir()):
+                        archive.write(path, f"{target.stem}/{path.name}")
+                partial.replace(target)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
         return target
 
 
@@ -98,12 +109,19 @@ class Jobs:
     keep : ended races that are kept.
     max_waiting : races that may wait.
     folder : where the run folders go; a new temporary one by default.
+    max_seconds : a race that takes longer, its model's loading included, is stopped.
     """
 
-    def __init__(self, keep: int = 6, max_waiting: int = 16, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        keep: int = 6,
+        max_waiting: int = 16,
+        folder: Path | None = None,
+        max_seconds: float = 1800,
+    ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="olora-viz-"))
         self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, True)
-        self._keep, self._max_waiting = keep, max_waiting
+        self._keep, self._max_waiting, self._max_seconds = keep, max_waiting, max_seconds
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._waiting: deque[Job] = deque()
         self._wake = threading.Condition()
@@ -133,6 +151,14 @@ class Jobs:
                 self._worker.start()
             self._wake.notify()
         return job
+
+    def stop(self, job: Job) -> None:
+        """End a race that waits at once, one that trains after the step it is in."""
+        with self._wake:
+            job.stop()
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.state, job.complete = "stopped", True
 
     def get(self, name: object) -> Job | None:
         """Find a job; None where there is none (any more)."""
@@ -176,7 +202,7 @@ class Jobs:
                     self._wake.wait()
                 job = self._waiting.popleft()
             try:
-                _run(job)
+                _run(job, self._max_seconds)
             except ValueError as error:
                 job.state, job.note = "failed", str(error)
             except Exception as error:
@@ -202,16 +228,33 @@ def _leave_a_core() -> None:
         torch.set_num_threads(max(1, cores - 1))
 
 
+def duration(seconds: float) -> str:
+    """Write a time in words.
+
+    >>> duration(1800), duration(60), duration(45)
+    ('30 minutes', '1 minute', '45 seconds')
+    """
+    whole = seconds >= 60 and seconds % 60 == 0
+    count, unit = (seconds / 60, "minute") if whole else (seconds, "second")
+    return f"{count:g} {unit}{'s' * (count != 1)}"
+
+
 class _StoppedEarlyError(Exception):
     """Raised out of the loading of a model when its race is no longer wanted."""
 
 
-def _run(job: Job) -> None:
-    """Train one race from beginning to end."""
+def _run(job: Job, max_seconds: float) -> None:
+    """Train one race from beginning to end, or to the end of its time."""
+    deadline = time.monotonic() + max_seconds
+
+    def is_over() -> bool:
+        if time.monotonic() >= deadline:
+            job.stop(f"stopped after {duration(max_seconds)}, this server's limit")
+        return job.stopping.is_set()
 
     def loading(_: float, what: str) -> None:
         job.note = what
-        if job.stopping.is_set():
+        if is_over():
             raise _StoppedEarlyError
 
     job.state = "loading"
@@ -219,21 +262,22 @@ def _run(job: Job) -> None:
         loading(0.0, f"loading {job.config.model}")
         run = runs.start(job.config, job.folder, progress=loading)
     except _StoppedEarlyError:
-        job.state, job.note = "stopped", ""
+        job.state, job.note = "stopped", job.why
         return
     racing: Race = run.race
     try:
         job.device = str(racing.device).split(":")[0].upper()
         job.baseline, job.plain_text = racing.baseline, racing.task.plain_text
+        job.left_out = racing.left_out
         job.state, job.note = "racing", ""
         for step in run:
             job.steps.append(step)
-            if job.stopping.is_set() and racing.status != "finished":
+            if is_over() and racing.status == "racing":
                 racing.close()
                 job.state, job.note = "stopped", "writing the adapters"
         job.state, job.note = racing.status, "asking the lanes"
         if job.steps:
             job.answers = racing.answers(ANSWERS if not job.plain_text else ANSWERS // 2)
-        job.note = ""
+        job.note = job.why if job.state == "stopped" else ""
     finally:
         racing.lanes.detach()

@@ -1,9 +1,9 @@
 """What a visitor of the page may ask for, and the check of it: all of it happens here.
 
 Environment variables set the limits of a server: ``OLORA_VIZ_MAX_STEPS``, ``_MAX_LANES``,
-``_MAX_BATCH``, ``_MAX_RANK``, ``_MAX_WAITING`` (races in the queue), ``_KEEP_RACES`` (races kept
-for their pages), and ``OLORA_VIZ_MODELS``, names with commas between them. Models and tasks come
-from lists of names; a path never comes from a page.
+``_MAX_BATCH``, ``_MAX_RANK``, ``_MAX_SECONDS`` (of one race), ``_MAX_WAITING`` (races in the
+queue), ``_KEEP_RACES`` (races kept for their pages), and ``OLORA_VIZ_MODELS``, names with commas
+between them. Models and tasks come from lists of names; a path never comes from a page.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from olora_viz.tasks import TASKS
 SMALL = 600_000_000
 """Models above this many parameters are offered only where ``OLORA_VIZ_MODELS`` names them."""
 
+MAX_LENGTH = 512
+"""The longest example of a task from the hub, in tokens; longer ones are left out of the race."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -32,6 +35,7 @@ class Limits:
     max_lanes: int = MAX_LANES
     max_batch: int = 64
     max_rank: int = 256
+    max_seconds: int = 1800
     max_waiting: int = 16
     keep_races: int = 6
     models: tuple[str, ...] = tuple(
@@ -75,20 +79,23 @@ def checked_config(
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lane`.
     """
     if model not in limits.models:
-        raise ValueError(unknown("model", str(model)[:80], limits.models))
-    if task not in TASKS:
-        raise ValueError(unknown("task", str(task)[:80], TASKS))
+        raise ValueError(unknown("model", _word(model), limits.models))
+    if not isinstance(task, str) or task not in TASKS:
+        raise ValueError(unknown("task", _word(task), TASKS))
     if not isinstance(lanes, list) or not 1 <= len(lanes) <= limits.max_lanes:
         count = len(lanes) if isinstance(lanes, list) else 0
         raise ValueError(f"a race takes 1 to {limits.max_lanes} lanes, not {count}")
     steps = _whole("steps", steps, 1, limits.max_steps)
+    every = max(1, min(10, steps // 5), math.ceil(steps / 100))
     return RaceConfig(
         model=model,
         task=task,
         lanes=tuple(checked_lane(limits, row) for row in lanes),
         steps=steps,
         batch_size=_whole("prompts a step", batch, 1, limits.max_batch),
-        eval_every=max(1, min(10, steps // 5), math.ceil(steps / 100)),
+        max_length=None if TASKS[task].offline else min(MODELS[model].context, MAX_LENGTH),
+        eval_every=every,
+        trace_every=every,
     )
 
 
@@ -102,9 +109,9 @@ def checked_lane(limits: Limits, row: Any) -> Lane:
     if not isinstance(row, dict):
         raise ValueError("a lane is a row with init, r, alpha, lr and seed")
     alpha = row.get("alpha")
-    empty = alpha is None or str(alpha).strip() == ""
+    empty = alpha is None or (isinstance(alpha, str) and not alpha.strip())
     return Lane(
-        init=str(row.get("init", ""))[:80],
+        init=_word(row.get("init", "")),
         lr=_number("learning rate", row.get("lr")),
         r=_whole("rank", row.get("r"), 1, limits.max_rank),
         alpha=None if empty else _number("alpha", alpha),
@@ -125,22 +132,36 @@ def problems(limits: Limits, rows: Iterable[Any]) -> list[str]:
 
 
 def _number(what: str, value: Any) -> float:
-    shown = repr(value)[:40]
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must be a positive number, not {shown}") from None
-    if isinstance(value, bool) or not 0 < number < math.inf:
-        raise ValueError(f"{what} must be a positive number, not {shown}")
+    number = _float(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{what} must be a positive number, not {_shown(value)}")
     return number
 
 
 def _whole(what: str, value: Any, least: int, most: int) -> int:
-    rule = f"{what} must be a whole number from {least} to {most}"
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{rule}, not {repr(value)[:40]}") from None
-    if isinstance(value, bool) or not number.is_integer() or not least <= number <= most:
-        raise ValueError(f"{rule}, not {repr(value)[:40]}")
+    number = _float(value)
+    if not number.is_integer() or not least <= number <= most:
+        rule = f"{what} must be a whole number from {least} to {most}"
+        raise ValueError(f"{rule}, not {_shown(value)}")
     return int(number)
+
+
+def _float(value: Any) -> float:
+    """Read a number; NaN where there is none, infinity where it is too large for one."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _word(value: Any) -> str:
+    return (value if isinstance(value, str) else _shown(value))[:80]
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:40]
+    except ValueError:  # Python writes no number of more than a few thousand digits
+        return "a number too long to write"

@@ -9,23 +9,38 @@ import gradio as gr
 from gradio import themes
 
 from olora_viz import theme
-from olora_viz.web import race
+from olora_viz.web import race, spectrum
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, from_environment
 
 NAME = "OLoRA playground"
+PAGES = ("race", "spectrum")
+"""Names of the pages, in the order of the navigation; ``#spectrum`` in the URL shows one."""
 
 
 def build(limits: Limits | None = None) -> gr.Blocks:
     """Build the whole application."""
     limits = limits or from_environment()
-    jobs = Jobs(limits.keep_races, limits.max_waiting)
+    jobs = Jobs(limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds)
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
+            navigation()
             bar = race.controls()
         race.build(demo, bar, jobs, limits)
+        spectrum.build(demo, limits)
     return demo
+
+
+def navigation() -> gr.HTML:
+    """Make the links to the pages: all are laid out at once, and one is shown."""
+    links = "".join(f'<a href="#{page}">{page.capitalize()}</a>' for page in PAGES)
+    return gr.HTML(
+        f"<nav>{links}</nav>",
+        js_on_load=(Path(__file__).parent / "navigation.js").read_text("utf-8"),
+        elem_id="navigation",
+        apply_default_css=False,
+    )
 
 
 def launch_options() -> dict[str, Any]:
@@ -36,6 +51,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": [],
         "run_history": False,
         "show_error": False,
+        "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
     }
 
 

@@ -15,7 +15,7 @@ from olora_viz.models import MODELS, ModelCard
 from olora_viz.race_config import RaceConfig
 from olora_viz.story import standings
 from olora_viz.tasks import TASKS
-from olora_viz.web import fragments
+from olora_viz.web import fragments, race_spectra
 from olora_viz.web.jobs import Job, Jobs
 from olora_viz.web.lane_table import DEFAULT_LANES, lane_table, rows_of
 from olora_viz.web.limits import Limits, checked_config
@@ -51,7 +51,7 @@ def controls() -> Controls:
 def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
     """Lay the page out in `demo` and connect it to the races in `jobs`."""
     job_id = gr.BrowserState(None)
-    with gr.Row(elem_classes="page"):
+    with gr.Row(elem_classes="page", elem_id="race-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
                 gr.HTML("<h2>Set-up</h2>", apply_default_css=False)
@@ -95,14 +95,16 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                 )  # fmt: skip
             with gr.Column(elem_classes="card"):
                 take = adapter_list(jobs, elem_id="adapters")
-        with gr.Column(elem_classes="after", min_width=0), gr.Column(elem_classes="card"):
-            answers = gr.HTML(
-                fragments.answers_before(), elem_id="answers", apply_default_css=False
-            )
+        with gr.Column(elem_classes="after", min_width=0):
+            with gr.Column(elem_classes="card"):
+                answers = gr.HTML(
+                    fragments.answers_before(), elem_id="answers", apply_default_css=False
+                )
+            traces = race_spectra.build(jobs, job_id)
 
     outputs = [
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take,
-        bar.race, bar.stop,
+        bar.race, bar.stop, traces,
     ]  # fmt: skip
     setup = [model, task, steps, batch, lanes]
 
@@ -142,7 +144,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
             now = (len(job.steps), job.state, job.note, complete, before)
             if now != shown:
                 shown = now
-                yield await asyncio.to_thread(view, job, before)
+                yield await asyncio.to_thread(view, job, before, last=complete)
             if complete:
                 return
             spent = time.perf_counter() - began
@@ -151,14 +153,14 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
     def stop(name: Any) -> None:
         job = jobs.get(name)
         if job is not None:
-            job.stop()
+            jobs.stop(job)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     bar.race.click(start, setup, outputs, concurrency_limit=None, **quiet)
     bar.stop.click(stop, job_id, None, queue=False, **quiet)
     demo.load(go_on, job_id, [*outputs, *setup], concurrency_limit=None, **quiet)
     task.change(
-        lambda name: fragments.sample(TASKS[name]) if name in TASKS else "",
+        lambda name: fragments.sample(TASKS[name]) if name in list(TASKS) else "",
         task, sample, queue=False, **quiet,
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ class View(NamedTuple):
     take: Any
     race: Any
     stop: Any
+    traces: Any
 
 
 class Figures(NamedTuple):
@@ -51,12 +52,14 @@ def empty_figures(looks: Sequence[Look], total: int) -> Figures:
     )
 
 
-def view(job: Job, before: int = 0) -> View:
+def view(job: Job, before: int = 0, *, last: bool = True) -> View:
     """Show where a job is.
 
     Parameters
     ----------
     before : races that have to end before this one begins.
+    last : whether the page will be shown nothing after this; before that, a press of Race would be
+        lost.
     """
     steps = list(job.steps)
     config, looks, base = job.config, job.looks, job.baseline
@@ -67,7 +70,7 @@ def view(job: Job, before: int = 0) -> View:
     judged: dict[str, Any] = {"plain_text": job.plain_text}
     told = story.tell(config.lanes, looks, steps) if steps else []
     going = not job.ended
-    results = fragments.results(looks, rows, max(evaluated, default=0), start)
+    results = fragments.results(looks, rows, max(evaluated, default=0), start, **judged)
     return View(
         job_id=job.id,
         status=_status(job, len(steps), before),
@@ -79,11 +82,12 @@ def view(job: Job, before: int = 0) -> View:
         story=fragments.sentences(told, story.caveat(config.lanes))
         if told
         else fragments.story_before(),
-        results=(fragments.problem(job.note) if job.state == "failed" else "") + results,
+        results=_remarks(job) + results,
         answers=_answers(job, [row.lane for row in rows]),
         take=_take(job, [row.lane for row in rows]),
-        race=gr.update(interactive=not going),
+        race=gr.update(interactive=last and job.complete),
         stop=gr.update(interactive=going),
+        traces=sum(step.trace is not None for step in steps),
     )
 
 
@@ -119,11 +123,24 @@ def _status(job: Job, done: int, before: int) -> str:
         parts.append(f"{last.seconds:.1f} s" if job.ended else f"{_time(left)} left")
     elif job.device:
         parts.append(fragments.escape(job.device))
+    if job.ended and job.note:
+        parts.append(fragments.escape(job.note))
     return fragments.status(job.state, *parts, progress=done / total)
 
 
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _remarks(job: Job) -> str:
+    if job.state == "failed":
+        return fragments.problem(job.note)
+    if not job.left_out:
+        return ""
+    examples = f"{job.left_out:,} example{'s' * (job.left_out > 1)}"
+    return fragments.remark(
+        f"Left out of the training: {examples} of more than {job.config.max_length} tokens."
+    )
 
 
 def _answers(job: Job, order: list[int]) -> Any:

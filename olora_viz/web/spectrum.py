@@ -155,7 +155,7 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
     example.input(_example, example, [text, rank, permutation, restore], **quick).then(
         show, inputs, outputs, **quick
     )
-    text.input(show, inputs, outputs, trigger_mode="always_last", **quick)
+    text.change(show, inputs, outputs, trigger_mode="always_last", **quick)
     permute.click(
         lambda number: (_whole(number) + 1, gr.update(interactive=True)),
         permutation, [permutation, restore], **quick,

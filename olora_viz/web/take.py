@@ -50,17 +50,8 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     """Make the list; its value is None or ``{"job", "lanes": [{"lane", "label", …}]}``."""
     gr.set_static_paths([jobs.folder])
 
-    def adapter(asked: list[Any]) -> dict[str, str]:
-        """Zip an adapter and say where it is; the job's random id is the key to it."""
-        try:
-            name, lane = asked
-            job = jobs.get(name)
-            if job is None:
-                raise ValueError("this race is no longer kept: race again to have its adapters")
-            path = job.adapter_zip(int(lane))
-        except (ValueError, TypeError) as error:
-            return {"problem": str(error)}
-        return {"url": served(path), "name": path.name}
+    def adapter(asked: Any) -> dict[str, str]:
+        return find(jobs, asked)
 
     return gr.HTML(
         value=None,
@@ -71,3 +62,23 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
         server_functions=[adapter],
         sibling=installed(HERE / "figure.js"),
     )
+
+
+def find(jobs: Jobs, asked: Any) -> dict[str, str]:
+    """Zip an adapter and say where it is, or why it cannot be had.
+
+    Parameters
+    ----------
+    asked : a race's id, whose randomness is the key to it, and the number of a lane.
+    """
+    try:
+        name, lane = asked
+        job = jobs.get(name)
+        if job is None:
+            raise ValueError("this race is no longer kept: race again to have its adapters")
+        path = job.adapter_zip(int(lane))
+    except OSError as error:
+        return {"problem": f"the adapter could not be zipped: {error.strerror or error}"}
+    except (ValueError, TypeError, OverflowError) as error:
+        return {"problem": str(error)}
+    return {"url": served(path), "name": path.name}
