@@ -22,6 +22,7 @@ from olora_viz.initializers import (
     random_orthonormal,
     sketch,
 )
+from olora_viz.inspection import LayerInspection, inspect_adapter
 from olora_viz.lane import Lane, parse_lanes
 from olora_viz.models import MODELS, load_model
 from olora_viz.peft_format import read_peft, write_peft
@@ -29,6 +30,8 @@ from olora_viz.race import Race, race
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
 from olora_viz.tasks import TASKS, load_task
+from olora_viz.trace import Trace, trace
+from olora_viz.weight_spectra import Truncation, Weight, intruder_dimensions, truncation
 
 __all__ = [
     "INITIALIZERS",
@@ -37,12 +40,18 @@ __all__ = [
     "Initializer",
     "Lane",
     "Lanes",
+    "LayerInspection",
     "Race",
     "RaceConfig",
     "Start",
     "Step",
+    "Trace",
+    "Truncation",
+    "Weight",
     "attach",
     "gaussian",
+    "inspect_adapter",
+    "intruder_dimensions",
     "load_model",
     "load_task",
     "lora",
@@ -57,5 +66,7 @@ __all__ = [
     "random_orthonormal",
     "read_peft",
     "sketch",
+    "trace",
+    "truncation",
     "write_peft",
 ]

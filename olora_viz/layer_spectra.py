@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -131,6 +132,16 @@ def to_json(layer: str, found: Truncation) -> dict[str, Any]:
             "sigma": float(found.sigma_BA[found.worst]),
             "distance": float(found.distance[found.worst]),
         },
+        "stable_rank": found.stable_rank,
+        "effective_rank": found.effective_rank,
+        "condition_A": _finite(found.condition_A),
+        "condition_B": _finite(found.condition_B),
+        "condition_BA": _finite(found.condition_BA),
+        "defect": found.defect,
         "sigma_W": found.sigma_W.tolist(),
         "sigma_BA": found.sigma_BA.tolist(),
     }
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None

@@ -13,11 +13,16 @@ from olora_viz.initializers import INITIALIZERS, Start, check_rank
 from olora_viz.naming import unknown
 from olora_viz.spectra import (
     captured_energy,
+    condition_number,
+    effective_rank,
     optimal_energy,
     orthonormal,
+    orthonormality_defect,
     principal_angles,
     product_singular_values,
     random_energy,
+    singular_values,
+    stable_rank,
 )
 
 
@@ -86,8 +91,8 @@ class Truncation:
     subset: bool
     """Whether σ(BA) is a part of σ(W), each value of W used once: the claim of the paper."""
     weight: Weight = field(repr=False)
-    basis: Float[Tensor, "out r"] = field(repr=False)
-    """B."""
+    start: Start = field(repr=False)
+    """B and A."""
 
     @cached_property
     def angles(self) -> Float[Tensor, " r"] | None:
@@ -98,9 +103,39 @@ class Truncation:
         """
         following = self.sigma_W[self.rank] if self.rank < len(self.sigma_W) else 0.0
         gap = self.sigma_W[self.rank - 1] - following
-        if gap <= rounding(self.weight) or not self.basis.any():
+        if gap <= rounding(self.weight) or not self.start.B.any():
             return None
-        return principal_angles(orthonormal(self.basis), self.weight.U[:, : self.rank])
+        return principal_angles(orthonormal(self.start.B), self.weight.U[:, : self.rank])
+
+    @property
+    def stable_rank(self) -> float:
+        """Σσ² / σ₁² of BA."""
+        return float(stable_rank(self.sigma_BA))
+
+    @property
+    def effective_rank(self) -> float:
+        """Exp of the entropy of σ / Σσ of BA."""
+        return float(effective_rank(self.sigma_BA))
+
+    @property
+    def condition_A(self) -> float:
+        """σ₁ / σ_r of A."""
+        return float(condition_number(singular_values(self.start.A)))
+
+    @property
+    def condition_B(self) -> float:
+        """σ₁ / σ_r of B; NaN where B is zero."""
+        return float(condition_number(singular_values(self.start.B)))
+
+    @property
+    def condition_BA(self) -> float:
+        """σ₁ / σ_r of BA; NaN where it is zero."""
+        return float(condition_number(self.sigma_BA))
+
+    @property
+    def defect(self) -> float:
+        """‖BᵀB − I‖, Frobenius."""
+        return float(orthonormality_defect(self.start.B))
 
     @property
     def worst(self) -> int:
@@ -175,7 +210,7 @@ def compared(W: Weight, init: str, start: Start) -> Truncation:
         bounded=bool(inside.all()),
         subset=is_part(sigma_BA, sigma, tolerance),
         weight=W,
-        basis=start.B,
+        start=start,
     )
 
 

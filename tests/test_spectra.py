@@ -187,6 +187,22 @@ def test_the_counterexample_of_two_by_two():
     assert math.isclose(found.energy, 2 / 3, rel_tol=1e-12)
 
 
+@every
+def test_the_conditioning_of_a_start_is_numpys(name):
+    found = truncation(weight((24, 40)), 6, name)
+    A, B = found.start.A.numpy(), found.start.B.numpy()
+    for ours, factor in ((found.condition_A, A), (found.condition_B, B)):
+        theirs = np.linalg.cond(factor) if factor.any() else math.nan
+        if theirs < 1e10:
+            assert ours == pytest.approx(theirs, rel=1e-9)
+        else:  # of deficient rank: what divides is rounding
+            assert ours > 1e10 or math.isnan(theirs)
+    assert found.defect == pytest.approx(np.linalg.norm(B.T @ B - np.eye(6)), abs=1e-9)
+    if not B.any():
+        assert math.isnan(found.condition_B)
+        assert found.effective_rank == 0
+
+
 def test_for_a_diagonal_the_claim_is_true_and_olora_may_still_take_the_smallest():
     W = torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     found = truncation(W, 2)

@@ -136,7 +136,10 @@ def test_table_and_sentences_speak_of_what_was_measured(rank, permuted):
     said = spectrum_view.seeing(found, permuted)
     assert f"{found['olora'].energy / found['olora'].energy_optimal:.0%} of what" in said
     assert ("The columns are permuted" in said) is permuted
-    assert "nan" not in table + said
+    conditioning = spectrum_view.factors(list(found.values()))
+    assert conditioning.count("<tr") == 6
+    assert f"<td>{np.linalg.cond(found['olora'].start.A.numpy()):.3g}</td>" in conditioning
+    assert "nan" not in table + said + conditioning
 
 
 # Figures ---------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Shown(NamedTuple):
     angles: Any
     verdict: Any
     table: Any
+    factors: Any
     seeing: Any
     rank: Any
 
@@ -99,9 +100,11 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
             with gr.Column(elem_classes="card"):
                 table = gr.HTML(elem_id="spectrum-energies", apply_default_css=False)
             with gr.Column(elem_classes="card"):
+                factors = gr.HTML(elem_id="spectrum-factors", apply_default_css=False)
+            with gr.Column(elem_classes="card"):
                 seeing = gr.HTML(elem_id="spectrum-story", apply_default_css=False)
 
-    outputs = [singular, energy, angles, verdict, table, seeing, rank]
+    outputs = [singular, energy, angles, verdict, table, factors, seeing, rank]
     inputs = [source, model, layer, text, rank, starts, permutation]
 
     def show(
@@ -216,6 +219,7 @@ def _show(
         angles=pack(spectrum_figures.angles_figure(chosen, run=run)),
         verdict=spectrum_view.verdict(found["olora"]),
         table=spectrum_view.energies(list(found.values()), unpermuted),
+        factors=spectrum_view.factors(list(found.values())),
         seeing=spectrum_view.seeing(found, bool(number)),
         rank=gr.update(maximum=most, value=r, label=f"Rank, at most {most}"),
     )

@@ -75,6 +75,26 @@ def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> str:
     )
 
 
+def factors(found: Sequence[Truncation]) -> str:
+    """Return the table of how each start's factors are conditioned."""
+    body = "".join(
+        f'<tr><th scope="row"><span class="mark solid" style="--lane:var(--{escape(one.init)})">'
+        f"</span>{escape(theme.label(one.init))}</th><td>{one.effective_rank:.1f}</td>"
+        f"<td>{_ratio(one.condition_A)}</td><td>{_ratio(one.condition_B)}</td>"
+        f"<td>{0.0 if one.defect < 1e-9 else one.defect:.2g}</td></tr>"
+        for one in found
+    )
+    return (
+        '<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>'
+        '<table class="standing"><thead><tr><th scope="col">start</th>'
+        '<th scope="col" title="exp of the entropy of the singular values of BA">eff. rank</th>'
+        '<th scope="col" title="largest over smallest singular value">cond A</th>'
+        '<th scope="col" title="largest over smallest singular value">cond B</th>'
+        '<th scope="col" title="how far B is from orthonormal columns">‖BᵀB−I‖</th></tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
 def seeing(found: Mapping[str, Truncation], permuted: bool) -> str:
     """Return a few sentences on what the charts show."""
     olora = found["olora"]
@@ -121,6 +141,10 @@ def _compare(energy: float, random: float) -> str:
 
 def _holds(yes: bool) -> str:
     return f'<span class="pill {"ok" if yes else "no"}">{"holds" if yes else "fails"}</span>'
+
+
+def _ratio(x: float) -> str:
+    return f"{x:.3g}" if x < 1e6 else "∞"
 
 
 def _nth(n: int) -> str:
