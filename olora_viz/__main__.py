@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from olora_viz.console import print_standing, print_table, progress_bar
+from olora_viz.console import leader, print_standing, print_table, progress_bar
+from olora_viz.interruption import on_interruption
 from olora_viz.spectral_commands import add_verbs
 
 BAD_INPUT = 2
@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     verb("initializers", _initializers, "list the ways to start an adapter")
 
     race = verb("race", _race, "train lanes side by side on the same batches")
-    race.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    race.add_argument(
+        "--resume", type=_path, metavar="DIR", help="go on with the run in this folder"
+    )
     race.add_argument("--model", help="a model's name, or a local Hugging Face folder")
     race.add_argument("--task", help="a task's name, or a file of examples")
     race.add_argument(
@@ -78,17 +80,25 @@ def _parser() -> argparse.ArgumentParser:
     race.add_argument(
         "--target", action="append", metavar="NAME", dest="targets", help="ending of a layer's name"
     )
-    race.add_argument("--run", metavar="DIR", dest="folder", help="keep the run in this folder")
+    race.add_argument(
+        "--run", type=_path, metavar="DIR", dest="folder", help="keep the run in this folder"
+    )
 
     export = verb("export", _export, "write one lane of a run as an adapter or a whole model")
-    export.add_argument("folder", metavar="DIR", help="a run folder")
+    export.add_argument("folder", type=_path, metavar="DIR", help="a run folder")
     export.add_argument("--lane", required=True, metavar="NAME", help="label of the lane")
-    export.add_argument("--out", required=True, metavar="FOLDER", help="a new folder")
+    export.add_argument("--out", type=_path, required=True, metavar="FOLDER", help="a new folder")
     export.add_argument(
         "--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora"
     )
     add_verbs(verb)
     return parser
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("a path must not be empty")
+    return Path(text)
 
 
 def _models(options: argparse.Namespace) -> int:
@@ -153,45 +163,46 @@ def _race(options: argparse.Namespace) -> int:
         for field in fields(RaceConfig)
         if field.name != "lanes" and getattr(options, field.name) is not None
     }
-    if options.resume:
-        if given or options.lane or options.folder:
+    if options.resume is not None:
+        if given or options.lane or options.folder is not None:
             raise ValueError("--resume takes the set-up from the run folder: give nothing else")
         with progress_bar() as progress:
             source = runs.resume(options.resume, progress=progress)
         racing = source.race
     else:
+        if options.targets is not None:
+            given["targets"] = tuple(options.targets)
         if options.lane:
             given["lanes"] = tuple(lane for spec in options.lane for lane in parse_lanes(spec))
         config = RaceConfig(**given)
         with progress_bar() as progress:
-            if options.folder:
+            if options.folder is not None:
                 source = runs.start(config, options.folder, progress=progress)
                 racing = source.race
             else:
                 source = racing = race(config, progress=progress)
-    if racing.left_out:
-        print(
-            f"{racing.left_out} training examples are longer than {racing.config.max_length} "
-            "tokens and were left out",
-            file=sys.stderr,
-        )
-    interrupted = _follow(iter(source), racing, options.json)
+    for kind, count in (("training", racing.left_out), ("held-out", racing.held_out_left_out)):
+        if count:
+            print(
+                f"{count} {kind} examples are longer than {racing.config.max_length} tokens and "
+                "were left out",
+                file=sys.stderr,
+            )
+    with on_interruption(racing.close):
+        _follow(iter(source), racing, options.json)
     summary = racing.summary()
     if options.json:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
     else:
         print_standing(summary)
-    return INTERRUPTED if interrupted else 0
+    return INTERRUPTED if racing.status == "stopped" else 0
 
 
-def _follow(steps: Any, racing: Any, as_json: bool) -> bool:
-    """Report every step as it comes; return whether the race was interrupted."""
+def _follow(steps: Any, racing: Any, as_json: bool) -> None:
+    """Report every step as it comes."""
     from tqdm import tqdm
 
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+    labels = racing.lanes.labels
     bar = tqdm(
         total=racing.config.steps,
         initial=racing.done,
@@ -202,43 +213,39 @@ def _follow(steps: Any, racing: Any, as_json: bool) -> bool:
     try:
         for step in steps:
             if as_json:
-                print(json.dumps(step.to_json(racing.lanes.labels), allow_nan=False), flush=True)
+                print(json.dumps(step.to_json(labels), allow_nan=False), flush=True)
             bar.update(step.step - bar.n)
             if step.eval_loss is not None:
-                k = int(step.eval_loss.argmin())
-                best = step.eval_loss[k], racing.lanes.labels[k]
-                bar.set_postfix_str(f"lowest held-out loss {best[0]:.3f}, {best[1]}", refresh=False)
-    except KeyboardInterrupt:
-        return True
+                bar.set_postfix_str(leader(step.eval_loss.tolist(), labels), refresh=False)
     finally:
         racing.close()
         steps.close()
         bar.close()
-    return False
 
 
 def _export(options: argparse.Namespace) -> int:
     from olora_viz import runs
+    from olora_viz.merged_format import write_merged
     from olora_viz.naming import unknown
     from olora_viz.peft_format import write_peft
+    from olora_viz.whole_files import is_free
 
     labels = runs.read_config(options.folder).labels
     if options.lane not in labels:
         raise ValueError(unknown("lane", options.lane, labels))
-    out = Path(options.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"--out {options.out!r} must be new or empty")
+    out = options.out.resolve()
+    if not is_free(out):
+        raise ValueError(f"--out {str(options.out)!r} must be new or empty")
     with progress_bar() as progress:
         racing = runs.restored(options.folder, progress=progress)
     k = labels.index(options.lane)
     if options.form == "merged":
-        merged: Any = racing.lanes.merge(k)
-        merged.save_pretrained(out)
-        racing.tokenizer.save_pretrained(out)
+        write_merged(racing.lanes, k, racing.tokenizer, out)
     else:
         write_peft(racing.lanes, k, out, form=options.form)
-    written = {"lane": options.lane, "form": options.form, "out": str(out), "steps": racing.done}
-    print(json.dumps(written) if options.json else f"{options.lane} written to {out}")
+    where = str(options.out)
+    written = {"lane": options.lane, "form": options.form, "out": where, "steps": racing.done}
+    print(json.dumps(written) if options.json else f"{options.lane} written to {where}")
     return 0
 
 

@@ -105,6 +105,11 @@ class Lanes:
         """K, the number of lanes."""
         return len(self.lanes)
 
+    def check_lane(self, k: int) -> None:
+        """Refuse a number that is no lane's."""
+        if not 0 <= k < self.count:
+            raise ValueError(f"lane {k} does not exist; there are lanes 0 to {self.count - 1}")
+
     def factors(self, layer: str, k: int) -> Start:
         """Return lane k's A (r, in) and B (out, r) of one layer, without the padding; see `put`."""
         return self._trimmed(self.theta.detach(), layer, k)
@@ -135,12 +140,14 @@ class Lanes:
     @torch.no_grad()
     def merge(self, k: int) -> nn.Module:
         """Return a copy of the model with W + ΔW of lane k in its layers, and no lanes."""
-        self._check_lane(k)
+        self.check_lane(k)
+        attached = self._hooked is not None
         self._unhook()
         try:
             merged = copy.deepcopy(self.model)
         finally:
-            self._hook()
+            if attached:
+                self._hook()
         for name in self._slots:
             W = weight_of(merged.get_submodule(name))
             W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
@@ -155,7 +162,7 @@ class Lanes:
     @contextmanager
     def only(self, k: int) -> Iterator[None]:
         """Run lane k alone, on plain batches."""
-        self._check_lane(k)
+        self.check_lane(k)
         with self._running(slice(k, k + 1)):
             yield
 
@@ -180,12 +187,8 @@ class Lanes:
         finally:
             self._rows = before
 
-    def _check_lane(self, k: int) -> None:
-        if not 0 <= k < self.count:
-            raise ValueError(f"lane {k} does not exist; there are lanes 0 to {self.count - 1}")
-
     def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
-        self._check_lane(k)
+        self.check_lane(k)
         if layer not in self._slots:
             raise ValueError(f"no adapter on layer {layer!r}; there are {', '.join(self._slots)}")
         A, B = self._factors_in(theta, self._slots[layer])
@@ -276,15 +279,18 @@ def attach(
 
     Raises
     ------
-    ValueError : no lane or too many, a rank above min(out, in) of a layer (which is named), a
-        target that matches nothing, a layer that carries lanes already.
+    ValueError : no lane or too many, a rank above min(out, in) of a layer or a weight that is not
+        finite (which are named), a target that matches nothing, a layer that carries lanes already.
     """
     if not 1 <= len(lanes) <= MAX_LANES:
         raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
     layers = target_layers(model, targets)
-    for lane in lanes:
-        for name, layer in layers.items():
-            check_rank(weight_of(layer), lane.r, name)
+    for name, layer in layers.items():
+        W = weight_of(layer)
+        for lane in lanes:
+            check_rank(W, lane.r, name)
+        if not W.isfinite().all():
+            raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
     return Lanes(model, lanes, layers, start_of, progress)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from olora_viz.adapters import Lanes
-from olora_viz.losses import head_at
+from olora_viz.losses import context_of, head_at
 from olora_viz.tasks.encoding import Encoded
 
 if TYPE_CHECKING:
@@ -83,23 +84,31 @@ def greedy(
     Parameters
     ----------
     prompts : n prompts in tokens, of any lengths >= 1.
-    count : how many tokens to add.
+    count : how many tokens to add; fewer where the model's context ends before.
 
     Returns
     -------
     For each lane, for each prompt, the tokens added.
     """
     device = next(model.parameters()).device
-    n, width = len(prompts), max(map(len, prompts)) + count
-    ids = torch.full((K * n, width), pad_id, dtype=torch.int64, device=device)
+    context, n = context_of(model) or math.inf, len(prompts)
+    lengths = torch.tensor([len(p) for p in prompts])
+    # The last token is not read any more, so it may stand behind the context.
+    counts = torch.tensor([int(max(0, min(count, context + 1 - len(p)))) for p in prompts])
+    ids = torch.full((K * n, int(lengths.max()) + count), pad_id, dtype=torch.int64, device=device)
     for i, prompt in enumerate(prompts):
         ids[i::n, : len(prompt)] = torch.tensor(prompt, device=device)
-    lengths = torch.tensor([len(p) for p in prompts], device=device).repeat(K)
-    rows = torch.arange(K * n, device=device)
-    for added in range(count):
-        used = int(lengths.max()) + added
-        with head_at(model, rows * used + lengths + added - 1):
-            logits = model(input_ids=ids[:, :used], use_cache=False).logits
-        ids[rows, lengths + added] = logits.argmax(-1)
-    texts = [ids[i, lengths[i] : lengths[i] + count].tolist() for i in range(K * n)]
+    for added in range(int(counts.max())):
+        going = counts > added
+        used = int(lengths[going].max()) + added
+        here = (
+            (lengths + added).clamp(max=used).repeat(K)
+        )  # a prompt that is through stays anywhere
+        with head_at(model, (torch.arange(K * n) * used + here - 1).to(device)):
+            likeliest = model(input_ids=ids[:, :used], use_cache=False).logits.argmax(-1)
+        rows = going.repeat(K).nonzero()[:, 0]
+        ids[rows.to(device), here[rows].to(device)] = likeliest[rows.to(device)]
+    ends = zip(lengths.tolist(), (lengths + counts).tolist(), strict=True)
+    spans = list(ends) * K
+    texts = [ids[i, begin:end].tolist() for i, (begin, end) in enumerate(spans)]
     return [texts[k * n : (k + 1) * n] for k in range(K)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,12 +45,24 @@ def print_standing(summary: dict[str, Any]) -> None:
             ]
         )
     base = summary["base"]
-    rows.append(["(base model)", "", f"{base['loss']:.4f}", f"{base['accuracy']:.1%}", ""])
+    figures = _number(base["loss"], ".4f"), _number(base["accuracy"], ".1%")
+    rows.append(["(base model)", "", *figures, ""])
     print_table(rows)
     print(
         f"{summary['status']} after {summary['steps']} steps in {summary['seconds']:.1f} s "
         f"on {summary['device']} ({summary['dtype']})"
     )
+
+
+def leader(eval_loss: Sequence[float], labels: Sequence[str]) -> str:
+    """Say which lane has the lowest held-out loss; nothing where every lane has diverged.
+
+    >>> leader([2.0, math.nan, 1.5], ["lora", "pissa", "olora"])
+    'lowest held-out loss 1.500, olora'
+    """
+    pairs = zip(eval_loss, labels, strict=True)
+    known = [(loss, label) for loss, label in pairs if math.isfinite(loss)]
+    return "lowest held-out loss {:.3f}, {}".format(*min(known)) if known else ""
 
 
 def _sortable(loss: float | None) -> float:

@@ -50,6 +50,8 @@ class Lane:
 
     def __post_init__(self) -> None:
         """Check every value and state the rule that a bad one breaks."""
+        if not isinstance(self.init, str):
+            raise ValueError(f"an initialization must be a name, not {self.init!r}")
         if self.init not in INITIALIZERS:
             raise ValueError(unknown("initialization", self.init, INITIALIZERS))
         _positive("learning rate", self.lr)
@@ -61,6 +63,8 @@ class Lane:
             _positive("clip", self.clip)
         if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"weight_decay must be a number >= 0, not {self.weight_decay!r}")
+        if not isinstance(self.rslora, bool):
+            raise ValueError(f"rslora must be True or False, not {self.rslora!r}")
         if self.label is not None:
             _check_label(self.label)
 
@@ -187,7 +191,9 @@ def _whole(what: str, value: Any, least: int) -> None:
         raise ValueError(f"{what} must be a whole number from {least} to 2147483647, not {value!r}")
 
 
-def _check_label(label: str) -> None:
+def _check_label(label: Any) -> None:
+    if not isinstance(label, str):
+        raise ValueError(f"a label must be a text, not {label!r}")
     if len(label) > MAX_LABEL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+@=,#-]*", label):
         raise ValueError(
             f"label {label!r} must be 1 to {MAX_LABEL} characters, begin with a letter or a digit "

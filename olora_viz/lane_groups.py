@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import nn
 
+from olora_viz.lane import Lane
 from olora_viz.layers import target_layers, weight_of
+from olora_viz.models import check_memory
 
 ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
 """Bytes that what is computed in one pass may take, about, by device."""
@@ -73,6 +77,27 @@ def lane_groups(K: int, bytes_each: float, device: str) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(borders)]
 
 
-def adapter_bytes(K: int, shapes: list[tuple[int, int]], rank: int, itemsize: int) -> int:
-    """Return what the adapters of K lanes and their optimizer take, for layers (out, in)."""
-    return COPIES * K * sum(out + features for out, features in shapes) * rank * itemsize
+def check_adapters(
+    model: nn.Module,
+    lanes: Sequence[Lane],
+    targets: Sequence[str] | None,
+    name: str,
+    device: torch.device,
+) -> None:
+    """Refuse lanes that the machine cannot hold: it would end the process, and all others'.
+
+    Parameters
+    ----------
+    model : the base, called `name` in the message.
+    lanes, targets : of `attach`.
+    device : where the adapters and their optimizer will be.
+
+    Raises
+    ------
+    ValueError : they take more memory than is free.
+    """
+    weights = [weight_of(layer) for layer in target_layers(model, targets).values()]
+    K, rank = len(lanes), max(lane.r for lane in lanes)
+    itemsize = torch.promote_types(weights[0].dtype, torch.float32).itemsize
+    needed = COPIES * K * sum(sum(W.shape) for W in weights) * rank * itemsize
+    check_memory(needed, device, f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {name}")

@@ -26,6 +26,11 @@ class Evaluation:
     """(K,) share of right answers, from 0 to 1 (of right tokens, for plain text)."""
 
 
+def context_of(model: nn.Module) -> int | None:
+    """Return the most tokens that a model can read; None where its config does not say."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
 @contextmanager
 def head_at(model: nn.Module, index: Tensor) -> Iterator[None]:
     """Let the model compute logits at the given positions of (rows · tokens) alone."""

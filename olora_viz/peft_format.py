@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from olora_viz.adapters import Lanes
@@ -19,10 +15,21 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.start import Start
 from olora_viz.lane import Lane
 from olora_viz.layers import is_transposed, weight_of
-from olora_viz.whole_files import write_json, write_tensors
+from olora_viz.whole_files import (
+    is_free,
+    read_json_object,
+    read_tensors,
+    whole_folder,
+    write_json,
+    write_tensors,
+)
 
 PREFIX = "base_model.model."
 FORMS = ("lora", "olora")
+
+BASE_UNCHANGED = ("true", "false", "none", "gaussian", "orthogonal", "eva", "mica")
+"""PEFT's starts that leave the base as it is. OLoRA and exact PiSSA take out of it what can be
+computed again from it; all others take out what depends on random numbers or on data."""
 
 
 def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
@@ -39,11 +46,13 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
 
     Raises
     ------
-    ValueError : an unknown form; form ``olora`` of a lane that did not start that way, or on
-        GPT-2's `Conv1D` layers, where PEFT's own OLoRA start is wrong.
+    ValueError : an unknown form; a lane that does not exist or has diverged beyond what is finite;
+        form ``olora`` of a lane that did not start that way, or on GPT-2's `Conv1D` layers, where
+        PEFT's own OLoRA start is wrong.
     """
     if form not in FORMS:
         raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
+    lanes.check_lane(k)
     lane = lanes.lanes[k]
     transposed = any(is_transposed(lanes.model.get_submodule(name)) for name in lanes.layers)
     if form == "olora" and lane.init != "olora":
@@ -59,6 +68,8 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         if form == "lora" and not from_zero:
             A, B = torch.cat([A, A - start.A]), torch.cat([B - start.B, start.B], 1)
         rank = A.shape[0]
+        if not (A.isfinite().all() and B.isfinite().all()):
+            raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
         tensors[f"{PREFIX}{name}.lora_A.weight"] = A.cpu().contiguous().clone()
         tensors[f"{PREFIX}{name}.lora_B.weight"] = B.cpu().contiguous().clone()
     rslora = lane.rslora and rank == lane.r
@@ -83,8 +94,9 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
 def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     """Put an adapter from disk on its base model, as one lane.
 
-    Reads what `write_peft` writes, and PEFT's plain LoRA of any rank and alpha, per layer too
-    (``rank_pattern``, ``alpha_pattern``, rsLoRA). Weights come from safetensors only.
+    Reads what `write_peft` writes, and PEFT's LoRA of any rank and alpha, per layer too
+    (``rank_pattern``, ``alpha_pattern``, rsLoRA), from any start that leaves the base as it is, and
+    from OLoRA's and exact PiSSA's. Weights come from safetensors only.
 
     Raises
     ------
@@ -93,14 +105,9 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     """
     folder = Path(folder)
     config = read_config(folder)
-    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors = read_tensors(folder / "adapter_model.safetensors")
     factors = _pair_up(tensors, folder)
-    init = config.get("init_lora_weights", True)
-    if isinstance(init, str) and init.lower().startswith(("pissa", "corda", "loftq")):
-        raise ValueError(
-            f"the adapter in {str(folder)!r} started with {init!r}, which changed the base model "
-            "in a way that its files do not tell; export it as plain LoRA first"
-        )
+    init = _start_named(config, folder)
     modules = dict(model.named_modules())
     for layer, given in factors.items():
         if layer not in modules:
@@ -113,14 +120,15 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
 
     def start(layer: str, W: Tensor, _: Lane) -> Start:
         given, s = factors[layer], scales[layer]
-        if init != "olora":
+        if init == "lora":
             return Start(torch.zeros_like(given.A), torch.zeros_like(given.B))
-        made = INITIALIZERS["olora"].start(W, given.A.shape[0], s=s)
+        made = INITIALIZERS[init].start(W, given.A.shape[0], s=s)
         return Start(made.A, s * made.B)
 
     rank = max(given.A.shape[0] for given in factors.values())
-    lane = Lane("olora" if init == "olora" else "lora", r=rank)  # alpha = r: B holds each scaling
-    lanes = Lanes(model, [lane], {layer: modules[layer] for layer in factors}, start)
+    lane = Lane(init, r=rank)  # alpha = r: B holds each layer's scaling
+    layers = {name: module for name, module in modules.items() if name in factors}
+    lanes = Lanes(model, [lane], layers, start)
     for layer, given in factors.items():
         lanes.put(layer, 0, Start(given.A, scales[layer] * given.B))
     return lanes
@@ -136,20 +144,33 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "adapter_config.json"
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} holds no adapter: there is no adapter_config.json in it")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
+    config = read_json_object(path)
     if config.get("peft_type") != "LORA" or config.get("use_dora"):
         kind = "DORA" if config.get("use_dora") else config.get("peft_type")
         raise ValueError(
             f"{str(folder)!r} holds an adapter of type {kind!r}; only LORA can be read"
         )
+    for key in ("r", "lora_alpha"):
+        if not isinstance(config.get(key), (int, float)):
+            raise ValueError(f"{str(path)!r} must say {key} as a number, not {config.get(key)!r}")
     if not (folder / "adapter_model.safetensors").is_file():
         pickled = (folder / "adapter_model.bin").exists()
         why = ": pickled weights (.bin) are never loaded" if pickled else ""
         raise ValueError(f"{str(folder)!r} has no adapter_model.safetensors{why}")
     return config
+
+
+def _start_named(config: dict[str, Any], folder: Path) -> str:
+    """Name the start whose B⁰A⁰ the adapter's base lacks: ``lora`` where it lacks nothing."""
+    init = str(config.get("init_lora_weights", True)).lower()
+    if init in ("olora", "pissa"):
+        return init
+    if init in BASE_UNCHANGED:
+        return "lora"
+    raise ValueError(
+        f"the adapter in {str(folder)!r} started as {config['init_lora_weights']!r}, which changed "
+        "the base model in a way that its files do not tell; export it as plain LoRA first"
+    )
 
 
 def _pair_up(tensors: dict[str, Tensor], folder: Path) -> dict[str, Start]:
@@ -181,20 +202,12 @@ def _by_pattern(patterns: dict[str, float] | None, layer: str, otherwise: float)
 
 
 def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
-    """Write the adapter beside its place, then move it there: it is whole or not there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """Write the adapter as a whole, in the place of one that is there already."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "adapter_config.json").exists():
+    if not is_free(folder) and not (folder / "adapter_config.json").exists():
         raise ValueError(f"{str(folder)!r} holds something that is not an adapter")
-    made = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(made, ignore_errors=True)
-    try:
-        made.mkdir()
+    with whole_folder(folder) as made:
         write_tensors(made / "adapter_model.safetensors", tensors)
         write_json(made / "adapter_config.json", config)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return folder

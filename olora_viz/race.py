@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from olora_viz import losses
 from olora_viz.adapters import attach
 from olora_viz.answers import Answer, ask
-from olora_viz.lane_groups import Footprint, adapter_bytes, lane_groups
-from olora_viz.layers import target_layers, weight_of
+from olora_viz.lane_groups import Footprint, check_adapters, lane_groups
+from olora_viz.lane_optimizer import MOMENTS, LaneOptimizer
 from olora_viz.losses import Evaluation
-from olora_viz.models import check_memory, load_model, resolve_device, resolve_dtype
+from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
+from olora_viz.standing import Standing, finite_or_none
 from olora_viz.step import Step
 from olora_viz.tasks import Encoding, Example, batch_indices, collate, encode, load_task
 from olora_viz.trace import trace
@@ -45,13 +46,15 @@ def race(
     Parameters
     ----------
     config : the set-up.
-    model, tokenizer : used instead of loading ``config.model``, where they are at hand already.
+    model, tokenizer : used instead of loading ``config.model``, where they are at hand already;
+        both or neither.
     progress : told how far the loading is.
 
     Raises
     ------
     ValueError : a name that nobody knows, a rank above min(out, in), an example that does not
-        fit the model's context, and so on; one sentence with the value and the rule.
+        fit the model's context, a model whose weights or held-out loss are not finite, and so on;
+        one sentence with the value and the rule.
     """
     return Race(config, model, tokenizer, progress)
 
@@ -63,8 +66,11 @@ class Race(Iterator[Step]):
     ----------
     config, task, model, tokenizer, lanes : what takes part.
     baseline : held-out loss and accuracy of the base model, that is of every lane at step 0.
-    done : how many steps have been made.
-    left_out : how many training examples were longer than ``config.max_length``.
+    standing : the clock, and what is remembered of every lane.
+    torn : whether a step was cut short, by Ctrl-C for instance: parameters and clock then belong to
+        different steps, and only `restore` brings the race back.
+    left_out, held_out_left_out : how many training and how many held-out examples were longer than
+        ``config.max_length``.
     """
 
     def __init__(
@@ -77,6 +83,11 @@ class Race(Iterator[Step]):
         self.config = config
         device = resolve_device(config.device)
         self.task = load_task(config.task, config.seed)
+        if (model is None) != (tokenizer is None):
+            given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
+            raise ValueError(
+                f"a race was given a {given} without its {lacks}: give both or neither"
+            )
         if model is None or tokenizer is None:
             dtype = resolve_dtype(config.dtype, device)
             model, tokenizer = load_model(
@@ -86,72 +97,73 @@ class Race(Iterator[Step]):
         self.device = next(model.parameters()).device
         self._pad_id: Any = tokenizer.pad_token_id or 0
         train = self._encode(self.task.train, choices=False)
-        self._train, self.left_out = train.kept, train.left_out
-        self._held_out = self._encode(self.task.held_out[: config.eval_size]).kept
+        held_out = self._encode(self.task.held_out)
+        self._train, self._held_out = train.kept, held_out.kept[: config.eval_size]
+        self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
         self._footprint = Footprint.of(model)
-        self._check_memory()
+        check_adapters(model, config.lanes, config.targets, f"{config.model!r}", self.device)
         self.lanes = attach(model, config.lanes, config.targets, progress)
         try:
             with self.lanes.off():
                 self.baseline = self._evaluate()
+            if not np.isfinite(self.baseline.loss).all():
+                raise ValueError(
+                    f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
+                    "training: its weights cannot be right"
+                )
         except BaseException:
             self.lanes.detach()
             raise
-        K = self.lanes.count
-        # Each row of theta is a parameter of its own, so that it has its own learning rate.
-        self._rows = [nn.Parameter(row) for row in self.lanes.theta.detach()]
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": [row], "lr": lane.lr, "weight_decay": lane.weight_decay}
-                for row, lane in zip(self._rows, config.lanes, strict=True)
-            ],
-            fused=True,
-        )
-        self._clip = torch.tensor(
-            [lane.clip or math.inf for lane in config.lanes], device=self.device
-        )
-        self.done, self.seconds, self.tokens = 0, 0.0, 0
-        self.diverged_at = np.zeros(K, dtype=np.int64)
-        self.last_loss = np.full(K, np.nan)
-        self.first_grad_norm = np.full(K, np.nan)
-        self.last_eval = Evaluation(
-            np.repeat(self.baseline.loss, K), np.repeat(self.baseline.accuracy, K)
-        )
-        self.last_eval_step = 0
-        self._closed = False
+        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes)
+        self.standing = Standing.at_start(self.baseline, self.lanes.count)
+        self.torn = self._closed = False
 
     def __iter__(self) -> Race:
         """A race is its own iterator: a second loop goes on where the first one stopped."""
         return self
 
     def __next__(self) -> Step:
-        """Make one step for all lanes."""
-        if self._closed or self.done >= self.config.steps or self.diverged_at.all():
+        """Make one step for all lanes.
+
+        Raises
+        ------
+        ValueError : the step before was cut short.
+        """
+        standing, config = self.standing, self.config
+        if self._closed or self.done >= config.steps or standing.out.all():
             raise StopIteration
+        self._check_whole()
+        self.torn = True
         began = time.perf_counter()
         number = self.done + 1
-        rates = self._rates(number)
+        rates = config.rates(number)
         loss, norm = self._update(number, rates)
-        evaluation = self._evaluate_lanes() if self._is_evaluated(number) else None
-        seen = trace(self.lanes) if _is_due(number, self.config.trace_every) else None
-        out = self.diverged_at > 0
+        evaluation = self._evaluate_lanes() if config.is_evaluated(number) else None
         if evaluation:
-            evaluation.loss[out] = evaluation.accuracy[out] = np.nan
-            self.last_eval, self.last_eval_step = evaluation, number
-        self.done = number
-        self.seconds += time.perf_counter() - began
-        return Step(
+            standing.evaluated(number, evaluation)
+        seen = trace(self.lanes) if config.is_traced(number) else None
+        standing.done = number
+        standing.seconds += time.perf_counter() - began
+        out = standing.out
+        step = Step(
             step=number,
             loss=np.where(out, np.nan, loss),
             grad_norm=np.where(out, np.nan, norm),
             lr=rates,
-            seconds=self.seconds,
-            tokens=self.tokens,
+            seconds=standing.seconds,
+            tokens=standing.tokens,
             status=tuple("diverged" if gone else "racing" for gone in out),
             eval_loss=evaluation.loss.copy() if evaluation else None,
             eval_accuracy=evaluation.accuracy.copy() if evaluation else None,
             trace=seen,
         )
+        self.torn = False
+        return step
+
+    @property
+    def done(self) -> int:
+        """How many steps have been made."""
+        return self.standing.done
 
     def close(self) -> None:
         """Stop: no further steps. The lanes stay, for answers and export."""
@@ -160,7 +172,7 @@ class Race(Iterator[Step]):
     @property
     def status(self) -> str:
         """``racing``, ``stopped``, ``finished`` or (every lane is out) ``diverged``."""
-        if self.diverged_at.all():
+        if self.standing.out.all():
             return "diverged"
         if self.done >= self.config.steps:
             return "finished"
@@ -173,98 +185,81 @@ class Race(Iterator[Step]):
 
     def summary(self) -> dict[str, Any]:
         """Return where the race stands, as plain values; ``final_loss`` is the held-out one."""
-
-        def number(x: float) -> float | None:
-            return float(x) if math.isfinite(x) else None
-
-        status = self.status
-        lanes = {
-            label: {
-                "status": "diverged" if self.diverged_at[k] else status,
-                "final_loss": number(self.last_eval.loss[k]),
-                "final_accuracy": number(self.last_eval.accuracy[k]),
-                "final_loss_step": self.last_eval_step,
-                "train_loss": number(self.last_loss[k]),
-                "first_grad_norm": number(self.first_grad_norm[k]),
-                "diverged_at": int(self.diverged_at[k]) or None,
-            }
-            for k, label in enumerate(self.lanes.labels)
-        }
         return {
-            "status": status,
+            "status": self.status,
             "model": self.config.model,
             "task": self.config.task,
             "device": str(self.device),
             "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
             "steps": self.done,
-            "seconds": round(self.seconds, 3),
-            "tokens": self.tokens,
+            "seconds": round(self.standing.seconds, 3),
+            "tokens": self.standing.tokens,
             "left_out": self.left_out,
+            "held_out_left_out": self.held_out_left_out,
             "base": {
-                "loss": number(self.baseline.loss[0]),
-                "accuracy": number(self.baseline.accuracy[0]),
+                "loss": finite_or_none(self.baseline.loss[0]),
+                "accuracy": finite_or_none(self.baseline.accuracy[0]),
             },
-            "lanes": lanes,
+            "lanes": self.standing.of_lanes(self.lanes.labels, self.status),
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that going on bitwise needs, beside the config: tensors on the CPU."""
-        moments: dict[str, list[Tensor]] = {"exp_avg": [], "exp_avg_sq": [], "step": []}
-        for row in self._rows:
-            known = self._optimizer.state.get(row, {})
-            for name, rows in moments.items():
-                empty = torch.zeros(()) if name == "step" else torch.zeros_like(row)
-                rows.append(known.get(name, empty).detach().cpu())
-        return {
-            "theta": self.lanes.theta.detach().cpu().clone(),
-            **{name: torch.stack(rows) for name, rows in moments.items()},
-            "diverged_at": torch.tensor(self.diverged_at),
-            "last_loss": torch.tensor(self.last_loss),
-            "first_grad_norm": torch.tensor(self.first_grad_norm),
-            "last_eval": torch.tensor(np.stack([self.last_eval.loss, self.last_eval.accuracy])),
-            "clock": torch.tensor(
-                [self.done, self.seconds, self.tokens, self.last_eval_step], dtype=torch.float64
-            ),
-        }
+        """Return all that going on bitwise needs, beside the config: tensors on the CPU.
+
+        Raises
+        ------
+        ValueError : a step was cut short.
+        """
+        self._check_whole()
+        theta = self.lanes.theta.detach().cpu().clone()
+        return {"theta": theta, **self._optimizer.state(), **self.standing.state()}
+
+    def check_state(self, state: dict[str, Tensor]) -> None:
+        """See that `restore` can go back to a state.
+
+        Raises
+        ------
+        ValueError : it is the state of another race.
+        """
+        whole = tuple(self.lanes.theta.shape)
+        wanted = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
+        wanted |= {name: tuple(tensor.shape) for name, tensor in self.standing.state().items()}
+        for name, shape in wanted.items():
+            found = tuple(state[name].shape) if name in state else "missing"
+            if found != shape:
+                raise ValueError(f"{name!r} is {found} in the state, {shape} in this race")
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go back (or on) to a `state` of a race with the same config."""
+        """Go back (or on) to a `state` of a race with the same config.
+
+        Raises
+        ------
+        ValueError : it is the state of another race.
+        """
+        self.check_state(state)
+        self.torn = True
         with torch.no_grad():
             self.lanes.theta.copy_(state["theta"])
-        for k, row in enumerate(self._rows):
-            self._optimizer.state[row] = {
-                "step": state["step"][k].clone().to(row.device),
-                "exp_avg": state["exp_avg"][k].clone().to(row.device),
-                "exp_avg_sq": state["exp_avg_sq"][k].clone().to(row.device),
-            }
-        self.diverged_at = state["diverged_at"].numpy().copy()
-        self.last_loss = state["last_loss"].numpy().copy()
-        self.first_grad_norm = state["first_grad_norm"].numpy().copy()
-        self.last_eval = Evaluation(*state["last_eval"].numpy().copy())
-        done, self.seconds, tokens, last_eval_step = state["clock"].tolist()
-        self.done, self.tokens, self.last_eval_step = int(done), int(tokens), int(last_eval_step)
+        self._optimizer.restore(state)
+        self.standing = Standing.of_state(state)
+        self.torn = False
+
+    def _check_whole(self) -> None:
+        if self.torn:
+            raise ValueError(
+                f"a step of this race was cut short after step {self.done}, so its lanes stand "
+                "between two steps: restore a state from before it"
+            )
 
     def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
         return encode(
             examples,
             self.tokenizer,
             max_length=self.config.max_length,
-            context=self.model.config.max_position_embeddings,
+            context=losses.context_of(self.model) or sys.maxsize,
             ends=self.task.ends,
             plain_text=self.task.plain_text,
             choices=choices,
-        )
-
-    def _check_memory(self) -> None:
-        """Refuse lanes that the machine cannot hold: it would end the process, and all others'."""
-        layers = target_layers(self.model, self.config.targets).values()
-        shapes = [tuple(weight_of(layer).shape) for layer in layers]
-        K, rank = len(self.config.lanes), max(lane.r for lane in self.config.lanes)
-        itemsize = 8 if self.config.dtype == "float64" else 4
-        check_memory(
-            adapter_bytes(K, shapes, rank, itemsize),
-            self.device,
-            f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {self.config.model!r}",
         )
 
     def _evaluate_lanes(self) -> Evaluation:
@@ -293,23 +288,6 @@ class Race(Iterator[Step]):
             plain_text=self.task.plain_text,
         )
 
-    def _is_evaluated(self, number: int) -> bool:
-        return number == self.config.steps or _is_due(number, self.config.eval_every)
-
-    def _rates(self, number: int) -> np.ndarray:
-        """Return each lane's learning rate at a step: warm-up, then the schedule."""
-        peak = np.array([lane.lr for lane in self.config.lanes])
-        warmup, steps = self.config.warmup, self.config.steps
-        if number <= warmup:
-            return peak * number / warmup
-        past = (number - 1 - warmup) / (steps - warmup)
-        factor = {
-            "constant": 1.0,
-            "linear": 1.0 - past,
-            "cosine": 0.5 * (1.0 + math.cos(math.pi * past)),
-        }
-        return peak * factor[self.config.schedule]
-
     def _update(self, number: int, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
         chosen = batch_indices(
@@ -329,29 +307,8 @@ class Race(Iterator[Step]):
         assert theta.grad is not None
         norms = torch.linalg.vector_norm(theta.grad, dim=1)
         loss, norm = torch.stack([torch.cat(parts), norms]).double().cpu().numpy()
-        healthy = np.isfinite(loss) & np.isfinite(norm)
-        self.diverged_at[~healthy & (self.diverged_at == 0)] = number
-        self._clip_gradient(theta.grad, norms)
-        for k, (row, group) in enumerate(
-            zip(self._rows, self._optimizer.param_groups, strict=True)
-        ):
-            group["lr"] = float(rates[k])
-            # A lane that is out of the race keeps the last parameters that were finite.
-            row.grad = None if self.diverged_at[k] else theta.grad[k]
-        self._optimizer.step()
-        if number == 1:
-            self.first_grad_norm = norm
-        self.last_loss = np.where(self.diverged_at > 0, self.last_loss, loss)
-        self.tokens += sum(len(e.ids) for e in encoded)
+        self.standing.trained(number, loss, norm)
+        overflown = self._optimizer.step(rates, norms, self.standing.out)
+        self.standing.lose(overflown, number)
+        self.standing.tokens += sum(len(e.ids) for e in encoded)
         return loss, norm
-
-    def _clip_gradient(self, gradient: Tensor, norms: Tensor) -> None:
-        """Scale the gradients of the lanes that clip, as `clip_grad_norm_` does."""
-        if torch.isinf(self._clip).all():
-            return
-        factor = (self._clip / (norms + 1e-6)).clamp(max=1.0)
-        gradient.mul_(factor[:, None])
-
-
-def _is_due(number: int, every: int) -> bool:
-    return every > 0 and number % every == 0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from olora_viz.lane import MAX_LANES, Lane, labels
 from olora_viz.models.device import DEVICES, DTYPES
@@ -49,7 +53,7 @@ class RaceConfig:
     model: str = "glassllm"
     task: str = "number-words"
     lanes: tuple[Lane, ...] = DEFAULT_LANES
-    steps: int = 120
+    steps: int = 100
     batch_size: int = 16
     max_length: int | None = None
     seed: int = 0
@@ -64,7 +68,12 @@ class RaceConfig:
 
     def __post_init__(self) -> None:
         """Check every value and how they go together."""
-        object.__setattr__(self, "lanes", tuple(self.lanes))
+        lanes = tuple(self.lanes) if isinstance(self.lanes, Iterable) else (None,)
+        if not all(isinstance(lane, Lane) for lane in lanes):
+            raise ValueError(f"lanes must be a sequence of Lane, not {self.lanes!r}")
+        object.__setattr__(self, "lanes", lanes)
+        if isinstance(self.targets, str):
+            raise ValueError(f"targets must be a sequence of names, not the text {self.targets!r}")
         if self.targets is not None:
             object.__setattr__(self, "targets", tuple(self.targets))
         if not 1 <= len(self.lanes) <= MAX_LANES:
@@ -92,6 +101,31 @@ class RaceConfig:
         """Distinct labels of the lanes, in order."""
         return labels(self.lanes)
 
+    def rates(self, number: int) -> np.ndarray:
+        """Return each lane's learning rate (K,) at a step, 1 for the first: warm-up, then schedule.
+
+        >>> RaceConfig(lanes=(Lane("lora", lr=1.0),), steps=4, warmup=2, schedule="linear").rates(4)
+        array([0.5])
+        """
+        peak = np.array([lane.lr for lane in self.lanes])
+        if number <= self.warmup:
+            return peak * number / self.warmup
+        past = (number - 1 - self.warmup) / (self.steps - self.warmup)
+        factor = {
+            "constant": 1.0,
+            "linear": 1.0 - past,
+            "cosine": 0.5 * (1.0 + math.cos(math.pi * past)),
+        }
+        return peak * factor[self.schedule]
+
+    def is_evaluated(self, number: int) -> bool:
+        """Whether the held-out examples are looked at after a step: after the last one always."""
+        return number == self.steps or _is_due(number, self.eval_every)
+
+    def is_traced(self, number: int) -> bool:
+        """Whether the spectra of all adapters are looked at after a step."""
+        return _is_due(number, self.trace_every)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as in a run's ``config.json``."""
         return asdict(self)
@@ -99,7 +133,14 @@ class RaceConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:
         """Read back what `to_json` wrote."""
-        return cls(**{**values, "lanes": tuple(Lane(**lane) for lane in values["lanes"])})
+        lanes = tuple(Lane(**lane) for lane in values["lanes"])
+        targets = values.get("targets")
+        targets = tuple(targets) if isinstance(targets, list) else targets
+        return cls(**{**values, "lanes": lanes, "targets": targets})
+
+
+def _is_due(number: int, every: int) -> bool:
+    return every > 0 and number % every == 0
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

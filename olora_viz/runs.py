@@ -1,10 +1,10 @@
 """A run on disk: what a race reports is there before anybody hears of it.
 
-config.json             the set-up
+config.json             the set-up; written first
 steps.jsonl             one line a step, append-only
 checkpoint.safetensors  parameters, moments and clock; replaced in one go
-summary.json            where the race stands, written when it ends
-adapters/LANE/          every lane, in PEFT's format, written when it ends
+summary.json            where the race stands, written when it ends, gone when it goes on
+adapters/LANE/          every lane that is finite, in PEFT's format, written when it ends
 """
 
 from __future__ import annotations
@@ -16,15 +16,24 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from safetensors.torch import load_file
+from torch import Tensor
 
 from olora_viz.peft_format import write_peft
 from olora_viz.race import Progress, Race, race
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
-from olora_viz.whole_files import write_json, write_tensors
+from olora_viz.tasks import TASKS
+from olora_viz.whole_files import (
+    is_free,
+    read_json_object,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+
+CHECKPOINT = "checkpoint.safetensors"
 
 CHECKPOINT_SECONDS = 10.0
 """Time between two checkpoints; a resumed race repeats at most the steps in between."""
@@ -40,30 +49,54 @@ class Run:
         self.folder, self.race, self._recorded = folder, racing, recorded
 
     def __iter__(self) -> Iterator[Step]:
-        """Race on, and leave the folder complete however it ends: finished, closed or failed."""
+        """Race on, and leave the folder complete however it ends: finished, closed or failed.
+
+        Only what was cut short within a step, or before it came to where the folder is already,
+        leaves the folder as it is: `resume` goes on from there.
+        """
         last_checkpoint = time.monotonic()
         lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
         try:
             with lines:
                 for step in self.race:
                     if step.step > self._recorded:
-                        line = json.dumps(step.to_json(self.race.lanes.labels), allow_nan=False)
-                        lines.write(line + "\n")
-                        lines.flush()
+                        self._record(step, lines)
                         yield step
-                    if time.monotonic() - last_checkpoint >= CHECKPOINT_SECONDS:
+                    if self._is_level and time.monotonic() - last_checkpoint >= CHECKPOINT_SECONDS:
                         self.checkpoint()
                         last_checkpoint = time.monotonic()
         finally:
             self.race.close()
-            self.checkpoint()
-            for k, label in enumerate(self.race.lanes.labels):
-                write_peft(self.race.lanes, k, self.folder / "adapters" / label, form="lora")
-            write_json(self.folder / "summary.json", self.race.summary())
+            if self._is_level:
+                self.checkpoint()
+                self._write_adapters()
+                write_json(self.folder / "summary.json", self.race.summary())
 
     def checkpoint(self) -> None:
         """Write what going on bitwise needs, in one go."""
-        write_tensors(self.folder / "checkpoint.safetensors", self.race.state())
+        write_tensors(self.folder / CHECKPOINT, self.race.state())
+
+    @property
+    def _is_level(self) -> bool:
+        """Whether the race stands, between two steps, where the folder's last line is."""
+        return not self.race.torn and self.race.done == self._recorded
+
+    def _record(self, step: Step, lines: TextIO) -> None:
+        line = json.dumps(step.to_json(self.race.lanes.labels), allow_nan=False)
+        (self.folder / "summary.json").unlink(missing_ok=True)
+        lines.write(line + "\n")
+        lines.flush()
+        self._recorded = step.step
+
+    def _write_adapters(self) -> None:
+        """Write every lane, but for those that diverged so far that their ΔW is not finite."""
+        lanes, out = self.race.lanes, self.race.standing.out
+        for k, label in enumerate(lanes.labels):
+            folder = self.folder / "adapters" / label
+            if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in lanes.layers):
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                write_peft(lanes, k, folder, form="lora")
 
 
 def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None = None) -> Run:
@@ -73,15 +106,14 @@ def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None =
     ------
     ValueError : the folder holds something already, the set-up is wrong, or the disk is too full.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder, content = Path(folder), _content(config.task)
+    if not is_free(folder):
         hint = "; --resume goes on with it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     racing = race(config, progress=progress)
     _check_space(folder, racing)
-    (folder / "adapters").mkdir(parents=True, exist_ok=True)
-    (folder / "steps.jsonl").touch()
-    write_json(folder / "config.json", config.to_json() | {"task_sha256": _content(config.task)})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config.to_json() | {"task_sha256": content})
     return Run(folder, racing, recorded=0)
 
 
@@ -92,15 +124,17 @@ def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
 
     Raises
     ------
-    ValueError : the folder holds no run, or its task file has changed since.
+    ValueError : the folder holds no run or a damaged one, or its task file has changed since.
     """
     folder = Path(folder)
     config = read_config(folder)
     recorded = _mend(folder)
     racing = race(config, progress=progress)
-    saved = folder / "checkpoint.safetensors"
-    if saved.exists():
-        racing.restore(load_file(saved))
+    if (folder / CHECKPOINT).exists():
+        state = _read_checkpoint(folder, racing)
+        # A power cut may take lines that the checkpoint has seen: then those steps are made again.
+        if state["clock"][0] <= recorded:
+            racing.restore(state)
     return Run(folder, racing, recorded)
 
 
@@ -110,10 +144,10 @@ def read_config(folder: str | Path) -> RaceConfig:
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} holds no run: there is no config.json in it")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json_object(path)
         content = values.pop("task_sha256", None)
         config = RaceConfig.from_json(values)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
     if content != _content(config.task):
         raise ValueError(
@@ -126,14 +160,15 @@ def read_config(folder: str | Path) -> RaceConfig:
 def read_steps(folder: str | Path) -> list[Step]:
     """Read the steps of a run; a last line that was cut short is passed over."""
     labels = read_config(folder).labels
-    text = (Path(folder) / "steps.jsonl").read_text(encoding="utf-8")
+    path = Path(folder) / "steps.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [Step.from_json(json.loads(line), labels) for line in _whole_lines(text)]
 
 
 def read_summary(folder: str | Path) -> dict[str, Any] | None:
     """Read how a run ended; None where it has not."""
     path = Path(folder) / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_json_object(path) if path.is_file() else None
 
 
 def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
@@ -141,15 +176,26 @@ def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
 
     Raises
     ------
-    ValueError : the folder holds no run, or no checkpoint yet.
+    ValueError : the folder holds no run or a damaged one, or no checkpoint yet.
     """
+    folder = Path(folder)
     config = read_config(folder)
-    saved = Path(folder) / "checkpoint.safetensors"
-    if not saved.exists():
+    if not (folder / CHECKPOINT).exists():
         raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
     racing = race(config, progress=progress)
-    racing.restore(load_file(saved))
+    racing.restore(_read_checkpoint(folder, racing))
     return racing
+
+
+def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
+    """Read a run's checkpoint, and see that its race can go on from it."""
+    path = folder / CHECKPOINT
+    state = read_tensors(path)
+    try:
+        racing.check_state(state)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} does not fit the run's config.json: {error}") from None
+    return state
 
 
 def _whole_lines(text: str) -> list[str]:
@@ -164,7 +210,10 @@ def _mend(folder: Path) -> int:
     if whole < len(data):
         os.truncate(path, whole)
     lines = data[:whole].splitlines()
-    return json.loads(lines[-1])["step"] if lines else 0
+    try:
+        return int(json.loads(lines[-1])["step"]) if lines else 0
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{str(path)!r} is damaged: its last line is no step") from None
 
 
 def _check_space(folder: Path, racing: Race) -> None:
@@ -182,5 +231,7 @@ def _check_space(folder: Path, racing: Race) -> None:
 
 def _content(task: str) -> str | None:
     """Return the SHA-256 of a task file; None for a task that is known by name."""
-    path = Path(task)
+    if task in TASKS:
+        return None
+    path = Path(task).expanduser()
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -33,7 +33,7 @@ class Step:
     seconds: float
     """Time spent on the race so far; pauses do not count."""
     tokens: int
-    """Tokens that each lane has read so far, without padding."""
+    """Tokens of the examples that each lane has trained on so far, without padding."""
     status: tuple[str, ...]
     """(K) ``racing`` or ``diverged``."""
     eval_loss: np.ndarray | None = None

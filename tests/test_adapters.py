@@ -251,6 +251,29 @@ def test_a_rank_too_large_is_refused_with_the_layer_s_name_and_nothing_is_attach
     attach(model, [Lane("lora")]).detach()
 
 
+def test_a_weight_that_is_not_finite_is_refused_by_name_and_nothing_is_attached():
+    model = tiny("llama")
+    name, layer = list(target_layers(model).items())[3]
+    layer.weight[0, 0] = float("inf")
+    with pytest.raises(ValueError, match=f"weight '{name}' holds NaN or infinity"):
+        attach(model, [Lane("pissa", r=2)])
+    attach(model, [Lane("lora", r=2)], [n for n in target_layers(model) if n != name]).detach()
+
+
+def test_merging_leaves_the_lanes_on_or_off_as_they_were():
+    model = tiny("llama")
+    lanes = attach(model, [Lane("olora", r=2)])
+    disturb(lanes)
+    moved = logits(model)
+    torch.testing.assert_close(logits(lanes.merge(0)), moved)
+    assert torch.equal(logits(model), moved)
+    lanes.detach()
+    base = logits(model)
+    torch.testing.assert_close(logits(lanes.merge(0)), moved)
+    assert torch.equal(logits(model), base)
+    attach(model, [Lane("lora")]).detach()
+
+
 def test_lanes_cannot_be_put_on_top_of_lanes():
     model = tiny("llama")
     lanes = attach(model, [Lane("lora")])

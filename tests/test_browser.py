@@ -86,15 +86,15 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Pag
 def test_the_default_race_finishes_and_leaves_results_answers_and_adapters(page: Page) -> None:
     page.click("#race-button")
     expect(page.locator("#status")).to_contain_text("finished", timeout=180_000)
-    expect(page.locator("#status")).to_contain_text("120 / 120")
-    expect(page.locator("#results")).to_contain_text("Standing at step 120")
+    expect(page.locator("#status")).to_contain_text("100 / 100")
+    expect(page.locator("#results")).to_contain_text("Standing at step 100")
     expect(page.locator("#results tbody tr")).to_have_count(6)
     expect(page.locator("#answers .asked")).to_have_count(4)
     expect(page.locator("#answers .asked").first).to_contain_text("base model")
     expect(page.locator("#story")).to_contain_text("At one shared rate (1e-3) OLoRA is")
     expect(page.locator("#adapters button")).to_have_count(5)
-    wait_for_points(page, 120)
-    assert points(page) == 120
+    wait_for_points(page, 100)
+    assert points(page) == 100
     with page.expect_download() as download:
         page.locator("#adapters button", has_text="OLoRA 3e-3").click()
     assert download.value.suggested_filename.endswith(".zip")
@@ -102,7 +102,7 @@ def test_the_default_race_finishes_and_leaves_results_answers_and_adapters(page:
 
     page.reload()
     expect(page.locator("#status")).to_contain_text("finished")
-    wait_for_points(page, 120)
+    wait_for_points(page, 100)
     expect(page.locator("#adapters button")).to_have_count(5)
 
 

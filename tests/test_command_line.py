@@ -1,19 +1,40 @@
-"""The command line, run as a person runs it: in a process of its own."""
+"""The command line: in a process of its own where that matters, by its entry point elsewhere."""
 
+import io
 import json
+import resource
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 from transformers import AutoModelForCausalLM
 
+from olora_viz import runs
+from olora_viz.__main__ import main
+from olora_viz.lane import Lane
+from olora_viz.race import race
+from olora_viz.race_config import RaceConfig
+
 RACE = ("race", "--steps", "4", "--batch-size", "4", "--eval-every", "2", "--eval-size", "8")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_alone(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb as a person does, in a process of its own."""
     command = [sys.executable, "-m", "olora_viz", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb here, which saves the seconds that a process needs to load its libraries."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # how argparse leaves
+            code = end.code
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def objects(text: str) -> list[dict]:
@@ -38,7 +59,8 @@ def test_the_lists_list_everything_as_a_table_and_as_json(verb, names):
 
 
 def test_race_with_json_prints_json_only_one_step_a_line_and_the_summary_last():
-    done = run(*RACE, "--json", "--lane", "olora:lr=3e-4/1e-3,r=4", "--lane", "lora:label=plain")
+    spec = "olora:lr=3e-4/1e-3,r=4"
+    done = run_alone(*RACE, "--json", "--lane", spec, "--lane", "lora:label=plain")
     assert done.returncode == 0, done.stderr
     *steps, last = objects(done.stdout)
     labels = ["olora@lr=3e-4", "olora@lr=1e-3", "plain"]
@@ -70,6 +92,80 @@ def test_a_diverged_lane_is_said_to_be_so_and_json_stays_json():
     assert steps[-1]["diverged"] == ["olora"]
     assert last["summary"]["lanes"]["olora"]["status"] == "diverged"
     assert last["summary"]["lanes"]["lora"]["status"] == "finished"
+
+
+def test_divergence_in_the_last_update_is_reported_as_such():
+    done = run(
+        "race", "--steps", "1", "--eval-every", "1", "--batch-size", "4", "--eval-size", "8",
+        "--lane", "olora:lr=1e30", "--lane", "lora", "--json",
+    )  # fmt: skip
+    step, last = objects(done.stdout)
+    assert step["diverged"] == ["olora"]
+    assert step["eval_loss"]["olora"] is None
+    lanes = last["summary"]["lanes"]
+    assert (lanes["olora"]["status"], lanes["olora"]["final_loss"]) == ("diverged", None)
+    assert (lanes["lora"]["status"], lanes["lora"]["diverged_at"]) == ("finished", None)
+    assert "lowest held-out loss nan" not in done.stderr
+    assert f"lowest held-out loss {step['eval_loss']['lora']:.3f}, lora" in done.stderr
+
+
+INTERRUPTED_IN_AN_EVALUATION = """
+import os, signal, sys
+from olora_viz import losses
+from olora_viz.__main__ import main
+
+number, times, *arguments = sys.argv[1:]
+evaluate, calls = losses.evaluate, 0
+
+def interrupted(*given, **more):
+    global calls
+    if calls == 5:  # the 0th is that of the base model, so this is in the middle of step 5
+        for _ in range(int(times)):
+            os.kill(os.getpid(), int(number))
+    calls += 1
+    return evaluate(*given, **more)
+
+losses.evaluate = interrupted
+sys.exit(main(arguments))
+"""
+
+
+@pytest.mark.parametrize(("name", "times"), [("SIGINT", 1), ("SIGTERM", 1), ("SIGTERM", 2)])
+def test_a_signal_in_the_middle_of_a_step_is_answered_after_it_or_the_second_time(
+    name, times, tmp_path
+):
+    folder = tmp_path / "run"
+    command = [
+        sys.executable, "-c", INTERRUPTED_IN_AN_EVALUATION, str(int(getattr(signal, name))),
+        str(times), "race", "--json", "--run", str(folder), "--lane", "olora:r=4,lr=1e-3",
+        "--lane", "lora:r=4", "--steps", "9", "--batch-size", "4", "--eval-every", "1",
+        "--eval-size", "8",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "stopping after this step" in done.stderr
+    told = objects(done.stdout)
+    lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    if times == 1:
+        *told, last = told
+        assert (last["summary"]["status"], last["summary"]["steps"]) == ("stopped", 5)
+        assert json.loads((folder / "summary.json").read_text()) == last["summary"]
+    else:
+        assert "interrupted" in done.stderr
+        assert not (folder / "summary.json").exists()
+    assert told == lines
+    assert [step["step"] for step in told] == list(range(1, 6 if times == 1 else 5))
+    resumed = run("race", "--resume", str(folder), "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    config = RaceConfig(
+        lanes=(Lane("olora", r=4, lr=1e-3), Lane("lora", r=4)),
+        steps=9,
+        batch_size=4,
+        eval_every=1,
+        eval_size=8,
+    )
+    assert runs.read_steps(folder) == list(race(config))
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -115,6 +211,71 @@ def test_resume_and_export_as_a_person_would(tmp_path):
     )
 
 
+def test_export_into_the_folder_where_one_stands(tmp_path, monkeypatch):
+    folder = str(tmp_path / "run")
+    assert run(*RACE, "--lane", "lora:r=2", "--run", folder).returncode == 0
+    for form, weights in (("merged", "model.safetensors"), ("lora", "adapter_model.safetensors")):
+        here = tmp_path / form
+        here.mkdir()
+        monkeypatch.chdir(here)
+        done = run("export", folder, "--lane", "lora", "--out", ".", "--form", form, "--json")
+        assert done.returncode == 0, done.stderr
+        assert objects(done.stdout)[0]["out"] == "."
+        assert (here / weights).is_file()
+        assert here.samefile(".")
+        again = run("export", folder, "--lane", "lora", "--out", ".", "--form", form)
+        assert again.returncode == 2
+        assert "--out '.' must be new or empty" in again.stderr
+
+
+@pytest.mark.parametrize("form", ["merged", "lora", "olora"])
+def test_a_full_disk_leaves_nothing_of_an_export(form, tmp_path):
+    folder = str(tmp_path / "run")
+    assert run(*RACE, "--lane", "olora:r=64", "--run", folder).returncode == 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500 * 1024, hard))  # ulimit -f 500
+    try:
+        done = run(
+            "export", folder, "--lane", "olora", "--form", form, "--out", str(tmp_path / "out")
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.returncode == 2
+    (sentence,) = done.stderr.strip().splitlines()
+    assert sentence.startswith("error: cannot write ")
+    assert "too large" in sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_lane_that_diverged_beyond_numbers_is_not_exported(tmp_path):
+    folder = str(tmp_path / "run")
+    assert run(*RACE, "--lane", "lora", "--lane", "olora:lr=1e30", "--run", folder).returncode == 0
+    done = run(
+        "export", folder, "--lane", "olora", "--out", str(tmp_path / "a"), "--form", "merged"
+    )
+    assert done.returncode == 2
+    assert "lane 'olora' holds NaN or infinity in layer 'model." in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_damaged_run_is_one_sentence(tmp_path):
+    folder = tmp_path / "run"
+    assert run(*RACE, "--lane", "lora:r=2", "--run", str(folder)).returncode == 0
+    (folder / "checkpoint.safetensors").write_bytes(b"")
+    done = run("race", "--resume", str(folder))
+    assert done.returncode == 2
+    (sentence,) = done.stderr.strip().splitlines()
+    assert "checkpoint.safetensors' is damaged" in sentence
+
+
+def test_held_out_examples_that_are_left_out_are_counted_for_the_reader(tmp_path):
+    done = run(*RACE, "--lane", "lora", "--task", "number-words", "--max-length", "8", "--json")
+    summary = objects(done.stdout)[-1]["summary"]
+    for kind, key in (("training", "left_out"), ("held-out", "held_out_left_out")):
+        assert summary[key] > 0
+        assert f"{summary[key]} {kind} examples are longer than 8 tokens" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -133,6 +294,10 @@ def test_resume_and_export_as_a_person_would(tmp_path):
         (("race", "--target", "qproj"), "no linear layer's name ends in 'qproj'"),
         (("race", "--resume", "nowhere"), "'nowhere' holds no run"),
         (("race", "--resume", "nowhere", "--steps", "5"), "--resume takes the set-up from"),
+        (("race", "--resume", "nowhere", "--run", "x"), "--resume takes the set-up from"),
+        (("race", "--resume", ""), "argument --resume: a path must not be empty"),
+        (("race", "--run", ""), "argument --run: a path must not be empty"),
+        (("export", "x", "--lane", "x", "--out", ""), "argument --out: a path must not be empty"),
         (("export", "nowhere", "--lane", "x", "--out", "y"), "'nowhere' holds no run"),
         (("rase",), "rase"),
         ((), "VERB"),
@@ -147,8 +312,14 @@ def test_bad_input_ends_with_code_2_and_one_sentence(arguments, message, tmp_pat
     assert "Traceback" not in done.stderr
 
 
+def test_bad_input_in_a_process_of_its_own_ends_likewise():
+    done = run_alone("race", "--steps", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: steps must be a whole number from 1 to 2147483647, not 0\n"
+
+
 def test_a_run_without_any_lanes_named_races_the_default_five(tmp_path):
-    done = run(*RACE, "--json")
+    done = run(*RACE, "--json", "--eval-size", "2")
     labels = ["lora@lr=1e-3", "lora@lr=3e-3", "olora@lr=1e-3", "olora@lr=3e-3", "pissa"]
     assert list(objects(done.stdout)[-1]["summary"]["lanes"]) == labels
 

@@ -1,6 +1,8 @@
 """What a lane may be, how it is written on a command line, and what it is called."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -57,6 +59,39 @@ def test_every_key_can_be_written():
 def test_a_bad_spec_gets_a_sentence_with_the_value_and_the_rule(spec, message):
     with pytest.raises(ValueError, match=message):
         parse_lanes(spec)
+
+
+OTHER_KINDS = {
+    "Lane(None)": "an initialization must be a name, not None",
+    "Lane(['lora'])": "an initialization must be a name, not ['lora']",
+    "Lane('lora', rslora='no')": "rslora must be True or False, not 'no'",
+    "Lane('lora', rslora=1)": "rslora must be True or False, not 1",
+    "Lane('lora', lr='1e-3')": "learning rate must be a positive number, not '1e-3'",
+    "Lane('lora', r=8.0)": "rank must be a whole number from 1 to 2147483647, not 8.0",
+    "Lane('lora', alpha='8')": "alpha must be a positive number, not '8'",
+    "Lane('lora', clip=True)": "clip must be a positive number, not True",
+    "Lane('lora', weight_decay=None)": "weight_decay must be a number >= 0, not None",
+    "Lane('lora', label=3)": "a label must be a text, not 3",
+    "RaceConfig(lanes='lora')": "lanes must be a sequence of Lane, not 'lora'",
+    "RaceConfig(lanes=3)": "lanes must be a sequence of Lane, not 3",
+    "RaceConfig(targets='q_proj')": "targets must be a sequence of names, not the text 'q_proj'",
+}
+
+
+def test_a_value_of_another_kind_gets_a_sentence_too():
+    """In a process of its own: here, beartype would refuse them before we do."""
+    program = f"""
+from olora_viz import Lane, RaceConfig
+for made in {list(OTHER_KINDS)!r}:
+    try:
+        print("made", eval(made))
+    except Exception as error:
+        print(f"{{type(error).__name__}}: {{error}}")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.splitlines() == [f"ValueError: {why}" for why in OTHER_KINDS.values()]
 
 
 def test_labels_say_what_differs_and_no_more():

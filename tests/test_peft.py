@@ -212,6 +212,110 @@ def test_an_olora_adapter_saved_by_peft_reads_back(tmp_path):
     torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-3, atol=1e-3)
 
 
+def saved_by_peft(folder, init, family="llama", targets=("q_proj", "up_proj"), **changes):
+    """An adapter that PEFT started, trained for some steps, and saved; the init as it is given."""
+    config = peft.LoraConfig(
+        **{"r": 4, "lora_alpha": 10, "target_modules": list(targets), **changes},
+        init_lora_weights=init,
+        task_type="CAUSAL_LM",
+    )
+    theirs = peft.get_peft_model(tiny(family), config)
+    trainable = [p for p in theirs.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        theirs(input_ids=IDS).logits.log_softmax(-1)[..., 5].mean().neg().backward()
+        optimizer.step()
+    theirs.save_pretrained(folder)
+    return theirs.eval()
+
+
+@pytest.mark.parametrize(
+    ("family", "init", "changes"),
+    [
+        ("llama", "olora", {}),
+        ("llama", "OLoRA", {}),
+        ("llama", "OLORA", {"use_rslora": True}),
+        ("llama", "pissa", {}),
+        ("llama", "pissa", {"use_rslora": True, "rank_pattern": {"q_proj": 2}}),
+        ("gpt2", "pissa", {"targets": ("c_attn", "mlp.c_proj"), "fan_in_fan_out": True}),
+        ("llama", "orthogonal", {}),
+        ("llama", "mica", {}),
+        ("llama", "gaussian", {}),
+    ],
+)
+def test_an_adapter_trained_by_peft_reads_back_from_every_start_that_can(
+    family, init, changes, tmp_path
+):
+    theirs = saved_by_peft(tmp_path, init, family, **changes)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["init_lora_weights"] == init
+    model = tiny(family)
+    lanes = read_peft(model, tmp_path)
+    torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-3, atol=1e-3)
+    with lanes.off():
+        base = logits(model)
+    assert torch.equal(base, logits(tiny(family)))
+    assert (logits(model) - base).abs().max() > 0.01
+
+
+def test_an_eva_adapter_reads_back_since_eva_leaves_the_base_as_it_is(tmp_path):
+    """EVA only chooses A; B is zero, so that PEFT's plain start stands for it here."""
+    theirs = saved_by_peft(tmp_path, True)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"init_lora_weights": "eva"}))
+    model = tiny("llama")
+    read_peft(model, tmp_path)
+    torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("init", ["pissa_niter_4", "corda", "loftq", "lora_ga", "a new one"])
+def test_a_start_that_changed_the_base_beyond_recall_is_refused(init, tmp_path):
+    saved_by_peft(tmp_path, True)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"init_lora_weights": init}))
+    model = tiny("llama")
+    with pytest.raises(ValueError, match=f"started as '{init}', which changed the base model"):
+        read_peft(model, tmp_path)
+    assert torch.equal(logits(model), logits(tiny("llama")))
+
+
+def test_a_lane_that_does_not_exist_or_is_not_finite_is_not_written(tmp_path):
+    lanes = attach(tiny("llama"), [Lane("lora", r=2), Lane("olora", r=2)])
+    for k in (2, 5, -1):
+        with pytest.raises(ValueError, match=f"lane {k} does not exist; there are lanes 0 to 1"):
+            write_peft(lanes, k, tmp_path / "a")
+    with torch.no_grad():
+        lanes.theta[1, -1] = math.nan
+    with pytest.raises(ValueError, match="lane 'olora' holds NaN or infinity in layer 'model"):
+        write_peft(lanes, 1, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+    write_peft(lanes, 0, tmp_path / "a")
+
+
+def test_a_damaged_adapter_is_refused_in_a_sentence(tmp_path):
+    lanes = attach(tiny("llama"), [Lane("lora", r=2)])
+    write_peft(lanes, 0, tmp_path)
+    lanes.detach()
+    config, tensors = tmp_path / "adapter_config.json", tmp_path / "adapter_model.safetensors"
+    model = tiny("llama")
+    whole = tensors.read_bytes()
+    for part in (whole[:500], whole[:-4], b""):
+        tensors.write_bytes(part)
+        with pytest.raises(ValueError, match=r"adapter_model\.safetensors' is damaged"):
+            read_peft(model, tmp_path)
+    tensors.write_bytes(whole)
+    values = json.loads(config.read_text())
+    for text, message in (
+        ('"x"', "must hold a JSON object"),
+        ("{", "is not JSON"),
+        (json.dumps({k: v for k, v in values.items() if k != "r"}), "must say r as a number"),
+    ):
+        config.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_peft(model, tmp_path)
+    assert torch.equal(logits(model), logits(tiny("llama")))
+
+
 def test_forms_that_cannot_be_written_are_refused(tmp_path):
     lanes = attach(tiny("llama"), [Lane("lora", r=2)])
     with pytest.raises(ValueError, match="form must be lora or olora, not 'dora'"):

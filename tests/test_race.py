@@ -1,11 +1,14 @@
 """A race repeats bitwise, is fair to every lane, and trains as torch's own AdamW does."""
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tiny import CONTEXT, tiny, tokens
+from transformers import BloomConfig, BloomForCausalLM
 
 from olora_viz import lane_groups, losses
 from olora_viz.adapters import attach
@@ -59,6 +62,54 @@ def _finished(set_up):
     return running
 
 
+def interrupt_evaluation(monkeypatch, number: int) -> None:
+    """Let Ctrl-C come in the middle of an evaluation, the `number`-th from now."""
+    evaluate, calls = losses.evaluate, iter(range(1, 1000))
+
+    def interrupted(*given, **more):
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return evaluate(*given, **more)
+
+    monkeypatch.setattr(losses, "evaluate", interrupted)
+
+
+def test_a_step_that_was_cut_short_is_not_taken_for_a_whole_one(monkeypatch):
+    whole = list(race(config(eval_every=1)))
+    running = race(config(eval_every=1))
+    next(running)
+    saved = running.state()
+    next(running)
+    interrupt_evaluation(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        next(running)
+    assert running.torn
+    for goes_on in (lambda: next(running), running.state):
+        with pytest.raises(ValueError, match="was cut short after step 2, .* restore a state"):
+            goes_on()
+    running.restore(saved)
+    assert list(running) == whole[1:]
+
+
+def test_the_state_of_another_race_is_refused():
+    running = race(config())
+    other = race(config(lanes=(*FOUR[:3], Lane("gaussian", r=7)))).state()
+    with pytest.raises(ValueError, match=r"'theta' is \(4, \d+\) in the state, \(4, \d+\) in this"):
+        running.restore(other)
+    with pytest.raises(ValueError, match="'clock' is missing in the state"):
+        running.restore({k: v for k, v in running.state().items() if k != "clock"})
+    assert list(running) == list(race(config()))
+
+
+def test_tokens_count_the_examples_trained_on_without_padding():
+    running = race(config(steps=3))
+    lengths = [
+        sum(len(running._train[i].ids) for i in batch_indices(len(running._train), 4, 0, n))
+        for n in range(3)
+    ]
+    assert [step.tokens for step in running] == np.cumsum(lengths).tolist()
+
+
 def test_a_step_measures_before_its_update_and_evaluates_after_it():
     steps = list(race(config(lanes=(FOUR[0], FOUR[1]), steps=5)))
     assert [s.eval_loss is not None for s in steps] == [False, False, False, True, True]
@@ -83,7 +134,8 @@ def test_each_lane_trains_as_torch_adamw_trains_it_alone(k):
     steps = list(running)
     model, tokenizer = load_model("glassllm", dtype=torch.float64)
     alone = attach(model, [lane])
-    # Every A and B is a parameter of its own here, as in any other program.
+    # All of A and B is one parameter here: AdamW looks at each number by itself, so that how they
+    # are dealt into parameters changes nothing.
     optimizer = torch.optim.AdamW([alone.theta], lr=lane.lr, weight_decay=lane.weight_decay)
     task = load_task(set_up.task, set_up.seed)
     train = encode(task.train, tokenizer, context=128).kept
@@ -131,6 +183,48 @@ def test_a_lane_that_diverges_is_out_and_the_others_go_on_bitwise():
     assert summary["status"] == "finished"
     assert summary["lanes"][label]["status"] == "diverged"
     assert summary["lanes"][label]["diverged_at"] == gone
+
+
+@pytest.mark.parametrize("lr", [1e30, 3e37, 1e300])
+def test_a_lane_that_has_diverged_far_can_still_be_traced(lr):
+    wild = (FOUR[0], Lane("olora", lr=lr, r=4))
+    for step in race(config(lanes=wild, trace_every=1, steps=3)):
+        assert step.trace is not None
+        assert np.isfinite(step.trace.sigma).all()
+
+
+@pytest.mark.parametrize("eval_every", [1, 0])
+def test_a_lane_that_diverges_in_the_very_last_update_has_diverged(eval_every):
+    running = race(config(lanes=(FOUR[0], Lane("olora", lr=1e30)), steps=1, eval_every=eval_every))
+    (step,) = running
+    assert step.status == ("racing", "diverged")
+    assert np.isfinite(step.loss[0])
+    assert np.isnan(step.loss[1])
+    lora, olora = running.summary()["lanes"].values()
+    assert (lora["status"], lora["diverged_at"]) == ("finished", None)
+    assert lora["final_loss"] == step.eval_loss[0]
+    assert (olora["status"], olora["diverged_at"]) == ("diverged", 1)
+    assert olora["final_loss"] is olora["final_accuracy"] is olora["final_loss_step"] is None
+
+
+def test_a_lane_that_diverged_before_the_first_evaluation_has_no_final_loss():
+    running = race(config(lanes=(FOUR[0], Lane("olora", lr=1e30)), eval_every=0))
+    while not running.standing.out.any():
+        next(running)
+    lora, olora = running.summary()["lanes"].values()
+    assert (lora["final_loss"], lora["final_loss_step"]) == (running.baseline.loss[0], 0)
+    assert (olora["status"], olora["final_loss"]) == ("diverged", None)
+
+
+def test_a_lane_whose_update_overflows_keeps_what_it_had_and_the_others_go_on_bitwise():
+    wild = (FOUR[0], Lane("olora", lr=1e39, r=4), *FOUR[2:])
+    running = race(config(lanes=wild, eval_every=0))
+    steps = list(running)
+    assert torch.equal(running.lanes.theta[1], running.lanes.start[1])
+    assert not running.state()["exp_avg"][1].any()
+    assert running.summary()["lanes"]["olora"]["diverged_at"] == 1
+    for step, healthy in zip(steps, race(config()), strict=True):
+        assert [step.loss[k] for k in (0, 2, 3)] == [healthy.loss[k] for k in (0, 2, 3)]
 
 
 def test_a_race_ends_where_every_lane_has_diverged():
@@ -218,6 +312,52 @@ def test_more_lanes_than_the_memory_holds_are_refused_before_anything_is_made():
     attach(model, [Lane("lora")]).detach()
 
 
+def test_held_out_examples_that_are_too_long_make_room_for_others():
+    _, tokenizer = load_model("glassllm")
+    held_out = load_task("number-words", 0).held_out
+    lengths = [len(e.ids) for e in encode(held_out, tokenizer, context=128).kept]
+    limit = sorted(lengths)[len(lengths) // 2]
+    fitting = sum(length <= limit for length in lengths)
+    running = race(config(max_length=limit, eval_size=fitting))
+    assert len(running._held_out) == fitting
+    assert running.held_out_left_out == len(lengths) - fitting > 0
+    assert running.summary()["held_out_left_out"] == running.held_out_left_out
+    assert running.summary()["left_out"] == running.left_out > 0
+
+
+@pytest.mark.parametrize("init", ["lora", "pissa"])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("model.layers.1.mlp.up_proj", r"weight 'model\.layers\.1\.mlp\.up_proj' holds NaN or inf"),
+        ("model.norm", "the held-out loss of 'glassllm' is nan before any training"),
+    ],
+)
+def test_a_base_model_that_is_not_finite_is_refused_and_left_alone(init, broken, message):
+    model, tokenizer = load_model("glassllm")
+    with torch.no_grad():
+        model.get_submodule(broken).weight.view(-1)[0] = math.nan
+    with pytest.raises(ValueError, match=message):
+        race(config(lanes=(Lane(init),)), model=model, tokenizer=tokenizer)
+    assert "forward" not in model.model.layers[0].mlp.up_proj.__dict__
+
+
+def test_a_model_that_names_no_context_can_race_and_answer():
+    _, tokenizer = load_model("glassllm")
+    shape = BloomConfig(vocab_size=1024, hidden_size=32, n_layer=2, n_head=4)
+    assert not hasattr(shape, "max_position_embeddings")
+    running = race(config(steps=2), model=BloomForCausalLM(shape).eval(), tokenizer=tokenizer)
+    assert [np.isfinite(step.loss).all() for step in running] == [True, True]
+    assert len(running.answers(2)) == 2
+
+
+@pytest.mark.parametrize("lacks", ["model", "tokenizer"])
+def test_a_model_and_its_tokenizer_go_together(lacks):
+    given = dict(zip(("model", "tokenizer"), load_model("glassllm"), strict=True))
+    with pytest.raises(ValueError, match=f"was given a .* without its {lacks}: give both"):
+        race(config(), **{**given, lacks: None})
+
+
 def test_a_wrong_answer_that_is_cut_within_a_word_says_so():
     running = race(config(task="number-words", lanes=FOUR[:2], steps=30))
     list(running)
@@ -239,6 +379,19 @@ def test_greedy_answers_are_those_of_generate():
                     torch.tensor([prompt]), max_new_tokens=4, do_sample=False, eos_token_id=None
                 )
                 assert theirs[0, len(prompt) :].tolist() == tokens
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "llama"])
+def test_an_answer_ends_where_the_context_does_and_other_prompts_go_on(family):
+    model = tiny(family)
+    short, long = tokens(1, 2)[0].tolist(), tokens(1, 25)[0].tolist()
+    ((short_said, long_said),) = greedy(model, [short, long], 20, 1, 0)
+    assert (len(short_said), len(long_said)) == (20, CONTEXT + 1 - 25)
+    for prompt, said in ((short, short_said), (long, long_said)):
+        assert greedy(model, [prompt], 20, 1, 0) == [[said]]
+        for n, token in enumerate(said):
+            ids = torch.tensor([prompt + said[:n]])
+            assert int(model(input_ids=ids).logits[0, -1].argmax()) == token
 
 
 @pytest.mark.parametrize(
@@ -278,4 +431,4 @@ def test_a_race_that_cannot_start_says_why(changes, message):
 
 def test_a_config_survives_json():
     set_up = config(targets=("q_proj",), max_length=64)
-    assert RaceConfig.from_json(set_up.to_json()) == set_up
+    assert RaceConfig.from_json(json.loads(json.dumps(set_up.to_json()))) == set_up

@@ -5,11 +5,12 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from olora_viz import runs
+from olora_viz import losses, runs
 from olora_viz.lane import Lane
 from olora_viz.models import load_model
 from olora_viz.peft_format import read_peft
@@ -117,6 +118,177 @@ def test_after_a_kill_what_was_reported_is_on_disk_and_resume_goes_on(tmp_path, 
     assert runs.read_summary(folder)["status"] == "finished"
 
 
+CHECKPOINTS_AT_EVERY_STEP = f"""
+import sys
+from olora_viz import Lane, RaceConfig, runs
+runs.CHECKPOINT_SECONDS = 0.0
+for step in runs.start({CONFIG!r}, sys.argv[1]):
+    print(step.step, flush=True)
+"""
+
+
+def test_after_a_kill_a_run_goes_on_from_its_checkpoint(tmp_path, whole):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", CHECKPOINTS_AT_EVERY_STEP, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        for _ in range(6):
+            process.stdout.readline()
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "summary.json").exists()
+    run = runs.resume(folder)
+    assert 5 <= run.race.done < 12
+    before = len(runs.read_steps(folder))
+    assert list(run) == whole[before:]
+    assert runs.read_steps(folder) == whole
+    assert runs.read_summary(folder)["status"] == "finished"
+
+
+def interrupted(folder, monkeypatch, at: int):
+    """Race in a new folder until Ctrl-C comes in the middle of the evaluation of a step."""
+    evaluate, calls = losses.evaluate, iter(range(1000))  # the 0th is that of the base model
+
+    def interrupt(*given, **more):
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return evaluate(*given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, "evaluate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            list(runs.start(replace(CONFIG, eval_every=1), folder))
+
+
+def test_a_step_that_was_cut_short_leaves_no_trace_in_the_folder(tmp_path, monkeypatch):
+    interrupted(tmp_path / "run", monkeypatch, at=3)
+    assert len(runs.read_steps(tmp_path / "run")) == 2
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["config.json", "steps.jsonl"]
+    list(runs.resume(tmp_path / "run"))
+    assert runs.read_steps(tmp_path / "run") == list(race(replace(CONFIG, eval_every=1)))
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def stopped(folder, after: int):
+    steps = iter(runs.start(CONFIG, folder))
+    for _ in range(after):
+        next(steps)
+    steps.close()
+
+
+def test_what_a_run_said_when_it_stopped_is_gone_once_it_goes_on(tmp_path):
+    stopped(tmp_path, after=4)
+    assert runs.read_summary(tmp_path)["steps"] == 4
+    steps = iter(runs.resume(tmp_path))
+    next(steps)
+    assert runs.read_summary(tmp_path) is None
+    steps.close()
+    assert runs.read_summary(tmp_path)["steps"] == 5
+
+
+def test_an_interruption_while_steps_are_made_again_leaves_the_folder_as_it_was(tmp_path, whole):
+    stopped(tmp_path, after=7)
+    (tmp_path / "checkpoint.safetensors").unlink()
+    before = contents(tmp_path)
+    run = runs.resume(tmp_path)
+    original = run.race._update
+
+    def closing(number, rates):
+        if number == 3:
+            run.race.close()
+        return original(number, rates)
+
+    run.race._update = closing
+    assert list(run) == []
+    assert run.race.done == 3
+    assert contents(tmp_path) == before
+    assert list(runs.resume(tmp_path)) == whole[7:]
+
+
+def test_lines_that_a_power_cut_took_are_written_again(tmp_path, whole):
+    stopped(tmp_path, after=7)
+    lines = (tmp_path / "steps.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "steps.jsonl").write_text("".join(lines[:5]))
+    assert list(runs.resume(tmp_path)) == whole[5:]
+    assert runs.read_steps(tmp_path) == whole
+
+
+def test_a_lane_whose_update_is_not_finite_has_no_adapter_and_the_others_have(tmp_path):
+    lanes = (Lane("lora", r=2), Lane("olora", r=2, lr=1e30), Lane("olora", r=2, lr=1e39, label="x"))
+    config = replace(CONFIG, lanes=lanes, steps=4)
+    steps = iter(runs.start(config, tmp_path))
+    next(steps)
+    old = tmp_path / "adapters" / "olora"
+    old.mkdir(parents=True)  # as if an earlier interruption had written it
+    assert len(list(steps)) == 3
+    assert runs.read_summary(tmp_path)["lanes"]["olora"]["status"] == "diverged"
+    assert sorted(p.name for p in (tmp_path / "adapters").iterdir()) == ["lora", "x"]
+
+
+def cut(path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def empty(path) -> None:
+    path.write_bytes(b"")
+
+
+def other_rank(path) -> None:
+    values = json.loads(path.read_text())
+    values["lanes"][1]["r"] = 5
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        ("checkpoint.safetensors", empty, "checkpoint.safetensors' is damaged"),
+        ("checkpoint.safetensors", cut, "checkpoint.safetensors' is damaged"),
+        ("config.json", empty, "config.json' is not the set-up of a race"),
+        ("config.json", lambda path: path.write_text('"x"'), 'must hold a JSON object, not "x"'),
+        ("config.json", lambda path: path.write_text("{}"), "is not the set-up of a race: 'lanes'"),
+        ("config.json", other_rank, r"does not fit the run's config.json: 'theta' is \(2, \d+\)"),
+        ("steps.jsonl", lambda path: path.write_text("{}\n"), "its last line is no step"),
+    ],
+)
+def test_a_damaged_folder_is_refused_in_a_sentence_that_names_the_file(
+    tmp_path, file, damage, message
+):
+    stopped(tmp_path, after=1)
+    damage(tmp_path / file)
+    with pytest.raises(ValueError, match=message):
+        runs.resume(tmp_path)
+    if file != "steps.jsonl":
+        with pytest.raises(ValueError, match=message):
+            runs.restored(tmp_path)
+
+
+def test_a_run_that_was_killed_before_its_set_up_was_written_can_start_anew(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+
+    def killed(path, values):
+        path.with_name("config.json.partial").write_text('{"model": "gl')
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            runs.start(CONFIG, folder)
+    assert [p.name for p in folder.iterdir()] == ["config.json.partial"]
+    stopped(folder, after=1)
+    assert len(runs.read_steps(folder)) == 1
+    assert not (folder / "config.json.partial").exists()
+
+
+def test_a_run_without_any_step_can_be_read_and_resumed(tmp_path, whole):
+    runs.start(CONFIG, tmp_path)  # and killed before it began
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+    assert runs.read_steps(tmp_path) == []
+    assert list(runs.resume(tmp_path)) == whole
+
+
 def test_a_wrong_set_up_leaves_no_folder_behind(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(ValueError, match="rank 999 exceeds"):
@@ -148,6 +320,26 @@ def test_a_race_on_a_file_that_changed_cannot_go_on(tmp_path):
     )
     list(runs.start(config, tmp_path / "run"))
     file.write_text(json.dumps(rows[:-1]))
+    with pytest.raises(ValueError, match="is not the one that the run"):
+        runs.resume(tmp_path / "run")
+
+
+def test_a_file_with_the_name_of_a_built_in_task_is_not_the_task(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stopped(tmp_path / "run", after=1)
+    (tmp_path / CONFIG.task).write_text("a note of mine")
+    assert next(iter(runs.resume(tmp_path / "run"))).step == 2
+
+
+def test_a_task_file_in_the_home_folder_is_watched_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / "task.jsonl"
+    file.write_text(
+        "".join(json.dumps({"prompt": f"{n} is", "answer": f" {n}"}) + "\n" for n in range(9))
+    )
+    config = replace(CONFIG, task="~/task.jsonl", steps=1, eval_size=1)
+    list(runs.start(config, tmp_path / "run"))
+    file.write_text(file.read_text() + '{"prompt": "a", "answer": " b"}\n')
     with pytest.raises(ValueError, match="is not the one that the run"):
         runs.resume(tmp_path / "run")
 

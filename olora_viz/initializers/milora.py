@@ -19,7 +19,8 @@ def milora(
 
     `W = U diag(S) Vh`, `B⁰ = U_m √(S_m / s)`, `A⁰ = √(S_m / s) Vh_m`, where m stands for the last r
     of the min(out, in) triplets, the smallest first. `s B⁰A⁰` is what the best approximation of
-    rank min(out, in) − r leaves of W. In each column of B the entry of largest magnitude is positive.
+    rank min(out, in) − r leaves of W. In each column of B the entry of largest magnitude is
+    positive.
 
     Where a singular value is zero (a W of deficient rank), so are its row of A and its column of
     B. They are finite, but as each is the other's gradient, such a component never learns.
