@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from olora_viz import runs
 from olora_viz.__main__ import main
+from olora_viz.console import print_standing
 from olora_viz.lane import Lane
 from olora_viz.race import race
 from olora_viz.race_config import RaceConfig
@@ -346,3 +347,25 @@ def test_a_prompt_longer_than_the_context_is_named(tmp_path):
     assert done.returncode == 2
     assert "128" in done.stderr
     assert "line 10" in done.stderr
+
+
+def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
+    lane = {"status": "diverged", "diverged_at": 1, "final_loss": None, "final_accuracy": None}
+    print_standing(
+        {
+            "base": {"loss": None, "accuracy": None},
+            "lanes": {"lora": {**lane, "first_grad_norm": None}},
+            **{
+                "status": "diverged",
+                "steps": 1,
+                "seconds": 0.1,
+                "device": "cpu",
+                "dtype": "float32",
+            },
+        }
+    )
+    header, lora, base, end = capsys.readouterr().out.splitlines()
+    assert lora.split() == ["lora", "diverged", "at", "step", "1", "–", "–", "–"]
+    assert base.split() == ["(base", "model)", "–", "–"]
+    assert header.startswith("lane")
+    assert end == "diverged after 1 steps in 0.1 s on cpu (float32)"

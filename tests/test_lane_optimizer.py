@@ -1,4 +1,4 @@
-"""K lanes are updated as torch's own AdamW updates each alone, and nothing that is not finite stays."""
+"""Lanes are updated as torch's own AdamW updates each alone, and all that stays is finite."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_an_update_that_is_not_finite_leaves_row_and_moments_as_they_were(wild):
 
 
 def test_a_step_of_adam_is_never_longer_than_the_ratio_that_is_counted_on():
-    """The longest steps follow on a quiet time: sparse and growing gradients come near the bound."""
+    """The longest steps follow on a quiet time: rare, growing gradients come near the bound."""
     generator = torch.Generator().manual_seed(0)
     lanes = [Lane("lora", lr=1.0)]
     theta, optimizer = made(lanes)

@@ -85,7 +85,7 @@ def test_a_step_that_was_cut_short_is_not_taken_for_a_whole_one(monkeypatch):
         next(running)
     assert running.torn
     for goes_on in (lambda: next(running), running.state):
-        with pytest.raises(ValueError, match="was cut short after step 2, .* restore a state"):
+        with pytest.raises(ValueError, match=r"was cut short after step 2, .* restore a state"):
             goes_on()
     running.restore(saved)
     assert list(running) == whole[1:]
