@@ -160,7 +160,8 @@ def truncation(
 
     Raises
     ------
-    ValueError : an unknown initialization, a rank that W cannot hold, a W that is zero or not a matrix of finite numbers.
+    ValueError : an unknown initialization, a rank that W cannot hold, a W that is zero or not a
+        matrix of finite numbers.
 
     References
     ----------

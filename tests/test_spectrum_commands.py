@@ -1,4 +1,4 @@
-"""The verbs spectrum and inspect say what NumPy and PEFT say, as tables, JSON, pictures and a page."""
+"""The verbs spectrum and inspect say what NumPy and PEFT say, in every form."""
 
 import json
 import re

@@ -81,7 +81,7 @@ class Lab:
         return self._weights.get(key, make)
 
     def permuted(self, key: Hashable, weight: Weight, number: int) -> Weight:
-        """Return a weight with its input features in a random order, of which `number` is the seed."""
+        """Return a weight with its input features in a random order; `number` is its seed."""
         generator = torch.Generator().manual_seed(number)
         order = torch.randperm(weight.W.shape[1], generator=generator)
         return self._weights.get((key, "permuted"), lambda: weight.permuted(order))

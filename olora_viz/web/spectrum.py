@@ -114,7 +114,7 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
             key, weight = _matrix(lab, limits, source, model, layer, text)
             return _show(lab, key, weight, rank, starts, permutation)
         except ValueError as error:
-            kept = [gr.skip()] * len(outputs)
+            kept: list[Any] = [gr.skip()] * len(outputs)
             kept[3] = fragments.problem(str(error))
             return Shown(*kept)
 
