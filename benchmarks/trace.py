@@ -2,7 +2,7 @@
 
     python benchmarks/trace.py [--model smollm2-135m] [--lanes 4] [--every 10] [--json]
 
-One race on prompts of about 64 tokens. Steps and traces are timed apart, so that the share does not
+One race on prompts of about 70 tokens. Steps and traces are timed apart, so that the share does not
 hang on the noise between two races; a trace is what `trace_every` makes of all lanes and layers.
 """
 
@@ -38,13 +38,14 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=4)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--shots", type=int, default=7, help="solved examples in a prompt")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     inits = ("olora", "lora", "gaussian", "random_orthonormal")
     with tempfile.TemporaryDirectory() as folder:
         config = RaceConfig(
             model=options.model,
-            task=str(write_task(Path(folder))),
+            task=str(write_task(Path(folder), shots=options.shots)),
             lanes=tuple(
                 Lane(inits[k % 4], lr=1e-4, r=options.rank, seed=k) for k in range(options.lanes)
             ),

@@ -1,0 +1,33 @@
+"""The benchmarks run: what they measure is nobody's test, that they measure is this one's."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+SMALL = {
+    "init.py": "--model glassllm --rank 4 --init olora lora",
+    "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1 --shots 2",
+    "spectra.py": "--model glassllm --ranks 4",
+    "trace.py": "--model glassllm --lanes 2 --rank 4 --shots 2",
+}
+
+
+def test_every_benchmark_is_tried():
+    assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_prints_one_object_a_line(name):
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{name}", *SMALL[name].split(), "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert rows
+    assert all(isinstance(row, dict) and len(row) > 4 for row in rows)
