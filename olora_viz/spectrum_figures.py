@@ -152,18 +152,12 @@ def layer_map(
     chosen : name of the layer that is framed.
     """
     grid = Grid.of(list(values))
-    made = layout(
+    made = _map_layout(
+        grid,
         f"Every layer at rank {rank}",
         f"energy captured by {theme.label(init)}; click to choose a layer",
-        x=axis("block", **_whole(len(grid.blocks)), range=[-0.5, len(grid.blocks) - 0.5]),
-        y={"tickvals": list(range(len(grid.modules))), "ticktext": grid.modules,
-           "range": [len(grid.modules) - 0.5, -0.5], "ticks": "", "title": {"text": ""}},
-        height=max(96, 24 * len(grid.modules)),
-        revision=run or "map",
-    )  # fmt: skip
-    made["hovermode"] = "closest"
-    made["margin"] |= {"l": 78, "r": 70}
-    made["xaxis"]["tickvals"], made["xaxis"]["ticktext"] = grid.ticks()
+        run or "map",
+    )
     trace = grid.heat(values, init, "%{y} of block %{x}: %{z:.1%}<extra></extra>", ".0%")
     if chosen in values:
         made["shapes"] = [grid.frame(chosen)]
@@ -298,15 +292,24 @@ def adapter_map(found: Sequence[LayerInspection]) -> Figure:
     """Draw ‖ΔW‖ / ‖W‖ of an inspected adapter for every layer."""
     values = {one.layer: one.relative_norm for one in found}
     grid = Grid.of(list(values))
-    places, words = grid.ticks()
-    made = layout(
-        "What the adapter moves",
-        "‖ΔW‖ / ‖W‖ of every layer",
-        x=axis("block", range=[-0.5, len(grid.blocks) - 0.5], tickvals=places, ticktext=words),
-        y={"tickvals": list(range(len(grid.modules))), "ticktext": grid.modules,
-           "range": [len(grid.modules) - 0.5, -0.5], "ticks": "", "title": {"text": ""}},
-        height=max(96, 24 * len(grid.modules)),
-    )  # fmt: skip
-    made["margin"] |= {"l": 78, "r": 70}
+    made = _map_layout(grid, "What the adapter moves", "‖ΔW‖ / ‖W‖ of every layer", "adapter")
     hover = "%{y} of block %{x}: %{z:.2%}<extra></extra>"
     return {"data": [grid.heat(values, "olora", hover, ".1%")], "layout": made}
+
+
+def _map_layout(grid: Grid, title: str, unit: str, revision: str) -> dict[str, Any]:
+    """Lay out a map of all layers: blocks across, modules down."""
+    places, words = grid.ticks()
+    rows = len(grid.modules)
+    made = layout(
+        title,
+        unit,
+        x=axis("block", range=[-0.5, len(grid.blocks) - 0.5], tickvals=places, ticktext=words),
+        y={"tickvals": list(range(rows)), "ticktext": grid.modules, "range": [rows - 0.5, -0.5],
+           "ticks": "", "title": {"text": ""}},
+        height=max(96, 24 * rows),
+        revision=revision,
+    )  # fmt: skip
+    made["hovermode"] = "closest"
+    made["margin"] |= {"l": 78, "r": 70}
+    return made

@@ -41,7 +41,7 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Place:
     """Where a lane stands."""
 
     lane: int
@@ -55,14 +55,14 @@ class Standing:
     """The step at which it diverged, 0 while it is racing."""
 
 
-def standings(steps: Sequence[Step], lanes: int) -> list[Standing]:
+def standings(steps: Sequence[Step], lanes: int) -> list[Place]:
     """Order the lanes by held-out loss, the best first and the diverged ones last."""
     newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
     nothing = [math.nan] * lanes
     loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
     share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
     rows = [
-        Standing(
+        Place(
             lane=k,
             loss=float(loss[k]),
             accuracy=float(share[k]),
@@ -250,7 +250,7 @@ def _first_gradients(field: Field, first: Step) -> list[Sentence]:
     return [Sentence("", f"{label(large)}'s first gradient is {_times(ratio)} {label(small)}'s.")]
 
 
-def _departures(rows: Sequence[Standing], looks: Sequence[Look]) -> list[Sentence]:
+def _departures(rows: Sequence[Place], looks: Sequence[Look]) -> list[Sentence]:
     """Name the lanes that are out of the race, the first one first."""
     out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
     if not out:

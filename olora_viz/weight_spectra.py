@@ -180,8 +180,6 @@ def truncation(
             raise ValueError("the matrix has an entry that is not finite")
         W = Weight(W)
     check_rank(W.W, r)
-    if not W.sigma[0] > 0:
-        raise ValueError("the matrix is zero: no initialization takes anything of it")
     if init not in INITIALIZERS:
         raise ValueError(unknown("initialization", init, INITIALIZERS))
     generator = torch.Generator().manual_seed(seed)
@@ -190,6 +188,8 @@ def truncation(
 
 def compared(W: Weight, init: str, start: Start) -> Truncation:
     """Compare a start that is there already with its weight, as `truncation` does."""
+    if not W.sigma[0] > 0:
+        raise ValueError("the matrix is zero: no initialization takes anything of it")
     r = start.A.shape[0]
     out, sigma = W.W.shape[0], W.sigma
     sigma_BA = product_singular_values(start.B, start.A)

@@ -82,11 +82,14 @@ def test_a_pasted_matrix_gets_its_own_verdict_and_nonsense_a_sentence(lab: Page)
     expect(verdict).to_contain_text("a subset of σ(W)holds")
     box.fill("3 0\n0 two")
     expect(verdict).to_contain_text("row 2 of the matrix holds 'two', not a finite number")
+    box.fill("0 0\n0 0")
+    expect(verdict).to_contain_text("the matrix is zero")
     box.fill("1 1\n0 1")
     expect(verdict).to_contain_text("a subset of σ(W)fails")
 
 
 def test_a_race_shows_the_spectra_of_its_adapters(page: Page) -> None:
+    expect(page.locator("#run-spectra")).to_be_hidden()
     page.get_by_label("Steps").fill("10")
     page.locator("#race-button").click()
     expect(page.locator("#status")).to_contain_text("finished", timeout=120_000)

@@ -14,7 +14,6 @@ from olora_viz.lane import Lane
 from olora_viz.layer_spectra import layers_like
 from olora_viz.models import load_model
 from olora_viz.png import write_png
-from olora_viz.spectra import captured_energy
 from olora_viz.theme import looks
 from olora_viz.trace import trace
 from olora_viz.web import spectrum_view
@@ -48,15 +47,7 @@ def test_the_map_has_the_energy_of_every_layer_that_can_hold_the_rank(lab):
     weights = layers_like(load_model("glassllm")[0])
     found = lab.energy_map("glassllm", 100, "olora")
     assert set(found) == {name for name, W in weights.items() if min(W.shape) >= 100}
-    W = Weight(weights[LAYER])
-    again = captured_energy(W.W, truncation_start(W, 100))
-    assert found[LAYER] == pytest.approx(again, abs=1e-9)
-
-
-def truncation_start(weight, rank):
-    from olora_viz.initializers import INITIALIZERS
-
-    return INITIALIZERS["olora"].start(weight.W, rank)
+    assert found[LAYER] == pytest.approx(truncation(weights[LAYER], 100).energy, abs=1e-9)
 
 
 def test_what_is_kept_is_made_once_and_the_oldest_goes_first():
@@ -68,6 +59,12 @@ def test_what_is_kept_is_made_once_and_the_oldest_goes_first():
     for name in ("a", "b", "a", "c", "a", "b"):
         assert kept.get(name, make(name)) == name
     assert made == ["a", "b", "c", "b"]
+
+
+def test_the_lab_refuses_a_zero_matrix_in_the_words_of_a_truncation(lab):
+    zero = lab.decomposed("zero", torch.zeros(3, 3))
+    with pytest.raises(ValueError, match="the matrix is zero"):
+        lab.truncation("zero", zero, 1, "olora")
 
 
 # Matrices that a visitor brings ----------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from olora_viz.answers import Answer
-from olora_viz.story import Sentence, Standing
+from olora_viz.story import Place, Sentence
 from olora_viz.tasks import TaskCard
 from olora_viz.theme import Look
 
@@ -75,7 +75,7 @@ def remark(sentence: str) -> str:
 
 def results(
     looks: Sequence[Look],
-    rows: Sequence[Standing],
+    rows: Sequence[Place],
     step: int = 0,
     base: tuple[float | None, float | None] = (None, None),
     plain_text: bool = False,

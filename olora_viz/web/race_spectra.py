@@ -14,7 +14,7 @@ from olora_viz.web.jobs import Jobs
 
 def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     """Make the card; return what its views follow: set it to the number of traces there are."""
-    with gr.Column(elem_classes="card", elem_id="run-spectra"):
+    with gr.Column(elem_classes="card", elem_id="run-spectra", visible=False) as card:
         gr.HTML(
             '<h2>Spectra of this run <span class="hint">what training makes of the adapters'
             "</span></h2>",
@@ -36,7 +36,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         job = jobs.get(name)
         steps = [s for s in list(job.steps) if s.trace is not None] if job else []
         if job is None or not steps:
-            return (gr.skip(),) * 4
+            return (gr.skip(),) * 5
         traces = [step.trace for step in steps if step.trace is not None]
         labels = [look.label for look in job.looks]
         layers = traces[0].layers
@@ -54,13 +54,14 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
             gr.update(choices=[(_words(n), n) for n in layers], value=layer),
             pack(of_map),
             pack(of_layer),
+            gr.update(visible=True),
         )
 
     quiet: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
         "trigger_mode": "always_last",
     }  # fmt: skip
-    inputs, outputs = [job_id, lane, measure, layer], [lane, layer, over_layers, growth]
+    inputs, outputs = [job_id, lane, measure, layer], [lane, layer, over_layers, growth, card]
     seen.change(show, inputs, outputs, **quiet)
     for chosen in (lane, measure, layer):
         chosen.input(show, inputs, outputs, **quiet)
