@@ -46,6 +46,11 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Pag
     expect(page.locator("#status")).to_contain_text("racing")
     expect(page.locator("#status")).to_contain_text(re.compile(r"\d+ / 500 · [\d.]+ steps/s"))
 
+    # Before the zoom: a name whose curve ends outside of the window is not drawn.
+    page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first.click()
+    page.wait_for_function(
+        f"document.querySelector('{PLOT}')._fullData.some(t => t.visible === 'legendonly')"
+    )
     box = page.locator(f"{PLOT} .nsewdrag").first.bounding_box()
     assert box
     page.mouse.move(box["x"] + 0.02 * box["width"], box["y"] + 0.3 * box["height"])
@@ -56,10 +61,6 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Pag
         f"document.querySelector('{PLOT}')._fullLayout.xaxis.range[1] < 200", timeout=5000
     )
     zoomed = x_range(page)
-    page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first.click()
-    page.wait_for_function(
-        f"document.querySelector('{PLOT}')._fullData.some(t => t.visible === 'legendonly')"
-    )
 
     before = points(page)
     wait_for_points(page, before + 5)
