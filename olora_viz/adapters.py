@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS
@@ -90,6 +90,7 @@ class Lanes:
             self._factors_in(theta, slot)[1].any() for slot in self._slots.values()
         )
         self._rows: slice | None = slice(0, len(lanes))
+        self._now = self.theta
         self._hooked: torch.utils.hooks.RemovableHandle | None = None
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         model.requires_grad_(False)
@@ -124,10 +125,41 @@ class Lanes:
             raise ValueError("there is no gradient yet: call backward on a loss first")
         return self._trimmed(self.theta.grad, layer, k)
 
+    def parts(self, layer: str | None = None) -> tuple[Tensor, ...]:
+        """Return what the last forward pass was made with, in its graph: to differentiate by.
+
+        Parameters
+        ----------
+        layer : for its A (k, r, in) and B (k, out, r) alone; ``None``: the rows (k, P) of theta
+            that ran.
+        """
+        if layer is None:
+            return (self._now,)
+        views = self._slot(layer).views
+        if views is None:
+            raise ValueError("no forward pass has been made yet")
+        return views
+
+    def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the shapes of a layer's A and B as theta holds them, with the largest rank."""
+        slot = self._slot(layer)
+        return (self.rank, slot.in_features), (slot.out_features, self.rank)
+
+    def trained(self, layer: str | None = None) -> Bool[Tensor, "k n"]:
+        """Say which parameters train, of those in `parts`, flat: the padding of a rank does not."""
+        assert self._rows is not None
+        ranks = torch.tensor([lane.r for lane in self.lanes[self._rows]])
+        real = torch.arange(self.rank) < ranks[:, None]  # (k, R)
+        masks = []
+        for slot in [self._slot(layer)] if layer else self._slots.values():
+            masks.append(real[:, :, None].expand(-1, -1, slot.in_features).flatten(1))
+            masks.append(real[:, None, :].expand(-1, slot.out_features, -1).flatten(1))
+        return torch.cat(masks, dim=1).to(self.theta.device)
+
     @torch.no_grad()
     def put(self, layer: str, k: int, now: Start) -> None:
         """Set lane k's A and B of one layer, of the lane's rank or below."""
-        A, B = self._factors_in(self.theta.detach(), self._slots[layer])
+        A, B = self._factors_in(self.theta.detach(), self._slot(layer))
         _fill(A[k], B[k], now)
 
     @torch.no_grad()
@@ -189,11 +221,14 @@ class Lanes:
 
     def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
         self.check_lane(k)
-        if layer not in self._slots:
-            raise ValueError(f"no adapter on layer {layer!r}; there are {', '.join(self._slots)}")
-        A, B = self._factors_in(theta, self._slots[layer])
+        A, B = self._factors_in(theta, self._slot(layer))
         r = self.lanes[k].r
         return Start(A=A[k, :r], B=B[k, :, :r])
+
+    def _slot(self, layer: str) -> _Slot:
+        if layer not in self._slots:
+            raise ValueError(f"no adapter on layer {layer!r}; there are {', '.join(self._slots)}")
+        return self._slots[layer]
 
     def _factors_in(self, theta: Tensor, slot: _Slot) -> tuple[Tensor, Tensor]:
         """View one layer's A (K, r, in) and B (K, out, r) in a matrix shaped like theta."""
@@ -213,7 +248,8 @@ class Lanes:
         if self._rows is None:
             return
         sizes = [size for slot in self._slots.values() for size in slot.sizes(self.rank)]
-        now = self._chosen(self.theta).split(sizes, dim=1)
+        self._now = self._chosen(self.theta)
+        now = self._now.split(sizes, dim=1)
         start = self._chosen(self.start).split(sizes, dim=1)
         for i, slot in enumerate(self._slots.values()):
             slot.views = self._shaped(slot, now[2 * i], now[2 * i + 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -56,7 +56,9 @@ class Footprint:
         return tokens * self.passing + supervised * self.logits
 
 
-def lane_groups(K: int, bytes_each: float, device: str) -> list[slice]:
+def lane_groups(
+    K: int, bytes_each: float, device: str, budget: Mapping[str, int] | None = None
+) -> list[slice]:
     """Deal K lanes into groups, as few and as even as the memory allows.
 
     The lanes share no parameter, so a pass for each group gives what one pass for all gives; the
@@ -67,11 +69,12 @@ def lane_groups(K: int, bytes_each: float, device: str) -> list[slice]:
     K : lanes.
     bytes_each : of one lane in a pass, see `Footprint`.
     device : ``cpu`` or ``cuda``.
+    budget : bytes of one group, by device; ``None``: `ACTIVATIONS`.
 
     >>> lane_groups(10, bytes_each=512 * 2**20, device="cpu")
     [slice(0, 5, None), slice(5, 10, None)]
     """
-    together = max(1, int(ACTIVATIONS[device] // max(bytes_each, 1.0)))
+    together = max(1, int((budget or ACTIVATIONS)[device] // max(bytes_each, 1.0)))
     count = math.ceil(K / together)
     borders = [math.ceil(i * K / count) for i in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(borders)]

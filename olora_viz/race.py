@@ -21,7 +21,16 @@ from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
 from olora_viz.standing import Standing, finite_or_none
 from olora_viz.step import Step
-from olora_viz.tasks import Encoding, Example, batch_indices, collate, encode, load_task
+from olora_viz.tasks import (
+    Batch,
+    Encoded,
+    Encoding,
+    Example,
+    batch_indices,
+    collate,
+    encode,
+    load_task,
+)
 from olora_viz.trace import trace
 
 if TYPE_CHECKING:
@@ -165,6 +174,10 @@ class Race(Iterator[Step]):
         """How many steps have been made."""
         return self.standing.done
 
+    def batch(self, number: int) -> Batch:
+        """Return what all lanes train on at a step, 1 for the first, on the race's device."""
+        return losses.to_device(collate(self._examples(number), self._pad_id), self.device)
+
     def close(self) -> None:
         """Stop: no further steps. The lanes stay, for answers and export."""
         self._closed = True
@@ -251,6 +264,11 @@ class Race(Iterator[Step]):
                 "between two steps: restore a state from before it"
             )
 
+    def _examples(self, number: int) -> list[Encoded]:
+        size, seed = self.config.batch_size, self.config.seed
+        chosen = batch_indices(len(self._train), size, seed, number - 1)
+        return [self._train[i] for i in chosen]
+
     def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
         return encode(
             examples,
@@ -290,11 +308,7 @@ class Race(Iterator[Step]):
 
     def _update(self, number: int, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
-        chosen = batch_indices(
-            len(self._train), self.config.batch_size, self.config.seed, number - 1
-        )
-        encoded = [self._train[i] for i in chosen]
-        batch = losses.to_device(collate(encoded, self._pad_id), self.device)
+        batch = self.batch(number)
         theta = self.lanes.theta
         theta.grad = None
         parts = []
@@ -310,5 +324,5 @@ class Race(Iterator[Step]):
         self.standing.trained(number, loss, norm)
         overflown = self._optimizer.step(rates, norms, self.standing.out)
         self.standing.lose(overflown, number)
-        self.standing.tokens += sum(len(e.ids) for e in encoded)
+        self.standing.tokens += sum(len(e.ids) for e in self._examples(number))
         return loss, norm

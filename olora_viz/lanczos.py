@@ -1,0 +1,181 @@
+"""Both ends of the spectra of K symmetric matrices at once, known by their products alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Operator = Callable[[Tensor], Tensor]
+"""Multiplies row k of a (K, P) by the k-th symmetric matrix (P, P)."""
+
+STEPS = 32
+"""Products after which the search ends, converged or not."""
+
+TOLERANCE = 1e-2
+"""Residual at which an end of the spectrum counts as found, as a share of the largest |λ|: the
+error of an eigenvalue is of the order of the residual's square."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """The largest and the smallest eigenvalue of K symmetric matrices, with how sure they are."""
+
+    largest: np.ndarray
+    """(K,) NaN where a product was not finite."""
+    smallest: np.ndarray
+    """(K,)"""
+    residual_largest: np.ndarray
+    """(K,) ‖Hv − λv‖ of the unit vector v that goes with the largest; an eigenvalue of the matrix
+    is at most so far from λ."""
+    residual_smallest: np.ndarray
+    """(K,)"""
+    iterations: np.ndarray
+    """(K,) products that were made for each."""
+    converged: np.ndarray
+    """(K,) whether both residuals are within the tolerance."""
+    top: Float[Tensor, "K P"]
+    """The unit vectors that go with the largest."""
+
+
+@torch.no_grad()
+def extremes(
+    operator: Operator,
+    start: Float[Tensor, "K P"],
+    *,
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
+) -> Extremes:
+    """Find both ends of K spectra by Lanczos' method, each row by itself.
+
+    `H Q_m = Q_m T_m + β_m q_{m+1} e_mᵀ`: with an eigenpair `T_m s = λ s`, `v = Q_m s` has the
+    residual `|β_m s_m|`. Every new vector is made orthogonal to all that came before (a second time
+    where the first pass took most of it away), so no eigenvalue is found twice.
+
+    Parameters
+    ----------
+    operator : may raise, to stop.
+    start : where the search begins; not zero, and zero where a coordinate does not take part.
+    steps : the most products.
+    tolerance : a row stops before that once it has converged, see `TOLERANCE`.
+
+    References
+    ----------
+    Lanczos 1950, J. Res. Natl. Bur. Stand. 45; Paige 1972, J. Inst. Math. Appl. 10 (what rounding
+    does); Daniel, Gragg, Kaufman, Stewart 1976, Math. Comp. 30 (when to repeat).
+    """
+    K, P = start.shape
+    steps = min(steps, P)
+    basis = start.new_empty(K, steps + 1, P)
+    basis[:, 0] = start / torch.linalg.vector_norm(start, dim=1, keepdim=True)
+    alpha, beta = np.zeros((K, steps)), np.zeros((K, steps))
+    length = np.zeros(K, dtype=int)
+    lost, going = np.zeros(K, dtype=bool), np.ones(K, dtype=bool)
+    floor = math.sqrt(P) * torch.finfo(start.dtype).eps
+    found = _Ends.of(alpha, beta, length, ~lost)
+    for j in range(steps):
+        w = operator(basis[:, j])
+        alpha[:, j] = _host((basis[:, j] * w).sum(1))
+        lost |= going & ~np.isfinite(alpha[:, j])
+        w = _orthogonal(w, basis[:, : j + 1])
+        beta[:, j] = _host(torch.linalg.vector_norm(w, dim=1))
+        lost |= going & ~np.isfinite(beta[:, j])
+        length[going] = j + 1
+        found = _Ends.of(alpha, beta, length, lost)
+        # Each row ends by itself, so that none depends on the others. Where nothing is left, the
+        # vectors so far span all that the start can reach.
+        going &= ~lost & ~found.are_within(tolerance) & (beta[:, j] > floor * found.scale)
+        if not going.any():
+            break
+        kept = torch.tensor(going, device=w.device)[:, None]
+        inverse = torch.tensor(1.0 / np.where(going, beta[:, j], 1.0)).to(w)[:, None]
+        basis[:, j + 1] = torch.where(kept, w * inverse, 0.0)
+    weights = torch.tensor(found.weights[:, : length.max()]).to(basis)
+    top = torch.einsum("km,kmp->kp", weights, basis[:, : length.max()])
+    return Extremes(
+        largest=found.values[:, 1],
+        smallest=found.values[:, 0],
+        residual_largest=found.residuals[:, 1],
+        residual_smallest=found.residuals[:, 0],
+        iterations=length,
+        converged=found.are_within(tolerance),
+        top=top,
+    )
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The ends of the spectra of the tridiagonal matrices: first the smallest, then the largest."""
+
+    values: np.ndarray  # (K, 2)
+    residuals: np.ndarray  # (K, 2)
+    weights: np.ndarray  # (K, steps) of the largest's vector in the basis
+
+    @classmethod
+    def of(cls, alpha: np.ndarray, beta: np.ndarray, length: np.ndarray, lost: np.ndarray) -> _Ends:
+        K, steps = alpha.shape
+        ends = cls(np.full((K, 2), math.nan), np.full((K, 2), math.nan), np.zeros((K, steps)))
+        for k in np.flatnonzero(~lost):
+            m = length[k]
+            beside = beta[k, : m - 1]
+            T = np.diag(alpha[k, :m]) + np.diag(beside, 1) + np.diag(beside, -1)
+            values, vectors = np.linalg.eigh(T)
+            ends.values[k] = values[[0, -1]]
+            ends.residuals[k] = np.abs(beta[k, m - 1] * vectors[-1, [0, -1]])
+            ends.weights[k, :m] = vectors[:, -1]
+        return ends
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(K,) the largest magnitude."""
+        return np.abs(self.values).max(axis=1)
+
+    def are_within(self, tolerance: float) -> np.ndarray:
+        """(K,) whether both residuals are a small share of the largest magnitude."""
+        return (self.residuals <= tolerance * self.scale[:, None]).all(axis=1)
+
+
+def _orthogonal(w: Float[Tensor, "K P"], basis: Float[Tensor, "K m P"]) -> Float[Tensor, "K P"]:
+    """Take off what lies along the basis; again, where little is left and rounding could show."""
+    before = torch.linalg.vector_norm(w, dim=1)
+    w = _without(w, basis)
+    # A row's second pass is its own affair: it changes no other row, not even by rounding.
+    again = torch.linalg.vector_norm(w, dim=1) < 0.5 * before
+    return torch.where(again[:, None], _without(w, basis), w) if again.any() else w
+
+
+def _without(w: Float[Tensor, "K P"], basis: Float[Tensor, "K m P"]) -> Float[Tensor, "K P"]:
+    along = torch.bmm(basis, w[:, :, None])
+    return torch.baddbmm(w[:, :, None], basis.mT, along, alpha=-1)[:, :, 0]
+
+
+def _host(x: Tensor) -> np.ndarray:
+    return x.double().cpu().numpy()
+
+
+def trace(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate K traces and their standard errors by Hutchinson's method.
+
+    `E[zᵀHz] = tr H` for z of independent signs.
+
+    Parameters
+    ----------
+    probes : rows of ±1 (0 where a coordinate does not take part), at least two.
+
+    Returns
+    -------
+    (K,) the estimates, and (K,) their standard errors.
+
+    References
+    ----------
+    Hutchinson 1989, Commun. Stat. Simul. Comput. 18.
+    """
+    if len(probes) < 2:
+        raise ValueError(f"a trace needs at least 2 probes to know its error, not {len(probes)}")
+    found = np.stack([_host((z * operator(z)).sum(1)) for z in probes])
+    return found.mean(0), found.std(0, ddof=1) / math.sqrt(len(probes))
