@@ -15,6 +15,7 @@ from olora_viz.adapters import Lanes, Progress
 from olora_viz.curvature import PROBES, Curvature, curvature, gauss_newton
 from olora_viz.lanczos import STEPS, TOLERANCE
 from olora_viz.lane_groups import Footprint, lane_groups
+from olora_viz.loss_slice import SIDE, LossSlice, directions, loss_slice, radius
 from olora_viz.models import check_memory
 from olora_viz.standing import finite_or_none
 from olora_viz.tangent_kernel import TangentKernel, tangent_kernel, target_logits
@@ -119,8 +120,58 @@ def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curva
                 probes=0,
                 progress=progress,
             )
-        parts.append(replace(found, top=found.top[:, :0]))
+        parts.append(replace(found, top=None))
     return _joined_fields(parts)
+
+
+def slices(
+    lanes: Lanes,
+    batch: Batch,
+    found: Conditioning,
+    chosen: Sequence[int],
+    *,
+    side: int = SIDE,
+    progress: Progress | None = None,
+) -> list[LossSlice]:
+    """Slice the losses of some lanes, all on one scale: as far as suits the steepest of them.
+
+    Parameters
+    ----------
+    found : what `conditioning` measured of the same lanes, unmoved, over all parameters.
+    chosen : numbers of lanes.
+    side : points along each side, odd.
+    progress : is told after every point; may raise, to stop.
+
+    Raises
+    ------
+    ValueError : a lane whose loss is not finite, or that does not exist.
+    """
+    for k in chosen:
+        lanes.check_lane(k)
+        if not np.isfinite([found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]]).all():
+            raise ValueError(
+                f"the loss of {lanes.labels[k]!r} or its curvature is not finite: nothing to slice"
+            )
+    reach = min(
+        radius(found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]) for k in chosen
+    )
+    told = _Told(progress, 0, len(chosen))
+    made = []
+    for k in chosen:
+
+        def loss() -> Tensor:
+            return losses.lane_losses(lanes.model, batch, 1)
+
+        with lanes.some(slice(k, k + 1)):
+            (gradient,) = torch.autograd.grad(loss().sum(), lanes.parts())
+            gradient = (gradient * lanes.trained())[0]
+        assert found.hessian.top is not None
+        across, along = directions(gradient, found.hessian.top[k])
+        name = f"slice of {lanes.labels[k]}"
+        made.append(
+            loss_slice(lanes, k, loss, across, along, reach, side=side, progress=told.stage(name))
+        )
+    return made
 
 
 class _Told:
@@ -224,6 +275,8 @@ def _joined_fields(parts: Sequence[Any]) -> Any:
 
     def joined(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
+        if values[0] is None:
+            return None
         return torch.cat(values) if isinstance(values[0], Tensor) else np.concatenate(values)
 
     return cls(**{f.name: joined(f.name) for f in fields(cls)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -52,13 +52,34 @@ class Curvature:
     """(K,) products that the eigenvalues took."""
     converged: np.ndarray
     """(K,) whether both residuals are within the tolerance."""
-    top: Float[Tensor, "K n"]
-    """Unit vectors that go with lambda_max."""
+    top: Float[Tensor, "K n"] | None = None
+    """Unit vectors that go with lambda_max; None where they were not kept."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare bit for bit what was measured."""
+        return isinstance(other, Curvature) and all(
+            np.array_equal(getattr(self, n), getattr(other, n), equal_nan=True) for n in _MEASURED
+        )
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return plain values, one dict per lane; what is not finite is null."""
-        names = [f.name for f in fields(self) if f.name != "top"]
-        return [{n: _plain(getattr(self, n)[k]) for n in names} for k in range(len(self.residual))]
+        K = len(self.residual)
+        return [{n: _plain(getattr(self, n)[k]) for n in _MEASURED} for k in range(K)]
+
+    @classmethod
+    def from_json(cls, lines: Sequence[dict[str, Any]]) -> Curvature:
+        """Read back what `to_json` wrote."""
+        return cls(
+            **{
+                n: np.array([math.nan if line[n] is None else line[n] for line in lines])
+                for n in _MEASURED
+            }
+        )
+
+
+_MEASURED = tuple(f.name for f in fields(Curvature) if f.name != "top")
 
 
 def curvature(

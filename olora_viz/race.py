@@ -14,6 +14,8 @@ from torch import Tensor
 from olora_viz import losses
 from olora_viz.adapters import attach
 from olora_viz.answers import Answer, ask
+from olora_viz.conditioning import track
+from olora_viz.curvature import Curvature
 from olora_viz.lane_groups import Footprint, check_adapters, lane_groups
 from olora_viz.lane_optimizer import MOMENTS, LaneOptimizer
 from olora_viz.losses import Evaluation
@@ -66,6 +68,10 @@ def race(
         one sentence with the value and the rule.
     """
     return Race(config, model, tokenizer, progress)
+
+
+class _ClosedError(Exception):
+    """Raised out of a long look when the race is to stop."""
 
 
 class Race(Iterator[Step]):
@@ -151,6 +157,7 @@ class Race(Iterator[Step]):
         if evaluation:
             standing.evaluated(number, evaluation)
         seen = trace(self.lanes) if config.is_traced(number) else None
+        curved = self._curvature() if config.is_curved(number) else None
         standing.done = number
         standing.seconds += time.perf_counter() - began
         out = standing.out
@@ -165,6 +172,7 @@ class Race(Iterator[Step]):
             eval_loss=evaluation.loss.copy() if evaluation else None,
             eval_accuracy=evaluation.accuracy.copy() if evaluation else None,
             trace=seen,
+            curvature=curved,
         )
         self.torn = False
         return step
@@ -263,6 +271,18 @@ class Race(Iterator[Step]):
                 f"a step of this race was cut short after step {self.done}, so its lanes stand "
                 "between two steps: restore a state from before it"
             )
+
+    def _curvature(self) -> Curvature | None:
+        """Look at the curvature; not to the end, where the race is to stop."""
+
+        def go_on(*_: object) -> None:
+            if self._closed:
+                raise _ClosedError
+
+        try:
+            return track(self.lanes, self.batch(1), go_on)
+        except _ClosedError:
+            return None
 
     def _examples(self, number: int) -> list[Encoded]:
         size, seed = self.config.batch_size, self.config.seed

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.curvature import Curvature
 from olora_viz.trace import Trace
 
 _PER_LANE = ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
@@ -42,6 +43,8 @@ class Step:
     """(K,) share of held-out answers that are right."""
     trace: Trace | None = None
     """What the adapters of every lane and layer have become; None where it was not looked at."""
+    curvature: Curvature | None = None
+    """The ends of the Hessian's spectrum on the first batch; None where it was not looked at."""
 
     def __post_init__(self) -> None:
         """Make the arrays read-only."""
@@ -74,6 +77,8 @@ class Step:
                 }
         if self.trace is not None:
             line["trace"] = self.trace.to_json(labels)
+        if self.curvature is not None:
+            line["curvature"] = dict(zip(labels, self.curvature.to_json(), strict=True))
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
         line["diverged"] = [
             label for label, status in zip(labels, self.status, strict=True) if status == "diverged"
@@ -97,6 +102,9 @@ class Step:
             tokens=line["tokens"],
             status=status,
             trace=Trace.from_json(line["trace"], labels) if "trace" in line else None,
+            curvature=Curvature.from_json([line["curvature"][label] for label in labels])
+            if "curvature" in line
+            else None,
             **arrays,
         )
 
