@@ -12,16 +12,28 @@ import torch
 from torch import Tensor
 
 from olora_viz import losses
-from olora_viz.adapters import attach
+from olora_viz.adapters import attach, check_starts
 from olora_viz.answers import Answer, ask
+from olora_viz.evidence import BATCHES, check_evidence, gather, needs_of
+from olora_viz.initializers import Evidence
 from olora_viz.lane_groups import Footprint, check_adapters, lane_groups
 from olora_viz.lane_optimizer import MOMENTS, LaneOptimizer
+from olora_viz.layers import target_layers
 from olora_viz.losses import Evaluation
 from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
 from olora_viz.standing import Standing, finite_or_none
 from olora_viz.step import Step
-from olora_viz.tasks import Encoding, Example, batch_indices, collate, encode, load_task
+from olora_viz.tasks import (
+    Batch,
+    Encoded,
+    Encoding,
+    Example,
+    batch_indices,
+    collate,
+    encode,
+    load_task,
+)
 from olora_viz.trace import trace
 
 if TYPE_CHECKING:
@@ -102,7 +114,8 @@ class Race(Iterator[Step]):
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
         self._footprint = Footprint.of(model)
         check_adapters(model, config.lanes, config.targets, f"{config.model!r}", self.device)
-        self.lanes = attach(model, config.lanes, config.targets, progress)
+        evidence = self._gather(progress)
+        self.lanes = attach(model, config.lanes, config.targets, progress, evidence)
         try:
             with self.lanes.off():
                 self.baseline = self._evaluate()
@@ -114,7 +127,7 @@ class Race(Iterator[Step]):
         except BaseException:
             self.lanes.detach()
             raise
-        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes)
+        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
         self.standing = Standing.at_start(self.baseline, self.lanes.count)
         self.torn = self._closed = False
 
@@ -262,6 +275,23 @@ class Race(Iterator[Step]):
             choices=choices,
         )
 
+    def _gather(self, progress: Progress | None) -> dict[str, Evidence] | None:
+        """Read the first batches, where a lane starts from what they say."""
+        config, needs = self.config, needs_of(self.config.lanes)
+        if not needs:
+            return None
+        check_starts(target_layers(self.model, config.targets), config.lanes)
+        check_evidence(self.model, needs, config.targets, f"{config.model!r}", self.device)
+        batches = [self._batch(step)[1] for step in range(BATCHES)]
+        return gather(self.model, batches, needs, config.targets, progress)
+
+    def _batch(self, step: int) -> tuple[list[Encoded], Batch]:
+        """Return the examples of a step, 0 for the first, and the batch that they make."""
+        config = self.config
+        chosen = batch_indices(len(self._train), config.batch_size, config.seed, step)
+        encoded = [self._train[i] for i in chosen]
+        return encoded, losses.to_device(collate(encoded, self._pad_id), self.device)
+
     def _evaluate_lanes(self) -> Evaluation:
         """Judge all lanes, as many at once as there is memory for."""
         tokens = self.config.batch_size * max(len(e.ids) for e in self._held_out)
@@ -290,11 +320,7 @@ class Race(Iterator[Step]):
 
     def _update(self, number: int, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
-        chosen = batch_indices(
-            len(self._train), self.config.batch_size, self.config.seed, number - 1
-        )
-        encoded = [self._train[i] for i in chosen]
-        batch = losses.to_device(collate(encoded, self._pad_id), self.device)
+        encoded, batch = self._batch(number - 1)
         theta = self.lanes.theta
         theta.grad = None
         parts = []
