@@ -48,8 +48,12 @@ PEFT: dict[str, Callable[[PeftLinear], None]] = {
     "pissa": lambda layer: layer.pissa_init("default", "pissa"),
     "pissa_fast": lambda layer: layer.pissa_init("default", "pissa_niter_16"),
     "orthogonal": lambda layer: layer.orthogonal_init("default"),
+    "mica": lambda layer: layer.mica_init("default"),
 }
 """PEFT's counterparts; the other initializations have none there."""
+
+FROM_W = [name for name, entry in INITIALIZERS.items() if not entry.needs]
+"""What starts from W alone: reading data for the others is training, not factorizing."""
 
 WIDE = ((4096, 4096, 32), (11008, 4096, 64))
 WIDE_INITS = ("lora", "olora", "olora_pivoted", "sketch", "pissa_fast")  # exact SVDs take minutes
@@ -215,7 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--init", nargs="+", choices=INITIALIZERS, default=list(INITIALIZERS))
+    parser.add_argument("--init", nargs="+", choices=FROM_W, default=FROM_W)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()

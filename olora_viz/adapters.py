@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers import INITIALIZERS, Evidence, lacking
 from olora_viz.initializers.start import Start, check_rank
 from olora_viz.lane import MAX_LANES, Lane, labels
 from olora_viz.lane_linear import LaneLinear
@@ -50,6 +50,8 @@ class Lanes:
     theta : (K, P) float32. Row k holds every A and B of lane k. A lane whose rank is below
         the largest one is padded with zeros, which get zero gradient and stay zero.
     start : (K, P), theta at step 0.
+    frozen : (K, P), what of theta stays as it started and gets no gradient: the B of the lanes
+        whose initialization says so. None where there is no such lane.
     """
 
     def __init__(
@@ -85,10 +87,17 @@ class Lanes:
         self.start = theta
         self.theta = theta.clone().requires_grad_()
         self.scale = torch.tensor([lane.scale for lane in lanes], dtype=dtype, device=first.device)
-        # Where every B⁰ is zero, there is nothing to take off: half the thin products suffice.
+        # Where every B⁰ or its A⁰ is zero, there is nothing to take off: half the thin products
+        # suffice.
         self._from_zero = not any(
-            self._factors_in(theta, slot)[1].any() for slot in self._slots.values()
+            (A.flatten(1).any(1) & B.flatten(1).any(1)).any()
+            for A, B in (self._factors_in(theta, slot) for slot in self._slots.values())
         )
+        self.frozen = self._frozen()
+        if self.frozen is not None:
+            # On theta itself, so that nothing sees a gradient of what is frozen: no norm, no
+            # optimizer, no second derivative. Not a product: zero times NaN is NaN.
+            self.theta.register_hook(partial(_masked, self.frozen))
         self._rows: slice | None = slice(0, len(lanes))
         self._now = self.theta
         self._hooked: torch.utils.hooks.RemovableHandle | None = None
@@ -146,7 +155,10 @@ class Lanes:
         return (self.rank, slot.in_features), (slot.out_features, self.rank)
 
     def trained(self, layer: str | None = None) -> Bool[Tensor, "k n"]:
-        """Say which parameters train, of those in `parts`, flat: the padding of a rank does not."""
+        """Say which parameters train, of those in `parts`, flat.
+
+        The padding of a rank does not, nor does what is frozen.
+        """
         assert self._rows is not None
         ranks = torch.tensor([lane.r for lane in self.lanes[self._rows]])
         real = torch.arange(self.rank) < ranks[:, None]  # (k, R)
@@ -154,7 +166,14 @@ class Lanes:
         for slot in [self._slot(layer)] if layer else self._slots.values():
             masks.append(real[:, :, None].expand(-1, -1, slot.in_features).flatten(1))
             masks.append(real[:, None, :].expand(-1, slot.out_features, -1).flatten(1))
-        return torch.cat(masks, dim=1).to(self.theta.device)
+        mask = torch.cat(masks, dim=1).to(self.theta.device)
+        if self.frozen is None:
+            return mask
+        frozen = self.frozen[self._rows]
+        if layer:
+            at = self._slots[layer].at
+            frozen = frozen[:, at : at + mask.shape[1]]
+        return mask & ~frozen
 
     @torch.no_grad()
     def put(self, layer: str, k: int, now: Start) -> None:
@@ -255,6 +274,17 @@ class Lanes:
             slot.views = self._shaped(slot, now[2 * i], now[2 * i + 1])
             slot.start_views = self._shaped(slot, start[2 * i], start[2 * i + 1])
 
+    def _frozen(self) -> Tensor | None:
+        """Mark what is not trained."""
+        frozen = [k for k, lane in enumerate(self.lanes) if INITIALIZERS[lane.init].frozen_B]
+        if not frozen:
+            return None
+        mask = torch.zeros_like(self.theta, dtype=torch.bool)
+        for slot in self._slots.values():
+            _, B = self._factors_in(mask, slot)
+            B[frozen] = True
+        return mask
+
     def _chosen(self, theta: Tensor) -> Tensor:
         """Take the rows that run; where it is all of them, without a second gradient (K, P)."""
         assert self._rows is not None
@@ -300,6 +330,7 @@ def attach(
     lanes: Sequence[Lane],
     targets: Sequence[str] | None = None,
     progress: Progress | None = None,
+    evidence: Mapping[str, Evidence] | None = None,
 ) -> Lanes:
     """Put K lanes on a model and freeze the model.
 
@@ -312,29 +343,56 @@ def attach(
     lanes : 1 to 64 contenders, of any mixture of initializations and ranks.
     targets : endings of layer names; ``None`` takes all linear layers inside the blocks.
     progress : told how far the making of the adapters is.
+    evidence : by layer, for the initializations that start from a gradient or from inputs; a race
+        gathers it by itself.
 
     Raises
     ------
     ValueError : no lane or too many, a rank above min(out, in) of a layer or a weight that is not
-        finite (which are named), a target that matches nothing, a layer that carries lanes already.
+        finite (which are named), a target that matches nothing, a layer that carries lanes already,
+        an initialization without the evidence that it needs.
     """
     if not 1 <= len(lanes) <= MAX_LANES:
         raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
     layers = target_layers(model, targets)
+    check_starts(layers, lanes)
+    evidence = evidence or {}
+    for lane in lanes:
+        needs = INITIALIZERS[lane.init].needs
+        if needs and not layers.keys() <= evidence.keys():
+            raise lacking(lane.init, needs)
+
+    def starts(name: str, W: Tensor, lane: Lane) -> Start:
+        return start_of(name, W, lane, evidence.get(name))
+
+    return Lanes(model, lanes, layers, starts, progress)
+
+
+def check_starts(layers: Mapping[str, nn.Module], lanes: Sequence[Lane]) -> None:
+    """Refuse weights that lanes cannot start on, by the layer's name, before anything is made.
+
+    Raises
+    ------
+    ValueError : a rank above min(out, in) of a layer, a weight that is not finite.
+    """
     for name, layer in layers.items():
         W = weight_of(layer)
         for lane in lanes:
-            check_rank(W, lane.r, name)
+            check_rank(W, lane.r, name, INITIALIZERS[lane.init].vectors)
         if not W.isfinite().all():
             raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
-    return Lanes(model, lanes, layers, start_of, progress)
 
 
-def start_of(name: str, W: Tensor, lane: Lane) -> Start:
+def start_of(name: str, W: Tensor, lane: Lane, evidence: Evidence | None = None) -> Start:
     """Make a lane's A⁰ and B⁰ for one layer, from random numbers that are the layer's own."""
     # torch's generator on the CPU looks at the low 32 bits of a seed only.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
-    return INITIALIZERS[lane.init].start(W, lane.r, s=lane.scale, generator=generator)
+    start = INITIALIZERS[lane.init].start
+    return start(W, lane.r, s=lane.scale, generator=generator, evidence=evidence)
+
+
+def _masked(frozen: Tensor, gradient: Tensor) -> Tensor:
+    return gradient.masked_fill(frozen, 0.0)
 
 
 def _fill(A: Tensor, B: Tensor, factors: Start) -> None:

@@ -34,10 +34,16 @@ class LaneOptimizer:
     ----------
     theta : (K, P), with its gradient at every step.
     lanes : K, with their weight decay and clipping.
+    frozen : (K, P), what is not trained: its gradient is zero, and weight decay leaves it alone.
+        None where all of it is.
     """
 
-    def __init__(self, theta: Tensor, lanes: Sequence[Lane]) -> None:
-        self._theta = theta
+    def __init__(self, theta: Tensor, lanes: Sequence[Lane], frozen: Tensor | None = None) -> None:
+        self._theta, self._frozen = theta, {}
+        if frozen is not None:
+            # Without a gradient Adam itself moves nothing; only decay would.
+            decaying = [k for k, lane in enumerate(lanes) if lane.weight_decay and frozen[k].any()]
+            self._frozen = {k: frozen[k] for k in decaying}
         # Each row of theta is a parameter of its own, so that it has its own learning rate.
         self._rows = [nn.Parameter(row) for row in theta.detach()]
         self._adamw = torch.optim.AdamW(
@@ -72,7 +78,10 @@ class LaneOptimizer:
             self._adamw.param_groups[k]["lr"] = float(rates[k])
             row.grad = None if out[k] else self._theta.grad[k]
         kept = {k: self._keep(k) for k in self._may_overflow(rates, out)}
+        held = {k: self._rows[k][frozen].detach() for k, frozen in self._frozen.items()}
         self._adamw.step()
+        for k, values in held.items():
+            self._rows[k].detach()[self._frozen[k]] = values
         failed = np.zeros(len(self._rows), dtype=bool)
         for k, before in kept.items():
             if not self._rows[k].abs().max() <= self._limit:

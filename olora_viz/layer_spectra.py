@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Start, check_rank
+from olora_viz.initializers import INITIALIZERS, Start, check_rank, lacking
 from olora_viz.known_spectra import known_singular_values
 from olora_viz.layers import target_layers, weight_of
 from olora_viz.naming import unknown
@@ -69,12 +69,14 @@ def truncations(
 
     Raises
     ------
-    ValueError : an unknown initialization, a rank that a layer cannot hold (it is named), a pattern
-        that matches nothing.
+    ValueError : an unknown initialization, one that does not start from W alone, a rank that a
+        layer cannot hold (it is named), a pattern that matches nothing.
     """
     for init in inits:
         if init not in INITIALIZERS:
             raise ValueError(unknown("initialization", init, INITIALIZERS))
+        if INITIALIZERS[init].needs:
+            raise lacking(init, INITIALIZERS[init].needs)
     layers = layers_like(model, pattern)
     for name, W in layers.items():
         check_rank(W, rank, name)

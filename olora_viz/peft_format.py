@@ -40,9 +40,9 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     lanes, k : which lane.
     folder : where to; an adapter that is there already is replaced as a whole.
     form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, which loads anywhere: of
-        rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r where B⁰ = 0. ``olora`` writes A
-        and B alone, of rank r, with ``init_lora_weights="olora"``; PEFT then takes B⁰A⁰ out of
-        the base by itself when it loads.
+        rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r where A⁰ or B⁰ is zero. ``olora``
+        writes A and B alone, of rank r, with ``init_lora_weights="olora"``; PEFT then takes B⁰A⁰
+        out of the base by itself when it loads.
 
     Raises
     ------
@@ -59,7 +59,8 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         raise ValueError(f"form 'olora' wants a lane that started as olora, not as {lane.init}")
     if form == "olora" and transposed:
         raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
-    from_zero = not any(lanes.start_factors(name, k).B.any() for name in lanes.layers)
+    starts = [lanes.start_factors(name, k) for name in lanes.layers]
+    from_zero = not any(start.A.any() and start.B.any() for start in starts)
     tensors: dict[str, Tensor] = {}
     rank = lane.r
     for name in lanes.layers:

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from olora_viz import losses
-from olora_viz.adapters import attach
+from olora_viz.adapters import attach, check_starts
 from olora_viz.answers import Answer, ask
 from olora_viz.conditioning import track
 from olora_viz.curvature import Curvature
+from olora_viz.evidence import BATCHES, check_evidence, gather, needs_of
+from olora_viz.initializers import Evidence
 from olora_viz.lane_groups import Footprint, check_adapters, lane_groups
 from olora_viz.lane_optimizer import MOMENTS, LaneOptimizer
+from olora_viz.layers import target_layers
 from olora_viz.losses import Evaluation
 from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
@@ -117,7 +120,8 @@ class Race(Iterator[Step]):
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
         self._footprint = Footprint.of(model)
         check_adapters(model, config.lanes, config.targets, f"{config.model!r}", self.device)
-        self.lanes = attach(model, config.lanes, config.targets, progress)
+        evidence = self._gather(progress)
+        self.lanes = attach(model, config.lanes, config.targets, progress, evidence)
         try:
             with self.lanes.off():
                 self.baseline = self._evaluate()
@@ -129,7 +133,7 @@ class Race(Iterator[Step]):
         except BaseException:
             self.lanes.detach()
             raise
-        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes)
+        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
         self.standing = Standing.at_start(self.baseline, self.lanes.count)
         self.torn = self._closed = False
 
@@ -299,6 +303,16 @@ class Race(Iterator[Step]):
             plain_text=self.task.plain_text,
             choices=choices,
         )
+
+    def _gather(self, progress: Progress | None) -> dict[str, Evidence] | None:
+        """Read the first batches, where a lane starts from what they say."""
+        config, needs = self.config, needs_of(self.config.lanes)
+        if not needs:
+            return None
+        check_starts(target_layers(self.model, config.targets), config.lanes)
+        check_evidence(self.model, needs, config.targets, f"{config.model!r}", self.device)
+        batches = [self.batch(step + 1) for step in range(BATCHES)]
+        return gather(self.model, batches, needs, config.targets, progress)
 
     def _evaluate_lanes(self) -> Evaluation:
         """Judge all lanes, as many at once as there is memory for."""

@@ -41,6 +41,11 @@ LABELS = {
     "pissa_fast": "PiSSA, fast",
     "milora": "MiLoRA",
     "orthogonal": "Orthogonal",
+    "lora_ga": "LoRA-GA",
+    "lora_one": "LoRA-One",
+    "eva": "EVA",
+    "corda": "CorDA",
+    "mica": "MiCA",
 }
 """What an initialization is called in a chart or a table."""
 
@@ -55,9 +60,15 @@ LINES: dict[str, tuple[str, str]] = {
     "pissa_fast": ("#3793c8", "#a5dbff"),
     "milora": ("#00936b", "#3fcfa3"),
     "orthogonal": ("#7a3fa0", "#bf9bf2"),
+    "lora_ga": ("#b0124a", "#ff6f96"),
+    "lora_one": ("#5c2b0a", "#c98a4e"),
+    "eva": ("#00545e", "#2ee0ee"),
+    "corda": ("#2b2bd6", "#6f7dff"),
+    "mica": ("#2f5a10", "#cdf09a"),
 }
 """A colour per initialization, light and dark, from the colour-blind safe set of Okabe and Ito
-(2008), moved where needed to reach a contrast of 3 : 1 against the card."""
+(2008), moved where needed to reach a contrast of 3 : 1 against the card; the last five, which that
+set has no more room for, are what stands out most from the others to every kind of eye."""
 
 FALLBACK = (("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#9a5b13", "#e0b27a"))
 """Colours of initializations that have none of their own yet."""

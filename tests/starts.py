@@ -5,7 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from olora_viz.initializers import INITIALIZERS, Start
+from olora_viz.initializers import INITIALIZERS, Evidence, Start
+from olora_viz.layers import target_layers, weight_of
 
 SHAPES = {"tall": (40, 24), "wide": (24, 40), "square": (32, 32)}
 PROJECTIONS = ("olora", "olora_pivoted", "random_orthonormal", "sketch")
@@ -27,12 +28,29 @@ def weight(shape, dtype=torch.float64, seed=1) -> torch.Tensor:
     return (W / features**0.5).to(dtype)
 
 
+def evidence(shape) -> Evidence:
+    """What some data might say of a weight of this shape: uneven, and the inputs off centre."""
+    X = weight((3 * shape[1], shape[1]), seed=5) + weight((1, shape[1]), seed=6)
+    return Evidence(weight(shape, seed=4), X.mean(0), X.mT.cov(correction=0))
+
+
+def told(model) -> dict[str, Evidence]:
+    """Evidence for every layer of a model that gets lanes."""
+    return {
+        name: evidence(tuple(weight_of(layer).shape))
+        for name, layer in target_layers(model).items()
+    }
+
+
 def start(name, W, r, s=1.0, seed=0) -> Start:
-    return INITIALIZERS[name].start(W, r, s=s, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    told = evidence(W.shape) if INITIALIZERS[name].needs else None
+    return INITIALIZERS[name].start(W, r, s=s, generator=generator, evidence=told)
 
 
 def ranks(name, shape) -> list[int]:
-    return [r for r in (1, 6, min(shape)) if name != "orthogonal" or r % 2 == 0]
+    most = min(shape) // INITIALIZERS[name].vectors
+    return [r for r in (1, 6, most) if name != "orthogonal" or r % 2 == 0]
 
 
 CASES = [

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from starts import told
 from tiny import FAMILIES, tiny, tokens
 
 from olora_viz.adapters import attach
@@ -26,7 +27,8 @@ class Measured:
     def __init__(self, family="llama", lanes=LANES, dtype=torch.float64, moved=0.05, rows=2):
         self.model = tiny(family, dtype)
         endings = {n.rsplit(".", 1)[-1] for n, _ in self.model.named_modules()}
-        self.lanes = attach(self.model, lanes, [t for t in TARGETS if t in endings])
+        targets = [t for t in TARGETS if t in endings]
+        self.lanes = attach(self.model, lanes, targets, evidence=told(self.model))
         noise = torch.randn(
             self.lanes.theta.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
         )
@@ -77,13 +79,17 @@ def test_both_ends_of_the_spectrum_are_those_of_the_dense_hessian(family):
     assert np.isnan(found.trace).all()
 
 
-@pytest.mark.parametrize("name", [n for n in INITIALIZERS if n != "mica"])
+@pytest.mark.parametrize("name", INITIALIZERS)
 def test_the_hessian_at_the_start_of_every_initialization(name):
     its = Measured(lanes=(Lane(name, r=2, alpha=3),), moved=0.0)
     found = curvature(its.lanes, its.losses, probes=0, **EXACT)
     values = np.linalg.eigvalsh(its.hessian(0))
     np.testing.assert_allclose(found.lambda_max[0], values[-1], rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(found.lambda_min[0], values[0], rtol=1e-7, atol=1e-12)
+    if INITIALIZERS[name].frozen_B:
+        for layer in its.lanes.layers:
+            columns = its.lanes.trained(layer)[0].sum()
+            assert columns == math.prod(its.lanes.shapes(layer)[0]), "a frozen B is not trained"
 
 
 def test_the_top_vector_is_an_eigenvector_and_the_residual_says_how_nearly():
@@ -205,10 +211,10 @@ def test_measuring_leaves_the_lanes_as_they_were():
 
 def test_progress_is_told_after_every_product_and_may_stop():
     its = Measured()
-    told = []
+    heard = []
     curvature(its.lanes, its.losses, steps=5, tolerance=0.0, probes=3,
-              progress=lambda part, what: told.append(part))  # fmt: skip
-    assert told == [(i + 1) / 8 for i in range(8)]
+              progress=lambda part, what: heard.append(part))  # fmt: skip
+    assert heard == [(i + 1) / 8 for i in range(8)]
 
     class StopError(Exception):
         pass

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from starts import assert_close, every, every_case, every_dtype, start, weight
+from starts import assert_close, every, every_case, every_dtype, evidence, start, weight
 
 import olora_viz.initializers
 from olora_viz.initializers import INITIALIZERS, check_rank
@@ -14,7 +14,12 @@ from olora_viz.initializers import INITIALIZERS, check_rank
 
 def test_the_folder_listing_is_the_catalogue():
     folder = Path(olora_viz.initializers.__path__[0])
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "start", "factor"}
+    files = {path.stem for path in folder.glob("*.py")} - {
+        "__init__",
+        "start",
+        "factor",
+        "evidence",
+    }
     assert files == set(INITIALIZERS)
 
 
@@ -66,7 +71,7 @@ def test_no_generator_stands_for_seed_zero_whatever_the_global_seed(name):
     W = weight((24, 40))
     torch.manual_seed(123)
     state = torch.get_rng_state()
-    default = INITIALIZERS[name].start(W, 4)
+    default = INITIALIZERS[name].start(W, 4, evidence=evidence(W.shape))
     assert torch.equal(torch.get_rng_state(), state), "the global generator was used"
     assert torch.equal(default.A, start(name, W, 4, seed=0).A)
 
@@ -155,7 +160,7 @@ def test_orthogonal_refuses_an_odd_rank():
         start("orthogonal", weight((8, 8)), 5)
 
 
-@pytest.mark.parametrize("name", ["pissa", "pissa_fast", "milora"])
+@pytest.mark.parametrize("name", ["pissa", "pissa_fast", "milora", "corda"])
 @pytest.mark.parametrize("s", [0.0, -1.0, float("inf"), float("nan")])
 def test_singular_values_cannot_be_shared_out_over_a_scale_that_is_not_positive(name, s):
     with pytest.raises(ValueError, match=f"scale s = {s} is not a positive"):

@@ -1,11 +1,13 @@
 """PEFT as the oracle: the same start, the same training, and adapters that go back and forth."""
 
+import itertools
 import json
 import math
 
 import peft
 import pytest
 import torch
+from starts import told
 from tiny import FAMILIES, tiny, tokens
 
 from olora_viz.adapters import attach
@@ -29,7 +31,7 @@ def logits(model) -> torch.Tensor:
 def trained(family: str, lane: Lane, dtype=torch.float64):
     """A tiny model with one lane, some steps away from where it started."""
     model = tiny(family, dtype)
-    lanes = attach(model, [lane])
+    lanes = attach(model, [lane], evidence=told(model))
     optimizer = torch.optim.AdamW([lanes.theta], lr=lane.lr)
     for _ in range(3):
         optimizer.zero_grad()
@@ -100,7 +102,7 @@ def trains_alike(theirs, lane: Lane, steps, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("rslora", [False, True])
-@pytest.mark.parametrize("init", ["lora", "olora", "pissa"])
+@pytest.mark.parametrize("init", ["lora", "olora", "pissa", "lora_ga", "lora_one", "eva", "corda"])
 def test_ten_steps_of_a_lane_are_ten_steps_of_peft(init, rslora):
     """In float64, from the same start: PEFT trains s B A on the textbook's W - s B⁰A⁰."""
     lane = Lane(init, lr=1e-3, r=8, alpha=4, rslora=rslora)
@@ -134,13 +136,30 @@ def test_ten_steps_of_olora_are_ten_steps_from_peft_s_own_start():
     trains_alike(theirs, lane, steps, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("init", ["lora", "olora", "pissa", "orthogonal"])
-@pytest.mark.parametrize("family", FAMILIES)
+def test_ten_steps_of_mica_are_ten_steps_from_peft_s_own_start():
+    """PEFT freezes B by itself, and factorizes in float32 alone, hence the tolerance."""
+    lane = Lane("mica", lr=1e-3, r=8, alpha=4)
+    running, steps = ten_steps(lane)
+    model, _ = load_model("glassllm")
+    theirs = peft_model(lane, running.lanes.layers, model, "mica")
+    for parameter in theirs.parameters():
+        parameter.data = parameter.data.double()
+    assert all("lora_B" not in n for n, p in theirs.named_parameters() if p.requires_grad)
+    trains_alike(theirs, lane, steps, tolerance=1e-4)
+
+
+EXPORTED = [
+    *itertools.product(FAMILIES, ("lora", "olora", "pissa", "orthogonal")),
+    *itertools.product(("llama", "gpt2"), ("lora_ga", "lora_one", "eva", "corda", "mica")),
+]
+
+
+@pytest.mark.parametrize(("family", "init"), EXPORTED)
 def test_an_exported_adapter_gives_the_same_logits_in_peft(family, init, tmp_path):
     model, lanes = trained(family, Lane(init, lr=1e-2, r=4, alpha=10, rslora=init == "lora"))
     write_peft(lanes, 0, tmp_path / "adapter")
     theirs = peft.PeftModel.from_pretrained(tiny(family, torch.float64), tmp_path / "adapter")
-    assert theirs.peft_config["default"].r == (4 if init == "lora" else 8)
+    assert theirs.peft_config["default"].r == (4 if init in ("lora", "eva", "mica") else 8)
     torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-9, atol=1e-9)
     assert (logits(model) - logits(tiny(family, torch.float64))).abs().max() > 0.01
     merged = theirs.merge_and_unload()
@@ -170,6 +189,8 @@ def test_the_olora_form_is_completed_by_peft_from_the_base(family, rslora, tmp_p
         ("llama", "olora", "olora"),
         ("gpt2", "lora", "lora"),
         ("gpt2", "olora", "lora"),
+        ("llama", "corda", "lora"),
+        ("gpt2", "mica", "lora"),
     ],
 )
 def test_what_was_written_reads_back(family, init, form, tmp_path):
@@ -258,13 +279,28 @@ def test_an_adapter_trained_by_peft_reads_back_from_every_start_that_can(
     assert (logits(model) - base).abs().max() > 0.01
 
 
-def test_an_eva_adapter_reads_back_since_eva_leaves_the_base_as_it_is(tmp_path):
-    """EVA only chooses A; B is zero, so that PEFT's plain start stands for it here."""
-    theirs = saved_by_peft(tmp_path, True)
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"init_lora_weights": "eva"}))
+def test_an_eva_adapter_reads_back_with_the_ranks_that_peft_dealt_out(tmp_path):
+    """EVA leaves the base as it is, but gives each layer a rank of its own."""
+    config = peft.LoraConfig(
+        r=3,
+        lora_alpha=6,
+        target_modules=["q_proj", "o_proj", "up_proj"],
+        init_lora_weights="eva",
+        eva_config=peft.EvaConfig(rho=2.0),
+    )
+    theirs = peft.get_peft_model(tiny("llama"), config)
+    peft.initialize_lora_eva_weights(theirs, [{"input_ids": IDS}], show_progress_bar=False)
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.05)
+    theirs.eval().save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert saved["init_lora_weights"] == "eva"
+    assert len(set(saved["rank_pattern"].values())) > 0
     model = tiny("llama")
     read_peft(model, tmp_path)
+    assert (logits(model) - logits(tiny("llama"))).abs().max() > 0.01
     torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-4, atol=1e-4)
 
 

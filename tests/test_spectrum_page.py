@@ -19,6 +19,7 @@ from olora_viz.trace import trace
 from olora_viz.web import spectrum_view
 from olora_viz.web.lab import Kept, Lab
 from olora_viz.web.matrices import EXAMPLES, read_matrix
+from olora_viz.web.spectrum import STARTS
 from olora_viz.weight_spectra import Weight, truncation
 
 LAYER = "model.layers.2.mlp.down_proj"
@@ -30,6 +31,14 @@ def lab():
 
 
 # The lab ---------------------------------------------------------------------------------------
+
+
+def test_the_page_offers_what_starts_from_the_weight_alone_and_takes_something_of_it(lab):
+    weight = lab.weight("glassllm", LAYER)
+    assert {"olora", "pissa", "milora"} < set(STARTS)
+    for init in STARTS:
+        assert lab.truncation(LAYER, weight, 7, init).energy > 0
+    assert not {"lora_one", "eva", "corda", "mica"} & set(STARTS)
 
 
 @pytest.mark.parametrize("init", ["olora", "olora_pivoted", "sketch", "pissa", "milora"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from starts import told
 from tiny import FAMILIES, tiny
 
 from olora_viz.adapters import attach
@@ -62,7 +63,8 @@ def test_a_trace_is_what_dense_matrices_say(family):
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_at_the_start_nothing_has_moved(name):
-    lanes = attach(tiny("llama"), [Lane(name, r=4)])
+    model = tiny("llama")
+    lanes = attach(model, [Lane(name, r=4)], evidence=told(model))
     found = trace(lanes)
     assert (found.sigma == 0).all()
     assert (found.norm == 0).all()

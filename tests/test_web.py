@@ -17,6 +17,7 @@ import peft
 import pytest
 
 from olora_viz import load_model, runs, theme
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.live.gradio_figure import served
 from olora_viz.race import Race
 from olora_viz.race_config import RaceConfig
@@ -24,7 +25,7 @@ from olora_viz.tasks import TASKS, Example, Task
 from olora_viz.theme import looks
 from olora_viz.web import fragments, page
 from olora_viz.web.jobs import Job, Jobs
-from olora_viz.web.lane_table import marks
+from olora_viz.web.lane_table import lane_table, marks
 from olora_viz.web.limits import Limits, checked_config, from_environment
 from olora_viz.web.race_view import view
 from olora_viz.web.take import adapter_list, find
@@ -168,6 +169,17 @@ def test_a_race_in_the_background_finishes_with_answers_and_adapters_that_peft_l
         peft.PeftModel.from_pretrained(model, str(folder)).unload()
     with pytest.raises(ValueError, match="lane 2 must be from 0 to 1"):
         job.adapter_zip(2)
+
+
+def test_the_page_s_table_races_every_start_that_there_is(jobs: Jobs) -> None:
+    limits = Limits()
+    offered = lane_table(limits, elem_id="lanes").props["starts"]
+    assert list(offered) == list(INITIALIZERS)
+    rows = [row for init in offered for row in lane(init=init)]
+    assert not any(mark["wrong"] for mark in marks(limits, rows))
+    job = wait(jobs.start(asked(steps=2, lanes=rows)))
+    assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
+    assert view(job).results.count("EVA") >= 1
 
 
 def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> None:

@@ -1,11 +1,17 @@
 """How an adapter starts: one pure function a file, and the one table that lists them.
 
-Every initialization is `(W, r, *, s, generator) → Start(A, B)`. To add one, write its file and its
-entry below; tests, command line, pages and plots read the table.
+Every initialization is `(W, r, *, s, generator, evidence) → Start(A, B)`. To add one, write its
+file and its entry below; tests, command line, pages and plots read the table.
 """
 
+from olora_viz.initializers.corda import corda
+from olora_viz.initializers.eva import eva
+from olora_viz.initializers.evidence import Evidence, lacking
 from olora_viz.initializers.gaussian import gaussian
 from olora_viz.initializers.lora import lora
+from olora_viz.initializers.lora_ga import lora_ga
+from olora_viz.initializers.lora_one import lora_one
+from olora_viz.initializers.mica import mica
 from olora_viz.initializers.milora import milora
 from olora_viz.initializers.olora import olora
 from olora_viz.initializers.olora_pivoted import olora_pivoted
@@ -104,17 +110,71 @@ INITIALIZERS: dict[str, Initializer] = {
             random=True,
             zero_product=True,
         ),
+        Initializer(
+            name="lora_ga",
+            label="LoRA-GA",
+            start=lora_ga,
+            summary="A and B take different singular vectors of the gradient of W.",
+            source="Wang, Yu, Li 2024, arXiv 2407.05000",
+            needs="gradient",
+            vectors=2,
+        ),
+        Initializer(
+            name="lora_one",
+            label="LoRA-One",
+            start=lora_one,
+            summary="A and B share the r largest singular triplets of the negative gradient of W.",
+            source="Zhang, Liu, Chen 2025, arXiv 2502.01235",
+            nested=True,
+            needs="gradient",
+        ),
+        Initializer(
+            name="eva",
+            label="EVA",
+            start=eva,
+            summary="A sees the r directions in which the inputs of W vary most; B is zero.",
+            source="Paischer et al. 2024, arXiv 2410.07170",
+            nested=True,
+            zero_product=True,
+            needs="inputs",
+        ),
+        Initializer(
+            name="corda",
+            label="CorDA",
+            start=corda,
+            summary="A and B share the principal directions of W times its inputs' second moment.",
+            source="Yang et al. 2024, arXiv 2406.05223",
+            nested=True,
+            needs="inputs",
+        ),
+        Initializer(
+            name="mica",
+            label="MiCA",
+            start=mica,
+            summary="B is the last r left singular vectors of W and stays so; A starts at zero.",
+            source="Rüdiger, Raschka 2026, arXiv 2604.01694",
+            nested=True,
+            zero_product=True,
+            frozen_B=True,
+        ),
     )
 }
 
 __all__ = [
     "INITIALIZERS",
+    "Evidence",
     "Initializer",
     "Start",
     "StartFunction",
     "check_rank",
+    "corda",
+    "eva",
     "gaussian",
+    "lacking",
     "lora",
+    "lora_ga",
+    "lora_one",
+    "mica",
     "milora",
     "olora",
     "olora_pivoted",

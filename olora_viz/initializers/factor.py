@@ -41,6 +41,20 @@ def singular_triplets(
     return _fix_signs(*torch.linalg.svd(W, full_matrices=False))
 
 
+def leading_eigenvectors(C: Float[Tensor, "n n"], r: int) -> Float[Tensor, "n r"]:
+    """Return the eigenvectors of the r largest eigenvalues of a symmetric C, the largest first.
+
+    In each of them the entry of largest magnitude is positive.
+
+    Examples
+    --------
+    >>> leading_eigenvectors(torch.diag(torch.tensor([1.0, 4.0])), 1).T
+    tensor([[0., 1.]])
+    """
+    V = torch.linalg.eigh(C).eigenvectors[:, C.shape[0] - r :].flip(1)
+    return V * _signs(V)
+
+
 def randomized_triplets(
     W: Float[Tensor, "out in"],
     r: int,
@@ -86,6 +100,11 @@ def randomized_triplets(
 
 
 def _fix_signs(U: Tensor, S: Tensor, Vh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    largest = U.gather(0, U.abs().argmax(0, keepdim=True))[0]
-    signs = torch.where(largest < 0, -1.0, 1.0).to(U)
+    signs = _signs(U)
     return U * signs, S, Vh * signs[:, None]
+
+
+def _signs(U: Tensor) -> Tensor:
+    """Return what makes the entry of largest magnitude in each column positive."""
+    largest = U.gather(0, U.abs().argmax(0, keepdim=True))[0]
+    return torch.where(largest < 0, -1.0, 1.0).to(U)

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from olora_viz.initializers.evidence import Evidence
 from olora_viz.initializers.factor import singular_triplets
 from olora_viz.initializers.start import Start, check_rank, check_scale, precise
 
@@ -14,6 +15,7 @@ def milora(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
+    evidence: Evidence | None = None,
 ) -> Start:
     """Start from the r smallest singular triplets: train where W says least.
 
@@ -31,6 +33,7 @@ def milora(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
     generator : unused, nothing is random
+    evidence : unused
 
     Returns
     -------

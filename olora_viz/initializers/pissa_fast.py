@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from olora_viz.initializers.evidence import Evidence
 from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.start import Start
 
@@ -17,6 +18,7 @@ def pissa_fast(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
+    evidence: Evidence | None = None,
 ) -> Start:
     """Start as PiSSA does, with the leading singular triplets found by a randomized SVD.
 
@@ -29,6 +31,7 @@ def pissa_fast(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
     generator : CPU generator that draws the sketch; None stands for seed 0
+    evidence : unused
 
     Returns
     -------

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from olora_viz.initializers.evidence import Evidence
 from olora_viz.initializers.factor import orthonormal_basis
 from olora_viz.initializers.start import Start, check_rank, draw_columns, precise
 
@@ -14,6 +15,7 @@ def random_orthonormal(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
+    evidence: Evidence | None = None,
 ) -> Start:
     """Start as OLoRA does, but on a uniformly random subspace instead of one taken from W.
 
@@ -27,6 +29,7 @@ def random_orthonormal(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws Ω; None stands for seed 0
+    evidence : unused
 
     Returns
     -------

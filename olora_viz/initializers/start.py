@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from olora_viz.initializers.evidence import NEEDS, Evidence
+
 
 @dataclass(frozen=True)
 class Start:
@@ -34,6 +36,7 @@ class StartFunction(Protocol):
         *,
         s: float = 1.0,
         generator: torch.Generator | None = None,
+        evidence: Evidence | None = None,
     ) -> Start:
         """Return the start of an adapter of rank `r` and scale `s` on `W`."""
         ...
@@ -48,7 +51,7 @@ class Initializer:
     label: str
     """What a person reads, `OLoRA`."""
     start: StartFunction
-    """The pure function `(W, r, *, s, generator) → Start`."""
+    """The pure function `(W, r, *, s, generator, evidence) → Start`."""
     summary: str
     """One sentence that says how the adapter starts."""
     source: str
@@ -59,9 +62,20 @@ class Initializer:
     """Whether a start of a larger rank goes on from one of a smaller rank, with s = 1."""
     zero_product: bool = False
     """Whether B⁰A⁰ = 0, so that the frozen part of the sum is W itself."""
+    needs: str = ""
+    """What it is told beside W: `gradient` or `inputs`, see `Evidence`; empty for nothing."""
+    vectors: int = 1
+    """How many singular vectors it takes for each rank: r · vectors ≤ min(out, in)."""
+    frozen_B: bool = False
+    """Whether B stays what it was at the start, and A alone is trained."""
+
+    def __post_init__(self) -> None:
+        """Refuse a need that nobody could meet."""
+        if self.needs and self.needs not in NEEDS:
+            raise ValueError(f"{self.name!r} needs {self.needs!r}; there are {', '.join(NEEDS)}")
 
 
-def check_rank(W: Tensor, r: int, name: str = "W") -> None:
+def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
     """Refuse a rank that `W` cannot hold, and a `W` that is not a matrix of floating-point numbers.
 
     Parameters
@@ -69,6 +83,7 @@ def check_rank(W: Tensor, r: int, name: str = "W") -> None:
     W : (out, in)
     r : the rank asked for, 1 ≤ r ≤ min(out, in)
     name : what to call W in the message, usually the name of its layer
+    vectors : how many singular vectors each rank takes, see `Initializer`
 
     Raises
     ------
@@ -89,6 +104,11 @@ def check_rank(W: Tensor, r: int, name: str = "W") -> None:
         raise ValueError(f"rank {r} for {name!r} is below 1")
     if r > min(W.shape):
         raise ValueError(f"rank {r} exceeds min(out, in) = {min(W.shape)} of {name!r}")
+    if r * vectors > min(W.shape):
+        raise ValueError(
+            f"rank {r} takes {r * vectors} singular vectors, which exceeds min(out, in) = "
+            f"{min(W.shape)} of {name!r}"
+        )
 
 
 def check_scale(s: float) -> None:

@@ -18,8 +18,12 @@ from olora_viz.web.limits import Limits
 from olora_viz.web.matrices import EXAMPLES, read_matrix
 from olora_viz.weight_spectra import Weight
 
-STARTS = [name for name, entry in INITIALIZERS.items() if entry.nested]
-"""What can be compared: the starts that take something of W, at every rank at once."""
+STARTS = [
+    name
+    for name, entry in INITIALIZERS.items()
+    if entry.nested and not entry.needs and not entry.zero_product
+]
+"""What can be compared: starts that take something of W, from W alone, at every rank at once."""
 
 CHOSEN = ["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"]
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"

@@ -1,0 +1,61 @@
+"""EVA: the directions in which the layer's inputs vary most."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.evidence import Evidence, inputs_of
+from olora_viz.initializers.factor import leading_eigenvectors
+from olora_viz.initializers.start import Start, check_rank, precise
+
+
+def eva(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+    evidence: Evidence | None = None,
+) -> Start:
+    """Start with an A that sees as much of the inputs as r rows can; B is zero.
+
+    `A⁰ = Vh_r`, the r leading right singular vectors of the inputs X (tokens, in) less their mean,
+    which are the leading eigenvectors of their covariance; `B⁰ = 0`. A has orthonormal rows, and in
+    each of them the entry of largest magnitude is positive.
+
+    As in PEFT, the inputs are centred. The paper also deals the ranks out anew, more of them to the
+    layers whose inputs need more; here every layer keeps the rank of its lane (PEFT's `rho=1`).
+
+    Parameters
+    ----------
+    W : (out, in), only its shape, dtype and device matter
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused
+    generator : unused, nothing is random
+    evidence : mean (in,) and covariance (in, in) of the inputs
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold, or without inputs of W's width.
+
+    References
+    ----------
+    Paischer et al. 2024, arXiv 2410.07170; PEFT's `init_lora_weights="eva"`.
+
+    Examples
+    --------
+    >>> seen = Evidence(mean=torch.ones(2), covariance=torch.diag(torch.tensor([1.0, 4.0])))
+    >>> eva(torch.zeros(3, 2), r=1, evidence=seen).A
+    tensor([[0., 1.]])
+    """
+    check_rank(W, r)
+    covariance = inputs_of(W, evidence, "eva").covariance
+    assert covariance is not None
+    W = precise(W)
+    return Start(A=leading_eigenvectors(covariance, r).mT.to(W), B=W.new_zeros(W.shape[0], r))

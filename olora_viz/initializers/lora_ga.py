@@ -1,0 +1,72 @@
+"""LoRA-GA: the singular vectors of the gradient."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.evidence import Evidence, gradient_of
+from olora_viz.initializers.factor import singular_triplets
+from olora_viz.initializers.start import Start, check_rank, precise
+
+GAMMA = 16.0
+"""PEFT's γ."""
+
+
+def lora_ga(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+    evidence: Evidence | None = None,
+    weighted: bool = True,
+) -> Start:
+    """Start so that the first step of the adapter comes close to one of W itself.
+
+    `G = ∂L/∂W = U diag(S) Vh`: A takes the first r right singular vectors, B the next r left ones.
+
+    - `A⁰ = Vh_[1..r]`, `B⁰ = U_[r+1..2r] diag(S_[r+1..2r]) ∜out / √γ` with γ = 16, as PEFT has it
+      (`direction="ArB2r"`, `scale="stable"`);
+    - with `weighted=False` as the paper has it: `A⁰ = Vh_[1..r] ∜out / √γ`,
+      `B⁰ = U_[r+1..2r] ∜out / √γ`, which does not depend on the size of the gradient.
+
+    The vectors that A and B take are orthogonal to each other, so that ∂L/∂B and ∂L/∂A together
+    span the 2r leading directions of G. G's sign does not matter. In each column of B the entry of
+    largest magnitude is positive.
+
+    Parameters
+    ----------
+    W : (out, in), only its shape, dtype and device matter
+    r : rank, 1 ≤ r ≤ min(out, in) / 2
+    s : scale of the adapter, unused
+    generator : unused, nothing is random
+    evidence : the gradient of W, (out, in)
+    weighted : whether B carries the singular values of G, as in PEFT, or not, as in the paper
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank of which W cannot hold twice as much, or without a gradient of W's shape.
+
+    References
+    ----------
+    Wang, Yu, Li 2024, arXiv 2407.05000; PEFT's `init_lora_weights="lora_ga"`.
+
+    Examples
+    --------
+    >>> G = torch.diag(torch.tensor([9.0, 4.0]))
+    >>> start = lora_ga(torch.zeros(2, 2), r=1, evidence=Evidence(gradient=G))
+    >>> start.A, start.B.T / 2**0.25
+    (tensor([[1., 0.]]), tensor([[0., 1.]]))
+    """
+    check_rank(W, r, vectors=2)
+    U, S, Vh = singular_triplets(gradient_of(W, evidence, "lora_ga"))
+    W = precise(W)
+    stable = W.shape[0] ** 0.25 / GAMMA**0.5
+    A, B = Vh[:r], U[:, r : 2 * r] * stable
+    return Start(A=A, B=B * S[r : 2 * r]) if weighted else Start(A=A * stable, B=B)

@@ -1,0 +1,58 @@
+"""MiCA: a frozen basis of the outputs that W says least about."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers.evidence import Evidence
+from olora_viz.initializers.factor import singular_triplets
+from olora_viz.initializers.start import Start, check_rank, precise
+
+
+def mica(
+    W: Float[Tensor, "out in"],
+    r: int,
+    *,
+    s: float = 1.0,
+    generator: torch.Generator | None = None,
+    evidence: Evidence | None = None,
+) -> Start:
+    """Start with B in the minor directions of W, where it stays: A alone is trained, from zero.
+
+    `W = U diag(S) Vh`, `B⁰ = U_m`, `A⁰ = 0`, where m stands for the last r of the min(out, in)
+    triplets, the smallest first. B has orthonormal columns, in each of which the entry of largest
+    magnitude is positive; it is frozen.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : rank, 1 ≤ r ≤ min(out, in)
+    s : scale of the adapter, unused
+    generator : unused, nothing is random
+    evidence : unused
+
+    Returns
+    -------
+    Start
+        A (r, in) and B (out, r) in float32, or float64 where W is.
+
+    Raises
+    ------
+    ValueError
+        For a rank that W cannot hold.
+
+    References
+    ----------
+    Rüdiger, Raschka 2026, arXiv 2604.01694; PEFT's `init_lora_weights="mica"`.
+
+    Examples
+    --------
+    >>> start = mica(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+    >>> start.B.T, start.A
+    (tensor([[0., 1.]]), tensor([[0., 0.]]))
+    """
+    check_rank(W, r)
+    W = precise(W)
+    U, S, _ = singular_triplets(W)
+    last = torch.arange(len(S) - 1, len(S) - 1 - r, -1, device=S.device)
+    return Start(A=W.new_zeros(r, W.shape[1]), B=U[:, last])
