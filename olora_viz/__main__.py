@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from olora_viz import curvature_commands, spectral_commands
 from olora_viz.console import leader, print_standing, print_table, progress_bar
 from olora_viz.interruption import on_interruption
-from olora_viz.spectral_commands import add_verbs
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora"
     )
-    add_verbs(verb)
+    spectral_commands.add_verbs(verb)
+    curvature_commands.add_verbs(verb)
     return parser
 
 
@@ -189,6 +190,8 @@ def _race(options: argparse.Namespace) -> int:
                 "were left out",
                 file=sys.stderr,
             )
+    for fair in racing.fair_rates:
+        print(fair.sentence, file=sys.stderr)
     with on_interruption(racing.close):
         _follow(iter(source), racing, options.json)
     summary = racing.summary()

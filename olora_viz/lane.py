@@ -14,6 +14,9 @@ from olora_viz.naming import unknown
 MAX_LANES = 64
 """The most lanes that one race takes."""
 
+FAIR = "fair"
+"""The word for a learning rate that a race shall find."""
+
 MAX_LABEL = 48
 """The longest label, in characters: it also names a folder."""
 
@@ -33,6 +36,7 @@ class Lane:
     clip : largest norm of the lane's gradient, > 0; ``None`` does not clip.
     rslora : scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
     label : what the lane is called; ``None`` leaves it to `labels`.
+    fair : let a race put the fair rate in place of `lr`, see `fair_rate`; ``lr=fair`` in a SPEC.
 
     >>> Lane("olora", lr=3e-4, r=16, alpha=32).scale
     2.0
@@ -47,6 +51,7 @@ class Lane:
     clip: float | None = None
     rslora: bool = False
     label: str | None = None
+    fair: bool = False
 
     def __post_init__(self) -> None:
         """Check every value and state the rule that a bad one breaks."""
@@ -63,8 +68,9 @@ class Lane:
             _positive("clip", self.clip)
         if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"weight_decay must be a number >= 0, not {self.weight_decay!r}")
-        if not isinstance(self.rslora, bool):
-            raise ValueError(f"rslora must be True or False, not {self.rslora!r}")
+        for name in ("rslora", "fair"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.label is not None:
             _check_label(self.label)
 
@@ -80,6 +86,8 @@ def parse_lanes(spec: str) -> list[Lane]:
 
     >>> [lane.lr for lane in parse_lanes("olora:lr=3e-4/1e-3,r=4")]
     [0.0003, 0.001]
+    >>> parse_lanes("olora:lr=fair")[0].fair
+    True
     """
     name, _, rest = spec.partition(":")
     choices: dict[str, list[Any]] = {}
@@ -97,9 +105,16 @@ def parse_lanes(spec: str) -> list[Lane]:
     if count > MAX_LANES:
         raise ValueError(f"{spec!r} makes {count} lanes; a race takes at most {MAX_LANES}")
     return [
-        Lane(name, **dict(zip(choices, values, strict=True)))
+        Lane(name, **_fields(dict(zip(choices, values, strict=True))))
         for values in itertools.product(*choices.values())
     ]
+
+
+def _fields(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a lane's fields: a rate in words is one that a race will find."""
+    if values.get("lr") != FAIR:
+        return values
+    return {key: value for key, value in values.items() if key != "lr"} | {"fair": True}
 
 
 def labels(lanes: tuple[Lane, ...] | list[Lane]) -> tuple[str, ...]:
@@ -158,7 +173,7 @@ def _flag(text: str) -> bool:
 
 
 _READERS: dict[str, tuple[Any, str]] = {
-    "lr": (float, "a positive number"),
+    "lr": (lambda text: FAIR if text == FAIR else float(text), "a positive number, or fair"),
     "r": (int, "a whole number"),
     "alpha": (float, "a positive number"),
     "seed": (int, "a whole number"),

@@ -17,6 +17,7 @@ from olora_viz.answers import Answer, ask
 from olora_viz.conditioning import track
 from olora_viz.curvature import Curvature
 from olora_viz.evidence import BATCHES, check_evidence, gather, needs_of
+from olora_viz.fair_rate import FairRate, proposals, resolved
 from olora_viz.initializers import Evidence
 from olora_viz.lane_groups import Footprint, check_adapters, lane_groups
 from olora_viz.lane_optimizer import MOMENTS, LaneOptimizer
@@ -82,7 +83,8 @@ class Race(Iterator[Step]):
 
     Attributes
     ----------
-    config, task, model, tokenizer, lanes : what takes part.
+    config, task, model, tokenizer, lanes : what takes part; the config with numbers for fair rates.
+    fair_rates : what was proposed for the lanes that asked for fair rates, in their order.
     baseline : held-out loss and accuracy of the base model, that is of every lane at step 0.
     standing : the clock, and what is remembered of every lane.
     torn : whether a step was cut short, by Ctrl-C for instance: parameters and clock then belong to
@@ -121,6 +123,8 @@ class Race(Iterator[Step]):
         self._footprint = Footprint.of(model)
         check_adapters(model, config.lanes, config.targets, f"{config.model!r}", self.device)
         evidence = self._gather(progress)
+        self.fair_rates = self._fair_rates(evidence, progress)
+        config = self.config = resolved(config, self.fair_rates)
         self.lanes = attach(model, config.lanes, config.targets, progress, evidence)
         try:
             with self.lanes.off():
@@ -287,6 +291,19 @@ class Race(Iterator[Step]):
             return track(self.lanes, self.batch(1), go_on)
         except _ClosedError:
             return None
+
+    def _fair_rates(
+        self, evidence: dict[str, Evidence] | None, progress: Progress | None
+    ) -> list[FairRate]:
+        """Find the rates of the lanes that ask for fair ones."""
+        lanes, targets = self.config.lanes, self.config.targets
+        if not any(lane.fair for lane in lanes):
+            return []
+        chosen = sorted(lanes, key=lambda lane: lane.fair)  # references first, else in order
+        found = proposals(
+            self.model, chosen, self.batch(1), targets=targets, evidence=evidence, progress=progress
+        )
+        return found[len(lanes) - sum(lane.fair for lane in lanes) :]
 
     def _examples(self, number: int) -> list[Encoded]:
         size, seed = self.config.batch_size, self.config.seed

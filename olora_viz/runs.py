@@ -113,7 +113,7 @@ def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None =
     racing = race(config, progress=progress)
     _check_space(folder, racing)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", config.to_json() | {"task_sha256": content})
+    write_json(folder / "config.json", racing.config.to_json() | {"task_sha256": content})
     return Run(folder, racing, recorded=0)
 
 
