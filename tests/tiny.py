@@ -68,7 +68,7 @@ _CONFIGS = {
 FAMILIES = tuple(_CONFIGS)
 
 
-def _exact_norms(model: nn.Module) -> None:
+def exact_norms(model: nn.Module) -> None:
     """Swap every RMSNorm for torch's own, which does not drop to float32 inside."""
     for parent in list(model.modules()):
         for name, norm in list(parent.named_children()):
@@ -103,7 +103,7 @@ def tiny(family: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> hf.P
                 if parameter.ndim == 1:
                     parameter += 0.1 * torch.randn_like(parameter)
     if dtype == torch.float64:
-        _exact_norms(model)
+        exact_norms(model)
     return model.to(dtype).eval().requires_grad_(False)
 
 

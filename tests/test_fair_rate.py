@@ -1,0 +1,132 @@
+"""Fair rates: from curvatures to rates, in a race, on the command line."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from olora_viz import runs
+from olora_viz.conditioning import track
+from olora_viz.fair_rate import REFERENCE, fair_rate
+from olora_viz.lane import Lane, parse_lanes
+from olora_viz.race import race
+from olora_viz.race_config import RaceConfig
+
+SMALL = {"steps": 2, "batch_size": 4, "eval_size": 2}
+
+
+def test_a_spec_asks_for_a_fair_rate_also_in_a_list():
+    one, two = parse_lanes("olora:lr=3e-3/fair,r=4")
+    assert (one.lr, one.fair, two.fair, two.r) == (3e-3, False, True, 4)
+    with pytest.raises(ValueError, match="lr must be a positive number, or fair, not 'unfair'"):
+        parse_lanes("olora:lr=unfair")
+
+
+def test_a_race_puts_numbers_in_place_of_fair_rates_and_measures_what_it_says():
+    lanes = (Lane("olora", fair=True, r=4), Lane("lora", lr=4e-3, r=4), Lane("pissa", lr=2e-3, r=4))
+    racing = race(RaceConfig(lanes=lanes, **SMALL))
+    (found,) = racing.fair_rates
+    measured = track(racing.lanes, racing.batch(1)).lambda_max
+    np.testing.assert_allclose(found.curvature, measured[0], rtol=1e-3)
+    np.testing.assert_allclose(found.reference_curvature, measured[1], rtol=1e-3)
+    expected = 4e-3 / math.sqrt(measured[0] / measured[1])
+    assert racing.config.lanes[0].lr == float(f"{expected:.1e}")
+    assert not racing.config.lanes[0].fair
+    assert racing.config.lanes[1:] == lanes[1:]
+    assert racing.lanes.lanes == racing.config.lanes
+    assert f"fair rate is 4e-3 / √{found.ratio:.2g}" in found.sentence
+    step = next(racing)
+    assert step.lr[0] == racing.config.lanes[0].lr
+
+
+def test_without_a_plain_lora_lane_the_reference_is_the_stated_rate():
+    racing = race(RaceConfig(lanes=(Lane("olora", fair=True, r=4),), **SMALL))
+    assert racing.fair_rates[0].reference == REFERENCE
+    assert racing.config.lanes[0].lr < REFERENCE
+    plain = race(RaceConfig(lanes=(Lane("lora", fair=True, r=4),), **SMALL))
+    assert plain.config.lanes[0].lr == REFERENCE
+
+
+def test_a_start_that_needs_evidence_gets_a_fair_rate_too():
+    racing = race(RaceConfig(lanes=(Lane("lora", r=4), Lane("eva", fair=True, r=4)), **SMALL))
+    assert racing.fair_rates[0].init == "eva"
+
+
+def test_the_rates_that_were_found_are_what_a_run_keeps_and_resumes_with(tmp_path):
+    config = RaceConfig(lanes=(Lane("lora", r=4), Lane("olora", fair=True, r=4)), **SMALL)
+    run = runs.start(config, tmp_path / "run")
+    rate = run.race.config.lanes[1].lr
+    list(run)
+    kept = runs.read_config(tmp_path / "run")
+    assert kept.lanes[1].lr == rate
+    assert not kept.lanes[1].fair
+    assert runs.resume(tmp_path / "run").race.fair_rates == []
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+def test_a_curvature_that_is_no_curvature_gives_no_rate(bad):
+    with pytest.raises(ValueError, match="positive and finite"):
+        fair_rate(1e-3, 1.0, bad)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "olora_viz", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_line_races_a_fair_rate_and_explains_it():
+    done = run(
+        "race", "--lane", "lora:lr=3e-3", "--lane", "olora:lr=fair", "--steps", "2", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert 0 < lines[0]["lr"]["olora"] < 3e-3
+    assert set(lines[-1]["summary"]["lanes"]) == {"lora", "olora"}
+    assert "times plain LoRA's curvature" in done.stderr
+
+
+def test_the_verb_curvature_prints_one_object_a_lane_and_draws(tmp_path):
+    picture = tmp_path / "curvature.png"
+    done = run(
+        "curvature", "--lane", "lora", "--lane", "olora", "--batch-size", "4", "--json",
+        "--png", str(picture),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["lane"] for line in lines] == ["lora", "olora"]
+    lora, olora = lines
+    assert olora["lambda_max"] > 2 * lora["lambda_max"] > 0
+    assert olora["gauss_newton"]["lambda_max"] > 0
+    assert lora["residual"] <= 0.011 * lora["lambda_max"]
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_verb_curvature_prints_a_table():
+    done = run(
+        "curvature", "--batch-size", "4", "--probes", "0", "--dtype", "float64",
+        "--layer", "model.layers.3.mlp.down_proj",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "λ_max of olora is" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--lane", "nope"], "error: unknown initialization 'nope'; there are"),
+        (["--layer", "nowhere"], "error: no adapter on layer 'nowhere'"),
+        (["--iterations", "0"], "error: iterations must be at least 1, not 0"),
+        (["--probes", "1"], "error: probes must be 0 or at least 2, not 1"),
+        (["--lane", "olora:r=4000"], "error: rank 4000 exceeds"),
+        (["--batch-size", "0"], "error: batch_size must be a whole number from 1"),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_exit_code_two(arguments, sentence):
+    done = run("curvature", *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stdout == ""
