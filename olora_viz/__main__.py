@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     race.add_argument("--seed", type=int, help="seed of the task and of its order")
     race.add_argument("--eval-every", type=int, help="steps between evaluations")
     race.add_argument("--trace-every", type=int, help="steps between looks at the spectra")
+    race.add_argument("--gradients-every", type=int, help="steps between looks at the gradients")
     race.add_argument("--eval-size", type=int, help="most held-out examples to evaluate on")
     race.add_argument("--device", help="auto, cpu or cuda")
     race.add_argument("--dtype", help="of the frozen base: float32 or bfloat16")

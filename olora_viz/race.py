@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from olora_viz import losses
 from olora_viz.adapters import attach
 from olora_viz.answers import Answer, ask
+from olora_viz.gradients import GradientRecorder, Gradients
 from olora_viz.lane_groups import Footprint, check_adapters, lane_groups
 from olora_viz.lane_optimizer import MOMENTS, LaneOptimizer
 from olora_viz.losses import Evaluation
@@ -115,6 +117,7 @@ class Race(Iterator[Step]):
             self.lanes.detach()
             raise
         self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes)
+        self._recorder = GradientRecorder(self.lanes)
         self.standing = Standing.at_start(self.baseline, self.lanes.count)
         self.torn = self._closed = False
 
@@ -137,7 +140,7 @@ class Race(Iterator[Step]):
         began = time.perf_counter()
         number = self.done + 1
         rates = config.rates(number)
-        loss, norm = self._update(number, rates)
+        loss, norm, gradients = self._update(number, rates)
         evaluation = self._evaluate_lanes() if config.is_evaluated(number) else None
         if evaluation:
             standing.evaluated(number, evaluation)
@@ -156,6 +159,7 @@ class Race(Iterator[Step]):
             eval_loss=evaluation.loss.copy() if evaluation else None,
             eval_accuracy=evaluation.accuracy.copy() if evaluation else None,
             trace=seen,
+            gradients=gradients and gradients.without(out),
         )
         self.torn = False
         return step
@@ -288,8 +292,11 @@ class Race(Iterator[Step]):
             plain_text=self.task.plain_text,
         )
 
-    def _update(self, number: int, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _update(
+        self, number: int, rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
+        recorder = self._recorder if self.config.is_recorded(number) else None
         chosen = batch_indices(
             len(self._train), self.config.batch_size, self.config.seed, number - 1
         )
@@ -300,7 +307,7 @@ class Race(Iterator[Step]):
         parts = []
         each = self._footprint.training(batch.input_ids.numel(), batch.index.numel())
         for rows in lane_groups(self.lanes.count, each, self.device.type):
-            with self.lanes.some(rows):
+            with self.lanes.some(rows), recorder.inputs(rows) if recorder else nullcontext():
                 part = losses.lane_losses(self.model, batch, rows.stop - rows.start)
                 part.sum().backward()
             parts.append(part.detach())
@@ -308,7 +315,9 @@ class Race(Iterator[Step]):
         norms = torch.linalg.vector_norm(theta.grad, dim=1)
         loss, norm = torch.stack([torch.cat(parts), norms]).double().cpu().numpy()
         self.standing.trained(number, loss, norm)
+        if recorder:
+            recorder.before_update()
         overflown = self._optimizer.step(rates, norms, self.standing.out)
         self.standing.lose(overflown, number)
         self.standing.tokens += sum(len(e.ids) for e in encoded)
-        return loss, norm
+        return loss, norm, recorder.after_update() if recorder else None

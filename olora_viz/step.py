@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.gradients import Gradients
 from olora_viz.trace import Trace
 
 _PER_LANE = ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
@@ -42,6 +43,8 @@ class Step:
     """(K,) share of held-out answers that are right."""
     trace: Trace | None = None
     """What the adapters of every lane and layer have become; None where it was not looked at."""
+    gradients: Gradients | None = None
+    """Norms of this step's gradients and update by layer; None where it was not looked at."""
 
     def __post_init__(self) -> None:
         """Make the arrays read-only."""
@@ -74,6 +77,8 @@ class Step:
                 }
         if self.trace is not None:
             line["trace"] = self.trace.to_json(labels)
+        if self.gradients is not None:
+            line["gradients"] = self.gradients.to_json(labels)
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
         line["diverged"] = [
             label for label, status in zip(labels, self.status, strict=True) if status == "diverged"
@@ -90,6 +95,7 @@ class Step:
             for name in _PER_LANE
             if name in line
         }
+        gradients = line.get("gradients")
         status = tuple("diverged" if label in line["diverged"] else "racing" for label in labels)
         return cls(
             step=line["step"],
@@ -97,6 +103,7 @@ class Step:
             tokens=line["tokens"],
             status=status,
             trace=Trace.from_json(line["trace"], labels) if "trace" in line else None,
+            gradients=gradients and Gradients.from_json(gradients, labels),
             **arrays,
         )
 
