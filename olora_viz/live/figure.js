@@ -2,7 +2,7 @@
 //
 //   const figure = mount(element, { plotly, palette });
 //   figure.draw(value);    // any number of times; the newest value wins
-//   figure.onPick((name) => …);  // a cell of a map was clicked: layout.meta.names[y][x]
+//   figure.onPick((name) => …);  // a map's cell was clicked: meta.names[y][x] or meta.rows[y]
 //   figure.destroy();
 //
 // `plotly` is Plotly itself or the URL of plotly.min.js, loaded once a page. `palette` is
@@ -194,7 +194,8 @@ export function mount(element, { plotly, palette }) {
     });
     plot.on("plotly_doubleclick", reset);
     plot.on("plotly_click", ({ points: [{ x, y }] }) => {
-      const name = value.layout.meta.names?.[y]?.[x];
+      const { names, rows } = value.layout.meta;
+      const name = names?.[y]?.[x] ?? rows?.[y];
       if (name && picked) picked(name);
     });
     plot.on("plotly_clickannotation", ({ annotation }) => turn(annotation.name?.slice(4)));
