@@ -7,6 +7,7 @@
 """
 
 from olora_viz.adapters import Lanes, attach
+from olora_viz.gradients import Gradients
 from olora_viz.initializers import (
     INITIALIZERS,
     Initializer,
@@ -37,6 +38,7 @@ __all__ = [
     "INITIALIZERS",
     "MODELS",
     "TASKS",
+    "Gradients",
     "Initializer",
     "Lane",
     "Lanes",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from olora_viz.console import leader, print_standing, print_table, progress_bar
+from olora_viz.gradient_commands import add_verb
 from olora_viz.interruption import on_interruption
 from olora_viz.spectral_commands import add_verbs
 
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora"
     )
     add_verbs(verb)
+    add_verb(verb)
     return parser
 
 

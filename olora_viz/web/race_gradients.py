@@ -79,7 +79,9 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         labels, layers = [look.label for look in job.looks], found[0].layers
         # Whatever comes from a page that fits this run no more gives way to the first.
         k = labels.index(lane) if lane in labels else _first_olora(job)
-        layer = layer if layer in layers else layers[0]
+        # Into the last layer a gradient flows always; into the first ones, behind the frozen
+        # embedding, it never does.
+        layer = layer if layer in layers else layers[-1]
         measure = measure if measure in MEASURES else "input"
         numeric = isinstance(step, int | float) and isinstance(newest, int | float)
         follows = shown != name or not numeric or step >= newest
