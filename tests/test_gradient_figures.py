@@ -62,7 +62,8 @@ def test_every_figure_says_what_to_see_and_names_its_axes():
         meta = figure["layout"]["meta"]
         assert meta["title"], name
         assert meta["badge"] == "log"
-        assert MEASURES[name.split(" ")[-1]].symbol in meta["unit"] or name == "all"
+        measure = name.partition(" ")[2] or "input"
+        assert MEASURES[measure].symbol in meta["unit"]
         for axis in ("xaxis", "yaxis"):
             shown = figure["layout"][axis]
             assert shown["title"]["text"] or shown["ticktext"], (name, axis)
