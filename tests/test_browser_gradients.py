@@ -50,3 +50,12 @@ def test_a_race_shows_its_gradients_and_the_slider_goes_back_through_them(page: 
     page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.02 * box["height"])
     expect(page.locator("#layer-a-figure h2")).to_contain_text("in 0 · q_proj")
     expect(page.locator("#run-gradients-layer input")).to_have_value("0 · q_proj")
+
+    # A lane that is hidden in one chart of the race is hidden in all of them.
+    page.locator("#loss-figure").scroll_into_view_if_needed()
+    page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first.click()
+    shown = (
+        f"{figure('depth-figure')}._fullData.filter((t) => t.legendgroup === 'PiSSA 1e-3')"
+        ".map((t) => t.visible)"
+    )
+    page.wait_for_function(f"({shown}).every((visible) => visible === 'legendonly')")

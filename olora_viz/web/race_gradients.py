@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from olora_viz.figure_parts import Figure
 from olora_viz.gradient_figures import MEASURES, depth_figure, gradient_map, layer_figure
 from olora_viz.gradients import Gradients
 from olora_viz.live.gradio_figure import live_figure, pack
@@ -104,7 +105,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
                 minimum=numbers[0], maximum=max(numbers[-1], numbers[0] + 1), value=numbers[at],
                 step=job.config.gradients_every,
             ),
-            *map(pack, of_factors),
+            *(_of_race(job, figure) for figure in of_factors),
             gr.update(visible=True),
             name,
             numbers[-1],
@@ -153,7 +154,13 @@ def _looks(job: Job | None) -> tuple[list[int], list[Gradients]]:
 def _depth(job: Job, number: int, found: Gradients, measure: str, layer: str) -> Any:
     module = block_and_module(layer)[1]
     run = f"{job.id} {measure} {module}"
-    return pack(depth_figure(number, found, job.looks, measure, module, run=run))
+    return _of_race(job, depth_figure(number, found, job.looks, measure, module, run=run))
+
+
+def _of_race(job: Job, figure: Figure) -> dict[str, Any]:
+    """Pack a figure that hides a lane when another chart of its race does."""
+    figure["layout"]["meta"]["race"] = job.id
+    return pack(figure)
 
 
 def _nearest(numbers: list[int], step: float) -> int:
