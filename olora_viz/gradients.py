@@ -128,6 +128,7 @@ class GradientRecorder:
         found: dict[int, Tensor] = {}
 
         def note(of: list[int], G: Tensor) -> None:
+            shared.clear()  # the backward pass frees the inputs as it goes
             norms = lane_norms(G, K)
             found.update((i, norms) for i in of)
 
