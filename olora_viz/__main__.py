@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from olora_viz import gradient_commands
 from olora_viz.console import leader, print_standing, print_table, progress_bar
-from olora_viz.gradient_commands import add_verb
 from olora_viz.interruption import on_interruption
 from olora_viz.spectral_commands import add_verbs
 
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora"
     )
     add_verbs(verb)
-    add_verb(verb)
+    gradient_commands.add_verbs(verb)
     return parser
 
 

@@ -28,7 +28,7 @@ INTERRUPTED = 130
 GIVEN = ("model", "task", "steps", "batch_size", "max_length", "seed", "device", "dtype")
 
 
-def add_verb(verb: Callable[..., argparse.ArgumentParser]) -> None:
+def add_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the verb; `verb` makes a parser of a name, a function and a text."""
     made = verb("gradients", run_gradients, "what reaches each layer, and what a step changes")
     made.add_argument("--model", help="a model's name, or a local Hugging Face folder")
