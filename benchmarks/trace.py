@@ -1,9 +1,12 @@
-"""What looking costs: the time of a race's traces against the time of its steps.
+"""What looking costs: the time of a race's looks against the time of its steps.
 
     python benchmarks/trace.py [--model smollm2-135m] [--lanes 4] [--every 10] [--json]
 
-One race on prompts of about 70 tokens. Steps and traces are timed apart, so that the share does not
-hang on the noise between two races; a trace is what `trace_every` makes of all lanes and layers.
+One race on prompts of about 70 tokens. Steps and looks are timed apart, so that the share does not
+hang on the noise between two races. A trace is what `trace_every` makes of all lanes and layers. A
+look at the gradients is what `gradients_every` adds to a step: the hooks, the norms of what reaches
+the layers' inputs (on random numbers of the shapes that a backward pass brings), the norms of
+gradients, parameters and updates, and the copy of the parameters.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from pathlib import Path
 import torch
 from race import write_task
 
+from olora_viz.gradients import GradientRecorder, lane_norms
 from olora_viz.lane import Lane
-from olora_viz.race import race
+from olora_viz.race import Race, race
 from olora_viz.race_config import RaceConfig
 from olora_viz.trace import trace
 
@@ -28,7 +32,48 @@ def timed(call, times: int) -> float:
     began = time.perf_counter()
     for _ in range(times):
         call()
+    synchronize()
     return (time.perf_counter() - began) / times
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def input_gradients(running: Race) -> list[torch.Tensor]:
+    """Make a step; return random numbers in the shapes of the gradients at its distinct inputs."""
+    seen: dict[int, torch.Tensor] = {}
+
+    def watch(_, given) -> None:
+        if given[0].requires_grad:
+            seen.setdefault(id(given[0]), given[0])
+
+    layers = map(running.model.get_submodule, running.lanes.layers)
+    hooks = [layer.register_forward_pre_hook(watch) for layer in layers]
+    next(running)
+    for hook in hooks:
+        hook.remove()
+    shapes = [(X.shape, X.dtype, X.device) for X in seen.values()]
+    seen.clear()
+    return [torch.randn(shape, dtype=dtype, device=device) for shape, dtype, device in shapes]
+
+
+def look_at_gradients(running: Race, times: int = 3) -> float:
+    """Return the seconds that a look adds to a step."""
+    lanes = running.lanes
+    recorder = GradientRecorder(lanes)
+    inputs = input_gradients(running)
+
+    def look() -> None:
+        with recorder.inputs(slice(0, lanes.count)):
+            norms = [lane_norms(G, lanes.count) for G in inputs]
+        assert norms
+        recorder.before_update()
+        recorder.after_update()
+
+    look()
+    return timed(look, times)
 
 
 def main() -> None:
@@ -37,7 +82,8 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--lanes", type=int, default=4)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--every", type=int, default=10, help="steps between two traces")
+    parser.add_argument("--gradients-every", type=int, default=1, help="steps between two looks")
     parser.add_argument("--shots", type=int, default=7, help="solved examples in a prompt")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -58,7 +104,8 @@ def main() -> None:
         next(running)
         step = timed(lambda: next(running), 4)
         trace(running.lanes)
-        look = timed(lambda: trace(running.lanes), 3)
+        traced = timed(lambda: trace(running.lanes), 3)
+        look = look_at_gradients(running)
     row = {
         "model": options.model,
         "lanes": options.lanes,
@@ -66,17 +113,21 @@ def main() -> None:
         "rank": options.rank,
         "threads": torch.get_num_threads(),
         "step_seconds": step,
-        "trace_seconds": look,
+        "trace_seconds": traced,
         "every": options.every,
-        "share": look / (options.every * step + look),
+        "share": traced / (options.every * step + traced),
+        "gradients_seconds": look,
+        "gradients_every": options.gradients_every,
+        "gradients_share": look / (options.gradients_every * step + look),
     }
     if options.json:
         print(json.dumps(row))
         return
     print(
-        f"{options.model}, {options.lanes} lanes of rank {options.rank}: a step {step:.2f} s, a "
-        f"trace of {row['layers']} layers {look:.3f} s; every {options.every} steps that is "
-        f"{row['share']:.1%} of the race"
+        f"{options.model}, {options.lanes} lanes of rank {options.rank}, {row['layers']} layers: "
+        f"a step {step:.2f} s; a trace {traced:.3f} s, every {options.every} steps "
+        f"{row['share']:.1%} of the race; a look at the gradients {look:.3f} s, every "
+        f"{options.gradients_every} steps {row['gradients_share']:.1%}"
     )
 
 

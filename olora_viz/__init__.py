@@ -7,6 +7,7 @@
 """
 
 from olora_viz.adapters import Lanes, attach
+from olora_viz.gradients import Gradients
 from olora_viz.initializers import (
     INITIALIZERS,
     Evidence,
@@ -44,6 +45,7 @@ __all__ = [
     "MODELS",
     "TASKS",
     "Evidence",
+    "Gradients",
     "Initializer",
     "Lane",
     "Lanes",

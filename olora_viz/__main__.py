@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from olora_viz import curvature_commands, spectral_commands
+from olora_viz import curvature_commands, gradient_commands, spectral_commands
 from olora_viz.console import leader, print_standing, print_table, progress_bar
 from olora_viz.interruption import on_interruption
 
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     race.add_argument("--eval-every", type=int, help="steps between evaluations")
     race.add_argument("--trace-every", type=int, help="steps between looks at the spectra")
     race.add_argument("--curvature-every", type=int, help="steps between looks at the curvature")
+    race.add_argument("--gradients-every", type=int, help="steps between looks at the gradients")
     race.add_argument("--eval-size", type=int, help="most held-out examples to evaluate on")
     race.add_argument("--device", help="auto, cpu or cuda")
     race.add_argument("--dtype", help="of the frozen base: float32 or bfloat16")
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora"
     )
     spectral_commands.add_verbs(verb)
+    gradient_commands.add_verbs(verb)
     curvature_commands.add_verbs(verb)
     return parser
 

@@ -111,6 +111,11 @@ class Lanes:
         return tuple(self._slots)
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """(2L) columns of theta that each A and B takes: A before B, layer after layer."""
+        return tuple(size for slot in self._slots.values() for size in slot.sizes(self.rank))
+
+    @property
     def count(self) -> int:
         """K, the number of lanes."""
         return len(self.lanes)
@@ -266,8 +271,8 @@ class Lanes:
         """Cut theta into every A and B; one node of the graph, whatever the number of layers."""
         if self._rows is None:
             return
-        sizes = [size for slot in self._slots.values() for size in slot.sizes(self.rank)]
         self._now = self._chosen(self.theta)
+        sizes = list(self.sizes)
         now = self._now.split(sizes, dim=1)
         start = self._chosen(self.start).split(sizes, dim=1)
         for i, slot in enumerate(self._slots.values()):

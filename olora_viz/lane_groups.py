@@ -23,8 +23,9 @@ KEPT = 1.5
 LOGITS = 3
 """Copies of the logits that live at once: themselves, in float32, and their softmax."""
 
-COPIES = 6
-"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, and one for passing."""
+COPIES = 7
+"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, what theta was before an
+update (where that is looked at), and one for passing."""
 
 
 @dataclass(frozen=True)

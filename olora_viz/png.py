@@ -137,13 +137,18 @@ def _heat(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
 
     z = np.array([[np.nan if v is None else v for v in row] for row in trace["z"]], dtype=float)
     shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
+    box = axes.get_window_extent()
+    fine = min(box.width / z.shape[1], box.height / z.shape[0]) < 12
     mesh = axes.pcolormesh(
-        trace["x"], trace["y"], z, cmap=shades, edgecolor=colors["card"], linewidth=1.2,
+        trace["x"], range(len(z)), z, cmap=shades, edgecolor="face" if fine else colors["card"],
+        linewidth=0 if fine else 1.2,
         vmin=trace.get("zmin"), vmax=trace.get("zmax"),
     )  # fmt: skip
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=14, fraction=0.05)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=colors["mute"], labelsize=8.5, length=0)
+    if "tickvals" in trace["colorbar"]:
+        bar.set_ticks(trace["colorbar"]["tickvals"], labels=trace["colorbar"]["ticktext"])
     if "%" in trace["colorbar"]["tickformat"]:
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 

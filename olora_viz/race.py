@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from olora_viz.conditioning import track
 from olora_viz.curvature import Curvature
 from olora_viz.evidence import BATCHES, check_evidence, gather, needs_of
 from olora_viz.fair_rate import FairRate, proposals, resolved
+from olora_viz.gradients import GradientRecorder, Gradients
 from olora_viz.initializers import Evidence
 from olora_viz.lane_groups import Footprint, check_adapters, lane_groups
 from olora_viz.lane_optimizer import MOMENTS, LaneOptimizer
@@ -138,6 +140,7 @@ class Race(Iterator[Step]):
             self.lanes.detach()
             raise
         self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
+        self._recorder = GradientRecorder(self.lanes)
         self.standing = Standing.at_start(self.baseline, self.lanes.count)
         self.torn = self._closed = False
 
@@ -160,7 +163,7 @@ class Race(Iterator[Step]):
         began = time.perf_counter()
         number = self.done + 1
         rates = config.rates(number)
-        loss, norm = self._update(number, rates)
+        loss, norm, gradients = self._update(number, rates)
         evaluation = self._evaluate_lanes() if config.is_evaluated(number) else None
         if evaluation:
             standing.evaluated(number, evaluation)
@@ -181,6 +184,7 @@ class Race(Iterator[Step]):
             eval_accuracy=evaluation.accuracy.copy() if evaluation else None,
             trace=seen,
             curvature=curved,
+            gradients=gradients and gradients.without(out),
         )
         self.torn = False
         return step
@@ -357,15 +361,18 @@ class Race(Iterator[Step]):
             plain_text=self.task.plain_text,
         )
 
-    def _update(self, number: int, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _update(
+        self, number: int, rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
         batch = self.batch(number)
+        recorder = self._recorder if self.config.is_recorded(number) else None
         theta = self.lanes.theta
         theta.grad = None
         parts = []
         each = self._footprint.training(batch.input_ids.numel(), batch.index.numel())
         for rows in lane_groups(self.lanes.count, each, self.device.type):
-            with self.lanes.some(rows):
+            with self.lanes.some(rows), recorder.inputs(rows) if recorder else nullcontext():
                 part = losses.lane_losses(self.model, batch, rows.stop - rows.start)
                 part.sum().backward()
             parts.append(part.detach())
@@ -373,7 +380,9 @@ class Race(Iterator[Step]):
         norms = torch.linalg.vector_norm(theta.grad, dim=1)
         loss, norm = torch.stack([torch.cat(parts), norms]).double().cpu().numpy()
         self.standing.trained(number, loss, norm)
+        if recorder:
+            recorder.before_update()
         overflown = self._optimizer.step(rates, norms, self.standing.out)
         self.standing.lose(overflown, number)
         self.standing.tokens += sum(len(e.ids) for e in self._examples(number))
-        return loss, norm
+        return loss, norm, recorder.after_update() if recorder else None

@@ -43,6 +43,8 @@ class RaceConfig:
     trace_every : steps between two looks at the spectra of all adapters; 0 never looks.
     curvature_every : steps between two looks at the curvature of every lane's loss, on the first
         batch; 0 never looks. A look takes about as long as a dozen steps.
+    gradients_every : steps between two looks at the norms of gradients, parameters and updates,
+        layer by layer; 0 never looks.
     eval_size : the most held-out examples to evaluate on.
     device : ``auto`` (CUDA where it is there), ``cpu`` or ``cuda``.
     dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
@@ -62,6 +64,7 @@ class RaceConfig:
     eval_every: int = 10
     trace_every: int = 0
     curvature_every: int = 0
+    gradients_every: int = 0
     eval_size: int = 64
     device: str = "auto"
     dtype: str = "auto"
@@ -84,7 +87,7 @@ class RaceConfig:
         labels(self.lanes)
         for name, least in (
             ("steps", 1), ("batch_size", 1), ("seed", 0), ("eval_every", 0), ("eval_size", 1),
-            ("trace_every", 0), ("curvature_every", 0), ("warmup", 0),
+            ("trace_every", 0), ("curvature_every", 0), ("gradients_every", 0), ("warmup", 0),
         ):  # fmt: skip
             _check_whole(name, getattr(self, name), least)
         if self.max_length is not None:
@@ -132,6 +135,10 @@ class RaceConfig:
     def is_curved(self, number: int) -> bool:
         """Whether the curvature is looked at after a step."""
         return _is_due(number, self.curvature_every)
+
+    def is_recorded(self, number: int) -> bool:
+        """Whether the norms of gradients, parameters and updates are measured in a step."""
+        return _is_due(number, self.gradients_every)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as in a run's ``config.json``."""

@@ -57,10 +57,11 @@ def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Choose round numbers within 10^low … 10^high, at equal distances where that can be."""
     decades = range(math.floor(low), math.ceil(high) + 1)
+    # Powers of two read well from 1/8 on; further down they are long.
     twos = range(math.floor(low / math.log10(2)), math.ceil(high / math.log10(2)) + 1)
     ladders = (
         [m * 10.0**d for d in decades for m in (1, 1.5, 2, 3, 4, 5, 6, 8)],
-        [2.0**e for e in twos],
+        *([[2.0**e for e in twos]] if low >= -1 else ()),
         [m * 10.0**d for d in decades for m in (1, 3)],
         *([10.0**d for d in decades if d % apart == 0] for apart in (1, 2, 3, 5, 10, 50)),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from olora_viz.curvature import Curvature
+from olora_viz.gradients import Gradients
 from olora_viz.trace import Trace
 
 _PER_LANE = ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
@@ -45,6 +46,8 @@ class Step:
     """What the adapters of every lane and layer have become; None where it was not looked at."""
     curvature: Curvature | None = None
     """The ends of the Hessian's spectrum on the first batch; None where it was not looked at."""
+    gradients: Gradients | None = None
+    """Norms of this step's gradients and update by layer; None where it was not looked at."""
 
     def __post_init__(self) -> None:
         """Make the arrays read-only."""
@@ -79,6 +82,8 @@ class Step:
             line["trace"] = self.trace.to_json(labels)
         if self.curvature is not None:
             line["curvature"] = dict(zip(labels, self.curvature.to_json(), strict=True))
+        if self.gradients is not None:
+            line["gradients"] = self.gradients.to_json(labels)
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
         line["diverged"] = [
             label for label, status in zip(labels, self.status, strict=True) if status == "diverged"
@@ -95,6 +100,7 @@ class Step:
             for name in _PER_LANE
             if name in line
         }
+        gradients = line.get("gradients")
         status = tuple("diverged" if label in line["diverged"] else "racing" for label in labels)
         return cls(
             step=line["step"],
@@ -105,6 +111,7 @@ class Step:
             curvature=Curvature.from_json([line["curvature"][label] for label in labels])
             if "curvature" in line
             else None,
+            gradients=gradients and Gradients.from_json(gradients, labels),
             **arrays,
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 from olora_viz.figure_parts import Figure, axis, layout
 from olora_viz.scales import plain
 from olora_viz.spectrum_figures import block_and_module
+from olora_viz.step_map import step_map
 from olora_viz.theme import Look
 from olora_viz.trace import Trace
 
@@ -22,9 +23,6 @@ MEASURES = {
     "condition_B": ("cond(B)", "largest over smallest singular value of B"),
 }
 """What each measure is called, and what it says."""
-
-ROW = 9
-"""Height of a layer in pixels."""
 
 MOST_LINES = 32
 
@@ -47,40 +45,16 @@ def trace_map(
     look : of the lane.
     measure : a key of `MEASURES`.
     """
-    layers = traces[0].layers
-    z = np.array([getattr(trace, measure)[k] for trace in traces]).T
     name, unit = MEASURES[measure]
-    first = [i for i, layer in enumerate(layers) if _starts_block(layers, i)]
-    every, sparse = max(1, -(-len(first) // 12)), max(1, -(-len(steps) // 6))
-    made = layout(
+    return step_map(
         f"{look.label}: {name}",
         f"{unit}; layers from the input (top) to the output",
-        x=axis("step", tickvals=list(range(len(steps)))[::sparse], tickangle=0,
-               ticktext=[str(n) for n in steps][::sparse]),
-        y={"title": {"text": ""}, "range": [len(layers) - 0.5, -0.5], "ticks": "",
-           "tickvals": first[::every],
-           "ticktext": [f"block {block_and_module(layers[i])[0]}" for i in first[::every]]},
-        height=max(150, min(420, ROW * len(layers))),
+        steps,
+        traces[0].layers,
+        np.array([getattr(trace, measure)[k] for trace in traces]),
+        look.color,
         revision=run or "trace",
-    )  # fmt: skip
-    made["hovermode"] = "closest"
-    made["margin"] |= {"l": 66, "r": 64}
-    made["meta"]["names"] = [[layer] * len(steps) for layer in layers]
-    words = [[".".join(block_and_module(layer)).strip(".")] * len(steps) for layer in layers]
-    trace: dict[str, Any] = {
-        "type": "heatmap",
-        "z": [plain(row) for row in z],
-        "x": list(range(len(steps))),
-        "y": list(range(len(layers))),
-        "text": words,
-        "xgap": 1,
-        "ygap": 0.5,
-        "colorscale": [[0, "@line"], [1, look.color]],
-        "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": ".3~g", "len": 1.0,
-                     "nticks": 5, "x": 1.01, "xanchor": "left"},
-        "hovertemplate": "%{text}: %{z:.3g}<extra></extra>",
-    }  # fmt: skip
-    return {"data": [trace], "layout": made}
+    )
 
 
 def growth_figure(
@@ -124,7 +98,3 @@ def growth_figure(
         revision=run or "growth",
     )
     return {"data": data, "layout": made}
-
-
-def _starts_block(layers: Sequence[str], i: int) -> bool:
-    return i == 0 or block_and_module(layers[i])[0] != block_and_module(layers[i - 1])[0]

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "theme": set(),
     "lane_linear": set(),
     "scales": set(),
-    "step": {"curvature", "trace"},
+    "step": {"curvature", "gradients", "trace"},
     "lane": {"initializers", "naming"},
     "layers": set(),
     "adapters": {"initializers", "lane", "lane_linear", "layers"},
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "models": {"naming", "patience"},
     "tasks": {"naming", "patience"},
     "losses": {"tasks"},
+    "gradients": {"adapters", "scales"},
     "race_config": {"lane", "models", "naming"},
     "answers": {"adapters", "losses", "tasks"},
     "evidence": {"initializers", "lane", "layers", "losses", "models", "tasks"},
@@ -53,6 +54,7 @@ MAY_IMPORT = {
         "evidence",
         "fair_rate",
         "initializers",
+        "gradients",
         "lane_groups",
         "lane_optimizer",
         "layers",
@@ -95,7 +97,17 @@ MAY_IMPORT = {
         "theme",
         "weight_spectra",
     },
-    "trace_figures": {"figure_parts", "scales", "spectrum_figures", "theme", "trace"},
+    "step_map": {"figure_parts", "scales", "spectrum_figures"},
+    "trace_figures": {"figure_parts", "scales", "spectrum_figures", "step_map", "theme", "trace"},
+    "gradient_figures": {
+        "curve_labels",
+        "figure_parts",
+        "gradients",
+        "scales",
+        "spectrum_figures",
+        "step_map",
+        "theme",
+    },
     "png": {"figure_parts", "theme"},
     "report": {"inspection", "theme", "whole_files"},
     "figures": {"curve_labels", "figure_parts", "scales", "step", "theme"},
@@ -135,14 +147,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 def test_imports_point_down(file):
     part = part_of(file)
     ours = {name.split(".")[1] for name in imports(file) if name.startswith("olora_viz.")}
-    if part in (
-        "web",
-        "notebook",
-        "spectral_commands",
-        "curvature_commands",
-        "__init__",
-        "__main__",
-    ):
+    if part in ("web", "notebook", "__init__", "__main__") or part.endswith("_commands"):
         assert part in ("__init__", "__main__") or "__main__" not in ours
         return
     assert part in MAY_IMPORT, f"say in MAY_IMPORT what {part} may import"

@@ -2,14 +2,15 @@
 //
 //   const figure = mount(element, { plotly, palette });
 //   figure.draw(value);    // any number of times; the newest value wins
-//   figure.onPick((name) => …);  // a cell of a map was clicked: layout.meta.names[y][x]
+//   figure.onPick((name) => …);  // a map's cell was clicked: meta.names[y][x] or meta.rows[y]
 //   figure.destroy();
 //
 // `plotly` is Plotly itself or the URL of plotly.min.js, loaded once a page. `palette` is
 // {light: {token: colour}, dark: {…}}: colours in a value read "@token". A value is Plotly's
 // {data, layout}, in which a long list of numbers may be text, "1.5,2,,3" (an empty place is null),
 // so that a page is sent only what was appended. layout.meta holds the words around the chart.
-// A zoom and a hidden lane survive every draw until layout.uirevision changes.
+// A zoom survives every draw until layout.uirevision changes, a hidden lane until meta.race does
+// (by default the same); charts of one race hide a lane together.
 
 const LABEL_GAP = 14;
 const HIDE = "olora-viz-hide";
@@ -21,6 +22,7 @@ export function mount(element, { plotly, palette }) {
   let Plotly = null;
   let value = null;
   let revision = null;
+  let race = null;
   let resets = 0;
   let held = {}; // axis → the range that the reader chose
   let visible = new Map(); // lane, or index of a trace that has none → what the reader chose
@@ -51,6 +53,9 @@ export function mount(element, { plotly, palette }) {
     if (rest.uirevision !== revision) {
       revision = rest.uirevision;
       held = {};
+    }
+    if ((meta.race ?? revision) !== race) {
+      race = meta.race ?? revision;
       visible = new Map();
     }
     words(meta);
@@ -156,7 +161,7 @@ export function mount(element, { plotly, palette }) {
 
   // Hide a lane, or show it again, in all charts of this race.
   function turn(lane) {
-    const detail = { revision, lane, away: !hiddenLanes().has(lane) };
+    const detail = { race, lane, away: !hiddenLanes().has(lane) };
     document.dispatchEvent(new CustomEvent(HIDE, { detail }));
   }
 
@@ -194,13 +199,14 @@ export function mount(element, { plotly, palette }) {
     });
     plot.on("plotly_doubleclick", reset);
     plot.on("plotly_click", ({ points: [{ x, y }] }) => {
-      const name = value.layout.meta.names?.[y]?.[x];
+      const { names, rows } = value.layout.meta;
+      const name = names?.[y]?.[x] ?? rows?.[y];
       if (name && picked) picked(name);
     });
     plot.on("plotly_clickannotation", ({ annotation }) => turn(annotation.name?.slice(4)));
   }
 
-  const follow = ({ detail }) => detail.revision === revision && hide(detail.lane, detail.away);
+  const follow = ({ detail }) => detail.race === race && hide(detail.lane, detail.away);
   document.addEventListener(HIDE, follow);
   const sizes = new ResizeObserver(schedule);
   sizes.observe(plot);

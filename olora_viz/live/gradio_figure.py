@@ -58,7 +58,8 @@ def live_figure(
     ----------
     value : a figure of `olora_viz.figures`, or None.
     elem_id : id of the element that Plotly's node is inside of.
-    picks : a click on a map's cell is the event ``select`` of value ``layout.meta.names[y][x]``.
+    picks : a click on a map's cell is the event ``select`` of value ``layout.meta.names[y][x]``,
+        or ``layout.meta.rows[y]`` where a whole row has one name.
     more : goes to `gr.HTML`.
     """
     return gr.HTML(
@@ -100,13 +101,14 @@ def pack(figure: dict[str, Any]) -> dict[str, Any]:
     {'data': [{'y': '1.5,,2'}], 'layout': {}}
     """
     data = [
-        {
-            key: _text(v) if key in ("x", "y") and isinstance(v, list) else v
-            for key, v in trace.items()
-        }
+        {key: _text(v) if key in ("x", "y") and _is_numeric(v) else v for key, v in trace.items()}
         for trace in figure["data"]
     ]
     return {**figure, "data": data}
+
+
+def _is_numeric(values: Any) -> bool:
+    return isinstance(values, list) and not any(isinstance(v, str) for v in values[:1])
 
 
 def _text(numbers: list[float | None]) -> str:

@@ -27,6 +27,10 @@ MAX_LENGTH = 512
 """The longest example of a task from the hub, in tokens; longer ones are left out of the race."""
 
 
+MOST_LOOKS = 200
+"""The most looks at the gradients of one race."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """The most of everything."""
@@ -96,6 +100,7 @@ def checked_config(
         max_length=None if TASKS[task].offline else min(MODELS[model].context, MAX_LENGTH),
         eval_every=every,
         trace_every=every,
+        gradients_every=math.ceil(steps / MOST_LOOKS),
     )
 
 

@@ -15,7 +15,7 @@ from olora_viz.models import MODELS, ModelCard
 from olora_viz.race_config import RaceConfig
 from olora_viz.story import standings
 from olora_viz.tasks import TASKS
-from olora_viz.web import fragments, race_spectra
+from olora_viz.web import fragments, race_gradients, race_spectra
 from olora_viz.web.jobs import Job, Jobs
 from olora_viz.web.lane_table import DEFAULT_LANES, lane_table, rows_of
 from olora_viz.web.limits import Limits, checked_config
@@ -101,10 +101,11 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                     fragments.answers_before(), elem_id="answers", apply_default_css=False
                 )
             traces = race_spectra.build(jobs, job_id)
+            gradients = race_gradients.build(jobs, job_id)
 
     outputs = [
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take,
-        bar.race, bar.stop, traces,
+        bar.race, bar.stop, traces, gradients,
     ]  # fmt: skip
     setup = [model, task, steps, batch, lanes]
 

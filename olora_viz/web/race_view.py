@@ -11,7 +11,7 @@ from olora_viz import figures, story
 from olora_viz.figure_parts import Figure
 from olora_viz.live.gradio_figure import pack
 from olora_viz.theme import Look
-from olora_viz.web import fragments
+from olora_viz.web import fragments, race_gradients
 from olora_viz.web.jobs import Job
 
 WINDOW = 20
@@ -33,6 +33,7 @@ class View(NamedTuple):
     race: Any
     stop: Any
     traces: Any
+    gradients: Any
 
 
 class Figures(NamedTuple):
@@ -88,6 +89,7 @@ def view(job: Job, before: int = 0, *, last: bool = True) -> View:
         race=gr.update(interactive=last and job.complete),
         stop=gr.update(interactive=going),
         traces=sum(step.trace is not None for step in steps),
+        gradients=race_gradients.news(job),
     )
 
 

@@ -1,0 +1,188 @@
+"""The figures of gradients draw the numbers, in every theme, and leave out what is none."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from olora_viz import theme
+from olora_viz.figure_parts import to_plotly
+from olora_viz.gradient_figures import (
+    MEASURES,
+    MOST_LOOKS,
+    MOST_POINTS,
+    depth_figure,
+    gradient_map,
+    layer_figure,
+    measured,
+)
+from olora_viz.gradients import Gradients
+from olora_viz.lane import Lane
+from olora_viz.live.gradio_figure import pack
+from olora_viz.png import write_png
+from olora_viz.scales import log_ticks
+from olora_viz.step_map import MOST_CELLS, step_map
+
+LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
+LOOKS = theme.looks(LANES)
+MODULES = ("self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj")
+LAYERS = tuple(f"model.layers.{block}.{module}" for block in range(4) for module in MODULES)
+
+
+def found(steps=5, lanes=3, layers=LAYERS) -> list[Gradients]:
+    """Make norms over three decades; lane 0's B begins at zero, as plain LoRA's does."""
+    noise = np.random.default_rng(0)
+    made = []
+    for n in range(steps):
+        norms = 10 ** noise.uniform(-2, 1, (3, lanes, len(layers), 2))
+        norms[:, 0, :, 1] *= n > 0
+        given = 10 ** noise.uniform(-2, 1, (lanes, len(layers)))
+        given[:, :2] = math.nan
+        made.append(Gradients(tuple(layers), *norms, given))
+    return made
+
+
+STEPS = [1, 2, 3, 4, 5]
+LAYER = LAYERS[-1]
+
+
+def drawn():
+    looks = found()
+    return {
+        **{f"map {m}": gradient_map(STEPS, looks, LOOKS[1], 1, m) for m in MEASURES},
+        **{f"layer {m}": layer_figure(STEPS, looks, LOOKS, LAYER, m, total=9) for m in MEASURES},
+        **{f"depth {m}": depth_figure(3, looks[2], LOOKS, m, "down_proj") for m in MEASURES},
+        "all": depth_figure(3, looks[2], LOOKS, "input"),
+    }
+
+
+def test_every_figure_says_what_to_see_and_names_its_axes():
+    for name, figure in drawn().items():
+        meta = figure["layout"]["meta"]
+        assert meta["title"], name
+        assert meta["badge"] == "log"
+        measure = name.partition(" ")[2] or "input"
+        assert MEASURES[measure].symbol in meta["unit"]
+        for axis in ("xaxis", "yaxis"):
+            shown = figure["layout"][axis]
+            assert shown["title"]["text"] or shown["ticktext"], (name, axis)
+
+
+def test_every_kind_of_figure_works_in_both_themes_and_as_a_png(tmp_path):
+    figures = drawn()
+    for name in ("map input", "map ratio_B", "layer gradient_B", "depth gradient_A", "all"):
+        for palette in theme.THEMES:
+            assert "'@" not in str(to_plotly(figures[name], palette).to_plotly_json()), name
+    for palette in theme.THEMES:
+        path = write_png(tmp_path / f"{palette}.png", list(figures.values()), theme_name=palette)
+        with Image.open(path) as image:
+            assert len(image.convert("RGB").getcolors(2**24)) > 50
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_map_is_the_logarithm_of_the_numbers_and_says_them(measure):
+    looks = found()
+    (trace,) = gradient_map(STEPS, looks, LOOKS[1], 1, measure)["data"]
+    values = np.array([measured(one, measure)[1] for one in looks]).T
+    z = np.array(trace["z"], dtype=float)
+    np.testing.assert_allclose(z, np.log10(values), atol=0.011)
+    np.testing.assert_allclose(np.array(trace["customdata"], dtype=float), values, rtol=1e-3)
+    assert (trace["zmin"], trace["zmax"]) == (np.nanmin(z), np.nanmax(z))
+    for at, text in zip(trace["colorbar"]["tickvals"], trace["colorbar"]["ticktext"], strict=True):
+        assert 10**at == pytest.approx(float(text), rel=1e-3)
+
+
+def test_what_is_zero_or_no_number_is_blank_on_the_map_and_said_so():
+    figure = gradient_map(STEPS, found(), LOOKS[0], 0, "ratio_B")
+    z = np.array(figure["data"][0]["z"], dtype=float)
+    assert np.isnan(z[:, 0]).all()
+    assert np.isfinite(z[:, 1:]).all()
+    assert "blank" in figure["layout"]["meta"]["unit"]
+    assert (
+        "blank"
+        not in gradient_map(STEPS, found(), LOOKS[1], 1, "ratio_B")["layout"]["meta"]["unit"]
+    )
+
+
+def test_a_row_of_a_map_is_the_layer_of_its_name():
+    figure = gradient_map(STEPS, found(), LOOKS[1], 1, "input")
+    rows = figure["layout"]["meta"]["rows"]
+    assert [rows[word] for word in figure["data"][0]["y"]] == list(LAYERS)
+    assert pack(figure)["data"][0]["y"] == figure["data"][0]["y"]
+    assert pack(figure)["data"][0]["x"] == "0,1,2,3,4"
+
+
+def test_a_long_run_is_thinned_out_and_says_so():
+    steps = list(range(1, 3001))
+    values = np.ones((3000, len(LAYERS)))
+    figure = step_map("title", "unit", steps, LAYERS, values, "@olora", revision="x")
+    cells = np.array(figure["data"][0]["z"])
+    assert cells.size <= MOST_CELLS
+    assert figure["layout"]["meta"]["unit"] == "unit; every 3 looks"
+    looks = found(steps=250)
+    curves = layer_figure(steps[:250], looks, LOOKS, LAYER, "gradient_A")["data"]
+    assert len(curves[0]["y"]) <= MOST_LOOKS
+
+
+def test_the_curves_over_the_run_are_the_numbers_of_that_layer_and_factor():
+    looks = found()
+    figure = layer_figure(STEPS, looks, LOOKS, LAYER, "ratio_A", total=9)
+    for k, curve in enumerate(figure["data"]):
+        wanted = [one.update[k, -1, 0] / one.parameter[k, -1, 0] for one in looks]
+        np.testing.assert_allclose(curve["y"], wanted, rtol=1e-3)
+        assert curve["x"] == STEPS
+        assert curve["line"]["dash"] == LOOKS[k].dash
+    named = {label["text"]: label["font"]["color"] for label in figure["layout"]["annotations"]}
+    assert named == {look.label: look.text for look in LOOKS}
+    of_B = layer_figure(STEPS, looks, LOOKS, LAYER, "gradient_B")["data"][0]
+    assert of_B["y"][0] is None
+    assert None not in of_B["y"][1:]
+
+
+def test_a_lane_that_went_out_of_the_race_ends_in_a_cross():
+    looks = found()
+    out = np.array([False, True, False])
+    looks[3], looks[4] = looks[3].without(out), looks[4].without(out)
+    figure = layer_figure(STEPS, looks, LOOKS, LAYER, "gradient_A", total=9)
+    assert figure["data"][-1]["name"] == "OLoRA 1e-3: DNF at step 4"
+    # Against depth it is not there at all, and nothing else is said of it.
+    depth = depth_figure(5, looks[4], LOOKS, "gradient_A", "down_proj")
+    assert {label["text"] for label in depth["layout"]["annotations"]} == {
+        "LoRA 1e-3",
+        "OLoRA 3e-3",
+    }
+
+
+def test_the_depth_chart_joins_one_kind_of_layer_before_all_others():
+    looks = found()
+    figure = depth_figure(3, looks[2], LOOKS, "gradient_A", "down_proj")
+    points, curves = figure["data"][:3], figure["data"][3:]
+    for k in range(3):
+        np.testing.assert_allclose(points[k]["y"], looks[2].gradient[k, :, 0], rtol=1e-3)
+        assert curves[k]["x"] == [2, 5, 8, 11]
+        np.testing.assert_allclose(curves[k]["y"], looks[2].gradient[k, 2::3, 0], rtol=1e-3)
+    assert figure["layout"]["xaxis"]["ticktext"] == ["0", "1", "2", "3"]
+    assert "step 3" in figure["layout"]["meta"]["title"]
+    whole = depth_figure(3, looks[2], LOOKS, "input")["data"]
+    assert whole[0]["y"][:2] == [None, None]
+    assert whole[0]["x"] == list(range(12))
+
+
+def test_many_lanes_and_layers_are_drawn_without_the_points_behind():
+    layers = [f"model.layers.{block}.{module}" for block in range(30) for module in MODULES]
+    lanes = MOST_POINTS // len(layers) + 1
+    looks = theme.looks([Lane("olora", seed=seed) for seed in range(lanes)])
+    figure = depth_figure(1, found(1, lanes, layers)[0], looks, "gradient_A", "q_proj")
+    assert len(figure["data"]) == lanes
+    assert "points" not in figure["layout"]["meta"]["unit"]
+
+
+def test_nothing_to_draw_is_said():
+    looks = found()
+    figure = depth_figure(1, looks[0].without(np.ones(3, dtype=bool)), LOOKS, "input", "q_proj")
+    assert figure["layout"]["meta"]["message"]
+
+
+def test_small_ticks_are_short():
+    assert all(len(f"{tick:g}") <= 6 for tick in log_ticks(-2.4, -0.3))
