@@ -71,12 +71,11 @@ class Curvature:
     @classmethod
     def from_json(cls, lines: Sequence[dict[str, Any]]) -> Curvature:
         """Read back what `to_json` wrote."""
-        return cls(
-            **{
-                n: np.array([math.nan if line[n] is None else line[n] for line in lines])
-                for n in _MEASURED
-            }
-        )
+        found: dict[str, Any] = {
+            n: np.array([math.nan if line[n] is None else line[n] for line in lines])
+            for n in _MEASURED
+        }
+        return cls(**found)
 
 
 _MEASURED = tuple(f.name for f in fields(Curvature) if f.name != "top")

@@ -137,7 +137,7 @@ class _Ends:
 
     def are_within(self, tolerance: float) -> np.ndarray:
         """(K,) whether both residuals are a small share of the largest magnitude."""
-        return (self.residuals <= tolerance * self.scale[:, None]).all(axis=1)
+        return np.all(self.residuals <= tolerance * self.scale[:, None], axis=1)
 
 
 def _orthogonal(w: Float[Tensor, "K P"], basis: Float[Tensor, "K m P"]) -> Float[Tensor, "K P"]:
