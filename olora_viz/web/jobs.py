@@ -55,6 +55,8 @@ class Work:
     """waiting, loading, what it does (racing, …), or one of `ENDED`."""
     note: str = ""
     """What is being done just now; of what has ended, the sentence that says why."""
+    part: float = 0.0
+    """How much is done, from 0 to 1, where that is known."""
     why: str = ""
     """What ended it, where it was not its visitor."""
     device: str = ""
@@ -83,9 +85,9 @@ class Work:
             self.stop(f"stopped after {duration(self.max_seconds)}, this server's limit")
         return self.stopping.is_set()
 
-    def tell(self, _: float, what: str) -> None:
-        """Say what is being done; raises where it is no longer wanted."""
-        self.note = what
+    def tell(self, part: float, what: str) -> None:
+        """Say what is being done, and how much is; raises where it is no longer wanted."""
+        self.part, self.note = part, what
         if self.is_over():
             raise StoppedEarlyError
 
@@ -265,9 +267,12 @@ class Jobs:
     def _forget(self) -> None:
         """Drop the ended jobs that nobody has looked at for longest, and their folders."""
         ended = sorted((j for j in self._jobs.values() if j.complete), key=lambda job: job.seen)
-        for job in ended[: max(0, len(ended) - self._keep)]:
-            del self._jobs[job.id]
-            shutil.rmtree(job.folder, ignore_errors=True)
+        # Measurements, of which there may be many, take no race's place.
+        for kind in {type(job) for job in ended}:
+            alike = [job for job in ended if type(job) is kind]
+            for job in alike[: max(0, len(alike) - self._keep)]:
+                del self._jobs[job.id]
+                shutil.rmtree(job.folder, ignore_errors=True)
 
     def _work(self) -> None:
         _leave_a_core()

@@ -68,7 +68,14 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Limits:
 
 
 def checked_config(
-    limits: Limits, *, model: Any, task: Any, steps: Any, batch: Any, lanes: Any
+    limits: Limits,
+    *,
+    model: Any,
+    task: Any,
+    steps: Any,
+    batch: Any,
+    lanes: Any,
+    curvature_every: Any = 0,
 ) -> RaceConfig:
     """Turn what a page sent into a race, or say in one sentence what is wrong with it.
 
@@ -77,6 +84,7 @@ def checked_config(
     model, task : names.
     steps, batch : numbers, or text that reads as one.
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lane`.
+    curvature_every : steps between two looks at the curvature, 0: never.
     """
     if model not in limits.models:
         raise ValueError(unknown("model", _word(model), limits.models))
@@ -96,6 +104,9 @@ def checked_config(
         max_length=None if TASKS[task].offline else min(MODELS[model].context, MAX_LENGTH),
         eval_every=every,
         trace_every=every,
+        curvature_every=_whole(
+            "steps between two looks at the curvature", curvature_every, 0, limits.max_steps
+        ),
     )
 
 

@@ -33,6 +33,7 @@ class View(NamedTuple):
     race: Any
     stop: Any
     traces: Any
+    curved: Any
 
 
 class Figures(NamedTuple):
@@ -88,6 +89,8 @@ def view(job: Job, before: int = 0, *, last: bool = True) -> View:
         race=gr.update(interactive=last and job.complete),
         stop=gr.update(interactive=going),
         traces=sum(step.trace is not None for step in steps),
+        # What follows it draws at every look, and once more in the end.
+        curved=sum(step.curvature is not None for step in steps) + job.complete,
     )
 
 
