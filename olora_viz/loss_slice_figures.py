@@ -53,7 +53,7 @@ def slice_figures(
                          "coloring": "heatmap"},
             "line": {"color": "@mute", "width": 0.8, "smoothing": 0.6},
             "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": ".3~g", "len": 1.0,
-                         "nticks": 5, "x": 1.01, "xanchor": "left"},
+                         "nticks": 8, "x": 1.01, "xanchor": "left"},
             "hovertemplate": "loss %{z:.3f}<extra></extra>",
         }  # fmt: skip
         here: dict[str, Any] = {

@@ -19,7 +19,15 @@ from olora_viz.live.gradio_figure import live_figure, pack
 from olora_viz.loss_slice_figures import empty_slice
 from olora_viz.theme import Look
 from olora_viz.web import fragments
-from olora_viz.web.conditioning_view import View, problem_view, some, story_before, view
+from olora_viz.web.conditioning_view import (
+    View,
+    numbers_before,
+    problem_view,
+    rates_before,
+    some,
+    story_before,
+    view,
+)
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, checked_config
 from olora_viz.web.measurement import Measurement, Slicing, cut, measure
@@ -87,7 +95,7 @@ def columns(looks: Sequence[Look], total: int) -> Columns:
         with gr.Column(elem_classes="card"):
             gr.HTML(
                 '<h2>During a race <span class="hint">press Race: the curvature is looked at on '
-                "the first batch; a look takes about as long as a dozen steps</span></h2>",
+                "the first batch; a look costs as much as some dozen steps</span></h2>",
                 apply_default_css=False,
             )
             with gr.Row(elem_classes="measuring"):
@@ -113,10 +121,12 @@ def columns(looks: Sequence[Look], total: int) -> Columns:
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         with gr.Column(elem_classes="card"):
             story = gr.HTML(story_before(), elem_id="conditioning-story", apply_default_css=False)
-        with gr.Column(elem_classes="card", elem_id="conditioning-numbers-card"):
-            numbers = gr.HTML("", elem_id="conditioning-numbers", apply_default_css=False)
-        with gr.Column(elem_classes="card", elem_id="conditioning-rates-card"):
-            rates = gr.HTML("", elem_id="conditioning-rates", apply_default_css=False)
+        with gr.Column(elem_classes="card"):
+            numbers = gr.HTML(
+                numbers_before(), elem_id="conditioning-numbers", apply_default_css=False
+            )
+        with gr.Column(elem_classes="card"):
+            rates = gr.HTML(rates_before(), elem_id="conditioning-rates", apply_default_css=False)
     curved = gr.Number(0, visible=False)
     outputs = View(
         measured, sliced, status, comparison, ntk, story, numbers, rates, left, right, left_slice,

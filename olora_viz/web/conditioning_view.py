@@ -103,6 +103,22 @@ def story_before() -> str:
     )
 
 
+def numbers_before() -> str:
+    """Return what stands in the table's place until there is one."""
+    return (
+        '<h2>What was measured</h2><p class="hint">Eigenvalues with their residuals, the trace, '
+        "and the tangent kernel of every start.</p>"
+    )
+
+
+def rates_before() -> str:
+    """Return what stands in the place of the table of rates until there is one."""
+    return (
+        '<h2>What it means for the learning rate</h2><p class="hint">2/λₘₐₓ, the limit of plain '
+        "gradient descent, against the rates of the lanes.</p>"
+    )
+
+
 def tell(looks: Sequence[Look], found: Conditioning) -> list[Sentence]:
     """Say what was measured, of OLoRA (or else the most curved lane) against plain LoRA."""
     said = [
@@ -229,10 +245,16 @@ def _status(work: Work, before: int) -> str:
         words = f"{starts} start{'s' * (starts > 1)} on {escape(work.device)}"
         if lanes > starts:
             words += f": {lanes} lanes begin as these, whatever their learning rate"
+    if work.state == "finished" and isinstance(work, Slicing):
+        words = " and ".join(escape(work.looks[k].label) for k in work.chosen) + " on one scale"
     line = fragments.status(work.state, *([words] if words else []))
     if work.ended:
         return line
-    return f'{line}<progress max="1" value="{work.part:.3f}" aria-label="done"></progress>'
+    percent = f"{100 * work.part:.0f}"
+    return (
+        f'{line}<div class="bar" role="progressbar" aria-label="{work.state}" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div>'
+    )
 
 
 def _slices(work: Slicing) -> dict[str, Any]:
