@@ -70,17 +70,23 @@ def comparison_figure(
     places = {name: rows - 1 - i for i, name in enumerate(shown)}
     data: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
-    ratios = np.full((K, rows), np.nan)
+    ratios = np.array(
+        [
+            [v[k] / v[base] if _usable(v[k]) and _usable(v[base]) else math.nan
+             for v in shown.values()]
+            for k in range(K)
+        ]
+    )  # fmt: skip
+    low, high = log_range([ratios, np.ones(1)])
     for i, (name, values) in enumerate(shown.items()):
         for k, look in enumerate(looks):
             y = places[name] + apart * ((K - 1) / 2 - k)
-            known = _usable(values[k]) and _usable(values[base])
-            if known:
-                ratios[k, i] = values[k] / values[base]
+            known = math.isfinite(ratios[k, i])
             words = _ratio_words(values[k], ratios[k, i]) if k != base or not known else "1"
             if K <= NAMED or not known:
                 x = math.log10(ratios[k, i]) if known else 0.0
-                labels.append(_beside(x, y, f"{look.label} {words}", look))
+                inner = x > low + 0.55 * (high - low)
+                labels.append(_beside(x, y, f"{look.label} {words}", look, inner))
     for k, look in enumerate(looks):
         data.append(
             {
@@ -91,7 +97,6 @@ def comparison_figure(
                 "hovertemplate": "%{x:.3g} ×",
             }
         )  # fmt: skip
-    low, high = log_range([ratios, np.ones(1)])
     whose = looks[base].label
     title = "plain LoRA" if looks[base].init == "lora" else whose
     made = layout(
@@ -110,7 +115,7 @@ def comparison_figure(
          "line": {"color": "@mute", "width": 1.2, "dash": "dash"}}
     ]  # fmt: skip
     made["annotations"] = labels
-    made["margin"] |= {"l": 152, "r": room_for([label["text"] for label in labels])}
+    made["margin"] |= {"l": 152, "r": 24}
     return {"data": data, "layout": made}
 
 
@@ -223,11 +228,11 @@ def _ratio_words(value: float, ratio: float) -> str:
     return "∞" if math.isinf(value) else f"{value:.2g}, no ratio"
 
 
-def _beside(x: float, y: float, text: str, look: Look) -> dict[str, Any]:
-    """Return the words at the right of a mark; x in powers of ten."""
+def _beside(x: float, y: float, text: str, look: Look, inner: bool) -> dict[str, Any]:
+    """Return the words at the right of a mark, or at its left (inner); x in powers of ten."""
     return {
-        "x": round(x, 4), "y": round(y, 4), "text": text, "showarrow": False, "xanchor": "left",
-        "xshift": 8, "align": "left", "font": {"size": 11.5, "color": look.text},
+        "x": round(x, 4), "y": round(y, 4), "text": text, "showarrow": False,
+        "xanchor": "right" if inner else "left", "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": look.text},
     }  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def columns(looks: Sequence[Look], total: int) -> Columns:
         with gr.Column(elem_classes="card"):
             gr.HTML(
                 '<h2>During a race <span class="hint">press Race: the curvature is looked at on '
-                "the first batch; a look costs as much as some dozen steps</span></h2>",
+                "the first batch; a look costs as much as a few dozen steps</span></h2>",
                 apply_default_css=False,
             )
             with gr.Row(elem_classes="measuring"):
