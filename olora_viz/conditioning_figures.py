@@ -232,7 +232,8 @@ def _beside(x: float, y: float, text: str, look: Look, inner: bool) -> dict[str,
     """Return the words at the right of a mark, or at its left (inner); x in powers of ten."""
     return {
         "x": round(x, 4), "y": round(y, 4), "text": text, "showarrow": False,
-        "xanchor": "right" if inner else "left", "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": look.text},
+        "xanchor": "right" if inner else "left",
+        "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": look.text},
     }  # fmt: skip
 
 
