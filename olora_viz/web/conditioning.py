@@ -100,7 +100,7 @@ def columns(looks: Sequence[Look], total: int) -> Columns:
             )
             with gr.Row(elem_classes="measuring"):
                 every = gr.Number(
-                    0, label="Look at the curvature every so many steps (0: never)", precision=0,
+                    0, label="Look at the curvature every E updates (0: never)", precision=0,
                     elem_id="curvature-every", min_width=0,
                 )  # fmt: skip
             with gr.Row(elem_classes="two charts"):
