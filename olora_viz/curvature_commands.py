@@ -74,12 +74,12 @@ def run_curvature(options: argparse.Namespace) -> int:
     else:
         _print(lines)
     if options.png:
-        from olora_viz.conditioning_figures import comparison_figure, kernel_figure
+        from olora_viz.conditioning_figures import comparison_figure, ntk_figure
         from olora_viz.png import write_png
         from olora_viz.theme import looks
 
         its = looks(racing.config.lanes)
-        write_png(options.png, [comparison_figure(its, found), kernel_figure(its, found)])
+        write_png(options.png, [comparison_figure(its, found), ntk_figure(its, found)])
         print(f"comparison drawn into {options.png}", file=sys.stderr)
     return 0
 

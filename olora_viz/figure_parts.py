@@ -59,6 +59,14 @@ def layout(
     }  # fmt: skip
 
 
+def nothing_yet(
+    title: str, unit: str, names: tuple[str, str], message: str, height: int = 220
+) -> Figure:
+    """Return a figure without curves, whose axes have these names and whose message says why."""
+    x, y = (axis(name, range=[0, 1], showticklabels=False) for name in names)
+    return {"data": [], "layout": layout(title, unit, x=x, y=y, height=height, message=message)}
+
+
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """Return an axis with its name."""
     return {"title": {"text": title, "standoff": 6, "font": {"size": 11.5}}, **more}

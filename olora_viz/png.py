@@ -73,6 +73,8 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
     for trace in figure["data"]:
         if trace["type"] == "heatmap":
             _heat(axes, trace, colors)
+        elif trace["type"] == "contour":
+            _contours(axes, trace, colors)
         else:
             _curve(axes, trace, previous)
         previous = trace
@@ -86,9 +88,12 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
             axes.plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]],
                       color=shape["line"]["color"], linewidth=1.6)  # fmt: skip
     for label in layout.get("annotations", ()):
-        y = 10 ** label["y"] if layout["yaxis"].get("type") == "log" else label["y"]
+        x, y = (
+            10 ** label[which] if layout[f"{which}axis"].get("type") == "log" else label[which]
+            for which in ("x", "y")
+        )
         axes.annotate(
-            label["text"], (label["x"], y), annotation_clip=False,
+            label["text"], (x, y), annotation_clip=False,
             xytext=(0.72 * label.get("xshift", 0), 0.72 * label.get("yshift", 0)),
             textcoords="offset points", va="center", ha=label["xanchor"], fontsize=9,
             color=label["font"]["color"],
@@ -144,13 +149,36 @@ def _heat(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
         linewidth=0 if fine else 1.2,
         vmin=trace.get("zmin"), vmax=trace.get("zmax"),
     )  # fmt: skip
-    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=14, fraction=0.05)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=colors["mute"], labelsize=8.5, length=0)
+    bar = _bar(axes, mesh, colors)
     if "tickvals" in trace["colorbar"]:
         bar.set_ticks(trace["colorbar"]["tickvals"], labels=trace["colorbar"]["ticktext"])
     if "%" in trace["colorbar"]["tickformat"]:
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _contours(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    z = np.array([[np.nan if v is None else v for v in row] for row in trace["z"]], dtype=float)
+    shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
+    mesh = axes.pcolormesh(
+        trace["x"], trace["y"], z, cmap=shades, shading="gouraud", vmin=trace["zmin"],
+        vmax=trace["zmax"],
+    )  # fmt: skip
+    given, line = trace["contours"], trace["line"]
+    levels = np.arange(given["start"], given["end"] + 1e-9, given["size"])
+    axes.contour(
+        trace["x"], trace["y"], z, levels=levels, colors=line["color"],
+        linewidths=0.75 * line["width"],
+    )  # fmt: skip
+    _bar(axes, mesh, colors)
+
+
+def _bar(axes: Any, mesh: Any, colors: dict[str, str]) -> Any:
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=14, fraction=0.05)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=colors["mute"], labelsize=8.5, length=0)
+    return bar
 
 
 def _axis(axes: Any, which: str, given: dict[str, Any], colors: dict[str, str]) -> None:

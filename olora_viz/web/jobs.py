@@ -1,12 +1,14 @@
 """Races in the background: they go on when a page closes, and pages read from where they are.
 
-One race trains at a time; the others wait in the order in which they came. All of them train on
-one thread: a second thread that uses OpenMP would double the time of a step on two cores. A page
-knows its job by a random id. What a page reads (`Job.steps` and the fields beside it) only grows.
+One of them computes at a time, a race or a measurement; the others wait in the order in which they
+came. All of them run on one thread: a second thread that uses OpenMP would double the time of a
+step on two cores. A page knows its job by a random id. What a page reads (`Job.steps` and the
+fields beside it) only grows.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
@@ -19,6 +21,7 @@ import zipfile
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -36,42 +39,107 @@ ANSWERS = 4
 ENDED = ("stopped", "finished", "diverged", "failed")
 
 
+class StoppedEarlyError(Exception):
+    """Raised out of a long computation when it is no longer wanted."""
+
+
 @dataclass
-class Job:
-    """One race and all that its page shows of it."""
+class Work:
+    """What takes its turn in the queue: a race, or a look at where one starts."""
 
     id: str
     config: RaceConfig
     folder: Path
     looks: tuple[Look, ...]
-    steps: list[Step] = field(default_factory=list)
     state: str = "waiting"
-    """waiting, loading, racing, or one of `ENDED`."""
+    """waiting, loading, what it does (racing, …), or one of `ENDED`."""
     note: str = ""
-    """What is being done just now; of a race that has ended, the sentence that says why."""
+    """What is being done just now; of what has ended, the sentence that says why."""
+    part: float = 0.0
+    """How much is done, from 0 to 1, where that is known."""
     why: str = ""
-    """What ended the race, where it was not its visitor."""
+    """What ended it, where it was not its visitor."""
     device: str = ""
+    complete: bool = False
+    """Nothing will change any more."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    seen: float = field(default_factory=time.monotonic)
+    deadline: float = math.inf
+    """The end of its time, by the monotonic clock."""
+    max_seconds: float = math.inf
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be computed."""
+        return self.state in ENDED
+
+    def stop(self, why: str = "") -> None:
+        """Ask for the end."""
+        if not self.stopping.is_set():
+            self.why = why
+            self.stopping.set()
+
+    def is_over(self) -> bool:
+        """Whether somebody has asked for the end, or the time is up."""
+        if time.monotonic() >= self.deadline:
+            self.stop(f"stopped after {duration(self.max_seconds)}, this server's limit")
+        return self.stopping.is_set()
+
+    def tell(self, part: float, what: str) -> None:
+        """Say what is being done, and how much is; raises where it is no longer wanted."""
+        self.part, self.note = part, what
+        if self.is_over():
+            raise StoppedEarlyError
+
+    def run(self) -> None:
+        """Do the work; may raise `StoppedEarlyError`."""
+        raise NotImplementedError
+
+
+@dataclass
+class Job(Work):
+    """One race and all that its page shows of it."""
+
+    steps: list[Step] = field(default_factory=list)
     baseline: Evaluation | None = None
     plain_text: bool = False
     left_out: int = 0
     """Training examples that were longer than ``config.max_length``."""
     answers: list[Answer] = field(default_factory=list)
-    complete: bool = False
-    """Nothing will change any more: answers and adapters are there."""
-    stopping: threading.Event = field(default_factory=threading.Event)
-    seen: float = field(default_factory=time.monotonic)
-
-    @property
-    def ended(self) -> bool:
-        """Whether no further step will come."""
-        return self.state in ENDED
+    racing: Race | None = None
 
     def stop(self, why: str = "") -> None:
-        """Ask for the end; a race that is training ends after the step it is in."""
-        if not self.stopping.is_set():
-            self.why = why
-            self.stopping.set()
+        """Ask for the end: after the step that it is in, without a look that the step has left."""
+        super().stop(why)
+        racing = self.racing
+        if racing is not None:
+            racing.close()
+
+    def run(self) -> None:
+        """Train from beginning to end, or to the end of its time."""
+        self.state = "loading"
+        self.tell(0.0, f"loading {self.config.model}")
+        run = runs.start(self.config, self.folder, progress=self.tell)
+        racing = self.racing = run.race
+        if self.stopping.is_set():
+            racing.close()
+        try:
+            self.device = device_words(racing)
+            self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
+            self.left_out = racing.left_out
+            self.state, self.note = "racing", ""
+            for step in run:
+                self.steps.append(step)
+                if self.is_over() and racing.status in ("racing", "stopped"):
+                    racing.close()
+                    self.state, self.note = "stopped", "writing the adapters"
+            self.state, self.note = racing.status, "asking the lanes"
+            if self.steps:
+                self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
+            self.note = self.why if self.state == "stopped" else ""
+        finally:
+            self.racing = None
+            racing.lanes.detach()
 
     def adapter_zip(self, k: int) -> Path:
         """Zip lane k's adapter, once, beside the run.
@@ -101,8 +169,11 @@ class Job:
         return target
 
 
+Taken = TypeVar("Taken", bound=Work)
+
+
 class Jobs:
-    """All races of this server: one trains, some wait, the last few are kept for their pages.
+    """All work of this server: one computes, some wait, the last few are kept for their pages.
 
     Parameters
     ----------
@@ -122,8 +193,8 @@ class Jobs:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="olora-viz-"))
         self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, True)
         self._keep, self._max_waiting, self._max_seconds = keep, max_waiting, max_seconds
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._waiting: deque[Job] = deque()
+        self._jobs: OrderedDict[str, Work] = OrderedDict()
+        self._waiting: deque[Work] = deque()
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closed = False
@@ -136,14 +207,17 @@ class Jobs:
         ValueError : too many races wait already.
         """
         name = secrets.token_urlsafe(16)
-        job = Job(name, config, self.folder / name, looks(config.lanes))
+        return self.put(Job(name, config, self.folder / name, looks(config.lanes)))
+
+    def put(self, job: Taken) -> Taken:
+        """Put a race or a measurement into the queue, as `start` does."""
         with self._wake:
             if len(self._waiting) >= self._max_waiting:
                 raise ValueError(
                     f"{len(self._waiting)} races wait already, the most that this server takes: "
                     "try again in a minute"
                 )
-            self._jobs[name] = job
+            self._jobs[job.id] = job
             self._waiting.append(job)
             self._forget()
             if self._worker is None or not self._worker.is_alive():
@@ -152,8 +226,8 @@ class Jobs:
             self._wake.notify()
         return job
 
-    def stop(self, job: Job) -> None:
-        """End a race that waits at once, one that trains after the step it is in."""
+    def stop(self, job: Work) -> None:
+        """End what waits at once, and what computes soon, see `Job.stop`."""
         with self._wake:
             job.stop()
             if job in self._waiting:
@@ -161,14 +235,19 @@ class Jobs:
                 job.state, job.complete = "stopped", True
 
     def get(self, name: object) -> Job | None:
-        """Find a job; None where there is none (any more)."""
+        """Find a race; None where there is none (any more)."""
+        return self.find(name, Job)
+
+    def find(self, name: object, kind: type[Taken]) -> Taken | None:
+        """Find work of a kind; None where there is none (any more)."""
         job = self._jobs.get(name) if isinstance(name, str) else None
-        if job is not None:
-            job.seen = time.monotonic()
+        if not isinstance(job, kind):
+            return None
+        job.seen = time.monotonic()
         return job
 
-    def before(self, job: Job) -> int:
-        """Count the races that have to end before this one begins."""
+    def before(self, job: Work) -> int:
+        """Count what has to end before this one begins."""
         with self._wake:
             waiting = list(self._waiting)
             running = sum(not j.complete and j not in waiting for j in self._jobs.values())
@@ -188,9 +267,12 @@ class Jobs:
     def _forget(self) -> None:
         """Drop the ended jobs that nobody has looked at for longest, and their folders."""
         ended = sorted((j for j in self._jobs.values() if j.complete), key=lambda job: job.seen)
-        for job in ended[: max(0, len(ended) - self._keep)]:
-            del self._jobs[job.id]
-            shutil.rmtree(job.folder, ignore_errors=True)
+        # Measurements, of which there may be many, take no race's place.
+        for kind in {type(job) for job in ended}:
+            alike = [job for job in ended if type(job) is kind]
+            for job in alike[: max(0, len(alike) - self._keep)]:
+                del self._jobs[job.id]
+                shutil.rmtree(job.folder, ignore_errors=True)
 
     def _work(self) -> None:
         _leave_a_core()
@@ -201,8 +283,12 @@ class Jobs:
                         return
                     self._wake.wait()
                 job = self._waiting.popleft()
+            job.max_seconds = self._max_seconds
+            job.deadline = time.monotonic() + self._max_seconds
             try:
-                _run(job, self._max_seconds)
+                job.run()
+            except StoppedEarlyError:
+                job.state, job.note = "stopped", job.why
             except ValueError as error:
                 job.state, job.note = "failed", str(error)
             except Exception as error:
@@ -239,45 +325,6 @@ def duration(seconds: float) -> str:
     return f"{count:g} {unit}{'s' * (count != 1)}"
 
 
-class _StoppedEarlyError(Exception):
-    """Raised out of the loading of a model when its race is no longer wanted."""
-
-
-def _run(job: Job, max_seconds: float) -> None:
-    """Train one race from beginning to end, or to the end of its time."""
-    deadline = time.monotonic() + max_seconds
-
-    def is_over() -> bool:
-        if time.monotonic() >= deadline:
-            job.stop(f"stopped after {duration(max_seconds)}, this server's limit")
-        return job.stopping.is_set()
-
-    def loading(_: float, what: str) -> None:
-        job.note = what
-        if is_over():
-            raise _StoppedEarlyError
-
-    job.state = "loading"
-    try:
-        loading(0.0, f"loading {job.config.model}")
-        run = runs.start(job.config, job.folder, progress=loading)
-    except _StoppedEarlyError:
-        job.state, job.note = "stopped", job.why
-        return
-    racing: Race = run.race
-    try:
-        job.device = str(racing.device).split(":")[0].upper()
-        job.baseline, job.plain_text = racing.baseline, racing.task.plain_text
-        job.left_out = racing.left_out
-        job.state, job.note = "racing", ""
-        for step in run:
-            job.steps.append(step)
-            if is_over() and racing.status == "racing":
-                racing.close()
-                job.state, job.note = "stopped", "writing the adapters"
-        job.state, job.note = racing.status, "asking the lanes"
-        if job.steps:
-            job.answers = racing.answers(ANSWERS if not job.plain_text else ANSWERS // 2)
-        job.note = job.why if job.state == "stopped" else ""
-    finally:
-        racing.lanes.detach()
+def device_words(racing: Race) -> str:
+    """Return the kind of device that a race is on, as a page writes it."""
+    return str(racing.device).split(":")[0].upper()

@@ -72,7 +72,14 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Limits:
 
 
 def checked_config(
-    limits: Limits, *, model: Any, task: Any, steps: Any, batch: Any, lanes: Any
+    limits: Limits,
+    *,
+    model: Any,
+    task: Any,
+    steps: Any,
+    batch: Any,
+    lanes: Any,
+    curvature_every: Any = 0,
 ) -> RaceConfig:
     """Turn what a page sent into a race, or say in one sentence what is wrong with it.
 
@@ -81,6 +88,7 @@ def checked_config(
     model, task : names.
     steps, batch : numbers, or text that reads as one.
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lane`.
+    curvature_every : steps between two looks at the curvature, 0: never.
     """
     if model not in limits.models:
         raise ValueError(unknown("model", _word(model), limits.models))
@@ -101,6 +109,9 @@ def checked_config(
         eval_every=every,
         trace_every=every,
         gradients_every=math.ceil(steps / MOST_LOOKS),
+        curvature_every=_whole(
+            "steps between two looks at the curvature", curvature_every, 0, limits.max_steps
+        ),
     )
 
 

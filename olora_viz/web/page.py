@@ -14,7 +14,7 @@ from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, from_environment
 
 NAME = "OLoRA playground"
-PAGES = ("race", "spectrum")
+PAGES = ("race", "spectrum", "conditioning")
 """Names of the pages, in the order of the navigation; ``#spectrum`` in the URL shows one."""
 
 

@@ -15,7 +15,7 @@ from olora_viz.models import MODELS, ModelCard
 from olora_viz.race_config import RaceConfig
 from olora_viz.story import standings
 from olora_viz.tasks import TASKS
-from olora_viz.web import fragments, race_gradients, race_spectra
+from olora_viz.web import conditioning, fragments, race_gradients, race_spectra
 from olora_viz.web.jobs import Job, Jobs
 from olora_viz.web.lane_table import DEFAULT_LANES, lane_table, rows_of
 from olora_viz.web.limits import Limits, checked_config
@@ -75,7 +75,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                     "batches.</p>",
                     apply_default_css=False,
                 )
-        with gr.Column(elem_classes="middle", min_width=0):
+        with gr.Column(elem_classes="middle race-only", min_width=0):
             looks = theme.looks(DEFAULT_LANES)
             blank = empty_figures(looks, total=RaceConfig.steps)
             with gr.Column(elem_classes="card"):
@@ -85,7 +85,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                     gradient = live_figure(blank.gradient, elem_id="gradient-figure")
                 with gr.Column(elem_classes="card", min_width=0):
                     accuracy = live_figure(blank.accuracy, elem_id="accuracy-figure")
-        with gr.Column(elem_classes="side right", scale=0, min_width=0):
+        with gr.Column(elem_classes="side right race-only", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
                 story = gr.HTML(fragments.story_before(), elem_id="story", apply_default_css=False)
             with gr.Column(elem_classes="card"):
@@ -95,27 +95,30 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                 )  # fmt: skip
             with gr.Column(elem_classes="card"):
                 take = adapter_list(jobs, elem_id="adapters")
-        with gr.Column(elem_classes="after", min_width=0):
+        with gr.Column(elem_classes="after race-only", min_width=0):
             with gr.Column(elem_classes="card"):
                 answers = gr.HTML(
                     fragments.answers_before(), elem_id="answers", apply_default_css=False
                 )
             traces = race_spectra.build(jobs, job_id)
             gradients = race_gradients.build(jobs, job_id)
+        its = conditioning.columns(looks, RaceConfig.steps)
 
     outputs = [
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take,
-        bar.race, bar.stop, traces, gradients,
+        bar.race, bar.stop, traces, gradients, its.curved,
     ]  # fmt: skip
-    setup = [model, task, steps, batch, lanes]
+    shared = [model, task, steps, batch, lanes]
+    setup = [*shared, its.every]
 
     async def start(
-        model: Any, task: Any, steps: Any, batch: Any, lanes: Any
+        model: Any, task: Any, steps: Any, batch: Any, lanes: Any, curvature_every: Any
     ) -> AsyncIterator[tuple[Any, ...]]:
         try:
             config = checked_config(
-                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes
-            )
+                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes,
+                curvature_every=curvature_every,
+            )  # fmt: skip
             job = jobs.start(config)
         except ValueError as error:
             yield problem_view(str(error))
@@ -129,9 +132,9 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         if job is None:
             yield tuple(gr.skip() for _ in (*outputs, *setup))
             return
-        its = job.config
+        was = job.config
         chosen: tuple[Any, ...] = (
-            its.model, its.task, its.steps, its.batch_size, rows_of(its.lanes)
+            was.model, was.task, was.steps, was.batch_size, rows_of(was.lanes), was.curvature_every
         )  # fmt: skip
         async for update in follow(job):
             yield (*update, *chosen)
@@ -156,6 +159,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         if job is not None:
             jobs.stop(job)
 
+    conditioning.connect(its, demo, jobs, limits, shared, job_id)
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     bar.race.click(start, setup, outputs, concurrency_limit=None, **quiet)
     bar.stop.click(stop, job_id, None, queue=False, **quiet)

@@ -34,6 +34,7 @@ class View(NamedTuple):
     stop: Any
     traces: Any
     gradients: Any
+    curved: Any
 
 
 class Figures(NamedTuple):
@@ -90,6 +91,8 @@ def view(job: Job, before: int = 0, *, last: bool = True) -> View:
         stop=gr.update(interactive=going),
         traces=sum(step.trace is not None for step in steps),
         gradients=race_gradients.news(job),
+        # What follows it draws at every look, and once more in the end.
+        curved=sum(step.curvature is not None for step in steps) + job.complete,
     )
 
 

@@ -1,0 +1,126 @@
+"""The Conditioning page in a real Chromium: measure, slice, stop, follow a race."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+PLOT = ".js-plotly-plot"
+
+
+def wait_until(page: Page, figure: str, condition: str) -> None:
+    """Wait until the data d of a figure fulfils a condition in JavaScript."""
+    page.wait_for_function(
+        f"() => {{ const d = document.querySelector('#{figure} {PLOT}')?.data; "
+        f"return d && d.length && ({condition}); }}"
+    )
+
+
+def data(page: Page, figure: str, what: str) -> list:
+    return page.evaluate(f"document.querySelector('#{figure} {PLOT}').data.map((t) => {what})")
+
+
+@pytest.fixture
+def lab(page: Page) -> Page:
+    """The page with a small set-up: three lanes of four prompts, LoRA twice and OLoRA."""
+    page.get_by_role("link", name="Conditioning").click()
+    remove = page.locator("#lanes .remove")
+    remove.nth(4).click()
+    expect(remove).to_have_count(4)
+    remove.nth(3).click()
+    expect(remove).to_have_count(3)
+    page.get_by_label("Prompts a step").fill("4")
+    page.get_by_label("Steps").fill("10")
+    page.get_by_label("Steps").press("Tab")
+    return page
+
+
+def test_the_pages_share_the_set_up_and_the_run_s_controls(page: Page) -> None:
+    expect(page.locator("#measure-button")).to_be_hidden()
+    page.get_by_role("link", name="Conditioning").click()
+    for shown in ("#lanes", "#race-button", "#stop-button", "#measure-button", "#ntk-figure"):
+        expect(page.locator(shown)).to_be_visible()
+    for hidden in ("#loss-figure", "#results", "#answers", "#spectrum-page"):
+        expect(page.locator(hidden)).to_be_hidden()
+    expect(page.locator("#slice-button")).to_be_disabled()
+    page.get_by_role("link", name="Spectrum").click()
+    for hidden in ("#measure-button", "#lanes", "#race-button"):
+        expect(page.locator(hidden)).to_be_hidden()
+    page.get_by_role("link", name="Race").click()
+    expect(page.locator("#loss-figure")).to_be_visible()
+    expect(page.locator("#measure-button")).to_be_hidden()
+
+
+def test_the_start_is_measured_and_chart_and_table_agree_and_slices_share_a_scale(
+    lab: Page,
+) -> None:
+    lab.click("#measure-button")
+    status = lab.locator("#conditioning-status")
+    expect(status).to_contain_text(re.compile(r"product \d+ of at most"))
+    expect(status).to_contain_text("2 starts on CPU: 3 lanes begin as these")
+    wait_until(lab, "conditioning-figure", "d.length === 2")
+    assert data(lab, "conditioning-figure", "t.name") == ["LoRA", "OLoRA"]
+    ratios = data(lab, "conditioning-figure", "[...t.x]")
+    assert ratios[0] == [1] * 6
+    rows = lab.locator("#conditioning-numbers tbody tr")
+    expect(rows).to_have_count(2)
+    tops = [float(rows.nth(k).locator("td").first.inner_text().split("\n")[0]) for k in range(2)]
+    assert ratios[1][1] == pytest.approx(tops[1] / tops[0], rel=0.01)
+    times = f"{ratios[1][1]:.2g} times plain LoRA's"
+    expect(lab.locator("#conditioning-story")).to_contain_text(times)
+    expect(lab.locator("#conditioning-rates tbody tr")).to_have_count(2)
+    wait_until(lab, "ntk-figure", "d.length === 2 && d[0].y.length > 3")
+
+    lab.click("#slice-button")
+    for side, name in (("left", "LoRA"), ("right", "OLoRA")):
+        wait_until(lab, f"slice-{side}-figure", "d[0].type === 'contour'")
+        expect(lab.locator(f"#slice-{side}-figure h2")).to_contain_text(f"{name}: the loss around")
+    both = [
+        data(lab, f"slice-{side}-figure", "[t.zmin, t.zmax, t.contours?.size]")[0]
+        for side in ("left", "right")
+    ]
+    assert both[0] == both[1]
+    assert both[0][0] < both[0][1]
+
+    lab.reload()
+    expect(lab.locator("#conditioning-numbers tbody tr")).to_have_count(2)
+    wait_until(lab, "slice-right-figure", "d[0].type === 'contour'")
+
+
+def test_a_race_shows_its_curvature_as_it_goes_on(lab: Page) -> None:
+    lab.get_by_label("Look at the curvature every").fill("5")
+    lab.get_by_label("Look at the curvature every").press("Tab")
+    lab.click("#race-button")
+    wait_until(lab, "sharpness-figure", "d.length === 3 && d[0].x.length === 1")
+    expect(lab.locator("#status")).to_contain_text("finished", timeout=120_000)
+    wait_until(lab, "sharpness-figure", "d[0].x.length === 2")
+    assert data(lab, "sharpness-figure", "[...t.x]") == [[5, 10]] * 3
+    tops = data(lab, "sharpness-figure", "[...t.y]")
+    wait_until(lab, "stability-figure", "d.length === 6 && d[0].x.length === 2")
+    limits = data(lab, "stability-figure", "[...t.y]")[::2]
+    for top, limit in zip(tops, limits, strict=True):
+        assert [a * b for a, b in zip(top, limit, strict=True)] == pytest.approx([2, 2], rel=5e-3)
+    wait_until(lab, "conditioning-loss-figure", "d[0].y.length === 10")
+    wait_until(lab, "conditioning-gradient-figure", "d[0].y.length === 10")
+
+
+def test_stop_ends_a_measurement_and_bad_input_is_a_sentence(page: Page) -> None:
+    page.get_by_role("link", name="Conditioning").click()
+    page.get_by_label("Prompts a step").fill("64")
+    page.get_by_label("Prompts a step").press("Tab")
+    status = page.locator("#conditioning-status")
+    page.click("#measure-button")
+    expect(status).to_contain_text("product 2 of")
+    page.click("#measure-stop-button")
+    expect(status).to_contain_text("stopped", timeout=5000)
+    expect(page.locator("#conditioning-numbers tbody")).to_have_count(0)
+    expect(page.locator("#measure-stop-button")).to_be_disabled()
+
+    page.locator("#measure-layer input, #measure-layer textarea").first.fill("no.such.layer")
+    page.locator("#measure-layer input, #measure-layer textarea").first.press("Tab")
+    page.click("#measure-button")
+    expect(status).to_contain_text("no.such.layer")
+    page.get_by_label("Prompts a step").fill("65")
+    page.get_by_label("Prompts a step").press("Tab")
+    page.click("#measure-button")
+    expect(status).to_contain_text("prompts a step must be a whole number from 1 to 64, not 65")

@@ -1,0 +1,235 @@
+"""Figures of conditioning hold what was measured, lane against lane, in plain JSON."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from olora_viz import conditioning_figures as shown
+from olora_viz import theme
+from olora_viz.conditioning import Conditioning, conditioning, slices
+from olora_viz.lane import Lane
+from olora_viz.loss_slice import LossSlice
+from olora_viz.loss_slice_figures import empty_slice, slice_figures
+from olora_viz.png import write_png
+from olora_viz.race import race
+from olora_viz.race_config import RaceConfig
+from olora_viz.step import Step
+
+LANES = (
+    Lane("olora", r=2, lr=1e-2),
+    Lane("lora", r=2, lr=1e-2),
+    Lane("olora", r=2, lr=1e-2, alpha=4),
+)
+LOOKS = theme.looks(LANES)
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[Conditioning, list[LossSlice], list[Step]]:
+    """A real measurement, two slices, and a short race that looks at its curvature twice."""
+    config = RaceConfig(
+        lanes=LANES, steps=4, batch_size=3, curvature_every=2, eval_size=2, targets=("v_proj",)
+    )
+    racing = race(config)
+    found = conditioning(racing.lanes, racing.batch(1))
+    cut = slices(racing.lanes, racing.batch(1), found, [1, 0], side=5)
+    return found, cut, list(racing)
+
+
+def figures(measured) -> dict[str, dict]:
+    found, cut, steps = measured
+    left, right = slice_figures(LOOKS, cut)
+    return {
+        "comparison": shown.comparison_figure(LOOKS, found),
+        "ntk": shown.ntk_figure(LOOKS, found),
+        "sharpness": shown.sharpness_figure(LOOKS, steps, total=4),
+        "stability": shown.stability_figure(LOOKS, steps, total=4),
+        "left": left,
+        "right": right,
+    }
+
+
+EMPTY = {
+    "comparison": shown.comparison_figure(LOOKS, None),
+    "ntk": shown.ntk_figure(LOOKS, None),
+    "sharpness": shown.sharpness_figure(LOOKS, [], total=4),
+    "stability": shown.stability_figure(LOOKS, [], total=4),
+    "slice": empty_slice(),
+}
+
+
+def test_a_figure_is_json_with_a_title_named_axes_and_colours_of_both_palettes(measured) -> None:
+    for name, figure in figures(measured).items():
+        assert json.loads(json.dumps(figure, allow_nan=False)) == figure
+        layout = figure["layout"]
+        assert layout["meta"]["title"]
+        assert layout["meta"]["unit"]
+        assert layout["meta"]["message"] == ""
+        assert layout["xaxis"]["title"]["text"]
+        assert layout["yaxis"]["title"]["text"] or len(layout["yaxis"]["ticktext"]) == 6, name
+        tokens = {part.split('"')[0] for part in json.dumps(figure).split('"@')[1:]}
+        for palette in theme.THEMES:
+            assert tokens <= set(theme.palette(palette))
+
+
+def test_before_anything_is_measured_a_figure_says_what_to_do() -> None:
+    for figure in EMPTY.values():
+        assert figure["layout"]["meta"]["message"]
+        assert figure["layout"]["xaxis"]["title"]["text"]
+        assert not any(trace.get("y") for trace in figure["data"])
+
+
+def test_every_quantity_is_a_multiple_of_plain_lora_wherever_that_stands(measured) -> None:
+    found, _, _ = measured
+    figure = shown.comparison_figure(LOOKS, found)
+    assert "plain LoRA = 1" in figure["layout"]["meta"]["unit"]
+    by_hand = np.stack(
+        [
+            found.grad_norm, found.hessian.lambda_max, np.abs(found.hessian.lambda_min),
+            found.gauss_newton.trace, found.kernel.eigenvalues[:, 0], found.kernel.condition,
+        ],
+        axis=1,
+    )  # fmt: skip
+    for k, trace in enumerate(figure["data"]):
+        assert trace["marker"]["color"] == LOOKS[k].color
+        np.testing.assert_allclose(trace["x"], by_hand[k] / by_hand[1], rtol=6e-4)
+    assert figure["data"][1]["x"] == [1.0] * 6
+    (one,) = figure["layout"]["shapes"]
+    assert (one["x0"], one["x1"]) == (1, 1)
+    rows = figure["layout"]["yaxis"]["tickvals"]
+    for trace in figure["data"]:
+        assert [round(y) for y in trace["y"]] == rows
+
+
+def test_without_plain_lora_the_first_lane_is_one_and_the_words_say_which(measured) -> None:
+    found, _, _ = measured
+    looks = theme.looks(
+        [replace(lane, init="olora", alpha=4.0 * k + 2) for k, lane in enumerate(LANES)]
+    )
+    figure = shown.comparison_figure(looks, found)
+    assert f"{looks[0].label} = 1" in figure["layout"]["meta"]["unit"]
+    assert looks[0].label in figure["layout"]["xaxis"]["title"]["text"]
+    assert figure["data"][0]["x"] == [1.0] * 6
+
+
+def test_names_beside_the_marks_stand_where_the_marks_are_and_say_the_multiple(measured) -> None:
+    found, _, _ = measured
+    figure = shown.comparison_figure(LOOKS, found)
+    labels = figure["layout"]["annotations"]
+    marks = {
+        (round(math.log10(x), 2), round(y, 2)): trace["name"]
+        for trace in figure["data"]
+        for x, y in zip(trace["x"], trace["y"], strict=True)
+    }
+    assert len(labels) == len(marks) == 18
+    for label in labels:
+        x, y = label["x"], label["y"]
+        near = [
+            name for (mx, my), name in marks.items() if abs(mx - x) < 0.02 and abs(my - y) < 0.02
+        ]
+        assert any(label["text"].startswith(name) for name in near)
+    ratio = float(found.hessian.lambda_max[0] / found.hessian.lambda_max[1])
+    assert any(f"{LOOKS[0].label} {ratio:.2g} ×" == label["text"] for label in labels)
+
+
+def test_a_lane_that_is_not_finite_has_no_marks_and_is_said_to_have_none(measured) -> None:
+    found, _, _ = measured
+    broken = replace(
+        found,
+        loss=np.array([np.nan, *found.loss[1:]]),
+        grad_norm=np.array([np.nan, *found.grad_norm[1:]]),
+        hessian=replace(
+            found.hessian, lambda_max=np.array([np.nan, *found.hessian.lambda_max[1:]])
+        ),
+        kernel=replace(found.kernel, condition=np.array([np.inf, *found.kernel.condition[1:]])),
+    )
+    figure = shown.comparison_figure(LOOKS, broken)
+    x = figure["data"][0]["x"]
+    assert (x[0], x[1], x[5]) == (None, None, None)
+    assert x[3] is not None
+    texts = [label["text"] for label in figure["layout"]["annotations"]]
+    assert texts.count(f"{LOOKS[0].label} not finite") == 2
+    assert f"{LOOKS[0].label} ∞" in texts
+    json.dumps(figure, allow_nan=False)
+
+
+def test_where_plain_lora_is_not_finite_nothing_pretends_to_be_a_multiple(measured) -> None:
+    found, _, _ = measured
+    nothing = np.full(3, np.nan)
+    nothing[0] = 2.0
+    figure = shown.comparison_figure(LOOKS, replace(found, grad_norm=nothing))
+    assert [trace["x"][0] for trace in figure["data"]] == [None] * 3
+    texts = [label["text"] for label in figure["layout"]["annotations"]]
+    assert f"{LOOKS[0].label} 2, no ratio" in texts
+
+
+def test_the_tangent_kernels_fall_from_the_largest_eigenvalue_on(measured) -> None:
+    found, _, _ = measured
+    figure = shown.ntk_figure(LOOKS, found)
+    for k, trace in enumerate(figure["data"]):
+        drawn = [np.nan if v is None else v for v in trace["y"]]
+        known = found.kernel.eigenvalues[k] > 0
+        np.testing.assert_allclose(
+            np.array(drawn)[known], found.kernel.eigenvalues[k][known], rtol=6e-4
+        )
+        assert trace["y"] == sorted(trace["y"], key=lambda v: -(v or 0))
+    names = [label["text"] for label in figure["layout"]["annotations"]]
+    assert names == [look.label for look in LOOKS]
+
+
+def test_sharpness_and_its_limit_are_of_the_steps_that_were_looked_at(measured) -> None:
+    _, _, steps = measured
+    sharp = shown.sharpness_figure(LOOKS, steps, total=4)
+    stable = shown.stability_figure(LOOKS, steps, total=4)
+    for k in range(3):
+        curve = sharp["data"][k]
+        assert curve["x"] == [2, 4]
+        wanted = [steps[n - 1].curvature.lambda_max[k] for n in (2, 4)]
+        np.testing.assert_allclose(curve["y"], wanted, rtol=6e-4)
+        limit, rate = stable["data"][2 * k : 2 * k + 2]
+        np.testing.assert_allclose(np.multiply(limit["y"], curve["y"]), 2, rtol=2e-3)
+        assert rate["y"] == [LANES[k].lr] * 2
+        assert rate["line"]["dash"] == "dot"
+        assert limit["line"]["color"] == rate["line"]["color"] == LOOKS[k].color
+    assert "gradient descent" in stable["layout"]["meta"]["unit"]
+    assert "Adam" in stable["layout"]["meta"]["unit"]
+
+
+def test_a_lane_that_went_out_ends_where_it_was_last_seen(measured) -> None:
+    _, _, steps = measured
+    lost = replace(
+        steps[-1].curvature,
+        lambda_max=np.array([np.nan, *steps[-1].curvature.lambda_max[1:]]),
+    )
+    figure = shown.sharpness_figure(LOOKS, [*steps[:-1], replace(steps[-1], curvature=lost)])
+    assert figure["data"][0]["y"][-1] is None
+    ends = {label["text"]: label["x"] for label in figure["layout"]["annotations"]}
+    assert ends[f"{LOOKS[0].label}: out"] == 2
+    assert ends[LOOKS[1].label] == 4
+
+
+def test_two_slices_share_one_scale_of_colours_and_contours(measured) -> None:
+    _, cut, _ = measured
+    left, right = slice_figures(LOOKS, cut)
+    every = np.concatenate([one.loss.ravel() for one in cut])
+    maps = [figure["data"][0] for figure in (left, right)]
+    for key in ("zmin", "zmax", "contours", "colorscale", "x", "y"):
+        assert maps[0][key] == maps[1][key]
+    assert maps[0]["zmin"] == pytest.approx(every.min(), abs=1e-4)
+    assert maps[0]["zmax"] == pytest.approx(every.max(), abs=1e-4)
+    for one, figure in zip(cut, (left, right), strict=True):
+        np.testing.assert_allclose(figure["data"][0]["z"], one.loss, rtol=6e-4)
+        assert LOOKS[one.lane].label in figure["layout"]["meta"]["title"]
+        here = figure["data"][1]
+        assert (here["x"], here["y"]) == ([0.0], [0.0])
+        assert here["marker"]["color"] == LOOKS[one.lane].color
+    assert left["layout"]["meta"]["title"] != right["layout"]["meta"]["title"]
+
+
+@pytest.mark.parametrize("palette", theme.THEMES)
+def test_all_of_them_can_be_drawn_as_one_picture(measured, palette: str, tmp_path) -> None:
+    every = [*figures(measured).values(), *EMPTY.values()]
+    path = write_png(tmp_path / "all.png", every, theme_name=palette, width=500)
+    assert path.read_bytes()[:4] == b"\x89PNG"

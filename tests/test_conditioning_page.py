@@ -1,0 +1,309 @@
+"""The Conditioning page measures in the queue, stops soon, and says what it measured."""
+
+import html
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from olora_viz.conditioning import Conditioning
+from olora_viz.race import race
+from olora_viz.race_config import RaceConfig
+from olora_viz.theme import compact
+from olora_viz.web import conditioning_view, measurement
+from olora_viz.web.conditioning_view import numbers, rates, tell, view
+from olora_viz.web.jobs import Jobs, Work
+from olora_viz.web.limits import Limits, checked_config
+from olora_viz.web.measurement import Measurement, Slicing, cut, measure
+
+# By name: the package has functions that are called like the modules.
+RACING, CORE = (import_module(f"olora_viz.{name}") for name in ("race", "conditioning"))
+
+ROWS = [
+    {"init": init, "r": 4, "alpha": alpha, "lr": lr, "seed": 0}
+    for init, alpha, lr in [
+        ("olora", "", "1e-3"), ("lora", "", "1e-3"), ("lora", "4", "3e-3"), ("olora", "8", "1e-3"),
+    ]
+]  # fmt: skip
+LAYER = "model.layers.3.mlp.down_proj"
+
+
+def asked(**changes: object) -> RaceConfig:
+    values = {"model": "glassllm", "task": "addition", "steps": 300, "batch": 3, "lanes": ROWS}
+    return checked_config(Limits(), **(values | changes))
+
+
+def wait(job: Work, seconds: float = 60) -> Work:
+    end = time.monotonic() + seconds
+    while not job.complete and time.monotonic() < end:
+        time.sleep(0.01)
+    assert job.complete
+    return job
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def words(markup: str) -> str:
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", markup)))
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    made = Jobs(keep=2, max_waiting=2, folder=tmp_path / "jobs")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Iterator[tuple[Jobs, Measurement]]:
+    jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
+    yield jobs, wait(measure(jobs, asked()))
+    jobs.close()
+
+
+def test_each_start_is_measured_once_whatever_the_rates_of_its_lanes(measured) -> None:
+    _, job = measured
+    assert (job.state, job.note) == ("finished", "")
+    assert [lane.init for lane in job.config.lanes] == ["olora", "lora", "olora"]
+    assert job.rates == ((1e-3,), (1e-3, 3e-3), (1e-3,))
+    assert [look.label for look in job.looks] == ["OLoRA α/r 1", "LoRA α/r 1", "OLoRA α/r 2"]
+    assert len(job.found.grad_norm) == 3
+    said = words(view(job, 0, last=True).status)
+    assert "3 starts on CPU: 4 lanes begin as these, whatever their learning rate" in said
+
+
+def test_what_is_measured_is_the_start_of_the_very_race(measured) -> None:
+    _, job = measured
+    first = next(race(replace(asked(), lanes=job.config.lanes)))
+    np.testing.assert_allclose(job.found.grad_norm, first.grad_norm, rtol=1e-4)
+    np.testing.assert_allclose(job.found.loss, first.loss, rtol=1e-4)
+
+
+def test_the_table_and_the_rates_hold_the_measured_numbers(measured) -> None:
+    _, job = measured
+    found = job.found
+    table = words(numbers(job.looks, found))
+    for values in (found.hessian.lambda_max, found.hessian.lambda_min, found.kernel.condition):
+        for value in values:
+            assert compact(float(f"{value:.3g}")) in table
+    for products in found.hessian.iterations:
+        assert re.search(rf"\b{products} [✓✗]", table)
+    shown = words(rates(job.looks, found, job.rates))
+    for k, used in enumerate(job.rates):
+        limit = 2 / found.hessian.lambda_max[k]
+        assert compact(float(f"{limit:.3g}")) in shown
+        for rate in used:
+            assert compact(rate) in shown
+            share = rate / limit
+            assert (f"{share:.1%}" if share < 0.1 else f"{share:.0%}") in shown
+
+
+def turned(found: Conditioning, curved: float, steep: float, even: float) -> Conditioning:
+    """Give lane 0 these multiples of lane 1's numbers."""
+
+    def scaled(values: np.ndarray, factor: float) -> np.ndarray:
+        return np.array([factor * values[1], *values[1:]])
+
+    return replace(
+        found,
+        grad_norm=scaled(found.grad_norm, steep),
+        hessian=replace(found.hessian, lambda_max=scaled(found.hessian.lambda_max, curved)),
+        kernel=replace(found.kernel, condition=scaled(found.kernel.condition, even)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("factors", "sentence"),
+    [
+        ((8.2, 4.7, 2.0), "the start is steeper and more curved, and worse conditioned."),
+        ((8.2, 4.7, 1.0), "the start is steeper and more curved, not better conditioned."),
+        ((0.5, 0.4, 0.3), "the start is flatter and less curved, and better conditioned."),
+        ((1.0, 1.0, 0.5), "the start is as steep and as curved, and better conditioned."),
+    ],
+)
+def test_the_sentence_says_what_was_measured_in_either_direction(
+    measured, factors: tuple[float, float, float], sentence: str
+) -> None:
+    _, job = measured
+    curved, steep, even = factors
+    said = [str(s) for s in tell(job.looks, turned(job.found, curved, steep, even))]
+    lead = f"largest eigenvalue is {curved:.2g} times plain LoRA's, its gradient {steep:.2g} times:"
+    assert any(lead in one and one.endswith(sentence) for one in said)
+    pace = {2.0: "less evenly than", 1.0: "as evenly as"}.get(even, "more evenly than")
+    assert any(f"learned {pace} plain LoRA's." in one for one in said)
+
+
+def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_the_page_says_so(jobs: Jobs) -> None:
+    rows = [*ROWS[1:2], ROWS[0] | {"alpha": "1e38"}]
+    job = wait(measure(jobs, asked(lanes=rows)))
+    assert job.state == "finished"
+    assert not np.isfinite(job.found.hessian.lambda_max[1])
+    shown = view(job, 0, last=True)
+    assert "has no eigenvalues" in words(shown.story)
+    assert "loss not finite: no eigenvalues" in words(shown.numbers)
+    assert "nan" not in (shown.story + shown.numbers + shown.rates).lower()
+    cutting = wait(cut(jobs, job, [0, 1]))
+    assert cutting.state == "failed"
+    assert "is not finite: nothing to slice" in words(view(cutting, 0, last=True).status)
+
+
+def test_two_slices_come_from_the_measured_starts(measured) -> None:
+    jobs, job = measured
+    cutting = wait(cut(jobs, job, [1, 0]), 120)
+    assert (cutting.state, [one.lane for one in cutting.slices]) == ("finished", [1, 0])
+    for one in cutting.slices:
+        middle = one.loss[len(one.along) // 2, len(one.across) // 2]
+        assert middle == pytest.approx(job.found.loss[one.lane], rel=1e-4)
+    shown = view(cutting, 0, last=True)
+    assert shown.left_slice["layout"]["meta"]["title"].startswith("LoRA")
+    assert shown.right_slice["layout"]["meta"]["title"].startswith("OLoRA α/r 1")
+    assert "LoRA α/r 1 and OLoRA α/r 1 on one scale" in words(shown.status)
+
+
+@pytest.mark.parametrize(
+    "chosen", [[3, 0], [-1, 0], [None, 0], ["0", 1], [True, 0], [{}, 0], [1.0, 0]]
+)
+def test_a_slice_of_no_lane_is_refused_with_the_rule(measured, chosen: list) -> None:
+    jobs, job = measured
+    with pytest.raises(ValueError, match="a lane must be from 0 to 2, not"):
+        cut(jobs, job, chosen)
+
+
+def test_one_layer_alone_can_be_measured_and_not_sliced(jobs: Jobs) -> None:
+    job = wait(measure(jobs, asked(), f" {LAYER} "))
+    assert job.state == "finished"
+    assert job.found.hessian.top.shape == (3, 4 * (128 + 341))
+    shown = view(job, 0, last=True)
+    assert LAYER in shown.story
+    assert shown.slice["interactive"] is False
+    with pytest.raises(ValueError, match=f"only the layer '{LAYER}' was measured"):
+        cut(jobs, job, [0, 1])
+    wrong = wait(measure(jobs, asked(), "no.such.layer"))
+    assert wrong.state == "failed"
+    assert "no.such.layer" in words(view(wrong, 0, last=True).status)
+    for bad in (3, ["x"], "x" * 201):
+        with pytest.raises(ValueError, match="the layer must be a name"):
+            measure(jobs, asked(), bad)
+
+
+def test_too_large_for_memory_says_how_much_and_offers_a_layer(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(needed: int, device: object, what: str) -> None:
+        raise ValueError(f"{what} needs {needed / 2**30:.1f} GB, and 0.1 GB is free")
+
+    monkeypatch.setattr(CORE, "check_memory", full)
+    job = wait(measure(jobs, asked()))
+    assert job.state == "failed"
+    said = words(view(job, 0, last=True).status)
+    assert re.search(r"the curvature of 3 lanes .* needs [\d.]+ GB, and 0.1 GB is free", said)
+    assert f"or one layer, such as '{LAYER}'" in said
+    assert view(job, 0, last=True).measure["interactive"]
+
+
+def test_stop_ends_a_measurement_and_a_slicing_within_a_product(
+    jobs: Jobs, measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = measure(jobs, asked())
+    wait_until(lambda: "product 3" in job.note)
+    assert 0 < job.part < 1
+    assert 'role="progressbar"' in view(job, 0, last=False).status
+    jobs.stop(job)
+    wait(job, 5)
+    assert (job.state, job.found) == ("stopped", None)
+    shown = view(job, 0, last=True)
+    assert (shown.measure["interactive"], shown.stop["interactive"]) == (True, False)
+    assert "stopped" in shown.status
+
+    _, source = measured
+    cutting = cut(jobs, source, [0, 1])
+    wait_until(lambda: "loss 3 of" in cutting.note)
+    jobs.stop(cutting)
+    wait(cutting, 5)
+    assert (cutting.state, cutting.slices) == ("stopped", [])
+
+
+def test_races_and_measurements_wait_for_each_other_in_one_queue(jobs: Jobs) -> None:
+    first = jobs.start(asked())
+    wait_until(lambda: first.steps)
+    waiting = measure(jobs, asked())
+    later = jobs.start(asked(steps=1))
+    assert (waiting.state, jobs.before(waiting), jobs.before(later)) == ("waiting", 1, 2)
+    assert "1 before yours" in words(view(waiting, 1, last=False).status)
+    with pytest.raises(ValueError, match="wait already"):
+        measure(jobs, asked())
+    jobs.stop(waiting)
+    assert (waiting.state, waiting.complete) == ("stopped", True)
+    jobs.stop(first)
+    assert wait(later).state == "finished"
+    assert jobs.get(waiting.id) is None
+    assert jobs.find(waiting.id, Measurement) is waiting
+    assert jobs.find(waiting.id, Slicing) is None
+    assert jobs.find(first.id, Measurement) is None
+
+
+def test_many_measurements_take_no_race_s_place(jobs: Jobs, monkeypatch) -> None:
+    monkeypatch.setattr(Measurement, "run", lambda self: None)
+    raced = wait(jobs.start(asked(steps=1)))
+    made = [wait(measure(jobs, asked())) for _ in range(5)]
+    assert jobs.get(raced.id) is raced
+    assert raced.adapter_zip(0).exists()
+    assert [jobs.find(job.id, Measurement) is not None for job in made[:2]] == [False] * 2
+
+
+def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, told, products = threading.Event(), RACING.track, []
+
+    def slow(lanes, batch, progress):
+        def tell(*what):
+            products.append(what)
+            looking.set()
+            time.sleep(0.3)
+            progress(*what)
+
+        return told(lanes, batch, tell)
+
+    monkeypatch.setattr(RACING, "track", slow)
+    job = jobs.start(asked(curvature_every="1"))
+    assert looking.wait(60)
+    jobs.stop(job)
+    wait(job, 10)
+    assert (job.state, len(job.steps)) == ("stopped", 1)
+    assert job.steps[0].curvature is None
+    assert len(products) <= 3
+    assert job.adapter_zip(0).exists()
+
+
+@pytest.mark.parametrize("value", [-1, 2001, 1.5, "often", None, True])
+def test_how_often_to_look_is_checked_on_the_server(value: object) -> None:
+    with pytest.raises(
+        ValueError, match="steps between two looks at the curvature must be a whole"
+    ):
+        asked(curvature_every=value)
+
+
+def test_a_race_looks_as_often_as_it_was_told_and_never_by_itself() -> None:
+    assert asked(curvature_every=" 7").curvature_every == 7
+    assert asked().curvature_every == 0
+
+
+def test_text_from_elsewhere_is_escaped() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    job = Measurement("id", asked(), Path(), (), state="failed", note=evil)
+    assert "<img" not in conditioning_view.view(job, 0, last=True).status
+    job.state = "measuring"
+    assert "<img" not in conditioning_view.view(job, 0, last=True).status
+    assert measurement.MAX_NAME < 1000
