@@ -86,6 +86,13 @@ def test_the_start_is_measured_and_chart_and_table_agree_and_slices_share_a_scal
     expect(lab.locator("#conditioning-numbers tbody tr")).to_have_count(2)
     wait_until(lab, "slice-right-figure", "d[0].type === 'contour'")
 
+    lab.click("#fair-button")
+    expect(lab.locator("#fair-rates")).to_contain_text("times plain LoRA's curvature")
+    expect(lab.locator("#lanes .remove")).to_have_count(3)
+    said = re.findall(r"= (\S+)\.", lab.locator("#fair-rates").inner_text())
+    rates = lab.locator("#lanes input").evaluate_all("nodes => nodes.map((node) => node.value)")
+    assert said[-1] in rates, "the rate that is explained is the one that will be raced"
+
 
 def test_a_race_shows_its_curvature_as_it_goes_on(lab: Page) -> None:
     lab.get_by_label("Look at the curvature every").fill("5")

@@ -16,7 +16,8 @@ from olora_viz.conditioning import Conditioning
 from olora_viz.race import race
 from olora_viz.race_config import RaceConfig
 from olora_viz.theme import compact
-from olora_viz.web import conditioning_view, measurement
+from olora_viz.theme import label as theme_label
+from olora_viz.web import conditioning_view, fair_rates, measurement
 from olora_viz.web.conditioning_view import numbers, rates, tell, view
 from olora_viz.web.jobs import Jobs, Work
 from olora_viz.web.limits import Limits, checked_config
@@ -307,3 +308,32 @@ def test_text_from_elsewhere_is_escaped() -> None:
     job.state = "measuring"
     assert "<img" not in conditioning_view.view(job, 0, last=True).status
     assert measurement.MAX_NAME < 1000
+
+
+def test_fair_rates_set_every_start_up_twice_at_the_reference_s_rate_and_at_its_own(measured):
+    _, work = measured
+    rows, said = fair_rates.proposed(work, Limits())
+    starts, found = work.config.lanes, work.found.hessian.lambda_max
+    plain = next(k for k, lane in enumerate(starts) if lane.init == "lora")
+    assert rows[0]["init"] == "lora"
+    others = [k for k in range(len(starts)) if k != plain]
+    assert len(rows) == 1 + 2 * len(others)
+    for same, fair, k in zip(rows[1::2], rows[2::2], others, strict=True):
+        expected = starts[plain].lr * (found[plain] / found[k]) ** 0.5
+        assert (same["init"], fair["init"]) == (starts[k].init,) * 2
+        assert float(same["lr"]) == starts[plain].lr
+        assert float(fair["lr"]) == pytest.approx(expected, rel=0.05)
+        assert theme_label(starts[k].init) in said
+
+
+def test_fair_rates_without_a_measurement_or_plain_lora_are_refused(measured):
+    _, work = measured
+    with pytest.raises(ValueError, match="measure the start first, over all parameters"):
+        fair_rates.proposed(None, Limits())
+    with pytest.raises(ValueError, match="measure the start first, over all parameters"):
+        fair_rates.proposed(replace(work, layer="model.layers.0.mlp.up_proj"), Limits())
+    others = tuple(lane for lane in work.config.lanes if lane.init != "lora")
+    with pytest.raises(ValueError, match="need a plain LoRA lane and another start"):
+        fair_rates.proposed(replace(work, config=replace(work.config, lanes=others)), Limits())
+    with pytest.raises(ValueError, match="a race takes at most 2"):
+        fair_rates.proposed(work, Limits(max_lanes=2))

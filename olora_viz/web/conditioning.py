@@ -18,7 +18,7 @@ from olora_viz.conditioning_figures import (
 from olora_viz.live.gradio_figure import live_figure, pack
 from olora_viz.loss_slice_figures import empty_slice
 from olora_viz.theme import Look
-from olora_viz.web import fragments
+from olora_viz.web import fair_rates, fragments
 from olora_viz.web.conditioning_view import (
     View,
     numbers_before,
@@ -48,6 +48,8 @@ class Columns(NamedTuple):
     every: gr.Number
     curved: gr.Number
     race_figures: tuple[gr.HTML, ...]
+    fair: gr.Button
+    fair_words: gr.HTML
 
 
 def columns(looks: Sequence[Look], total: int) -> Columns:
@@ -127,12 +129,16 @@ def columns(looks: Sequence[Look], total: int) -> Columns:
             )
         with gr.Column(elem_classes="card"):
             rates = gr.HTML(rates_before(), elem_id="conditioning-rates", apply_default_css=False)
+        with gr.Column(elem_classes="card"):
+            fair_words = gr.HTML(fair_rates.before(), elem_id="fair-rates", apply_default_css=False)
+            fair = gr.Button("Set same and fair rates", elem_id="fair-button")
     curved = gr.Number(0, visible=False)
     outputs = View(
         measured, sliced, status, comparison, ntk, story, numbers, rates, left, right, left_slice,
         right_slice, measure_, slice_, stop,
     )  # fmt: skip
-    return Columns(outputs, layer, every, curved, (sharpness, stability, loss, gradient))
+    drawn = (sharpness, stability, loss, gradient)
+    return Columns(outputs, layer, every, curved, drawn, fair, fair_words)
 
 
 def connect(
@@ -204,6 +210,13 @@ def connect(
             if job is not None:
                 jobs.stop(job)
 
+    def propose(measured: Any) -> tuple[Any, Any]:
+        """Put every start into the set-up at plain LoRA's rate and at its fair one."""
+        try:
+            return fair_rates.proposed(jobs.find(measured, Measurement), limits)
+        except ValueError as error:
+            return gr.skip(), fair_rates.refused(str(error))
+
     def track(name: Any) -> tuple[Any, ...]:
         """Draw the curvature of the current race, with its loss and its gradients beside."""
         job = jobs.get(name)
@@ -227,6 +240,8 @@ def connect(
     page.slice.click(
         slice_, [page.measured, page.left, page.right], whole, concurrency_limit=None, **quiet
     )
+    *_, lanes = setup
+    its.fair.click(propose, page.measured, [lanes, its.fair_words], queue=False, **quiet)
     page.stop.click(stop, both, None, queue=False, **quiet)
     demo.load(go_on, both, whole, concurrency_limit=None, **quiet)
     its.curved.change(
