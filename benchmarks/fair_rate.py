@@ -25,7 +25,7 @@ from olora_viz.race_config import RaceConfig
 
 INITS = ("lora", "olora", "olora_pivoted", "random_orthonormal", "pissa", "milora", "orthogonal")
 RATES = (1e-4, 3e-4, 5.6e-4, 1e-3, 1.8e-3, 3e-3, 5.6e-3, 1e-2, 3e-2)
-RULES = {"1/λ": 1.0, "1/√λ": 0.5, "1/∜λ": 0.25, "same rate": 0.0}
+RULES = {"1/λ": 1.0, "1/√λ": 0.5, "1/∛λ": 1 / 3, "same rate": 0.0}
 """Exponents of the ratio of plain LoRA's curvature to the other's."""
 
 

@@ -7,6 +7,9 @@
 """
 
 from olora_viz.adapters import Lanes, attach
+from olora_viz.conditioning import Conditioning, conditioning
+from olora_viz.curvature import Curvature, curvature, gauss_newton
+from olora_viz.fair_rate import fair_rate
 from olora_viz.gradients import Gradients
 from olora_viz.initializers import (
     INITIALIZERS,
@@ -36,6 +39,7 @@ from olora_viz.peft_format import read_peft, write_peft
 from olora_viz.race import Race, race
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
+from olora_viz.tangent_kernel import TangentKernel, tangent_kernel
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.trace import Trace, trace
 from olora_viz.weight_spectra import Truncation, Weight, intruder_dimensions, truncation
@@ -44,6 +48,8 @@ __all__ = [
     "INITIALIZERS",
     "MODELS",
     "TASKS",
+    "Conditioning",
+    "Curvature",
     "Evidence",
     "Gradients",
     "Initializer",
@@ -54,12 +60,17 @@ __all__ = [
     "RaceConfig",
     "Start",
     "Step",
+    "TangentKernel",
     "Trace",
     "Truncation",
     "Weight",
     "attach",
+    "conditioning",
     "corda",
+    "curvature",
     "eva",
+    "fair_rate",
+    "gauss_newton",
     "gaussian",
     "inspect_adapter",
     "intruder_dimensions",
@@ -80,6 +91,7 @@ __all__ = [
     "random_orthonormal",
     "read_peft",
     "sketch",
+    "tangent_kernel",
     "trace",
     "truncation",
     "write_peft",

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from importlib import import_module
 
 import hessian_eigenthings as library
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 import torch
 from tiny import exact_norms, tiny
 
-from olora_viz import conditioning as conditioning_module
 from olora_viz import losses
 from olora_viz.adapters import attach
 from olora_viz.conditioning import conditioning, slices, track
@@ -22,6 +22,8 @@ from olora_viz.loss_slice import directions, loss_slice, radius
 from olora_viz.models import load_model
 from olora_viz.race import race
 from olora_viz.race_config import RaceConfig
+
+conditioning_module = import_module("olora_viz.conditioning")
 
 LANES = (Lane("lora", r=4), Lane("olora", r=4), Lane("mica", r=4))
 

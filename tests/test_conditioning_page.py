@@ -319,7 +319,7 @@ def test_fair_rates_set_every_start_up_twice_at_the_reference_s_rate_and_at_its_
     others = [k for k in range(len(starts)) if k != plain]
     assert len(rows) == 1 + 2 * len(others)
     for same, fair, k in zip(rows[1::2], rows[2::2], others, strict=True):
-        expected = starts[plain].lr * (found[plain] / found[k]) ** 0.5
+        expected = starts[plain].lr * (found[plain] / found[k]) ** (1 / 3)
         assert (same["init"], fair["init"]) == (starts[k].init,) * 2
         assert float(same["lr"]) == starts[plain].lr
         assert float(fair["lr"]) == pytest.approx(expected, rel=0.05)

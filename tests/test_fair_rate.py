@@ -32,12 +32,12 @@ def test_a_race_puts_numbers_in_place_of_fair_rates_and_measures_what_it_says():
     measured = track(racing.lanes, racing.batch(1)).lambda_max
     np.testing.assert_allclose(found.curvature, measured[0], rtol=1e-3)
     np.testing.assert_allclose(found.reference_curvature, measured[1], rtol=1e-3)
-    expected = 4e-3 / math.sqrt(measured[0] / measured[1])
+    expected = 4e-3 / np.cbrt(measured[0] / measured[1])
     assert racing.config.lanes[0].lr == float(f"{expected:.1e}")
     assert not racing.config.lanes[0].fair
     assert racing.config.lanes[1:] == lanes[1:]
     assert racing.lanes.lanes == racing.config.lanes
-    assert f"fair rate is 4e-3 / √{found.ratio:.2g}" in found.sentence
+    assert f"fair rate is 4e-3 / ∛{found.ratio:.2g}" in found.sentence
     step = next(racing)
     assert step.lr[0] == racing.config.lanes[0].lr
 

@@ -42,9 +42,16 @@ def test_the_first_python_example_runs_and_prints_held_out_losses(folder):
 
 
 def test_the_command_line_of_the_tour_runs_and_peft_loads_what_it_exports(folder):
-    (tour,) = (block for block in blocks("sh") if "olora_viz race" in block)
+    (tour,) = (block for block in blocks("sh") if "olora_viz export" in block)
     assert in_folder(folder, tour).endswith("olora@lr=3e-3 written to my-adapter\n")
     in_folder(folder, [sys.executable, "-c", blocks("python")[1]])
+
+
+def test_the_commands_about_conditioning_run(folder):
+    (block,) = (block for block in blocks("sh") if "olora_viz curvature" in block)
+    out = in_folder(folder, block)
+    assert "λ_max of olora is" in out
+    assert (folder / "curvature.png").is_file()
 
 
 def test_the_test_command_is_the_one_that_ci_runs():

@@ -16,9 +16,9 @@ from olora_viz.web.measurement import Measurement
 HEAD = "<h2>Fair rates</h2>"
 
 HINT = (
-    "<p class=\"hint\">A rule of thumb: LoRA's rate over the root of the curvatures' ratio, as "
-    "an update of Adam does not grow with the gradient. Held against sweeps it was off by a factor "
-    "of about two. The first LoRA lane's rate is what it starts from: tune that one.</p>"
+    '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate over the third '
+    "root of the curvatures' ratio. It was off by a factor of 1.5 to 2, of 4 at worst. The first "
+    "LoRA lane's rate is what it starts from: tune that one.</p>"
 )
 
 

@@ -27,7 +27,7 @@ MAX_LENGTH = 512
 """The longest example of a task from the hub, in tokens; longer ones are left out of the race."""
 
 
-MOST_LOOKS = 200
+MOST_LOOKS = 50
 """The most looks at the gradients of one race."""
 
 
