@@ -14,6 +14,7 @@
 
 const LABEL_GAP = 14;
 const HIDE = "olora-viz-hide";
+const chosenIn = new Map(); // race → lane → what the reader chose, for charts that are yet to come
 const loading = new Map();
 
 export function mount(element, { plotly, palette }) {
@@ -56,7 +57,7 @@ export function mount(element, { plotly, palette }) {
     }
     if ((meta.race ?? revision) !== race) {
       race = meta.race ?? revision;
-      visible = new Map();
+      visible = new Map(chosenIn.get(race)); // also what was hidden before this chart was drawn
     }
     words(meta);
     const colors = palette[isDark(element) ? "dark" : "light"];
@@ -154,7 +155,6 @@ export function mount(element, { plotly, palette }) {
   }
 
   function hide(lane, away) {
-    if (!value?.data.some((trace) => trace.legendgroup === lane)) return;
     visible.set(lane, away ? "legendonly" : true);
     schedule();
   }
@@ -162,6 +162,8 @@ export function mount(element, { plotly, palette }) {
   // Hide a lane, or show it again, in all charts of this race.
   function turn(lane) {
     const detail = { race, lane, away: !hiddenLanes().has(lane) };
+    if (!chosenIn.has(race)) chosenIn.set(race, new Map());
+    chosenIn.get(race).set(lane, detail.away ? "legendonly" : true);
     document.dispatchEvent(new CustomEvent(HIDE, { detail }));
   }
 
