@@ -17,7 +17,7 @@ from olora_viz.lane import Lane
 from olora_viz.tangent_kernel import tangent_kernel, target_logits
 
 LANES = (Lane("lora", r=2), Lane("olora", r=3, alpha=6), Lane("pissa", r=1))
-TARGETS = ("v_proj", "fc_in", "c_attn", "gate_proj", "fc1")
+TARGETS = ("v_proj", "c_attn")
 EXACT = {"steps": 400, "tolerance": 1e-10}
 
 
