@@ -64,7 +64,8 @@ def measure(options: argparse.Namespace, model, tokenizer, task: str, seed: int)
         racing.lanes.detach()
     losses = dict(zip(options.inits, last.eval_loss.reshape(-1, len(rates)), strict=True))
     starts = [Lane(i, r=options.rank, seed=seed) for i in options.inits]
-    found = {p.init: p.ratio for p in proposals(model, starts, batch)}
+    plain = Lane("lora", r=options.rank, seed=seed)
+    found = {p.init: p.ratio for p in proposals(model, starts, plain, batch)}
     reference = best(rates, losses["lora"])
     rows = []
     for init in options.inits:

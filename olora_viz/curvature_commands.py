@@ -85,7 +85,7 @@ def run_curvature(options: argparse.Namespace) -> int:
 
 
 def _print(lines: list[dict[str, Any]]) -> None:
-    rows = [["lane", "‖∇‖", "λ_max", "λ_min", "trace", "Gauss-Newton λ_max", "NTK condition", ""]]
+    rows = [["lane", "‖∇‖", "λ_max", "λ_min", "trace", "λ_max of GN", "NTK condition", ""]]
     for line in lines:
         rows.append(
             [
@@ -103,6 +103,9 @@ def _print(lines: list[dict[str, Any]]) -> None:
             ]
         )
     print_table(rows)
+    print(
+        "λ and trace are the Hessian's, ± residual and standard error; GN: the Gauss-Newton matrix"
+    )
     first = lines[0]
     for line in lines[1:]:
         if line["lambda_max"] and first["lambda_max"]:

@@ -89,6 +89,7 @@ def fair_rate(reference: float, reference_curvature: float, curvature: float) ->
 def proposals(
     model: nn.Module,
     lanes: Sequence[Lane],
+    reference: Lane,
     batch: Batch,
     *,
     targets: Sequence[str] | None = None,
@@ -100,8 +101,8 @@ def proposals(
     Parameters
     ----------
     model : the base, without lanes.
-    lanes : the contenders; the first plain LoRA lane whose rate is given is the reference, else a
-        plain LoRA lane of the first one's rank with the rate `REFERENCE`.
+    lanes : the contenders, whatever their rates.
+    reference : a plain LoRA lane with a tuned rate, see `reference_among`.
     batch : on the model's device.
     targets, evidence : of `attach`.
     progress : is told how far it is; may raise, to stop.
@@ -111,8 +112,6 @@ def proposals(
     ValueError : a curvature that is not positive and finite, too little memory, and what `attach`
         raises.
     """
-    tuned = [lane for lane in lanes if lane.init == "lora" and not lane.fair]
-    reference = tuned[0] if tuned else Lane("lora", lr=REFERENCE, r=lanes[0].r)
     starts = list(dict.fromkeys(_start(lane) for lane in (reference, *lanes)))
     attached = attach(model, starts, targets, progress, evidence)
     try:
@@ -131,6 +130,15 @@ def proposals(
         )
         for lane in lanes
     ]
+
+
+def reference_among(lanes: Sequence[Lane]) -> Lane:
+    """Return the first plain LoRA lane whose rate is given, or else one with the rate `REFERENCE`.
+
+    The latter has the rank of the first lane.
+    """
+    tuned = [lane for lane in lanes if lane.init == "lora" and not lane.fair]
+    return tuned[0] if tuned else Lane("lora", lr=REFERENCE, r=lanes[0].r)
 
 
 def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:

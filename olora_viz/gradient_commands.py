@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -66,6 +65,7 @@ def run_gradients(options: argparse.Namespace) -> int:
     )
     with progress_bar() as progress:
         running = race(config, progress=progress)
+    config = running.config  # with numbers for fair rates
     steps: list[Step] = []
     with on_interruption(running.close):
         for step in running:
@@ -83,6 +83,7 @@ def run_gradients(options: argparse.Namespace) -> int:
 def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Return the norms of one step, a dictionary for each lane and layer; not finite is None."""
     from olora_viz.gradients import FACTORS, QUANTITIES
+    from olora_viz.standing import finite_or_none
 
     found = step.gradients
     assert found is not None
@@ -90,7 +91,7 @@ def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
         for i, layer in enumerate(found.layers):
             factors = {
                 name: {
-                    factor: _finite(getattr(found, name)[k, i, j])
+                    factor: finite_or_none(getattr(found, name)[k, i, j])
                     for j, factor in enumerate(FACTORS)
                 }
                 for name in (*QUANTITIES, "ratio")
@@ -100,7 +101,7 @@ def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
                 "lane": label,
                 "layer": layer,
                 **factors,
-                "input": _finite(found.input[k, i]),
+                "input": finite_or_none(found.input[k, i]),
             }
 
 
@@ -140,7 +141,3 @@ def _draw(path: str, config: RaceConfig, steps: Sequence[Step]) -> None:
         ]
     write_png(path, figures)
     print(f"gradients drawn into {path}", file=sys.stderr)
-
-
-def _finite(x: float) -> float | None:
-    return float(x) if math.isfinite(x) else None

@@ -53,7 +53,7 @@ class Gradients:
         gone = {
             name: np.where(out.reshape(-1, *[1] * (values.ndim - 1)), math.nan, values)
             for name in (*QUANTITIES, "input")
-            if (values := getattr(self, name)) is not None
+            for values in [getattr(self, name)]
         }
         return replace(self, **gone)
 

@@ -18,7 +18,7 @@ from olora_viz.answers import Answer, ask
 from olora_viz.conditioning import track
 from olora_viz.curvature import Curvature
 from olora_viz.evidence import BATCHES, check_evidence, gather, needs_of
-from olora_viz.fair_rate import FairRate, proposals, resolved
+from olora_viz.fair_rate import FairRate, proposals, reference_among, resolved
 from olora_viz.gradients import GradientRecorder, Gradients
 from olora_viz.initializers import Evidence
 from olora_viz.lane_groups import Footprint, check_adapters, lane_groups
@@ -168,7 +168,7 @@ class Race(Iterator[Step]):
         if evaluation:
             standing.evaluated(number, evaluation)
         seen = trace(self.lanes) if config.is_traced(number) else None
-        curved = self._curvature() if config.is_curved(number) else None
+        curved = self._curvature() if config.has_curvature(number) else None
         standing.done = number
         standing.seconds += time.perf_counter() - began
         out = standing.out
@@ -300,14 +300,14 @@ class Race(Iterator[Step]):
         self, evidence: dict[str, Evidence] | None, progress: Progress | None
     ) -> list[FairRate]:
         """Find the rates of the lanes that ask for fair ones."""
-        lanes, targets = self.config.lanes, self.config.targets
-        if not any(lane.fair for lane in lanes):
+        config = self.config
+        fair = [lane for lane in config.lanes if lane.fair]
+        if not fair:
             return []
-        chosen = sorted(lanes, key=lambda lane: lane.fair)  # references first, else in order
-        found = proposals(
-            self.model, chosen, self.batch(1), targets=targets, evidence=evidence, progress=progress
-        )
-        return found[len(lanes) - sum(lane.fair for lane in lanes) :]
+        return proposals(
+            self.model, fair, reference_among(config.lanes), self.batch(1), targets=config.targets,
+            evidence=evidence, progress=progress,
+        )  # fmt: skip
 
     def _examples(self, number: int) -> list[Encoded]:
         size, seed = self.config.batch_size, self.config.seed
@@ -366,7 +366,7 @@ class Race(Iterator[Step]):
     ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
         batch = self.batch(number)
-        recorder = self._recorder if self.config.is_recorded(number) else None
+        recorder = self._recorder if self.config.has_gradients(number) else None
         theta = self.lanes.theta
         theta.grad = None
         parts = []

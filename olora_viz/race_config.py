@@ -44,7 +44,7 @@ class RaceConfig:
     curvature_every : steps between two looks at the curvature of every lane's loss, on the first
         batch; 0 never looks. A look takes about as long as a dozen steps.
     gradients_every : steps between two looks at the norms of gradients, parameters and updates,
-        layer by layer; 0 never looks.
+        layer by layer, beside that at the first step; 0 never looks.
     eval_size : the most held-out examples to evaluate on.
     device : ``auto`` (CUDA where it is there), ``cpu`` or ``cuda``.
     dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
@@ -132,13 +132,13 @@ class RaceConfig:
         """Whether the spectra of all adapters are looked at after a step."""
         return _is_due(number, self.trace_every)
 
-    def is_curved(self, number: int) -> bool:
+    def has_curvature(self, number: int) -> bool:
         """Whether the curvature is looked at after a step."""
         return _is_due(number, self.curvature_every)
 
-    def is_recorded(self, number: int) -> bool:
+    def has_gradients(self, number: int) -> bool:
         """Whether the norms of gradients, parameters and updates are measured in a step."""
-        return _is_due(number, self.gradients_every)
+        return self.gradients_every > 0 and (number == 1 or _is_due(number, self.gradients_every))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as in a run's ``config.json``."""

@@ -94,10 +94,22 @@ def test_bad_input_is_one_sentence(capsys, arguments, message):
 
 def test_a_race_on_the_command_line_can_look_at_the_gradients(capsys, tmp_path):
     run = tmp_path / "run"
-    assert main(["race", "--steps", "2", "--batch-size", "2", "--lane", "olora", "--eval-size", "2",
+    assert main(["race", "--steps", "4", "--batch-size", "2", "--lane", "olora", "--eval-size", "2",
                  "--gradients-every", "2", "--run", str(run), "--json"]) == 0  # fmt: skip
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert "gradients" not in printed[0]
+    assert ["gradients" in line for line in printed] == [True, True, False, True, False]
     kept = [json.loads(line) for line in (run / "steps.jsonl").read_text("utf-8").splitlines()]
     assert len(printed[1]["gradients"]["lanes"]["olora"]["gradient"]["A"]) == 28
     assert kept[1]["gradients"] == printed[1]["gradients"]
+
+
+def test_the_picture_and_the_rows_are_of_the_rates_that_a_race_finds(capsys, tmp_path):
+    picture = tmp_path / "gradients.png"
+    spec = "olora:lr=1e-3/fair"
+    assert main(["gradients", "--lane", "lora", "--lane", spec, "--batch-size", "2", "--json",
+                 "--png", str(picture)]) == 0  # fmt: skip
+    found = [json.loads(line)["lane"] for line in capsys.readouterr().out.splitlines()]
+    names = list(dict.fromkeys(found))
+    assert names[:2] == ["lora", "olora@lr=1e-3"]
+    assert re.fullmatch(r"olora@lr=[3-9](\.\d)?e-4", names[2])
+    assert picture.exists()

@@ -196,11 +196,11 @@ def numbers(looks: Sequence[Look], found: Conditioning) -> str:
         '<div class="standing-frame"><table class="standing measured"><thead><tr>'
         '<th scope="col">start</th><th scope="col" title="largest eigenvalue of the Hessian">'
         'λₘₐₓ</th><th scope="col" title="smallest eigenvalue of the Hessian">λₘᵢₙ</th>'
-        '<th scope="col" title="of the Gauss-Newton matrix, estimated">trace</th>'
+        '<th scope="col" title="of the Gauss-Newton matrix, estimated">trace GN</th>'
         '<th scope="col" title="condition number of the tangent kernel; below it the products that '
         'the eigenvalues took, and whether they converged">NTK cond.</th></tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
-        '<p class="foot">Trace: of the Gauss-Newton matrix. Small, last: products that the '
+        '<p class="foot">Trace GN: of the Gauss-Newton matrix. Small, last: products that the '
         "eigenvalues took, ✓ converged.</p>"
     )
 

@@ -27,8 +27,8 @@ MAX_LENGTH = 512
 """The longest example of a task from the hub, in tokens; longer ones are left out of the race."""
 
 
-MOST_LOOKS = 50
-"""The most looks at the gradients of one race."""
+MOST_LOOKS = 51
+"""The most looks at the gradients of one race: at its first step, and fifty more."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def checked_config(
         max_length=None if TASKS[task].offline else min(MODELS[model].context, MAX_LENGTH),
         eval_every=every,
         trace_every=every,
-        gradients_every=math.ceil(steps / MOST_LOOKS),
+        gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
         curvature_every=_whole(
             "steps between two looks at the curvature", curvature_every, 0, limits.max_steps
         ),
