@@ -32,6 +32,7 @@ from olora_viz.race import Race
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
 from olora_viz.theme import Look, looks
+from olora_viz.web.shown import Shown
 
 ANSWERS = 4
 """Held-out prompts that every lane is asked after a race."""
@@ -67,6 +68,11 @@ class Work:
     deadline: float = math.inf
     """The end of its time, by the monotonic clock."""
     max_seconds: float = math.inf
+
+    @property
+    def recorded(self) -> bool:
+        """Never: it is computed here and now, see `Shown`."""
+        return False
 
     @property
     def ended(self) -> bool:
@@ -237,6 +243,10 @@ class Jobs:
     def get(self, name: object) -> Job | None:
         """Find a race; None where there is none (any more)."""
         return self.find(name, Job)
+
+    def shown(self, name: object) -> Shown | None:
+        """Find what a page shows under a name: a race of this server, or a recorded one."""
+        return self.get(name)
 
     def find(self, name: object, kind: type[Taken]) -> Taken | None:
         """Find work of a kind; None where there is none (any more)."""
