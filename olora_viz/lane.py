@@ -110,6 +110,37 @@ def parse_lanes(spec: str) -> list[Lane]:
     ]
 
 
+def write_lane(lane: Lane) -> str:
+    """Write a lane as `parse_lanes` reads it: rate and rank, and what else is not the default.
+
+    >>> write_lane(Lane("olora", lr=3e-3, alpha=16.0))
+    'olora:lr=3e-3,r=8,alpha=16'
+
+    The rate of a fair lane is not written: the race finds it.
+
+    Raises
+    ------
+    ValueError
+        For a label with a comma, which separates keys.
+    """
+    if lane.label is not None and "," in lane.label:
+        raise ValueError(f"label {lane.label!r} has a comma, which a lane in words cannot hold")
+    words = {"lr": FAIR if lane.fair else _exact(lane.lr), "r": str(lane.r)}
+    for field in fields(Lane):
+        value = getattr(lane, field.name)
+        if field.name in _READERS and field.name not in words and value != field.default:
+            words[field.name] = _exact(value)
+    return f"{lane.init}:{','.join(f'{key}={word}' for key, word in words.items())}"
+
+
+def _exact(value: Any) -> str:
+    """Return the shortest text that reads back as the same value."""
+    if not isinstance(value, float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    short = compact(value)
+    return short if float(short) == value else repr(value)
+
+
 def _fields(values: dict[str, Any]) -> dict[str, Any]:
     """Return a lane's fields: a rate in words is one that a race will find."""
     if values.get("lr") != FAIR:

@@ -153,17 +153,17 @@ def connect(
 
     Parameters
     ----------
-    setup : the inputs model, task, steps, batch, lanes.
+    setup : the inputs model, task, steps, batch, seed, lanes.
     job_id : of the current race.
     """
     page = its.outputs
 
     async def start(
-        model: Any, task: Any, steps: Any, batch: Any, lanes: Any, layer: Any
+        model: Any, task: Any, steps: Any, batch: Any, seed: Any, lanes: Any, layer: Any
     ) -> AsyncIterator[View]:
         try:
             config = checked_config(
-                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes
+                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes, seed=seed
             )
             job = measure(jobs, config, layer)
         except ValueError as error:

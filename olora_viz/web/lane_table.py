@@ -66,7 +66,7 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
         {
             "init": lane.init,
             "r": lane.r,
-            "alpha": "" if lane.alpha is None else f"{lane.alpha:g}",
+            "alpha": "" if lane.alpha is None else _exact(lane.alpha),
             "lr": _exact(lane.lr),
             "seed": lane.seed,
         }
@@ -74,9 +74,9 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
     ]
 
 
-def _exact(rate: float) -> str:
-    short = theme.compact(rate)
-    return short if float(short) == rate else repr(rate)
+def _exact(number: float) -> str:
+    short = theme.compact(number)
+    return short if float(short) == number else repr(number)
 
 
 def marks(limits: Limits, rows: Any) -> list[dict[str, str]]:

@@ -80,6 +80,7 @@ def checked_config(
     batch: Any,
     lanes: Any,
     curvature_every: Any = 0,
+    seed: Any = 0,
 ) -> RaceConfig:
     """Turn what a page sent into a race, or say in one sentence what is wrong with it.
 
@@ -89,6 +90,7 @@ def checked_config(
     steps, batch : numbers, or text that reads as one.
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lane`.
     curvature_every : steps between two looks at the curvature, 0: never.
+    seed : of the task and of the order of its examples.
     """
     if model not in limits.models:
         raise ValueError(unknown("model", _word(model), limits.models))
@@ -105,6 +107,7 @@ def checked_config(
         lanes=tuple(checked_lane(limits, row) for row in lanes),
         steps=steps,
         batch_size=_whole("prompts a step", batch, 1, limits.max_batch),
+        seed=_whole("seed of the race", seed, 0, 2**31 - 1),
         max_length=None if TASKS[task].offline else min(MODELS[model].context, MAX_LENGTH),
         eval_every=every,
         trace_every=every,

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio import themes
 
 from olora_viz import theme
-from olora_viz.web import race, spectrum
+from olora_viz.web import race, share, spectrum
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, from_environment
 
@@ -26,7 +26,7 @@ def build(limits: Limits | None = None) -> gr.Blocks:
         with gr.Row(elem_id="top-bar"):
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
             navigation()
-            bar = race.controls()
+            bar = race.controls(limits)
         race.build(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
     return demo
@@ -62,7 +62,8 @@ def css() -> str:
         colors = theme.palette(name)
         lines = "".join(f"--{token}:{color};" for token, color in colors.items())
         blocks.append(f"{selector}{{{lines}color-scheme:{name};}}")
-    return "\n".join([*blocks, (Path(__file__).parent / "style.css").read_text("utf-8")])
+    look = (Path(__file__).parent / "style.css").read_text("utf-8")
+    return "\n".join([*blocks, look, share.hiding_css()])
 
 
 def gradio_theme() -> themes.Base:

@@ -15,11 +15,11 @@ from olora_viz.models import MODELS, ModelCard
 from olora_viz.race_config import RaceConfig
 from olora_viz.story import standings
 from olora_viz.tasks import TASKS
-from olora_viz.web import conditioning, fragments, race_gradients, race_spectra
+from olora_viz.web import conditioning, fragments, race_gradients, race_spectra, share_link
 from olora_viz.web.jobs import Job, Jobs
-from olora_viz.web.lane_table import DEFAULT_LANES, lane_table, rows_of
+from olora_viz.web.lane_table import DEFAULT_LANES, lane_table
 from olora_viz.web.limits import Limits, checked_config
-from olora_viz.web.race_view import View, empty_figures, problem_view, view
+from olora_viz.web.race_view import View, blank_view, empty_figures, problem_view, view
 from olora_viz.web.take import adapter_list
 
 PACE = 0.22
@@ -35,9 +35,10 @@ class Controls(NamedTuple):
     status: gr.HTML
     race: gr.Button
     stop: gr.Button
+    share: gr.HTML
 
 
-def controls() -> Controls:
+def controls(limits: Limits) -> Controls:
     """Make the run's controls, inside the top bar."""
     return Controls(
         status=gr.HTML(fragments.status("ready"), elem_id="status", apply_default_css=False),
@@ -45,12 +46,14 @@ def controls() -> Controls:
         stop=gr.Button(
             "■ Stop", elem_id="stop-button", interactive=False, scale=0, min_width=0,
         ),
+        share=share_link.button(RaceConfig(model=limits.models[0], lanes=DEFAULT_LANES)),
     )  # fmt: skip
 
 
 def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
     """Lay the page out in `demo` and connect it to the races in `jobs`."""
     job_id = gr.BrowserState(None)
+    note = share_link.note()
     with gr.Row(elem_classes="page", elem_id="race-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
@@ -58,15 +61,28 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                 model = gr.Dropdown(
                     [(_model_words(MODELS[name]), name) for name in limits.models],
                     value=limits.models[0], label="Model", filterable=False,
+                    elem_id="setup-model",
                 )  # fmt: skip
                 task = gr.Dropdown(
                     [(name.replace("-", " "), name) for name in TASKS],
                     value="number-words", label="Task", filterable=False,
+                    elem_id="setup-task",
                 )  # fmt: skip
-                sample = gr.HTML(fragments.sample(TASKS["number-words"]), apply_default_css=False)
-                with gr.Row(elem_classes="two"):
-                    steps = gr.Number(RaceConfig.steps, label="Steps", precision=0, min_width=0)
-                    batch = gr.Number(16, label="Prompts a step", precision=0, min_width=0)
+                sample = gr.HTML(
+                    fragments.sample(TASKS["number-words"]), elem_id="setup-sample",
+                    apply_default_css=False,
+                )  # fmt: skip
+                with gr.Row(elem_classes="three counts"):
+                    steps, batch, seed = (
+                        gr.Number(
+                            value, label=words, precision=0, min_width=0, elem_id=f"setup-{name}"
+                        )
+                        for name, words, value in (
+                            ("steps", "Steps", RaceConfig.steps),
+                            ("batch", "Prompts a step", 16),
+                            ("seed", "Seed", RaceConfig.seed),
+                        )
+                    )
             with gr.Column(elem_classes="card"):
                 gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
                 lanes = lane_table(limits, elem_id="lanes")
@@ -108,16 +124,22 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take,
         bar.race, bar.stop, traces, gradients, its.curved,
     ]  # fmt: skip
-    shared = [model, task, steps, batch, lanes]
+    shared = [model, task, steps, batch, seed, lanes]
     setup = [*shared, its.every]
 
     async def start(
-        model: Any, task: Any, steps: Any, batch: Any, lanes: Any, curvature_every: Any
+        model: Any,
+        task: Any,
+        steps: Any,
+        batch: Any,
+        seed: Any,
+        lanes: Any,
+        curvature_every: Any,
     ) -> AsyncIterator[tuple[Any, ...]]:
         try:
             config = checked_config(
                 limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes,
-                curvature_every=curvature_every,
+                curvature_every=curvature_every, seed=seed,
             )  # fmt: skip
             job = jobs.start(config)
         except ValueError as error:
@@ -126,19 +148,30 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         async for update in follow(job):
             yield update
 
-    async def go_on(name: Any) -> AsyncIterator[tuple[Any, ...]]:
-        """Show the race of this browser again, after its page was closed or loaded anew."""
+    async def go_on(name: Any, address: Any) -> AsyncIterator[tuple[Any, ...]]:
+        """Show what the address asks for, else the race of this browser once more.
+
+        A set-up in a link wins over the race; a reload of this page's own address keeps both.
+        """
+        link, own, words = share_link.asked(limits, address)
         job = jobs.get(name)
+        new = link.config is not None and not own
+        if new and (job is None or job.config != link.config or (link.start and job.complete)):
+            job = None
+        if link.config and link.start and job is None:
+            try:
+                job = jobs.start(link.config)
+            except ValueError as error:
+                words = fragments.problem(str(error))
+        kept: tuple[Any, ...] = tuple(gr.skip() for _ in setup)
         if job is None:
-            yield tuple(gr.skip() for _ in (*outputs, *setup))
+            shown = blank_view(link.config) if link.config else tuple(gr.skip() for _ in outputs)
+            yield (*shown, *(share_link.chosen(link.config) if link.config else kept), words)
             return
-        was = job.config
-        chosen: tuple[Any, ...] = (
-            was.model, was.task, was.steps, was.batch_size, rows_of(was.lanes), was.curvature_every
-        )  # fmt: skip
+        chosen = share_link.chosen(link.config or job.config)
         async for update in follow(job):
-            yield (*update, *chosen)
-            chosen = tuple(gr.skip() for _ in chosen)  # what is edited now stays as it is
+            yield (*update, *chosen, words)
+            chosen = kept  # what is edited now stays as it is
 
     async def follow(job: Job) -> AsyncIterator[View]:
         shown: Any = None
@@ -163,7 +196,12 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     bar.race.click(start, setup, outputs, concurrency_limit=None, **quiet)
     bar.stop.click(stop, job_id, None, queue=False, **quiet)
-    demo.load(go_on, job_id, [*outputs, *setup], concurrency_limit=None, **quiet)
+    share_link.follow(limits, setup, bar.share)
+    address = gr.JSON(visible=False)
+    demo.load(
+        go_on, [job_id, address], [*outputs, *setup, note], js=share_link.READ,
+        concurrency_limit=None, **quiet,
+    )  # fmt: skip
     task.change(
         lambda name: fragments.sample(TASKS[name]) if name in list(TASKS) else "",
         task, sample, queue=False, **quiet,

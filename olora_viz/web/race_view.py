@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from olora_viz import figures, story
+from olora_viz import figures, story, theme
 from olora_viz.figure_parts import Figure
 from olora_viz.live.gradio_figure import pack
+from olora_viz.race_config import RaceConfig
 from olora_viz.theme import Look
 from olora_viz.web import fragments, race_gradients
 from olora_viz.web.jobs import Job
@@ -52,6 +53,16 @@ def empty_figures(looks: Sequence[Look], total: int) -> Figures:
         figures.gradient_figure(looks, [], total=total),
         figures.accuracy_figure(looks, [], total=total),
     )
+
+
+def blank_view(config: RaceConfig) -> View:
+    """Show the set-up of a race that has not begun: its lanes have no curves yet."""
+    looks = theme.looks(config.lanes)
+    blank = empty_figures(looks, config.steps)
+    kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
+    kept |= {"job_id": None} | {name: pack(its) for name, its in blank._asdict().items()}
+    kept["results"] = fragments.results(looks, story.standings([], len(looks)))
+    return View(**kept)
 
 
 def view(job: Job, before: int = 0, *, last: bool = True) -> View:

@@ -1,0 +1,54 @@
+// The Share button and the address bar: both say the set-up that the page has now.
+//
+// Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
+// wrote for the set-up. hide=, lesson= and whatever else stood in the address stays there.
+const KEY = "olora-viz-link"; // the query that this tab wrote itself: a reload is no new link
+const OF_SETUP = ["model", "task", "steps", "batch", "seed", "lane", "curvature", "start"];
+const button = element.querySelector("button");
+const said = element.querySelector("[role=status]");
+const words = button.textContent;
+let timer = 0;
+let back = 0;
+
+const query = () => {
+  const kept = new URLSearchParams(window.location.search);
+  for (const name of OF_SETUP) kept.delete(name);
+  return [props.value, kept.toString().replaceAll("%2C", ",")].filter(Boolean).join("&");
+};
+const link = () => `${window.location.origin}${window.location.pathname}?${query()}`;
+
+const follow = () => {
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    window.history.replaceState(window.history.state, "", `?${query()}${window.location.hash}`);
+    sessionStorage.setItem(KEY, window.location.search);
+  }, 250);
+};
+
+const copied = async (text) => {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false; // no secure page, or no leave to: the address bar has it as well
+  }
+};
+
+button.addEventListener("click", async () => {
+  const text = link() + window.location.hash;
+  window.history.replaceState(window.history.state, "", text);
+  sessionStorage.setItem(KEY, window.location.search);
+  const done = await copied(text);
+  said.textContent = done ? "The link is copied." : "The link is in the address bar.";
+  button.textContent = done ? "Link copied" : "See address bar";
+  clearTimeout(back);
+  back = setTimeout(() => {
+    button.textContent = words;
+    said.textContent = "";
+  }, 2500);
+});
+
+watch("value", follow);
+
+const hidden = (new URLSearchParams(window.location.search).get("hide") ?? "").split(",");
+document.documentElement.dataset.hide = hidden.map((name) => name.trim()).join(" ");

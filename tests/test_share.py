@@ -1,0 +1,161 @@
+"""A set-up goes into a link and comes back as it was; a bad link gets one sentence."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.lane import Lane, parse_lanes, write_lane
+from olora_viz.race_config import RaceConfig
+from olora_viz.tasks import TASKS
+from olora_viz.web import share
+from olora_viz.web.lane_table import rows_of
+from olora_viz.web.limits import Limits, checked_config
+from olora_viz.web.share_link import asked, chosen
+
+LIMITS = Limits()
+WHOLE = st.integers(0, 2**31 - 1)
+POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False, allow_nan=False)
+OF_THE_TABLE = st.builds(
+    Lane,
+    st.sampled_from(sorted(INITIALIZERS)),
+    lr=POSITIVE,
+    r=st.integers(1, LIMITS.max_rank),
+    alpha=st.none() | POSITIVE,
+    seed=WHOLE,
+)
+LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._+@=#-]{0,47}", fullmatch=True)
+ANY = st.builds(
+    Lane,
+    st.sampled_from(sorted(INITIALIZERS)),
+    lr=POSITIVE,
+    r=st.integers(1, 10**6),
+    alpha=st.none() | POSITIVE,
+    seed=WHOLE,
+    weight_decay=st.floats(0, 1e9),
+    clip=st.none() | POSITIVE,
+    rslora=st.booleans(),
+    label=st.none() | LABEL,
+)
+
+
+@given(ANY)
+def test_a_lane_in_words_reads_back_as_the_same_lane(lane: Lane) -> None:
+    assert parse_lanes(write_lane(lane)) == [lane]
+
+
+def test_a_fair_lane_stays_fair_and_a_comma_in_a_label_is_refused() -> None:
+    assert parse_lanes(write_lane(Lane("olora", fair=True)))[0].fair
+    with pytest.raises(ValueError, match=re.escape("label 'a,b' has a comma")):
+        write_lane(Lane("olora", label="a,b"))
+
+
+@settings(max_examples=60)
+@given(
+    model=st.sampled_from(LIMITS.models),
+    task=st.sampled_from(sorted(TASKS)),
+    steps=st.integers(1, LIMITS.max_steps),
+    batch=st.integers(1, LIMITS.max_batch),
+    seed=WHOLE,
+    curvature=st.integers(0, LIMITS.max_steps),
+    lanes=st.lists(OF_THE_TABLE, min_size=1, max_size=6),
+    start=st.booleans(),
+)
+def test_a_set_up_of_the_page_comes_back_from_its_link_as_it_was(
+    model: str,
+    task: str,
+    steps: int,
+    batch: int,
+    seed: int,
+    curvature: int,
+    lanes: list[Lane],
+    start: bool,
+) -> None:
+    config = checked_config(
+        LIMITS, model=model, task=task, steps=steps, batch=batch, seed=seed,
+        curvature_every=curvature, lanes=rows_of(lanes),
+    )  # fmt: skip
+    assert list(config.lanes) == lanes
+    text = share.query(config)
+    link = share.read(LIMITS, f"?{text}&start=1" if start else text)
+    assert link == share.Link(config, start)
+    # What the inputs then show is the same set-up once more.
+    names = ("model", "task", "steps", "batch", "seed", "lanes", "curvature_every")
+    shown = dict(zip(names, chosen(config), strict=True))
+    assert checked_config(LIMITS, **shown) == config
+
+
+def test_what_a_link_leaves_out_is_as_on_the_page() -> None:
+    link = share.read(LIMITS, "steps=7")
+    assert link.config is not None
+    assert link.config.steps == 7
+    assert (link.config.model, link.config.task) == (LIMITS.models[0], RaceConfig.task)
+    assert link.config.lanes == RaceConfig.lanes
+    sweep = share.read(LIMITS, "lane=olora:lr=1e-3/3e-3,r=4&lane=lora").config
+    assert sweep is not None
+    assert [lane.lr for lane in sweep.lanes] == [1e-3, 3e-3, 1e-3]
+
+
+@pytest.mark.parametrize("text", ["", "?", "hide=story,take", "lesson=first", "__theme=dark"])
+def test_a_link_without_a_set_up_leaves_the_page_as_it_is(text: str) -> None:
+    assert share.read(LIMITS, text) == share.Link()
+
+
+def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
+    link = share.read(LIMITS, "hide=story,stroy&utm_source=mail&steps=3&step=5")
+    assert link.config is not None
+    assert link.config.steps == 3
+    assert len(link.notes) == 3
+    assert any("'stroy'; did you mean 'story'?" in note for note in link.notes)
+    assert any("'step'; did you mean 'steps'" in note for note in link.notes)
+    assert len(share.read(LIMITS, "&".join(f"x{n}=1" for n in range(50))).notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("model=gpt-9", "unknown model 'gpt-9'"),
+        ("model=../../etc", "unknown model '../../etc'"),
+        ("task=/etc/passwd", "unknown task '/etc/passwd'"),
+        ("steps=1e9", "steps must be a whole number from 1 to 2000, not '1e9'"),
+        ("steps=", "steps must be a whole number from 1 to 2000, not ''"),
+        ("steps=5&steps=6", "steps stands twice in the link"),
+        ("batch=0", "prompts a step must be a whole number from 1 to 64, not '0'"),
+        ("seed=-1", "seed of the race must be a whole number from 0 to 2147483647, not '-1'"),
+        ("curvature=x", "steps between two looks at the curvature must be"),
+        ("start=yes", "start must be 0 or 1, not 'yes'"),
+        ("lane=olra", "unknown initialization 'olra'; did you mean 'olora'"),
+        ("lane=olora:r=257", "rank must be a whole number from 1 to 256, not 257"),
+        ("lane=olora:lr=nan", "learning rate must be a positive number, not nan"),
+        ("lane=olora:lr=fair", "a lane of a link has lr, r, alpha, seed alone, unlike"),
+        ("lane=olora:label=me", "a lane of a link has lr, r, alpha, seed alone, unlike"),
+        ("lane=olora:seed=0/1/2&" + "lane=lora&" * 62, "a race takes 1 to 64 lanes, not 65"),
+        ("x" * 9000, "a link must be a text of at most 8192 characters"),
+        (None, "a link must be a text"),
+        ({"steps": 3}, "a link must be a text"),
+    ],
+)
+def test_a_bad_link_is_refused_in_one_sentence(text: object, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        share.read(LIMITS, text)
+    assert "\n" not in str(caught.value)
+    link, own, words = asked(LIMITS, {"query": text, "own": True})
+    assert link == share.Link()
+    assert not own
+    assert words.count("This link cannot be opened") == 1
+
+
+@given(st.text(max_size=60) | st.from_regex(r"(lane|steps|hide|start)=[ -~]{0,30}", fullmatch=True))
+def test_any_text_gives_a_set_up_or_a_sentence_that_holds_no_markup(text: str) -> None:
+    _, _, words = asked(LIMITS, {"query": text})
+    assert "<script" not in words
+    assert words.count("<p") == words.count("</p>") <= 3
+
+
+@pytest.mark.parametrize("address", [None, 3, [], {"query": 5}, {"own": "yes"}])
+def test_an_address_of_any_other_kind_asks_for_nothing(address: object) -> None:
+    link, own, _ = asked(LIMITS, address)
+    assert link == share.Link()
+    assert not own
