@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,7 +48,7 @@ class Run:
     def __init__(self, folder: Path, racing: Race, recorded: int) -> None:
         self.folder, self.race, self._recorded = folder, racing, recorded
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Generator[Step, None, None]:
         """Race on, and leave the folder complete however it ends: finished, closed or failed.
 
         Only what was cut short within a step, or before it came to where the folder is already,

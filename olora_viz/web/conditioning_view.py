@@ -18,8 +18,8 @@ from olora_viz.loss_slice_figures import empty_slice, slice_figures
 from olora_viz.story import LEVEL, Sentence
 from olora_viz.theme import Look, compact
 from olora_viz.web import fragments
-from olora_viz.web.jobs import Work
 from olora_viz.web.measurement import Measurement, Slicing
+from olora_viz.web.work import Work
 
 
 class View(NamedTuple):

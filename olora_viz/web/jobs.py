@@ -1,179 +1,31 @@
-"""Races in the background: they go on when a page closes, and pages read from where they are.
+"""The queue: one race or measurement computes at a time, the others wait in order.
 
-One of them computes at a time, a race or a measurement; the others wait in the order in which they
-came. All of them run on one thread: a second thread that uses OpenMP would double the time of a
-step on two cores. A page knows its job by a random id. What a page reads (`Job.steps` and the
-fields beside it) only grows.
+All of them run on one thread: a second thread that uses OpenMP would double the time of a step on
+two cores. A page knows its job by a random id, which is the only key to it.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import re
 import secrets
 import shutil
 import tempfile
 import threading
 import time
 import weakref
-import zipfile
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from olora_viz import runs
-from olora_viz.answers import Answer
-from olora_viz.losses import Evaluation
-from olora_viz.race import Race
 from olora_viz.race_config import RaceConfig
-from olora_viz.step import Step
-from olora_viz.theme import Look, looks
+from olora_viz.theme import looks
+from olora_viz.web.job import Job
 from olora_viz.web.shown import Shown
-
-ANSWERS = 4
-"""Held-out prompts that every lane is asked after a race."""
-
-ENDED = ("stopped", "finished", "diverged", "failed")
-
-
-class StoppedEarlyError(Exception):
-    """Raised out of a long computation when it is no longer wanted."""
-
-
-@dataclass
-class Work:
-    """What takes its turn in the queue: a race, or a look at where one starts."""
-
-    id: str
-    config: RaceConfig
-    folder: Path
-    looks: tuple[Look, ...]
-    state: str = "waiting"
-    """waiting, loading, what it does (racing, …), or one of `ENDED`."""
-    note: str = ""
-    """What is being done just now; of what has ended, the sentence that says why."""
-    part: float = 0.0
-    """How much is done, from 0 to 1, where that is known."""
-    why: str = ""
-    """What ended it, where it was not its visitor."""
-    device: str = ""
-    complete: bool = False
-    """Nothing will change any more."""
-    stopping: threading.Event = field(default_factory=threading.Event)
-    seen: float = field(default_factory=time.monotonic)
-    deadline: float = math.inf
-    """The end of its time, by the monotonic clock."""
-    max_seconds: float = math.inf
-
-    @property
-    def recorded(self) -> bool:
-        """Never: it is computed here and now, see `Shown`."""
-        return False
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will be computed."""
-        return self.state in ENDED
-
-    def stop(self, why: str = "") -> None:
-        """Ask for the end."""
-        if not self.stopping.is_set():
-            self.why = why
-            self.stopping.set()
-
-    def is_over(self) -> bool:
-        """Whether somebody has asked for the end, or the time is up."""
-        if time.monotonic() >= self.deadline:
-            self.stop(f"stopped after {duration(self.max_seconds)}, this server's limit")
-        return self.stopping.is_set()
-
-    def tell(self, part: float, what: str) -> None:
-        """Say what is being done, and how much is; raises where it is no longer wanted."""
-        self.part, self.note = part, what
-        if self.is_over():
-            raise StoppedEarlyError
-
-    def run(self) -> None:
-        """Do the work; may raise `StoppedEarlyError`."""
-        raise NotImplementedError
-
-
-@dataclass
-class Job(Work):
-    """One race and all that its page shows of it."""
-
-    steps: list[Step] = field(default_factory=list)
-    baseline: Evaluation | None = None
-    plain_text: bool = False
-    left_out: int = 0
-    """Training examples that were longer than ``config.max_length``."""
-    answers: list[Answer] = field(default_factory=list)
-    racing: Race | None = None
-
-    def stop(self, why: str = "") -> None:
-        """Ask for the end: after the step that it is in, without a look that the step has left."""
-        super().stop(why)
-        racing = self.racing
-        if racing is not None:
-            racing.close()
-
-    def run(self) -> None:
-        """Train from beginning to end, or to the end of its time."""
-        self.state = "loading"
-        self.tell(0.0, f"loading {self.config.model}")
-        run = runs.start(self.config, self.folder, progress=self.tell)
-        racing = self.racing = run.race
-        if self.stopping.is_set():
-            racing.close()
-        try:
-            self.device = device_words(racing)
-            self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
-            self.left_out = racing.left_out
-            self.state, self.note = "racing", ""
-            for step in run:
-                self.steps.append(step)
-                if self.is_over() and racing.status in ("racing", "stopped"):
-                    racing.close()
-                    self.state, self.note = "stopped", "writing the adapters"
-            self.state, self.note = racing.status, "asking the lanes"
-            if self.steps:
-                self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
-            self.note = self.why if self.state == "stopped" else ""
-        finally:
-            self.racing = None
-            racing.lanes.detach()
-
-    def adapter_zip(self, k: int) -> Path:
-        """Zip lane k's adapter, once, beside the run.
-
-        Raises
-        ------
-        ValueError : there is no such lane, or its adapter is not written yet.
-        """
-        labels = self.config.labels
-        if not 0 <= k < len(labels):
-            raise ValueError(f"lane {k} must be from 0 to {len(labels) - 1}")
-        source = self.folder / "adapters" / labels[k]
-        if not self.complete or not source.is_dir():
-            raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
-        name = f"{self.config.model}-{self.config.task}-{labels[k]}".replace("=", "")
-        target = self.folder / f"{re.sub(r'[^A-Za-z0-9._+-]', '-', name)}.zip"
-        if not target.exists():
-            partial = target.with_suffix(f".{secrets.token_hex(4)}")
-            try:
-                with zipfile.ZipFile(partial, "w") as archive:
-                    for path in sorted(source.iterdir()):
-                        archive.write(path, f"{target.stem}/{path.name}")
-                partial.replace(target)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
-        return target
-
+from olora_viz.web.work import Work
 
 Taken = TypeVar("Taken", bound=Work)
 
@@ -183,10 +35,11 @@ class Jobs:
 
     Parameters
     ----------
-    keep : ended races that are kept.
+    keep, keep_mib : ended and paused races that are kept, and their most MiB on disk.
     max_waiting : races that may wait.
     folder : where the run folders go; a new temporary one by default.
-    max_seconds : a race that takes longer, its model's loading included, is stopped.
+    max_seconds : a race that computes longer, its model's loading included, is stopped.
+    grace : seconds without a page that looks at it, after which a race pauses.
     """
 
     def __init__(
@@ -195,42 +48,89 @@ class Jobs:
         max_waiting: int = 16,
         folder: Path | None = None,
         max_seconds: float = 1800,
+        grace: float = math.inf,
+        keep_mib: int = 4000,
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="olora-viz-"))
         self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, True)
-        self._keep, self._max_waiting, self._max_seconds = keep, max_waiting, max_seconds
+        self._keep, self._keep_bytes, self._max_waiting = keep, keep_mib * 2**20, max_waiting
+        self._max_seconds, self._grace = max_seconds, grace
         self._jobs: OrderedDict[str, Work] = OrderedDict()
         self._waiting: deque[Work] = deque()
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closed = False
+        self._parked: Work | None = None
 
-    def start(self, config: RaceConfig) -> Job:
+    def start(self, config: RaceConfig, goal: float = math.inf) -> Job:
         """Put a race into the queue.
+
+        Parameters
+        ----------
+        goal : the step after which it pauses.
 
         Raises
         ------
         ValueError : too many races wait already.
         """
         name = secrets.token_urlsafe(16)
-        return self.put(Job(name, config, self.folder / name, looks(config.lanes)))
+        job = Job(name, config, self.folder / name, looks(config.lanes), grace=self._grace)
+        job.goal = goal
+        return self.put(job)
 
     def put(self, job: Taken) -> Taken:
         """Put a race or a measurement into the queue, as `start` does."""
         with self._wake:
             if len(self._waiting) >= self._max_waiting:
-                raise ValueError(
-                    f"{len(self._waiting)} races wait already, the most that this server takes: "
-                    "try again in a minute"
-                )
+                raise ValueError(self._full())
+            job.max_seconds = job.left = self._max_seconds
             self._jobs[job.id] = job
-            self._waiting.append(job)
+            self._enqueue(job)
             self._forget()
+        return job
+
+    def _enqueue(self, job: Work) -> None:
+        """Let work wait for its turn; call it with the lock held."""
+        with self._wake:
+            self._waiting.append(job)
             if self._worker is None or not self._worker.is_alive():
                 self._worker = threading.Thread(target=self._work, name="races", daemon=True)
                 self._worker.start()
             self._wake.notify()
-        return job
+
+    def pause(self, job: Job) -> None:
+        """Let a race rest after the step that it is in; what waits rests at once."""
+        with self._wake:
+            if job.ended or job.state == "paused":
+                return
+            job.pause()
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.state, job.note = "paused", ""
+
+    def go_on(self, job: Job, goal: float = math.inf) -> None:
+        """Let a paused race go on in its turn, until it has made `goal` steps.
+
+        Raises
+        ------
+        ValueError : too many races wait already.
+        """
+        with self._wake:
+            if job.ended:
+                return
+            if job.state == "paused" and len(self._waiting) >= self._max_waiting:
+                raise ValueError(self._full())
+            job.unpause(goal)
+            if job.state == "paused":
+                job.seen = time.monotonic()
+                job.state, job.note = "waiting", ""
+                self._enqueue(job)
+
+    def _full(self) -> str:
+        return (
+            f"{len(self._waiting)} races wait already, the most that this server takes: "
+            "try again in a minute"
+        )
 
     def stop(self, job: Work) -> None:
         """End what waits at once, and what computes soon, see `Job.stop`."""
@@ -239,6 +139,12 @@ class Jobs:
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.state, job.complete = "stopped", True
+            elif job.state == "paused":
+                if job is self._parked:
+                    self._waiting.appendleft(job)  # it asks its lanes, and ends
+                    self._wake.notify()
+                else:
+                    job.state, job.complete = "stopped", True
 
     def get(self, name: object) -> Job | None:
         """Find a race; None where there is none (any more)."""
@@ -260,7 +166,8 @@ class Jobs:
         """Count what has to end before this one begins."""
         with self._wake:
             waiting = list(self._waiting)
-            running = sum(not j.complete and j not in waiting for j in self._jobs.values())
+            idle = [j for j in self._jobs.values() if j.complete or j.state == "paused"]
+            running = len(self._jobs) - len(idle) - len(waiting)
         return running + (waiting.index(job) if job in waiting else 0)
 
     def close(self) -> None:
@@ -275,41 +182,57 @@ class Jobs:
         self._remove_folder()
 
     def _forget(self) -> None:
-        """Drop the ended jobs that nobody has looked at for longest, and their folders."""
-        ended = sorted((j for j in self._jobs.values() if j.complete), key=lambda job: job.seen)
-        # Measurements, of which there may be many, take no race's place.
-        for kind in {type(job) for job in ended}:
-            alike = [job for job in ended if type(job) is kind]
-            for job in alike[: max(0, len(alike) - self._keep)]:
-                del self._jobs[job.id]
-                shutil.rmtree(job.folder, ignore_errors=True)
+        """Drop what nobody has looked at for longest, with its folder; call it with the lock held.
+
+        Measurements, of which there may be many, take no race's place. A paused race ends first.
+        """
+        at_rest = [job for job in self._jobs.values() if job.complete or job.state == "paused"]
+        at_rest.sort(key=lambda job: job.seen)
+        for kind in {type(job) for job in at_rest}:
+            alike = [job for job in at_rest if type(job) is kind]
+            sizes = [folder_size(job.folder) for job in alike]
+            while alike and (len(alike) > self._keep or sum(sizes) > self._keep_bytes):
+                job, _ = alike.pop(0), sizes.pop(0)
+                if not job.complete:
+                    self.stop(job)
+                if job.complete:
+                    del self._jobs[job.id]
+                    shutil.rmtree(job.folder, ignore_errors=True)
 
     def _work(self) -> None:
         _leave_a_core()
         while True:
             with self._wake:
-                while not self._waiting:
-                    if self._closed:
-                        return
+                while not self._waiting and not self._closed:
                     self._wake.wait()
-                job = self._waiting.popleft()
-            job.max_seconds = self._max_seconds
-            job.deadline = time.monotonic() + self._max_seconds
-            try:
-                job.run()
-            except StoppedEarlyError:
-                job.state, job.note = "stopped", job.why
-            except ValueError as error:
-                job.state, job.note = "failed", str(error)
-            except Exception as error:
-                # The page gets a sentence; whoever runs the server gets the traceback.
-                why = error.strerror if isinstance(error, OSError) else f"{error}".split("\n")[0]
-                job.state, job.note = "failed", f"{type(error).__name__}: {str(why)[:200]}"
-                threading.excepthook(
-                    threading.ExceptHookArgs((type(error), error, error.__traceback__, None))
-                )
-            finally:
-                job.complete = True
+                closed = self._closed and not self._waiting
+                job = None if closed else self._waiting.popleft()
+                parked, self._parked = self._parked, job
+            if parked is not None and parked is not job:
+                _reported(parked.release)
+            if job is None:
+                return
+            _reported(job.compute)
+            with self._wake:
+                # What was asked for while it came to rest.
+                if job.state == "paused" and not job.rests():
+                    job.state = "waiting"
+                    self._waiting.appendleft(job)
+
+
+def folder_size(folder: Path) -> int:
+    """Return the bytes of all files below a folder, 0 where there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _reported(call: Callable[[], None]) -> None:
+    """Call, and leave the traceback of what nobody foresaw to whoever runs the server."""
+    try:
+        call()
+    except Exception as error:
+        threading.excepthook(
+            threading.ExceptHookArgs((type(error), error, error.__traceback__, None))
+        )
 
 
 def _leave_a_core() -> None:
@@ -322,19 +245,3 @@ def _leave_a_core() -> None:
         affinity = getattr(os, "sched_getaffinity", None)
         cores = len(affinity(0)) if affinity else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores - 1))
-
-
-def duration(seconds: float) -> str:
-    """Write a time in words.
-
-    >>> duration(1800), duration(60), duration(45)
-    ('30 minutes', '1 minute', '45 seconds')
-    """
-    whole = seconds >= 60 and seconds % 60 == 0
-    count, unit = (seconds / 60, "minute") if whole else (seconds, "second")
-    return f"{count:g} {unit}{'s' * (count != 1)}"
-
-
-def device_words(racing: Race) -> str:
-    """Return the kind of device that a race is on, as a page writes it."""
-    return str(racing.device).split(":")[0].upper()

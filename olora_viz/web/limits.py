@@ -1,9 +1,10 @@
 """What a visitor of the page may ask for, and the check of it: all of it happens here.
 
 Environment variables set the limits of a server: ``OLORA_VIZ_MAX_STEPS``, ``_MAX_LANES``,
-``_MAX_BATCH``, ``_MAX_RANK``, ``_MAX_SECONDS`` (of one race), ``_MAX_WAITING`` (races in the
-queue), ``_KEEP_RACES`` (races kept for their pages), and ``OLORA_VIZ_MODELS``, names with commas
-between them. Models and tasks come from lists of names; a path never comes from a page.
+``_MAX_BATCH``, ``_MAX_RANK``, ``_MAX_SECONDS`` (of one race's computing), ``_MAX_WAITING`` (races
+in the queue), ``_KEEP_RACES`` and ``_KEEP_MIB`` (races kept for their pages, and what they may take
+of the disk), ``_GRACE_SECONDS`` (without a page that looks at it a race pauses after these), and
+``OLORA_VIZ_MODELS``, names with commas between them. Models and tasks come from lists of names; a path never comes from a page.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Limits:
     max_rank: int = 256
     max_seconds: int = 1800
     max_waiting: int = 16
-    keep_races: int = 6
+    keep_races: int = 60
+    keep_mib: int = 4000
+    grace_seconds: int = 300
     models: tuple[str, ...] = tuple(
         card.name for card in MODELS.values() if card.parameters <= SMALL and not card.gated
     )

@@ -13,7 +13,8 @@ from olora_viz.loss_slice import LossSlice
 from olora_viz.race import Race, race
 from olora_viz.race_config import RaceConfig
 from olora_viz.theme import looks
-from olora_viz.web.jobs import Jobs, Work, device_words
+from olora_viz.web.jobs import Jobs
+from olora_viz.web.work import Work, device_words
 
 MAX_NAME = 200
 """The longest name of a layer that is looked for."""

@@ -21,7 +21,10 @@ PAGES = ("race", "spectrum", "conditioning")
 def build(limits: Limits | None = None) -> gr.Blocks:
     """Build the whole application."""
     limits = limits or from_environment()
-    jobs = Jobs(limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds)
+    jobs = Jobs(
+        limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds,
+        grace=limits.grace_seconds, keep_mib=limits.keep_mib,
+    )  # fmt: skip
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)

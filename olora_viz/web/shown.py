@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from olora_viz.answers import Answer
 from olora_viz.losses import Evaluation
@@ -12,6 +12,7 @@ from olora_viz.step import Step
 from olora_viz.theme import Look
 
 
+@runtime_checkable
 class Shown(Protocol):
     """A race as its pages read it; nothing here is ever written by a page."""
 
