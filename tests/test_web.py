@@ -231,7 +231,7 @@ def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("olora_viz.web.jobs.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("olora_viz.web.work.time", SimpleNamespace(monotonic=lambda: clock.now))
     jobs = Jobs(folder=tmp_path / "jobs", max_seconds=1800)
     try:
         job = jobs.start(asked(steps=400))

@@ -95,7 +95,7 @@ class Work:
             raise
         finally:
             self.left, self.deadline = self.deadline - time.monotonic(), math.inf
-            self.complete = self.ended
+            self.complete = self.state != "paused"
 
     def run(self) -> None:
         """Do the work; may raise `StoppedEarlyError`."""
