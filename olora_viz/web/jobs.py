@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import torch
 
+from olora_viz.gallery import recorded
 from olora_viz.race_config import RaceConfig
 from olora_viz.theme import looks
 from olora_viz.web.job import Job
@@ -152,7 +153,7 @@ class Jobs:
 
     def shown(self, name: object) -> Shown | None:
         """Find what a page shows under a name: a race of this server, or a recorded one."""
-        return self.get(name)
+        return self.get(name) or recorded(name)
 
     def find(self, name: object, kind: type[Taken]) -> Taken | None:
         """Find work of a kind; None where there is none (any more)."""

@@ -11,7 +11,9 @@ from olora_viz.gradient_figures import MEASURES, depth_figure, gradient_map, lay
 from olora_viz.gradients import Gradients
 from olora_viz.live.gradio_figure import live_figure, pack
 from olora_viz.spectrum_figures import block_and_module
-from olora_viz.web.jobs import Job, Jobs
+from olora_viz.web.jobs import Jobs
+from olora_viz.web.shown import Shown
+from olora_viz.web.work import ENDED
 
 UPDATES = 50
 """About how often a race draws the card anew."""
@@ -73,7 +75,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         newest: Any,
         in_view: Any,
     ) -> tuple[Any, ...]:
-        job = jobs.get(name)
+        job = jobs.shown(name)
         numbers, found = _looks(job)
         if job is None or not found or (shown == name and not in_view):
             return (gr.skip(),) * len(outputs)
@@ -112,7 +114,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         )  # fmt: skip
 
     def slide(name: Any, measure: Any, layer: Any, step: Any) -> Any:
-        job = jobs.get(name)
+        job = jobs.shown(name)
         numbers, found = _looks(job)
         known = measure in MEASURES and isinstance(step, int | float)
         if job is None or not found or not known or layer not in found[0].layers:
@@ -137,27 +139,27 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     return seen
 
 
-def news(job: Job) -> int:
+def news(job: Shown) -> int:
     """Return a number that changes when the card of a job should be drawn anew."""
     count = len(_looks(job)[0])
     wait = max(1, job.config.steps // max(1, job.config.gradients_every) // UPDATES)
-    return count if job.ended else max(min(1, count), count - count % wait)
+    return count if job.state in ENDED else max(min(1, count), count - count % wait)
 
 
-def _looks(job: Job | None) -> tuple[list[int], list[Gradients]]:
+def _looks(job: Shown | None) -> tuple[list[int], list[Gradients]]:
     """Return the numbers of the steps that were looked at, and what was found."""
     steps = list(job.steps) if job else []
     known = [(step.step, step.gradients) for step in steps if step.gradients is not None]
     return [number for number, _ in known], [found for _, found in known]
 
 
-def _depth(job: Job, number: int, found: Gradients, measure: str, layer: str) -> Any:
+def _depth(job: Shown, number: int, found: Gradients, measure: str, layer: str) -> Any:
     module = block_and_module(layer)[1]
     run = f"{job.id} {measure} {module}"
     return _of_race(job, depth_figure(number, found, job.looks, measure, module, run=run))
 
 
-def _of_race(job: Job, figure: Figure) -> dict[str, Any]:
+def _of_race(job: Shown, figure: Figure) -> dict[str, Any]:
     """Pack a figure that hides a lane when another chart of its race does."""
     figure["layout"]["meta"]["race"] = job.id
     return pack(figure)
@@ -167,7 +169,7 @@ def _nearest(numbers: list[int], step: float) -> int:
     return min(range(len(numbers)), key=lambda i: abs(numbers[i] - step))
 
 
-def _first_olora(job: Job) -> int:
+def _first_olora(job: Shown) -> int:
     return next((k for k, look in enumerate(job.looks) if look.init == "olora"), 0)
 
 

@@ -33,7 +33,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     seen = gr.Number(0, visible=False)
 
     def show(name: Any, lane: Any, measure: Any, layer: Any) -> tuple[Any, ...]:
-        job = jobs.get(name)
+        job = jobs.shown(name)
         steps = [s for s in list(job.steps) if s.trace is not None] if job else []
         if job is None or not steps:
             return (gr.skip(),) * 5

@@ -13,7 +13,8 @@ from olora_viz.live.gradio_figure import pack
 from olora_viz.race_config import RaceConfig
 from olora_viz.theme import Look
 from olora_viz.web import fragments, race_gradients
-from olora_viz.web.jobs import Job
+from olora_viz.web.shown import Shown
+from olora_viz.web.work import ENDED
 
 WINDOW = 20
 """Steps over which the speed is measured."""
@@ -55,6 +56,7 @@ def empty_figures(looks: Sequence[Look], total: int) -> Figures:
     )
 
 
+<<<<<<< HEAD
 def blank_view(config: RaceConfig) -> View:
     """Show the set-up of a race that has not begun: its lanes have no curves yet."""
     looks = theme.looks(config.lanes)
@@ -66,6 +68,9 @@ def blank_view(config: RaceConfig) -> View:
 
 
 def view(job: Job, before: int = 0, *, last: bool = True) -> View:
+=======
+def view(job: Shown, before: int = 0, *, last: bool = True) -> View:
+>>>>>>> f08333f (Recorded races: a finished story to look at before anything is loaded)
     """Show where a job is.
 
     Parameters
@@ -82,7 +87,7 @@ def view(job: Job, before: int = 0, *, last: bool = True) -> View:
     common: dict[str, Any] = {"total": config.steps, "run": job.id}
     judged: dict[str, Any] = {"plain_text": job.plain_text}
     told = story.tell(config.lanes, looks, steps) if steps else []
-    going = not job.ended
+    going = job.state not in ENDED
     results = fragments.results(looks, rows, max(evaluated, default=0), start, **judged)
     return View(
         job_id=job.id,
@@ -115,7 +120,7 @@ def problem_view(sentence: str) -> View:
     return View(**kept)
 
 
-def _status(job: Job, done: int, before: int) -> str:
+def _status(job: Shown, done: int, before: int) -> str:
     total = job.config.steps
     if job.state == "failed":
         return fragments.status("failed", fragments.escape(job.note))
@@ -131,15 +136,15 @@ def _status(job: Job, done: int, before: int) -> str:
         first, last = window[0], window[-1]
         spent = last.seconds - (first.seconds if len(window) > 1 else 0.0)
         rate = max(len(window) - 1, 1) / max(spent, 1e-9)
-        if job.ended:
+        if job.state in ENDED:
             rate = last.step / max(last.seconds, 1e-9)
         parts.append(f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s")
         parts.append(fragments.escape(job.device))
         left = (total - last.step) / rate
-        parts.append(f"{last.seconds:.1f} s" if job.ended else f"{_time(left)} left")
+        parts.append(f"{last.seconds:.1f} s" if job.state in ENDED else f"{_time(left)} left")
     elif job.device:
         parts.append(fragments.escape(job.device))
-    if job.ended and job.note:
+    if job.state in ENDED and job.note:
         parts.append(fragments.escape(job.note))
     return fragments.status(job.state, *parts, progress=done / total)
 
@@ -148,7 +153,7 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _remarks(job: Job) -> str:
+def _remarks(job: Shown) -> str:
     if job.state == "failed":
         return fragments.problem(job.note)
     if not job.left_out:
@@ -159,14 +164,14 @@ def _remarks(job: Job) -> str:
     )
 
 
-def _answers(job: Job, order: list[int]) -> Any:
+def _answers(job: Shown, order: list[int]) -> Any:
     if job.answers:
         return fragments.answers(job.looks, order, job.answers, job.plain_text)
     return fragments.answers_before()
 
 
-def _take(job: Job, order: list[int]) -> Any:
-    if not job.complete or not job.steps:
+def _take(job: Shown, order: list[int]) -> Any:
+    if job.recorded or not job.complete or not job.steps:
         return None
     lanes = [{"lane": k, "label": job.looks[k].label, "init": job.looks[k].init,
               "dash": job.looks[k].dash} for k in order]  # fmt: skip
