@@ -36,9 +36,11 @@ from olora_viz.inspection import LayerInspection, inspect_adapter
 from olora_viz.lane import Lane, parse_lanes
 from olora_viz.models import MODELS, load_model
 from olora_viz.peft_format import read_peft, write_peft
+from olora_viz.plots import plot_conditioning, plot_gradients, plot_race, plot_spectrum
 from olora_viz.race import Race, race
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
+from olora_viz.steps_frame import steps_frame
 from olora_viz.tangent_kernel import TangentKernel, tangent_kernel
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.trace import Trace, trace
@@ -87,10 +89,15 @@ __all__ = [
     "parse_lanes",
     "pissa",
     "pissa_fast",
+    "plot_conditioning",
+    "plot_gradients",
+    "plot_race",
+    "plot_spectrum",
     "race",
     "random_orthonormal",
     "read_peft",
     "sketch",
+    "steps_frame",
     "tangent_kernel",
     "trace",
     "truncation",

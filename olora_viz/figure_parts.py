@@ -8,6 +8,7 @@ chart: `title`, `unit`, `badge`, and `message` where there is nothing to draw ye
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -99,10 +100,52 @@ def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
     badge = f" ({meta['badge']})" if meta.get("badge") else ""
     words = f"<b>{meta['title']}</b>{badge}<br><sub>{meta['unit']}</sub>"
     layout["title"] = {"text": words, "font": {"size": 15, "color": colors["ink"]}, "x": 0.02}
-    layout["margin"] = layout["margin"] | {"t": 64, "l": 56}
+    layout["margin"] = layout["margin"] | {"t": 64, "l": max(62, layout["margin"]["l"])}
     layout["height"] = meta["height"] + 64 + layout["margin"]["b"]
     layout["paper_bgcolor"] = layout["plot_bgcolor"] = colors["card"]
     return go.Figure(painted)
+
+
+def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
+    """Put figures below each other into one, as `to_plotly` shows a single one."""
+    if len(figures) == 1:
+        return to_plotly(figures[0], theme_name)
+    shown = [to_plotly(figure, theme_name).to_plotly_json() for figure in figures]
+    layouts = [one["layout"] for one in shown]
+    total = sum(layout["height"] for layout in layouts)
+    margins = [layout["margin"] for layout in layouts]
+    whole: dict[str, Any] = {
+        key: layouts[0][key]
+        for key in ("font", "paper_bgcolor", "plot_bgcolor", "hovermode", "hoverlabel")
+    }
+    whole |= {"height": total, "showlegend": False, "annotations": [], "shapes": []}
+    whole["margin"] = {"t": 0, "b": 0, **{s: max(m[s] for m in margins) for s in ("l", "r")}}
+    data: list[dict[str, Any]] = []
+    above = 0
+    for i, (one, layout, margin) in enumerate(zip(shown, layouts, margins, strict=True)):
+        suffix = str(i + 1) if i else ""
+        x, y = f"x{suffix}", f"y{suffix}"
+        top = 1 - (above + margin["t"]) / total
+        bottom = 1 - (above + layout["height"] - margin["b"]) / total
+        above += layout["height"]
+        whole[f"xaxis{suffix}"] = {**layout["xaxis"], "anchor": y}
+        whole[f"yaxis{suffix}"] = {**layout["yaxis"], "anchor": x, "domain": [bottom, top]}
+        for trace in one["data"]:
+            bar = trace.get("colorbar")
+            if bar:
+                bar |= {"len": top - bottom, "y": (top + bottom) / 2}
+            data.append({**trace, "xaxis": x, "yaxis": y})
+        for shape in layout.get("shapes", ()):
+            ends = f"{y} domain" if shape.get("yref") == "paper" else y
+            whole["shapes"].append({**shape, "xref": x, "yref": ends})
+        whole["annotations"] += [{**a, "xref": x, "yref": y} for a in layout.get("annotations", ())]
+        whole["annotations"].append(
+            {"text": layout["title"]["text"], "font": layout["title"]["font"], "align": "left",
+             "xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left",
+             "yanchor": "bottom", "yshift": 10, "xshift": 12 - whole["margin"]["l"],
+             "showarrow": False}
+        )  # fmt: skip
+    return go.Figure({"data": data, "layout": whole})
 
 
 def paint(node: Any, colors: dict[str, str]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,16 @@ class RaceConfig:
     def has_gradients(self, number: int) -> bool:
         """Whether the norms of gradients, parameters and updates are measured in a step."""
         return self.gradients_every > 0 and (number == 1 or _is_due(number, self.gradients_every))
+
+    def of_starts(self) -> RaceConfig:
+        """Return the set-up with one lane for each start: a rate says nothing about it.
+
+        >>> len(RaceConfig(lanes=(Lane("lora"), Lane("lora", lr=1e-2), Lane("lora", r=4)))
+        ...     .of_starts().lanes)
+        2
+        """
+        first = {(lane.init, lane.r, lane.scale, lane.seed): lane for lane in reversed(self.lanes)}
+        return replace(self, lanes=tuple(reversed(first.values())))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as in a run's ``config.json``."""

@@ -134,13 +134,33 @@ MAY_IMPORT = {
     "png": {"figure_parts", "theme"},
     "report": {"inspection", "theme", "whole_files"},
     "figures": {"curve_labels", "figure_parts", "scales", "step", "theme"},
+    "raced": {"race", "race_config", "runs", "step", "tasks", "theme"},
+    "steps_frame": {"race", "race_config", "raced"},
+    "plots": {
+        "conditioning",
+        "conditioning_figures",
+        "figure_parts",
+        "figures",
+        "gradient_figures",
+        "initializers",
+        "layer_spectra",
+        "models",
+        "naming",
+        "race",
+        "race_config",
+        "raced",
+        "spectra",
+        "spectrum_figures",
+        "theme",
+        "weight_spectra",
+    },
     "live": {"figures", "theme"},
 }
 """What each part may import of ours; the pages, the command line and `__init__` may import all."""
 
 AT_HOME = {
     "gradio": {"web", "live"},
-    "plotly": {"figure_parts", "theme", "live"},
+    "plotly": {"figure_parts", "plots", "theme", "live"},
     "matplotlib": {"png"},
 }
 
