@@ -4,7 +4,8 @@ Environment variables set the limits of a server: ``OLORA_VIZ_MAX_STEPS``, ``_MA
 ``_MAX_BATCH``, ``_MAX_RANK``, ``_MAX_SECONDS`` (of one race's computing), ``_MAX_WAITING`` (races
 in the queue), ``_KEEP_RACES`` and ``_KEEP_MIB`` (races kept for their pages, and what they may take
 of the disk), ``_GRACE_SECONDS`` (without a page that looks at it a race pauses after these), and
-``OLORA_VIZ_MODELS``, names with commas between them. Models and tasks come from lists of names; a path never comes from a page.
+``OLORA_VIZ_MODELS``, names with commas between them. Models and tasks come from lists of names; a
+path never comes from a page.
 """
 
 from __future__ import annotations

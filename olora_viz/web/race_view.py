@@ -56,7 +56,6 @@ def empty_figures(looks: Sequence[Look], total: int) -> Figures:
     )
 
 
-<<<<<<< HEAD
 def blank_view(config: RaceConfig) -> View:
     """Show the set-up of a race that has not begun: its lanes have no curves yet."""
     looks = theme.looks(config.lanes)
@@ -67,10 +66,7 @@ def blank_view(config: RaceConfig) -> View:
     return View(**kept)
 
 
-def view(job: Job, before: int = 0, *, last: bool = True) -> View:
-=======
 def view(job: Shown, before: int = 0, *, last: bool = True) -> View:
->>>>>>> f08333f (Recorded races: a finished story to look at before anything is loaded)
     """Show where a job is.
 
     Parameters
