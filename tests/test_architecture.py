@@ -101,6 +101,9 @@ MAY_IMPORT = {
     },
     "comparison": {"lane"},
     "story": {"comparison", "lane", "step", "theme"},
+    "rate_sweep": {"comparison", "lane", "step", "theme"},
+    "rate_figures": {"curve_labels", "figure_parts", "rate_sweep", "scales", "theme"},
+    "rate_story": {"rate_sweep", "story", "theme"},
     "curve_labels": {"theme"},
     "figure_parts": {"scales", "theme"},
     "spectrum_figures": {

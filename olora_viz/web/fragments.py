@@ -35,14 +35,19 @@ def status(state: str, *parts: str, progress: float | None = None) -> str:
 
 
 def sentences(told: Sequence[Sentence], foot: str = "") -> str:
-    """Return what the run says, the beginnings in bold."""
-    said = " ".join(
+    """Return what the run says, under its heading."""
+    small = f'<p class="foot">{escape(foot)}</p>' if foot else ""
+    return f"<h2>What you are seeing</h2>{said(told)}{small}"
+
+
+def said(told: Sequence[Sentence]) -> str:
+    """Return sentences as one paragraph, the beginnings in bold."""
+    words = " ".join(
         f"<b>{escape(sentence.lead)}</b> {escape(sentence.rest)}" if sentence.lead
         else escape(sentence.rest)
         for sentence in told
     )  # fmt: skip
-    small = f'<p class="foot">{escape(foot)}</p>' if foot else ""
-    return f'<h2>What you are seeing</h2><p class="say">{said}</p>{small}'
+    return f'<p class="say">{words}</p>'
 
 
 def story_before() -> str:

@@ -15,7 +15,14 @@ from olora_viz.models import MODELS, ModelCard
 from olora_viz.race_config import RaceConfig
 from olora_viz.story import standings
 from olora_viz.tasks import TASKS
-from olora_viz.web import conditioning, fragments, race_gradients, race_spectra, share_link
+from olora_viz.web import (
+    conditioning,
+    fragments,
+    race_gradients,
+    race_rates,
+    race_spectra,
+    share_link,
+)
 from olora_viz.web.jobs import Job, Jobs
 from olora_viz.web.lane_table import DEFAULT_LANES, lane_table
 from olora_viz.web.limits import Limits, checked_config
@@ -101,6 +108,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                     gradient = live_figure(blank.gradient, elem_id="gradient-figure")
                 with gr.Column(elem_classes="card", min_width=0):
                     accuracy = live_figure(blank.accuracy, elem_id="accuracy-figure")
+            rates = race_rates.build(jobs, job_id)
         with gr.Column(elem_classes="side right race-only", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
                 story = gr.HTML(fragments.story_before(), elem_id="story", apply_default_css=False)
@@ -122,7 +130,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
 
     outputs = [
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take,
-        bar.race, bar.stop, traces, gradients, its.curved,
+        bar.race, bar.stop, traces, gradients, its.curved, rates,
     ]  # fmt: skip
     shared = [model, task, steps, batch, seed, lanes]
     setup = [*shared, its.every]

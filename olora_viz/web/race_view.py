@@ -12,7 +12,7 @@ from olora_viz.figure_parts import Figure
 from olora_viz.live.gradio_figure import pack
 from olora_viz.race_config import RaceConfig
 from olora_viz.theme import Look
-from olora_viz.web import fragments, race_gradients
+from olora_viz.web import fragments, race_gradients, race_rates
 from olora_viz.web.shown import Shown
 from olora_viz.web.work import ENDED
 
@@ -37,6 +37,7 @@ class View(NamedTuple):
     traces: Any
     gradients: Any
     curved: Any
+    rates: Any
 
 
 class Figures(NamedTuple):
@@ -105,6 +106,7 @@ def view(job: Shown, before: int = 0, *, last: bool = True) -> View:
         gradients=race_gradients.news(job),
         # What follows it draws at every look, and once more in the end.
         curved=sum(step.curvature is not None for step in steps) + job.complete,
+        rates=race_rates.news(job),
     )
 
 

@@ -1,0 +1,163 @@
+"""A sweep's curves hold the run's losses, and steps to a loss are those that hand algebra gives."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from olora_viz.lane import Lane
+from olora_viz.rate_story import reach_words, tell_rates
+from olora_viz.rate_sweep import first_at, is_sweep, rate_curves, steps_to_reach
+from olora_viz.step import Step
+
+NAN = math.nan
+RATES = (1e-3, 3e-3, 1e-2)
+
+
+def sweep(inits: Sequence[str] = ("lora", "olora"), seeds: int = 2) -> list[Lane]:
+    return [Lane(i, lr=lr, seed=s) for i in inits for lr in RATES for s in range(seeds)]
+
+
+def steps_of(held: Sequence[Sequence[float]] | np.ndarray) -> list[Step]:
+    """An evaluation every ten steps; a lane without a loss has diverged."""
+    made = []
+    for n, losses in enumerate(held, start=1):
+        values = np.array(losses, dtype=float)
+        made.append(
+            Step(
+                step=10 * n, loss=values.copy(), grad_norm=values.copy(), lr=values.copy(),
+                seconds=float(n), tokens=n, eval_loss=values, eval_accuracy=values.copy(),
+                status=tuple("racing" if math.isfinite(x) else "diverged" for x in losses),
+            )
+        )  # fmt: skip
+    return made
+
+
+def test_a_race_is_a_sweep_where_lanes_of_one_start_differ_in_rate_or_seed() -> None:
+    assert is_sweep([Lane("lora"), Lane("lora", seed=1)])
+    assert is_sweep([Lane("lora"), Lane("olora"), Lane("olora", lr=2e-3)])
+    assert not is_sweep([Lane("lora"), Lane("olora", lr=2e-3), Lane("pissa", seed=4)])
+    assert not is_sweep([Lane("lora", r=2), Lane("lora", r=4, lr=2e-3)])
+
+
+@given(st.permutations(range(12)), st.integers(0, 2**32 - 1))
+def test_every_lane_is_on_the_curve_of_its_start_at_its_rate_and_the_optimum_is_the_lowest_mean(
+    order: list[int], seed: int
+) -> None:
+    lanes = [sweep()[k] for k in order]
+    held = np.random.default_rng(seed).uniform(0.1, 5, (3, 12))
+    curves = rate_curves(lanes, steps_of(held))
+    places = [k for curve in curves for point in curve.points for k in point.lanes]
+    assert sorted(places) == list(range(12))
+    for curve in curves:
+        assert [point.lr for point in curve.points] == list(RATES)
+        for point in curve.points:
+            assert {lanes[k].init for k in point.lanes} == {curve.look.init}
+            assert {lanes[k].lr for k in point.lanes} == {point.lr}
+            assert point.mean == pytest.approx(held[-1, list(point.lanes)].mean())
+        assert curve.optimum is not None
+        assert curve.optimum.mean == min(point.mean for point in curve.points)
+
+
+def test_the_best_loss_is_the_lowest_of_a_lane_and_the_final_one_is_its_last() -> None:
+    lanes = [Lane("lora"), Lane("lora", seed=1)]
+    steps = steps_of([[2.0, 3.0], [1.0, 4.0], [1.5, 5.0]])
+    (final,), (best,) = (rate_curves(lanes, steps, measure) for measure in ("final", "best"))
+    assert final.points[0].losses == (1.5, 5.0)
+    assert best.points[0].losses == (1.0, 3.0)
+
+
+@pytest.mark.parametrize("measure", ["final", "best"])
+def test_a_rate_that_lost_a_seed_has_no_mean_and_is_never_the_optimum_but_stays(
+    measure: str,
+) -> None:
+    lanes = sweep(["olora"])
+    steps = steps_of([[1, 1, 1, 0.1, 1, 1], [0.9, 0.9, 0.01, NAN, 0.5, 0.7]])
+    (curve,) = rate_curves(lanes, steps, measure)
+    assert [point.diverged for point in curve.points] == [0, 1, 0]
+    assert math.isnan(curve.points[1].mean)
+    assert curve.points[1].known == (0.01,)
+    assert curve.optimum == curve.points[2]
+    assert "Diverged: OLoRA at 3e-3." in " ".join(map(str, tell_rates([curve])))
+
+
+def test_lanes_of_another_rank_make_a_curve_of_their_own() -> None:
+    lanes = [Lane("lora", r=r, lr=lr) for r in (2, 8) for lr in RATES]
+    curves = rate_curves(lanes, steps_of([[1.0] * 6]))
+    assert [curve.look.label for curve in curves] == ["LoRA r 2", "LoRA r 8"]
+
+
+@given(
+    st.lists(st.floats(0.01, 9), min_size=2, max_size=9),
+    st.floats(0.01, 9),
+)
+def test_a_loss_is_reached_where_the_straight_line_between_evaluations_first_meets_it(
+    losses: list[float], target: float
+) -> None:
+    at = [10 * n for n in range(len(losses))]
+    found = first_at(target, at, losses)
+    if found is None:
+        assert min(losses) > target
+        return
+    assert np.interp(found, at, losses) == pytest.approx(target) or found == 0
+    earlier = [loss for step, loss in zip(at, losses, strict=True) if step < found]
+    assert all(loss > target for loss in earlier)
+
+
+def test_steps_to_reach_lora_are_those_of_hand_algebra_and_never_where_it_is_not_reached() -> None:
+    lanes = [Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora"), Lane("pissa")]
+    steps = steps_of([[4, 3, 2, 4], [3, 2, 0.5, 3.5], [2.5, 1, 0.4, 3]])
+    lora, olora, pissa = steps_to_reach(lanes, [replace(s, step=s.step) for s in steps])
+    assert {reach.target for reach in (lora, olora, pissa)} == {1.0}
+    assert (lora.lr, lora.steps) == (3e-3, 30.0)
+    assert olora.steps == pytest.approx(10 + 10 * (2 - 1) / (2 - 0.5))
+    assert pissa.steps is None
+    assert pissa.closest == 3.0
+    assert reach_words(pissa) == ("1e-3", "never", "came to 3.00")
+
+
+def test_the_start_counts_as_an_evaluation_at_step_0() -> None:
+    lanes = [Lane("lora"), Lane("olora")]
+    first = Step(
+        step=1, loss=np.ones(2), grad_norm=np.ones(2), lr=np.ones(2), seconds=0.0, tokens=1,
+        status=("racing",) * 2,
+    )  # fmt: skip
+    steps = [first, *steps_of([[3.0, 1.0]])]
+    _, olora = steps_to_reach(lanes, steps, start_loss=5.0)
+    assert olora.steps == pytest.approx(5.0)
+
+
+def test_the_steps_of_several_seeds_are_those_of_their_mean_with_each_seed_beside_it() -> None:
+    lanes = [Lane("lora"), Lane("lora", seed=1), Lane("olora"), Lane("olora", seed=1)]
+    steps = steps_of([[4, 4, 4, 4], [2, 2, 1, 2.5]])
+    _, olora = steps_to_reach(lanes, steps)
+    assert olora.steps == pytest.approx(10 + 10 * (4 - 2) / (4 - 1.75))
+    assert olora.each == (pytest.approx(10 + 10 * 2 / 3), None)
+    assert reach_words(olora)[2] == "17 to 17, 1 of 2 never"
+
+
+def test_without_plain_lora_in_its_setting_a_start_has_nothing_to_reach() -> None:
+    assert steps_to_reach([Lane("pissa"), Lane("olora")], steps_of([[1, 1]])) == ()
+    lanes = [Lane("lora", r=2), Lane("olora", r=2), Lane("olora", r=8)]
+    reached = steps_to_reach(lanes, steps_of([[1, 1, 1]]))
+    assert [reach.curve.look.label for reach in reached] == ["LoRA r 2", "OLoRA r 2"]
+
+
+def test_words_name_the_rates_say_whether_seeds_overlap_and_warn_of_an_edge() -> None:
+    lanes = sweep()
+    held = [[5, 5, 4, 4, 3, 3.4, 2, 2.5, 1, 1.4, 2, 2]]
+    said = " ".join(map(str, tell_rates(rate_curves(lanes, steps_of(held)))))
+    assert "OLoRA does best at 3e-3, LoRA at 1e-2: held-out loss 1.20 against 3.20" in said
+    assert "no seed of the one is as bad as any of the other" in said
+    assert "LoRA (highest)" in said
+    assert "OLoRA (" not in said
+    held[0][4] = 1.3
+    said = " ".join(map(str, tell_rates(rate_curves(lanes, steps_of(held)))))
+    assert "their seeds overlap" in said
+    one = sweep(seeds=1)
+    said = " ".join(map(str, tell_rates(rate_curves(one, steps_of([[5, 4, 3, 2, 1, 2]])))))
+    assert "One seed cannot say how sure that is." in said
