@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     race.add_argument("--batch-size", type=int, help="prompts a step")
     race.add_argument("--max-length", type=int, help="leave out examples of more tokens")
     race.add_argument("--seed", type=int, help="seed of the task and of its order")
+    race.add_argument("--batches", help="shared by all lanes, or by-seed: of a lane's seed")
     race.add_argument("--eval-every", type=int, help="steps between evaluations")
     race.add_argument("--trace-every", type=int, help="steps between looks at the spectra")
     race.add_argument("--curvature-every", type=int, help="steps between looks at the curvature")

@@ -31,7 +31,8 @@ class Lane:
     lr : learning rate at the peak of the schedule, > 0.
     r : rank of the adapter, >= 1.
     alpha : numerator of the scaling; ``None`` means `r`, that is a scaling of 1.
-    seed : seed of the initialization's random numbers, >= 0. Batches belong to the race.
+    seed : seed of the initialization's random numbers, >= 0, and of the lane's order of batches
+        where the race says so, see `RaceConfig`.
     weight_decay : decoupled weight decay of AdamW on A and B, >= 0.
     clip : largest norm of the lane's gradient, > 0; ``None`` does not clip.
     rslora : scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.

@@ -71,6 +71,30 @@ def lane_losses(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, " K"]:
     return token_losses(supervised_logits(model, batch, K), batch).mean(1)
 
 
+def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float[Tensor, " K"]:
+    """Return each lane's mean loss over a batch of its own, with its graph, see `lane_losses`.
+
+    Parameters
+    ----------
+    batches : one per lane; they may differ in rows, tokens and what is supervised.
+    pad_id : any token. It fills rows and ends, which nothing that counts can see.
+    """
+    shapes = [batch.input_ids.shape for batch in batches]
+    rows, tokens = (max(sizes) for sizes in zip(*shapes, strict=True))
+    ids = batches[0].input_ids.new_full((len(batches), rows, tokens), pad_id)
+    places = []
+    for k, (batch, shape) in enumerate(zip(batches, shapes, strict=True)):
+        ids[k, : shape[0], : shape[1]] = batch.input_ids
+        row, place = batch.index // shape[1], batch.index % shape[1]
+        places.append((k * rows + row) * tokens + place)
+    with head_at(model, torch.cat(places)):
+        logits = model(input_ids=ids.flatten(0, 1), use_cache=False).logits
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    targets = torch.cat([batch.targets for batch in batches])
+    lost = F.cross_entropy(logits, targets, reduction="none")
+    return torch.stack([its.mean() for its in lost.split([len(p) for p in places])])
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,

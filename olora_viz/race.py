@@ -195,8 +195,11 @@ class Race(Iterator[Step]):
         return self.standing.done
 
     def batch(self, number: int) -> Batch:
-        """Return what all lanes train on at a step, 1 for the first, on the race's device."""
-        return losses.to_device(collate(self._examples(number), self._pad_id), self.device)
+        """Return what all lanes train on at a step, 1 for the first, on the race's device.
+
+        Where lanes of different seeds train on different batches, it is that of seed 0.
+        """
+        return self._batch(number, self.config.seed)
 
     def close(self) -> None:
         """Stop: no further steps. The lanes stay, for answers and export."""
@@ -309,9 +312,13 @@ class Race(Iterator[Step]):
             evidence=evidence, progress=progress,
         )  # fmt: skip
 
-    def _examples(self, number: int) -> list[Encoded]:
-        size, seed = self.config.batch_size, self.config.seed
-        chosen = batch_indices(len(self._train), size, seed, number - 1)
+    def _batch(self, number: int, order: int) -> Batch:
+        examples = self._examples(number, order)
+        return losses.to_device(collate(examples, self._pad_id), self.device)
+
+    def _examples(self, number: int, order: int) -> list[Encoded]:
+        """Return a step's examples in the order of a seed."""
+        chosen = batch_indices(len(self._train), self.config.batch_size, order, number - 1)
         return [self._train[i] for i in chosen]
 
     def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
@@ -361,19 +368,30 @@ class Race(Iterator[Step]):
             plain_text=self.task.plain_text,
         )
 
+    def _losses(self, batches: Sequence[Batch], shared: bool) -> Tensor:
+        """Return the losses of lanes on a batch each, which may be one and the same for all."""
+        if shared:
+            return losses.lane_losses(self.model, batches[0], len(batches))
+        return losses.own_losses(self.model, batches, self._pad_id)
+
     def _update(
         self, number: int, rates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
-        batch = self.batch(number)
+        orders = [self.config.order(lane) for lane in self.config.lanes]
+        batches = {order: self._batch(number, order) for order in dict.fromkeys(orders)}
         recorder = self._recorder if self.config.has_gradients(number) else None
         theta = self.lanes.theta
         theta.grad = None
         parts = []
-        each = self._footprint.training(batch.input_ids.numel(), batch.index.numel())
+        each = self._footprint.training(
+            max(len(batch.input_ids) for batch in batches.values())
+            * max(batch.input_ids.shape[1] for batch in batches.values()),
+            max(batch.index.numel() for batch in batches.values()),
+        )
         for rows in lane_groups(self.lanes.count, each, self.device.type):
             with self.lanes.some(rows), recorder.inputs(rows) if recorder else nullcontext():
-                part = losses.lane_losses(self.model, batch, rows.stop - rows.start)
+                part = self._losses([batches[order] for order in orders[rows]], len(batches) == 1)
                 part.sum().backward()
             parts.append(part.detach())
         assert theta.grad is not None
@@ -384,5 +402,6 @@ class Race(Iterator[Step]):
             recorder.before_update()
         overflown = self._optimizer.step(rates, norms, self.standing.out)
         self.standing.lose(overflown, number)
-        self.standing.tokens += sum(len(e.ids) for e in self._examples(number))
+        read = {o: sum(len(e.ids) for e in self._examples(number, o)) for o in batches}
+        self.standing.tokens += round(sum(read[order] for order in orders) / len(orders))
         return loss, norm, recorder.after_update() if recorder else None

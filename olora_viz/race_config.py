@@ -15,6 +15,9 @@ from olora_viz.naming import unknown
 
 SCHEDULES = ("constant", "linear", "cosine")
 
+BATCHES = ("shared", "by-seed")
+"""Whether all lanes train on the same batches, or those of one seed do."""
+
 DEFAULT_LANES = (
     Lane("lora", lr=1e-3),
     Lane("lora", lr=3e-3),
@@ -52,6 +55,10 @@ class RaceConfig:
     schedule : of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``.
     warmup : steps over which the learning rates rise to their peak.
     targets : endings of the names of the layers to adapt; ``None``: all linear layers in blocks.
+    batches : ``shared``, or ``by-seed``: the examples of a lane of seed s come in the order of seed
+        ``seed + s``. Lanes of one seed still see the same batches, so that starts are compared in
+        pairs, and starts without random numbers, which do not heed a lane's seed, can be repeated.
+        What is measured or read on the first batches is so on those of seed 0, for all lanes.
     """
 
     model: str = "glassllm"
@@ -71,6 +78,7 @@ class RaceConfig:
     schedule: str = "constant"
     warmup: int = 0
     targets: tuple[str, ...] | None = None
+    batches: str = "shared"
 
     def __post_init__(self) -> None:
         """Check every value and how they go together."""
@@ -96,6 +104,7 @@ class RaceConfig:
             ("schedule", SCHEDULES),
             ("dtype", ("auto", *DTYPES)),
             ("device", DEVICES),
+            ("batches", BATCHES),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
@@ -106,6 +115,14 @@ class RaceConfig:
     def labels(self) -> tuple[str, ...]:
         """Distinct labels of the lanes, in order."""
         return labels(self.lanes)
+
+    def order(self, lane: Lane) -> int:
+        """Return the seed of the order in which a lane sees the examples.
+
+        >>> [RaceConfig(seed=5, batches=b).order(Lane("lora", seed=2)) for b in BATCHES]
+        [5, 7]
+        """
+        return self.seed + (lane.seed if self.batches == "by-seed" else 0)
 
     def rates(self, number: int) -> np.ndarray:
         """Return each lane's learning rate (K,) at a step, 1 for the first: warm-up, then schedule.

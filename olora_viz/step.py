@@ -35,7 +35,8 @@ class Step:
     seconds: float
     """Time spent on the race so far; pauses do not count."""
     tokens: int
-    """Tokens of the examples that each lane has trained on so far, without padding."""
+    """Tokens of the examples that each lane has trained on so far, without padding; a mean over the
+    lanes where their batches differ."""
     status: tuple[str, ...]
     """(K) ``racing`` or ``diverged``."""
     eval_loss: np.ndarray | None = None

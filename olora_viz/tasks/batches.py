@@ -139,7 +139,7 @@ def batch_indices(n_examples: int, batch_size: int, seed: int, step: int) -> lis
     return [_epoch(n_examples, seed, place // n_examples)[place % n_examples] for place in places]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2 * 64)
 def _epoch(n_examples: int, seed: int, epoch: int) -> tuple[int, ...]:
     order = list(range(n_examples))
     random.Random(f"{seed} {epoch}").shuffle(order)
