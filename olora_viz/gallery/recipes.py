@@ -21,6 +21,10 @@ class Recipe:
     """Of a deep model, what is measured by layer is kept for every so many-th block."""
 
 
+_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+"""Half a decade apart, from too slow for plain LoRA to too fast for all."""
+
+
 def _on_glassllm(lanes: tuple[Lane, ...]) -> RaceConfig:
     """Return the set-up of a race on the smallest model, on a CPU, where anybody can repeat it."""
     return RaceConfig(
@@ -42,10 +46,28 @@ RECIPES: dict[str, Recipe] = {
             gradients_every=20,
         ),
     ),
+    "fair-rates": Recipe(
+        title="Every start at five rates",
+        sentence="Plain LoRA, OLoRA and PiSSA at five learning rates and with three seeds each, 45 "
+        "lanes in one race: compare each at its own best rate. OLoRA and PiSSA start from W alone, "
+        "so their seeds draw one line.",
+        config=replace(
+            _on_glassllm(
+                tuple(
+                    Lane(init, lr=lr, seed=seed)
+                    for init in ("lora", "olora", "pissa")
+                    for lr in _RATES
+                    for seed in range(3)
+                ),
+            ),
+            steps=100,
+            eval_every=20,
+        ),
+    ),
     "curvature": Recipe(
         title="How curved the loss is, step by step",
         sentence="Three starts at two rates, and the largest eigenvalue of the Hessian on the way: "
-        "a rate above 2/λ is more than plain gradient descent could bear.",
+        "which start stands on the steeper ground, and does training make it flatter?",
         config=replace(
             _on_glassllm(
                 tuple(
