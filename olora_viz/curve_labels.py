@@ -106,6 +106,7 @@ def _cross(end: _End) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
+        "meta": "out",
         "x": [end.x],
         "y": [float(f"{10**end.y:.4g}")],
         "name": end.text,

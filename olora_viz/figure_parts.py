@@ -3,7 +3,8 @@
 A figure is plain Plotly JSON, ``{"data": […], "layout": {…}}`` of lists, numbers and text, in which
 a colour reads ``"@olora"``. `live/figure.js` draws it in the page's theme; `to_plotly` makes a
 `plotly.graph_objects.Figure` of it for a notebook. ``layout.meta`` carries the words around the
-chart: `title`, `unit`, `badge`, and `message` where there is nothing to draw yet.
+chart: `title`, `unit`, `badge`, and `message` where there is nothing to draw yet; and `x`, the name
+of the horizontal axis: charts of one race whose `x` is the step show the same one.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def layout(
     return {
         "meta": {
             "title": title, "unit": unit, "badge": badge, "message": message, "height": height,
+            "x": x.get("title", {}).get("text", ""),
         },
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -55,7 +57,7 @@ def layout(
         "yaxis": {**GRID, **y},
         "showlegend": False,
         "hovermode": "x unified",
-        "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink"}},
+        "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink", "size": 11}},
         "uirevision": revision,
     }  # fmt: skip
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from olora_viz.curve_labels import curve_ends, room_for
 from olora_viz.figure_parts import Figure, axis, layout, line
-from olora_viz.scales import log_axis, log_range, plain, smoothed
+from olora_viz.off_range import OFF_RANGE, off_range
+from olora_viz.scales import log_axis, log_range, plain, robust_log_range, smoothed
 from olora_viz.step import Step
 from olora_viz.theme import Look
 
@@ -55,12 +56,12 @@ def loss_figure(
     for k, look in enumerate(looks):
         common = {"legendgroup": look.label, "name": look.label, "x0": first, "dx": every}
         data.append(
-            line(look, loss[::every, k], 1.0, **common, opacity=0.16, hoverinfo="skip")
+            line(look, loss[::every, k], 1.0, **common, meta="raw", opacity=0.16, hoverinfo="skip")
             | {"line": {"color": look.color, "width": 1}}
         )
     for k, look in enumerate(looks):
         common = {"legendgroup": look.label, "name": look.label, "x0": first, "dx": every}
-        data.append(line(look, smooth[::every, k], 2.4, **common))
+        data.append(line(look, smooth[::every, k], 2.4, **common, meta="smooth"))
         data.append(
             {
                 "type": "scatter",
@@ -76,11 +77,13 @@ def loss_figure(
     ceiling = HIGHEST * np.nanmax(loss[:1], initial=0.0)
     low, high = log_range([np.minimum(v, ceiling) for v in (loss, smooth, held)])
     numbers = [step.step for step in steps]
+    beyond = off_range(looks, numbers, loss, (low, high))
     labels, crosses = curve_ends(
         looks, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total
     )
     token = "token" if plain_text else "answer token"
     unit = f"nats per {token}: training (smoothed, raw behind), ● held out"
+    unit += OFF_RANGE if beyond else ""
     if every > 1:
         unit += f"; every {every} steps"
     made = layout(
@@ -94,16 +97,17 @@ def loss_figure(
         revision=run or "race",
     )
     made["annotations"] = labels
+    made["meta"]["smoothing"] = smoothing
     made["margin"]["r"] = room_for(
         [label["text"] for label in labels if label["name"].startswith("end ")]
     )
-    return {"data": data + crosses, "layout": made}
+    return {"data": data + beyond + crosses, "layout": made}
 
 
 def gradient_figure(
     looks: Sequence[Look], steps: Sequence[Step], *, total: int | None = None, run: str = ""
 ) -> Figure:
-    """Draw the norm of each lane's gradient before clipping, on a log axis."""
+    """Draw the norm of each lane's gradient before clipping, on a log axis without the spikes."""
     norms = _column(steps, "grad_norm", len(looks))
     every = _stride(norms)
     first = steps[0].step if steps else 1
@@ -112,17 +116,18 @@ def gradient_figure(
         | {"x0": first, "dx": every}
         for k, look in enumerate(looks)
     ]
-    low, high = log_range([norms])
+    low, high = robust_log_range([norms])
+    beyond = off_range(looks, [step.step for step in steps], norms, (low, high))
     made = layout(
         "Gradient norm",
-        "‖∇‖ before clipping",
+        "‖∇‖ before clipping" + (OFF_RANGE if beyond else ""),
         x=_steps_axis(total),
         y=_values_axis(log_axis("‖∇‖", low, high), steps),
         height=PLOT_HEIGHT["gradient"],
         badge="log",
         revision=run or "race",
     )
-    return {"data": data, "layout": made}
+    return {"data": data + beyond, "layout": made}
 
 
 def accuracy_figure(

@@ -42,6 +42,23 @@ def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
     return round(low - air, 4), round(high + air, 4)
 
 
+def robust_log_range(values: Sequence[np.ndarray], beyond: float = 30.0) -> tuple[float, float]:
+    """Return the range of a log axis that a few wild numbers cannot stretch.
+
+    Parameters
+    ----------
+    values : of any shapes.
+    beyond : the range ends at this multiple of the middle four fifths of the numbers, on either
+        side, or earlier, where the numbers do.
+    """
+    kept = [v[np.isfinite(v) & (v > 0)] for v in values]
+    flat = np.concatenate(kept) if kept else np.empty(0)
+    if not flat.size:
+        return log_range(values)
+    low, high = np.quantile(flat, (0.1, 0.9), method="nearest")
+    return log_range([np.clip(flat, low / beyond, high * beyond)])
+
+
 def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
     """Return Plotly's axis over 10^low … 10^high."""
     ticks = log_ticks(low, high)

@@ -62,6 +62,7 @@ def step_map(
     )  # fmt: skip
     made["hovermode"] = "closest"
     made["margin"] |= {"l": 66, "r": 64}
+    made["meta"]["steps"] = list(steps)
     made["meta"]["rows"] = dict(zip(words, layers, strict=True))
     trace: dict[str, Any] = {
         "type": "heatmap",

@@ -136,7 +136,8 @@ MAY_IMPORT = {
     "loss_slice_figures": {"figure_parts", "loss_slice", "scales", "theme"},
     "png": {"figure_parts", "theme"},
     "report": {"inspection", "theme", "whole_files"},
-    "figures": {"curve_labels", "figure_parts", "scales", "step", "theme"},
+    "off_range": {"theme"},
+    "figures": {"curve_labels", "figure_parts", "off_range", "scales", "step", "theme"},
     "raced": {"race", "race_config", "runs", "step", "tasks", "theme"},
     "steps_frame": {"race", "race_config", "raced"},
     "plots": {

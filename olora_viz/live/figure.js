@@ -10,15 +10,21 @@
 // {data, layout}, in which a long list of numbers may be text, "1.5,2,,3" (an empty place is null),
 // so that a page is sent only what was appended. layout.meta holds the words around the chart.
 // A zoom survives every draw until layout.uirevision changes, a hidden lane until meta.race does
-// (by default the same); charts of one race hide a lane together.
+// (by default the same); charts of one race hide a lane together, and those whose horizontal axis is
+// the step (meta.x, and meta.steps on a map) show together the step that the reader points at.
+// A logarithmic vertical axis can be made linear, and where meta.smoothing is given, the traces
+// "smooth" are averaged anew from the traces "raw" (trace.meta); both choices stay.
 
 const LABEL_GAP = 14;
 const HIDE = "olora-viz-hide";
+const STEP = "olora-viz-step";
+const SMOOTHINGS = [0, 0.6, 0.85, 0.95];
 const chosenIn = new Map(); // race → lane → what the reader chose, for charts that are yet to come
 const loading = new Map();
 
 export function mount(element, { plotly, palette }) {
-  const { title, unit, badge, plot, message, lanes } = skeleton(element);
+  const { title, unit, badge, scale, smoothing, pointer, plot, message, lanes } =
+    skeleton(element);
   const decode = decoder();
   let Plotly = null;
   let value = null;
@@ -31,6 +37,11 @@ export function mount(element, { plotly, palette }) {
   let idleFrom = 0; // when the chart may be drawn again because of new values
   let alive = true;
   let picked = null; // called with the name of a map's cell that was clicked
+  let linear = false; // the reader wants no logarithmic axis
+  let weight = null; // of the past in the average, where the reader chose one
+  let pointed = null; // the step that the reader points at, in this chart or in another of its race
+  let elsewhere = false; // in another
+  let pointing = false;
 
   function draw(next) {
     value = next;
@@ -62,12 +73,15 @@ export function mount(element, { plotly, palette }) {
     words(meta);
     const colors = palette[isDark(element) ? "dark" : "light"];
     const data = value.data.map((trace, i) => points(paint(trace, colors), i, decode));
+    const layout = paint(rest, colors);
+    if (weight !== null && weight !== meta.smoothing) average(data, layout, value.data, weight);
     data.forEach((trace, i) => {
       if (visible.has(group(trace, i))) trace.visible = visible.get(group(trace, i));
     });
-    const layout = fit(paint(rest, colors), meta);
+    fit(layout, meta);
     layout.uirevision = `${revision}/${resets}`;
     Plotly.react(plot, data, layout, config());
+    if (pointed !== null) point();
     const end = performance.now();
     idleFrom = end + Math.min(9 * (end - begin), 1500);
   }
@@ -76,7 +90,18 @@ export function mount(element, { plotly, palette }) {
     title.textContent = meta.title;
     unit.textContent = meta.unit;
     badge.textContent = meta.badge;
-    badge.hidden = !meta.badge;
+    const logarithmic = value.layout.yaxis.type === "log";
+    badge.hidden = !meta.badge || logarithmic;
+    scale.hidden = !logarithmic;
+    scale.textContent = linear ? "linear" : "log";
+    scale.title = `vertical axis: ${scale.textContent}; make it ${linear ? "log" : "linear"}`;
+    scale.setAttribute("aria-label", scale.title);
+    smoothing.hidden = meta.smoothing === undefined;
+    const chosen = weight ?? meta.smoothing;
+    if (!smoothing.hidden && smoothing.control.value !== `${chosen}`) {
+      if (!SMOOTHINGS.includes(chosen)) smoothing.control.add(new Option(chosen, chosen));
+      smoothing.control.value = `${chosen}`;
+    }
     message.textContent = meta.message;
     message.hidden = !meta.message;
     plot.setAttribute("aria-label", `${meta.title}: ${meta.unit}. ${meta.message}`);
@@ -92,6 +117,11 @@ export function mount(element, { plotly, palette }) {
     plot.style.height = `${layout.height}px`;
     // A drag must scroll the page where a finger does it.
     layout.dragmode = touch() ? false : "zoom";
+    if (meta.x === "step") {
+      layout.xaxis.showspikes = false; // the pointer's line is the same in all
+      layout.xaxis.unifiedhovertitle = { text: "step %{x}" };
+    }
+    if (linear && layout.yaxis.type === "log") straighten(layout);
     for (const axis of ["xaxis", "yaxis"]) {
       if (!held[axis]) continue;
       layout[axis].range = [...held[axis]];
@@ -122,7 +152,6 @@ export function mount(element, { plotly, palette }) {
       }
     }
     buttons(named, hidden);
-    return layout;
   }
 
   // What a click on a lane's name does, for the keyboard: buttons that show while they have focus.
@@ -173,6 +202,53 @@ export function mount(element, { plotly, palette }) {
     schedule();
   }
 
+  // Tell the charts of this race at which step the reader points, null: at none any more.
+  function tell(step) {
+    if (value?.layout.meta.x !== "step" || (step === pointed && !elsewhere)) return;
+    document.dispatchEvent(new CustomEvent(STEP, { detail: { race, step, from: plot } }));
+  }
+
+  function hear({ detail }) {
+    if (detail.race !== race || value?.layout.meta.x !== "step") return;
+    pointed = detail.step;
+    elsewhere = detail.from !== plot;
+    if (pointing) return;
+    pointing = true;
+    requestAnimationFrame(() => {
+      pointing = false;
+      if (alive && Plotly && plot._fullLayout?.xaxis) point();
+    });
+  }
+
+  // Draw a line at the step, and where another chart is pointed at, say the values there as well.
+  function point() {
+    const { xaxis, yaxis } = plot._fullLayout;
+    const { meta } = value.layout;
+    const box = plot.getBoundingClientRect();
+    const seen = box.width > 0 && box.bottom > 0 && box.top < window.innerHeight;
+    const at = pointed === null ? NaN : xaxis.d2p(meta.steps ? nearest(meta.steps, pointed) : pointed);
+    pointer.hidden = !(seen && at >= 0 && at <= xaxis._length);
+    if (!pointer.hidden) {
+      pointer.style.left = `${xaxis._offset + at}px`;
+      pointer.style.top = `${yaxis._offset}px`;
+      pointer.style.height = `${yaxis._length}px`;
+    }
+    if (!elsewhere || meta.steps) return; // a map has a value for each of its layers
+    if (pointer.hidden) Plotly.Fx.unhover(plot);
+    else Plotly.Fx.hover(plot, { xval: pointed });
+  }
+
+  scale.addEventListener("click", () => {
+    linear = !linear;
+    delete held.yaxis;
+    resets += 1;
+    schedule();
+  });
+  smoothing.control.addEventListener("change", () => {
+    weight = +smoothing.control.value;
+    schedule();
+  });
+
   function config() {
     const icon = Plotly.Icons.home;
     return {
@@ -200,6 +276,8 @@ export function mount(element, { plotly, palette }) {
       traces.forEach((at, i) => visible.set(group(plot.data[at], at), chosen[i % chosen.length]));
     });
     plot.on("plotly_doubleclick", reset);
+    plot.on("plotly_hover", ({ points: [{ x }] }) => tell(value.layout.meta.steps?.[x] ?? x));
+    plot.on("plotly_unhover", () => tell(null));
     plot.on("plotly_click", ({ points: [{ x, y }] }) => {
       const { names, rows } = value.layout.meta;
       const name = names?.[y]?.[x] ?? rows?.[y];
@@ -210,6 +288,7 @@ export function mount(element, { plotly, palette }) {
 
   const follow = ({ detail }) => detail.race === race && hide(detail.lane, detail.away);
   document.addEventListener(HIDE, follow);
+  document.addEventListener(STEP, hear);
   const sizes = new ResizeObserver(schedule);
   sizes.observe(plot);
   const themes = new MutationObserver(schedule);
@@ -235,6 +314,7 @@ export function mount(element, { plotly, palette }) {
     themes.disconnect();
     media.removeEventListener("change", schedule);
     document.removeEventListener(HIDE, follow);
+    document.removeEventListener(STEP, hear);
     Plotly?.purge(plot);
     element.replaceChildren();
   }
@@ -274,13 +354,24 @@ function skeleton(element) {
   const title = make("span", "", line);
   line.append(" ");
   const unit = make("span", "hint", line);
-  const badge = make("span", "badge", head);
+  const tools = make("span", "figure-tools", head);
+  const smoothing = make("label", "hint", tools);
+  smoothing.append("smoothing ", document.createElement("select"));
+  smoothing.control.className = "badge";
+  for (const weight of SMOOTHINGS) smoothing.control.add(new Option(weight, weight));
+  smoothing.hidden = true;
+  const scale = make("button", "badge", tools);
+  scale.type = "button";
+  scale.hidden = true;
+  const badge = make("span", "badge", tools);
   const frame = make("div", "figure-frame", element);
   const plot = make("div", "figure-plot", frame);
   plot.setAttribute("role", "img");
+  const pointer = make("div", "figure-pointer", frame);
+  pointer.hidden = true;
   const message = make("p", "figure-message", frame);
   const lanes = make("div", "figure-lanes", frame);
-  return { title, unit, badge, plot, message, lanes };
+  return { title, unit, badge, scale, smoothing, pointer, plot, message, lanes };
 }
 
 function isDark(element) {
@@ -334,6 +425,49 @@ function decoder() {
     known.set(key, { text, numbers });
     return numbers;
   };
+}
+
+// Average the "raw" traces anew into the "smooth" ones, and move what stands at their ends.
+function average(data, layout, given, weight) {
+  const raw = new Map();
+  data.forEach((trace, i) => trace.meta === "raw" && raw.set(trace.legendgroup, [trace.y, given[i].dx]));
+  for (const trace of data) {
+    const [values, every] = raw.get(trace.legendgroup) ?? [[], 1];
+    if (trace.meta !== "smooth" || !values.length) continue;
+    const past = weight ** (every ?? 1);
+    let mean = values[0];
+    trace.y = values.map((v) => (mean = v === null || mean === null ? null : past * mean + (1 - past) * v));
+    const end = trace.y.findLast((v) => v > 0);
+    if (!end) continue;
+    for (const cross of data) {
+      if (cross.meta === "out" && cross.legendgroup === trace.legendgroup) cross.y = [end];
+    }
+    for (const label of layout.annotations ?? []) {
+      if (label.name?.slice(4) !== trace.legendgroup) continue;
+      label.y = Math.min(Math.log10(end), layout.yaxis.range[1]);
+    }
+  }
+}
+
+// Make a logarithmic axis linear: from zero, with ticks of Plotly's choice, up to the same value.
+function straighten(layout) {
+  const top = 10 ** layout.yaxis.range[1];
+  layout.yaxis.type = "linear";
+  layout.yaxis.range = [-0.02 * top, top];
+  layout.yaxis.nticks = 6;
+  delete layout.yaxis.tickvals;
+  delete layout.yaxis.ticktext;
+  for (const label of layout.annotations ?? []) {
+    if (["y", undefined].includes(label.yref)) label.y = 10 ** label.y;
+  }
+}
+
+function nearest(numbers, wanted) {
+  let best = 0;
+  numbers.forEach((n, i) => {
+    if (Math.abs(n - wanted) < Math.abs(numbers[best] - wanted)) best = i;
+  });
+  return best;
 }
 
 function touch() {

@@ -101,7 +101,9 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         return (
             gr.update(choices=labels, value=labels[k]),
             gr.update(choices=[(_words(n), n) for n in layers], value=layer),
-            pack(gradient_map(numbers, found, job.looks[k], k, measure, run=f"{run} {k}")),
+            _of_race(
+                job, gradient_map(numbers, found, job.looks[k], k, measure, run=f"{run} {k}")
+            ),
             _depth(job, numbers[at], found[at], measure, layer),
             gr.update(
                 minimum=numbers[0], maximum=max(numbers[-1], numbers[0] + 1), value=numbers[at],
@@ -160,7 +162,7 @@ def _depth(job: Shown, number: int, found: Gradients, measure: str, layer: str) 
 
 
 def _of_race(job: Shown, figure: Figure) -> dict[str, Any]:
-    """Pack a figure that hides a lane when another chart of its race does."""
+    """Pack a figure that hides a lane, and shows a step, when another chart of its race does."""
     figure["layout"]["meta"]["race"] = job.id
     return pack(figure)
 

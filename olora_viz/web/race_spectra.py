@@ -49,6 +49,8 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         of_layer = growth_figure(
             numbers, traces, job.looks[k], k, layer, total=job.config.steps, run=f"{name} {layer}"
         )
+        for figure in (of_map, of_layer):
+            figure["layout"]["meta"]["race"] = job.id  # they show the same step as its other charts
         return (
             gr.update(choices=labels, value=labels[k]),
             gr.update(choices=[(_words(n), n) for n in layers], value=layer),
