@@ -57,7 +57,9 @@ def layout(
         "yaxis": {**GRID, **y},
         "showlegend": False,
         "hovermode": "x unified",
-        "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink", "size": 11}},
+        "hoverlabel": {
+            "bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink", "size": 11},
+        },
         "uirevision": revision,
     }  # fmt: skip
 

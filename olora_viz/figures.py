@@ -56,7 +56,16 @@ def loss_figure(
     for k, look in enumerate(looks):
         common = {"legendgroup": look.label, "name": look.label, "x0": first, "dx": every}
         data.append(
-            line(look, loss[::every, k], 1.0, **common, meta="raw", opacity=0.16, hoverinfo="skip")
+            line(
+                look,
+                loss[::every, k],
+                1.0,
+                **common,
+                meta="raw",
+                opacity=0.16,
+                hoverinfo="skip",
+                hovertemplate=None,
+            )
             | {"line": {"color": look.color, "width": 1}}
         )
     for k, look in enumerate(looks):
