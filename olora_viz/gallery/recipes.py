@@ -33,6 +33,31 @@ def _on_glassllm(lanes: tuple[Lane, ...]) -> RaceConfig:
 
 
 RECIPES: dict[str, Recipe] = {
+    "smollm2": Recipe(
+        title="SmolLM2 learns to add in words",
+        sentence="A real small assistant of 135 million parameters adds numbers that are written "
+        "in words. Plain LoRA and OLoRA race at two learning rates each, and PiSSA at one: compare "
+        "at one rate first, then each start at its better one.",
+        config=RaceConfig(
+            model="smollm2-135m",
+            task="number-words",
+            lanes=(
+                Lane("lora", lr=3e-4),
+                Lane("lora", lr=1e-3),
+                Lane("olora", lr=3e-4),
+                Lane("olora", lr=1e-3),
+                Lane("pissa", lr=3e-4),
+            ),
+            steps=60,
+            batch_size=8,
+            eval_every=5,
+            trace_every=20,
+            gradients_every=10,
+            device="cpu",
+            dtype="float32",
+        ),
+        every_block=5,
+    ),
     "one-rate": Recipe(
         title="One learning rate for all",
         sentence="Four starts on a tiny model, each at the learning rate 1e-3: what papers often "
