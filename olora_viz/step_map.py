@@ -64,6 +64,7 @@ def step_map(
     made["margin"] |= {"l": 66, "r": 64}
     made["meta"]["steps"] = list(steps)
     made["meta"]["rows"] = dict(zip(words, layers, strict=True))
+    made["meta"]["columns"] = list(steps)
     trace: dict[str, Any] = {
         "type": "heatmap",
         "z": [plain(row) for row in values],

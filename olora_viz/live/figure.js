@@ -5,6 +5,7 @@
 //   figure.onPick((name) => …);  // a map's cell was clicked: meta.names[y][x] or meta.rows[y]
 //   figure.destroy();
 //
+// `menu` is optional: called with the chart's head and the chart, see saveMenu in figure_export.js.
 // `plotly` is Plotly itself or the URL of plotly.min.js, loaded once a page. `palette` is
 // {light: {token: colour}, dark: {…}}: colours in a value read "@token". A value is Plotly's
 // {data, layout}, in which a long list of numbers may be text, "1.5,2,,3" (an empty place is null),
@@ -22,8 +23,8 @@ const SMOOTHINGS = [0, 0.6, 0.85, 0.95];
 const chosenIn = new Map(); // race → lane → what the reader chose, for charts that are yet to come
 const loading = new Map();
 
-export function mount(element, { plotly, palette }) {
-  const { title, unit, badge, scale, smoothing, pointer, plot, message, lanes } =
+export function mount(element, { plotly, palette, menu }) {
+  const { head, title, unit, badge, scale, smoothing, pointer, plot, message, lanes } =
     skeleton(element);
   const decode = decoder();
   let Plotly = null;
@@ -42,6 +43,8 @@ export function mount(element, { plotly, palette }) {
   let pointed = null; // the step that the reader points at, in this chart or in another of its race
   let elsewhere = false; // in another
   let pointing = false;
+  const colors = () => palette[isDark(element) ? "dark" : "light"];
+  const saving = menu?.(head, { plot, palette, colors, value: () => value, Plotly: () => Plotly });
 
   function draw(next) {
     value = next;
@@ -71,9 +74,10 @@ export function mount(element, { plotly, palette }) {
       visible = new Map(chosenIn.get(race)); // also what was hidden before this chart was drawn
     }
     words(meta);
-    const colors = palette[isDark(element) ? "dark" : "light"];
-    const data = value.data.map((trace, i) => points(paint(trace, colors), i, decode));
-    const layout = paint(rest, colors);
+    saving?.show(meta, value.data.length > 0);
+    const used = colors();
+    const data = value.data.map((trace, i) => points(paint(trace, used), i, decode));
+    const layout = paint(rest, used);
     if (weight !== null && weight !== meta.smoothing) average(data, layout, value.data, weight);
     data.forEach((trace, i) => {
       if (visible.has(group(trace, i))) trace.visible = visible.get(group(trace, i));
@@ -315,6 +319,7 @@ export function mount(element, { plotly, palette }) {
     media.removeEventListener("change", schedule);
     document.removeEventListener(HIDE, follow);
     document.removeEventListener(STEP, hear);
+    saving?.destroy();
     Plotly?.purge(plot);
     element.replaceChildren();
   }
@@ -371,7 +376,7 @@ function skeleton(element) {
   pointer.hidden = true;
   const message = make("p", "figure-message", frame);
   const lanes = make("div", "figure-lanes", frame);
-  return { title, unit, badge, scale, smoothing, pointer, plot, message, lanes };
+  return { head, title, unit, badge, scale, smoothing, pointer, plot, message, lanes };
 }
 
 function isDark(element) {

@@ -13,6 +13,7 @@ import plotly
 from olora_viz import theme
 
 HERE = Path(__file__).parent
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 IMPORT = """
 const here = (file) => {
@@ -35,9 +36,10 @@ The page's own protocol and port win over those that the server believes in, as 
 _ON_LOAD = (
     IMPORT
     + """
-load(props.module).then(({ mount }) => {
+Promise.all([load(props.module), load(props.exporter)]).then(([{ mount }, { saveMenu }]) => {
+  const sources = { plotly: here(props.plotly), module: here(props.module) };
   const figure = mount(element.querySelector(".live-figure"), {
-    plotly: here(props.plotly), palette: props.palette,
+    plotly: sources.plotly, palette: props.palette, menu: saveMenu(sources),
   });
   figure.draw(props.value);
   watch("value", () => figure.draw(props.value));
@@ -69,7 +71,8 @@ def live_figure(
         js_on_load=_ON_LOAD,
         apply_default_css=False,
         module=installed(HERE / "figure.js"),
-        plotly=installed(Path(plotly.__file__).parent / "package_data" / "plotly.min.js"),
+        exporter=installed(HERE / "figure_export.js"),
+        plotly=installed(PLOTLY),
         palette={name: theme.palette(name) for name in theme.THEMES},
         picks=picks,
         **more,
