@@ -153,7 +153,7 @@ async function picture({ plot, Plotly, value, colors }) {
     title: { text: `<b>${title}</b><br>${small}`, font: { size: 15, color: ink }, x: 0, xanchor: "left",
       xref: "container", y: 1, yref: "container", yanchor: "top", pad: { l: 14, t: 12 } },
   };
-  const made = await Plotly.toImage({ data: plot.data, layout },
+  const made = await Plotly().toImage({ data: plot.data, layout },
     { format: "png", width: layout.width, height: layout.height, scale: 2 });
   return (await fetch(made)).blob();
 }
@@ -262,7 +262,10 @@ h1{font-size:20px;margin:0}h2{font-size:14px;font-weight:650;margin:0}p{margin:0
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:13px 15px;min-width:0}
 .hint{color:var(--mute);font-size:12.5px;font-weight:400}
 .badge{flex:none;font-size:11.5px;color:var(--mute);border:1px solid var(--line);border-radius:99px;padding:1px 9px}
-.badge[hidden],.figure-message[hidden]{display:none}
+.figure-tools{display:flex;flex:none;align-items:center;gap:8px;white-space:nowrap}
+.figure-tools :is(button,select){font:inherit;font-size:11.5px;background:var(--card);color:var(--mute)}
+.figure-tools [hidden],.figure-pointer[hidden],.badge[hidden],.figure-message[hidden]{display:none}
+.figure-pointer{position:absolute;width:1px;margin-left:-.5px;background:var(--mute);opacity:.7;pointer-events:none}
 .figure-head{display:flex;justify-content:space-between;align-items:baseline;gap:10px;margin-bottom:4px}
 .figure-frame{position:relative}.figure-message{position:absolute;inset:40% 0 auto;text-align:center;color:var(--mute)}
 .figure-lanes button{position:absolute;top:0;left:50%;opacity:0;pointer-events:none}.figure-lanes button:focus{opacity:1}

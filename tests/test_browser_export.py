@@ -1,0 +1,115 @@
+"""What a visitor takes home opens elsewhere: files of every kind, in a real Chromium."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect
+
+SAVE = "#loss-figure .figure-save > button"
+
+
+def race(page: Page, steps: int = 4) -> None:
+    page.get_by_label("Steps").fill(str(steps))
+    page.get_by_label("Steps").press("Tab")
+    page.click("#race-button")
+    expect(page.locator("#status .state")).to_have_text("finished")
+
+
+def taken(page: Page, press: str) -> tuple[str, bytes]:
+    """Press what starts a download; return the file's name and content."""
+    with page.expect_download() as download:
+        page.locator(press).click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def of_chart(page: Page, kind: str, figure: str = "#loss-figure") -> tuple[str, bytes]:
+    page.locator(f"{figure} .figure-save > button").click()
+    return taken(page, f"{figure} [data-kind={kind}]")
+
+
+def opened(browser: Browser, path: Path, plots: int, scheme: str = "light") -> list[str]:
+    """Open a file from the disk without a network; return the titles of the charts in it."""
+    context = browser.new_context(color_scheme=scheme, offline=True)
+    reader = context.new_page()
+    asked: list[str] = []
+    errors: list[str] = []
+    reader.on("request", lambda request: asked.append(request.url))
+    reader.on("pageerror", lambda error: errors.append(str(error)))
+    reader.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    reader.goto(path.as_uri())
+    reader.wait_for_function(
+        f"document.querySelectorAll('.js-plotly-plot .gridlayer path').length >= {plots}"
+    )
+    expect(reader.locator(".js-plotly-plot")).to_have_count(plots)
+    color = reader.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert color == {"light": "rgb(251, 250, 248)", "dark": "rgb(18, 21, 27)"}[scheme]
+    titles = reader.locator(".figure-head h2 > span:first-child").all_text_contents()
+    context.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert errors == []
+    return titles
+
+
+def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
+    page: Page, browser: Browser, tmp_path: Path
+) -> None:
+    expect(page.locator(SAVE)).to_be_hidden()  # there is nothing to save yet
+    race(page)
+    name, picture = of_chart(page, "png")
+    assert name == "loss.png"
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+
+    name, text = of_chart(page, "csv")
+    assert name == "loss.csv"
+    header, *rows = csv.reader(io.StringIO(text.decode(), newline=""))
+    assert header == ["curve", "step", "loss, nats"]
+    drawn = page.evaluate(
+        "document.querySelector('#loss-figure .js-plotly-plot').data.map((t) => [t.name, t.y])"
+    )
+    assert [float(row[2]) for row in rows] == [y for _, ys in drawn for y in ys]
+    assert {row[0] for row in rows} == {name for name, _ in drawn}
+    assert {row[1] for row in rows if row[0] == "OLoRA 3e-3, raw"} == {"1", "2", "3", "4"}
+
+    name, text = of_chart(page, "json")
+    assert name == "loss.json"
+    assert json.loads(text)["columns"] == header
+    assert len(json.loads(text)["rows"]) == len(rows)
+
+    expect(page.locator("#trace-map .js-plotly-plot")).to_be_visible()
+    _, text = of_chart(page, "csv", "#trace-map")
+    header, *rows = csv.reader(io.StringIO(text.decode(), newline=""))
+    assert header == ["layer", "step", "value"]
+    assert rows[0][0] == "model.layers.0.self_attn.q_proj"
+    assert all(float(value) > 0 for *_, value in rows)
+
+    name, text = of_chart(page, "html")
+    assert name == "loss.html"
+    (tmp_path / name).write_bytes(text)
+    for scheme in ("light", "dark"):
+        assert opened(browser, tmp_path / name, 1, scheme) == ["Loss"]
+
+
+def test_the_menu_of_a_chart_is_used_by_keyboard_alone(page: Page) -> None:
+    race(page, 2)
+    button, menu = page.locator(SAVE), page.locator("#loss-figure [role=menu]")
+    button.focus()
+    expect(button).to_have_css("opacity", "1")
+    expect(button).to_have_attribute("aria-haspopup", "menu")
+    page.keyboard.press("Enter")
+    expect(menu).to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    expect(menu.locator("[data-kind=png]")).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    expect(menu.locator("[data-kind=json]")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    expect(button).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "loss.csv"
+    expect(button).to_be_focused()
