@@ -135,6 +135,8 @@ MAY_IMPORT = {
     },
     "loss_slice_figures": {"figure_parts", "loss_slice", "scales", "theme"},
     "png": {"figure_parts", "theme"},
+    "run_tables": {"race_config", "step"},
+    "scripts": {"initializers", "lane", "models", "race_config"},
     "report": {"inspection", "theme", "whole_files"},
     "off_range": {"theme"},
     "figures": {"curve_labels", "figure_parts", "off_range", "scales", "step", "theme"},
