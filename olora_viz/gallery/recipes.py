@@ -37,7 +37,8 @@ RECIPES: dict[str, Recipe] = {
         title="SmolLM2 learns to add in words",
         sentence="A real small assistant of 135 million parameters adds numbers that are written "
         "in words. Plain LoRA and OLoRA race at two learning rates each, and PiSSA at one: compare "
-        "at one rate first, then each start at its better one.",
+        "at one rate first, then each start at its better one. By layer, every fifth block was "
+        "kept.",
         config=RaceConfig(
             model="smollm2-135m",
             task="number-words",
