@@ -371,7 +371,7 @@ function skeleton(element) {
   const badge = make("span", "badge", tools);
   const frame = make("div", "figure-frame", element);
   const plot = make("div", "figure-plot", frame);
-  plot.setAttribute("role", "img");
+  plot.setAttribute("role", "group"); // it holds buttons: no image to a screen reader
   const pointer = make("div", "figure-pointer", frame);
   pointer.hidden = true;
   const message = make("p", "figure-message", frame);

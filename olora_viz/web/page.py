@@ -9,7 +9,7 @@ import gradio as gr
 from gradio import themes
 
 from olora_viz import theme
-from olora_viz.web import race, share, spectrum
+from olora_viz.web import race, share, shortcuts, spectrum
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, from_environment
 
@@ -30,6 +30,7 @@ def build(limits: Limits | None = None) -> gr.Blocks:
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
             navigation()
             bar = race.controls(limits)
+            shortcuts.help_button()
         race.build(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
     return demo

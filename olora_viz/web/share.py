@@ -36,7 +36,7 @@ PARTS = {
     "gradients": "#run-gradients",
     "navigation": "#navigation",
     "share": "#share",
-    "help": "#help-button",
+    "help": "#help-part",
 }
 """What ``hide=`` takes, and the selector of it."""
 

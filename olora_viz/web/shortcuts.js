@@ -1,0 +1,30 @@
+// Space races, pauses and goes on, s steps, ? opens the help; never while somebody types.
+const help = element.querySelector("dialog");
+const TYPING = "input, select, textarea, [contenteditable], [role=listbox], [role=option]";
+const PRESSED_BY_SPACE = "button, a, summary, [role=button], [role=tab]";
+
+// The button, where it can be pressed now: it is there, on this page, and enabled.
+const ready = (id) => {
+  const button = document.getElementById(id);
+  return button && !button.disabled && button.getClientRects().length ? button : null;
+};
+
+element.querySelector("#help-button").addEventListener("click", () => help.showModal());
+help.addEventListener("click", (event) => event.target === help && help.close());
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const target = event.target instanceof Element ? event.target : document.body;
+  if (help.open || document.querySelector("dialog[open]") || target.closest(TYPING)) return;
+  if (event.key === " " && !target.closest(PRESSED_BY_SPACE)) {
+    const button = ready("pause-button") ?? ready("race-button");
+    if (!button) return;
+    event.preventDefault(); // the page does not scroll
+    if (!event.repeat) button.click();
+  } else if ((event.key === "s" || event.key === "S") && !event.shiftKey) {
+    ready("step-button")?.click();
+  } else if (event.key === "?") {
+    event.preventDefault();
+    help.showModal();
+  }
+});

@@ -1,0 +1,41 @@
+"""No serious barrier on any page, in light and in dark: axe-core in a real Chromium."""
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from olora_viz.web.page import PAGES
+
+GRADE = ("serious", "critical")
+
+
+def violations(page: Page, rules: dict[str, object]) -> list[str]:
+    """Return what axe finds on every page, in words."""
+    found = []
+    for name in PAGES:
+        page.evaluate("(name) => { location.hash = name; }", name)
+        page.wait_for_function("(name) => document.documentElement.dataset.page === name", arg=name)
+        page.wait_for_timeout(300)  # charts are drawn in the next frames
+        result = Axe().run(page, options={"resultTypes": ["violations"], **rules})
+        found += [
+            f"{name}: {wrong['id']} ({wrong['impact']}): "
+            + "; ".join(f"{node['target']} {node['html'][:150]}" for node in wrong["nodes"][:6])
+            for wrong in result.response["violations"]
+            if wrong["impact"] in GRADE
+        ]
+    return found
+
+
+def test_no_page_has_a_serious_violation_in_light_and_its_colours_none_in_dark(
+    browser: Browser, address: str
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.goto(f"{address}/?steps=2&start=1")
+    expect(page.locator("#status .state")).to_have_text("finished", timeout=120_000)
+    expect(page.locator("#adapters button").first).to_be_visible()
+    found = violations(page, {})
+    page.evaluate("document.body.classList.add('dark')")
+    page.wait_for_timeout(600)  # the charts take the other palette, and buttons fade into theirs
+    found += [f"dark {one}" for one in violations(page, {"runOnly": ["color-contrast"]})]
+    context.close()
+    assert not found, "\n".join(found)

@@ -1,0 +1,75 @@
+"""The charts of one race in a real Chromium: one step in all of them, and what a reader chose."""
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from olora_viz.scales import smoothed
+
+
+def plot(name: str) -> str:
+    return f"document.querySelector('#{name} .js-plotly-plot')"
+
+
+def traces(page: Page, name: str, kind: str) -> list[list[float]]:
+    return page.evaluate(f"{plot(name)}.data.filter((t) => t.meta === '{kind}').map((t) => t.y)")
+
+
+def race(page: Page, steps: int) -> None:
+    page.get_by_label("Steps").fill(str(steps))
+    page.get_by_label("Steps").press("Tab")
+    page.click("#race-button")
+    expect(page.locator("#status")).to_contain_text(f"{steps} / {steps}", timeout=120_000)
+    page.wait_for_function(f"{plot('gradient-figure')}?.data?.[0]?.y?.length === {steps}")
+    page.wait_for_function(f"{plot('loss-figure')}?.data?.[0]?.y?.length === {steps}")
+
+
+def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(page: Page) -> None:
+    # What was chosen before the race outlives its updates.
+    scale = page.locator("#loss-figure .figure-tools button")
+    expect(scale).to_have_text("log")
+    scale.click()
+    expect(scale).to_have_text("linear")
+    page.locator("#loss-figure select").select_option("0.6")
+    race(page, 12)
+    assert page.evaluate(f"{plot('loss-figure')}._fullLayout.yaxis.type") == "linear"
+    assert page.evaluate(f"{plot('gradient-figure')}._fullLayout.yaxis.type") == "log"
+    raw = np.array(traces(page, "loss-figure", "raw")).T
+    wanted = smoothed(raw, 0.6)
+    np.testing.assert_allclose(traces(page, "loss-figure", "smooth"), wanted.T, rtol=1e-9)
+    # A lane's name stands where its curve ends, on either scale.
+    ends = f"{plot('loss-figure')}.layout.annotations.map((a) => a.y)"
+    np.testing.assert_allclose(sorted(page.evaluate(ends)), sorted(wanted[-1]), rtol=1e-9)
+    low, high = page.evaluate(f"{plot('loss-figure')}._fullLayout.yaxis.range")
+    assert low <= 0 < raw.max() <= high
+    scale.click()
+    page.wait_for_function(f"{plot('loss-figure')}._fullLayout.yaxis.type === 'log'")
+    np.testing.assert_allclose(sorted(page.evaluate(ends)), sorted(np.log10(wanted[-1])), rtol=1e-6)
+    page.locator("#loss-figure select").select_option("0")
+    page.wait_for_function(
+        f"{plot('loss-figure')}.data.find((t) => t.meta === 'smooth').y[5] === {raw[5, 0]}"
+    )
+
+    # Point at step 5 of the loss: the others show step 5, and leaving clears all.
+    area = page.locator("#loss-figure .nsewdrag").first
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    assert box
+    at = page.evaluate(f"{plot('loss-figure')}._fullLayout.xaxis.d2p(5)")
+    page.mouse.move(box["x"] + at, box["y"] + 0.4 * box["height"])
+    for name in ("loss-figure", "gradient-figure", "accuracy-figure"):
+        expect(page.locator(f"#{name} .figure-pointer")).to_be_visible()
+        axis = f"{plot(name)}._fullLayout.xaxis"
+        expected = page.evaluate(f"{axis}._offset + {axis}.d2p(5)")
+        left = page.evaluate(
+            f"parseFloat(document.querySelector('#{name} .figure-pointer').style.left)"
+        )
+        assert left == pytest.approx(expected, abs=0.01)
+    expect(page.locator("#loss-figure .hoverlayer")).to_contain_text("step 5")
+    other = page.locator("#gradient-figure .hoverlayer")
+    expect(other).to_contain_text("step 5")
+    norm = page.evaluate(f"{plot('gradient-figure')}.data[0].y[4]")
+    expect(other).to_contain_text(f"{norm:.3g}")
+    page.mouse.move(2, 2)
+    expect(page.locator(".figure-pointer:visible")).to_have_count(0)
+    expect(other).not_to_contain_text("step")

@@ -1,0 +1,129 @@
+"""Links, keys and the help in a real Chromium: a set-up travels, a class sees what it shall see."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+PLOT = "#loss-figure .js-plotly-plot"
+LINK = "?task=addition&steps=7&batch=8&seed=3&lane=olora:lr=3e-3,r=4,alpha=8&lane=lora:lr=2e-2,r=2"
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context(
+        viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    made.set_default_timeout(60_000)
+    yield made
+    made.close()
+
+
+def opened(context: BrowserContext, address: str) -> Page:
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector(f"{PLOT} .gridlayer path", state="attached")
+    return page
+
+
+def said(page: Page) -> list[tuple[str, str]]:
+    return parse_qsl(urlsplit(page.url).query)
+
+
+def expect_set_up(page: Page) -> None:
+    expect(page.locator("#lanes tbody tr")).to_have_count(2)
+    expect(page.locator("#setup-task input")).to_have_value("addition")
+    for name, value in (("steps", "7"), ("batch", "8"), ("seed", "3")):
+        expect(page.locator(f"#setup-{name} input")).to_have_value(value)
+    expect(page.get_by_label("start of lane 1")).to_have_value("olora")
+    for name, value in (("rank", "4"), ("alpha", "8"), ("learning rate", "3e-3")):
+        expect(page.get_by_label(f"{name}, lane 1")).to_have_value(value)
+    expect(page.get_by_label("learning rate, lane 2")).to_have_value("2e-2")
+
+
+def test_a_link_restores_the_set_up_hides_parts_and_the_address_follows(
+    context: BrowserContext, address: str
+) -> None:
+    page = opened(context, f"{address}/{LINK}&hide=story,take,stroy#race")
+    expect_set_up(page)
+    expect(page.locator("#story")).to_be_hidden()
+    expect(page.locator("#adapters")).to_be_hidden()
+    expect(page.locator("#results")).to_be_visible()
+    expect(page.locator("#link-note")).to_contain_text("'stroy'; did you mean 'story'?")
+
+    page.get_by_label("rank, lane 2").fill("16")
+    page.wait_for_url(re.compile("lane=lora:lr=0.02,r=16"))
+    assert page.url.endswith("#race")
+    assert ("hide", "story,take,stroy") in said(page)
+    page.click("#share-button")
+    expect(page.locator("#share-button")).to_have_text("Link copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.url
+    page.reload()
+    expect(page.get_by_label("rank, lane 2")).to_have_value("16")
+
+    other = opened(context, copied)
+    expect(other.get_by_label("rank, lane 2")).to_have_value("16")
+    expect(other.locator("#setup-seed input")).to_have_value("3")
+
+
+def test_a_bad_link_gets_one_sentence_and_the_page_s_own_set_up(
+    context: BrowserContext, address: str
+) -> None:
+    page = opened(context, f"{address}/?steps=999999&lane=<img src=x onerror=alert(1)>")
+    expect(page.locator("#link-note [role=alert]")).to_have_count(1)
+    expect(page.locator("#link-note")).to_contain_text("This link cannot be opened: ")
+    expect(page.locator("#link-note img")).to_have_count(0)
+    expect(page.locator("#lanes tbody tr")).to_have_count(5)
+
+
+def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser(
+    context: BrowserContext, address: str
+) -> None:
+    page = opened(context, f"{address}/?steps=2&start=1")
+    expect(page.locator("#status")).to_contain_text("2 / 2", timeout=120_000)
+    expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
+    assert "start" not in dict(said(page))
+    page.reload()
+    expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
+
+    other = opened(context, f"{address}/{LINK}")
+    expect_set_up(other)
+    expect(other.locator("#status")).not_to_contain_text("2 / 2")
+
+
+def test_keys_race_and_open_the_help_but_not_while_somebody_types(
+    context: BrowserContext, address: str
+) -> None:
+    page = opened(context, f"{address}/{LINK}")
+    expect_set_up(page)
+    status = page.locator("#status")
+    before = status.inner_text()
+    page.get_by_label("rank, lane 1").focus()
+    page.keyboard.press("?")
+    page.keyboard.press("s")
+    page.keyboard.press("Space")
+    page.get_by_label("rank, lane 1").fill("4")
+    help_ = page.locator("dialog#help")
+    expect(help_).to_be_hidden()
+    assert status.inner_text() == before
+
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    expect(help_).to_be_visible()
+    expect(help_).to_contain_text("Space")
+    page.keyboard.press("s")  # the help has the keys
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        outside = "!document.querySelector('#help').contains(document.activeElement)"
+        assert not page.evaluate(f"{outside} && document.activeElement !== document.body")
+    page.keyboard.press("Escape")
+    expect(help_).to_be_hidden()
+    assert status.inner_text() == before
+
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Control+Space")
+    page.keyboard.press("Space")
+    expect(status).to_contain_text("7 / 7", timeout=120_000)
