@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+MORE = 8
+"""How many tokens a wrong answer may run on, behind the length of the right one, to end its word."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """One held-out prompt, and what everybody says to it."""
@@ -26,8 +30,7 @@ class Answer:
     expected: str
     """The right answer."""
     base: str
-    """What the base model says, cut to the length of the right answer in tokens. An ellipsis stands
-    behind a wrong answer that was cut within a word."""
+    """What the base model says, as `said` cuts it."""
     lanes: tuple[str, ...]
     """What each lane says, cut likewise."""
 
@@ -48,8 +51,9 @@ def ask(
     wanted = [e.ids[at:] for e, at in zip(encoded, borders, strict=True)]
     if not prompts:
         return []
-    count = max(map(len, wanted)) + 1
+    count = max(map(len, wanted)) + MORE
     pad_id = int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
+    ends = tokenizer.eos_token_id
     with lanes.off():
         base = greedy(lanes.model, prompts, count, 1, pad_id)[0]
     each = greedy(lanes.model, prompts, count, lanes.count, pad_id)
@@ -57,22 +61,73 @@ def ask(
     def text(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def said(ids: list[int], right: tuple[int, ...]) -> str:
-        n = len(right)
-        cut, longer = text(ids[:n]), text(ids[: n + 1])
-        goes_on = longer[len(cut) : len(cut) + 1]
-        within_word = cut[-1:].isalnum() and (goes_on.isalnum() or goes_on == "-")
-        return cut.strip() + ("…" if within_word and tuple(ids[:n]) != right else "")
+    def cut(ids: Sequence[int], right: Sequence[int]) -> str:
+        return said(ids, right, text, ends if isinstance(ends, int) else None)
 
     return [
         Answer(
             prompt=text(prompt),
             expected=text(right).strip(),
-            base=said(base[i], right),
-            lanes=tuple(said(lane[i], right) for lane in each),
+            base=cut(base[i], right),
+            lanes=tuple(cut(lane[i], right) for lane in each),
         )
         for i, (prompt, right) in enumerate(zip(prompts, wanted, strict=True))
     ]
+
+
+def said(
+    ids: Sequence[int],
+    right: Sequence[int],
+    decode: Callable[[Sequence[int]], str],
+    ends: int | None = None,
+) -> str:
+    """Return what of a continuation is the answer, in whole words.
+
+    An answer is right when it begins with the right one's tokens, which is what accuracy counts:
+    few tasks teach where to stop, so what would follow is not judged and not shown. A wrong answer
+    is as long as the right one in tokens, and runs on to the end of its word, or ends before with
+    the text or the line. An ellipsis stands behind a number, or a word without an end, that was cut.
+
+    Parameters
+    ----------
+    ids : the continuation in tokens, with up to `MORE` behind the length of the right answer.
+    right : the right answer in tokens.
+    decode : from tokens to text, without special tokens.
+    ends : the end-of-text token.
+
+    Examples
+    --------
+    >>> def letters(ids):
+    ...     return "".join(map(chr, ids))
+    >>> said(b" fifty-nine, and", b" six", letters)
+    'fifty-nine'
+    >>> said(b" sixty", b" six", letters)
+    'six'
+    >>> said(b" 788888", b" 6", letters)
+    '7…'
+    """
+    if tuple(ids[: len(right)]) == tuple(right):
+        return decode(right).strip()
+    ids = list(ids[: len(right) + MORE])
+    ended = ends in ids
+    if ended:
+        ids = ids[: ids.index(ends)]
+    whole, begun = decode(ids), decode(ids[: len(right)])
+    stop = len(begun)
+    while within_word(whole, stop) and not whole[stop - 1].isdigit():
+        stop += 1
+    on = within_word(whole, stop) or (not ended and len(begun) < stop == len(whole))
+    answer = whole[:stop].strip()
+    if "\n" not in decode(right) and "\n" in answer:
+        return answer.partition("\n")[0].strip()
+    return answer + ("…" if on else "")
+
+
+def within_word(text: str, at: int) -> bool:
+    """Say whether a place in a text, from 1, has a letter or digit before it, and more behind it."""
+    before, behind = text[at - 1 : at], text[at : at + 2]
+    joined = behind[:1] in ("-", "'", "’") and behind[1:].isalnum()
+    return (before.isalnum() or before in ("-", "'", "’")) and (behind[:1].isalnum() or joined)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from olora_viz.race_config import RaceConfig
 from olora_viz.tasks import Batch
 
 EXPONENT = 1 / 3
-"""Of the curvature's ratio: what fits sweeps of two models best, rounded (0.28). Gradient descent
+"""Of the curvature's ratio: what fits sweeps of two models best, rounded (0.31). Gradient descent
 would want 1. An update of Adam does not grow with the gradient, so that in a bowl of curvature λ
 the loss rises by the order of λ · rate², which wants 1/2; the rest is measured, not explained."""
 
@@ -59,8 +59,8 @@ def fair_rate(reference: float, reference_curvature: float, curvature: float) ->
 
     A rule of thumb. Best rates have been found to fall as the largest eigenvalue at the start
     rises; by how much was fitted to sweeps, see `EXPONENT`. ``benchmarks/fair_rate.py`` holds it
-    against them: it is off by a factor of 1.5 to 2 (root mean square) and of 4 at worst, where
-    dividing by the ratio itself is off by 4 to 18, and by 77 at worst.
+    against them: it is off by a factor of 1.5 to 1.6 (root mean square) and of 2.4 at worst, where
+    dividing by the ratio itself is off by 4 to 17, and by 59 at worst.
 
     Parameters
     ----------

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +14,7 @@ from transformers import BloomConfig, BloomForCausalLM
 
 from olora_viz import lane_groups, losses
 from olora_viz.adapters import attach
-from olora_viz.answers import greedy
+from olora_viz.answers import greedy, said
 from olora_viz.lane import Lane
 from olora_viz.models import load_model, memory
 from olora_viz.race import race
@@ -358,13 +360,43 @@ def test_a_model_and_its_tokenizer_go_together(lacks):
         race(config(), **{**given, lacks: None})
 
 
-def test_a_wrong_answer_that_is_cut_within_a_word_says_so():
+def test_answers_are_whole_words_and_right_where_accuracy_says_so():
     running = race(config(task="number-words", lanes=FOUR[:2], steps=30))
-    list(running)
-    said = [(a.expected, text) for a in running.answers(8) for text in a.lanes]
-    wrong = [text for expected, text in said if text != expected]
-    assert any(text.endswith("…") for text in wrong)
-    assert not any(f"{expected}…" == text for expected, text in said)
+    *_, last = running
+    asked = running.answers(16)
+    for answer in asked:
+        for text in (answer.base, *answer.lanes):
+            assert f"{answer.expected}…" != text
+            assert not re.fullmatch("[a-z]{1,2}…?", text) or text in ("I", "me", "it", "a")
+    right = np.mean([[text == a.expected for text in a.lanes] for a in asked], axis=0)
+    np.testing.assert_array_equal(right, last.eval_accuracy)
+
+
+@pytest.mark.parametrize(
+    ("says", "right", "shown"),
+    [
+        (" fifty-nine, and so", " six", "fifty-nine"),
+        (" sixty-two", " six", "six"),  # it was not taught to stop
+        (" seveny and on", " eight", "seveny"),
+        (" forty, and", " six", "forty"),
+        (" it’s so", " of", "it’s"),
+        (" the cat and", " three", "the cat"),
+        (" SOULLLLLLLLLLLLLLLLL", " SONG", "SOULLLLLLLLL…"),
+        (" 788888", " 6", "7…"),
+        (" 78.", " 65", "78"),
+        (" no.\n\nThe next", " yes, it is", "no."),
+        ("\nThe next", " yes", "The"),
+        (" no|and so on", " yes, it is", "no"),
+        (" hedge|hog", " fox", "hedge"),
+        (" -- no", " a dog", "-- no"),
+    ],
+)
+def test_an_answer_ends_with_its_word_its_line_or_its_text(says, right, shown):
+    def letters(ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+    ids = [ord(letter) for letter in says]
+    assert said(ids, [ord(letter) for letter in right], letters, ends=ord("|")) == shown
 
 
 def test_greedy_answers_are_those_of_generate():
