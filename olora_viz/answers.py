@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 MORE = 8
-"""How many tokens a wrong answer may run on, behind the length of the right one, to end its word."""
+"""How many tokens a wrong answer may be longer than the right one, to end its word."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def said(
     An answer is right when it begins with the right one's tokens, which is what accuracy counts:
     few tasks teach where to stop, so what would follow is not judged and not shown. A wrong answer
     is as long as the right one in tokens, and runs on to the end of its word, or ends before with
-    the text or the line. An ellipsis stands behind a number, or a word without an end, that was cut.
+    the text or the line. An ellipsis stands behind a number or an endless word that was cut.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def said(
 
 
 def within_word(text: str, at: int) -> bool:
-    """Say whether a place in a text, from 1, has a letter or digit before it, and more behind it."""
+    """Say whether a place in a text, from 1, lies between letters or digits of one word."""
     before, behind = text[at - 1 : at], text[at : at + 2]
     joined = behind[:1] in ("-", "'", "’") and behind[1:].isalnum()
     return (before.isalnum() or before in ("-", "'", "’")) and (behind[:1].isalnum() or joined)

@@ -17,8 +17,8 @@ HEAD = "<h2>Fair rates</h2>"
 
 HINT = (
     '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate over the third '
-    "root of the curvatures' ratio. It was off by a factor of 1.5 to 1.6, of 2.4 at worst. The first "
-    "LoRA lane's rate is what it starts from: tune that one.</p>"
+    "root of the curvatures' ratio. It was off by a factor of 1.5 to 1.6, of 2.4 at worst. The "
+    "first LoRA lane's rate is what it starts from: tune that one.</p>"
 )
 
 

@@ -77,7 +77,10 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     ) -> tuple[Any, ...]:
         job = jobs.shown(name)
         numbers, found = _looks(job)
-        if job is None or not found or (shown == name and not in_view):
+        if job is None or not found:
+            return (gr.skip(),) * len(outputs)
+        # Out of sight nothing is drawn but the first look and the last.
+        if shown == name and not in_view and (job.state not in ENDED or newest == numbers[-1]):
             return (gr.skip(),) * len(outputs)
         labels, layers = [look.label for look in job.looks], found[0].layers
         # Whatever comes from a page that fits this run no more gives way to the first.
@@ -145,7 +148,8 @@ def news(job: Shown) -> int:
     """Return a number that changes when the card of a job should be drawn anew."""
     count = len(_looks(job)[0])
     wait = max(1, job.config.steps // max(1, job.config.gradients_every) // UPDATES)
-    return count if job.state in ENDED else max(min(1, count), count - count % wait)
+    # Another number at the end, also where the last look was news already: it may be out of sight.
+    return -count if job.state in ENDED else max(min(1, count), count - count % wait)
 
 
 def _looks(job: Shown | None) -> tuple[list[int], list[Gradients]]:
