@@ -24,7 +24,7 @@ def in_folder(folder: Path, command: list[str] | str) -> str:
     }
     done = subprocess.run(
         command, cwd=folder, env=env, shell=isinstance(command, str), capture_output=True,
-        text=True, timeout=300, check=False,
+        text=True, timeout=3600, check=False,  # against a hang alone: a busy machine is slow
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
