@@ -113,3 +113,31 @@ def test_the_menu_of_a_chart_is_used_by_keyboard_alone(page: Page) -> None:
         page.keyboard.press("Enter")
     assert download.value.suggested_filename == "loss.csv"
     expect(button).to_be_focused()
+
+
+def test_a_run_goes_home_as_numbers_code_and_a_report(
+    page: Page, browser: Browser, tmp_path: Path
+) -> None:
+    race(page, 2)
+    files = {
+        kind: taken(page, f"#take [data-kind={kind}]") for kind in ("csv", "json", "code", "peft")
+    }
+    assert files["csv"][0] == "glassllm-number-words.csv"
+    rows = list(csv.DictReader(io.StringIO(files["csv"][1].decode(), newline="")))
+    assert len(rows) == 2 * 5
+    told = json.loads(files["json"][1])
+    by_lane = {(row["step"], row["lane"]): float(row["loss"]) for row in rows}
+    assert by_lane == {
+        (str(step["step"]), lane): loss
+        for step in told["steps"]
+        for lane, loss in step["loss"].items()
+    }
+    compile(files["code"][1], "code", "exec")
+    compile(files["peft"][1], "peft", "exec")
+
+    name, text = taken(page, "#take [data-kind=report]")
+    assert name == "glassllm-number-words.html"
+    (tmp_path / name).write_bytes(text)
+    titles = opened(browser, tmp_path / name, 9, "dark")
+    assert titles[:3] == ["Loss", "Held-out accuracy", "Gradient norm"]
+    assert "Recorded" not in text.decode()

@@ -151,7 +151,7 @@ async function picture({ plot, Plotly, value, colors }) {
     paper_bgcolor: card,
     plot_bgcolor: card,
     title: { text: `<b>${title}</b><br>${small}`, font: { size: 15, color: ink }, x: 0, xanchor: "left",
-      xref: "container", y: 1, yref: "container", yanchor: "top", pad: { l: 14, t: 12 } },
+      xref: "container", y: 1, yref: "container", yanchor: "top", pad: { l: 14, t: 22 } },
   };
   const made = await Plotly().toImage({ data: plot.data, layout },
     { format: "png", width: layout.width, height: layout.height, scale: 2 });

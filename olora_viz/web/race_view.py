@@ -12,7 +12,7 @@ from olora_viz.figure_parts import Figure
 from olora_viz.live.gradio_figure import pack
 from olora_viz.race_config import RaceConfig
 from olora_viz.theme import Look
-from olora_viz.web import fragments, race_gradients, race_rates
+from olora_viz.web import fragments, race_gradients, race_rates, take
 from olora_viz.web.shown import Shown
 from olora_viz.web.work import ENDED
 
@@ -99,7 +99,7 @@ def view(job: Shown, before: int = 0, *, last: bool = True) -> View:
         else fragments.story_before(),
         results=_remarks(job) + results,
         answers=_answers(job, [row.lane for row in rows]),
-        take=_take(job, [row.lane for row in rows]),
+        take=take.value(job, [row.lane for row in rows]),
         race=gr.update(interactive=last and job.complete),
         stop=gr.update(interactive=going),
         traces=sum(step.trace is not None for step in steps),
@@ -166,11 +166,3 @@ def _answers(job: Shown, order: list[int]) -> Any:
     if job.answers:
         return fragments.answers(job.looks, order, job.answers, job.plain_text)
     return fragments.answers_before()
-
-
-def _take(job: Shown, order: list[int]) -> Any:
-    if job.recorded or not job.complete or not job.steps:
-        return None
-    lanes = [{"lane": k, "label": job.looks[k].label, "init": job.looks[k].init,
-              "dash": job.looks[k].dash} for k in order]  # fmt: skip
-    return {"job": job.id, "lanes": lanes}

@@ -1,0 +1,74 @@
+"""What the server makes of a run to take away, and what it answers to what is no run."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from olora_viz.gallery import GALLERY
+from olora_viz.race_config import RaceConfig
+from olora_viz.web import take
+from olora_viz.web.exports import KINDS, export, found_rates
+from olora_viz.web.jobs import Jobs
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    made = Jobs(folder=tmp_path_factory.mktemp("jobs"))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_recorded_race_is_taken_away_in_every_kind(name, jobs):
+    run = GALLERY[name]
+    files = {kind: export(jobs, [run.id, kind]) for kind in KINDS}
+    assert not [file for file in files.values() if "problem" in file]
+    rows = list(csv.DictReader(io.StringIO(files["csv"]["text"], newline="")))
+    assert len(rows) == len(run.steps) * len(run.config.lanes)
+    told = json.loads(files["json"]["text"])
+    assert RaceConfig.from_json(told["config"]) == run.config
+    assert told["summary"]["recorded"] is True
+    for kind in ("code", "peft"):
+        compile(files[kind]["text"], kind, "exec")
+    assert not any(lane.fair for lane in found_rates(run).lanes)
+
+
+def test_a_report_says_that_a_race_was_recorded_and_has_a_chart_for_every_place(jobs):
+    run = next(iter(GALLERY.values()))
+    page = export(jobs, [run.id, "report"])["page"]
+    assert "<p>Recorded: computed earlier" in page["body"]
+    assert page["body"].count("data-figure=") == len(page["figures"]) >= 4
+    for part in ("What you are seeing", "Standing at step", "Answers on held-out", "Set-up"):
+        assert part in page["body"]
+    for look in run.looks:
+        assert look.label.split()[0] in page["body"]
+
+
+def test_a_recorded_race_offers_no_adapters(jobs):
+    run = next(iter(GALLERY.values()))
+    assert take.value(run, [0]) == {"job": run.id, "lanes": [], "recorded": True}
+    assert "problem" in take.find(jobs, [run.id, 0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (None, "ask for a run by its id and a kind of file"),
+        ({"a": 1}, "ask for a run by its id and a kind of file"),
+        (["x"], "ask for a run by its id and a kind of file"),
+        (["x", "csv"], "this race is no longer kept"),
+        ([{}, "csv"], "this race is no longer kept"),
+        (["../../etc/passwd", "json"], "this race is no longer kept"),
+        (["recorded:../secret", "json"], "this race is no longer kept"),
+        (["x", "exe"], "taken away as csv, json, code, peft, report, not 'exe'"),
+        (["x", ["csv"]], "taken away as csv, json, code, peft, report, not"),
+        (["x", "a" * 10_000], "taken away as"),
+    ],
+)
+def test_what_is_no_run_gets_one_sentence(asked, sentence, jobs):
+    found = export(jobs, asked)
+    assert list(found) == ["problem"]
+    assert sentence in found["problem"]
+    assert len(found["problem"]) < 150
