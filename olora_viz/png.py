@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,24 @@ def write_png(
     theme_name : ``light`` or ``dark``.
     width : of the picture in pixels, before it is doubled for sharpness.
     """
+    data = png_bytes(figures, theme_name=theme_name, width=width)
+    Path(path).write_bytes(data)
+    return Path(path)
+
+
+def png_bytes(
+    figures: Sequence[Figure],
+    *,
+    theme_name: str = "light",
+    width: int = 860,
+    sharpness: float = 2.0,
+) -> bytes:
+    """Draw figures below each other into one PNG, as `write_png` does.
+
+    Parameters
+    ----------
+    sharpness : pixels of the picture to one of the layout.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
@@ -40,7 +59,8 @@ def write_png(
     total = sum(heights)
     painted = [_painted(figure, theme_name) for figure in figures]
     colors = theme.palette(theme_name)
-    canvas = Canvas(figsize=(width / INCH, total / INCH), dpi=2 * INCH, facecolor=colors["card"])
+    size = width / INCH, total / INCH
+    canvas = Canvas(figsize=size, dpi=sharpness * INCH, facecolor=colors["card"])
     FigureCanvasAgg(canvas)
     above = 0.0
     for figure, height in zip(painted, heights, strict=True):
@@ -51,8 +71,9 @@ def write_png(
         axes = canvas.add_axes((left, bottom, right - left, top - bottom))
         _draw(axes, figure, colors)
         above += height
-    canvas.savefig(path, format="png")
-    return Path(path)
+    made = BytesIO()
+    canvas.savefig(made, format="png")
+    return made.getvalue()
 
 
 def _painted(figure: Figure, theme_name: str) -> Figure:

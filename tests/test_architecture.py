@@ -166,6 +166,8 @@ MAY_IMPORT = {
 
 AT_HOME = {
     "gradio": {"web", "live"},
+    "ipywidgets": {"notebook"},
+    "anywidget": {"notebook", "live"},
     "plotly": {"figure_parts", "plots", "theme", "live"},
     "matplotlib": {"png"},
 }

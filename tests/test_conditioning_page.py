@@ -18,7 +18,8 @@ from olora_viz.race_config import RaceConfig
 from olora_viz.theme import compact
 from olora_viz.theme import label as theme_label
 from olora_viz.web import conditioning_view, fair_rates, measurement
-from olora_viz.web.conditioning_view import numbers, rates, tell, view
+from olora_viz.web.conditioning_view import view
+from olora_viz.web.conditioning_words import numbers, rates, tell
 from olora_viz.web.jobs import Jobs, Work
 from olora_viz.web.limits import Limits, checked_config
 from olora_viz.web.measurement import Measurement, Slicing, cut, measure

@@ -297,7 +297,8 @@ export function mount(element, { plotly, palette, menu }) {
   sizes.observe(plot);
   const themes = new MutationObserver(schedule);
   for (const node of [document.documentElement, document.body]) {
-    themes.observe(node, { attributeFilter: ["class", "data-jp-theme-light", "data-theme"] });
+    themes.observe(node, { attributeFilter: ["class", "data-jp-theme-light", "data-theme", "theme",
+      "data-vscode-theme-kind"] });
   }
   const media = matchMedia("(prefers-color-scheme: dark)");
   media.addEventListener("change", schedule);
@@ -384,6 +385,10 @@ function isDark(element) {
   if (document.querySelector("gradio-app, .gradio-container")) return false; // it sets the class
   const jupyter = document.body.dataset.jpThemeLight;
   if (jupyter) return jupyter === "false";
+  const code = document.body.dataset.vscodeThemeKind;
+  if (code) return /dark|high-contrast$/.test(code);
+  const colab = document.documentElement.getAttribute("theme");
+  if (colab) return colab === "dark";
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 

@@ -11,6 +11,7 @@ import gradio as gr
 import plotly
 
 from olora_viz import theme
+from olora_viz.live.packing import pack
 
 HERE = Path(__file__).parent
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -93,26 +94,3 @@ def installed(path: Path) -> dict[str, Any]:
 def served(path: Path) -> str:
     """Return the address of a file that Gradio serves, below the page's root."""
     return f"/gradio_api/file={quote(path.as_posix())}"
-
-
-def pack(figure: dict[str, Any]) -> dict[str, Any]:
-    """Write the points of a figure as text, which grows at its end as the race goes on.
-
-    Gradio sends a generator's output as differences, and for text that has grown only the rest.
-
-    >>> pack({"data": [{"y": [1.5, None, 2]}], "layout": {}})
-    {'data': [{'y': '1.5,,2'}], 'layout': {}}
-    """
-    data = [
-        {key: _text(v) if key in ("x", "y") and _is_numeric(v) else v for key, v in trace.items()}
-        for trace in figure["data"]
-    ]
-    return {**figure, "data": data}
-
-
-def _is_numeric(values: Any) -> bool:
-    return isinstance(values, list) and not any(isinstance(v, str) for v in values[:1])
-
-
-def _text(numbers: list[float | None]) -> str:
-    return ",".join("" if x is None else repr(x) for x in numbers)

@@ -19,15 +19,8 @@ from olora_viz.live.gradio_figure import live_figure, pack
 from olora_viz.loss_slice_figures import empty_slice
 from olora_viz.theme import Look
 from olora_viz.web import fair_rates, fragments
-from olora_viz.web.conditioning_view import (
-    View,
-    numbers_before,
-    problem_view,
-    rates_before,
-    some,
-    story_before,
-    view,
-)
+from olora_viz.web.conditioning_view import View, problem_view, some, view
+from olora_viz.web.conditioning_words import numbers_before, rates_before, story_before
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, checked_config
 from olora_viz.web.measurement import Measurement, Slicing, cut, measure

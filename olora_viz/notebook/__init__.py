@@ -1,0 +1,25 @@
+"""Panels for notebooks: the page's instruments, where researchers work.
+
+    from olora_viz.notebook import RacePanel
+    panel = RacePanel()
+    panel
+
+Training runs in a thread, so that the cell returns at once: `panel.steps` is a table of what was
+measured so far, `panel.result()` waits for the trained lanes. After the notebook is saved, a
+picture below each panel shows its last state to readers without a kernel.
+"""
+
+try:
+    import anywidget  # noqa: F401
+    import ipywidgets  # noqa: F401
+except ImportError as missing:
+    raise ImportError(
+        f"the notebook panels need {missing.name}, which is not installed here: "
+        "pip install anywidget ipywidgets"
+    ) from None
+
+from olora_viz.notebook.conditioning_panel import ConditioningPanel
+from olora_viz.notebook.race_panel import RacePanel
+from olora_viz.notebook.spectrum_panel import SpectrumPanel
+
+__all__ = ["ConditioningPanel", "RacePanel", "SpectrumPanel"]

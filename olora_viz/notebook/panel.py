@@ -1,0 +1,102 @@
+"""What all panels share: their frame, the picture for readers without a kernel, one run a cell."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets as widgets
+from IPython.core.getipython import get_ipython
+from IPython.display import publish_display_data
+
+from olora_viz.figure_parts import Figure
+from olora_viz.png import png_bytes
+
+STILL_WIDTH = 780
+"""Width of the picture in pixels, before it is doubled."""
+
+_panels: weakref.WeakSet[Panel] = weakref.WeakSet()
+
+
+class Panel(widgets.VBox):
+    """A panel. The cell that makes it, or its `name`, makes it one: a newer one ends it.
+
+    Parameters
+    ----------
+    children : what it shows.
+    name : panels of one name replace each other, wherever they were made. By default it is the
+        cell: running it again ends what its panels did before.
+    """
+
+    def __init__(self, children: Sequence[widgets.Widget], name: str | None) -> None:
+        super().__init__(children)
+        self.add_class("olora-viz")
+        self._still_id = f"olora-viz-{secrets.token_hex(8)}"
+        self._still: dict[str, Any] | None = None
+        self._was_busy = False
+        self._place = place() if name is None else (("name", name), secrets.token_hex(8))
+        self.replaced = [panel for panel in list(_panels) if self._replaces(panel)]
+        """The panels that this one has ended."""
+        for panel in self.replaced:
+            _panels.discard(panel)
+            panel._was_busy = panel.is_busy
+            panel.end("a newer panel of this cell took its place")
+        _panels.add(self)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is going on in its thread."""
+        return False
+
+    def end(self, why: str) -> None:
+        """Stop whatever runs, let go of the model, and leave the page."""
+        raise NotImplementedError
+
+    @property
+    def was_busy(self) -> bool:
+        """Whether something was going on when a newer panel took its place."""
+        return self._was_busy
+
+    def _replaces(self, other: Panel) -> bool:
+        return self._place[0] == other._place[0] and self._place[1] != other._place[1]
+
+    def _words(self) -> str:
+        """Return where the panel is, in a line."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Say where the panel is: what a reader without widgets sees."""
+        return self._words() if hasattr(self, "_still") else type(self).__name__
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Show the live panel, and below it the picture, which a page with a kernel hides."""
+        bundle = {
+            "text/plain": repr(self),
+            "application/vnd.jupyter.widget-view+json": {
+                "version_major": 2, "version_minor": 0, "model_id": self.model_id,
+            },
+        }  # fmt: skip
+        publish_display_data(bundle)
+        still = self._still or {"text/plain": ""}
+        publish_display_data(still, transient={"display_id": self._still_id})
+
+    def _keep_still(self, figures: Sequence[Figure], text: str) -> None:
+        """Put the last state into the notebook as a picture and as text; any thread may call it."""
+        picture = base64.b64encode(png_bytes(figures, width=STILL_WIDTH, sharpness=1.5))
+        self._still = {"image/png": picture.decode("ascii"), "text/plain": text}
+        if get_ipython() is not None:
+            publish_display_data(self._still, transient={"display_id": self._still_id}, update=True)
+
+
+def place() -> tuple[Any, str]:
+    """Return which cell is running, and which of its runs this is."""
+    shell = get_ipython()
+    if shell is None:
+        return object(), ""
+    parent = getattr(shell, "get_parent", dict)() or {}  # a plain IPython has no messages
+    cell = parent.get("metadata", {}).get("cellId")
+    code = shell.user_ns.get("In", [""])[-1]
+    return (("cell", cell) if cell else ("code", code)), str(shell.execution_count)

@@ -1,0 +1,68 @@
+"""The set-up of a race as controls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import ipywidgets as widgets
+
+from olora_viz.lane import Lane, parse_lanes, write_lane
+from olora_viz.models import MODELS
+from olora_viz.race_config import RaceConfig
+from olora_viz.tasks import TASKS
+
+WIDE = widgets.Layout(width="98%")
+
+
+class SetUp(widgets.VBox):
+    """Controls that show a set-up, and read it back; what has no control stays as it was.
+
+    Parameters
+    ----------
+    config : what they show.
+    """
+
+    def __init__(self, config: RaceConfig) -> None:
+        self._config = config
+        named = {"style": {"description_width": "64px"}, "layout": WIDE}
+        # Free text: the path of a model's folder or of a task file works as well.
+        self.model = widgets.Combobox(
+            value=config.model, options=list(MODELS), description="Model", **named
+        )
+        self.task = widgets.Combobox(
+            value=config.task, options=list(TASKS), description="Task", **named
+        )
+        self.steps = widgets.IntText(value=config.steps, description="Steps", **named)
+        self.batch_size = widgets.IntText(value=config.batch_size, description="Prompts", **named)
+        self.seed = widgets.IntText(value=config.seed, description="Seed", **named)
+        self.lanes = widgets.Textarea(
+            value="\n".join(write_lane(lane) for lane in config.lanes),
+            rows=max(4, min(10, len(config.lanes) + 1)), layout=WIDE,
+        )  # fmt: skip
+        hint = widgets.HTML(
+            '<p class="hint">A lane a line: <code>olora:lr=3e-3,r=8</code>; '
+            "<code>lr=1e-3/3e-3</code> makes two.</p>"
+        )
+        super().__init__(
+            [self.model, self.task, self.steps, self.batch_size, self.seed,
+             widgets.HTML("<h2>Lanes</h2>"), self.lanes, hint],
+            layout=widgets.Layout(width="270px", flex="0 0 auto"),
+        )  # fmt: skip
+
+    @property
+    def config(self) -> RaceConfig:
+        """What is set up.
+
+        Raises
+        ------
+        ValueError : one sentence with the value and the rule.
+        """
+        lanes: list[Lane] = []
+        for line in self.lanes.value.splitlines():
+            if line.strip():
+                lanes += parse_lanes(line.strip())
+        return replace(
+            self._config, model=self.model.value.strip(), task=self.task.value.strip(),
+            steps=self.steps.value, batch_size=self.batch_size.value, seed=self.seed.value,
+            lanes=tuple(lanes),
+        )  # fmt: skip

@@ -1,0 +1,158 @@
+"""A model's weights against the starts of adapters as a panel: a layer, a rank, three charts."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import ipywidgets as widgets
+
+from olora_viz import spectrum_figures, theme
+from olora_viz.figure_parts import Figure
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.live.jupyter_figure import LiveFigure
+from olora_viz.naming import unknown
+from olora_viz.notebook.panel import Panel
+from olora_viz.web import spectrum_view
+from olora_viz.web.fragments import problem
+from olora_viz.web.lab import MOST_RANK, Lab
+from olora_viz.weight_spectra import Truncation, Weight
+
+STARTS = tuple(name for name, its in INITIALIZERS.items() if not its.needs)
+"""The starts that look at the weight alone."""
+
+
+class SpectrumPanel(Panel):
+    """Choose a layer and move the rank: what each start takes of the weight.
+
+    Parameters
+    ----------
+    model : name of a model, or the path of a local Hugging Face folder.
+    inits : names of the starts that are drawn first.
+    r : rank to begin with.
+    name : see `RacePanel`.
+
+    Examples
+    --------
+    >>> panel = SpectrumPanel("glassllm", ["olora"], r=4)
+    >>> panel.found["olora"].rank
+    4
+    """
+
+    def __init__(
+        self,
+        model: str = "glassllm",
+        inits: tuple[str, ...] | list[str] = ("olora", "sketch", "pissa"),
+        r: int = 8,
+        *,
+        name: str | None = None,
+    ) -> None:
+        self._lab, self._model, self._lock = Lab(), model, threading.RLock()
+        self.found: dict[str, Truncation] = {}
+        """What was computed of each start that is drawn."""
+        self._problem = widgets.HTML()
+        layers, self._wrong = self._layers(inits)
+        narrow = widgets.Layout(width="98%")
+        self.layer = widgets.Dropdown(options=layers, description="Layer", layout=narrow)
+        self.rank = widgets.IntSlider(
+            value=r, min=1, max=max(r, 1), description="Rank", continuous_update=False,
+            layout=narrow,
+        )  # fmt: skip
+        known = [init for init in inits if init in STARTS]
+        self.starts = widgets.SelectMultiple(
+            options=[(theme.label(init), init) for init in STARTS], value=known or ["olora"],
+            rows=len(STARTS), description="Starts", layout=narrow,
+        )  # fmt: skip
+        self._charts: list[LiveFigure] = []
+        self._verdict, self._table = widgets.HTML(), widgets.HTML()
+        first = self._draw() if layers else []
+        chart = widgets.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
+        self._charts = [LiveFigure(figure) for figure in first]
+        for each in self._charts:
+            each.layout = chart
+        row = widgets.Layout(flex_flow="row wrap", grid_gap="14px")
+        side = widgets.VBox(
+            [self.layer, self.rank, self.starts, self._verdict, self._table],
+            layout=widgets.Layout(width="330px", flex="0 0 auto"),
+        )
+        middle = widgets.VBox(
+            [*self._charts[:1], widgets.HBox(self._charts[1:], layout=row)],
+            layout=widgets.Layout(flex="1 1 480px", min_width="0"),
+        )
+        children = [side, middle] if layers else []
+        super().__init__([self._problem, widgets.HBox(children, layout=row)], name)
+        for control in (self.layer, self.rank, self.starts):
+            control.observe(self._changed, "value")
+        self._keep()
+
+    @property
+    def weight(self) -> Weight:
+        """The chosen layer's weight, in float64."""
+        return self._lab.weight(self._model, str(self.layer.value))
+
+    def end(self, why: str) -> None:
+        """Leave the page."""
+        for widget in (*self._charts, self):
+            widget.close()
+
+    def _layers(self, inits: Any) -> tuple[list[tuple[str, str]], str]:
+        """Return the names of the model's layers, or none and the sentence that says why."""
+        try:
+            for init in inits:
+                if init not in STARTS:
+                    raise ValueError(unknown("initialization", str(init), STARTS))
+            names = list(self._lab.layers(self._model))
+        except ValueError as error:
+            self._problem.value = problem(str(error))
+            return [], str(error)
+        split = [(name, *spectrum_figures.block_and_module(name)) for name in names]
+        return [(f"{b} · {m}" if b else m, name) for name, b, m in split], ""
+
+    def _changed(self, _: Any) -> None:
+        with self._lock:
+            try:
+                figures = self._draw()
+            except ValueError as error:
+                self._problem.value = problem(str(error))
+                return
+            self._problem.value = ""
+            for chart, figure in zip(self._charts, figures, strict=True):
+                chart.draw(figure)
+            self._keep()
+
+    def _draw(self) -> list[Figure]:
+        layer, lab = str(self.layer.value), self._lab
+        key, weight = (self._model, layer), self.weight
+        self.rank.max = min(MOST_RANK, len(weight.sigma))
+        r = self.rank.value
+        chosen = list(self.starts.value) or ["olora"]
+        found = {i: lab.truncation(key, weight, r, i) for i in dict.fromkeys(["olora", *chosen])}
+        self.found = {init: found[init] for init in chosen}
+        ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
+        curves = {i: lab.curve(key, weight, i)[: len(ranks)] for i in chosen if i != "pissa"}
+        run = layer
+        drawn = list(self.found.values())
+        self._verdict.value = spectrum_view.verdict(found["olora"])
+        self._table.value = spectrum_view.energies(list(found.values()), None)
+        return [
+            spectrum_figures.singular_values_figure(drawn, run=run),
+            spectrum_figures.energy_figure(
+                ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run
+            ),
+            spectrum_figures.angles_figure(drawn, run=run),
+        ]
+
+    def _keep(self) -> None:
+        if self._charts:
+            figures = [chart.figure for chart in self._charts]
+            kept = [
+                f"{theme.label(init)}: {one.energy:.1%} of ‖W‖², where {one.energy_optimal:.1%} is "
+                "possible"
+                for init, one in self.found.items()
+            ]
+            self._keep_still(figures, "\n".join([self._words(), *kept]))
+
+    def _words(self) -> str:
+        if self._wrong:
+            return f"SpectrumPanel: {self._wrong}"
+        return f"SpectrumPanel: {self._model}, {self.layer.value}, rank {self.rank.value}"
