@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +25,7 @@ from olora_viz.notebook import RacePanel, SpectrumPanel
 lanes = (ov.Lane("lora", r=2), ov.Lane("olora", r=2))
 a = RacePanel(ov.RaceConfig(lanes=lanes, steps=2000, batch_size=4, eval_size=4))
 a""",
-    """b = RacePanel(ov.RaceConfig(lanes=lanes[1:], steps=6, batch_size=4, eval_size=4, eval_every=2))
+    """b = RacePanel(ov.RaceConfig(lanes=lanes[1:], steps=6, batch_size=4, eval_size=4))
 b""",
     """s = SpectrumPanel("glassllm", ["olora"], r=4)
 s""",
@@ -95,7 +95,9 @@ class Notebook:
 
     def run(self, command: str) -> None:
         """Let JupyterLab execute a command of its own, and wait for its end."""
-        self.page.evaluate("name => window.jupyterapp.commands.execute(name).then(() => 0)", command)
+        self.page.evaluate(
+            "name => window.jupyterapp.commands.execute(name).then(() => 0)", command
+        )
 
     def cell(self, i: int):
         return self.page.locator(".jp-NotebookPanel-notebook .jp-CodeCell").nth(i)
@@ -114,7 +116,7 @@ class Notebook:
         return self.cell(i).locator(".js-plotly-plot").first
 
     def wait_for_points(self, i: int, count: int) -> None:
-        script = f"([plot, n]) => (plot.data?.[0]?.y?.length ?? 0) >= n"
+        script = "([plot, n]) => (plot.data?.[0]?.y?.length ?? 0) >= n"
         self.page.wait_for_function(script, arg=[self.plot(i).element_handle(), count])
 
     def press(self, i: int, name: str) -> None:
@@ -137,9 +139,7 @@ def page(browser: Browser, lab: tuple[str, Path]) -> Iterator[Page]:
     visitor.set_default_timeout(60_000)
     elsewhere: list[str] = []
     ours = (address, address.replace("http", "ws"), "data:", "blob:")
-    visitor.on(
-        "request", lambda r: None if r.url.startswith(ours) else elsewhere.append(r.url)
-    )
+    visitor.on("request", lambda r: None if r.url.startswith(ours) else elsewhere.append(r.url))
     visitor.goto(f"{address}/lab/tree/panels.ipynb?token={TOKEN}")
     visitor.wait_for_function(
         "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
@@ -147,3 +147,104 @@ def page(browser: Browser, lab: tuple[str, Path]) -> Iterator[Page]:
     yield visitor
     context.close()
     assert elsewhere == []
+
+
+@pytest.fixture(scope="module")
+def notebook(page: Page) -> Notebook:
+    """Run the three cells that show panels."""
+    opened = Notebook(page)
+    for i in range(3):
+        opened.run_cell(i)
+        expect(opened.cell(i).locator(".jp-InputPrompt")).to_contain_text(f"{i + 1}")
+        opened.plot(i).wait_for()
+    return opened
+
+
+def ranges(notebook: Notebook, i: int) -> list[float]:
+    return notebook.plot(i).evaluate("plot => [...plot._fullLayout.xaxis.range]")
+
+
+def test_points_arrive_a_zoom_survives_and_stop_stops(notebook: Notebook) -> None:
+    notebook.press(0, "Race")
+    notebook.wait_for_points(0, 3)
+    expect(notebook.status(0)).to_contain_text("racing")
+    box = notebook.plot(0).locator(".nsewdrag").first.bounding_box()
+    assert box
+    mouse = notebook.page.mouse
+    mouse.move(box["x"] + 0.02 * box["width"], box["y"] + 0.2 * box["height"])
+    mouse.down()
+    mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.9 * box["height"], steps=8)
+    mouse.up()
+    notebook.page.wait_for_function(
+        "plot => plot._fullLayout.xaxis.range[1] < 1000",
+        arg=notebook.plot(0).element_handle(),
+    )
+    zoomed = ranges(notebook, 0)
+    before = notebook.points(0)
+    notebook.wait_for_points(0, before + 5)
+    assert ranges(notebook, 0) == pytest.approx(zoomed)
+
+    notebook.press(0, "Stop")
+    expect(notebook.status(0)).to_contain_text("stopped")
+    notebook.page.wait_for_timeout(500)
+    ended = notebook.points(0)
+    notebook.page.wait_for_timeout(1000)
+    assert notebook.points(0) == ended
+    assert ranges(notebook, 0) == pytest.approx(zoomed)
+    expect(notebook.status(0)).to_contain_text(f"{ended} / 2000")
+
+
+def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(notebook: Notebook) -> None:
+    ended = notebook.points(0)
+    notebook.press(1, "Race")
+    expect(notebook.status(1)).to_contain_text("finished")
+    notebook.wait_for_points(1, 6)
+    assert notebook.points(1) == 6
+    assert notebook.points(0) == ended
+    expect(notebook.status(0)).to_contain_text("stopped")
+    notebook.run_cell(3)
+    words = f"a has {ended} stopped b has 6 finished"
+    expect(notebook.cell(3).locator(".jp-OutputArea-output")).to_contain_text(words)
+
+
+def test_a_slider_moves_a_chart(notebook: Notebook) -> None:
+    lengths = "plot => plot.data.map(trace => trace.y.length)"
+    assert min(notebook.plot(2).evaluate(lengths)) == 4
+    notebook.cell(2).locator(".noUi-handle").first.focus()
+    notebook.page.keyboard.press("ArrowRight")
+    notebook.page.wait_for_function(
+        "plot => Math.min(...plot.data.map(trace => trace.y.length)) === 5",
+        arg=notebook.plot(2).element_handle(),
+    )
+
+
+def test_the_saved_notebook_shows_the_last_state_without_a_kernel(
+    notebook: Notebook, browser: Browser, lab: tuple[str, Path]
+) -> None:
+    address, folder = lab
+    ended = notebook.points(0)
+    assert not notebook.cell(0).locator(".jp-RenderedImage").first.is_visible()
+    notebook.run("docmanager:save")
+    saved = nbformat.read(folder / "panels.ipynb", as_version=4)
+    nbformat.validate(saved)
+    for i, words in enumerate(
+        (f"RacePanel: stopped, step {ended} of 2000", "RacePanel: finished, step 6 of 6",
+         "SpectrumPanel: glassllm, model.layers.0.self_attn.q_proj, rank 5")
+    ):  # fmt: skip
+        stills = [o for o in saved.cells[i].outputs if "image/png" in o.get("data", {})]
+        assert len(stills) == 1
+        assert words in stills[0].data["text/plain"]
+        assert len(stills[0].data["image/png"]) > 10_000
+    assert (folder / "panels.ipynb").stat().st_size < 1_500_000
+    assert "@license" not in json.dumps(saved), "plotly.js is saved in the notebook"
+
+    made = nbformat.from_dict({**saved, "metadata": {**saved.metadata, "kernelspec": {
+        "name": "none", "display_name": "None"}}})  # fmt: skip
+    nbformat.write(made, folder / "read.ipynb")
+    context = browser.new_context(viewport={"width": 1500, "height": 3000})
+    reader = context.new_page()
+    reader.goto(f"{address}/lab/workspaces/reader/tree/read.ipynb?token={TOKEN}")
+    picture = reader.locator(".jp-CodeCell").first.locator(".jp-RenderedImage img")
+    expect(picture).to_be_visible(timeout=60_000)
+    assert picture.evaluate("image => image.naturalWidth") > 700
+    context.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from olora_viz.race import Race, race
@@ -11,6 +13,17 @@ from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
 
 ENDED = ("stopped", "finished", "diverged", "failed")
+
+
+_running: weakref.WeakSet[BackgroundRace] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Let no thread compute while the interpreter goes away."""
+    for job in list(_running):
+        job.stop()
+        job.wait(5)
 
 
 class StoppedEarlyError(Exception):
@@ -50,6 +63,7 @@ class BackgroundRace:
         """Begin; `paused`: with one step alone."""
         self._single = paused
         self._may_go.set()
+        _running.add(self)
         self._thread.start()
 
     @property

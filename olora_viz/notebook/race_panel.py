@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -305,6 +306,7 @@ class RacePanel(Panel):
             f"{looks[row.lane].label}: "
             + (f"out at step {row.out_at}" if row.out_at else f"held-out loss {row.loss:.3g}")
             for row in rows
+            if row.out_at or math.isfinite(row.loss)
         ]
         told = " ".join(map(str, story.tell(config.lanes, looks, steps)))
         return "\n".join([self._words(), *lines, told])
