@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 ROOT = Path(__file__).parents[1]
 
@@ -224,8 +224,12 @@ def test_the_saved_notebook_shows_the_last_state_without_a_kernel(
     address, folder = lab
     ended = notebook.points(0)
     assert not notebook.cell(0).locator(".jp-RenderedImage").first.is_visible()
-    notebook.run("docmanager:save")
-    saved = nbformat.read(folder / "panels.ipynb", as_version=4)
+    for _ in range(50):  # the picture follows the slider a moment later
+        notebook.run("docmanager:save")
+        saved = nbformat.read(folder / "panels.ipynb", as_version=4)
+        if "rank 5" in str(saved.cells[2].outputs):
+            break
+        time.sleep(0.2)
     nbformat.validate(saved)
     for i, words in enumerate(
         (f"RacePanel: stopped, step {ended} of 2000", "RacePanel: finished, step 6 of 6",

@@ -261,7 +261,7 @@ def test_the_rank_of_a_spectrum_panel_moves_its_charts() -> None:
     np.testing.assert_allclose(found.sigma_BA, expected.sigma_BA)
     curve = next(t for t in panel._charts[0].figure["data"] if t["name"] == "OLoRA")
     np.testing.assert_allclose(curve["y"], expected.sigma_BA, rtol=1e-3)
-    assert f"rank {found.rank}" in panel._still["text/plain"]
+    wait_for(lambda: "rank 5" in panel._still["text/plain"])
 
 
 def test_a_spectrum_panel_says_which_name_it_does_not_know() -> None:

@@ -47,6 +47,13 @@ def test_the_command_line_of_the_tour_runs_and_peft_loads_what_it_exports(folder
     in_folder(folder, [sys.executable, "-c", blocks("python")[1]])
 
 
+def test_the_notebooks_cells_run(folder):
+    panel, plain = (block for block in blocks("python") if "panel" in block)
+    code = f"{panel}\npanel.start(); panel.result()\n{plain}\nprint(panel, len(panel.steps))"
+    out = in_folder(folder, [sys.executable, "-c", code])
+    assert out == "RacePanel: finished, step 40 of 40 80\n"
+
+
 def test_the_commands_about_conditioning_run(folder):
     (block,) = (block for block in blocks("sh") if "olora_viz curvature" in block)
     out = in_folder(folder, block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from olora_viz.png import png_bytes
 
 STILL_WIDTH = 780
 """Width of the picture in pixels, before it is doubled."""
+
+SOON = 0.4
+"""Seconds without news after which the picture is made of a state that may not last."""
 
 _panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
@@ -37,6 +41,7 @@ class Panel(widgets.VBox):
         self._still_id = f"olora-viz-{secrets.token_hex(8)}"
         self._still: dict[str, Any] | None = None
         self._was_busy = False
+        self._soon: threading.Timer | None = None
         self._place = place() if name is None else (("name", name), secrets.token_hex(8))
         self.replaced = [panel for panel in list(_panels) if self._replaces(panel)]
         """The panels that this one has ended."""
@@ -83,8 +88,18 @@ class Panel(widgets.VBox):
         still = self._still or {"text/plain": ""}
         publish_display_data(still, transient={"display_id": self._still_id})
 
+    def _keep_soon(self, figures: Sequence[Figure], text: str) -> None:
+        """Do as `_keep_still` when nothing new has come for a moment: a picture takes a while."""
+        if self._soon:
+            self._soon.cancel()
+        self._soon = threading.Timer(SOON, self._keep_still, (figures, text))
+        self._soon.daemon = True
+        self._soon.start()
+
     def _keep_still(self, figures: Sequence[Figure], text: str) -> None:
         """Put the last state into the notebook as a picture and as text; any thread may call it."""
+        if self._soon:
+            self._soon.cancel()
         picture = base64.b64encode(png_bytes(figures, width=STILL_WIDTH, sharpness=1.5))
         self._still = {"image/png": picture.decode("ascii"), "text/plain": text}
         if get_ipython() is not None:

@@ -238,7 +238,8 @@ class RacePanel(Panel):
                 chart.draw(figure)
             self._say(steps)
             if still and steps:
-                self._keep_still(drawn, self._text(steps))
+                keep = self._keep_soon if self.state == "paused" else self._keep_still
+                keep(drawn, self._text(steps))
         self._pace.took(began)
 
     def _figures(self, steps: list[Step]) -> list[Figure]:

@@ -150,7 +150,8 @@ class SpectrumPanel(Panel):
                 "possible"
                 for init, one in self.found.items()
             ]
-            self._keep_still(figures, "\n".join([self._words(), *kept]))
+            keep = self._keep_soon if self._still else self._keep_still
+            keep(figures, "\n".join([self._words(), *kept]))
 
     def _words(self) -> str:
         if self._wrong:
