@@ -79,7 +79,7 @@ class Panel(widgets.VBox):
     def _ipython_display_(self, **_: Any) -> None:
         """Show the live panel, and below it the picture, which a page with a kernel hides."""
         bundle = {
-            "text/plain": repr(self),
+            "text/plain": f"{type(self).__name__}, as it was last:",
             "application/vnd.jupyter.widget-view+json": {
                 "version_major": 2, "version_minor": 0, "model_id": self.model_id,
             },
