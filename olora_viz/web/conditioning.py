@@ -212,7 +212,7 @@ def connect(
 
     def track(name: Any) -> tuple[Any, ...]:
         """Draw the curvature of the current race, with its loss and its gradients beside."""
-        job = jobs.get(name)
+        job = jobs.shown(name)
         if job is None:
             return tuple(gr.skip() for _ in its.race_figures)
         steps, common = list(job.steps), {"total": job.config.steps, "run": job.id}

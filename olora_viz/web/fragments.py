@@ -50,6 +50,21 @@ def said(told: Sequence[Sentence]) -> str:
     return f'<p class="say">{words}</p>'
 
 
+def recorded(note: str, query: str) -> str:
+    """Return what stands before the story of a recorded race.
+
+    Parameters
+    ----------
+    note : what it is and where it was computed.
+    query : of the link that sets the page up for the same race.
+    """
+    return (
+        f'<p class="recorded"><span class="badge">recorded</span> {escape(note)} '
+        f'<a href="?{escape(query)}">Set the page up for it</a>, or press Race for the set-up at '
+        "the left.</p>"
+    )
+
+
 def story_before() -> str:
     """Return what stands in the story's place until there is one."""
     return (

@@ -13,7 +13,6 @@ from olora_viz.live.gradio_figure import live_figure, pack
 from olora_viz.spectrum_figures import block_and_module
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.shown import Shown
-from olora_viz.web.work import ENDED
 
 UPDATES = 50
 """About how often a race draws the card anew."""
@@ -149,7 +148,7 @@ def news(job: Shown) -> int:
     count = len(_looks(job)[0])
     wait = max(1, job.config.steps // max(1, job.config.gradients_every) // UPDATES)
     # Another number at the end, also where the last look was news already: it may be out of sight.
-    return -count if job.state in ENDED else max(min(1, count), count - count % wait)
+    return -count if job.complete else max(min(1, count), count - count % wait)
 
 
 def _looks(job: Shown | None) -> tuple[list[int], list[Gradients]]:

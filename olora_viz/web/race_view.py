@@ -1,4 +1,4 @@
-"""A job as its page shows it: one value for every output."""
+"""A race as its page shows it: one value for every output."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from olora_viz import figures, story, theme
 from olora_viz.figure_parts import Figure
 from olora_viz.live.gradio_figure import pack
 from olora_viz.race_config import RaceConfig
+from olora_viz.step import Step
 from olora_viz.theme import Look
-from olora_viz.web import fragments, race_gradients, race_rates, take
+from olora_viz.web import fragments, race_gradients, race_rates, share, take
+from olora_viz.web.race_status import buttons, idle_buttons, status
+from olora_viz.web.scrubber import position
 from olora_viz.web.shown import Shown
-from olora_viz.web.work import ENDED
-
-WINDOW = 20
-"""Steps over which the speed is measured."""
 
 
 class View(NamedTuple):
@@ -32,8 +31,13 @@ class View(NamedTuple):
     results: Any
     answers: Any
     take: Any
+    scrub: Any
+    beat: Any
     race: Any
+    pause: Any
+    step: Any
     stop: Any
+    reset: Any
     traces: Any
     gradients: Any
     curved: Any
@@ -60,95 +64,78 @@ def empty_figures(looks: Sequence[Look], total: int) -> Figures:
 def blank_view(config: RaceConfig) -> View:
     """Show the set-up of a race that has not begun: its lanes have no curves yet."""
     looks = theme.looks(config.lanes)
-    blank = empty_figures(looks, config.steps)
     kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
-    kept |= {"job_id": None} | {name: pack(its) for name, its in blank._asdict().items()}
-    kept["results"] = fragments.results(looks, story.standings([], len(looks)))
-    return View(**kept)
+    kept |= {name: pack(its) for name, its in empty_figures(looks, config.steps)._asdict().items()}
+    kept |= idle_buttons()._asdict()
+    return View(**kept)._replace(
+        job_id=None,
+        status=fragments.status("ready"),
+        story=fragments.story_before(),
+        results=fragments.results(looks, story.standings([], len(looks))),
+        answers=fragments.answers_before(),
+        take=None,
+        scrub={"steps": 0},
+        beat={"going": False, "beat": 0},
+        traces=0,
+        gradients=0,
+        curved=0,
+        rates=0,
+    )
 
 
-def view(job: Shown, before: int = 0, *, last: bool = True) -> View:
-    """Show where a job is.
+def view(shown: Shown, before: int = 0, *, upto: int | None = None, beat: int = 0) -> View:
+    """Show where a race is, or where it was.
 
     Parameters
     ----------
     before : races that have to end before this one begins.
-    last : whether the page will be shown nothing after this; before that, a press of Race would be
-        lost.
+    upto : the step that its reader went back to; None shows all of it.
+    beat : changes with every view of a race that goes on.
     """
-    steps = list(job.steps)
-    config, looks, base = job.config, job.looks, job.baseline
+    every = list(shown.steps)
+    steps = every if upto is None else every[:upto]
+    config, looks, base = shown.config, shown.looks, shown.baseline
     rows = story.standings(steps, len(looks))
     evaluated = [step.step for step in steps if step.eval_loss is not None]
     start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
-    common: dict[str, Any] = {"total": config.steps, "run": job.id}
-    judged: dict[str, Any] = {"plain_text": job.plain_text}
-    told = story.tell(config.lanes, looks, steps) if steps else []
-    going = job.state not in ENDED
+    common: dict[str, Any] = {"total": config.steps, "run": shown.id}
+    judged: dict[str, Any] = {"plain_text": shown.plain_text}
     results = fragments.results(looks, rows, max(evaluated, default=0), start, **judged)
     return View(
-        job_id=job.id,
-        status=_status(job, len(steps), before),
+        job_id=shown.id,
+        status=status(shown, len(steps), before),
         loss=pack(figures.loss_figure(looks, steps, start_loss=start[0], **judged, **common)),
         gradient=pack(figures.gradient_figure(looks, steps, **common)),
         accuracy=pack(
             figures.accuracy_figure(looks, steps, start_accuracy=start[1], **judged, **common)
         ),
-        story=fragments.sentences(told, story.caveat(config.lanes))
-        if told
-        else fragments.story_before(),
-        results=_remarks(job) + results,
-        answers=_answers(job, [row.lane for row in rows]),
-        take=take.value(job, [row.lane for row in rows]),
-        race=gr.update(interactive=last and job.complete),
-        stop=gr.update(interactive=going),
-        traces=sum(step.trace is not None for step in steps),
-        gradients=race_gradients.news(job),
+        story=_story(shown, steps),
+        results=_remarks(shown) + results,
+        answers=_answers(shown, [row.lane for row in rows]),
+        take=take.value(shown, [row.lane for row in rows]),
+        scrub=position(shown, upto),
+        beat={"going": not shown.complete, "beat": beat},
+        **buttons(shown)._asdict(),
+        traces=sum(step.trace is not None for step in every),
+        gradients=race_gradients.news(shown),
         # What follows it draws at every look, and once more in the end.
-        curved=sum(step.curvature is not None for step in steps) + job.complete,
-        rates=race_rates.news(job),
+        curved=sum(step.curvature is not None for step in every) + shown.complete,
+        rates=race_rates.news(shown),
     )
 
 
-def problem_view(sentence: str) -> View:
-    """Say why a race could not begin; the charts stay as they are."""
+def quiet_view(beat: int) -> View:
+    """Say that nothing is new, and that the race is still there."""
     kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
-    kept["status"] = fragments.status("failed", fragments.escape(sentence))
-    kept["results"] = fragments.problem(sentence)
-    return View(**kept)
+    return View(**kept)._replace(beat={"going": True, "beat": beat})
 
 
-def _status(job: Shown, done: int, before: int) -> str:
-    total = job.config.steps
-    if job.state == "failed":
-        return fragments.status("failed", fragments.escape(job.note))
-    if job.state == "waiting":
-        races = "1 race" if before == 1 else f"{before} races"
-        return fragments.status("waiting", f"{races} before yours")
-    if job.state == "loading":
-        return fragments.status("loading", fragments.escape(job.note))
-    parts = [f"<b>{done}</b> / {total}"]
-    steps = job.steps[:done]
-    if steps:
-        window = steps[-WINDOW - 1 :]
-        first, last = window[0], window[-1]
-        spent = last.seconds - (first.seconds if len(window) > 1 else 0.0)
-        rate = max(len(window) - 1, 1) / max(spent, 1e-9)
-        if job.state in ENDED:
-            rate = last.step / max(last.seconds, 1e-9)
-        parts.append(f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s")
-        parts.append(fragments.escape(job.device))
-        left = (total - last.step) / rate
-        parts.append(f"{last.seconds:.1f} s" if job.state in ENDED else f"{_time(left)} left")
-    elif job.device:
-        parts.append(fragments.escape(job.device))
-    if job.state in ENDED and job.note:
-        parts.append(fragments.escape(job.note))
-    return fragments.status(job.state, *parts, progress=done / total)
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def _story(shown: Shown, steps: Sequence[Step]) -> str:
+    told = story.tell(shown.config.lanes, shown.looks, steps) if steps else []
+    said = fragments.sentences(told, story.caveat(shown.config.lanes)) if told else ""
+    if shown.recorded:
+        return fragments.recorded(shown.note, share.query(shown.config)) + said
+    return said or fragments.story_before()
 
 
 def _remarks(job: Shown) -> str:

@@ -1,0 +1,68 @@
+// The slider that goes back through a race, and the button that plays it again.
+//
+// Gradio runs this with `element`, `props`, `watch` and `trigger`; props.value is {run, steps, at,
+// seconds}. While the reader holds the slider, or plays, the page's news do not move it.
+const slider = element.querySelector("input");
+const from = element.querySelector(".from");
+const to = element.querySelector(".to");
+const replay = element.querySelector(".replay");
+const PLAY_SECONDS = 12; // a whole race, whatever its length
+let held = false;
+let playing = 0;
+let run = null;
+let asked = 0;
+
+const ask = (step) => {
+  words(step);
+  cancelAnimationFrame(asked);
+  asked = requestAnimationFrame(() => trigger("select", { index: 0, value: step }));
+};
+
+const words = (step) => {
+  const { steps = 0, seconds = 0, at = 0 } = props.value ?? {};
+  from.textContent = `step ${step}`;
+  to.textContent = steps ? `${steps}${step === at && seconds ? ` · ${seconds.toFixed(1)} s` : ""}` : "";
+  slider.setAttribute("aria-valuetext", `step ${step} of ${steps}`);
+};
+
+const stop = () => {
+  clearInterval(playing);
+  playing = 0;
+  replay.textContent = "▶";
+  replay.setAttribute("aria-label", "Replay the race");
+};
+
+const play = () => {
+  const steps = Number(slider.max);
+  let at = Number(slider.value) >= steps ? 0 : Number(slider.value);
+  const stride = Math.max(1, Math.round(steps / (PLAY_SECONDS * 4)));
+  replay.textContent = "❚❚";
+  replay.setAttribute("aria-label", "Pause the replay");
+  playing = setInterval(() => {
+    at = Math.min(at + stride, steps);
+    slider.value = at;
+    ask(at);
+    if (at >= steps) stop();
+  }, Math.max(250, (1000 * PLAY_SECONDS * stride) / Math.max(steps, 1)));
+};
+
+const show = () => {
+  const { steps = 0, at = 0 } = props.value ?? {};
+  if (props.value?.run !== run) {
+    run = props.value?.run;
+    stop();
+  }
+  slider.max = steps;
+  slider.disabled = replay.disabled = steps < 2;
+  if (!held && !playing) slider.value = at;
+  words(Number(slider.value));
+};
+
+slider.addEventListener("pointerdown", () => { held = true; stop(); });
+for (const name of ["pointerup", "pointercancel", "blur"]) {
+  slider.addEventListener(name, () => { held = false; });
+}
+slider.addEventListener("input", () => ask(Number(slider.value)));
+replay.addEventListener("click", () => (playing ? stop() : play()));
+watch("value", show);
+show();
