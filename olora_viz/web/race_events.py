@@ -204,6 +204,9 @@ def connect(
         # The slider stays where its reader has put it.
         return view(shown, before, upto=screen.upto)._replace(scrub=gr.skip(), beat=gr.skip())
 
+    def leave(request: gr.Request) -> None:
+        screens.close(request)
+
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     at_once = {"queue": False, "trigger_mode": "multiple", **quiet}
     pressed = list(Pressed(page.job_id, turn, page.status, page.results))
@@ -222,5 +225,5 @@ def connect(
         arrive, [page.job_id, address], [*pressed, *inputs, note], js=share_link.READ,
         queue=False, **quiet,
     )  # fmt: skip
-    demo.unload(screens.close)
+    demo.unload(leave)
     return turn

@@ -5,13 +5,19 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
-
-import gradio as gr
+from typing import Protocol, runtime_checkable
 
 MOST = 5000
 """Pages that are remembered; the one that did nothing for longest is forgotten first."""
 
 _turns = itertools.count(1)
+
+
+@runtime_checkable
+class Visitor(Protocol):
+    """What is read of a request: Gradio's name of the page that it came from."""
+
+    session_hash: str | None
 
 
 @dataclass
@@ -37,7 +43,7 @@ class Screens:
     def __init__(self) -> None:
         self._screens: OrderedDict[str, Screen] = OrderedDict()
 
-    def of(self, request: gr.Request) -> Screen:
+    def of(self, request: Visitor) -> Screen:
         """Find the screen that an event came from."""
         session = request.session_hash or ""
         screen = self._screens.setdefault(session, Screen())
@@ -46,7 +52,7 @@ class Screens:
             self._screens.popitem(last=False)
         return screen
 
-    def close(self, request: gr.Request) -> None:
+    def close(self, request: Visitor) -> None:
         """Forget a page that was closed, and end what follows for it."""
         screen = self._screens.pop(request.session_hash or "", None)
         if screen is not None:

@@ -1,0 +1,173 @@
+"""Races that pause, step, go on and stop, alone and beside others."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from olora_viz.race_config import RaceConfig
+from olora_viz.web.job import Job
+from olora_viz.web.jobs import Jobs
+from olora_viz.web.limits import Limits, checked_config
+from olora_viz.web.screens import Screens
+
+LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
+
+
+def asked(steps: int = 20) -> RaceConfig:
+    return checked_config(
+        Limits(), model="glassllm", task="addition", steps=steps, batch=4, lanes=LANES
+    )
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def rest(job: Job) -> Job:
+    until(lambda: job.state == "paused")
+    return job
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    made = Jobs(keep=3, max_waiting=2, folder=tmp_path / "jobs")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def whole(jobs: Jobs) -> Job:
+    """A race from beginning to end, without a rest."""
+    job = jobs.start(asked())
+    until(lambda: job.complete)
+    return job
+
+
+def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: Job) -> None:
+    job = rest(jobs.start(asked(), goal=1))
+    assert len(job.steps) == 1
+    jobs.go_on(job, goal=2)
+    until(lambda: len(job.steps) == 2 and job.state == "paused")
+    jobs.go_on(job)
+    until(lambda: len(job.steps) > 4)
+    jobs.pause(job)
+    reached = len(rest(job).steps)
+    time.sleep(0.1)
+    assert len(job.steps) == reached < 20
+    assert not job.complete
+    jobs.go_on(job)
+    until(lambda: job.complete)
+    assert job.state == "finished"
+    assert job.steps == whole.steps
+    assert job.answers == whole.answers
+
+
+def test_a_race_whose_memory_another_one_took_goes_on_bitwise_from_disk(
+    jobs: Jobs, whole: Job
+) -> None:
+    job = rest(jobs.start(asked(), goal=7))
+    assert job.racing is not None
+    other = jobs.start(asked(2))
+    until(lambda: other.complete)
+    assert job.racing is None
+    assert job.state == "paused"
+    jobs.go_on(job)
+    until(lambda: job.complete)
+    assert job.steps == whole.steps
+
+
+def test_a_paused_race_stops_with_its_adapters(jobs: Jobs) -> None:
+    in_memory = rest(jobs.start(asked(), goal=3))
+    jobs.stop(in_memory)
+    until(lambda: in_memory.complete)
+    assert (in_memory.state, len(in_memory.steps)) == ("stopped", 3)
+    assert in_memory.answers
+    assert in_memory.adapter_zip(1).exists()
+
+    on_disk = rest(jobs.start(asked(), goal=3))
+    other = jobs.start(asked(1))
+    until(lambda: other.complete)
+    jobs.stop(on_disk)
+    assert (on_disk.state, on_disk.complete) == ("stopped", True)
+    assert on_disk.adapter_zip(1).exists()
+
+
+def test_a_race_that_waits_pauses_at_once_and_keeps_nobody_waiting(jobs: Jobs) -> None:
+    first = jobs.start(asked(2000))
+    until(lambda: len(first.steps) > 0)
+    second = jobs.start(asked(1))
+    assert jobs.before(second) == 1
+    jobs.pause(second)
+    assert second.state == "paused"
+    jobs.pause(first)
+    rest(first)
+    jobs.go_on(second)
+    until(lambda: second.complete)
+    assert second.state == "finished"
+    assert first.state == "paused"
+
+
+def test_a_race_that_nobody_watches_rests_and_goes_on_when_somebody_comes_back(
+    tmp_path: Path,
+) -> None:
+    jobs = Jobs(folder=tmp_path / "jobs", grace=0.5)
+    try:
+        job = jobs.start(asked(2000))
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            assert jobs.get(job.id) is job
+            time.sleep(0.05)
+        assert job.state in ("loading", "racing")
+        rest(job)
+        assert job.note == "its page was away for 0.5 seconds"
+        assert (job.folder / "checkpoint.safetensors").exists()
+        reached = len(job.steps)
+        jobs.go_on(job)
+        until(lambda: len(job.steps) > reached)
+    finally:
+        jobs.close()
+
+
+def test_a_race_without_a_lane_left_says_which_went_first(jobs: Jobs) -> None:
+    wild = [{**lane, "lr": rate} for lane, rate in zip(LANES, ("1e30", "1e38"), strict=True)]
+    config = checked_config(
+        Limits(), model="glassllm", task="addition", steps=9, batch=4, lanes=wild
+    )
+    job = jobs.start(config)
+    until(lambda: job.complete)
+    assert job.state == "diverged"
+    assert "no lane is left: the loss of" in job.note
+    assert "was not finite any more at step" in job.note
+
+
+def test_paused_races_that_are_too_many_end_the_longest_unseen_first(jobs: Jobs) -> None:
+    made = [rest(jobs.start(asked(), goal=1)) for _ in range(5)]
+    until(lambda: made[0].state == "stopped")
+    assert made[-1].state == "paused"
+
+
+def test_a_screen_that_shows_something_else_has_a_new_turn() -> None:
+    screens = Screens()
+    visitor = _Request("a")
+    screen = screens.of(visitor)
+    first = screen.show("race")
+    assert screens.of(visitor) is screen
+    screen.upto = 3
+    assert screen.show("other") != first
+    assert screen.upto is None
+    before = screen.turn
+    screens.close(visitor)
+    assert screen.turn != before
+    assert screens.of(visitor) is not screen
+
+
+class _Request:
+    """What `Screens` reads of Gradio's request."""
+
+    def __init__(self, session_hash: str) -> None:
+        self.session_hash = session_hash
