@@ -50,18 +50,20 @@ def said(told: Sequence[Sentence]) -> str:
     return f'<p class="say">{words}</p>'
 
 
-def recorded(note: str, query: str) -> str:
+def recorded(title: str, sentence: str, made: str, query: str) -> str:
     """Return what stands before the story of a recorded race.
 
     Parameters
     ----------
-    note : what it is and where it was computed.
+    title, sentence : what it is, and what to look for.
+    made : when it was recorded, and on what.
     query : of the link that sets the page up for the same race.
     """
     return (
-        f'<p class="recorded"><span class="badge">recorded</span> {escape(note)} '
-        f'<a href="?{escape(query)}">Set the page up for it</a>, or press Race for the set-up at '
-        "the left.</p>"
+        f'<div class="recorded"><h2>{escape(title)} <span class="badge">recorded</span></h2>'
+        f"<p>{escape(sentence)} {escape(made)}</p>"
+        f'<p><a href="?{escape(query)}">Set the page up for this race</a>, or press Race for the '
+        "set-up at the left.</p></div>"
     )
 
 

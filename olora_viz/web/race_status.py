@@ -98,11 +98,13 @@ def status(shown: Shown, done: int, before: int) -> str:
         return fragments.status("waiting", f"{races} before yours" if before else "next in line")
     if state == "loading":
         return fragments.status("loading", fragments.escape(shown.note))
-    parts = [f"<b>{done}</b> / {config.steps}", *_speed(shown, done)]
+    parts = [f"<b>{done}</b> / {config.steps}"]
+    if shown.recorded:  # how fast it was elsewhere says nothing of this machine
+        parts.append(fragments.escape(f"{config.model}, {config.task}"))
+        return fragments.status("recorded", *parts, progress=done / config.steps)
+    parts += _speed(shown, done)
     if (state in ENDED or state == "paused") and shown.note:
         parts.append(fragments.escape(shown.note))
-    if shown.recorded:
-        return fragments.status("recorded", *parts, progress=done / config.steps)
     return fragments.status(state, *parts, progress=done / config.steps)
 
 

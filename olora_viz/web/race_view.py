@@ -9,6 +9,7 @@ import gradio as gr
 
 from olora_viz import figures, story, theme
 from olora_viz.figure_parts import Figure
+from olora_viz.gallery import Recording
 from olora_viz.live.gradio_figure import pack
 from olora_viz.race_config import RaceConfig
 from olora_viz.step import Step
@@ -133,8 +134,10 @@ def quiet_view(beat: int) -> View:
 def _story(shown: Shown, steps: Sequence[Step]) -> str:
     told = story.tell(shown.config.lanes, shown.looks, steps) if steps else []
     said = fragments.sentences(told, story.caveat(shown.config.lanes)) if told else ""
-    if shown.recorded:
-        return fragments.recorded(shown.note, share.query(shown.config)) + said
+    if isinstance(shown, Recording):
+        made = f"Recorded on {shown.made.date}, on {shown.made.device}."
+        link = share.query(shown.config)
+        return fragments.recorded(shown.title, shown.sentence, made, link) + said
     return said or fragments.story_before()
 
 

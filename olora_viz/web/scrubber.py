@@ -31,5 +31,5 @@ def position(shown: Shown, upto: int | None) -> dict[str, Any]:
     steps = list(shown.steps)
     done = len(steps)
     at = done if upto is None else min(upto, done)
-    seconds = steps[at - 1].seconds if at else 0.0
+    seconds = steps[at - 1].seconds if at and not shown.recorded else 0.0
     return {"run": shown.id, "steps": done, "at": at, "seconds": round(seconds, 1)}
