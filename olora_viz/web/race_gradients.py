@@ -79,7 +79,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         if job is None or not found:
             return (gr.skip(),) * len(outputs)
         # Out of sight nothing is drawn but the first look and the last.
-        if shown == name and not in_view and (job.state not in ENDED or newest == numbers[-1]):
+        if shown == name and not in_view and (not job.complete or newest == numbers[-1]):
             return (gr.skip(),) * len(outputs)
         labels, layers = [look.label for look in job.looks], found[0].layers
         # Whatever comes from a page that fits this run no more gives way to the first.
