@@ -118,7 +118,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                     apply_default_css=False,
                 )  # fmt: skip
             with gr.Column(elem_classes="card"):
-                take = adapter_list(jobs, elem_id="adapters")
+                take = adapter_list(jobs, elem_id="take")
         with gr.Column(elem_classes="after race-only", min_width=0):
             with gr.Column(elem_classes="card"):
                 answers = gr.HTML(

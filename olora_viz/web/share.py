@@ -30,7 +30,7 @@ PARTS = {
     "accuracy": ".card:has(> #accuracy-figure)",
     "story": ".card:has(> #story)",
     "standing": ".card:has(> #results)",
-    "take": ".card:has(> #adapters)",
+    "take": ".card:has(> #take)",
     "answers": ".card:has(> #answers)",
     "spectra": "#run-spectra",
     "gradients": "#run-gradients",

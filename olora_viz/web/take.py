@@ -27,7 +27,7 @@ _ON_LOAD = (
     + """
 const list = element.querySelector(".adapters");
 const hint = element.querySelector(".hint");
-const buttons = [...element.querySelectorAll("#take button")];
+const buttons = [...element.querySelectorAll(".exports button")];
 const exporter = load(props.exporter);
 for (const button of buttons) {
   button.addEventListener("click", async () => {
@@ -101,8 +101,8 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
         value=None,
         elem_id=elem_id,
         html_template=(
-            f'<h2>Take it with you</h2><div id="take">{buttons}</div>'
-            '<div class="adapters"></div><p class="hint" role="status"></p>'
+            f'<h2>Take it with you</h2><div class="exports">{buttons}</div>'
+            '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
         ),
         js_on_load=_ON_LOAD,
         apply_default_css=False,
