@@ -66,7 +66,8 @@ def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
     header, *rows = csv.reader(io.StringIO(text.decode(), newline=""))
     assert header == ["curve", "step", "loss, nats"]
     drawn = page.evaluate(
-        "document.querySelector('#loss-figure .js-plotly-plot').data.map((t) => [t.name, t.y])"
+        "document.querySelector('#loss-figure .js-plotly-plot').data"
+        ".map((t) => [t.meta === 'raw' ? t.name + ', raw' : t.name, t.y])"
     )
     assert [float(row[2]) for row in rows] == [y for _, ys in drawn for y in ys]
     assert {row[0] for row in rows} == {name for name, _ in drawn}
