@@ -192,6 +192,11 @@ def test_points_arrive_a_zoom_survives_and_stop_stops(notebook: Notebook) -> Non
     assert notebook.points(0) == ended
     assert ranges(notebook, 0) == pytest.approx(zoomed)
     expect(notebook.status(0)).to_contain_text(f"{ended} / 2000")
+    name = notebook.plot(0).locator(".xtitle").bounding_box()
+    whole = notebook.cell(0).locator(".olora-viz-figure").first.bounding_box()
+    assert name
+    assert whole
+    assert name["y"] + name["height"] <= whole["y"] + whole["height"]
 
 
 def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(notebook: Notebook) -> None:
@@ -205,6 +210,15 @@ def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(notebook: Notebook
     notebook.run_cell(3)
     words = f"a has {ended} stopped b has 6 finished"
     expect(notebook.cell(3).locator(".jp-OutputArea-output")).to_contain_text(words)
+
+
+def test_a_chart_is_saved_from_the_menu_at_its_head(notebook: Notebook) -> None:
+    head = notebook.cell(1).locator(".figure-save").first
+    head.locator("button").first.click()
+    with notebook.page.expect_download() as download:
+        head.locator('[data-kind="csv"]').click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert len(text.splitlines()) >= 7
 
 
 def test_a_slider_moves_a_chart(notebook: Notebook) -> None:

@@ -2,33 +2,39 @@
 //
 // A view asks for what it needs and is told by custom messages, so that nothing of it is saved in
 // the notebook: {whole, palette, serial}, then {change, serial} for what is new since serial − 1,
-// and {plotly: true} with plotly.min.js, compressed, as a buffer: once a page, for all its charts.
+// and once a page, for all its charts, {tools} with Plotly (compressed, as a buffer), figure.js and
+// figure_export.js.
 
-function plotlyOf(model) {
-  if (!globalThis.oloraVizPlotly) {
-    globalThis.oloraVizPlotly = new Promise((resolve, reject) => {
+function toolsOf(model) {
+  if (!globalThis.oloraViz) {
+    globalThis.oloraViz = new Promise((resolve, reject) => {
       const take = async (message, buffers) => {
-        if (!message.plotly) return;
+        if (!message.tools) return;
         model.off("msg:custom", take);
         try {
-          const packed = new Blob([buffers[0]]).stream();
-          const source = await new Response(packed.pipeThrough(new DecompressionStream("gzip"))).text();
-          const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-          const before = globalThis.Plotly;
-          await import(/* webpackIgnore: true */ url);
-          URL.revokeObjectURL(url);
-          resolve(globalThis.Plotly);
-          if (before) globalThis.Plotly = before;
+          resolve(await loaded(message.tools, buffers[0]));
         } catch (error) {
-          globalThis.oloraVizPlotly = undefined;
+          globalThis.oloraViz = undefined;
           reject(error);
         }
       };
       model.on("msg:custom", take);
-      model.send({ want: "plotly" });
+      model.send({ want: "tools" });
     });
   }
-  return globalThis.oloraVizPlotly;
+  return globalThis.oloraViz;
+}
+
+async function loaded({ module, exporter }, packed) {
+  const url = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const sources = { plotly: url(await new Response(plain).text()), module: url(module) };
+  const before = globalThis.Plotly;
+  await import(/* webpackIgnore: true */ sources.plotly);
+  const { Plotly } = globalThis;
+  if (before) globalThis.Plotly = before; // the notebook may have one of its own
+  const { saveMenu } = await import(/* webpackIgnore: true */ url(exporter));
+  return { Plotly, menu: saveMenu(sources) };
 }
 
 function changed(value, change) {
@@ -56,9 +62,9 @@ function render({ model, el }) {
   let alive = true;
 
   async function begin(palette) {
-    const Plotly = await plotlyOf(model);
+    const { Plotly, menu } = await toolsOf(model);
     if (!alive || figure) return;
-    figure = mount(chart, { plotly: Plotly, palette });
+    figure = mount(chart, { plotly: Plotly, palette, menu });
     figure.onPick((name) => model.send({ picked: name }));
     figure.draw(value);
   }

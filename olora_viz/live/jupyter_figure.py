@@ -23,6 +23,10 @@ _DARK = (
 """Where JupyterLab, VS Code and Colab say that they are dark."""
 
 
+def _text(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
 def _colors(name: str) -> str:
     return "".join(f"--{token}:{color};" for token, color in theme.palette(name).items())
 
@@ -52,9 +56,7 @@ class LiveFigure(anywidget.AnyWidget):
     picked : called with the name of a map's cell that was clicked.
     """
 
-    _esm = "\n".join(
-        (HERE / name).read_text(encoding="utf-8") for name in ("figure.js", "jupyter_figure.js")
-    )
+    _esm = f"{_text('figure.js')}\n{_text('jupyter_figure.js')}"
     _css = style()
 
     def __init__(self, figure: dict[str, Any], picked: Callable[[str], None] | None = None) -> None:
@@ -88,8 +90,9 @@ class LiveFigure(anywidget.AnyWidget):
         if message.get("want") == "figure":
             with self._lock:
                 self.send(self._whole())
-        elif message.get("want") == "plotly":
-            self.send({"plotly": True}, buffers=[plotly_source()])
+        elif message.get("want") == "tools":
+            tools = {"module": _text("figure.js"), "exporter": _text("figure_export.js")}
+            self.send({"tools": tools}, buffers=[plotly_source()])
         elif isinstance(message.get("picked"), str) and self._picked:
             self._picked(message["picked"])
 

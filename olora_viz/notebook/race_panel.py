@@ -67,7 +67,7 @@ class RacePanel(Panel):
         self._shown = (config, theme.looks(config.lanes, [lane.label for lane in config.lanes]))
         self._charts = [LiveFigure(figure) for figure in self._figures([])]
         grow = widgets.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
-        for chart in self._charts:
+        for chart in self._charts[1:]:
             chart.layout = grow
         bar = widgets.HBox(
             [*self._buttons.values(), self._status],

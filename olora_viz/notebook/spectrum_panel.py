@@ -68,7 +68,7 @@ class SpectrumPanel(Panel):
         first = self._draw() if layers else []
         chart = widgets.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
         self._charts = [LiveFigure(figure) for figure in first]
-        for each in self._charts:
+        for each in self._charts[1:]:
             each.layout = chart
         row = widgets.Layout(flex_flow="row wrap", grid_gap="14px")
         side = widgets.VBox(
