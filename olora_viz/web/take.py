@@ -28,12 +28,11 @@ _ON_LOAD = (
 const list = element.querySelector(".adapters");
 const hint = element.querySelector(".hint");
 const buttons = [...element.querySelectorAll(".exports button")];
-const exporter = load(props.exporter);
 for (const button of buttons) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const { save, standalone } = await exporter;
+      const { save, standalone } = await load(props.exporter);
       const file = await server.taken([props.value.job, button.dataset.kind]);
       const sources = { plotly: here(props.plotly), module: here(props.module) };
       if (file.problem) hint.textContent = file.problem;
