@@ -12,6 +12,7 @@ from olora_viz.curve_labels import curve_ends, room_for
 from olora_viz.figure_parts import Figure, axis, layout, line
 from olora_viz.off_range import OFF_RANGE, off_range
 from olora_viz.scales import log_axis, log_range, plain, robust_log_range, smoothed
+from olora_viz.seed_bands import one_each, seed_band, seed_means
 from olora_viz.step import Step
 from olora_viz.theme import Look
 
@@ -34,31 +35,40 @@ def loss_figure(
     plain_text: bool = False,
     run: str = "",
     smoothing: float = 0.85,
+    seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
     """Draw training loss (raw behind, smoothed in front) and held-out loss, on a log axis.
 
     Parameters
     ----------
-    looks : one per lane.
+    looks : one per curve.
     steps : what was measured so far.
     total : steps of the whole race, the end of the horizontal axis.
     start_loss : held-out loss before the first step, the same for every lane; nats.
     plain_text : every token is judged, not an answer alone.
     run : changes with the race; zoom and hidden lanes are kept while it stays the same.
     smoothing : weight of the past in the exponential average, in [0, 1).
+    seeds : the lanes of each curve, which differ in their seed alone: their mean is drawn, and a
+        band from the lowest to the highest. ``None``: a curve for each lane.
     """
-    loss = _column(steps, "loss", len(looks))
+    groups, K = _groups(looks, seeds)
+    loss = _column(steps, "loss", K)
     every = _stride(loss)
-    smooth = smoothed(loss, smoothing)
-    at, held = _evaluations(steps, "eval_loss", len(looks), start_loss)
+    of_lanes = smoothed(loss, smoothing)
+    smooth = seed_means(of_lanes, groups)
+    at, held = _evaluations(steps, "eval_loss", K, start_loss)
+    held = seed_means(held, groups)
     first = steps[0].step if steps else 1
     data: list[dict[str, Any]] = []
     for k, look in enumerate(looks):
         common = {"legendgroup": look.label, "name": look.label, "x0": first, "dx": every}
+        if len(groups[k]) > 1:
+            data += seed_band(look, of_lanes[::every, list(groups[k])], **common)
+            continue
         data.append(
             line(
                 look,
-                loss[::every, k],
+                loss[::every, groups[k][0]],
                 1.0,
                 **common,
                 meta="raw",
@@ -84,14 +94,20 @@ def loss_figure(
             }
         )
     ceiling = HIGHEST * np.nanmax(loss[:1], initial=0.0)
-    low, high = log_range([np.minimum(v, ceiling) for v in (loss, smooth, held)])
+    drawn = loss if len(looks) == K else of_lanes
+    low, high = log_range([np.minimum(v, ceiling) for v in (drawn, smooth, held)])
     numbers = [step.step for step in steps]
-    beyond = off_range(looks, numbers, loss, (low, high))
+    beyond = off_range(looks, numbers, seed_means(loss, groups), (low, high))
     labels, crosses = curve_ends(
         looks, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total
     )
+    several = {f"out {look.label}" for k, look in enumerate(looks) if len(groups[k]) > 1}
+    for label in labels:
+        if label["name"] in several:
+            label["text"] = label["text"].replace(": DNF", ": a seed DNF")
     token = "token" if plain_text else "answer token"
-    unit = f"nats per {token}: training (smoothed, raw behind), ● held out"
+    behind = "raw behind" if len(looks) == K else "band: lowest to highest seed"
+    unit = f"nats per {token}: training (smoothed, {behind}), ● held out"
     unit += OFF_RANGE if beyond else ""
     if every > 1:
         unit += f"; every {every} steps"
@@ -114,19 +130,27 @@ def loss_figure(
 
 
 def gradient_figure(
-    looks: Sequence[Look], steps: Sequence[Step], *, total: int | None = None, run: str = ""
+    looks: Sequence[Look],
+    steps: Sequence[Step],
+    *,
+    total: int | None = None,
+    run: str = "",
+    seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
-    """Draw the norm of each lane's gradient before clipping, on a log axis without the spikes."""
-    norms = _column(steps, "grad_norm", len(looks))
+    """Draw the norm of each lane's gradient before clipping, on a log axis without the spikes.
+
+    See `loss_figure` for the parameters.
+    """
+    groups, K = _groups(looks, seeds)
+    norms = _column(steps, "grad_norm", K)
     every = _stride(norms)
-    first = steps[0].step if steps else 1
-    data = [
-        line(look, norms[::every, k], 1.6, name=look.label, legendgroup=look.label)
-        | {"x0": first, "dx": every}
-        for k, look in enumerate(looks)
+    place = {"x0": steps[0].step if steps else 1, "dx": every}
+    data = _bands(looks, norms[::every], groups, **place) + [
+        line(look, norms, 1.6, name=look.label, legendgroup=look.label) | place
+        for look, norms in zip(looks, seed_means(norms[::every], groups).T, strict=True)
     ]
     low, high = robust_log_range([norms])
-    beyond = off_range(looks, [step.step for step in steps], norms, (low, high))
+    beyond = off_range(looks, [step.step for step in steps], seed_means(norms, groups), (low, high))
     made = layout(
         "Gradient norm",
         "‖∇‖ before clipping" + (OFF_RANGE if beyond else ""),
@@ -147,16 +171,19 @@ def accuracy_figure(
     start_accuracy: float | None = None,
     plain_text: bool = False,
     run: str = "",
+    seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
-    """Draw the share of held-out answers (of tokens, in a plain text) that are right."""
+    """Draw the share of held-out answers (tokens, in a plain text) that are right."""
+    groups, K = _groups(looks, seeds)
     what = "right tokens" if plain_text else "right answers"
-    at, share = _evaluations(steps, "eval_accuracy", len(looks), start_accuracy)
-    data = [
+    at, of_lanes = _evaluations(steps, "eval_accuracy", K, start_accuracy)
+    share = seed_means(of_lanes, groups)
+    data = _bands(looks, of_lanes, groups, x=at) + [
         line(look, share[:, k], 1.8, name=look.label, legendgroup=look.label)
         | {"x": at, "mode": "lines+markers", "marker": _mark(look, 4.5)}
         for k, look in enumerate(looks)
     ]
-    for trace in data:
+    for trace in data[-len(looks) :]:
         trace["hovertemplate"] = "%{y:.0%}"
     shares = axis(what, range=[-0.02, 1.03], tickformat=".0%", nticks=6)
     made = layout(
@@ -168,6 +195,28 @@ def accuracy_figure(
         revision=run or "race",
     )
     return {"data": data, "layout": made}
+
+
+def _groups(
+    looks: Sequence[Look], seeds: Sequence[Sequence[int]] | None
+) -> tuple[Sequence[Sequence[int]], int]:
+    """Return the lanes of every curve, and how many lanes there are."""
+    groups = one_each(len(looks)) if seeds is None else seeds
+    return groups, sum(map(len, groups))
+
+
+def _bands(
+    looks: Sequence[Look], values: np.ndarray, groups: Sequence[Sequence[int]], **place: Any
+) -> list[dict[str, Any]]:
+    """Return the bands of the groups that have several lanes."""
+    return [
+        trace
+        for look, group in zip(looks, groups, strict=True)
+        if len(group) > 1
+        for trace in seed_band(
+            look, values[:, list(group)], name=look.label, legendgroup=look.label, **place
+        )
+    ]
 
 
 def _column(steps: Sequence[Step], name: str, lanes: int) -> np.ndarray:

@@ -21,6 +21,9 @@ HIGHEST = 2.0
 """The loss axis ends at this multiple of the loss before the race; what is above stands at its
 upper end, marked."""
 
+FAR = 30.0
+"""Rates beyond this multiple of the highest one with a loss stand at the right end."""
+
 NAMES = {"final": "Final held-out loss", "best": "Best held-out loss"}
 
 AXES = ("learning rate", "held-out loss, nats")
@@ -60,13 +63,16 @@ def rate_figure(
         return nothing_yet(title, unit, AXES, "Nothing is evaluated yet.", HEIGHT)
     low, high = log_range([np.array(drawn)])
     high += 0.09 * (high - low)  # for the crosses
-    rates = np.array([point.lr for curve in curves for point in curve.points])
+    tried = np.array(sorted({point.lr for curve in curves for point in curve.points}))
+    whole = [p.lr for curve in curves for p in curve.points if _on_scale(p, ceiling)]
+    most = FAR * max(whole, default=tried[0])
+    rates = np.minimum(tried, most)
     data: list[dict[str, Any]] = []
     for curve in curves:
         data += _band(curve, ceiling)
     for curve in curves:
         data += _curve(curve, ceiling)
-    data += _crosses(curves, ceiling, low, high)
+    data += _crosses(curves, ceiling, (low, high), most)
     first, last = log_range([rates])
     made = layout(
         title,
@@ -78,8 +84,8 @@ def rate_figure(
         revision=run or "rates",
     )
     made["hovermode"] = "closest"
-    tried = sorted(set(rates.tolist()))
-    made["xaxis"] |= {"tickvals": _few(tried), "ticktext": [compact(lr) for lr in _few(tried)]}
+    shown = _few([lr for lr in tried.tolist() if lr <= most])
+    made["xaxis"] |= {"tickvals": shown, "ticktext": [compact(lr) for lr in shown]}
     made["annotations"] = _names(curves, ceiling, low, high)
     made["margin"]["r"] = room_for([label["text"] for label in made["annotations"]])
     return {"data": data, "layout": made}
@@ -141,9 +147,10 @@ def _curve(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
 
 
 def _crosses(
-    curves: Sequence[Curve], ceiling: float, low: float, high: float
+    curves: Sequence[Curve], ceiling: float, bounds: tuple[float, float], most: float
 ) -> list[dict[str, Any]]:
     """Return a cross at the top for every rate that has no place on the scale."""
+    low, high = bounds
     taken: dict[float, int] = {}
     made = []
     for curve in curves:
@@ -157,7 +164,7 @@ def _crosses(
         look = curve.look
         made.append(
             {
-                "type": "scatter", "mode": "markers", "x": [point.lr for point in off],
+                "type": "scatter", "mode": "markers", "x": [min(point.lr, most) for point in off],
                 "y": plain(np.array(places)), "name": f"{look.label}, off the scale",
                 "legendgroup": look.label, "text": [_words(curve, point) for point in off],
                 "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,

@@ -25,7 +25,7 @@ def tell_rates(curves: Sequence[Curve]) -> list[Sentence]:
     ]
     if edges:
         rest = f"at an end of the rates tried: {' and '.join(edges)}. The optimum may lie beyond."
-        said.append(Sentence("Best", rest))
+        said.append(Sentence("", f"The best is {rest}"))
     lost = [
         f"{curve.look.label} at {compact(point.lr)}"
         for curve in curves
@@ -56,7 +56,8 @@ def reach_words(reach: Reach) -> tuple[str, str, str]:
         return rate, steps, ""
     found = [n for n in reach.each if n is not None]
     never = f", {seeds - len(found)} of {seeds} never" if len(found) < seeds else ""
-    return rate, steps, f"{min(found):.0f} to {max(found):.0f}{never}" if found else never[2:]
+    ends = list(dict.fromkeys(f"{end(found):.0f}" for end in (min, max))) if found else []
+    return rate, steps, f"{' to '.join(ends)}{never}" if ends else never[2:]
 
 
 def _ranked(curves: Sequence[Curve]) -> list[tuple[Curve, Point]]:
@@ -79,6 +80,8 @@ def _ranked(curves: Sequence[Curve]) -> list[tuple[Curve, Point]]:
 def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sentence:
     (a, best), (b, other) = first, second
     lead = f"{a.look.label} does best at {compact(best.lr)}, {b.look.label} at {compact(other.lr)}:"
+    if best.lr == other.lr:
+        lead = f"{a.look.label} and {b.look.label} do best at the same rate, {compact(best.lr)}:"
     losses = f"held-out loss {best.mean:.2f} against {other.mean:.2f}"
     seeds = min(len(best.lanes), len(other.lanes))
     if seeds == 1:

@@ -42,17 +42,23 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a lane stands."""
+    """Where a lane stands, or a group of lanes that differ in their seed alone."""
 
     lane: int
-    """Its place in the race's list."""
+    """Its place in the race's list, or in the list of groups."""
     loss: float
     """Held-out loss at the newest evaluation, nats; NaN where it has none."""
     accuracy: float
     """Share of right held-out answers, NaN where it has none."""
     first_grad_norm: float
     out_at: int
-    """The step at which it diverged, 0 while it is racing."""
+    """The step at which it diverged, the first of a group; 0 while it is racing."""
+    seeds: int = 1
+    """How many lanes it stands for; loss, accuracy and norm are their means."""
+    spread: float = math.nan
+    """Standard deviation of the losses over the seeds; NaN with one seed."""
+    lost: int = 0
+    """How many seeds of a group are out of the race."""
 
 
 def standings(steps: Sequence[Step], lanes: int) -> list[Place]:

@@ -91,6 +91,7 @@ def test_the_loss_of_a_lane_on_its_own_batch_is_that_of_the_batch_alone_with_its
         with lanes.some(slice(k, k + 1)):
             alone = losses.lane_losses(model, batch, 1)
             alone.sum().backward()
+        assert lanes.theta.grad is not None
         torch.testing.assert_close(found[k], alone[0])
         torch.testing.assert_close(together[k], lanes.theta.grad[k])
 

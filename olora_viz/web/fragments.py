@@ -106,6 +106,7 @@ def results(
 
     Parameters
     ----------
+    looks, rows : of lanes, or of groups of lanes that differ in their seed alone.
     step : of the newest evaluation, 0 before there is one.
     base : held-out loss and accuracy of the base model, None while unknown.
     plain_text : every token is judged, not an answer alone.
@@ -113,9 +114,9 @@ def results(
     body = "".join(
         f'<tr><th scope="row">{mark(looks[row.lane])}{name(looks[row.lane])}</th>'
         + (
-            f'<td colspan="2" class="no">DNF at step {row.out_at}</td>'
+            f'<td colspan="2" class="no">{_departure(row)}</td>'
             if row.out_at
-            else f"<td>{_number(row.loss)}</td><td>{_percent(row.accuracy)}</td>"
+            else f"<td>{_number(row.loss)}{_spread(row)}</td><td>{_percent(row.accuracy)}</td>"
         )
         + f"<td>{_number(row.first_grad_norm, '.2g')}</td></tr>"
         for row in rows
@@ -183,6 +184,18 @@ def _verdict(what: str, expected: str, plain_text: bool) -> str:
         f'<span class="{kind}" role="img" title="{word}" aria-label="{word}">{sign}</span>'
         f'<span class="said {kind}">{shown}</span>'
     )
+
+
+def _departure(row: Place) -> str:
+    who = f"{row.lost} of {row.seeds} seeds " if row.seeds > 1 else ""
+    return f"{who}DNF at step {row.out_at}"
+
+
+def _spread(row: Place) -> str:
+    if not math.isfinite(row.spread):
+        return ""
+    title = f"standard deviation over {row.seeds} seeds"
+    return f' <span class="hint" title="{title}">± {row.spread:.2f}</span>'
 
 
 def _number(value: float, form: str = ".2f") -> str:

@@ -10,7 +10,7 @@ const FIELDS = [
   ["r", "r", "rank", "numeric"],
   ["alpha", "α", "alpha", "numeric"],
   ["lr", "rate", "learning rate", "text"],
-  ["seed", "seed", "seed of the start", "numeric"],
+  ["seed", "seed", "seed of the start and of the order of batches", "numeric"],
 ];
 
 export function mount(element, { rows, starts, most, seen, changed }) {

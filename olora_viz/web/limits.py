@@ -106,6 +106,7 @@ def checked_config(
     steps = _whole("steps", steps, 1, limits.max_steps)
     every = max(1, min(10, steps // 5), math.ceil(steps / 100))
     return RaceConfig(
+        batches="by-seed",
         model=model,
         task=task,
         lanes=tuple(checked_lane(limits, row) for row in lanes),

@@ -15,12 +15,14 @@ from olora_viz.tasks import TASKS
 from olora_viz.web import (
     conditioning,
     fragments,
+    presets,
     race_events,
     race_gradients,
     race_rates,
     race_spectra,
     share_link,
 )
+from olora_viz.web import repeat as repetition
 from olora_viz.web.heartbeat import heartbeat
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.lane_table import DEFAULT_LANES, lane_table
@@ -91,10 +93,11 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                 gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
                 lanes = lane_table(limits, elem_id="lanes")
                 gr.HTML(
-                    '<p class="hint">Every lane starts from the same function and sees the same '
-                    "batches.</p>",
+                    '<p class="hint">Every lane starts from the same function; lanes of one seed '
+                    "see the same batches.</p>",
                     apply_default_css=False,
                 )
+            presets.build(limits, [model, task, steps, batch, lanes])
         with gr.Column(elem_classes="middle race-only", min_width=0):
             looks = theme.looks(DEFAULT_LANES)
             blank = empty_figures(looks, total=RaceConfig.steps)
@@ -112,6 +115,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         with gr.Column(elem_classes="side right race-only", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
                 story = gr.HTML(fragments.story_before(), elem_id="story", apply_default_css=False)
+                repetition.build(limits, lanes)
             with gr.Column(elem_classes="card"):
                 results = gr.HTML(
                     fragments.results(looks, standings([], len(looks))), elem_id="results",

@@ -12,6 +12,7 @@ from olora_viz.figure_parts import Figure
 from olora_viz.gallery import Recording
 from olora_viz.live.gradio_figure import pack
 from olora_viz.race_config import RaceConfig
+from olora_viz.seed_groups import group_places, seed_groups
 from olora_viz.step import Step
 from olora_viz.theme import Look
 from olora_viz.web import fragments, race_gradients, race_rates, share, take
@@ -97,18 +98,23 @@ def view(shown: Shown, before: int = 0, *, upto: int | None = None, beat: int = 
     steps = every if upto is None else every[:upto]
     config, looks, base = shown.config, shown.looks, shown.baseline
     rows = story.standings(steps, len(looks))
+    groups = seed_groups(config.lanes, looks)
+    named = [group.look for group in groups]
     evaluated = [step.step for step in steps if step.eval_loss is not None]
     start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
-    common: dict[str, Any] = {"total": config.steps, "run": shown.id}
+    seeds = [group.lanes for group in groups]
+    common: dict[str, Any] = {"total": config.steps, "run": shown.id, "seeds": seeds}
     judged: dict[str, Any] = {"plain_text": shown.plain_text}
-    results = fragments.results(looks, rows, max(evaluated, default=0), start, **judged)
+    results = fragments.results(
+        named, group_places(rows, groups), max(evaluated, default=0), start, **judged
+    )
     return View(
         job_id=shown.id,
         status=status(shown, len(steps), before),
-        loss=pack(figures.loss_figure(looks, steps, start_loss=start[0], **judged, **common)),
-        gradient=pack(figures.gradient_figure(looks, steps, **common)),
+        loss=pack(figures.loss_figure(named, steps, start_loss=start[0], **judged, **common)),
+        gradient=pack(figures.gradient_figure(named, steps, **common)),
         accuracy=pack(
-            figures.accuracy_figure(looks, steps, start_accuracy=start[1], **judged, **common)
+            figures.accuracy_figure(named, steps, start_accuracy=start[1], **judged, **common)
         ),
         story=_story(shown, steps),
         results=_remarks(shown) + results,

@@ -1,0 +1,37 @@
+"""A sweep in a real Chromium: a preset, repeated with five seeds, and the curve over rates."""
+
+from playwright.sync_api import Page, expect
+
+
+def figure(name: str) -> str:
+    return f"document.querySelector('#{name} .js-plotly-plot')"
+
+
+def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page) -> None:
+    card = page.locator("#run-rates")
+    expect(card).to_be_hidden()
+    page.locator("#presets button", has_text="one rate for all").click()
+    expect(page.locator("#lanes tbody tr")).to_have_count(3)
+    page.get_by_label("Steps").fill("10")
+    page.get_by_label("Steps").press("Tab")
+    page.locator("#repeat-button").click()
+    expect(page.locator("#lanes tbody tr")).to_have_count(15)
+    expect(page.locator("#status")).to_contain_text("finished", timeout=180_000)
+
+    filled = f"{figure('loss-figure')}.data.filter((t) => t.fill === 'tonexty').length"
+    page.wait_for_function(f"{filled} === 3")
+    names = f"{figure('loss-figure')}.layout.annotations.map((a) => a.text).sort().join()"
+    assert page.evaluate(names) == "LoRA,OLoRA,PiSSA"
+    rows = page.locator("#results tbody tr")
+    expect(rows).to_have_count(4)
+    expect(rows.first).to_contain_text("±")
+
+    card.scroll_into_view_if_needed()
+    expect(card.locator("h2").first).to_contain_text("Final held-out loss against learning rate")
+    seeds = f"{figure('rates-figure')}.data.find((t) => t.fill).y"
+    page.wait_for_function(f"{figure('rates-figure')}?.data?.length === 15")
+    assert page.evaluate(f"{seeds}.length") == 1
+    expect(page.locator("#rates-words")).to_contain_text("do best at the same rate, 1e-3")
+    expect(page.locator("#rates-words .reach tbody tr")).to_have_count(3)
+    card.get_by_text("best loss of the run").click()
+    expect(card.locator("h2").first).to_contain_text("Best held-out loss against learning rate")
