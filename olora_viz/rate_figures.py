@@ -103,7 +103,7 @@ def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
     look = curve.look
     edge = {
         "type": "scatter", "mode": "lines", "x": x, "name": look.label,
-        "legendgroup": look.label, "line": {"color": look.color, "width": 0}, "opacity": 0.2,
+        "legendgroup": look.label, "line": {"color": look.color, "width": 0},
         "hoverinfo": "skip",
     }  # fmt: skip
     ends = [
@@ -118,7 +118,12 @@ def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
     }  # fmt: skip
     return [
         {**edge, "y": plain(np.array(ends[0]))},
-        {**edge, "y": plain(np.array(ends[1])), "fill": "tonexty", "fillcolor": look.color},
+        {
+            **edge,
+            "y": plain(np.array(ends[1])),
+            "fill": "tonexty",
+            "fillcolor": f"{look.color}-band",
+        },
         seeds,
     ]
 

@@ -82,6 +82,7 @@ def peft_script(config: RaceConfig) -> str:
     )
     evidence = _evidence(config)
     targets = list(config.targets) if config.targets is not None else None
+    order = "SEED + lane.seed" if config.batches == "by-seed" else "SEED"
     return f'''"""Trains the lanes of a race one by one, with peft, transformers and torch.
 
 The same batches and settings as in the race; olora_viz brings the task's examples and their order.
@@ -113,9 +114,9 @@ task = load_task({config.task!r}, SEED)
 {_loading(config)}
 
 
-def batch(step, examples, pad):
-    """The batch of a step, 1 for the first: the same for every lane."""
-    chosen = batch_indices(len(examples), BATCH, SEED, step - 1)
+def batch(step, examples, pad, seed=SEED):
+    """The batch of a step, 1 for the first, in the order of a seed."""
+    chosen = batch_indices(len(examples), BATCH, seed, step - 1)
     return collate([examples[i] for i in chosen], pad)
 
 
@@ -166,7 +167,7 @@ for label, lane, start in LANES:
     for step in range(1, STEPS + 1):
         optimizer.param_groups[0]["lr"] = lane.lr * share_of_rate(step)
         optimizer.zero_grad()
-        loss = loss_of(model, batch(step, encoded.kept, pad))
+        loss = loss_of(model, batch(step, encoded.kept, pad, {order}))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(trained, lane.clip or float("inf"))
         optimizer.step()

@@ -10,9 +10,6 @@ import numpy as np
 from olora_viz.figure_parts import line
 from olora_viz.theme import Look
 
-OPACITY = 0.18
-"""Of a band."""
-
 
 def one_each(count: int) -> list[tuple[int, ...]]:
     """Return groups of one lane each, where no seeds are repeated."""
@@ -51,6 +48,6 @@ def seed_band(look: Look, values: np.ndarray, **more: Any) -> list[dict[str, Any
         np.where(some, np.where(there, values, far).min(1) * sign, np.nan)
         for values, far, sign in ((values, np.inf, 1), (-values, np.inf, -1))
     ]
-    made = [line(look, edge, 0, **more, opacity=OPACITY, hoverinfo="skip") for edge in edges]
-    made[1] |= {"fill": "tonexty", "fillcolor": look.color}
+    made = [line(look, edge, 0, **more, hoverinfo="skip") for edge in edges]
+    made[1] |= {"fill": "tonexty", "fillcolor": f"{look.color}-band"}
     return made

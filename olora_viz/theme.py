@@ -73,6 +73,9 @@ set has no more room for, are what stands out most from the others to every kind
 FALLBACK = (("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#9a5b13", "#e0b27a"))
 """Colours of initializations that have none of their own yet."""
 
+BAND = 0.18
+"""How opaque the colour of a band is: token ``@olora-band``."""
+
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 
@@ -151,6 +154,7 @@ def palette(theme: str, inits: Sequence[str] = ()) -> dict[str, str]:
         line = line_colors(init)[THEMES.index(theme)]
         colors[init] = line
         colors[f"{init}-text"] = readable(line, colors["card"], colors["ink"])
+        colors[f"{init}-band"] = "rgba({},{},{},{})".format(*_channels(line), BAND)
     return colors
 
 
@@ -161,7 +165,7 @@ def resolve(token: str, theme: str) -> str:
     '#d55e00'
     """
     name = token.removeprefix("@")
-    return palette(theme, (name.removesuffix("-text"),))[name]
+    return palette(theme, (name.removesuffix("-text").removesuffix("-band"),))[name]
 
 
 def looks(lanes: Sequence[LaneLike], names: Sequence[str | None] = ()) -> tuple[Look, ...]:

@@ -26,7 +26,7 @@ CONFIG = RaceConfig(
         Lane("mica", lr=3e-3, rslora=True),
     ),
     steps=3, batch_size=4, seed=2, eval_every=0, device="cpu", dtype="float32",
-    schedule="cosine", warmup=1,
+    schedule="cosine", warmup=1, batches="by-seed",
 )  # fmt: skip
 
 

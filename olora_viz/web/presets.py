@@ -55,7 +55,7 @@ PRESETS = (
         tuple(
             f"{init}:lr=3e-4/1e-3/3e-3/1e-2/3e-2,seed=0/1/2" for init in ("lora", "olora", "pissa")
         ),
-        steps=60,
+        steps=50,
         batch=8,
     ),
     Preset(
