@@ -9,7 +9,6 @@ def figure(name: str) -> str:
 
 def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page) -> None:
     card = page.locator("#run-rates")
-    expect(card).to_be_hidden()
     page.locator("#presets button", has_text="one rate for all").click()
     expect(page.locator("#lanes tbody tr")).to_have_count(3)
     page.get_by_label("Steps").fill("10")
