@@ -17,10 +17,14 @@ from olora_viz.web.shown import Shown
 
 WORDS = {"final": "final loss", "best": "best loss of the run"}
 
+AWAY = ["card", "away"]
+"""Classes of the card where there is no sweep: a chart that is taken off the page and put back
+would have lost what it needs to draw."""
+
 
 def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     """Make the card; return what it follows: set it to what `news` says."""
-    with gr.Column(elem_classes="card", elem_id="run-rates", visible=False) as card:
+    with gr.Column(elem_classes=AWAY, elem_id="run-rates") as card:
         measure = gr.Radio(
             [(WORDS[key], key) for key in MEASURES], value="final", show_label=False,
             label="Held-out loss", elem_id="rates-measure", container=False,
@@ -32,7 +36,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     def show(name: Any, measure: Any) -> tuple[Any, ...]:
         shown = jobs.shown(name)
         if shown is None or not news(shown):
-            return gr.skip(), gr.skip(), gr.update(visible=False)
+            return gr.skip(), gr.skip(), gr.update(elem_classes=AWAY)
         measure = measure if measure in MEASURES else "final"
         lanes, steps = shown.config.lanes, list(shown.steps)
         start = float(shown.baseline.loss[0]) if shown.baseline else None
@@ -43,7 +47,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         )  # fmt: skip
         drawn["layout"]["meta"]["race"] = f"{shown.id} rates"
         said = fragments.said(tell_rates(curves)) + table(steps_to_reach(lanes, steps, start))
-        return pack(drawn), said, gr.update(visible=True)
+        return pack(drawn), said, gr.update(elem_classes=["card"])
 
     quiet: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
