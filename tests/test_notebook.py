@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from IPython.testing.globalipapp import start_ipython
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 import olora_viz as ov
 from olora_viz.live.jupyter_figure import LiveFigure, difference, plotly_source
@@ -174,10 +175,15 @@ def test_an_interrupt_of_the_kernel_pauses_the_race_and_says_how_to_go_on() -> N
 
 
 @pytest.fixture(scope="module")
-def shell():
-    started = start_ipython()
+def shell(tmp_path_factory):
+    own = Config()
+    own.HistoryManager.enabled = False
+    own.ProfileDir.location = str(tmp_path_factory.mktemp("profile"))
+    started = InteractiveShell.instance(config=own)
     started.user_ns["RacePanel"], started.user_ns["LONG"] = RacePanel, LONG
-    return started
+    yield started
+    started.restore_sys_module_state()
+    InteractiveShell.clear_instance()
 
 
 def test_running_a_cell_again_stops_its_race_and_another_cells_goes_on(shell) -> None:
