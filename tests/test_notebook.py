@@ -51,6 +51,7 @@ def test_a_race_in_a_panel_makes_the_steps_of_the_race() -> None:
     shown = panel._charts[0].figure
     assert [len(trace["y"]) for trace in shown["data"][:2]] == [6, 6]
     assert "OLoRA" in panel._table.value
+    assert f"before the race</th><td>{plain.baseline.loss[0]:.2f}</td>" in panel._table.value
     assert "What you are seeing" in panel._story.value
 
 

@@ -274,7 +274,11 @@ class RacePanel(Panel):
         self._set(self._status, fragments.status(shown, *parts))
         at = max((step.step for step in steps if step.eval_loss is not None), default=0)
         rows = story.standings(steps, len(looks))
-        self._set(self._table, fragments.results(looks, rows, at))
+        racing = self.race
+        base = racing.baseline if racing else None
+        start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
+        plain_text = bool(racing and racing.task.plain_text)
+        self._set(self._table, fragments.results(looks, rows, at, start, plain_text))
         if steps:
             told = story.tell(config.lanes, looks, steps)
             self._set(self._story, fragments.sentences(told, story.caveat(config.lanes)))
