@@ -1,0 +1,126 @@
+"""Run the notebooks and write a page of each: ``python -m notebooks.build``, in a checkout.
+
+A page holds its outputs and Plotly, once, and asks nothing of any other host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import plotly.io
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from plotly.offline import get_plotlyjs
+
+FOLDER = Path(__file__).parent
+
+NOTEBOOKS = tuple(sorted(FOLDER.glob("[0-9]*.ipynb")))
+"""All of them, the first lesson first."""
+
+PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+OUTSIDE = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "widget_renderer_url")
+"""What an exporter would fetch from elsewhere; nothing here has a use for it."""
+
+TIMEOUT = 1800
+"""Seconds for one cell: against a hang alone, a busy machine is slow."""
+
+
+def parameters_of(notebook: NotebookNode) -> int:
+    """Return the place of the cell that is tagged ``parameters``.
+
+    Raises
+    ------
+    ValueError : there is none, or more than one.
+    """
+    found = [
+        i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())
+    ]
+    if len(found) != 1:
+        raise ValueError(f"one cell must be tagged parameters, not {len(found)}")
+    return found[0]
+
+
+def executed(path: Path, values: Mapping[str, Any] | None = None) -> NotebookNode:
+    """Run a notebook from top to bottom and return it with its outputs.
+
+    Parameters
+    ----------
+    path : of the notebook; it stays as it is.
+    values : put in place of some of its parameters.
+
+    Raises
+    ------
+    ValueError : a value for something that is no parameter of it.
+    nbclient.exceptions.CellExecutionError : a cell failed.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    at = parameters_of(notebook)
+    for name in values or ():
+        if f"\n{name} = " not in f"\n{notebook.cells[at].source}":
+            raise ValueError(f"{name} is no parameter of {path.name}")
+    lines = [f"{name} = {value!r}" for name, value in (values or {}).items()]
+    if lines:
+        notebook.cells.insert(at + 1, nbformat.v4.new_code_cell("\n".join(lines)))
+    env = os.environ | {
+        "PLOTLY_RENDERER": "plotly_mimetype",
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")])
+        ),
+    }
+    client = NotebookClient(
+        notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(FOLDER)}}
+    )
+    return client.execute(env=env)
+
+
+def page(notebook: NotebookNode, title: str) -> str:
+    """Return an executed notebook as one HTML page that stands alone."""
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)  # a page has no kernel to speak with
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            data.pop(WIDGET, None)
+            if PLOTLY in data:
+                data["text/html"] = plotly.io.to_html(
+                    data.pop(PLOTLY), full_html=False, include_plotlyjs=False, validate=False,
+                    config={"displaylogo": False, "responsive": True},
+                )  # fmt: skip
+    exporter = HTMLExporter()
+    for name in OUTSIDE:
+        setattr(exporter, name, "")
+    text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    return text.replace("<head>", f"<head>\n<script>{get_plotlyjs()}</script>", 1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the notebooks that are named, or all, and write their pages."""
+    parser = argparse.ArgumentParser(prog="python -m notebooks.build", description=__doc__)
+    parser.add_argument("numbers", nargs="*", help="of the notebooks, such as 1 3; all by default")
+    parser.add_argument("--out", type=Path, default=FOLDER.parent / "build" / "notebooks")
+    chosen = parser.parse_args(arguments)
+    known = {path.name.partition("-")[0]: path for path in NOTEBOOKS}
+    for number in chosen.numbers:
+        if number not in known:
+            parser.error(f"there is no notebook {number!r}, only {', '.join(known)}")
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    for number in chosen.numbers or known:
+        path = known[number]
+        print(f"{path.name} …", file=sys.stderr, flush=True)
+        target = chosen.out / f"{path.stem}.html"
+        target.write_text(page(executed(path), path.stem), encoding="utf-8")
+        print(target)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
