@@ -150,6 +150,15 @@ MAY_IMPORT = {
         "step",
         "theme",
     },
+    "run_comparison": {
+        "curve_labels",
+        "figure_parts",
+        "lane",
+        "race_config",
+        "scales",
+        "step",
+        "theme",
+    },
     "raced": {"race", "race_config", "runs", "step", "tasks", "theme"},
     "steps_frame": {"race", "race_config", "raced"},
     "plots": {

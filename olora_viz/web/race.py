@@ -31,6 +31,7 @@ from olora_viz.web.race_status import NAME_BUTTONS, Buttons, make_buttons
 from olora_viz.web.race_view import View, empty_figures
 from olora_viz.web.screens import Screens
 from olora_viz.web.scrubber import scrubber
+from olora_viz.web.shelf import comparison_card, shelf
 from olora_viz.web.take import adapter_list
 
 
@@ -111,6 +112,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
             with gr.Column(elem_classes="card slim"):
                 scrub = scrubber()
                 beat = heartbeat()
+            compared = comparison_card()
             rates = race_rates.build(jobs, job_id)
         with gr.Column(elem_classes="side right race-only", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
@@ -123,6 +125,8 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
                 )  # fmt: skip
             with gr.Column(elem_classes="card"):
                 take = adapter_list(jobs, elem_id="take")
+            with gr.Column(elem_classes="card", elem_id="visit"):
+                visit, shelved = shelf()
         with gr.Column(elem_classes="after race-only", min_width=0):
             with gr.Column(elem_classes="card"):
                 answers = gr.HTML(
@@ -141,6 +145,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
     race_events.connect(
         demo, jobs, Screens(), limits, controls=bar.buttons, setup=[*shared, its.every],
         page=outputs, note=note, link=bar.share,
+        runs=race_events.Runs(visit, shelved, *compared),
     )  # fmt: skip
     task.change(
         lambda name: fragments.sample(TASKS[name]) if name in list(TASKS) else "",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.race_config import RaceConfig
-from olora_viz.web import fragments, share_link
+from olora_viz.web import fragments, share_link, shelf
 from olora_viz.web.heartbeat import QUIET
 from olora_viz.web.job import Job
 from olora_viz.web.jobs import Jobs
@@ -63,6 +63,16 @@ class Pressed(NamedTuple):
         return cls(gr.skip(), gr.skip(), words, fragments.problem(sentence))
 
 
+class Runs(NamedTuple):
+    """Where earlier runs of a visit are listed and compared."""
+
+    visit: gr.BrowserState
+    rows: gr.HTML
+    card: gr.Column
+    figure: gr.HTML
+    words: gr.HTML
+
+
 def connect(
     demo: gr.Blocks,
     jobs: Jobs,
@@ -74,6 +84,7 @@ def connect(
     page: View,
     note: Any,
     link: gr.HTML,
+    runs: Runs,
 ) -> gr.Number:
     """Connect the page; return the number by which others let it show something else.
 
@@ -86,6 +97,7 @@ def connect(
     page : the components that a `View` is for.
     note : where the page says what a link asked for in vain.
     link : the Share button.
+    runs : where earlier runs of the visit are listed and compared.
     """
     turn = gr.Number(0, visible=False)
 
@@ -204,6 +216,23 @@ def connect(
         # The slider stays where its reader has put it.
         return view(shown, before, upto=screen.upto)._replace(scrub=gr.skip(), beat=gr.skip())
 
+    def seen(visit: Any, name: Any) -> tuple[Any, ...]:
+        """List the run that the page shows, and draw what it is compared with."""
+        rows = shelf.added(jobs, visit, name)
+        return rows, shelf.listed(jobs, rows, name), *shelf.compared(jobs, rows, name)
+
+    def shelve(request: gr.Request, visit: Any, name: Any, event: gr.SelectData) -> tuple[Any, ...]:
+        """Do what was asked for in the list of runs."""
+        wish = event.value if isinstance(event.value, dict) else {}
+        shown = Pressed.goes_on()
+        run = jobs.get(wish.get("id"))
+        if wish.get("do") == "show" and run is not None:
+            name = run.id
+            shown = Pressed.shows(screens.of(request), name)
+        rows = shelf.changed(jobs, visit, wish)
+        told = (rows, shelf.listed(jobs, rows, name), *shelf.compared(jobs, rows, name))
+        return (*told, *shown)
+
     def leave(request: gr.Request) -> None:
         screens.close(request)
 
@@ -219,6 +248,10 @@ def connect(
     page.beat.select(again, page.job_id, pressed, **at_once)
     page.scrub.select(scrub, None, outputs, queue=False, trigger_mode="always_last", **quiet)
     turn.change(follow, inputs, outputs, trigger_mode="multiple", concurrency_limit=None, **quiet)
+    listing, shelved = [runs.visit, page.job_id], list(runs)
+    for moved in (turn.change, page.take.change):
+        moved(seen, listing, shelved, queue=False, trigger_mode="always_last", **quiet)
+    runs.rows.select(shelve, listing, [*shelved, *pressed], **at_once)
     share_link.follow(limits, setup, link)
     address = gr.JSON(visible=False)
     demo.load(

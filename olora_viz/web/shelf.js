@@ -1,0 +1,61 @@
+// The list of a visit's runs. Gradio runs this with `element`, `props`, `watch` and `trigger`;
+// props.value is a list of {id, name, pinned, overlaid, current, words}.
+const list = element.querySelector(".shelf");
+const hint = element.querySelector(".hint");
+
+const wish = (id, what, more = {}) =>
+  trigger("select", { index: 0, value: { id, do: what, ...more } });
+
+const button = (text, title, pressed, act) => {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "quiet";
+  made.textContent = text;
+  made.title = title;
+  made.setAttribute("aria-label", title);
+  if (pressed !== null) made.setAttribute("aria-pressed", String(pressed));
+  made.addEventListener("click", act);
+  return made;
+};
+
+const item = ({ id, name, pinned, overlaid, current, words }) => {
+  const row = document.createElement("li");
+  row.dataset.run = id;
+  row.classList.toggle("current", current);
+  const input = document.createElement("input");
+  input.value = name;
+  input.maxLength = 40;
+  input.setAttribute("aria-label", `name of the run ${name}`);
+  input.addEventListener("change", () => wish(id, "rename", { name: input.value }));
+  input.addEventListener("keydown", (event) => { if (event.key === "Enter") input.blur(); });
+  const small = document.createElement("span");
+  small.className = "hint";
+  small.textContent = words;
+  const tools = document.createElement("span");
+  tools.className = "tools";
+  tools.append(
+    button("show", `show ${name}`, null, () => wish(id, "show")),
+    button("overlay", `lay ${name} over the others`, overlaid, () => wish(id, "overlay")),
+    button("pin", `pin ${name}`, pinned, () => wish(id, "pin")),
+    button("×", `remove ${name} from the list`, null, () => wish(id, "remove")),
+  );
+  row.append(input, small, tools);
+  return row;
+};
+
+const show = () => {
+  const rows = props.value ?? [];
+  const place = document.activeElement?.closest?.("li")?.dataset.run;
+  const said = document.activeElement?.textContent;
+  if (list.contains(document.activeElement) && document.activeElement.tagName === "INPUT") return;
+  list.replaceChildren(...rows.map(item));
+  if (place) {
+    const again = [...list.querySelectorAll(`li[data-run="${CSS.escape(place)}"] button`)];
+    again.find((one) => one.textContent === said)?.focus();
+  }
+  hint.textContent = rows.length
+    ? "Overlay a run to see it beside the one that is shown."
+    : "Every race of this visit stays here: to show again, to name, to compare.";
+};
+watch("value", show);
+show();

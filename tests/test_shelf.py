@@ -1,0 +1,129 @@
+"""Earlier runs of a visit: listed, named, pinned, laid over each other, compared."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from olora_viz.lane import Lane
+from olora_viz.race_config import RaceConfig
+from olora_viz.run_comparison import Run, differing, overlay_figure
+from olora_viz.step import Step
+from olora_viz.theme import looks
+from olora_viz.web import shelf
+from olora_viz.web.job import Job
+from olora_viz.web.jobs import Jobs
+
+LANES = (Lane("lora"), Lane("olora"))
+CONFIG = RaceConfig(task="addition", lanes=LANES, steps=2, batch_size=4, eval_size=4)
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    made = Jobs(keep=20, folder=tmp_path_factory.mktemp("jobs") / "jobs")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def runs(jobs: Jobs) -> list[Job]:
+    made = [jobs.start(CONFIG), jobs.start(replace(CONFIG, steps=3))]
+    end = time.monotonic() + 60
+    while not all(job.complete for job in made):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return made
+
+
+def test_a_run_is_listed_once_and_under_a_name_of_its_own(jobs: Jobs, runs: list[Job]) -> None:
+    rows = shelf.added(jobs, [], runs[0].id)
+    rows = shelf.added(jobs, shelf.added(jobs, rows, runs[1].id), runs[0].id)
+    assert [row["id"] for row in rows] == [runs[1].id, runs[0].id]
+    assert [row["name"] for row in rows] == ["glassllm, addition 2", "glassllm, addition 1"]
+    told = shelf.listed(jobs, rows, runs[0].id)
+    assert [row["current"] for row in told] == [False, True]
+    assert "finished · 2 steps" in told[1]["words"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [None, "x", [None], [{"id": "no such run", "name": "a"}], [{"id": 3, "name": 4}], {"id": 1}],
+)
+def test_what_a_browser_made_up_lists_nothing(jobs: Jobs, sent: object) -> None:
+    assert shelf.checked(jobs, sent) == []
+    assert shelf.changed(jobs, sent, {"id": "x", "do": "pin"}) == []
+
+
+def test_a_name_is_cut_and_a_wish_for_nothing_changes_nothing(jobs: Jobs, runs: list[Job]) -> None:
+    rows = shelf.added(jobs, [], runs[0].id)
+    wish = {"id": runs[0].id, "do": "rename", "name": "  <b>my</b>\n run " + "x" * 100}
+    named = shelf.changed(jobs, rows, wish)[0]["name"]
+    assert named.startswith("<b>my</b> run xx")
+    assert len(named) == shelf.LONGEST
+    for nothing in (None, {}, {"id": runs[0].id, "do": "explode"}, {**wish, "name": 3}, "pin"):
+        assert shelf.changed(jobs, rows, nothing) == rows
+    assert shelf.changed(jobs, rows, {**wish, "name": "  "}) == rows
+
+
+def test_names_are_escaped_where_runs_are_compared(jobs: Jobs, runs: list[Job]) -> None:
+    rows = shelf.added(jobs, shelf.added(jobs, [], runs[0].id), runs[1].id)
+    for job in runs:
+        rows = shelf.changed(jobs, rows, {"id": job.id, "do": "overlay"})
+    evil = {"id": runs[0].id, "do": "rename", "name": "<script>alert(1)</script>"}
+    rows = shelf.changed(jobs, rows, evil)
+    card, figure, words = shelf.compared(jobs, rows, runs[0].id)
+    assert card["visible"]
+    assert "<script>" not in words
+    assert "&lt;script&gt;" in words
+    assert "steps" in words
+    assert len(figure["data"]) >= 4
+
+
+def test_pinned_runs_stay_when_a_visit_has_many(jobs: Jobs, runs: list[Job]) -> None:
+    row = {"name": "a", "overlaid": False}
+    pinned = {**row, "id": runs[0].id, "pinned": True}
+    rows = shelf.added(jobs, [*[{**row, "id": runs[1].id, "pinned": False}] * 20, pinned], None)
+    assert len(rows) == shelf.MOST
+    assert rows[-1]["pinned"]
+
+
+def test_a_removed_run_is_listed_no_more(jobs: Jobs, runs: list[Job]) -> None:
+    rows = shelf.added(jobs, [], runs[0].id)
+    assert shelf.changed(jobs, rows, {"id": runs[0].id, "do": "remove"}) == []
+
+
+def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> Run:
+    steps = [
+        Step(
+            step=10 * (i + 1), loss=np.array(row), grad_norm=np.ones(2), lr=np.ones(2),
+            seconds=1.0, tokens=1, status=("racing", "racing"), eval_loss=np.array(row),
+            eval_accuracy=np.zeros(2),
+        )
+        for i, row in enumerate(losses)
+    ]  # fmt: skip
+    return Run(name, config, looks(config.lanes), steps)
+
+
+def test_the_chart_draws_every_lane_of_every_run_at_the_steps_where_it_was_judged() -> None:
+    one = _run("one", CONFIG, [[2.0, 1.0], [1.0, 0.5]])
+    two = _run("two", replace(CONFIG, steps=30), [[3.0, 2.0], [2.0, 1.5], [1.0, 0.7]])
+    data = overlay_figure([one, two])["data"]
+    assert [trace["name"] for trace in data] == [
+        "one: LoRA", "one: OLoRA", "two: LoRA", "two: OLoRA",
+    ]  # fmt: skip
+    assert [trace["x"] for trace in data] == [[10, 20]] * 2 + [[10, 20, 30]] * 2
+    assert data[3]["y"] == [2.0, 1.5, 0.7]
+    assert len({trace["line"]["dash"] for trace in data[:2]}) == 1
+    assert data[0]["line"]["dash"] != data[2]["line"]["dash"]
+    assert data[0]["line"]["color"] == data[2]["line"]["color"]
+
+
+def test_only_what_differs_is_said() -> None:
+    assert differing([CONFIG, CONFIG]) == []
+    other = replace(CONFIG, seed=3, lanes=(LANES[0],))
+    assert differing([CONFIG, other]) == [
+        ("seed", ["0", "3"]),
+        ("lanes", ["+ olora:lr=1e-3,r=8", ""]),
+    ]
