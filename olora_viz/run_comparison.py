@@ -45,6 +45,8 @@ def overlay_figure(runs: Sequence[Run], *, revision: str = "overlay") -> Figure:
     data: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
     for i, (run, (at, losses)) in enumerate(zip(runs, drawn, strict=True)):
+        if not at:
+            continue
         dash, shape = DASHES[i % len(DASHES)], SHAPES[i % len(SHAPES)]
         own = [
             replace(look, label=f"{run.name}: {look.label}", dash=dash, symbol=shape)
@@ -55,7 +57,9 @@ def overlay_figure(runs: Sequence[Run], *, revision: str = "overlay") -> Figure:
             mark = {"marker": {"color": look.color, "size": 5, "symbol": look.symbol}}
             data.append(line(look, losses[:, k], 1.8, **more) | mark)
         ends, crosses = curve_ends(own, at, losses, bounds=(low, high), height=HEIGHT, total=total)
-        labels += ends
+        # One name a run, at its best lane: colour and dash tell the others.
+        best = own[int(np.nanargmin(np.where(np.isfinite(losses[-1]), losses[-1], np.inf)))].label
+        labels += [label for label in ends if label["name"] in (f"end {best}", f"out {best}")]
         data += crosses
     made = layout(
         "Runs side by side",

@@ -74,7 +74,7 @@ def test_names_are_escaped_where_runs_are_compared(jobs: Jobs, runs: list[Job]) 
     evil = {"id": runs[0].id, "do": "rename", "name": "<script>alert(1)</script>"}
     rows = shelf.changed(jobs, rows, evil)
     card, figure, words = shelf.compared(jobs, rows, runs[0].id)
-    assert card["visible"]
+    assert card["elem_classes"] == ["card"]
     assert "<script>" not in words
     assert "&lt;script&gt;" in words
     assert "steps" in words

@@ -11,6 +11,7 @@ from olora_viz.gradient_figures import MEASURES, depth_figure, gradient_map, lay
 from olora_viz.gradients import Gradients
 from olora_viz.live.gradio_figure import live_figure, pack
 from olora_viz.spectrum_figures import block_and_module
+from olora_viz.web.cards import AWAY, SHOWN
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.shown import Shown
 
@@ -37,7 +38,7 @@ _IN_VIEW = """
 
 def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     """Make the card; return what its views follow: set it to what `news` says."""
-    with gr.Column(elem_classes="card", elem_id="run-gradients", visible=False) as card:
+    with gr.Column(elem_classes=AWAY, elem_id="run-gradients") as card:
         head = gr.HTML(
             '<h2>Gradients of this run <span class="hint">what reaches each layer, and what a step '
             "changes there</span></h2>",
@@ -112,7 +113,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
                 step=job.config.gradients_every,
             ),
             *(_of_race(job, figure) for figure in of_factors),
-            gr.update(visible=True),
+            gr.update(elem_classes=SHOWN),
             name,
             numbers[-1],
         )  # fmt: skip

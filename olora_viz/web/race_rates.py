@@ -12,14 +12,11 @@ from olora_viz.rate_figures import rate_figure
 from olora_viz.rate_story import reach_words, tell_rates
 from olora_viz.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
 from olora_viz.web import fragments
+from olora_viz.web.cards import AWAY, SHOWN
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.shown import Shown
 
 WORDS = {"final": "final loss", "best": "best loss of the run"}
-
-AWAY = ["card", "away"]
-"""Classes of the card where there is no sweep: a chart that is taken off the page and put back
-would have lost what it needs to draw."""
 
 
 def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
@@ -47,7 +44,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         )  # fmt: skip
         drawn["layout"]["meta"]["race"] = f"{shown.id} rates"
         said = fragments.said(tell_rates(curves)) + table(steps_to_reach(lanes, steps, start))
-        return pack(drawn), said, gr.update(elem_classes=["card"])
+        return pack(drawn), said, gr.update(elem_classes=SHOWN)
 
     quiet: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",

@@ -9,12 +9,13 @@ import gradio as gr
 from olora_viz.live.gradio_figure import live_figure, pack
 from olora_viz.spectrum_figures import block_and_module
 from olora_viz.trace_figures import MEASURES, growth_figure, trace_map
+from olora_viz.web.cards import AWAY, SHOWN
 from olora_viz.web.jobs import Jobs
 
 
 def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     """Make the card; return what its views follow: set it to the number of traces there are."""
-    with gr.Column(elem_classes="card", elem_id="run-spectra", visible=False) as card:
+    with gr.Column(elem_classes=AWAY, elem_id="run-spectra") as card:
         gr.HTML(
             '<h2>Spectra of this run <span class="hint">what training makes of the adapters'
             "</span></h2>",
@@ -56,7 +57,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
             gr.update(choices=[(_words(n), n) for n in layers], value=layer),
             pack(of_map),
             pack(of_layer),
-            gr.update(visible=True),
+            gr.update(elem_classes=SHOWN),
         )
 
     quiet: dict[str, Any] = {

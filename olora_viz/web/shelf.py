@@ -17,6 +17,7 @@ from olora_viz.live.gradio_figure import live_figure, pack
 from olora_viz.run_comparison import Run, differing, overlay_figure
 from olora_viz.story import standings
 from olora_viz.web import fragments
+from olora_viz.web.cards import AWAY, SHOWN
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.shown import Shown
 
@@ -44,7 +45,7 @@ def shelf() -> tuple[gr.BrowserState, gr.HTML]:
 
 def comparison_card() -> tuple[gr.Column, gr.HTML, gr.HTML]:
     """Make the card in which runs lie over each other."""
-    with gr.Column(elem_classes="card", elem_id="run-comparison", visible=False) as card:
+    with gr.Column(elem_classes=AWAY, elem_id="run-comparison") as card:
         figure = live_figure(elem_id="overlay-figure")
         words = gr.HTML("", elem_id="run-differences", apply_default_css=False)
     return card, figure, words
@@ -120,7 +121,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     """Return the card: whether it is seen, its chart, and its table of differences."""
     chosen = [row for row in rows if row["overlaid"] or row["id"] == current][:OVERLAID]
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
-        return gr.update(visible=False), gr.skip(), gr.skip()
+        return gr.update(elem_classes=AWAY), gr.skip(), gr.skip()
     runs = [
         Run(row["name"], run.config, run.looks, list(run.steps))
         for row in chosen
@@ -128,7 +129,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     ]
     name = " ".join(row["id"] for row in chosen)
     return (
-        gr.update(visible=True),
+        gr.update(elem_classes=SHOWN),
         pack(overlay_figure(runs, revision=name)),
         _differences(runs),
     )
