@@ -154,7 +154,7 @@ def _at_shared_rate(field: Field, results: Sequence[Result], at: int) -> list[Se
         return []
     lr = shared[0]
     hero, rival = map(label, field.roles)
-    verdict = _compare(mine[lr], theirs[lr])
+    verdict = compare(mine[lr], theirs[lr])
     lead = f"At one shared rate ({compact(lr)}) {hero} is {verdict} {rival}:"
     rest = f"held-out loss {mine[lr]:.2f} against {theirs[lr]:.2f} at step {at}."
     said = [Sentence(lead, rest)]
@@ -162,9 +162,9 @@ def _at_shared_rate(field: Field, results: Sequence[Result], at: int) -> list[Se
     if higher and "ahead" in verdict:
         faster = theirs[higher[0]]
         outcome = {"level with": "keeps up", "ahead of": "overtakes it"}.get(
-            _compare(faster, mine[lr]).removeprefix("far "), "still trails"
+            compare(faster, mine[lr]).removeprefix("far "), "still trails"
         )
-        lead = f"With {_times(higher[0] / lr)} the rate, {rival} {outcome}"
+        lead = f"With {times(higher[0] / lr)} the rate, {rival} {outcome}"
         said.append(Sentence(lead, f"({faster:.2f})."))
     return said
 
@@ -176,7 +176,7 @@ def _at_best_rates(field: Field, results: Sequence[Result]) -> list[Sentence]:
         return []
     first, second = sorted(best.values(), key=lambda result: result.loss)[:2]
     losses = f"{first.loss:.2f} against {second.loss:.2f}."
-    is_to, names = _compare(first.loss, second.loss), (label(first.init), label(second.init))
+    is_to, names = compare(first.loss, second.loss), (label(first.init), label(second.init))
     counts = [len(field.rates(result.init)) for result in (first, second)]
     if max(counts) == 1 and first.lr == second.lr:
         if {first.init, second.init} == set(field.roles):
@@ -202,7 +202,7 @@ def _one_start(field: Field, results: Sequence[Result], at: int) -> list[Sentenc
         return [Sentence("", f"{name}'s held-out loss is {best.loss:.2f} at step {at}.")]
     other, rate = results[1], compact(best.lr)
     against = f"held-out loss {best.loss:.2f} against {other.loss:.2f} at step {at}."
-    if _compare(best.loss, other.loss) == "level with":
+    if compare(best.loss, other.loss) == "level with":
         lead = f"{name} does as well at the rate {rate} as at {compact(other.lr)}:"
         return [Sentence(lead, against)]
     lead = f"{name} does better at the rate {rate} than at {compact(other.lr)}:"
@@ -214,7 +214,7 @@ def _wants_more(field: Field, results: Sequence[Result], best: Result) -> bool:
     others = [x.loss for x in results if x.init == best.init and x.lr != best.lr]
     if not others or best.lr < field.rates(best.init)[-1]:
         return False
-    return _compare(best.loss, min(others)) != "level with"
+    return compare(best.loss, min(others)) != "level with"
 
 
 def _edge(edge: Sequence[Result]) -> list[Sentence]:
@@ -253,7 +253,7 @@ def _first_gradients(field: Field, first: Step) -> list[Sentence]:
     if ratio < LEVEL:
         rest = f"The first gradients of {label(large)} and {label(small)} are about equally large."
         return [Sentence("", rest)]
-    return [Sentence("", f"{label(large)}'s first gradient is {_times(ratio)} {label(small)}'s.")]
+    return [Sentence("", f"{label(large)}'s first gradient is {times(ratio)} {label(small)}'s.")]
 
 
 def _departures(rows: Sequence[Place], looks: Sequence[Look]) -> list[Sentence]:
@@ -270,10 +270,10 @@ def _departures(rows: Sequence[Place], looks: Sequence[Look]) -> list[Sentence]:
     return [Sentence(f"{_and(names)} {verb} out of the race:", rest)]
 
 
-def _compare(mine: float, theirs: float) -> str:
+def compare(mine: float, theirs: float) -> str:
     """Say how a loss stands to another one.
 
-    >>> _compare(0.3, 0.9), _compare(0.5, 0.6), _compare(1.0, 1.05), _compare(2.0, 1.0)
+    >>> compare(0.3, 0.9), compare(0.5, 0.6), compare(1.0, 1.05), compare(2.0, 1.0)
     ('far ahead of', 'ahead of', 'level with', 'far behind')
     """
     low, high = sorted((mine, theirs))
@@ -283,10 +283,10 @@ def _compare(mine: float, theirs: float) -> str:
     return f"{far}{'ahead of' if mine < theirs else 'behind'}"
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
     """Write a factor in two digits, or in words where it has one.
 
-    >>> _times(3.0), _times(28.8), _times(1234.0)
+    >>> times(3.0), times(28.8), times(1234.0)
     ('three times', '29 times', '1200 times')
     """
     digits = compact(float(f"{ratio:.2g}"))

@@ -1,0 +1,107 @@
+"""The lessons' pictures as Plotly figures; pure functions, see `figure_parts`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.figure_parts import Figure, layout
+from olora_viz.initializers.olora import olora
+
+HEIGHT = 230
+"""Height of the plot's area in pixels."""
+
+
+def example_matrix() -> Float[Tensor, "out in"]:
+    """Return the matrix of the lesson about QR: small and of full rank."""
+    return torch.tensor(
+        [
+            [2.0, 1.5, -1.0, 0.5],
+            [1.0, -0.5, 1.5, 1.0],
+            [-1.0, 1.0, 0.5, -1.5],
+            [0.5, 2.0, 1.0, 0.0],
+            [1.5, 0.0, -0.5, 2.0],
+            [0.0, -1.0, 2.0, 0.5],
+        ]
+    )
+
+
+def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
+    """Draw W beside its thin QR of rank r, their product, and what the product leaves out.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : 1 ≤ r ≤ min(out, in)
+
+    Raises
+    ------
+    ValueError : for a rank that W cannot hold.
+    """
+    start = olora(W, r)
+    kept = start.B @ start.A
+    panels = (
+        ("W", W, ""), ("Q_r R_r", kept, "="), ("rest", W - kept, "+"),
+        ("Q_r", start.B, "where Q_r R_r ="), ("R_r", start.A, "·"),
+    )  # fmt: skip
+    largest = max(float(matrix.abs().max()) for _, matrix, _ in panels)
+    energy = float(kept.square().sum() / W.square().sum())
+    figure = layout(
+        f"W and what rank {r} holds of it",
+        f"a cell is a number, its colour the size and the sign; Q_r R_r holds {energy:.0%} of ‖W‖²",
+        x={"visible": False},
+        y={"visible": False},
+        height=HEIGHT,
+        revision="qr",
+    )
+    figure["hovermode"] = "closest"
+    figure["margin"] |= {"l": 8, "r": 8, "t": 8, "b": 8}
+    figure["annotations"], data, at = [], [], 0.0
+    rows, columns = W.shape
+    for name, matrix, sign in panels:
+        gap = _gap(sign)
+        if sign:
+            figure["annotations"].append(_words(sign, at + gap / 2 - 0.5, rows / 2 - 0.5))
+        at += gap
+        data.append(_cells(name, matrix, largest, at))
+        figure["annotations"].append(_words(name, at + matrix.shape[1] / 2 - 0.5, -0.95))
+        at += matrix.shape[1]
+    # The largest rank decides the frame, so that cells keep their size when the rank moves.
+    total = at + min(rows, columns) - r
+    figure["xaxis"] |= {"range": [-0.7, total - 0.3], "fixedrange": True}
+    figure["yaxis"] |= {"range": [rows - 0.3, -1.3], "fixedrange": True}
+    return {"data": data, "layout": figure}
+
+
+def _cells(name: str, matrix: Tensor, largest: float, left: float) -> dict[str, Any]:
+    values = [[round(x, 4) + 0.0 for x in row] for row in matrix.tolist()]
+    return {
+        "type": "heatmap",
+        "name": name,
+        "z": values,
+        "x": [left + j for j in range(matrix.shape[1])],
+        "y": list(range(matrix.shape[0])),
+        "zmin": -largest,
+        "zmax": largest,
+        "colorscale": [[0, "@pissa"], [0.5, "@soft"], [1, "@olora"]],
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "hovertemplate": f"{name}: %{{z:.3f}}<extra></extra>",
+    }
+
+
+def _gap(sign: str) -> float:
+    """Return the room that a sign takes, in cells."""
+    return 0.0 if not sign else 1.2 + 0.28 * max(0, len(sign) - 1)
+
+
+def _words(text: str, x: float, y: float) -> dict[str, Any]:
+    return {
+        "text": text.replace("_r", "<sub>r</sub>"), "x": x, "y": y, "xref": "x", "yref": "y",
+        "showarrow": False,
+        "font": {"size": 13, "color": "@ink"},
+    }  # fmt: skip
