@@ -4,29 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from olora_viz import figures
+from olora_viz.conditioning_figures import sharpness_figure
 from olora_viz.figure_parts import Figure, layout
+from olora_viz.gallery import load
 from olora_viz.initializers.olora import olora
+from olora_viz.lessons import Lesson, singular_values
+from olora_viz.lessons.example import example_matrix
+from olora_viz.rate_figures import rate_figure
+from olora_viz.rate_sweep import rate_curves
+from olora_viz.spectrum_figures import singular_values_figure
+from olora_viz.weight_spectra import truncation
 
 HEIGHT = 230
 """Height of the plot's area in pixels."""
 
 
-def example_matrix() -> Float[Tensor, "out in"]:
-    """Return the matrix of the lesson about QR: small and of full rank."""
-    return torch.tensor(
-        [
-            [2.0, 1.5, -1.0, 0.5],
-            [1.0, -0.5, 1.5, 1.0],
-            [-1.0, 1.0, 0.5, -1.5],
-            [0.5, 2.0, 1.0, 0.0],
-            [1.5, 0.0, -0.5, 2.0],
-            [0.0, -1.0, 2.0, 0.5],
-        ]
-    )
+def picture(lesson: Lesson, r: int = 2) -> Figure:
+    """Draw what stands beside a lesson's words.
+
+    Parameters
+    ----------
+    r : rank of the picture of a QR.
+    """
+    if lesson.picture == "qr":
+        return qr_figure(example_matrix(), r)
+    if lesson.picture == "spectrum":
+        return singular_values_figure([truncation(singular_values.W, 1)], run=lesson.name)
+    if lesson.recording is None:
+        raise ValueError(f"the lesson {lesson.name!r} has no recorded race to draw")
+    race = load(lesson.recording)
+    lanes, looks, steps, total = race.config.lanes, race.looks, race.steps, race.config.steps
+    start = float(race.baseline.loss[0])
+    if lesson.picture == "rates":
+        made = rate_figure(rate_curves(lanes, steps), start_loss=start, run=lesson.name)
+    elif lesson.picture == "curvature":
+        made = sharpness_figure(looks, steps, total=total, run=lesson.name)
+    else:
+        made = figures.loss_figure(looks, steps, total=total, start_loss=start, run=lesson.name)
+    made["layout"]["meta"]["unit"] += " · recorded"
+    return made
 
 
 def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
@@ -51,7 +71,7 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     energy = float(kept.square().sum() / W.square().sum())
     figure = layout(
         f"W and what rank {r} holds of it",
-        f"a cell is a number, its colour the size and the sign; Q_r R_r holds {energy:.0%} of ‖W‖²",
+        f"orange above zero, blue below; QᵣRᵣ holds {energy:.0%} of ‖W‖²",
         x={"visible": False},
         y={"visible": False},
         height=HEIGHT,

@@ -43,7 +43,7 @@ def lesson(race: Recording) -> Lesson:
             "itself has moved.",
         ),
         formulas=(r"W \;+\; s\,(B A - B^0 A^0), \qquad s = \frac{\alpha}{r}",),
-        do="Drag the slider under the charts to step 0, then slowly to the right.",
+        do="Drag the slider under the charts to its very left, then slowly to the right.",
         see="All curves leave from one point: one model, one function. They part only because "
         "their adapters start and learn differently.",
         recording=race.name,

@@ -55,4 +55,5 @@ def lesson(race: Recording) -> Lesson:
         see="The lowest point of each curve, marked: how far apart they are there, and how far "
         "apart at the left edge.",
         recording=race.name,
+        picture="rates",
     )

@@ -9,6 +9,7 @@ from olora_viz.gallery import PREFIX, load
 from olora_viz.race_config import RaceConfig
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
+Picture = Literal["loss", "rates", "curvature", "spectrum", "qr"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Lesson:
     """The recorded race that it works from."""
     page: Page = "race"
     """Where that is done."""
-    picture: str | None = None
-    """A figure of `lesson_figures`, by name."""
+    picture: Picture = "loss"
+    """What is drawn beside the words, see `lesson_figures`."""
 
     @property
     def race(self) -> str | None:

@@ -32,7 +32,8 @@ def lesson(race: Recording) -> Lesson:
             "move $W$ further for the same change of $A$ and $B$. To get further in the same "
             "number of steps is what a larger learning rate does as well.",
             "So the picture does not say whether the start is better or the rate was chosen to its "
-            "taste. OLoRA's paper reports races of this kind. The next lesson asks again.",
+            "taste. Whoever reads of a race at a single rate should ask for the others. The next "
+            "lesson does.",
         ),
         formulas=(
             r"\frac{\partial L}{\partial A} = s\, B^{\top} G, \qquad "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from olora_viz.initializers.olora import olora
-from olora_viz.lesson_figures import example_matrix
+from olora_viz.lessons.example import example_matrix
 from olora_viz.lessons.lesson import Lesson
 from olora_viz.lessons.reading import percent
 

@@ -20,7 +20,11 @@ def lesson(race: Recording) -> Lesson:
     sigma = torch.linalg.svdvals(W).tolist()
     kept = float(torch.linalg.svdvals(start.B @ start.A)[0])
     belongs = min(abs(kept - one) for one in sigma) < 1e-9
-    verdict = "and it is one of them" if belongs else "which is neither of them, only no larger"
+    verdict = (
+        "and it is one of them"
+        if belongs
+        else "which is neither of them, only no larger than the first"
+    )
     r = race.config.lanes[read.lanes("olora")[0]].r
     mine, plain = (read.of_trace("effective_rank", init) for init in ("olora", "lora"))
     return Lesson(
@@ -51,4 +55,5 @@ def lesson(race: Recording) -> Lesson:
         "verdict at the right says bounded, and not a subset.",
         recording=race.name,
         page="spectrum",
+        picture="spectrum",
     )

@@ -27,9 +27,9 @@ def lesson(race: Recording) -> Lesson:
         minutes=5,
         paragraphs=(
             "The gradient says how steep the loss is, the Hessian's largest eigenvalue "
-            r"$\lambda_{\max}$ how sharply it bends. A plain gradient step longer than "
-            r"$2/\lambda_{\max}$ jumps across the valley and up the other side. That is why a "
-            "sharper start may want a smaller rate.",
+            r"$\lambda_{\max}$ how sharply it bends. Plain gradient descent with a rate above "
+            r"$2/\lambda_{\max}$ jumps across the valley, higher up the other side each time. That "
+            "is why a sharper start may want a smaller rate.",
             f"In the recorded race OLoRA's first gradient is {times(gradients)} LoRA's. At step "
             f"{read.first_look}, at the rate {compact(low)}, its largest eigenvalue is {mine:.2g}, "
             f"LoRA's {plain:.2g}. At the end they are {read.curvature('olora', low, True):.2g} and "
@@ -49,4 +49,5 @@ def lesson(race: Recording) -> Lesson:
         "beside the bound.",
         recording=race.name,
         page="conditioning",
+        picture="curvature",
     )

@@ -9,13 +9,17 @@ import gradio as gr
 from gradio import themes
 
 from olora_viz import theme
-from olora_viz.web import race, share, shortcuts, spectrum
+from olora_viz.web import learn, race, share, shortcuts, spectrum
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, from_environment
 
 NAME = "OLoRA playground"
-PAGES = ("race", "spectrum", "conditioning")
+PAGES = ("race", "spectrum", "conditioning", "learn")
 """Names of the pages, in the order of the navigation; ``#spectrum`` in the URL shows one."""
+
+
+STYLES = ("style", "learn")
+"""The style sheets, in their order."""
 
 
 def build(limits: Limits | None = None) -> gr.Blocks:
@@ -31,8 +35,10 @@ def build(limits: Limits | None = None) -> gr.Blocks:
             navigation()
             bar = race.controls(limits)
             shortcuts.help_button()
-        race.build(demo, bar, jobs, limits)
+        card = learn.card()
+        stage = race.build(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
+        learn.build(demo, card, stage, jobs, limits)
     return demo
 
 
@@ -66,8 +72,8 @@ def css() -> str:
         colors = theme.palette(name)
         lines = "".join(f"--{token}:{color};" for token, color in colors.items())
         blocks.append(f"{selector}{{{lines}color-scheme:{name};}}")
-    look = (Path(__file__).parent / "style.css").read_text("utf-8")
-    return "\n".join([*blocks, look, share.hiding_css()])
+    looks = [(Path(__file__).parent / f"{name}.css").read_text("utf-8") for name in STYLES]
+    return "\n".join([*blocks, *looks, share.hiding_css()])
 
 
 def gradio_theme() -> themes.Base:

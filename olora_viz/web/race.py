@@ -27,6 +27,7 @@ from olora_viz.web.heartbeat import heartbeat
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.lane_table import DEFAULT_LANES, lane_table
 from olora_viz.web.limits import Limits
+from olora_viz.web.race_events import Stage
 from olora_viz.web.race_status import NAME_BUTTONS, Buttons, make_buttons
 from olora_viz.web.race_view import View, empty_figures
 from olora_viz.web.screens import Screens
@@ -57,8 +58,8 @@ def controls(limits: Limits) -> Controls:
     )
 
 
-def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
-    """Lay the page out in `demo` and connect it to the races in `jobs`."""
+def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
+    """Lay the page out in `demo`, connect it to `jobs`, and return where others show a race."""
     job_id = gr.BrowserState(None)
     note = share_link.note()
     with gr.Row(elem_classes="page", elem_id="race-page"):
@@ -142,7 +143,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take, scrub, beat,
         *bar.buttons, traces, gradients, its.curved, rates,
     )  # fmt: skip
-    race_events.connect(
+    stage = race_events.connect(
         demo, jobs, Screens(), limits, controls=bar.buttons, setup=[*shared, its.every],
         page=outputs, note=note, link=bar.share,
         runs=race_events.Runs(visit, shelved, *compared),
@@ -151,6 +152,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> None:
         lambda name: fragments.sample(TASKS[name]) if name in list(TASKS) else "",
         task, sample, queue=False, show_progress="hidden", api_visibility="private",
     )  # fmt: skip
+    return stage
 
 
 def _model_words(card: ModelCard) -> str:

@@ -73,6 +73,17 @@ class Runs(NamedTuple):
     words: gr.HTML
 
 
+class Stage(NamedTuple):
+    """Where other parts of the page let it show a race: `screens` is told, `turn` is set."""
+
+    job_id: Any
+    turn: gr.Number
+    """To be set to what `Screen.show` returns."""
+    setup: Sequence[Any]
+    """The inputs of `SETUP`, see `share_link.chosen`."""
+    screens: Screens
+
+
 def connect(
     demo: gr.Blocks,
     jobs: Jobs,
@@ -85,10 +96,8 @@ def connect(
     note: Any,
     link: gr.HTML,
     runs: Runs,
-) -> gr.Number:
-    """Connect the page; return the number by which others let it show something else.
-
-    They say what by `Screens`, and set the number to the screen's new turn.
+) -> Stage:
+    """Connect the page; return the stage on which others let it show something else.
 
     Parameters
     ----------
@@ -163,10 +172,13 @@ def connect(
                 job = jobs.start(link.config)
             except ValueError as error:
                 words = fragments.problem(str(error))
-        if job is None and link.config is None:
-            job = jobs.shown(FIRST)
+        lesson = share_link.lesson_race(link, own)
+        if lesson or (job is None and link.config is None):
+            job = jobs.shown(lesson or FIRST)
         # The first screen's race was recorded elsewhere: the set-up beside it is the page's own.
         config = link.config or (job.config if job and not job.recorded else None)
+        if lesson and job and config is None:
+            config = share_link.possible(limits, job.config)
         chosen = share_link.chosen(config) if config else tuple(gr.skip() for _ in setup)
         shown = Pressed.shows(screens.of(request), job.id if job else None)
         return (*shown, *chosen, words)
@@ -259,4 +271,4 @@ def connect(
         queue=False, **quiet,
     )  # fmt: skip
     demo.unload(leave)
-    return turn
+    return Stage(page.job_id, turn, setup, screens)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 from olora_viz.lane import Lane, parse_lanes, write_lane
+from olora_viz.lessons import NAMES
 from olora_viz.naming import unknown
 from olora_viz.race_config import DEFAULT_LANES, RaceConfig
 from olora_viz.web.limits import Limits, checked_config
@@ -61,6 +62,8 @@ class Link(NamedTuple):
     start: bool = False
     notes: tuple[str, ...] = ()
     """A few words for each name in it that means nothing here."""
+    lesson: str | None = None
+    """Name of the lesson that it opens."""
 
 
 def query(config: RaceConfig) -> str:
@@ -108,12 +111,17 @@ def read(limits: Limits, text: Any) -> Link:
     notes += [
         unknown("part to hide", name[:40], PARTS) for name in hidden if name and name not in PARTS
     ]
+    lesson = said.get("lesson")
+    if lesson and lesson not in NAMES:
+        notes.append(unknown("lesson", lesson[:40], NAMES))
+        lesson = None
     if not specs and not said.keys() - {"hide", "lesson"}:
-        return Link(notes=tuple(notes[:MOST_NOTES]))
+        return Link(notes=tuple(notes[:MOST_NOTES]), lesson=lesson)
     if said.get("start", "0") not in ("0", "1"):
         raise ValueError(f"start must be 0 or 1, not {said['start'][:40]!r}")
     lanes = _lanes(limits, specs) if specs else DEFAULT_LANES
-    return Link(_config(limits, said, lanes), said.get("start") == "1", tuple(notes[:MOST_NOTES]))
+    config = _config(limits, said, lanes)
+    return Link(config, said.get("start") == "1", tuple(notes[:MOST_NOTES]), lesson or None)
 
 
 def hiding_css() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from olora_viz.lessons import find
 from olora_viz.race_config import RaceConfig
 from olora_viz.web import fragments, share
 from olora_viz.web.lane_table import rows_of
@@ -89,6 +90,26 @@ def asked(limits: Limits, address: Any) -> tuple[share.Link, bool, str]:
         return share.Link(), False, fragments.problem(sentence)
     words = "".join(fragments.remark(f"In the link: {words}") for words in link.notes)
     return link, said.get("own") is True, words
+
+
+def lesson_race(link: share.Link, own: bool) -> str | None:
+    """Return the id of the recorded race that a link's lesson opens with, None where it has none.
+
+    A set-up of its own in the link wins, and so does a race of this page's own address.
+    """
+    lesson = find(link.lesson) if link.lesson else None
+    if lesson is None or lesson.config is None or own or link.start:
+        return None
+    same = link.config is None or share.query(link.config) == share.query(lesson.config)
+    return lesson.race if same else None
+
+
+def possible(limits: Limits, config: RaceConfig) -> RaceConfig | None:
+    """Return a set-up as this server may race it, None where it may not."""
+    try:
+        return share.read(limits, share.query(config)).config
+    except ValueError:
+        return None
 
 
 def chosen(config: RaceConfig) -> tuple[Any, ...]:
