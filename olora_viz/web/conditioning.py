@@ -22,7 +22,7 @@ from olora_viz.web import fair_rates, fragments
 from olora_viz.web.conditioning_view import View, problem_view, some, view
 from olora_viz.web.conditioning_words import numbers_before, rates_before, story_before
 from olora_viz.web.jobs import Jobs
-from olora_viz.web.limits import Limits, checked_config
+from olora_viz.web.limits import Limits, OwnFiles, checked_config
 from olora_viz.web.measurement import Measurement, Slicing, cut, measure
 
 PACE = 0.2
@@ -141,6 +141,7 @@ def connect(
     limits: Limits,
     setup: Sequence[Any],
     job_id: gr.BrowserState,
+    files: OwnFiles,
 ) -> None:
     """Connect the columns to the set-up and the race that they share with the Race page.
 
@@ -148,6 +149,7 @@ def connect(
     ----------
     setup : the inputs model, task, steps, batch, seed, lanes.
     job_id : of the current race.
+    files : the visitors' own.
     """
     page = its.outputs
 
@@ -156,8 +158,9 @@ def connect(
     ) -> AsyncIterator[View]:
         try:
             config = checked_config(
-                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes, seed=seed
-            )
+                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes, seed=seed,
+                files=files,
+            )  # fmt: skip
             job = measure(jobs, config, layer)
         except ValueError as error:
             yield problem_view(str(error))

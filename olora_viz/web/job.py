@@ -104,7 +104,7 @@ class Job(Work):
         if begun:
             run = runs.resume(self.folder, progress=self.tell)
         else:
-            run = runs.start(self.config, self.folder, progress=self.tell)
+            run = runs.start(self.raced, self.folder, progress=self.tell)
         self._run, self._going = run, iter(run)
         racing = self.racing = run.race
         if self.stopping.is_set():

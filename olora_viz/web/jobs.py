@@ -84,6 +84,7 @@ class Jobs:
         with self._wake:
             if len(self._waiting) >= self._max_waiting:
                 raise ValueError(self._full())
+            job.keep_own_file()
             job.max_seconds = job.left = self._max_seconds
             self._jobs[job.id] = job
             self._enqueue(job)
@@ -198,7 +199,7 @@ class Jobs:
                     self.stop(job)
                 if job.complete:
                     del self._jobs[job.id]
-                    shutil.rmtree(job.folder, ignore_errors=True)
+                    job.remove()
 
     def _work(self) -> None:
         _leave_a_core()

@@ -1,11 +1,9 @@
 """What a visitor of the page may ask for, and the check of it: all of it happens here.
 
-Environment variables set the limits of a server: ``OLORA_VIZ_MAX_STEPS``, ``_MAX_LANES``,
-``_MAX_BATCH``, ``_MAX_RANK``, ``_MAX_SECONDS`` (of one race's computing), ``_MAX_WAITING`` (races
-in the queue), ``_KEEP_RACES`` and ``_KEEP_MIB`` (races kept for their pages, and what they may take
-of the disk), ``_GRACE_SECONDS`` (without a page that looks at it a race pauses after these), and
-``OLORA_VIZ_MODELS``, names with commas between them. Models and tasks come from lists of names; a
-path never comes from a page.
+Every field of `Limits` is set by an environment variable of its name, ``OLORA_VIZ_MAX_STEPS`` for
+``max_steps`` and so on, and ``OLORA_VIZ_MODELS`` lists names with commas between them; the README
+has a table of them. Models and tasks come from lists of names, and a visitor's own file is known
+by a token: a path never comes from a page.
 """
 
 from __future__ import annotations
@@ -14,16 +12,14 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from olora_viz.lane import MAX_LANES, Lane
 from olora_viz.models import MODELS
 from olora_viz.naming import unknown
 from olora_viz.race_config import RaceConfig
 from olora_viz.tasks import TASKS
-
-SMALL = 600_000_000
-"""Models above this many parameters are offered only where ``OLORA_VIZ_MODELS`` names them."""
 
 MAX_LENGTH = 512
 """The longest example of a task from the hub, in tokens; longer ones are left out of the race."""
@@ -33,22 +29,57 @@ MOST_LOOKS = 51
 """The most looks at the gradients of one race: at its first step, and fifty more."""
 
 
+def small_models(most: int) -> tuple[str, ...]:
+    """Name the models of at most so many parameters that anybody may download."""
+    return tuple(
+        card.name for card in MODELS.values() if card.parameters <= most and not card.gated
+    )
+
+
 @dataclass(frozen=True)
 class Limits:
     """The most of everything."""
 
     max_steps: int = 2000
+    """Of one race."""
     max_lanes: int = MAX_LANES
+    """Of one race."""
     max_batch: int = 64
+    """Prompts a step."""
     max_rank: int = 256
+    """Of a lane."""
+    max_tokens: int = 500_000_000
+    """Of one race: steps x lanes x prompts a step x the longest example, see `tokens_at_most`."""
+    max_parameters: int = 600_000_000
+    """Of a model; a larger one is offered only where ``OLORA_VIZ_MODELS`` names it."""
     max_seconds: int = 1800
-    max_waiting: int = 16
+    """Of one race's or measurement's computing."""
+    max_waiting: int = 24
+    """Races and measurements in the queue."""
     keep_races: int = 60
+    """Ended and paused races that are kept for their pages."""
     keep_mib: int = 4000
+    """What those may take of the disk."""
     grace_seconds: int = 300
-    models: tuple[str, ...] = tuple(
-        card.name for card in MODELS.values() if card.parameters <= SMALL and not card.gated
-    )
+    """Without a page that looks at it a race pauses after these."""
+    max_upload_kib: int = 512
+    """Of a visitor's own file."""
+    max_examples: int = 5000
+    """Of a visitor's own file."""
+    max_characters: int = 4000
+    """Of one text in a visitor's own file."""
+    keep_files: int = 60
+    """Files of visitors that are kept, the newest ones."""
+    models: tuple[str, ...] = small_models(600_000_000)
+
+
+@runtime_checkable
+class OwnFiles(Protocol):
+    """What finds a visitor's own file."""
+
+    def find(self, token: object) -> Path | None:
+        """Return the file of a token, None where there is none (any more)."""
+        ...
 
 
 def from_environment(env: Mapping[str, str] = os.environ) -> Limits:
@@ -68,7 +99,14 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Limits:
                 if name not in MODELS:
                     raise ValueError(unknown("model", name, MODELS) + " (in OLORA_VIZ_MODELS)")
         else:
-            values[field.name] = _whole(f"OLORA_VIZ_{field.name.upper()}", text, 1, 10**9)
+            values[field.name] = _whole(f"OLORA_VIZ_{field.name.upper()}", text, 1, 10**12)
+    if "models" not in values:
+        values["models"] = small_models(values.get("max_parameters", Limits.max_parameters))
+        if not values["models"]:
+            raise ValueError(
+                f"OLORA_VIZ_MAX_PARAMETERS must leave a model, and {values['max_parameters']} "
+                "leaves none"
+            )
     limits = Limits(**values)
     if limits.max_lanes > MAX_LANES:
         raise ValueError(f"OLORA_VIZ_MAX_LANES must be at most {MAX_LANES}")
@@ -85,35 +123,40 @@ def checked_config(
     lanes: Any,
     curvature_every: Any = 0,
     seed: Any = 0,
+    files: OwnFiles | None = None,
 ) -> RaceConfig:
     """Turn what a page sent into a race, or say in one sentence what is wrong with it.
 
     Parameters
     ----------
-    model, task : names.
+    model : a name.
+    task : a name, or the token of a file in `files`, whose path it becomes.
     steps, batch : numbers, or text that reads as one.
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lane`.
     curvature_every : steps between two looks at the curvature, 0: never.
     seed : of the task and of the order of its examples.
+    files : the visitors' own.
     """
     if model not in limits.models:
         raise ValueError(unknown("model", _word(model), limits.models))
-    if not isinstance(task, str) or task not in TASKS:
+    own = files.find(task) if files else None
+    if own is None and (not isinstance(task, str) or task not in TASKS):
         raise ValueError(unknown("task", _word(task), TASKS))
     if not isinstance(lanes, list) or not 1 <= len(lanes) <= limits.max_lanes:
         count = len(lanes) if isinstance(lanes, list) else 0
         raise ValueError(f"a race takes 1 to {limits.max_lanes} lanes, not {count}")
     steps = _whole("steps", steps, 1, limits.max_steps)
     every = max(1, min(10, steps // 5), math.ceil(steps / 100))
-    return RaceConfig(
+    config = RaceConfig(
         batches="by-seed",
         model=model,
-        task=task,
+        task=str(own) if own else task,
         lanes=tuple(checked_lane(limits, row) for row in lanes),
         steps=steps,
         batch_size=_whole("prompts a step", batch, 1, limits.max_batch),
         seed=_whole("seed of the race", seed, 0, 2**31 - 1),
-        max_length=None if TASKS[task].offline else min(MODELS[model].context, MAX_LENGTH),
+        # What this package brings fits every model; of other examples the longest are left out.
+        max_length=None if not own and TASKS[task].offline else longest_example(model),
         eval_every=every,
         trace_every=every,
         gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
@@ -121,6 +164,29 @@ def checked_config(
             "steps between two looks at the curvature", curvature_every, 0, limits.max_steps
         ),
     )
+    tokens = tokens_at_most(config)
+    if tokens > limits.max_tokens:
+        raise ValueError(
+            f"{steps} steps of {len(lanes)} lanes with {config.batch_size} prompts of up to "
+            f"{longest_example(model)} tokens are {tokens:,} tokens, and a race here takes at most "
+            f"{limits.max_tokens:,}: take fewer of them"
+        )
+    return config
+
+
+def longest_example(model: str) -> int:
+    """Return the most tokens that an example may have: the model's context, or `MAX_LENGTH`."""
+    return min(MODELS[model].context, MAX_LENGTH)
+
+
+def tokens_at_most(config: RaceConfig) -> int:
+    """Return what a race of the page computes on at most, were every example the longest.
+
+    >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of five lanes
+    1024000
+    """
+    examples = config.steps * len(config.lanes) * config.batch_size
+    return examples * longest_example(config.model)
 
 
 def checked_lane(limits: Limits, row: Any) -> Lane:

@@ -128,7 +128,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
     name = secrets.token_urlsafe(16)
     return jobs.put(
         Slicing(
-            name, source.config, jobs.folder / name, source.looks, source=source,
+            name, source.raced, jobs.folder / name, source.looks, source=source,
             chosen=tuple(dict.fromkeys(chosen)),
         )
     )  # fmt: skip
@@ -138,7 +138,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
 def _at_its_start(work: Work) -> Iterator[Race]:
     work.state = "loading"
     work.tell(0.0, f"loading {work.config.model}")
-    racing = race(work.config, progress=work.tell)
+    racing = race(work.raced, progress=work.tell)
     try:
         work.device, work.part = device_words(racing), 0.0
         yield racing

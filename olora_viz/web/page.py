@@ -7,11 +7,13 @@ from typing import Any
 
 import gradio as gr
 from gradio import themes
+from starlette.middleware import Middleware
 
 from olora_viz import theme
 from olora_viz.web import learn, race, share, shortcuts, spectrum
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, from_environment
+from olora_viz.web.small_bodies import SmallBodies
 
 NAME = "OLoRA playground"
 PAGES = ("race", "spectrum", "conditioning", "learn")
@@ -20,6 +22,9 @@ PAGES = ("race", "spectrum", "conditioning", "learn")
 
 STYLES = ("style", "learn")
 """The style sheets, in their order."""
+
+MOST_BYTES = 8 * 2**20
+"""The largest request that is read; the largest one of a page is a visitor's own file, as JSON."""
 
 
 def build(limits: Limits | None = None) -> gr.Blocks:
@@ -62,6 +67,7 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
+        "app_kwargs": {"middleware": [Middleware(SmallBodies, most=MOST_BYTES)]},
     }
 
 

@@ -16,6 +16,7 @@ from olora_viz.web import (
     conditioning,
     fragments,
     presets,
+    own_file,
     race_events,
     race_gradients,
     race_rates,
@@ -34,6 +35,7 @@ from olora_viz.web.screens import Screens
 from olora_viz.web.scrubber import scrubber
 from olora_viz.web.shelf import comparison_card, shelf
 from olora_viz.web.take import adapter_list
+from olora_viz.web.visitor_files import VisitorFiles
 
 
 class Controls(NamedTuple):
@@ -80,6 +82,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                     fragments.sample(TASKS["number-words"]), elem_id="setup-sample",
                     apply_default_css=False,
                 )  # fmt: skip
+                own = own_file.bring(limits.max_upload_kib)
                 with gr.Row(elem_classes="three counts"):
                     steps, batch, seed = (
                         gr.Number(
@@ -138,14 +141,16 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
         its = conditioning.columns(looks, RaceConfig.steps)
 
     shared = [model, task, steps, batch, seed, lanes]
-    conditioning.connect(its, demo, jobs, limits, shared, job_id)
+    files = VisitorFiles(limits)
+    own_file.connect(own, task, files)
+    conditioning.connect(its, demo, jobs, limits, shared, job_id, files)
     outputs = View(
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take, scrub, beat,
         *bar.buttons, traces, gradients, its.curved, rates,
     )  # fmt: skip
     stage = race_events.connect(
         demo, jobs, Screens(), limits, controls=bar.buttons, setup=[*shared, its.every],
-        page=outputs, note=note, link=bar.share,
+        page=outputs, note=note, link=bar.share, files=files,
         runs=race_events.Runs(visit, shelved, *compared),
     )  # fmt: skip
     task.change(

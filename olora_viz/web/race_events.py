@@ -24,6 +24,7 @@ from olora_viz.web.limits import Limits, checked_config
 from olora_viz.web.race_status import Buttons
 from olora_viz.web.race_view import View, blank_view, quiet_view, view
 from olora_viz.web.screens import Screen, Screens
+from olora_viz.web.visitor_files import VisitorFiles
 
 PACE = 0.2
 """Seconds between two updates of a page: up to five a second."""
@@ -96,6 +97,7 @@ def connect(
     note: Any,
     link: gr.HTML,
     runs: Runs,
+    files: VisitorFiles,
 ) -> Stage:
     """Connect the page; return the stage on which others let it show something else.
 
@@ -107,11 +109,12 @@ def connect(
     note : where the page says what a link asked for in vain.
     link : the Share button.
     runs : where earlier runs of the visit are listed and compared.
+    files : the visitors' own.
     """
     turn = gr.Number(0, visible=False)
 
     def config_of(values: Sequence[Any]) -> RaceConfig:
-        return checked_config(limits, **dict(zip(SETUP, values, strict=True)))
+        return checked_config(limits, **dict(zip(SETUP, values, strict=True)), files=files)
 
     def current(request: gr.Request) -> Job | None:
         """Return the race of this server that the page shows and that can still go on."""
@@ -247,6 +250,7 @@ def connect(
 
     def leave(request: gr.Request) -> None:
         screens.close(request)
+        files.forget(request.session_hash)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     at_once = {"queue": False, "trigger_mode": "multiple", **quiet}
@@ -264,7 +268,7 @@ def connect(
     for moved in (turn.change, page.take.change):
         moved(seen, listing, shelved, queue=False, trigger_mode="always_last", **quiet)
     runs.rows.select(shelve, listing, [*shelved, *pressed], **at_once)
-    share_link.follow(limits, setup, link)
+    share_link.follow(limits, setup, link, files)
     address = gr.JSON(visible=False)
     demo.load(
         arrive, [page.job_id, address], [*pressed, *inputs, note], js=share_link.READ,

@@ -17,6 +17,7 @@ from olora_viz.lane import Lane, parse_lanes, write_lane
 from olora_viz.lessons import NAMES
 from olora_viz.naming import unknown
 from olora_viz.race_config import DEFAULT_LANES, RaceConfig
+from olora_viz.tasks import TASKS
 from olora_viz.web.limits import Limits, checked_config
 
 PARTS = {
@@ -69,12 +70,14 @@ class Link(NamedTuple):
 def query(config: RaceConfig) -> str:
     """Write a set-up of the page as a link's query.
 
+    A visitor's own file is in no link: whoever opens it has the page's own task.
+
     >>> query(RaceConfig(lanes=(Lane("olora", lr=3e-3),), steps=50))
     'model=glassllm&task=number-words&steps=50&batch=16&seed=0&lane=olora:lr=3e-3,r=8'
     """
     pairs = [
         ("model", config.model),
-        ("task", config.task),
+        *([("task", config.task)] if config.task in TASKS else []),
         ("steps", str(config.steps)),
         ("batch", str(config.batch_size)),
         ("seed", str(config.seed)),

@@ -10,9 +10,10 @@ import gradio as gr
 
 from olora_viz.lessons import find
 from olora_viz.race_config import RaceConfig
+from olora_viz.tasks import TASKS
 from olora_viz.web import fragments, share
 from olora_viz.web.lane_table import rows_of
-from olora_viz.web.limits import Limits, checked_config
+from olora_viz.web.limits import Limits, OwnFiles, checked_config
 
 READ = """
 (...values) => {
@@ -54,18 +55,20 @@ def note() -> gr.HTML:
     return gr.HTML("", elem_id="link-note", apply_default_css=False)
 
 
-def follow(limits: Limits, setup: Sequence[Any], link: gr.HTML) -> None:
+def follow(limits: Limits, setup: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
     """Let the link say the set-up whenever it changes and is a possible one.
 
     Parameters
     ----------
     setup : the inputs model, task, steps, batch, seed, lanes, curvature_every.
+    files : the visitors' own.
     """
 
     def written(*values: Any) -> Any:
         names = ("model", "task", "steps", "batch", "seed", "lanes", "curvature_every")
+        said = dict(zip(names, values, strict=True))
         try:
-            return share.query(checked_config(limits, **dict(zip(names, values, strict=True))))
+            return share.query(checked_config(limits, **said, files=files))
         except ValueError:
             return gr.skip()
 
@@ -113,8 +116,12 @@ def possible(limits: Limits, config: RaceConfig) -> RaceConfig | None:
 
 
 def chosen(config: RaceConfig) -> tuple[Any, ...]:
-    """Return the values of the set-up's inputs that show a set-up, in the order of `follow`."""
+    """Return the values of the set-up's inputs that show a set-up, in the order of `follow`.
+
+    A file of a visitor's own is chosen by bringing it, so that the task stays as it is.
+    """
+    task = config.task if config.task in TASKS else gr.skip()
     return (
-        config.model, config.task, config.steps, config.batch_size, config.seed,
+        config.model, task, config.steps, config.batch_size, config.seed,
         rows_of(config.lanes), config.curvature_every,
     )  # fmt: skip

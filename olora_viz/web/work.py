@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import shutil
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from olora_viz.race import Race
 from olora_viz.race_config import RaceConfig
+from olora_viz.tasks import TASKS
 from olora_viz.theme import Look
 
 ENDED = ("stopped", "finished", "diverged", "failed")
@@ -21,7 +23,11 @@ class StoppedEarlyError(Exception):
 
 @dataclass
 class Work:
-    """What takes its turn in the queue: a race, or a look at where one starts."""
+    """What takes its turn in the queue: a race, or a look at where one starts.
+
+    Where its task is a visitor's own file, `config` has the file's name alone, as anybody may see
+    it, and `raced` has the path of a copy that belongs to this work.
+    """
 
     id: str
     config: RaceConfig
@@ -46,6 +52,53 @@ class Work:
     deadline: float = math.inf
     """The end of its time, by the monotonic clock, while it computes."""
     max_seconds: float = math.inf
+    own_file: Path | None = None
+    """The visitor's own file, where the task is one."""
+
+    def __post_init__(self) -> None:
+        """Keep the path of a visitor's own file apart from all that is shown."""
+        if self.config.task not in TASKS:
+            self.own_file = Path(self.config.task)
+            self.config = replace(self.config, task=self.own_file.name)
+
+    @property
+    def raced(self) -> RaceConfig:
+        """The set-up to compute with."""
+        return replace(self.config, task=str(self.own_file)) if self.own_file else self.config
+
+    @property
+    def keeps(self) -> Path:
+        """The folder of its copy of the visitor's own file, beside the run's."""
+        return self.folder.with_name(f"{self.folder.name}.task")
+
+    def keep_own_file(self) -> None:
+        """Copy the visitor's own file, which may be gone before its turn comes.
+
+        Raises
+        ------
+        ValueError : it is gone.
+        """
+        if self.own_file is not None:
+            copy = self.keeps / self.own_file.name
+            try:
+                copy.parent.mkdir(parents=True)
+                shutil.copyfile(self.own_file, copy)
+            except OSError:
+                raise ValueError(
+                    "your file is no longer here: its page was closed; bring it once more"
+                ) from None
+            self.own_file = copy
+
+    def _sayable(self, sentence: str) -> str:
+        """Take the path of the visitor's own file out of a sentence."""
+        return (
+            sentence.replace(str(self.own_file), self.own_file.name) if self.own_file else sentence
+        )
+
+    def remove(self) -> None:
+        """Remove all that it has on disk."""
+        for folder in (self.folder, self.keeps):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def recorded(self) -> bool:
@@ -88,10 +141,13 @@ class Work:
         except StoppedEarlyError:
             self.state, self.note = "stopped", self.why
         except ValueError as error:
-            self.state, self.note = "failed", str(error)
+            self.state, self.note = "failed", self._sayable(str(error))
         except Exception as error:
             why = error.strerror if isinstance(error, OSError) else f"{error}".split("\n")[0]
-            self.state, self.note = "failed", f"{type(error).__name__}: {str(why)[:200]}"
+            self.state, self.note = (
+                "failed",
+                f"{type(error).__name__}: {self._sayable(str(why))[:200]}",
+            )
             raise
         finally:
             self.left, self.deadline = self.deadline - time.monotonic(), math.inf

@@ -1,0 +1,152 @@
+"""A server as visitors meet it, and a visitor who speaks HTTP alone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Server:
+    """A running ``app.py`` and the places where it may write."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    temporary: Path
+
+    @property
+    def said(self) -> str:
+        """Return all that it wrote to its console."""
+        return self.log.read_text("utf-8", errors="replace")
+
+    @property
+    def resident_mib(self) -> float:
+        """Return the memory that it holds."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("utf-8")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@contextmanager
+def serve(
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    python: Path | str = sys.executable,
+    root: Path = ROOT,
+    seconds: float = 120,
+) -> Iterator[Server]:
+    """Start ``app.py`` with a temporary folder of its own, and end it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "tmp").mkdir(parents=True)
+    log = folder / "log"
+    its = {
+        "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp"),
+    }  # fmt: skip
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [str(python), "app.py"], cwd=root, env=its | environment, stdout=out, stderr=out
+        )
+    server = Server(f"http://127.0.0.1:{port}", process, log, folder / "tmp")
+    try:
+        end = time.monotonic() + seconds
+        while True:
+            assert process.poll() is None, server.said
+            assert time.monotonic() < end, server.said
+            try:
+                httpx.get(server.url, trust_env=False, timeout=5).raise_for_status()
+            except httpx.HTTPError:
+                time.sleep(0.2)
+            else:
+                break
+        yield server
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def inherited() -> dict[str, str]:
+    """Return this process's environment, for a server of the same packages."""
+    return dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+
+
+class Visitor:
+    """One open page, by the requests that it sends."""
+
+    def __init__(self, url: str, visit: str) -> None:
+        self.visit = visit
+        self.client = httpx.Client(base_url=url, trust_env=False, timeout=60)
+        self.config = self.client.get("/config").json()
+        self.functions = {fn["api_name"]: fn for fn in self.config["dependencies"]}
+        self.defaults = {
+            part["id"]: part["props"].get("value") for part in self.config["components"]
+        }
+
+    def payload(self, fn: Mapping[str, Any]) -> list[Any]:
+        """Return what the page would send at first."""
+        return [self.defaults.get(part) for part in fn["inputs"]]
+
+    def send(self, fn: Mapping[str, Any], data: str, event: str = "null") -> httpx.Response:
+        """Call a function of the page with raw JSON."""
+        body = (
+            f'{{"fn_index":{fn["id"]},"session_hash":{json.dumps(self.visit)},'
+            f'"event_data":{event},"data":{data}}}'
+        )
+        return self.client.post(
+            "/gradio_api/run/predict", content=body.encode("utf-8", "surrogatepass"),
+            headers={"content-type": "application/json"},
+        )  # fmt: skip
+
+    def call(self, name: str, data: list[Any], event: Any = None) -> list[Any]:
+        """Call a function of the page as the page does."""
+        answer = self.send(self.functions[name], json.dumps(data), json.dumps(event))
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def race(self, *, steps: int, lanes: list[dict[str, Any]], task: str = "addition") -> Any:
+        """Press Race; return the race's id, or the sentence why there is none."""
+        job, _, status, _ = self.call("race", ["glassllm", task, steps, 4, 0, lanes, 0])
+        return job if isinstance(job, str) else status
+
+    def ask(self, name: str, data: Any) -> Any:
+        """Call a server function of the card of the adapters."""
+        (part,) = (
+            part["id"] for part in self.config["components"]
+            if name in (part["props"].get("server_fns") or ())
+        )  # fmt: skip
+        answer = self.client.post(
+            "/gradio_api/component_server",
+            json={"session_hash": self.visit, "component_id": part, "fn_name": name, "data": data},
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def finished(self, job: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait for the end of a race; return its numbers."""
+        end = time.monotonic() + seconds
+        while True:
+            file = self.ask("taken", [job, "json"])
+            if "text" in file:
+                run = json.loads(file["text"])
+                if run["summary"]["state"] in ("finished", "failed", "stopped"):
+                    return run
+            assert time.monotonic() < end, file
+            time.sleep(0.1)

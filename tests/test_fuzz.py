@@ -1,0 +1,175 @@
+"""Whatever is sent to the server: a sentence or a refusal, and a neighbour who notices nothing."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio_client
+import pytest
+from served import ROOT, Server, Visitor, inherited, serve
+
+LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
+EVIL = "<script>alert(1)</script>"
+VALUES = {
+    "nothing": "null",
+    "truth": "true",
+    "a huge text": json.dumps("x" * 100_000),
+    "NaN": "NaN",
+    "Infinity": "-Infinity",
+    "a huge number": "1" + "0" * 400,
+    "a billion": "1000000000",
+    "deep nesting": "[" * 300 + "]" * 300,
+    "script": json.dumps(EVIL),
+    "a path": json.dumps("../../../../../../etc/passwd"),
+    "an address": json.dumps("file:///etc/passwd"),
+    "a file": json.dumps({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}),
+    "many kinds": "[[], {}, null, true]",
+    "a set-up": json.dumps({"query": "?steps=1000000000&start=1&lane=olora:r=99999", "own": []}),
+    "a lane": json.dumps([{"init": EVIL, "r": 1e9, "alpha": "NaN", "lr": "1e999", "seed": -1}]),
+    "a forged race": json.dumps("recorded:../../../../etc/passwd"),
+}
+SECRET = "root:"  # how /etc/passwd begins
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("fuzzed")
+    environment = inherited() | {"OLORA_VIZ_MODELS": "glassllm", "OLORA_VIZ_MAX_WAITING": "4"}
+    with serve(folder, environment) as running:
+        yield running
+        assert running.process.poll() is None
+        assert not re.search(r'File "[^"]*olora_viz/', running.said), "a traceback of ours"
+
+
+def evil(server: Server) -> Visitor:
+    return Visitor(server.url, "e" * 11)
+
+
+def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_everything(
+    server: Server,
+) -> None:
+    neighbour, visitor = Visitor(server.url, "neighbour"), evil(server)
+    job = neighbour.race(steps=60, lanes=LANES)
+    alone = neighbour.finished(job)
+    neighbour.call("reset", [])
+    job = neighbour.race(steps=60, lanes=LANES)
+    seen, answered = set(), 0
+    for fn in visitor.config["dependencies"]:
+        alike = (tuple(fn["inputs"]), tuple(fn["outputs"]))
+        if alike in seen:
+            continue
+        seen.add(alike)
+        usual = [json.dumps(value) for value in visitor.payload(fn)]
+        for name, value in VALUES.items():
+            event = f'{{"value":{value},"index":{value},"selected":{value}}}'
+            every = ",".join([value] * len(usual))
+            bodies = [f"[{every}]", value]
+            where = sum(map(ord, name)) % max(1, len(usual))
+            bodies += (
+                [f"[{','.join([*usual[:where], value, *usual[where + 1 :]])}]"] if usual else []
+            )
+            for body in bodies:
+                answer = visitor.send(fn, body, event)
+                answered += 1
+                about = f"{fn['api_name']} with {name}: {answer.status_code} {answer.text[:300]}"
+                assert answer.status_code < 600, about
+                assert SECRET not in answer.text, about
+                if answer.status_code == 200:
+                    assert EVIL not in answer.text.replace("\\u003c", "<"), about
+                assert "Traceback" not in answer.text, about
+    assert answered > 500
+    assert server.process.poll() is None
+    beside = neighbour.finished(job)
+    assert beside["summary"]["state"] == "finished"
+    assert without_clock(beside) == without_clock(alone)
+
+
+def without_clock(run: dict) -> str:
+    return re.sub(r'"seconds": [^,}]+', "", json.dumps(run))
+
+
+def test_server_functions_answer_anything_with_a_sentence(server: Server) -> None:
+    visitor = evil(server)
+    found = [
+        (part["id"], name)
+        for part in visitor.config["components"]
+        for name in part["props"].get("server_fns") or ()
+    ]
+    assert len(found) >= 3
+    forged = [json.dumps([f"{word}", kind]) for word in ("../..", "a" * 22, EVIL)
+              for kind in ("csv", "json", "peft", 0, 10**9)]  # fmt: skip
+    for part, name in [*found, (found[0][0], "__init__"), (found[0][0], "postprocess")]:
+        for value in [*VALUES.values(), *forged]:
+            body = (
+                f'{{"session_hash":"{visitor.visit}","component_id":{part},"fn_name":"{name}",'
+                f'"data":{value}}}'
+            )
+            answer = visitor.client.post(
+                "/gradio_api/component_server", content=body,
+                headers={"content-type": "application/json"},
+            )  # fmt: skip
+            assert answer.status_code in (200, 400, 404, 422), (name, value[:80], answer.text[:300])
+            assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize("before", ["/gradio_api/file=", "/file=", "/gradio_api/file/", "/static/"])
+def test_no_address_reads_a_file_outside_a_run_s_folder(server: Server, before: str) -> None:
+    visitor = evil(server)
+    paths = [
+        "/etc/passwd", "//etc/passwd", "..%2f..%2f..%2f..%2f..%2fetc%2fpasswd", "file:///etc/passwd",
+        "%2e%2e/%2e%2e/%2e%2e/etc/passwd", str(ROOT / "README.md"), str(ROOT / "app.py"),
+        str(server.log), f"{server.temporary}/../log", str(server.temporary),
+        "http://127.0.0.1:1/x", "%00/etc/passwd", "~/.bashrc", "/proc/self/environ",
+    ]  # fmt: skip
+    for folder in server.temporary.glob("olora-viz-*"):
+        paths += [f"{folder}/../../log", f"{folder}%2f..%2f..%2flog", str(folder)]
+    for path in paths:
+        answer = visitor.client.get(f"{before}{path}")
+        assert answer.status_code in (307, 400, 403, 404), (path, answer.status_code)
+    for route in ("/gradio_api/proxy=http://127.0.0.1:1/", "/gradio_api/stream/../../x"):
+        assert visitor.client.get(route).status_code >= 400
+
+
+def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) -> None:
+    visitor, other = evil(server), Visitor(server.url, "other")
+    good = "\n".join(json.dumps({"prompt": f"{EVIL} {k}", "answer": f"{k}"}) for k in range(12))
+    before = {path for path in server.temporary.rglob("*") if path.is_file()}
+    for name, text in [
+        ("../../../owned.jsonl", "{"), ("/tmp/owned.jsonl", "[1]"), ("owned.py", good),
+        (f"{EVIL}.{EVIL}", good), ("owned.jsonl\0.py", good), ("a.jsonl", "x" * 600_000),
+        ("a.json", "[" * 100_000), ("a.csv", 'prompt,answer\n"'), ("a.jsonl", None), (None, good),
+        ({"path": "/etc/passwd"}, {"path": "/etc/passwd"}),
+    ]:  # fmt: skip
+        _, said = visitor.call("brought", [], {"value": {"name": name, "text": text}, "index": 0})
+        assert said.count('class="problem"') == 1, (name, said)
+        assert EVIL not in said
+        assert str(server.temporary) not in said
+    assert {path for path in server.temporary.rglob("*") if path.is_file()} == before
+    event = {"value": {"name": f"../{EVIL}.jsonl", "text": good}, "index": 0}
+    update, said = visitor.call("brought", [], event)
+    assert EVIL not in said
+    assert "&lt;script&gt;" in said
+    token = update["value"]
+    new = {path for path in server.temporary.rglob("*") if path.is_file()} - before
+    assert [path.name for path in new] == ["your-file.jsonl"]
+    # Nobody else can race on it, were its token known.
+    fn = other.functions["race"]
+    assert other.send(fn, json.dumps(["glassllm", token, 1, 4, 0, LANES, 0])).status_code != 200
+    huge = visitor.client.post(
+        "/gradio_api/run/predict", content=b" " * (9 * 2**20),
+        headers={"content-type": "application/json"},
+    )  # fmt: skip
+    assert (huge.status_code, huge.text) == (413, "a request must have at most 8388608 bytes")
+    assert not list(server.temporary.parent.rglob("owned*"))
+
+
+def test_a_client_of_gradio_finds_no_public_endpoint(server: Server, tmp_path: Path) -> None:
+    client = gradio_client.Client(
+        server.url, verbose=False, analytics_enabled=False, download_files=tmp_path
+    )
+    found = client.view_api(return_format="dict", print_info=False)
+    assert found["named_endpoints"] == {}
+    for name in ("/race", "/start", "/upload", "/../../etc/passwd"):
+        with pytest.raises(ValueError, match="endpoint"):
+            client.predict(api_name=name)
