@@ -60,7 +60,7 @@ def serve(
     }  # fmt: skip
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [str(python), "app.py"], cwd=root, env=its | environment, stdout=out, stderr=out
+            [str(python), "app.py"], cwd=root, env=its | dict(environment), stdout=out, stderr=out
         )
     server = Server(f"http://127.0.0.1:{port}", process, log, folder / "tmp")
     try:

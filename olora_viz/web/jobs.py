@@ -41,6 +41,7 @@ class Jobs:
     folder : where the run folders go; a new temporary one by default.
     max_seconds : a race that computes longer, its model's loading included, is stopped.
     grace : seconds without a page that looks at it, after which a race pauses.
+    races : how they are computed.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Jobs:
         max_seconds: float = 1800,
         grace: float = math.inf,
         keep_mib: int = 4000,
+        races: type[Job] = Job,
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="olora-viz-"))
         self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, True)
         self._keep, self._keep_bytes, self._max_waiting = keep, keep_mib * 2**20, max_waiting
+        self._races = races
         self._max_seconds, self._grace = max_seconds, grace
         self._jobs: OrderedDict[str, Work] = OrderedDict()
         self._waiting: deque[Work] = deque()
@@ -75,7 +78,7 @@ class Jobs:
         ValueError : too many races wait already.
         """
         name = secrets.token_urlsafe(16)
-        job = Job(name, config, self.folder / name, looks(config.lanes), grace=self._grace)
+        job = self._races(name, config, self.folder / name, looks(config.lanes), grace=self._grace)
         job.goal = goal
         return self.put(job)
 

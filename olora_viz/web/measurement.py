@@ -13,6 +13,7 @@ from olora_viz.loss_slice import LossSlice
 from olora_viz.race import Race, race
 from olora_viz.race_config import RaceConfig
 from olora_viz.theme import looks
+from olora_viz.web.accelerator import here
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.work import Work, device_words
 
@@ -138,7 +139,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
 def _at_its_start(work: Work) -> Iterator[Race]:
     work.state = "loading"
     work.tell(0.0, f"loading {work.config.model}")
-    racing = race(work.raced, progress=work.tell)
+    racing = race(here(work.raced), progress=work.tell)
     try:
         work.device, work.part = device_words(racing), 0.0
         yield racing

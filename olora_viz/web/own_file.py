@@ -64,7 +64,7 @@ def _sample(found: Brought) -> str:
     example = found.task.held_out[0]
     prompt, answer = (
         fragments.escape(text if len(text) <= 160 else f"{text[:160]}…")
-        for text in (example.prompt, example.answer)
+        for text in (example.prompt.strip(), example.answer.strip())
     )
     return (
         f'<p class="hint">{len(found.task.held_out)} of them are held out. One of those: '

@@ -7,13 +7,15 @@ from typing import Any
 
 import gradio as gr
 from gradio import themes
-from starlette.middleware import Middleware
 
 from olora_viz import theme
 from olora_viz.web import learn, race, share, shortcuts, spectrum
+from olora_viz.web.accelerator import on_zero_gpu
+from olora_viz.web.job import Job
 from olora_viz.web.jobs import Jobs
 from olora_viz.web.limits import Limits, from_environment
-from olora_viz.web.small_bodies import SmallBodies
+from olora_viz.web.requests import application_options
+from olora_viz.web.zero_gpu_job import ZeroGpuJob
 
 NAME = "OLoRA playground"
 PAGES = ("race", "spectrum", "conditioning", "learn")
@@ -23,9 +25,6 @@ PAGES = ("race", "spectrum", "conditioning", "learn")
 STYLES = ("style", "learn")
 """The style sheets, in their order."""
 
-MOST_BYTES = 8 * 2**20
-"""The largest request that is read; the largest one of a page is a visitor's own file, as JSON."""
-
 
 def build(limits: Limits | None = None) -> gr.Blocks:
     """Build the whole application."""
@@ -33,6 +32,7 @@ def build(limits: Limits | None = None) -> gr.Blocks:
     jobs = Jobs(
         limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds,
         grace=limits.grace_seconds, keep_mib=limits.keep_mib,
+        races=ZeroGpuJob if on_zero_gpu() else Job,
     )  # fmt: skip
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
@@ -67,7 +67,7 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
-        "app_kwargs": {"middleware": [Middleware(SmallBodies, most=MOST_BYTES)]},
+        "app_kwargs": application_options(),
     }
 
 

@@ -23,7 +23,7 @@ from olora_viz.web.limits import Limits, checked_config
 PARTS = {
     "setup": ".card:has(#setup-model)",
     "model": "#setup-model",
-    "task": "#setup-task, #setup-sample",
+    "task": "#setup-task, #setup-sample, #setup-file",
     "steps": "#setup-steps",
     "batch": "#setup-batch",
     "seed": "#setup-seed",

@@ -239,7 +239,7 @@ def _other_source(source: Any, text: Any) -> tuple[Any, ...]:
 
 def _example(name: Any) -> tuple[Any, ...]:
     """Write an example into the text, in its own order, at a rank that suits it."""
-    if name not in EXAMPLES:
+    if name not in list(EXAMPLES):
         return (gr.skip(),) * 4
     text = _as_text(name)
     return text, _fitting_rank(text), 0, gr.update(interactive=False)

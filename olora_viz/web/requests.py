@@ -1,8 +1,30 @@
-"""Requests that are too large to be read are refused before they take the server's memory."""
+"""Requests that no page sends: too large, or of another shape than their address takes."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MOST_BYTES = 8 * 2**20
+"""The largest request that is read; the largest one of a page is a visitor's own file, as JSON."""
+
+
+def application_options() -> dict[str, Any]:
+    """Return what the web application is made with, so that it refuses them."""
+    return {
+        "middleware": [Middleware(SmallBodies, most=MOST_BYTES)],
+        "exception_handlers": {RequestValidationError: _misshapen},
+    }
+
+
+async def _misshapen(request: Request, error: Exception) -> PlainTextResponse:
+    """Answer without an echo of the request, which may hold what JSON cannot write."""
+    return PlainTextResponse("the request is not of the shape that this address takes", 422)
 
 
 class _TooLargeError(Exception):
