@@ -15,8 +15,8 @@ from olora_viz.tasks import TASKS
 from olora_viz.web import (
     conditioning,
     fragments,
-    presets,
     own_file,
+    presets,
     race_events,
     race_gradients,
     race_rates,
