@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
+expect.set_options(timeout=30_000)  # on a busy machine a page may take its time
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -88,6 +89,10 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(f"no page at {url}")
 
 
+LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
+"""What Gradio's client writes when a page is left while its race still streams."""
+
+
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """A new visitor; in the end nothing was fetched from elsewhere and nothing went wrong."""
@@ -113,4 +118,4 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     yield visitor
     context.close()
     assert elsewhere == []
-    assert errors == []
+    assert [error for error in errors if not error.startswith(LEAVING)] == []

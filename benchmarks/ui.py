@@ -1,0 +1,124 @@
+"""What a visitor waits for, in a real Chromium, beside a server that races on the same machine.
+
+Four numbers: seconds from opening the page to its first meaningful screen (the recorded race is
+drawn), seconds from Race to the first point, updates a second while the default race runs, and
+bytes an update early and late in the race (they should not grow).
+
+    python benchmarks/ui.py [--visits 3] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+DRAWN = "document.querySelector('#loss-figure .js-plotly-plot')?.data?.some(t => t.y?.length > 10)"
+POINTS = "document.querySelector('#loss-figure .js-plotly-plot')?.data?.[0]?.y?.length ?? 0"
+COUNT = """() => {
+  window.updates = [];
+  new MutationObserver(() => {
+    const step = Number(document.querySelector('#status b')?.textContent ?? 0);
+    if (step !== window.updates.at(-1)?.[1]) window.updates.push([performance.now(), step]);
+  }).observe(document.querySelector('#status'), { subtree: true, childList: true, characterData: true });
+}"""
+
+
+def visit(browser: Browser, url: str) -> dict[str, float]:
+    """Open the page as a new visitor, race, and count."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    received: list[tuple[float, int]] = []
+    session = context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.on(
+        "Network.dataReceived",
+        lambda event: received.append((time.perf_counter(), int(event["dataLength"]))),
+    )
+    began = time.perf_counter()
+    page.goto(url)
+    page.wait_for_function(DRAWN)
+    screen = time.perf_counter() - began
+    page.wait_for_timeout(1500)
+    page.evaluate(COUNT)
+    pressed = time.perf_counter()
+    page.click("#race-button")
+    page.wait_for_function(
+        f"document.querySelector('#status').innerText.includes('racing') && {POINTS} >= 1"
+        f" && {POINTS} < 60"
+    )
+    first = time.perf_counter() - pressed
+    page.wait_for_function("document.querySelector('#status .state')?.innerText === 'finished'")
+    finished = time.perf_counter()
+    steps = page.evaluate("window.updates")
+    times = [at for at, step in steps if step > 0]
+    rate = (len(times) - 1) / ((times[-1] - times[0]) / 1000)
+    middle = pressed + first + (finished - pressed - first) / 2
+    seconds = len(times) / rate
+    early = sum(size for at, size in received if pressed + first < at <= middle)
+    late = sum(size for at, size in received if middle < at <= finished - 1)
+    half = max(1.0, rate * seconds / 2)
+    context.close()
+    return {
+        "screen_s": screen,
+        "first_point_s": first,
+        "race_s": finished - pressed,
+        "updates_per_s": rate,
+        "bytes_per_update_first_half": early / half,
+        "bytes_per_update_second_half": late / half,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--visits", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(url, timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=FLAGS.split()
+            )
+            visits = [visit(browser, url) for _ in range(options.visits)]
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+    for name in visits[0]:
+        values = [one[name] for one in visits]
+        if options.json:
+            print(json.dumps({"name": name, "median": statistics.median(values), "all": values}))
+        else:
+            print(
+                f"{name:32} {statistics.median(values):10.2f}   of {[round(v, 2) for v in values]}"
+            )
+
+
+if __name__ == "__main__":
+    main()

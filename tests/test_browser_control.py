@@ -1,0 +1,126 @@
+"""The run's controls in a real Chromium: a recorded first screen, pause, step, reload, compare."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+PLOT = "#loss-figure .js-plotly-plot"
+
+
+def state(page: Page, word: str, timeout: float = 60_000) -> None:
+    expect(page.locator("#status .state")).to_have_text(word, timeout=timeout)
+
+
+def done(page: Page) -> int:
+    return int(page.locator("#status b").inner_text())
+
+
+def set_steps(page: Page, count: int) -> None:
+    page.get_by_label("Steps", exact=True).fill(str(count))
+    page.get_by_label("Steps", exact=True).press("Tab")
+
+
+def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(page: Page) -> None:
+    state(page, "recorded")
+    expect(page.locator("#story .recorded")).to_contain_text("Recorded on")
+    expect(page.locator("#results")).to_contain_text("Standing at step 60")
+    expect(page.locator("#setup-model input")).to_have_value(re.compile("glassllm"))
+    expect(page.locator("#adapters button")).to_have_count(0)
+    page.locator("#scrubber input").fill("10")
+    expect(page.locator("#results")).to_contain_text("Standing at step 10")
+    expect(page.locator("#status b")).to_have_text("10")
+    page.wait_for_function(
+        f"document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length === 10"
+    )
+    page.locator("#scrubber .replay").click()
+    expect(page.locator("#results")).to_contain_text("Standing at step 60", timeout=30_000)
+    link = page.locator("#story .recorded a").get_attribute("href") or ""
+    assert "model=smollm2-135m" in link
+    assert link.count("lane=") == 5
+
+
+def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
+    state(page, "recorded")
+    set_steps(page, 200)
+    page.click("#step-button")
+    state(page, "paused")
+    expect(page.locator("#status b")).to_have_text("1")
+    page.click("#step-button")
+    expect(page.locator("#status b")).to_have_text("2")
+    state(page, "paused")
+    expect(page.locator("#race-button")).to_have_text(re.compile("Go on"))
+
+    page.click("#race-button")
+    state(page, "racing")
+    page.wait_for_function("Number(document.querySelector('#status b')?.innerText) > 5")
+    page.click("#pause-button")
+    state(page, "paused")
+    reached = done(page)
+    page.wait_for_timeout(700)
+    assert done(page) == reached
+
+    page.reload()
+    state(page, "paused")
+    assert done(page) == reached
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("200")
+    page.click("#pause-button")
+    state(page, "racing")
+    page.reload()
+    expect(page.locator("#status .state")).to_have_text(re.compile("racing|finished"))
+    state(page, "finished")
+    page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.length === 200")
+
+    page.click("#reset-button")
+    state(page, "ready")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("200")
+    expect(page.locator("#results")).not_to_contain_text("Standing at")
+
+
+def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: Page) -> None:
+    state(page, "recorded")
+    for count in (4, 6):
+        set_steps(page, count)
+        page.click("#race-button")
+        expect(page.locator("#status")).to_contain_text(f"{count} / {count}")
+        state(page, "finished")
+    expect(page.locator("#shelf li")).to_have_count(2)
+    name = page.locator("#shelf li input").nth(1)
+    name.fill("<b>short</b>")
+    name.press("Enter")
+    expect(name).to_have_value("<b>short</b>")
+    page.locator("#shelf li").nth(1).get_by_role("button", name="over the others").click()
+    expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
+    expect(page.locator("#run-differences tbody tr")).to_have_count(1)
+    page.wait_for_function(
+        "document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10"
+    )
+    page.locator("#shelf li").nth(1).get_by_role("button", name="show").click()
+    expect(page.locator("#status")).to_contain_text("4 / 4")
+
+
+def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
+    page: Page, address: str
+) -> None:
+    state(page, "recorded")
+    set_steps(page, 400)
+    page.click("#race-button")
+    state(page, "racing")
+    browser = page.context.browser
+    assert browser
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    other = context.new_page()
+    other.set_default_timeout(60_000)
+    other.goto(address)
+    state(other, "recorded")
+    set_steps(other, 5)
+    other.click("#race-button")
+    state(other, "waiting")
+    expect(other.locator("#status")).to_contain_text("1 race before yours")
+    page.click("#pause-button")
+    state(page, "paused")
+    state(other, "finished")
+    expect(other.locator("#shelf li")).to_have_count(1)
+    expect(page.locator("#shelf li")).to_have_count(1)
+    page.click("#stop-button")
+    state(page, "stopped")
+    context.close()
