@@ -32,7 +32,8 @@ COUNT = """() => {
   new MutationObserver(() => {
     const step = Number(document.querySelector('#status b')?.textContent ?? 0);
     if (step !== window.updates.at(-1)?.[1]) window.updates.push([performance.now(), step]);
-  }).observe(document.querySelector('#status'), { subtree: true, childList: true, characterData: true });
+  }).observe(document.querySelector('#status'),
+    { subtree: true, childList: true, characterData: true });
 }"""
 
 
