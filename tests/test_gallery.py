@@ -163,7 +163,7 @@ def test_a_recording_is_told_and_shown_like_a_race(name):
     shown = view(its)
     assert isinstance(shown, View)
     assert shown.job_id == f"recorded:{name}"
-    assert "finished" in shown.status
+    assert "recorded" in shown.status
     assert shown.traces == sum(step.trace is not None for step in its.steps)
 
 
