@@ -1,9 +1,33 @@
 """The entry of the app, here and on a Hugging Face Space: build the pages, launch."""
 
+import atexit
+import os
+import shutil
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
-from olora_viz.web.page import build, launch_options
+
+def writable_caches() -> None:
+    """Keep caches in a temporary folder where the home cannot be written.
+
+    This comes before everything else: huggingface_hub looks at ``HF_HOME`` when it is imported.
+    """
+    names = {"HF_HOME", "OLORA_VIZ_CACHE", "MPLCONFIGDIR"} - set(os.environ)
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache).close()
+    except (OSError, RuntimeError):
+        folder = tempfile.mkdtemp(prefix="olora-viz-caches-")
+        atexit.register(shutil.rmtree, folder, True)
+        os.environ |= {name: os.path.join(folder, name.lower()) for name in names}
+
+
+writable_caches()
+
+from olora_viz.web.page import build, launch_options  # noqa: E402
 
 demo = build()
 

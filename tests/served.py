@@ -121,9 +121,10 @@ class Visitor:
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
-    def race(self, *, steps: int, lanes: list[dict[str, Any]], task: str = "addition") -> Any:
+    def race(self, *, steps: int, lanes: list[dict[str, Any]], seed: int = 0) -> str:
         """Press Race; return the race's id, or the sentence why there is none."""
-        job, _, status, _ = self.call("race", ["glassllm", task, steps, 4, 0, lanes, 0])
+        setup = ["glassllm", "addition", steps, 4, seed, lanes, 0]
+        job, _, status, _ = self.call("race", setup)
         return job if isinstance(job, str) else status
 
     def ask(self, name: str, data: Any) -> Any:
@@ -140,13 +141,14 @@ class Visitor:
         return answer.json()
 
     def finished(self, job: str, seconds: float = 120) -> dict[str, Any]:
-        """Wait for the end of a race; return its numbers."""
+        """Wait for the end of a race, its adapters included; return its numbers."""
         end = time.monotonic() + seconds
         while True:
             file = self.ask("taken", [job, "json"])
             if "text" in file:
                 run = json.loads(file["text"])
-                if run["summary"]["state"] in ("finished", "failed", "stopped"):
+                has_adapters = "url" in self.ask("adapter", [job, 0])
+                if run["summary"]["state"] == "failed" or has_adapters:
                     return run
             assert time.monotonic() < end, file
             time.sleep(0.1)

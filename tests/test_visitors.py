@@ -1,0 +1,72 @@
+"""Twenty visitors at once: all finish, each sees its own race alone, and memory comes back."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from served import Server, Visitor, inherited, serve
+
+from olora_viz.web.limits import Limits
+
+VISITORS = 20
+MOST_MIB = 150
+"""What the server may hold more after twenty races than after the first four, in MiB: less than
+the Python objects of two loaded models would take, were they kept for each."""
+
+LANES = [{"init": init, "r": 2, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    environment = inherited() | {"OLORA_VIZ_MODELS": "glassllm", "OLORA_VIZ_KEEP_RACES": "6"}
+    with serve(tmp_path_factory.mktemp("visited"), environment) as running:
+        yield running
+        assert running.process.poll() is None
+
+
+def visit(server: Server, number: int) -> tuple[Visitor, str, dict]:
+    """Race three steps with a seed of one's own, and wait for the end."""
+    visitor = Visitor(server.url, f"visitor{number}")
+    job = visitor.race(steps=3, lanes=LANES, seed=number)
+    return visitor, job, visitor.finished(job)
+
+
+def test_twenty_visitors_at_once_all_finish_and_nobody_sees_another_s_race(server: Server) -> None:
+    first = [visit(server, 100 + k)[2] for k in range(4)]
+    assert [run["summary"]["state"] for run in first] == ["finished"] * 4
+    before = server.resident_mib
+    with ThreadPoolExecutor(VISITORS) as pool:
+        visits = list(pool.map(lambda k: visit(server, k), range(VISITORS)))
+    assert len({job for _, job, _ in visits}) == VISITORS
+    for number, (_, _, run) in enumerate(visits):
+        assert run["summary"]["state"] == "finished"
+        assert run["config"]["seed"] == number
+        assert len(run["steps"]) == 3
+    assert len({str(run["steps"]) for _, _, run in visits}) == VISITORS
+    visit(server, 99)  # what has ended is forgotten when the next one comes
+    assert server.resident_mib - before < MOST_MIB
+    kept = [path for path in server.temporary.glob("olora-viz-*/*") if path.is_dir()]
+    assert len(kept) <= 6 + 1
+
+
+def test_one_who_does_not_know_a_race_s_id_can_neither_see_nor_stop_it(server: Server) -> None:
+    owner, other = Visitor(server.url, "owner"), Visitor(server.url, "other")
+    job = owner.race(steps=30, lanes=LANES)
+    for button in ("stop_1" if "stop_1" in other.functions else "stop", "pause", "reset"):
+        fn = other.functions[button]
+        other.call(button, other.payload(fn))
+    for guess in (job[:-1], job.lower() + "x", "", None, 0, [job]):
+        assert "problem" in other.ask("taken", [guess, "json"])
+    assert owner.finished(job)["summary"]["state"] == "finished"
+
+
+def test_a_full_queue_answers_with_a_sentence_and_twenty_fit(server: Server) -> None:
+    room = Limits().max_waiting
+    assert room >= VISITORS
+    visitor = Visitor(server.url, "many")
+    said = []
+    for number in range(room + 2):
+        visitor.visit = f"many{number}"
+        said.append(visitor.race(steps=2000, lanes=LANES))
+    assert f"{room} races wait already, the most that this server takes" in said[-1]
+    assert len([words for words in said if "races wait" in words]) <= 2
