@@ -10,6 +10,8 @@ import gradio_client
 import pytest
 from served import ROOT, Server, Visitor, inherited, serve
 
+from olora_viz.web.exports import KINDS
+
 LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 EVIL = "<script>alert(1)</script>"
 VALUES = {
@@ -157,17 +159,29 @@ def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) ->
     assert EVIL not in said
     assert "&lt;script&gt;" in said
     token = update["value"]
+    assert not list(server.temporary.parent.rglob("owned*"))
     new = {path for path in server.temporary.rglob("*") if path.is_file()} - before
     assert [path.name for path in new] == ["your-file.jsonl"]
+    setup = ["glassllm", token, 1, 4, 0, LANES, 0]
+    job = visitor.call("race", setup)[0]
+    run = json.dumps(visitor.finished(job))
+    assert '"task": "your-file.jsonl"' in run
+    for secret in (token.removeprefix("file:"), str(server.temporary)):
+        assert secret not in run
+        assert not any(secret in str(visitor.ask("taken", [job, kind])) for kind in KINDS)
     # Nobody else can race on it, were its token known.
-    fn = other.functions["race"]
-    assert other.send(fn, json.dumps(["glassllm", token, 1, 4, 0, LANES, 0])).status_code != 200
-    huge = visitor.client.post(
-        "/gradio_api/run/predict", content=b" " * (9 * 2**20),
-        headers={"content-type": "application/json"},
-    )  # fmt: skip
-    assert (huge.status_code, huge.text) == (413, "a request must have at most 8388608 bytes")
-    assert not list(server.temporary.parent.rglob("owned*"))
+    assert other.send(other.functions["race"], json.dumps(setup)).status_code != 200
+
+
+def test_a_request_that_is_too_large_is_refused_whether_or_not_it_says_so(server: Server) -> None:
+    visitor = evil(server)
+    body = b" " * (9 * 2**20)
+    for content in (body, (body[k : k + 2**20] for k in range(0, len(body), 2**20))):
+        answer = visitor.client.post(
+            "/gradio_api/run/predict", content=content, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == 413
+        assert answer.text == "a request must have at most 8388608 bytes"
 
 
 def test_a_client_of_gradio_finds_no_public_endpoint(server: Server, tmp_path: Path) -> None:
