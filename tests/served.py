@@ -151,4 +151,4 @@ class Visitor:
                 if run["summary"]["state"] == "failed" or has_adapters:
                     return run
             assert time.monotonic() < end, file
-            time.sleep(0.1)
+            time.sleep(0.3)

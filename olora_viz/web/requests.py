@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -57,15 +58,16 @@ class SmallBodies:
             return message
 
         async def watched(message: Message) -> None:
+            # What the application makes of a body that was cut short is not sent.
             nonlocal answered
-            answered = True
-            await send(message)
+            if read <= self.most:
+                answered = True
+                await send(message)
 
-        try:
+        with suppress(_TooLargeError):
             await self.app(scope, counted, watched)
-        except _TooLargeError:
-            if not answered:
-                await self._refuse(send)
+        if read > self.most and not answered:
+            await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
         sentence = f"a request must have at most {self.most} bytes".encode()
