@@ -22,6 +22,9 @@ from olora_viz.weight_spectra import truncation
 HEIGHT = 230
 """Height of the plot's area in pixels."""
 
+GAP = 1.2
+"""The room between two matrices, in cells."""
+
 
 def picture(lesson: Lesson, r: int = 2) -> Figure:
     """Draw what stands beside a lesson's words.
@@ -50,7 +53,7 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
 
 
 def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
-    """Draw W beside its thin QR of rank r, their product, and what the product leaves out.
+    """Draw W beside its thin QR of rank r and what their product leaves out.
 
     Parameters
     ----------
@@ -64,14 +67,13 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     start = olora(W, r)
     kept = start.B @ start.A
     panels = (
-        ("W", W, ""), ("Q_r R_r", kept, "="), ("rest", W - kept, "+"),
-        ("Q_r", start.B, "where Q_r R_r ="), ("R_r", start.A, "·"),
+        ("W", W, ""), ("Q_r", start.B, "="), ("R_r", start.A, "·"), ("rest", W - kept, "+"),
     )  # fmt: skip
     largest = max(float(matrix.abs().max()) for _, matrix, _ in panels)
     energy = float(kept.square().sum() / W.square().sum())
     figure = layout(
         f"W and what rank {r} holds of it",
-        f"orange above zero, blue below; QᵣRᵣ holds {energy:.0%} of ‖W‖²",
+        f"orange above zero, blue below; Qᵣ·Rᵣ holds {energy:.0%} of ‖W‖²",
         x={"visible": False},
         y={"visible": False},
         height=HEIGHT,
@@ -82,10 +84,9 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     figure["annotations"], data, at = [], [], 0.0
     rows, columns = W.shape
     for name, matrix, sign in panels:
-        gap = _gap(sign)
         if sign:
-            figure["annotations"].append(_words(sign, at + gap / 2 - 0.5, rows / 2 - 0.5))
-        at += gap
+            figure["annotations"].append(_words(sign, at + GAP / 2 - 0.5, rows / 2 - 0.5))
+            at += GAP
         data.append(_cells(name, matrix, largest, at))
         figure["annotations"].append(_words(name, at + matrix.shape[1] / 2 - 0.5, -0.95))
         at += matrix.shape[1]
@@ -112,11 +113,6 @@ def _cells(name: str, matrix: Tensor, largest: float, left: float) -> dict[str, 
         "ygap": 2,
         "hovertemplate": f"{name}: %{{z:.3f}}<extra></extra>",
     }
-
-
-def _gap(sign: str) -> float:
-    """Return the room that a sign takes, in cells."""
-    return 0.0 if not sign else 1.2 + 0.28 * max(0, len(sign) - 1)
 
 
 def _words(text: str, x: float, y: float) -> dict[str, Any]:

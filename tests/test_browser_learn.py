@@ -2,6 +2,8 @@
 
 from playwright.sync_api import Browser, Page, expect
 
+from olora_viz.lessons import LESSONS
+
 
 def figure(name: str) -> str:
     return f"document.querySelector('#{name} .js-plotly-plot')"
@@ -40,6 +42,13 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(page: Page, addres
     expect(page.locator("#lanes tbody tr")).to_have_count(4)
     expect(page.get_by_label("start of lane 4")).to_have_value("milora")
     assert page.evaluate("document.documentElement.dataset.page") == "race"
+
+    for lesson in LESSONS.values():
+        if lesson.where:
+            assert page.locator(f"#{lesson.where}").count() == 1, lesson.name
+    guided.get_by_role("button", name="Show me where").click()
+    expect(page.locator("#gradient-figure")).to_be_in_viewport()
+    expect(guided).to_be_in_viewport()
 
     guided.get_by_role("button", name="Next").click()
     expect(guided).to_contain_text("The race at fair rates")

@@ -47,4 +47,5 @@ def lesson(race: Recording) -> Lesson:
         see="All curves leave from one point: one model, one function. They part only because "
         "their adapters start and learn differently.",
         recording=race.name,
+        where="scrubber",
     )

@@ -48,4 +48,5 @@ def lesson(race: Recording) -> Lesson:
         see="Where the curves of the controls lie: the pivoted QR and the sketch use all of W's "
         "columns, the random basis none.",
         recording=race.name,
+        where="loss-figure",
     )

@@ -41,4 +41,5 @@ def lesson(race: Recording) -> Lesson:
         see="The script repeats this race with PEFT alone. The adapter comes as a zip for "
         "peft.PeftModel.from_pretrained.",
         recording=race.name,
+        where="take",
     )

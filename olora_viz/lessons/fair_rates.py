@@ -56,4 +56,5 @@ def lesson(race: Recording) -> Lesson:
         "apart at the left edge.",
         recording=race.name,
         picture="rates",
+        where="rates-figure",
     )

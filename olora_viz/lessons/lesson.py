@@ -36,6 +36,8 @@ class Lesson:
     """The recorded race that it works from."""
     page: Page = "race"
     """Where that is done."""
+    where: str = ""
+    """Id of what is to be used or looked at there."""
     picture: Picture = "loss"
     """What is drawn beside the words, see `lesson_figures`."""
 

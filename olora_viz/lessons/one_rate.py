@@ -43,4 +43,5 @@ def lesson(race: Recording) -> Lesson:
         do="Compare the first points of the gradient norms, then the ends of the loss curves.",
         see="Which lanes begin steep, and whether just those are ahead in the end.",
         recording=race.name,
+        where="gradient-figure",
     )

@@ -56,4 +56,5 @@ def lesson(race: Recording) -> Lesson:
         recording=race.name,
         page="spectrum",
         picture="spectrum",
+        where="matrix-source",
     )

@@ -50,4 +50,5 @@ def lesson(race: Recording) -> Lesson:
         recording=race.name,
         page="conditioning",
         picture="curvature",
+        where="sharpness-figure",
     )

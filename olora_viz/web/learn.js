@@ -29,6 +29,9 @@ element.addEventListener("click", (event) => {
   } else if (found("close")) {
     remember("");
     found("close").closest("section").remove();
+  } else if (found("show")) {
+    document.getElementById(found("show").dataset.show)
+      ?.scrollIntoView({ block: "center", behavior: "smooth" });
   } else if (found("glossary")) {
     event.preventDefault(); // the fragment names the page
     document.querySelector("#lesson-glossary").scrollIntoView();

@@ -38,7 +38,10 @@ def contents(chosen: str) -> str:
 def text(lesson: Lesson) -> str:
     """Return what a lesson says."""
     first, *rest = (f"<p>{sentence(paragraph)}</p>" for paragraph in lesson.paragraphs)
-    formulas = "".join(f'<div class="formula">{formula(one)}</div>' for one in lesson.formulas)
+    formulas = "".join(
+        f'<div class="formula" tabindex="0" role="group" aria-label="formula">{formula(one)}</div>'
+        for one in lesson.formulas
+    )
     head = f'<p class="hint">{_place(lesson)} · {lesson.minutes} minutes</p>'
     return (
         f'<article>{head}<h2 class="lesson-title">{escape(lesson.title)}</h2>{first}{formulas}'
@@ -73,7 +76,7 @@ def card(limits: Limits, lesson: Lesson) -> str:
         f'<section class="guided" data-page="{lesson.page}" aria-label="Lesson">'
         f'<div><p class="hint">{_place(lesson)}</p><h2>{escape(lesson.title)}</h2>'
         f'<p class="ways">{ways}</p></div>'
-        f"<div><h3>One thing to do</h3><p>{sentence(lesson.do)}</p></div>"
+        f"<div><h3>One thing to do</h3><p>{sentence(lesson.do)} {_show(lesson)}</p></div>"
         f"<div><h3>One thing to see</h3><p>{sentence(lesson.see)}</p></div>"
         '<button type="button" class="close" data-close aria-label="Close the lesson">×</button>'
         "</section>"
@@ -128,6 +131,14 @@ def _opens(lesson: Lesson, words: str) -> str:
     return (
         f'<button type="button" class="as-link" data-open="{lesson.name}" '
         f'data-page="{lesson.page}">{words}</button>'
+    )
+
+
+def _show(lesson: Lesson) -> str:
+    if not lesson.where:
+        return ""
+    return (
+        f'<button type="button" class="as-link" data-show="{lesson.where}">Show me where ↓</button>'
     )
 
 
