@@ -5,9 +5,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from olora_viz.web.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -94,6 +97,14 @@ def test_the_tree_is_the_tree():
     there |= set((package / "initializers").glob("*.py")) | set((package / "live").glob("*"))
     missing = {p for p in there if p.is_file() and p.name != "__init__.py"} - named
     assert not missing
+
+
+def test_every_limit_of_a_server_is_in_the_table_with_its_default():
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \|.*\| ([^|]+) \|$", README, re.MULTILINE))
+    limits = {field.name.upper(): field.default for field in fields(Limits)}
+    assert set(rows) == set(limits)
+    for name, default in limits.items():
+        assert name == "MODELS" or rows[name] == str(default)
 
 
 def test_every_picture_is_there():
