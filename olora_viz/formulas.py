@@ -16,8 +16,8 @@ INLINE = re.compile(r"\$([^$]+)\$")
 def formula(latex: str) -> str:
     r"""Return a formula on a line of its own.
 
-    >>> formula(r"B^0")[-58:]
-    '<mrow><msup><mi>B</mi><mn>0</mn></msup></mrow></math>'
+    >>> "<msup><mi>B</mi><mn>0</mn></msup>" in formula(r"B^0")
+    True
     """
     return convert(latex, display="block")
 
