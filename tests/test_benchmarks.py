@@ -16,6 +16,7 @@ SMALL = {
     "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1 --shots 2",
     "spectra.py": "--model glassllm --ranks 4",
     "trace.py": "--model glassllm --lanes 2 --rank 4 --shots 2",
+    "ui.py": "--visits 1 --steps 12",
 }
 
 
