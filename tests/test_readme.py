@@ -24,6 +24,7 @@ def in_folder(folder: Path, command: list[str] | str) -> str:
     env = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",  # threads that wait for each other are slow on a busy machine
     }
     done = subprocess.run(
         command, cwd=folder, env=env, shell=isinstance(command, str), capture_output=True,
