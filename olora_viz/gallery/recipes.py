@@ -75,8 +75,8 @@ RECIPES: dict[str, Recipe] = {
     "fair-rates": Recipe(
         title="Every start at five rates",
         sentence="Plain LoRA, OLoRA and PiSSA at five learning rates and with three seeds each, 45 "
-        "lanes in one race: compare each at its own best rate. A seed picks the random numbers of "
-        "the start and the order of the batches, so that a band means something for OLoRA too.",
+        "lanes in one race: compare each at its own best rate. OLoRA and PiSSA start from W alone, "
+        "so their seeds draw one line.",
         config=replace(
             _on_glassllm(
                 tuple(
@@ -86,7 +86,6 @@ RECIPES: dict[str, Recipe] = {
                     for seed in range(3)
                 ),
             ),
-            batches="by-seed",
             steps=100,
             eval_every=20,
         ),
