@@ -10,7 +10,6 @@ from jaxtyping import install_import_hook
 install_import_hook("olora_viz", "checked.check")
 
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -69,7 +68,7 @@ def address() -> Iterator[str]:
         _wait_for(url, server)
         yield url
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()  # an interrupt may be ignored where the tests run in the background
         try:
             server.wait(timeout=10)
         except subprocess.TimeoutExpired:
