@@ -119,7 +119,7 @@ DRAW = """async ({ module, value }) => {
     }
     window.drawn.draw(value);
 }"""
-SHOWN = """() => document.querySelector("#drawn .js-plotly-plot")._fullData.map(
+SHOWN = """() => (document.querySelector("#drawn .js-plotly-plot")?._fullData ?? []).map(
     (trace) => `${trace.name}: ${trace.visible}`)"""
 
 

@@ -9,7 +9,8 @@ PLOT = ".js-plotly-plot"
 
 
 def wait_until(page: Page, figure: str, condition: str) -> None:
-    """Wait until the data d of a figure fulfils a condition in JavaScript."""
+    """Wait until the data d of a figure, which is drawn where it is seen, fulfil a condition."""
+    page.locator(f"#{figure}").scroll_into_view_if_needed()
     page.wait_for_function(
         f"() => {{ const d = document.querySelector('#{figure} {PLOT}')?.data; "
         f"return d && d.length && ({condition}); }}"

@@ -17,12 +17,14 @@ def test_a_race_shows_its_gradients_and_the_slider_goes_back_through_them(page: 
     page.get_by_label("Steps").press("Tab")
     page.locator("#race-button").click()
     expect(page.locator("#status")).to_contain_text("finished", timeout=120_000)
-    # The end is drawn wherever the page stands, so that no picture of it shows an earlier step.
-    page.wait_for_function(f"{figure('gradient-map')}?.data?.[0]?.z?.[0]?.length === 10")
-    card.scroll_into_view_if_needed()
-    assert page.evaluate(f"{figure('gradient-map')}.data[0].z.length") == 28
+    # The page's charts have the end wherever it stands, so that none of them shows an earlier step.
     depth = page.locator("#depth-figure h2")
     expect(depth).to_contain_text("against depth, step 10")
+    card.scroll_into_view_if_needed()
+    page.wait_for_function(f"{figure('gradient-map')}?.data?.[0]?.z?.[0]?.length === 10")
+    assert page.evaluate(f"{figure('gradient-map')}.data[0].z.length") == 28
+    page.locator("#depth-figure").scroll_into_view_if_needed()
+    page.wait_for_function(f"{figure('depth-figure')}?.data?.length === 10")
     curves = f"{figure('depth-figure')}.data.map((t) => [...t.y])"
     before = page.evaluate(curves)
     assert len(before) == 10
@@ -55,6 +57,7 @@ def test_a_race_shows_its_gradients_and_the_slider_goes_back_through_them(page: 
     # A lane that is hidden in one chart of the race is hidden in all of them.
     page.locator("#loss-figure").scroll_into_view_if_needed()
     page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first.click()
+    page.locator("#depth-figure").scroll_into_view_if_needed()
     shown = (
         f"{figure('depth-figure')}._fullData.filter((t) => t.legendgroup === 'PiSSA 1e-3')"
         ".map((t) => t.visible)"

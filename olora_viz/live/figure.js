@@ -10,6 +10,8 @@
 // {light: {token: colour}, dark: {…}}: colours in a value read "@token". A value is Plotly's
 // {data, layout}, in which a long list of numbers may be text, "1.5,2,,3" (an empty place is null),
 // so that a page is sent only what was appended. layout.meta holds the words around the chart.
+// A chart is drawn only while it is within a screen of what is seen: a page has two dozen of them.
+// With `eager`, and before the page is printed, it is drawn wherever it is.
 // A zoom survives every draw until layout.uirevision changes, a hidden lane until meta.race does
 // (by default the same); charts of one race hide a lane together, and those whose horizontal axis is
 // the step (meta.x, and meta.steps on a map) show together the step that the reader points at.
@@ -19,11 +21,12 @@
 const LABEL_GAP = 14;
 const HIDE = "olora-viz-hide";
 const STEP = "olora-viz-step";
+const NEAR = { rootMargin: "100% 0px" };
 const SMOOTHINGS = [0, 0.6, 0.85, 0.95];
 const chosenIn = new Map(); // race → lane → what the reader chose, for charts that are yet to come
 const loading = new Map();
 
-export function mount(element, { plotly, palette, menu }) {
+export function mount(element, { plotly, palette, menu, eager = false }) {
   const { head, title, unit, badge, scale, smoothing, pointer, plot, message, lanes } =
     skeleton(element);
   const decode = decoder();
@@ -35,6 +38,7 @@ export function mount(element, { plotly, palette, menu }) {
   let held = {}; // axis → the range that the reader chose
   let visible = new Map(); // lane, or index of a trace that has none → what the reader chose
   let waiting = false;
+  let near = eager; // whether the chart can be seen, or soon
   let idleFrom = 0; // when the chart may be drawn again because of new values
   let alive = true;
   let picked = null; // called with the name of a map's cell that was clicked
@@ -62,8 +66,7 @@ export function mount(element, { plotly, palette, menu }) {
 
   function render() {
     waiting = false;
-    if (!alive || !plot.clientWidth) return;
-    const begin = performance.now();
+    if (!alive) return;
     const { meta, ...rest } = value.layout;
     if (rest.uirevision !== revision) {
       revision = rest.uirevision;
@@ -75,6 +78,10 @@ export function mount(element, { plotly, palette, menu }) {
     }
     words(meta);
     saving?.show(meta, value.data.length > 0);
+    const { t, b } = rest.margin;
+    plot.style.height = `${meta.height + t + b}px`;
+    if (!near || !plot.clientWidth) return;
+    const begin = performance.now();
     const used = colors();
     const data = value.data.map((trace, i) => points(paint(trace, used), i, decode));
     const layout = paint(rest, used);
@@ -84,7 +91,9 @@ export function mount(element, { plotly, palette, menu }) {
     });
     fit(layout, meta);
     layout.uirevision = `${revision}/${resets}`;
+    const first = !plot._fullLayout;
     Plotly.react(plot, data, layout, config());
+    if (first) listen();
     if (pointed !== null) point();
     const end = performance.now();
     idleFrom = end + Math.min(9 * (end - begin), 1500);
@@ -118,7 +127,6 @@ export function mount(element, { plotly, palette, menu }) {
     if (narrow) layout.margin.l -= 12;
     layout.width = plot.clientWidth;
     layout.height = meta.height + layout.margin.t + layout.margin.b;
-    plot.style.height = `${layout.height}px`;
     // A drag must scroll the page where a finger does it.
     layout.dragmode = touch() ? false : "zoom";
     if (meta.x === "step") {
@@ -293,6 +301,16 @@ export function mount(element, { plotly, palette, menu }) {
   const follow = ({ detail }) => detail.race === race && hide(detail.lane, detail.away);
   document.addEventListener(HIDE, follow);
   document.addEventListener(STEP, hear);
+  const sight = new IntersectionObserver((entries) => {
+    near = entries.at(-1).isIntersecting;
+    schedule();
+  }, NEAR);
+  if (!eager) sight.observe(plot);
+  const print = () => {
+    near = true;
+    if (Plotly && value?.layout) render();
+  };
+  window.addEventListener("beforeprint", print);
   const sizes = new ResizeObserver(schedule);
   sizes.observe(plot);
   const themes = new MutationObserver(schedule);
@@ -303,18 +321,15 @@ export function mount(element, { plotly, palette, menu }) {
   const media = matchMedia("(prefers-color-scheme: dark)");
   media.addEventListener("change", schedule);
 
-  const ready = loadPlotly(plotly).then(async (loaded) => {
-    if (!alive) return;
-    await loaded.newPlot(plot, [], { width: plot.clientWidth, height: plot.clientHeight,
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      xaxis: { visible: false }, yaxis: { visible: false } }, { displayModeBar: false });
+  const ready = loadPlotly(plotly).then((loaded) => {
     Plotly = loaded;
-    listen();
     schedule();
   });
 
   function destroy() {
     alive = false;
+    sight.disconnect();
+    window.removeEventListener("beforeprint", print);
     sizes.disconnect();
     themes.disconnect();
     media.removeEventListener("change", schedule);

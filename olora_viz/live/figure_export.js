@@ -176,7 +176,7 @@ ${body}
 ${module}
 const { figures, palette } = ${given};
 for (const place of document.querySelectorAll("[data-figure]")) {
-  mount(place, { plotly: window.Plotly, palette }).draw(figures[place.dataset.figure]);
+  mount(place, { plotly: window.Plotly, palette, eager: true }).draw(figures[place.dataset.figure]);
 }
 </script></body></html>
 `;
