@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,13 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 PLOT = "#loss-figure .js-plotly-plot"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads() -> Iterator[None]:
+    """Let new threads compute as this one does: the page's worker asks for a core less than all."""
+    yield
+    torch.set_num_threads(torch.get_num_threads())
 
 
 def chromium() -> str | None:
