@@ -1,11 +1,13 @@
 """The notebooks: committed without outputs, honest in their prose, and they run."""
 
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from notebooks import address
 from notebooks.build import NOTEBOOKS, executed, page, parameters_of
 from olora_viz import MODELS
 
@@ -161,3 +163,21 @@ def test_the_readme_lists_every_notebook():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in NOTEBOOKS:
         assert f"(notebooks/{path.name})" in readme
+
+
+def test_an_address_opens_the_notebooks_in_colab_and_can_be_taken_out_again(tmp_path, capsys):
+    for path in NOTEBOOKS:
+        shutil.copy(path, tmp_path)
+    assert address.main(["someone/a.fork"], tmp_path) == 0
+    for path in NOTEBOOKS:
+        intro, first = (sources(tmp_path / path.name, kind)[0] for kind in ("markdown", "code"))
+        where = f"{address.COLAB}/github/someone/a.fork/blob/main/notebooks/{path.name}"
+        assert f"[Open in Colab]({where})" in intro
+        assert 'REPOSITORY = "someone/a.fork"' in first
+    assert address.main(["--none"], tmp_path) == 0
+    for path in NOTEBOOKS:
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    for wrong in ("a.fork", "https://github.com/someone/a.fork", 'a/b"\nimport os'):
+        with pytest.raises(SystemExit, match="2"):
+            address.main([wrong], tmp_path)
+        assert f"{wrong!r} is no OWNER/NAME" in capsys.readouterr().err
