@@ -72,6 +72,7 @@ def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(
     expect(page.locator("#lesson-card")).to_contain_text("Gradients and curvature")
     page.wait_for_function("document.documentElement.dataset.page === 'conditioning'")
     expect(page.locator("#status")).to_contain_text("80 / 80")
+    page.locator("#sharpness-figure").scroll_into_view_if_needed()
     page.wait_for_function(f"{figure('sharpness-figure')}?.data?.[0]?.y?.length === 8")
     live = page.locator("#lesson-card").get_by_role("link", name="Race it live")
     assert "start=1&lesson=curvature" in (live.get_attribute("href") or "")

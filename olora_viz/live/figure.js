@@ -37,7 +37,9 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   let resets = 0;
   let held = {}; // axis → the range that the reader chose
   let visible = new Map(); // lane, or index of a trace that has none → what the reader chose
-  let waiting = false;
+  let timer = 0;
+  let frame = 0;
+  let width = 0; // that the chart was drawn with
   let near = eager; // whether the chart can be seen, or soon
   let idleFrom = 0; // when the chart may be drawn again because of new values
   let alive = true;
@@ -55,18 +57,25 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     schedule();
   }
 
+  // Draw because of new values: a chart may take a tenth of the time, as a browser often shares its
+  // cores with the race.
   function schedule() {
-    if (waiting || !alive || !Plotly || !value?.layout) return;
-    waiting = true;
-    // A chart may take a tenth of the time: a browser often shares its cores with the race.
+    if (timer || frame) return;
     const rest = idleFrom - performance.now();
-    if (rest > 0) setTimeout(() => requestAnimationFrame(render), rest);
-    else requestAnimationFrame(render);
+    if (rest > 0) timer = setTimeout(atOnce, rest);
+    else atOnce();
+  }
+
+  // Draw because of what the reader did.
+  function atOnce() {
+    clearTimeout(timer);
+    timer = 0;
+    frame ||= requestAnimationFrame(render);
   }
 
   function render() {
-    waiting = false;
-    if (!alive) return;
+    frame = 0;
+    if (!alive || !Plotly || !value?.layout) return;
     const { meta, ...rest } = value.layout;
     if (rest.uirevision !== revision) {
       revision = rest.uirevision;
@@ -125,7 +134,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     const narrow = plot.clientWidth < 420;
     layout.margin = { ...layout.margin };
     if (narrow) layout.margin.l -= 12;
-    layout.width = plot.clientWidth;
+    layout.width = width = plot.clientWidth;
     layout.height = meta.height + layout.margin.t + layout.margin.b;
     // A drag must scroll the page where a finger does it.
     layout.dragmode = touch() ? false : "zoom";
@@ -197,7 +206,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
 
   function hide(lane, away) {
     visible.set(lane, away ? "legendonly" : true);
-    schedule();
+    atOnce();
   }
 
   // Hide a lane, or show it again, in all charts of this race.
@@ -211,7 +220,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   function reset() {
     held = {};
     resets += 1;
-    schedule();
+    atOnce();
   }
 
   // Tell the charts of this race at which step the reader points, null: at none any more.
@@ -254,11 +263,11 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     linear = !linear;
     delete held.yaxis;
     resets += 1;
-    schedule();
+    atOnce();
   });
   smoothing.control.addEventListener("change", () => {
     weight = +smoothing.control.value;
-    schedule();
+    atOnce();
   });
 
   function config() {
@@ -280,7 +289,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
           held[axis] = [...plot.layout[axis].range];
         }
       }
-      schedule();
+      atOnce();
     });
     plot.on("plotly_restyle", ([change, traces]) => {
       if (!("visible" in change)) return;
@@ -303,23 +312,23 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   document.addEventListener(STEP, hear);
   const sight = new IntersectionObserver((entries) => {
     near = entries.at(-1).isIntersecting;
-    schedule();
+    atOnce();
   }, NEAR);
   if (!eager) sight.observe(plot);
   const print = () => {
     near = true;
-    if (Plotly && value?.layout) render();
+    render();
   };
   window.addEventListener("beforeprint", print);
-  const sizes = new ResizeObserver(schedule);
+  const sizes = new ResizeObserver(() => plot.clientWidth !== width && atOnce());
   sizes.observe(plot);
-  const themes = new MutationObserver(schedule);
+  const themes = new MutationObserver(atOnce);
   for (const node of [document.documentElement, document.body]) {
     themes.observe(node, { attributeFilter: ["class", "data-jp-theme-light", "data-theme", "theme",
       "data-vscode-theme-kind"] });
   }
   const media = matchMedia("(prefers-color-scheme: dark)");
-  media.addEventListener("change", schedule);
+  media.addEventListener("change", atOnce);
 
   const ready = loadPlotly(plotly).then((loaded) => {
     Plotly = loaded;
@@ -332,7 +341,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     window.removeEventListener("beforeprint", print);
     sizes.disconnect();
     themes.disconnect();
-    media.removeEventListener("change", schedule);
+    media.removeEventListener("change", atOnce);
     document.removeEventListener(HIDE, follow);
     document.removeEventListener(STEP, hear);
     saving?.destroy();
@@ -344,7 +353,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     picked = call;
   }
 
-  return { draw, resize: schedule, onPick, destroy, ready };
+  return { draw, resize: atOnce, onPick, destroy, ready };
 }
 
 function loadPlotly(source) {
