@@ -186,7 +186,8 @@ def _race(options: argparse.Namespace) -> int:
                 racing = source.race
             else:
                 source = racing = race(config, progress=progress)
-    for kind, count in (("training", racing.left_out), ("held-out", racing.held_out_left_out)):
+    reading = racing.reading
+    for kind, count in (("training", reading.left_out), ("held-out", reading.held_out_left_out)):
         if count:
             print(
                 f"{count} {kind} examples are longer than {racing.config.max_length} tokens and "

@@ -7,39 +7,29 @@ detaching takes that back.
 from __future__ import annotations
 
 import copy
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Evidence, lacking
-from olora_viz.initializers.start import Start, check_rank
+from olora_viz.initializers import INITIALIZERS, Evidence
+from olora_viz.initializers.start import Start
 from olora_viz.lane import MAX_LANES, Lane, labels
+from olora_viz.lane_layout import Factors, Layout
 from olora_viz.lane_linear import LaneLinear
 from olora_viz.layers import common_owner, target_layers, weight_of
-
-Progress = Callable[[float, str], None]
-"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
-
-
-@dataclass
-class _Slot:
-    """Where one layer's A and B lie in a row of theta."""
-
-    layer: nn.Module
-    out_features: int
-    in_features: int
-    at: int = 0
-    views: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
-    start_views: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
-
-    def sizes(self, rank: int) -> tuple[int, int]:
-        return rank * self.in_features, self.out_features * rank
+from olora_viz.starts import (
+    Progress,
+    StartOf,
+    check_starts,
+    check_told,
+    fill,
+    start_matrix,
+    start_of,
+)
 
 
 class Lanes:
@@ -59,39 +49,21 @@ class Lanes:
         model: nn.Module,
         lanes: Sequence[Lane],
         layers: dict[str, nn.Module],
-        starts: Callable[[str, Tensor, Lane], Start],
+        start_of: StartOf,
         progress: Progress | None = None,
     ) -> None:
         self.model, self.lanes, self.labels = model, tuple(lanes), labels(tuple(lanes))
         self.rank = max(lane.r for lane in lanes)
-        self._slots: dict[str, _Slot] = {}
-        at = 0
-        for name, layer in layers.items():
-            out_features, in_features = weight_of(layer).shape
-            slot = self._slots[name] = _Slot(layer, out_features, in_features, at)
-            at += sum(slot.sizes(self.rank))
-        first = weight_of(next(iter(layers.values())))
-        dtype = torch.promote_types(first.dtype, torch.float32)
-        theta = torch.zeros(len(lanes), at, dtype=dtype, device=first.device)
-        for i, (name, layer) in enumerate(layers.items()):
-            if progress:
-                progress(i / len(layers), "starting adapters")
-            W = weight_of(layer).detach()
-            made: dict[tuple[str, int, float, int], Start] = {}
-            A, B = self._factors_in(theta, self._slots[name])
-            for k, lane in enumerate(lanes):
-                key = (lane.init, lane.r, lane.scale, lane.seed)
-                if key not in made:
-                    made[key] = starts(name, W, lane)
-                _fill(A[k], B[k], made[key])
-        self.start = theta
-        self.theta = theta.clone().requires_grad_()
-        self.scale = torch.tensor([lane.scale for lane in lanes], dtype=dtype, device=first.device)
+        self._modules = layers
+        self._layout = Layout({n: weight_of(m).shape for n, m in layers.items()}, self.rank)
+        self.start = start_matrix(self._layout, layers, lanes, start_of, progress)
+        self.theta = self.start.clone().requires_grad_()
+        self.scale = self.start.new_tensor([lane.scale for lane in lanes])
         # Where every B⁰ or its A⁰ is zero, there is nothing to take off: half the thin products
         # suffice.
         self._from_zero = not any(
             (A.flatten(1).any(1) & B.flatten(1).any(1)).any()
-            for A, B in (self._factors_in(theta, slot) for slot in self._slots.values())
+            for A, B in self._layout.split(self.start).values()
         )
         self.frozen = self._frozen()
         if self.frozen is not None:
@@ -100,6 +72,8 @@ class Lanes:
             self.theta.register_hook(partial(_masked, self.frozen))
         self._rows: slice | None = slice(0, len(lanes))
         self._now = self.theta
+        self._views: dict[str, Factors] = {}
+        self._start_views: dict[str, Factors] = {}
         self._hooked: torch.utils.hooks.RemovableHandle | None = None
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         model.requires_grad_(False)
@@ -108,12 +82,12 @@ class Lanes:
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the layers that carry adapters, in the model's order."""
-        return tuple(self._slots)
+        return self._layout.layers
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """(2L) columns of theta that each A and B takes: A before B, layer after layer."""
-        return tuple(size for slot in self._slots.values() for size in slot.sizes(self.rank))
+        return self._layout.sizes
 
     @property
     def count(self) -> int:
@@ -149,15 +123,14 @@ class Lanes:
         """
         if layer is None:
             return (self._now,)
-        views = self._slot(layer).views
-        if views is None:
+        self.shapes(layer)
+        if not self._views:
             raise ValueError("no forward pass has been made yet")
-        return views
+        return self._views[layer]
 
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the shapes of a layer's A and B as theta holds them, with the largest rank."""
-        slot = self._slot(layer)
-        return (self.rank, slot.in_features), (slot.out_features, self.rank)
+        return self._layout.shapes(layer)
 
     def trained(self, layer: str | None = None) -> Bool[Tensor, "k n"]:
         """Say which parameters train, of those in `parts`, flat.
@@ -165,26 +138,21 @@ class Lanes:
         The padding of a rank does not, nor does what is frozen.
         """
         assert self._rows is not None
-        ranks = torch.tensor([lane.r for lane in self.lanes[self._rows]])
-        real = torch.arange(self.rank) < ranks[:, None]  # (k, R)
-        masks = []
-        for slot in [self._slot(layer)] if layer else self._slots.values():
-            masks.append(real[:, :, None].expand(-1, -1, slot.in_features).flatten(1))
-            masks.append(real[:, None, :].expand(-1, slot.out_features, -1).flatten(1))
-        mask = torch.cat(masks, dim=1).to(self.theta.device)
+        ranks = [lane.r for lane in self.lanes[self._rows]]
+        mask = self._layout.real(ranks, layer).to(self.theta.device)
         if self.frozen is None:
             return mask
         frozen = self.frozen[self._rows]
         if layer:
-            at = self._slots[layer].at
-            frozen = frozen[:, at : at + mask.shape[1]]
+            of_A, of_B = self._layout.columns(layer)
+            frozen = frozen[:, of_A.start : of_B.stop]
         return mask & ~frozen
 
     @torch.no_grad()
     def put(self, layer: str, k: int, now: Start) -> None:
         """Set lane k's A and B of one layer, of the lane's rank or below."""
-        A, B = self._factors_in(self.theta.detach(), self._slot(layer))
-        _fill(A[k], B[k], now)
+        A, B = self._layout.factors(self.theta.detach(), layer)
+        fill(A[k], B[k], now)
 
     @torch.no_grad()
     def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:
@@ -204,7 +172,7 @@ class Lanes:
         finally:
             if attached:
                 self._hook()
-        for name in self._slots:
+        for name in self.layers:
             W = weight_of(merged.get_submodule(name))
             W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
         return merged
@@ -245,39 +213,17 @@ class Lanes:
 
     def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
         self.check_lane(k)
-        A, B = self._factors_in(theta, self._slot(layer))
+        A, B = self._layout.factors(theta, layer)
         r = self.lanes[k].r
         return Start(A=A[k, :r], B=B[k, :, :r])
 
-    def _slot(self, layer: str) -> _Slot:
-        if layer not in self._slots:
-            raise ValueError(f"no adapter on layer {layer!r}; there are {', '.join(self._slots)}")
-        return self._slots[layer]
-
-    def _factors_in(self, theta: Tensor, slot: _Slot) -> tuple[Tensor, Tensor]:
-        """View one layer's A (K, r, in) and B (K, out, r) in a matrix shaped like theta."""
-        size_A, size_B = slot.sizes(self.rank)
-        flat_A = theta[:, slot.at : slot.at + size_A]
-        flat_B = theta[:, slot.at + size_A : slot.at + size_A + size_B]
-        return self._shaped(slot, flat_A, flat_B)
-
-    def _shaped(self, slot: _Slot, flat_A: Tensor, flat_B: Tensor) -> tuple[Tensor, Tensor]:
-        return (
-            flat_A.unflatten(1, (self.rank, slot.in_features)),
-            flat_B.unflatten(1, (slot.out_features, self.rank)),
-        )
-
     def _split(self, *_: object) -> None:
-        """Cut theta into every A and B; one node of the graph, whatever the number of layers."""
+        """Cut theta into every A and B, before the model's first layer that carries adapters."""
         if self._rows is None:
             return
         self._now = self._chosen(self.theta)
-        sizes = list(self.sizes)
-        now = self._now.split(sizes, dim=1)
-        start = self._chosen(self.start).split(sizes, dim=1)
-        for i, slot in enumerate(self._slots.values()):
-            slot.views = self._shaped(slot, now[2 * i], now[2 * i + 1])
-            slot.start_views = self._shaped(slot, start[2 * i], start[2 * i + 1])
+        self._views = self._layout.split(self._now)
+        self._start_views = self._layout.split(self._chosen(self.start))
 
     def _frozen(self) -> Tensor | None:
         """Mark what is not trained."""
@@ -285,8 +231,7 @@ class Lanes:
         if not frozen:
             return None
         mask = torch.zeros_like(self.theta, dtype=torch.bool)
-        for slot in self._slots.values():
-            _, B = self._factors_in(mask, slot)
+        for _, B in self._layout.split(mask).values():
             B[frozen] = True
         return mask
 
@@ -296,28 +241,27 @@ class Lanes:
         whole = self._rows == slice(0, self.count)
         return theta if whole else theta[self._rows]
 
-    def _forward(self, slot: _Slot, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
+    def _forward(self, name: str, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
         """Stand in for a targeted layer's forward."""
         if self._rows is None:
             return original(X)
-        assert slot.views is not None
         K = self._rows.stop - self._rows.start
         if X.shape[0] % K:
             raise ValueError(
                 f"with {K} lanes the model takes {K}·batch rows, lane after lane, not {X.shape[0]}"
             )
-        start = None if self._from_zero else slot.start_views
+        start = None if self._from_zero else self._start_views[name]
         s = self.scale[self._rows, None, None]
-        bias = slot.layer.bias
-        return LaneLinear.apply(X, weight_of(slot.layer), bias, *slot.views, start, s)
+        layer = self._modules[name]
+        return LaneLinear.apply(X, weight_of(layer), layer.bias, *self._views[name], start, s)
 
     def _hook(self) -> None:
-        for name, slot in self._slots.items():
-            if "forward" in slot.layer.__dict__:
+        for name, layer in self._modules.items():
+            if "forward" in layer.__dict__:
                 raise ValueError(f"layer {name!r} carries lanes already; detach them first")
-        for slot in self._slots.values():
-            slot.layer.forward = partial(self._forward, slot, slot.layer.forward)
-        owner = common_owner(self.model, list(self._slots))
+        for name, layer in self._modules.items():
+            layer.forward = partial(self._forward, name, layer.forward)
+        owner = common_owner(self.model, list(self.layers))
         self._hooked = owner.register_forward_pre_hook(self._split)
 
     def _unhook(self) -> None:
@@ -325,9 +269,9 @@ class Lanes:
             return
         self._hooked.remove()
         self._hooked = None
-        for slot in self._slots.values():
-            del slot.layer.forward
-            slot.views = slot.start_views = None
+        self._views, self._start_views = {}, {}
+        for layer in self._modules.values():
+            del layer.forward
 
 
 def attach(
@@ -362,46 +306,13 @@ def attach(
     layers = target_layers(model, targets)
     check_starts(layers, lanes)
     evidence = evidence or {}
-    for lane in lanes:
-        needs = INITIALIZERS[lane.init].needs
-        if needs and not layers.keys() <= evidence.keys():
-            raise lacking(lane.init, needs)
+    check_told(layers, lanes, evidence)
 
-    def starts(name: str, W: Tensor, lane: Lane) -> Start:
+    def made(name: str, W: Tensor, lane: Lane) -> Start:
         return start_of(name, W, lane, evidence.get(name))
 
-    return Lanes(model, lanes, layers, starts, progress)
-
-
-def check_starts(layers: Mapping[str, nn.Module], lanes: Sequence[Lane]) -> None:
-    """Refuse weights that lanes cannot start on, by the layer's name, before anything is made.
-
-    Raises
-    ------
-    ValueError : a rank above min(out, in) of a layer, a weight that is not finite.
-    """
-    for name, layer in layers.items():
-        W = weight_of(layer)
-        for lane in lanes:
-            check_rank(W, lane.r, name, INITIALIZERS[lane.init].vectors)
-        if not W.isfinite().all():
-            raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
-
-
-def start_of(name: str, W: Tensor, lane: Lane, evidence: Evidence | None = None) -> Start:
-    """Make a lane's A⁰ and B⁰ for one layer, from random numbers that are the layer's own."""
-    # torch's generator on the CPU looks at the low 32 bits of a seed only.
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
-    start = INITIALIZERS[lane.init].start
-    return start(W, lane.r, s=lane.scale, generator=generator, evidence=evidence)
+    return Lanes(model, lanes, layers, made, progress)
 
 
 def _masked(frozen: Tensor, gradient: Tensor) -> Tensor:
     return gradient.masked_fill(frozen, 0.0)
-
-
-def _fill(A: Tensor, B: Tensor, factors: Start) -> None:
-    """Write factors of any rank into A (r, in) and B (out, r), and zeros behind them."""
-    rank = factors.A.shape[0]
-    A[:rank], A[rank:] = factors.A, 0.0
-    B[:, :rank], B[:, rank:] = factors.B, 0.0

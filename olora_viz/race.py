@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from olora_viz import losses
-from olora_viz.adapters import attach, check_starts
+from olora_viz.adapters import attach
 from olora_viz.answers import Answer, ask
 from olora_viz.conditioning import track
 from olora_viz.curvature import Curvature
@@ -27,18 +25,11 @@ from olora_viz.layers import target_layers
 from olora_viz.losses import Evaluation
 from olora_viz.models import load_model, resolve_device, resolve_dtype
 from olora_viz.race_config import RaceConfig
+from olora_viz.reading import Reading
 from olora_viz.standing import Standing, finite_or_none
+from olora_viz.starts import check_starts
 from olora_viz.step import Step
-from olora_viz.tasks import (
-    Batch,
-    Encoded,
-    Encoding,
-    Example,
-    batch_indices,
-    collate,
-    encode,
-    load_task,
-)
+from olora_viz.tasks import Batch, load_task
 from olora_viz.trace import trace
 
 if TYPE_CHECKING:
@@ -86,13 +77,12 @@ class Race(Iterator[Step]):
     Attributes
     ----------
     config, task, model, tokenizer, lanes : what takes part; the config with numbers for fair rates.
+    reading : the examples that train, in batches, and those that judge.
     fair_rates : what was proposed for the lanes that asked for fair rates, in their order.
     baseline : held-out loss and accuracy of the base model, that is of every lane at step 0.
     standing : the clock, and what is remembered of every lane.
     torn : whether a step was cut short, by Ctrl-C for instance: parameters and clock then belong to
         different steps, and only `restore` brings the race back.
-    left_out, held_out_left_out : how many training and how many held-out examples were longer than
-        ``config.max_length``.
     """
 
     def __init__(
@@ -117,11 +107,7 @@ class Race(Iterator[Step]):
             )
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
-        self._pad_id: Any = tokenizer.pad_token_id or 0
-        train = self._encode(self.task.train, choices=False)
-        held_out = self._encode(self.task.held_out)
-        self._train, self._held_out = train.kept, held_out.kept[: config.eval_size]
-        self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
+        self.reading = Reading(config, self.task, model, tokenizer)
         self._footprint = Footprint.of(model)
         check_adapters(model, config.lanes, config.targets, f"{config.model!r}", self.device)
         evidence = self._gather(progress)
@@ -130,7 +116,7 @@ class Race(Iterator[Step]):
         self.lanes = attach(model, config.lanes, config.targets, progress, evidence)
         try:
             with self.lanes.off():
-                self.baseline = self._evaluate()
+                self.baseline = self.reading.evaluate()
             if not np.isfinite(self.baseline.loss).all():
                 raise ValueError(
                     f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
@@ -199,7 +185,7 @@ class Race(Iterator[Step]):
 
         Where lanes of different seeds train on different batches, it is that of seed 0.
         """
-        return self._batch(number, self.config.seed)
+        return self.reading.batch(number, self.config.seed)
 
     def close(self) -> None:
         """Stop: no further steps. The lanes stay, for answers and export."""
@@ -216,7 +202,7 @@ class Race(Iterator[Step]):
 
     def answers(self, count: int) -> list[Answer]:
         """Ask the base model and every lane the first `count` held-out prompts, greedily."""
-        encoded = self._held_out[:count]
+        encoded = self.reading.held_out[:count]
         return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
 
     def summary(self) -> dict[str, Any]:
@@ -230,8 +216,8 @@ class Race(Iterator[Step]):
             "steps": self.done,
             "seconds": round(self.standing.seconds, 3),
             "tokens": self.standing.tokens,
-            "left_out": self.left_out,
-            "held_out_left_out": self.held_out_left_out,
+            "left_out": self.reading.left_out,
+            "held_out_left_out": self.reading.held_out_left_out,
             "base": {
                 "loss": finite_or_none(self.baseline.loss[0]),
                 "accuracy": finite_or_none(self.baseline.accuracy[0]),
@@ -312,26 +298,6 @@ class Race(Iterator[Step]):
             evidence=evidence, progress=progress,
         )  # fmt: skip
 
-    def _batch(self, number: int, order: int) -> Batch:
-        examples = self._examples(number, order)
-        return losses.to_device(collate(examples, self._pad_id), self.device)
-
-    def _examples(self, number: int, order: int) -> list[Encoded]:
-        """Return a step's examples in the order of a seed."""
-        chosen = batch_indices(len(self._train), self.config.batch_size, order, number - 1)
-        return [self._train[i] for i in chosen]
-
-    def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
-        return encode(
-            examples,
-            self.tokenizer,
-            max_length=self.config.max_length,
-            context=losses.context_of(self.model) or sys.maxsize,
-            ends=self.task.ends,
-            plain_text=self.task.plain_text,
-            choices=choices,
-        )
-
     def _gather(self, progress: Progress | None) -> dict[str, Evidence] | None:
         """Read the first batches, where a lane starts from what they say."""
         config, needs = self.config, needs_of(self.config.lanes)
@@ -344,42 +310,22 @@ class Race(Iterator[Step]):
 
     def _evaluate_lanes(self) -> Evaluation:
         """Judge all lanes, as many at once as there is memory for."""
-        tokens = self.config.batch_size * max(len(e.ids) for e in self._held_out)
-        supervised = self.config.batch_size * max(
-            len(s.ids) - s.supervised_from for e in self._held_out for s in (e, *e.choices)
-        )
-        each = self._footprint.evaluation(tokens, supervised)
+        each = self._footprint.evaluation(*self.reading.evaluated_tokens)
         parts = []
         for rows in lane_groups(self.lanes.count, each, self.device.type):
             with self.lanes.some(rows):
-                parts.append(self._evaluate(rows.stop - rows.start))
+                parts.append(self.reading.evaluate(rows.stop - rows.start))
         return Evaluation(
             np.concatenate([part.loss for part in parts]),
             np.concatenate([part.accuracy for part in parts]),
         )
-
-    def _evaluate(self, K: int = 1) -> Evaluation:
-        return losses.evaluate(
-            self.model,
-            self._held_out,
-            K,
-            pad_id=self._pad_id,
-            batch_size=self.config.batch_size,
-            plain_text=self.task.plain_text,
-        )
-
-    def _losses(self, batches: Sequence[Batch], shared: bool) -> Tensor:
-        """Return the losses of lanes on a batch each, which may be one and the same for all."""
-        if shared:
-            return losses.lane_losses(self.model, batches[0], len(batches))
-        return losses.own_losses(self.model, batches, self._pad_id)
 
     def _update(
         self, number: int, rates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
         orders = [self.config.order(lane) for lane in self.config.lanes]
-        batches = {order: self._batch(number, order) for order in dict.fromkeys(orders)}
+        batches = {order: self.reading.batch(number, order) for order in dict.fromkeys(orders)}
         recorder = self._recorder if self.config.has_gradients(number) else None
         theta = self.lanes.theta
         theta.grad = None
@@ -391,7 +337,7 @@ class Race(Iterator[Step]):
         )
         for rows in lane_groups(self.lanes.count, each, self.device.type):
             with self.lanes.some(rows), recorder.inputs(rows) if recorder else nullcontext():
-                part = self._losses([batches[order] for order in orders[rows]], len(batches) == 1)
+                part = self.reading.losses([batches[order] for order in orders[rows]])
                 part.sum().backward()
             parts.append(part.detach())
         assert theta.grad is not None
@@ -402,6 +348,6 @@ class Race(Iterator[Step]):
             recorder.before_update()
         overflown = self._optimizer.step(rates, norms, self.standing.out)
         self.standing.lose(overflown, number)
-        read = {o: sum(len(e.ids) for e in self._examples(number, o)) for o in batches}
+        read = {order: self.reading.tokens(number, order) for order in batches}
         self.standing.tokens += round(sum(read[order] for order in orders) / len(orders))
         return loss, norm, recorder.after_update() if recorder else None

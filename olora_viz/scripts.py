@@ -95,7 +95,7 @@ import peft
 import torch
 import torch.nn.functional as F
 {_model_import(config)}
-from olora_viz.adapters import start_of
+from olora_viz.starts import start_of
 from olora_viz.lane import Lane
 from olora_viz.layers import is_transposed, target_layers, weight_of
 from olora_viz.losses import context_of

@@ -177,7 +177,7 @@ def test_padding_of_a_smaller_rank_gets_no_gradient():
     logits(model, 2).square().mean().backward()
     name = lanes.layers[0]
     for matrix in (lanes.theta, lanes.theta.grad):
-        A, B = lanes._factors_in(matrix.detach(), lanes._slots[name])
+        A, B = lanes._layout.factors(matrix.detach(), name)
         assert not A[0, 2:].any()
         assert not B[0, :, 2:].any()
         assert A[1, 2:].all()

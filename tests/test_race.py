@@ -104,10 +104,8 @@ def test_the_state_of_another_race_is_refused():
 
 def test_tokens_count_the_examples_trained_on_without_padding():
     running = race(config(steps=3))
-    lengths = [
-        sum(len(running._train[i].ids) for i in batch_indices(len(running._train), 4, 0, n))
-        for n in range(3)
-    ]
+    train = running.reading._train
+    lengths = [sum(len(train[i].ids) for i in batch_indices(len(train), 4, 0, n)) for n in range(3)]
     assert [step.tokens for step in running] == np.cumsum(lengths).tolist()
 
 
@@ -122,7 +120,7 @@ def test_a_step_measures_before_its_update_and_evaluates_after_it():
 def test_the_baseline_is_the_held_out_loss_of_the_base_model():
     running = race(config())
     at_start = losses.evaluate(
-        running.model, running._held_out, running.lanes.count, pad_id=0, batch_size=4
+        running.model, running.reading.held_out, running.lanes.count, pad_id=0, batch_size=4
     )
     np.testing.assert_array_equal(at_start.accuracy, np.repeat(running.baseline.accuracy, 4))
     np.testing.assert_allclose(at_start.loss, np.repeat(running.baseline.loss, 4), rtol=1e-6)
@@ -320,10 +318,10 @@ def test_held_out_examples_that_are_too_long_make_room_for_others():
     limit = sorted(lengths)[len(lengths) // 2]
     fitting = sum(length <= limit for length in lengths)
     running = race(config(max_length=limit, eval_size=fitting))
-    assert len(running._held_out) == fitting
-    assert running.held_out_left_out == len(lengths) - fitting > 0
-    assert running.summary()["held_out_left_out"] == running.held_out_left_out
-    assert running.summary()["left_out"] == running.left_out > 0
+    assert len(running.reading.held_out) == fitting
+    assert running.reading.held_out_left_out == len(lengths) - fitting > 0
+    assert running.summary()["held_out_left_out"] == running.reading.held_out_left_out
+    assert running.summary()["left_out"] == running.reading.left_out > 0
 
 
 @pytest.mark.parametrize("init", ["lora", "pissa"])
@@ -363,7 +361,7 @@ def test_answers_are_whole_words_and_right_where_accuracy_says_so():
     running = race(config(task="number-words", lanes=FOUR[:2], steps=30))
     *_, last = running
     asked = running.answers(16)
-    prompts = [e.ids[: e.supervised_from] for e in running._held_out[:16]]
+    prompts = [e.ids[: e.supervised_from] for e in running.reading.held_out[:16]]
     for k, lane in enumerate(greedy(running.model, prompts, 20, 2, 0)):
         for answer, ids in zip(asked, lane, strict=True):
             text, all_that_follows = answer.lanes[k], running.tokenizer.decode(ids).strip()
@@ -405,7 +403,7 @@ def test_an_answer_ends_with_its_word_its_line_or_its_text(says, right, shown):
 def test_greedy_answers_are_those_of_generate():
     running = race(config(lanes=FOUR[:2], steps=4))
     list(running)
-    prompts = [e.ids[: e.supervised_from] for e in running._held_out[:5]]
+    prompts = [e.ids[: e.supervised_from] for e in running.reading.held_out[:5]]
     for k in range(2):
         ours = greedy(running.model, prompts, 4, 2, 0)[k]
         with running.lanes.only(k):

@@ -46,7 +46,7 @@ def record(name: str, recipe: Recipe) -> Recording:
         steps=steps,
         baseline=racing.baseline,
         plain_text=racing.task.plain_text,
-        left_out=racing.left_out,
+        left_out=racing.reading.left_out,
         answers=answers,
     )
 

@@ -124,7 +124,7 @@ def turn(
     racing = run.race
     try:
         plain = racing.task.plain_text
-        yield Opened(device_words(racing), racing.baseline, plain, racing.left_out)
+        yield Opened(device_words(racing), racing.baseline, plain, racing.reading.left_out)
         going = iter(run)
         while True:
             what = wished(wishes)

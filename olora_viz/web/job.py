@@ -113,7 +113,7 @@ class Job(Work):
             racing.close()
         self.device = device_words(racing)
         self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
-        self.left_out = racing.left_out
+        self.left_out = racing.reading.left_out
         return racing, self._going
 
     def rests(self) -> bool:

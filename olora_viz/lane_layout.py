@@ -1,0 +1,81 @@
+"""Where every A and B lies in a row of theta: one matrix for all lanes and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+Factors = tuple[Tensor, Tensor]
+"""A (K, r, in) and B (K, out, r) of one layer, views of theta."""
+
+
+class Layout:
+    """The columns of theta (K, P): for one layer after the other its A, then its B, flat.
+
+    Attributes
+    ----------
+    layers : the names of the layers, in the model's order.
+    rank : the largest rank of any lane; lower ones are padded with zeros.
+    sizes : (2L) columns that each A and B takes.
+    """
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]], rank: int) -> None:
+        self.rank = rank
+        self.layers = tuple(shapes)
+        self._shapes = dict(shapes)
+        self.sizes = tuple(
+            size for out, into in shapes.values() for size in (rank * into, out * rank)
+        )
+        ends = torch.tensor(self.sizes).cumsum(0).tolist()
+        self._starts = dict(zip(self.layers, [0, *ends[1::2]], strict=False))
+        self.width = ends[-1]
+
+    def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the shapes of a layer's A and B as theta holds them, with the largest rank.
+
+        Raises
+        ------
+        ValueError : no adapter is on that layer.
+        """
+        if layer not in self._shapes:
+            raise ValueError(f"no adapter on layer {layer!r}; there are {', '.join(self.layers)}")
+        out, into = self._shapes[layer]
+        return (self.rank, into), (out, self.rank)
+
+    def columns(self, layer: str) -> tuple[slice, slice]:
+        """Return the columns of a layer's A and of its B."""
+        (rank, into), (out, _) = self.shapes(layer)
+        at = self._starts[layer]
+        middle = at + rank * into
+        return slice(at, middle), slice(middle, middle + out * rank)
+
+    def factors(self, theta: Tensor, layer: str) -> Factors:
+        """View one layer's A and B in a matrix like theta, of as many rows."""
+        shapes = self.shapes(layer)
+        A, B = (
+            theta[:, columns].unflatten(1, shape)
+            for columns, shape in zip(self.columns(layer), shapes, strict=True)
+        )
+        return A, B
+
+    def split(self, theta: Tensor) -> dict[str, Factors]:
+        """View every A and B; one node of the graph, whatever the number of layers."""
+        parts = iter(theta.split(list(self.sizes), dim=1))
+        views = {}
+        for layer in self.layers:
+            of_A, of_B = self.shapes(layer)
+            views[layer] = (next(parts).unflatten(1, of_A), next(parts).unflatten(1, of_B))
+        return views
+
+    def real(self, ranks: Sequence[int], layer: str | None = None) -> Bool[Tensor, "k n"]:
+        """Say what is no padding, for lanes of these ranks, of one layer or of whole rows."""
+        used = torch.arange(self.rank) < torch.tensor(ranks)[:, None]  # (k, R)
+        masks = []
+        for name in [layer] if layer else self.layers:
+            (_, into), (out, _) = self.shapes(name)
+            masks.append(used[:, :, None].expand(-1, -1, into).flatten(1))
+            masks.append(used[:, None, :].expand(-1, out, -1).flatten(1))
+        return torch.cat(masks, dim=1)
