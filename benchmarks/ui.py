@@ -1,8 +1,9 @@
 """What a visitor waits for, in a real Chromium, beside a server that races on the same machine.
 
-Four numbers: seconds from opening the page to its first meaningful screen (the recorded race is
-drawn), seconds from Race to the first point, updates a second while the default race runs, and
-bytes an update early and late in the race (they should not grow).
+Seconds from opening the page to its first meaningful screen (the recorded race is drawn), seconds
+from Race to the first point, updates a second while the default race runs, bytes an update early
+and late in the race (they should not grow), and on the Spectrum page milliseconds from a press of
+an arrow key on the rank's slider to the new curves.
 
     python benchmarks/ui.py [--visits 3] [--steps 100] [--json]
 """
@@ -25,6 +26,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+MOVES = 12
 DRAWN = "document.querySelector('#loss-figure .js-plotly-plot')?.data?.some(t => t.y?.length > 10)"
 COUNT = """() => {
   window.updates = [];
@@ -35,6 +37,20 @@ COUNT = """() => {
   }).observe(document.querySelector('#status'),
     { subtree: true, childList: true, characterData: true });
 }"""
+
+
+FIGURE = "document.querySelector('#spectrum-figure .js-plotly-plot')"
+SLID = f"""() => {{
+  window.moves = [];
+  let pressed = 0;
+  let rank = 0;
+  document.addEventListener("keydown", () => {{ pressed = performance.now(); }}, true);
+  {FIGURE}.on("plotly_afterplot", () => {{
+    const points = {FIGURE}.data.find((trace) => trace.name === "OLoRA")?.y.length;
+    if (pressed && points !== rank) window.moves.push(performance.now() - pressed);
+    rank = points;
+  }});
+}}"""
 
 
 def visit(browser: Browser, url: str, steps: int) -> dict[str, float]:
@@ -66,6 +82,15 @@ def visit(browser: Browser, url: str, steps: int) -> dict[str, float]:
     early = sum(size for at, size in received if pressed + times[0] / 1000 < at <= middle)
     late = sum(size for at, size in received if middle < at <= pressed + times[-1] / 1000)
     half = max(1.0, len(times) / 2)
+    page.get_by_role("link", name="Spectrum").click()
+    page.wait_for_function(f"{FIGURE}?.data?.some((trace) => trace.name === 'OLoRA')")
+    page.wait_for_timeout(1500)
+    page.evaluate(SLID)
+    page.locator("#spectrum-rank input[type=range]").focus()
+    for count in range(1, MOVES + 1):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(f"window.moves.length >= {count}")
+    slid = page.evaluate("window.moves")
     context.close()
     return {
         "screen_s": screen,
@@ -74,6 +99,8 @@ def visit(browser: Browser, url: str, steps: int) -> dict[str, float]:
         "updates_per_s": 1000 * (len(times) - 1) / max(times[-1] - times[0], 1.0),
         "bytes_per_update_first_half": early / half,
         "bytes_per_update_second_half": late / half,
+        "slide_median_ms": statistics.median(slid),
+        "slide_worst_ms": max(slid),
     }
 
 

@@ -34,3 +34,14 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     expect(page.locator("#rates-words .reach tbody tr")).to_have_count(3)
     card.get_by_text("best loss of the run").click()
     expect(card.locator("h2").first).to_contain_text("Best held-out loss against learning rate")
+
+    # A band that is hidden takes its lanes with it, wherever they are drawn one by one.
+    page.locator("#loss-figure").scroll_into_view_if_needed()
+    page.locator("#loss-figure .annotation-text-g", has_text="PiSSA").first.click()
+    page.locator("#depth-figure").scroll_into_view_if_needed()
+    hidden = (
+        f"{figure('depth-figure')}?._fullData?.filter((t) => t.visible === 'legendonly')"
+        ".map((t) => t.legendgroup) ?? []"
+    )
+    page.wait_for_function(f"new Set({hidden}).size === 5")
+    assert {name.split()[0] for name in page.evaluate(hidden)} == {"PiSSA"}

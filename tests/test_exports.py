@@ -46,6 +46,18 @@ def test_a_report_says_that_a_race_was_recorded_and_has_a_chart_for_every_place(
         assert look.label.split()[0] in page["body"]
 
 
+@pytest.mark.parametrize(
+    ("name", "chart", "title"),
+    [("fair-rates", "rates", "against learning rate"), ("curvature", "sharpness", "Sharpness")],
+)
+def test_a_report_draws_a_sweep_and_a_curvature_where_there_is_one(jobs, name, chart, title):
+    of_it, of_another = (
+        export(jobs, [GALLERY[run].id, "report"])["page"]["figures"] for run in (name, "one-rate")
+    )
+    assert title in of_it[chart]["layout"]["meta"]["title"]
+    assert chart not in of_another
+
+
 def test_a_recorded_race_offers_no_adapters(jobs):
     run = next(iter(GALLERY.values()))
     assert take.value(run, [0]) == {"job": run.id, "lanes": [], "recorded": True}

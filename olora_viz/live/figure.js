@@ -209,12 +209,14 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     atOnce();
   }
 
-  // Hide a lane, or show it again, in all charts of this race.
+  // Hide a lane, or show it again, in all charts of this race; with it the lanes that it is made of.
   function turn(lane) {
-    const detail = { race, lane, away: !hiddenLanes().has(lane) };
+    const away = !hiddenLanes().has(lane);
     if (!chosenIn.has(race)) chosenIn.set(race, new Map());
-    chosenIn.get(race).set(lane, detail.away ? "legendonly" : true);
-    document.dispatchEvent(new CustomEvent(HIDE, { detail }));
+    for (const name of [lane, ...(value.layout.meta.members?.[lane] ?? [])]) {
+      chosenIn.get(race).set(name, away ? "legendonly" : true);
+      document.dispatchEvent(new CustomEvent(HIDE, { detail: { race, lane: name, away } }));
+    }
   }
 
   function reset() {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from olora_viz.formulas import formula, plain, sentence
+from olora_viz.gallery import GALLERY
 from olora_viz.glossary import GLOSSARY
 from olora_viz.lessons import LESSONS, NAMES, Lesson, beside
 from olora_viz.web import share
@@ -59,7 +60,7 @@ def guide(limits: Limits, lesson: Lesson) -> str:
         )
     link = live(limits, lesson)
     if link:
-        buttons += f'<a class="quiet" href="{escape(link)}">Race it live</a>'
+        buttons += f'<a class="quiet" href="{escape(link)}">Race it live</a>{_took(lesson)}'
     return f'{_task(lesson)}<div class="ways">{buttons}</div>{_neighbours(lesson)}'
 
 
@@ -69,7 +70,7 @@ def card(limits: Limits, lesson: Lesson) -> str:
     link = live(limits, lesson)
     ways = '<a href="#learn">Read it</a>'
     if link:
-        ways += f'<a href="{escape(link)}">Race it live</a>'
+        ways += f'<span><a href="{escape(link)}">Race it live</a>{_took(lesson)}</span>'
     if after:
         ways += _opens(after, f"Next: {escape(after.title)} →")
     return (
@@ -104,6 +105,14 @@ def glossary() -> str:
         for term in GLOSSARY
     )
     return f'<h2 id="glossary">Glossary</h2><dl class="glossary">{terms}</dl>'
+
+
+def _took(lesson: Lesson) -> str:
+    """Say how long to wait for a live race: as long as the recorded one took."""
+    race = GALLERY[lesson.recording]
+    seconds = race.steps[-1].seconds
+    time = f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+    return f' <span class="hint">(when recorded, on a {race.device}: {time})</span>'
 
 
 def _task(lesson: Lesson) -> str:

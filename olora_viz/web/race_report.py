@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from olora_viz import figures, story
+from olora_viz.conditioning_figures import sharpness_figure
 from olora_viz.gradient_figures import depth_figure
 from olora_viz.live.gradio_figure import pack
 from olora_viz.race_config import RaceConfig
+from olora_viz.rate_figures import rate_figure
+from olora_viz.rate_sweep import is_sweep, rate_curves
 from olora_viz.spectrum_figures import block_and_module
 from olora_viz.step import Step
 from olora_viz.theme import Look
@@ -91,6 +94,8 @@ def _figures(
         number, found = looked[-1]
         module = block_and_module(found.layers[-1])[1]
         drawn["depth"] = depth_figure(number, found, looks, "input", module, run="report")
+    if any(step.curvature is not None for step in steps):
+        drawn["sharpness"] = sharpness_figure(looks, steps, **common)
     traced = [(step.step, step.trace) for step in steps if step.trace is not None]
     for k in list(order)[:MAPS] if traced else []:
         numbers, traces = zip(*traced, strict=True)
@@ -98,6 +103,11 @@ def _figures(
     for name, figure in drawn.items():
         if not name.startswith("map-"):
             figure["layout"]["meta"]["race"] = "report"
+    if is_sweep(config.lanes):  # its curves are starts, not lanes
+        curves = rate_curves(config.lanes, steps, "final")
+        drawn["rates"] = rate_figure(
+            curves, "final", start_loss=start[0], run="report rates", **judged
+        )
     return drawn
 
 

@@ -103,6 +103,10 @@ def view(shown: Shown, before: int = 0, *, upto: int | None = None, beat: int = 
     evaluated = [step.step for step in steps if step.eval_loss is not None]
     start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
     seeds = [group.lanes for group in groups]
+    members = {
+        group.look.label: [looks[k].label for k in group.lanes]
+        for group in groups if len(group.lanes) > 1
+    }  # fmt: skip
     common: dict[str, Any] = {"total": config.steps, "run": shown.id, "seeds": seeds}
     judged: dict[str, Any] = {"plain_text": shown.plain_text}
     results = fragments.results(
@@ -111,10 +115,13 @@ def view(shown: Shown, before: int = 0, *, upto: int | None = None, beat: int = 
     return View(
         job_id=shown.id,
         status=status(shown, len(steps), before),
-        loss=pack(figures.loss_figure(named, steps, start_loss=start[0], **judged, **common)),
-        gradient=pack(figures.gradient_figure(named, steps, **common)),
-        accuracy=pack(
-            figures.accuracy_figure(named, steps, start_accuracy=start[1], **judged, **common)
+        loss=_packed(
+            figures.loss_figure(named, steps, start_loss=start[0], **judged, **common), members
+        ),
+        gradient=_packed(figures.gradient_figure(named, steps, **common), members),
+        accuracy=_packed(
+            figures.accuracy_figure(named, steps, start_accuracy=start[1], **judged, **common),
+            members,
         ),
         story=_story(shown, steps),
         results=_remarks(shown) + results,
@@ -135,6 +142,13 @@ def quiet_view(beat: int) -> View:
     """Say that nothing is new, and that the race is still there."""
     kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
     return View(**kept)._replace(beat={"going": True, "beat": beat})
+
+
+def _packed(figure: figures.Figure, members: dict[str, list[str]]) -> dict[str, Any]:
+    """Pack a figure whose bands, when they are hidden, hide their lanes in the other charts."""
+    if members:
+        figure["layout"]["meta"]["members"] = members
+    return pack(figure)
 
 
 def _story(shown: Shown, steps: Sequence[Step]) -> str:
