@@ -1,11 +1,12 @@
 """How long an adapter takes to start, by method: ours against PEFT's, side by side in one run.
 
-    python benchmarks/init.py [--model smollm2-135m] [--rank 16] [--init olora …] [--json]
+    python benchmarks/init.py [--model smollm2-135m] [--rank 16] [--init olora …]
+                              [--wide 4096 4096 32 --wide 11008 4096 64] [--json]
 
 Every linear layer inside the blocks of the model is started by `olora_viz.initializers` and by the
 method of PEFT's own layer (`olora_init`, `pissa_init`, …), turn by turn: no model is wrapped and
 nothing else is timed. A time is the sum over the layers of the best of the passes. Then the same on
-single wide layers, of random numbers, as large models have them.
+single wide layers (out, in, rank), of random numbers, as large models have them.
 
 Where B⁰A⁰ is not zero, PEFT's methods also subtract it from the base, which our race does without;
 "+ residual" is our time with that product added, the stricter comparison. "Energy" is the share of
@@ -220,6 +221,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--init", nargs="+", choices=FROM_W, default=FROM_W)
+    parser.add_argument("--wide", nargs=3, type=int, action="append", help="out, in, rank")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
@@ -231,7 +233,7 @@ def main() -> None:
         weights = [weight_of(layer).detach() for layer in target_layers(model).values()]
         yield options.model, weights, options.rank, chosen
         del model, weights
-        for out, features, r in WIDE:
+        for out, features, r in options.wide or WIDE:
             W = torch.randn(out, features, generator=torch.Generator().manual_seed(0))
             inits = tuple(name for name in chosen if name in WIDE_INITS)
             yield f"{out}×{features}", [W.to(device) / 64], r, inits

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 SMALL = {
     "curvature.py": "--model glassllm --lanes 2 --rank 4 --steps 3",
     "fair_rate.py": "--tasks addition --seeds 1 --inits lora olora --rates 1e-3 1e-2 --steps 2",
-    "init.py": "--model glassllm --rank 4 --init olora lora",
+    "init.py": "--model glassllm --rank 4 --init olora lora --wide 256 128 4",
     "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1 --shots 2",
     "spectra.py": "--model glassllm --ranks 4",
     "trace.py": "--model glassllm --lanes 2 --rank 4 --shots 2",

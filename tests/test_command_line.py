@@ -1,41 +1,22 @@
 """The command line: in a process of its own where that matters, by its entry point elsewhere."""
 
-import io
 import json
 import resource
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 from transformers import AutoModelForCausalLM
+from verbs import run, run_alone
 
 from olora_viz import runs
-from olora_viz.__main__ import main
 from olora_viz.console import print_standing
 from olora_viz.lane import Lane
 from olora_viz.race import race
 from olora_viz.race_config import RaceConfig
 
 RACE = ("race", "--steps", "4", "--batch-size", "4", "--eval-every", "2", "--eval-size", "8")
-
-
-def run_alone(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a verb as a person does, in a process of its own."""
-    command = [sys.executable, "-m", "olora_viz", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a verb here, which saves the seconds that a process needs to load its libraries."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        try:
-            code = main(arguments)
-        except SystemExit as end:  # how argparse leaves
-            code = end.code
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def objects(text: str) -> list[dict]:

@@ -2,11 +2,10 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from verbs import run
 
 from olora_viz import runs
 from olora_viz.conditioning import track
@@ -70,12 +69,6 @@ def test_the_rates_that_were_found_are_what_a_run_keeps_and_resumes_with(tmp_pat
 def test_a_curvature_that_is_no_curvature_gives_no_rate(bad):
     with pytest.raises(ValueError, match="positive and finite"):
         fair_rate(1e-3, 1.0, bad)
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "olora_viz", *arguments], capture_output=True, text=True, check=False
-    )
 
 
 def test_the_command_line_races_a_fair_rate_and_explains_it():
