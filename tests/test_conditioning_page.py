@@ -1,6 +1,7 @@
 """The Conditioning page measures in the queue, stops soon, and says what it measured."""
 
 import html
+import json
 import re
 import threading
 import time
@@ -168,8 +169,8 @@ def test_two_slices_come_from_the_measured_starts(measured) -> None:
         middle = one.loss[len(one.along) // 2, len(one.across) // 2]
         assert middle == pytest.approx(job.found.loss[one.lane], rel=1e-4)
     shown = view(cutting, 0, last=True)
-    assert shown.left_slice["layout"]["meta"]["title"].startswith("LoRA")
-    assert shown.right_slice["layout"]["meta"]["title"].startswith("OLoRA α/r 1")
+    assert json.loads(shown.left_slice["layout"]["meta"])["title"].startswith("LoRA")
+    assert json.loads(shown.right_slice["layout"]["meta"])["title"].startswith("OLoRA α/r 1")
     assert "LoRA α/r 1 and OLoRA α/r 1 on one scale" in words(shown.status)
 
 

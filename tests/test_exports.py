@@ -54,7 +54,7 @@ def test_a_report_draws_a_sweep_and_a_curvature_where_there_is_one(jobs, name, c
     of_it, of_another = (
         export(jobs, [GALLERY[run].id, "report"])["page"]["figures"] for run in (name, "one-rate")
     )
-    assert title in of_it[chart]["layout"]["meta"]["title"]
+    assert title in json.loads(of_it[chart]["layout"]["meta"])["title"]
     assert chart not in of_another
 
 

@@ -1,5 +1,6 @@
 """The figures of gradients draw the numbers, in every theme, and leave out what is none."""
 
+import json
 import math
 
 import numpy as np
@@ -109,8 +110,9 @@ def test_a_row_of_a_map_is_the_layer_of_its_name():
     figure = gradient_map(STEPS, found(), LOOKS[1], 1, "input")
     rows = figure["layout"]["meta"]["rows"]
     assert [rows[word] for word in figure["data"][0]["y"]] == list(LAYERS)
-    assert pack(figure)["data"][0]["y"] == figure["data"][0]["y"]
-    assert pack(figure)["data"][0]["x"] == "0,1,2,3,4"
+    (packed,) = pack(figure)["data"]
+    assert json.loads(packed["trace"])["y"] == figure["data"][0]["y"]
+    assert packed["x"] == "0,1,2,3,4"
 
 
 def test_a_long_run_is_thinned_out_and_says_so():

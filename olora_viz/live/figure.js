@@ -8,8 +8,9 @@
 // `menu` is optional: called with the chart's head and the chart, see saveMenu in figure_export.js.
 // `plotly` is Plotly itself or the URL of plotly.min.js, loaded once a page. `palette` is
 // {light: {token: colour}, dark: {…}}: colours in a value read "@token". A value is Plotly's
-// {data, layout}, in which a long list of numbers may be text, "1.5,2,,3" (an empty place is null),
-// so that a page is sent only what was appended. layout.meta holds the words around the chart.
+// {data, layout} as olora_viz/live/packing.py writes it: x and y as text, "1.5,2,,3" (an empty place
+// is null), so that a page is sent only what was appended, and all else as JSON. layout.meta holds
+// the words around the chart.
 // A chart is drawn only while it is within a screen of what is seen: a page has two dozen of them.
 // With `eager`, and before the page is printed, it is drawn wherever it is.
 // A zoom survives every draw until layout.uirevision changes, a hidden lane until meta.race does
@@ -31,6 +32,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     skeleton(element);
   const decode = decoder();
   let Plotly = null;
+  let given = null; // the newest value, packed
   let value = null;
   let revision = null;
   let race = null;
@@ -50,10 +52,11 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   let elsewhere = false; // in another
   let pointing = false;
   const colors = () => palette[isDark(element) ? "dark" : "light"];
-  const saving = menu?.(head, { plot, palette, colors, value: () => value, Plotly: () => Plotly });
+  const saving = menu?.(head, { plot, palette, colors, value: () => value, given: () => given, Plotly: () => Plotly });
 
   function draw(next) {
-    value = next;
+    given = next;
+    value = next && unpack(next);
     schedule();
   }
 
@@ -421,6 +424,14 @@ function isDark(element) {
 // A lane's traces are hidden together, and stay so when their number or order changes.
 function group(trace, index) {
   return trace.legendgroup ?? index;
+}
+
+// Undo pack() of olora_viz/live/packing.py, but for the points, which stay text.
+function unpack({ data, layout }) {
+  return {
+    data: data.map(({ trace, ...points }) => ({ ...JSON.parse(trace), ...points })),
+    layout: Object.fromEntries(Object.entries(layout).map(([key, part]) => [key, JSON.parse(part)])),
+  };
 }
 
 // Copy a value with its "@tokens" replaced by colours.

@@ -17,8 +17,8 @@ const HEAD = 52; // pixels above a picture's plot, for its words
 
 // Return what figure.js calls with a chart's head: it puts the button and its menu there.
 //
-// A chart is { plot, Plotly(), value(), colors(), palette }: the node that Plotly draws in, Plotly,
-// the newest value, and the colours that are in use now.
+// A chart is { plot, Plotly(), value(), given(), colors(), palette }: the node that Plotly draws in,
+// Plotly, the newest value, the same as it came, and the colours that are in use now.
 export function saveMenu(sources) {
   return (head, chart) => {
     const frame = append(head, "div", "figure-save");
@@ -133,7 +133,7 @@ async function saveChart(chart, kind, sources) {
     save(name, JSON.stringify({ title, unit, columns: header, rows }), "application/json");
   } else {
     const page = { title, body: '<div class="card" data-figure="chart"></div>',
-      figures: { chart: value }, palette: chart.palette, sources };
+      figures: { chart: chart.given() }, palette: chart.palette, sources };
     save(name, await standalone(page), "text/html");
   }
 }

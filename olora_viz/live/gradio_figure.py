@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ _ON_LOAD = (
 Promise.all([load(props.module), load(props.exporter)]).then(([{ mount }, { saveMenu }]) => {
   const sources = { plotly: here(props.plotly), module: here(props.module) };
   const figure = mount(element.querySelector(".live-figure"), {
-    plotly: sources.plotly, palette: props.palette, menu: saveMenu(sources),
+    plotly: sources.plotly, palette: JSON.parse(props.palette), menu: saveMenu(sources),
   });
   figure.draw(props.value);
   watch("value", () => figure.draw(props.value));
@@ -74,7 +75,7 @@ def live_figure(
         module=installed(HERE / "figure.js"),
         exporter=installed(HERE / "figure_export.js"),
         plotly=installed(PLOTLY),
-        palette={name: theme.palette(name) for name in theme.THEMES},
+        palette=json.dumps({name: theme.palette(name) for name in theme.THEMES}),
         picks=picks,
         **more,
     )

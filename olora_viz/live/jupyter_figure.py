@@ -78,8 +78,8 @@ class LiveFigure(anywidget.AnyWidget):
             self.send({"change": change, "serial": self._serial} if change else self._whole())
 
     def _whole(self) -> dict[str, Any]:
-        tokens = repr(self._packed).split("'@")[1:]
-        inits = {token.split("'")[0].removesuffix("-text") for token in tokens}
+        tokens = repr(self._packed).split('"@')[1:]
+        inits = {token.split('"')[0].removesuffix("-text") for token in tokens}
         palette = {name: theme.palette(name, sorted(inits)) for name in theme.THEMES}
         return {"whole": self._packed, "palette": palette, "serial": self._serial}
 
@@ -102,8 +102,8 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | Non
 
     Text that has grown at its end is ``{"more": rest}``.
 
-    >>> one = {"data": [{"name": "a", "y": "1,2"}], "layout": {"height": 3}}
-    >>> two = {"data": [{"name": "a", "y": "1,2,5"}], "layout": {"height": 3}}
+    >>> one = {"data": [{"y": "1,2", "trace": "{}"}], "layout": {"height": "3"}}
+    >>> two = {"data": [{"y": "1,2,5", "trace": "{}"}], "layout": {"height": "3"}}
     >>> difference(one, two)
     {'data': {0: {'y': {'more': ',5'}}}, 'layout': {}}
     """

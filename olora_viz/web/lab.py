@@ -14,7 +14,7 @@ from olora_viz.initializers import INITIALIZERS, Start, check_rank
 from olora_viz.layer_spectra import energies, energy_ranks, layers_like
 from olora_viz.models import load_model
 from olora_viz.naming import unknown
-from olora_viz.spectra import captured_energy, optimal_energy
+from olora_viz.spectra import captured_energies, optimal_energy
 from olora_viz.weight_spectra import Truncation, Weight, compared
 
 T = TypeVar("T")
@@ -112,14 +112,16 @@ class Lab:
     def energy_map(self, model: str, rank: int, init: str) -> dict[str, float]:
         """Return the energy that a start captures in every layer that can hold the rank."""
 
-        def make() -> dict[str, float]:
+        most = 1 << (rank - 1).bit_length() if INITIALIZERS[init].nested else rank
+
+        def make() -> dict[str, Tensor]:  # one start says it for all smaller ranks
             return {
-                name: captured_energy(W, _start(Weight(W), rank, init))
+                name: captured_energies(W, _start(Weight(W), min(most, *W.shape), init))
                 for name, W in self.layers(model).items()
-                if rank <= min(W.shape)
             }
 
-        return self._maps.get((model, rank, init), make)
+        known = self._maps.get((model, most, init), make)
+        return {name: float(each[rank - 1]) for name, each in known.items() if rank <= len(each)}
 
 
 def _start(weight: Weight, rank: int, init: str) -> Start:

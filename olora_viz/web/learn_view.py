@@ -59,8 +59,10 @@ def guide(limits: Limits, lesson: Lesson) -> str:
             f'data-page="{lesson.page}">{PAGE_WORDS[lesson.page]}</button>'
         )
     link = live(limits, lesson)
-    if link:
-        buttons += f'<a class="quiet" href="{escape(link)}">Race it live</a>{_took(lesson)}'
+    if link and lesson.recording:
+        buttons += (
+            f'<a class="quiet" href="{escape(link)}">Race it live</a>{_took(lesson.recording)}'
+        )
     return f'{_task(lesson)}<div class="ways">{buttons}</div>{_neighbours(lesson)}'
 
 
@@ -69,8 +71,8 @@ def card(limits: Limits, lesson: Lesson) -> str:
     after = beside(lesson.name)[1]
     link = live(limits, lesson)
     ways = '<a href="#learn">Read it</a>'
-    if link:
-        ways += f'<span><a href="{escape(link)}">Race it live</a>{_took(lesson)}</span>'
+    if link and lesson.recording:
+        ways += f'<span><a href="{escape(link)}">Race it live</a>{_took(lesson.recording)}</span>'
     if after:
         ways += _opens(after, f"Next: {escape(after.title)} →")
     return (
@@ -107,9 +109,9 @@ def glossary() -> str:
     return f'<h2 id="glossary">Glossary</h2><dl class="glossary">{terms}</dl>'
 
 
-def _took(lesson: Lesson) -> str:
+def _took(recording: str) -> str:
     """Say how long to wait for a live race: as long as the recorded one took."""
-    race = GALLERY[lesson.recording]
+    race = GALLERY[recording]
     seconds = race.steps[-1].seconds
     time = f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
     return f' <span class="hint">(when recorded, on a {race.device}: {time})</span>'

@@ -37,14 +37,26 @@ def build(limits: Limits | None = None) -> gr.Blocks:
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
-            navigation()
+            links = navigation()
             bar = race.controls(limits)
             shortcuts.help_button()
         card = learn.card()
         stage = race.build(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
         learn.build(demo, card, stage, jobs, limits)
+    _show_progress_on(links, demo)
     return demo
+
+
+def _show_progress_on(part: gr.HTML, demo: gr.Blocks) -> None:
+    """Let Gradio's page note on one small part alone how calls that show no progress are doing.
+
+    Otherwise it notes each call on every part that any call has ever filled, and copies all that
+    is in those parts to do so: a few hundred, twice a call.
+    """
+    for call in demo.fns.values():
+        if call.show_progress == "hidden":
+            call.show_progress_on = [part]
 
 
 def navigation() -> gr.HTML:

@@ -140,7 +140,9 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
     quick: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
     }  # fmt: skip
-    slow: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
+    slow: dict[str, Any] = {
+        "show_progress": "minimal", "show_progress_on": verdict, "api_visibility": "private",
+    }  # fmt: skip
     map_of = [source, model, layer, rank, starts]
 
     demo.load(names_of, model, layer, **quick).then(show, inputs, outputs, **quick).then(
