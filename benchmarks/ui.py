@@ -3,7 +3,7 @@
 Seconds from opening the page to its first meaningful screen (the recorded race is drawn), seconds
 from Race to the first point, updates a second while the default race runs, bytes an update early
 and late in the race (they should not grow), and on the Spectrum page milliseconds from a press of
-an arrow key on the rank's slider to the new curves.
+an arrow key on the rank's slider to the new curves (the page at rest before each press).
 
     python benchmarks/ui.py [--visits 3] [--steps 100] [--json]
 """
@@ -90,6 +90,7 @@ def visit(browser: Browser, url: str, steps: int) -> dict[str, float]:
     for count in range(1, MOVES + 1):
         page.keyboard.press("ArrowRight")
         page.wait_for_function(f"window.moves.length >= {count}")
+        page.wait_for_timeout(500)  # the other charts of the page follow
     slid = page.evaluate("window.moves")
     context.close()
     return {

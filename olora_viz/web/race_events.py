@@ -27,7 +27,10 @@ from olora_viz.web.screens import Screen, Screens
 from olora_viz.web.visitor_files import VisitorFiles
 
 PACE = 0.2
-"""Seconds between two updates of a page: up to five a second."""
+"""Seconds between two updates of a page, at least: up to five a second."""
+
+LOOK = 0.05
+"""Seconds between two looks for something new to show."""
 
 SHARE = 0.1
 """The most of the time that preparing updates may take from the training."""
@@ -199,7 +202,7 @@ def connect(
         last: Any = None
         spoke, beats = time.monotonic(), itertools.count(1)
         while screen.turn == now:
-            began = time.perf_counter()
+            began, rest = time.perf_counter(), LOOK
             shown = jobs.shown(name)
             if shown is None:
                 return
@@ -211,13 +214,14 @@ def connect(
                 yield await asyncio.to_thread(
                     view, shown, before, upto=screen.upto, beat=next(beats)
                 )
+                spent = time.perf_counter() - began
+                rest = max(PACE, spent / SHARE) if shown.steps else LOOK
             elif time.monotonic() - spoke > QUIET:
                 spoke = time.monotonic()
                 yield quiet_view(next(beats))
             if complete:
                 return
-            spent = time.perf_counter() - began
-            await asyncio.sleep(max(PACE if shown.steps else 0.05, spent / SHARE))
+            await asyncio.sleep(rest)
 
     def scrub(request: gr.Request, event: gr.SelectData) -> View:
         """Go back to a step, or on with the race from its newest one."""
