@@ -94,6 +94,16 @@ def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser
     expect(other.locator("#status")).not_to_contain_text("2 / 2")
 
 
+def test_a_hidden_set_up_leaves_its_room_to_the_charts_of_its_own_page_alone(
+    context: BrowserContext, address: str
+) -> None:
+    page = opened(context, f"{address}/?hide=setup,lanes")
+    chart = page.locator("#loss-figure")
+    assert chart.bounding_box()["width"] > 900
+    page.get_by_role("link", name="Spectrum").click()
+    expect(page.locator("#spectrum-rank")).to_be_visible()
+
+
 def test_keys_race_and_open_the_help_but_not_while_somebody_types(
     context: BrowserContext, address: str
 ) -> None:

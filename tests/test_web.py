@@ -18,6 +18,7 @@ import pytest
 
 from olora_viz import load_model, runs, theme
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.lane import Lane
 from olora_viz.live.gradio_figure import served
 from olora_viz.race import Race
 from olora_viz.race_config import RaceConfig
@@ -420,6 +421,19 @@ def test_text_from_elsewhere_is_escaped() -> None:
         + fragments.mark(look[0])
     )
     assert "<img" not in pieces
+
+
+@pytest.mark.parametrize(("count", "folded"), [(9, 0), (10, 2), (20, 12)])
+def test_of_many_answers_the_right_one_and_the_base_model_s_are_in_sight(count, folded) -> None:
+    said = tuple(f"answer {k}" for k in range(count - 1))
+    lanes = looks((Lane("lora"),) * len(said))
+    of_them = fragments.Answer("prompt", said[-1], "the base says", said)
+    shown = fragments.answers(lanes, range(len(said)), [of_them], False)
+    assert re.findall(r"<summary>(\d+) other answers", shown) == ([str(folded)] if folded else [])
+    in_sight = re.sub(r"<details>.*?</details>", "", shown)
+    assert in_sight.count("<li>") == count - folded
+    assert in_sight.index(said[-1]) < in_sight.index(said[0]) < in_sight.index("the base says")
+    assert all(one in shown for one in said)
 
 
 @pytest.mark.parametrize("name", TASKS)

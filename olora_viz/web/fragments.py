@@ -11,6 +11,9 @@ from olora_viz.story import Place, Sentence
 from olora_viz.tasks import TaskCard
 from olora_viz.theme import Look
 
+FEW_ANSWERS = 8
+"""Of more answers to one prompt than these, some are folded away."""
+
 
 def mark(look: Look) -> str:
     """Return the lane's mark: its colour, filled for a solid line, else with the line's dash."""
@@ -143,7 +146,8 @@ def answers(
     """Return what the base model and the lanes say to the same prompts, right or wrong.
 
     Lanes that say the same stand together; the best lane's answer comes first, the base's last.
-    Many lanes are shown by their marks alone, with their names for a pointer or a screen reader.
+    Many lanes are shown by their marks alone, with their names for a pointer or a screen reader;
+    of many answers a few, with the right one, and the others when they are asked for.
     """
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(order) > 8 else "")
     blocks = []
@@ -154,17 +158,29 @@ def answers(
             words = f'<span title="{escape(looks[k].label)}">{who}</span>'
             said.setdefault(answer.lanes[k].strip(), []).append(words)
         said.setdefault(answer.base.strip(), []).append("<span>base model</span>")
-        lines = "".join(
+        first = [right] if (right := answer.expected.strip()) in said else []
+        lines = [
             f"<li>{_verdict(what, answer.expected, plain_text)}"
-            f'<span class="who">{"".join(who)}</span></li>'
-            for what, who in said.items()
-        )
+            f'<span class="who">{"".join(said[what])}</span></li>'
+            for what in dict.fromkeys([*first, *said])
+        ]
         wanted = "goes on:" if plain_text else "→"
         blocks.append(
             f'<div class="asked"><p><span class="prompt">{escape(answer.prompt.strip())}</span> '
-            f"{wanted} <b>{escape(answer.expected)}</b></p><ul>{lines}</ul></div>"
+            f"{wanted} <b>{escape(answer.expected)}</b></p>{_folded(lines)}</div>"
         )
     return f'<h2>Answers on held-out prompts</h2><div class="{kind}">{"".join(blocks)}</div>'
+
+
+def _folded(lines: Sequence[str]) -> str:
+    """Return a list of the first few lines and the last one, with the others to be unfolded."""
+    few, others = lines[: FEW_ANSWERS - 1], lines[FEW_ANSWERS - 1 : -1]
+    if len(others) < 2:
+        return f"<ul>{''.join(lines)}</ul>"
+    return (
+        f"<ul>{''.join(few)}</ul><details><summary>{len(others)} other answers</summary>"
+        f"<ul>{''.join(others)}</ul></details><ul>{lines[-1]}</ul>"
+    )
 
 
 def sample(card: TaskCard) -> str:
