@@ -1,6 +1,7 @@
 """Shapes in signatures are checked in every test; all that is tested computes on one thread.
 
-On models as small as these, threads wait for each other longer than they compute.
+On models as small as these, threads wait for each other longer than they compute. Instead two
+workers test at once, file by file, but one browser at a time.
 """
 
 import os
@@ -33,6 +34,16 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 PLOT = "#loss-figure .js-plotly-plot"
+ALONE = ("test_browser", "test_visitors", "test_fuzz", "test_space", "test_benchmarks")
+"""Files whose servers and browsers want a core for themselves: one after the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep files together, and the tests that look at the clock of a page in one worker."""
+    for item in items:
+        name = item.path.stem
+        group = "browser" if name.startswith(ALONE) else name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -53,9 +53,12 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Pag
     )
     box = page.locator(f"{PLOT} .nsewdrag").first.bounding_box()
     assert box
-    page.mouse.move(box["x"] + 0.02 * box["width"], box["y"] + 0.3 * box["height"])
+    # From where no curve has its name yet: on a name the mouse does not drag.
+    page.mouse.move(box["x"] + 0.38 * box["width"], box["y"] + 0.3 * box["height"])
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.8 * box["height"], steps=8)
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
+    page.wait_for_timeout(1000)  # the race goes on while its reader drags
+    page.mouse.move(box["x"] + 0.01 * box["width"], box["y"] + 0.8 * box["height"], steps=4)
     page.mouse.up()
     page.wait_for_function(
         f"document.querySelector('{PLOT}')._fullLayout.xaxis.range[1] < 200", timeout=5000
