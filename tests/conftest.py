@@ -22,10 +22,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parents[1]
 expect.set_options(timeout=30_000)  # on a busy machine a page may take its time
@@ -38,12 +40,17 @@ ALONE = ("test_browser", "test_visitors", "test_fuzz", "test_space", "test_bench
 """Files whose servers and browsers want a core for themselves: one after the other."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep files together, and the tests that look at the clock of a page in one worker."""
-    for item in items:
-        name = item.path.stem
-        group = "browser" if name.startswith(ALONE) else name
-        item.add_marker(pytest.mark.xdist_group(group))
+class OneBrowser(LoadFileScheduling):
+    """Gives a worker a file at a time; those that look at a page's clock are one file to it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "a browser" if Path(file).stem.startswith(ALONE) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneBrowser:
+    """Schedule the tests."""
+    return OneBrowser(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")
