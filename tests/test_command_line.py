@@ -158,7 +158,8 @@ def test_an_interrupted_race_is_stopped_and_its_run_goes_on(name, tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     first = process.stdout.readline()
     process.send_signal(getattr(signal, name))
-    out, err = process.communicate(timeout=60)
+    out, err = process.stdout.read(), process.stderr.read()  # communicate() skips what was buffered
+    process.wait(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     *steps, last = objects(first + out)
