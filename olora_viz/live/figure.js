@@ -52,7 +52,8 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   let elsewhere = false; // in another
   let pointing = false;
   const colors = () => palette[isDark(element) ? "dark" : "light"];
-  const saving = menu?.(head, { plot, palette, colors, value: () => value, given: () => given, Plotly: () => Plotly });
+  const saving = menu?.(head, { plot, palette, colors,
+    value: () => value, given: () => given, Plotly: () => Plotly });
 
   function draw(next) {
     given = next;

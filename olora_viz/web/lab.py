@@ -111,7 +111,6 @@ class Lab:
 
     def energy_map(self, model: str, rank: int, init: str) -> dict[str, float]:
         """Return the energy that a start captures in every layer that can hold the rank."""
-
         most = 1 << (rank - 1).bit_length() if INITIALIZERS[init].nested else rank
 
         def make() -> dict[str, Tensor]:  # one start says it for all smaller ranks
