@@ -42,6 +42,16 @@ class Shown(NamedTuple):
     rank: Any
 
 
+_AFTER_THE_FIRST_SCREEN = """async (model) => {
+  const drawn = () => document.querySelector("#loss-figure .main-svg");
+  while (location.hash !== "#spectrum" && !drawn()) {
+    await new Promise((resume) => setTimeout(resume, 100));
+  }
+  return model;
+}"""
+"""JavaScript that lets this page wait for the one that a visitor sees first, unless it is this."""
+
+
 def build(demo: gr.Blocks, limits: Limits) -> None:
     """Lay the page out in `demo`."""
     lab = Lab()
@@ -145,9 +155,9 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
     }  # fmt: skip
     map_of = [source, model, layer, rank, starts]
 
-    demo.load(names_of, model, layer, **quick).then(show, inputs, outputs, **quick).then(
-        show_map, map_of, layers, **quick
-    )
+    demo.load(names_of, model, layer, js=_AFTER_THE_FIRST_SCREEN, **quick).then(
+        show, inputs, outputs, **quick
+    ).then(show_map, map_of, layers, **quick)
     model.input(names_of, model, layer, **slow).then(show, inputs, outputs, **slow).then(
         show_map, map_of, layers, **slow
     )
