@@ -19,12 +19,12 @@ import hessian_eigenthings as library
 import peft
 import torch
 
-from olora_viz import losses
-from olora_viz.curvature import curvature, twice_differentiable
-from olora_viz.lane import Lane
-from olora_viz.layers import weight_of
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import weight_of
+from olora_viz.measures.curvature import curvature, twice_differentiable
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.tasks import losses
 
 INITS = ("lora", "olora", "pissa", "random_orthonormal")
 

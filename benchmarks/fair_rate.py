@@ -17,11 +17,11 @@ import math
 
 import numpy as np
 
-from olora_viz.fair_rate import proposals
-from olora_viz.lane import Lane
+from olora_viz.lanes.lane import Lane
 from olora_viz.models import load_model
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import proposals
+from olora_viz.races.race import race
 
 INITS = ("lora", "olora", "olora_pivoted", "random_orthonormal", "pissa", "milora", "orthogonal")
 RATES = (1e-4, 3e-4, 5.6e-4, 1e-3, 1.8e-3, 3e-3, 5.6e-3, 1e-2, 3e-2)

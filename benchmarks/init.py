@@ -39,8 +39,9 @@ from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor
 
 from olora_viz.initializers import INITIALIZERS, StartFunction
-from olora_viz.layers import target_layers, weight_of
-from olora_viz.models import load_model, resolve_device
+from olora_viz.lanes.layers import target_layers, weight_of
+from olora_viz.machine.device import resolve_device
+from olora_viz.models import load_model
 
 PEFT: dict[str, Callable[[PeftLinear], None]] = {
     "lora": lambda layer: layer.reset_lora_parameters("default", True),

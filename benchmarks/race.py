@@ -23,10 +23,11 @@ import peft
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from olora_viz.lane import Lane
-from olora_viz.models import load_model, resolve_dtype
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.device import resolve_dtype
+from olora_viz.models import load_model
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
 from olora_viz.tasks import batch_indices, encode, load_task
 
 RANK = 16

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from olora_viz.console import print_table, progress_bar
-from olora_viz.layer_spectra import truncations
+from olora_viz.cli.console import print_table, progress_bar
+from olora_viz.measures.layer_spectra import truncations
+from olora_viz.measures.truncation import Truncation
 from olora_viz.models import load_model
-from olora_viz.weight_spectra import Truncation
 
 KINDS = ("q_proj", "v_proj", "down_proj")
 STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal")

@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from race import write_task
 
-from olora_viz.gradients import GradientRecorder, lane_norms
-from olora_viz.lane import Lane
-from olora_viz.race import Race, race
-from olora_viz.race_config import RaceConfig
-from olora_viz.trace import trace
+from olora_viz.lanes.lane import Lane
+from olora_viz.measures.gradients import GradientRecorder, lane_norms
+from olora_viz.measures.update_spectra import trace
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race, race
 
 
 def timed(call, times: int) -> float:

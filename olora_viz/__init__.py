@@ -6,11 +6,7 @@
 [1, 2]
 """
 
-from olora_viz.adapters import Lanes, attach
-from olora_viz.conditioning import Conditioning, conditioning
-from olora_viz.curvature import Curvature, curvature, gauss_newton
-from olora_viz.fair_rate import fair_rate
-from olora_viz.gradients import Gradients
+from olora_viz.figures.plots import plot_conditioning, plot_gradients, plot_race, plot_spectrum
 from olora_viz.initializers import (
     INITIALIZERS,
     Evidence,
@@ -32,19 +28,23 @@ from olora_viz.initializers import (
     random_orthonormal,
     sketch,
 )
-from olora_viz.inspection import LayerInspection, inspect_adapter
-from olora_viz.lane import Lane, parse_lanes
+from olora_viz.lanes.adapters import Lanes, attach
+from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.peft_format import read_peft, write_peft
+from olora_viz.measures.conditioning import Conditioning, conditioning
+from olora_viz.measures.curvature import Curvature, curvature, gauss_newton
+from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.inspection import LayerInspection, inspect_adapter
+from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel
+from olora_viz.measures.truncation import Truncation, Weight, intruder_dimensions, truncation
+from olora_viz.measures.update_spectra import Trace, trace
 from olora_viz.models import MODELS, load_model
-from olora_viz.peft_format import read_peft, write_peft
-from olora_viz.plots import plot_conditioning, plot_gradients, plot_race, plot_spectrum
-from olora_viz.race import Race, race
-from olora_viz.race_config import RaceConfig
-from olora_viz.step import Step
-from olora_viz.steps_frame import steps_frame
-from olora_viz.tangent_kernel import TangentKernel, tangent_kernel
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import fair_rate
+from olora_viz.races.race import Race, race
+from olora_viz.races.step import Step
+from olora_viz.races.steps_frame import steps_frame
 from olora_viz.tasks import TASKS, load_task
-from olora_viz.trace import Trace, trace
-from olora_viz.weight_spectra import Truncation, Weight, intruder_dimensions, truncation
 
 __all__ = [
     "INITIALIZERS",

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from olora_viz import curvature_commands, gradient_commands, spectral_commands
-from olora_viz.console import leader, print_standing, print_table, progress_bar
-from olora_viz.interruption import on_interruption
+from olora_viz.cli import curvature as curvature_commands
+from olora_viz.cli import gradients as gradient_commands
+from olora_viz.cli import spectra as spectral_commands
+from olora_viz.cli.console import leader, print_standing, print_table, progress_bar
+from olora_viz.machine.signals import on_interruption
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -158,10 +160,10 @@ def _initializers(options: argparse.Namespace) -> int:
 def _race(options: argparse.Namespace) -> int:
     from dataclasses import fields
 
-    from olora_viz import runs
-    from olora_viz.lane import parse_lanes
-    from olora_viz.race import race
-    from olora_viz.race_config import RaceConfig
+    from olora_viz.lanes.lane import parse_lanes
+    from olora_viz.races import run as runs
+    from olora_viz.races.config import RaceConfig
+    from olora_viz.races.race import race
 
     given = {
         field.name: getattr(options, field.name)
@@ -232,11 +234,11 @@ def _follow(steps: Any, racing: Any, as_json: bool) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from olora_viz import runs
-    from olora_viz.merged_format import write_merged
-    from olora_viz.naming import unknown
-    from olora_viz.peft_format import write_peft
-    from olora_viz.whole_files import is_free
+    from olora_viz.lanes.merged_format import write_merged
+    from olora_viz.lanes.peft_format import write_peft
+    from olora_viz.machine.files import is_free
+    from olora_viz.machine.naming import unknown
+    from olora_viz.races import run as runs
 
     labels = runs.read_config(options.folder).labels
     if options.lane not in labels:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from olora_viz.initializers import INITIALIZERS, Evidence, Start
-from olora_viz.layers import target_layers, weight_of
+from olora_viz.lanes.layers import target_layers, weight_of
 
 SHAPES = {"tall": (40, 24), "wide": (24, 40), "square": (32, 32)}
 PROJECTIONS = ("olora", "olora_pivoted", "random_orthonormal", "sketch")

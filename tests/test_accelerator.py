@@ -9,16 +9,16 @@ from queue import Empty
 import pytest
 import torch
 
-from olora_viz.lane import Lane
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.step import Step
-from olora_viz.web import accelerator
-from olora_viz.web.accelerator import Ended, Opened, forked, seconds_needed, turn, wish
-from olora_viz.web.job import Job
-from olora_viz.web.jobs import Jobs
-from olora_viz.web.work import Work
-from olora_viz.web.zero_gpu_job import ZeroGpuJob
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.races.step import Step
+from olora_viz.web.jobs import accelerator
+from olora_viz.web.jobs.accelerator import Ended, Opened, forked, seconds_needed, turn, wish
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.work import Work
+from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 
 CONFIG = RaceConfig(
     task="addition", steps=8, batch_size=4, eval_every=4, eval_size=8,

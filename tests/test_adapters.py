@@ -9,11 +9,11 @@ from tiny import FAMILIES, VOCABULARY, tiny
 from torch import nn
 from torch.func import functional_call
 
-from olora_viz.adapters import attach
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lane import Lane
-from olora_viz.lane_linear import LaneLinear
-from olora_viz.layers import is_transposed, target_layers, weight_of
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import is_transposed, target_layers, weight_of
+from olora_viz.lanes.linear import LaneLinear
 
 IDS = torch.randint(3, VOCABULARY, (2, 7), generator=torch.Generator().manual_seed(0))
 MIXED = (

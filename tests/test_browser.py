@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from olora_viz import figures
-from olora_viz.lane import Lane
-from olora_viz.live.gradio_figure import HERE, pack, served
-from olora_viz.step import Step
-from olora_viz.theme import looks
+from olora_viz.figures import race as figures
+from olora_viz.figures.live.gradio_figure import HERE, pack, served
+from olora_viz.figures.theme import looks
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.step import Step
 
 ROOT = Path(__file__).parents[1]
 PLOT = "#loss-figure .js-plotly-plot"

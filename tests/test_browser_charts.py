@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from olora_viz.scales import smoothed
+from olora_viz.machine.numbers import smoothed
 
 
 def plot(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Browser, Page, expect
 
-from olora_viz.lessons import LESSONS
+from olora_viz.learn.lessons import LESSONS
 
 
 def figure(name: str) -> str:

@@ -7,13 +7,12 @@ import pytest
 import torch
 from tiny import tiny, tokens
 
-from olora_viz import losses
 from olora_viz.__main__ import main
-from olora_viz.adapters import attach
-from olora_viz.lane import Lane
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.tasks import Encoded, collate
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.tasks import Encoded, collate, losses
 
 LANES = (
     Lane("olora", r=2),

@@ -10,11 +10,11 @@ import pytest
 from transformers import AutoModelForCausalLM
 from verbs import run, run_alone
 
-from olora_viz import runs
-from olora_viz.console import print_standing
-from olora_viz.lane import Lane
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
+from olora_viz.cli.console import print_standing
+from olora_viz.lanes.lane import Lane
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
 
 RACE = ("race", "--steps", "4", "--batch-size", "4", "--eval-every", "2", "--eval-size", "8")
 

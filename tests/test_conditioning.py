@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-from importlib import import_module
 
 import hessian_eigenthings as library
 import numpy as np
@@ -12,18 +11,17 @@ import pytest
 import torch
 from tiny import exact_norms, tiny
 
-from olora_viz import losses
-from olora_viz.adapters import attach
-from olora_viz.conditioning import conditioning, slices, track
-from olora_viz.curvature import curvature, twice_differentiable
-from olora_viz.lane import Lane
-from olora_viz.layers import weight_of
-from olora_viz.loss_slice import directions, loss_slice, radius
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import weight_of
+from olora_viz.measures import conditioning as conditioning_module
+from olora_viz.measures.conditioning import conditioning, slices, track
+from olora_viz.measures.curvature import curvature, twice_differentiable
+from olora_viz.measures.loss_slice import directions, loss_slice, radius
 from olora_viz.models import load_model
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-
-conditioning_module = import_module("olora_viz.conditioning")
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.tasks import losses
 
 LANES = (Lane("lora", r=4), Lane("olora", r=4), Lane("mica", r=4))
 

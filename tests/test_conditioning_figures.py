@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from olora_viz import conditioning_figures as shown
-from olora_viz import theme
-from olora_viz.conditioning import Conditioning, conditioning, slices
-from olora_viz.lane import Lane
-from olora_viz.loss_slice import LossSlice
-from olora_viz.loss_slice_figures import empty_slice, slice_figures
-from olora_viz.png import write_png
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.step import Step
+from olora_viz.figures import conditioning as shown
+from olora_viz.figures import theme
+from olora_viz.figures.loss_slice import empty_slice, slice_figures
+from olora_viz.figures.png import write_png
+from olora_viz.lanes.lane import Lane
+from olora_viz.measures.conditioning import Conditioning, conditioning, slices
+from olora_viz.measures.loss_slice import LossSlice
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.races.step import Step
 
 LANES = (
     Lane("olora", r=2, lr=1e-2),

@@ -7,26 +7,25 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from olora_viz.conditioning import Conditioning
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.theme import compact
-from olora_viz.theme import label as theme_label
-from olora_viz.web import conditioning_view, fair_rates, measurement
-from olora_viz.web.conditioning_view import view
-from olora_viz.web.conditioning_words import numbers, rates, tell
-from olora_viz.web.jobs import Jobs, Work
-from olora_viz.web.limits import Limits, checked_config
-from olora_viz.web.measurement import Measurement, Slicing, cut, measure
-
-# By name: the package has functions that are called like the modules.
-RACING, CORE = (import_module(f"olora_viz.{name}") for name in ("race", "conditioning"))
+from olora_viz.figures.theme import compact
+from olora_viz.figures.theme import label as theme_label
+from olora_viz.measures import conditioning as conditioning_module
+from olora_viz.measures.conditioning import Conditioning
+from olora_viz.races import race as race_module
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.views.conditioning import numbers, rates, tell
+from olora_viz.web.conditioning import fair_rates, measurement
+from olora_viz.web.conditioning import view as conditioning_view
+from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
+from olora_viz.web.conditioning.view import view
+from olora_viz.web.guard.limits import Limits, checked_config
+from olora_viz.web.jobs.queue import Jobs, Work
 
 ROWS = [
     {"init": init, "r": 4, "alpha": alpha, "lr": lr, "seed": 0}
@@ -206,7 +205,7 @@ def test_too_large_for_memory_says_how_much_and_offers_a_layer(
     def full(needed: int, device: object, what: str) -> None:
         raise ValueError(f"{what} needs {needed / 2**30:.1f} GB, and 0.1 GB is free")
 
-    monkeypatch.setattr(CORE, "check_memory", full)
+    monkeypatch.setattr(conditioning_module, "check_memory", full)
     job = wait(measure(jobs, asked()))
     assert job.state == "failed"
     said = words(view(job, 0, last=True).status)
@@ -268,7 +267,7 @@ def test_many_measurements_take_no_race_s_place(jobs: Jobs, monkeypatch) -> None
 def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking, told, products = threading.Event(), RACING.track, []
+    looking, told, products = threading.Event(), race_module.track, []
 
     def slow(lanes, batch, progress):
         def tell(*what):
@@ -279,7 +278,7 @@ def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
 
         return told(lanes, batch, tell)
 
-    monkeypatch.setattr(RACING, "track", slow)
+    monkeypatch.setattr(race_module, "track", slow)
     job = jobs.start(asked(curvature_every="1"))
     assert looking.wait(60)
     jobs.stop(job)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from starts import told
 from tiny import FAMILIES, tiny, tokens
 
-from olora_viz.adapters import attach
-from olora_viz.curvature import curvature, gauss_newton, twice_differentiable
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lane import Lane
-from olora_viz.tangent_kernel import tangent_kernel, target_logits
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.measures.curvature import curvature, gauss_newton, twice_differentiable
+from olora_viz.measures.tangent_kernel import tangent_kernel, target_logits
 
 LANES = (Lane("lora", r=2), Lane("olora", r=3, alpha=6), Lane("pissa", r=1))
 TARGETS = ("v_proj", "c_attn")

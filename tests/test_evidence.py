@@ -8,16 +8,16 @@ import torch
 from starts import told
 from tiny import CONTEXT, FAMILIES, VOCABULARY, tiny
 
-from olora_viz import losses
-from olora_viz.adapters import attach
-from olora_viz.evidence import BATCHES, _Inputs, gather, needs_of, real_tokens
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lane import Lane
-from olora_viz.layers import is_transposed, target_layers, weight_of
-from olora_viz.models import load_model, memory
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.tasks import Encoded, batch_indices, collate
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, needs_of, real_tokens
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import is_transposed, target_layers, weight_of
+from olora_viz.machine import memory
+from olora_viz.models import load_model
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.tasks import Encoded, batch_indices, collate, losses
 
 BOTH = frozenset({"gradient", "inputs"})
 INFORMED = [name for name, entry in INITIALIZERS.items() if entry.needs]

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from olora_viz.gallery import GALLERY
-from olora_viz.race_config import RaceConfig
-from olora_viz.web import take
-from olora_viz.web.exports import KINDS, export, found_rates
-from olora_viz.web.jobs import Jobs
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.races.config import RaceConfig
+from olora_viz.web.export import take
+from olora_viz.web.export.exports import KINDS, export, found_rates
+from olora_viz.web.jobs.queue import Jobs
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from verbs import run
 
-from olora_viz import runs
-from olora_viz.conditioning import track
-from olora_viz.fair_rate import REFERENCE, fair_rate
-from olora_viz.lane import Lane, parse_lanes
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
+from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.measures.conditioning import track
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import REFERENCE, fair_rate
+from olora_viz.races.race import race
 
 SMALL = {"steps": 2, "batch_size": 4, "eval_size": 2}
 

@@ -8,11 +8,13 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from olora_viz import figure_parts, figures, theme
-from olora_viz.curve_labels import LABEL_GAP, spread
-from olora_viz.lane import Lane
-from olora_viz.scales import log_ticks, plain, smoothed
-from olora_viz.step import Step
+from olora_viz.figures import layout as figure_parts
+from olora_viz.figures import race as figures
+from olora_viz.figures import theme
+from olora_viz.figures.labels import LABEL_GAP, spread
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.numbers import log_ticks, plain, smoothed
+from olora_viz.races.step import Step
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
 LOOKS = theme.looks(LANES)
@@ -202,7 +204,7 @@ def test_zoom_is_kept_within_a_run_and_dropped_with_the_next() -> None:
 def test_growth_is_sent_as_growth() -> None:
     from gradio.utils import diff
 
-    from olora_viz.live.gradio_figure import pack
+    from olora_viz.figures.live.gradio_figure import pack
 
     before = pack(figures.gradient_figure(LOOKS, run(200), total=400, run="a"))
     after = pack(figures.gradient_figure(LOOKS, run(201), total=400, run="a"))

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny import FAMILIES, tiny, tokens
 
-from olora_viz.adapters import attach
-from olora_viz.lane import Lane
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.trace import trace
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.measures.update_spectra import trace
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
 
 IDS = tokens()
 LANES = (

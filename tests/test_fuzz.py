@@ -10,7 +10,7 @@ import gradio_client
 import pytest
 from served import ROOT, Server, Visitor, inherited, serve
 
-from olora_viz.web.exports import KINDS
+from olora_viz.web.export.exports import KINDS
 
 LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 EVIL = "<script>alert(1)</script>"

@@ -8,17 +8,18 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from olora_viz import race, story
-from olora_viz.answers import Answer
-from olora_viz.gallery import FOLDER, GALLERY, load, read, recorded
-from olora_viz.gallery.__main__ import record
-from olora_viz.gallery.recipes import RECIPES, Recipe
-from olora_viz.gallery.recording import MAX_BYTES, write
-from olora_viz.lane import Lane
-from olora_viz.race_config import RaceConfig
-from olora_viz.web.jobs import Jobs
-from olora_viz.web.race_view import View, view
-from olora_viz.web.shown import Shown
+from olora_viz.lanes.generation import Answer
+from olora_viz.lanes.lane import Lane
+from olora_viz.learn.gallery import FOLDER, GALLERY, load, read, recorded
+from olora_viz.learn.gallery.__main__ import record
+from olora_viz.learn.gallery.recipes import RECIPES, Recipe
+from olora_viz.learn.gallery.recording import MAX_BYTES, write
+from olora_viz.races import race
+from olora_viz.races.config import RaceConfig
+from olora_viz.studies import story
+from olora_viz.views.race import View, view
+from olora_viz.views.shown import Shown
+from olora_viz.web.jobs.queue import Jobs
 
 SMALL = Recipe(
     title="Two starts",

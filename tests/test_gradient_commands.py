@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from olora_viz import theme
 from olora_viz.__main__ import main
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
+from olora_viz.figures import theme
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
 
 SMALL = ("--batch-size", "2")
 KEYS = ["step", "lane", "layer", "gradient", "parameter", "update", "ratio", "input"]

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from olora_viz import theme
-from olora_viz.figure_parts import to_plotly
-from olora_viz.gradient_figures import (
+from olora_viz.figures import theme
+from olora_viz.figures.gradients import (
     MEASURES,
     MOST_LOOKS,
     MOST_POINTS,
@@ -18,12 +17,13 @@ from olora_viz.gradient_figures import (
     layer_figure,
     measured,
 )
-from olora_viz.gradients import Gradients
-from olora_viz.lane import Lane
-from olora_viz.live.gradio_figure import pack
-from olora_viz.png import write_png
-from olora_viz.scales import log_ticks
-from olora_viz.step_map import MOST_CELLS, step_map
+from olora_viz.figures.layout import to_plotly
+from olora_viz.figures.live.gradio_figure import pack
+from olora_viz.figures.maps import MOST_CELLS, step_map
+from olora_viz.figures.png import write_png
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.numbers import log_ticks
+from olora_viz.measures.gradients import Gradients
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
 LOOKS = theme.looks(LANES)

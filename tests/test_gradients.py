@@ -9,14 +9,21 @@ import pytest
 import torch
 from tiny import FAMILIES, tiny, tokens
 
-from olora_viz import lane_groups, runs
-from olora_viz.adapters import attach
-from olora_viz.gradients import QUANTITIES, GradientRecorder, Gradients, lane_norms, segment_norms
-from olora_viz.lane import Lane
-from olora_viz.layers import weight_of
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.step import Step
+from olora_viz.lanes import chunks as lane_groups
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import weight_of
+from olora_viz.measures.gradients import (
+    QUANTITIES,
+    GradientRecorder,
+    Gradients,
+    lane_norms,
+    segment_norms,
+)
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.races.step import Step
 
 LANES = (
     Lane("lora", lr=1e-3, r=4, alpha=8),

@@ -15,13 +15,13 @@ from peft.utils.incremental_pca import IncrementalPCA
 from starts import EPS, assert_close, every_dtype, every_shape, evidence, ranks, start, weight
 from tiny import tiny, tokens
 
-from olora_viz.adapters import attach
-from olora_viz.evidence import gather
 from olora_viz.initializers import Evidence, corda, eva, lora_ga, lora_one
-from olora_viz.lane import Lane
-from olora_viz.layers import weight_of
-from olora_viz.losses import lane_losses
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.calibration import gather
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import weight_of
 from olora_viz.tasks import Encoded, collate
+from olora_viz.tasks.losses import lane_losses
 
 ROWS = [Encoded(tuple(row), 5) for row in tokens(3, 12).tolist()]
 BATCHES = [collate(ROWS[:2], 0), collate(ROWS[2:], 0)]

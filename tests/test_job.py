@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from olora_viz.race_config import RaceConfig
-from olora_viz.web.job import Job
-from olora_viz.web.jobs import Jobs
-from olora_viz.web.limits import Limits, checked_config
-from olora_viz.web.screens import Screens
+from olora_viz.races.config import RaceConfig
+from olora_viz.web.guard.limits import Limits, checked_config
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.screens import Screens
 
 LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 

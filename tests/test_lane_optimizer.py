@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from olora_viz.lane import Lane
-from olora_viz.lane_optimizer import LARGEST_RATIO, LaneOptimizer
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.optimizer import LARGEST_RATIO, LaneOptimizer
 
 P = 50
 

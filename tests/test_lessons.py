@@ -11,17 +11,18 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from olora_viz import lessons
-from olora_viz.formulas import INLINE, formula, plain, sentence
-from olora_viz.gallery import load
-from olora_viz.glossary import GLOSSARY
-from olora_viz.lesson_figures import picture, qr_figure
-from olora_viz.lessons import FROM_RACES, LESSONS, NAMES, Lesson, beside
-from olora_viz.lessons.example import example_matrix
-from olora_viz.web import learn_view, share
-from olora_viz.web.limits import Limits, from_environment
+from olora_viz.learn import lessons
+from olora_viz.learn.formulas import INLINE, formula, plain, sentence
+from olora_viz.learn.gallery import load
+from olora_viz.learn.glossary import GLOSSARY
+from olora_viz.learn.lessons import FROM_RACES, LESSONS, NAMES, Lesson, beside
+from olora_viz.learn.lessons.example import example_matrix
+from olora_viz.learn.pictures import picture, qr_figure
+from olora_viz.web.guard.limits import Limits, from_environment
+from olora_viz.web.learn import view as learn_view
+from olora_viz.web.links import share
+from olora_viz.web.links.share_link import lesson_race
 from olora_viz.web.page import PAGES
-from olora_viz.web.share_link import lesson_race
 
 EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
 RACED = pytest.mark.parametrize("name", FROM_RACES)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import FAMILIES, tiny, tokens
 
-from olora_viz.models import MODELS, load_model, resolve_device, resolve_dtype
+from olora_viz.machine.device import resolve_device, resolve_dtype
+from olora_viz.models import MODELS, load_model
 
 
 @pytest.fixture(scope="module")

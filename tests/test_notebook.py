@@ -14,8 +14,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import olora_viz as ov
-from olora_viz.live.jupyter_figure import LiveFigure, difference, plotly_source
-from olora_viz.live.packing import pack
+from olora_viz.figures.live.jupyter_figure import LiveFigure, difference, plotly_source
+from olora_viz.figures.live.packing import pack
 from olora_viz.notebook import ConditioningPanel, RacePanel, SpectrumPanel
 
 LANES = (ov.Lane("lora", r=2), ov.Lane("olora", r=2))
@@ -227,7 +227,7 @@ def test_a_chart_is_sent_as_a_whole_once_and_then_only_what_is_new() -> None:
     race = ov.race(CONFIG)
     steps = list(race)
     looks = ov.plots.looks(LANES)
-    from olora_viz import figures
+    from olora_viz.figures import race as figures
 
     drawn = [figures.gradient_figure(looks, steps[:n], total=6) for n in (0, 3, 5)]
     chart = LiveFigure(drawn[0])

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olora_viz import figures, theme
-from olora_viz.lane import Lane
-from olora_viz.off_range import MOST_ARROWS, off_range
-from olora_viz.scales import log_range, robust_log_range
-from olora_viz.step import Step
+from olora_viz.figures import race as figures
+from olora_viz.figures import theme
+from olora_viz.figures.off_range import MOST_ARROWS, off_range
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.numbers import log_range, robust_log_range
+from olora_viz.races.step import Step
 
 LOOKS = theme.looks([Lane("lora"), Lane("olora")])
 

@@ -10,15 +10,15 @@ import torch
 from starts import told
 from tiny import FAMILIES, tiny, tokens
 
-from olora_viz.adapters import attach
-from olora_viz.lane import Lane
-from olora_viz.layers import is_transposed, weight_of
-from olora_viz.losses import lane_losses
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import is_transposed, weight_of
+from olora_viz.lanes.peft_format import read_peft, write_peft
 from olora_viz.models import load_model
-from olora_viz.peft_format import read_peft, write_peft
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
 from olora_viz.tasks import batch_indices, collate, encode, load_task
+from olora_viz.tasks.losses import lane_losses
 
 IDS = tokens()
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import olora_viz as ov
-from olora_viz import runs, theme
-from olora_viz.figure_parts import axis, layout, stacked
+from olora_viz.figures import theme
+from olora_viz.figures.layout import axis, layout, stacked
+from olora_viz.races import run as runs
 
 CONFIG = ov.RaceConfig(
     lanes=(ov.Lane("lora", r=2), ov.Lane("olora", r=2), ov.Lane("olora", lr=3e-3, r=2)),

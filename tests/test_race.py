@@ -11,15 +11,16 @@ import torch
 from tiny import CONTEXT, tiny, tokens
 from transformers import BloomConfig, BloomForCausalLM
 
-from olora_viz import lane_groups, losses
-from olora_viz.adapters import attach
-from olora_viz.answers import greedy, said
-from olora_viz.lane import Lane
-from olora_viz.models import load_model, memory
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.step import Step
-from olora_viz.tasks import batch_indices, collate, encode, load_task
+from olora_viz.lanes import chunks as lane_groups
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.generation import greedy, said
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine import memory
+from olora_viz.models import load_model
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.races.step import Step
+from olora_viz.tasks import batch_indices, collate, encode, load_task, losses
 
 FOUR = (
     Lane("lora", lr=3e-3, r=4),

@@ -6,10 +6,10 @@ import math
 import pytest
 from test_rate_sweep import NAN, RATES, steps_of, sweep
 
-from olora_viz import theme
-from olora_viz.figure_parts import Figure, to_plotly
-from olora_viz.rate_figures import rate_figure
-from olora_viz.rate_sweep import rate_curves
+from olora_viz.figures import theme
+from olora_viz.figures.layout import Figure, to_plotly
+from olora_viz.figures.rates import rate_figure
+from olora_viz.studies.rate_sweep import rate_curves
 
 HELD = [[5, 5, 4, 4, 3, 3.4, 2, 2.5, 1, 1.4, NAN, 2]]
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olora_viz.lane import Lane
-from olora_viz.rate_story import reach_words, tell_rates
-from olora_viz.rate_sweep import first_at, is_sweep, rate_curves, steps_to_reach
-from olora_viz.step import Step
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.step import Step
+from olora_viz.studies.rate_story import reach_words, tell_rates
+from olora_viz.studies.rate_sweep import first_at, is_sweep, rate_curves, steps_to_reach
 
 NAN = math.nan
 RATES = (1e-3, 3e-3, 1e-2)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from olora_viz.web.limits import Limits
+from olora_viz.web.guard.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,20 +84,25 @@ def test_a_space_installs_what_the_package_asks_for():
 
 def test_the_tree_is_the_tree():
     (tree,) = (block for block in blocks("text") if "olora_viz/" in block)
-    paths, parents = [], {0: ROOT}
+    named: set[Path] = set()
+    folders: list[Path] = []
     for line in tree.splitlines():
-        match = re.match(r"( *)(\S+)", line)
-        depth, name = len(match[1]) // 2, match[2]
-        path = parents[depth] / name
-        parents[depth + 1] = path
-        paths.append(path)
-        assert path.is_dir() if name.endswith("/") else path.is_file(), f"{path} is not there"
-    named = {path for path in paths if path.is_file()}
-    package = ROOT / "olora_viz"
-    there = set(package.glob("*.py")) | set((package / "web").glob("*.py"))
-    there |= set((package / "initializers").glob("*.py")) | set((package / "live").glob("*"))
-    missing = {p for p in there if p.is_file() and p.name != "__init__.py"} - named
-    assert not missing
+        depth = (len(line) - len(line.lstrip())) // 2
+        first = line.split()[0]
+        if first.endswith("/"):
+            folders[depth:] = [Path(*folders[depth - 1 : depth], first)]
+            named.add(folders[-1])
+        elif depth == 0:
+            named.add(Path(first))
+        else:
+            names = (name if "." in name else f"{name}.py" for name in line.split())
+            named |= {folders[depth - 1] / name for name in names}
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+    modules = (ROOT / "olora_viz").rglob("*.py")
+    there = {path.relative_to(ROOT) for path in modules if path.parent.name != "olora_viz"}
+    packages = {path.parent for path in there}
+    files = {path for path in there if path.name != "__init__.py"}
+    assert packages | files <= named
 
 
 def test_every_limit_of_a_server_is_in_the_table_with_its_default():

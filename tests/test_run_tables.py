@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from olora_viz.lane import Lane
-from olora_viz.race_config import RaceConfig
-from olora_viz.run_tables import COLUMNS, race_json, safe, steps_csv
-from olora_viz.step import Step
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.step import Step
+from olora_viz.races.tables import COLUMNS, race_json, safe, steps_csv
 
 CONFIG = RaceConfig(lanes=(Lane("lora"), Lane("olora", lr=3e-3)), steps=3)
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from olora_viz import losses, runs
-from olora_viz.lane import Lane
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.peft_format import read_peft
 from olora_viz.models import load_model
-from olora_viz.peft_format import read_peft
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.tasks import losses
 
 CONFIG = RaceConfig(
     lanes=(Lane("lora", r=2), Lane("olora", r=4, lr=1e-3)),

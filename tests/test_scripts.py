@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from olora_viz.lane import Lane
-from olora_viz.race_config import RaceConfig
-from olora_viz.scripts import PEFT_STARTS, olora_viz_script, peft_script
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.script import PEFT_STARTS, olora_viz_script, peft_script
 
 ROOT = Path(__file__).parents[1]
 CONFIG = RaceConfig(

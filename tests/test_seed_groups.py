@@ -9,13 +9,15 @@ import pytest
 from test_figures import run
 from test_rate_sweep import NAN, steps_of
 
-from olora_viz import figures, story, theme
-from olora_viz.lane import Lane
-from olora_viz.seed_groups import group_places, seed_groups
-from olora_viz.web import fragments
-from olora_viz.web.limits import Limits, checked_config
-from olora_viz.web.presets import PRESETS, filled
-from olora_viz.web.repeat import repeated
+from olora_viz.figures import race as figures
+from olora_viz.figures import theme
+from olora_viz.lanes.lane import Lane
+from olora_viz.studies import story
+from olora_viz.studies.seed_groups import group_places, seed_groups
+from olora_viz.views import html as fragments
+from olora_viz.web.guard.limits import Limits, checked_config
+from olora_viz.web.race.presets import PRESETS, filled
+from olora_viz.web.race.repeat import repeated
 
 LANES = (
     Lane("lora"),

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lane import Lane, parse_lanes, write_lane
-from olora_viz.race_config import RaceConfig
+from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
+from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
-from olora_viz.web import share
-from olora_viz.web.lane_table import rows_of
-from olora_viz.web.limits import Limits, checked_config
-from olora_viz.web.share_link import asked, chosen
+from olora_viz.web.guard.limits import Limits, checked_config
+from olora_viz.web.links import share
+from olora_viz.web.links.share_link import asked, chosen
+from olora_viz.web.race.lane_table import rows_of
 
 LIMITS = Limits()
 WHOLE = st.integers(0, 2**31 - 1)

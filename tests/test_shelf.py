@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from olora_viz.lane import Lane
-from olora_viz.race_config import RaceConfig
-from olora_viz.run_comparison import Run, differing, overlay_figure
-from olora_viz.step import Step
-from olora_viz.theme import looks
-from olora_viz.web import shelf
-from olora_viz.web.job import Job
-from olora_viz.web.jobs import Jobs
+from olora_viz.figures.comparison import Run, differing, overlay_figure
+from olora_viz.figures.theme import looks
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.step import Step
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race import shelf
 
 LANES = (Lane("lora"), Lane("olora"))
 CONFIG = RaceConfig(task="addition", lanes=LANES, steps=2, batch_size=4, eval_size=4)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from starts import SHAPES, every, start, weight
 
 from olora_viz.initializers import INITIALIZERS, Start
-from olora_viz.layer_spectra import energies
-from olora_viz.spectra import (
+from olora_viz.measures.layer_spectra import energies
+from olora_viz.measures.spectra import (
     captured_energy,
     condition_number,
     effective_rank,
@@ -26,7 +26,7 @@ from olora_viz.spectra import (
     singular_values,
     stable_rank,
 )
-from olora_viz.weight_spectra import Weight, intruder_dimensions, is_part, truncation
+from olora_viz.measures.truncation import Weight, intruder_dimensions, is_part, truncation
 
 PROJECTIONS = ("olora", "olora_pivoted", "random_orthonormal", "sketch", "pissa")
 FROM_W = [name for name, entry in INITIALIZERS.items() if not entry.needs]

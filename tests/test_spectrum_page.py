@@ -7,20 +7,22 @@ import pytest
 import torch
 from PIL import Image
 
-from olora_viz import spectrum_figures, theme, trace_figures
-from olora_viz.adapters import attach
-from olora_viz.figure_parts import to_plotly
-from olora_viz.lane import Lane
-from olora_viz.layer_spectra import layers_like
+from olora_viz.figures import spectrum as spectrum_figures
+from olora_viz.figures import theme
+from olora_viz.figures import update_spectra as trace_figures
+from olora_viz.figures.layout import to_plotly
+from olora_viz.figures.png import write_png
+from olora_viz.figures.theme import looks
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.measures.layer_spectra import layers_like
+from olora_viz.measures.truncation import Weight, truncation
+from olora_viz.measures.update_spectra import trace
 from olora_viz.models import load_model
-from olora_viz.png import write_png
-from olora_viz.theme import looks
-from olora_viz.trace import trace
-from olora_viz.web import spectrum_view
-from olora_viz.web.lab import Kept, Lab
-from olora_viz.web.matrices import EXAMPLES, read_matrix
-from olora_viz.web.spectrum import STARTS
-from olora_viz.weight_spectra import Weight, truncation
+from olora_viz.views import spectrum as spectrum_view
+from olora_viz.views.lab import Kept, Lab
+from olora_viz.web.spectrum.matrices import EXAMPLES, read_matrix
+from olora_viz.web.spectrum.page import STARTS
 
 LAYER = "model.layers.2.mlp.down_proj"
 

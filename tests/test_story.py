@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olora_viz import story, theme
-from olora_viz.lane import Lane
-from olora_viz.race_config import DEFAULT_LANES, RaceConfig
-from olora_viz.step import Step
-from olora_viz.web import fragments
-from olora_viz.web.jobs import Job
-from olora_viz.web.race_view import view
+from olora_viz.figures import theme
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import DEFAULT_LANES, RaceConfig
+from olora_viz.races.step import Step
+from olora_viz.studies import story
+from olora_viz.views import html as fragments
+from olora_viz.views.race import view
+from olora_viz.web.jobs.queue import Job
 
 NAN = math.nan
 RATES = (

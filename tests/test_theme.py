@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from olora_viz import theme
+from olora_viz.figures import theme
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lane import Lane
+from olora_viz.lanes.lane import Lane
 
 
 @pytest.mark.parametrize("name", theme.THEMES)

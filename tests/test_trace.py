@@ -10,10 +10,10 @@ import torch
 from starts import told
 from tiny import FAMILIES, tiny
 
-from olora_viz.adapters import attach
 from olora_viz.initializers import INITIALIZERS, Start
-from olora_viz.lane import Lane
-from olora_viz.trace import MEASURES, Trace, trace
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.measures.update_spectra import MEASURES, Trace, trace
 
 LANES = tuple(
     Lane(init, lr=1e-3, r=r, alpha=alpha)

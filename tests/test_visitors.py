@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from served import Server, Visitor, inherited, serve
 
-from olora_viz.web.limits import Limits
+from olora_viz.web.guard.limits import Limits
 
 VISITORS = 20
 MOST_MIB = 150

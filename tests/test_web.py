@@ -16,20 +16,24 @@ import httpx
 import peft
 import pytest
 
-from olora_viz import load_model, runs, theme
+from olora_viz import load_model
+from olora_viz.figures import theme
+from olora_viz.figures.live.gradio_figure import served
+from olora_viz.figures.theme import looks
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lane import Lane
-from olora_viz.live.gradio_figure import served
-from olora_viz.race import Race
-from olora_viz.race_config import RaceConfig
+from olora_viz.lanes.lane import Lane
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS, Example, Task
-from olora_viz.theme import looks
-from olora_viz.web import fragments, page
-from olora_viz.web.jobs import Job, Jobs
-from olora_viz.web.lane_table import lane_table, marks
-from olora_viz.web.limits import Limits, checked_config, from_environment
-from olora_viz.web.race_view import view
-from olora_viz.web.take import adapter_list, find
+from olora_viz.views import html as fragments
+from olora_viz.views.race import view
+from olora_viz.web import page
+from olora_viz.web.export.take import adapter_list, find
+from olora_viz.web.guard.limits import Limits, checked_config, from_environment
+from olora_viz.web.jobs import work
+from olora_viz.web.jobs.queue import Job, Jobs
+from olora_viz.web.race.lane_table import lane_table, marks
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
 ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}
@@ -232,7 +236,7 @@ def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("olora_viz.web.work.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: clock.now))
     jobs = Jobs(folder=tmp_path / "jobs", max_seconds=1800)
     try:
         job = jobs.start(asked(steps=400))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from olora_viz.whole_files import (
+from olora_viz.machine.files import (
     is_free,
     read_json_object,
     read_tensors,

@@ -4,9 +4,9 @@ Every initialization is `(W, r, *, s, generator, evidence) → Start(A, B)`. To 
 file and its entry below; tests, command line, pages and plots read the table.
 """
 
+from olora_viz.initializers.calibration import Evidence, lacking
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
-from olora_viz.initializers.evidence import Evidence, lacking
 from olora_viz.initializers.gaussian import gaussian
 from olora_viz.initializers.lora import lora
 from olora_viz.initializers.lora_ga import lora_ga

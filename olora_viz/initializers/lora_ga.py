@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.evidence import Evidence, gradient_of
+from olora_viz.initializers.calibration import Evidence, gradient_of
 from olora_viz.initializers.factor import singular_triplets
 from olora_viz.initializers.start import Start, check_rank, precise
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.evidence import Evidence
+from olora_viz.initializers.calibration import Evidence
 from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.start import Start
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.evidence import NEEDS, Evidence
+from olora_viz.initializers.calibration import NEEDS, Evidence
 
 
 @dataclass(frozen=True)

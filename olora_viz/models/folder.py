@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .cache import reason
-from .memory import check_memory
+from olora_viz.machine.cache import reason
+from olora_viz.machine.memory import check_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

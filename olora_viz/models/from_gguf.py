@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .progress import Progress
+from olora_viz.machine.progress import Progress
+
 from .rope import pairs_to_halves
 
 if TYPE_CHECKING:

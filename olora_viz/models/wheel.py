@@ -11,8 +11,8 @@ import time
 import zipfile
 from pathlib import Path
 
-from .cache import reason
-from .progress import Progress
+from olora_viz.machine.cache import reason
+from olora_viz.machine.progress import Progress
 
 IDLE = 15
 """Seconds of silence after which pip gives a connection up."""

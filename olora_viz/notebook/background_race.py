@@ -8,9 +8,9 @@ import time
 import weakref
 from collections.abc import Callable
 
-from olora_viz.race import Race, race
-from olora_viz.race_config import RaceConfig
-from olora_viz.step import Step
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race, race
+from olora_viz.races.step import Step
 
 ENDED = ("stopped", "finished", "diverged", "failed")
 

@@ -11,17 +11,18 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from olora_viz import theme
-from olora_viz.conditioning import Conditioning, conditioning
-from olora_viz.conditioning_figures import comparison_figure, ntk_figure
-from olora_viz.figure_parts import Figure
-from olora_viz.live.jupyter_figure import LiveFigure
+from olora_viz.figures import theme
+from olora_viz.figures.conditioning import comparison_figure, ntk_figure
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.live.jupyter_figure import LiveFigure
+from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.notebook.background_race import Pace, StoppedEarlyError
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import SetUp
-from olora_viz.race import race
-from olora_viz.race_config import RaceConfig
-from olora_viz.web import conditioning_words, fragments
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.views import conditioning as conditioning_words
+from olora_viz.views import html as fragments
 
 
 class ConditioningPanel(Panel):

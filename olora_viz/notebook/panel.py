@@ -13,8 +13,8 @@ import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
-from olora_viz.figure_parts import Figure
-from olora_viz.png import png_bytes
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.png import png_bytes
 
 STILL_WIDTH = 780
 """Width of the picture in pixels, before it is doubled."""

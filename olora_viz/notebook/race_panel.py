@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from olora_viz import figures, story, theme
-from olora_viz.adapters import Lanes
-from olora_viz.figure_parts import Figure
-from olora_viz.live.jupyter_figure import LiveFigure
+from olora_viz.figures import race as figures
+from olora_viz.figures import theme
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.live.jupyter_figure import LiveFigure
+from olora_viz.lanes.adapters import Lanes
 from olora_viz.notebook.background_race import BackgroundRace, Pace
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import SetUp
-from olora_viz.race import Race
-from olora_viz.race_config import RaceConfig
-from olora_viz.step import Step
-from olora_viz.steps_frame import steps_frame
-from olora_viz.web import fragments
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race
+from olora_viz.races.step import Step
+from olora_viz.races.steps_frame import steps_frame
+from olora_viz.studies import story
+from olora_viz.views import html as fragments
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import ipywidgets as widgets
 
-from olora_viz.lane import Lane, parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
 from olora_viz.models import MODELS
-from olora_viz.race_config import RaceConfig
+from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
 
 WIDE = widgets.Layout(width="98%")

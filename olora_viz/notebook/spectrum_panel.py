@@ -7,16 +7,17 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from olora_viz import spectrum_figures, theme
-from olora_viz.figure_parts import Figure
+from olora_viz.figures import spectrum as spectrum_figures
+from olora_viz.figures import theme
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.live.jupyter_figure import LiveFigure
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.live.jupyter_figure import LiveFigure
-from olora_viz.naming import unknown
+from olora_viz.machine.naming import unknown
+from olora_viz.measures.truncation import Truncation, Weight
 from olora_viz.notebook.panel import Panel
-from olora_viz.web import spectrum_view
-from olora_viz.web.fragments import problem
-from olora_viz.web.lab import MOST_RANK, Lab
-from olora_viz.weight_spectra import Truncation, Weight
+from olora_viz.views import spectrum as spectrum_view
+from olora_viz.views.html import problem
+from olora_viz.views.lab import MOST_RANK, Lab
 
 STARTS = tuple(name for name, its in INITIALIZERS.items() if not its.needs)
 """The starts that look at the weight alone."""

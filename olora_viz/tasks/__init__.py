@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from olora_viz.naming import unknown
+from olora_viz.machine.naming import unknown
 from olora_viz.tasks.batches import Batch, batch_indices, collate
 from olora_viz.tasks.built_in import CARDS as BUILT_IN
 from olora_viz.tasks.encoding import Encoded, Encoding, encode

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from olora_viz.patience import within
+from olora_viz.machine.timeouts import within
 from olora_viz.tasks.rows import alpaca_prompt
 from olora_viz.tasks.task import Example, Task, TaskCard, split_by_prompt
 

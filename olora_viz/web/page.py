@@ -8,21 +8,25 @@ from typing import Any
 import gradio as gr
 from gradio import themes
 
-from olora_viz import theme
-from olora_viz.web import learn, race, share, shortcuts, spectrum
-from olora_viz.web.accelerator import on_zero_gpu
-from olora_viz.web.job import Job
-from olora_viz.web.jobs import Jobs
-from olora_viz.web.limits import Limits, from_environment
-from olora_viz.web.requests import application_options
-from olora_viz.web.zero_gpu_job import ZeroGpuJob
+from olora_viz.figures import theme
+from olora_viz.web.guard.limits import Limits, from_environment
+from olora_viz.web.guard.requests import application_options
+from olora_viz.web.jobs.accelerator import on_zero_gpu
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
+from olora_viz.web.learn import page as learn
+from olora_viz.web.links import share
+from olora_viz.web.race import page as race
+from olora_viz.web.race import shortcuts
+from olora_viz.web.spectrum import page as spectrum
 
 NAME = "OLoRA playground"
 PAGES = ("race", "spectrum", "conditioning", "learn")
 """Names of the pages, in the order of the navigation; ``#spectrum`` in the URL shows one."""
 
 
-STYLES = ("style", "learn")
+STYLES = ("style.css", "learn/learn.css")
 """The style sheets, in their order."""
 
 
@@ -90,7 +94,7 @@ def css() -> str:
         colors = theme.palette(name)
         lines = "".join(f"--{token}:{color};" for token, color in colors.items())
         blocks.append(f"{selector}{{{lines}color-scheme:{name};}}")
-    looks = [(Path(__file__).parent / f"{name}.css").read_text("utf-8") for name in STYLES]
+    looks = [(Path(__file__).parent / name).read_text("utf-8") for name in STYLES]
     return "\n".join([*blocks, *looks, share.hiding_css()])
 
 

@@ -1,0 +1,1 @@
+"""Numbers become Plotly figures; `live/` is the chart itself."""

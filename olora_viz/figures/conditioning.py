@@ -1,0 +1,297 @@
+"""Slope and curvature of every lane as figures; pure functions, see `figure_parts`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.labels import LABEL_GAP, room_for, spread
+from olora_viz.figures.layout import Figure, axis, layout, line, nothing_yet
+from olora_viz.figures.theme import Look, compact
+from olora_viz.machine.numbers import log_axis, log_range, plain
+from olora_viz.measures.conditioning import Conditioning
+from olora_viz.races.step import Step
+
+HEIGHT = {"ntk": 220, "steps": 190}
+"""Heights of the plots' areas in pixels."""
+
+NAMED = 8
+"""Up to so many lanes, every mark of the comparison has its lane's name beside it."""
+
+
+def quantities(found: Conditioning) -> dict[str, np.ndarray]:
+    """Return what the comparison shows: (K,) each, by its name."""
+    shown = {
+        "gradient ‖∇L‖": found.grad_norm,
+        "curvature λₘₐₓ": found.hessian.lambda_max,
+        "|λₘᵢₙ|": np.abs(found.hessian.lambda_min),
+    }
+    if found.gauss_newton:
+        shown["trace of Gauss-Newton"] = found.gauss_newton.trace
+    if found.kernel:
+        shown["NTK: largest λ"] = found.kernel.eigenvalues[:, 0]
+        shown["NTK: condition"] = found.kernel.condition
+    return shown
+
+
+def reference(looks: Sequence[Look]) -> int:
+    """Return the lane that the others are compared with: the first plain LoRA, or else the first.
+
+    Parameters
+    ----------
+    looks : one per lane, at least one.
+    """
+    return next((k for k, look in enumerate(looks) if look.init == "lora"), 0)
+
+
+def comparison_figure(
+    looks: Sequence[Look], found: Conditioning | None, *, run: str = ""
+) -> Figure:
+    """Draw every quantity of every lane as a multiple of one lane's, on a log axis.
+
+    Parameters
+    ----------
+    looks : one per lane.
+    found : of these lanes; ``None``: nothing is measured yet.
+    """
+    if found is None:
+        return nothing_yet(
+            "The start, lane against lane",
+            "slope and curvature at the start, plain LoRA = 1",
+            ("multiple of plain LoRA", ""),
+            "Press “Measure the start”: one mark for each lane appears in every row.",
+        )
+    base, shown = reference(looks), quantities(found)
+    rows, K = len(shown), len(looks)
+    apart = min(0.8 / K, 0.26)
+    places = {name: rows - 1 - i for i, name in enumerate(shown)}
+    data: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    ratios = np.array(
+        [
+            [v[k] / v[base] if _usable(v[k]) and _usable(v[base]) else math.nan
+             for v in shown.values()]
+            for k in range(K)
+        ]
+    )  # fmt: skip
+    low, high = log_range([ratios, np.ones(1)])
+    for i, (name, values) in enumerate(shown.items()):
+        for k, look in enumerate(looks):
+            y = places[name] + apart * ((K - 1) / 2 - k)
+            known = math.isfinite(ratios[k, i])
+            words = _ratio_words(values[k], ratios[k, i]) if k != base or not known else "1"
+            if K <= NAMED or not known:
+                x = math.log10(ratios[k, i]) if known else 0.0
+                inner = x > low + 0.55 * (high - low)
+                labels.append(_beside(x, y, f"{look.label} {words}", look, inner))
+    for k, look in enumerate(looks):
+        data.append(
+            {
+                "type": "scatter", "mode": "markers", "name": look.label,
+                "legendgroup": look.label, "x": plain(ratios[k]),
+                "y": [round(p + apart * ((K - 1) / 2 - k), 4) for p in places.values()],
+                "marker": {"color": look.color, "size": 8, "symbol": look.symbol},
+                "hovertemplate": "%{x:.3g} ×",
+            }
+        )  # fmt: skip
+    whose = looks[base].label
+    title = "plain LoRA" if looks[base].init == "lora" else whose
+    made = layout(
+        "The start, lane against lane",
+        f"slope and curvature at the start, {title} = 1",
+        x=log_axis(f"multiple of {whose}", low, high),
+        y={"title": {"text": ""}, "range": [-0.5, rows - 0.5], "ticks": "",
+           "tickvals": list(places.values()), "ticktext": list(places)},
+        height=rows * max(30, min(15 * K + 8, 110)),
+        badge="log",
+        revision=run or "comparison",
+    )  # fmt: skip
+    made["hovermode"] = "closest"
+    made["shapes"] = [
+        {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1,
+         "line": {"color": "@mute", "width": 1.2, "dash": "dash"}}
+    ]  # fmt: skip
+    made["annotations"] = labels
+    made["margin"] |= {"l": 152, "r": 24}
+    return {"data": data, "layout": made}
+
+
+def ntk_figure(looks: Sequence[Look], found: Conditioning | None, *, run: str = "") -> Figure:
+    """Draw the eigenvalues of every lane's tangent kernel, the largest first, on a log axis."""
+    if found is None or found.kernel is None:
+        return nothing_yet(
+            "Spectrum of the tangent kernel",
+            "how fast the predictions of one batch are learned: a flat curve is well conditioned",
+            ("index i", "λᵢ(J Jᵀ)"),
+            "Press “Measure the start”.",
+        )
+    values = np.where(found.kernel.eigenvalues > 0, found.kernel.eigenvalues, np.nan)
+    n = values.shape[1]
+    data = [
+        line(look, values[k], 1.8, name=look.label, legendgroup=look.label)
+        | {"mode": "lines+markers", "marker": _mark(look, 4.5), "x0": 1, "dx": 1}
+        for k, look in enumerate(looks)
+    ]
+    low, high = log_range([values])
+    made = layout(
+        "Spectrum of the tangent kernel",
+        f"{n} predictions of the first batch: a flat curve is well conditioned",
+        x=axis("index i", range=[0.5, n + 0.5], dtick=1 if n <= 12 else 5, tick0=0),
+        y=log_axis("λᵢ(J Jᵀ)", low, high),
+        height=HEIGHT["ntk"],
+        badge="log",
+        revision=run or "ntk",
+    )
+    _name_ends(made, looks, range(1, n + 1), values.T, (low, high))
+    return {"data": data, "layout": made}
+
+
+def sharpness_figure(
+    looks: Sequence[Look], steps: Sequence[Step], *, total: int | None = None, run: str = ""
+) -> Figure:
+    """Draw the largest eigenvalue of every lane's Hessian as training goes on, on a log axis."""
+    at, found = curvatures(steps, len(looks))
+    values = np.where(found > 0, found, np.nan)
+    data = [
+        line(look, values[:, k], 1.8, name=look.label, legendgroup=look.label)
+        | {"x": at, "mode": "lines+markers", "marker": _mark(look, 4.5)}
+        for k, look in enumerate(looks)
+    ]
+    low, high = log_range([values])
+    made = layout(
+        "Sharpness λₘₐₓ of this race",
+        "largest eigenvalue of the Hessian on the first batch",
+        x=_steps_axis(total),
+        y=log_axis("λₘₐₓ", low, high) | ({} if at else {"showticklabels": False}),
+        height=HEIGHT["steps"],
+        badge="log",
+        message="" if at else "Choose how often to look, then press Race.",
+        revision=run or "race",
+    )
+    _name_ends(made, looks, at, values, (low, high))
+    return {"data": data, "layout": made}
+
+
+def stability_figure(
+    looks: Sequence[Look], steps: Sequence[Step], *, total: int | None = None, run: str = ""
+) -> Figure:
+    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, beside each lane's rate in use."""
+    at, found = curvatures(steps, len(looks))
+    limit = np.where(found > 0, 2 / np.where(found > 0, found, 1.0), np.nan)
+    rates = np.array([step.lr for step in steps if step.curvature is not None], dtype=float)
+    rates = rates.reshape(len(at), len(looks))
+    data: list[dict[str, Any]] = []
+    for k, look in enumerate(looks):
+        common = {"legendgroup": look.label, "x": at}
+        data.append(
+            line(look, limit[:, k], 1.8, name=f"{look.label}: 2/λ", **common)
+            | {"mode": "lines+markers", "marker": _mark(look, 4.5)}
+        )
+        data.append(
+            line(look, rates[:, k], 1.4, name=f"{look.label}: rate", **common)
+            | {"line": {"color": look.color, "width": 1.4, "dash": "dot"}}
+        )
+    low, high = log_range([limit, rates])
+    made = layout(
+        "Stability: 2/λₘₐₓ and the rate in use",
+        "solid marks 2/λ, gradient descent's limit (Adam's is another); dotted the rate",
+        x=_steps_axis(total),
+        y=log_axis("learning rate", low, high) | ({} if at else {"showticklabels": False}),
+        height=HEIGHT["steps"],
+        badge="log",
+        message="" if at else "2/λ appears here beside the learning rates.",
+        revision=run or "race",
+    )
+    _name_ends(made, looks, at, limit, (low, high), extra=_rate_ends(rates))
+    return {"data": data, "layout": made}
+
+
+def curvatures(steps: Sequence[Step], lanes: int) -> tuple[list[int], np.ndarray]:
+    """Return the steps at which the curvature was looked at, and λₘₐₓ (N, K) there."""
+    seen = [(step.step, step.curvature) for step in steps if step.curvature is not None]
+    values = np.array([curved.lambda_max for _, curved in seen], dtype=float)
+    return [number for number, _ in seen], values.reshape(len(seen), lanes)
+
+
+def _usable(value: float) -> bool:
+    return bool(math.isfinite(value) and value > 0)
+
+
+def _ratio_words(value: float, ratio: float) -> str:
+    if math.isfinite(ratio):
+        return f"{ratio:.2g} ×" if ratio < 100 else f"{ratio:.0f} ×"
+    if math.isnan(value):
+        return "not finite"
+    return "∞" if math.isinf(value) else f"{value:.2g}, no ratio"
+
+
+def _beside(x: float, y: float, text: str, look: Look, inner: bool) -> dict[str, Any]:
+    """Return the words at the right of a mark, or at its left (inner); x in powers of ten."""
+    return {
+        "x": round(x, 4), "y": round(y, 4), "text": text, "showarrow": False,
+        "xanchor": "right" if inner else "left",
+        "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": look.text},
+    }  # fmt: skip
+
+
+def _rate_ends(rates: np.ndarray) -> list[tuple[float, str, str]]:
+    if not rates.size:
+        return []
+    return [(rate, f"rate {compact(rate)}", "@mute") for rate in sorted({*rates[-1].tolist()})]
+
+
+def _name_ends(
+    made: dict[str, Any],
+    looks: Sequence[Look],
+    at: Sequence[int],
+    curves: np.ndarray,
+    bounds: tuple[float, float],
+    extra: Sequence[tuple[float, str, str]] = (),
+) -> None:
+    """Write each lane's name at its curve's last point, and make room for it.
+
+    Parameters
+    ----------
+    at : (N) places on the horizontal axis.
+    curves : (N, K) on a log axis.
+    bounds : of that axis, in powers of ten.
+    extra : values with names and colours of their own, at the last place.
+    """
+    ends: list[tuple[int, float, str, str, str]] = []
+    for k, look in enumerate(looks):
+        there = np.flatnonzero(np.isfinite(curves[:, k]))
+        if there.size:
+            last = int(there[-1])
+            gone = ": out" if last < len(at) - 1 else ""
+            ends.append((at[last], curves[last, k], look.label, gone, look.text))
+    ends += [(at[-1], value, name, "", color) for value, name, color in extra]
+    low, high = bounds
+    height = made["meta"]["height"]
+    if len(ends) > height // LABEL_GAP:
+        ends = list({end[4]: end for end in ends}.values())  # one of each start
+    pixels = height / max(high - low, 1e-9)
+    wanted = [(math.log10(end[1]) - low) * pixels for end in ends]
+    made["annotations"] = [
+        {
+            "name": f"end {name}", "x": x, "y": round(math.log10(y), 4), "text": f"{name}{gone}",
+            "showarrow": False, "xanchor": "left", "xshift": 9, "yshift": round(place - y0, 1),
+            "align": "left", "captureevents": True, "bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 12, "color": color},
+        }
+        for (x, y, name, gone, color), y0, place in zip(
+            ends, wanted, spread(wanted, LABEL_GAP, 0.0, height), strict=True
+        )
+    ]  # fmt: skip
+    made["margin"]["r"] = room_for([label["text"] for label in made["annotations"]])
+
+
+def _mark(look: Look, size: float) -> dict[str, Any]:
+    return {"color": look.color, "size": size, "symbol": look.symbol}
+
+
+def _steps_axis(total: int | None) -> dict[str, Any]:
+    ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
+    return axis("step", rangemode="tozero", **ends)

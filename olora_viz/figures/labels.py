@@ -1,0 +1,145 @@
+"""Names at the ends of curves, kept apart, and the crosses where lanes went out of the race."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.theme import Look
+
+LABEL_GAP = 14
+"""Least distance of two labels, in pixels."""
+
+
+def curve_ends(
+    looks: Sequence[Look],
+    numbers: Sequence[int],
+    curves: np.ndarray,
+    *,
+    bounds: tuple[float, float],
+    height: int,
+    total: int | None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return Plotly's annotations and cross marks for curves on a log axis.
+
+    Parameters
+    ----------
+    looks : one per lane.
+    numbers : (N) the number of each step.
+    curves : (N, K), NaN from where a lane diverged.
+    bounds : range of the vertical axis, in powers of ten.
+    height : of the plot's area, in pixels.
+    total : steps of the whole race.
+    """
+    low, high = bounds
+    ends: dict[str, list[_End]] = {"end": [], "out": []}
+    crosses: list[dict[str, Any]] = []
+    for k, look in enumerate(looks):
+        finite = np.flatnonzero(np.isfinite(curves[:, k]) & (curves[:, k] > 0))
+        if not finite.size:
+            continue
+        last = int(finite[-1])
+        y = min(math.log10(curves[last, k]), high)
+        if last == len(numbers) - 1:
+            ends["end"].append(_End(look, numbers[last], y, look.label))
+            continue
+        out = _End(look, numbers[last], y, f"{look.label}: DNF at step {numbers[last + 1]}")
+        ends["out"].append(out)
+        crosses.append(_cross(out))
+    pixels = height / max(high - low, 1e-9)
+    labels: list[dict[str, Any]] = []
+    for kind, found in ends.items():
+        named = _worth_naming(found, height // LABEL_GAP)
+        wanted = [(end.y - low) * pixels for end in named]
+        for end, y, place in zip(
+            named, wanted, spread(wanted, LABEL_GAP, 0.0, height), strict=True
+        ):
+            left = kind == "out" and total is not None and end.x > 0.6 * total
+            labels.append(_label(kind, end, round(place - y, 1), left))
+    return labels, crosses
+
+
+@dataclass(frozen=True)
+class _End:
+    look: Look
+    x: int
+    y: float
+    text: str
+
+
+def _worth_naming(ends: Sequence[_End], most: int) -> list[_End]:
+    """Keep the labels that fit: all, or else the best lane of every initialization."""
+    if len(ends) <= most:
+        return list(ends)
+    best: dict[str, _End] = {}
+    for end in ends:
+        kept = best.get(end.look.init)
+        if kept is None or end.y < kept.y:
+            best[end.look.init] = end
+    return list(best.values())
+
+
+def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
+    """Return Plotly's annotation; its name says what kind of end and which lane it belongs to."""
+    return {
+        "name": f"{kind} {end.look.label}",
+        "text": end.text,
+        "x": end.x,
+        "y": round(end.y, 4),
+        "xanchor": "right" if left else "left",
+        "xshift": -9 if left else 9,
+        "yshift": shift,
+        "align": "left",
+        "showarrow": False,
+        "captureevents": True,
+        "bgcolor": "@card" if kind == "out" else "rgba(0,0,0,0)",
+        "font": {"size": 12, "color": end.look.text},
+    }
+
+
+def _cross(end: _End) -> dict[str, Any]:
+    line = {"color": end.look.color, "width": 2.2}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "meta": "out",
+        "x": [end.x],
+        "y": [float(f"{10**end.y:.4g}")],
+        "name": end.text,
+        "legendgroup": end.look.label,
+        "hovertemplate": f"{end.text}<extra></extra>",
+        "marker": {"color": end.look.color, "size": 9, "symbol": "x-thin", "line": line},
+        "cliponaxis": False,
+    }
+
+
+def room_for(texts: Sequence[str]) -> int:
+    """Return a right margin that holds the longest label, in pixels, in steps that stay put."""
+    longest = max((len(text) for text in texts), default=0)
+    return min(180, max(24, 14 + math.ceil(7.1 * longest)))
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move positions apart as little as needed, in least squares, and keep them in [low, high].
+
+    >>> spread([10.0, 11.0, 50.0], gap=4.0, low=0.0, high=100.0)
+    [8.5, 12.5, 50.0]
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    blocks: list[list[float]] = []  # [sum, count] of wanted − rank · gap: an isotonic regression
+    for rank, i in enumerate(order):
+        blocks.append([wanted[i] - rank * gap, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            total, count = blocks.pop()
+            blocks[-1][0] += total
+            blocks[-1][1] += count
+    means = [total / count for total, count in blocks for _ in range(int(count))]
+    top = max(low, high - gap * (len(wanted) - 1))
+    out = [0.0] * len(wanted)
+    for rank, i in enumerate(order):
+        out[i] = min(max(means[rank], low), top) + rank * gap
+    return out

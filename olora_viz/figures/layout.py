@@ -1,0 +1,164 @@
+"""What all figures share: their layout, their lines, and their colours by token.
+
+A figure is plain Plotly JSON, ``{"data": […], "layout": {…}}`` of lists, numbers and text, in which
+a colour reads ``"@olora"``. `live/figure.js` draws it in the page's theme; `to_plotly` makes a
+`plotly.graph_objects.Figure` of it for a notebook. ``layout.meta`` carries the words around the
+chart: `title`, `unit`, `badge`, and `message` where there is nothing to draw yet; and `x`, the name
+of the horizontal axis: charts of one race whose `x` is the step show the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from olora_viz.figures import theme
+from olora_viz.figures.theme import Look
+from olora_viz.machine.numbers import plain
+
+Figure = dict[str, Any]
+
+GRID = {"gridcolor": "@line", "zeroline": False, "automargin": False}
+
+
+def layout(
+    title: str,
+    unit: str,
+    *,
+    x: dict[str, Any],
+    y: dict[str, Any],
+    height: int,
+    badge: str = "",
+    message: str = "",
+    revision: str = "figure",
+) -> dict[str, Any]:
+    """Lay a figure out.
+
+    Parameters
+    ----------
+    title, unit, badge, message : the words around the chart.
+    x, y : Plotly's axes, see `axis`.
+    height : of the plot's area in pixels, by which labels are kept apart.
+    revision : zoom and hidden lines are kept while it stays the same.
+    """
+    return {
+        "meta": {
+            "title": title, "unit": unit, "badge": badge, "message": message, "height": height,
+            "x": x.get("title", {}).get("text", ""),
+        },
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": theme.font_family(), "size": 12, "color": "@mute"},
+        "margin": {"l": 56, "r": 14, "t": 8, "b": 40},
+        "xaxis": {**GRID, **x},
+        "yaxis": {**GRID, **y},
+        "showlegend": False,
+        "hovermode": "x unified",
+        "hoverlabel": {
+            "bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink", "size": 11},
+        },
+        "uirevision": revision,
+    }  # fmt: skip
+
+
+def nothing_yet(
+    title: str, unit: str, names: tuple[str, str], message: str, height: int = 220
+) -> Figure:
+    """Return a figure without curves, whose axes have these names and whose message says why."""
+    x, y = (axis(name, range=[0, 1], showticklabels=False) for name in names)
+    return {"data": [], "layout": layout(title, unit, x=x, y=y, height=height, message=message)}
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """Return an axis with its name."""
+    return {"title": {"text": title, "standoff": 6, "font": {"size": 11.5}}, **more}
+
+
+def line(look: Look, values: np.ndarray, width: float, **more: Any) -> dict[str, Any]:
+    """Return a curve in a lane's colour and dash."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "y": plain(values),
+        "line": {"color": look.color, "width": width, "dash": look.dash},
+        "hovertemplate": "%{y:.3g}",
+        **more,
+    }
+
+
+def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
+    """Make a figure for a notebook, with the theme's colours and the title inside.
+
+    Parameters
+    ----------
+    figure : what a function of this module returned.
+    theme_name : ``light`` or ``dark``.
+    """
+    inits = [str(t["line"]["color"])[1:] for t in figure["data"] if "line" in t]
+    colors = theme.palette(theme_name, inits)
+    painted = paint(figure, colors)
+    layout, meta = painted["layout"], painted["layout"]["meta"]
+    badge = f" ({meta['badge']})" if meta.get("badge") else ""
+    words = f"<b>{meta['title']}</b>{badge}<br><sub>{meta['unit']}</sub>"
+    layout["title"] = {"text": words, "font": {"size": 15, "color": colors["ink"]}, "x": 0.02}
+    layout["margin"] = layout["margin"] | {"t": 64, "l": max(62, layout["margin"]["l"])}
+    layout["height"] = meta["height"] + 64 + layout["margin"]["b"]
+    layout["paper_bgcolor"] = layout["plot_bgcolor"] = colors["card"]
+    return go.Figure(painted)
+
+
+def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
+    """Put figures below each other into one, as `to_plotly` shows a single one."""
+    if len(figures) == 1:
+        return to_plotly(figures[0], theme_name)
+    shown = [to_plotly(figure, theme_name).to_plotly_json() for figure in figures]
+    layouts = [one["layout"] for one in shown]
+    total = sum(layout["height"] for layout in layouts)
+    margins = [layout["margin"] for layout in layouts]
+    whole: dict[str, Any] = {
+        key: layouts[0][key]
+        for key in ("font", "paper_bgcolor", "plot_bgcolor", "hovermode", "hoverlabel")
+    }
+    whole |= {"height": total, "showlegend": False, "annotations": [], "shapes": []}
+    whole["margin"] = {"t": 0, "b": 0, **{s: max(m[s] for m in margins) for s in ("l", "r")}}
+    data: list[dict[str, Any]] = []
+    above = 0
+    for i, (one, layout, margin) in enumerate(zip(shown, layouts, margins, strict=True)):
+        suffix = str(i + 1) if i else ""
+        x, y = f"x{suffix}", f"y{suffix}"
+        top = 1 - (above + margin["t"]) / total
+        bottom = 1 - (above + layout["height"] - margin["b"]) / total
+        above += layout["height"]
+        whole[f"xaxis{suffix}"] = {**layout["xaxis"], "anchor": y}
+        whole[f"yaxis{suffix}"] = {**layout["yaxis"], "anchor": x, "domain": [bottom, top]}
+        for trace in one["data"]:
+            bar = trace.get("colorbar")
+            if bar:
+                bar |= {"len": top - bottom, "y": (top + bottom) / 2}
+            data.append({**trace, "xaxis": x, "yaxis": y})
+        for shape in layout.get("shapes", ()):
+            ends = f"{y} domain" if shape.get("yref") == "paper" else y
+            whole["shapes"].append({**shape, "xref": x, "yref": ends})
+        whole["annotations"] += [{**a, "xref": x, "yref": y} for a in layout.get("annotations", ())]
+        whole["annotations"].append(
+            {"text": layout["title"]["text"], "font": layout["title"]["font"], "align": "left",
+             "xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left",
+             "yanchor": "bottom", "yshift": 10, "xshift": 12 - whole["margin"]["l"],
+             "showarrow": False}
+        )  # fmt: skip
+    return go.Figure({"data": data, "layout": whole})
+
+
+def paint(node: Any, colors: dict[str, str]) -> Any:
+    """Replace every colour token below a node by its colour."""
+    if isinstance(node, dict):
+        return {key: paint(value, colors) for key, value in node.items()}
+    if isinstance(node, list):
+        numbers = all(n is None or isinstance(n, int | float) for n in node[:2])
+        return node if numbers else [paint(n, colors) for n in node]
+    if isinstance(node, str) and node.startswith("@"):
+        return colors[node[1:]]
+    return node

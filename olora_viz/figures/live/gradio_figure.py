@@ -1,0 +1,97 @@
+"""A live chart in Gradio: one node for life, fed with what is new."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+import plotly
+
+from olora_viz.figures import theme
+from olora_viz.figures.live.packing import pack
+
+HERE = Path(__file__).parent
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+IMPORT = """
+const here = (file) => {
+  const url = new URL(file.url, window.location.href);
+  if (url.hostname === window.location.hostname) {
+    url.protocol = window.location.protocol;
+    url.port = window.location.port;
+  }
+  return url.href;
+};
+const beside = (file, path) => here({ url: file.url.split("/gradio_api/")[0] + path });
+const load = (file) => import(here(file));
+"""
+"""JavaScript for `js_on_load`: load(file) imports a module that `installed` serves, and
+beside(file, path) is the URL of another path on the same server.
+
+The page's own protocol and port win over those that the server believes in, as behind a proxy.
+"""
+
+_ON_LOAD = (
+    IMPORT
+    + """
+Promise.all([load(props.module), load(props.exporter)]).then(([{ mount }, { saveMenu }]) => {
+  const sources = { plotly: here(props.plotly), module: here(props.module) };
+  const figure = mount(element.querySelector(".live-figure"), {
+    plotly: sources.plotly, palette: JSON.parse(props.palette), menu: saveMenu(sources),
+  });
+  figure.draw(props.value);
+  watch("value", () => figure.draw(props.value));
+  if (props.picks) figure.onPick((name) => trigger("select", { index: 0, value: name }));
+});
+"""
+)
+
+
+def live_figure(
+    value: dict[str, Any] | None = None, *, elem_id: str, picks: bool = False, **more: Any
+) -> gr.HTML:
+    """Make the component; its values, here and from events, are packed figures (see `pack`).
+
+    It is a function, not a subclass: Gradio writes a stub file beside every subclass's source.
+
+    Parameters
+    ----------
+    value : a figure of `olora_viz.figures.race`, or None.
+    elem_id : id of the element that Plotly's node is inside of.
+    picks : a click on a map's cell is the event ``select`` of value ``layout.meta.names[y][x]``,
+        or ``layout.meta.rows[y]`` where a whole row has one name.
+    more : goes to `gr.HTML`.
+    """
+    return gr.HTML(
+        value=pack(value) if value else None,
+        elem_id=elem_id,
+        html_template='<div class="live-figure"></div>',
+        js_on_load=_ON_LOAD,
+        apply_default_css=False,
+        module=installed(HERE / "figure.js"),
+        exporter=installed(HERE / "figure_export.js"),
+        plotly=installed(PLOTLY),
+        palette=json.dumps({name: theme.palette(name) for name in theme.THEMES}),
+        picks=picks,
+        **more,
+    )
+
+
+@cache
+def installed(path: Path) -> dict[str, Any]:
+    """Serve an installed file as it is, and name it in the form whose URL Gradio completes.
+
+    Gradio puts its root, such as the sub-path of a Space, in front of ``url``.
+    """
+    gr.set_static_paths([path])
+    url = f"{served(path)}?v={path.stat().st_mtime_ns}"
+    return {"path": str(path), "url": url, "meta": {"_type": "gradio.FileData"}}
+
+
+def served(path: Path) -> str:
+    """Return the address of a file that Gradio serves, below the page's root."""
+    return f"/gradio_api/file={quote(path.as_posix())}"

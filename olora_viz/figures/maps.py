@@ -1,0 +1,104 @@
+"""A map of a run: layers down, steps across, and one number as the colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from olora_viz.figures.layout import Figure, axis, layout
+from olora_viz.figures.spectrum import block_and_module
+from olora_viz.machine.numbers import log_ticks, plain
+
+ROW = 9
+"""Height of a layer in pixels."""
+
+MOST_CELLS = 12_000
+"""A longer run shows every second step, and so on: more cells than this no screen tells apart."""
+
+
+def step_map(
+    title: str,
+    unit: str,
+    steps: Sequence[int],
+    layers: Sequence[str],
+    values: Float[np.ndarray, "N L"],
+    color: str,
+    *,
+    log: bool = False,
+    revision: str,
+) -> Figure:
+    """Draw one number for every layer and step; a click on a cell picks the layer.
+
+    Parameters
+    ----------
+    title, unit : the words around the map.
+    steps : N numbers of steps.
+    layers : L names in the model's order, the first one at the top.
+    values : what is not finite is left out, and on a log scale what is not positive.
+    color : token of the largest value.
+    log : the colour goes with the logarithm.
+    revision : the zoom is kept while it stays the same.
+    """
+    thin = math.ceil(len(steps) * len(layers) / MOST_CELLS)
+    steps, values = steps[::thin], values[::thin].T
+    words = [".".join(block_and_module(layer)).strip(".") for layer in layers]
+    first = [i for i, layer in enumerate(layers) if _starts_block(layers, i)]
+    every, sparse = max(1, -(-len(first) // 12)), max(1, -(-len(steps) // 6))
+    made = layout(
+        title,
+        unit if thin == 1 else f"{unit}; every {thin} looks",
+        x=axis("step", tickvals=list(range(len(steps)))[::sparse], tickangle=0,
+               ticktext=[str(n) for n in steps][::sparse]),
+        y={"title": {"text": ""}, "range": [len(layers) - 0.5, -0.5], "ticks": "",
+           "tickvals": first[::every],
+           "ticktext": [f"block {block_and_module(layers[i])[0]}" for i in first[::every]]},
+        height=max(150, min(420, ROW * len(layers))),
+        badge="log" if log else "",
+        revision=revision,
+    )  # fmt: skip
+    made["hovermode"] = "closest"
+    made["margin"] |= {"l": 66, "r": 64}
+    made["meta"]["steps"] = list(steps)
+    made["meta"]["rows"] = dict(zip(words, layers, strict=True))
+    made["meta"]["columns"] = list(steps)
+    trace: dict[str, Any] = {
+        "type": "heatmap",
+        "z": [plain(row) for row in values],
+        "x": list(range(len(steps))),
+        "y": words,
+        "xgap": 1 if len(steps) <= 60 else 0,
+        "ygap": 0.5,
+        "colorscale": [[0, "@line"], [1, color]],
+        "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": ".3~g", "len": 1.0,
+                     "nticks": 5, "x": 1.01, "xanchor": "left"},
+        "hovertemplate": "%{y}: %{z:.3g}<extra></extra>",
+    }  # fmt: skip
+    if log:
+        trace |= _logarithmic(values, trace["colorbar"])
+    return {"data": [trace], "layout": made}
+
+
+def _logarithmic(values: np.ndarray, bar: dict[str, Any]) -> dict[str, Any]:
+    """Return what colours by the logarithm and still says the value itself."""
+    shown = np.where(np.isfinite(values) & (values > 0), values, math.nan)
+    power = np.round(np.log10(shown), 2)
+    known = power[np.isfinite(power)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    ticks = log_ticks(low, max(high, low + 0.01), most=5)
+    return {
+        "z": [plain(row) for row in power],
+        "customdata": [plain(row) for row in shown],
+        "zmin": low,
+        "zmax": max(high, low + 0.01),
+        "colorbar": bar | {"tickvals": [round(math.log10(t), 4) for t in ticks],
+                           "ticktext": [f"{t:g}" for t in ticks]},
+        "hovertemplate": "%{y}: %{customdata:.3g}<extra></extra>",
+    }  # fmt: skip
+
+
+def _starts_block(layers: Sequence[str], i: int) -> bool:
+    return i == 0 or block_and_module(layers[i])[0] != block_and_module(layers[i - 1])[0]

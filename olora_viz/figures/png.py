@@ -1,0 +1,225 @@
+"""A figure as a PNG, drawn by matplotlib: the same colours, curves and words, without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures import theme
+from olora_viz.figures.layout import Figure, paint
+
+DASHES = {
+    "solid": "-", "dot": (0, (1, 1.6)), "dash": (0, (4, 2)), "dashdot": (0, (4, 1.6, 1, 1.6)),
+    "longdash": (0, (7, 2)), "longdashdot": (0, (7, 1.6, 1, 1.6)),
+}  # fmt: skip
+MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P",
+         "star": "*", "x-thin": "x"}  # fmt: skip
+INCH = 100.0
+"""Pixels of a figure's layout to an inch of paper; PNGs have twice as many pixels."""
+
+
+def write_png(
+    path: str | Path, figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860
+) -> Path:
+    """Draw figures below each other into one PNG.
+
+    Parameters
+    ----------
+    path : a new file, or one to replace.
+    figures : what the functions of `figures` and `spectrum_figures` return.
+    theme_name : ``light`` or ``dark``.
+    width : of the picture in pixels, before it is doubled for sharpness.
+    """
+    data = png_bytes(figures, theme_name=theme_name, width=width)
+    Path(path).write_bytes(data)
+    return Path(path)
+
+
+def png_bytes(
+    figures: Sequence[Figure],
+    *,
+    theme_name: str = "light",
+    width: int = 860,
+    sharpness: float = 2.0,
+) -> bytes:
+    """Draw figures below each other into one PNG, as `write_png` does.
+
+    Parameters
+    ----------
+    sharpness : pixels of the picture to one of the layout.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    heights = [figure["layout"]["meta"]["height"] + 104 for figure in figures]
+    total = sum(heights)
+    painted = [_painted(figure, theme_name) for figure in figures]
+    colors = theme.palette(theme_name)
+    size = width / INCH, total / INCH
+    canvas = Canvas(figsize=size, dpi=sharpness * INCH, facecolor=colors["card"])
+    FigureCanvasAgg(canvas)
+    above = 0.0
+    for figure, height in zip(painted, heights, strict=True):
+        margin = figure["layout"]["margin"]
+        left, right = max(margin["l"], 62) / width, 1 - max(margin["r"], 20) / width
+        top = 1 - (above + 56) / total
+        bottom = 1 - (above + 56 + figure["layout"]["meta"]["height"]) / total
+        axes = canvas.add_axes((left, bottom, right - left, top - bottom))
+        _draw(axes, figure, colors)
+        above += height
+    made = BytesIO()
+    canvas.savefig(made, format="png")
+    return made.getvalue()
+
+
+def _painted(figure: Figure, theme_name: str) -> Figure:
+    text = repr(figure)
+    inits = [part.split("'")[0].removesuffix("-text") for part in text.split("'@")[1:]]
+    return paint(figure, theme.palette(theme_name, inits))
+
+
+def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
+    layout = figure["layout"]
+    axes.set_facecolor(colors["card"])
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=colors["mute"], labelsize=9, length=0)
+    axes.set_axisbelow(True)
+    axes.grid(color=colors["line"], linewidth=0.8)
+    previous: dict[str, Any] | None = None
+    for trace in figure["data"]:
+        if trace["type"] == "heatmap":
+            _heat(axes, trace, colors)
+        elif trace["type"] == "contour":
+            _contours(axes, trace, colors)
+        else:
+            _curve(axes, trace, previous)
+        previous = trace
+    for which, key in (("x", "xaxis"), ("y", "yaxis")):
+        _axis(axes, which, layout[key], colors)
+    for shape in layout.get("shapes", ()):
+        if shape["type"] == "line":
+            axes.axvline(shape["x0"], color=shape["line"]["color"], linestyle="--", linewidth=1)
+        else:
+            x, y = (shape["x0"], shape["x1"]), (shape["y0"], shape["y1"])
+            axes.plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]],
+                      color=shape["line"]["color"], linewidth=1.6)  # fmt: skip
+    for label in layout.get("annotations", ()):
+        x, y = (
+            10 ** label[which] if layout[f"{which}axis"].get("type") == "log" else label[which]
+            for which in ("x", "y")
+        )
+        axes.annotate(
+            label["text"], (x, y), annotation_clip=False,
+            xytext=(0.72 * label.get("xshift", 0), 0.72 * label.get("yshift", 0)),
+            textcoords="offset points", va="center", ha=label["xanchor"], fontsize=9,
+            color=label["font"]["color"],
+        )  # fmt: skip
+    meta = layout["meta"]
+    badge = f" · {meta['badge']} axis" if meta["badge"] else ""
+    axes.annotate(
+        meta["title"],
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 22),
+        textcoords="offset points",
+        fontsize=11,
+        fontweight="bold",
+        color=colors["ink"],
+    )
+    axes.annotate(meta["unit"] + badge, (0, 1), xycoords="axes fraction", xytext=(0, 8),
+                  textcoords="offset points", fontsize=9, color=colors["mute"])  # fmt: skip
+
+
+def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) -> None:
+    y = np.array([np.nan if v is None else v for v in trace["y"]], dtype=float)
+    x = trace.get("x")
+    if x is None:
+        x = trace.get("x0", 0) + trace.get("dx", 1) * np.arange(len(y))
+    if trace.get("fill") == "tonexty" and previous is not None:
+        axes.fill_between(x, previous["y"], y, color=trace["fillcolor"], linewidth=0)
+    look, marker = trace.get("line", {}), trace.get("marker")
+    if look.get("color", "").startswith("rgba"):
+        return
+    hollow = bool(marker) and str(marker.get("symbol", "")).endswith("-open")
+    color = look.get("color") or (marker or {}).get("color")
+    axes.plot(
+        x, y, color=color, alpha=trace.get("opacity", 1.0),
+        linestyle=DASHES[look.get("dash", "solid")] if "lines" in trace["mode"] else "none",
+        linewidth=0.75 * look.get("width", 1.0),
+        marker=MARKS[str(marker.get("symbol", "circle")).removesuffix("-open")] if marker else None,
+        markersize=0.75 * marker["size"] if marker else None,
+        markerfacecolor="none" if hollow else color,
+    )  # fmt: skip
+
+
+def _heat(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.ticker import PercentFormatter
+
+    z = np.array([[np.nan if v is None else v for v in row] for row in trace["z"]], dtype=float)
+    shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
+    box = axes.get_window_extent()
+    fine = min(box.width / z.shape[1], box.height / z.shape[0]) < 12
+    mesh = axes.pcolormesh(
+        trace["x"], range(len(z)), z, cmap=shades, edgecolor="face" if fine else colors["card"],
+        linewidth=0 if fine else 1.2,
+        vmin=trace.get("zmin"), vmax=trace.get("zmax"),
+    )  # fmt: skip
+    bar = _bar(axes, mesh, colors)
+    if "tickvals" in trace["colorbar"]:
+        bar.set_ticks(trace["colorbar"]["tickvals"], labels=trace["colorbar"]["ticktext"])
+    if "%" in trace["colorbar"]["tickformat"]:
+        bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _contours(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    z = np.array([[np.nan if v is None else v for v in row] for row in trace["z"]], dtype=float)
+    shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
+    mesh = axes.pcolormesh(
+        trace["x"], trace["y"], z, cmap=shades, shading="gouraud", vmin=trace["zmin"],
+        vmax=trace["zmax"],
+    )  # fmt: skip
+    given, line = trace["contours"], trace["line"]
+    levels = np.arange(given["start"], given["end"] + 1e-9, given["size"])
+    axes.contour(
+        trace["x"], trace["y"], z, levels=levels, colors=line["color"],
+        linewidths=0.75 * line["width"],
+    )  # fmt: skip
+    _bar(axes, mesh, colors)
+
+
+def _bar(axes: Any, mesh: Any, colors: dict[str, str]) -> Any:
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=14, fraction=0.05)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=colors["mute"], labelsize=8.5, length=0)
+    return bar
+
+
+def _axis(axes: Any, which: str, given: dict[str, Any], colors: dict[str, str]) -> None:
+    from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+
+    its = getattr(axes, f"{which}axis")
+    logarithmic = given.get("type") == "log"
+    if logarithmic:
+        getattr(axes, f"set_{which}scale")("log")
+        its.set_minor_locator(NullLocator())
+    if "range" in given:
+        low, high = given["range"]
+        ends = (10**low, 10**high) if logarithmic else (low, high)
+        getattr(axes, f"set_{which}lim")(*ends)
+    if "tickvals" in given:
+        its.set_ticks(given["tickvals"], labels=given.get("ticktext"))
+    elif not logarithmic:
+        its.set_major_locator(MaxNLocator(6, integer=given.get("dtick") == 1))
+    if given.get("tickformat") == ".0%":
+        its.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if given.get("showticklabels") is False:
+        its.set_major_formatter(NullFormatter())
+    its.set_label_text(given["title"]["text"], color=colors["mute"], fontsize=9)

@@ -1,0 +1,221 @@
+"""Held-out loss against the learning rate as a figure; a pure function, see `figure_parts`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.labels import LABEL_GAP, room_for, spread
+from olora_viz.figures.layout import Figure, layout, nothing_yet
+from olora_viz.figures.theme import compact
+from olora_viz.machine.numbers import log_axis, log_range, plain
+from olora_viz.studies.rate_sweep import Curve, Point
+
+HEIGHT = 250
+"""Height of the plot's area in pixels."""
+
+HIGHEST = 2.0
+"""The loss axis ends at this multiple of the loss before the race; what is above stands at its
+upper end, marked."""
+
+FAR = 30.0
+"""Rates beyond this multiple of the highest one with a loss stand at the right end."""
+
+NAMES = {"final": "Final held-out loss", "best": "Best held-out loss"}
+
+AXES = ("learning rate", "held-out loss, nats")
+
+
+def rate_figure(
+    curves: Sequence[Curve],
+    measure: str = "final",
+    *,
+    start_loss: float | None = None,
+    plain_text: bool = False,
+    run: str = "",
+) -> Figure:
+    """Draw a curve for every start, its optimum, and its seeds as a band, on log axes.
+
+    A rate at which a seed diverged, and one whose loss is off the scale, is a cross at the top.
+
+    Parameters
+    ----------
+    curves : of `rate_sweep.rate_curves`, by the same measure.
+    measure : one of `rate_sweep.MEASURES`.
+    start_loss : held-out loss before the race, nats.
+    plain_text : every token is judged, not an answer alone.
+    run : changes with the race; zoom and hidden curves are kept while it stays the same.
+    """
+    title = f"{NAMES[measure]} against learning rate"
+    token = "token" if plain_text else "answer token"
+    seeds = max((curve.seeds for curve in curves), default=1)
+    unit = f"nats per {token}; ○ optimum, × diverged"
+    if seeds > 1:
+        unit = (
+            f"nats per {token}; mean and lowest to highest of {seeds} seeds; ○ optimum, × diverged"
+        )
+    ceiling = math.inf if start_loss is None else HIGHEST * start_loss
+    drawn = [loss for c in curves for p in c.points for loss in p.known if loss <= ceiling]
+    if not drawn and not any(point.diverged for curve in curves for point in curve.points):
+        return nothing_yet(title, unit, AXES, "Nothing is evaluated yet.", HEIGHT)
+    low, high = log_range([np.array(drawn)])
+    high += 0.09 * (high - low)  # for the crosses
+    tried = np.array(sorted({point.lr for curve in curves for point in curve.points}))
+    whole = [p.lr for curve in curves for p in curve.points if _on_scale(p, ceiling)]
+    most = FAR * max(whole, default=tried[0])
+    rates = np.minimum(tried, most)
+    data: list[dict[str, Any]] = []
+    for curve in curves:
+        data += _band(curve, ceiling)
+    for curve in curves:
+        data += _curve(curve, ceiling)
+    data += _crosses(curves, ceiling, (low, high), most)
+    first, last = log_range([rates])
+    made = layout(
+        title,
+        unit,
+        x=log_axis(AXES[0], min(first, math.log10(rates.min()) - 0.08), last + 0.05),
+        y=log_axis(AXES[1], low, high),
+        height=HEIGHT,
+        badge="log, log",
+        revision=run or "rates",
+    )
+    made["hovermode"] = "closest"
+    shown = _few([lr for lr in tried.tolist() if lr <= most])
+    made["xaxis"] |= {"tickvals": shown, "ticktext": [compact(lr) for lr in shown]}
+    made["annotations"] = _names(curves, ceiling, low, high)
+    made["margin"]["r"] = room_for([label["text"] for label in made["annotations"]])
+    return {"data": data, "layout": made}
+
+
+def _on_scale(point: Point, ceiling: float) -> bool:
+    return point.mean <= ceiling  # not where it is NaN
+
+
+def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
+    """Return the lower and the upper edge of a curve's seeds, filled between, and the seeds."""
+    if curve.seeds == 1:
+        return []
+    x = [point.lr for point in curve.points]
+    look = curve.look
+    edge = {
+        "type": "scatter", "mode": "lines", "x": x, "name": look.label,
+        "legendgroup": look.label, "line": {"color": look.color, "width": 0},
+        "hoverinfo": "skip",
+    }  # fmt: skip
+    ends = [
+        [end(p.known) if _on_scale(p, ceiling) else math.nan for p in curve.points]
+        for end in (min, max)
+    ]
+    each = [(p.lr, loss) for p in curve.points for loss in p.known if loss <= ceiling]
+    seeds = {
+        **edge, "mode": "markers", "x": [lr for lr, _ in each],
+        "y": plain(np.array([loss for _, loss in each])), "opacity": 0.45,
+        "marker": {"color": look.color, "size": 3.5},
+    }  # fmt: skip
+    return [
+        {**edge, "y": plain(np.array(ends[0]))},
+        {
+            **edge,
+            "y": plain(np.array(ends[1])),
+            "fill": "tonexty",
+            "fillcolor": f"{look.color}-band",
+        },
+        seeds,
+    ]
+
+
+def _curve(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
+    """Return the means of a curve and its optimum."""
+    look, best = curve.look, curve.optimum
+    means = [p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points]
+    common = {"type": "scatter", "name": look.label, "legendgroup": look.label}
+    line = {
+        **common, "mode": "lines+markers", "x": [point.lr for point in curve.points],
+        "y": plain(np.array(means)), "text": [_words(curve, point) for point in curve.points],
+        "hovertemplate": "%{text}<extra></extra>",
+        "line": {"color": look.color, "width": 2.2, "dash": look.dash},
+        "marker": {"color": look.color, "size": 6, "symbol": look.symbol},
+    }  # fmt: skip
+    if best is None or best.mean > ceiling:
+        return [line]
+    ring = {
+        **common, "mode": "markers", "x": [best.lr], "y": plain(np.array([best.mean])),
+        "hoverinfo": "skip", "marker": {
+            "color": look.color, "size": 15, "symbol": "circle-open", "line": {"width": 2},
+        },
+    }  # fmt: skip
+    return [line, ring]
+
+
+def _crosses(
+    curves: Sequence[Curve], ceiling: float, bounds: tuple[float, float], most: float
+) -> list[dict[str, Any]]:
+    """Return a cross at the top for every rate that has no place on the scale."""
+    low, high = bounds
+    taken: dict[float, int] = {}
+    made = []
+    for curve in curves:
+        off = [p for p in curve.points if p.diverged or p.mean > ceiling]
+        if not off:
+            continue
+        places = []
+        for point in off:
+            places.append(10 ** (high - (0.03 + 0.055 * taken.get(point.lr, 0)) * (high - low)))
+            taken[point.lr] = taken.get(point.lr, 0) + 1
+        look = curve.look
+        made.append(
+            {
+                "type": "scatter", "mode": "markers", "x": [min(point.lr, most) for point in off],
+                "y": plain(np.array(places)), "name": f"{look.label}, off the scale",
+                "legendgroup": look.label, "text": [_words(curve, point) for point in off],
+                "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
+                "marker": {
+                    "color": look.color, "size": 9, "symbol": "x-thin",
+                    "line": {"color": look.color, "width": 2.2},
+                },
+            }
+        )  # fmt: skip
+    return made
+
+
+def _words(curve: Curve, point: Point) -> str:
+    """Say all of a point, for a pointer that rests on it."""
+    what = f"{curve.look.label} at {compact(point.lr)}"
+    count = len(point.lanes)
+    if point.diverged:
+        return f"{what}: {'' if count == 1 else f'{point.diverged} of {count} seeds '}diverged"
+    if count == 1 or not point.known:
+        return f"{what}: {point.mean:.3g}"
+    return f"{what}: {point.mean:.3g} ({min(point.known):.3g} to {max(point.known):.3g})"
+
+
+def _names(
+    curves: Sequence[Curve], ceiling: float, low: float, high: float
+) -> list[dict[str, Any]]:
+    """Return the names at the right ends of the curves, kept apart."""
+    ends = []
+    for curve in curves:
+        shown = [point for point in curve.points if _on_scale(point, ceiling)]
+        if shown:
+            ends.append((curve.look, shown[-1].lr, math.log10(shown[-1].mean)))
+    pixels = HEIGHT / max(high - low, 1e-9)
+    wanted = [(y - low) * pixels for *_, y in ends]
+    places = spread(wanted, LABEL_GAP, 0.0, HEIGHT)
+    return [
+        {
+            "name": f"end {look.label}", "text": look.label, "x": round(math.log10(lr), 4),
+            "y": round(y, 4), "xanchor": "left", "xshift": 10,
+            "yshift": round(place - wish, 1), "align": "left", "showarrow": False,
+            "captureevents": True, "font": {"size": 12, "color": look.text},
+        }
+        for (look, lr, y), wish, place in zip(ends, wanted, places, strict=True)
+    ]  # fmt: skip
+
+
+def _few(rates: Sequence[float], most: int = 9) -> list[float]:
+    """Return rates to write at the axis: all that were tried, or every second one, and so on."""
+    return list(rates[:: math.ceil(len(rates) / most)])

@@ -1,0 +1,53 @@
+"""Lanes that differ in their seed alone, drawn as one curve: their mean, and a band around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.layout import line
+from olora_viz.figures.theme import Look
+
+
+def one_each(count: int) -> list[tuple[int, ...]]:
+    """Return groups of one lane each, where no seeds are repeated."""
+    return [(k,) for k in range(count)]
+
+
+def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return the mean of every group; NaN from where one of its lanes diverged.
+
+    Parameters
+    ----------
+    values : (N, K), a column per lane.
+    seeds : the lanes of every group.
+
+    Returns
+    -------
+    (N, groups)
+    """
+    return np.stack([values[:, list(group)].mean(1) for group in seeds], axis=1)
+
+
+def seed_band(look: Look, values: np.ndarray, **more: Any) -> list[dict[str, Any]]:
+    """Return the edges of a group's band, filled between: its lowest and its highest lane.
+
+    A lane that diverged is no longer in it.
+
+    Parameters
+    ----------
+    look : of the group.
+    values : (N, lanes), of the group's lanes.
+    more : goes to both traces.
+    """
+    there = np.isfinite(values)
+    some = there.any(1)
+    edges = [
+        np.where(some, np.where(there, values, far).min(1) * sign, np.nan)
+        for values, far, sign in ((values, np.inf, 1), (-values, np.inf, -1))
+    ]
+    made = [line(look, edge, 0, **more, hoverinfo="skip") for edge in edges]
+    made[1] |= {"fill": "tonexty", "fillcolor": f"{look.color}-band"}
+    return made

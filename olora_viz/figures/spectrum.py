@@ -1,0 +1,315 @@
+"""A weight's spectrum against its starts as figures; pure functions, see `figure_parts`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures import theme
+from olora_viz.figures.labels import spread
+from olora_viz.figures.layout import Figure, axis, layout
+from olora_viz.machine.numbers import plain
+from olora_viz.measures.inspection import LayerInspection
+from olora_viz.measures.truncation import Truncation
+
+HEIGHT = 268
+"""Height of the plots' areas in pixels."""
+
+MOST = 512
+"""Most singular values in a chart; a longer spectrum is thinned out behind the rank."""
+
+
+def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
+    """Draw σ_i(W) and σ_i(BA) index by index, and the band that a projection cannot leave.
+
+    Parameters
+    ----------
+    found : of one weight and rank, at least one; the first one's band is drawn.
+    """
+    first = found[0]
+    r, m = first.rank, len(first.sigma_W)
+    shown = _indices(m, r)
+    index = np.arange(1, r + 1)
+    data = [
+        _curve("band", index, first.lower, "rgba(0,0,0,0)", 0) | {"hoverinfo": "skip"},
+        _curve("allowed", index, first.upper, "rgba(0,0,0,0)", 0)
+        | {"fill": "tonexty", "fillcolor": "@soft", "hoverinfo": "skip"},
+        _curve("W", shown + 1, first.sigma_W[shown], "@ink", 1.4, marks=3.5),
+    ]
+    for one in found:
+        data.append(
+            _curve(theme.label(one.init), index, one.sigma_BA, f"@{one.init}", 1.6, marks=4.5)
+        )
+    top = float(max(first.sigma_W[0], *(one.sigma_BA[0] for one in found)))
+    reach = max(2 * r, min(m, 12))
+    made = layout(
+        "Singular values",
+        "index by index; the band is what a projection of W may have",
+        x=axis("index i", range=[0.5, min(m, reach) + 0.5], **_whole(min(m, reach))),
+        y=axis("σᵢ", range=[0, 1.06 * top]),
+        height=HEIGHT,
+        revision=run or "spectrum",
+    )
+    ends = [
+        (min(m, reach), float(first.sigma_W[min(m, reach) - 1]), "W", "@ink"),
+        *(
+            (r, float(one.sigma_BA[-1]), theme.label(one.init), f"@{one.init}-text")
+            for one in found
+        ),
+    ]
+    _name_ends(made, ends, (0.0, 1.06 * top))
+    return {"data": data, "layout": made}
+
+
+def energy_figure(
+    ranks: Sequence[int],
+    curves: Mapping[str, Sequence[float]],
+    optimum: Sequence[float],
+    out: int,
+    rank: int,
+    *,
+    run: str = "",
+) -> Figure:
+    """Draw the share of ‖W‖² that each start captures, against the rank.
+
+    Parameters
+    ----------
+    ranks : ascending.
+    curves : for each initialization, one share per rank.
+    optimum : of the truncated SVD, one per rank.
+    out : of W (out, in): a random basis captures r / out on average.
+    rank : the one chosen, a vertical line.
+    """
+    x = np.array(ranks)
+    ends = []
+    data = []
+    for name, label, color, y, dash in (
+        ("optimum", "SVD, the optimum", "@pissa", optimum, "solid"),
+        *((init, theme.label(init), f"@{init}", y, "solid") for init, y in curves.items()),
+        ("expected", "random, expected", "@mute", x / out, "dot"),
+    ):
+        values = np.array(y, dtype=float)
+        data.append(
+            _curve(label, x, values, color, 2.2 if name in curves else 1.6, hover="%{y:.1%}")
+            | {"line": {"color": color, "width": 2.2 if name in curves else 1.6, "dash": dash}}
+        )
+        text = color if color == "@mute" else f"{color}-text"
+        ends.append((int(x[-1]), float(values[-1]), label, text))
+    top = 1.06 * max(max(optimum), 0.02)
+    low = min(0.0, *(min(y) for y in curves.values())) if curves else 0.0
+    made = layout(
+        "Energy of W captured",
+        "share of ‖W‖² in BA, by a start of rank r",
+        x=axis("rank r", range=[0, int(x[-1]) * 1.01]),
+        y=axis("share of ‖W‖²", range=[1.06 * low, top], tickformat=".0%"),
+        height=HEIGHT,
+        revision=run or "energy",
+    )
+    made["shapes"] = [_upright(rank)]
+    _name_ends(made, ends, (1.06 * low, top))
+    return {"data": data, "layout": made}
+
+
+def angles_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
+    """Draw the principal angles between the columns of B and W's top r singular directions."""
+    known = [one for one in found if one.angles is not None]
+    r = found[0].rank
+    index = np.arange(1, r + 1)
+    data = [
+        _curve(theme.label(one.init), index, one.angles, f"@{one.init}", 1.6, marks=4.5,
+               hover="%{y:.1f}°")
+        for one in known
+    ]  # fmt: skip
+    made = layout(
+        "Principal angles",
+        "between the columns of B and the top r left singular vectors of W",
+        x=axis("angle, smallest first", range=[0.5, r + 0.5], **_whole(r)),
+        y=axis("degrees", range=[-2, 94], tickvals=[0, 30, 60, 90]),
+        height=HEIGHT,
+        message="" if known else "There is no top subspace to compare with.",
+        revision=run or "angles",
+    )
+    ends = [
+        (r, float(one.angles[-1]), theme.label(one.init), f"@{one.init}-text")
+        for one in known
+        if one.angles is not None
+    ]
+    _name_ends(made, ends, (-2.0, 94.0))
+    return {"data": data, "layout": made}
+
+
+def layer_map(
+    values: Mapping[str, float], rank: int, init: str, *, chosen: str = "", run: str = ""
+) -> Figure:
+    """Draw one number for every layer as a map, blocks across and modules down: the picker.
+
+    Parameters
+    ----------
+    values : share of ‖W‖² captured, by the layer's name, in the model's order.
+    chosen : name of the layer that is framed.
+    """
+    grid = Grid.of(list(values))
+    made = _map_layout(
+        grid,
+        f"Every layer at rank {rank}",
+        f"energy captured by {theme.label(init)}; click to choose a layer",
+        run or "map",
+    )
+    trace = grid.heat(values, init, "%{y} of block %{x}: %{z:.1%}<extra></extra>", ".0%")
+    if chosen in values:
+        made["shapes"] = [grid.frame(chosen)]
+    made["meta"]["names"] = grid.names
+    return {"data": [trace], "layout": made}
+
+
+class Grid:
+    """Layers as a map: blocks across, modules down."""
+
+    def __init__(self, blocks: list[str], modules: list[str], names: list[list[str | None]]):
+        self.blocks, self.modules, self.names = blocks, modules, names
+
+    @classmethod
+    def of(cls, layers: Sequence[str]) -> Grid:
+        """Place layers by the number in their names; one without a number is a block of its own."""
+        split = [block_and_module(name) for name in layers]
+        blocks = list(dict.fromkeys(block for block, _ in split))
+        modules = list(dict.fromkeys(module for _, module in split))
+        names: list[list[str | None]] = [[None] * len(blocks) for _ in modules]
+        for name, (block, module) in zip(layers, split, strict=True):
+            names[modules.index(module)][blocks.index(block)] = name
+        return cls(blocks, modules, names)
+
+    def ticks(self) -> tuple[list[int], list[str]]:
+        """Return where the horizontal axis has its names, at most about ten of them."""
+        every = max(1, -(-len(self.blocks) // 10))
+        places = list(range(0, len(self.blocks), every))
+        return places, [self.blocks[i] for i in places]
+
+    def heat(self, values: Mapping[str, float], init: str, hover: str, form: str) -> dict[str, Any]:
+        """Return the trace of one value per layer, by its name."""
+        z = [[None if n is None else values.get(n) for n in row] for row in self.names]
+        return {
+            "type": "heatmap",
+            "z": z,
+            "x": list(range(len(self.blocks))),
+            "y": list(range(len(self.modules))),
+            "xgap": 1.5,
+            "ygap": 1.5,
+            "colorscale": [[0, "@line"], [1, f"@{init}"]],
+            "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": form, "len": 1.0,
+                         "nticks": 5, "x": 1.01, "xanchor": "left"},
+            "hovertemplate": hover,
+        }  # fmt: skip
+
+    def frame(self, chosen: str) -> dict[str, Any]:
+        """Return the frame around one layer."""
+        y, x = next((i, row.index(chosen)) for i, row in enumerate(self.names) if chosen in row)
+        return {
+            "type": "rect", "x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5,
+            "line": {"color": "@ink", "width": 2},
+        }  # fmt: skip
+
+
+def block_and_module(name: str) -> tuple[str, str]:
+    """Split a layer's name into the number of its block and its last part.
+
+    >>> block_and_module("model.layers.3.self_attn.q_proj"), block_and_module("head")
+    (('3', 'q_proj'), ('', 'head'))
+    """
+    found = re.search(r"\.(\d+)\.(.+)$", f".{name}")
+    if not found:
+        return "", name
+    module = found[2]
+    return found[1], module.rsplit(".", 1)[-1]
+
+
+def _curve(
+    name: str,
+    x: np.ndarray,
+    y: Any,
+    color: str,
+    width: float,
+    *,
+    marks: float = 0.0,
+    hover: str = "%{y:.4g}",
+) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if marks else "lines",
+        "name": name,
+        "legendgroup": name,
+        "x": np.asarray(x).tolist(),
+        "y": plain(np.asarray(y, dtype=float)),
+        "line": {"color": color, "width": width},
+        **({"marker": {"color": color, "size": marks}} if marks else {}),
+        "hovertemplate": hover,
+    }
+
+
+def _name_ends(
+    made: dict[str, Any], ends: Sequence[tuple[int, float, str, str]], bounds: tuple[float, float]
+) -> None:
+    """Write every curve's name at its end, kept apart, and make room for the longest one."""
+    low, high = bounds
+    pixels = made["meta"]["height"] / (high - low)
+    wanted = [(y - low) * pixels for _, y, _, _ in ends]
+    places = spread(wanted, 14, 0.0, made["meta"]["height"])
+    made["annotations"] = [
+        {
+            "name": f"end {label}", "x": x, "y": y, "text": label, "showarrow": False,
+            "xanchor": "left", "xshift": 7, "yshift": round(place - y0, 1),
+            "font": {"color": color, "size": 11.5}, "captureevents": True,
+        }
+        for (x, y, label, color), y0, place in zip(ends, wanted, places, strict=True)
+    ]  # fmt: skip
+    reach = made["xaxis"]["range"][1]
+    at_edge = [label for x, _, label, _ in ends if x > 0.75 * reach]
+    made["margin"]["r"] = 18 + round(7.2 * max(map(len, at_edge), default=0))
+
+
+def _upright(x: float) -> dict[str, Any]:
+    return {
+        "type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1,
+        "line": {"color": "@mute", "width": 1.2, "dash": "dash"},
+    }  # fmt: skip
+
+
+def _indices(m: int, r: int) -> np.ndarray:
+    """Return the indices to draw of m values: all near the rank, then fewer."""
+    near = np.arange(min(m, max(2 * r, 64)))
+    rest = np.arange(len(near), m, max(1, (m - len(near)) // MOST + 1))
+    return np.concatenate([near, rest])
+
+
+def _whole(count: int) -> dict[str, Any]:
+    return {"dtick": 1, "tick0": 1} if count <= 12 else {}
+
+
+def adapter_map(found: Sequence[LayerInspection]) -> Figure:
+    """Draw ‖ΔW‖ / ‖W‖ of an inspected adapter for every layer."""
+    values = {one.layer: one.relative_norm for one in found}
+    grid = Grid.of(list(values))
+    made = _map_layout(grid, "What the adapter moves", "‖ΔW‖ / ‖W‖ of every layer", "adapter")
+    hover = "%{y} of block %{x}: %{z:.2%}<extra></extra>"
+    return {"data": [grid.heat(values, "olora", hover, ".1%")], "layout": made}
+
+
+def _map_layout(grid: Grid, title: str, unit: str, revision: str) -> dict[str, Any]:
+    """Lay out a map of all layers: blocks across, modules down."""
+    places, words = grid.ticks()
+    rows = len(grid.modules)
+    made = layout(
+        title,
+        unit,
+        x=axis("block", range=[-0.5, len(grid.blocks) - 0.5], tickvals=places, ticktext=words),
+        y={"tickvals": list(range(rows)), "ticktext": grid.modules, "range": [rows - 0.5, -0.5],
+           "ticks": "", "title": {"text": ""}},
+        height=max(96, 24 * rows),
+        revision=revision,
+    )  # fmt: skip
+    made["hovermode"] = "closest"
+    made["margin"] |= {"l": 78, "r": 70}
+    return made

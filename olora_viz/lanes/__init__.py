@@ -1,0 +1,1 @@
+"""K adapters on one frozen model, and PEFT's format of them."""

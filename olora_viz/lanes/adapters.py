@@ -1,0 +1,318 @@
+"""Lanes: K adapters on one frozen model, every parameter in one matrix `theta`.
+
+The model itself is never changed: attaching overrides the `forward` of the targeted layers,
+detaching takes that back.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from olora_viz.initializers import INITIALIZERS, Evidence
+from olora_viz.initializers.start import Start
+from olora_viz.lanes.lane import MAX_LANES, Lane, labels
+from olora_viz.lanes.layers import common_owner, target_layers, weight_of
+from olora_viz.lanes.layout import Factors, Layout
+from olora_viz.lanes.linear import LaneLinear
+from olora_viz.lanes.starts import (
+    Progress,
+    StartOf,
+    check_starts,
+    check_told,
+    fill,
+    start_matrix,
+    start_of,
+)
+
+
+class Lanes:
+    """K adapters on one frozen model; made by `attach`.
+
+    Attributes
+    ----------
+    theta : (K, P) float32. Row k holds every A and B of lane k. A lane whose rank is below
+        the largest one is padded with zeros, which get zero gradient and stay zero.
+    start : (K, P), theta at step 0.
+    frozen : (K, P), what of theta stays as it started and gets no gradient: the B of the lanes
+        whose initialization says so. None where there is no such lane.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lanes: Sequence[Lane],
+        layers: dict[str, nn.Module],
+        start_of: StartOf,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model, self.lanes, self.labels = model, tuple(lanes), labels(tuple(lanes))
+        self.rank = max(lane.r for lane in lanes)
+        self._modules = layers
+        self._layout = Layout({n: weight_of(m).shape for n, m in layers.items()}, self.rank)
+        self.start = start_matrix(self._layout, layers, lanes, start_of, progress)
+        self.theta = self.start.clone().requires_grad_()
+        self.scale = self.start.new_tensor([lane.scale for lane in lanes])
+        # Where every B⁰ or its A⁰ is zero, there is nothing to take off: half the thin products
+        # suffice.
+        self._from_zero = not any(
+            (A.flatten(1).any(1) & B.flatten(1).any(1)).any()
+            for A, B in self._layout.split(self.start).values()
+        )
+        self.frozen = self._frozen()
+        if self.frozen is not None:
+            # On theta itself, so that nothing sees a gradient of what is frozen: no norm, no
+            # optimizer, no second derivative. Not a product: zero times NaN is NaN.
+            self.theta.register_hook(partial(_masked, self.frozen))
+        self._rows: slice | None = slice(0, len(lanes))
+        self._now = self.theta
+        self._views: dict[str, Factors] = {}
+        self._start_views: dict[str, Factors] = {}
+        self._hooked: torch.utils.hooks.RemovableHandle | None = None
+        self._trainable = [p for p in model.parameters() if p.requires_grad]
+        model.requires_grad_(False)
+        self._hook()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers that carry adapters, in the model's order."""
+        return self._layout.layers
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(2L) columns of theta that each A and B takes: A before B, layer after layer."""
+        return self._layout.sizes
+
+    @property
+    def count(self) -> int:
+        """K, the number of lanes."""
+        return len(self.lanes)
+
+    def check_lane(self, k: int) -> None:
+        """Refuse a number that is no lane's."""
+        if not 0 <= k < self.count:
+            raise ValueError(f"lane {k} does not exist; there are lanes 0 to {self.count - 1}")
+
+    def factors(self, layer: str, k: int) -> Start:
+        """Return lane k's A (r, in) and B (out, r) of one layer, without the padding; see `put`."""
+        return self._trimmed(self.theta.detach(), layer, k)
+
+    def start_factors(self, layer: str, k: int) -> Start:
+        """Return A⁰ and B⁰, as `factors` returns A and B."""
+        return self._trimmed(self.start, layer, k)
+
+    def gradient(self, layer: str, k: int) -> Start:
+        """Return ∂L/∂A (r, in) and ∂L/∂B (out, r) of the last backward pass."""
+        if self.theta.grad is None:
+            raise ValueError("there is no gradient yet: call backward on a loss first")
+        return self._trimmed(self.theta.grad, layer, k)
+
+    def parts(self, layer: str | None = None) -> tuple[Tensor, ...]:
+        """Return what the last forward pass was made with, in its graph: to differentiate by.
+
+        Parameters
+        ----------
+        layer : for its A (k, r, in) and B (k, out, r) alone; ``None``: the rows (k, P) of theta
+            that ran.
+        """
+        if layer is None:
+            return (self._now,)
+        self.shapes(layer)
+        if not self._views:
+            raise ValueError("no forward pass has been made yet")
+        return self._views[layer]
+
+    def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the shapes of a layer's A and B as theta holds them, with the largest rank."""
+        return self._layout.shapes(layer)
+
+    def trained(self, layer: str | None = None) -> Bool[Tensor, "k n"]:
+        """Say which parameters train, of those in `parts`, flat.
+
+        The padding of a rank does not, nor does what is frozen.
+        """
+        assert self._rows is not None
+        ranks = [lane.r for lane in self.lanes[self._rows]]
+        mask = self._layout.real(ranks, layer).to(self.theta.device)
+        if self.frozen is None:
+            return mask
+        frozen = self.frozen[self._rows]
+        if layer:
+            of_A, of_B = self._layout.columns(layer)
+            frozen = frozen[:, of_A.start : of_B.stop]
+        return mask & ~frozen
+
+    @torch.no_grad()
+    def put(self, layer: str, k: int, now: Start) -> None:
+        """Set lane k's A and B of one layer, of the lane's rank or below."""
+        A, B = self._layout.factors(self.theta.detach(), layer)
+        fill(A[k], B[k], now)
+
+    @torch.no_grad()
+    def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:
+        """What training moved: ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in)."""
+        now, start = self.factors(layer, k), self.start_factors(layer, k)
+        moved = (now.B - start.B) @ now.A + start.B @ (now.A - start.A)
+        return self.scale[k] * moved
+
+    @torch.no_grad()
+    def merge(self, k: int) -> nn.Module:
+        """Return a copy of the model with W + ΔW of lane k in its layers, and no lanes."""
+        self.check_lane(k)
+        attached = self._hooked is not None
+        self._unhook()
+        try:
+            merged = copy.deepcopy(self.model)
+        finally:
+            if attached:
+                self._hook()
+        for name in self.layers:
+            W = weight_of(merged.get_submodule(name))
+            W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
+        return merged
+
+    @contextmanager
+    def some(self, rows: slice) -> Iterator[None]:
+        """Run the lanes of a slice of theta's rows; the model then takes as many times batch."""
+        with self._running(rows):
+            yield
+
+    @contextmanager
+    def only(self, k: int) -> Iterator[None]:
+        """Run lane k alone, on plain batches."""
+        self.check_lane(k)
+        with self._running(slice(k, k + 1)):
+            yield
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Run the untouched base model, on plain batches."""
+        with self._running(None):
+            yield
+
+    def detach(self) -> nn.Module:
+        """Take the lanes off and return the base model, bitwise what it was."""
+        self._unhook()
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
+        return self.model
+
+    @contextmanager
+    def _running(self, rows: slice | None) -> Iterator[None]:
+        before, self._rows = self._rows, rows
+        try:
+            yield
+        finally:
+            self._rows = before
+
+    def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
+        self.check_lane(k)
+        A, B = self._layout.factors(theta, layer)
+        r = self.lanes[k].r
+        return Start(A=A[k, :r], B=B[k, :, :r])
+
+    def _split(self, *_: object) -> None:
+        """Cut theta into every A and B, before the model's first layer that carries adapters."""
+        if self._rows is None:
+            return
+        self._now = self._chosen(self.theta)
+        self._views = self._layout.split(self._now)
+        self._start_views = self._layout.split(self._chosen(self.start))
+
+    def _frozen(self) -> Tensor | None:
+        """Mark what is not trained."""
+        frozen = [k for k, lane in enumerate(self.lanes) if INITIALIZERS[lane.init].frozen_B]
+        if not frozen:
+            return None
+        mask = torch.zeros_like(self.theta, dtype=torch.bool)
+        for _, B in self._layout.split(mask).values():
+            B[frozen] = True
+        return mask
+
+    def _chosen(self, theta: Tensor) -> Tensor:
+        """Take the rows that run; where it is all of them, without a second gradient (K, P)."""
+        assert self._rows is not None
+        whole = self._rows == slice(0, self.count)
+        return theta if whole else theta[self._rows]
+
+    def _forward(self, name: str, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
+        """Stand in for a targeted layer's forward."""
+        if self._rows is None:
+            return original(X)
+        K = self._rows.stop - self._rows.start
+        if X.shape[0] % K:
+            raise ValueError(
+                f"with {K} lanes the model takes {K}·batch rows, lane after lane, not {X.shape[0]}"
+            )
+        start = None if self._from_zero else self._start_views[name]
+        s = self.scale[self._rows, None, None]
+        layer = self._modules[name]
+        return LaneLinear.apply(X, weight_of(layer), layer.bias, *self._views[name], start, s)
+
+    def _hook(self) -> None:
+        for name, layer in self._modules.items():
+            if "forward" in layer.__dict__:
+                raise ValueError(f"layer {name!r} carries lanes already; detach them first")
+        for name, layer in self._modules.items():
+            layer.forward = partial(self._forward, name, layer.forward)
+        owner = common_owner(self.model, list(self.layers))
+        self._hooked = owner.register_forward_pre_hook(self._split)
+
+    def _unhook(self) -> None:
+        if self._hooked is None:
+            return
+        self._hooked.remove()
+        self._hooked = None
+        self._views, self._start_views = {}, {}
+        for layer in self._modules.values():
+            del layer.forward
+
+
+def attach(
+    model: nn.Module,
+    lanes: Sequence[Lane],
+    targets: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    evidence: Mapping[str, Evidence] | None = None,
+) -> Lanes:
+    """Put K lanes on a model and freeze the model.
+
+    The model then takes K·batch rows, lane after lane, and returns as many; its function is
+    unchanged until `theta` moves.
+
+    Parameters
+    ----------
+    model : the base model; it is frozen until `Lanes.detach`.
+    lanes : 1 to 64 contenders, of any mixture of initializations and ranks.
+    targets : endings of layer names; ``None`` takes all linear layers inside the blocks.
+    progress : told how far the making of the adapters is.
+    evidence : by layer, for the initializations that start from a gradient or from inputs; a race
+        gathers it by itself.
+
+    Raises
+    ------
+    ValueError : no lane or too many, a rank above min(out, in) of a layer or a weight that is not
+        finite (which are named), a target that matches nothing, a layer that carries lanes already,
+        an initialization without the evidence that it needs.
+    """
+    if not 1 <= len(lanes) <= MAX_LANES:
+        raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
+    layers = target_layers(model, targets)
+    check_starts(layers, lanes)
+    evidence = evidence or {}
+    check_told(layers, lanes, evidence)
+
+    def made(name: str, W: Tensor, lane: Lane) -> Start:
+        return start_of(name, W, lane, evidence.get(name))
+
+    return Lanes(model, lanes, layers, made, progress)
+
+
+def _masked(frozen: Tensor, gradient: Tensor) -> Tensor:
+    return gradient.masked_fill(frozen, 0.0)

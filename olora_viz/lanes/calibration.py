@@ -1,0 +1,232 @@
+"""What a race's first batches say about each layer of its base, for the starts that ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from olora_viz.initializers import INITIALIZERS, Evidence
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import target_layers, weight_of
+from olora_viz.machine.memory import check_memory
+from olora_viz.tasks import Batch
+from olora_viz.tasks.losses import lane_losses
+
+BATCHES = 8
+"""How many of its first batches a race reads. With 16 prompts each they make 128 examples, of the
+order that the papers take, and cost what as many steps of a single lane do."""
+
+Progress = Callable[[float, str], None]
+"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
+
+
+def needs_of(lanes: Sequence[Lane]) -> frozenset[str]:
+    """Return what the starts of some lanes have to be told: of ``gradient`` and ``inputs``.
+
+    >>> sorted(needs_of([Lane("lora"), Lane("eva"), Lane("corda")]))
+    ['inputs']
+    """
+    return frozenset(INITIALIZERS[lane.init].needs for lane in lanes) - {""}
+
+
+def check_evidence(
+    model: nn.Module,
+    needs: frozenset[str],
+    targets: Sequence[str] | None,
+    name: str,
+    device: torch.device,
+) -> None:
+    """Refuse evidence that the machine cannot hold.
+
+    Parameters
+    ----------
+    model : the base, called `name` in the message.
+    needs : see `needs_of`.
+    targets : of `attach`.
+    device : where the evidence will be: where the model is.
+
+    Raises
+    ------
+    ValueError : it takes more memory than is free.
+    """
+    weights = [weight_of(layer) for layer in target_layers(model, targets).values()]
+    sizes = [
+        W.numel() * ("gradient" in needs) + W.shape[1] ** 2 * ("inputs" in needs) for W in weights
+    ]
+    itemsize = torch.promote_types(weights[0].dtype, torch.float32).itemsize
+    # All layers at once, and beside them what a batch adds to one of them.
+    needed = (sum(sizes) + 2 * max(sizes)) * itemsize
+    what = " and ".join(f"the {need}" for need in sorted(needs))
+    check_memory(needed, device, f"a start from {what} of every layer of {name}")
+
+
+def gather(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    needs: frozenset[str],
+    targets: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Evidence]:
+    """Let batches go through a model and note what `needs` names, for each layer that gets lanes.
+
+    The gradient is the mean over the batches of that of each batch's loss, the mean over its
+    supervised tokens. The inputs are those of all tokens but padding, each alike. The model is as
+    it was afterwards, and no weight of it gets a gradient of its own at any time: what a layer
+    needs is made from its inputs X and the gradient dY of its outputs, `G = dYᵀ X`, and summed up
+    in float32 or better as soon as dY is there. The same batches give bitwise the same.
+
+    Parameters
+    ----------
+    model : the base, without lanes.
+    batches : on the model's device.
+    needs : see `needs_of`; not empty.
+    targets : of `attach`.
+    progress : told how many of the batches are read.
+
+    Raises
+    ------
+    ValueError : a loss that is not finite, or a layer that no batch comes through.
+    """
+    reading = _Reading(target_layers(model, targets), needs)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    model.requires_grad_(False)
+    try:
+        for i, batch in enumerate(batches):
+            if progress:
+                progress(i / len(batches), "reading the first batches")
+            with reading.listening(batch), torch.set_grad_enabled("gradient" in needs):
+                loss = lane_losses(model, batch, 1).sum()
+                if not loss.isfinite():
+                    raise ValueError(
+                        f"the loss of the first batches is {loss.item()} before any training: the "
+                        "model's weights cannot be right"
+                    )
+                if "gradient" in needs:
+                    loss.backward()
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+    return reading.evidence(len(batches))
+
+
+def real_tokens(batch: Batch) -> Bool[Tensor, "rows tokens"]:
+    """Tell tokens from padding: the last token that a row reads is always a supervised one.
+
+    >>> from olora_viz.tasks import Encoded, collate
+    >>> batch = collate([Encoded((5, 6, 7, 8), 2), Encoded((8, 9), 1)], pad_id=0)
+    >>> real_tokens(batch).int().tolist()
+    [[1, 1, 1], [1, 0, 0]]
+    """
+    rows, width = batch.input_ids.shape
+    last = batch.index.new_zeros(rows)
+    last = last.scatter_reduce(0, batch.index // width, batch.index % width, "amax")
+    return torch.arange(width, device=last.device) <= last[:, None]
+
+
+class _Inputs:
+    """Mean and scatter of rows that come batch after batch.
+
+    Batches are joined as Chan, Golub, LeVeque 1983 (The American Statistician 37) do: never as the
+    difference of large sums, so that float32 is enough.
+    """
+
+    def __init__(self, X: Float[Tensor, "n in"]) -> None:
+        self.count = len(X)
+        self.mean = X.mean(0)
+        self.scatter = (X - self.mean).mT @ (X - self.mean)
+
+    def join(self, other: _Inputs) -> None:
+        """Take the rows of another one in."""
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        self.scatter += other.scatter
+        self.scatter.addr_(apart, apart, alpha=self.count * other.count / count)
+        self.mean += apart * (other.count / count)
+        self.count = count
+
+
+class _Reading:
+    """What was read so far, of some layers of a model."""
+
+    def __init__(self, layers: Mapping[str, nn.Module], needs: frozenset[str]) -> None:
+        self._layers, self._needs = layers, needs
+        self._gradients: dict[str, Tensor] = {}
+        self._inputs: dict[str, _Inputs] = {}
+        self._shared: dict[str, str] = {}
+        self._last: tuple[Tensor, str] | None = None
+        self._real = torch.empty(0)
+
+    @contextmanager
+    def listening(self, batch: Batch) -> Iterator[None]:
+        """Read what comes through the layers with one batch."""
+        self._real = real_tokens(batch).flatten()
+        hooks = []
+        for name, layer in self._layers.items():
+            hooks.append(layer.register_forward_pre_hook(partial(self._enter, name)))
+            if "gradient" in self._needs:
+                hooks.append(layer.register_forward_hook(partial(self._leave, name)))
+        try:
+            yield
+        finally:
+            self._last = None
+            for hook in hooks:
+                hook.remove()
+
+    def evidence(self, count: int) -> dict[str, Evidence]:
+        """Return what `count` batches say."""
+        found: dict[str, Evidence] = {}
+        covariances = {name: seen.scatter / seen.count for name, seen in self._inputs.items()}
+        for name in self._layers:
+            gradient, reader = self._gradients.get(name), self._shared.get(name, name)
+            lacks_gradient = "gradient" in self._needs and gradient is None
+            if lacks_gradient or ("inputs" in self._needs and reader not in self._inputs):
+                raise ValueError(f"nothing of the first batches comes through layer {name!r}")
+            found[name] = Evidence(
+                gradient=None if gradient is None else gradient.div_(count),
+                mean=self._inputs[reader].mean if "inputs" in self._needs else None,
+                covariance=covariances.get(reader),
+            )
+        return found
+
+    def _enter(self, name: str, layer: nn.Module, given: tuple[Any, ...]) -> Any:
+        X = given[0]
+        if "inputs" in self._needs:
+            self._read(name, X)
+        if "gradient" in self._needs and not X.requires_grad:
+            # Nothing below this layer has a gradient: let one begin here, so that its output has.
+            return (X.detach().requires_grad_(), *given[1:])
+        return None
+
+    def _read(self, name: str, X: Tensor) -> None:
+        """Take one layer's inputs in; query, key and value share a tensor, which is read once."""
+        if self._last is not None and self._last[0] is X:
+            self._shared[name] = self._last[1]
+            return
+        self._last = (X, name)
+        read = _Inputs(_precise(X.detach().flatten(0, -2)[self._real]))
+        if name in self._inputs:
+            self._inputs[name].join(read)
+        else:
+            self._inputs[name] = read
+
+    def _leave(self, name: str, layer: nn.Module, given: tuple[Any, ...], Y: Tensor) -> None:
+        X = given[0].detach()
+
+        def add(dY: Tensor) -> None:
+            # Padding stands behind all that is supervised: its rows of dY are zero.
+            G = _precise(dY.flatten(0, -2)).mT @ _precise(X.flatten(0, -2))
+            known = self._gradients.get(name)
+            self._gradients[name] = G if known is None else known.add_(G)
+
+        Y.register_hook(add)
+
+
+def _precise(X: Tensor) -> Tensor:
+    """Return X in float32, or float64 where it is."""
+    return X.to(torch.promote_types(X.dtype, torch.float32))

@@ -1,0 +1,107 @@
+"""Which lanes go through the model together: as many as the memory for their activations allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import target_layers, weight_of
+from olora_viz.machine.memory import check_memory
+
+ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
+"""Bytes that what is computed in one pass may take, about, by device."""
+
+KEPT = 1.5
+"""What a pass keeps, as a multiple of what goes into and comes out of the linear layers alone."""
+
+LOGITS = 3
+"""Copies of the logits that live at once: themselves, in float32, and their softmax."""
+
+COPIES = 7
+"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, what theta was before an
+update (where that is looked at), and one for passing."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """How much memory the tokens of one lane take in a pass, estimated from a model's shapes."""
+
+    kept: float
+    """Bytes a token that the backward pass needs."""
+    passing: float
+    """Bytes a token that live while a pass without gradients goes through one layer."""
+    logits: float
+    """Bytes a supervised token."""
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Footprint:
+        """Estimate it for a model."""
+        weights = [weight_of(layer) for layer in target_layers(model).values()]
+        sizes = [sum(W.shape) * W.element_size() for W in weights]
+        embedding = model.get_input_embeddings().weight  # pyright: ignore
+        vocabulary = int(embedding.shape[0])
+        return cls(KEPT * sum(sizes), 4 * max(sizes), LOGITS * 4 * vocabulary)
+
+    def training(self, tokens: int, supervised: int) -> float:
+        """Return the bytes of one lane's forward and backward pass, padding included."""
+        return tokens * self.kept + supervised * self.logits
+
+    def evaluation(self, tokens: int, supervised: int) -> float:
+        """Return the bytes of one lane's forward pass."""
+        return tokens * self.passing + supervised * self.logits
+
+
+def lane_groups(
+    K: int, bytes_each: float, device: str, budget: Mapping[str, int] | None = None
+) -> list[slice]:
+    """Deal K lanes into groups, as few and as even as the memory allows.
+
+    The lanes share no parameter, so a pass for each group gives what one pass for all gives; the
+    groups depend on the set-up alone, never on what memory is free, so that a race repeats.
+
+    Parameters
+    ----------
+    K : lanes.
+    bytes_each : of one lane in a pass, see `Footprint`.
+    device : ``cpu`` or ``cuda``.
+    budget : bytes of one group, by device; ``None``: `ACTIVATIONS`.
+
+    >>> lane_groups(10, bytes_each=512 * 2**20, device="cpu")
+    [slice(0, 5, None), slice(5, 10, None)]
+    """
+    together = max(1, int((budget or ACTIVATIONS)[device] // max(bytes_each, 1.0)))
+    count = math.ceil(K / together)
+    borders = [math.ceil(i * K / count) for i in range(count + 1)]
+    return [slice(a, b) for a, b in pairwise(borders)]
+
+
+def check_adapters(
+    model: nn.Module,
+    lanes: Sequence[Lane],
+    targets: Sequence[str] | None,
+    name: str,
+    device: torch.device,
+) -> None:
+    """Refuse lanes that the machine cannot hold: it would end the process, and all others'.
+
+    Parameters
+    ----------
+    model : the base, called `name` in the message.
+    lanes, targets : of `attach`.
+    device : where the adapters and their optimizer will be.
+
+    Raises
+    ------
+    ValueError : they take more memory than is free.
+    """
+    weights = [weight_of(layer) for layer in target_layers(model, targets).values()]
+    K, rank = len(lanes), max(lane.r for lane in lanes)
+    itemsize = torch.promote_types(weights[0].dtype, torch.float32).itemsize
+    needed = COPIES * K * sum(sum(W.shape) for W in weights) * rank * itemsize
+    check_memory(needed, device, f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {name}")

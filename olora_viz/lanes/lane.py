@@ -1,0 +1,248 @@
+"""A lane: one contender of a race, and the words that name it on a command line."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.machine.naming import unknown
+
+MAX_LANES = 64
+"""The most lanes that one race takes."""
+
+FAIR = "fair"
+"""The word for a learning rate that a race shall find."""
+
+MAX_LABEL = 48
+"""The longest label, in characters: it also names a folder."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One contender: an initialization with its rank, alpha, learning rate and seed.
+
+    Parameters
+    ----------
+    init : name of an initialization, a key of `INITIALIZERS`.
+    lr : learning rate at the peak of the schedule, > 0.
+    r : rank of the adapter, >= 1.
+    alpha : numerator of the scaling; ``None`` means `r`, that is a scaling of 1.
+    seed : seed of the initialization's random numbers, >= 0, and of the lane's order of batches
+        where the race says so, see `RaceConfig`.
+    weight_decay : decoupled weight decay of AdamW on A and B, >= 0.
+    clip : largest norm of the lane's gradient, > 0; ``None`` does not clip.
+    rslora : scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
+    label : what the lane is called; ``None`` leaves it to `labels`.
+    fair : let a race put the fair rate in place of `lr`, see `fair_rate`; ``lr=fair`` in a SPEC.
+
+    >>> Lane("olora", lr=3e-4, r=16, alpha=32).scale
+    2.0
+    """
+
+    init: str
+    lr: float = 1e-3
+    r: int = 8
+    alpha: float | None = None
+    seed: int = 0
+    weight_decay: float = 0.0
+    clip: float | None = None
+    rslora: bool = False
+    label: str | None = None
+    fair: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value and state the rule that a bad one breaks."""
+        if not isinstance(self.init, str):
+            raise ValueError(f"an initialization must be a name, not {self.init!r}")
+        if self.init not in INITIALIZERS:
+            raise ValueError(unknown("initialization", self.init, INITIALIZERS))
+        _positive("learning rate", self.lr)
+        _whole("rank", self.r, least=1)
+        _whole("seed", self.seed, least=0)
+        if self.alpha is not None:
+            _positive("alpha", self.alpha)
+        if self.clip is not None:
+            _positive("clip", self.clip)
+        if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
+            raise ValueError(f"weight_decay must be a number >= 0, not {self.weight_decay!r}")
+        for name in ("rslora", "fair"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        if self.label is not None:
+            _check_label(self.label)
+
+    @property
+    def scale(self) -> float:
+        """The scaling s of the adapter: alpha / r, or alpha / sqrt(r) with `rslora`."""
+        alpha = self.r if self.alpha is None else self.alpha
+        return float(alpha / (math.sqrt(self.r) if self.rslora else self.r))
+
+
+def parse_lanes(spec: str) -> list[Lane]:
+    """Read ``NAME[:key=value,…]``; a value may be a list ``a/b/c``, and lists multiply.
+
+    >>> [lane.lr for lane in parse_lanes("olora:lr=3e-4/1e-3,r=4")]
+    [0.0003, 0.001]
+    >>> parse_lanes("olora:lr=fair")[0].fair
+    True
+    """
+    name, _, rest = spec.partition(":")
+    choices: dict[str, list[Any]] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, text = part.partition("=")
+        if key not in _READERS:
+            raise ValueError(f"{unknown('lane key', key, _READERS)} (in {spec!r})")
+        if not equals or not text:
+            raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
+        if key in choices:
+            raise ValueError(f"lane key {key!r} is given twice in {spec!r}")
+        values = [text] if key == "label" else text.split("/")
+        choices[key] = [_read(key, value, spec) for value in values]
+    count = math.prod(len(values) for values in choices.values())
+    if count > MAX_LANES:
+        raise ValueError(f"{spec!r} makes {count} lanes; a race takes at most {MAX_LANES}")
+    return [
+        Lane(name, **_fields(dict(zip(choices, values, strict=True))))
+        for values in itertools.product(*choices.values())
+    ]
+
+
+def write_lane(lane: Lane) -> str:
+    """Write a lane as `parse_lanes` reads it: rate and rank, and what else is not the default.
+
+    >>> write_lane(Lane("olora", lr=3e-3, alpha=16.0))
+    'olora:lr=3e-3,r=8,alpha=16'
+
+    The rate of a fair lane is not written: the race finds it.
+
+    Raises
+    ------
+    ValueError
+        For a label with a comma, which separates keys.
+    """
+    if lane.label is not None and "," in lane.label:
+        raise ValueError(f"label {lane.label!r} has a comma, which a lane in words cannot hold")
+    words = {"lr": FAIR if lane.fair else _exact(lane.lr), "r": str(lane.r)}
+    for field in fields(Lane):
+        value = getattr(lane, field.name)
+        if field.name in _READERS and field.name not in words and value != field.default:
+            words[field.name] = _exact(value)
+    return f"{lane.init}:{','.join(f'{key}={word}' for key, word in words.items())}"
+
+
+def _exact(value: Any) -> str:
+    """Return the shortest text that reads back as the same value."""
+    if not isinstance(value, float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    short = compact(value)
+    return short if float(short) == value else repr(value)
+
+
+def _fields(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a lane's fields: a rate in words is one that a race will find."""
+    if values.get("lr") != FAIR:
+        return values
+    return {key: value for key, value in values.items() if key != "lr"} | {"fair": True}
+
+
+def labels(lanes: tuple[Lane, ...] | list[Lane]) -> tuple[str, ...]:
+    """Give every lane a distinct label: the name, and what differs where a name repeats.
+
+    >>> labels([Lane("lora"), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3)])
+    ('lora', 'olora@lr=1e-3', 'olora@lr=3e-3')
+    """
+    taken = [lane.label for lane in lanes if lane.label is not None]
+    for label in taken:
+        if taken.count(label) > 1:
+            raise ValueError(f"two lanes are labelled {label!r}; labels must differ")
+    made: list[str] = []
+    for lane in lanes:
+        wanted = lane.label or _automatic_label(lane, lanes)
+        label, copy = wanted, 2
+        while label in made or (lane.label is None and label in taken):
+            label, copy = f"{wanted}#{copy}", copy + 1
+        made.append(label)
+    return tuple(made)
+
+
+def compact(value: float) -> str:
+    """Write a number the short way that a chart's label wants.
+
+    >>> compact(0.0003), compact(0.00125), compact(16.0)
+    ('3e-4', '1.25e-3', '16')
+    """
+    if value == 0 or 0.01 < abs(value) < 1e4:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.6e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def _automatic_label(lane: Lane, lanes: tuple[Lane, ...] | list[Lane]) -> str:
+    family = [other for other in lanes if other.init == lane.init and other.label is None]
+    parts = [
+        f"{field.name}={_word(getattr(lane, field.name))}"
+        for field in fields(Lane)
+        if field.name not in ("init", "label")
+        and len({getattr(other, field.name) for other in family}) > 1
+    ]
+    return f"{lane.init}@{','.join(parts)}" if parts else lane.init
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "none"
+    return compact(value) if isinstance(value, float) else str(value).lower()
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+        text.lower()
+    ]
+
+
+_READERS: dict[str, tuple[Any, str]] = {
+    "lr": (lambda text: FAIR if text == FAIR else float(text), "a positive number, or fair"),
+    "r": (int, "a whole number"),
+    "alpha": (float, "a positive number"),
+    "seed": (int, "a whole number"),
+    "weight_decay": (float, "a number"),
+    "clip": (float, "a positive number"),
+    "rslora": (_flag, "true or false"),
+    "label": (str, "a word"),
+}
+
+
+def _read(key: str, text: str, spec: str) -> Any:
+    reader, kind = _READERS[key]
+    try:
+        return reader(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"{key} must be {kind}, not {text!r} (in {spec!r})") from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _positive(what: str, value: Any) -> None:
+    if not (_is_number(value) and 0 < value < math.inf):
+        raise ValueError(f"{what} must be a positive number, not {value!r}")
+
+
+def _whole(what: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+        raise ValueError(f"{what} must be a whole number from {least} to 2147483647, not {value!r}")
+
+
+def _check_label(label: Any) -> None:
+    if not isinstance(label, str):
+        raise ValueError(f"a label must be a text, not {label!r}")
+    if len(label) > MAX_LABEL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+@=,#-]*", label):
+        raise ValueError(
+            f"label {label!r} must be 1 to {MAX_LABEL} characters, begin with a letter or a digit "
+            "and hold only letters, digits, spaces and . _ + @ = , # -"
+        )

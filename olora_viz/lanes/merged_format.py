@@ -1,0 +1,58 @@
+"""A lane and its base as one whole model: a Hugging Face folder that needs neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.layers import weight_of
+from olora_viz.machine.files import whole_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def write_merged(
+    lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+) -> Path:
+    """Write the model with W + ΔW of lane k in its layers, and its tokenizer.
+
+    Parameters
+    ----------
+    lanes, k : which lane.
+    tokenizer : the base model's.
+    folder : where to; it is whole or not there.
+
+    Raises
+    ------
+    ValueError : a lane that does not exist, or has diverged beyond what is finite.
+    OSError : the disk is full, for instance.
+    """
+    merged: Any = lanes.merge(k)
+    for name in lanes.layers:
+        if not weight_of(merged.get_submodule(name)).isfinite().all():
+            raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
+    with whole_folder(Path(folder)) as made, _without_bars():
+        merged.save_pretrained(made)
+        try:
+            tokenizer.save_pretrained(made)
+        except Exception as error:  # a full disk is an exception of no kind in `tokenizers`
+            raise OSError(f"cannot write the tokenizer into {str(folder)!r}: {error}") from error
+    return Path(folder)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Silence transformers' own progress bars, which would stand before an error's sentence."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,214 @@
+"""Adapters in and out in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers.start import Start
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import is_transposed, weight_of
+from olora_viz.machine.files import (
+    is_free,
+    read_json_object,
+    read_tensors,
+    whole_folder,
+    write_json,
+    write_tensors,
+)
+
+PREFIX = "base_model.model."
+FORMS = ("lora", "olora")
+
+BASE_UNCHANGED = ("true", "false", "none", "gaussian", "orthogonal", "eva", "mica")
+"""PEFT's starts that leave the base as it is. OLoRA and exact PiSSA take out of it what can be
+computed again from it; all others take out what depends on random numbers or on data."""
+
+
+def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
+    """Write lane k as an adapter that `peft.PeftModel.from_pretrained` loads.
+
+    Parameters
+    ----------
+    lanes, k : which lane.
+    folder : where to; an adapter that is there already is replaced as a whole.
+    form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, which loads anywhere: of
+        rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r where A⁰ or B⁰ is zero. ``olora``
+        writes A and B alone, of rank r, with ``init_lora_weights="olora"``; PEFT then takes B⁰A⁰
+        out of the base by itself when it loads.
+
+    Raises
+    ------
+    ValueError : an unknown form; a lane that does not exist or has diverged beyond what is finite;
+        form ``olora`` of a lane that did not start that way, or on GPT-2's `Conv1D` layers, where
+        PEFT's own OLoRA start is wrong.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
+    lanes.check_lane(k)
+    lane = lanes.lanes[k]
+    transposed = any(is_transposed(lanes.model.get_submodule(name)) for name in lanes.layers)
+    if form == "olora" and lane.init != "olora":
+        raise ValueError(f"form 'olora' wants a lane that started as olora, not as {lane.init}")
+    if form == "olora" and transposed:
+        raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
+    starts = [lanes.start_factors(name, k) for name in lanes.layers]
+    from_zero = not any(start.A.any() and start.B.any() for start in starts)
+    tensors: dict[str, Tensor] = {}
+    rank = lane.r
+    for name in lanes.layers:
+        now, start = lanes.factors(name, k), lanes.start_factors(name, k)
+        A, B = now.A, now.B
+        if form == "lora" and not from_zero:
+            A, B = torch.cat([A, A - start.A]), torch.cat([B - start.B, start.B], 1)
+        rank = A.shape[0]
+        if not (A.isfinite().all() and B.isfinite().all()):
+            raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = A.cpu().contiguous().clone()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = B.cpu().contiguous().clone()
+    rslora = lane.rslora and rank == lane.r
+    alpha = lane.scale * (math.sqrt(rank) if rslora else rank)
+    config: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": getattr(lanes.model, "name_or_path", "") or None,
+        "r": rank,
+        "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
+        "use_rslora": rslora,
+        "target_modules": list(lanes.layers),
+        "init_lora_weights": "olora" if form == "olora" else True,
+        "fan_in_fan_out": transposed,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+    }
+    return _replace(Path(folder), config, tensors)
+
+
+def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
+    """Put an adapter from disk on its base model, as one lane.
+
+    Reads what `write_peft` writes, and PEFT's LoRA of any rank and alpha, per layer too
+    (``rank_pattern``, ``alpha_pattern``, rsLoRA), from any start that leaves the base as it is, and
+    from OLoRA's and exact PiSSA's. Weights come from safetensors only.
+
+    Raises
+    ------
+    ValueError : not an adapter; pickled weights; a layer that the model does not have or whose
+        shape differs; an initialization that changed the base and cannot be computed again.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    tensors = read_tensors(folder / "adapter_model.safetensors")
+    factors = _pair_up(tensors, folder)
+    init = _start_named(config, folder)
+    modules = dict(model.named_modules())
+    for layer, given in factors.items():
+        if layer not in modules:
+            raise ValueError(f"the adapter wants a layer {layer!r}, which the model does not have")
+        shape = tuple(weight_of(modules[layer]).shape)
+        wanted = (given.B.shape[0], given.A.shape[1])
+        if shape != wanted:
+            raise ValueError(f"layer {layer!r} is {shape} in the model, {wanted} in the adapter")
+    scales = {layer: _scale(config, layer) for layer in factors}
+
+    def start(layer: str, W: Tensor, _: Lane) -> Start:
+        given, s = factors[layer], scales[layer]
+        if init == "lora":
+            return Start(torch.zeros_like(given.A), torch.zeros_like(given.B))
+        made = INITIALIZERS[init].start(W, given.A.shape[0], s=s)
+        return Start(made.A, s * made.B)
+
+    rank = max(given.A.shape[0] for given in factors.values())
+    lane = Lane(init, r=rank)  # alpha = r: B holds each layer's scaling
+    layers = {name: module for name, module in modules.items() if name in factors}
+    lanes = Lanes(model, [lane], layers, start)
+    for layer, given in factors.items():
+        lanes.put(layer, 0, Start(given.A, scales[layer] * given.B))
+    return lanes
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read an adapter's ``adapter_config.json``, and see that it is one that can be read.
+
+    Raises
+    ------
+    ValueError : not an adapter, not a plain LoRA, or no safetensors beside it.
+    """
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise ValueError(f"{str(folder)!r} holds no adapter: there is no adapter_config.json in it")
+    config = read_json_object(path)
+    if config.get("peft_type") != "LORA" or config.get("use_dora"):
+        kind = "DORA" if config.get("use_dora") else config.get("peft_type")
+        raise ValueError(
+            f"{str(folder)!r} holds an adapter of type {kind!r}; only LORA can be read"
+        )
+    for key in ("r", "lora_alpha"):
+        if not isinstance(config.get(key), (int, float)):
+            raise ValueError(f"{str(path)!r} must say {key} as a number, not {config.get(key)!r}")
+    if not (folder / "adapter_model.safetensors").is_file():
+        pickled = (folder / "adapter_model.bin").exists()
+        why = ": pickled weights (.bin) are never loaded" if pickled else ""
+        raise ValueError(f"{str(folder)!r} has no adapter_model.safetensors{why}")
+    return config
+
+
+def _start_named(config: dict[str, Any], folder: Path) -> str:
+    """Name the start whose B⁰A⁰ the adapter's base lacks: ``lora`` where it lacks nothing."""
+    init = str(config.get("init_lora_weights", True)).lower()
+    if init in ("olora", "pissa"):
+        return init
+    if init in BASE_UNCHANGED:
+        return "lora"
+    raise ValueError(
+        f"the adapter in {str(folder)!r} started as {config['init_lora_weights']!r}, which changed "
+        "the base model in a way that its files do not tell; export it as plain LoRA first"
+    )
+
+
+def _pair_up(tensors: dict[str, Tensor], folder: Path) -> dict[str, Start]:
+    """Bring the A and B of each layer together."""
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_([AB])\.weight", key)
+        if not match:
+            raise ValueError(f"{str(folder)!r} holds {key!r}, which is no part of a LoRA adapter")
+        pairs.setdefault(match[1], {})[match[2]] = tensor.float()
+    for layer, pair in pairs.items():
+        if set(pair) != {"A", "B"}:
+            raise ValueError(f"the adapter in {str(folder)!r} lacks an A or a B of layer {layer!r}")
+    return {layer: Start(pair["A"], pair["B"]) for layer, pair in pairs.items()}
+
+
+def _scale(config: dict[str, Any], layer: str) -> float:
+    """Return the scaling that PEFT gives a layer."""
+    r = _by_pattern(config.get("rank_pattern"), layer, config["r"])
+    alpha = _by_pattern(config.get("alpha_pattern"), layer, config["lora_alpha"])
+    return alpha / (math.sqrt(r) if config.get("use_rslora") else r)
+
+
+def _by_pattern(patterns: dict[str, float] | None, layer: str, otherwise: float) -> float:
+    for pattern, value in (patterns or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", layer):
+            return value
+    return otherwise
+
+
+def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+    """Write the adapter as a whole, in the place of one that is there already."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
+    if not is_free(folder) and not (folder / "adapter_config.json").exists():
+        raise ValueError(f"{str(folder)!r} holds something that is not an adapter")
+    with whole_folder(folder) as made:
+        write_tensors(made / "adapter_model.safetensors", tensors)
+        write_json(made / "adapter_config.json", config)
+    return folder

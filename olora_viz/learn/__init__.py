@@ -1,0 +1,1 @@
+"""Lessons, glossary, formulas and recorded races."""

@@ -1,0 +1,118 @@
+"""Record the races of the gallery again: ``python -m olora_viz.learn.gallery [NAME …]``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from olora_viz.learn.gallery import FOLDER
+from olora_viz.learn.gallery.recipes import RECIPES, Recipe
+from olora_viz.learn.gallery.recording import Made, Recording, write
+from olora_viz.machine.naming import unknown
+from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.update_spectra import Trace
+from olora_viz.races.race import race
+from olora_viz.races.step import Step
+
+ANSWERS = 4
+"""Held-out prompts that every lane is asked."""
+
+Looked = TypeVar("Looked", Trace, Gradients)
+
+
+def record(name: str, recipe: Recipe) -> Recording:
+    """Race a recipe from beginning to end."""
+    racing = race(recipe.config)
+    try:
+        steps = tuple(_thinned(step, recipe.every_block) for step in _counted(name, racing))
+        answers = tuple(racing.answers(ANSWERS))
+    finally:
+        racing.lanes.detach()
+    return Recording(
+        name=name,
+        title=recipe.title,
+        sentence=recipe.sentence,
+        made=Made(datetime.now(UTC).date().isoformat(), _device(racing.device), _versions()),
+        config=racing.config,
+        steps=steps,
+        baseline=racing.baseline,
+        plain_text=racing.task.plain_text,
+        left_out=racing.reading.left_out,
+        answers=answers,
+    )
+
+
+def main(names: list[str]) -> int:
+    """Record some races, or all of them, into the package's folder."""
+    parser = argparse.ArgumentParser("python -m olora_viz.learn.gallery", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(RECIPES))
+    for name in (chosen := parser.parse_args(names).names):
+        if name not in RECIPES:
+            parser.error(unknown("recording", name, RECIPES))
+    for name in chosen or RECIPES:
+        path = FOLDER / f"{name}.json"
+        write(record(name, RECIPES[name]), path)
+        print(f"{path.name}: {path.stat().st_size:,} bytes")
+    return 0
+
+
+def _counted(name: str, steps: Iterator[Step]) -> Iterator[Step]:
+    """Pass steps on, and say on standard error how many there were."""
+    for step in steps:
+        print(f"\r{name}: step {step.step}", end="", file=sys.stderr, flush=True)
+        yield step
+    print(file=sys.stderr)
+
+
+def _thinned(step: Step, every_block: int) -> Step:
+    """Keep what is measured by layer for some of the blocks."""
+    return replace(
+        step,
+        trace=step.trace and _of_some_layers(step.trace, every_block),
+        gradients=step.gradients and _of_some_layers(step.gradients, every_block),
+    )
+
+
+def _of_some_layers(look: Looked, every_block: int) -> Looked:
+    kept = [i for i, layer in enumerate(look.layers) if _block(layer) % every_block == 0]
+    arrays = {name: v[:, kept] for name, v in vars(look).items() if name != "layers"}
+    return replace(look, layers=tuple(look.layers[i] for i in kept), **arrays)
+
+
+def _block(layer: str) -> int:
+    return next((int(part) for part in layer.split(".") if part.isdigit()), 0)
+
+
+def _device(device: torch.device) -> str:
+    """Return the device in words, its kind first."""
+    if device.type == "cuda":
+        return f"CUDA, {torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    return f"CPU, {_processor()}, {threads} thread{'s' * (threads > 1)}"
+
+
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")
+    if told.exists():
+        for line in told.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "transformers", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

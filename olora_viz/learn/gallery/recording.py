@@ -1,0 +1,310 @@
+"""A race that was computed earlier: all that a page shows of it, in one small JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.theme import Look, looks
+from olora_viz.lanes.generation import Answer
+from olora_viz.machine.files import read_json_object, write_text
+from olora_viz.measures.curvature import Curvature
+from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.update_spectra import MEASURES, Trace
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.step import Step
+from olora_viz.tasks.losses import Evaluation
+
+PREFIX = "recorded:"
+"""What the ids of recorded races begin with."""
+
+MAX_BYTES = 300_000
+"""The largest file: recordings ship with the package."""
+
+DIGITS = 5
+"""Digits that count of what is measured in every step."""
+
+LOOK_DIGITS = 3
+"""Digits that count of what is measured by layer: there are many such numbers."""
+
+_PER_STEP = ("loss", "grad_norm")
+_EVALUATED = ("eval_loss", "eval_accuracy")
+
+
+@dataclass(frozen=True)
+class Made:
+    """When a race was recorded, and on what; the same set-up there gives the same numbers."""
+
+    date: str
+    """Year, month and day."""
+    device: str
+    """The device in words."""
+    versions: dict[str, str]
+    """Of Python, and of the packages that compute, by name."""
+
+    def __post_init__(self) -> None:
+        """See that all of it is words."""
+        words = [self.date, self.device, *self.versions, *self.versions.values()]
+        if not all(isinstance(word, str) and word for word in words):
+            raise ValueError(f"date, device and versions must be words, not {words!r}")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A finished race as its pages read it, see `olora_viz.views.shown.Shown`."""
+
+    name: str
+    """Its name in the gallery."""
+    title: str
+    """A few words."""
+    sentence: str
+    """What is raced, and what to look for."""
+    made: Made
+    config: RaceConfig
+    steps: tuple[Step, ...]
+    """All of them; what was measured by layer holds some of the layers where there are many."""
+    baseline: Evaluation
+    """Held-out figures of the base model."""
+    plain_text: bool
+    """Whether every token is judged, not an answer alone."""
+    left_out: int
+    """Training examples that were too long."""
+    answers: tuple[Answer, ...]
+    """What the base model and the lanes say after the race."""
+
+    @property
+    def id(self) -> str:
+        """Its name in a page's address and in events."""
+        return f"{PREFIX}{self.name}"
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """How its lanes are drawn and called."""
+        return _looks(self.config.lanes)
+
+    @property
+    def state(self) -> str:
+        """``finished``, or ``diverged`` where no lane came to the end."""
+        return "finished" if len(self.steps) == self.config.steps else "diverged"
+
+    @property
+    def complete(self) -> bool:
+        """Always: nothing will change any more."""
+        return True
+
+    @property
+    def recorded(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def note(self) -> str:
+        """When it was recorded."""
+        return f"recorded on {self.made.date}"
+
+    @property
+    def device(self) -> str:
+        """The kind of device, as a page writes it: the first word of `Made.device`."""
+        return self.made.device.split(",")[0].split()[0]
+
+
+_looks = cache(looks)
+
+
+def write(recording: Recording, path: Path) -> None:
+    """Write a recording, one step a line.
+
+    Raises
+    ------
+    ValueError : the file would be larger than `MAX_BYTES`.
+    """
+    labels = recording.config.labels
+    head = {
+        "title": recording.title,
+        "sentence": recording.sentence,
+        "made": asdict(recording.made),
+        "config": recording.config.to_json(),
+        "baseline": _rounded(
+            {f.name: getattr(recording.baseline, f.name).tolist() for f in fields(Evaluation)},
+            DIGITS,
+        ),
+        "plain_text": recording.plain_text,
+        "left_out": recording.left_out,
+        "answers": [asdict(answer) for answer in recording.answers],
+        "layers": _layers(recording.steps),
+    }
+    lines = [f"{json.dumps(key)}: {_dumps(value)}" for key, value in head.items()]
+    steps = ",\n".join(_dumps(_of_step(step, labels)) for step in recording.steps)
+    text = "{" + ",\n".join([*lines, f'"steps": [\n{steps}\n]']) + "}\n"
+    if len(text.encode()) > MAX_BYTES:
+        raise ValueError(
+            f"recording {recording.name!r} takes {len(text.encode()):,} bytes, more than "
+            f"{MAX_BYTES:,}: look less often, or at fewer layers"
+        )
+    write_text(path, text)
+
+
+def read(path: Path) -> Recording:
+    """Read a recording; its name is the file's.
+
+    Raises
+    ------
+    ValueError : the file is not what `write` wrote.
+    OSError : it is not there, or cannot be read.
+    """
+    values = read_json_object(path)
+    try:
+        return _recording(path.stem, values)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path.name!r} is not a recorded race: {what}") from None
+
+
+def _recording(name: str, values: dict[str, Any]) -> Recording:
+    config = RaceConfig.from_json(values["config"])
+    K = len(config.lanes)
+    layers = tuple(_typed(layer, str, "a layer") for layer in values["layers"])
+    lines = values["steps"]
+    steps = tuple(_step(line, n, config, layers) for n, line in enumerate(lines, start=1))
+    over = bool(steps) and all(status == "diverged" for status in steps[-1].status)
+    if len(steps) != config.steps and not over:
+        raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
+    base = {f.name: _numbers(values["baseline"][f.name], 1) for f in fields(Evaluation)}
+    answers = tuple(
+        Answer(**{**answer, "lanes": tuple(answer["lanes"])}) for answer in values["answers"]
+    )
+    for answer in answers:
+        said = [answer.prompt, answer.expected, answer.base, *answer.lanes]
+        if len(answer.lanes) != K or not all(isinstance(words, str) for words in said):
+            raise ValueError(f"an answer must be words of {K} lanes, not {said!r}")
+    return Recording(
+        name=name,
+        title=_typed(values["title"], str, "title"),
+        sentence=_typed(values["sentence"], str, "sentence"),
+        made=Made(**values["made"]),
+        config=config,
+        steps=steps,
+        baseline=Evaluation(**base),
+        plain_text=_typed(values["plain_text"], bool, "plain_text"),
+        left_out=_typed(values["left_out"], int, "left_out"),
+        answers=answers,
+    )
+
+
+def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
+    """Return a step as plain values: lists over the lanes, NaN as null; rates are the set-up's."""
+    measured = {name: getattr(step, name) for name in (*_PER_STEP, *_EVALUATED)}
+    line: dict[str, Any] = {"step": step.step}
+    line |= {name: _rounded(v.tolist(), DIGITS) for name, v in measured.items() if v is not None}
+    line |= {"seconds": round(step.seconds, 3), "tokens": step.tokens}
+    for name, look in (("trace", step.trace), ("gradients", step.gradients)):
+        if look is not None:
+            line[name] = _rounded(look.to_json(labels)["lanes"], LOOK_DIGITS)
+    if step.curvature is not None:
+        line["curvature"] = _rounded(step.curvature.to_json(), DIGITS)
+    return line
+
+
+def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, ...]) -> Step:
+    """Read a step, which holds just what the set-up says that it measures."""
+    K = len(config.lanes)
+    evaluated = _EVALUATED if config.is_evaluated(n) else ()
+    due = {
+        "trace": config.is_traced(n),
+        "gradients": config.has_gradients(n),
+        "curvature": config.has_curvature(n),
+    }
+    wanted = {"step", "seconds", "tokens", *_PER_STEP, *evaluated, *(k for k in due if due[k])}
+    if set(line) != wanted:
+        raise ValueError(f"step {n} must hold {sorted(wanted)}, not {sorted(line)}")
+    if line["step"] != n:
+        raise ValueError(f"step {n} is numbered {line['step']!r}")
+    arrays = {name: _numbers(line[name], K) for name in (*_PER_STEP, *evaluated)}
+    return Step(
+        step=n,
+        lr=config.rates(n),
+        seconds=float(_typed(line["seconds"], float, "seconds")),
+        tokens=_typed(line["tokens"], int, "tokens"),
+        status=tuple("diverged" if math.isnan(x) else "racing" for x in arrays["loss"]),
+        trace=_trace(line["trace"], config, layers) if due["trace"] else None,
+        gradients=_gradients(line["gradients"], config, layers) if due["gradients"] else None,
+        curvature=_curvature(line["curvature"], K) if due["curvature"] else None,
+        **arrays,
+    )
+
+
+def _trace(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> Trace:
+    found = Trace.from_json({"layers": layers, "lanes": lanes}, config.labels)
+    shape = (len(config.lanes), len(layers))
+    whole = (*shape, 2 * max(lane.r for lane in config.lanes))
+    _check_shapes("trace", found, {"sigma": whole, **dict.fromkeys(MEASURES, shape)})
+    return found
+
+
+def _gradients(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> Gradients:
+    found = Gradients.from_json({"layers": layers, "lanes": lanes}, config.labels)
+    shape = (len(config.lanes), len(layers))
+    by_factor = dict.fromkeys(("gradient", "parameter", "update"), (*shape, 2))
+    _check_shapes("gradients", found, {**by_factor, "input": shape})
+    return found
+
+
+def _curvature(lines: list[dict[str, Any]], K: int) -> Curvature:
+    found = Curvature.from_json(lines)
+    names = [field.name for field in fields(Curvature) if field.name != "top"]
+    _check_shapes("curvature", found, dict.fromkeys(names, (K,)))
+    return found
+
+
+def _check_shapes(what: str, found: object, shapes: dict[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        values = getattr(found, name)
+        if values.shape != shape or values.dtype.kind not in "fib" or np.isinf(values).any():
+            raise ValueError(f"{name} of {what} must be numbers {shape}, not {values.shape}")
+
+
+def _numbers(values: Any, count: int) -> np.ndarray:
+    """Read one number per lane; null is NaN."""
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"{count} numbers must be there, not {json.dumps(values)[:60]}")
+    numbers = [math.nan if x is None else float(_typed(x, float, "a number")) for x in values]
+    return np.array(numbers)
+
+
+def _typed(value: Any, kind: type[Any], what: str) -> Any:
+    """Return a value that is of a kind; a whole number is a number too, and none is infinite."""
+    kinds: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{what} must be of the kind {kind.__name__}, not {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{what} must be finite, not {value!r}")
+    return value
+
+
+def _layers(steps: Sequence[Step]) -> list[str]:
+    """Return the layers that the race was looked at, the same ones at every look."""
+    looks = [look for step in steps for look in (step.trace, step.gradients) if look is not None]
+    return list(looks[0].layers) if looks else []
+
+
+def _rounded(value: Any, digits: int) -> Any:
+    """Round every number within plain values; what is not finite becomes None."""
+    if isinstance(value, dict):
+        return {key: _rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item, digits) for item in value]
+    if isinstance(value, float):
+        near = float(f"{value:.{digits}g}") if math.isfinite(value) else None
+        return int(near) if near is not None and near.is_integer() else near
+    return value
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

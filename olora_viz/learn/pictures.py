@@ -1,0 +1,123 @@
+"""The lessons' pictures as Plotly figures; pure functions, see `figure_parts`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.figures import race as figures
+from olora_viz.figures.conditioning import sharpness_figure
+from olora_viz.figures.layout import Figure, layout
+from olora_viz.figures.rates import rate_figure
+from olora_viz.figures.spectrum import singular_values_figure
+from olora_viz.initializers.olora import olora
+from olora_viz.learn.gallery import load
+from olora_viz.learn.lessons import Lesson, singular_values
+from olora_viz.learn.lessons.example import example_matrix
+from olora_viz.measures.truncation import truncation
+from olora_viz.studies.rate_sweep import rate_curves
+
+HEIGHT = 230
+"""Height of the plot's area in pixels."""
+
+GAP = 1.2
+"""The room between two matrices, in cells."""
+
+
+def picture(lesson: Lesson, r: int = 2) -> Figure:
+    """Draw what stands beside a lesson's words.
+
+    Parameters
+    ----------
+    r : rank of the picture of a QR.
+    """
+    if lesson.picture == "qr":
+        return qr_figure(example_matrix(), r)
+    if lesson.picture == "spectrum":
+        return singular_values_figure([truncation(singular_values.W, 1)], run=lesson.name)
+    if lesson.recording is None:
+        raise ValueError(f"the lesson {lesson.name!r} has no recorded race to draw")
+    race = load(lesson.recording)
+    lanes, looks, steps, total = race.config.lanes, race.looks, race.steps, race.config.steps
+    start = float(race.baseline.loss[0])
+    if lesson.picture == "rates":
+        made = rate_figure(rate_curves(lanes, steps), start_loss=start, run=lesson.name)
+    elif lesson.picture == "curvature":
+        made = sharpness_figure(looks, steps, total=total, run=lesson.name)
+    else:
+        made = figures.loss_figure(looks, steps, total=total, start_loss=start, run=lesson.name)
+    made["layout"]["meta"]["unit"] += " · recorded"
+    return made
+
+
+def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
+    """Draw W beside its thin QR of rank r and what their product leaves out.
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : 1 ≤ r ≤ min(out, in)
+
+    Raises
+    ------
+    ValueError : for a rank that W cannot hold.
+    """
+    start = olora(W, r)
+    kept = start.B @ start.A
+    panels = (
+        ("W", W, ""), ("Q_r", start.B, "="), ("R_r", start.A, "·"), ("rest", W - kept, "+"),
+    )  # fmt: skip
+    largest = max(float(matrix.abs().max()) for _, matrix, _ in panels)
+    energy = float(kept.square().sum() / W.square().sum())
+    figure = layout(
+        f"W and what rank {r} holds of it",
+        f"orange above zero, blue below; Qᵣ·Rᵣ holds {energy:.0%} of ‖W‖²",
+        x={"visible": False},
+        y={"visible": False},
+        height=HEIGHT,
+        revision="qr",
+    )
+    figure["hovermode"] = "closest"
+    figure["margin"] |= {"l": 8, "r": 8, "t": 8, "b": 8}
+    figure["annotations"], data, at = [], [], 0.0
+    rows, columns = W.shape
+    for name, matrix, sign in panels:
+        if sign:
+            figure["annotations"].append(_words(sign, at + GAP / 2 - 0.5, rows / 2 - 0.5))
+            at += GAP
+        data.append(_cells(name, matrix, largest, at))
+        figure["annotations"].append(_words(name, at + matrix.shape[1] / 2 - 0.5, -0.95))
+        at += matrix.shape[1]
+    # The largest rank decides the frame, so that cells keep their size when the rank moves.
+    total = at + min(rows, columns) - r
+    figure["xaxis"] |= {"range": [-0.7, total - 0.3], "fixedrange": True}
+    figure["yaxis"] |= {"range": [rows - 0.3, -1.3], "fixedrange": True}
+    return {"data": data, "layout": figure}
+
+
+def _cells(name: str, matrix: Tensor, largest: float, left: float) -> dict[str, Any]:
+    values = [[round(x, 4) + 0.0 for x in row] for row in matrix.tolist()]
+    return {
+        "type": "heatmap",
+        "name": name,
+        "z": values,
+        "x": [left + j for j in range(matrix.shape[1])],
+        "y": list(range(matrix.shape[0])),
+        "zmin": -largest,
+        "zmax": largest,
+        "colorscale": [[0, "@pissa"], [0.5, "@soft"], [1, "@olora"]],
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "hovertemplate": f"{name}: %{{z:.3f}}<extra></extra>",
+    }
+
+
+def _words(text: str, x: float, y: float) -> dict[str, Any]:
+    return {
+        "text": text.replace("_r", "<sub>r</sub>"), "x": x, "y": y, "xref": "x", "yref": "y",
+        "showarrow": False,
+        "font": {"size": 13, "color": "@ink"},
+    }  # fmt: skip

@@ -1,0 +1,281 @@
+"""What the loss looks like around the lanes of a race: slope, curvature, kernel, lane by lane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from olora_viz.lanes.adapters import Lanes, Progress
+from olora_viz.lanes.chunks import Footprint, lane_groups
+from olora_viz.machine.memory import check_memory
+from olora_viz.measures.curvature import PROBES, Curvature, curvature, gauss_newton
+from olora_viz.measures.lanczos import STEPS, TOLERANCE
+from olora_viz.measures.loss_slice import SIDE, LossSlice, directions, loss_slice, radius
+from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel, target_logits
+from olora_viz.races.state import finite_or_none
+from olora_viz.tasks import Batch, losses
+
+OUTPUTS = 16
+"""Predictions in the tangent kernel: the first ones of the batch."""
+
+TWICE = 4
+"""Activations that the gradient's own graph keeps, as a multiple of what training keeps."""
+
+BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
+"""Bytes that the lanes in one group may take, about, by device."""
+
+TRACKED = 12
+"""Products for each look during a race, where a rough figure is enough."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """Slope and curvature of K lanes' losses on one batch."""
+
+    loss: np.ndarray
+    """(K,) nats per supervised token."""
+    grad_norm: np.ndarray
+    """(K,) Euclidean norm of the gradient."""
+    hessian: Curvature
+    gauss_newton: Curvature | None
+    """None where it was not asked for."""
+    kernel: TangentKernel | None
+
+    def to_json(self, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return one plain dict per lane; what is not finite is null."""
+        rows = []
+        for k, (label, hessian) in enumerate(zip(labels, self.hessian.to_json(), strict=True)):
+            row: dict[str, Any] = {"lane": label, "loss": finite_or_none(self.loss[k])}
+            row |= {"grad_norm": finite_or_none(self.grad_norm[k]), **hessian}
+            if self.gauss_newton:
+                row["gauss_newton"] = self.gauss_newton.to_json()[k]
+            if self.kernel:
+                row["ntk"] = {
+                    "eigenvalues": [finite_or_none(x) for x in self.kernel.eigenvalues[k]],
+                    "condition": finite_or_none(self.kernel.condition[k]),
+                }
+            rows.append(row)
+        return rows
+
+
+def conditioning(
+    lanes: Lanes,
+    batch: Batch,
+    *,
+    layer: str | None = None,
+    with_gauss_newton: bool = True,
+    with_kernel: bool = True,
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
+    probes: int = PROBES,
+    progress: Progress | None = None,
+) -> Conditioning:
+    """Measure every lane as it stands, as many at once as there is memory for.
+
+    Parameters
+    ----------
+    lanes : on their model.
+    batch : on the model's device, see `Race.batch`.
+    layer : over that layer's parameters alone.
+    with_gauss_newton, with_kernel : whether to look at these as well.
+    steps, tolerance, probes : see `curvature`.
+    progress : is told after every product; may raise, to stop.
+
+    Raises
+    ------
+    ValueError : a layer that carries no adapter; more memory is needed than is free.
+    """
+    groups = _groups(lanes, batch, layer, steps)
+    stages = 1 + with_gauss_newton + with_kernel
+    found: list[Conditioning] = []
+    for i, rows in enumerate(groups):
+        with lanes.some(rows):
+            told = _Told(progress, i * stages, len(groups) * stages)
+            found.append(
+                _one_group(
+                    lanes, batch, layer, rows.stop - rows.start, with_gauss_newton, with_kernel,
+                    told, steps=steps, tolerance=tolerance, probes=probes,
+                )
+            )  # fmt: skip
+    return _joined(found)
+
+
+def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curvature:
+    """Look at the Hessian's ends alone, roughly, as a race does every few steps."""
+    parts = []
+    for rows in _groups(lanes, batch, None, TRACKED):
+        K = rows.stop - rows.start
+        with lanes.some(rows):
+            found = curvature(
+                lanes,
+                lambda K=K: losses.lane_losses(lanes.model, batch, K),
+                steps=TRACKED,
+                tolerance=5 * TOLERANCE,
+                probes=0,
+                progress=progress,
+            )
+        parts.append(replace(found, top=None))
+    return _joined_fields(parts)
+
+
+def slices(
+    lanes: Lanes,
+    batch: Batch,
+    found: Conditioning,
+    chosen: Sequence[int],
+    *,
+    side: int = SIDE,
+    progress: Progress | None = None,
+) -> list[LossSlice]:
+    """Slice the losses of some lanes, all on one scale: as far as suits the steepest of them.
+
+    Parameters
+    ----------
+    found : what `conditioning` measured of the same lanes, unmoved, over all parameters.
+    chosen : numbers of lanes.
+    side : points along each side, odd.
+    progress : is told after every point; may raise, to stop.
+
+    Raises
+    ------
+    ValueError : a lane whose loss is not finite, or that does not exist.
+    """
+    for k in chosen:
+        lanes.check_lane(k)
+        if not np.isfinite([found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]]).all():
+            raise ValueError(
+                f"the loss of {lanes.labels[k]!r} or its curvature is not finite: nothing to slice"
+            )
+    reach = min(
+        radius(found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]) for k in chosen
+    )
+    told = _Told(progress, 0, len(chosen))
+    made = []
+    for k in chosen:
+
+        def loss() -> Tensor:
+            return losses.lane_losses(lanes.model, batch, 1)
+
+        with lanes.some(slice(k, k + 1)):
+            (gradient,) = torch.autograd.grad(loss().sum(), lanes.parts())
+            gradient = (gradient * lanes.trained())[0]
+        assert found.hessian.top is not None
+        across, along = directions(gradient, found.hessian.top[k])
+        name = f"slice of {lanes.labels[k]}"
+        made.append(
+            loss_slice(lanes, k, loss, across, along, reach, side=side, progress=told.stage(name))
+        )
+    return made
+
+
+class _Told:
+    """Turns the progress of each stage into that of the whole."""
+
+    def __init__(self, progress: Progress | None, done: int, total: int) -> None:
+        self._progress, self._done, self._total = progress, done, total
+
+    def stage(self, name: str) -> Progress:
+        done = self._done
+        self._done += 1
+
+        def tell(part: float, what: str) -> None:
+            if self._progress:
+                self._progress((done + part) / self._total, f"{name}: {what}")
+
+        return tell
+
+
+def _one_group(
+    lanes: Lanes,
+    batch: Batch,
+    layer: str | None,
+    K: int,
+    with_gauss_newton: bool,
+    with_kernel: bool,
+    told: _Told,
+    **search: Any,
+) -> Conditioning:
+    model = lanes.model
+    value, norm = _slope(lanes, lambda: losses.lane_losses(model, batch, K), layer)
+    hessian = curvature(
+        lanes, lambda: losses.lane_losses(model, batch, K), layer=layer,
+        progress=told.stage("Hessian"), **search,
+    )  # fmt: skip
+    newton = kernel = None
+    if with_gauss_newton:
+        newton = gauss_newton(
+            lanes, lambda: losses.supervised_logits(model, batch, K), layer=layer,
+            progress=told.stage("Gauss-Newton"), **search,
+        )  # fmt: skip
+    if with_kernel:
+
+        def outputs() -> Tensor:
+            logits = losses.supervised_logits(model, batch, K)
+            return target_logits(logits, batch.targets)[:, :OUTPUTS]
+
+        kernel = tangent_kernel(lanes, outputs, layer=layer, progress=told.stage("tangent kernel"))
+    return Conditioning(value, norm, hessian, newton, kernel)
+
+
+def _slope(
+    lanes: Lanes, loss: Callable[[], Tensor], layer: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the losses and the gradients' norms."""
+    value = loss()
+    parts = torch.autograd.grad(value.sum(), lanes.parts(layer))
+    gradient = torch.cat([part.flatten(1) for part in parts], dim=1) * lanes.trained(layer)
+    norm = torch.linalg.vector_norm(gradient, dim=1)
+    loss_, norm_ = torch.stack([value.detach(), norm.to(value.dtype)]).double().cpu().numpy()
+    return loss_, norm_
+
+
+def _groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[slice]:
+    """Deal the lanes into groups that fit into memory, or say how much is missing."""
+    footprint = Footprint.of(lanes.model)
+    graph = TWICE * footprint.training(batch.input_ids.numel(), batch.index.numel())
+    size = sum(r * c for r, c in lanes.shapes(layer)) if layer else lanes.theta.shape[1]
+    vectors = (steps + 6) * size * lanes.theta.element_size()
+    device = lanes.theta.device
+    groups = lane_groups(lanes.count, graph + vectors, device.type, BUDGET)
+    largest = max(rows.stop - rows.start for rows in groups)
+    needed = int(largest * (graph + vectors))
+    what = f"the curvature of {largest} lane{'s' * (largest > 1)} over {size:,} parameters each"
+    try:
+        check_memory(needed, device, what)
+    except ValueError as error:
+        if layer:
+            raise ValueError(f"{error}: take a smaller batch") from None
+        raise ValueError(
+            f"{error}: take a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
+        ) from None
+    return groups
+
+
+def _joined(parts: Sequence[Conditioning]) -> Conditioning:
+    newtons = [p.gauss_newton for p in parts if p.gauss_newton]
+    kernels = [p.kernel for p in parts if p.kernel]
+    return Conditioning(
+        loss=np.concatenate([p.loss for p in parts]),
+        grad_norm=np.concatenate([p.grad_norm for p in parts]),
+        hessian=_joined_fields([p.hessian for p in parts]),
+        gauss_newton=_joined_fields(newtons) if newtons else None,
+        kernel=_joined_fields(kernels) if kernels else None,
+    )
+
+
+def _joined_fields(parts: Sequence[Any]) -> Any:
+    """Put what was measured of some lanes behind each other, field by field."""
+    cls = type(parts[0])
+
+    def joined(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        if values[0] is None:
+            return None
+        return torch.cat(values) if isinstance(values[0], Tensor) else np.concatenate(values)
+
+    return cls(**{f.name: joined(f.name) for f in fields(cls)})

@@ -1,0 +1,263 @@
+"""How steep and how curved the loss is around the lanes: all of them in the same products."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from olora_viz.lanes.adapters import Lanes, Progress
+from olora_viz.measures import lanczos
+from olora_viz.measures.lanczos import STEPS, TOLERANCE, Operator
+
+PROBES = 8
+"""Random vectors from which a trace is estimated."""
+
+Losses = Callable[[], Tensor]
+"""Computes the losses (K,) of the lanes that run, with their graph."""
+
+Logits = Callable[[], Tensor]
+"""Computes logits (K, n, V) of the lanes that run, with their graph."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curvature:
+    """The ends of the spectrum of K symmetric matrices over the lanes' parameters, and its trace.
+
+    A lane whose loss or gradient is not finite holds NaN everywhere.
+    """
+
+    lambda_max: np.ndarray
+    """(K,) the largest eigenvalue."""
+    lambda_min: np.ndarray
+    """(K,) the smallest one: below zero, the loss falls away in some direction."""
+    trace: np.ndarray
+    """(K,) the sum of all eigenvalues, estimated; NaN where it was not asked for."""
+    residual: np.ndarray
+    """(K,) ‖Hv − λv‖ of lambda_max and its unit vector: some eigenvalue is at most so far away."""
+    residual_min: np.ndarray
+    """(K,) the same for lambda_min."""
+    trace_error: np.ndarray
+    """(K,) standard error of the trace."""
+    iterations: np.ndarray
+    """(K,) products that the eigenvalues took."""
+    converged: np.ndarray
+    """(K,) whether both residuals are within the tolerance."""
+    top: Float[Tensor, "K n"] | None = None
+    """Unit vectors that go with lambda_max; None where they were not kept."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare bit for bit what was measured."""
+        return isinstance(other, Curvature) and all(
+            np.array_equal(getattr(self, n), getattr(other, n), equal_nan=True) for n in _MEASURED
+        )
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return plain values, one dict per lane; what is not finite is null."""
+        K = len(self.residual)
+        return [{n: _plain(getattr(self, n)[k]) for n in _MEASURED} for k in range(K)]
+
+    @classmethod
+    def from_json(cls, lines: Sequence[dict[str, Any]]) -> Curvature:
+        """Read back what `to_json` wrote."""
+        found: dict[str, Any] = {
+            n: np.array([math.nan if line[n] is None else line[n] for line in lines])
+            for n in _MEASURED
+        }
+        return cls(**found)
+
+
+_MEASURED = tuple(f.name for f in fields(Curvature) if f.name != "top")
+
+
+def curvature(
+    lanes: Lanes,
+    losses: Losses,
+    *,
+    layer: str | None = None,
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
+    probes: int = PROBES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Curvature:
+    """Measure the Hessian of each lane's loss over the lane's own parameters.
+
+    The loss of all lanes is a sum in which no two share a parameter, so its Hessian has one block
+    per lane, and one backward pass through the gradient's graph multiplies every block by a vector
+    of its own. Computed in theta's dtype: float32, or float64 where the model is.
+
+    Parameters
+    ----------
+    lanes : all of them, or inside of ``lanes.some`` a few.
+    losses : is called once.
+    layer : for that layer's block of the Hessian alone; ``None``: over all parameters.
+    steps, tolerance : of the search for the eigenvalues, see `lanczos.extremes`.
+    probes : random vectors for the trace, 2 or more; 0 leaves it out.
+    seed : of the start and of the probes.
+    progress : is told after every product; may raise, to stop.
+
+    Raises
+    ------
+    ValueError : a layer that carries no adapter, too few probes.
+
+    References
+    ----------
+    Pearlmutter 1994, Neural Computation 6 (products with the Hessian).
+    """
+    _check(probes)
+    with twice_differentiable():
+        value = losses()
+        parts = lanes.parts(layer)
+        gradient = torch.autograd.grad(value.sum(), parts, create_graph=True)
+
+        def product(V: Tensor) -> Tensor:
+            return _flat(
+                torch.autograd.grad(
+                    gradient, parts, _like(parts, V), retain_graph=True, materialize_grads=True
+                )
+            )
+
+        return _measure(lanes, layer, product, steps, tolerance, probes, seed, progress)
+
+
+def gauss_newton(
+    lanes: Lanes,
+    logits: Logits,
+    *,
+    layer: str | None = None,
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
+    probes: int = PROBES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Curvature:
+    """Measure the Gauss-Newton matrix of the mean cross-entropy, as `curvature` does the Hessian.
+
+    `Jᵀ H_z J` with J the logits' Jacobian and `H_z = (diag p − p pᵀ) / n` the loss's curvature in
+    the logits: the Hessian without the curvature of the network itself, so never below zero.
+
+    Parameters
+    ----------
+    logits : (K, n, V) of n predictions, whose mean cross-entropy is the loss; is called once.
+    lanes, layer, steps, tolerance, probes, seed, progress : as for `curvature`.
+
+    References
+    ----------
+    Schraudolph 2002, Neural Computation 14 (the products); Martens 2014, arXiv 1412.1193.
+    """
+    _check(probes)
+    with twice_differentiable():
+        z = logits()
+        parts = lanes.parts(layer)
+        # Jᵀu is linear in u, so its derivative by u is J: a forward product by backward passes.
+        u = torch.zeros_like(z, requires_grad=True)
+        pulled = torch.autograd.grad(z, parts, u, create_graph=True, materialize_grads=True)
+        p = z.detach().softmax(-1)
+
+        def product(V: Tensor) -> Tensor:
+            (Jv,) = torch.autograd.grad(pulled, u, _like(parts, V), retain_graph=True)
+            pJv = p * Jv
+            HJv = (pJv - p * pJv.sum(-1, keepdim=True)) / z.shape[1]
+            return _flat(
+                torch.autograd.grad(z, parts, HJv, retain_graph=True, materialize_grads=True)
+            )
+
+        return _measure(lanes, layer, product, steps, tolerance, probes, seed, progress)
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Use the attention that has a second derivative."""
+    with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+        yield
+
+
+def draws(lanes: Lanes, layer: str | None, seed: int) -> Float[Tensor, " n"]:
+    """Draw a Gaussian vector over one lane's parameters, in the order of `Lanes.parts`.
+
+    Each layer has random numbers of its own, drawn rank by rank, so that a lane's vector does not
+    depend on which other lanes there are and how far they are padded.
+    """
+    parts = []
+    for name in [layer] if layer else lanes.layers:
+        (rank, in_features), (out_features, _) = lanes.shapes(name)
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+        drawn = [torch.randn(in_features + out_features, generator=generator) for _ in range(rank)]
+        A, B = torch.stack(drawn).split([in_features, out_features], dim=1)
+        parts += [A.flatten(), B.T.flatten()]
+    return torch.cat(parts).to(lanes.theta)
+
+
+def _measure(
+    lanes: Lanes,
+    layer: str | None,
+    product: Operator,
+    steps: int,
+    tolerance: float,
+    probes: int,
+    seed: int,
+    progress: Progress | None,
+) -> Curvature:
+    mask = lanes.trained(layer).to(lanes.theta.dtype)
+    made = 0
+
+    def masked(V: Tensor) -> Tensor:
+        nonlocal made
+        out = product(V * mask) * mask
+        made += 1
+        if progress:
+            progress(
+                min(made / (steps + probes), 1.0), f"product {made} of at most {steps + probes}"
+            )
+        return out
+
+    found = lanczos.extremes(
+        masked, draws(lanes, layer, seed) * mask, steps=steps, tolerance=tolerance
+    )
+    trace = error = np.full(len(mask), math.nan)
+    if probes:
+        signs = [draws(lanes, layer, seed + 1 + i).sign() * mask for i in range(probes)]
+        trace, error = lanczos.trace(masked, signs)
+    return Curvature(
+        lambda_max=found.largest,
+        lambda_min=found.smallest,
+        trace=trace,
+        residual=found.residual_largest,
+        residual_min=found.residual_smallest,
+        trace_error=error,
+        iterations=found.iterations,
+        converged=found.converged,
+        top=found.top,
+    )
+
+
+def _check(probes: int) -> None:
+    if probes < 0 or probes == 1:
+        raise ValueError(f"probes must be 0 or at least 2, not {probes}")
+
+
+def _flat(parts: tuple[Tensor, ...]) -> Tensor:
+    return parts[0] if parts[0].ndim == 2 else torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+def _like(parts: tuple[Tensor, ...], V: Tensor) -> list[Tensor]:
+    """Cut the rows of V into the shapes of the parts."""
+    pieces = V.split([part[0].numel() for part in parts], dim=1)
+    return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
+
+
+def _plain(x: Any) -> Any:
+    value = x.item()
+    return value if math.isfinite(value) else None

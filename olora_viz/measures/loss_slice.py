@@ -1,0 +1,125 @@
+"""A slice of the loss: two directions through where a lane stands, and the loss on a grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.lanes.adapters import Lanes, Progress
+
+SIDE = 15
+"""Points along each side of a slice."""
+
+
+@dataclass(frozen=True, eq=False)
+class LossSlice:
+    """The loss of one lane on a plane through its parameters."""
+
+    lane: int
+    """Its number."""
+    across: np.ndarray
+    """(n,) distance from where the lane stands along the top eigenvector, ‖Δθ‖."""
+    along: np.ndarray
+    """(n,) distance along what of the gradient is orthogonal to the eigenvector, uphill > 0."""
+    loss: np.ndarray
+    """(n, n) nats per supervised token; loss[i, j] is at along[i], across[j]; NaN where it is not
+    finite."""
+
+
+def directions(
+    gradient: Float[Tensor, " P"], top: Float[Tensor, " P"]
+) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
+    """Return two orthonormal vectors: the top eigenvector, and the gradient without its part there.
+
+    Raises
+    ------
+    ValueError : the gradient is zero, or lies along the eigenvector, or one is not finite.
+    """
+    across = top / torch.linalg.vector_norm(top)
+    along = gradient - (gradient @ across) * across
+    norm = torch.linalg.vector_norm(along)
+    if not (norm.isfinite() and across.isfinite().all() and norm > 0):
+        raise ValueError("a slice needs a gradient and an eigenvector that are finite and differ")
+    return across, along / norm
+
+
+def radius(loss: float, curvature: float, slope: float) -> float:
+    """Return how far to look, so that the steeper of some lanes changes visibly and stays in view.
+
+    At this distance a parabola of the curvature or a slope would have risen by about the loss.
+
+    Parameters
+    ----------
+    loss : nats, > 0.
+    curvature : the largest eigenvalue.
+    slope : norm of the gradient.
+    """
+    bounds = [math.sqrt(2 * loss / curvature)] if curvature > 0 else []
+    bounds += [loss / slope] if slope > 0 else []
+    if not bounds or not all(map(math.isfinite, bounds)):
+        raise ValueError(f"no distance suits a curvature of {curvature:g} and a slope of {slope:g}")
+    return min(bounds)
+
+
+@torch.no_grad()
+def loss_slice(
+    lanes: Lanes,
+    k: int,
+    loss: Callable[[], Tensor],
+    across: Float[Tensor, " P"],
+    along: Float[Tensor, " P"],
+    reach: float,
+    *,
+    side: int = SIDE,
+    progress: Progress | None = None,
+) -> LossSlice:
+    """Compute the loss of lane k on a square grid around where it stands.
+
+    Parameters
+    ----------
+    loss : computes the loss (1,) while lane k alone runs.
+    across, along : unit vectors over the lane's row of theta.
+    reach : half the square's side, ‖Δθ‖.
+    side : points along each side, odd, so that one is where the lane stands.
+    progress : is told after every point; may raise, to stop.
+
+    Raises
+    ------
+    ValueError : a side that is even.
+
+    References
+    ----------
+    Li, Xu, Taylor, Studer, Goldstein 2018, arXiv 1712.09913 (slices of a loss, and their scale).
+    """
+    lanes.check_lane(k)
+    if side < 3 or side % 2 == 0:
+        raise ValueError(f"side must be an odd number from 3, not {side}")
+    places = np.linspace(-reach, reach, side)
+    found = np.full((side, side), math.nan)
+    with lanes.only(k), _put_back(lanes, k) as (row, here):
+        for i, v in enumerate(places):
+            for j, u in enumerate(places):
+                row.copy_(here + u * across + v * along)
+                value = float(loss()[0])
+                found[i, j] = value if math.isfinite(value) else math.nan
+                if progress:
+                    done = i * side + j + 1
+                    progress(done / side**2, f"loss {done} of {side**2}")
+    return LossSlice(k, places, places, found)
+
+
+@contextmanager
+def _put_back(lanes: Lanes, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+    row = lanes.theta.detach()[k]
+    here = row.clone()
+    try:
+        yield row, here
+    finally:
+        row.copy_(here)

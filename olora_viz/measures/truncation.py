@@ -1,0 +1,280 @@
+"""One weight against a start of rank r: bounds, energy, angles, and the paper's claim, measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.initializers import INITIALIZERS, Start, check_rank
+from olora_viz.machine.naming import unknown
+from olora_viz.measures.spectra import (
+    captured_energy,
+    condition_number,
+    effective_rank,
+    optimal_energy,
+    orthonormal,
+    orthonormality_defect,
+    principal_angles,
+    product_singular_values,
+    random_energy,
+    singular_values,
+    stable_rank,
+)
+
+
+class Weight:
+    """A weight in float64 and its singular value decomposition, made once and when it is asked for.
+
+    Parameters
+    ----------
+    W : (out, in), finite.
+    sigma : its singular values, descending, where they are known already.
+    """
+
+    def __init__(
+        self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None
+    ) -> None:
+        self.W = W.detach().double()
+        self._sigma = sigma
+
+    @cached_property
+    def _decomposition(self) -> tuple[Tensor, Tensor]:
+        U, sigma, _ = torch.linalg.svd(self.W, full_matrices=False)
+        return U, sigma
+
+    @property
+    def U(self) -> Float[Tensor, "out m"]:
+        """Its left singular vectors."""
+        return self._decomposition[0]
+
+    @property
+    def sigma(self) -> Float[Tensor, " m"]:
+        """Its singular values, descending."""
+        return self._decomposition[1] if self._sigma is None else self._sigma
+
+    def permuted(self, order: Tensor) -> Weight:
+        """Reorder the input features: U and σ stay what they are."""
+        other = Weight(self.W[:, order], self.sigma)
+        other._decomposition = self.U, self.sigma
+        return other
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """What a rank-r start takes of one weight; every number is computed in float64."""
+
+    init: str
+    """Name of the initialization."""
+    rank: int
+    sigma_W: Float[Tensor, " m"]
+    """Singular values of W, descending."""
+    sigma_BA: Float[Tensor, " r"]
+    """Singular values of BA, descending."""
+    lower: Float[Tensor, " r"]
+    """σ_{i+out−r}(W), zero where there is none: a projection of W cannot go below."""
+    upper: Float[Tensor, " r"]
+    """σ_i(W): a projection of W cannot go above."""
+    energy: float
+    """Share of ‖W‖² that BA accounts for."""
+    energy_optimal: float
+    """The most that rank r can."""
+    energy_random: float
+    """What a random orthonormal basis does on average."""
+    distance: Float[Tensor, " r"]
+    """How far each σ_i(BA) is from the nearest singular value of W."""
+    bounded: bool
+    """Whether lower ≤ σ(BA) ≤ upper, index by index."""
+    subset: bool
+    """Whether σ(BA) is a part of σ(W), each value of W used once: the claim of the paper."""
+    weight: Weight = field(repr=False)
+    start: Start = field(repr=False)
+    """B and A."""
+
+    @cached_property
+    def angles(self) -> Float[Tensor, " r"] | None:
+        """Principal angles between the columns of B and the top r left singular vectors of W.
+
+        In degrees, ascending; None where B is zero, or where σ_r(W) = σ_{r+1}(W), so that there is
+        no such subspace. They want the whole decomposition of W, and are computed when asked for.
+        """
+        following = self.sigma_W[self.rank] if self.rank < len(self.sigma_W) else 0.0
+        gap = self.sigma_W[self.rank - 1] - following
+        if gap <= rounding(self.weight) or not self.start.B.any():
+            return None
+        return principal_angles(orthonormal(self.start.B), self.weight.U[:, : self.rank])
+
+    @property
+    def stable_rank(self) -> float:
+        """Σσ² / σ₁² of BA."""
+        return float(stable_rank(self.sigma_BA))
+
+    @property
+    def effective_rank(self) -> float:
+        """Exp of the entropy of σ / Σσ of BA."""
+        return float(effective_rank(self.sigma_BA))
+
+    @property
+    def condition_A(self) -> float:
+        """σ₁ / σ_r of A."""
+        return float(condition_number(singular_values(self.start.A)))
+
+    @property
+    def condition_B(self) -> float:
+        """σ₁ / σ_r of B; NaN where B is zero."""
+        return float(condition_number(singular_values(self.start.B)))
+
+    @property
+    def condition_BA(self) -> float:
+        """σ₁ / σ_r of BA; NaN where it is zero."""
+        return float(condition_number(self.sigma_BA))
+
+    @property
+    def defect(self) -> float:
+        """‖BᵀB − I‖, Frobenius."""
+        return float(orthonormality_defect(self.start.B))
+
+    @property
+    def worst(self) -> int:
+        """Index of the σ_i(BA) that is farthest from every singular value of W."""
+        return int(self.distance.argmax())
+
+
+def truncation(
+    W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora", *, seed: int = 0
+) -> Truncation:
+    """Compare the singular values of a start with those of its weight.
+
+    For OLoRA, `BA = Q_r Q_rᵀ W` is a projection of W, so `σ_i(BA) ≤ σ_i(W)` index by index, and
+    `σ_i(BA) ≥ σ_{i+out−r}(W)`; its singular values are in general *not* a subset of those of W.
+
+    Parameters
+    ----------
+    W : (out, in), or a `Weight` whose decomposition is known already.
+    r : rank, 1 ≤ r ≤ min(out, in).
+    init : name of the initialization (with s = 1).
+    seed : of the starts that are random.
+
+    Raises
+    ------
+    ValueError : an unknown initialization, a rank that W cannot hold, a W that is zero or not a
+        matrix of finite numbers.
+
+    References
+    ----------
+    Horn and Johnson 2013, Matrix Analysis, corollary 7.3.6 (the interlacing of singular values);
+    Büyükakyüz 2024, arXiv 2406.01775 (the claim).
+
+    Examples
+    --------
+    >>> found = truncation(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), r=1)
+    >>> round(found.sigma_BA.item(), 3), found.bounded, found.subset
+    (1.414, True, False)
+    """
+    if not isinstance(W, Weight):
+        check_rank(W, r)
+        if not W.isfinite().all():
+            raise ValueError("the matrix has an entry that is not finite")
+        W = Weight(W)
+    check_rank(W.W, r)
+    if init not in INITIALIZERS:
+        raise ValueError(unknown("initialization", init, INITIALIZERS))
+    generator = torch.Generator().manual_seed(seed)
+    return compared(W, init, INITIALIZERS[init].start(W.W, r, generator=generator))
+
+
+def compared(W: Weight, init: str, start: Start) -> Truncation:
+    """Compare a start that is there already with its weight, as `truncation` does."""
+    if not W.sigma[0] > 0:
+        raise ValueError("the matrix is zero: no initialization takes anything of it")
+    r = start.A.shape[0]
+    out, sigma = W.W.shape[0], W.sigma
+    sigma_BA = product_singular_values(start.B, start.A)
+    tolerance = rounding(W)
+    upper = sigma[:r]
+    lower = torch.nn.functional.pad(sigma[out - r :], (0, r))[:r]
+    inside = (sigma_BA <= upper + tolerance) & (sigma_BA >= lower - tolerance)
+    return Truncation(
+        init=init,
+        rank=r,
+        sigma_W=sigma,
+        sigma_BA=sigma_BA,
+        lower=lower,
+        upper=upper,
+        energy=captured_energy(W.W, start),
+        energy_optimal=optimal_energy(sigma, r),
+        energy_random=random_energy(out, r),
+        distance=(sigma_BA[:, None] - sigma).abs().amin(1),
+        bounded=bool(inside.all()),
+        subset=is_part(sigma_BA, sigma, tolerance),
+        weight=W,
+        start=start,
+    )
+
+
+def is_part(few: Float[Tensor, " r"], many: Float[Tensor, " m"], tolerance: float) -> bool:
+    """Whether every value of `few` is one of `many`, each of those used once; both descending.
+
+    In a dense spectrum something is always near: the tolerance has to be that of rounding, in
+    float64.
+    """
+    at = 0
+    for value in few.tolist():
+        while at < len(many) and many[at] > value + tolerance:
+            at += 1
+        if at == len(many) or many[at] < value - tolerance:
+            return False
+        at += 1
+    return True
+
+
+@dataclass(frozen=True)
+class Intruders:
+    """The leading left singular vectors of W + ΔW, and how well W knows them."""
+
+    sigma: Float[Tensor, " k"]
+    """Singular values of W + ΔW, the k largest."""
+    similarity: Float[Tensor, " k"]
+    """The largest |cosine| of each with any left singular vector of W."""
+    threshold: float
+
+    @property
+    def count(self) -> int:
+        """How many are intruders: similar to none of W's."""
+        return int((self.similarity < self.threshold).sum())
+
+
+def intruder_dimensions(
+    W: Float[Tensor, "out in"] | Weight,
+    moved: Start,
+    *,
+    top: int = 10,
+    threshold: float = 0.5,
+) -> Intruders:
+    """Look for new leading singular vectors of W + BA that resemble none of W's.
+
+    Parameters
+    ----------
+    W : the base weight.
+    moved : factors of ΔW, the scale in them.
+    top : how many of the largest singular values of W + ΔW to look at.
+    threshold : a vector whose cosine with each singular vector of W is below it is an intruder.
+
+    References
+    ----------
+    Shuttleworth et al. 2024, arXiv 2410.21228.
+    """
+    W = W if isinstance(W, Weight) else Weight(W)
+    U, sigma, _ = torch.linalg.svd(W.W + moved.B.double() @ moved.A.double(), full_matrices=False)
+    known = W.U[:, W.sigma > rounding(W)]
+    cosines = (known.mT @ U[:, :top]).abs()
+    return Intruders(sigma[:top], cosines.amax(0), threshold)
+
+
+def rounding(W: Weight) -> float:
+    """Return by how much computed singular values of W may be off: float64 rounding of ‖W‖."""
+    eps = torch.finfo(torch.float64).eps
+    return 4 * eps * max(W.W.shape) * float(W.sigma[0])

@@ -1,0 +1,133 @@
+"""What training has made of the adapters: all lanes and all layers in a few batched calls."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.numbers import plain
+from olora_viz.measures.spectra import (
+    condition_number,
+    effective_rank,
+    orthonormality_defect,
+    principal_angles,
+)
+
+MEASURES = ("norm", "effective_rank", "turned", "defect", "condition_A", "condition_B")
+"""The measures that are one number for a lane and layer, in the order in which they are offered."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The adapters of K lanes in L layers, at one step."""
+
+    layers: tuple[str, ...]
+    """(L) names, in the model's order."""
+    sigma: np.ndarray
+    """(K, L, 2R) singular values of ΔW = s (BA − B⁰A⁰), descending; zeros behind its rank."""
+    norm: np.ndarray
+    """(K, L) ‖ΔW‖, Frobenius."""
+    effective_rank: np.ndarray
+    """(K, L) exp of the entropy of σ / Σσ of ΔW; 0 where nothing has moved."""
+    turned: np.ndarray
+    """(K, L) largest principal angle between the columns of B and those of B⁰, degrees; NaN where
+    B⁰ is zero."""
+    defect: np.ndarray
+    """(K, L) ‖BᵀB − I‖, Frobenius."""
+    condition_A: np.ndarray
+    """(K, L) σ₁ / σ_r of A."""
+    condition_B: np.ndarray
+    """(K, L) σ₁ / σ_r of B; infinite or NaN where B is not of full rank."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare bit for bit."""
+        return isinstance(other, Trace) and all(
+            np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else a == b
+            for a, b in ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        )
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return four digits of everything, by lane; what is not finite is null."""
+        lanes = {
+            label: {
+                "sigma": [plain(row) for row in self.sigma[k]],
+                **{name: plain(getattr(self, name)[k]) for name in MEASURES},
+            }
+            for k, label in enumerate(labels)
+        }
+        return {"layers": list(self.layers), "lanes": lanes}
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any], labels: Sequence[str]) -> Trace:
+        """Read back what `to_json` wrote."""
+        lanes = [line["lanes"][label] for label in labels]
+        arrays = {
+            name: np.array([lane[name] for lane in lanes], dtype=float)
+            for name in ("sigma", *MEASURES)
+        }
+        return cls(tuple(line["layers"]), **arrays)
+
+
+@torch.no_grad()
+def trace(lanes: Lanes) -> Trace:
+    """Measure every lane's adapter in every layer.
+
+    Adapters of one shape are stacked, whatever lane and layer they belong to. Two thin QRs say
+    everything: with `[B − B⁰, B⁰] = Q [R₁, R₂]` and `[A; A − A⁰]ᵀ = Q' [S₁, S₂]`, ΔW has the
+    singular values of `s [R₁, R₂] [S₁, S₂]ᵀ`, B those of `R₁ + R₂`, A those of `S₁`, and the angles
+    between the columns of B and B⁰ are those between `R₁ + R₂` and `R₂`.
+    """
+    K, L, R = lanes.count, len(lanes.layers), lanes.rank
+    sigma = np.zeros((K, L, 2 * R))
+    found = {name: np.full((K, L), math.nan) for name in MEASURES}
+    alike: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
+    for i, layer in enumerate(lanes.layers):
+        for k in range(K):
+            shape = lanes.factors(layer, k)
+            alike[(*shape.B.shape, shape.A.shape[1])].append((k, i))
+    for (_, r, _), places in alike.items():
+        names = [(lanes.layers[i], k) for k, i in places]
+        now = [lanes.factors(*name) for name in names]
+        start = [lanes.start_factors(*name) for name in names]
+        A, A0 = (torch.stack([f.A for f in factors]) for factors in (now, start))
+        B, B0 = (torch.stack([f.B for f in factors]) for factors in (now, start))
+        scale = lanes.scale[torch.tensor([k for k, _ in places], device=A.device)]
+        up = _triangle(torch.cat([B - B0, B0], dim=-1))
+        down = _triangle(torch.cat([A, A - A0], dim=-2).mT)
+        ks, layers = np.array(places).T
+        moved = scale.double()[:, None] * torch.linalg.svdvals(up @ down.mT)
+        sigma[ks, layers, : moved.shape[-1]] = moved.cpu()
+        RB, R0 = up[..., :r] + up[..., r:], up[..., r:]
+        measured = {
+            "norm": torch.linalg.vector_norm(moved, dim=-1),
+            "effective_rank": effective_rank(moved),
+            "turned": _turned(RB, R0),
+            "defect": orthonormality_defect(RB),
+            "condition_A": condition_number(torch.linalg.svdvals(down[..., :r])),
+            "condition_B": condition_number(torch.linalg.svdvals(RB)),
+        }
+        for name, values in measured.items():
+            found[name][ks, layers] = values.cpu()
+    return Trace(lanes.layers, sigma, **found)
+
+
+def _triangle(X: Float[Tensor, "n rows r"]) -> Float[Tensor, "n k r"]:
+    """Return the R of thin QRs, in float64: what follows is small."""
+    return torch.linalg.qr(X, mode="r").R.double()
+
+
+def _turned(B: Float[Tensor, "n k r"], B0: Float[Tensor, "n k r"]) -> Float[Tensor, " n"]:
+    """Return the largest principal angle between the columns, degrees; NaN where B⁰ is zero."""
+    angles = principal_angles(torch.linalg.qr(B).Q, torch.linalg.qr(B0).Q)[..., -1]
+    return torch.where(B0.abs().amax((-2, -1)) > 0, angles, math.nan)

@@ -1,0 +1,1 @@
+"""One race: its set-up, data, state, steps and run folder."""

@@ -1,0 +1,189 @@
+"""The set-up of a race, checked, and its JSON form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from olora_viz.lanes.lane import MAX_LANES, Lane, labels
+from olora_viz.machine.device import DEVICES, DTYPES
+from olora_viz.machine.naming import unknown
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+BATCHES = ("shared", "by-seed")
+"""Whether all lanes train on the same batches, or those of one seed do."""
+
+DEFAULT_LANES = (
+    Lane("lora", lr=1e-3),
+    Lane("lora", lr=3e-3),
+    Lane("olora", lr=1e-3),
+    Lane("olora", lr=3e-3),
+    Lane("pissa", lr=1e-3),
+)
+"""The race that the page and the command line start with: one shared rate, and three times it."""
+
+
+@dataclass(frozen=True)
+class RaceConfig:
+    """All that a race depends on: the same config gives the same steps on the same device.
+
+    Parameters
+    ----------
+    model : name of a model, or the path of a local Hugging Face folder.
+    task : name of a task, or the path of a task file.
+    lanes : 1 to 64 contenders.
+    steps : number of updates.
+    batch_size : prompts a step; all lanes see the same ones.
+    max_length : the most tokens of an example; longer ones are left out. ``None``: the model's
+        context, and an example that does not fit into it is an error.
+    seed : seed of the task and of the order of its examples.
+    eval_every : steps between evaluations; 0 evaluates after the last step only.
+    trace_every : steps between two looks at the spectra of all adapters; 0 never looks.
+    curvature_every : steps between two looks at the curvature of every lane's loss, on the first
+        batch; 0 never looks. A look takes about as long as a dozen steps.
+    gradients_every : steps between two looks at the norms of gradients, parameters and updates,
+        layer by layer, beside that at the first step; 0 never looks.
+    eval_size : the most held-out examples to evaluate on.
+    device : ``auto`` (CUDA where it is there), ``cpu`` or ``cuda``.
+    dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
+        ``bfloat16`` or ``float64``. Adapters and optimizer use float32 or better.
+    schedule : of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``.
+    warmup : steps over which the learning rates rise to their peak.
+    targets : endings of the names of the layers to adapt; ``None``: all linear layers in blocks.
+    batches : ``shared``, or ``by-seed``: the examples of a lane of seed s come in the order of seed
+        ``seed + s``. Lanes of one seed still see the same batches, so that starts are compared in
+        pairs, and starts without random numbers, which do not heed a lane's seed, can be repeated.
+        What is measured or read on the first batches is so on those of seed 0, for all lanes.
+    """
+
+    model: str = "glassllm"
+    task: str = "number-words"
+    lanes: tuple[Lane, ...] = DEFAULT_LANES
+    steps: int = 100
+    batch_size: int = 16
+    max_length: int | None = None
+    seed: int = 0
+    eval_every: int = 10
+    trace_every: int = 0
+    curvature_every: int = 0
+    gradients_every: int = 0
+    eval_size: int = 64
+    device: str = "auto"
+    dtype: str = "auto"
+    schedule: str = "constant"
+    warmup: int = 0
+    targets: tuple[str, ...] | None = None
+    batches: str = "shared"
+
+    def __post_init__(self) -> None:
+        """Check every value and how they go together."""
+        lanes = tuple(self.lanes) if isinstance(self.lanes, Iterable) else (None,)
+        if not all(isinstance(lane, Lane) for lane in lanes):
+            raise ValueError(f"lanes must be a sequence of Lane, not {self.lanes!r}")
+        object.__setattr__(self, "lanes", lanes)
+        if isinstance(self.targets, str):
+            raise ValueError(f"targets must be a sequence of names, not the text {self.targets!r}")
+        if self.targets is not None:
+            object.__setattr__(self, "targets", tuple(self.targets))
+        if not 1 <= len(self.lanes) <= MAX_LANES:
+            raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(self.lanes)}")
+        labels(self.lanes)
+        for name, least in (
+            ("steps", 1), ("batch_size", 1), ("seed", 0), ("eval_every", 0), ("eval_size", 1),
+            ("trace_every", 0), ("curvature_every", 0), ("gradients_every", 0), ("warmup", 0),
+        ):  # fmt: skip
+            _check_whole(name, getattr(self, name), least)
+        if self.max_length is not None:
+            _check_whole("max_length", self.max_length, 2)
+        for name, allowed in (
+            ("schedule", SCHEDULES),
+            ("dtype", ("auto", *DTYPES)),
+            ("device", DEVICES),
+            ("batches", BATCHES),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(unknown(name, str(getattr(self, name)), allowed))
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup {self.warmup} must be shorter than the {self.steps} steps")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Distinct labels of the lanes, in order."""
+        return labels(self.lanes)
+
+    def order(self, lane: Lane) -> int:
+        """Return the seed of the order in which a lane sees the examples.
+
+        >>> [RaceConfig(seed=5, batches=b).order(Lane("lora", seed=2)) for b in BATCHES]
+        [5, 7]
+        """
+        return self.seed + (lane.seed if self.batches == "by-seed" else 0)
+
+    def rates(self, number: int) -> np.ndarray:
+        """Return each lane's learning rate (K,) at a step, 1 for the first: warm-up, then schedule.
+
+        >>> RaceConfig(lanes=(Lane("lora", lr=1.0),), steps=4, warmup=2, schedule="linear").rates(4)
+        array([0.5])
+        """
+        peak = np.array([lane.lr for lane in self.lanes])
+        if number <= self.warmup:
+            return peak * number / self.warmup
+        past = (number - 1 - self.warmup) / (self.steps - self.warmup)
+        factor = {
+            "constant": 1.0,
+            "linear": 1.0 - past,
+            "cosine": 0.5 * (1.0 + math.cos(math.pi * past)),
+        }
+        return peak * factor[self.schedule]
+
+    def is_evaluated(self, number: int) -> bool:
+        """Whether the held-out examples are looked at after a step: after the last one always."""
+        return number == self.steps or _is_due(number, self.eval_every)
+
+    def is_traced(self, number: int) -> bool:
+        """Whether the spectra of all adapters are looked at after a step."""
+        return _is_due(number, self.trace_every)
+
+    def has_curvature(self, number: int) -> bool:
+        """Whether the curvature is looked at after a step."""
+        return _is_due(number, self.curvature_every)
+
+    def has_gradients(self, number: int) -> bool:
+        """Whether the norms of gradients, parameters and updates are measured in a step."""
+        return self.gradients_every > 0 and (number == 1 or _is_due(number, self.gradients_every))
+
+    def of_starts(self) -> RaceConfig:
+        """Return the set-up with one lane for each start: a rate says nothing about it.
+
+        >>> len(RaceConfig(lanes=(Lane("lora"), Lane("lora", lr=1e-2), Lane("lora", r=4)))
+        ...     .of_starts().lanes)
+        2
+        """
+        first = {(lane.init, lane.r, lane.scale, lane.seed): lane for lane in reversed(self.lanes)}
+        return replace(self, lanes=tuple(reversed(first.values())))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as in a run's ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RaceConfig:
+        """Read back what `to_json` wrote."""
+        lanes = tuple(Lane(**lane) for lane in values["lanes"])
+        targets = values.get("targets")
+        targets = tuple(targets) if isinstance(targets, list) else targets
+        return cls(**{**values, "lanes": lanes, "targets": targets})
+
+
+def _is_due(number: int, every: int) -> bool:
+    return every > 0 and number % every == 0
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+        raise ValueError(f"{name} must be a whole number from {least} to 2147483647, not {value!r}")

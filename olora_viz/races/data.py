@@ -1,0 +1,111 @@
+"""What a race reads: the examples of its task in batches, and the held-out ones that judge it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from olora_viz.tasks import (
+    Batch,
+    Encoded,
+    Encoding,
+    Example,
+    Task,
+    batch_indices,
+    collate,
+    encode,
+    losses,
+)
+from olora_viz.tasks.losses import Evaluation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from olora_viz.races.config import RaceConfig
+
+
+class Reading:
+    """The tokens of one race's task, for its model.
+
+    Attributes
+    ----------
+    task : where the examples come from.
+    held_out : the examples that judge, ``config.eval_size`` at most.
+    left_out, held_out_left_out : how many training and how many held-out examples were longer than
+        ``config.max_length``.
+
+    Raises
+    ------
+    ValueError : an example that does not fit the model's context, or none that is left.
+    """
+
+    def __init__(
+        self,
+        config: RaceConfig,
+        task: Task,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> None:
+        self.task = task
+        self._config, self._model, self._tokenizer = config, model, tokenizer
+        self._device = next(model.parameters()).device
+        self._pad_id: Any = tokenizer.pad_token_id or 0
+        train = self._encode(task.train, choices=False)
+        held_out = self._encode(task.held_out)
+        self._train, self.held_out = train.kept, held_out.kept[: config.eval_size]
+        self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
+
+    def batch(self, number: int, order: int) -> Batch:
+        """Return the examples of a step, 1 for the first, in the order of a seed, on the device."""
+        return losses.to_device(collate(self._examples(number, order), self._pad_id), self._device)
+
+    def tokens(self, number: int, order: int) -> int:
+        """Count the tokens of a `batch`, without its padding."""
+        return sum(len(example.ids) for example in self._examples(number, order))
+
+    def losses(self, batches: Sequence[Batch]) -> Tensor:
+        """Return the training losses (K,) of the K lanes that run, on a batch each.
+
+        Where it is one and the same for all, they read it together.
+        """
+        if all(batch is batches[0] for batch in batches):
+            return losses.lane_losses(self._model, batches[0], len(batches))
+        return losses.own_losses(self._model, batches, self._pad_id)
+
+    def evaluate(self, K: int = 1) -> Evaluation:
+        """Judge the K lanes that run on the held-out examples."""
+        return losses.evaluate(
+            self._model,
+            self.held_out,
+            K,
+            pad_id=self._pad_id,
+            batch_size=self._config.batch_size,
+            plain_text=self.task.plain_text,
+        )
+
+    @property
+    def evaluated_tokens(self) -> tuple[int, int]:
+        """The most tokens that one pass of `evaluate` takes a lane: all, and supervised ones."""
+        size = self._config.batch_size
+        supervised = (
+            len(s.ids) - s.supervised_from for e in self.held_out for s in (e, *e.choices)
+        )
+        return size * max(len(e.ids) for e in self.held_out), size * max(supervised)
+
+    def _examples(self, number: int, order: int) -> list[Encoded]:
+        chosen = batch_indices(len(self._train), self._config.batch_size, order, number - 1)
+        return [self._train[i] for i in chosen]
+
+    def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
+        return encode(
+            examples,
+            self._tokenizer,
+            max_length=self._config.max_length,
+            context=losses.context_of(self._model) or sys.maxsize,
+            ends=self.task.ends,
+            plain_text=self.task.plain_text,
+            choices=choices,
+        )

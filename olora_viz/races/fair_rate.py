@@ -1,0 +1,158 @@
+"""A learning rate for each start, in proportion to plain LoRA's, from the curvature at step 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from olora_viz.initializers import INITIALIZERS, Evidence
+from olora_viz.lanes.adapters import Progress, attach
+from olora_viz.lanes.lane import Lane, compact
+from olora_viz.measures.conditioning import track
+from olora_viz.races.config import RaceConfig
+from olora_viz.tasks import Batch
+
+EXPONENT = 1 / 3
+"""Of the curvature's ratio: what fits sweeps of two models best, rounded (0.31). Gradient descent
+would want 1. An update of Adam does not grow with the gradient, so that in a bowl of curvature λ
+the loss rises by the order of λ · rate², which wants 1/2; the rest is measured, not explained."""
+
+REFERENCE = 1e-3
+"""Plain LoRA's rate where a race has no plain LoRA lane."""
+
+
+@dataclass(frozen=True)
+class FairRate:
+    """What was proposed for one start, and from what."""
+
+    init: str
+    rate: float
+    """The proposed learning rate, two digits."""
+    reference: float
+    """Plain LoRA's rate, which it is in proportion to."""
+    curvature: float
+    """The largest eigenvalue of the Hessian at the start."""
+    reference_curvature: float
+    """The same of plain LoRA."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times plain LoRA's curvature it has."""
+        return self.curvature / self.reference_curvature
+
+    @property
+    def sentence(self) -> str:
+        """The proposal, explained in one sentence."""
+        label = INITIALIZERS[self.init].label
+        return (
+            f"{label} starts with {self.ratio:.2g} times plain LoRA's curvature (λ_max "
+            f"{self.curvature:.3g} against {self.reference_curvature:.3g}), so its fair rate is "
+            f"{compact(self.reference)} / ∛{self.ratio:.2g} = {compact(self.rate)}."
+        )
+
+
+def fair_rate(reference: float, reference_curvature: float, curvature: float) -> float:
+    """Return `reference · (λ_LoRA / λ)^⅓`, rounded to two digits.
+
+    A rule of thumb. Best rates have been found to fall as the largest eigenvalue at the start
+    rises; by how much was fitted to sweeps, see `EXPONENT`. ``benchmarks/fair_rate.py`` holds it
+    against them: it is off by a factor of 1.5 to 1.6 (root mean square) and of 2.4 at worst, where
+    dividing by the ratio itself is off by 4 to 17, and by 59 at worst.
+
+    Parameters
+    ----------
+    reference : plain LoRA's tuned rate.
+    reference_curvature, curvature : largest eigenvalues of the Hessian at the start, > 0.
+
+    Raises
+    ------
+    ValueError : a curvature that is not positive and finite.
+
+    References
+    ----------
+    "Learning Rate Matters", 2026, arXiv 2602.04998 (the correlation).
+
+    Examples
+    --------
+    >>> fair_rate(1e-3, reference_curvature=2.0, curvature=16.0)
+    0.0005
+    """
+    for value in (reference_curvature, curvature):
+        if not (0 < value < math.inf):
+            raise ValueError(f"a fair rate needs a curvature that is positive and finite: {value}")
+    return float(f"{reference * (reference_curvature / curvature) ** EXPONENT:.1e}")
+
+
+def proposals(
+    model: nn.Module,
+    lanes: Sequence[Lane],
+    reference: Lane,
+    batch: Batch,
+    *,
+    targets: Sequence[str] | None = None,
+    evidence: Mapping[str, Evidence] | None = None,
+    progress: Progress | None = None,
+) -> list[FairRate]:
+    """Propose a rate for each lane, from the curvature of its start on a batch.
+
+    Parameters
+    ----------
+    model : the base, without lanes.
+    lanes : the contenders, whatever their rates.
+    reference : a plain LoRA lane with a tuned rate, see `reference_among`.
+    batch : on the model's device.
+    targets, evidence : of `attach`.
+    progress : is told how far it is; may raise, to stop.
+
+    Raises
+    ------
+    ValueError : a curvature that is not positive and finite, too little memory, and what `attach`
+        raises.
+    """
+    starts = list(dict.fromkeys(_start(lane) for lane in (reference, *lanes)))
+    attached = attach(model, starts, targets, progress, evidence)
+    try:
+        found = track(attached, batch, progress).lambda_max
+    finally:
+        attached.detach()
+    known = {start: float(value) for start, value in zip(starts, found, strict=True)}
+    base = known[_start(reference)]
+    return [
+        FairRate(
+            lane.init,
+            fair_rate(reference.lr, base, known[_start(lane)]),
+            reference.lr,
+            known[_start(lane)],
+            base,
+        )
+        for lane in lanes
+    ]
+
+
+def reference_among(lanes: Sequence[Lane]) -> Lane:
+    """Return the first plain LoRA lane whose rate is given, or else one with the rate `REFERENCE`.
+
+    The latter has the rank of the first lane.
+    """
+    tuned = [lane for lane in lanes if lane.init == "lora" and not lane.fair]
+    return tuned[0] if tuned else Lane("lora", lr=REFERENCE, r=lanes[0].r)
+
+
+def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:
+    """Return the set-up with numbers in place of fair rates.
+
+    Parameters
+    ----------
+    found : of the config's fair lanes, in order.
+    """
+    rates = iter(found)
+    lanes = [replace(o, lr=next(rates).rate, fair=False) if o.fair else o for o in config.lanes]
+    return replace(config, lanes=tuple(lanes))
+
+
+def _start(lane: Lane) -> Lane:
+    """Return what a lane's curvature at the start depends on."""
+    return Lane(lane.init, r=lane.r, alpha=lane.alpha, seed=lane.seed, rslora=lane.rslora)

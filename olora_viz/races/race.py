@@ -1,0 +1,354 @@
+"""A race: K lanes trained in lock-step on the same batches, one frozen `Step` after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from olora_viz.initializers import Evidence
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.calibration import BATCHES, check_evidence, gather, needs_of
+from olora_viz.lanes.chunks import Footprint, check_adapters, lane_groups
+from olora_viz.lanes.generation import Answer, ask
+from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
+from olora_viz.lanes.starts import check_starts
+from olora_viz.machine.device import resolve_device, resolve_dtype
+from olora_viz.measures.conditioning import track
+from olora_viz.measures.curvature import Curvature
+from olora_viz.measures.gradients import GradientRecorder, Gradients
+from olora_viz.measures.update_spectra import trace
+from olora_viz.models import load_model
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import Reading
+from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
+from olora_viz.races.state import Standing, finite_or_none
+from olora_viz.races.step import Step
+from olora_viz.tasks import Batch, load_task
+from olora_viz.tasks.losses import Evaluation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Progress = Callable[[float, str], None]
+"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
+
+
+def race(
+    config: RaceConfig,
+    *,
+    model: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    progress: Progress | None = None,
+) -> Race:
+    """Set up a race; iterating over it trains.
+
+    To pause is to stop iterating, to stop is `Race.close`. The same config gives bitwise the
+    same steps on the same device.
+
+    Parameters
+    ----------
+    config : the set-up.
+    model, tokenizer : used instead of loading ``config.model``, where they are at hand already;
+        both or neither.
+    progress : told how far the loading is.
+
+    Raises
+    ------
+    ValueError : a name that nobody knows, a rank above min(out, in), an example that does not
+        fit the model's context, a model whose weights or held-out loss are not finite, and so on;
+        one sentence with the value and the rule.
+    """
+    return Race(config, model, tokenizer, progress)
+
+
+class _ClosedError(Exception):
+    """Raised out of a long look when the race is to stop."""
+
+
+class Race(Iterator[Step]):
+    """A running race, made by `race`: an iterator of `Step`.
+
+    Attributes
+    ----------
+    config, task, model, tokenizer, lanes : what takes part; the config with numbers for fair rates.
+    reading : the examples that train, in batches, and those that judge.
+    fair_rates : what was proposed for the lanes that asked for fair rates, in their order.
+    baseline : held-out loss and accuracy of the base model, that is of every lane at step 0.
+    standing : the clock, and what is remembered of every lane.
+    torn : whether a step was cut short, by Ctrl-C for instance: parameters and clock then belong to
+        different steps, and only `restore` brings the race back.
+    """
+
+    def __init__(
+        self,
+        config: RaceConfig,
+        model: PreTrainedModel | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.config = config
+        device = resolve_device(config.device)
+        self.task = load_task(config.task, config.seed)
+        if (model is None) != (tokenizer is None):
+            given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
+            raise ValueError(
+                f"a race was given a {given} without its {lacks}: give both or neither"
+            )
+        if model is None or tokenizer is None:
+            dtype = resolve_dtype(config.dtype, device)
+            model, tokenizer = load_model(
+                config.model, device=device, dtype=dtype, progress=progress
+            )
+        self.model, self.tokenizer = model, tokenizer
+        self.device = next(model.parameters()).device
+        self.reading = Reading(config, self.task, model, tokenizer)
+        self._footprint = Footprint.of(model)
+        check_adapters(model, config.lanes, config.targets, f"{config.model!r}", self.device)
+        evidence = self._gather(progress)
+        self.fair_rates = self._fair_rates(evidence, progress)
+        config = self.config = resolved(config, self.fair_rates)
+        self.lanes = attach(model, config.lanes, config.targets, progress, evidence)
+        try:
+            with self.lanes.off():
+                self.baseline = self.reading.evaluate()
+            if not np.isfinite(self.baseline.loss).all():
+                raise ValueError(
+                    f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
+                    "training: its weights cannot be right"
+                )
+        except BaseException:
+            self.lanes.detach()
+            raise
+        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
+        self._recorder = GradientRecorder(self.lanes)
+        self.standing = Standing.at_start(self.baseline, self.lanes.count)
+        self.torn = self._closed = False
+
+    def __iter__(self) -> Race:
+        """A race is its own iterator: a second loop goes on where the first one stopped."""
+        return self
+
+    def __next__(self) -> Step:
+        """Make one step for all lanes.
+
+        Raises
+        ------
+        ValueError : the step before was cut short.
+        """
+        standing, config = self.standing, self.config
+        if self._closed or self.done >= config.steps or standing.out.all():
+            raise StopIteration
+        self._check_whole()
+        self.torn = True
+        began = time.perf_counter()
+        number = self.done + 1
+        rates = config.rates(number)
+        loss, norm, gradients = self._update(number, rates)
+        evaluation = self._evaluate_lanes() if config.is_evaluated(number) else None
+        if evaluation:
+            standing.evaluated(number, evaluation)
+        seen = trace(self.lanes) if config.is_traced(number) else None
+        curved = self._curvature() if config.has_curvature(number) else None
+        standing.done = number
+        standing.seconds += time.perf_counter() - began
+        out = standing.out
+        step = Step(
+            step=number,
+            loss=np.where(out, np.nan, loss),
+            grad_norm=np.where(out, np.nan, norm),
+            lr=rates,
+            seconds=standing.seconds,
+            tokens=standing.tokens,
+            status=tuple("diverged" if gone else "racing" for gone in out),
+            eval_loss=evaluation.loss.copy() if evaluation else None,
+            eval_accuracy=evaluation.accuracy.copy() if evaluation else None,
+            trace=seen,
+            curvature=curved,
+            gradients=gradients and gradients.without(out),
+        )
+        self.torn = False
+        return step
+
+    @property
+    def done(self) -> int:
+        """How many steps have been made."""
+        return self.standing.done
+
+    def batch(self, number: int) -> Batch:
+        """Return what all lanes train on at a step, 1 for the first, on the race's device.
+
+        Where lanes of different seeds train on different batches, it is that of seed 0.
+        """
+        return self.reading.batch(number, self.config.seed)
+
+    def close(self) -> None:
+        """Stop: no further steps. The lanes stay, for answers and export."""
+        self._closed = True
+
+    @property
+    def status(self) -> str:
+        """``racing``, ``stopped``, ``finished`` or (every lane is out) ``diverged``."""
+        if self.standing.out.all():
+            return "diverged"
+        if self.done >= self.config.steps:
+            return "finished"
+        return "stopped" if self._closed else "racing"
+
+    def answers(self, count: int) -> list[Answer]:
+        """Ask the base model and every lane the first `count` held-out prompts, greedily."""
+        encoded = self.reading.held_out[:count]
+        return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
+
+    def summary(self) -> dict[str, Any]:
+        """Return where the race stands, as plain values; ``final_loss`` is the held-out one."""
+        return {
+            "status": self.status,
+            "model": self.config.model,
+            "task": self.config.task,
+            "device": str(self.device),
+            "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
+            "steps": self.done,
+            "seconds": round(self.standing.seconds, 3),
+            "tokens": self.standing.tokens,
+            "left_out": self.reading.left_out,
+            "held_out_left_out": self.reading.held_out_left_out,
+            "base": {
+                "loss": finite_or_none(self.baseline.loss[0]),
+                "accuracy": finite_or_none(self.baseline.accuracy[0]),
+            },
+            "lanes": self.standing.of_lanes(self.lanes.labels, self.status),
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that going on bitwise needs, beside the config: tensors on the CPU.
+
+        Raises
+        ------
+        ValueError : a step was cut short.
+        """
+        self._check_whole()
+        theta = self.lanes.theta.detach().cpu().clone()
+        return {"theta": theta, **self._optimizer.state(), **self.standing.state()}
+
+    def check_state(self, state: dict[str, Tensor]) -> None:
+        """See that `restore` can go back to a state.
+
+        Raises
+        ------
+        ValueError : it is the state of another race.
+        """
+        whole = tuple(self.lanes.theta.shape)
+        wanted = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
+        wanted |= {name: tuple(tensor.shape) for name, tensor in self.standing.state().items()}
+        for name, shape in wanted.items():
+            found = tuple(state[name].shape) if name in state else "missing"
+            if found != shape:
+                raise ValueError(f"{name!r} is {found} in the state, {shape} in this race")
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go back (or on) to a `state` of a race with the same config.
+
+        Raises
+        ------
+        ValueError : it is the state of another race.
+        """
+        self.check_state(state)
+        self.torn = True
+        with torch.no_grad():
+            self.lanes.theta.copy_(state["theta"])
+        self._optimizer.restore(state)
+        self.standing = Standing.of_state(state)
+        self.torn = False
+
+    def _check_whole(self) -> None:
+        if self.torn:
+            raise ValueError(
+                f"a step of this race was cut short after step {self.done}, so its lanes stand "
+                "between two steps: restore a state from before it"
+            )
+
+    def _curvature(self) -> Curvature | None:
+        """Look at the curvature; not to the end, where the race is to stop."""
+
+        def go_on(*_: object) -> None:
+            if self._closed:
+                raise _ClosedError
+
+        try:
+            return track(self.lanes, self.batch(1), go_on)
+        except _ClosedError:
+            return None
+
+    def _fair_rates(
+        self, evidence: dict[str, Evidence] | None, progress: Progress | None
+    ) -> list[FairRate]:
+        """Find the rates of the lanes that ask for fair ones."""
+        config = self.config
+        fair = [lane for lane in config.lanes if lane.fair]
+        if not fair:
+            return []
+        return proposals(
+            self.model, fair, reference_among(config.lanes), self.batch(1), targets=config.targets,
+            evidence=evidence, progress=progress,
+        )  # fmt: skip
+
+    def _gather(self, progress: Progress | None) -> dict[str, Evidence] | None:
+        """Read the first batches, where a lane starts from what they say."""
+        config, needs = self.config, needs_of(self.config.lanes)
+        if not needs:
+            return None
+        check_starts(target_layers(self.model, config.targets), config.lanes)
+        check_evidence(self.model, needs, config.targets, f"{config.model!r}", self.device)
+        batches = [self.batch(step + 1) for step in range(BATCHES)]
+        return gather(self.model, batches, needs, config.targets, progress)
+
+    def _evaluate_lanes(self) -> Evaluation:
+        """Judge all lanes, as many at once as there is memory for."""
+        each = self._footprint.evaluation(*self.reading.evaluated_tokens)
+        parts = []
+        for rows in lane_groups(self.lanes.count, each, self.device.type):
+            with self.lanes.some(rows):
+                parts.append(self.reading.evaluate(rows.stop - rows.start))
+        return Evaluation(
+            np.concatenate([part.loss for part in parts]),
+            np.concatenate([part.accuracy for part in parts]),
+        )
+
+    def _update(
+        self, number: int, rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
+        """Train every lane that is still in the race on the step's batch; return loss and norm."""
+        orders = [self.config.order(lane) for lane in self.config.lanes]
+        batches = {order: self.reading.batch(number, order) for order in dict.fromkeys(orders)}
+        recorder = self._recorder if self.config.has_gradients(number) else None
+        theta = self.lanes.theta
+        theta.grad = None
+        parts = []
+        each = self._footprint.training(
+            max(len(batch.input_ids) for batch in batches.values())
+            * max(batch.input_ids.shape[1] for batch in batches.values()),
+            max(batch.index.numel() for batch in batches.values()),
+        )
+        for rows in lane_groups(self.lanes.count, each, self.device.type):
+            with self.lanes.some(rows), recorder.inputs(rows) if recorder else nullcontext():
+                part = self.reading.losses([batches[order] for order in orders[rows]])
+                part.sum().backward()
+            parts.append(part.detach())
+        assert theta.grad is not None
+        norms = torch.linalg.vector_norm(theta.grad, dim=1)
+        loss, norm = torch.stack([torch.cat(parts), norms]).double().cpu().numpy()
+        self.standing.trained(number, loss, norm)
+        if recorder:
+            recorder.before_update()
+        overflown = self._optimizer.step(rates, norms, self.standing.out)
+        self.standing.lose(overflown, number)
+        read = {order: self.reading.tokens(number, order) for order in batches}
+        self.standing.tokens += round(sum(read[order] for order in orders) / len(orders))
+        return loss, norm, recorder.after_update() if recorder else None

@@ -1,0 +1,237 @@
+"""A run on disk: what a race reports is there before anybody hears of it.
+
+config.json             the set-up; written first
+steps.jsonl             one line a step, append-only
+checkpoint.safetensors  parameters, moments and clock; replaced in one go
+summary.json            where the race stands, written when it ends, gone when it goes on
+adapters/LANE/          every lane that is finite, in PEFT's format, written when it ends
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch import Tensor
+
+from olora_viz.lanes.peft_format import write_peft
+from olora_viz.machine.files import (
+    is_free,
+    read_json_object,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Progress, Race, race
+from olora_viz.races.step import Step
+from olora_viz.tasks import TASKS
+
+CHECKPOINT = "checkpoint.safetensors"
+
+CHECKPOINT_SECONDS = 10.0
+"""Time between two checkpoints; a resumed race repeats at most the steps in between."""
+
+
+class Run:
+    """A run folder and, while it is open for racing, the race in it; made by `start` or `resume`.
+
+    Iterating yields the steps that are new to the folder, each after its line is on disk.
+    """
+
+    def __init__(self, folder: Path, racing: Race, recorded: int) -> None:
+        self.folder, self.race, self._recorded = folder, racing, recorded
+
+    def __iter__(self) -> Generator[Step, None, None]:
+        """Race on, and leave the folder complete however it ends: finished, closed or failed.
+
+        Only what was cut short within a step, or before it came to where the folder is already,
+        leaves the folder as it is: `resume` goes on from there.
+        """
+        last_checkpoint = time.monotonic()
+        lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
+        try:
+            with lines:
+                for step in self.race:
+                    if step.step > self._recorded:
+                        self._record(step, lines)
+                        yield step
+                    if self._is_level and time.monotonic() - last_checkpoint >= CHECKPOINT_SECONDS:
+                        self.checkpoint()
+                        last_checkpoint = time.monotonic()
+        finally:
+            self.race.close()
+            if self._is_level:
+                self.checkpoint()
+                self._write_adapters()
+                write_json(self.folder / "summary.json", self.race.summary())
+
+    def checkpoint(self) -> None:
+        """Write what going on bitwise needs, in one go."""
+        write_tensors(self.folder / CHECKPOINT, self.race.state())
+
+    @property
+    def _is_level(self) -> bool:
+        """Whether the race stands, between two steps, where the folder's last line is."""
+        return not self.race.torn and self.race.done == self._recorded
+
+    def _record(self, step: Step, lines: TextIO) -> None:
+        line = json.dumps(step.to_json(self.race.lanes.labels), allow_nan=False)
+        (self.folder / "summary.json").unlink(missing_ok=True)
+        lines.write(line + "\n")
+        lines.flush()
+        self._recorded = step.step
+
+    def _write_adapters(self) -> None:
+        """Write every lane, but for those that diverged so far that their ΔW is not finite."""
+        lanes, out = self.race.lanes, self.race.standing.out
+        for k, label in enumerate(lanes.labels):
+            folder = self.folder / "adapters" / label
+            if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in lanes.layers):
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                write_peft(lanes, k, folder, form="lora")
+
+
+def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None = None) -> Run:
+    """Set a race up in a new run folder; nothing is written where the set-up is wrong.
+
+    Raises
+    ------
+    ValueError : the folder holds something already, the set-up is wrong, or the disk is too full.
+    """
+    folder, content = Path(folder), _content(config.task)
+    if not is_free(folder):
+        hint = "; --resume goes on with it" if (folder / "config.json").exists() else ""
+        raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
+    racing = race(config, progress=progress)
+    _check_space(folder, racing)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", racing.config.to_json() | {"task_sha256": content})
+    return Run(folder, racing, recorded=0)
+
+
+def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
+    """Go on with a run from its last checkpoint, bitwise as if it had not been interrupted.
+
+    Steps that were on disk already are made again but not reported again.
+
+    Raises
+    ------
+    ValueError : the folder holds no run or a damaged one, or its task file has changed since.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    recorded = _mend(folder)
+    racing = race(config, progress=progress)
+    if (folder / CHECKPOINT).exists():
+        state = _read_checkpoint(folder, racing)
+        # A power cut may take lines that the checkpoint has seen: then those steps are made again.
+        if state["clock"][0] <= recorded:
+            racing.restore(state)
+    return Run(folder, racing, recorded)
+
+
+def read_config(folder: str | Path) -> RaceConfig:
+    """Read a run's set-up, and see that its task file is still the same."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{str(folder)!r} holds no run: there is no config.json in it")
+    try:
+        values = read_json_object(path)
+        content = values.pop("task_sha256", None)
+        config = RaceConfig.from_json(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
+    if content != _content(config.task):
+        raise ValueError(
+            f"the task file {config.task!r} is not the one that the run in {str(folder)!r} began "
+            "with, so its race cannot go on"
+        )
+    return config
+
+
+def read_steps(folder: str | Path) -> list[Step]:
+    """Read the steps of a run; a last line that was cut short is passed over."""
+    labels = read_config(folder).labels
+    path = Path(folder) / "steps.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [Step.from_json(json.loads(line), labels) for line in _whole_lines(text)]
+
+
+def read_summary(folder: str | Path) -> dict[str, Any] | None:
+    """Read how a run ended; None where it has not."""
+    path = Path(folder) / "summary.json"
+    return read_json_object(path) if path.is_file() else None
+
+
+def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
+    """Bring a run's race back as of its last checkpoint, for export; nothing is written.
+
+    Raises
+    ------
+    ValueError : the folder holds no run or a damaged one, or no checkpoint yet.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if not (folder / CHECKPOINT).exists():
+        raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
+    racing = race(config, progress=progress)
+    racing.restore(_read_checkpoint(folder, racing))
+    return racing
+
+
+def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
+    """Read a run's checkpoint, and see that its race can go on from it."""
+    path = folder / CHECKPOINT
+    state = read_tensors(path)
+    try:
+        racing.check_state(state)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} does not fit the run's config.json: {error}") from None
+    return state
+
+
+def _whole_lines(text: str) -> list[str]:
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _mend(folder: Path) -> int:
+    """Cut a half-written last line off ``steps.jsonl``; return the number of the last step."""
+    path = folder / "steps.jsonl"
+    data = path.read_bytes() if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    lines = data[:whole].splitlines()
+    try:
+        return int(json.loads(lines[-1])["step"]) if lines else 0
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{str(path)!r} is damaged: its last line is no step") from None
+
+
+def _check_space(folder: Path, racing: Race) -> None:
+    """Refuse a run that the disk cannot hold: two checkpoints and the adapters."""
+    matrix = racing.lanes.theta.numel() * racing.lanes.theta.element_size()
+    need = 2 * 3 * matrix + 2 * matrix + 2**20
+    existing = next(p for p in [folder.absolute(), *folder.absolute().parents] if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < need:
+        raise ValueError(
+            f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has "
+            f"{free / 2**20:.0f} MiB free"
+        )
+
+
+def _content(task: str) -> str | None:
+    """Return the SHA-256 of a task file; None for a task that is known by name."""
+    if task in TASKS:
+        return None
+    path = Path(task).expanduser()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -1,0 +1,115 @@
+"""Where a race stands: its clock, and what is remembered of every lane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from olora_viz.tasks.losses import Evaluation
+
+
+@dataclass
+class Standing:
+    """The clock of a race and the last figures of its K lanes."""
+
+    diverged_at: np.ndarray
+    """(K,) the step at which a lane left the race, 0 while it is in."""
+    last_loss: np.ndarray
+    """(K,) the last training loss that was finite."""
+    first_grad_norm: np.ndarray
+    """(K,) the gradient's norm at the first step."""
+    last_eval: Evaluation
+    """The last held-out figures, NaN for a lane that was out by then."""
+    last_eval_step: int = 0
+    done: int = 0
+    """How many steps have been made."""
+    seconds: float = 0.0
+    tokens: int = 0
+
+    @classmethod
+    def at_start(cls, baseline: Evaluation, K: int) -> Standing:
+        """Every lane begins as the base model."""
+        return cls(
+            diverged_at=np.zeros(K, dtype=np.int64),
+            last_loss=np.full(K, np.nan),
+            first_grad_norm=np.full(K, np.nan),
+            last_eval=Evaluation(np.repeat(baseline.loss, K), np.repeat(baseline.accuracy, K)),
+        )
+
+    @property
+    def out(self) -> np.ndarray:
+        """(K,) which lanes have diverged."""
+        return self.diverged_at > 0
+
+    def lose(self, lanes: np.ndarray, number: int) -> None:
+        """Take lanes (K,) out of the race at a step, those that are not out already."""
+        self.diverged_at[lanes & ~self.out] = number
+
+    def trained(self, number: int, loss: np.ndarray, norm: np.ndarray) -> None:
+        """Note a step's losses and gradient norms; a lane is out where they are not finite."""
+        self.lose(~(np.isfinite(loss) & np.isfinite(norm)), number)
+        if number == 1:
+            self.first_grad_norm = norm
+        self.last_loss = np.where(self.out, self.last_loss, loss)
+
+    def evaluated(self, number: int, evaluation: Evaluation) -> None:
+        """Note a step's held-out figures; a lane is out where its loss is not finite."""
+        self.lose(~np.isfinite(evaluation.loss), number)
+        evaluation.loss[self.out] = evaluation.accuracy[self.out] = np.nan
+        self.last_eval, self.last_eval_step = evaluation, number
+
+    def of_lanes(self, labels: Sequence[str], status: str) -> dict[str, dict[str, Any]]:
+        """Return each lane's standing as plain values; what has diverged has no final figures."""
+        return {
+            label: {
+                "status": "diverged" if out else status,
+                "final_loss": None if out else finite_or_none(self.last_eval.loss[k]),
+                "final_accuracy": None if out else finite_or_none(self.last_eval.accuracy[k]),
+                "final_loss_step": None if out else self.last_eval_step,
+                "train_loss": finite_or_none(self.last_loss[k]),
+                "first_grad_norm": finite_or_none(self.first_grad_norm[k]),
+                "diverged_at": int(self.diverged_at[k]) or None,
+            }
+            for k, (label, out) in enumerate(zip(labels, self.out, strict=True))
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Return it all as tensors."""
+        clock = [self.done, self.seconds, self.tokens, self.last_eval_step]
+        return {
+            "diverged_at": torch.tensor(self.diverged_at),
+            "last_loss": torch.tensor(self.last_loss),
+            "first_grad_norm": torch.tensor(self.first_grad_norm),
+            "last_eval": torch.tensor(np.stack([self.last_eval.loss, self.last_eval.accuracy])),
+            "clock": torch.tensor(clock, dtype=torch.float64),
+        }
+
+    @classmethod
+    def of_state(cls, state: dict[str, Tensor]) -> Standing:
+        """Read back what `state` returned."""
+        done, seconds, tokens, last_eval_step = state["clock"].tolist()
+        return cls(
+            diverged_at=state["diverged_at"].numpy().copy(),
+            last_loss=state["last_loss"].numpy().copy(),
+            first_grad_norm=state["first_grad_norm"].numpy().copy(),
+            last_eval=Evaluation(*state["last_eval"].numpy().copy()),
+            last_eval_step=int(last_eval_step),
+            done=int(done),
+            seconds=seconds,
+            tokens=int(tokens),
+        )
+
+
+def finite_or_none(x: float) -> float | None:
+    """Return a number for JSON, None where it is not finite.
+
+    >>> finite_or_none(0.5), finite_or_none(float("nan"))
+    (0.5, None)
+    """
+    return float(x) if math.isfinite(x) else None

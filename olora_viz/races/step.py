@@ -1,0 +1,123 @@
+"""One step of a race: what was measured, for every lane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from olora_viz.measures.curvature import Curvature
+from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.update_spectra import Trace
+
+_PER_LANE = ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What K lanes did in one step; lane k is entry k of every array.
+
+    `loss` and `grad_norm` belong to the step's batch before its update, held-out figures to the
+    parameters after it. A lane that has diverged holds NaN.
+    """
+
+    step: int
+    """1 for the first."""
+    loss: np.ndarray
+    """(K,) training loss, nats per supervised token."""
+    grad_norm: np.ndarray
+    """(K,) Euclidean norm of the gradient over the lane's A and B, before clipping."""
+    lr: np.ndarray
+    """(K,) learning rate of this step's update."""
+    seconds: float
+    """Time spent on the race so far; pauses do not count."""
+    tokens: int
+    """Tokens of the examples that each lane has trained on so far, without padding; a mean over the
+    lanes where their batches differ."""
+    status: tuple[str, ...]
+    """(K) ``racing`` or ``diverged``."""
+    eval_loss: np.ndarray | None = None
+    """(K,) held-out loss, nats per supervised token; None where the step was not evaluated."""
+    eval_accuracy: np.ndarray | None = None
+    """(K,) share of held-out answers that are right."""
+    trace: Trace | None = None
+    """What the adapters of every lane and layer have become; None where it was not looked at."""
+    curvature: Curvature | None = None
+    """The ends of the Hessian's spectrum on the first batch; None where it was not looked at."""
+    gradients: Gradients | None = None
+    """Norms of this step's gradients and update by layer; None where it was not looked at."""
+
+    def __post_init__(self) -> None:
+        """Make the arrays read-only."""
+        for name in _PER_LANE:
+            value = getattr(self, name)
+            if value is not None:
+                value.setflags(write=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare bit for bit all that was computed; `seconds` are the clock's, not the race's."""
+        if not isinstance(other, Step):
+            return NotImplemented
+        return all(
+            _same(getattr(self, f.name), getattr(other, f.name))
+            for f in fields(self)
+            if f.name != "seconds"
+        )
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return the step as a line of ``steps.jsonl``: numbers by label, NaN as null."""
+        line: dict[str, Any] = {"step": self.step}
+        for name in _PER_LANE:
+            value = getattr(self, name)
+            if value is not None:
+                line[name] = {
+                    label: float(x) if math.isfinite(x) else None
+                    for label, x in zip(labels, value, strict=True)
+                }
+        if self.trace is not None:
+            line["trace"] = self.trace.to_json(labels)
+        if self.curvature is not None:
+            line["curvature"] = dict(zip(labels, self.curvature.to_json(), strict=True))
+        if self.gradients is not None:
+            line["gradients"] = self.gradients.to_json(labels)
+        line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
+        line["diverged"] = [
+            label for label, status in zip(labels, self.status, strict=True) if status == "diverged"
+        ]
+        return line
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any], labels: Sequence[str]) -> Step:
+        """Read back what `to_json` wrote."""
+        arrays = {
+            name: np.array(
+                [math.nan if line[name][label] is None else line[name][label] for label in labels]
+            )
+            for name in _PER_LANE
+            if name in line
+        }
+        gradients = line.get("gradients")
+        status = tuple("diverged" if label in line["diverged"] else "racing" for label in labels)
+        return cls(
+            step=line["step"],
+            seconds=line["seconds"],
+            tokens=line["tokens"],
+            status=status,
+            trace=Trace.from_json(line["trace"], labels) if "trace" in line else None,
+            curvature=Curvature.from_json([line["curvature"][label] for label in labels])
+            if "curvature" in line
+            else None,
+            gradients=gradients and Gradients.from_json(gradients, labels),
+            **arrays,
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b, equal_nan=True)
+    return bool(a is b or (type(a) is type(b) and a == b))

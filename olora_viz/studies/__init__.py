@@ -1,0 +1,1 @@
+"""Many contenders compared: rates, seeds, and what may be said of them."""

@@ -1,0 +1,229 @@
+"""A race as a sweep: held-out loss against the learning rate, and steps to reach plain LoRA's loss.
+
+Lanes that agree in all but the rate and the seed make one curve. A rate at which a seed diverged
+has no mean: one over the seeds that survive would flatter it. It stays there, as diverged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from olora_viz.figures.theme import Look, looks
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.step import Step
+from olora_viz.studies.comparison import Setting
+
+MEASURES = ("final", "best")
+"""Which held-out loss of a lane counts: that of the newest evaluation, or its lowest so far."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One start at one rate, with all its seeds."""
+
+    lr: float
+    lanes: tuple[int, ...]
+    """Places in the race's list."""
+    losses: tuple[float, ...]
+    """Held-out loss of each, nats; NaN where it diverged or was not evaluated yet."""
+    diverged: int
+    """How many of them are out of the race."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds; NaN where one of them has no loss."""
+        return math.fsum(self.losses) / len(self.losses)
+
+    @property
+    def known(self) -> tuple[float, ...]:
+        """The losses that there are."""
+        return tuple(loss for loss in self.losses if math.isfinite(loss))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One start in one setting, over its rates."""
+
+    look: Look
+    setting: Setting
+    points: tuple[Point, ...]
+    """The lowest rate first."""
+
+    @property
+    def optimum(self) -> Point | None:
+        """The point of the lowest mean among those that no seed has left; None where none is."""
+        whole = [point for point in self.points if math.isfinite(point.mean)]
+        return min(whole, key=lambda point: point.mean, default=None)
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that a rate has."""
+        return max(len(point.lanes) for point in self.points)
+
+    @property
+    def is_at_edge(self) -> bool:
+        """Whether the optimum is the lowest or the highest of several rates."""
+        best = self.optimum
+        return (
+            best is not None
+            and len(self.points) > 1
+            and best in self.points[:: len(self.points) - 1]
+        )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How soon one start was as good as plain LoRA in the end."""
+
+    curve: Curve
+    target: float
+    """Plain LoRA's final held-out loss at its best rate, a mean over seeds; nats."""
+    lr: float | None
+    """The rate that got there first; where none did, the one that came closest."""
+    steps: float | None
+    """When the mean over the seeds got there, between two evaluations; None: never."""
+    each: tuple[float | None, ...]
+    """The same of every seed at that rate by itself."""
+    closest: float
+    """The lowest mean held-out loss at that rate, nats."""
+
+
+def is_sweep(lanes: Sequence[Lane]) -> bool:
+    """Whether lanes of one start differ in the rate or in the seed.
+
+    >>> is_sweep([Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)])
+    False
+    >>> is_sweep([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3)])
+    True
+    """
+    return any(len({(k.lr, k.seed) for k in family}) > 1 for family in _families(lanes).values())
+
+
+def rate_curves(
+    lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "final"
+) -> tuple[Curve, ...]:
+    """Return the curve of every start in every setting, in the race's order.
+
+    Parameters
+    ----------
+    lanes : of the race; no lane is left out.
+    steps : what was measured so far.
+    measure : one of `MEASURES`.
+    """
+    held = _held_out(steps, len(lanes))
+    if measure == "best":
+        found = np.array([np.nanmin([*column, math.inf]) for column in held.T])
+    else:
+        found = held[-1] if len(held) else np.full(len(lanes), math.nan)
+    out = _out(steps, len(lanes))
+    found = np.where(out | ~np.isfinite(found), math.nan, found)
+    families: dict[tuple[str, Setting], dict[float, list[int]]] = {}
+    for k, lane in enumerate(lanes):
+        rates = families.setdefault((lane.init, Setting.of(lane)), {})
+        rates.setdefault(lane.lr, []).append(k)
+    shown = looks(
+        [replace(lanes[next(iter(r.values()))[0]], lr=1.0, seed=0) for r in families.values()]
+    )
+    return tuple(
+        Curve(
+            look,
+            setting,
+            tuple(
+                Point(lr, tuple(ks), tuple(float(found[k]) for k in ks), int(out[ks].sum()))
+                for lr, ks in sorted(rates.items())
+            ),
+        )
+        for look, ((_, setting), rates) in zip(shown, families.items(), strict=True)
+    )
+
+
+def steps_to_reach(
+    lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None
+) -> tuple[Reach, ...]:
+    """Say how soon every start had plain LoRA's final held-out loss, plain LoRA at its best rate.
+
+    A start is compared with plain LoRA in the same setting, and left out where that did not race.
+    Each takes the rate that gets there first; plain LoRA as well, which may have been there before
+    the end.
+
+    Parameters
+    ----------
+    lanes, steps : of the race, as far as it is.
+    start_loss : held-out loss before the first step, nats; None while unknown.
+    """
+    curves = rate_curves(lanes, steps)
+    at = [step.step for step in steps if step.eval_loss is not None]
+    held = _held_out(steps, len(lanes))
+    if start_loss is not None and steps and steps[0].step == 1:
+        at, held = [0, *at], np.vstack([np.full((1, len(lanes)), start_loss), held])
+    best = {c.setting: c.optimum for c in curves if c.look.init == "lora" and c.optimum}
+    return tuple(
+        _reach(curve, target.mean, at, held)
+        for curve in curves
+        if (target := best.get(curve.setting)) is not None
+    )
+
+
+def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float | None:
+    """Return when a loss first was at a target or below, on straight lines between evaluations.
+
+    Parameters
+    ----------
+    target : nats.
+    at : steps of the evaluations.
+    losses : one each, nats; NaN where there is none.
+
+    >>> first_at(1.5, [0, 10, 20], [4.0, 2.0, 1.0])
+    15.0
+    >>> first_at(0.5, [0, 10, 20], [4.0, 2.0, 1.0]) is None
+    True
+    """
+    for i, loss in enumerate(losses):
+        if not loss <= target:
+            continue
+        if i == 0 or not math.isfinite(losses[i - 1]):
+            return float(at[i])
+        above = losses[i - 1] - loss
+        share = (losses[i - 1] - target) / above if above > 0 else 1.0
+        return at[i - 1] + share * (at[i] - at[i - 1])
+    return None
+
+
+def _reach(curve: Curve, target: float, at: Sequence[int], held: np.ndarray) -> Reach:
+    """Choose the rate that gets there first, or else closest, among those that no seed has left."""
+    tried = []
+    for point in curve.points:
+        if point.diverged or not len(held):
+            continue
+        means = held[:, point.lanes].mean(1)
+        lowest = float(np.min(means, initial=math.inf, where=np.isfinite(means)))
+        tried.append((first_at(target, at, means.tolist()), lowest, point))
+    if not tried:
+        return Reach(curve, target, None, None, (), math.nan)
+    steps, lowest, point = min(tried, key=lambda t: (math.inf if t[0] is None else t[0], t[1]))
+    each = tuple(first_at(target, at, held[:, k].tolist()) for k in point.lanes)
+    return Reach(curve, target, point.lr, steps, each, lowest)
+
+
+def _families(lanes: Sequence[Lane]) -> dict[tuple[str, Setting], list[Lane]]:
+    found: dict[tuple[str, Setting], list[Lane]] = {}
+    for lane in lanes:
+        found.setdefault((lane.init, Setting.of(lane)), []).append(lane)
+    return found
+
+
+def _held_out(steps: Sequence[Step], K: int) -> np.ndarray:
+    """Return the held-out losses (E, K), NaN where there is none."""
+    found = [step.eval_loss for step in steps if step.eval_loss is not None]
+    return np.where(np.isfinite(found), found, math.nan) if found else np.empty((0, K))
+
+
+def _out(steps: Sequence[Step], K: int) -> np.ndarray:
+    """Return which lanes (K,) have diverged."""
+    if not steps:
+        return np.zeros(K, dtype=bool)
+    return ~np.isfinite(steps[-1].loss)

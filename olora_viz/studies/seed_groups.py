@@ -1,0 +1,72 @@
+"""Lanes that differ in nothing but their seed are one contender, repeated."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from olora_viz.figures.theme import Look, looks
+from olora_viz.lanes.lane import Lane
+from olora_viz.studies.story import Place
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """One contender with all its seeds."""
+
+    look: Look
+    lanes: tuple[int, ...]
+    """Places in the race's list."""
+
+
+def seed_groups(lanes: Sequence[Lane], shown: Sequence[Look]) -> tuple[SeedGroup, ...]:
+    """Put lanes together that differ in their seed alone; without any, every lane is as it was.
+
+    Parameters
+    ----------
+    lanes, shown : of the race, with their looks.
+    """
+    groups: dict[tuple[Lane, int], list[int]] = {}
+    for k, lane in enumerate(lanes):
+        # A lane that is there twice, seed and all, is no repetition: it makes a group of its own.
+        copy = list(lanes[:k]).count(lane)
+        groups.setdefault((replace(lane, seed=0), copy), []).append(k)
+    if len(groups) == len(lanes):
+        return tuple(SeedGroup(look, (k,)) for k, look in enumerate(shown))
+    named = looks([lane for lane, _ in groups])
+    return tuple(
+        SeedGroup(look, tuple(ks)) for look, ks in zip(named, groups.values(), strict=True)
+    )
+
+
+def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup]) -> list[Place]:
+    """Order groups by their mean held-out loss, the best first and those that lost a seed last.
+
+    Parameters
+    ----------
+    rows : of `story.standings`, one per lane.
+    """
+    of_lane = {row.lane: row for row in rows}
+    made = [_place(i, [of_lane[k] for k in group.lanes]) for i, group in enumerate(groups)]
+    return sorted(
+        made,
+        key=lambda p: (p.lost > 0, p.loss if math.isfinite(p.loss) else math.inf, p.lane),
+    )
+
+
+def _place(group: int, rows: Sequence[Place]) -> Place:
+    out = [row.out_at for row in rows if row.out_at]
+    losses = [row.loss for row in rows]
+    known = len(rows) > 1 and all(map(math.isfinite, losses))
+    return Place(
+        lane=group,
+        seeds=len(rows),
+        loss=math.fsum(losses) / len(rows),
+        spread=statistics.stdev(losses) if known else math.nan,
+        accuracy=math.fsum(row.accuracy for row in rows) / len(rows),
+        first_grad_norm=math.fsum(row.first_grad_norm for row in rows) / len(rows),
+        lost=len(out),
+        out_at=min(out, default=0),
+    )

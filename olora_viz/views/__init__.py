@@ -1,0 +1,1 @@
+"""Numbers become words and HTML, for the page and the notebook alike."""

@@ -1,0 +1,203 @@
+"""What the Conditioning page and panel say of a measurement: tables and sentences, as HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from olora_viz.figures import theme
+from olora_viz.figures.conditioning import reference
+from olora_viz.figures.theme import Look, compact
+from olora_viz.measures.conditioning import Conditioning
+from olora_viz.studies.story import LEVEL, Sentence
+from olora_viz.views import html as fragments
+
+
+def story_before() -> str:
+    """Return the claim, and what the page will say to it."""
+    return (
+        "<h2>The claim, and the measurement</h2>"
+        '<p class="say"><b>The OLoRA paper explains its speed by conditioning.</b> Measure the '
+        "start to see how steep and how curved the loss is where each lane begins, and how evenly "
+        "its predictions are learned.</p>"
+    )
+
+
+def numbers_before() -> str:
+    """Return what stands in the table's place until there is one."""
+    return (
+        '<h2>What was measured</h2><p class="hint">Eigenvalues with their residuals, the trace, '
+        "and the tangent kernel of every start.</p>"
+    )
+
+
+def rates_before() -> str:
+    """Return what stands in the place of the table of rates until there is one."""
+    return (
+        '<h2>What it means for the learning rate</h2><p class="hint">2/λₘₐₓ, the limit of plain '
+        "gradient descent, against the rates of the lanes.</p>"
+    )
+
+
+def tell(looks: Sequence[Look], found: Conditioning) -> list[Sentence]:
+    """Say what was measured, of OLoRA (or else the most curved lane) against plain LoRA."""
+    said = [
+        Sentence(f"{look.label} has no eigenvalues:", "its loss or its curvature is not finite.")
+        for k, look in enumerate(looks)
+        if not _is_finite(found, k)
+    ]
+    base, hero = reference(looks), hero_of(looks, found)
+    if hero == base or not (_is_finite(found, base) and _is_finite(found, hero)):
+        return said or [Sentence("One start alone:", "add a lane to compare it with.")]
+    name = looks[hero].label
+    other = "plain LoRA" if looks[base].init == "lora" else looks[base].label
+    curved, base_curved = (float(found.hessian.lambda_max[k]) for k in (hero, base))
+    steep = float(found.grad_norm[hero] / found.grad_norm[base])
+    if base_curved > 0 and curved > 0:
+        ratio = curved / base_curved
+        said.append(
+            Sentence(
+                f"{name}'s largest eigenvalue is {_times(ratio)} {other}'s, "
+                f"its gradient {_times(steep)}:",
+                f"the start is {_than(steep, 'steeper', 'flatter', 'as steep')} and "
+                f"{_than(ratio, 'more curved', 'less curved', 'as curved')}"
+                f"{_verdict(found, hero, base)}.",
+            )
+        )
+    if found.kernel:
+        mine, theirs = (float(found.kernel.condition[k]) for k in (hero, base))
+        if math.isfinite(mine) and math.isfinite(theirs):
+            even = _than(mine / theirs, "less evenly than", "more evenly than", "as evenly as")
+            said.append(
+                Sentence(
+                    "",
+                    f"The condition number of its tangent kernel is {mine:.3g} against "
+                    f"{theirs:.3g}: its predictions begin to be learned {even} {other}'s.",
+                )
+            )
+    unsure = [
+        look.label
+        for k, look in enumerate(looks)
+        if _is_finite(found, k) and not found.hessian.converged[k]
+    ]
+    if unsure:
+        said.append(
+            Sentence(
+                "Not converged:", f"{', '.join(unsure)}; the residuals say how far off it may be."
+            )
+        )
+    return said
+
+
+def numbers(looks: Sequence[Look], found: Conditioning) -> str:
+    """Return the table of what was measured, with how sure it is."""
+    hessian, newton, kernel = found.hessian, found.gauss_newton, found.kernel
+    body = []
+    for k, look in enumerate(looks):
+        if not _is_finite(found, k):
+            cells = '<td colspan="4" class="no">loss not finite: no eigenvalues</td>'
+        else:
+            trace = _pm(newton.trace[k], newton.trace_error[k]) if newton else "–"
+            condition = _n(kernel.condition[k]) if kernel else "–"
+            ended = "converged" if hessian.converged[k] else "not converged"
+            sign = "✓" if hessian.converged[k] else "✗"
+            products = int(hessian.iterations[k])
+            cells = (
+                f"<td>{_pm(hessian.lambda_max[k], hessian.residual[k])}</td>"
+                f"<td>{_pm(hessian.lambda_min[k], hessian.residual_min[k])}</td>"
+                f"<td>{trace}</td><td>{condition}"
+                f'<small title="{ended} after {products} products">{products} {sign}</small></td>'
+            )
+        body.append(
+            f'<tr><th scope="row">{fragments.mark(look)}{fragments.name(look)}</th>{cells}</tr>'
+        )
+    return (
+        '<h2>What was measured <span class="hint">± residual, error</span></h2>'
+        '<div class="standing-frame"><table class="standing measured"><thead><tr>'
+        '<th scope="col">start</th><th scope="col" title="largest eigenvalue of the Hessian">'
+        'λₘₐₓ</th><th scope="col" title="smallest eigenvalue of the Hessian">λₘᵢₙ</th>'
+        '<th scope="col" title="of the Gauss-Newton matrix, estimated">trace GN</th>'
+        '<th scope="col" title="condition number of the tangent kernel; below it the products that '
+        'the eigenvalues took, and whether they converged">NTK cond.</th></tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+        '<p class="foot">Trace GN: of the Gauss-Newton matrix. Small, last: products that the '
+        "eigenvalues took, ✓ converged.</p>"
+    )
+
+
+def rates(looks: Sequence[Look], found: Conditioning, used: Sequence[Sequence[float]]) -> str:
+    """Return the table of 2/λ against the learning rates in use.
+
+    Parameters
+    ----------
+    used : the rates of every start.
+    """
+    body = []
+    for k, look in enumerate(looks):
+        top = float(found.hessian.lambda_max[k])
+        limit = 2 / top if top > 0 else math.nan
+        share = ", ".join(_share(rate / limit) for rate in used[k]) if top > 0 else "–"
+        body.append(
+            f'<tr><th scope="row">{fragments.mark(look)}{fragments.name(look)}</th>'
+            f"<td>{_n(limit)}</td><td>{'<br>'.join(compact(rate) for rate in used[k])}</td>"
+            f"<td>{share.replace(', ', '<br>')}</td></tr>"
+        )
+    return (
+        "<h2>What it means for the learning rate</h2>"
+        '<table class="standing"><thead><tr><th scope="col">start</th>'
+        '<th scope="col">2/λₘₐₓ</th><th scope="col">in use</th>'
+        '<th scope="col" title="rate in use, as a share of 2/λ">share</th></tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table>"
+        '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ swings further with every '
+        "step. Adam, which trains here, rescales each parameter's step: its limit is another "
+        "one.</p>"
+    )
+
+
+def hero_of(looks: Sequence[Look], found: Conditioning) -> int:
+    """Return the lane to tell about: the first OLoRA, or else the most curved of the others."""
+    base = reference(looks)
+    olora = next((k for k, look in enumerate(looks) if look.init == "olora" and k != base), None)
+    others = [k for k in range(len(looks)) if k != base and _is_finite(found, k)]
+    if olora is not None or not others:
+        return base if olora is None else olora
+    return max(others, key=lambda k: found.hessian.lambda_max[k])
+
+
+def _is_finite(found: Conditioning, k: int) -> bool:
+    return bool(np.isfinite([found.loss[k], found.hessian.lambda_max[k]]).all())
+
+
+def _verdict(found: Conditioning, hero: int, base: int) -> str:
+    """Say whether the tangent kernel is better conditioned, as the claim has it."""
+    if not found.kernel:
+        return ""
+    ratio = float(found.kernel.condition[hero] / found.kernel.condition[base])
+    if not math.isfinite(ratio):
+        return ""
+    return _than(ratio, ", and worse conditioned", ", and better conditioned",
+                 ", not better conditioned")  # fmt: skip
+
+
+def _than(ratio: float, more: str, less: str, level: str) -> str:
+    return more if ratio > LEVEL else less if ratio < 1 / LEVEL else level
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g} times" if ratio < 100 else f"{ratio:.0f} times"
+
+
+def _share(ratio: float) -> str:
+    return f"{ratio:.1%}" if ratio < 0.1 else f"{ratio:.0%}" if ratio < 2 else f"{ratio:.2g} ×"
+
+
+def _n(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    return "–" if math.isnan(value) else theme.compact(float(f"{value:.3g}"))
+
+
+def _pm(value: float, error: float) -> str:
+    return f"{_n(value)}<small>± {float(f'{error:.1g}'):g}</small>"

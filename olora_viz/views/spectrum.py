@@ -1,0 +1,158 @@
+"""The words of the Spectrum page: a verdict, a table and sentences, made of measured numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from olora_viz.figures import theme
+from olora_viz.measures.truncation import Truncation
+
+
+def verdict(olora: Truncation) -> str:
+    """Return the paper's sentence and what this weight and rank say to it."""
+    i = olora.worst
+    sigma = float(olora.sigma_BA[i])
+    if olora.subset:
+        found = "Each σᵢ(Q<sub>r</sub>R<sub>r</sub>) is one of W's, to rounding."
+    else:
+        above = [x for x in olora.sigma_W.tolist() if x > sigma]
+        below = [x for x in olora.sigma_W.tolist() if x <= sigma]
+        between = (
+            f"W has {_n(above[-1])} and {_n(below[0])}"
+            if above and below
+            else f"the nearest of W is {_n(above[-1] if above else below[0])}"
+        )
+        found = (
+            f"The {_nth(i + 1)} of them is {_n(sigma)}, where {between}: off by "
+            f"{_n(float(olora.distance[i]))}. Q<sub>r</sub>R<sub>r</sub> = "
+            "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
+            "they need not be W's."
+        )
+    return (
+        "<h2>The paper's claim, on this matrix</h2>"
+        '<p class="say">“The singular values of Q<sub>r</sub>R<sub>r</sub> are a subset of those '
+        "of W.”</p>"
+        '<table class="verdict"><tbody>'
+        f"<tr><th scope='row'>bounded by σᵢ(W)</th><td>{_holds(olora.bounded)}</td></tr>"
+        f"<tr><th scope='row'>a subset of σ(W)</th><td>{_holds(olora.subset)}</td></tr>"
+        f'</tbody></table><p class="hint">{found}</p>'
+    )
+
+
+def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> str:
+    """Return the table of what each start keeps of W, the most first.
+
+    Parameters
+    ----------
+    unpermuted : OLoRA's start in W's own order of columns, where they are permuted.
+    """
+    first = found[0]
+    best = first.energy_optimal
+    rows = [("SVD, the optimum", "pissa", best)]
+    permuted = ", permuted" if unpermuted else ""
+    rows += [
+        (theme.label(one.init) + (permuted if one.init == "olora" else ""), one.init, one.energy)
+        for one in found
+        if one.init != "pissa"
+    ]
+    if unpermuted:
+        rows.append(("OLoRA, W's own order", "olora", unpermuted.energy))
+    rows.sort(key=lambda row: -row[2])
+    body = "".join(
+        f'<tr><th scope="row"><span class="mark solid" style="--lane:var(--{escape(init)})"></span>'
+        f"{escape(label)}</th><td>{share:.1%}</td><td>{share / best:.0%}</td></tr>"
+        for label, init, share in rows
+    )
+    body += (
+        f'<tr class="base"><th scope="row">random, expected</th><td>{first.energy_random:.1%}</td>'
+        f"<td>{first.energy_random / best:.0%}</td></tr>"
+    )
+    return (
+        '<h2>How much of W does it keep?</h2><table class="standing"><thead><tr>'
+        f'<th scope="col">start, rank {first.rank}</th><th scope="col">energy</th>'
+        f'<th scope="col">of best</th></tr></thead><tbody>{body}</tbody></table>'
+    )
+
+
+def factors(found: Sequence[Truncation]) -> str:
+    """Return the table of how each start's factors are conditioned."""
+    body = "".join(
+        f'<tr><th scope="row"><span class="mark solid" style="--lane:var(--{escape(one.init)})">'
+        f"</span>{escape(theme.label(one.init))}</th><td>{one.effective_rank:.1f}</td>"
+        f"<td>{_ratio(one.condition_A)}</td><td>{_ratio(one.condition_B)}</td>"
+        f"<td>{0.0 if one.defect < 1e-9 else one.defect:.2g}</td></tr>"
+        for one in found
+    )
+    return (
+        '<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>'
+        '<table class="standing"><thead><tr><th scope="col">start</th>'
+        '<th scope="col" title="exp of the entropy of the singular values of BA">eff. rank</th>'
+        '<th scope="col" title="largest over smallest singular value">cond A</th>'
+        '<th scope="col" title="largest over smallest singular value">cond B</th>'
+        '<th scope="col" title="how far B is from orthonormal columns">‖BᵀB−I‖</th></tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def seeing(found: Mapping[str, Truncation], permuted: bool) -> str:
+    """Return a few sentences on what the charts show."""
+    olora = found["olora"]
+    share = olora.energy / olora.energy_optimal
+    said = [
+        f"OLoRA keeps <b>{share:.0%} of what rank {olora.rank} could keep</b>, "
+        f"{_compare(olora.energy, olora.energy_random)} a random basis "
+        f"({olora.energy_random / olora.energy_optimal:.0%})."
+    ]
+    if "sketch" in found:
+        other = found["sketch"].energy
+        said.append(
+            f"A random mixture of all columns keeps {other / olora.energy_optimal:.0%}: "
+            + (
+                "taking the first columns themselves adds nothing here."
+                if olora.energy < 1.05 * other
+                else "the first columns are better than that here."
+            )
+        )
+    if olora.angles is not None:
+        near, far = float(olora.angles[0]), float(olora.angles[-1])
+        said.append(
+            f"Its nearest direction to W's top {olora.rank} is <b>{near:.0f}°</b> away, its "
+            f"farthest {far:.0f}°."
+            if olora.rank > 1
+            else f"Its direction is <b>{near:.0f}°</b> away from W's top one."
+        )
+    foot = (
+        "The columns are permuted: W keeps its singular values, and pivoted QR its start, as both "
+        "look at all the columns. OLoRA takes whichever come first, so its start is another one."
+        if permuted
+        else "OLoRA takes the first r columns of W, and their order means nothing: permute them."
+    )
+    return (
+        f'<h2>What you are seeing</h2><p class="say">{" ".join(said)}</p><p class="foot">{foot}</p>'
+    )
+
+
+def _compare(energy: float, random: float) -> str:
+    if energy < 0.9 * random:
+        return "less than"
+    return "as much as" if energy <= 1.1 * random else "more than"
+
+
+def _holds(yes: bool) -> str:
+    return f'<span class="pill {"ok" if yes else "no"}">{"holds" if yes else "fails"}</span>'
+
+
+def _ratio(x: float) -> str:
+    return f"{x:.3g}" if x < 1e6 else "∞"
+
+
+def _nth(n: int) -> str:
+    if n == 1:
+        return "largest"
+    suffix = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{suffix}"
+
+
+def _n(x: float) -> str:
+    return f"{x:.4g}"

@@ -1,0 +1,69 @@
+"""Fair rates on the page: each start at plain LoRA's rate, and at one of its own beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.fair_rate import FairRate, fair_rate
+from olora_viz.views.html import problem
+from olora_viz.web.conditioning.measurement import Measurement
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.race.lane_table import rows_of
+
+HEAD = "<h2>Fair rates</h2>"
+
+HINT = (
+    '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate over the third '
+    "root of the curvatures' ratio. It was off by a factor of 1.5 to 1.6, of 2.4 at worst. The "
+    "first LoRA lane's rate is what it starts from: tune that one.</p>"
+)
+
+
+def before() -> str:
+    """Return what stands in the card until rates are proposed."""
+    return (
+        f'{HEAD}<p class="say">Is it the start, or only the rate? The button sets every start up '
+        "twice, at plain LoRA's rate and at the one that its curvature calls fair: press Race to "
+        f"compare.</p>{HINT}"
+    )
+
+
+def proposed(work: Measurement | None, limits: Limits) -> tuple[list[dict[str, Any]], str]:
+    """Return the rows of the lane table and the words for the card.
+
+    Parameters
+    ----------
+    work : what was measured; its lanes are the starts.
+
+    Raises
+    ------
+    ValueError : nothing was measured over all parameters, there is no plain LoRA lane or only that
+        one, a curvature is not positive, or there would be more lanes than a race takes.
+    """
+    if work is None or work.found is None or work.layer is not None:
+        raise ValueError("measure the start first, over all parameters")
+    starts, found = work.config.lanes, work.found.hessian.lambda_max
+    plain = next((k for k, lane in enumerate(starts) if lane.init == "lora"), None)
+    if plain is None or len(starts) == 1:
+        raise ValueError("fair rates need a plain LoRA lane and another start to compare with it")
+    tuned, base = starts[plain].lr, float(found[plain])
+    lanes: list[Lane] = [starts[plain]]
+    said = []
+    for k, lane in enumerate(starts):
+        if k == plain:
+            continue
+        rate = fair_rate(tuned, base, float(found[k]))
+        lanes += [replace(lane, lr=tuned), replace(lane, lr=rate)]
+        said.append(FairRate(lane.init, rate, tuned, float(found[k]), base).sentence)
+    if len(lanes) > limits.max_lanes:
+        raise ValueError(f"that makes {len(lanes)} lanes; a race takes at most {limits.max_lanes}")
+    words = "".join(f'<p class="say">{escape(sentence)}</p>' for sentence in said)
+    return rows_of(list(dict.fromkeys(lanes))), f"{HEAD}{words}{HINT}"
+
+
+def refused(sentence: str) -> str:
+    """Return the card with a sentence that says why there are no rates."""
+    return f"{HEAD}{problem(sentence)}{HINT}"

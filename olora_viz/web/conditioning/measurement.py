@@ -1,0 +1,147 @@
+"""Looks at where a race starts, as work for the queue: slope and curvature, and slices."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from olora_viz.figures.theme import looks
+from olora_viz.measures.conditioning import Conditioning, conditioning, slices
+from olora_viz.measures.loss_slice import LossSlice
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race, race
+from olora_viz.web.jobs.accelerator import here
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.work import Work, device_words
+
+MAX_NAME = 200
+"""The longest name of a layer that is looked for."""
+
+
+@dataclass
+class Measurement(Work):
+    """Slope and curvature of every start, on the race's first batch."""
+
+    rates: tuple[tuple[float, ...], ...] = ()
+    """Of each start, the learning rates that the race would use."""
+    layer: str | None = None
+    """Over that layer's parameters alone; ``None``: over all."""
+    found: Conditioning | None = None
+    plain_text: bool = False
+
+    def run(self) -> None:
+        """Build the race and measure it before its first step."""
+        with _at_its_start(self) as racing:
+            self.state, self.plain_text = "measuring", racing.task.plain_text
+            self.found = conditioning(
+                racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell
+            )
+            self.state, self.note = "finished", ""
+
+
+@dataclass
+class Slicing(Work):
+    """The loss on a plane through some starts."""
+
+    source: Measurement | None = None
+    """What was measured of the same starts."""
+    chosen: tuple[int, ...] = ()
+    """Numbers of its lanes."""
+    slices: list[LossSlice] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Build the same race again, and slice it before its first step."""
+        assert self.source is not None
+        assert self.source.found is not None
+        with _at_its_start(self) as racing:
+            self.state = "slicing"
+            self.slices = slices(
+                racing.lanes, racing.batch(1), self.source.found, self.chosen, progress=self.tell
+            )
+            self.state, self.note = "finished", ""
+
+
+def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
+    """Put a measurement of a race's start into the queue.
+
+    Lanes that differ in their rate alone start as one: it is measured once.
+
+    Parameters
+    ----------
+    layer : name of a layer, or nothing for all parameters.
+
+    Raises
+    ------
+    ValueError : the queue is full, or `layer` is no name.
+    """
+    if layer is not None and (not isinstance(layer, str) or len(layer) > MAX_NAME):
+        raise ValueError(f"the layer must be a name of at most {MAX_NAME} characters")
+    lanes = {(lane.init, lane.r, lane.scale, lane.seed): lane for lane in reversed(config.lanes)}
+    starts = dict(reversed(lanes.items()))
+    rates = tuple(
+        tuple(
+            dict.fromkeys(
+                lane.lr
+                for lane in config.lanes
+                if (lane.init, lane.r, lane.scale, lane.seed) == start
+            )
+        )
+        for start in starts
+    )
+    name = secrets.token_urlsafe(16)
+    return jobs.put(
+        Measurement(
+            name,
+            # The held-out examples say nothing about the start.
+            replace(config, lanes=tuple(starts.values()), eval_size=1),
+            jobs.folder / name,
+            looks([replace(lane, lr=1.0) for lane in starts.values()]),
+            rates=rates,
+            layer=(layer or "").strip() or None,
+        )
+    )
+
+
+def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
+    """Put slices through some of the measured starts into the queue.
+
+    Parameters
+    ----------
+    chosen : numbers of lanes; the same one twice counts once.
+
+    Raises
+    ------
+    ValueError : there is nothing measured to go by, or no such lane, or the queue is full.
+    """
+    if source.found is None:
+        raise ValueError("measure the start first: a slice goes along what was measured")
+    if source.layer is not None:
+        raise ValueError(
+            f"only the layer {source.layer!r} was measured, and a slice goes through all "
+            "parameters: measure again without a layer"
+        )
+    for k in chosen:
+        if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(source.looks):
+            raise ValueError(f"a lane must be from 0 to {len(source.looks) - 1}, not {k!r:.40}")
+    name = secrets.token_urlsafe(16)
+    return jobs.put(
+        Slicing(
+            name, source.raced, jobs.folder / name, source.looks, source=source,
+            chosen=tuple(dict.fromkeys(chosen)),
+        )
+    )  # fmt: skip
+
+
+@contextmanager
+def _at_its_start(work: Work) -> Iterator[Race]:
+    work.state = "loading"
+    work.tell(0.0, f"loading {work.config.model}")
+    racing = race(here(work.raced), progress=work.tell)
+    try:
+        work.device, work.part = device_words(racing), 0.0
+        yield racing
+    finally:
+        racing.lanes.detach()

@@ -1,0 +1,246 @@
+"""The Conditioning page: measure the start, slice the loss, follow the curvature of a race."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz.figures import race as figures
+from olora_viz.figures.conditioning import (
+    comparison_figure,
+    ntk_figure,
+    sharpness_figure,
+    stability_figure,
+)
+from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.figures.loss_slice import empty_slice
+from olora_viz.figures.theme import Look
+from olora_viz.views import html as fragments
+from olora_viz.views.conditioning import numbers_before, rates_before, story_before
+from olora_viz.web.conditioning import fair_rates
+from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
+from olora_viz.web.conditioning.view import View, problem_view, some, view
+from olora_viz.web.guard.limits import Limits, OwnFiles, checked_config
+from olora_viz.web.jobs.queue import Jobs
+
+PACE = 0.2
+"""Seconds between two updates of a page."""
+
+ONLY = "conditioning-only"
+"""CSS class of the columns that this page alone shows."""
+
+
+class Columns(NamedTuple):
+    """What the page's columns hold."""
+
+    outputs: View
+    """The components that a `View` is for, in its order."""
+    layer: gr.Textbox
+    every: gr.Number
+    curved: gr.Number
+    race_figures: tuple[gr.HTML, ...]
+    fair: gr.Button
+    fair_words: gr.HTML
+
+
+def columns(looks: Sequence[Look], total: int) -> Columns:
+    """Lay out the middle and the right column, inside the row of the Race page.
+
+    Parameters
+    ----------
+    looks, total : lanes and steps of the race that the page opens with.
+    """
+    measured, sliced = gr.BrowserState(None), gr.BrowserState(None)
+    with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
+        with gr.Column(elem_classes="card"):
+            with gr.Row(elem_classes="measuring"):
+                measure_ = gr.Button(
+                    "Measure the start", variant="primary", elem_id="measure-button", scale=0,
+                    min_width=0,
+                )  # fmt: skip
+                stop = gr.Button(
+                    "■ Stop", elem_id="measure-stop-button", interactive=False, scale=0,
+                    min_width=0,
+                )  # fmt: skip
+                layer = gr.Textbox(
+                    label="Over one layer only (empty: all parameters)", elem_id="measure-layer",
+                    placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
+                )  # fmt: skip
+            status = gr.HTML(
+                fragments.status("ready", "the model, task and lanes at the left, before any step"),
+                elem_id="conditioning-status", apply_default_css=False,
+            )  # fmt: skip
+        with gr.Column(elem_classes="card"):
+            comparison = live_figure(comparison_figure(looks, None), elem_id="conditioning-figure")
+        with gr.Column(elem_classes="card"):
+            ntk = live_figure(ntk_figure(looks, None), elem_id="ntk-figure")
+        with gr.Column(elem_classes="card"):
+            with gr.Row(elem_classes="measuring"):
+                slice_ = gr.Button(
+                    "Slice the loss", elem_id="slice-button", interactive=False, scale=0,
+                    min_width=0,
+                )  # fmt: skip
+                left = gr.Dropdown([], label="Left", elem_id="slice-left", min_width=0)
+                right = gr.Dropdown([], label="Right", elem_id="slice-right", min_width=0)
+            with gr.Row(elem_classes="two charts"):
+                left_slice = live_figure(empty_slice(), elem_id="slice-left-figure")
+                right_slice = live_figure(empty_slice(), elem_id="slice-right-figure")
+        with gr.Column(elem_classes="card"):
+            gr.HTML(
+                '<h2>During a race <span class="hint">press Race: the curvature is looked at on '
+                "the first batch; a look costs as much as a few dozen steps</span></h2>",
+                apply_default_css=False,
+            )
+            with gr.Row(elem_classes="measuring"):
+                every = gr.Number(
+                    0, label="Look at the curvature every E updates (0: never)", precision=0,
+                    elem_id="curvature-every", min_width=0,
+                )  # fmt: skip
+            with gr.Row(elem_classes="two charts"):
+                sharpness = live_figure(
+                    sharpness_figure(looks, [], total=total), elem_id="sharpness-figure"
+                )
+                stability = live_figure(
+                    stability_figure(looks, [], total=total), elem_id="stability-figure"
+                )
+            with gr.Row(elem_classes="two charts"):
+                loss = live_figure(
+                    figures.loss_figure(looks, [], total=total), elem_id="conditioning-loss-figure"
+                )
+                gradient = live_figure(
+                    figures.gradient_figure(looks, [], total=total),
+                    elem_id="conditioning-gradient-figure",
+                )
+    with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
+        with gr.Column(elem_classes="card"):
+            story = gr.HTML(story_before(), elem_id="conditioning-story", apply_default_css=False)
+        with gr.Column(elem_classes="card"):
+            numbers = gr.HTML(
+                numbers_before(), elem_id="conditioning-numbers", apply_default_css=False
+            )
+        with gr.Column(elem_classes="card"):
+            rates = gr.HTML(rates_before(), elem_id="conditioning-rates", apply_default_css=False)
+        with gr.Column(elem_classes="card"):
+            fair_words = gr.HTML(fair_rates.before(), elem_id="fair-rates", apply_default_css=False)
+            fair = gr.Button("Set same and fair rates", elem_id="fair-button")
+    curved = gr.Number(0, visible=False)
+    outputs = View(
+        measured, sliced, status, comparison, ntk, story, numbers, rates, left, right, left_slice,
+        right_slice, measure_, slice_, stop,
+    )  # fmt: skip
+    drawn = (sharpness, stability, loss, gradient)
+    return Columns(outputs, layer, every, curved, drawn, fair, fair_words)
+
+
+def connect(
+    its: Columns,
+    demo: gr.Blocks,
+    jobs: Jobs,
+    limits: Limits,
+    setup: Sequence[Any],
+    job_id: gr.BrowserState,
+    files: OwnFiles,
+) -> None:
+    """Connect the columns to the set-up and the race that they share with the Race page.
+
+    Parameters
+    ----------
+    setup : the inputs model, task, steps, batch, seed, lanes.
+    job_id : of the current race.
+    files : the visitors' own.
+    """
+    page = its.outputs
+
+    async def start(
+        model: Any, task: Any, steps: Any, batch: Any, seed: Any, lanes: Any, layer: Any
+    ) -> AsyncIterator[View]:
+        try:
+            config = checked_config(
+                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes, seed=seed,
+                files=files,
+            )  # fmt: skip
+            job = measure(jobs, config, layer)
+        except ValueError as error:
+            yield problem_view(str(error))
+            return
+        async for update in follow(job):
+            yield update
+
+    async def slice_(measured: Any, left: Any, right: Any) -> AsyncIterator[View]:
+        try:
+            source = jobs.find(measured, Measurement)
+            if source is None:
+                raise ValueError("measure the start first: a slice goes along what was measured")
+            job = cut(jobs, source, [left, right])
+        except ValueError as error:
+            yield problem_view(str(error))
+            return
+        async for update in follow(job):
+            yield update
+
+    async def go_on(measured: Any, sliced: Any) -> AsyncIterator[View]:
+        """Show this browser's measurement again, after its page was closed or loaded anew."""
+        found = [jobs.find(measured, Measurement), jobs.find(sliced, Slicing)]
+        yield some()
+        for job in found:
+            if job is not None:
+                async for update in follow(job):
+                    yield update
+
+    async def follow(job: Measurement | Slicing) -> AsyncIterator[View]:
+        shown: Any = None
+        while True:
+            complete, before = job.complete, jobs.before(job)
+            now = (job.state, job.note, complete, before)
+            if now != shown:
+                shown = now
+                yield await asyncio.to_thread(view, job, before, last=complete)
+            if complete:
+                return
+            await asyncio.sleep(PACE)
+
+    def stop(measured: Any, sliced: Any) -> None:
+        for job in (jobs.find(measured, Measurement), jobs.find(sliced, Slicing)):
+            if job is not None:
+                jobs.stop(job)
+
+    def propose(measured: Any) -> tuple[Any, Any]:
+        """Put every start into the set-up at plain LoRA's rate and at its fair one."""
+        try:
+            return fair_rates.proposed(jobs.find(measured, Measurement), limits)
+        except ValueError as error:
+            return gr.skip(), fair_rates.refused(str(error))
+
+    def track(name: Any) -> tuple[Any, ...]:
+        """Draw the curvature of the current race, with its loss and its gradients beside."""
+        job = jobs.shown(name)
+        if job is None:
+            return tuple(gr.skip() for _ in its.race_figures)
+        steps, common = list(job.steps), {"total": job.config.steps, "run": job.id}
+        first = float(job.baseline.loss[0]) if job.baseline else None
+        drawn = (
+            sharpness_figure(job.looks, steps, **common),
+            stability_figure(job.looks, steps, **common),
+            figures.loss_figure(
+                job.looks, steps, start_loss=first, plain_text=job.plain_text, **common
+            ),
+            figures.gradient_figure(job.looks, steps, **common),
+        )
+        return tuple(pack(figure) for figure in drawn)
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    both, whole = [page.measured, page.sliced], list(page)
+    page.measure.click(start, [*setup, its.layer], whole, concurrency_limit=None, **quiet)
+    page.slice.click(
+        slice_, [page.measured, page.left, page.right], whole, concurrency_limit=None, **quiet
+    )
+    *_, lanes = setup
+    its.fair.click(propose, page.measured, [lanes, its.fair_words], queue=False, **quiet)
+    page.stop.click(stop, both, None, queue=False, **quiet)
+    demo.load(go_on, both, whole, concurrency_limit=None, **quiet)
+    its.curved.change(
+        track, job_id, list(its.race_figures), queue=False, trigger_mode="always_last", **quiet
+    )

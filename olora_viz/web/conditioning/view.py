@@ -1,0 +1,122 @@
+"""What the Conditioning page shows of a measurement: figures, tables and sentences."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz.figures.conditioning import comparison_figure, ntk_figure, reference
+from olora_viz.figures.live.gradio_figure import pack
+from olora_viz.figures.loss_slice import empty_slice, slice_figures
+from olora_viz.views import html as fragments
+from olora_viz.views.conditioning import hero_of, numbers, rates, tell
+from olora_viz.web.conditioning.measurement import Measurement, Slicing
+from olora_viz.web.jobs.work import Work
+
+
+class View(NamedTuple):
+    """What the page's outputs show, in their order."""
+
+    measured: Any
+    sliced: Any
+    status: Any
+    comparison: Any
+    ntk: Any
+    story: Any
+    numbers: Any
+    rates: Any
+    left: Any
+    right: Any
+    left_slice: Any
+    right_slice: Any
+    measure: Any
+    slice: Any
+    stop: Any
+
+
+def some(**shown: Any) -> View:
+    """Show what is given; the rest stays as it is."""
+    kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
+    return View(**(kept | shown))
+
+
+def problem_view(sentence: str) -> View:
+    """Say why nothing could be measured."""
+    return some(status=fragments.problem(sentence))
+
+
+def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
+    """Show where a measurement or a slicing is.
+
+    Parameters
+    ----------
+    before : what has to end before it begins.
+    last : whether the page will be shown nothing after this.
+    """
+    free = last and work.complete
+    shown: dict[str, Any] = {
+        "status": _status(work, before),
+        "measure": gr.update(interactive=free),
+        "stop": gr.update(interactive=not work.ended),
+    }
+    if isinstance(work, Slicing):
+        shown |= {"sliced": work.id, "slice": gr.update(interactive=free)}
+        if work.slices:
+            shown |= _slices(work)
+        return some(**shown)
+    shown["measured"] = work.id
+    found = work.found
+    if found is None or not work.complete:
+        return some(**shown, slice=gr.update(interactive=False))
+    k, hero = reference(work.looks), hero_of(work.looks, found)
+    choices = [(look.label, i) for i, look in enumerate(work.looks)]
+    return some(
+        **shown,
+        slice=gr.update(interactive=free and work.layer is None),
+        comparison=pack(comparison_figure(work.looks, found, run=work.id)),
+        ntk=pack(ntk_figure(work.looks, found, run=work.id)),
+        story=fragments.sentences(tell(work.looks, found), _scope(work)),
+        numbers=numbers(work.looks, found),
+        rates=rates(work.looks, found, work.rates),
+        left=gr.update(choices=choices, value=k),
+        right=gr.update(choices=choices, value=hero),
+        left_slice=pack(empty_slice()),
+        right_slice=pack(empty_slice()),
+    )
+
+
+def _status(work: Work, before: int) -> str:
+    if work.state == "failed":
+        return fragments.problem(work.note)
+    if work.state == "waiting":
+        return fragments.status("waiting", f"{before} before yours")
+    words = escape(work.note)
+    if work.state == "finished" and isinstance(work, Measurement):
+        starts, lanes = len(work.looks), sum(map(len, work.rates))
+        words = f"{starts} start{'s' * (starts > 1)} on {escape(work.device)}"
+        if lanes > starts:
+            words += f": {lanes} lanes begin as these, whatever their learning rate"
+    if work.state == "finished" and isinstance(work, Slicing):
+        words = " and ".join(escape(work.looks[k].label) for k in work.chosen) + " on one scale"
+    line = fragments.status(work.state, *([words] if words else []))
+    if work.ended:
+        return line
+    percent = f"{100 * work.part:.0f}"
+    return (
+        f'{line}<div class="bar" role="progressbar" aria-label="{work.state}" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div>'
+    )
+
+
+def _slices(work: Slicing) -> dict[str, Any]:
+    plain_text = bool(work.source and work.source.plain_text)
+    made = slice_figures(work.looks, work.slices, plain_text=plain_text, run=work.id)
+    made += [empty_slice()] * (2 - len(made))
+    return {"left_slice": pack(made[0]), "right_slice": pack(made[1])}
+
+
+def _scope(work: Measurement) -> str:
+    where = f"Over the layer {work.layer} alone. " if work.layer else ""
+    return f"{where}Measured on the first batch, one seed of the data: other batches differ."

@@ -1,0 +1,110 @@
+"""What a run can be taken away as: text made when it is asked for, and checked here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.script import olora_viz_script, peft_script
+from olora_viz.races.state import finite_or_none
+from olora_viz.races.tables import race_json, steps_csv
+from olora_viz.views.race_report import report
+from olora_viz.views.shown import Shown
+from olora_viz.web.jobs.queue import Jobs
+
+
+def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
+    """Make a file of a run, or say why it cannot be had.
+
+    Parameters
+    ----------
+    asked : the run's id and a key of `KINDS`.
+
+    Returns
+    -------
+    ``{"name", "type", "text"}``, or ``{"name", "page"}`` for what the browser makes a page of, see
+    `race_report.report`, or ``{"problem"}``.
+    """
+    try:
+        if not isinstance(asked, list) or len(asked) != 2:
+            raise ValueError("ask for a run by its id and a kind of file")
+        name, kind = asked
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ValueError(f"a run is taken away as {', '.join(KINDS)}, not {str(kind)[:40]!r}")
+        shown = jobs.shown(name)
+        if shown is None:
+            raise ValueError("this race is no longer kept: race again to take it with you")
+        ending, media, make = KINDS[kind]
+        made = make(shown)
+    except ValueError as error:
+        return {"problem": str(error)}
+    content = {"page": made} if isinstance(made, dict) else {"text": made}
+    return {"name": f"{_words(shown.config)}{ending}", "type": media, **content}
+
+
+def _csv(shown: Shown) -> str:
+    return steps_csv(shown.config.labels, list(shown.steps))
+
+
+def _json(shown: Shown) -> str:
+    base = shown.baseline
+    summary = {
+        "state": shown.state,
+        "recorded": shown.recorded,
+        "device": shown.device,
+        "base": base
+        and {
+            "loss": finite_or_none(base.loss[0]),
+            "accuracy": finite_or_none(base.accuracy[0]),
+        },
+        "left_out": shown.left_out,
+    }
+    return race_json(shown.config, list(shown.steps), summary)
+
+
+def _code(shown: Shown) -> str:
+    return olora_viz_script(shown.config)
+
+
+def _peft(shown: Shown) -> str:
+    return peft_script(found_rates(shown))
+
+
+def found_rates(shown: Shown) -> RaceConfig:
+    """Return the set-up with the rates that the race found, where it has made a step."""
+    steps = list(shown.steps)
+    lanes = [
+        replace(lane, lr=float(max(step.lr[k] for step in steps)), fair=False)
+        if lane.fair and steps
+        else lane
+        for k, lane in enumerate(shown.config.lanes)
+    ]
+    return replace(shown.config, lanes=tuple(lanes))
+
+
+class Kind(NamedTuple):
+    """One way to take a run away."""
+
+    ending: str
+    """How the file's name ends."""
+    type: str
+    """The file's media type."""
+    make: Callable[[Shown], str | dict[str, Any]]
+    """Makes a text of a run, or what the browser makes a page of."""
+
+
+KINDS = {
+    "csv": Kind(".csv", "text/csv", _csv),
+    "json": Kind(".json", "application/json", _json),
+    "code": Kind(".py", "text/x-python", _code),
+    "peft": Kind("-peft.py", "text/x-python", _peft),
+    "report": Kind(".html", "text/html", report),
+}
+
+
+def _words(config: RaceConfig) -> str:
+    """Name a run by its set-up, in letters that every disk takes."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.model}-{config.task}").strip("-.")[-80:]

@@ -1,0 +1,125 @@
+"""Examples that a visitor brings: checked, kept for the visit under a name that only it knows."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from olora_viz.tasks import Task, load_task
+from olora_viz.web.guard.limits import Limits
+
+FORMATS = (".json", ".jsonl", ".csv")
+"""Endings of the files that are read."""
+
+TOKEN = "file:"
+"""How the token of a file begins, which is its task's name in the set-up."""
+
+SHOWN = "your-file"
+"""What every such file is called, whatever its visitor calls it: a name is shown to others."""
+
+
+class Brought(NamedTuple):
+    """A visitor's own file."""
+
+    token: str
+    visit: str
+    path: Path
+    task: Task
+
+
+class VisitorFiles:
+    """The files of the open pages: one of each, which goes when its page is closed."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._folder = Path(tempfile.mkdtemp(prefix="olora-viz-files-"))
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, True)
+        self._brought: OrderedDict[str, Brought] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def bring(self, visit: str | None, name: Any, text: Any) -> Brought:
+        """Check and keep a file.
+
+        Parameters
+        ----------
+        visit : of the page that it comes from.
+        name : of the visitor's file; its ending alone counts.
+        text : the file's content.
+
+        Raises
+        ------
+        ValueError : one sentence with the line and the rule.
+        """
+        limits = self._limits
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise ValueError("a file must come as its name and its text")
+        ending = f".{name.lower().rpartition('.')[2][:10]}" if "." in name else ""
+        if ending not in FORMATS:
+            raise ValueError(f"your file must end in {', '.join(FORMATS)}, not in {ending!r}")
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("your file is not UTF-8 text") from error
+        if len(data) > limits.max_upload_kib * 1024:
+            raise ValueError(
+                f"your file has {len(data):,} bytes, more than {limits.max_upload_kib} KiB"
+            )
+        key = secrets.token_urlsafe(16)
+        path = self._folder / key / f"{SHOWN}{ending}"
+        path.parent.mkdir()
+        try:
+            path.write_bytes(data)
+            task = load_task(path)
+            _check(task, limits)
+        except ValueError as error:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise ValueError(str(error).replace(str(path), "your file")) from None
+        except BaseException:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise
+        brought = Brought(f"{TOKEN}{key}", visit or "", path, task)
+        self.forget(visit)
+        with self._lock:
+            self._brought[brought.token] = brought
+            oldest = list(self._brought)[: -limits.keep_files]
+        for token in oldest:
+            self._drop(token)
+        return brought
+
+    def find(self, token: object) -> Path | None:
+        """Return the file of a token, None where there is none (any more)."""
+        brought = self._brought.get(token) if isinstance(token, str) else None
+        return brought.path if brought else None
+
+    def forget(self, visit: str | None) -> None:
+        """Remove the file of a page that was closed; races that began keep copies of their own."""
+        for token in [t for t, b in list(self._brought.items()) if b.visit == (visit or "")]:
+            self._drop(token)
+
+    def _drop(self, token: str) -> None:
+        with self._lock:
+            brought = self._brought.pop(token, None)
+        if brought is not None:
+            shutil.rmtree(brought.path.parent, ignore_errors=True)
+
+
+def _check(task: Task, limits: Limits) -> None:
+    """Refuse what takes too long to read as tokens."""
+    examples = [*task.train, *task.held_out]
+    if len(examples) > limits.max_examples:
+        raise ValueError(
+            f"your file has {len(examples):,} examples, more than {limits.max_examples:,}"
+        )
+    for example in examples:
+        for text in (example.prompt, example.answer, *(example.choices or ())):
+            if len(text) > limits.max_characters:
+                raise ValueError(
+                    f"your file has a text of {len(text):,} characters, more than "
+                    f"{limits.max_characters:,}: {text[:40]!r}…"
+                )

@@ -1,0 +1,1 @@
+"""Races and measurements that run in the background of the server."""

@@ -1,0 +1,169 @@
+"""Where a race computes: in this process, or on ZeroGPU in one that is lent a GPU for a time.
+
+On ZeroGPU, which a Space's environment names by ``SPACES_ZERO_GPU``, a function has a GPU only
+within ``spaces.GPU``: it runs in a forked process, says beforehand for how long, and what it yields
+is pickled. So a turn of a race is a generator of plain values on the CPU; what its visitor wants
+meanwhile reaches it by a small file; and since a generator that rests keeps its GPU, to pause is to
+write a checkpoint and end. Elsewhere nothing of this has an effect, and `spaces` is not needed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from olora_viz.lanes.generation import Answer
+from olora_viz.machine.files import write_text
+from olora_viz.models import MODELS
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.step import Step
+from olora_viz.tasks.losses import Evaluation
+from olora_viz.web.jobs.work import device_words
+
+LEAST_SECONDS, MOST_SECONDS = 15, 120
+"""What a turn asks for: a short one is lent sooner; a longer race takes several turns."""
+
+ENDING_SECONDS = 5
+"""Kept at the end of a turn for the checkpoint and the adapters."""
+
+PAUSE, STOP = "pause", "stop"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The race is built; its first step is next."""
+
+    device: str
+    baseline: Evaluation
+    plain_text: bool
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The race is over; where a turn ends without this, the race is paused."""
+
+    status: str
+    answers: list[Answer]
+    diverged_at: tuple[int, ...]
+
+
+def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is a Space on ZeroGPU."""
+    return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def seconds_needed(config: RaceConfig) -> int:
+    """Estimate the time of a whole race on a GPU, to be asked for; at most one turn's.
+
+    Meant to be too long rather than too short: ten seconds for the process and its CUDA context,
+    one for each 100 million weights that are read; a step costs 50 ms of launching kernels, 5 ms
+    more for each lane, and 6 x weights x tokens operations of 64 tokens an example at 20 TFLOP/s;
+    evaluations, looks at the spectra and answers take half as much again, and a look at the
+    curvature a dozen steps.
+
+    >>> seconds_needed(RaceConfig()), seconds_needed(RaceConfig(model="smollm2-135m"))
+    (22, 54)
+    """
+    weights, lanes = MODELS[config.model].parameters, len(config.lanes)
+    operations = 6 * weights * 64 * config.batch_size * lanes
+    step = 0.05 + 0.005 * lanes + operations / 20e12
+    every = config.curvature_every
+    looks = 12 * (config.steps // every) if every else 0
+    whole = 10 + weights / 100e6 + step * (1.5 * config.steps + looks)
+    return min(MOST_SECONDS, max(LEAST_SECONDS, math.ceil(whole)))
+
+
+def here(config: RaceConfig) -> RaceConfig:
+    """Return a set-up for this process, which on ZeroGPU has no GPU however much it seems so."""
+    return replace(config, device="cpu") if on_zero_gpu() else config
+
+
+def wish(file: Path, what: str) -> None:
+    """Tell the turn that reads `file` to pause or stop, or with "" to go on."""
+    if what:
+        write_text(file, what)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def wished(file: Path) -> str:
+    """Return what is wished, "" where nothing is."""
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def turn(
+    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
+) -> Iterator[Opened | Step | Ended]:
+    """Race in `folder`, from its checkpoint where there is one, for one turn.
+
+    It ends with the race, at its goal, by a wish, or when its time is up, always on a checkpoint.
+
+    Parameters
+    ----------
+    wishes : the file of `wish`; outside of `folder`, which is new where a race begins.
+    done : steps that were reported before.
+    goal : the step after which it pauses.
+    questions : held-out prompts that the lanes are asked at the end.
+    """
+    until = time.monotonic() + seconds_needed(config) - ENDING_SECONDS
+    begun = (folder / "config.json").exists()
+    run = runs.resume(folder) if begun else runs.start(config, folder)
+    racing = run.race
+    try:
+        plain = racing.task.plain_text
+        yield Opened(device_words(racing), racing.baseline, plain, racing.reading.left_out)
+        going = iter(run)
+        while True:
+            what = wished(wishes)
+            if what == STOP:
+                racing.close()
+            elif what == PAUSE or done >= goal:
+                run.checkpoint()
+                return
+            step = next(going, None)
+            if step is None:
+                break
+            done = step.step
+            yield step
+            if time.monotonic() > until and racing.status == "racing":
+                going.close()
+                return
+        answers = racing.answers(questions // 2 if plain else questions) if done else []
+        at = tuple(int(step) for step in racing.standing.diverged_at)
+        yield Ended(racing.status, answers, at)
+    finally:
+        racing.lanes.detach()
+
+
+def forked(*arguments: Any) -> Iterator[Opened | Step | Ended]:
+    """Take a turn in a forked process, where the parent's threads are gone: on one thread."""
+    torch.set_num_threads(1)
+    yield from turn(*arguments)
+
+
+def _duration(config: RaceConfig, *_: Any) -> int:
+    return seconds_needed(config)
+
+
+def lent() -> Callable[..., Iterator[Opened | Step | Ended]]:
+    """Return `turn` as this machine takes it."""
+    if not on_zero_gpu():
+        return turn
+    return import_module("spaces").GPU(duration=_duration)(forked)
+
+
+taken: Callable[..., Iterator[Opened | Step | Ended]] = lent()
+"""Made when the server starts, where ZeroGPU looks for it."""

@@ -1,0 +1,252 @@
+"""The queue: one race or measurement computes at a time, the others wait in order.
+
+All of them run on one thread: a second thread that uses OpenMP would double the time of a step on
+two cores. A page knows its job by a random id, which is the only key to it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from olora_viz.figures.theme import looks
+from olora_viz.learn.gallery import recorded
+from olora_viz.races.config import RaceConfig
+from olora_viz.views.shown import Shown
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.work import Work
+
+Taken = TypeVar("Taken", bound=Work)
+
+
+class Jobs:
+    """All work of this server: one computes, some wait, the last few are kept for their pages.
+
+    Parameters
+    ----------
+    keep, keep_mib : ended and paused races that are kept, and their most MiB on disk.
+    max_waiting : races that may wait.
+    folder : where the run folders go; a new temporary one by default.
+    max_seconds : a race that computes longer, its model's loading included, is stopped.
+    grace : seconds without a page that looks at it, after which a race pauses.
+    races : how they are computed.
+    """
+
+    def __init__(
+        self,
+        keep: int = 6,
+        max_waiting: int = 16,
+        folder: Path | None = None,
+        max_seconds: float = 1800,
+        grace: float = math.inf,
+        keep_mib: int = 4000,
+        races: type[Job] = Job,
+    ) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="olora-viz-"))
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, True)
+        self._keep, self._keep_bytes, self._max_waiting = keep, keep_mib * 2**20, max_waiting
+        self._races = races
+        self._max_seconds, self._grace = max_seconds, grace
+        self._jobs: OrderedDict[str, Work] = OrderedDict()
+        self._waiting: deque[Work] = deque()
+        self._wake = threading.Condition()
+        self._worker: threading.Thread | None = None
+        self._closed = False
+        self._parked: Work | None = None
+
+    def start(self, config: RaceConfig, goal: float = math.inf) -> Job:
+        """Put a race into the queue.
+
+        Parameters
+        ----------
+        goal : the step after which it pauses.
+
+        Raises
+        ------
+        ValueError : too many races wait already.
+        """
+        name = secrets.token_urlsafe(16)
+        job = self._races(name, config, self.folder / name, looks(config.lanes), grace=self._grace)
+        job.goal = goal
+        return self.put(job)
+
+    def put(self, job: Taken) -> Taken:
+        """Put a race or a measurement into the queue, as `start` does."""
+        with self._wake:
+            if len(self._waiting) >= self._max_waiting:
+                raise ValueError(self._full())
+            job.keep_own_file()
+            job.max_seconds = job.left = self._max_seconds
+            self._jobs[job.id] = job
+            self._enqueue(job)
+            self._forget()
+        return job
+
+    def _enqueue(self, job: Work) -> None:
+        """Let work wait for its turn; call it with the lock held."""
+        with self._wake:
+            self._waiting.append(job)
+            if self._worker is None or not self._worker.is_alive():
+                self._worker = threading.Thread(target=self._work, name="races", daemon=True)
+                self._worker.start()
+            self._wake.notify()
+
+    def pause(self, job: Job) -> None:
+        """Let a race rest after the step that it is in; what waits rests at once."""
+        with self._wake:
+            if job.ended or job.state == "paused":
+                return
+            job.pause()
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.state, job.note = "paused", ""
+
+    def go_on(self, job: Job, goal: float = math.inf) -> None:
+        """Let a paused race go on in its turn, until it has made `goal` steps.
+
+        Raises
+        ------
+        ValueError : too many races wait already.
+        """
+        with self._wake:
+            if job.ended:
+                return
+            if job.state == "paused" and len(self._waiting) >= self._max_waiting:
+                raise ValueError(self._full())
+            job.unpause(goal)
+            if job.state == "paused":
+                job.seen = time.monotonic()
+                job.state, job.note = "waiting", ""
+                self._enqueue(job)
+
+    def _full(self) -> str:
+        return (
+            f"{len(self._waiting)} races wait already, the most that this server takes: "
+            "try again in a minute"
+        )
+
+    def stop(self, job: Work) -> None:
+        """End what waits at once, and what computes soon, see `Job.stop`."""
+        with self._wake:
+            job.stop()
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.state, job.complete = "stopped", True
+            elif job.state == "paused":
+                if job is self._parked:
+                    self._waiting.appendleft(job)  # it asks its lanes, and ends
+                    self._wake.notify()
+                else:
+                    job.state, job.complete = "stopped", True
+
+    def get(self, name: object) -> Job | None:
+        """Find a race; None where there is none (any more)."""
+        return self.find(name, Job)
+
+    def shown(self, name: object) -> Shown | None:
+        """Find what a page shows under a name: a race of this server, or a recorded one."""
+        return self.get(name) or recorded(name)
+
+    def find(self, name: object, kind: type[Taken]) -> Taken | None:
+        """Find work of a kind; None where there is none (any more)."""
+        job = self._jobs.get(name) if isinstance(name, str) else None
+        if not isinstance(job, kind):
+            return None
+        job.seen = time.monotonic()
+        return job
+
+    def before(self, job: Work) -> int:
+        """Count what has to end before this one begins."""
+        with self._wake:
+            waiting = list(self._waiting)
+            idle = [j for j in self._jobs.values() if j.complete or j.state == "paused"]
+            running = len(self._jobs) - len(idle) - len(waiting)
+        return running + (waiting.index(job) if job in waiting else 0)
+
+    def close(self) -> None:
+        """Stop all races and remove their folders."""
+        with self._wake:
+            self._closed = True
+            for job in self._jobs.values():
+                job.stop()
+            self._wake.notify()
+        if self._worker is not None:
+            self._worker.join(timeout=10)
+        self._remove_folder()
+
+    def _forget(self) -> None:
+        """Drop what nobody has looked at for longest, with its folder; call it with the lock held.
+
+        Measurements, of which there may be many, take no race's place. A paused race ends first.
+        """
+        at_rest = [job for job in self._jobs.values() if job.complete or job.state == "paused"]
+        at_rest.sort(key=lambda job: job.seen)
+        for kind in {type(job) for job in at_rest}:
+            alike = [job for job in at_rest if type(job) is kind]
+            sizes = [folder_size(job.folder) for job in alike]
+            while alike and (len(alike) > self._keep or sum(sizes) > self._keep_bytes):
+                job, _ = alike.pop(0), sizes.pop(0)
+                if not job.complete:
+                    self.stop(job)
+                if job.complete:
+                    del self._jobs[job.id]
+                    job.remove()
+
+    def _work(self) -> None:
+        _leave_a_core()
+        while True:
+            with self._wake:
+                while not self._waiting and not self._closed:
+                    self._wake.wait()
+                closed = self._closed and not self._waiting
+                job = None if closed else self._waiting.popleft()
+                parked, self._parked = self._parked, job
+            if parked is not None and parked is not job:
+                _reported(parked.release)
+            if job is None:
+                return
+            _reported(job.compute)
+            with self._wake:
+                # What was asked for while it came to rest.
+                if job.state == "paused" and not job.rests():
+                    job.state = "waiting"
+                    self._waiting.appendleft(job)
+
+
+def folder_size(folder: Path) -> int:
+    """Return the bytes of all files below a folder, 0 where there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _reported(call: Callable[[], None]) -> None:
+    """Call, and leave the traceback of what nobody foresaw to whoever runs the server."""
+    try:
+        call()
+    except Exception as error:
+        threading.excepthook(
+            threading.ExceptHookArgs((type(error), error, error.__traceback__, None))
+        )
+
+
+def _leave_a_core() -> None:
+    """Train on all cores but one, unless ``OMP_NUM_THREADS`` says otherwise.
+
+    The server, and often the browser, need one. OpenMP's threads wait for each other many times a
+    step: with as many of them as cores, anything else that runs makes a step many times longer.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        affinity = getattr(os, "sched_getaffinity", None)
+        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores - 1))

@@ -1,0 +1,84 @@
+"""A race whose steps are made elsewhere, turn by turn: on ZeroGPU."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from olora_viz.races.step import Step
+from olora_viz.web.jobs import accelerator
+from olora_viz.web.jobs.accelerator import Ended, Opened
+from olora_viz.web.jobs.job import ANSWERS, Job
+
+
+@dataclass
+class ZeroGpuJob(Job):
+    """As a `Job`, but that its race is never in this process's memory, and wishes are files."""
+
+    visit: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """Whose race it is: the GPU's time counts as that visitor's."""
+
+    def stop(self, why: str = "") -> None:
+        """Ask for the end after the step that it is in."""
+        super().stop(why)
+        self._wish()
+
+    def pause(self) -> None:
+        """Ask for a pause after the step that it is in."""
+        super().pause()
+        self._wish()
+
+    def unpause(self, goal: float = math.inf) -> None:
+        """Take the wish for a pause back, until a step."""
+        super().unpause(goal)
+        self._wish()
+
+    def run(self) -> None:
+        """Take one turn; where its time was too short for the race, the queue brings the next."""
+        self.state = "loading"
+        self.tell(0.0, "waiting for a GPU")
+        self._wish()
+        ended = None
+        for news in self._turn():
+            if isinstance(news, Opened):
+                self.device, self.left_out = news.device, news.left_out
+                self.baseline, self.plain_text = news.baseline, news.plain_text
+                self.state, self.note = "racing", ""
+            elif isinstance(news, Step):
+                self.steps.append(news)
+                if self.is_over() or self.rests():
+                    self._wish()
+            else:
+                ended = news
+        if ended is None:
+            self.state = "paused"
+            return
+        self.answers = ended.answers
+        self.state = ended.status
+        self.note = self._reason(np.array(ended.diverged_at))
+
+    def remove(self) -> None:
+        """Remove all that it has on disk."""
+        super().remove()
+        accelerator.wish(self._wishes, "")
+
+    @property
+    def _wishes(self) -> Any:
+        return self.folder.with_name(f"{self.folder.name}.wish")
+
+    def _wish(self) -> None:
+        resting = self.stopping.is_set() or self.rests()
+        what = accelerator.STOP if self.stopping.is_set() else accelerator.PAUSE
+        accelerator.wish(self._wishes, what if resting else "")
+
+    def _turn(self) -> Iterator[Opened | Step | Ended]:
+        going = accelerator.taken(
+            self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS
+        )
+        while (news := self.visit.run(next, going, None)) is not None:
+            yield news

@@ -1,0 +1,147 @@
+"""The Learn page: lessons in reading order, and the card that goes with a lesson to its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, find
+from olora_viz.learn.lessons.example import example_matrix
+from olora_viz.learn.pictures import picture
+from olora_viz.views import html as fragments
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.learn import view as learn_view
+from olora_viz.web.links import share_link
+from olora_viz.web.race.events import Stage
+
+ASKED = """
+(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""
+"""
+
+RANK = 2
+"""The rank at which the picture of a QR opens."""
+
+
+class Reading(NamedTuple):
+    """What the Learn page shows of a lesson, in the order of its outputs."""
+
+    contents: Any
+    text: Any
+    picture: Any
+    rank: Any
+    guide: Any
+
+
+def card() -> gr.HTML:
+    """Make the place of the guided card, above all pages; it is empty without a lesson."""
+    return _pressed("lesson-card", "")
+
+
+def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limits) -> None:
+    """Lay the page out in `demo`, and let it show recorded races on the `stage`."""
+    first = find(NAMES[0])
+    with gr.Row(elem_classes="page", elem_id="learn-page"):
+        with (
+            gr.Column(elem_classes="side left", scale=0, min_width=0),
+            gr.Column(elem_classes="card"),
+        ):
+            contents = _pressed("lesson-list", learn_view.contents(first.name))
+        with gr.Column(elem_classes="middle", min_width=0):
+            with gr.Column(elem_classes="card"):
+                text = gr.HTML(
+                    learn_view.text(first), elem_id="lesson-text", apply_default_css=False
+                )
+            with gr.Column(elem_classes="card"):
+                drawn = live_figure(picture(first), elem_id="lesson-figure")
+                rank = gr.Slider(
+                    1, min(example_matrix().shape), value=RANK, step=1, label="Rank r",
+                    elem_id="lesson-rank", visible=False,
+                )  # fmt: skip
+        with (
+            gr.Column(elem_classes="side right", scale=0, min_width=0),
+            gr.Column(elem_classes="card"),
+        ):
+            guide = _pressed("lesson-guide", learn_view.guide(limits, first))
+        with (
+            gr.Column(elem_classes="after", min_width=0),
+            gr.Column(elem_classes="card", elem_id="lesson-glossary"),
+        ):
+            gr.HTML(learn_view.glossary(), apply_default_css=False)
+
+    def read(name: Any) -> Reading:
+        lesson = _known(name)
+        if isinstance(lesson, str):
+            kept = [gr.skip()] * len(Reading._fields)
+            return Reading(*kept)._replace(text=fragments.problem(lesson))
+        return Reading(
+            contents=learn_view.contents(lesson.name),
+            text=learn_view.text(lesson),
+            picture=pack(picture(lesson, RANK)),
+            rank=gr.update(visible=lesson.picture == "qr", value=RANK),
+            guide=learn_view.guide(limits, lesson),
+        )
+
+    def arrive(name: Any) -> tuple[Any, ...]:
+        """Show the lesson that the address names; of a name that nobody knows the page speaks."""
+        lesson = LESSONS.get(name) if isinstance(name, str) else None
+        if lesson is None:
+            return (gr.skip(),) * (len(Reading._fields) + 1)
+        return (learn_view.card(limits, lesson), *read(lesson.name))
+
+    def press(request: gr.Request, event: gr.SelectData) -> tuple[Any, ...]:
+        """Show a lesson, and where it is opened, its recorded race and the set-up of it."""
+        value = event.value if isinstance(event.value, dict) else {}
+        lesson = _known(value.get("lesson"))
+        shown = read(value.get("lesson"))
+        kept: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.setup))
+        if isinstance(lesson, str) or value.get("open") is not True:
+            return (*shown, *kept)
+        said = learn_view.card(limits, lesson)
+        race = jobs.shown(lesson.race)
+        if race is None:
+            return (*shown, said, *kept[1:])
+        turn = stage.screens.of(request).show(race.id)
+        config = share_link.possible(limits, race.config)
+        setup = share_link.chosen(config) if config else kept[3:]
+        return (*shown, said, race.id, turn, *setup)
+
+    def turn_rank(r: Any) -> Any:
+        most = min(example_matrix().shape)
+        if not isinstance(r, int | float) or not 1 <= r <= most:
+            return gr.skip()
+        return pack(picture(find("qr"), int(r)))
+
+    quiet: dict[str, Any] = {
+        "queue": False, "show_progress": "hidden", "api_visibility": "private",
+    }  # fmt: skip
+    reading = list(Reading(contents, text, drawn, rank, guide))
+    outputs = [*reading, card, stage.job_id, stage.turn, *stage.setup]
+    for part in (contents, guide, card):
+        part.select(press, None, outputs, **quiet)
+    rank.input(turn_rank, rank, drawn, trigger_mode="always_last", **quiet)
+    address = gr.Textbox(visible=False)
+    demo.load(arrive, address, [card, *reading], js=ASKED, **quiet)
+
+
+def _known(name: Any) -> Lesson | str:
+    """Find a lesson, or say in a sentence why there is none."""
+    if not isinstance(name, str):
+        return "a lesson has a name of letters"
+    try:
+        return find(name[:80])
+    except ValueError as error:
+        return str(error)
+
+
+def _pressed(elem_id: str, value: str) -> gr.HTML:
+    """Make HTML inside of which lessons are chosen, opened and closed."""
+    return gr.HTML(
+        value,
+        elem_id=elem_id,
+        js_on_load=(Path(__file__).parent / "learn.js").read_text("utf-8"),
+        apply_default_css=False,
+    )

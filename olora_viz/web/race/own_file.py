@@ -1,0 +1,72 @@
+"""The visitor's own examples in the set-up: read in the browser, checked on the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from olora_viz.tasks import TASKS
+from olora_viz.views import html as fragments
+from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
+
+CHOICES = [(name.replace("-", " "), name) for name in TASKS]
+"""The tasks that everybody has."""
+
+
+def bring(limits_kib: int) -> gr.HTML:
+    """Make the button; a file that is chosen is the event ``select`` with its name and text."""
+    return gr.HTML(
+        value="",
+        elem_id="setup-file",
+        html_template=(
+            '<label class="own-file" tabindex="0" role="button" title="Alpaca as JSON or '
+            'JSON lines, or prompt, answer and choices as CSV or JSON lines">Your own examples…'
+            f'<input type="file" accept="{",".join(FORMATS)}" hidden></label>'
+            '<div class="said" role="status">${value}</div>'
+        ),
+        js_on_load=(Path(__file__).parent / "own_file.js").read_text("utf-8"),
+        apply_default_css=False,
+        most_kib=limits_kib,
+    )
+
+
+def connect(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
+    """Let a file become a task that this page alone can choose."""
+
+    def brought(request: gr.Request, event: gr.SelectData) -> tuple[Any, str]:
+        try:
+            asked = event.value
+            if not isinstance(asked, dict):
+                raise ValueError("a file must come as its name and its text")
+            found = files.bring(request.session_hash, asked.get("name"), asked.get("text"))
+        except ValueError as error:
+            return gr.skip(), fragments.problem(str(error))
+        choices = [*CHOICES, (words(found), found.token)]
+        return gr.Dropdown(choices, value=found.token), _sample(found)
+
+    button.select(
+        brought, None, [task, button], queue=False, show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
+
+
+def words(found: Brought) -> str:
+    """Name a file in the list of tasks.
+
+    Its visitor's name of it is not said: the page may be projected.
+    """
+    return f"your file ({len(found.task.train) + len(found.task.held_out):,} examples)"
+
+
+def _sample(found: Brought) -> str:
+    example = found.task.held_out[0]
+    prompt, answer = (
+        fragments.escape(text if len(text) <= 160 else f"{text[:160]}…")
+        for text in (example.prompt.strip(), example.answer.strip())
+    )
+    return (
+        f'<p class="hint">{len(found.task.held_out)} of them are held out. One of those: '
+        f"“{prompt}” → “{answer}”</p>"
+    )

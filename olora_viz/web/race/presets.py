@@ -1,0 +1,131 @@
+"""Set-ups to begin with: a button each, which fills the set-up in and starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.race.lane_table import rows_of
+
+MODEL = "glassllm"
+"""What the presets are made for; a server without it takes its own first model."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One set-up."""
+
+    title: str
+    """On the button."""
+    what: str
+    """What there is to see."""
+    specs: tuple[str, ...]
+    """Lanes, as on the command line."""
+    steps: int = 100
+    batch: int = 16
+    task: str = "number-words"
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Its lanes."""
+        return [lane for spec in self.specs for lane in parse_lanes(spec)]
+
+
+PRESETS = (
+    Preset(
+        "one rate for all",
+        "LoRA, OLoRA and PiSSA at the rate 1e-3: is it the start, or only the rate?",
+        ("lora:lr=1e-3", "olora:lr=1e-3", "pissa:lr=1e-3"),
+    ),
+    Preset(
+        "each at its best",
+        "The rates that a sweep of this task found best for each start, 3e-3 for all three, where "
+        "the lanes have 150 steps.",
+        ("lora:lr=3e-3", "olora:lr=3e-3", "pissa:lr=3e-3"),
+        steps=150,
+    ),
+    Preset(
+        "a sweep: 3 initializations × 5 rates × 3 seeds",
+        "45 lanes: held-out loss against the rate, a curve for each start, its seeds as a band.",
+        tuple(
+            f"{init}:lr=3e-4/1e-3/3e-3/1e-2/3e-2,seed=0/1/2" for init in ("lora", "olora", "pissa")
+        ),
+        steps=50,
+        batch=8,
+    ),
+    Preset(
+        "ranks 2 to 64",
+        "LoRA and OLoRA at one rate, rank after rank; the scaling stays 1.",
+        ("lora:lr=1e-3,r=2/4/8/16/32/64", "olora:lr=1e-3,r=2/4/8/16/32/64"),
+        steps=60,
+    ),
+    Preset(
+        "what the QR adds",
+        "OLoRA beside its controls: pivoted columns, a basis of W times a random matrix, a random "
+        "basis, and plain LoRA.",
+        tuple(
+            f"{init}:lr=3e-3"
+            for init in ("olora", "olora_pivoted", "sketch", "random_orthonormal", "lora")
+        ),
+    ),
+    Preset(
+        "in the manner of the paper",
+        "LoRA and OLoRA at one rate and at ranks 32 and 64, on one small model and one short task "
+        "in place of the paper's large ones.",
+        ("lora:lr=3e-4,r=32/64", "olora:lr=3e-4,r=32/64"),
+    ),
+)
+
+
+def offered(limits: Limits) -> tuple[Preset, ...]:
+    """Return the presets that this server's limits allow.
+
+    >>> [len(preset.lanes) for preset in offered(Limits())]
+    [3, 3, 45, 12, 5, 4]
+    >>> len(offered(Limits(max_lanes=4)))
+    3
+    """
+    return tuple(
+        preset
+        for preset in PRESETS
+        if len(preset.lanes) <= limits.max_lanes
+        and preset.steps <= limits.max_steps
+        and preset.batch <= limits.max_batch
+        and max(lane.r for lane in preset.lanes) <= limits.max_rank
+    )
+
+
+def filled(limits: Limits, preset: Preset) -> tuple[Any, ...]:
+    """Return the values of the set-up's inputs: model, task, steps, batch, lanes."""
+    model = MODEL if MODEL in limits.models else limits.models[0]
+    return model, preset.task, preset.steps, preset.batch, rows_of(preset.lanes)
+
+
+def build(limits: Limits, setup: Sequence[Any]) -> None:
+    """Make the card.
+
+    Parameters
+    ----------
+    setup : the inputs model, task, steps, batch, lanes.
+    """
+    with gr.Column(elem_classes="card", elem_id="presets"):
+        gr.HTML("<h2>Presets</h2>", apply_default_css=False)
+        with gr.Row(elem_classes="preset-list"):
+            for preset in offered(limits):
+                button = gr.Button(preset.title, size="sm", scale=0, min_width=0)
+                button.click(
+                    lambda preset=preset: filled(limits, preset), None, list(setup), queue=False,
+                    show_progress="hidden", api_visibility="private",
+                )  # fmt: skip
+        words = "".join(
+            f"<li><b>{preset.title}</b> {preset.what}</li>" for preset in offered(limits)
+        )
+        gr.HTML(
+            f'<details class="hint"><summary>what they show</summary><ul>{words}</ul></details>',
+            apply_default_css=False,
+        )

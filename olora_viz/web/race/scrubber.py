@@ -1,0 +1,35 @@
+"""The slider below the charts: back through a race, step by step, and a replay of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from olora_viz.views.shown import Shown
+
+
+def scrubber() -> gr.HTML:
+    """Make the slider; a move of it is the event ``select``, whose value is a step."""
+    return gr.HTML(
+        value={"steps": 0},
+        elem_id="scrubber",
+        html_template=(
+            '<div class="scrub"><button type="button" class="quiet replay" title="Replay" '
+            'aria-label="Replay the race">▶</button><span class="from">step 0</span>'
+            '<input type="range" min="0" max="0" value="0" aria-label="Step, back through the '
+            'race" disabled><span class="to"></span></div>'
+        ),
+        js_on_load=(Path(__file__).parent / "scrubber.js").read_text("utf-8"),
+        apply_default_css=False,
+    )
+
+
+def position(shown: Shown, upto: int | None) -> dict[str, Any]:
+    """Return what the slider says of a race that is shown up to a step."""
+    steps = list(shown.steps)
+    done = len(steps)
+    at = done if upto is None else min(upto, done)
+    seconds = steps[at - 1].seconds if at and not shown.recorded else 0.0
+    return {"run": shown.id, "steps": done, "at": at, "seconds": round(seconds, 1)}

@@ -1,0 +1,159 @@
+"""Earlier runs of a visit: shown again, named, pinned, laid over each other, compared.
+
+The browser keeps a visit's list, a row per run: ``{"id", "name", "pinned", "overlaid"}``. A run's
+id is the only key to it, so that a page can list no run that was not its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from olora_viz.figures.comparison import Run, differing, overlay_figure
+from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.studies.story import standings
+from olora_viz.views import html as fragments
+from olora_viz.views.shown import Shown
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.cards import AWAY, SHOWN
+
+MOST = 12
+"""Runs that a visit lists; of more, the oldest ones that are not pinned go."""
+
+LONGEST = 40
+"""The longest name of a run, in characters."""
+
+OVERLAID = 6
+"""The most runs on one chart: as many as there are dashes."""
+
+
+def shelf() -> tuple[gr.BrowserState, gr.HTML]:
+    """Make the list; what is done in it is the event ``select``, see `changed`."""
+    rows = gr.HTML(
+        value=[],
+        elem_id="shelf",
+        html_template='<h2>Runs of this visit</h2><ol class="shelf"></ol><p class="hint"></p>',
+        js_on_load=(Path(__file__).parent / "shelf.js").read_text("utf-8"),
+        apply_default_css=False,
+    )
+    return gr.BrowserState([]), rows
+
+
+def comparison_card() -> tuple[gr.Column, gr.HTML, gr.HTML]:
+    """Make the card in which runs lie over each other."""
+    with gr.Column(elem_classes=AWAY, elem_id="run-comparison") as card:
+        figure = live_figure(elem_id="overlay-figure")
+        words = gr.HTML("", elem_id="run-differences", apply_default_css=False)
+    return card, figure, words
+
+
+def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
+    """Return a visit's list with a run in front, without the runs that are gone.
+
+    Parameters
+    ----------
+    visit : the list that the browser keeps, or anything else.
+    name : id of the run that the page shows.
+    """
+    rows = checked(jobs, visit)
+    run = jobs.get(name)
+    if run is not None and all(row["id"] != run.id for row in rows):
+        words = f"{run.config.model}, {run.config.task.replace('-', ' ')}"
+        count = 1 + sum(row["name"].startswith(words) for row in rows)
+        own = {"id": run.id, "name": f"{words} {count}"[:LONGEST]}
+        rows = [{**own, "pinned": False, "overlaid": False}, *rows]
+    while len(rows) > MOST:
+        loose = [i for i, row in enumerate(rows) if not row["pinned"]]
+        del rows[loose[-1] if loose else -1]
+    return rows
+
+
+def checked(jobs: Jobs, visit: Any) -> list[dict[str, Any]]:
+    """Return the rows of a visit whose runs are still there, whatever the browser sent."""
+    rows = []
+    for row in visit[: 2 * MOST] if isinstance(visit, list) else []:
+        name = row.get("name") if isinstance(row, dict) else None
+        if isinstance(name, str) and jobs.get(row.get("id")) is not None:
+            flags = {key: row.get(key) is True for key in ("pinned", "overlaid")}
+            rows.append({"id": row["id"], "name": name[:LONGEST], **flags})
+    return rows
+
+
+def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
+    """Return a visit's list after a wish from the page.
+
+    Parameters
+    ----------
+    wish : ``{"id", "do"}``, where ``do`` is ``pin``, ``overlay``, ``remove`` or ``rename`` with a
+        ``name``; anything else changes nothing.
+    """
+    rows = checked(jobs, visit)
+    asked = wish if isinstance(wish, dict) else {}
+    for row in rows:
+        if row["id"] != asked.get("id"):
+            continue
+        if asked.get("do") == "pin":
+            row["pinned"] = not row["pinned"]
+        elif asked.get("do") == "overlay":
+            row["overlaid"] = not row["overlaid"]
+        elif asked.get("do") == "rename" and isinstance(asked.get("name"), str):
+            row["name"] = " ".join(asked["name"].split())[:LONGEST] or row["name"]
+        elif asked.get("do") == "remove":
+            return [other for other in rows if other is not row]
+    return rows
+
+
+def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dict[str, Any]]:
+    """Return what the list shows: pinned runs first, the newest first among equals."""
+    told = []
+    for row in sorted(rows, key=lambda row: not row["pinned"]):
+        run = jobs.get(row["id"])
+        if run is not None:
+            told.append({**row, "current": run.id == current, "words": _words(run)})
+    return told
+
+
+def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[Any, Any, Any]:
+    """Return the card: whether it is seen, its chart, and its table of differences."""
+    chosen = [row for row in rows if row["overlaid"] or row["id"] == current][:OVERLAID]
+    if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
+        return gr.update(elem_classes=AWAY), gr.skip(), gr.skip()
+    runs = [
+        Run(row["name"], run.config, run.looks, list(run.steps))
+        for row in chosen
+        if (run := jobs.get(row["id"])) is not None
+    ]
+    name = " ".join(row["id"] for row in chosen)
+    return (
+        gr.update(elem_classes=SHOWN),
+        pack(overlay_figure(runs, revision=name)),
+        _differences(runs),
+    )
+
+
+def _words(run: Shown) -> str:
+    best = standings(list(run.steps), len(run.looks))[0]
+    loss = f"{run.looks[best.lane].label} {best.loss:.2f}" if best.loss == best.loss else ""
+    return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
+
+
+def _differences(runs: Sequence[Run]) -> str:
+    rows = differing([run.config for run in runs])
+    head = "".join(f'<th scope="col">{escape(run.name)}</th>' for run in runs)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{escape(value) or '–'}</td>" for value in values)
+        + "</tr>"
+        for name, values in rows
+    )
+    if not rows:
+        return fragments.remark("Their set-ups are the same.")
+    return (
+        '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run alone'
+        f'</span></h2><div class="standing-frame"><table class="standing differences"><thead><tr>'
+        f"<td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

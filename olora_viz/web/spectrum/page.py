@@ -1,0 +1,291 @@
+"""The Spectrum page: what a start takes of a weight, and whether the paper's claim holds for it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz.figures import spectrum as spectrum_figures
+from olora_viz.figures import theme
+from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.machine.naming import unknown
+from olora_viz.measures.truncation import Weight
+from olora_viz.models import MODELS
+from olora_viz.views import html as fragments
+from olora_viz.views import spectrum as spectrum_view
+from olora_viz.views.lab import MOST_RANK, Lab
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.spectrum.matrices import EXAMPLES, read_matrix
+
+STARTS = [
+    name
+    for name, entry in INITIALIZERS.items()
+    if entry.nested and not entry.needs and not entry.zero_product
+]
+"""What can be compared: starts that take something of W, from W alone, at every rank at once."""
+
+CHOSEN = ["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"]
+A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
+
+
+class Shown(NamedTuple):
+    """What the page's outputs show, in their order."""
+
+    singular: Any
+    energy: Any
+    angles: Any
+    verdict: Any
+    table: Any
+    factors: Any
+    seeing: Any
+    rank: Any
+
+
+_AFTER_THE_FIRST_SCREEN = """async (model) => {
+  const drawn = () => document.querySelector("#loss-figure .main-svg");
+  while (location.hash !== "#spectrum" && !drawn()) {
+    await new Promise((resume) => setTimeout(resume, 100));
+  }
+  return model;
+}"""
+"""JavaScript that lets this page wait for the one that a visitor sees first, unless it is this."""
+
+
+def build(demo: gr.Blocks, limits: Limits) -> None:
+    """Lay the page out in `demo`."""
+    lab = Lab()
+    permutation = gr.State(0)
+    with gr.Row(elem_classes="page", elem_id="spectrum-page"):
+        with gr.Column(elem_classes="side left", scale=0, min_width=0):
+            with gr.Column(elem_classes="card"):
+                gr.HTML("<h2>Matrix</h2>", apply_default_css=False)
+                source = gr.Radio(
+                    [A_LAYER, A_MATRIX], value=A_LAYER, show_label=False, container=False,
+                    elem_id="matrix-source",
+                )  # fmt: skip
+                with gr.Column(elem_classes="group") as of_model:
+                    model = gr.Dropdown(
+                        [(_model_words(name), name) for name in limits.models],
+                        value=limits.models[0], label="Model", filterable=False,
+                        elem_id="spectrum-model",
+                    )  # fmt: skip
+                    layer = gr.Dropdown([], label="Layer", elem_id="spectrum-layer")
+                with gr.Column(elem_classes="group", visible=False) as own:
+                    example = gr.Dropdown(
+                        [(label, name) for name, (label, _) in EXAMPLES.items()],
+                        value="counterexample", label="Example", filterable=False,
+                    )  # fmt: skip
+                    text = gr.Textbox(
+                        _as_text("counterexample"), lines=6, max_lines=12, elem_id="own-matrix",
+                        label="Rows of numbers, yours or the example's",
+                    )  # fmt: skip
+            with gr.Column(elem_classes="card"):
+                rank = gr.Slider(1, 64, value=8, step=1, label="Rank", elem_id="spectrum-rank")
+            with gr.Column(elem_classes="card"):
+                starts = gr.CheckboxGroup(
+                    [(theme.label(name), name) for name in STARTS],
+                    value=CHOSEN,
+                    label="Starts",
+                    elem_id="spectrum-starts",
+                )
+            with gr.Column(elem_classes="card"):
+                gr.HTML("<h2>Input features</h2>", apply_default_css=False)
+                permute = gr.Button("⤨ Permute the columns of W", elem_id="permute-button")
+                restore = gr.Button("↺ W's own order", interactive=False)
+                gr.HTML(
+                    '<p class="hint">W keeps its singular values. OLoRA\'s start changes: it takes '
+                    "whichever columns come first.</p>",
+                    apply_default_css=False,
+                )
+        with gr.Column(elem_classes="middle", min_width=0):
+            with gr.Row(elem_classes="two charts"):
+                with gr.Column(elem_classes="card", min_width=0):
+                    singular = live_figure(elem_id="spectrum-figure")
+                with gr.Column(elem_classes="card", min_width=0):
+                    energy = live_figure(elem_id="energy-figure")
+            with gr.Column(elem_classes="card") as map_card:
+                layers = live_figure(elem_id="layer-map", picks=True)
+            with gr.Column(elem_classes="card"):
+                angles = live_figure(elem_id="angles-figure")
+        with gr.Column(elem_classes="side right", scale=0, min_width=0):
+            with gr.Column(elem_classes="card"):
+                verdict = gr.HTML(elem_id="spectrum-verdict", apply_default_css=False)
+            with gr.Column(elem_classes="card"):
+                table = gr.HTML(elem_id="spectrum-energies", apply_default_css=False)
+            with gr.Column(elem_classes="card"):
+                factors = gr.HTML(elem_id="spectrum-factors", apply_default_css=False)
+            with gr.Column(elem_classes="card"):
+                seeing = gr.HTML(elem_id="spectrum-story", apply_default_css=False)
+
+    outputs = [singular, energy, angles, verdict, table, factors, seeing, rank]
+    inputs = [source, model, layer, text, rank, starts, permutation]
+
+    def show(
+        source: Any, model: Any, layer: Any, text: Any, rank: Any, starts: Any, permutation: Any
+    ) -> Shown:
+        try:
+            key, weight = _matrix(lab, limits, source, model, layer, text)
+            return _show(lab, key, weight, rank, starts, permutation)
+        except ValueError as error:
+            kept: list[Any] = [gr.skip()] * len(outputs)
+            kept[3] = fragments.problem(str(error))
+            return Shown(*kept)
+
+    def show_map(source: Any, model: Any, layer: Any, rank: Any, starts: Any) -> Any:
+        init = next((name for name in _known(starts) if name != "pissa"), "olora")
+        if source != A_LAYER or model not in limits.models:
+            return gr.skip()
+        names = lab.layers(model)
+        r = max(1, min(_whole(rank), max(min(W.shape) for W in names.values())))
+        shares = lab.energy_map(model, r, init)
+        return pack(spectrum_figures.layer_map(shares, r, init, chosen=str(layer), run=model))
+
+    def names_of(model: Any) -> Any:
+        if model not in limits.models:
+            return gr.skip()
+        names = list(lab.layers(model))
+        return gr.update(choices=[(_layer_words(name), name) for name in names], value=names[0])
+
+    quick: dict[str, Any] = {
+        "queue": False, "show_progress": "hidden", "api_visibility": "private",
+    }  # fmt: skip
+    slow: dict[str, Any] = {
+        "show_progress": "minimal", "show_progress_on": verdict, "api_visibility": "private",
+    }  # fmt: skip
+    map_of = [source, model, layer, rank, starts]
+
+    demo.load(names_of, model, layer, js=_AFTER_THE_FIRST_SCREEN, **quick).then(
+        show, inputs, outputs, **quick
+    ).then(show_map, map_of, layers, **quick)
+    model.input(names_of, model, layer, **slow).then(show, inputs, outputs, **slow).then(
+        show_map, map_of, layers, **slow
+    )
+    layer.input(show, inputs, outputs, **slow).then(show_map, map_of, layers, **quick)
+    rank.input(show, inputs, outputs, trigger_mode="always_last", **quick)
+    rank.input(show_map, map_of, layers, trigger_mode="always_last", **quick)
+    starts.input(show, inputs, outputs, trigger_mode="always_last", **quick).then(
+        show_map, map_of, layers, **quick
+    )
+    source.input(
+        _other_source, [source, text], [of_model, map_card, own, permutation, restore, rank],
+        **quick,
+    ).then(show, inputs, outputs, **quick).then(show_map, map_of, layers, **quick)  # fmt: skip
+    example.input(_example, example, [text, rank, permutation, restore], **quick).then(
+        show, inputs, outputs, **quick
+    )
+    text.change(show, inputs, outputs, trigger_mode="always_last", **quick)
+    permute.click(
+        lambda number: (_whole(number) + 1, gr.update(interactive=True)),
+        permutation, [permutation, restore], **quick,
+    ).then(show, inputs, outputs, **quick)  # fmt: skip
+    restore.click(
+        lambda: (0, gr.update(interactive=False)), None, [permutation, restore], **quick
+    ).then(show, inputs, outputs, **quick)
+
+    def pick(event: gr.SelectData) -> Any:
+        return event.value if isinstance(event.value, str) else gr.skip()
+
+    layers.select(pick, None, layer, **quick).then(show, inputs, outputs, **quick).then(
+        show_map, map_of, layers, **quick
+    )
+
+
+def _matrix(
+    lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any
+) -> tuple[Hashable, Weight]:
+    """Return the matrix that was chosen, under a key of its own."""
+    if source == A_MATRIX:
+        W = read_matrix(str(text))
+        key = ("own", tuple(map(tuple, W.tolist())))
+        return key, lab.decomposed(key, W)
+    if model not in limits.models:
+        raise ValueError(unknown("model", str(model)[:80], limits.models))
+    return (model, layer), lab.weight(model, layer)
+
+
+def _show(
+    lab: Lab, key: Hashable, weight: Weight, rank: Any, starts: Any, permutation: Any
+) -> Shown:
+    number = _whole(permutation)
+    most = min(MOST_RANK, len(weight.sigma))
+    r = max(1, min(_whole(rank), most))
+    own_key, own = key, weight
+    if number:
+        key, weight = (key, number), lab.permuted(key, weight, number)
+    found = {
+        init: lab.truncation(key, weight, r, init)
+        for init in dict.fromkeys(["olora", *_known(starts)])
+    }
+    chosen = [one for init, one in found.items() if init in starts] or [found["olora"]]
+    run = repr(hash(own_key))
+    ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
+    curves = {
+        one.init: lab.curve(key, weight, one.init)[: len(ranks)]
+        for one in chosen
+        if one.init != "pissa"
+    }
+    energy = spectrum_figures.energy_figure(
+        ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run
+    )
+    unpermuted = lab.truncation(own_key, own, r, "olora") if number else None
+    return Shown(
+        singular=pack(spectrum_figures.singular_values_figure(chosen, run=run)),
+        energy=pack(energy),
+        angles=pack(spectrum_figures.angles_figure(chosen, run=run)),
+        verdict=spectrum_view.verdict(found["olora"]),
+        table=spectrum_view.energies(list(found.values()), unpermuted),
+        factors=spectrum_view.factors(list(found.values())),
+        seeing=spectrum_view.seeing(found, bool(number)),
+        rank=gr.update(maximum=most, value=r, label=f"Rank, at most {most}"),
+    )
+
+
+def _other_source(source: Any, text: Any) -> tuple[Any, ...]:
+    """Show what belongs to the source, in its own order, at a rank that suits it."""
+    of_model = source == A_LAYER
+    rank = 8 if of_model else _fitting_rank(str(text))
+    shown, hidden = gr.update(visible=of_model), gr.update(visible=not of_model)
+    return shown, shown, hidden, 0, gr.update(interactive=False), rank
+
+
+def _example(name: Any) -> tuple[Any, ...]:
+    """Write an example into the text, in its own order, at a rank that suits it."""
+    if name not in list(EXAMPLES):
+        return (gr.skip(),) * 4
+    text = _as_text(name)
+    return text, _fitting_rank(text), 0, gr.update(interactive=False)
+
+
+def _fitting_rank(text: str) -> int:
+    try:
+        return max(1, min(read_matrix(text).shape) // 4)
+    except ValueError:
+        return 1
+
+
+def _known(starts: Any) -> list[str]:
+    return [name for name in starts if name in STARTS] if isinstance(starts, list) else []
+
+
+def _whole(value: Any) -> int:
+    try:
+        return max(0, min(int(value), 10**6))
+    except (TypeError, ValueError, OverflowError):
+        return 1
+
+
+def _as_text(name: str) -> str:
+    rows = EXAMPLES[name][1]().tolist()
+    return "\n".join(" ".join(f"{x:.4g}" for x in row) for row in rows)
+
+
+def _model_words(name: str) -> str:
+    return f"{name}{'' if MODELS[name].offline else ' · from the hub'}"
+
+
+def _layer_words(name: str) -> str:
+    block, module = spectrum_figures.block_and_module(name)
+    return f"{block} · {module}" if block else module
