@@ -9,7 +9,7 @@
 from olora_viz.figures.plots import plot_conditioning, plot_gradients, plot_race, plot_spectrum
 from olora_viz.initializers import (
     INITIALIZERS,
-    Evidence,
+    Calibration,
     Initializer,
     Start,
     corda,
@@ -37,7 +37,7 @@ from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.inspection import LayerInspection, inspect_adapter
 from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel
 from olora_viz.measures.truncation import Truncation, Weight, intruder_dimensions, truncation
-from olora_viz.measures.update_spectra import Trace, trace
+from olora_viz.measures.update_spectra import UpdateSpectra, update_spectra
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import fair_rate
@@ -50,9 +50,9 @@ __all__ = [
     "INITIALIZERS",
     "MODELS",
     "TASKS",
+    "Calibration",
     "Conditioning",
     "Curvature",
-    "Evidence",
     "Gradients",
     "Initializer",
     "Lane",
@@ -63,8 +63,8 @@ __all__ = [
     "Start",
     "Step",
     "TangentKernel",
-    "Trace",
     "Truncation",
+    "UpdateSpectra",
     "Weight",
     "attach",
     "conditioning",
@@ -99,7 +99,7 @@ __all__ = [
     "sketch",
     "steps_frame",
     "tangent_kernel",
-    "trace",
     "truncation",
+    "update_spectra",
     "write_peft",
 ]

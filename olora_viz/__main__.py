@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     race.add_argument("--seed", type=int, help="seed of the task and of its order")
     race.add_argument("--batches", help="shared by all lanes, or by-seed: of a lane's seed")
     race.add_argument("--eval-every", type=int, help="steps between evaluations")
-    race.add_argument("--trace-every", type=int, help="steps between looks at the spectra")
+    race.add_argument("--spectra-every", type=int, help="steps between looks at the spectra")
     race.add_argument("--curvature-every", type=int, help="steps between looks at the curvature")
     race.add_argument("--gradients-every", type=int, help="steps between looks at the gradients")
     race.add_argument("--eval-size", type=int, help="most held-out examples to evaluate on")
@@ -188,8 +188,8 @@ def _race(options: argparse.Namespace) -> int:
                 racing = source.race
             else:
                 source = racing = race(config, progress=progress)
-    reading = racing.reading
-    for kind, count in (("training", reading.left_out), ("held-out", reading.held_out_left_out)):
+    data = racing.data
+    for kind, count in (("training", data.left_out), ("held-out", data.held_out_left_out)):
         if count:
             print(
                 f"{count} {kind} examples are longer than {racing.config.max_length} tokens and "

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from olora_viz.initializers import INITIALIZERS, Evidence, Start
+from olora_viz.initializers import INITIALIZERS, Calibration, Start
 from olora_viz.lanes.layers import target_layers, weight_of
 
 SHAPES = {"tall": (40, 24), "wide": (24, 40), "square": (32, 32)}
@@ -28,24 +28,24 @@ def weight(shape, dtype=torch.float64, seed=1) -> torch.Tensor:
     return (W / features**0.5).to(dtype)
 
 
-def evidence(shape) -> Evidence:
+def calibration(shape) -> Calibration:
     """What some data might say of a weight of this shape: uneven, and the inputs off centre."""
     X = weight((3 * shape[1], shape[1]), seed=5) + weight((1, shape[1]), seed=6)
-    return Evidence(weight(shape, seed=4), X.mean(0), X.mT.cov(correction=0))
+    return Calibration(weight(shape, seed=4), X.mean(0), X.mT.cov(correction=0))
 
 
-def told(model) -> dict[str, Evidence]:
-    """Evidence for every layer of a model that gets lanes."""
+def told(model) -> dict[str, Calibration]:
+    """Calibration for every layer of a model that gets lanes."""
     return {
-        name: evidence(tuple(weight_of(layer).shape))
+        name: calibration(tuple(weight_of(layer).shape))
         for name, layer in target_layers(model).items()
     }
 
 
 def start(name, W, r, s=1.0, seed=0) -> Start:
     generator = torch.Generator().manual_seed(seed)
-    told = evidence(W.shape) if INITIALIZERS[name].needs else None
-    return INITIALIZERS[name].start(W, r, s=s, generator=generator, evidence=told)
+    told = calibration(W.shape) if INITIALIZERS[name].needs else None
+    return INITIALIZERS[name].start(W, r, s=s, generator=generator, calibration=told)
 
 
 def ranks(name, shape) -> list[int]:

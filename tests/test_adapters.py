@@ -57,7 +57,7 @@ def effective_weights(lanes, k: int) -> dict[str, torch.Tensor]:
 def test_the_function_at_step_0_is_bitwise_the_base_s(family, init):
     model = tiny(family)
     pair = [Lane(init, r=4, alpha=10, seed=1), Lane(init, r=2, alpha=1)]
-    lanes = attach(model, pair, evidence=told(model))
+    lanes = attach(model, pair, calibration=told(model))
     with lanes.off():
         base = logits(model, 2)
     assert torch.equal(logits(model, 2), base)
@@ -66,7 +66,7 @@ def test_the_function_at_step_0_is_bitwise_the_base_s(family, init):
 @pytest.mark.parametrize("init", INITIALIZERS)
 def test_the_function_at_step_0_is_bitwise_the_base_s_in_bfloat16(init):
     model = tiny("llama").to(torch.bfloat16)
-    lanes = attach(model, [Lane(init, r=4, alpha=10)], evidence=told(model))
+    lanes = attach(model, [Lane(init, r=4, alpha=10)], calibration=told(model))
     assert lanes.theta.dtype == torch.float32
     with lanes.off():
         base = logits(model)

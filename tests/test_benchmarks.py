@@ -15,7 +15,7 @@ SMALL = {
     "init.py": "--model glassllm --rank 4 --init olora lora --wide 256 128 4",
     "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1 --shots 2",
     "spectra.py": "--model glassllm --ranks 4",
-    "trace.py": "--model glassllm --lanes 2 --rank 4 --shots 2",
+    "measures.py": "--model glassllm --lanes 2 --rank 4 --shots 2",
     "ui.py": "--visits 1 --steps 12",
 }
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from olora_viz.figures import race as figures
 from olora_viz.figures.live.gradio_figure import HERE, pack, served
-from olora_viz.figures.theme import looks
+from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
 
@@ -129,7 +129,7 @@ SHOWN = """() => (document.querySelector("#drawn .js-plotly-plot")?._fullData ??
 def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it_again(
     page: Page,
 ) -> None:
-    lanes = looks([Lane("lora"), Lane("olora"), Lane("pissa")])
+    lanes = lane_styles([Lane("lora"), Lane("olora"), Lane("pissa")])
 
     def draw(*diverged_at: int) -> None:
         """Draw the gradient norms and, in front of them, a cross for every lane that is out."""

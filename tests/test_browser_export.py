@@ -78,8 +78,8 @@ def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
     assert json.loads(text)["columns"] == header
     assert len(json.loads(text)["rows"]) == len(rows)
 
-    expect(page.locator("#trace-map .js-plotly-plot")).to_be_visible()
-    _, text = of_chart(page, "csv", "#trace-map")
+    expect(page.locator("#spectra-map .js-plotly-plot")).to_be_visible()
+    _, text = of_chart(page, "csv", "#spectra-map")
     header, *rows = csv.reader(io.StringIO(text.decode(), newline=""))
     assert header == ["layer", "step", "value"]
     assert rows[0][0] == "model.layers.0.self_attn.q_proj"

@@ -94,13 +94,13 @@ def test_a_race_shows_the_spectra_of_its_adapters(page: Page) -> None:
     page.get_by_label("Steps").fill("10")
     page.locator("#race-button").click()
     expect(page.locator("#status")).to_contain_text("finished", timeout=120_000)
-    page.locator("#trace-map").scroll_into_view_if_needed()
+    page.locator("#spectra-map").scroll_into_view_if_needed()
     page.wait_for_function(
-        "document.querySelector('#trace-map .js-plotly-plot')?.data?.[0]?.z?.[0]?.length >= 5"
+        "document.querySelector('#spectra-map .js-plotly-plot')?.data?.[0]?.z?.[0]?.length >= 5"
     )
-    rows = page.evaluate("document.querySelector('#trace-map .js-plotly-plot').data[0].z.length")
+    rows = page.evaluate("document.querySelector('#spectra-map .js-plotly-plot').data[0].z.length")
     assert rows == 28
-    expect(page.locator("#trace-map h2")).to_contain_text("OLoRA 1e-3: ‖ΔW‖")
+    expect(page.locator("#spectra-map h2")).to_contain_text("OLoRA 1e-3: ‖ΔW‖")
     page.locator("#growth-figure").scroll_into_view_if_needed()
     page.wait_for_function(
         "document.querySelector('#growth-figure .js-plotly-plot')?.data?.[0]?.y?.length >= 5"

@@ -67,7 +67,7 @@ def test_a_race_by_seed_repeats_and_goes_on_from_its_state_bitwise():
     for _ in range(2):
         next(running)
     later = race(config())
-    later.restore(running.state())
+    later.restore(running.snapshot())
     assert list(later) == whole[2:]
 
 

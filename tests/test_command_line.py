@@ -93,7 +93,7 @@ def test_divergence_in_the_last_update_is_reported_as_such():
 
 INTERRUPTED_IN_AN_EVALUATION = """
 import os, signal, sys
-from olora_viz import losses
+from olora_viz.tasks import losses
 from olora_viz.__main__ import main
 
 number, times, *arguments = sys.argv[1:]

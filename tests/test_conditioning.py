@@ -167,7 +167,7 @@ def test_a_race_that_is_closed_in_a_look_ends_the_step_without_it(monkeypatch):
     assert len(products) == 1, "the look went on after the race was closed"
     assert [step.curvature for step in steps] == [None]
     assert racing.status == "stopped"
-    racing.state()
+    racing.snapshot()
 
 
 def test_a_rough_look_finds_what_a_careful_one_does(racing, found):

@@ -23,7 +23,7 @@ LANES = (
     Lane("lora", r=2, lr=1e-2),
     Lane("olora", r=2, lr=1e-2, alpha=4),
 )
-LOOKS = theme.looks(LANES)
+LOOKS = theme.lane_styles(LANES)
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +105,12 @@ def test_every_quantity_is_a_multiple_of_plain_lora_wherever_that_stands(measure
 
 def test_without_plain_lora_the_first_lane_is_one_and_the_words_say_which(measured) -> None:
     found, _, _ = measured
-    looks = theme.looks(
+    styles = theme.lane_styles(
         [replace(lane, init="olora", alpha=4.0 * k + 2) for k, lane in enumerate(LANES)]
     )
-    figure = shown.comparison_figure(looks, found)
-    assert f"{looks[0].label} = 1" in figure["layout"]["meta"]["unit"]
-    assert looks[0].label in figure["layout"]["xaxis"]["title"]["text"]
+    figure = shown.comparison_figure(styles, found)
+    assert f"{styles[0].label} = 1" in figure["layout"]["meta"]["unit"]
+    assert styles[0].label in figure["layout"]["xaxis"]["title"]["text"]
     assert figure["data"][0]["x"] == [1.0] * 6
 
 
@@ -176,7 +176,7 @@ def test_the_tangent_kernels_fall_from_the_largest_eigenvalue_on(measured) -> No
         )
         assert trace["y"] == sorted(trace["y"], key=lambda v: -(v or 0))
     names = [label["text"] for label in figure["layout"]["annotations"]]
-    assert names == [look.label for look in LOOKS]
+    assert names == [style.label for style in LOOKS]
 
 
 def test_sharpness_and_its_limit_are_of_the_steps_that_were_looked_at(measured) -> None:

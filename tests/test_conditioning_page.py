@@ -79,7 +79,7 @@ def test_each_start_is_measured_once_whatever_the_rates_of_its_lanes(measured) -
     assert (job.state, job.note) == ("finished", "")
     assert [lane.init for lane in job.config.lanes] == ["olora", "lora", "olora"]
     assert job.rates == ((1e-3,), (1e-3, 3e-3), (1e-3,))
-    assert [look.label for look in job.looks] == ["OLoRA α/r 1", "LoRA α/r 1", "OLoRA α/r 2"]
+    assert [style.label for style in job.styles] == ["OLoRA α/r 1", "LoRA α/r 1", "OLoRA α/r 2"]
     assert len(job.found.grad_norm) == 3
     said = words(view(job, 0, last=True).status)
     assert "3 starts on CPU: 4 lanes begin as these, whatever their learning rate" in said
@@ -95,13 +95,13 @@ def test_what_is_measured_is_the_start_of_the_very_race(measured) -> None:
 def test_the_table_and_the_rates_hold_the_measured_numbers(measured) -> None:
     _, job = measured
     found = job.found
-    table = words(numbers(job.looks, found))
+    table = words(numbers(job.styles, found))
     for values in (found.hessian.lambda_max, found.hessian.lambda_min, found.kernel.condition):
         for value in values:
             assert compact(float(f"{value:.3g}")) in table
     for products in found.hessian.iterations:
         assert re.search(rf"\b{products} [✓✗]", table)
-    shown = words(rates(job.looks, found, job.rates))
+    shown = words(rates(job.styles, found, job.rates))
     for k, used in enumerate(job.rates):
         limit = 2 / found.hessian.lambda_max[k]
         assert compact(float(f"{limit:.3g}")) in shown
@@ -139,7 +139,7 @@ def test_the_sentence_says_what_was_measured_in_either_direction(
 ) -> None:
     _, job = measured
     curved, steep, even = factors
-    said = [str(s) for s in tell(job.looks, turned(job.found, curved, steep, even))]
+    said = [str(s) for s in tell(job.styles, turned(job.found, curved, steep, even))]
     lead = f"largest eigenvalue is {curved:.2g} times plain LoRA's, its gradient {steep:.2g} times:"
     assert any(lead in one and one.endswith(sentence) for one in said)
     pace = {2.0: "less evenly than", 1.0: "as evenly as"}.get(even, "more evenly than")

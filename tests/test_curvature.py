@@ -28,7 +28,7 @@ class Measured:
         self.model = tiny(family, dtype)
         endings = {n.rsplit(".", 1)[-1] for n, _ in self.model.named_modules()}
         targets = [t for t in TARGETS if t in endings]
-        self.lanes = attach(self.model, lanes, targets, evidence=told(self.model))
+        self.lanes = attach(self.model, lanes, targets, calibration=told(self.model))
         noise = torch.randn(
             self.lanes.theta.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
         )

@@ -42,8 +42,8 @@ def test_a_report_says_that_a_race_was_recorded_and_has_a_chart_for_every_place(
     assert page["body"].count("data-figure=") == len(page["figures"]) >= 4
     for part in ("What you are seeing", "Standing at step", "Answers on held-out", "Set-up"):
         assert part in page["body"]
-    for look in run.looks:
-        assert look.label.split()[0] in page["body"]
+    for style in run.styles:
+        assert style.label.split()[0] in page["body"]
 
 
 @pytest.mark.parametrize(

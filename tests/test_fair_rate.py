@@ -49,7 +49,7 @@ def test_without_a_plain_lora_lane_the_reference_is_the_stated_rate():
     assert plain.config.lanes[0].lr == REFERENCE
 
 
-def test_a_start_that_needs_evidence_gets_a_fair_rate_too():
+def test_a_start_that_needs_calibration_gets_a_fair_rate_too():
     racing = race(RaceConfig(lanes=(Lane("lora", r=4), Lane("eva", fair=True, r=4)), **SMALL))
     assert racing.fair_rates[0].init == "eva"
 

@@ -17,7 +17,7 @@ from olora_viz.machine.numbers import log_ticks, plain, smoothed
 from olora_viz.races.step import Step
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
-LOOKS = theme.looks(LANES)
+LOOKS = theme.lane_styles(LANES)
 
 
 def run(steps: int, lanes: int = 3, out_at: dict[int, int] | None = None) -> list[Step]:
@@ -79,7 +79,7 @@ def test_a_notebook_gets_the_same_curves_in_a_plotly_figure(name: str, palette: 
     assert [list(t["y"]) for t in drawn["data"]] == [t["y"] for t in figure["data"]]
     assert figure["layout"]["meta"]["title"] in drawn["layout"]["title"]["text"]
     colors = {t["line"]["color"] for t in drawn["data"] if "line" in t}
-    assert colors == {theme.resolve(look.color, palette) for look in LOOKS}
+    assert colors == {theme.resolve(style.color, palette) for style in LOOKS}
 
 
 def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None:
@@ -87,15 +87,15 @@ def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None
     figure = figures.loss_figure(LOOKS, steps, total=40, start_loss=6.0)
     raw, front = figure["data"][:3], figure["data"][3:]
     loss = np.array([step.loss for step in steps])
-    for k, look in enumerate(LOOKS):
+    for k, style in enumerate(LOOKS):
         np.testing.assert_allclose(raw[k]["y"], loss[:, k], rtol=5e-4)
         line, marks = front[2 * k : 2 * k + 2]
         np.testing.assert_allclose(line["y"], smoothed(loss, 0.85)[:, k], rtol=5e-4)
         assert marks["x"] == [0, 10, 20, 30, 40]
         assert marks["y"][0] == 6.0
         np.testing.assert_allclose(marks["y"][1:], 1.1 * loss[9::10, k], rtol=5e-4)
-        assert line["line"]["color"] == look.color
-        assert line["line"]["dash"] == look.dash
+        assert line["line"]["color"] == style.color
+        assert line["line"]["dash"] == style.dash
 
 
 def test_smoothing_is_the_exponential_average_of_each_lane_alone() -> None:
@@ -136,7 +136,7 @@ def test_a_diverging_lane_does_not_flatten_the_others() -> None:
 
 def test_labels_at_the_curves_ends_keep_their_distance_and_stay_inside() -> None:
     lanes = [Lane("olora", lr=1e-3 * (k + 1)) for k in range(12)]
-    looks = theme.looks(lanes)
+    styles = theme.lane_styles(lanes)
     steps = [
         Step(
             step=n, loss=np.full(12, 1.0) + np.arange(12) * 1e-3, grad_norm=np.ones(12),
@@ -144,7 +144,7 @@ def test_labels_at_the_curves_ends_keep_their_distance_and_stay_inside() -> None
         )
         for n in range(1, 9)
     ]  # fmt: skip
-    layout = figures.loss_figure(looks, steps, total=8)["layout"]
+    layout = figures.loss_figure(styles, steps, total=8)["layout"]
     low, high = layout["yaxis"]["range"]
     height = figures.PLOT_HEIGHT["loss"]
     ends = layout["annotations"]
@@ -183,12 +183,12 @@ def test_in_a_plain_text_tokens_are_judged_and_not_answers() -> None:
 
 def test_a_sweep_of_64_lanes_names_the_best_lane_of_each_start_and_stays_small() -> None:
     lanes = [Lane(init, lr=1e-4 * (k + 1)) for init in ("lora", "olora") for k in range(32)]
-    looks = theme.looks(lanes)
+    styles = theme.lane_styles(lanes)
     steps = run(1200, lanes=64)
-    figure = figures.loss_figure(looks, steps, total=1200)
+    figure = figures.loss_figure(styles, steps, total=1200)
     assert [a["text"] for a in figure["layout"]["annotations"]] == [
-        looks[31].label,
-        looks[63].label,
+        styles[31].label,
+        styles[63].label,
     ]
     assert sum(len(t["y"]) for t in figure["data"][:64]) <= figures.MAX_POINTS
     assert "every 2 steps" in figure["layout"]["meta"]["unit"]

@@ -9,7 +9,7 @@ from tiny import FAMILIES, tiny, tokens
 
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.update_spectra import trace
+from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 
@@ -42,7 +42,7 @@ def test_b_stays_bitwise_through_a_race_whatever_the_weight_decay_and_the_others
             now, start = lanes.factors(name, k), lanes.start_factors(name, k)
             assert torch.equal(now.B, start.B) == (k in (1, 2))
             assert not torch.equal(now.A, start.A)
-    frozen = trace(lanes)
+    frozen = update_spectra(lanes)
     np.testing.assert_allclose(frozen.turned[1:3], 0.0, atol=0.1)
     assert (frozen.norm > 0).all()
 
@@ -118,7 +118,7 @@ def test_frozen_lanes_resume_bitwise():
     for _ in range(3):
         next(running)
     later = race(config())
-    later.restore(running.state())
+    later.restore(running.snapshot())
     assert list(later) == whole[3:]
 
 

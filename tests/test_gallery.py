@@ -14,8 +14,8 @@ from olora_viz.learn.gallery import FOLDER, GALLERY, load, read, recorded
 from olora_viz.learn.gallery.__main__ import record
 from olora_viz.learn.gallery.recipes import RECIPES, Recipe
 from olora_viz.learn.gallery.recording import MAX_BYTES, write
-from olora_viz.races import race
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
 from olora_viz.studies import story
 from olora_viz.views.race import View, view
 from olora_viz.views.shown import Shown
@@ -26,7 +26,7 @@ SMALL = Recipe(
     sentence="A small race, <b>recorded</b>.",
     config=RaceConfig(
         lanes=(Lane("lora"), Lane("olora", lr=1e-3), Lane("olora", lr=1e30)),
-        steps=4, batch_size=4, eval_every=2, trace_every=3, gradients_every=2, curvature_every=4,
+        steps=4, batch_size=4, eval_every=2, spectra_every=3, gradients_every=2, curvature_every=4,
         eval_size=4, device="cpu", dtype="float32",
     ),
     every_block=2,
@@ -61,11 +61,11 @@ def test_what_is_read_back_is_what_was_raced_to_the_digits_kept(small, written):
         assert close(a.grad_norm, b.grad_norm, 5)
         assert (a.eval_loss is None) == (b.eval_loss is None)
         assert a.eval_loss is None or close(a.eval_loss, b.eval_loss, 5)
-        for name, digits in (("trace", 3), ("gradients", 3), ("curvature", 5)):
-            look, wanted = getattr(a, name), getattr(b, name)
-            assert (look is None) == (wanted is None)
+        for name, digits in (("update_spectra", 3), ("gradients", 3), ("curvature", 5)):
+            style, wanted = getattr(a, name), getattr(b, name)
+            assert (style is None) == (wanted is None)
             for field in dataclasses.fields(wanted) if wanted is not None else ():
-                value, its = getattr(look, field.name), getattr(wanted, field.name)
+                value, its = getattr(style, field.name), getattr(wanted, field.name)
                 if isinstance(its, np.ndarray):
                     its = np.where(np.isfinite(its), its, math.nan)
                     assert close(value, its, digits - 0.1), field.name
@@ -74,7 +74,7 @@ def test_what_is_read_back_is_what_was_raced_to_the_digits_kept(small, written):
 
 
 def test_only_every_second_block_was_kept(written):
-    blocks = {layer.split(".")[2] for layer in read(written).steps[2].trace.layers}
+    blocks = {layer.split(".")[2] for layer in read(written).steps[2].update_spectra.layers}
     assert blocks == {"0", "2"}
 
 
@@ -108,9 +108,9 @@ DAMAGES = {
     "an evaluation that is missing": _at(["steps", 1, "eval_loss"], ...),
     "a key that nobody knows": _at(["steps", 0, "speed"], 3),
     "a step that is none": _at(["steps", 0], 7),
-    "a trace of a lane too few": _at(["steps", 2, "trace", "lora"], ...),
-    "a trace of a layer too many": _at(["layers", 0], ...),
-    "a singular value in words": _at(["steps", 2, "trace", "lora", "norm", 0], "big"),
+    "spectra of a lane too few": _at(["steps", 2, "update_spectra", "lora"], ...),
+    "spectra of a layer too many": _at(["layers", 0], ...),
+    "a singular value in words": _at(["steps", 2, "update_spectra", "lora", "norm", 0], "big"),
     "a curvature of other lanes": _at(["steps", 3, "curvature"], []),
     "a start that nobody knows": _at(["config", "lanes", 0, "init"], "lorra"),
     "a set-up with a key that nobody knows": _at(["config", "speed"], 3),
@@ -160,19 +160,19 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recording_is_told_and_shown_like_a_race(name):
     its = load(name)
-    assert story.tell(its.config.lanes, its.looks, its.steps)
+    assert story.tell(its.config.lanes, its.styles, its.steps)
     shown = view(its)
     assert isinstance(shown, View)
     assert shown.job_id == f"recorded:{name}"
     assert "recorded" in shown.status
-    assert shown.traces == sum(step.trace is not None for step in its.steps)
+    assert shown.spectra == sum(step.update_spectra is not None for step in its.steps)
 
 
 @pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.config.model == "glassllm"])
 def test_the_first_steps_come_out_the_same_when_raced_again(name):
     its = load(name)
     plain = dataclasses.replace(
-        its.config, trace_every=0, curvature_every=0, gradients_every=0, eval_every=0
+        its.config, spectra_every=0, curvature_every=0, gradients_every=0, eval_every=0
     )
     racing = race(plain)
     try:

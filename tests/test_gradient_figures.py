@@ -26,7 +26,7 @@ from olora_viz.machine.numbers import log_ticks
 from olora_viz.measures.gradients import Gradients
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
-LOOKS = theme.looks(LANES)
+LOOKS = theme.lane_styles(LANES)
 MODULES = ("self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj")
 LAYERS = tuple(f"model.layers.{block}.{module}" for block in range(4) for module in MODULES)
 
@@ -49,12 +49,12 @@ LAYER = LAYERS[-1]
 
 
 def drawn():
-    looks = found()
+    styles = found()
     return {
-        **{f"map {m}": gradient_map(STEPS, looks, LOOKS[1], 1, m) for m in MEASURES},
-        **{f"layer {m}": layer_figure(STEPS, looks, LOOKS, LAYER, m, total=9) for m in MEASURES},
-        **{f"depth {m}": depth_figure(3, looks[2], LOOKS, m, "down_proj") for m in MEASURES},
-        "all": depth_figure(3, looks[2], LOOKS, "input"),
+        **{f"map {m}": gradient_map(STEPS, styles, LOOKS[1], 1, m) for m in MEASURES},
+        **{f"layer {m}": layer_figure(STEPS, styles, LOOKS, LAYER, m, total=9) for m in MEASURES},
+        **{f"depth {m}": depth_figure(3, styles[2], LOOKS, m, "down_proj") for m in MEASURES},
+        "all": depth_figure(3, styles[2], LOOKS, "input"),
     }
 
 
@@ -83,9 +83,9 @@ def test_every_kind_of_figure_works_in_both_themes_and_as_a_png(tmp_path):
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_the_map_is_the_logarithm_of_the_numbers_and_says_them(measure):
-    looks = found()
-    (trace,) = gradient_map(STEPS, looks, LOOKS[1], 1, measure)["data"]
-    values = np.array([measured(one, measure)[1] for one in looks]).T
+    styles = found()
+    (trace,) = gradient_map(STEPS, styles, LOOKS[1], 1, measure)["data"]
+    values = np.array([measured(one, measure)[1] for one in styles]).T
     z = np.array(trace["z"], dtype=float)
     np.testing.assert_allclose(z, np.log10(values), atol=0.011)
     np.testing.assert_allclose(np.array(trace["customdata"], dtype=float), values, rtol=1e-3)
@@ -122,34 +122,34 @@ def test_a_long_run_is_thinned_out_and_says_so():
     cells = np.array(figure["data"][0]["z"])
     assert cells.size <= MOST_CELLS
     assert figure["layout"]["meta"]["unit"] == "unit; every 3 looks"
-    looks = found(steps=250)
-    curves = layer_figure(steps[:250], looks, LOOKS, LAYER, "gradient_A")["data"]
+    styles = found(steps=250)
+    curves = layer_figure(steps[:250], styles, LOOKS, LAYER, "gradient_A")["data"]
     assert len(curves[0]["y"]) <= MOST_LOOKS
 
 
 def test_the_curves_over_the_run_are_the_numbers_of_that_layer_and_factor():
-    looks = found()
-    figure = layer_figure(STEPS, looks, LOOKS, LAYER, "ratio_A", total=9)
+    styles = found()
+    figure = layer_figure(STEPS, styles, LOOKS, LAYER, "ratio_A", total=9)
     for k, curve in enumerate(figure["data"]):
-        wanted = [one.update[k, -1, 0] / one.parameter[k, -1, 0] for one in looks]
+        wanted = [one.update[k, -1, 0] / one.parameter[k, -1, 0] for one in styles]
         np.testing.assert_allclose(curve["y"], wanted, rtol=1e-3)
         assert curve["x"] == STEPS
         assert curve["line"]["dash"] == LOOKS[k].dash
     named = {label["text"]: label["font"]["color"] for label in figure["layout"]["annotations"]}
-    assert named == {look.label: look.text for look in LOOKS}
-    of_B = layer_figure(STEPS, looks, LOOKS, LAYER, "gradient_B")["data"][0]
+    assert named == {style.label: style.text for style in LOOKS}
+    of_B = layer_figure(STEPS, styles, LOOKS, LAYER, "gradient_B")["data"][0]
     assert of_B["y"][0] is None
     assert None not in of_B["y"][1:]
 
 
 def test_a_lane_that_went_out_of_the_race_ends_in_a_cross():
-    looks = found()
+    styles = found()
     out = np.array([False, True, False])
-    looks[3], looks[4] = looks[3].without(out), looks[4].without(out)
-    figure = layer_figure(STEPS, looks, LOOKS, LAYER, "gradient_A", total=9)
+    styles[3], styles[4] = styles[3].without(out), styles[4].without(out)
+    figure = layer_figure(STEPS, styles, LOOKS, LAYER, "gradient_A", total=9)
     assert figure["data"][-1]["name"] == "OLoRA 1e-3: DNF at step 4"
     # Against depth it is not there at all, and nothing else is said of it.
-    depth = depth_figure(5, looks[4], LOOKS, "gradient_A", "down_proj")
+    depth = depth_figure(5, styles[4], LOOKS, "gradient_A", "down_proj")
     assert {label["text"] for label in depth["layout"]["annotations"]} == {
         "LoRA 1e-3",
         "OLoRA 3e-3",
@@ -157,16 +157,16 @@ def test_a_lane_that_went_out_of_the_race_ends_in_a_cross():
 
 
 def test_the_depth_chart_joins_one_kind_of_layer_before_all_others():
-    looks = found()
-    figure = depth_figure(3, looks[2], LOOKS, "gradient_A", "down_proj")
+    styles = found()
+    figure = depth_figure(3, styles[2], LOOKS, "gradient_A", "down_proj")
     points, curves = figure["data"][:3], figure["data"][3:]
     for k in range(3):
-        np.testing.assert_allclose(points[k]["y"], looks[2].gradient[k, :, 0], rtol=1e-3)
+        np.testing.assert_allclose(points[k]["y"], styles[2].gradient[k, :, 0], rtol=1e-3)
         assert curves[k]["x"] == [2, 5, 8, 11]
-        np.testing.assert_allclose(curves[k]["y"], looks[2].gradient[k, 2::3, 0], rtol=1e-3)
+        np.testing.assert_allclose(curves[k]["y"], styles[2].gradient[k, 2::3, 0], rtol=1e-3)
     assert figure["layout"]["xaxis"]["ticktext"] == ["0", "1", "2", "3"]
     assert "step 3" in figure["layout"]["meta"]["title"]
-    whole = depth_figure(3, looks[2], LOOKS, "input")["data"]
+    whole = depth_figure(3, styles[2], LOOKS, "input")["data"]
     assert whole[0]["y"][:2] == [None, None]
     assert whole[0]["x"] == list(range(12))
 
@@ -174,15 +174,15 @@ def test_the_depth_chart_joins_one_kind_of_layer_before_all_others():
 def test_many_lanes_and_layers_are_drawn_without_the_points_behind():
     layers = [f"model.layers.{block}.{module}" for block in range(30) for module in MODULES]
     lanes = MOST_POINTS // len(layers) + 1
-    looks = theme.looks([Lane("olora", seed=seed) for seed in range(lanes)])
-    figure = depth_figure(1, found(1, lanes, layers)[0], looks, "gradient_A", "q_proj")
+    styles = theme.lane_styles([Lane("olora", seed=seed) for seed in range(lanes)])
+    figure = depth_figure(1, found(1, lanes, layers)[0], styles, "gradient_A", "q_proj")
     assert len(figure["data"]) == lanes
     assert "points" not in figure["layout"]["meta"]["unit"]
 
 
 def test_nothing_to_draw_is_said():
-    looks = found()
-    figure = depth_figure(1, looks[0].without(np.ones(3, dtype=bool)), LOOKS, "input", "q_proj")
+    styles = found()
+    figure = depth_figure(1, styles[0].without(np.ones(3, dtype=bool)), LOOKS, "input", "q_proj")
     assert figure["layout"]["meta"]["message"]
 
 

@@ -12,10 +12,10 @@ import torch
 from peft.tuners.lora.config import CordaConfig
 from peft.tuners.lora.loraga import preprocess_loraga
 from peft.utils.incremental_pca import IncrementalPCA
-from starts import EPS, assert_close, every_dtype, every_shape, evidence, ranks, start, weight
+from starts import EPS, assert_close, calibration, every_dtype, every_shape, ranks, start, weight
 from tiny import tiny, tokens
 
-from olora_viz.initializers import Evidence, corda, eva, lora_ga, lora_one
+from olora_viz.initializers import Calibration, corda, eva, lora_ga, lora_one
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.calibration import gather
 from olora_viz.lanes.lane import Lane
@@ -37,7 +37,7 @@ def svd(G):
 @every_shape
 @every_dtype
 def test_lora_ga_takes_r_right_vectors_of_the_gradient_and_the_next_r_left_ones(shape, dtype):
-    W, told = weight(shape, dtype), evidence(shape)
+    W, told = weight(shape, dtype), calibration(shape)
     U, S, Vh = svd(told.gradient)
     for r in ranks("lora_ga", shape):
         found = start("lora_ga", W, r, s=3.0)
@@ -50,8 +50,8 @@ def test_lora_ga_takes_r_right_vectors_of_the_gradient_and_the_next_r_left_ones(
 
 def test_one_step_from_the_paper_s_lora_ga_is_the_best_step_of_rank_2r():
     """To first order B moves by −G Aᵀ and A by −Bᵀ G: W along the 2r leading triplets of G."""
-    W, told, r = weight((24, 40)), evidence((24, 40)), 5
-    found = lora_ga(W, r, evidence=told, weighted=False)
+    W, told, r = weight((24, 40)), calibration((24, 40)), 5
+    found = lora_ga(W, r, calibration=told, weighted=False)
     G = told.gradient
     moved = G @ found.A.mT @ found.A + found.B @ found.B.mT @ G
     U, S, Vh = svd(G)
@@ -59,10 +59,10 @@ def test_one_step_from_the_paper_s_lora_ga_is_the_best_step_of_rank_2r():
 
 
 def test_the_paper_s_lora_ga_does_not_depend_on_the_size_of_the_gradient():
-    W, G = weight((24, 40)), evidence((24, 40)).gradient
+    W, G = weight((24, 40)), calibration((24, 40)).gradient
     for weighted in (True, False):
-        one = lora_ga(W, 5, evidence=Evidence(G), weighted=weighted)
-        ten = lora_ga(W, 5, evidence=Evidence(10 * G), weighted=weighted)
+        one = lora_ga(W, 5, calibration=Calibration(G), weighted=weighted)
+        ten = lora_ga(W, 5, calibration=Calibration(10 * G), weighted=weighted)
         assert_close(ten.A, one.A, 1e-10)
         assert_close(ten.B, one.B * (10 if weighted else 1), 1e-10)
 
@@ -73,7 +73,7 @@ def test_the_paper_s_lora_ga_does_not_depend_on_the_size_of_the_gradient():
 @every_shape
 @every_dtype
 def test_lora_one_is_the_best_step_of_rank_r_against_the_gradient(shape, dtype):
-    W, told = weight(shape, dtype), evidence(shape)
+    W, told = weight(shape, dtype), calibration(shape)
     U, S, Vh = svd(told.gradient)
     for r in ranks("lora_one", shape):
         found = start("lora_one", W, r, s=3.0)
@@ -85,7 +85,7 @@ def test_lora_one_is_the_best_step_of_rank_r_against_the_gradient(shape, dtype):
 
 
 def test_lora_one_makes_the_loss_fall_to_first_order_as_far_as_rank_and_length_allow():
-    W, told = weight((24, 40)), evidence((24, 40))
+    W, told = weight((24, 40)), calibration((24, 40))
     found = start("lora_one", W, 5)
     S = scipy.linalg.svdvals(told.gradient.numpy())
     assert ((found.B @ found.A) * told.gradient).sum().item() == pytest.approx(
@@ -98,10 +98,10 @@ def test_a_gradient_of_zeros_or_of_little_rank_gives_a_finite_start(name):
     W = weight((24, 40))
     few = weight((24, 2)) @ weight((2, 40))
     for G in (torch.zeros(24, 40), few):
-        found = name(W, 6, evidence=Evidence(gradient=G))
+        found = name(W, 6, calibration=Calibration(gradient=G))
         assert found.A.isfinite().all()
         assert found.B.isfinite().all()
-    nothing = name(W, 6, evidence=Evidence(gradient=torch.zeros(24, 40)))
+    nothing = name(W, 6, calibration=Calibration(gradient=torch.zeros(24, 40)))
     assert not (nothing.B @ nothing.A).any()
 
 
@@ -122,14 +122,14 @@ def test_eva_s_a_is_the_principal_components_of_peft(shape, r):
 
 
 def test_eva_leaves_the_mean_of_the_inputs_out():
-    told = evidence((24, 40))
-    far = Evidence(mean=told.mean + 1000, covariance=told.covariance)
+    told = calibration((24, 40))
+    far = Calibration(mean=told.mean + 1000, covariance=told.covariance)
     W = weight((24, 40))
-    assert torch.equal(eva(W, 6, evidence=far).A, eva(W, 6, evidence=told).A)
+    assert torch.equal(eva(W, 6, calibration=far).A, eva(W, 6, calibration=told).A)
 
 
 def test_eva_s_rows_are_orthonormal_and_keep_the_most_variance_that_r_rows_can():
-    told = evidence((24, 40))
+    told = calibration((24, 40))
     A = start("eva", weight((24, 40)), 6).A
     assert_close(A @ A.mT, torch.eye(6).double(), 1e-12)
     kept = torch.trace(A @ told.covariance @ A.mT)
@@ -138,7 +138,7 @@ def test_eva_s_rows_are_orthonormal_and_keep_the_most_variance_that_r_rows_can()
 
 def test_eva_of_fewer_tokens_than_its_rank_has_orthonormal_rows_all_the_same():
     x = weight((1, 40))[0]
-    found = eva(weight((24, 40)), 6, evidence=Evidence(mean=x, covariance=torch.outer(x, x)))
+    found = eva(weight((24, 40)), 6, calibration=Calibration(mean=x, covariance=torch.outer(x, x)))
     assert_close(found.A[0].abs(), (x / x.norm()).abs(), 1e-10)
     assert_close(found.A @ found.A.mT, torch.eye(6).double(), 1e-12)
 
@@ -146,7 +146,7 @@ def test_eva_of_fewer_tokens_than_its_rank_has_orthonormal_rows_all_the_same():
 # CorDA -----------------------------------------------------------------------------------------
 
 
-def damped(told: Evidence) -> torch.Tensor:
+def damped(told: Calibration) -> torch.Tensor:
     C = told.second_moment()
     C = C / C.diagonal().mean()
     return C + 0.01 * torch.eye(len(C), dtype=C.dtype)
@@ -156,7 +156,7 @@ def damped(told: Evidence) -> torch.Tensor:
 @every_dtype
 @pytest.mark.parametrize("s", [1.0, 0.25, 3.0])
 def test_corda_is_the_paper_s_svd_times_the_inverse(shape, dtype, s):
-    W, C = weight(shape, dtype), damped(evidence(shape))
+    W, C = weight(shape, dtype), damped(calibration(shape))
     U, S, Vh = svd(W.double() @ C)
     for r in ranks("corda", shape):
         found = start("corda", W, r, s)
@@ -171,7 +171,7 @@ def test_corda_is_the_paper_s_svd_times_the_inverse(shape, dtype, s):
 
 @every_shape
 def test_corda_is_a_projection_of_w_and_leaves_the_least_of_w_times_c(shape):
-    W, C, r = weight(shape), damped(evidence(shape)), 6
+    W, C, r = weight(shape), damped(calibration(shape)), 6
     found = start("corda", W, r, s=2.0)
     product = 2 * found.B @ found.A
     Q = torch.linalg.qr(found.B).Q
@@ -181,24 +181,24 @@ def test_corda_is_a_projection_of_w_and_leaves_the_least_of_w_times_c(shape):
 
 
 def test_corda_with_inputs_alike_in_all_directions_is_pissa():
-    even = Evidence(mean=torch.zeros(40), covariance=5 * torch.eye(40))
-    found, pissa = corda(weight((24, 40)), 6, evidence=even), start("pissa", weight((24, 40)), 6)
+    even = Calibration(mean=torch.zeros(40), covariance=5 * torch.eye(40))
+    found, pissa = corda(weight((24, 40)), 6, calibration=even), start("pissa", weight((24, 40)), 6)
     assert_close(found.B @ found.A, pissa.B @ pissa.A, 1e-10)
 
 
 def test_corda_does_not_depend_on_the_unit_of_the_inputs():
-    told, W = evidence((24, 40)), weight((24, 40))
-    scaled = Evidence(mean=100 * told.mean, covariance=10_000 * told.covariance)
-    one, two = corda(W, 6, evidence=told), corda(W, 6, evidence=scaled)
+    told, W = calibration((24, 40)), weight((24, 40))
+    scaled = Calibration(mean=100 * told.mean, covariance=10_000 * told.covariance)
+    one, two = corda(W, 6, calibration=told), corda(W, 6, calibration=scaled)
     assert_close(one.A, two.A, 1e-10)
     assert_close(one.B, two.B, 1e-10)
 
 
 def test_corda_of_a_weight_of_little_rank_or_of_zeros_is_finite():
-    told = evidence((24, 40))
+    told = calibration((24, 40))
     few = weight((24, 3)) @ weight((3, 40), seed=2)
     for W in (torch.zeros(24, 40), few, few.float()):
-        found = corda(W, 6, evidence=told)
+        found = corda(W, 6, calibration=told)
         assert_close((found.B @ found.A).double(), W.double(), 1e-5)
         assert found.A.isfinite().all()
         assert found.A.abs().max() < 10
@@ -260,7 +260,7 @@ def our_lanes(init, r, alpha, batches):
     model = tiny("llama")
     needs = frozenset({"gradient", "inputs"})
     told = gather(model, batches, needs, TARGETS)
-    return attach(model, [Lane(init, r=r, alpha=alpha)], TARGETS, evidence=told)
+    return attach(model, [Lane(init, r=r, alpha=alpha)], TARGETS, calibration=told)
 
 
 def test_lora_ga_is_peft_s_own_from_the_same_batches():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from starts import assert_close, every, every_case, every_dtype, evidence, start, weight
+from starts import assert_close, calibration, every, every_case, every_dtype, start, weight
 
 import olora_viz.initializers
 from olora_viz.initializers import INITIALIZERS, check_rank
@@ -18,7 +18,7 @@ def test_the_folder_listing_is_the_catalogue():
         "__init__",
         "start",
         "factor",
-        "evidence",
+        "calibration",
     }
     assert files == set(INITIALIZERS)
 
@@ -71,7 +71,7 @@ def test_no_generator_stands_for_seed_zero_whatever_the_global_seed(name):
     W = weight((24, 40))
     torch.manual_seed(123)
     state = torch.get_rng_state()
-    default = INITIALIZERS[name].start(W, 4, evidence=evidence(W.shape))
+    default = INITIALIZERS[name].start(W, 4, calibration=calibration(W.shape))
     assert torch.equal(torch.get_rng_state(), state), "the global generator was used"
     assert torch.equal(default.A, start(name, W, 4, seed=0).A)
 

@@ -108,9 +108,9 @@ def test_the_numbers_are_those_of_the_recorded_files():
         assert f"{min(means):.2f}" in words(LESSONS["fair-rates"])
 
     race = load("curvature")
-    look = next(step.curvature for step in race.steps if step.curvature is not None)
+    style = next(step.curvature for step in race.steps if step.curvature is not None)
     k = race.config.labels.index("olora@lr=1e-3")
-    assert f"{look.lambda_max[k]:.2g}" in words(LESSONS["curvature"])
+    assert f"{style.lambda_max[k]:.2g}" in words(LESSONS["curvature"])
 
     for value in ((1 + math.sqrt(5)) / 2, (math.sqrt(5) - 1) / 2, math.sqrt(2)):
         assert f"{value:.3f}" in words(LESSONS["singular-values"])

@@ -14,8 +14,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import olora_viz as ov
+from olora_viz.figures import race as figures
 from olora_viz.figures.live.jupyter_figure import LiveFigure, difference, plotly_source
 from olora_viz.figures.live.packing import pack
+from olora_viz.figures.theme import lane_styles
 from olora_viz.notebook import ConditioningPanel, RacePanel, SpectrumPanel
 
 LANES = (ov.Lane("lora", r=2), ov.Lane("olora", r=2))
@@ -226,10 +228,8 @@ def test_a_chart_is_sent_as_a_whole_once_and_then_only_what_is_new() -> None:
     sent: list[dict] = []
     race = ov.race(CONFIG)
     steps = list(race)
-    looks = ov.plots.looks(LANES)
-    from olora_viz.figures import race as figures
-
-    drawn = [figures.gradient_figure(looks, steps[:n], total=6) for n in (0, 3, 5)]
+    styles = lane_styles(LANES)
+    drawn = [figures.gradient_figure(styles, steps[:n], total=6) for n in (0, 3, 5)]
     chart = LiveFigure(drawn[0])
     chart.send = lambda content, buffers=None: sent.append(content)
     chart.draw(drawn[1])

@@ -15,7 +15,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import log_range, robust_log_range
 from olora_viz.races.step import Step
 
-LOOKS = theme.looks([Lane("lora"), Lane("olora")])
+LOOKS = theme.lane_styles([Lane("lora"), Lane("olora")])
 
 
 def run(norms: np.ndarray) -> list[Step]:

@@ -31,7 +31,7 @@ def logits(model) -> torch.Tensor:
 def trained(family: str, lane: Lane, dtype=torch.float64):
     """A tiny model with one lane, some steps away from where it started."""
     model = tiny(family, dtype)
-    lanes = attach(model, [lane], evidence=told(model))
+    lanes = attach(model, [lane], calibration=told(model))
     optimizer = torch.optim.AdamW([lanes.theta], lr=lane.lr)
     for _ in range(3):
         optimizer.zero_grad()

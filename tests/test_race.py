@@ -53,7 +53,7 @@ def test_a_race_restored_from_its_state_goes_on_bitwise(at):
     for _ in range(at):
         next(running)
     later = race(config())
-    later.restore(running.state())
+    later.restore(running.snapshot())
     assert list(later) == whole[at:]
     assert later.summary()["lanes"] == _finished(config()).summary()["lanes"]
 
@@ -80,14 +80,14 @@ def test_a_step_that_was_cut_short_is_not_taken_for_a_whole_one(monkeypatch):
     whole = list(race(config(eval_every=1)))
     running = race(config(eval_every=1))
     next(running)
-    saved = running.state()
+    saved = running.snapshot()
     next(running)
     interrupt_evaluation(monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
         next(running)
     assert running.torn
-    for goes_on in (lambda: next(running), running.state):
-        with pytest.raises(ValueError, match=r"was cut short after step 2, .* restore a state"):
+    for goes_on in (lambda: next(running), running.snapshot):
+        with pytest.raises(ValueError, match=r"was cut short after step 2, .* restore a snapshot"):
             goes_on()
     running.restore(saved)
     assert list(running) == whole[1:]
@@ -95,17 +95,19 @@ def test_a_step_that_was_cut_short_is_not_taken_for_a_whole_one(monkeypatch):
 
 def test_the_state_of_another_race_is_refused():
     running = race(config())
-    other = race(config(lanes=(*FOUR[:3], Lane("gaussian", r=7)))).state()
-    with pytest.raises(ValueError, match=r"'theta' is \(4, \d+\) in the state, \(4, \d+\) in this"):
+    other = race(config(lanes=(*FOUR[:3], Lane("gaussian", r=7)))).snapshot()
+    with pytest.raises(
+        ValueError, match=r"'theta' is \(4, \d+\) in the snapshot, \(4, \d+\) in this"
+    ):
         running.restore(other)
-    with pytest.raises(ValueError, match="'clock' is missing in the state"):
-        running.restore({k: v for k, v in running.state().items() if k != "clock"})
+    with pytest.raises(ValueError, match="'clock' is missing in the snapshot"):
+        running.restore({k: v for k, v in running.snapshot().items() if k != "clock"})
     assert list(running) == list(race(config()))
 
 
 def test_tokens_count_the_examples_trained_on_without_padding():
     running = race(config(steps=3))
-    train = running.reading._train
+    train = running.data._train
     lengths = [sum(len(train[i].ids) for i in batch_indices(len(train), 4, 0, n)) for n in range(3)]
     assert [step.tokens for step in running] == np.cumsum(lengths).tolist()
 
@@ -121,7 +123,7 @@ def test_a_step_measures_before_its_update_and_evaluates_after_it():
 def test_the_baseline_is_the_held_out_loss_of_the_base_model():
     running = race(config())
     at_start = losses.evaluate(
-        running.model, running.reading.held_out, running.lanes.count, pad_id=0, batch_size=4
+        running.model, running.data.held_out, running.lanes.count, pad_id=0, batch_size=4
     )
     np.testing.assert_array_equal(at_start.accuracy, np.repeat(running.baseline.accuracy, 4))
     np.testing.assert_allclose(at_start.loss, np.repeat(running.baseline.loss, 4), rtol=1e-6)
@@ -188,9 +190,9 @@ def test_a_lane_that_diverges_is_out_and_the_others_go_on_bitwise():
 @pytest.mark.parametrize("lr", [1e30, 3e37, 1e300])
 def test_a_lane_that_has_diverged_far_can_still_be_traced(lr):
     wild = (FOUR[0], Lane("olora", lr=lr, r=4))
-    for step in race(config(lanes=wild, trace_every=1, steps=3)):
-        assert step.trace is not None
-        assert np.isfinite(step.trace.sigma).all()
+    for step in race(config(lanes=wild, spectra_every=1, steps=3)):
+        assert step.update_spectra is not None
+        assert np.isfinite(step.update_spectra.sigma).all()
 
 
 @pytest.mark.parametrize("eval_every", [1, 0])
@@ -209,7 +211,7 @@ def test_a_lane_that_diverges_in_the_very_last_update_has_diverged(eval_every):
 
 def test_a_lane_that_diverged_before_the_first_evaluation_has_no_final_loss():
     running = race(config(lanes=(FOUR[0], Lane("olora", lr=1e30)), eval_every=0))
-    while not running.standing.out.any():
+    while not running.state.out.any():
         next(running)
     lora, olora = running.summary()["lanes"].values()
     assert (lora["final_loss"], lora["final_loss_step"]) == (running.baseline.loss[0], 0)
@@ -221,7 +223,7 @@ def test_a_lane_whose_update_overflows_keeps_what_it_had_and_the_others_go_on_bi
     running = race(config(lanes=wild, eval_every=0))
     steps = list(running)
     assert torch.equal(running.lanes.theta[1], running.lanes.start[1])
-    assert not running.state()["exp_avg"][1].any()
+    assert not running.snapshot()["exp_avg"][1].any()
     assert running.summary()["lanes"]["olora"]["diverged_at"] == 1
     for step, healthy in zip(steps, race(config()), strict=True):
         assert [step.loss[k] for k in (0, 2, 3)] == [healthy.loss[k] for k in (0, 2, 3)]
@@ -284,12 +286,12 @@ def test_answers_come_from_the_base_and_from_every_lane(task):
 
 
 def test_looking_at_the_spectra_changes_nothing_of_the_race():
-    plain, traced = list(race(config())), list(race(config(trace_every=3)))
-    assert [step.step for step in traced if step.trace] == [3, 6]
+    plain, traced = list(race(config())), list(race(config(spectra_every=3)))
+    assert [step.step for step in traced if step.update_spectra] == [3, 6]
     for one, other in zip(plain, traced, strict=True):
-        assert one == replace(other, trace=None)
+        assert one == replace(other, update_spectra=None)
         back = Step.from_json(other.to_json(config().labels), config().labels)
-        assert (back.trace is None) == (other.trace is None)
+        assert (back.update_spectra is None) == (other.update_spectra is None)
 
 
 def test_lanes_dealt_into_groups_train_as_they_do_together(monkeypatch):
@@ -319,10 +321,10 @@ def test_held_out_examples_that_are_too_long_make_room_for_others():
     limit = sorted(lengths)[len(lengths) // 2]
     fitting = sum(length <= limit for length in lengths)
     running = race(config(max_length=limit, eval_size=fitting))
-    assert len(running.reading.held_out) == fitting
-    assert running.reading.held_out_left_out == len(lengths) - fitting > 0
-    assert running.summary()["held_out_left_out"] == running.reading.held_out_left_out
-    assert running.summary()["left_out"] == running.reading.left_out > 0
+    assert len(running.data.held_out) == fitting
+    assert running.data.held_out_left_out == len(lengths) - fitting > 0
+    assert running.summary()["held_out_left_out"] == running.data.held_out_left_out
+    assert running.summary()["left_out"] == running.data.left_out > 0
 
 
 @pytest.mark.parametrize("init", ["lora", "pissa"])
@@ -362,7 +364,7 @@ def test_answers_are_whole_words_and_right_where_accuracy_says_so():
     running = race(config(task="number-words", lanes=FOUR[:2], steps=30))
     *_, last = running
     asked = running.answers(16)
-    prompts = [e.ids[: e.supervised_from] for e in running.reading.held_out[:16]]
+    prompts = [e.ids[: e.supervised_from] for e in running.data.held_out[:16]]
     for k, lane in enumerate(greedy(running.model, prompts, 20, 2, 0)):
         for answer, ids in zip(asked, lane, strict=True):
             text, all_that_follows = answer.lanes[k], running.tokenizer.decode(ids).strip()
@@ -404,7 +406,7 @@ def test_an_answer_ends_with_its_word_its_line_or_its_text(says, right, shown):
 def test_greedy_answers_are_those_of_generate():
     running = race(config(lanes=FOUR[:2], steps=4))
     list(running)
-    prompts = [e.ids[: e.supervised_from] for e in running.reading.held_out[:5]]
+    prompts = [e.ids[: e.supervised_from] for e in running.data.held_out[:5]]
     for k in range(2):
         ours = greedy(running.model, prompts, 4, 2, 0)[k]
         with running.lanes.only(k):

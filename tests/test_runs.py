@@ -121,7 +121,8 @@ def test_after_a_kill_what_was_reported_is_on_disk_and_resume_goes_on(tmp_path, 
 
 CHECKPOINTS_AT_EVERY_STEP = f"""
 import sys
-from olora_viz import Lane, RaceConfig, runs
+from olora_viz import Lane, RaceConfig
+from olora_viz.races import run as runs
 runs.CHECKPOINT_SECONDS = 0.0
 for step in runs.start({CONFIG!r}, sys.argv[1]):
     print(step.step, flush=True)

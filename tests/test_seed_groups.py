@@ -27,9 +27,9 @@ LANES = (
     Lane("lora", seed=2),
     Lane("pissa", seed=2),
 )
-GROUPS = seed_groups(LANES, theme.looks(LANES))
+GROUPS = seed_groups(LANES, theme.lane_styles(LANES))
 SEEDS = [group.lanes for group in GROUPS]
-LOOKS = [group.look for group in GROUPS]
+LOOKS = [group.style for group in GROUPS]
 DRAW = {
     "loss": figures.loss_figure,
     "gradient": figures.gradient_figure,
@@ -39,21 +39,21 @@ DRAW = {
 
 def test_lanes_that_differ_in_their_seed_alone_are_a_group_called_without_it() -> None:
     assert SEEDS == [(0, 2, 4), (1, 3), (5,)]
-    assert [look.label for look in LOOKS] == ["LoRA", "OLoRA", "PiSSA"]
+    assert [style.label for style in LOOKS] == ["LoRA", "OLoRA", "PiSSA"]
 
 
 def test_a_lane_that_is_there_twice_is_no_repetition() -> None:
     lanes = (Lane("lora"), Lane("lora"), Lane("lora", lr=2e-3, seed=1))
-    shown = theme.looks(lanes)
-    assert [group.look for group in seed_groups(lanes, shown)] == list(shown)
+    shown = theme.lane_styles(lanes)
+    assert [group.style for group in seed_groups(lanes, shown)] == list(shown)
 
 
 @pytest.mark.parametrize("name", DRAW)
 def test_without_repetitions_a_figure_is_what_it_was(name: str) -> None:
     lanes = (Lane("lora"), Lane("olora"), Lane("olora", lr=3e-3, seed=7))
-    shown = theme.looks(lanes)
+    shown = theme.lane_styles(lanes)
     groups = seed_groups(lanes, shown)
-    assert tuple(group.look for group in groups) == shown
+    assert tuple(group.style for group in groups) == shown
     plain = DRAW[name](shown, run(30))
     assert DRAW[name](shown, run(30), seeds=[group.lanes for group in groups]) == plain
 
@@ -66,7 +66,7 @@ def test_a_repeated_lane_is_one_mean_curve_with_a_band_from_lowest_to_highest(na
     of_lora = [t for t in figure["data"] if t["legendgroup"] == "LoRA"]
     low, high, curve = of_lora[:3]
     assert high["fill"] == "tonexty"
-    plain = {t["legendgroup"]: t["y"] for t in DRAW[name](theme.looks(LANES), steps)["data"]
+    plain = {t["legendgroup"]: t["y"] for t in DRAW[name](theme.lane_styles(LANES), steps)["data"]
              if "lines" in t["mode"]}  # fmt: skip
     each = np.array([plain[f"LoRA seed {seed}"] for seed in range(3)])
     np.testing.assert_allclose(low["y"], each.min(0), rtol=2e-3)
@@ -101,7 +101,7 @@ def test_the_standing_of_a_group_is_its_mean_with_its_standard_deviation() -> No
 
 def test_without_repetitions_the_standings_are_what_they_were() -> None:
     lanes = (Lane("lora"), Lane("olora"))
-    shown = theme.looks(lanes)
+    shown = theme.lane_styles(lanes)
     rows = story.standings(steps_of([[2.0, 1.0]]), 2)
     grouped = group_places(rows, seed_groups(lanes, shown))
     assert fragments.results(shown, grouped, 1) == fragments.results(shown, rows, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from olora_viz.figures.comparison import Run, differing, overlay_figure
-from olora_viz.figures.theme import looks
+from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
@@ -103,7 +103,7 @@ def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> Run:
         )
         for i, row in enumerate(losses)
     ]  # fmt: skip
-    return Run(name, config, looks(config.lanes), steps)
+    return Run(name, config, lane_styles(config.lanes), steps)
 
 
 def test_the_chart_draws_every_lane_of_every_run_at_the_steps_where_it_was_judged() -> None:

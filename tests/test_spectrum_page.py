@@ -12,12 +12,12 @@ from olora_viz.figures import theme
 from olora_viz.figures import update_spectra as trace_figures
 from olora_viz.figures.layout import to_plotly
 from olora_viz.figures.png import write_png
-from olora_viz.figures.theme import looks
+from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.layer_spectra import layers_like
 from olora_viz.measures.truncation import Weight, truncation
-from olora_viz.measures.update_spectra import trace
+from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.models import load_model
 from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.lab import Kept, Lab
@@ -163,8 +163,8 @@ def figures():
     lanes = attach(load_model("glassllm")[0], [Lane("lora", r=4), Lane("olora", r=4)])
     with torch.no_grad():
         lanes.theta.add_(0.01 * torch.randn_like(lanes.theta))
-    traces = [trace(lanes)] * 3
-    lane = looks(lanes.lanes)[1]
+    traces = [update_spectra(lanes)] * 3
+    lane = lane_styles(lanes.lanes)[1]
     return {
         "singular": spectrum_figures.singular_values_figure(found),
         "energy": spectrum_figures.energy_figure(
@@ -175,7 +175,7 @@ def figures():
             dict.fromkeys(names, 0.1) | {LAYER: 0.5}, 8, "olora", chosen=LAYER
         ),
         **{
-            measure: trace_figures.trace_map([5, 10, 15], traces, lane, 1, measure)
+            measure: trace_figures.spectra_map([5, 10, 15], traces, lane, 1, measure)
             for measure in trace_figures.MEASURES
         },
         "growth": trace_figures.growth_figure([5, 10, 15], traces, lane, 1, LAYER, total=20),

@@ -46,7 +46,7 @@ def steps(*held_out: list[float], first_norms: list[float] | None = None) -> lis
 
 
 def told(lanes: tuple[Lane, ...], made: list[Step]) -> str:
-    return " ".join(map(str, story.tell(lanes, theme.looks(lanes), made)))
+    return " ".join(map(str, story.tell(lanes, theme.lane_styles(lanes), made)))
 
 
 def test_before_the_first_evaluation_it_says_that_all_start_equal() -> None:
@@ -332,7 +332,7 @@ def test_a_start_is_ahead_or_behind_only_of_lanes_that_are_like_it_in_all_but_th
 ) -> None:
     made = race(lanes, seed, scale)
     held_out = next((s.eval_loss for s in reversed(made) if s.eval_loss is not None), None)
-    for sentence in map(str, story.tell(lanes, theme.looks(lanes), made)):
+    for sentence in map(str, story.tell(lanes, theme.lane_styles(lanes), made)):
         if not re.search(r"\b(ahead|behind|level)\b", sentence):
             continue
         said = VERDICT.match(sentence)
@@ -378,7 +378,7 @@ def test_first_gradients_are_compared_among_lanes_that_are_alike(
     lanes: tuple[Lane, ...], seed: int, scale: float
 ) -> None:
     made = race(lanes, seed, scale)
-    said = GRADIENTS.search("\n".join(map(str, story.tell(lanes, theme.looks(lanes), made))))
+    said = GRADIENTS.search("\n".join(map(str, story.tell(lanes, theme.lane_styles(lanes), made))))
     if said is None:
         return
     places: dict[tuple[str, tuple], list[int]] = {}
@@ -400,8 +400,8 @@ def test_first_gradients_are_compared_among_lanes_that_are_alike(
 def test_the_table_beside_the_story_names_what_a_loss_is_counted_in(
     plain_text: bool, unit: str, tmp_path: Path
 ) -> None:
-    looks = theme.looks(PAIR)
-    table = fragments.results(looks, story.standings([], 2), plain_text=plain_text)
+    styles = theme.lane_styles(PAIR)
+    table = fragments.results(styles, story.standings([], 2), plain_text=plain_text)
     assert f'title="nats per {unit}"' in table
-    job = Job("id", RaceConfig(lanes=PAIR), tmp_path, looks, plain_text=plain_text)
+    job = Job("id", RaceConfig(lanes=PAIR), tmp_path, styles, plain_text=plain_text)
     assert f'title="nats per {unit}"' in view(job).results

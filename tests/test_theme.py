@@ -51,7 +51,7 @@ def test_every_initialization_is_called_the_same_in_a_chart_and_in_the_catalogue
 
 def test_a_label_shows_only_what_differs_inside_the_race() -> None:
     def labels(*lanes: Lane) -> list[str]:
-        return [look.label for look in theme.looks(lanes)]
+        return [style.label for style in theme.lane_styles(lanes)]
 
     assert labels(Lane("lora"), Lane("olora")) == ["LoRA", "OLoRA"]
     assert labels(Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)) == ["LoRA 1e-3", "OLoRA 3e-3"]
@@ -61,25 +61,27 @@ def test_a_label_shows_only_what_differs_inside_the_race() -> None:
 
 
 def test_labels_are_distinct_even_for_equal_lanes() -> None:
-    looks = theme.looks([Lane("olora")] * 3)
-    assert [look.label for look in looks] == ["OLoRA", "OLoRA #2", "OLoRA #3"]
+    styles = theme.lane_styles([Lane("olora")] * 3)
+    assert [style.label for style in styles] == ["OLoRA", "OLoRA #2", "OLoRA #3"]
 
 
 def test_a_name_given_by_its_owner_wins() -> None:
-    looks = theme.looks([Lane("olora"), Lane("lora")], ["mine", None])
-    assert [look.label for look in looks] == ["mine", "LoRA"]
+    styles = theme.lane_styles([Lane("olora"), Lane("lora")], ["mine", None])
+    assert [style.label for style in styles] == ["mine", "LoRA"]
 
 
 def test_a_rate_has_the_same_dash_in_every_initialization_and_the_largest_is_solid() -> None:
     rates = (1e-4, 3e-4, 1e-3)
-    looks = theme.looks([Lane(init, lr=lr) for lr in rates for init in ("lora", "olora")])
-    assert [looks[2 * i].dash for i in range(3)] == [looks[2 * i + 1].dash for i in range(3)]
-    assert len({looks[2 * i].dash for i in range(3)}) == 3
-    assert (looks[-1].dash, looks[-1].symbol) == ("solid", "circle")
-    assert all(look.symbol.endswith("-open") for look in looks[:4])
+    styles = theme.lane_styles([Lane(init, lr=lr) for lr in rates for init in ("lora", "olora")])
+    assert [styles[2 * i].dash for i in range(3)] == [styles[2 * i + 1].dash for i in range(3)]
+    assert len({styles[2 * i].dash for i in range(3)}) == 3
+    assert (styles[-1].dash, styles[-1].symbol) == ("solid", "circle")
+    assert all(style.symbol.endswith("-open") for style in styles[:4])
 
 
 def test_seeds_beside_rates_change_the_mark_and_not_the_dash() -> None:
-    looks = theme.looks([Lane("olora", lr=lr, seed=s) for lr in (1e-3, 3e-3) for s in (0, 1)])
-    assert looks[0].dash == looks[1].dash != looks[2].dash
-    assert looks[0].symbol != looks[1].symbol
+    styles = theme.lane_styles(
+        [Lane("olora", lr=lr, seed=s) for lr in (1e-3, 3e-3) for s in (0, 1)]
+    )
+    assert styles[0].dash == styles[1].dash != styles[2].dash
+    assert styles[0].symbol != styles[1].symbol

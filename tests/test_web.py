@@ -19,7 +19,7 @@ import pytest
 from olora_viz import load_model
 from olora_viz.figures import theme
 from olora_viz.figures.live.gradio_figure import served
-from olora_viz.figures.theme import looks
+from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
@@ -94,9 +94,9 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
     steps: int,
 ) -> None:
     config = checked_config(Limits(), **(ASKED | {"steps": steps}))
-    looks = sum(config.has_gradients(number) for number in range(1, steps + 1))
+    styles = sum(config.has_gradients(number) for number in range(1, steps + 1))
     assert config.has_gradients(1)
-    assert min(steps, 25) <= looks <= 51
+    assert min(steps, 25) <= styles <= 51
 
 
 @pytest.mark.parametrize(
@@ -424,11 +424,11 @@ def test_gradio_notes_a_call_on_one_part_and_not_on_all_that_it_fills() -> None:
 
 def test_text_from_elsewhere_is_escaped() -> None:
     evil = "<img src=x onerror=alert(1)>"
-    look = looks(asked().lanes, [evil])
+    style = lane_styles(asked().lanes, [evil])
     pieces = (
         fragments.problem(evil)
-        + fragments.answers(look, [0], [fragments.Answer(evil, evil, evil, (evil,))], False)
-        + fragments.mark(look[0])
+        + fragments.answers(style, [0], [fragments.Answer(evil, evil, evil, (evil,))], False)
+        + fragments.mark(style[0])
     )
     assert "<img" not in pieces
 
@@ -436,7 +436,7 @@ def test_text_from_elsewhere_is_escaped() -> None:
 @pytest.mark.parametrize(("count", "folded"), [(9, 0), (10, 2), (20, 12)])
 def test_of_many_answers_the_right_one_and_the_base_model_s_are_in_sight(count, folded) -> None:
     said = tuple(f"answer {k}" for k in range(count - 1))
-    lanes = looks((Lane("lora"),) * len(said))
+    lanes = lane_styles((Lane("lora"),) * len(said))
     of_them = fragments.Answer("prompt", said[-1], "the base says", said)
     shown = fragments.answers(lanes, range(len(said)), [of_them], False)
     assert re.findall(r"<summary>(\d+) other answers", shown) == ([str(folded)] if folded else [])

@@ -76,9 +76,9 @@ def run_curvature(options: argparse.Namespace) -> int:
     if options.png:
         from olora_viz.figures.conditioning import comparison_figure, ntk_figure
         from olora_viz.figures.png import write_png
-        from olora_viz.figures.theme import looks
+        from olora_viz.figures.theme import lane_styles
 
-        its = looks(racing.config.lanes)
+        its = lane_styles(racing.config.lanes)
         write_png(options.png, [comparison_figure(its, found), ntk_figure(its, found)])
         print(f"comparison drawn into {options.png}", file=sys.stderr)
     return 0

@@ -126,18 +126,18 @@ def _draw(path: str, config: RaceConfig, steps: Sequence[Step]) -> None:
     from olora_viz.figures.png import write_png
     from olora_viz.figures.spectrum import block_and_module
 
-    looks = theme.looks(config.lanes, [lane.label for lane in config.lanes])
+    styles = theme.lane_styles(config.lanes, [lane.label for lane in config.lanes])
     found: list[Gradients] = [step.gradients for step in steps if step.gradients is not None]
     numbers = [step.step for step in steps]
     module = block_and_module(found[-1].layers[-1])[1]
     figures = [
-        depth_figure(numbers[-1], found[-1], looks, measure, module)
+        depth_figure(numbers[-1], found[-1], styles, measure, module)
         for measure in ("input", "gradient_A", "gradient_B")
     ]
     if len(steps) > 1:
         figures += [
-            gradient_map(numbers, found, look, k, "gradient_B")
-            for k, look in enumerate(looks[:MOST_MAPS])
+            gradient_map(numbers, found, style, k, "gradient_B")
+            for k, style in enumerate(styles[:MOST_MAPS])
         ]
     write_png(path, figures)
     print(f"gradients drawn into {path}", file=sys.stderr)

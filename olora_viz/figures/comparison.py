@@ -10,7 +10,7 @@ import numpy as np
 
 from olora_viz.figures.labels import curve_ends, room_for
 from olora_viz.figures.layout import Figure, axis, layout, line
-from olora_viz.figures.theme import DASHES, SHAPES, Look
+from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle
 from olora_viz.lanes.lane import write_lane
 from olora_viz.machine.numbers import log_axis, log_range
 from olora_viz.races.config import RaceConfig
@@ -32,7 +32,7 @@ class Run:
 
     name: str
     config: RaceConfig
-    looks: tuple[Look, ...]
+    styles: tuple[LaneStyle, ...]
     steps: Sequence[Step]
 
 
@@ -49,13 +49,18 @@ def overlay_figure(runs: Sequence[Run], *, revision: str = "overlay") -> Figure:
             continue
         dash, shape = DASHES[i % len(DASHES)], SHAPES[i % len(SHAPES)]
         own = [
-            replace(look, label=f"{run.name}: {look.label}", dash=dash, symbol=shape)
-            for look in run.looks
+            replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape)
+            for style in run.styles
         ]
-        for k, look in enumerate(own):
-            more = {"x": at, "name": look.label, "legendgroup": look.label, "mode": "lines+markers"}
-            mark = {"marker": {"color": look.color, "size": 5, "symbol": look.symbol}}
-            data.append(line(look, losses[:, k], 1.8, **more) | mark)
+        for k, style in enumerate(own):
+            more = {
+                "x": at,
+                "name": style.label,
+                "legendgroup": style.label,
+                "mode": "lines+markers",
+            }
+            mark = {"marker": {"color": style.color, "size": 5, "symbol": style.symbol}}
+            data.append(line(style, losses[:, k], 1.8, **more) | mark)
         ends, crosses = curve_ends(own, at, losses, bounds=(low, high), height=HEIGHT, total=total)
         # One name a run, at its best lane: colour and dash tell the others.
         best = own[int(np.nanargmin(np.where(np.isfinite(losses[-1]), losses[-1], np.inf)))].label
@@ -103,4 +108,4 @@ def _evaluations(run: Run) -> tuple[list[int], np.ndarray]:
     """Return the steps at which a run was evaluated, (E,), and the losses, (E, K)."""
     found = [step for step in run.steps if step.eval_loss is not None]
     losses = np.array([step.eval_loss for step in found], dtype=float)
-    return [step.step for step in found], losses.reshape(len(found), len(run.looks))
+    return [step.step for step in found], losses.reshape(len(found), len(run.styles))

@@ -10,7 +10,7 @@ import numpy as np
 
 from olora_viz.figures.labels import LABEL_GAP, room_for, spread
 from olora_viz.figures.layout import Figure, axis, layout, line, nothing_yet
-from olora_viz.figures.theme import Look, compact
+from olora_viz.figures.theme import LaneStyle, compact
 from olora_viz.machine.numbers import log_axis, log_range, plain
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.races.step import Step
@@ -37,24 +37,24 @@ def quantities(found: Conditioning) -> dict[str, np.ndarray]:
     return shown
 
 
-def reference(looks: Sequence[Look]) -> int:
+def reference(styles: Sequence[LaneStyle]) -> int:
     """Return the lane that the others are compared with: the first plain LoRA, or else the first.
 
     Parameters
     ----------
-    looks : one per lane, at least one.
+    styles : one per lane, at least one.
     """
-    return next((k for k, look in enumerate(looks) if look.init == "lora"), 0)
+    return next((k for k, style in enumerate(styles) if style.init == "lora"), 0)
 
 
 def comparison_figure(
-    looks: Sequence[Look], found: Conditioning | None, *, run: str = ""
+    styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = ""
 ) -> Figure:
     """Draw every quantity of every lane as a multiple of one lane's, on a log axis.
 
     Parameters
     ----------
-    looks : one per lane.
+    styles : one per lane.
     found : of these lanes; ``None``: nothing is measured yet.
     """
     if found is None:
@@ -64,8 +64,8 @@ def comparison_figure(
             ("multiple of plain LoRA", ""),
             "Press “Measure the start”: one mark for each lane appears in every row.",
         )
-    base, shown = reference(looks), quantities(found)
-    rows, K = len(shown), len(looks)
+    base, shown = reference(styles), quantities(found)
+    rows, K = len(shown), len(styles)
     apart = min(0.8 / K, 0.26)
     places = {name: rows - 1 - i for i, name in enumerate(shown)}
     data: list[dict[str, Any]] = []
@@ -79,26 +79,26 @@ def comparison_figure(
     )  # fmt: skip
     low, high = log_range([ratios, np.ones(1)])
     for i, (name, values) in enumerate(shown.items()):
-        for k, look in enumerate(looks):
+        for k, style in enumerate(styles):
             y = places[name] + apart * ((K - 1) / 2 - k)
             known = math.isfinite(ratios[k, i])
             words = _ratio_words(values[k], ratios[k, i]) if k != base or not known else "1"
             if K <= NAMED or not known:
                 x = math.log10(ratios[k, i]) if known else 0.0
                 inner = x > low + 0.55 * (high - low)
-                labels.append(_beside(x, y, f"{look.label} {words}", look, inner))
-    for k, look in enumerate(looks):
+                labels.append(_beside(x, y, f"{style.label} {words}", style, inner))
+    for k, style in enumerate(styles):
         data.append(
             {
-                "type": "scatter", "mode": "markers", "name": look.label,
-                "legendgroup": look.label, "x": plain(ratios[k]),
+                "type": "scatter", "mode": "markers", "name": style.label,
+                "legendgroup": style.label, "x": plain(ratios[k]),
                 "y": [round(p + apart * ((K - 1) / 2 - k), 4) for p in places.values()],
-                "marker": {"color": look.color, "size": 8, "symbol": look.symbol},
+                "marker": {"color": style.color, "size": 8, "symbol": style.symbol},
                 "hovertemplate": "%{x:.3g} ×",
             }
         )  # fmt: skip
-    whose = looks[base].label
-    title = "plain LoRA" if looks[base].init == "lora" else whose
+    whose = styles[base].label
+    title = "plain LoRA" if styles[base].init == "lora" else whose
     made = layout(
         "The start, lane against lane",
         f"slope and curvature at the start, {title} = 1",
@@ -119,7 +119,7 @@ def comparison_figure(
     return {"data": data, "layout": made}
 
 
-def ntk_figure(looks: Sequence[Look], found: Conditioning | None, *, run: str = "") -> Figure:
+def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = "") -> Figure:
     """Draw the eigenvalues of every lane's tangent kernel, the largest first, on a log axis."""
     if found is None or found.kernel is None:
         return nothing_yet(
@@ -131,9 +131,9 @@ def ntk_figure(looks: Sequence[Look], found: Conditioning | None, *, run: str = 
     values = np.where(found.kernel.eigenvalues > 0, found.kernel.eigenvalues, np.nan)
     n = values.shape[1]
     data = [
-        line(look, values[k], 1.8, name=look.label, legendgroup=look.label)
-        | {"mode": "lines+markers", "marker": _mark(look, 4.5), "x0": 1, "dx": 1}
-        for k, look in enumerate(looks)
+        line(style, values[k], 1.8, name=style.label, legendgroup=style.label)
+        | {"mode": "lines+markers", "marker": _mark(style, 4.5), "x0": 1, "dx": 1}
+        for k, style in enumerate(styles)
     ]
     low, high = log_range([values])
     made = layout(
@@ -145,20 +145,20 @@ def ntk_figure(looks: Sequence[Look], found: Conditioning | None, *, run: str = 
         badge="log",
         revision=run or "ntk",
     )
-    _name_ends(made, looks, range(1, n + 1), values.T, (low, high))
+    _name_ends(made, styles, range(1, n + 1), values.T, (low, high))
     return {"data": data, "layout": made}
 
 
 def sharpness_figure(
-    looks: Sequence[Look], steps: Sequence[Step], *, total: int | None = None, run: str = ""
+    styles: Sequence[LaneStyle], steps: Sequence[Step], *, total: int | None = None, run: str = ""
 ) -> Figure:
     """Draw the largest eigenvalue of every lane's Hessian as training goes on, on a log axis."""
-    at, found = curvatures(steps, len(looks))
+    at, found = curvatures(steps, len(styles))
     values = np.where(found > 0, found, np.nan)
     data = [
-        line(look, values[:, k], 1.8, name=look.label, legendgroup=look.label)
-        | {"x": at, "mode": "lines+markers", "marker": _mark(look, 4.5)}
-        for k, look in enumerate(looks)
+        line(style, values[:, k], 1.8, name=style.label, legendgroup=style.label)
+        | {"x": at, "mode": "lines+markers", "marker": _mark(style, 4.5)}
+        for k, style in enumerate(styles)
     ]
     low, high = log_range([values])
     made = layout(
@@ -171,28 +171,28 @@ def sharpness_figure(
         message="" if at else "Choose how often to look, then press Race.",
         revision=run or "race",
     )
-    _name_ends(made, looks, at, values, (low, high))
+    _name_ends(made, styles, at, values, (low, high))
     return {"data": data, "layout": made}
 
 
 def stability_figure(
-    looks: Sequence[Look], steps: Sequence[Step], *, total: int | None = None, run: str = ""
+    styles: Sequence[LaneStyle], steps: Sequence[Step], *, total: int | None = None, run: str = ""
 ) -> Figure:
     """Draw 2/λₘₐₓ, gradient descent's largest stable rate, beside each lane's rate in use."""
-    at, found = curvatures(steps, len(looks))
+    at, found = curvatures(steps, len(styles))
     limit = np.where(found > 0, 2 / np.where(found > 0, found, 1.0), np.nan)
     rates = np.array([step.lr for step in steps if step.curvature is not None], dtype=float)
-    rates = rates.reshape(len(at), len(looks))
+    rates = rates.reshape(len(at), len(styles))
     data: list[dict[str, Any]] = []
-    for k, look in enumerate(looks):
-        common = {"legendgroup": look.label, "x": at}
+    for k, style in enumerate(styles):
+        common = {"legendgroup": style.label, "x": at}
         data.append(
-            line(look, limit[:, k], 1.8, name=f"{look.label}: 2/λ", **common)
-            | {"mode": "lines+markers", "marker": _mark(look, 4.5)}
+            line(style, limit[:, k], 1.8, name=f"{style.label}: 2/λ", **common)
+            | {"mode": "lines+markers", "marker": _mark(style, 4.5)}
         )
         data.append(
-            line(look, rates[:, k], 1.4, name=f"{look.label}: rate", **common)
-            | {"line": {"color": look.color, "width": 1.4, "dash": "dot"}}
+            line(style, rates[:, k], 1.4, name=f"{style.label}: rate", **common)
+            | {"line": {"color": style.color, "width": 1.4, "dash": "dot"}}
         )
     low, high = log_range([limit, rates])
     made = layout(
@@ -205,7 +205,7 @@ def stability_figure(
         message="" if at else "2/λ appears here beside the learning rates.",
         revision=run or "race",
     )
-    _name_ends(made, looks, at, limit, (low, high), extra=_rate_ends(rates))
+    _name_ends(made, styles, at, limit, (low, high), extra=_rate_ends(rates))
     return {"data": data, "layout": made}
 
 
@@ -228,12 +228,12 @@ def _ratio_words(value: float, ratio: float) -> str:
     return "∞" if math.isinf(value) else f"{value:.2g}, no ratio"
 
 
-def _beside(x: float, y: float, text: str, look: Look, inner: bool) -> dict[str, Any]:
+def _beside(x: float, y: float, text: str, style: LaneStyle, inner: bool) -> dict[str, Any]:
     """Return the words at the right of a mark, or at its left (inner); x in powers of ten."""
     return {
         "x": round(x, 4), "y": round(y, 4), "text": text, "showarrow": False,
         "xanchor": "right" if inner else "left",
-        "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": look.text},
+        "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": style.text},
     }  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def _rate_ends(rates: np.ndarray) -> list[tuple[float, str, str]]:
 
 def _name_ends(
     made: dict[str, Any],
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     at: Sequence[int],
     curves: np.ndarray,
     bounds: tuple[float, float],
@@ -261,12 +261,12 @@ def _name_ends(
     extra : values with names and colours of their own, at the last place.
     """
     ends: list[tuple[int, float, str, str, str]] = []
-    for k, look in enumerate(looks):
+    for k, style in enumerate(styles):
         there = np.flatnonzero(np.isfinite(curves[:, k]))
         if there.size:
             last = int(there[-1])
             gone = ": out" if last < len(at) - 1 else ""
-            ends.append((at[last], curves[last, k], look.label, gone, look.text))
+            ends.append((at[last], curves[last, k], style.label, gone, style.text))
     ends += [(at[-1], value, name, "", color) for value, name, color in extra]
     low, high = bounds
     height = made["meta"]["height"]
@@ -288,8 +288,8 @@ def _name_ends(
     made["margin"]["r"] = room_for([label["text"] for label in made["annotations"]])
 
 
-def _mark(look: Look, size: float) -> dict[str, Any]:
-    return {"color": look.color, "size": size, "symbol": look.symbol}
+def _mark(style: LaneStyle, size: float) -> dict[str, Any]:
+    return {"color": style.color, "size": size, "symbol": style.symbol}
 
 
 def _steps_axis(total: int | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from olora_viz.figures.labels import curve_ends, room_for
 from olora_viz.figures.layout import Figure, axis, layout, line
 from olora_viz.figures.maps import step_map
 from olora_viz.figures.spectrum import block_and_module
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import log_axis, log_range
 from olora_viz.measures.gradients import FACTORS, Gradients
 
@@ -67,7 +67,7 @@ def measured(found: Gradients, measure: str) -> Float[np.ndarray, "K L"]:
 def gradient_map(
     steps: Sequence[int],
     found: Sequence[Gradients],
-    look: Look,
+    style: LaneStyle,
     k: int,
     measure: str,
     *,
@@ -86,12 +86,12 @@ def gradient_map(
     values = _positive(np.array([measured(one, measure)[k] for one in found]))
     blank = "" if np.isfinite(values).all() else "; blank: zero, or nothing to measure"
     return step_map(
-        f"{look.label}: {its.words}",
+        f"{style.label}: {its.words}",
         f"{its.symbol}, {its.unit}; input at the top, output at the bottom{blank}",
         steps,
         found[0].layers,
         values,
-        look.color,
+        style.color,
         log=True,
         revision=run or "gradients",
     )
@@ -100,7 +100,7 @@ def gradient_map(
 def layer_figure(
     steps: Sequence[int],
     found: Sequence[Gradients],
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     layer: str,
     measure: str,
     *,
@@ -113,7 +113,7 @@ def layer_figure(
     ----------
     steps : the number of each look's step.
     found : at least one look.
-    looks : one per lane.
+    styles : one per lane.
     layer : its name.
     measure : a key of `MEASURES`.
     total : steps of the whole race, the end of the horizontal axis.
@@ -134,17 +134,17 @@ def layer_figure(
         run,
     )
     data = [
-        line(look, curves[:, k], 1.8, name=look.label, legendgroup=look.label, x=numbers)
-        for k, look in enumerate(looks)
+        line(style, curves[:, k], 1.8, name=style.label, legendgroup=style.label, x=numbers)
+        for k, style in enumerate(styles)
     ]
-    crosses = _name(made, looks, numbers, curves, total)
+    crosses = _name(made, styles, numbers, curves, total)
     return {"data": data + crosses, "layout": made}
 
 
 def depth_figure(
     step: int,
     found: Gradients,
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     measure: str,
     module: str = "",
     *,
@@ -159,7 +159,7 @@ def depth_figure(
     ----------
     step : the number of the look's step.
     found : the look.
-    looks : one per lane.
+    styles : one per lane.
     measure : a key of `MEASURES`.
     module : the last part of the names of the layers that are joined; "" joins all.
     """
@@ -186,21 +186,21 @@ def depth_figure(
     data: list[dict[str, Any]] = []
     if has_points:
         data += [
-            line(look, values[k], 0, name=look.label, legendgroup=look.label, x0=0, dx=1)
+            line(style, values[k], 0, name=style.label, legendgroup=style.label, x0=0, dx=1)
             | {
                 "mode": "markers",
-                "marker": {"color": look.color, "size": 3.5},
+                "marker": {"color": style.color, "size": 3.5},
                 "opacity": 0.35,
                 "hoverinfo": "skip",
             }
-            for k, look in enumerate(looks)
+            for k, style in enumerate(styles)
         ]
     data += [
-        line(look, values[k, joined], 2.0, name=look.label, legendgroup=look.label, x=joined)
-        | {"mode": "lines+markers", "marker": {"color": look.color, "size": 4.5}}
-        for k, look in enumerate(looks)
+        line(style, values[k, joined], 2.0, name=style.label, legendgroup=style.label, x=joined)
+        | {"mode": "lines+markers", "marker": {"color": style.color, "size": 4.5}}
+        for k, style in enumerate(styles)
     ]
-    _name(made, looks, joined, values.T[joined], None)
+    _name(made, styles, joined, values.T[joined], None)
     for label in made["annotations"]:
         label["x"] = len(layers) - 0.5  # behind the points
     return {"data": data, "layout": made}
@@ -226,7 +226,7 @@ def _curves_layout(
 
 def _name(
     made: dict[str, Any],
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     numbers: Sequence[int],
     curves: np.ndarray,
     total: int | None,
@@ -234,7 +234,7 @@ def _name(
     """Write the lanes' names at the ends of their curves; return the crosses of those out."""
     low, high = made["yaxis"]["range"]
     labels, crosses = curve_ends(
-        looks, numbers, curves, bounds=(low, high), height=HEIGHT, total=total
+        styles, numbers, curves, bounds=(low, high), height=HEIGHT, total=total
     )
     made["annotations"] = labels
     made["margin"]["r"] = room_for(

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 
 LABEL_GAP = 14
 """Least distance of two labels, in pixels."""
 
 
 def curve_ends(
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     numbers: Sequence[int],
     curves: np.ndarray,
     *,
@@ -28,7 +28,7 @@ def curve_ends(
 
     Parameters
     ----------
-    looks : one per lane.
+    styles : one per lane.
     numbers : (N) the number of each step.
     curves : (N, K), NaN from where a lane diverged.
     bounds : range of the vertical axis, in powers of ten.
@@ -38,16 +38,16 @@ def curve_ends(
     low, high = bounds
     ends: dict[str, list[_End]] = {"end": [], "out": []}
     crosses: list[dict[str, Any]] = []
-    for k, look in enumerate(looks):
+    for k, style in enumerate(styles):
         finite = np.flatnonzero(np.isfinite(curves[:, k]) & (curves[:, k] > 0))
         if not finite.size:
             continue
         last = int(finite[-1])
         y = min(math.log10(curves[last, k]), high)
         if last == len(numbers) - 1:
-            ends["end"].append(_End(look, numbers[last], y, look.label))
+            ends["end"].append(_End(style, numbers[last], y, style.label))
             continue
-        out = _End(look, numbers[last], y, f"{look.label}: DNF at step {numbers[last + 1]}")
+        out = _End(style, numbers[last], y, f"{style.label}: DNF at step {numbers[last + 1]}")
         ends["out"].append(out)
         crosses.append(_cross(out))
     pixels = height / max(high - low, 1e-9)
@@ -65,7 +65,7 @@ def curve_ends(
 
 @dataclass(frozen=True)
 class _End:
-    look: Look
+    style: LaneStyle
     x: int
     y: float
     text: str
@@ -77,16 +77,16 @@ def _worth_naming(ends: Sequence[_End], most: int) -> list[_End]:
         return list(ends)
     best: dict[str, _End] = {}
     for end in ends:
-        kept = best.get(end.look.init)
+        kept = best.get(end.style.init)
         if kept is None or end.y < kept.y:
-            best[end.look.init] = end
+            best[end.style.init] = end
     return list(best.values())
 
 
 def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
     """Return Plotly's annotation; its name says what kind of end and which lane it belongs to."""
     return {
-        "name": f"{kind} {end.look.label}",
+        "name": f"{kind} {end.style.label}",
         "text": end.text,
         "x": end.x,
         "y": round(end.y, 4),
@@ -97,12 +97,12 @@ def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
         "showarrow": False,
         "captureevents": True,
         "bgcolor": "@card" if kind == "out" else "rgba(0,0,0,0)",
-        "font": {"size": 12, "color": end.look.text},
+        "font": {"size": 12, "color": end.style.text},
     }
 
 
 def _cross(end: _End) -> dict[str, Any]:
-    line = {"color": end.look.color, "width": 2.2}
+    line = {"color": end.style.color, "width": 2.2}
     return {
         "type": "scatter",
         "mode": "markers",
@@ -110,9 +110,9 @@ def _cross(end: _End) -> dict[str, Any]:
         "x": [end.x],
         "y": [float(f"{10**end.y:.4g}")],
         "name": end.text,
-        "legendgroup": end.look.label,
+        "legendgroup": end.style.label,
         "hovertemplate": f"{end.text}<extra></extra>",
-        "marker": {"color": end.look.color, "size": 9, "symbol": "x-thin", "line": line},
+        "marker": {"color": end.style.color, "size": 9, "symbol": "x-thin", "line": line},
         "cliponaxis": False,
     }
 

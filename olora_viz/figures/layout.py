@@ -16,7 +16,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from olora_viz.figures import theme
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain
 
 Figure = dict[str, Any]
@@ -77,13 +77,13 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": title, "standoff": 6, "font": {"size": 11.5}}, **more}
 
 
-def line(look: Look, values: np.ndarray, width: float, **more: Any) -> dict[str, Any]:
+def line(style: LaneStyle, values: np.ndarray, width: float, **more: Any) -> dict[str, Any]:
     """Return a curve in a lane's colour and dash."""
     return {
         "type": "scatter",
         "mode": "lines",
         "y": plain(values),
-        "line": {"color": look.color, "width": width, "dash": look.dash},
+        "line": {"color": style.color, "width": width, "dash": style.dash},
         "hovertemplate": "%{y:.3g}",
         **more,
     }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.layout import Figure, axis, layout, nothing_yet
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain
 from olora_viz.measures.loss_slice import LossSlice
 
@@ -21,13 +21,17 @@ LEVELS = 16
 
 
 def slice_figures(
-    looks: Sequence[Look], slices: Sequence[LossSlice], *, plain_text: bool = False, run: str = ""
+    styles: Sequence[LaneStyle],
+    slices: Sequence[LossSlice],
+    *,
+    plain_text: bool = False,
+    run: str = "",
 ) -> list[Figure]:
     """Draw the loss on a plane through each lane's start, all on one scale of colours.
 
     Parameters
     ----------
-    looks : of all lanes; a slice names its own by its number.
+    styles : of all lanes; a slice names its own by its number.
     slices : measured with one reach.
     plain_text : every token is judged, not an answer alone.
     """
@@ -39,7 +43,7 @@ def slice_figures(
     token = "token" if plain_text else "answer token"
     made = []
     for one in slices:
-        look = looks[one.lane]
+        style = styles[one.lane]
         reach = float(one.across[-1])
         heat: dict[str, Any] = {
             "type": "contour",
@@ -58,12 +62,12 @@ def slice_figures(
         }  # fmt: skip
         here: dict[str, Any] = {
             "type": "scatter", "mode": "markers", "name": "the start", "x": [0.0], "y": [0.0],
-            "marker": {"color": look.color, "size": 10, "symbol": "circle",
+            "marker": {"color": style.color, "size": 10, "symbol": "circle",
                        "line": {"color": "@card", "width": 2}},
-            "hovertemplate": f"{look.label} starts here<extra></extra>",
+            "hovertemplate": f"{style.label} starts here<extra></extra>",
         }  # fmt: skip
         figure = layout(
-            f"{look.label}: the loss around its start",
+            f"{style.label}: the loss around its start",
             f"nats per {token}, a contour every {size:g}; one scale for both",
             x=axis("along the top eigenvector, ‖Δθ‖", range=[-reach, reach], nticks=5),
             y=axis("along the gradient, ‖Δθ‖", range=[-reach, reach], nticks=5),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 
 OFF_RANGE = "; ▲▼ beyond the axis"
 """What a chart's unit says where there are arrows."""
@@ -17,7 +17,7 @@ MOST_ARROWS = 40
 
 
 def off_range(
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     numbers: Sequence[int],
     curves: np.ndarray,
     bounds: tuple[float, float],
@@ -26,26 +26,26 @@ def off_range(
 
     Parameters
     ----------
-    looks : one per lane.
+    styles : one per lane.
     numbers : (N) the number of each step.
     curves : (N, K).
     bounds : range of the vertical axis, in powers of ten.
 
-    >>> from olora_viz.figures.theme import looks
+    >>> from olora_viz.figures.theme import lane_styles
     >>> from olora_viz.lanes.lane import Lane
     >>> curve = np.array([[1.0], [500.0], [900.0], [1.0]])
-    >>> off_range(looks([Lane("lora")]), [1, 2, 3, 4], curve, (0, 2))[0]["x"]
+    >>> off_range(lane_styles([Lane("lora")]), [1, 2, 3, 4], curve, (0, 2))[0]["x"]
     [3]
     """
     marks = []
-    for k, look in enumerate(looks):
+    for k, style in enumerate(styles):
         for edge, sign, symbol in ((bounds[1], 1, "triangle-up"), (bounds[0], -1, "triangle-down")):
             positive = curves[:, k] > 0
             power = np.where(positive, np.log10(np.where(positive, curves[:, k], 1.0)), np.nan)
             found = _tops(sign * (power - edge))
             found = found[:: max(1, -(-len(found) // MOST_ARROWS))]
             if found:
-                marks.append(_arrows(look, [numbers[i] for i in found], edge, symbol))
+                marks.append(_arrows(style, [numbers[i] for i in found], edge, symbol))
     return marks
 
 
@@ -56,15 +56,15 @@ def _tops(excess: np.ndarray) -> list[int]:
     return [int(run[np.argmax(excess[run])]) for run in runs if run.size]
 
 
-def _arrows(look: Look, at: list[int], edge: float, symbol: str) -> dict[str, Any]:
+def _arrows(style: LaneStyle, at: list[int], edge: float, symbol: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
         "x": at,
         "y": [float(f"{10**edge:.4g}")] * len(at),
-        "name": f"{look.label}, beyond the axis",
-        "legendgroup": look.label,
-        "marker": {"color": look.color, "size": 8, "symbol": symbol},
+        "name": f"{style.label}, beyond the axis",
+        "legendgroup": style.label,
+        "marker": {"color": style.color, "size": 8, "symbol": symbol},
         "hoverinfo": "skip",
         "cliponaxis": False,
     }

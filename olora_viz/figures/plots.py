@@ -17,7 +17,7 @@ from olora_viz.figures import gradients as gradient_figures
 from olora_viz.figures import race as figures
 from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layout import Figure, stacked
-from olora_viz.figures.theme import THEMES, looks
+from olora_viz.figures.theme import THEMES, lane_styles
 from olora_viz.initializers import INITIALIZERS, lacking
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.conditioning import Conditioning, conditioning
@@ -34,21 +34,21 @@ WEIGHT_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "piss
 
 _OF_RACE: dict[str, Callable[[Raced], Figure]] = {
     "loss": lambda raced: figures.loss_figure(
-        raced.looks, raced.steps, total=raced.total, start_loss=raced.start_loss,
+        raced.styles, raced.steps, total=raced.total, start_loss=raced.start_loss,
         plain_text=raced.plain_text,
     ),
     "gradient": lambda raced: figures.gradient_figure(
-        raced.looks, raced.steps, total=raced.total
+        raced.styles, raced.steps, total=raced.total
     ),
     "accuracy": lambda raced: figures.accuracy_figure(
-        raced.looks, raced.steps, total=raced.total, start_accuracy=raced.start_accuracy,
+        raced.styles, raced.steps, total=raced.total, start_accuracy=raced.start_accuracy,
         plain_text=raced.plain_text,
     ),
     "sharpness": lambda raced: conditioning_figures.sharpness_figure(
-        raced.looks, raced.steps, total=raced.total
+        raced.styles, raced.steps, total=raced.total
     ),
     "stability": lambda raced: conditioning_figures.stability_figure(
-        raced.looks, raced.steps, total=raced.total
+        raced.styles, raced.steps, total=raced.total
     ),
 }  # fmt: skip
 
@@ -119,7 +119,7 @@ def plot_gradients(
         raise ValueError(f"step {step} was not looked at, only {', '.join(map(str, seen))}")
     at = step or max(seen)
     return stacked(
-        [gradient_figures.depth_figure(at, seen[at], raced.looks, measure, module)], theme
+        [gradient_figures.depth_figure(at, seen[at], raced.styles, measure, module)], theme
     )
 
 
@@ -209,7 +209,7 @@ def plot_conditioning(
     if found.kernel is None and "kernel" in names:
         raise ValueError("the tangent kernel was not measured: ask for the comparison alone")
     at_any_rate = [replace(lane, lr=1.0) for lane in setup.lanes]
-    its = looks(at_any_rate, [lane.label for lane in setup.lanes])
+    its = lane_styles(at_any_rate, [lane.label for lane in setup.lanes])
     made = {
         "comparison": conditioning_figures.comparison_figure,
         "kernel": conditioning_figures.ntk_figure,

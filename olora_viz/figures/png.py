@@ -142,15 +142,15 @@ def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) ->
         x = trace.get("x0", 0) + trace.get("dx", 1) * np.arange(len(y))
     if trace.get("fill") == "tonexty" and previous is not None:
         axes.fill_between(x, previous["y"], y, color=trace["fillcolor"], linewidth=0)
-    look, marker = trace.get("line", {}), trace.get("marker")
-    if look.get("color", "").startswith("rgba"):
+    style, marker = trace.get("line", {}), trace.get("marker")
+    if style.get("color", "").startswith("rgba"):
         return
     hollow = bool(marker) and str(marker.get("symbol", "")).endswith("-open")
-    color = look.get("color") or (marker or {}).get("color")
+    color = style.get("color") or (marker or {}).get("color")
     axes.plot(
         x, y, color=color, alpha=trace.get("opacity", 1.0),
-        linestyle=DASHES[look.get("dash", "solid")] if "lines" in trace["mode"] else "none",
-        linewidth=0.75 * look.get("width", 1.0),
+        linestyle=DASHES[style.get("dash", "solid")] if "lines" in trace["mode"] else "none",
+        linewidth=0.75 * style.get("width", 1.0),
         marker=MARKS[str(marker.get("symbol", "circle")).removesuffix("-open")] if marker else None,
         markersize=0.75 * marker["size"] if marker else None,
         markerfacecolor="none" if hollow else color,

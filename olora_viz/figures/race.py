@@ -12,7 +12,7 @@ from olora_viz.figures.labels import curve_ends, room_for
 from olora_viz.figures.layout import Figure, axis, layout, line
 from olora_viz.figures.off_range import OFF_RANGE, off_range
 from olora_viz.figures.seed_bands import one_each, seed_band, seed_means
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import log_axis, log_range, plain, robust_log_range, smoothed
 from olora_viz.races.step import Step
 
@@ -27,7 +27,7 @@ PLOT_HEIGHT = {"loss": 262, "gradient": 150, "accuracy": 150}
 
 
 def loss_figure(
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     steps: Sequence[Step],
     *,
     total: int | None = None,
@@ -41,7 +41,7 @@ def loss_figure(
 
     Parameters
     ----------
-    looks : one per curve.
+    styles : one per curve.
     steps : what was measured so far.
     total : steps of the whole race, the end of the horizontal axis.
     start_loss : held-out loss before the first step, the same for every lane; nats.
@@ -51,7 +51,7 @@ def loss_figure(
     seeds : the lanes of each curve, which differ in their seed alone: their mean is drawn, and a
         band from the lowest to the highest. ``None``: a curve for each lane.
     """
-    groups, K = _groups(looks, seeds)
+    groups, K = _groups(styles, seeds)
     loss = _column(steps, "loss", K)
     every = _stride(loss)
     of_lanes = smoothed(loss, smoothing)
@@ -60,14 +60,14 @@ def loss_figure(
     held = seed_means(held, groups)
     first = steps[0].step if steps else 1
     data: list[dict[str, Any]] = []
-    for k, look in enumerate(looks):
-        common = {"legendgroup": look.label, "name": look.label, "x0": first, "dx": every}
+    for k, style in enumerate(styles):
+        common = {"legendgroup": style.label, "name": style.label, "x0": first, "dx": every}
         if len(groups[k]) > 1:
-            data += seed_band(look, of_lanes[::every, list(groups[k])], **common)
+            data += seed_band(style, of_lanes[::every, list(groups[k])], **common)
             continue
         data.append(
             line(
-                look,
+                style,
                 loss[::every, groups[k][0]],
                 1.0,
                 **common,
@@ -76,37 +76,37 @@ def loss_figure(
                 hoverinfo="skip",
                 hovertemplate=None,
             )
-            | {"line": {"color": look.color, "width": 1}}
+            | {"line": {"color": style.color, "width": 1}}
         )
-    for k, look in enumerate(looks):
-        common = {"legendgroup": look.label, "name": look.label, "x0": first, "dx": every}
-        data.append(line(look, smooth[::every, k], 2.4, **common, meta="smooth"))
+    for k, style in enumerate(styles):
+        common = {"legendgroup": style.label, "name": style.label, "x0": first, "dx": every}
+        data.append(line(style, smooth[::every, k], 2.4, **common, meta="smooth"))
         data.append(
             {
                 "type": "scatter",
                 "mode": "markers",
                 "x": at,
                 "y": plain(held[:, k]),
-                "name": f"{look.label}, held out",
-                "legendgroup": look.label,
-                "marker": {"color": look.color, "size": 5.5, "symbol": look.symbol},
+                "name": f"{style.label}, held out",
+                "legendgroup": style.label,
+                "marker": {"color": style.color, "size": 5.5, "symbol": style.symbol},
                 "hoverinfo": "skip",
             }
         )
     ceiling = HIGHEST * np.nanmax(loss[:1], initial=0.0)
-    drawn = loss if len(looks) == K else of_lanes
+    drawn = loss if len(styles) == K else of_lanes
     low, high = log_range([np.minimum(v, ceiling) for v in (drawn, smooth, held)])
     numbers = [step.step for step in steps]
-    beyond = off_range(looks, numbers, seed_means(loss, groups), (low, high))
+    beyond = off_range(styles, numbers, seed_means(loss, groups), (low, high))
     labels, crosses = curve_ends(
-        looks, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total
+        styles, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total
     )
-    several = {f"out {look.label}" for k, look in enumerate(looks) if len(groups[k]) > 1}
+    several = {f"out {style.label}" for k, style in enumerate(styles) if len(groups[k]) > 1}
     for label in labels:
         if label["name"] in several:
             label["text"] = label["text"].replace(": DNF", ": a seed DNF")
     token = "token" if plain_text else "answer token"
-    behind = "raw behind" if len(looks) == K else "band: lowest to highest seed"
+    behind = "raw behind" if len(styles) == K else "band: lowest to highest seed"
     unit = f"nats per {token}: training (smoothed, {behind}), ● held out"
     unit += OFF_RANGE if beyond else ""
     if every > 1:
@@ -130,7 +130,7 @@ def loss_figure(
 
 
 def gradient_figure(
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     steps: Sequence[Step],
     *,
     total: int | None = None,
@@ -141,16 +141,18 @@ def gradient_figure(
 
     See `loss_figure` for the parameters.
     """
-    groups, K = _groups(looks, seeds)
+    groups, K = _groups(styles, seeds)
     norms = _column(steps, "grad_norm", K)
     every = _stride(norms)
     place = {"x0": steps[0].step if steps else 1, "dx": every}
-    data = _bands(looks, norms[::every], groups, **place) + [
-        line(look, norms, 1.6, name=look.label, legendgroup=look.label) | place
-        for look, norms in zip(looks, seed_means(norms[::every], groups).T, strict=True)
+    data = _bands(styles, norms[::every], groups, **place) + [
+        line(style, norms, 1.6, name=style.label, legendgroup=style.label) | place
+        for style, norms in zip(styles, seed_means(norms[::every], groups).T, strict=True)
     ]
     low, high = robust_log_range([norms])
-    beyond = off_range(looks, [step.step for step in steps], seed_means(norms, groups), (low, high))
+    beyond = off_range(
+        styles, [step.step for step in steps], seed_means(norms, groups), (low, high)
+    )
     made = layout(
         "Gradient norm",
         "‖∇‖ before clipping" + (OFF_RANGE if beyond else ""),
@@ -164,7 +166,7 @@ def gradient_figure(
 
 
 def accuracy_figure(
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     steps: Sequence[Step],
     *,
     total: int | None = None,
@@ -174,16 +176,16 @@ def accuracy_figure(
     seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
     """Draw the share of held-out answers (tokens, in a plain text) that are right."""
-    groups, K = _groups(looks, seeds)
+    groups, K = _groups(styles, seeds)
     what = "right tokens" if plain_text else "right answers"
     at, of_lanes = _evaluations(steps, "eval_accuracy", K, start_accuracy)
     share = seed_means(of_lanes, groups)
-    data = _bands(looks, of_lanes, groups, x=at) + [
-        line(look, share[:, k], 1.8, name=look.label, legendgroup=look.label)
-        | {"x": at, "mode": "lines+markers", "marker": _mark(look, 4.5)}
-        for k, look in enumerate(looks)
+    data = _bands(styles, of_lanes, groups, x=at) + [
+        line(style, share[:, k], 1.8, name=style.label, legendgroup=style.label)
+        | {"x": at, "mode": "lines+markers", "marker": _mark(style, 4.5)}
+        for k, style in enumerate(styles)
     ]
-    for trace in data[-len(looks) :]:
+    for trace in data[-len(styles) :]:
         trace["hovertemplate"] = "%{y:.0%}"
     shares = axis(what, range=[-0.02, 1.03], tickformat=".0%", nticks=6)
     made = layout(
@@ -198,23 +200,23 @@ def accuracy_figure(
 
 
 def _groups(
-    looks: Sequence[Look], seeds: Sequence[Sequence[int]] | None
+    styles: Sequence[LaneStyle], seeds: Sequence[Sequence[int]] | None
 ) -> tuple[Sequence[Sequence[int]], int]:
     """Return the lanes of every curve, and how many lanes there are."""
-    groups = one_each(len(looks)) if seeds is None else seeds
+    groups = one_each(len(styles)) if seeds is None else seeds
     return groups, sum(map(len, groups))
 
 
 def _bands(
-    looks: Sequence[Look], values: np.ndarray, groups: Sequence[Sequence[int]], **place: Any
+    styles: Sequence[LaneStyle], values: np.ndarray, groups: Sequence[Sequence[int]], **place: Any
 ) -> list[dict[str, Any]]:
     """Return the bands of the groups that have several lanes."""
     return [
         trace
-        for look, group in zip(looks, groups, strict=True)
+        for style, group in zip(styles, groups, strict=True)
         if len(group) > 1
         for trace in seed_band(
-            look, values[:, list(group)], name=look.label, legendgroup=look.label, **place
+            style, values[:, list(group)], name=style.label, legendgroup=style.label, **place
         )
     ]
 
@@ -242,8 +244,8 @@ def _stride(values: np.ndarray) -> int:
     return max(1, math.ceil(values.size / MAX_POINTS))
 
 
-def _mark(look: Look, size: float) -> dict[str, Any]:
-    return {"color": look.color, "size": size, "symbol": look.symbol}
+def _mark(style: LaneStyle, size: float) -> dict[str, Any]:
+    return {"color": style.color, "size": size, "symbol": style.symbol}
 
 
 def _steps_axis(total: int | None) -> dict[str, Any]:

@@ -100,10 +100,10 @@ def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
     if curve.seeds == 1:
         return []
     x = [point.lr for point in curve.points]
-    look = curve.look
+    style = curve.style
     edge = {
-        "type": "scatter", "mode": "lines", "x": x, "name": look.label,
-        "legendgroup": look.label, "line": {"color": look.color, "width": 0},
+        "type": "scatter", "mode": "lines", "x": x, "name": style.label,
+        "legendgroup": style.label, "line": {"color": style.color, "width": 0},
         "hoverinfo": "skip",
     }  # fmt: skip
     ends = [
@@ -114,7 +114,7 @@ def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
     seeds = {
         **edge, "mode": "markers", "x": [lr for lr, _ in each],
         "y": plain(np.array([loss for _, loss in each])), "opacity": 0.45,
-        "marker": {"color": look.color, "size": 3.5},
+        "marker": {"color": style.color, "size": 3.5},
     }  # fmt: skip
     return [
         {**edge, "y": plain(np.array(ends[0]))},
@@ -122,7 +122,7 @@ def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
             **edge,
             "y": plain(np.array(ends[1])),
             "fill": "tonexty",
-            "fillcolor": f"{look.color}-band",
+            "fillcolor": f"{style.color}-band",
         },
         seeds,
     ]
@@ -130,22 +130,22 @@ def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
 
 def _curve(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
     """Return the means of a curve and its optimum."""
-    look, best = curve.look, curve.optimum
+    style, best = curve.style, curve.optimum
     means = [p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points]
-    common = {"type": "scatter", "name": look.label, "legendgroup": look.label}
+    common = {"type": "scatter", "name": style.label, "legendgroup": style.label}
     line = {
         **common, "mode": "lines+markers", "x": [point.lr for point in curve.points],
         "y": plain(np.array(means)), "text": [_words(curve, point) for point in curve.points],
         "hovertemplate": "%{text}<extra></extra>",
-        "line": {"color": look.color, "width": 2.2, "dash": look.dash},
-        "marker": {"color": look.color, "size": 6, "symbol": look.symbol},
+        "line": {"color": style.color, "width": 2.2, "dash": style.dash},
+        "marker": {"color": style.color, "size": 6, "symbol": style.symbol},
     }  # fmt: skip
     if best is None or best.mean > ceiling:
         return [line]
     ring = {
         **common, "mode": "markers", "x": [best.lr], "y": plain(np.array([best.mean])),
         "hoverinfo": "skip", "marker": {
-            "color": look.color, "size": 15, "symbol": "circle-open", "line": {"width": 2},
+            "color": style.color, "size": 15, "symbol": "circle-open", "line": {"width": 2},
         },
     }  # fmt: skip
     return [line, ring]
@@ -166,16 +166,16 @@ def _crosses(
         for point in off:
             places.append(10 ** (high - (0.03 + 0.055 * taken.get(point.lr, 0)) * (high - low)))
             taken[point.lr] = taken.get(point.lr, 0) + 1
-        look = curve.look
+        style = curve.style
         made.append(
             {
                 "type": "scatter", "mode": "markers", "x": [min(point.lr, most) for point in off],
-                "y": plain(np.array(places)), "name": f"{look.label}, off the scale",
-                "legendgroup": look.label, "text": [_words(curve, point) for point in off],
+                "y": plain(np.array(places)), "name": f"{style.label}, off the scale",
+                "legendgroup": style.label, "text": [_words(curve, point) for point in off],
                 "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
                 "marker": {
-                    "color": look.color, "size": 9, "symbol": "x-thin",
-                    "line": {"color": look.color, "width": 2.2},
+                    "color": style.color, "size": 9, "symbol": "x-thin",
+                    "line": {"color": style.color, "width": 2.2},
                 },
             }
         )  # fmt: skip
@@ -184,7 +184,7 @@ def _crosses(
 
 def _words(curve: Curve, point: Point) -> str:
     """Say all of a point, for a pointer that rests on it."""
-    what = f"{curve.look.label} at {compact(point.lr)}"
+    what = f"{curve.style.label} at {compact(point.lr)}"
     count = len(point.lanes)
     if point.diverged:
         return f"{what}: {'' if count == 1 else f'{point.diverged} of {count} seeds '}diverged"
@@ -201,18 +201,18 @@ def _names(
     for curve in curves:
         shown = [point for point in curve.points if _on_scale(point, ceiling)]
         if shown:
-            ends.append((curve.look, shown[-1].lr, math.log10(shown[-1].mean)))
+            ends.append((curve.style, shown[-1].lr, math.log10(shown[-1].mean)))
     pixels = HEIGHT / max(high - low, 1e-9)
     wanted = [(y - low) * pixels for *_, y in ends]
     places = spread(wanted, LABEL_GAP, 0.0, HEIGHT)
     return [
         {
-            "name": f"end {look.label}", "text": look.label, "x": round(math.log10(lr), 4),
+            "name": f"end {style.label}", "text": style.label, "x": round(math.log10(lr), 4),
             "y": round(y, 4), "xanchor": "left", "xshift": 10,
             "yshift": round(place - wish, 1), "align": "left", "showarrow": False,
-            "captureevents": True, "font": {"size": 12, "color": look.text},
+            "captureevents": True, "font": {"size": 12, "color": style.text},
         }
-        for (look, lr, y), wish, place in zip(ends, wanted, places, strict=True)
+        for (style, lr, y), wish, place in zip(ends, wanted, places, strict=True)
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.layout import line
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 
 
 def one_each(count: int) -> list[tuple[int, ...]]:
@@ -31,7 +31,7 @@ def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray
     return np.stack([values[:, list(group)].mean(1) for group in seeds], axis=1)
 
 
-def seed_band(look: Look, values: np.ndarray, **more: Any) -> list[dict[str, Any]]:
+def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[str, Any]]:
     """Return the edges of a group's band, filled between: its lowest and its highest lane.
 
     A lane that diverged is no longer in it.
@@ -48,6 +48,6 @@ def seed_band(look: Look, values: np.ndarray, **more: Any) -> list[dict[str, Any
         np.where(some, np.where(there, values, far).min(1) * sign, np.nan)
         for values, far, sign in ((values, np.inf, 1), (-values, np.inf, -1))
     ]
-    made = [line(look, edge, 0, **more, hoverinfo="skip") for edge in edges]
-    made[1] |= {"fill": "tonexty", "fillcolor": f"{look.color}-band"}
+    made = [line(style, edge, 0, **more, hoverinfo="skip") for edge in edges]
+    made[1] |= {"fill": "tonexty", "fillcolor": f"{style.color}-band"}
     return made

@@ -111,7 +111,7 @@ class LaneLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Look:
+class LaneStyle:
     """How one lane is drawn and called."""
 
     label: str
@@ -168,7 +168,9 @@ def resolve(token: str, theme: str) -> str:
     return palette(theme, (name.removesuffix("-text").removesuffix("-band"),))[name]
 
 
-def looks(lanes: Sequence[LaneLike], names: Sequence[str | None] = ()) -> tuple[Look, ...]:
+def lane_styles(
+    lanes: Sequence[LaneLike], names: Sequence[str | None] = ()
+) -> tuple[LaneStyle, ...]:
     """Give every lane of a race its label, colour, dash and mark.
 
     A setting has the same dash in every initialization, so that the eye can compare lanes at one
@@ -182,15 +184,15 @@ def looks(lanes: Sequence[LaneLike], names: Sequence[str | None] = ()) -> tuple[
     wanted = [*names, *[None] * (len(lanes) - len(names))]
     varying = [f for f in _FIELDS if len({_value(lane, f) for lane in lanes}) > 1]
     ranks = {f: sorted({_value(lane, f) for lane in lanes}, reverse=True) for f in varying}
-    made: list[Look] = []
+    made: list[LaneStyle] = []
     for lane, name in zip(lanes, wanted, strict=True):
         place = [ranks[f].index(_value(lane, f)) for f in varying]
         dash = DASHES[place[0] % len(DASHES)] if place else DASHES[0]
         shape = SHAPES[place[1] % len(SHAPES)] if len(place) > 1 else SHAPES[0]
         words = [label(lane.init), *(_words(f, _value(lane, f)) for f in varying)]
         made.append(
-            Look(
-                label=_distinct(name or " ".join(words), [look.label for look in made]),
+            LaneStyle(
+                label=_distinct(name or " ".join(words), [style.label for style in made]),
                 init=lane.init,
                 color=f"@{lane.init}",
                 text=f"@{lane.init}-text",

@@ -10,9 +10,9 @@ import numpy as np
 from olora_viz.figures.layout import Figure, axis, layout
 from olora_viz.figures.maps import step_map
 from olora_viz.figures.spectrum import block_and_module
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain
-from olora_viz.measures.update_spectra import Trace
+from olora_viz.measures.update_spectra import UpdateSpectra
 
 MEASURES = {
     "norm": ("‖ΔW‖", "how far the weight has moved, Frobenius norm"),
@@ -27,10 +27,10 @@ MEASURES = {
 MOST_LINES = 32
 
 
-def trace_map(
+def spectra_map(
     steps: Sequence[int],
-    traces: Sequence[Trace],
-    look: Look,
+    spectra: Sequence[UpdateSpectra],
+    style: LaneStyle,
     k: int,
     measure: str,
     *,
@@ -40,27 +40,27 @@ def trace_map(
 
     Parameters
     ----------
-    steps : the number of each trace's step.
-    traces : at least one.
+    steps : the number of each one's step.
+    spectra : at least one.
     look : of the lane.
     measure : a key of `MEASURES`.
     """
     name, unit = MEASURES[measure]
     return step_map(
-        f"{look.label}: {name}",
+        f"{style.label}: {name}",
         f"{unit}; layers from the input (top) to the output",
         steps,
-        traces[0].layers,
-        np.array([getattr(trace, measure)[k] for trace in traces]),
-        look.color,
-        revision=run or "trace",
+        spectra[0].layers,
+        np.array([getattr(one, measure)[k] for one in spectra]),
+        style.color,
+        revision=run or "one",
     )
 
 
 def growth_figure(
     steps: Sequence[int],
-    traces: Sequence[Trace],
-    look: Look,
+    spectra: Sequence[UpdateSpectra],
+    style: LaneStyle,
     k: int,
     layer: str,
     *,
@@ -68,8 +68,8 @@ def growth_figure(
     run: str = "",
 ) -> Figure:
     """Draw the singular values of one layer's ΔW against the step, for lane k."""
-    i = traces[0].layers.index(layer)
-    sigma = np.array([trace.sigma[k, i] for trace in traces])
+    i = spectra[0].layers.index(layer)
+    sigma = np.array([one.sigma[k, i] for one in spectra])
     shown = [j for j in range(min(sigma.shape[1], MOST_LINES)) if (sigma[:, j] > 0).any()]
     data: list[dict[str, Any]] = [
         {
@@ -78,8 +78,8 @@ def growth_figure(
             "name": f"σ{j + 1}",
             "x": [0, *steps],
             "y": [0.0, *plain(sigma[:, j])],
-            "line": {"color": look.color, "width": 2.2 if j == 0 else 1.3, "dash": look.dash},
-            "marker": {"color": look.color, "size": 3.5},
+            "line": {"color": style.color, "width": 2.2 if j == 0 else 1.3, "dash": style.dash},
+            "marker": {"color": style.color, "size": 3.5},
             "opacity": round(1.0 - 0.75 * place / max(1, len(shown) - 1), 3),
             "hovertemplate": "%{y:.3g}",
         }
@@ -90,7 +90,7 @@ def growth_figure(
     where = " · ".join(part for part in block_and_module(layer) if part)
     made = layout(
         f"Singular values of ΔW in {where}",
-        f"{look.label}, as training goes on; the darkest is the largest",
+        f"{style.label}, as training goes on; the darkest is the largest",
         x=axis("step", **ends),
         y=axis("σᵢ(ΔW)", range=[-0.02 * top, 1.06 * top]),
         height=210,

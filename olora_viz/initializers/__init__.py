@@ -1,10 +1,10 @@
 """How an adapter starts: one pure function a file, and the one table that lists them.
 
-Every initialization is `(W, r, *, s, generator, evidence) → Start(A, B)`. To add one, write its
+Every initialization is `(W, r, *, s, generator, calibration) → Start(A, B)`. To add one, write its
 file and its entry below; tests, command line, pages and plots read the table.
 """
 
-from olora_viz.initializers.calibration import Evidence, lacking
+from olora_viz.initializers.calibration import Calibration, lacking
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
 from olora_viz.initializers.gaussian import gaussian
@@ -162,7 +162,7 @@ INITIALIZERS: dict[str, Initializer] = {
 
 __all__ = [
     "INITIALIZERS",
-    "Evidence",
+    "Calibration",
     "Initializer",
     "Start",
     "StartFunction",

@@ -13,10 +13,10 @@ NEEDS = {"gradient": "the gradient of W", "inputs": "the inputs of W"}
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Calibration:
     """What some data say about one layer, in float32 or better; fields that nobody needs are None.
 
-    >>> Evidence(mean=torch.ones(2), covariance=torch.eye(2)).second_moment()
+    >>> Calibration(mean=torch.ones(2), covariance=torch.eye(2)).second_moment()
     tensor([[2., 1.],
             [1., 2.]])
     """
@@ -39,15 +39,16 @@ def lacking(name: str, needs: str) -> ValueError:
     """Return the error of an initialization that was not told what it needs.
 
     >>> print(lacking("eva", "inputs"))
-    'eva' starts from the inputs of W over some data: use it in a race, or give evidence=…
+    'eva' starts from the inputs of W over some data: use it in a race, or give calibration=…
     """
     return ValueError(
-        f"{name!r} starts from {NEEDS[needs]} over some data: use it in a race, or give evidence=…"
+        f"{name!r} starts from {NEEDS[needs]} over some data: use it in a race, or give "
+        "calibration=…"
     )
 
 
 def gradient_of(
-    W: Float[Tensor, "out in"], evidence: Evidence | None, name: str
+    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
 ) -> Float[Tensor, "out in"]:
     """Return the gradient on W's device, in float32, or float64 where W is.
 
@@ -56,14 +57,16 @@ def gradient_of(
     ValueError
         Where there is none, or it belongs to another layer.
     """
-    if evidence is None or evidence.gradient is None:
+    if calibration is None or calibration.gradient is None:
         raise lacking(name, "gradient")
-    _check_shape("gradient", evidence.gradient, tuple(W.shape))
+    _check_shape("gradient", calibration.gradient, tuple(W.shape))
     dtype = torch.promote_types(W.dtype, torch.float32)
-    return evidence.gradient.detach().to(W.device, dtype)
+    return calibration.gradient.detach().to(W.device, dtype)
 
 
-def inputs_of(W: Float[Tensor, "out in"], evidence: Evidence | None, name: str) -> Evidence:
+def inputs_of(
+    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
+) -> Calibration:
     """Return mean and covariance on W's device, in float64: what is made of them squares ratios.
 
     Raises
@@ -71,17 +74,17 @@ def inputs_of(W: Float[Tensor, "out in"], evidence: Evidence | None, name: str) 
     ValueError
         Where there are none, or they belong to another layer.
     """
-    if evidence is None or evidence.mean is None or evidence.covariance is None:
+    if calibration is None or calibration.mean is None or calibration.covariance is None:
         raise lacking(name, "inputs")
     features = W.shape[1]
-    _check_shape("mean", evidence.mean, (features,))
-    _check_shape("covariance", evidence.covariance, (features, features))
-    return Evidence(
-        mean=evidence.mean.detach().to(W.device, torch.float64),
-        covariance=evidence.covariance.detach().to(W.device, torch.float64),
+    _check_shape("mean", calibration.mean, (features,))
+    _check_shape("covariance", calibration.covariance, (features, features))
+    return Calibration(
+        mean=calibration.mean.detach().to(W.device, torch.float64),
+        covariance=calibration.covariance.detach().to(W.device, torch.float64),
     )
 
 
 def _check_shape(what: str, found: Tensor, wanted: tuple[int, ...]) -> None:
     if found.shape != wanted:
-        raise ValueError(f"the evidence's {what} is {tuple(found.shape)}, and W wants {wanted}")
+        raise ValueError(f"the calibration's {what} is {tuple(found.shape)}, and W wants {wanted}")

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence, inputs_of
+from olora_viz.initializers.calibration import Calibration, inputs_of
 from olora_viz.initializers.factor import singular_triplets
 from olora_viz.initializers.start import Start, check_rank, check_scale, precise
 
@@ -18,7 +18,7 @@ def corda(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start from what W does to the inputs that it gets: PiSSA of W times their second moment.
 
@@ -41,7 +41,7 @@ def corda(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
     generator : unused, nothing is random
-    evidence : mean (in,) and covariance (in, in) of the inputs
+    calibration : mean (in,) and covariance (in, in) of the inputs
 
     Returns
     -------
@@ -59,15 +59,15 @@ def corda(
 
     Examples
     --------
-    >>> seen = Evidence(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
-    >>> start = corda(torch.diag(torch.tensor([9.0, 4.0])), r=1, evidence=seen)
+    >>> seen = Calibration(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
+    >>> start = corda(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
     >>> (start.B @ start.A).round(decimals=4)  # the inputs do not reach the larger one
     tensor([[0., 0.],
             [0., 4.]])
     """
     check_rank(W, r)
     check_scale(s)
-    C = inputs_of(W, evidence, "corda").second_moment()
+    C = inputs_of(W, calibration, "corda").second_moment()
     C = C / C.diagonal().mean().clamp(min=torch.finfo(C.dtype).tiny)
     C.diagonal().add_(DAMPING)
     W = precise(W)

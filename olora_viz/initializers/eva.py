@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence, inputs_of
+from olora_viz.initializers.calibration import Calibration, inputs_of
 from olora_viz.initializers.factor import leading_eigenvectors
 from olora_viz.initializers.start import Start, check_rank, precise
 
@@ -15,7 +15,7 @@ def eva(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start with an A that sees as much of the inputs as r rows can; B is zero.
 
@@ -32,7 +32,7 @@ def eva(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : unused, nothing is random
-    evidence : mean (in,) and covariance (in, in) of the inputs
+    calibration : mean (in,) and covariance (in, in) of the inputs
 
     Returns
     -------
@@ -50,12 +50,12 @@ def eva(
 
     Examples
     --------
-    >>> seen = Evidence(mean=torch.ones(2), covariance=torch.diag(torch.tensor([1.0, 4.0])))
-    >>> eva(torch.zeros(3, 2), r=1, evidence=seen).A
+    >>> seen = Calibration(mean=torch.ones(2), covariance=torch.diag(torch.tensor([1.0, 4.0])))
+    >>> eva(torch.zeros(3, 2), r=1, calibration=seen).A
     tensor([[0., 1.]])
     """
     check_rank(W, r)
-    covariance = inputs_of(W, evidence, "eva").covariance
+    covariance = inputs_of(W, calibration, "eva").covariance
     assert covariance is not None
     W = precise(W)
     return Start(A=leading_eigenvectors(covariance, r).mT.to(W), B=W.new_zeros(W.shape[0], r))

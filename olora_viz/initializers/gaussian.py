@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.start import Start, check_rank, draw, precise
 
 
@@ -14,7 +14,7 @@ def gaussian(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start as LoRA with a Gaussian A: the form of the paper, with PEFT's standard deviation.
 
@@ -26,7 +26,7 @@ def gaussian(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws A; None stands for seed 0
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

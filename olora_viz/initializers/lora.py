@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.start import Start, check_rank, precise, seeded
 
 
@@ -16,7 +16,7 @@ def lora(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start as plain LoRA does: A uniform, B zero.
 
@@ -29,7 +29,7 @@ def lora(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws A; None stands for seed 0
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence, gradient_of
+from olora_viz.initializers.calibration import Calibration, gradient_of
 from olora_viz.initializers.factor import singular_triplets
 from olora_viz.initializers.start import Start, check_rank, precise
 
@@ -18,7 +18,7 @@ def lora_ga(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
     weighted: bool = True,
 ) -> Start:
     """Start so that the first step of the adapter comes close to one of W itself.
@@ -40,7 +40,7 @@ def lora_ga(
     r : rank, 1 ≤ r ≤ min(out, in) / 2
     s : scale of the adapter, unused
     generator : unused, nothing is random
-    evidence : the gradient of W, (out, in)
+    calibration : the gradient of W, (out, in)
     weighted : whether B carries the singular values of G, as in PEFT, or not, as in the paper
 
     Returns
@@ -60,12 +60,12 @@ def lora_ga(
     Examples
     --------
     >>> G = torch.diag(torch.tensor([9.0, 4.0]))
-    >>> start = lora_ga(torch.zeros(2, 2), r=1, evidence=Evidence(gradient=G))
+    >>> start = lora_ga(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
     >>> start.A, start.B.T / 2**0.25
     (tensor([[1., 0.]]), tensor([[0., 1.]]))
     """
     check_rank(W, r, vectors=2)
-    U, S, Vh = singular_triplets(gradient_of(W, evidence, "lora_ga"))
+    U, S, Vh = singular_triplets(gradient_of(W, calibration, "lora_ga"))
     W = precise(W)
     stable = W.shape[0] ** 0.25 / GAMMA**0.5
     A, B = Vh[:r], U[:, r : 2 * r] * stable

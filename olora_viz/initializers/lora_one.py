@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence, gradient_of
+from olora_viz.initializers.calibration import Calibration, gradient_of
 from olora_viz.initializers.factor import singular_triplets
 from olora_viz.initializers.start import Start, check_rank
 
@@ -18,7 +18,7 @@ def lora_one(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start in the direction of the first step that full fine-tuning would make.
 
@@ -41,7 +41,7 @@ def lora_one(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : unused, nothing is random
-    evidence : the gradient of W, (out, in)
+    calibration : the gradient of W, (out, in)
 
     Returns
     -------
@@ -60,13 +60,13 @@ def lora_one(
     Examples
     --------
     >>> G = torch.diag(torch.tensor([-8.0, 2.0]))
-    >>> start = lora_one(torch.zeros(2, 2), r=1, evidence=Evidence(gradient=G))
+    >>> start = lora_one(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
     >>> (128 * start.B @ start.A).round(decimals=4)
     tensor([[1., 0.],
             [0., 0.]])
     """
     check_rank(W, r)
-    U, S, Vh = singular_triplets(-gradient_of(W, evidence, "lora_one"))
+    U, S, Vh = singular_triplets(-gradient_of(W, calibration, "lora_one"))
     # A gradient of zeros has zeros for S as well: divided by anything, they stay zeros.
     root = (S[:r] / S[0].clamp(min=torch.finfo(S.dtype).tiny) / GAMMA).sqrt()
     return Start(A=root[:, None] * Vh[:r], B=U[:, :r] * root)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.factor import singular_triplets
 from olora_viz.initializers.start import Start, check_rank, precise
 
@@ -15,7 +15,7 @@ def mica(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start with B in the minor directions of W, where it stays: A alone is trained, from zero.
 
@@ -29,7 +29,7 @@ def mica(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : unused, nothing is random
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

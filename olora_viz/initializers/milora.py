@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.factor import singular_triplets
 from olora_viz.initializers.start import Start, check_rank, check_scale, precise
 
@@ -15,7 +15,7 @@ def milora(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start from the r smallest singular triplets: train where W says least.
 
@@ -33,7 +33,7 @@ def milora(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
     generator : unused, nothing is random
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

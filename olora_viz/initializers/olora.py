@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.factor import orthonormal_basis
 from olora_viz.initializers.start import Start, check_rank, precise
 
@@ -15,7 +15,7 @@ def olora(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start from the QR of W: an orthonormal basis of its first r columns, and W seen through it.
 
@@ -33,7 +33,7 @@ def olora(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused: the paper scales the update, not the factors
     generator : unused, nothing is random
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.factor import orthonormal_basis
 from olora_viz.initializers.start import Start, check_rank, precise
 
@@ -21,7 +21,7 @@ def olora_pivoted(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start from the column-pivoted QR of W: the columns of largest residual come first.
 
@@ -40,7 +40,7 @@ def olora_pivoted(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : unused, nothing is random; ties go to the first column
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

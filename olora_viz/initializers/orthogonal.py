@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.factor import orthonormal_basis
 from olora_viz.initializers.start import Start, check_rank, draw, precise, seeded
 
@@ -15,7 +15,7 @@ def orthogonal(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start from two random factors that meet at right angles, so that B⁰A⁰ = 0.
 
@@ -29,7 +29,7 @@ def orthogonal(
     r : rank, even, 2 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws Q, X and Y; None stands for seed 0
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.factor import randomized_triplets, singular_triplets
 from olora_viz.initializers.start import Start, check_rank, check_scale, precise
 
@@ -15,7 +15,7 @@ def pissa(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
     niter: int | None = None,
 ) -> Start:
     """Start from the r largest singular triplets: the best rank-r approximation of W, halved.
@@ -33,7 +33,7 @@ def pissa(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
     generator : CPU generator of the randomized form, otherwise unused; None stands for seed 0
-    evidence : unused
+    calibration : unused
     niter : None for the exact SVD, or the number of iterations, 0 or more, of the randomized one
 
     Returns

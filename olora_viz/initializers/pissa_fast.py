@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.start import Start
 
@@ -18,7 +18,7 @@ def pissa_fast(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start as PiSSA does, with the leading singular triplets found by a randomized SVD.
 
@@ -31,7 +31,7 @@ def pissa_fast(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
     generator : CPU generator that draws the sketch; None stands for seed 0
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.factor import orthonormal_basis
 from olora_viz.initializers.start import Start, check_rank, draw_columns, precise
 
@@ -15,7 +15,7 @@ def random_orthonormal(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start as OLoRA does, but on a uniformly random subspace instead of one taken from W.
 
@@ -29,7 +29,7 @@ def random_orthonormal(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws Ω; None stands for seed 0
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

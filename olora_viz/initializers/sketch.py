@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Evidence
+from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.factor import orthonormal_basis
 from olora_viz.initializers.start import Start, check_rank, draw_columns, precise
 
@@ -15,7 +15,7 @@ def sketch(
     *,
     s: float = 1.0,
     generator: torch.Generator | None = None,
-    evidence: Evidence | None = None,
+    calibration: Calibration | None = None,
 ) -> Start:
     """Start as OLoRA does, but on r random mixtures of all columns instead of the first r.
 
@@ -33,7 +33,7 @@ def sketch(
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws Ω; None stands for seed 0
-    evidence : unused
+    calibration : unused
 
     Returns
     -------

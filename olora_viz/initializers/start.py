@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import NEEDS, Evidence
+from olora_viz.initializers.calibration import NEEDS, Calibration
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class StartFunction(Protocol):
         *,
         s: float = 1.0,
         generator: torch.Generator | None = None,
-        evidence: Evidence | None = None,
+        calibration: Calibration | None = None,
     ) -> Start:
         """Return the start of an adapter of rank `r` and scale `s` on `W`."""
         ...
@@ -51,7 +51,7 @@ class Initializer:
     label: str
     """What a person reads, `OLoRA`."""
     start: StartFunction
-    """The pure function `(W, r, *, s, generator, evidence) → Start`."""
+    """The pure function `(W, r, *, s, generator, calibration) → Start`."""
     summary: str
     """One sentence that says how the adapter starts."""
     source: str
@@ -63,7 +63,7 @@ class Initializer:
     zero_product: bool = False
     """Whether B⁰A⁰ = 0, so that the frozen part of the sum is W itself."""
     needs: str = ""
-    """What it is told beside W: `gradient` or `inputs`, see `Evidence`; empty for nothing."""
+    """What it is told beside W: `gradient` or `inputs`, see `Calibration`; empty for nothing."""
     vectors: int = 1
     """How many singular vectors it takes for each rank: r · vectors ≤ min(out, in)."""
     frozen_B: bool = False

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Evidence
+from olora_viz.initializers import INITIALIZERS, Calibration
 from olora_viz.initializers.start import Start
 from olora_viz.lanes.lane import MAX_LANES, Lane, labels
 from olora_viz.lanes.layers import common_owner, target_layers, weight_of
@@ -279,7 +279,7 @@ def attach(
     lanes: Sequence[Lane],
     targets: Sequence[str] | None = None,
     progress: Progress | None = None,
-    evidence: Mapping[str, Evidence] | None = None,
+    calibration: Mapping[str, Calibration] | None = None,
 ) -> Lanes:
     """Put K lanes on a model and freeze the model.
 
@@ -292,24 +292,24 @@ def attach(
     lanes : 1 to 64 contenders, of any mixture of initializations and ranks.
     targets : endings of layer names; ``None`` takes all linear layers inside the blocks.
     progress : told how far the making of the adapters is.
-    evidence : by layer, for the initializations that start from a gradient or from inputs; a race
-        gathers it by itself.
+    calibration : by layer, for the initializations that start from a gradient or from inputs; a
+        race gathers it by itself.
 
     Raises
     ------
     ValueError : no lane or too many, a rank above min(out, in) of a layer or a weight that is not
         finite (which are named), a target that matches nothing, a layer that carries lanes already,
-        an initialization without the evidence that it needs.
+        an initialization without the calibration that it needs.
     """
     if not 1 <= len(lanes) <= MAX_LANES:
         raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
     layers = target_layers(model, targets)
     check_starts(layers, lanes)
-    evidence = evidence or {}
-    check_told(layers, lanes, evidence)
+    calibration = calibration or {}
+    check_told(layers, lanes, calibration)
 
     def made(name: str, W: Tensor, lane: Lane) -> Start:
-        return start_of(name, W, lane, evidence.get(name))
+        return start_of(name, W, lane, calibration.get(name))
 
     return Lanes(model, lanes, layers, made, progress)
 

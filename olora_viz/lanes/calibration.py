@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Evidence
+from olora_viz.initializers import INITIALIZERS, Calibration
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import target_layers, weight_of
 from olora_viz.machine.memory import check_memory
@@ -35,21 +35,21 @@ def needs_of(lanes: Sequence[Lane]) -> frozenset[str]:
     return frozenset(INITIALIZERS[lane.init].needs for lane in lanes) - {""}
 
 
-def check_evidence(
+def check_calibration(
     model: nn.Module,
     needs: frozenset[str],
     targets: Sequence[str] | None,
     name: str,
     device: torch.device,
 ) -> None:
-    """Refuse evidence that the machine cannot hold.
+    """Refuse calibration that the machine cannot hold.
 
     Parameters
     ----------
     model : the base, called `name` in the message.
     needs : see `needs_of`.
     targets : of `attach`.
-    device : where the evidence will be: where the model is.
+    device : where the calibration will be: where the model is.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def gather(
     needs: frozenset[str],
     targets: Sequence[str] | None = None,
     progress: Progress | None = None,
-) -> dict[str, Evidence]:
+) -> dict[str, Calibration]:
     """Let batches go through a model and note what `needs` names, for each layer that gets lanes.
 
     The gradient is the mean over the batches of that of each batch's loss, the mean over its
@@ -93,14 +93,14 @@ def gather(
     ------
     ValueError : a loss that is not finite, or a layer that no batch comes through.
     """
-    reading = _Reading(target_layers(model, targets), needs)
+    recorder = _Recorder(target_layers(model, targets), needs)
     trainable = [p for p in model.parameters() if p.requires_grad]
     model.requires_grad_(False)
     try:
         for i, batch in enumerate(batches):
             if progress:
                 progress(i / len(batches), "reading the first batches")
-            with reading.listening(batch), torch.set_grad_enabled("gradient" in needs):
+            with recorder.listening(batch), torch.set_grad_enabled("gradient" in needs):
                 loss = lane_losses(model, batch, 1).sum()
                 if not loss.isfinite():
                     raise ValueError(
@@ -112,7 +112,7 @@ def gather(
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
-    return reading.evidence(len(batches))
+    return recorder.calibration(len(batches))
 
 
 def real_tokens(batch: Batch) -> Bool[Tensor, "rows tokens"]:
@@ -151,7 +151,7 @@ class _Inputs:
         self.count = count
 
 
-class _Reading:
+class _Recorder:
     """What was read so far, of some layers of a model."""
 
     def __init__(self, layers: Mapping[str, nn.Module], needs: frozenset[str]) -> None:
@@ -178,16 +178,16 @@ class _Reading:
             for hook in hooks:
                 hook.remove()
 
-    def evidence(self, count: int) -> dict[str, Evidence]:
+    def calibration(self, count: int) -> dict[str, Calibration]:
         """Return what `count` batches say."""
-        found: dict[str, Evidence] = {}
+        found: dict[str, Calibration] = {}
         covariances = {name: seen.scatter / seen.count for name, seen in self._inputs.items()}
         for name in self._layers:
             gradient, reader = self._gradients.get(name), self._shared.get(name, name)
             lacks_gradient = "gradient" in self._needs and gradient is None
             if lacks_gradient or ("inputs" in self._needs and reader not in self._inputs):
                 raise ValueError(f"nothing of the first batches comes through layer {name!r}")
-            found[name] = Evidence(
+            found[name] = Calibration(
                 gradient=None if gradient is None else gradient.div_(count),
                 mean=self._inputs[reader].mean if "inputs" in self._needs else None,
                 covariance=covariances.get(reader),

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Evidence, lacking
+from olora_viz.initializers import INITIALIZERS, Calibration, lacking
 from olora_viz.initializers.start import Start, check_rank
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
@@ -38,26 +38,26 @@ def check_starts(layers: Mapping[str, nn.Module], lanes: Sequence[Lane]) -> None
 
 
 def check_told(
-    layers: Mapping[str, nn.Module], lanes: Sequence[Lane], evidence: Mapping[str, Evidence]
+    layers: Mapping[str, nn.Module], lanes: Sequence[Lane], calibration: Mapping[str, Calibration]
 ) -> None:
     """Refuse initializations that are not told what they need.
 
     Raises
     ------
-    ValueError : a layer without evidence, and a lane that starts from some.
+    ValueError : a layer without calibration, and a lane that starts from some.
     """
     for lane in lanes:
         needs = INITIALIZERS[lane.init].needs
-        if needs and not layers.keys() <= evidence.keys():
+        if needs and not layers.keys() <= calibration.keys():
             raise lacking(lane.init, needs)
 
 
-def start_of(name: str, W: Tensor, lane: Lane, evidence: Evidence | None = None) -> Start:
+def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None) -> Start:
     """Make a lane's A⁰ and B⁰ for one layer, from random numbers that are the layer's own."""
     # torch's generator on the CPU looks at the low 32 bits of a seed only.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
     start = INITIALIZERS[lane.init].start
-    return start(W, lane.r, s=lane.scale, generator=generator, evidence=evidence)
+    return start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
 
 
 def start_matrix(

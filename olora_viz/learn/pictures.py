@@ -40,14 +40,14 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
     if lesson.recording is None:
         raise ValueError(f"the lesson {lesson.name!r} has no recorded race to draw")
     race = load(lesson.recording)
-    lanes, looks, steps, total = race.config.lanes, race.looks, race.steps, race.config.steps
+    lanes, styles, steps, total = race.config.lanes, race.styles, race.steps, race.config.steps
     start = float(race.baseline.loss[0])
     if lesson.picture == "rates":
         made = rate_figure(rate_curves(lanes, steps), start_loss=start, run=lesson.name)
     elif lesson.picture == "curvature":
-        made = sharpness_figure(looks, steps, total=total, run=lesson.name)
+        made = sharpness_figure(styles, steps, total=total, run=lesson.name)
     else:
-        made = figures.loss_figure(looks, steps, total=total, start_loss=start, run=lesson.name)
+        made = figures.loss_figure(styles, steps, total=total, start_loss=start, run=lesson.name)
     made["layout"]["meta"]["unit"] += " · recorded"
     return made
 

@@ -27,7 +27,7 @@ MEASURES = ("norm", "effective_rank", "turned", "defect", "condition_A", "condit
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class UpdateSpectra:
     """The adapters of K lanes in L layers, at one step."""
 
     layers: tuple[str, ...]
@@ -50,7 +50,7 @@ class Trace:
 
     def __eq__(self, other: object) -> bool:
         """Compare bit for bit."""
-        return isinstance(other, Trace) and all(
+        return isinstance(other, UpdateSpectra) and all(
             np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else a == b
             for a, b in ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         )
@@ -69,7 +69,7 @@ class Trace:
         return {"layers": list(self.layers), "lanes": lanes}
 
     @classmethod
-    def from_json(cls, line: dict[str, Any], labels: Sequence[str]) -> Trace:
+    def from_json(cls, line: dict[str, Any], labels: Sequence[str]) -> UpdateSpectra:
         """Read back what `to_json` wrote."""
         lanes = [line["lanes"][label] for label in labels]
         arrays = {
@@ -80,7 +80,7 @@ class Trace:
 
 
 @torch.no_grad()
-def trace(lanes: Lanes) -> Trace:
+def update_spectra(lanes: Lanes) -> UpdateSpectra:
     """Measure every lane's adapter in every layer.
 
     Adapters of one shape are stacked, whatever lane and layer they belong to. Two thin QRs say
@@ -119,7 +119,7 @@ def trace(lanes: Lanes) -> Trace:
         }
         for name, values in measured.items():
             found[name][ks, layers] = values.cpu()
-    return Trace(lanes.layers, sigma, **found)
+    return UpdateSpectra(lanes.layers, sigma, **found)
 
 
 def _triangle(X: Float[Tensor, "n rows r"]) -> Float[Tensor, "n k r"]:

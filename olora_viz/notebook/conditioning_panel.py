@@ -154,15 +154,15 @@ class ConditioningPanel(Panel):
             self.state, self._note = "failed", str(error)
         self._show()
 
-    def _looks(self) -> tuple[theme.Look, ...]:
+    def _looks(self) -> tuple[theme.LaneStyle, ...]:
         lanes = self.config.lanes
-        return theme.looks([replace(x, lr=1.0) for x in lanes], [x.label for x in lanes])
+        return theme.lane_styles([replace(x, lr=1.0) for x in lanes], [x.label for x in lanes])
 
     def _figures(self) -> list[Figure]:
-        looks, run = self._looks(), str(id(self.found))
+        styles, run = self._looks(), str(id(self.found))
         return [
-            comparison_figure(looks, self.found, run=run),
-            ntk_figure(looks, self.found, run=run),
+            comparison_figure(styles, self.found, run=run),
+            ntk_figure(styles, self.found, run=run),
         ]
 
     def _show(self) -> None:
@@ -173,15 +173,15 @@ class ConditioningPanel(Panel):
         self._status.value = fragments.status(self.state, *words)
         going = self.state in ("loading", "measuring")
         self._measure.disabled, self._stop.disabled = going, not going
-        looks = self._looks()
+        styles = self._looks()
         if self.found is None:
             self._story.value = conditioning_words.story_before()
             self._numbers.value = conditioning_words.numbers_before()
         else:
-            told = conditioning_words.tell(looks, self.found)
+            told = conditioning_words.tell(styles, self.found)
             foot = "Measured on the first batch, one seed of the data: other batches differ."
             self._story.value = fragments.sentences(told, foot)
-            self._numbers.value = conditioning_words.numbers(looks, self.found)
+            self._numbers.value = conditioning_words.numbers(styles, self.found)
         self._pace.took(began)
 
     def _told(self) -> str:

@@ -66,7 +66,10 @@ class RacePanel(Panel):
         }  # fmt: skip
         self._buttons["race"].button_style = "primary"
         self._status, self._story, self._table = (widgets.HTML() for _ in range(3))
-        self._shown = (config, theme.looks(config.lanes, [lane.label for lane in config.lanes]))
+        self._shown = (
+            config,
+            theme.lane_styles(config.lanes, [lane.label for lane in config.lanes]),
+        )
         self._charts = [LiveFigure(figure) for figure in self._figures([])]
         grow = widgets.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
         for chart in self._charts[1:]:
@@ -209,7 +212,7 @@ class RacePanel(Panel):
             config = self._setup.config
             before, self._problem = self._job, ""
             self._job = BackgroundRace(config, self._show)
-            self._shown = (config, theme.looks(config.lanes, [x.label for x in config.lanes]))
+            self._shown = (config, theme.lane_styles(config.lanes, [x.label for x in config.lanes]))
             if before:
                 before.race = None  # its model need not be kept beside the next one's
             self._job.start(paused=paused)
@@ -245,26 +248,26 @@ class RacePanel(Panel):
         self._pace.took(began)
 
     def _figures(self, steps: list[Step]) -> list[Figure]:
-        (config, looks), job = self._shown, self._job
+        (config, styles), job = self._shown, self._job
         racing = job.race if job else None
         base = racing.baseline if racing else None
         common: dict[str, Any] = {"total": config.steps, "run": str(id(job))}
         plain_text = bool(racing and racing.task.plain_text)
         return [
             figures.loss_figure(
-                looks, steps, start_loss=float(base.loss[0]) if base else None,
+                styles, steps, start_loss=float(base.loss[0]) if base else None,
                 plain_text=plain_text, **common,
             ),
-            figures.gradient_figure(looks, steps, **common),
+            figures.gradient_figure(styles, steps, **common),
             figures.accuracy_figure(
-                looks, steps, start_accuracy=float(base.accuracy[0]) if base else None,
+                styles, steps, start_accuracy=float(base.accuracy[0]) if base else None,
                 plain_text=plain_text, **common,
             ),
         ]  # fmt: skip
 
     def _say(self, steps: list[Step]) -> None:
         """Bring the words and the buttons up to date."""
-        (config, looks), state = self._shown, self.state
+        (config, styles), state = self._shown, self.state
         note = self._problem or (self._job.note if self._job else "")
         parts = []
         if steps:
@@ -275,14 +278,14 @@ class RacePanel(Panel):
         shown = "failed" if self._problem else state
         self._set(self._status, fragments.status(shown, *parts))
         at = max((step.step for step in steps if step.eval_loss is not None), default=0)
-        rows = story.standings(steps, len(looks))
+        rows = story.standings(steps, len(styles))
         racing = self.race
         base = racing.baseline if racing else None
         start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
         plain_text = bool(racing and racing.task.plain_text)
-        self._set(self._table, fragments.results(looks, rows, at, start, plain_text))
+        self._set(self._table, fragments.results(styles, rows, at, start, plain_text))
         if steps:
-            told = story.tell(config.lanes, looks, steps)
+            told = story.tell(config.lanes, styles, steps)
             self._set(self._story, fragments.sentences(told, story.caveat(config.lanes)))
         else:
             self._set(self._story, fragments.story_before())
@@ -307,13 +310,13 @@ class RacePanel(Panel):
 
     def _text(self, steps: list[Step]) -> str:
         """Return the last state in words, for readers of text."""
-        config, looks = self._shown
-        rows = story.standings(steps, len(looks))
+        config, styles = self._shown
+        rows = story.standings(steps, len(styles))
         lines = [
-            f"{looks[row.lane].label}: "
+            f"{styles[row.lane].label}: "
             + (f"out at step {row.out_at}" if row.out_at else f"held-out loss {row.loss:.3g}")
             for row in rows
             if row.out_at or math.isfinite(row.loss)
         ]
-        told = " ".join(map(str, story.tell(config.lanes, looks, steps)))
+        told = " ".join(map(str, story.tell(config.lanes, styles, steps)))
         return "\n".join([self._words(), *lines, told])

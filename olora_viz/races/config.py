@@ -43,7 +43,7 @@ class RaceConfig:
         context, and an example that does not fit into it is an error.
     seed : seed of the task and of the order of its examples.
     eval_every : steps between evaluations; 0 evaluates after the last step only.
-    trace_every : steps between two looks at the spectra of all adapters; 0 never looks.
+    spectra_every : steps between two looks at the spectra of all adapters; 0 never looks.
     curvature_every : steps between two looks at the curvature of every lane's loss, on the first
         batch; 0 never looks. A look takes about as long as a dozen steps.
     gradients_every : steps between two looks at the norms of gradients, parameters and updates,
@@ -69,7 +69,7 @@ class RaceConfig:
     max_length: int | None = None
     seed: int = 0
     eval_every: int = 10
-    trace_every: int = 0
+    spectra_every: int = 0
     curvature_every: int = 0
     gradients_every: int = 0
     eval_size: int = 64
@@ -95,7 +95,7 @@ class RaceConfig:
         labels(self.lanes)
         for name, least in (
             ("steps", 1), ("batch_size", 1), ("seed", 0), ("eval_every", 0), ("eval_size", 1),
-            ("trace_every", 0), ("curvature_every", 0), ("gradients_every", 0), ("warmup", 0),
+            ("spectra_every", 0), ("curvature_every", 0), ("gradients_every", 0), ("warmup", 0),
         ):  # fmt: skip
             _check_whole(name, getattr(self, name), least)
         if self.max_length is not None:
@@ -145,9 +145,9 @@ class RaceConfig:
         """Whether the held-out examples are looked at after a step: after the last one always."""
         return number == self.steps or _is_due(number, self.eval_every)
 
-    def is_traced(self, number: int) -> bool:
+    def has_spectra(self, number: int) -> bool:
         """Whether the spectra of all adapters are looked at after a step."""
-        return _is_due(number, self.trace_every)
+        return _is_due(number, self.spectra_every)
 
     def has_curvature(self, number: int) -> bool:
         """Whether the curvature is looked at after a step."""

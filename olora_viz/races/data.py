@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from olora_viz.races.config import RaceConfig
 
 
-class Reading:
+class RaceData:
     """The tokens of one race's task, for its model.
 
     Attributes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from olora_viz.initializers import INITIALIZERS, Evidence
+from olora_viz.initializers import INITIALIZERS, Calibration
 from olora_viz.lanes.adapters import Progress, attach
 from olora_viz.lanes.lane import Lane, compact
 from olora_viz.measures.conditioning import track
@@ -93,7 +93,7 @@ def proposals(
     batch: Batch,
     *,
     targets: Sequence[str] | None = None,
-    evidence: Mapping[str, Evidence] | None = None,
+    calibration: Mapping[str, Calibration] | None = None,
     progress: Progress | None = None,
 ) -> list[FairRate]:
     """Propose a rate for each lane, from the curvature of its start on a batch.
@@ -104,7 +104,7 @@ def proposals(
     lanes : the contenders, whatever their rates.
     reference : a plain LoRA lane with a tuned rate, see `reference_among`.
     batch : on the model's device.
-    targets, evidence : of `attach`.
+    targets, calibration : of `attach`.
     progress : is told how far it is; may raise, to stop.
 
     Raises
@@ -113,7 +113,7 @@ def proposals(
         raises.
     """
     starts = list(dict.fromkeys(_start(lane) for lane in (reference, *lanes)))
-    attached = attach(model, starts, targets, progress, evidence)
+    attached = attach(model, starts, targets, progress, calibration)
     try:
         found = track(attached, batch, progress).lambda_max
     finally:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from olora_viz.initializers import Evidence
+from olora_viz.initializers import Calibration
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.calibration import BATCHES, check_evidence, gather, needs_of
+from olora_viz.lanes.calibration import BATCHES, check_calibration, gather, needs_of
 from olora_viz.lanes.chunks import Footprint, check_adapters, lane_groups
 from olora_viz.lanes.generation import Answer, ask
 from olora_viz.lanes.layers import target_layers
@@ -23,12 +23,12 @@ from olora_viz.machine.device import resolve_device, resolve_dtype
 from olora_viz.measures.conditioning import track
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.gradients import GradientRecorder, Gradients
-from olora_viz.measures.update_spectra import trace
+from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import Reading
+from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
-from olora_viz.races.state import Standing, finite_or_none
+from olora_viz.races.state import RaceState, finite_or_none
 from olora_viz.races.step import Step
 from olora_viz.tasks import Batch, load_task
 from olora_viz.tasks.losses import Evaluation
@@ -78,10 +78,10 @@ class Race(Iterator[Step]):
     Attributes
     ----------
     config, task, model, tokenizer, lanes : what takes part; the config with numbers for fair rates.
-    reading : the examples that train, in batches, and those that judge.
+    data : the examples that train, in batches, and those that judge.
     fair_rates : what was proposed for the lanes that asked for fair rates, in their order.
     baseline : held-out loss and accuracy of the base model, that is of every lane at step 0.
-    standing : the clock, and what is remembered of every lane.
+    state : the clock, and what is remembered of every lane.
     torn : whether a step was cut short, by Ctrl-C for instance: parameters and clock then belong to
         different steps, and only `restore` brings the race back.
     """
@@ -108,16 +108,16 @@ class Race(Iterator[Step]):
             )
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
-        self.reading = Reading(config, self.task, model, tokenizer)
+        self.data = RaceData(config, self.task, model, tokenizer)
         self._footprint = Footprint.of(model)
         check_adapters(model, config.lanes, config.targets, f"{config.model!r}", self.device)
-        evidence = self._gather(progress)
-        self.fair_rates = self._fair_rates(evidence, progress)
+        calibration = self._gather(progress)
+        self.fair_rates = self._fair_rates(calibration, progress)
         config = self.config = resolved(config, self.fair_rates)
-        self.lanes = attach(model, config.lanes, config.targets, progress, evidence)
+        self.lanes = attach(model, config.lanes, config.targets, progress, calibration)
         try:
             with self.lanes.off():
-                self.baseline = self.reading.evaluate()
+                self.baseline = self.data.evaluate()
             if not np.isfinite(self.baseline.loss).all():
                 raise ValueError(
                     f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
@@ -128,7 +128,7 @@ class Race(Iterator[Step]):
             raise
         self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
         self._recorder = GradientRecorder(self.lanes)
-        self.standing = Standing.at_start(self.baseline, self.lanes.count)
+        self.state = RaceState.at_start(self.baseline, self.lanes.count)
         self.torn = self._closed = False
 
     def __iter__(self) -> Race:
@@ -142,8 +142,8 @@ class Race(Iterator[Step]):
         ------
         ValueError : the step before was cut short.
         """
-        standing, config = self.standing, self.config
-        if self._closed or self.done >= config.steps or standing.out.all():
+        state, config = self.state, self.config
+        if self._closed or self.done >= config.steps or state.out.all():
             raise StopIteration
         self._check_whole()
         self.torn = True
@@ -153,23 +153,23 @@ class Race(Iterator[Step]):
         loss, norm, gradients = self._update(number, rates)
         evaluation = self._evaluate_lanes() if config.is_evaluated(number) else None
         if evaluation:
-            standing.evaluated(number, evaluation)
-        seen = trace(self.lanes) if config.is_traced(number) else None
+            state.evaluated(number, evaluation)
+        spectra = update_spectra(self.lanes) if config.has_spectra(number) else None
         curved = self._curvature() if config.has_curvature(number) else None
-        standing.done = number
-        standing.seconds += time.perf_counter() - began
-        out = standing.out
+        state.done = number
+        state.seconds += time.perf_counter() - began
+        out = state.out
         step = Step(
             step=number,
             loss=np.where(out, np.nan, loss),
             grad_norm=np.where(out, np.nan, norm),
             lr=rates,
-            seconds=standing.seconds,
-            tokens=standing.tokens,
+            seconds=state.seconds,
+            tokens=state.tokens,
             status=tuple("diverged" if gone else "racing" for gone in out),
             eval_loss=evaluation.loss.copy() if evaluation else None,
             eval_accuracy=evaluation.accuracy.copy() if evaluation else None,
-            trace=seen,
+            update_spectra=spectra,
             curvature=curved,
             gradients=gradients and gradients.without(out),
         )
@@ -179,14 +179,14 @@ class Race(Iterator[Step]):
     @property
     def done(self) -> int:
         """How many steps have been made."""
-        return self.standing.done
+        return self.state.done
 
     def batch(self, number: int) -> Batch:
         """Return what all lanes train on at a step, 1 for the first, on the race's device.
 
         Where lanes of different seeds train on different batches, it is that of seed 0.
         """
-        return self.reading.batch(number, self.config.seed)
+        return self.data.batch(number, self.config.seed)
 
     def close(self) -> None:
         """Stop: no further steps. The lanes stay, for answers and export."""
@@ -195,7 +195,7 @@ class Race(Iterator[Step]):
     @property
     def status(self) -> str:
         """``racing``, ``stopped``, ``finished`` or (every lane is out) ``diverged``."""
-        if self.standing.out.all():
+        if self.state.out.all():
             return "diverged"
         if self.done >= self.config.steps:
             return "finished"
@@ -203,7 +203,7 @@ class Race(Iterator[Step]):
 
     def answers(self, count: int) -> list[Answer]:
         """Ask the base model and every lane the first `count` held-out prompts, greedily."""
-        encoded = self.reading.held_out[:count]
+        encoded = self.data.held_out[:count]
         return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
 
     def summary(self) -> dict[str, Any]:
@@ -215,18 +215,18 @@ class Race(Iterator[Step]):
             "device": str(self.device),
             "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
             "steps": self.done,
-            "seconds": round(self.standing.seconds, 3),
-            "tokens": self.standing.tokens,
-            "left_out": self.reading.left_out,
-            "held_out_left_out": self.reading.held_out_left_out,
+            "seconds": round(self.state.seconds, 3),
+            "tokens": self.state.tokens,
+            "left_out": self.data.left_out,
+            "held_out_left_out": self.data.held_out_left_out,
             "base": {
                 "loss": finite_or_none(self.baseline.loss[0]),
                 "accuracy": finite_or_none(self.baseline.accuracy[0]),
             },
-            "lanes": self.standing.of_lanes(self.lanes.labels, self.status),
+            "lanes": self.state.of_lanes(self.lanes.labels, self.status),
         }
 
-    def state(self) -> dict[str, Tensor]:
+    def snapshot(self) -> dict[str, Tensor]:
         """Return all that going on bitwise needs, beside the config: tensors on the CPU.
 
         Raises
@@ -235,43 +235,43 @@ class Race(Iterator[Step]):
         """
         self._check_whole()
         theta = self.lanes.theta.detach().cpu().clone()
-        return {"theta": theta, **self._optimizer.state(), **self.standing.state()}
+        return {"theta": theta, **self._optimizer.state(), **self.state.to_tensors()}
 
-    def check_state(self, state: dict[str, Tensor]) -> None:
-        """See that `restore` can go back to a state.
+    def check_snapshot(self, snapshot: dict[str, Tensor]) -> None:
+        """Check that `restore` can go back to a snapshot.
 
         Raises
         ------
-        ValueError : it is the state of another race.
+        ValueError : the snapshot is of another race.
         """
         whole = tuple(self.lanes.theta.shape)
         wanted = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
-        wanted |= {name: tuple(tensor.shape) for name, tensor in self.standing.state().items()}
+        wanted |= {name: tuple(tensor.shape) for name, tensor in self.state.to_tensors().items()}
         for name, shape in wanted.items():
-            found = tuple(state[name].shape) if name in state else "missing"
+            found = tuple(snapshot[name].shape) if name in snapshot else "missing"
             if found != shape:
-                raise ValueError(f"{name!r} is {found} in the state, {shape} in this race")
+                raise ValueError(f"{name!r} is {found} in the snapshot, {shape} in this race")
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Go back (or on) to a `state` of a race with the same config.
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Go back (or on) to a `snapshot` of a race with the same config.
 
         Raises
         ------
-        ValueError : it is the state of another race.
+        ValueError : the snapshot is of another race.
         """
-        self.check_state(state)
+        self.check_snapshot(snapshot)
         self.torn = True
         with torch.no_grad():
-            self.lanes.theta.copy_(state["theta"])
-        self._optimizer.restore(state)
-        self.standing = Standing.of_state(state)
+            self.lanes.theta.copy_(snapshot["theta"])
+        self._optimizer.restore(snapshot)
+        self.state = RaceState.from_tensors(snapshot)
         self.torn = False
 
     def _check_whole(self) -> None:
         if self.torn:
             raise ValueError(
                 f"a step of this race was cut short after step {self.done}, so its lanes stand "
-                "between two steps: restore a state from before it"
+                "between two steps: restore a snapshot from before it"
             )
 
     def _curvature(self) -> Curvature | None:
@@ -287,7 +287,7 @@ class Race(Iterator[Step]):
             return None
 
     def _fair_rates(
-        self, evidence: dict[str, Evidence] | None, progress: Progress | None
+        self, calibration: dict[str, Calibration] | None, progress: Progress | None
     ) -> list[FairRate]:
         """Find the rates of the lanes that ask for fair ones."""
         config = self.config
@@ -296,26 +296,26 @@ class Race(Iterator[Step]):
             return []
         return proposals(
             self.model, fair, reference_among(config.lanes), self.batch(1), targets=config.targets,
-            evidence=evidence, progress=progress,
+            calibration=calibration, progress=progress,
         )  # fmt: skip
 
-    def _gather(self, progress: Progress | None) -> dict[str, Evidence] | None:
+    def _gather(self, progress: Progress | None) -> dict[str, Calibration] | None:
         """Read the first batches, where a lane starts from what they say."""
         config, needs = self.config, needs_of(self.config.lanes)
         if not needs:
             return None
         check_starts(target_layers(self.model, config.targets), config.lanes)
-        check_evidence(self.model, needs, config.targets, f"{config.model!r}", self.device)
+        check_calibration(self.model, needs, config.targets, f"{config.model!r}", self.device)
         batches = [self.batch(step + 1) for step in range(BATCHES)]
         return gather(self.model, batches, needs, config.targets, progress)
 
     def _evaluate_lanes(self) -> Evaluation:
         """Judge all lanes, as many at once as there is memory for."""
-        each = self._footprint.evaluation(*self.reading.evaluated_tokens)
+        each = self._footprint.evaluation(*self.data.evaluated_tokens)
         parts = []
         for rows in lane_groups(self.lanes.count, each, self.device.type):
             with self.lanes.some(rows):
-                parts.append(self.reading.evaluate(rows.stop - rows.start))
+                parts.append(self.data.evaluate(rows.stop - rows.start))
         return Evaluation(
             np.concatenate([part.loss for part in parts]),
             np.concatenate([part.accuracy for part in parts]),
@@ -326,7 +326,7 @@ class Race(Iterator[Step]):
     ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
         """Train every lane that is still in the race on the step's batch; return loss and norm."""
         orders = [self.config.order(lane) for lane in self.config.lanes]
-        batches = {order: self.reading.batch(number, order) for order in dict.fromkeys(orders)}
+        batches = {order: self.data.batch(number, order) for order in dict.fromkeys(orders)}
         recorder = self._recorder if self.config.has_gradients(number) else None
         theta = self.lanes.theta
         theta.grad = None
@@ -338,17 +338,17 @@ class Race(Iterator[Step]):
         )
         for rows in lane_groups(self.lanes.count, each, self.device.type):
             with self.lanes.some(rows), recorder.inputs(rows) if recorder else nullcontext():
-                part = self.reading.losses([batches[order] for order in orders[rows]])
+                part = self.data.losses([batches[order] for order in orders[rows]])
                 part.sum().backward()
             parts.append(part.detach())
         assert theta.grad is not None
         norms = torch.linalg.vector_norm(theta.grad, dim=1)
         loss, norm = torch.stack([torch.cat(parts), norms]).double().cpu().numpy()
-        self.standing.trained(number, loss, norm)
+        self.state.trained(number, loss, norm)
         if recorder:
             recorder.before_update()
-        overflown = self._optimizer.step(rates, norms, self.standing.out)
-        self.standing.lose(overflown, number)
-        read = {order: self.reading.tokens(number, order) for order in batches}
-        self.standing.tokens += round(sum(read[order] for order in orders) / len(orders))
+        overflown = self._optimizer.step(rates, norms, self.state.out)
+        self.state.lose(overflown, number)
+        read = {order: self.data.tokens(number, order) for order in batches}
+        self.state.tokens += round(sum(read[order] for order in orders) / len(orders))
         return loss, norm, recorder.after_update() if recorder else None

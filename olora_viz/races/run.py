@@ -74,7 +74,7 @@ class Run:
 
     def checkpoint(self) -> None:
         """Write what going on bitwise needs, in one go."""
-        write_tensors(self.folder / CHECKPOINT, self.race.state())
+        write_tensors(self.folder / CHECKPOINT, self.race.snapshot())
 
     @property
     def _is_level(self) -> bool:
@@ -90,7 +90,7 @@ class Run:
 
     def _write_adapters(self) -> None:
         """Write every lane, but for those that diverged so far that their ΔW is not finite."""
-        lanes, out = self.race.lanes, self.race.standing.out
+        lanes, out = self.race.lanes, self.race.state.out
         for k, label in enumerate(lanes.labels):
             folder = self.folder / "adapters" / label
             if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in lanes.layers):
@@ -192,7 +192,7 @@ def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
     path = folder / CHECKPOINT
     state = read_tensors(path)
     try:
-        racing.check_state(state)
+        racing.check_snapshot(state)
     except ValueError as error:
         raise ValueError(f"{str(path)!r} does not fit the run's config.json: {error}") from None
     return state

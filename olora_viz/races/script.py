@@ -20,8 +20,8 @@ PEFT_STARTS: dict[str, Any] = {
 }
 """Starts that PEFT makes as we do, up to signs that cancel, and its names of them.
 
-PEFT also has ``pissa_niter_6``, EVA, CorDA and LoRA-GA, but from random numbers or evidence of its
-own: a lane that starts from those would be another lane.
+PEFT also has ``pissa_niter_6``, EVA, CorDA and LoRA-GA, but from random numbers or data of its own:
+a lane that starts from those would be another lane.
 """
 
 
@@ -80,7 +80,7 @@ def peft_script(config: RaceConfig) -> str:
         f"    ({label!r}, {_call(lane)}, {own[label]!r}),{_why(lane, own[label])}\n"
         for lane, label in _labelled(config)
     )
-    evidence = _evidence(config)
+    calibration = _calibration(config)
     targets = list(config.targets) if config.targets is not None else None
     order = "SEED + lane.seed" if config.batches == "by-seed" else "SEED"
     return f'''"""Trains the lanes of a race one by one, with peft, transformers and torch.
@@ -95,10 +95,10 @@ import peft
 import torch
 import torch.nn.functional as F
 {_model_import(config)}
-from olora_viz.starts import start_of
-from olora_viz.lane import Lane
-from olora_viz.layers import is_transposed, target_layers, weight_of
-from olora_viz.losses import context_of
+from olora_viz.lanes.starts import start_of
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import is_transposed, target_layers, weight_of
+from olora_viz.tasks.losses import context_of
 from olora_viz.tasks import batch_indices, collate, encode, load_task
 
 # Each lane: its label, its settings, and PEFT's name of its start (None: PEFT has none alike, and
@@ -138,7 +138,7 @@ for label, lane, start in LANES:
                      context=context_of(model) or 2**31, ends=task.ends,
                      plain_text=task.plain_text, choices=False)
     pad = tokenizer.pad_token_id or 0
-    evidence = {evidence}
+    calibration = {calibration}
     model = peft.get_peft_model(model, peft.LoraConfig(
         r=lane.r, lora_alpha=lane.r if lane.alpha is None else lane.alpha, use_rslora=lane.rslora,
         target_modules=layers, init_lora_weights=True if start is None else start,
@@ -154,7 +154,7 @@ for label, lane, start in LANES:
             layer.orthogonal_init("default")
         elif start is None:
             W = weight_of(layer.base_layer).data
-            A, B = (lambda made: (made.A, made.B))(start_of(name, W, lane, evidence.get(name)))
+            A, B = (lambda made: (made.A, made.B))(start_of(name, W, lane, calibration.get(name)))
             # W - s B0 A0 is frozen, so that the first step sees the base's own function.
             W.copy_(W.to(A.dtype) - lane.scale * B @ A)
             layer.lora_A["default"].weight.data = A.clone()
@@ -217,10 +217,10 @@ def _why(lane: Lane, own: Any) -> str:
     return "  # PEFT's start would fail or be wrong on these weights"
 
 
-def _evidence(config: RaceConfig) -> str:
+def _calibration(config: RaceConfig) -> str:
     if not any(INITIALIZERS[lane.init].needs for lane in config.lanes):
         return "{}  # no start looks at the data"
-    return "evidence_of(model, lane, encoded.kept, pad)"
+    return "calibration_of(model, lane, encoded.kept, pad)"
 
 
 def _device(config: RaceConfig) -> str:
@@ -273,10 +273,10 @@ def _loading(config: RaceConfig) -> str:
 _GATHER = '''
 
 
-def evidence_of(model, lane, examples, pad):
+def calibration_of(model, lane, examples, pad):
     """What the race's first batches say, for a start that looks at them."""
-    from olora_viz.evidence import BATCHES, gather, needs_of
-    from olora_viz.losses import to_device
+    from olora_viz.lanes.calibration import BATCHES, gather, needs_of
+    from olora_viz.tasks.losses import to_device
 
     if not needs_of([lane]):
         return {{}}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from olora_viz.figures.theme import DASHES, SHAPES, Look, looks
+from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle, lane_styles
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
@@ -24,7 +24,7 @@ class Raced:
     steps: tuple[Step, ...]
     labels: tuple[str, ...]
     """One per lane, as on the command line."""
-    looks: tuple[Look, ...]
+    styles: tuple[LaneStyle, ...]
     total: int | None = None
     """Steps of the whole race, None while unknown."""
     start_loss: float | None = None
@@ -94,7 +94,7 @@ class Raced:
 
     @classmethod
     def _known(cls, steps: tuple[Step, ...], config: RaceConfig) -> Raced:
-        its = looks(config.lanes, [lane.label for lane in config.lanes])
+        its = lane_styles(config.lanes, [lane.label for lane in config.lanes])
         return cls(steps, config.labels, its, config.steps)
 
     @classmethod
@@ -102,7 +102,9 @@ class Raced:
         lanes = range(len(steps[0].loss) if steps else 0)
         labels = tuple(f"lane {k + 1}" for k in lanes)
         its = tuple(
-            Look(label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], SHAPES[k % len(SHAPES)])
+            LaneStyle(
+                label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], SHAPES[k % len(SHAPES)]
+            )
             for k, label in zip(lanes, labels, strict=True)
         )
         return cls(steps, labels, its)

@@ -15,7 +15,7 @@ from olora_viz.tasks.losses import Evaluation
 
 
 @dataclass
-class Standing:
+class RaceState:
     """The clock of a race and the last figures of its K lanes."""
 
     diverged_at: np.ndarray
@@ -33,7 +33,7 @@ class Standing:
     tokens: int = 0
 
     @classmethod
-    def at_start(cls, baseline: Evaluation, K: int) -> Standing:
+    def at_start(cls, baseline: Evaluation, K: int) -> RaceState:
         """Every lane begins as the base model."""
         return cls(
             diverged_at=np.zeros(K, dtype=np.int64),
@@ -79,7 +79,7 @@ class Standing:
             for k, (label, out) in enumerate(zip(labels, self.out, strict=True))
         }
 
-    def state(self) -> dict[str, Tensor]:
+    def to_tensors(self) -> dict[str, Tensor]:
         """Return it all as tensors."""
         clock = [self.done, self.seconds, self.tokens, self.last_eval_step]
         return {
@@ -91,14 +91,14 @@ class Standing:
         }
 
     @classmethod
-    def of_state(cls, state: dict[str, Tensor]) -> Standing:
-        """Read back what `state` returned."""
-        done, seconds, tokens, last_eval_step = state["clock"].tolist()
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> RaceState:
+        """Read back what `to_tensors` returned."""
+        done, seconds, tokens, last_eval_step = tensors["clock"].tolist()
         return cls(
-            diverged_at=state["diverged_at"].numpy().copy(),
-            last_loss=state["last_loss"].numpy().copy(),
-            first_grad_norm=state["first_grad_norm"].numpy().copy(),
-            last_eval=Evaluation(*state["last_eval"].numpy().copy()),
+            diverged_at=tensors["diverged_at"].numpy().copy(),
+            last_loss=tensors["last_loss"].numpy().copy(),
+            first_grad_norm=tensors["first_grad_norm"].numpy().copy(),
+            last_eval=Evaluation(*tensors["last_eval"].numpy().copy()),
             last_eval_step=int(last_eval_step),
             done=int(done),
             seconds=seconds,

@@ -11,7 +11,7 @@ import numpy as np
 
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.update_spectra import Trace
+from olora_viz.measures.update_spectra import UpdateSpectra
 
 _PER_LANE = ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
 
@@ -43,7 +43,7 @@ class Step:
     """(K,) held-out loss, nats per supervised token; None where the step was not evaluated."""
     eval_accuracy: np.ndarray | None = None
     """(K,) share of held-out answers that are right."""
-    trace: Trace | None = None
+    update_spectra: UpdateSpectra | None = None
     """What the adapters of every lane and layer have become; None where it was not looked at."""
     curvature: Curvature | None = None
     """The ends of the Hessian's spectrum on the first batch; None where it was not looked at."""
@@ -79,8 +79,8 @@ class Step:
                     label: float(x) if math.isfinite(x) else None
                     for label, x in zip(labels, value, strict=True)
                 }
-        if self.trace is not None:
-            line["trace"] = self.trace.to_json(labels)
+        if self.update_spectra is not None:
+            line["update_spectra"] = self.update_spectra.to_json(labels)
         if self.curvature is not None:
             line["curvature"] = dict(zip(labels, self.curvature.to_json(), strict=True))
         if self.gradients is not None:
@@ -108,7 +108,9 @@ class Step:
             seconds=line["seconds"],
             tokens=line["tokens"],
             status=status,
-            trace=Trace.from_json(line["trace"], labels) if "trace" in line else None,
+            update_spectra=UpdateSpectra.from_json(line["update_spectra"], labels)
+            if "update_spectra" in line
+            else None,
             curvature=Curvature.from_json([line["curvature"][label] for label in labels])
             if "curvature" in line
             else None,

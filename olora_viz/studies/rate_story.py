@@ -19,7 +19,7 @@ def tell_rates(curves: Sequence[Curve]) -> list[Sentence]:
     ranked = _ranked(curves)
     said = [_first_two(*ranked[:2])] if len(ranked) > 1 else [_alone(*one) for one in ranked]
     edges = [
-        f"{curve.look.label} ({'lowest' if curve.points[0] == best else 'highest'})"
+        f"{curve.style.label} ({'lowest' if curve.points[0] == best else 'highest'})"
         for curve, best in ranked[:2]
         if curve.is_at_edge
     ]
@@ -27,7 +27,7 @@ def tell_rates(curves: Sequence[Curve]) -> list[Sentence]:
         rest = f"at an end of the rates tried: {' and '.join(edges)}. The optimum may lie beyond."
         said.append(Sentence("", f"The best is {rest}"))
     lost = [
-        f"{curve.look.label} at {compact(point.lr)}"
+        f"{curve.style.label} at {compact(point.lr)}"
         for curve in curves
         for point in curve.points
         if point.diverged
@@ -67,21 +67,23 @@ def _ranked(curves: Sequence[Curve]) -> list[tuple[Curve, Point]]:
     most starts. Of them OLoRA and LoRA come first, or else the two best.
     """
     known = [(curve, best) for curve in curves if (best := curve.optimum) is not None]
-    settings = {curve.setting: {c.look.init for c, _ in known if c.setting == curve.setting}
+    settings = {curve.setting: {c.style.init for c, _ in known if c.setting == curve.setting}
                 for curve, _ in known}  # fmt: skip
     if not settings:
         return []
     chosen = max(settings, key=lambda s: ({"lora", "olora"} <= settings[s], len(settings[s])))
     alike = [pair for pair in known if pair[0].setting == chosen]
     pair = {"lora", "olora"} if {"lora", "olora"} <= settings[chosen] else settings[chosen]
-    return sorted(alike, key=lambda one: (one[0].look.init not in pair, one[1].mean))
+    return sorted(alike, key=lambda one: (one[0].style.init not in pair, one[1].mean))
 
 
 def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sentence:
     (a, best), (b, other) = first, second
-    lead = f"{a.look.label} does best at {compact(best.lr)}, {b.look.label} at {compact(other.lr)}:"
+    lead = (
+        f"{a.style.label} does best at {compact(best.lr)}, {b.style.label} at {compact(other.lr)}:"
+    )
     if best.lr == other.lr:
-        lead = f"{a.look.label} and {b.look.label} do best at the same rate, {compact(best.lr)}:"
+        lead = f"{a.style.label} and {b.style.label} do best at the same rate, {compact(best.lr)}:"
     losses = f"held-out loss {best.mean:.2f} against {other.mean:.2f}"
     seeds = min(len(best.lanes), len(other.lanes))
     if seeds == 1:
@@ -92,5 +94,5 @@ def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sente
 
 
 def _alone(curve: Curve, best: Point) -> Sentence:
-    lead = f"{curve.look.label} does best at {compact(best.lr)}:"
+    lead = f"{curve.style.label} does best at {compact(best.lr)}:"
     return Sentence(lead, f"held-out loss {best.mean:.2f}.")

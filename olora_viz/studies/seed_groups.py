@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from olora_viz.figures.theme import Look, looks
+from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.studies.story import Place
 
@@ -16,12 +16,12 @@ from olora_viz.studies.story import Place
 class SeedGroup:
     """One contender with all its seeds."""
 
-    look: Look
+    style: LaneStyle
     lanes: tuple[int, ...]
     """Places in the race's list."""
 
 
-def seed_groups(lanes: Sequence[Lane], shown: Sequence[Look]) -> tuple[SeedGroup, ...]:
+def seed_groups(lanes: Sequence[Lane], shown: Sequence[LaneStyle]) -> tuple[SeedGroup, ...]:
     """Put lanes together that differ in their seed alone; without any, every lane is as it was.
 
     Parameters
@@ -34,10 +34,10 @@ def seed_groups(lanes: Sequence[Lane], shown: Sequence[Look]) -> tuple[SeedGroup
         copy = list(lanes[:k]).count(lane)
         groups.setdefault((replace(lane, seed=0), copy), []).append(k)
     if len(groups) == len(lanes):
-        return tuple(SeedGroup(look, (k,)) for k, look in enumerate(shown))
-    named = looks([lane for lane, _ in groups])
+        return tuple(SeedGroup(style, (k,)) for k, style in enumerate(shown))
+    named = lane_styles([lane for lane, _ in groups])
     return tuple(
-        SeedGroup(look, tuple(ks)) for look, ks in zip(named, groups.values(), strict=True)
+        SeedGroup(style, tuple(ks)) for style, ks in zip(named, groups.values(), strict=True)
     )
 
 

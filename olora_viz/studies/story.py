@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olora_viz.figures.theme import Look, compact, label
+from olora_viz.figures.theme import LaneStyle, compact, label
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
 from olora_viz.studies.comparison import Field, Result, differences, fair_field, repeats, results_of
@@ -80,12 +80,14 @@ def standings(steps: Sequence[Step], lanes: int) -> list[Place]:
     return sorted(rows, key=lambda row: (row.out_at > 0, _last_if_nan(row.loss), row.lane))
 
 
-def tell(lanes: Sequence[Lane], looks: Sequence[Look], steps: Sequence[Step]) -> list[Sentence]:
+def tell(
+    lanes: Sequence[Lane], styles: Sequence[LaneStyle], steps: Sequence[Step]
+) -> list[Sentence]:
     """Say what the race shows so far.
 
     Parameters
     ----------
-    lanes, looks : one each per lane.
+    lanes, styles : one each per lane.
     steps : what was measured so far, from the first step on.
     """
     rows = standings(steps, len(lanes))
@@ -104,8 +106,8 @@ def tell(lanes: Sequence[Lane], looks: Sequence[Look], steps: Sequence[Step]) ->
         ]
         said += _scope(field, lanes) * bool(compared) + compared
     else:
-        said += _lowest(lanes, looks, losses, at)
-    return said + _departures(rows, looks)
+        said += _lowest(lanes, styles, losses, at)
+    return said + _departures(rows, styles)
 
 
 def caveat(lanes: Sequence[Lane]) -> str:
@@ -225,19 +227,19 @@ def _edge(edge: Sequence[Result]) -> list[Sentence]:
 
 
 def _lowest(
-    lanes: Sequence[Lane], looks: Sequence[Look], losses: dict[int, float], at: int
+    lanes: Sequence[Lane], styles: Sequence[LaneStyle], losses: dict[int, float], at: int
 ) -> list[Sentence]:
     """Name the two lowest losses and what their lanes differ in: no two starts may be compared."""
     ranked = sorted(losses, key=lambda k: losses[k])[:2]
     if not ranked:
         return []
-    best, loss = looks[ranked[0]].label, losses[ranked[0]]
+    best, loss = styles[ranked[0]].label, losses[ranked[0]]
     if len(ranked) == 1:
         return [Sentence("", f"The held-out loss of {best} is {loss:.2f} at step {at}.")]
     other = ranked[1]
     what = _and(differences([lanes[k] for k in ranked])) or "nothing"
     rest = f"{loss:.2f} against {losses[other]:.2f} at step {at}. The two differ in {what}."
-    lead = f"{best} has the lowest held-out loss, then {looks[other].label}:"
+    lead = f"{best} has the lowest held-out loss, then {styles[other].label}:"
     return [Sentence(lead, rest)]
 
 
@@ -256,12 +258,12 @@ def _first_gradients(field: Field, first: Step) -> list[Sentence]:
     return [Sentence("", f"{label(large)}'s first gradient is {times(ratio)} {label(small)}'s.")]
 
 
-def _departures(rows: Sequence[Place], looks: Sequence[Look]) -> list[Sentence]:
+def _departures(rows: Sequence[Place], styles: Sequence[LaneStyle]) -> list[Sentence]:
     """Name the lanes that are out of the race, the first one first."""
     out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
     if not out:
         return []
-    names = [f"{looks[row.lane].label} (step {row.out_at})" for row in out]
+    names = [f"{styles[row.lane].label} (step {row.out_at})" for row in out]
     if len(names) > NAMED:
         names[NAMED:] = [f"{len(names) - NAMED} more"]
     verb, whose = ("is", "its") if len(out) == 1 else ("are", "their")

@@ -9,7 +9,7 @@ import numpy as np
 
 from olora_viz.figures import theme
 from olora_viz.figures.conditioning import reference
-from olora_viz.figures.theme import Look, compact
+from olora_viz.figures.theme import LaneStyle, compact
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.story import LEVEL, Sentence
 from olora_viz.views import html as fragments
@@ -41,18 +41,18 @@ def rates_before() -> str:
     )
 
 
-def tell(looks: Sequence[Look], found: Conditioning) -> list[Sentence]:
+def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
     """Say what was measured, of OLoRA (or else the most curved lane) against plain LoRA."""
     said = [
-        Sentence(f"{look.label} has no eigenvalues:", "its loss or its curvature is not finite.")
-        for k, look in enumerate(looks)
+        Sentence(f"{style.label} has no eigenvalues:", "its loss or its curvature is not finite.")
+        for k, style in enumerate(styles)
         if not _is_finite(found, k)
     ]
-    base, hero = reference(looks), hero_of(looks, found)
+    base, hero = reference(styles), hero_of(styles, found)
     if hero == base or not (_is_finite(found, base) and _is_finite(found, hero)):
         return said or [Sentence("One start alone:", "add a lane to compare it with.")]
-    name = looks[hero].label
-    other = "plain LoRA" if looks[base].init == "lora" else looks[base].label
+    name = styles[hero].label
+    other = "plain LoRA" if styles[base].init == "lora" else styles[base].label
     curved, base_curved = (float(found.hessian.lambda_max[k]) for k in (hero, base))
     steep = float(found.grad_norm[hero] / found.grad_norm[base])
     if base_curved > 0 and curved > 0:
@@ -78,8 +78,8 @@ def tell(looks: Sequence[Look], found: Conditioning) -> list[Sentence]:
                 )
             )
     unsure = [
-        look.label
-        for k, look in enumerate(looks)
+        style.label
+        for k, style in enumerate(styles)
         if _is_finite(found, k) and not found.hessian.converged[k]
     ]
     if unsure:
@@ -91,11 +91,11 @@ def tell(looks: Sequence[Look], found: Conditioning) -> list[Sentence]:
     return said
 
 
-def numbers(looks: Sequence[Look], found: Conditioning) -> str:
+def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> str:
     """Return the table of what was measured, with how sure it is."""
     hessian, newton, kernel = found.hessian, found.gauss_newton, found.kernel
     body = []
-    for k, look in enumerate(looks):
+    for k, style in enumerate(styles):
         if not _is_finite(found, k):
             cells = '<td colspan="4" class="no">loss not finite: no eigenvalues</td>'
         else:
@@ -111,7 +111,7 @@ def numbers(looks: Sequence[Look], found: Conditioning) -> str:
                 f'<small title="{ended} after {products} products">{products} {sign}</small></td>'
             )
         body.append(
-            f'<tr><th scope="row">{fragments.mark(look)}{fragments.name(look)}</th>{cells}</tr>'
+            f'<tr><th scope="row">{fragments.mark(style)}{fragments.name(style)}</th>{cells}</tr>'
         )
     return (
         '<h2>What was measured <span class="hint">± residual, error</span></h2>'
@@ -127,7 +127,7 @@ def numbers(looks: Sequence[Look], found: Conditioning) -> str:
     )
 
 
-def rates(looks: Sequence[Look], found: Conditioning, used: Sequence[Sequence[float]]) -> str:
+def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Sequence[float]]) -> str:
     """Return the table of 2/λ against the learning rates in use.
 
     Parameters
@@ -135,12 +135,12 @@ def rates(looks: Sequence[Look], found: Conditioning, used: Sequence[Sequence[fl
     used : the rates of every start.
     """
     body = []
-    for k, look in enumerate(looks):
+    for k, style in enumerate(styles):
         top = float(found.hessian.lambda_max[k])
         limit = 2 / top if top > 0 else math.nan
         share = ", ".join(_share(rate / limit) for rate in used[k]) if top > 0 else "–"
         body.append(
-            f'<tr><th scope="row">{fragments.mark(look)}{fragments.name(look)}</th>'
+            f'<tr><th scope="row">{fragments.mark(style)}{fragments.name(style)}</th>'
             f"<td>{_n(limit)}</td><td>{'<br>'.join(compact(rate) for rate in used[k])}</td>"
             f"<td>{share.replace(', ', '<br>')}</td></tr>"
         )
@@ -156,11 +156,11 @@ def rates(looks: Sequence[Look], found: Conditioning, used: Sequence[Sequence[fl
     )
 
 
-def hero_of(looks: Sequence[Look], found: Conditioning) -> int:
+def hero_of(styles: Sequence[LaneStyle], found: Conditioning) -> int:
     """Return the lane to tell about: the first OLoRA, or else the most curved of the others."""
-    base = reference(looks)
-    olora = next((k for k, look in enumerate(looks) if look.init == "olora" and k != base), None)
-    others = [k for k in range(len(looks)) if k != base and _is_finite(found, k)]
+    base = reference(styles)
+    olora = next((k for k, style in enumerate(styles) if style.init == "olora" and k != base), None)
+    others = [k for k in range(len(styles)) if k != base and _is_finite(found, k)]
     if olora is not None or not others:
         return base if olora is None else olora
     return max(others, key=lambda k: found.hessian.lambda_max[k])

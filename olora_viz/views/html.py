@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
 from olora_viz.studies.story import Place, Sentence
 from olora_viz.tasks import TaskCard
@@ -15,14 +15,14 @@ FEW_ANSWERS = 8
 """Of more answers to one prompt than these, some are folded away."""
 
 
-def mark(look: Look) -> str:
+def mark(style: LaneStyle) -> str:
     """Return the lane's mark: its colour, filled for a solid line, else with the line's dash."""
-    return f'<span class="mark {look.dash}" style="--lane:var(--{escape(look.init)})"></span>'
+    return f'<span class="mark {style.dash}" style="--lane:var(--{escape(style.init)})"></span>'
 
 
-def name(look: Look) -> str:
+def name(style: LaneStyle) -> str:
     """Return the lane's label, which breaks between its words and never inside a rate."""
-    return " ".join(f'<span class="word">{escape(word)}</span>' for word in look.label.split())
+    return " ".join(f'<span class="word">{escape(word)}</span>' for word in style.label.split())
 
 
 def status(state: str, *parts: str, progress: float | None = None) -> str:
@@ -99,7 +99,7 @@ def remark(sentence: str) -> str:
 
 
 def results(
-    looks: Sequence[Look],
+    styles: Sequence[LaneStyle],
     rows: Sequence[Place],
     step: int = 0,
     base: tuple[float | None, float | None] = (None, None),
@@ -109,13 +109,13 @@ def results(
 
     Parameters
     ----------
-    looks, rows : of lanes, or of groups of lanes that differ in their seed alone.
+    styles, rows : of lanes, or of groups of lanes that differ in their seed alone.
     step : of the newest evaluation, 0 before there is one.
     base : held-out loss and accuracy of the base model, None while unknown.
     plain_text : every token is judged, not an answer alone.
     """
     body = "".join(
-        f'<tr><th scope="row">{mark(looks[row.lane])}{name(looks[row.lane])}</th>'
+        f'<tr><th scope="row">{mark(styles[row.lane])}{name(styles[row.lane])}</th>'
         + (
             f'<td colspan="2" class="no">{_departure(row)}</td>'
             if row.out_at
@@ -141,7 +141,7 @@ def results(
 
 
 def answers(
-    looks: Sequence[Look], order: Sequence[int], asked: Sequence[Answer], plain_text: bool
+    styles: Sequence[LaneStyle], order: Sequence[int], asked: Sequence[Answer], plain_text: bool
 ) -> str:
     """Return what the base model and the lanes say to the same prompts, right or wrong.
 
@@ -154,8 +154,8 @@ def answers(
     for answer in asked:
         said: dict[str, list[str]] = {}
         for k in order:
-            who = f'{mark(looks[k])}<span class="name">{name(looks[k])}</span>'
-            words = f'<span title="{escape(looks[k].label)}">{who}</span>'
+            who = f'{mark(styles[k])}<span class="name">{name(styles[k])}</span>'
+            words = f'<span title="{escape(styles[k].label)}">{who}</span>'
             said.setdefault(answer.lanes[k].strip(), []).append(words)
         said.setdefault(answer.base.strip(), []).append("<span>base model</span>")
         first = [right] if (right := answer.expected.strip()) in said else []

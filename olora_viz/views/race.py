@@ -11,7 +11,7 @@ from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.gradio_figure import pack
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
@@ -46,7 +46,7 @@ class View(NamedTuple):
     step: Any
     stop: Any
     reset: Any
-    traces: Any
+    spectra: Any
     gradients: Any
     curved: Any
     rates: Any
@@ -60,31 +60,31 @@ class Figures(NamedTuple):
     accuracy: Figure
 
 
-def empty_figures(looks: Sequence[Look], total: int) -> Figures:
+def empty_figures(styles: Sequence[LaneStyle], total: int) -> Figures:
     """Return the charts of a race that has not begun."""
     return Figures(
-        figures.loss_figure(looks, [], total=total),
-        figures.gradient_figure(looks, [], total=total),
-        figures.accuracy_figure(looks, [], total=total),
+        figures.loss_figure(styles, [], total=total),
+        figures.gradient_figure(styles, [], total=total),
+        figures.accuracy_figure(styles, [], total=total),
     )
 
 
 def blank_view(config: RaceConfig) -> View:
     """Show the set-up of a race that has not begun: its lanes have no curves yet."""
-    looks = theme.looks(config.lanes)
+    styles = theme.lane_styles(config.lanes)
     kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
-    kept |= {name: pack(its) for name, its in empty_figures(looks, config.steps)._asdict().items()}
+    kept |= {name: pack(its) for name, its in empty_figures(styles, config.steps)._asdict().items()}
     kept |= idle_buttons()._asdict()
     return View(**kept)._replace(
         job_id=None,
         status=fragments.status("ready"),
         story=fragments.story_before(),
-        results=fragments.results(looks, story.standings([], len(looks))),
+        results=fragments.results(styles, story.standings([], len(styles))),
         answers=fragments.answers_before(),
         take=None,
         scrub={"steps": 0},
         beat={"going": False, "beat": 0},
-        traces=0,
+        spectra=0,
         gradients=0,
         curved=0,
         rates=0,
@@ -102,15 +102,15 @@ def view(shown: Shown, before: int = 0, *, upto: int | None = None, beat: int = 
     """
     every = list(shown.steps)
     steps = every if upto is None else every[:upto]
-    config, looks, base = shown.config, shown.looks, shown.baseline
-    rows = story.standings(steps, len(looks))
-    groups = seed_groups(config.lanes, looks)
-    named = [group.look for group in groups]
+    config, styles, base = shown.config, shown.styles, shown.baseline
+    rows = story.standings(steps, len(styles))
+    groups = seed_groups(config.lanes, styles)
+    named = [group.style for group in groups]
     evaluated = [step.step for step in steps if step.eval_loss is not None]
     start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
     seeds = [group.lanes for group in groups]
     members = {
-        group.look.label: [looks[k].label for k in group.lanes]
+        group.style.label: [styles[k].label for k in group.lanes]
         for group in groups if len(group.lanes) > 1
     }  # fmt: skip
     common: dict[str, Any] = {"total": config.steps, "run": shown.id, "seeds": seeds}
@@ -136,7 +136,7 @@ def view(shown: Shown, before: int = 0, *, upto: int | None = None, beat: int = 
         scrub=position(shown, upto),
         beat={"going": not shown.complete, "beat": beat},
         **buttons(shown)._asdict(),
-        traces=sum(step.trace is not None for step in every),
+        spectra=sum(step.update_spectra is not None for step in every),
         gradients=race_gradients.news(shown),
         # What follows it draws at every look, and once more in the end.
         curved=sum(step.curvature is not None for step in every) + shown.complete,
@@ -158,7 +158,7 @@ def _packed(figure: figures.Figure, members: dict[str, list[str]]) -> dict[str, 
 
 
 def _story(shown: Shown, steps: Sequence[Step]) -> str:
-    told = story.tell(shown.config.lanes, shown.looks, steps) if steps else []
+    told = story.tell(shown.config.lanes, shown.styles, steps) if steps else []
     said = fragments.sentences(told, story.caveat(shown.config.lanes)) if told else ""
     if isinstance(shown, Recording):
         made = f"Recorded on {shown.made.date}, on {shown.made.device}."
@@ -180,5 +180,5 @@ def _remarks(job: Shown) -> str:
 
 def _answers(job: Shown, order: list[int]) -> Any:
     if job.answers:
-        return fragments.answers(job.looks, order, job.answers, job.plain_text)
+        return fragments.answers(job.styles, order, job.answers, job.plain_text)
     return fragments.answers_before()

@@ -11,8 +11,8 @@ from olora_viz.figures.gradients import depth_figure
 from olora_viz.figures.live.gradio_figure import pack
 from olora_viz.figures.rates import rate_figure
 from olora_viz.figures.spectrum import block_and_module
-from olora_viz.figures.theme import Look
-from olora_viz.figures.update_spectra import trace_map
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.figures.update_spectra import spectra_map
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.studies import story
@@ -32,26 +32,28 @@ def report(shown: Shown) -> dict[str, Any]:
     ------
     ValueError : nothing was measured yet.
     """
-    steps, config, looks = list(shown.steps), shown.config, shown.looks
+    steps, config, styles = list(shown.steps), shown.config, shown.styles
     if not steps:
         raise ValueError("there is nothing to report yet: the race has not made a step")
     base = shown.baseline
     start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
-    rows = story.standings(steps, len(looks))
+    rows = story.standings(steps, len(styles))
     order = [row.lane for row in rows]
     held = max((step.step for step in steps if step.eval_loss is not None), default=0)
     drawn = _figures(shown, steps, order, start)
-    told = story.tell(config.lanes, looks, steps)
-    title = f"{config.model}, {config.task}: {len(looks)} {'lane' if len(looks) == 1 else 'lanes'}"
+    told = story.tell(config.lanes, styles, steps)
+    title = (
+        f"{config.model}, {config.task}: {len(styles)} {'lane' if len(styles) == 1 else 'lanes'}"
+    )
     answers = (
-        fragments.answers(looks, order, shown.answers, shown.plain_text) if shown.answers else ""
+        fragments.answers(styles, order, shown.answers, shown.plain_text) if shown.answers else ""
     )
     cards = [
         fragments.sentences(told, story.caveat(config.lanes)),
-        fragments.results(looks, rows, held, start, shown.plain_text),
+        fragments.results(styles, rows, held, start, shown.plain_text),
         *(f'<div data-figure="{name}"></div>' for name in drawn),
         answers,
-        _setup(config, looks),
+        _setup(config, styles),
     ]
     body = "".join(f'<section class="card">{card}</section>' for card in cards if card)
     return {
@@ -80,27 +82,27 @@ def _figures(
     order: Sequence[int],
     start: tuple[float | None, float | None],
 ) -> dict[str, figures.Figure]:
-    looks, config = shown.looks, shown.config
+    styles, config = shown.styles, shown.config
     common: dict[str, Any] = {"total": config.steps, "run": "report"}
     judged: dict[str, Any] = {"plain_text": shown.plain_text}
     drawn = {
-        "loss": figures.loss_figure(looks, steps, start_loss=start[0], **judged, **common),
+        "loss": figures.loss_figure(styles, steps, start_loss=start[0], **judged, **common),
         "accuracy": figures.accuracy_figure(
-            looks, steps, start_accuracy=start[1], **judged, **common
+            styles, steps, start_accuracy=start[1], **judged, **common
         ),
-        "gradient": figures.gradient_figure(looks, steps, **common),
+        "gradient": figures.gradient_figure(styles, steps, **common),
     }
     looked = [(step.step, step.gradients) for step in steps if step.gradients is not None]
     if looked:
         number, found = looked[-1]
         module = block_and_module(found.layers[-1])[1]
-        drawn["depth"] = depth_figure(number, found, looks, "input", module, run="report")
+        drawn["depth"] = depth_figure(number, found, styles, "input", module, run="report")
     if any(step.curvature is not None for step in steps):
-        drawn["sharpness"] = sharpness_figure(looks, steps, **common)
-    traced = [(step.step, step.trace) for step in steps if step.trace is not None]
-    for k in list(order)[:MAPS] if traced else []:
-        numbers, traces = zip(*traced, strict=True)
-        drawn[f"map-{k}"] = trace_map(numbers, traces, looks[k], k, "norm", run=f"report {k}")
+        drawn["sharpness"] = sharpness_figure(styles, steps, **common)
+    looked = [(step.step, step.update_spectra) for step in steps if step.update_spectra is not None]
+    for k in list(order)[:MAPS] if looked else []:
+        numbers, spectra = zip(*looked, strict=True)
+        drawn[f"map-{k}"] = spectra_map(numbers, spectra, styles[k], k, "norm", run=f"report {k}")
     for name, figure in drawn.items():
         if not name.startswith("map-"):
             figure["layout"]["meta"]["race"] = "report"
@@ -112,7 +114,7 @@ def _figures(
     return drawn
 
 
-def _setup(config: RaceConfig, looks: Sequence[Look]) -> str:
+def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> str:
     given = {
         "model": config.model, "task": config.task, "steps": config.steps,
         "prompts a step": config.batch_size, "seed": config.seed,
@@ -120,7 +122,7 @@ def _setup(config: RaceConfig, looks: Sequence[Look]) -> str:
     }  # fmt: skip
     lanes = "".join(
         _row(
-            f"{fragments.mark(look)} {fragments.name(look)}",
+            f"{fragments.mark(style)} {fragments.name(style)}",
             map(
                 escape,
                 (
@@ -130,7 +132,7 @@ def _setup(config: RaceConfig, looks: Sequence[Look]) -> str:
                 ),
             ),
         )
-        for lane, look in zip(config.lanes, looks, strict=True)
+        for lane, style in zip(config.lanes, styles, strict=True)
     )  # fmt: skip
     head = "".join(
         f'<th scope="col">{word}</th>'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
@@ -27,7 +27,7 @@ class Shown(Protocol):
         ...
 
     @property
-    def looks(self) -> tuple[Look, ...]:
+    def styles(self) -> tuple[LaneStyle, ...]:
         """How its lanes are drawn and called."""
         ...
 

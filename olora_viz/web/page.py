@@ -94,8 +94,8 @@ def css() -> str:
         colors = theme.palette(name)
         lines = "".join(f"--{token}:{color};" for token, color in colors.items())
         blocks.append(f"{selector}{{{lines}color-scheme:{name};}}")
-    looks = [(Path(__file__).parent / name).read_text("utf-8") for name in STYLES]
-    return "\n".join([*blocks, *looks, share.hiding_css()])
+    styles = [(Path(__file__).parent / name).read_text("utf-8") for name in STYLES]
+    return "\n".join([*blocks, *styles, share.hiding_css()])
 
 
 def gradio_theme() -> themes.Base:

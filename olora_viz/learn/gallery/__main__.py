@@ -19,14 +19,14 @@ from olora_viz.learn.gallery.recipes import RECIPES, Recipe
 from olora_viz.learn.gallery.recording import Made, Recording, write
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.update_spectra import Trace
+from olora_viz.measures.update_spectra import UpdateSpectra
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
 
 ANSWERS = 4
 """Held-out prompts that every lane is asked."""
 
-Looked = TypeVar("Looked", Trace, Gradients)
+Looked = TypeVar("Looked", UpdateSpectra, Gradients)
 
 
 def record(name: str, recipe: Recipe) -> Recording:
@@ -46,7 +46,7 @@ def record(name: str, recipe: Recipe) -> Recording:
         steps=steps,
         baseline=racing.baseline,
         plain_text=racing.task.plain_text,
-        left_out=racing.reading.left_out,
+        left_out=racing.data.left_out,
         answers=answers,
     )
 
@@ -77,15 +77,15 @@ def _thinned(step: Step, every_block: int) -> Step:
     """Keep what is measured by layer for some of the blocks."""
     return replace(
         step,
-        trace=step.trace and _of_some_layers(step.trace, every_block),
+        update_spectra=step.update_spectra and _of_some_layers(step.update_spectra, every_block),
         gradients=step.gradients and _of_some_layers(step.gradients, every_block),
     )
 
 
-def _of_some_layers(look: Looked, every_block: int) -> Looked:
-    kept = [i for i, layer in enumerate(look.layers) if _block(layer) % every_block == 0]
-    arrays = {name: v[:, kept] for name, v in vars(look).items() if name != "layers"}
-    return replace(look, layers=tuple(look.layers[i] for i in kept), **arrays)
+def _of_some_layers(style: Looked, every_block: int) -> Looked:
+    kept = [i for i, layer in enumerate(style.layers) if _block(layer) % every_block == 0]
+    arrays = {name: v[:, kept] for name, v in vars(style).items() if name != "layers"}
+    return replace(style, layers=tuple(style.layers[i] for i in kept), **arrays)
 
 
 def _block(layer: str) -> int:

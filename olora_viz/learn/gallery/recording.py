@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.theme import Look, looks
+from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.update_spectra import MEASURES, Trace
+from olora_viz.measures.update_spectra import MEASURES, UpdateSpectra
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
@@ -85,9 +85,9 @@ class Recording:
         return f"{PREFIX}{self.name}"
 
     @property
-    def looks(self) -> tuple[Look, ...]:
+    def styles(self) -> tuple[LaneStyle, ...]:
         """How its lanes are drawn and called."""
-        return _looks(self.config.lanes)
+        return _styles(self.config.lanes)
 
     @property
     def state(self) -> str:
@@ -115,7 +115,7 @@ class Recording:
         return self.made.device.split(",")[0].split()[0]
 
 
-_looks = cache(looks)
+_styles = cache(lane_styles)
 
 
 def write(recording: Recording, path: Path) -> None:
@@ -204,9 +204,9 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
     line: dict[str, Any] = {"step": step.step}
     line |= {name: _rounded(v.tolist(), DIGITS) for name, v in measured.items() if v is not None}
     line |= {"seconds": round(step.seconds, 3), "tokens": step.tokens}
-    for name, look in (("trace", step.trace), ("gradients", step.gradients)):
-        if look is not None:
-            line[name] = _rounded(look.to_json(labels)["lanes"], LOOK_DIGITS)
+    for name, style in (("update_spectra", step.update_spectra), ("gradients", step.gradients)):
+        if style is not None:
+            line[name] = _rounded(style.to_json(labels)["lanes"], LOOK_DIGITS)
     if step.curvature is not None:
         line["curvature"] = _rounded(step.curvature.to_json(), DIGITS)
     return line
@@ -217,7 +217,7 @@ def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, .
     K = len(config.lanes)
     evaluated = _EVALUATED if config.is_evaluated(n) else ()
     due = {
-        "trace": config.is_traced(n),
+        "update_spectra": config.has_spectra(n),
         "gradients": config.has_gradients(n),
         "curvature": config.has_curvature(n),
     }
@@ -233,18 +233,20 @@ def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, .
         seconds=float(_typed(line["seconds"], float, "seconds")),
         tokens=_typed(line["tokens"], int, "tokens"),
         status=tuple("diverged" if math.isnan(x) else "racing" for x in arrays["loss"]),
-        trace=_trace(line["trace"], config, layers) if due["trace"] else None,
+        update_spectra=_spectra(line["update_spectra"], config, layers)
+        if due["update_spectra"]
+        else None,
         gradients=_gradients(line["gradients"], config, layers) if due["gradients"] else None,
         curvature=_curvature(line["curvature"], K) if due["curvature"] else None,
         **arrays,
     )
 
 
-def _trace(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> Trace:
-    found = Trace.from_json({"layers": layers, "lanes": lanes}, config.labels)
+def _spectra(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> UpdateSpectra:
+    found = UpdateSpectra.from_json({"layers": layers, "lanes": lanes}, config.labels)
     shape = (len(config.lanes), len(layers))
     whole = (*shape, 2 * max(lane.r for lane in config.lanes))
-    _check_shapes("trace", found, {"sigma": whole, **dict.fromkeys(MEASURES, shape)})
+    _check_shapes("update_spectra", found, {"sigma": whole, **dict.fromkeys(MEASURES, shape)})
     return found
 
 
@@ -290,8 +292,8 @@ def _typed(value: Any, kind: type[Any], what: str) -> Any:
 
 def _layers(steps: Sequence[Step]) -> list[str]:
     """Return the layers that the race was looked at, the same ones at every look."""
-    looks = [look for step in steps for look in (step.trace, step.gradients) if look is not None]
-    return list(looks[0].layers) if looks else []
+    found = [look for step in steps for look in (step.update_spectra, step.gradients) if look]
+    return list(found[0].layers) if found else []
 
 
 def _rounded(value: Any, digits: int) -> Any:

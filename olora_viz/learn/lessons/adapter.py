@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.reading import Reading, nats, percent
+from olora_viz.learn.lessons.recorded import Recorded, nats, percent
 from olora_viz.models import MODELS
 
 SIDE = 576
@@ -13,7 +13,7 @@ SIDE = 576
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Reading(race)
+    read = Recorded(race)
     first = race.steps[0].loss
     apart = float(first.max() - first.min())
     same = "the same, digit for digit" if apart == 0 else f"the same to within {apart:.1g} nats"

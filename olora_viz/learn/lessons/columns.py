@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.reading import Reading, compact, compare, nats
+from olora_viz.learn.lessons.recorded import Recorded, compact, compare, nats
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Reading(race)
+    read = Recorded(race)
     mine, plain = read.loss("olora"), read.loss("lora")
     pivoted, sketch = read.loss("olora_pivoted"), read.loss("sketch")
     random = read.loss("random_orthonormal")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from olora_viz.figures.theme import label
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.reading import Reading, percent
+from olora_viz.learn.lessons.recorded import Recorded, percent
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Reading(race)
+    read = Recorded(race)
     best = min(race.config.lanes, key=lambda lane: read.loss(lane.init, lane.lr))
     r = best.r
     return Lesson(

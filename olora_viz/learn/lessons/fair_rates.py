@@ -5,14 +5,14 @@ from __future__ import annotations
 from olora_viz.figures.theme import label
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.reading import Reading, compact, compare, nats
+from olora_viz.learn.lessons.recorded import Recorded, compact, compare, nats
 from olora_viz.studies.rate_story import tell_rates
 from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read, lanes = Reading(race), race.config.lanes
+    read, lanes = Recorded(race), race.config.lanes
     inits = list(dict.fromkeys(lane.init for lane in lanes))
     seeds = len({lane.seed for lane in lanes})
     low = read.rates("lora")[0]
@@ -22,9 +22,9 @@ def lesson(race: Recording) -> Lesson:
     fair = compare(best["olora"].mean, best["lora"].mean)
     told = " ".join(map(str, tell_rates(rate_curves(lanes, race.steps))))
     reached = ", ".join(
-        f"{label(one.curve.look.init)} after {one.steps:.0f} steps"
+        f"{label(one.curve.style.init)} after {one.steps:.0f} steps"
         if one.steps is not None
-        else f"{label(one.curve.look.init)} never"
+        else f"{label(one.curve.style.init)} never"
         for one in steps_to_reach(lanes, race.steps, read.base_loss)
     )
     return Lesson(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.reading import Reading, compact, compare, nats
+from olora_viz.learn.lessons.recorded import Recorded, compact, compare, nats
 from olora_viz.studies.story import times
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Reading(race)
+    read = Recorded(race)
     (lr,) = {lane.lr for lane in race.config.lanes}
     mine, plain = read.loss("olora"), read.loss("lora")
     pissa, milora = read.loss("pissa"), read.loss("milora")

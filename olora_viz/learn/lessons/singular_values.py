@@ -7,7 +7,7 @@ import torch
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.reading import Reading
+from olora_viz.learn.lessons.recorded import Recorded
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
 """The smallest counterexample."""
@@ -15,7 +15,7 @@ W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race and the smallest counterexample."""
-    read = Reading(race)
+    read = Recorded(race)
     start = olora(W, 1)
     sigma = torch.linalg.svdvals(W).tolist()
     kept = float(torch.linalg.svdvals(start.B @ start.A)[0])
@@ -26,7 +26,7 @@ def lesson(race: Recording) -> Lesson:
         else "which is neither of them, only no larger than the first"
     )
     r = race.config.lanes[read.lanes("olora")[0]].r
-    mine, plain = (read.of_trace("effective_rank", init) for init in ("olora", "lora"))
+    mine, plain = (read.of_spectra("effective_rank", init) for init in ("olora", "lora"))
     return Lesson(
         name="singular-values",
         title="What the singular values really do",

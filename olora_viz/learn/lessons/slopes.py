@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.reading import Reading, compact, nats
+from olora_viz.learn.lessons.recorded import Recorded, compact, nats
 from olora_viz.studies.story import times
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Reading(race)
+    read = Recorded(race)
     low, high = read.rates("olora")[0], read.rates("olora")[-1]
     mine, plain = read.curvature("olora", low), read.curvature("lora", low)
     gradients = read.first_gradient("olora") / read.first_gradient("lora")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from olora_viz.figures.theme import looks
+from olora_viz.figures.theme import lane_styles
 from olora_viz.measures.conditioning import Conditioning, conditioning, slices
 from olora_viz.measures.loss_slice import LossSlice
 from olora_viz.races.config import RaceConfig
@@ -98,7 +98,7 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
             # The held-out examples say nothing about the start.
             replace(config, lanes=tuple(starts.values()), eval_size=1),
             jobs.folder / name,
-            looks([replace(lane, lr=1.0) for lane in starts.values()]),
+            lane_styles([replace(lane, lr=1.0) for lane in starts.values()]),
             rates=rates,
             layer=(layer or "").strip() or None,
         )
@@ -124,12 +124,12 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
             "parameters: measure again without a layer"
         )
     for k in chosen:
-        if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(source.looks):
-            raise ValueError(f"a lane must be from 0 to {len(source.looks) - 1}, not {k!r:.40}")
+        if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(source.styles):
+            raise ValueError(f"a lane must be from 0 to {len(source.styles) - 1}, not {k!r:.40}")
     name = secrets.token_urlsafe(16)
     return jobs.put(
         Slicing(
-            name, source.raced, jobs.folder / name, source.looks, source=source,
+            name, source.raced, jobs.folder / name, source.styles, source=source,
             chosen=tuple(dict.fromkeys(chosen)),
         )
     )  # fmt: skip

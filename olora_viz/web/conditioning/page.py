@@ -17,7 +17,7 @@ from olora_viz.figures.conditioning import (
 )
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.loss_slice import empty_slice
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import numbers_before, rates_before, story_before
 from olora_viz.web.conditioning import fair_rates
@@ -46,12 +46,12 @@ class Columns(NamedTuple):
     fair_words: gr.HTML
 
 
-def columns(looks: Sequence[Look], total: int) -> Columns:
+def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     """Lay out the middle and the right column, inside the row of the Race page.
 
     Parameters
     ----------
-    looks, total : lanes and steps of the race that the page opens with.
+    styles, total : lanes and steps of the race that the page opens with.
     """
     measured, sliced = gr.BrowserState(None), gr.BrowserState(None)
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
@@ -74,9 +74,9 @@ def columns(looks: Sequence[Look], total: int) -> Columns:
                 elem_id="conditioning-status", apply_default_css=False,
             )  # fmt: skip
         with gr.Column(elem_classes="card"):
-            comparison = live_figure(comparison_figure(looks, None), elem_id="conditioning-figure")
+            comparison = live_figure(comparison_figure(styles, None), elem_id="conditioning-figure")
         with gr.Column(elem_classes="card"):
-            ntk = live_figure(ntk_figure(looks, None), elem_id="ntk-figure")
+            ntk = live_figure(ntk_figure(styles, None), elem_id="ntk-figure")
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
                 slice_ = gr.Button(
@@ -101,17 +101,17 @@ def columns(looks: Sequence[Look], total: int) -> Columns:
                 )  # fmt: skip
             with gr.Row(elem_classes="two charts"):
                 sharpness = live_figure(
-                    sharpness_figure(looks, [], total=total), elem_id="sharpness-figure"
+                    sharpness_figure(styles, [], total=total), elem_id="sharpness-figure"
                 )
                 stability = live_figure(
-                    stability_figure(looks, [], total=total), elem_id="stability-figure"
+                    stability_figure(styles, [], total=total), elem_id="stability-figure"
                 )
             with gr.Row(elem_classes="two charts"):
                 loss = live_figure(
-                    figures.loss_figure(looks, [], total=total), elem_id="conditioning-loss-figure"
+                    figures.loss_figure(styles, [], total=total), elem_id="conditioning-loss-figure"
                 )
                 gradient = live_figure(
-                    figures.gradient_figure(looks, [], total=total),
+                    figures.gradient_figure(styles, [], total=total),
                     elem_id="conditioning-gradient-figure",
                 )
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
@@ -222,12 +222,12 @@ def connect(
         steps, common = list(job.steps), {"total": job.config.steps, "run": job.id}
         first = float(job.baseline.loss[0]) if job.baseline else None
         drawn = (
-            sharpness_figure(job.looks, steps, **common),
-            stability_figure(job.looks, steps, **common),
+            sharpness_figure(job.styles, steps, **common),
+            stability_figure(job.styles, steps, **common),
             figures.loss_figure(
-                job.looks, steps, start_loss=first, plain_text=job.plain_text, **common
+                job.styles, steps, start_loss=first, plain_text=job.plain_text, **common
             ),
-            figures.gradient_figure(job.looks, steps, **common),
+            figures.gradient_figure(job.styles, steps, **common),
         )
         return tuple(pack(figure) for figure in drawn)
 

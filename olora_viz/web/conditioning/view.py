@@ -70,16 +70,16 @@ def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
     found = work.found
     if found is None or not work.complete:
         return some(**shown, slice=gr.update(interactive=False))
-    k, hero = reference(work.looks), hero_of(work.looks, found)
-    choices = [(look.label, i) for i, look in enumerate(work.looks)]
+    k, hero = reference(work.styles), hero_of(work.styles, found)
+    choices = [(style.label, i) for i, style in enumerate(work.styles)]
     return some(
         **shown,
         slice=gr.update(interactive=free and work.layer is None),
-        comparison=pack(comparison_figure(work.looks, found, run=work.id)),
-        ntk=pack(ntk_figure(work.looks, found, run=work.id)),
-        story=fragments.sentences(tell(work.looks, found), _scope(work)),
-        numbers=numbers(work.looks, found),
-        rates=rates(work.looks, found, work.rates),
+        comparison=pack(comparison_figure(work.styles, found, run=work.id)),
+        ntk=pack(ntk_figure(work.styles, found, run=work.id)),
+        story=fragments.sentences(tell(work.styles, found), _scope(work)),
+        numbers=numbers(work.styles, found),
+        rates=rates(work.styles, found, work.rates),
         left=gr.update(choices=choices, value=k),
         right=gr.update(choices=choices, value=hero),
         left_slice=pack(empty_slice()),
@@ -94,12 +94,12 @@ def _status(work: Work, before: int) -> str:
         return fragments.status("waiting", f"{before} before yours")
     words = escape(work.note)
     if work.state == "finished" and isinstance(work, Measurement):
-        starts, lanes = len(work.looks), sum(map(len, work.rates))
+        starts, lanes = len(work.styles), sum(map(len, work.rates))
         words = f"{starts} start{'s' * (starts > 1)} on {escape(work.device)}"
         if lanes > starts:
             words += f": {lanes} lanes begin as these, whatever their learning rate"
     if work.state == "finished" and isinstance(work, Slicing):
-        words = " and ".join(escape(work.looks[k].label) for k in work.chosen) + " on one scale"
+        words = " and ".join(escape(work.styles[k].label) for k in work.chosen) + " on one scale"
     line = fragments.status(work.state, *([words] if words else []))
     if work.ended:
         return line
@@ -112,7 +112,7 @@ def _status(work: Work, before: int) -> str:
 
 def _slices(work: Slicing) -> dict[str, Any]:
     plain_text = bool(work.source and work.source.plain_text)
-    made = slice_figures(work.looks, work.slices, plain_text=plain_text, run=work.id)
+    made = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.id)
     made += [empty_slice()] * (2 - len(made))
     return {"left_slice": pack(made[0]), "right_slice": pack(made[1])}
 

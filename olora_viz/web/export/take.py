@@ -125,9 +125,9 @@ def value(shown: Shown, order: Sequence[int]) -> dict[str, Any] | None:
         return None
     has_adapters = shown.complete and not shown.recorded
     lanes = [
-        {"lane": k, "label": look.label, "init": look.init, "dash": look.dash}
+        {"lane": k, "label": style.label, "init": style.init, "dash": style.dash}
         for k in (order if has_adapters else ())
-        for look in [shown.looks[k]]
+        for style in [shown.styles[k]]
     ]
     return {"job": shown.id, "lanes": lanes, "recorded": shown.recorded}
 

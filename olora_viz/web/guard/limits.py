@@ -158,7 +158,7 @@ def checked_config(
         # What this package brings fits every model; of other examples the longest are left out.
         max_length=None if not own and TASKS[task].offline else longest_example(model),
         eval_every=every,
-        trace_every=every,
+        spectra_every=every,
         gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
         curvature_every=_whole(
             "steps between two looks at the curvature", curvature_every, 0, limits.max_steps

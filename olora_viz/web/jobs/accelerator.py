@@ -124,7 +124,7 @@ def turn(
     racing = run.race
     try:
         plain = racing.task.plain_text
-        yield Opened(device_words(racing), racing.baseline, plain, racing.reading.left_out)
+        yield Opened(device_words(racing), racing.baseline, plain, racing.data.left_out)
         going = iter(run)
         while True:
             what = wished(wishes)
@@ -142,7 +142,7 @@ def turn(
                 going.close()
                 return
         answers = racing.answers(questions // 2 if plain else questions) if done else []
-        at = tuple(int(step) for step in racing.standing.diverged_at)
+        at = tuple(int(step) for step in racing.state.diverged_at)
         yield Ended(racing.status, answers, at)
     finally:
         racing.lanes.detach()

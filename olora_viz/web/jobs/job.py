@@ -84,7 +84,7 @@ class Job(Work):
             self.state, self.note = racing.status, "asking the lanes"
             if self.steps:
                 self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
-            self.note = self._reason(racing.standing.diverged_at)
+            self.note = self._reason(racing.state.diverged_at)
         except BaseException:
             self._let_go()
             raise
@@ -113,7 +113,7 @@ class Job(Work):
             racing.close()
         self.device = device_words(racing)
         self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
-        self.left_out = racing.reading.left_out
+        self.left_out = racing.data.left_out
         return racing, self._going
 
     def rests(self) -> bool:
@@ -143,7 +143,7 @@ class Job(Work):
         if self.state == "diverged":
             first = int(at.argmin())
             return (
-                f"no lane is left: the loss of {self.looks[first].label} was not finite any more "
+                f"no lane is left: the loss of {self.styles[first].label} was not finite any more "
                 f"at step {at[first]}" + (f", the last lane's at step {at.max()}" * (len(at) > 1))
             )
         return self.why if self.state == "stopped" else ""

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import torch
 
-from olora_viz.figures.theme import looks
+from olora_viz.figures.theme import lane_styles
 from olora_viz.learn.gallery import recorded
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.shown import Shown
@@ -78,7 +78,9 @@ class Jobs:
         ValueError : too many races wait already.
         """
         name = secrets.token_urlsafe(16)
-        job = self._races(name, config, self.folder / name, looks(config.lanes), grace=self._grace)
+        job = self._races(
+            name, config, self.folder / name, lane_styles(config.lanes), grace=self._grace
+        )
         job.goal = goal
         return self.put(job)
 

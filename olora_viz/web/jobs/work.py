@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from olora_viz.figures.theme import Look
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS
@@ -32,7 +32,7 @@ class Work:
     id: str
     config: RaceConfig
     folder: Path
-    looks: tuple[Look, ...]
+    styles: tuple[LaneStyle, ...]
     state: str = "waiting"
     """waiting, loading, what it does (racing, …), paused, or one of `ENDED`."""
     note: str = ""

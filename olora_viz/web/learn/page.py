@@ -26,7 +26,7 @@ RANK = 2
 """The rank at which the picture of a QR opens."""
 
 
-class Reading(NamedTuple):
+class Opened(NamedTuple):
     """What the Learn page shows of a lesson, in the order of its outputs."""
 
     contents: Any
@@ -72,12 +72,12 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
         ):
             gr.HTML(learn_view.glossary(), apply_default_css=False)
 
-    def read(name: Any) -> Reading:
+    def read(name: Any) -> Opened:
         lesson = _known(name)
         if isinstance(lesson, str):
-            kept = [gr.skip()] * len(Reading._fields)
-            return Reading(*kept)._replace(text=fragments.problem(lesson))
-        return Reading(
+            kept = [gr.skip()] * len(Opened._fields)
+            return Opened(*kept)._replace(text=fragments.problem(lesson))
+        return Opened(
             contents=learn_view.contents(lesson.name),
             text=learn_view.text(lesson),
             picture=pack(picture(lesson, RANK)),
@@ -89,7 +89,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
         """Show the lesson that the address names; of a name that nobody knows the page speaks."""
         lesson = LESSONS.get(name) if isinstance(name, str) else None
         if lesson is None:
-            return (gr.skip(),) * (len(Reading._fields) + 1)
+            return (gr.skip(),) * (len(Opened._fields) + 1)
         return (learn_view.card(limits, lesson), *read(lesson.name))
 
     def press(request: gr.Request, event: gr.SelectData) -> tuple[Any, ...]:
@@ -118,7 +118,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
     quiet: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
     }  # fmt: skip
-    reading = list(Reading(contents, text, drawn, rank, guide))
+    reading = list(Opened(contents, text, drawn, rank, guide))
     outputs = [*reading, card, stage.job_id, stage.turn, *stage.setup]
     for part in (contents, guide, card):
         part.select(press, None, outputs, **quiet)

@@ -82,7 +82,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         # Out of sight nothing is drawn but the first look and the last.
         if shown == name and not in_view and (not job.complete or newest == numbers[-1]):
             return (gr.skip(),) * len(outputs)
-        labels, layers = [look.label for look in job.looks], found[0].layers
+        labels, layers = [style.label for style in job.styles], found[0].layers
         # Whatever comes from a page that fits this run no more gives way to the first.
         k = labels.index(lane) if lane in labels else _first_olora(job)
         # Into the last layer a gradient flows always; into the first ones, behind the frozen
@@ -96,7 +96,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         quantity = measure.partition("_")[0] if measure != "input" else "gradient"
         of_factors = [
             layer_figure(
-                numbers, found, job.looks, layer, f"{quantity}_{factor}", total=total,
+                numbers, found, job.styles, layer, f"{quantity}_{factor}", total=total,
                 run=f"{name} {layer} {quantity}",
             )
             for factor in "AB"
@@ -105,7 +105,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
             gr.update(choices=labels, value=labels[k]),
             gr.update(choices=[(_words(n), n) for n in layers], value=layer),
             _of_race(
-                job, gradient_map(numbers, found, job.looks[k], k, measure, run=f"{run} {k}")
+                job, gradient_map(numbers, found, job.styles[k], k, measure, run=f"{run} {k}")
             ),
             _depth(job, numbers[at], found[at], measure, layer),
             gr.update(
@@ -162,7 +162,7 @@ def _looks(job: Shown | None) -> tuple[list[int], list[Gradients]]:
 def _depth(job: Shown, number: int, found: Gradients, measure: str, layer: str) -> Any:
     module = block_and_module(layer)[1]
     run = f"{job.id} {measure} {module}"
-    return _of_race(job, depth_figure(number, found, job.looks, measure, module, run=run))
+    return _of_race(job, depth_figure(number, found, job.styles, measure, module, run=run))
 
 
 def _of_race(job: Shown, figure: Figure) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _nearest(numbers: list[int], step: float) -> int:
 
 
 def _first_olora(job: Shown) -> int:
-    return next((k for k, look in enumerate(job.looks) if look.init == "olora"), 0)
+    return next((k for k, style in enumerate(job.styles) if style.init == "olora"), 0)
 
 
 def _words(layer: str) -> str:

@@ -88,10 +88,10 @@ def marks(limits: Limits, rows: Any) -> list[dict[str, str]]:
     rows = rows[: limits.max_lanes] if isinstance(rows, list) else []
     wrong = problems(limits, rows)
     good = [checked_lane(limits, row) for row, why in zip(rows, wrong, strict=True) if not why]
-    looks = iter(theme.looks(good))
+    styles = iter(theme.lane_styles(good))
     found = []
     for why in wrong:
-        look = None if why else next(looks)
-        init, dash = (look.init, look.dash) if look else ("mute", "unknown")
+        style = None if why else next(styles)
+        init, dash = (style.init, style.dash) if style else ("mute", "unknown")
         found.append({"init": init, "dash": dash, "wrong": why})
     return found

@@ -101,8 +101,8 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                 )
             presets.build(limits, [model, task, steps, batch, lanes])
         with gr.Column(elem_classes="middle race-only", min_width=0):
-            looks = theme.looks(DEFAULT_LANES)
-            blank = empty_figures(looks, total=RaceConfig.steps)
+            styles = theme.lane_styles(DEFAULT_LANES)
+            blank = empty_figures(styles, total=RaceConfig.steps)
             with gr.Column(elem_classes="card"):
                 loss = live_figure(blank.loss, elem_id="loss-figure")
             with gr.Row(elem_classes="two charts"):
@@ -121,7 +121,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                 repetition.build(limits, lanes)
             with gr.Column(elem_classes="card"):
                 results = gr.HTML(
-                    fragments.results(looks, standings([], len(looks))), elem_id="results",
+                    fragments.results(styles, standings([], len(styles))), elem_id="results",
                     apply_default_css=False,
                 )  # fmt: skip
             with gr.Column(elem_classes="card"):
@@ -133,9 +133,9 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                 answers = gr.HTML(
                     fragments.answers_before(), elem_id="answers", apply_default_css=False
                 )
-            traces = race_spectra.build(jobs, job_id)
+            spectra = race_spectra.build(jobs, job_id)
             gradients = race_gradients.build(jobs, job_id)
-        its = conditioning.columns(looks, RaceConfig.steps)
+        its = conditioning.columns(styles, RaceConfig.steps)
 
     shared = [model, task, steps, batch, seed, lanes]
     files = VisitorFiles(limits)
@@ -143,7 +143,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     conditioning.connect(its, demo, jobs, limits, shared, job_id, files)
     outputs = View(
         job_id, bar.status, loss, gradient, accuracy, story, results, answers, take, scrub, beat,
-        *bar.buttons, traces, gradients, its.curved, rates,
+        *bar.buttons, spectra, gradients, its.curved, rates,
     )  # fmt: skip
     stage = race_events.connect(
         demo, jobs, Screens(), limits, controls=bar.buttons, setup=[*shared, its.every],

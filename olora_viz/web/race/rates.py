@@ -92,8 +92,8 @@ def table(reached: Sequence[Reach]) -> str:
 def _row(reach: Reach, several: bool) -> str:
     rate, steps, seeds = (fragments.escape(words) for words in reach_words(reach))
     goal = f' <span class="hint">to {reach.target:.2f}</span>' if several else ""
-    look = reach.curve.look
+    style = reach.curve.style
     return (
-        f'<tr><th scope="row">{fragments.mark(look)} {fragments.name(look)}{goal}</th>'
+        f'<tr><th scope="row">{fragments.mark(style)} {fragments.name(style)}{goal}</th>'
         f"<td>{rate}</td><td>{steps}</td><td>{seeds}</td></tr>"
     )

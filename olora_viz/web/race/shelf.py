@@ -123,7 +123,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
         return gr.update(elem_classes=AWAY), gr.skip(), gr.skip()
     runs = [
-        Run(row["name"], run.config, run.looks, list(run.steps))
+        Run(row["name"], run.config, run.styles, list(run.steps))
         for row in chosen
         if (run := jobs.get(row["id"])) is not None
     ]
@@ -136,8 +136,8 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
 
 
 def _words(run: Shown) -> str:
-    best = standings(list(run.steps), len(run.looks))[0]
-    loss = f"{run.looks[best.lane].label} {best.loss:.2f}" if best.loss == best.loss else ""
+    best = standings(list(run.steps), len(run.styles))[0]
+    loss = f"{run.styles[best.lane].label} {best.loss:.2f}" if best.loss == best.loss else ""
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
 
 

@@ -8,13 +8,13 @@ import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.spectrum import block_and_module
-from olora_viz.figures.update_spectra import MEASURES, growth_figure, trace_map
+from olora_viz.figures.update_spectra import MEASURES, growth_figure, spectra_map
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.cards import AWAY, SHOWN
 
 
 def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
-    """Make the card; return what its views follow: set it to the number of traces there are."""
+    """Make the card; return what its views follow: set it to the number of spectra there are."""
     with gr.Column(elem_classes=AWAY, elem_id="run-spectra") as card:
         gr.HTML(
             '<h2>Spectra of this run <span class="hint">what training makes of the adapters'
@@ -29,26 +29,28 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
             )  # fmt: skip
             layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-spectra-layer")
         with gr.Row(elem_classes="two charts"):
-            over_layers = live_figure(elem_id="trace-map", picks=True)
+            over_layers = live_figure(elem_id="spectra-map", picks=True)
             growth = live_figure(elem_id="growth-figure")
     seen = gr.Number(0, visible=False)
 
     def show(name: Any, lane: Any, measure: Any, layer: Any) -> tuple[Any, ...]:
         job = jobs.shown(name)
-        steps = [s for s in list(job.steps) if s.trace is not None] if job else []
+        steps = [s for s in list(job.steps) if s.update_spectra is not None] if job else []
         if job is None or not steps:
             return (gr.skip(),) * 5
-        traces = [step.trace for step in steps if step.trace is not None]
-        labels = [look.label for look in job.looks]
-        layers = traces[0].layers
+        spectra = [step.update_spectra for step in steps if step.update_spectra is not None]
+        labels = [style.label for style in job.styles]
+        layers = spectra[0].layers
         # Whatever comes from a page that fits this run no more gives way to the first.
-        k = labels.index(lane) if lane in labels else _first_olora(job.looks)
+        k = labels.index(lane) if lane in labels else _first_olora(job.styles)
         layer = layer if layer in layers else layers[0]
         measure = measure if measure in MEASURES else "norm"
         numbers = [step.step for step in steps]
-        of_map = trace_map(numbers, traces, job.looks[k], k, measure, run=f"{name} {k} {measure}")
+        of_map = spectra_map(
+            numbers, spectra, job.styles[k], k, measure, run=f"{name} {k} {measure}"
+        )
         of_layer = growth_figure(
-            numbers, traces, job.looks[k], k, layer, total=job.config.steps, run=f"{name} {layer}"
+            numbers, spectra, job.styles[k], k, layer, total=job.config.steps, run=f"{name} {layer}"
         )
         for figure in (of_map, of_layer):
             figure["layout"]["meta"]["race"] = job.id  # they show the same step as its other charts
@@ -76,8 +78,8 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     return seen
 
 
-def _first_olora(looks: Any) -> int:
-    return next((k for k, look in enumerate(looks) if look.init == "olora"), 0)
+def _first_olora(styles: Any) -> int:
+    return next((k for k, style in enumerate(styles) if style.init == "olora"), 0)
 
 
 def _words(layer: str) -> str:

@@ -13,7 +13,7 @@ from tiny import FAMILIES, tiny
 from olora_viz.initializers import INITIALIZERS, Start
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.update_spectra import MEASURES, Trace, trace
+from olora_viz.measures.update_spectra import MEASURES, UpdateSpectra, update_spectra
 
 LANES = tuple(
     Lane(init, lr=1e-3, r=r, alpha=alpha)
@@ -37,7 +37,7 @@ def moved(lanes, by=0.05):
 def test_a_trace_is_what_dense_matrices_say(family):
     lanes = attach(tiny(family, torch.float64), LANES)
     moved(lanes)
-    found = trace(lanes)
+    found = update_spectra(lanes)
     assert found.sigma.shape == (4, len(lanes.layers), 12)
     for i, layer in enumerate(lanes.layers):
         for k in range(4):
@@ -64,8 +64,8 @@ def test_a_trace_is_what_dense_matrices_say(family):
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_at_the_start_nothing_has_moved(name):
     model = tiny("llama")
-    lanes = attach(model, [Lane(name, r=4)], evidence=told(model))
-    found = trace(lanes)
+    lanes = attach(model, [Lane(name, r=4)], calibration=told(model))
+    found = update_spectra(lanes)
     assert (found.sigma == 0).all()
     assert (found.norm == 0).all()
     assert (found.effective_rank == 0).all()
@@ -79,25 +79,25 @@ def test_at_the_start_nothing_has_moved(name):
 def test_a_lane_is_traced_as_it_is_alone():
     lanes = attach(tiny("llama", torch.float64), LANES)
     moved(lanes)
-    found = trace(lanes)
+    found = update_spectra(lanes)
     for k in range(4):
         alone = attach(tiny("llama", torch.float64), [LANES[k]])
         for layer in alone.layers:
             alone.put(layer, 0, lanes.factors(layer, k))
         for name in MEASURES:
             np.testing.assert_allclose(
-                getattr(trace(alone), name)[0], getattr(found, name)[k], rtol=1e-8
+                getattr(update_spectra(alone), name)[0], getattr(found, name)[k], rtol=1e-8
             )
 
 
 def test_a_trace_goes_through_json_with_four_digits():
     lanes = attach(tiny("gpt2"), LANES)
     moved(lanes)
-    found = trace(lanes)
+    found = update_spectra(lanes)
     line = json.loads(json.dumps(found.to_json(lanes.labels), allow_nan=False))
-    back = Trace.from_json(line, lanes.labels)
+    back = UpdateSpectra.from_json(line, lanes.labels)
     assert back.layers == found.layers
     for name in ("sigma", *MEASURES):
         np.testing.assert_allclose(getattr(back, name), getattr(found, name), rtol=1e-3)
-    assert found == trace(lanes)
+    assert found == update_spectra(lanes)
     assert found != back

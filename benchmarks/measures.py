@@ -1,12 +1,12 @@
 """What looking costs: the time of a race's looks against the time of its steps.
 
-    python benchmarks/trace.py [--model smollm2-135m] [--lanes 4] [--every 10] [--json]
+    python benchmarks/measures.py [--model smollm2-135m] [--lanes 4] [--every 10] [--json]
 
 One race on prompts of about 70 tokens. Steps and looks are timed apart, so that the share does not
-hang on the noise between two races. A trace is what `trace_every` makes of all lanes and layers. A
-look at the gradients is what `gradients_every` adds to a step: the hooks, the norms of what reaches
-the layers' inputs (on random numbers of the shapes that a backward pass brings), the norms of
-gradients, parameters and updates, and the copy of the parameters.
+hang on the noise between two races. A look at the spectra is what `spectra_every` makes of all
+lanes and layers. A look at the gradients is what `gradients_every` adds to a step: the hooks, the
+norms of what reaches the layers' inputs (on random numbers of the shapes that a backward pass
+brings), the norms of gradients, parameters and updates, and the copy of the parameters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from race import write_task
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.gradients import GradientRecorder, lane_norms
-from olora_viz.measures.update_spectra import trace
+from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 
@@ -65,15 +65,15 @@ def look_at_gradients(running: Race, times: int = 3) -> float:
     recorder = GradientRecorder(lanes)
     inputs = input_gradients(running)
 
-    def look() -> None:
+    def style() -> None:
         with recorder.inputs(slice(0, lanes.count)):
             norms = [lane_norms(G, lanes.count) for G in inputs]
         assert norms
         recorder.before_update()
         recorder.after_update()
 
-    look()
-    return timed(look, times)
+    style()
+    return timed(style, times)
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--lanes", type=int, default=4)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--every", type=int, default=10, help="steps between two traces")
+    parser.add_argument("--every", type=int, default=10, help="steps between looks at spectra")
     parser.add_argument("--gradients-every", type=int, default=1, help="steps between two looks")
     parser.add_argument("--shots", type=int, default=7, help="solved examples in a prompt")
     parser.add_argument("--json", action="store_true")
@@ -103,9 +103,9 @@ def main() -> None:
         running = race(config)
         next(running)
         step = timed(lambda: next(running), 4)
-        trace(running.lanes)
-        traced = timed(lambda: trace(running.lanes), 3)
-        look = look_at_gradients(running)
+        update_spectra(running.lanes)
+        looked = timed(lambda: update_spectra(running.lanes), 3)
+        style = look_at_gradients(running)
     row = {
         "model": options.model,
         "lanes": options.lanes,
@@ -113,20 +113,20 @@ def main() -> None:
         "rank": options.rank,
         "threads": torch.get_num_threads(),
         "step_seconds": step,
-        "trace_seconds": traced,
+        "spectra_seconds": looked,
         "every": options.every,
-        "share": traced / (options.every * step + traced),
-        "gradients_seconds": look,
+        "share": looked / (options.every * step + looked),
+        "gradients_seconds": style,
         "gradients_every": options.gradients_every,
-        "gradients_share": look / (options.gradients_every * step + look),
+        "gradients_share": style / (options.gradients_every * step + style),
     }
     if options.json:
         print(json.dumps(row))
         return
     print(
         f"{options.model}, {options.lanes} lanes of rank {options.rank}, {row['layers']} layers: "
-        f"a step {step:.2f} s; a trace {traced:.3f} s, every {options.every} steps "
-        f"{row['share']:.1%} of the race; a look at the gradients {look:.3f} s, every "
+        f"a step {step:.2f} s; spectra {looked:.3f} s, every {options.every} steps "
+        f"{row['share']:.1%} of the race; a look at the gradients {style:.3f} s, every "
         f"{options.gradients_every} steps {row['gradients_share']:.1%}"
     )
 

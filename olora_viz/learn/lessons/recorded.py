@@ -14,7 +14,7 @@ from olora_viz.studies.story import compare
 
 
 @dataclass(frozen=True)
-class Reading:
+class Recorded:
     """A recorded race, asked for a number at a time."""
 
     race: Recording
@@ -67,7 +67,7 @@ class Reading:
         ValueError : a seed left the race at every rate.
         """
         curves = rate_curves(self.race.config.lanes, self.race.steps)
-        (best,) = (curve.optimum for curve in curves if curve.look.init == init)
+        (best,) = (curve.optimum for curve in curves if curve.style.init == init)
         if best is None:
             raise ValueError(f"{init} has no rate without a diverged seed in {self.race.name}")
         return best
@@ -76,17 +76,17 @@ class Reading:
         """Return the norm of a start's first gradient, a mean over its lanes."""
         return float(np.mean(self.race.steps[0].grad_norm[self.lanes(init)]))
 
-    def of_trace(self, measure: str, init: str, last: bool = True) -> float:
+    def of_spectra(self, measure: str, init: str, last: bool = True) -> float:
         """Return a measure of ΔW or B, a mean over the layers, at the last or the first look."""
-        looks = [step.trace for step in self.race.steps if step.trace is not None]
-        values = getattr(looks[-1 if last else 0], measure)[self.lanes(init)]
+        found = [step.update_spectra for step in self.race.steps if step.update_spectra is not None]
+        values = getattr(found[-1 if last else 0], measure)[self.lanes(init)]
         return float(np.mean(values))
 
     def curvature(self, init: str, lr: float, last: bool = False) -> float:
         """Return the largest Hessian eigenvalue of a lane at the first look, or at the last."""
-        looks = [step.curvature for step in self.race.steps if step.curvature is not None]
+        found = [step.curvature for step in self.race.steps if step.curvature is not None]
         (k,) = self.lanes(init, lr)
-        return float(looks[-1 if last else 0].lambda_max[k])
+        return float(found[-1 if last else 0].lambda_max[k])
 
     @property
     def first_look(self) -> int:
@@ -116,4 +116,4 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
 
-__all__ = ["Reading", "compact", "compare", "nats", "percent"]
+__all__ = ["Recorded", "compact", "compare", "nats", "percent"]

@@ -161,13 +161,13 @@ def test_a_layer_that_nothing_comes_through_is_named():
         gather(model, BATCHED, BOTH)
 
 
-# Without evidence ------------------------------------------------------------------------------
+# Without calibration ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", INFORMED)
 def test_a_start_that_is_told_nothing_says_what_it_lacks(name):
     what = INITIALIZERS[name].needs
-    sentence = f"'{name}' starts from the {what} of W over some data: use it in a race, or give evi"
+    sentence = f"'{name}' starts from the {what} of W over some data: use it in a race, or give cal"
     with pytest.raises(ValueError, match=sentence):
         INITIALIZERS[name].start(torch.eye(8), 2)
     model = tiny("llama")
@@ -176,22 +176,24 @@ def test_a_start_that_is_told_nothing_says_what_it_lacks(name):
     partly = told(model)
     del partly["model.layers.1.mlp.up_proj"]
     with pytest.raises(ValueError, match=sentence):
-        attach(model, [Lane(name, r=2)], evidence=partly)
+        attach(model, [Lane(name, r=2)], calibration=partly)
     attach(model, [Lane("lora")]).detach()
 
 
 @pytest.mark.parametrize("name", INFORMED)
-def test_evidence_of_another_layer_is_refused(name):
+def test_calibration_of_another_layer_is_refused(name):
     wrong = told(tiny("llama"))["model.layers.0.mlp.down_proj"]
-    with pytest.raises(ValueError, match=r"the evidence's \w+ is \(.*\), and W wants \(.*8,?.*\)"):
-        INITIALIZERS[name].start(torch.eye(8), 2, evidence=wrong)
+    with pytest.raises(
+        ValueError, match=r"the calibration's \w+ is \(.*\), and W wants \(.*8,?.*\)"
+    ):
+        INITIALIZERS[name].start(torch.eye(8), 2, calibration=wrong)
 
 
 def test_twice_the_rank_has_to_fit_where_two_vectors_are_taken_for_each():
     model = tiny("llama")
     with pytest.raises(ValueError, match=r"rank 9 takes 18 sing.* min\(out, in\) = 16 of '.*k_p"):
-        attach(model, [Lane("lora_ga", r=9)], evidence=told(model))
-    attach(model, [Lane("lora_ga", r=8)], evidence=told(model)).detach()
+        attach(model, [Lane("lora_ga", r=9)], calibration=told(model))
+    attach(model, [Lane("lora_ga", r=8)], calibration=told(model)).detach()
 
 
 # Races -----------------------------------------------------------------------------------------
@@ -206,26 +208,26 @@ def config(inits=ALL_NEW, **changes) -> RaceConfig:
 def test_a_race_reads_its_own_first_batches():
     running = race(config())
     model, _ = load_model("glassllm")
-    train = running.reading._train
+    train = running.data._train
     batches = [
         collate([train[i] for i in batch_indices(len(train), 4, 0, step)], 0)
         for step in range(BATCHES)
     ]
-    by_hand = attach(model, running.config.lanes, evidence=gather(model, batches, BOTH))
+    by_hand = attach(model, running.config.lanes, calibration=gather(model, batches, BOTH))
     assert torch.equal(running.lanes.start, by_hand.start)
     other = race(config(seed=1)).lanes.start
     for k, name in enumerate(ALL_NEW):
         assert torch.equal(running.lanes.start[k], other[k]) == (not INITIALIZERS[name].needs)
 
 
-def test_a_race_from_evidence_repeats_and_resumes_bitwise():
+def test_a_race_from_calibration_repeats_and_resumes_bitwise():
     whole = list(race(config()))
     assert list(race(config())) == whole
     running = race(config())
     next(running)
     next(running)
     later = race(config())
-    later.restore(running.state())
+    later.restore(running.snapshot())
     assert list(later) == whole[2:]
 
 
@@ -245,7 +247,7 @@ def test_only_what_a_lane_needs_is_read(monkeypatch):
     race(config(("eva", "corda")))
 
 
-def test_evidence_that_the_memory_does_not_hold_is_refused_before_it_is_read(monkeypatch):
+def test_calibration_that_the_memory_does_not_hold_is_refused_before_it_is_read(monkeypatch):
     model, tokenizer = load_model("glassllm")
     weights = [weight_of(layer) for layer in target_layers(model).values()]
     for name, entries in (
