@@ -43,7 +43,7 @@ def test_b_stays_bitwise_through_a_race_whatever_the_weight_decay_and_the_others
             assert torch.equal(now.B, start.B) == (k in (1, 2))
             assert not torch.equal(now.A, start.A)
     frozen = update_spectra(lanes)
-    np.testing.assert_allclose(frozen.turned[1:3], 0.0, atol=0.1)
+    np.testing.assert_allclose(frozen.max_principal_angle[1:3], 0.0, atol=0.1)
     assert (frozen.norm > 0).all()
 
 

@@ -19,7 +19,7 @@ from olora_viz.measures.spectra import (
     effective_rank,
     moved_factors,
     optimal_energy,
-    orthonormality_defect,
+    orthogonality_error,
     principal_angles,
     product_singular_values,
     random_energy,
@@ -108,9 +108,9 @@ def test_ranks_of_known_spectra():
 
 def test_the_defect_is_zero_for_orthonormal_columns_and_the_root_of_r_for_none():
     Q = torch.linalg.qr(gaussian(3, 9, 4)).Q
-    assert (orthonormality_defect(Q) < 1e-14).all()
-    assert orthonormality_defect(torch.zeros(9, 4)) == 2.0
-    assert math.isclose(orthonormality_defect(2 * Q[0]), 3 * 2.0)
+    assert (orthogonality_error(Q) < 1e-14).all()
+    assert orthogonality_error(torch.zeros(9, 4)) == 2.0
+    assert math.isclose(orthogonality_error(2 * Q[0]), 3 * 2.0)
 
 
 # Angles ----------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_the_conditioning_of_a_start_is_numpys(name):
             assert ours == pytest.approx(theirs, rel=1e-9)
         else:  # of deficient rank: what divides is rounding
             assert ours > 1e10 or math.isnan(theirs)
-    assert found.defect == pytest.approx(np.linalg.norm(B.T @ B - np.eye(6)), abs=1e-9)
+    assert found.orthogonality_error == pytest.approx(np.linalg.norm(B.T @ B - np.eye(6)), abs=1e-9)
     if not B.any():
         assert math.isnan(found.condition_B)
         assert found.effective_rank == 0

@@ -1,4 +1,4 @@
-"""A trace says of every lane and layer what the dense matrices say."""
+"""Update spectra agree with the dense matrices, for every lane and layer."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def moved(lanes, by=0.05):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_trace_is_what_dense_matrices_say(family):
+def test_update_spectra_agree_with_the_dense_matrices(family):
     lanes = attach(tiny(family, torch.float64), LANES)
     moved(lanes)
     found = update_spectra(lanes)
@@ -50,15 +50,15 @@ def test_a_trace_is_what_dense_matrices_say(family):
             np.testing.assert_allclose(found.effective_rank[k, i], math.exp(entropy), rtol=1e-6)
             now, start = lanes.factors(layer, k), lanes.start_factors(layer, k)
             B, A = now.B.numpy(), now.A.numpy()
-            defect = np.linalg.norm(B.T @ B - np.eye(B.shape[1]))
-            np.testing.assert_allclose(found.defect[k, i], defect, rtol=1e-9)
+            error = np.linalg.norm(B.T @ B - np.eye(B.shape[1]))
+            np.testing.assert_allclose(found.orthogonality_error[k, i], error, rtol=1e-9)
             np.testing.assert_allclose(found.condition_A[k, i], np.linalg.cond(A), rtol=1e-6)
             np.testing.assert_allclose(found.condition_B[k, i], np.linalg.cond(B), rtol=1e-6)
             if start.B.any():
                 angle = np.rad2deg(scipy.linalg.subspace_angles(B, start.B.numpy())).max()
-                np.testing.assert_allclose(found.turned[k, i], angle, rtol=1e-6)
+                np.testing.assert_allclose(found.max_principal_angle[k, i], angle, rtol=1e-6)
             else:
-                assert math.isnan(found.turned[k, i])
+                assert math.isnan(found.max_principal_angle[k, i])
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
@@ -70,13 +70,13 @@ def test_at_the_start_nothing_has_moved(name):
     assert (found.norm == 0).all()
     assert (found.effective_rank == 0).all()
     if lanes.start_factors(lanes.layers[0], 0).B.any():
-        assert (found.turned < 0.1).all()
+        assert (found.max_principal_angle < 0.1).all()
     if name in ("olora", "olora_pivoted", "random_orthonormal", "sketch"):
-        assert (found.defect < 1e-5).all()
+        assert (found.orthogonality_error < 1e-5).all()
         np.testing.assert_allclose(found.condition_B, 1.0, rtol=1e-5)
 
 
-def test_a_lane_is_traced_as_it_is_alone():
+def test_a_lane_has_the_spectra_that_it_has_alone():
     lanes = attach(tiny("llama", torch.float64), LANES)
     moved(lanes)
     found = update_spectra(lanes)
@@ -90,7 +90,7 @@ def test_a_lane_is_traced_as_it_is_alone():
             )
 
 
-def test_a_trace_goes_through_json_with_four_digits():
+def test_update_spectra_go_through_json_with_four_digits():
     lanes = attach(tiny("gpt2"), LANES)
     moved(lanes)
     found = update_spectra(lanes)
@@ -101,3 +101,14 @@ def test_a_trace_goes_through_json_with_four_digits():
         np.testing.assert_allclose(getattr(back, name), getattr(found, name), rtol=1e-3)
     assert found == update_spectra(lanes)
     assert found != back
+
+
+def test_older_keys_are_read():
+    lanes = attach(tiny("gpt2"), LANES)
+    line = update_spectra(lanes).to_json(lanes.labels)
+    old = json.loads(
+        json.dumps(line)
+        .replace("max_principal_angle", "turned")
+        .replace("orthogonality_error", "defect")
+    )
+    assert UpdateSpectra.from_json(old, lanes.labels) == UpdateSpectra.from_json(line, lanes.labels)

@@ -17,8 +17,11 @@ from olora_viz.measures.update_spectra import UpdateSpectra
 MEASURES = {
     "norm": ("‖ΔW‖", "how far the weight has moved, Frobenius norm"),
     "effective_rank": ("effective rank of ΔW", "exp of the entropy of its singular values"),
-    "turned": ("turned", "largest angle between the columns of B and where they started, degrees"),
-    "defect": ("‖BᵀB − I‖", "how far the columns of B are from orthonormal"),
+    "max_principal_angle": (
+        "rotation of B",
+        "largest principal angle between the columns of B and of B⁰, degrees",
+    ),
+    "orthogonality_error": ("‖BᵀB − I‖", "how far the columns of B are from orthonormal"),
     "condition_A": ("cond(A)", "largest over smallest singular value of A"),
     "condition_B": ("cond(B)", "largest over smallest singular value of B"),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.layers import weight_of
-from olora_viz.machine.files import whole_folder
+from olora_viz.machine.files import atomic_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ def write_merged(
     for name in lanes.layers:
         if not weight_of(merged.get_submodule(name)).isfinite().all():
             raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
-    with whole_folder(Path(folder)) as made, _without_bars():
+    with atomic_folder(Path(folder)) as made, _without_bars():
         merged.save_pretrained(made)
         try:
             tokenizer.save_pretrained(made)

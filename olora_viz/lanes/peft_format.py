@@ -16,10 +16,10 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, weight_of
 from olora_viz.machine.files import (
+    atomic_folder,
     is_free,
     read_json_object,
     read_tensors,
-    whole_folder,
     write_json,
     write_tensors,
 )
@@ -208,7 +208,7 @@ def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -
         raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
     if not is_free(folder) and not (folder / "adapter_config.json").exists():
         raise ValueError(f"{str(folder)!r} holds something that is not an adapter")
-    with whole_folder(folder) as made:
+    with atomic_folder(folder) as made:
         write_tensors(made / "adapter_model.safetensors", tensors)
         write_json(made / "adapter_config.json", config)
     return folder

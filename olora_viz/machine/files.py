@@ -81,7 +81,7 @@ def is_free(folder: Path) -> bool:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a new folder to write into; at the end it takes its place, after an error it is gone.
 
     An empty folder that is there already is filled, since somebody may stand in it or it may be

@@ -139,7 +139,7 @@ def to_json(layer: str, found: Truncation) -> dict[str, Any]:
         "condition_A": _finite(found.condition_A),
         "condition_B": _finite(found.condition_B),
         "condition_BA": _finite(found.condition_BA),
-        "defect": found.defect,
+        "orthogonality_error": found.orthogonality_error,
         "sigma_W": found.sigma_W.tolist(),
         "sigma_BA": found.sigma_BA.tolist(),
     }

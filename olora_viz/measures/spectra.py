@@ -81,7 +81,7 @@ def condition_number(sigma: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"
     return sigma.amax(-1) / sigma.amin(-1)
 
 
-def orthonormality_defect(B: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*batch"]:
+def orthogonality_error(B: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*batch"]:
     """Return ‖BᵀB − I‖ (Frobenius): zero where the columns of B are orthonormal, √r for B = 0."""
     identity = torch.eye(B.shape[-1], dtype=B.dtype, device=B.device)
     return torch.linalg.matrix_norm(B.mT @ B - identity)

@@ -16,8 +16,8 @@ from olora_viz.measures.spectra import (
     condition_number,
     effective_rank,
     optimal_energy,
+    orthogonality_error,
     orthonormal,
-    orthonormality_defect,
     principal_angles,
     product_singular_values,
     random_energy,
@@ -133,9 +133,9 @@ class Truncation:
         return float(condition_number(self.sigma_BA))
 
     @property
-    def defect(self) -> float:
+    def orthogonality_error(self) -> float:
         """‖BᵀB − I‖, Frobenius."""
-        return float(orthonormality_defect(self.start.B))
+        return float(orthogonality_error(self.start.B))
 
     @property
     def worst(self) -> int:

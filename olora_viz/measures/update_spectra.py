@@ -18,12 +18,22 @@ from olora_viz.machine.numbers import plain
 from olora_viz.measures.spectra import (
     condition_number,
     effective_rank,
-    orthonormality_defect,
+    orthogonality_error,
     principal_angles,
 )
 
-MEASURES = ("norm", "effective_rank", "turned", "defect", "condition_A", "condition_B")
-"""The measures that are one number for a lane and layer, in the order in which they are offered."""
+MEASURES = (
+    "norm",
+    "effective_rank",
+    "max_principal_angle",
+    "orthogonality_error",
+    "condition_A",
+    "condition_B",
+)
+"""The measures with one number per lane and layer, in the order of the page's menu."""
+
+_OLD_KEYS = {"max_principal_angle": "turned", "orthogonality_error": "defect"}
+"""Keys of the same measures in older run folders."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +48,10 @@ class UpdateSpectra:
     """(K, L) ‖ΔW‖, Frobenius."""
     effective_rank: np.ndarray
     """(K, L) exp of the entropy of σ / Σσ of ΔW; 0 where nothing has moved."""
-    turned: np.ndarray
+    max_principal_angle: np.ndarray
     """(K, L) largest principal angle between the columns of B and those of B⁰, degrees; NaN where
     B⁰ is zero."""
-    defect: np.ndarray
+    orthogonality_error: np.ndarray
     """(K, L) ‖BᵀB − I‖, Frobenius."""
     condition_A: np.ndarray
     """(K, L) σ₁ / σ_r of A."""
@@ -73,7 +83,9 @@ class UpdateSpectra:
         """Read back what `to_json` wrote."""
         lanes = [line["lanes"][label] for label in labels]
         arrays = {
-            name: np.array([lane[name] for lane in lanes], dtype=float)
+            name: np.array(
+                [lane[name if name in lane else _OLD_KEYS[name]] for lane in lanes], dtype=float
+            )
             for name in ("sigma", *MEASURES)
         }
         return cls(tuple(line["layers"]), **arrays)
@@ -112,8 +124,8 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
         measured = {
             "norm": torch.linalg.vector_norm(moved, dim=-1),
             "effective_rank": effective_rank(moved),
-            "turned": _turned(RB, R0),
-            "defect": orthonormality_defect(RB),
+            "max_principal_angle": _largest_angle(RB, R0),
+            "orthogonality_error": orthogonality_error(RB),
             "condition_A": condition_number(torch.linalg.svdvals(down[..., :r])),
             "condition_B": condition_number(torch.linalg.svdvals(RB)),
         }
@@ -127,7 +139,7 @@ def _triangle(X: Float[Tensor, "n rows r"]) -> Float[Tensor, "n k r"]:
     return torch.linalg.qr(X, mode="r").R.double()
 
 
-def _turned(B: Float[Tensor, "n k r"], B0: Float[Tensor, "n k r"]) -> Float[Tensor, " n"]:
+def _largest_angle(B: Float[Tensor, "n k r"], B0: Float[Tensor, "n k r"]) -> Float[Tensor, " n"]:
     """Return the largest principal angle between the columns, degrees; NaN where B⁰ is zero."""
     angles = principal_angles(torch.linalg.qr(B).Q, torch.linalg.qr(B0).Q)[..., -1]
     return torch.where(B0.abs().amax((-2, -1)) > 0, angles, math.nan)

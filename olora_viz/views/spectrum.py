@@ -81,7 +81,7 @@ def factors(found: Sequence[Truncation]) -> str:
         f'<tr><th scope="row"><span class="mark solid" style="--lane:var(--{escape(one.init)})">'
         f"</span>{escape(theme.label(one.init))}</th><td>{one.effective_rank:.1f}</td>"
         f"<td>{_ratio(one.condition_A)}</td><td>{_ratio(one.condition_B)}</td>"
-        f"<td>{0.0 if one.defect < 1e-9 else one.defect:.2g}</td></tr>"
+        f"<td>{0.0 if one.orthogonality_error < 1e-9 else one.orthogonality_error:.2g}</td></tr>"
         for one in found
     )
     return (

@@ -7,10 +7,10 @@ import torch
 from safetensors import SafetensorError
 
 from olora_viz.machine.files import (
+    atomic_folder,
     is_free,
     read_json_object,
     read_tensors,
-    whole_folder,
     write_json,
     write_tensors,
 )
@@ -21,7 +21,7 @@ def names(folder) -> list[str]:
 
 
 def fill(folder, fail: Exception | None = None) -> None:
-    with whole_folder(folder) as made:
+    with atomic_folder(folder) as made:
         (made / "a").write_text("new")
         assert not (folder / "a").exists() or (folder / "a").read_text() == "old"
         if fail:
