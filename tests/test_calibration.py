@@ -167,7 +167,7 @@ def test_a_layer_that_nothing_comes_through_is_named():
 @pytest.mark.parametrize("name", INFORMED)
 def test_a_start_that_is_told_nothing_says_what_it_lacks(name):
     what = INITIALIZERS[name].needs
-    sentence = f"'{name}' starts from the {what} of W over some data: use it in a race, or give cal"
+    sentence = f"'{name}' needs the {what} of W over some data: use it in a race, or pass cal"
     with pytest.raises(ValueError, match=sentence):
         INITIALIZERS[name].start(torch.eye(8), 2)
     model = tiny("llama")
@@ -184,14 +184,14 @@ def test_a_start_that_is_told_nothing_says_what_it_lacks(name):
 def test_calibration_of_another_layer_is_refused(name):
     wrong = told(tiny("llama"))["model.layers.0.mlp.down_proj"]
     with pytest.raises(
-        ValueError, match=r"the calibration's \w+ is \(.*\), and W wants \(.*8,?.*\)"
+        ValueError, match=r"the calibration's \w+ has shape \(.*\), but W needs \(.*8,?.*\)"
     ):
         INITIALIZERS[name].start(torch.eye(8), 2, calibration=wrong)
 
 
 def test_twice_the_rank_has_to_fit_where_two_vectors_are_taken_for_each():
     model = tiny("llama")
-    with pytest.raises(ValueError, match=r"rank 9 takes 18 sing.* min\(out, in\) = 16 of '.*k_p"):
+    with pytest.raises(ValueError, match=r"rank 9 needs 18 sing.* min\(out, in\) = 16 of '.*k_p"):
         attach(model, [Lane("lora_ga", r=9)], calibration=told(model))
     attach(model, [Lane("lora_ga", r=8)], calibration=told(model)).detach()
 
@@ -264,7 +264,7 @@ def test_calibration_that_the_memory_does_not_hold_is_refused_before_it_is_read(
 
 def test_a_rank_that_does_not_fit_is_refused_before_anything_is_read():
     said = []
-    with pytest.raises(ValueError, match=r"rank 40 takes 80 singular vectors, .* = 64 of 'model"):
+    with pytest.raises(ValueError, match=r"rank 40 needs 80 singular vectors, .* = 64 of 'model"):
         race(
             config(lanes=(Lane("lora_ga", r=40),)),
             progress=lambda _, text: said.append(text),

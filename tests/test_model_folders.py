@@ -208,5 +208,5 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_made_is_said_in_a_sentence(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(ValueError, match=r"cannot make the cache folder .*OLORA_VIZ_CACHE"):
+    with pytest.raises(ValueError, match=r"cannot create the cache folder .*OLORA_VIZ_CACHE"):
         cache_folder()

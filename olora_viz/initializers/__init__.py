@@ -1,4 +1,4 @@
-"""How an adapter starts: one pure function a file, and the one table that lists them.
+"""The initializations of an adapter: one pure function per file, and the table that lists them.
 
 Every initialization is `(W, r, *, s, generator, calibration) → Start(A, B)`. To add one, write its
 file and its entry below; tests, command line, pages and plots read the table.
@@ -55,7 +55,7 @@ INITIALIZERS: dict[str, Initializer] = {
             name="olora_pivoted",
             label="OLoRA, pivoted",
             start=olora_pivoted,
-            summary="OLoRA on the r columns of W that explain each other least, in any order.",
+            summary="OLoRA on the r columns of W that a column-pivoted QR picks.",
             source="Businger and Golub 1965, Numerische Mathematik 7, on arXiv 2406.01775",
             nested=True,
         ),
@@ -63,7 +63,7 @@ INITIALIZERS: dict[str, Initializer] = {
             name="random_orthonormal",
             label="Random basis",
             start=random_orthonormal,
-            summary="OLoRA on a random orthonormal basis that knows nothing of W: a control.",
+            summary="OLoRA on a random orthonormal basis, independent of W: a control.",
             source="Mezzadri 2007, arXiv math-ph/0609050",
             random=True,
             nested=True,
@@ -89,7 +89,7 @@ INITIALIZERS: dict[str, Initializer] = {
             name="pissa_fast",
             label="PiSSA, fast",
             start=pissa_fast,
-            summary="PiSSA with its singular triplets found by a randomized SVD.",
+            summary="PiSSA with a randomized SVD.",
             source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
             random=True,
         ),
@@ -105,7 +105,7 @@ INITIALIZERS: dict[str, Initializer] = {
             name="orthogonal",
             label="Orthogonal",
             start=orthogonal,
-            summary="A and B are random, neither is zero, and their product is; r must be even.",
+            summary="A and B are random and non-zero, and their product is zero; r must be even.",
             source="datta0.github.io/posts/rethink-lora-init, as in PEFT",
             random=True,
             zero_product=True,
@@ -132,7 +132,7 @@ INITIALIZERS: dict[str, Initializer] = {
             name="eva",
             label="EVA",
             start=eva,
-            summary="A sees the r directions in which the inputs of W vary most; B is zero.",
+            summary="A holds the r principal components of the inputs of W; B is zero.",
             source="Paischer et al. 2024, arXiv 2410.07170",
             nested=True,
             zero_product=True,
@@ -142,7 +142,7 @@ INITIALIZERS: dict[str, Initializer] = {
             name="corda",
             label="CorDA",
             start=corda,
-            summary="A and B share the principal directions of W times its inputs' second moment.",
+            summary="A and B share the principal directions of W, weighted by its inputs.",
             source="Yang et al. 2024, arXiv 2406.05223",
             nested=True,
             needs="inputs",
@@ -151,7 +151,7 @@ INITIALIZERS: dict[str, Initializer] = {
             name="mica",
             label="MiCA",
             start=mica,
-            summary="B is the last r left singular vectors of W and stays so; A starts at zero.",
+            summary="B is frozen at the last r left singular vectors of W; A starts at zero.",
             source="Rüdiger, Raschka 2026, arXiv 2604.01694",
             nested=True,
             zero_product=True,

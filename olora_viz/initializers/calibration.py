@@ -1,4 +1,4 @@
-"""What some initializations are told beside the weight: a gradient, or statistics of its inputs."""
+"""The data that some initializations need beside the weight: its gradient or its inputs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 NEEDS = {"gradient": "the gradient of W", "inputs": "the inputs of W"}
-"""What an initialization can ask for, and how a sentence calls it."""
+"""The kinds of calibration data, with the words for them in messages."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What some data say about one layer, in float32 or better; fields that nobody needs are None.
+    """Statistics of one layer over some data, in float32 or better; unused fields are None.
 
     >>> Calibration(mean=torch.ones(2), covariance=torch.eye(2)).second_moment()
     tensor([[2., 1.],
@@ -22,40 +22,42 @@ class Calibration:
     """
 
     gradient: Float[Tensor, "out in"] | None = None
-    """G = ∂L/∂W, the mean over some batches."""
+    """G = ∂L/∂W, averaged over some batches."""
     mean: Float[Tensor, " in"] | None = None
     """x̄, the mean of the layer's inputs x over tokens."""
     covariance: Float[Tensor, "in in"] | None = None
     """The mean of (x − x̄)(x − x̄)ᵀ over the same tokens."""
 
     def second_moment(self) -> Float[Tensor, "in in"]:
-        """Return the mean of x xᵀ: the covariance is kept, as taking x̄x̄ᵀ off would lose digits."""
+        """Return the mean of x xᵀ.
+
+        The covariance is stored, since subtracting x̄x̄ᵀ from the second moment loses digits.
+        """
         if self.mean is None or self.covariance is None:
-            raise ValueError("there is no second moment without a mean and a covariance")
+            raise ValueError("the second moment needs both a mean and a covariance")
         return self.covariance + torch.outer(self.mean, self.mean)
 
 
 def lacking(name: str, needs: str) -> ValueError:
-    """Return the error of an initialization that was not told what it needs.
+    """Return the error of an initialization that lacks its calibration data.
 
     >>> print(lacking("eva", "inputs"))
-    'eva' starts from the inputs of W over some data: use it in a race, or give calibration=…
+    'eva' needs the inputs of W over some data: use it in a race, or pass calibration=…
     """
     return ValueError(
-        f"{name!r} starts from {NEEDS[needs]} over some data: use it in a race, or give "
-        "calibration=…"
+        f"{name!r} needs {NEEDS[needs]} over some data: use it in a race, or pass calibration=…"
     )
 
 
 def gradient_of(
     W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
 ) -> Float[Tensor, "out in"]:
-    """Return the gradient on W's device, in float32, or float64 where W is.
+    """Return the gradient on the device of W, in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        Where there is none, or it belongs to another layer.
+        If there is no gradient, or its shape is not that of W.
     """
     if calibration is None or calibration.gradient is None:
         raise lacking(name, "gradient")
@@ -67,12 +69,14 @@ def gradient_of(
 def inputs_of(
     W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
 ) -> Calibration:
-    """Return mean and covariance on W's device, in float64: what is made of them squares ratios.
+    """Return mean and covariance on the device of W.
+
+    They are float64, since their eigenvalues are squares of singular values.
 
     Raises
     ------
     ValueError
-        Where there are none, or they belong to another layer.
+        If there are none, or their shapes do not match W.
     """
     if calibration is None or calibration.mean is None or calibration.covariance is None:
         raise lacking(name, "inputs")
@@ -87,4 +91,6 @@ def inputs_of(
 
 def _check_shape(what: str, found: Tensor, wanted: tuple[int, ...]) -> None:
     if found.shape != wanted:
-        raise ValueError(f"the calibration's {what} is {tuple(found.shape)}, and W wants {wanted}")
+        raise ValueError(
+            f"the calibration's {what} has shape {tuple(found.shape)}, but W needs {wanted}"
+        )

@@ -1,4 +1,4 @@
-"""CorDA: the principal directions of W as its inputs see them."""
+"""CorDA: the principal directions of W, weighted by its inputs."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from olora_viz.initializers.factor import singular_triplets
 from olora_viz.initializers.start import Start, check_rank, check_scale, precise
 
 DAMPING = 0.01
-"""The share of the mean of C's diagonal that is added to it, PEFT's and the authors'."""
+"""The share of the mean diagonal of C that is added to the diagonal, as in PEFT and the paper."""
 
 
 def corda(
@@ -20,20 +20,21 @@ def corda(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start from what W does to the inputs that it gets: PiSSA of W times their second moment.
+    """Start from the singular triplets of W C, with C the second moment of the inputs.
 
     `W C = U diag(S) Vh` with `C = E[x xᵀ] + 0.01 c I`, c the mean of the diagonal of `E[x xᵀ]`;
     `B⁰ = U_r √(S_r / s)`, `A⁰ = √(S_r / s) Vh_r C⁻¹`. No inverse is needed: `diag(S_r) Vh_r C⁻¹ =
-    U_rᵀ W`, so that `A⁰ = U_rᵀ W / √(S_r s)`, and `s B⁰A⁰ = U_r U_rᵀ W` is a projection of W, as
-    OLoRA's is. In each column of B the entry of largest magnitude is positive.
+    U_rᵀ W`, so `A⁰ = U_rᵀ W / √(S_r s)`, and `s B⁰A⁰ = U_r U_rᵀ W` is a projection of W, as in
+    OLoRA. In each column of B the entry of largest magnitude is positive.
 
     This is the paper's instruction-previewed mode, which adapts the leading components. The product
-    does not depend on the size of C, but how it is dealt out between A and B does; here `c = 1`.
-    (PEFT divides each batch by its largest entry and sums over its tokens, so that an outlier or a
-    longer batch moves magnitude from B to A or back.)
+    does not depend on the scale of C, but the split between A and B does; here `c = 1`. (PEFT
+    divides each batch by its largest entry and sums over tokens, so an outlier or a longer batch
+    shifts magnitude between A and B.)
 
-    Where a singular value is zero (W = 0, say), so are its row of A and its column of B. They are
-    finite, but as each is the other's gradient, such a component never learns.
+    Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero
+    too. They are finite, but such a component never learns: each factor's gradient is proportional
+    to the other.
 
     Parameters
     ----------
@@ -46,12 +47,13 @@ def corda(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold, a scale that is not positive, or without inputs of W's width.
+        If the rank exceeds min(out, in), the scale is not positive, or the inputs are missing or of
+        another width.
 
     References
     ----------
@@ -61,7 +63,7 @@ def corda(
     --------
     >>> seen = Calibration(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
     >>> start = corda(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
-    >>> (start.B @ start.A).round(decimals=4)  # the inputs do not reach the larger one
+    >>> (start.B @ start.A).round(decimals=4)  # the inputs do not excite the larger one
     tensor([[0., 0.],
             [0., 4.]])
     """
@@ -73,7 +75,7 @@ def corda(
     W = precise(W)
     U, S, _ = singular_triplets(W.double() @ C)
     U, S = U[:, :r], S[:r]
-    # Where W runs out of rank, S is noise, and so is what is divided by it.
+    # Beyond the rank of W, S is rounding noise: do not divide by it.
     noise = S[0] * max(W.shape) * torch.finfo(S.dtype).eps
     S = S.masked_fill(noise >= S, 0.0)
     inverse = S.masked_fill(S == 0, torch.inf).mul(s).rsqrt()

@@ -17,18 +17,18 @@ def eva(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start with an A that sees as much of the inputs as r rows can; B is zero.
+    """Start with the principal components of the inputs in A; B is zero.
 
-    `A⁰ = Vh_r`, the r leading right singular vectors of the inputs X (tokens, in) less their mean,
-    which are the leading eigenvectors of their covariance; `B⁰ = 0`. A has orthonormal rows, and in
-    each of them the entry of largest magnitude is positive.
+    `A⁰ = Vh_r`, the r leading right singular vectors of the centred inputs X (tokens, in), which
+    are the leading eigenvectors of their covariance; `B⁰ = 0`. A has orthonormal rows, and in each
+    row the entry of largest magnitude is positive.
 
-    As in PEFT, the inputs are centred. The paper also deals the ranks out anew, more of them to the
-    layers whose inputs need more; here every layer keeps the rank of its lane (PEFT's `rho=1`).
+    As in PEFT, the inputs are centred. The paper also redistributes the ranks between layers; here
+    every layer keeps the rank of its lane (PEFT's `rho=1`).
 
     Parameters
     ----------
-    W : (out, in), only its shape, dtype and device matter
+    W : (out, in); only its shape, dtype and device matter
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : unused, nothing is random
@@ -37,12 +37,12 @@ def eva(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold, or without inputs of W's width.
+        If the rank exceeds min(out, in), or the inputs are missing or of another width.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""The factorizations that starts are made of, with signs fixed so that machines agree.
+"""QR and SVD with fixed signs, for the initializations.
 
-QR and SVD leave the signs of their vectors free, and each library takes them as they fall. Here a
-rule picks them, so that the same W gives the same start everywhere, up to rounding.
+QR and SVD leave the signs of their vectors free, and libraries differ. A fixed rule makes the same
+W give the same start everywhere, up to rounding.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from olora_viz.initializers.start import draw
 
 OVERSAMPLING = 8
-"""Columns that a randomized SVD carries beyond the rank asked for (Halko et al. advise 5 to 10)."""
+"""Columns of a randomized SVD beyond the requested rank (Halko et al. recommend 5 to 10)."""
 
 
 def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
@@ -36,7 +36,7 @@ def singular_triplets(
     """Return the thin SVD `W = U diag(S) Vh`, S descending, k = min(out, in), signs fixed.
 
     In each column of U the entry of largest magnitude is positive. Vectors of equal singular
-    values stay free to rotate among themselves: no rule of signs can settle that.
+    values can still rotate among themselves; no sign rule fixes that.
     """
     return _fix_signs(*torch.linalg.svd(W, full_matrices=False))
 
@@ -44,7 +44,7 @@ def singular_triplets(
 def leading_eigenvectors(C: Float[Tensor, "n n"], r: int) -> Float[Tensor, "n r"]:
     """Return the eigenvectors of the r largest eigenvalues of a symmetric C, the largest first.
 
-    In each of them the entry of largest magnitude is positive.
+    In each eigenvector the entry of largest magnitude is positive.
 
     Examples
     --------
@@ -63,10 +63,10 @@ def randomized_triplets(
 ) -> tuple[Float[Tensor, "out r"], Float[Tensor, " r"], Float[Tensor, "r in"]]:
     """Return the r leading singular triplets of W, by a randomized block Krylov method.
 
-    The best ones inside the span of `[Y, W Wᵀ Y, …, (W Wᵀ)^niter Y]`, `Y = W Ω`, Ω Gaussian with
-    r + 8 columns. Subspace iteration keeps the last of these blocks alone; keeping them all
-    costs little more, and on the flat spectra of language models 4 iterations then come as close
-    as 16 without. Where the span would fill the space anyway, this is the exact SVD.
+    The triplets are the best ones inside the span of `[Y, W Wᵀ Y, …, (W Wᵀ)^niter Y]`, `Y = W Ω`,
+    with a Gaussian Ω of r + 8 columns. Subspace iteration keeps only the last block; keeping all
+    blocks costs little more, and on the flat spectra of language models 4 iterations are then as
+    accurate as 16 without. If the span would fill the space, the exact SVD is used.
     O(out in r niter) against O(out in min(out, in)).
 
     Parameters
@@ -89,13 +89,13 @@ def randomized_triplets(
     for _ in range(niter):
         blocks.append(orthonormal_basis(W @ (W.mT @ blocks[-1])))
     Q = orthonormal_basis(torch.cat(blocks, dim=1))
-    # QᵀW has few rows: the eigenvectors of its small Gram matrix are its left singular vectors. In
-    # float64, so that squaring the singular values costs nothing that float32 could show.
+    # QᵀW has few rows: the eigenvectors of its small Gram matrix are its left singular vectors.
+    # float64, so that squaring the singular values loses no float32 digits.
     Z = (W.mT @ Q).double()
     V = torch.linalg.eigh(Z.mT @ Z).eigenvectors[:, -r:].flip(1)
     Vh = V.mT @ Z.mT
     S = Vh.norm(dim=1)
-    Vh = Vh / S.clamp(min=torch.finfo(S.dtype).tiny)[:, None]  # zero rows where W has no rank left
+    Vh = Vh / S.clamp(min=torch.finfo(S.dtype).tiny)[:, None]  # zero rows beyond the rank of W
     return _fix_signs(Q @ V.to(Q), S.to(Q), Vh.to(Q))
 
 
@@ -105,6 +105,6 @@ def _fix_signs(U: Tensor, S: Tensor, Vh: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _signs(U: Tensor) -> Tensor:
-    """Return what makes the entry of largest magnitude in each column positive."""
+    """Return the signs that make the entry of largest magnitude in each column positive."""
     largest = U.gather(0, U.abs().argmax(0, keepdim=True))[0]
     return torch.where(largest < 0, -1.0, 1.0).to(U)

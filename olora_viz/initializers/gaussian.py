@@ -16,13 +16,13 @@ def gaussian(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as LoRA with a Gaussian A: the form of the paper, with PEFT's standard deviation.
+    """Start as LoRA with a Gaussian A, as in the paper, with PEFT's standard deviation.
 
     `A⁰ ~ N(0, 1/r²)`, `B⁰ = 0`.
 
     Parameters
     ----------
-    W : (out, in), only its shape, dtype and device matter
+    W : (out, in); only its shape, dtype and device matter
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws A; None stands for seed 0
@@ -31,12 +31,12 @@ def gaussian(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold.
+        If the rank exceeds min(out, in).
 
     References
     ----------

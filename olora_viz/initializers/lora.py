@@ -18,14 +18,14 @@ def lora(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as plain LoRA does: A uniform, B zero.
+    """Start as plain LoRA: A uniform, B zero.
 
-    `A⁰ ~ U(−1/√in, 1/√in)`, `B⁰ = 0`. This is Kaiming's uniform rule with `a = √5`, as PEFT and the
-    reference code have it; the paper itself says "random Gaussian" (see `gaussian`).
+    `A⁰ ~ U(−1/√in, 1/√in)`, `B⁰ = 0`. This is Kaiming uniform initialization with `a = √5`, as in
+    PEFT and the reference code; the paper itself says "random Gaussian" (see `gaussian`).
 
     Parameters
     ----------
-    W : (out, in), only its shape, dtype and device matter
+    W : (out, in); only its shape, dtype and device matter
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws A; None stands for seed 0
@@ -34,16 +34,16 @@ def lora(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold.
+        If the rank exceeds min(out, in).
 
     References
     ----------
-    Hu et al. 2021, arXiv 2106.09685; He et al. 2015, arXiv 1502.01852 (Kaiming's rule).
+    Hu et al. 2021, arXiv 2106.09685; He et al. 2015, arXiv 1502.01852 (Kaiming initialization).
 
     Examples
     --------

@@ -21,18 +21,18 @@ def lora_ga(
     calibration: Calibration | None = None,
     weighted: bool = True,
 ) -> Start:
-    """Start so that the first step of the adapter comes close to one of W itself.
+    """Start so that the first step of the adapter approximates a step of W itself.
 
     `G = ∂L/∂W = U diag(S) Vh`: A takes the first r right singular vectors, B the next r left ones.
 
-    - `A⁰ = Vh_[1..r]`, `B⁰ = U_[r+1..2r] diag(S_[r+1..2r]) ∜out / √γ` with γ = 16, as PEFT has it
+    - `A⁰ = Vh_[1..r]`, `B⁰ = U_[r+1..2r] diag(S_[r+1..2r]) ∜out / √γ` with γ = 16, as in PEFT
       (`direction="ArB2r"`, `scale="stable"`);
-    - with `weighted=False` as the paper has it: `A⁰ = Vh_[1..r] ∜out / √γ`,
-      `B⁰ = U_[r+1..2r] ∜out / √γ`, which does not depend on the size of the gradient.
+    - with `weighted=False`, as in the paper: `A⁰ = Vh_[1..r] ∜out / √γ`,
+      `B⁰ = U_[r+1..2r] ∜out / √γ`, which does not depend on the norm of the gradient.
 
-    The vectors that A and B take are orthogonal to each other, so that ∂L/∂B and ∂L/∂A together
-    span the 2r leading directions of G. G's sign does not matter. In each column of B the entry of
-    largest magnitude is positive.
+    A and B take different singular vectors, so ∂L/∂B and ∂L/∂A together span the 2r leading
+    directions of G. The sign of G does not matter. In each column of B the entry of largest
+    magnitude is positive.
 
     Parameters
     ----------
@@ -46,12 +46,12 @@ def lora_ga(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank of which W cannot hold twice as much, or without a gradient of W's shape.
+        If 2 r exceeds min(out, in), or the gradient is missing or of another shape.
 
     References
     ----------

@@ -20,20 +20,19 @@ def lora_one(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start in the direction of the first step that full fine-tuning would make.
+    """Start in the direction of the first step of full fine-tuning.
 
     `−G = −∂L/∂W = U diag(S) Vh`, `B⁰ = U_r √(S_r / γσ)`, `A⁰ = √(S_r / γσ) Vh_r` with γ = 128 and
-    `σ = S₁`, so that `B⁰A⁰ = −G_r / (γ S₁)`: the best rank-r approximation of the step, of length
-    1/γ in its longest direction. In each column of B the entry of largest magnitude is positive.
+    `σ = S₁`. So `B⁰A⁰ = −G_r / (γ S₁)`, the best rank-r approximation of the step, with spectral
+    norm 1/γ. In each column of B the entry of largest magnitude is positive.
 
-    What was taken. The paper's spectral initialization, in the form of the authors' code: divided
-    by S₁, with γ under the root. There the base stays as it is, and the step `s B⁰A⁰` is made with
-    the start; here every start leaves the model's function alone, so that W gives up what the
-    factors add, and the first update has yet to be made. The preconditioners that the paper also
-    proposes belong to the optimizer and are left out.
+    This is the paper's spectral initialization as in the authors' code, divided by S₁ and with γ
+    under the root. The authors keep the base weight, so the start itself makes the step `s B⁰A⁰`.
+    Here every start preserves the model's function: `s B⁰A⁰` is subtracted from W, and the first
+    step is still to come. The paper's preconditioners belong to the optimizer and are not included.
 
-    Where a singular value of G is zero, so are its row of A and its column of B: they are finite,
-    but as each is the other's gradient, such a component never learns.
+    Where a singular value of G is zero, its row of A and its column of B are zero too. They are
+    finite, but such a component never learns: each factor's gradient is proportional to the other.
 
     Parameters
     ----------
@@ -46,12 +45,12 @@ def lora_one(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold, or without a gradient of W's shape.
+        If the rank exceeds min(out, in), or the gradient is missing or of another shape.
 
     References
     ----------
@@ -67,6 +66,6 @@ def lora_one(
     """
     check_rank(W, r)
     U, S, Vh = singular_triplets(-gradient_of(W, calibration, "lora_one"))
-    # A gradient of zeros has zeros for S as well: divided by anything, they stay zeros.
+    # A zero gradient has S = 0, which stays zero whatever it is divided by.
     root = (S[:r] / S[0].clamp(min=torch.finfo(S.dtype).tiny) / GAMMA).sqrt()
     return Start(A=root[:, None] * Vh[:r], B=U[:, :r] * root)

@@ -1,4 +1,4 @@
-"""MiCA: a frozen basis of the outputs that W says least about."""
+"""MiCA: a frozen B in the minor left singular directions of W."""
 
 import torch
 from jaxtyping import Float
@@ -17,11 +17,11 @@ def mica(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start with B in the minor directions of W, where it stays: A alone is trained, from zero.
+    """Start with a frozen B in the minor directions of W; only A is trained, from zero.
 
     `W = U diag(S) Vh`, `B⁰ = U_m`, `A⁰ = 0`, where m stands for the last r of the min(out, in)
-    triplets, the smallest first. B has orthonormal columns, in each of which the entry of largest
-    magnitude is positive; it is frozen.
+    triplets, the smallest first. B has orthonormal columns, and in each column the entry of largest
+    magnitude is positive.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def mica(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold.
+        If the rank exceeds min(out, in).
 
     References
     ----------

@@ -17,15 +17,16 @@ def milora(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start from the r smallest singular triplets: train where W says least.
+    """Start from the r smallest singular triplets of W.
 
     `W = U diag(S) Vh`, `B⁰ = U_m √(S_m / s)`, `A⁰ = √(S_m / s) Vh_m`, where m stands for the last r
-    of the min(out, in) triplets, the smallest first. `s B⁰A⁰` is what the best approximation of
-    rank min(out, in) − r leaves of W. In each column of B the entry of largest magnitude is
-    positive.
+    of the min(out, in) triplets, the smallest first. `s B⁰A⁰` is the residual of the best
+    approximation of W of rank min(out, in) − r. In each column of B the entry of largest magnitude
+    is positive.
 
-    Where a singular value is zero (a W of deficient rank), so are its row of A and its column of
-    B. They are finite, but as each is the other's gradient, such a component never learns.
+    Where a singular value is zero (W is rank-deficient), its row of A and its column of B are zero
+    too. They are finite, but such a component never learns: each factor's gradient is proportional
+    to the other.
 
     Parameters
     ----------
@@ -38,12 +39,12 @@ def milora(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold or a scale that is not positive.
+        If the rank exceeds min(out, in) or the scale is not positive.
 
     References
     ----------

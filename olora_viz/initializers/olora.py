@@ -17,15 +17,15 @@ def olora(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start from the QR of W: an orthonormal basis of its first r columns, and W seen through it.
+    """Start from the QR of W: an orthonormal basis of its first r columns, and W in that basis.
 
     `W[:, :r] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. This equals the first r columns of Q and rows of
     R of the full QR of W, at O(out r² + out in r) instead of O(out in min(out, in)). Hence
-    `B⁰A⁰ = Q_r Q_rᵀ W`, W projected on the span of its first r columns, whichever features those
-    happen to be. The sign is fixed by diag(T) > 0.
+    `B⁰A⁰ = Q_r Q_rᵀ W` is the projection of W onto the span of its first r columns, whatever the
+    order of the input features. The sign is fixed by diag(T) > 0.
 
-    `BᵀB = I` holds for every W. Where a first column is zero or depends on the ones before it
-    (W = 0, say), the basis goes on with some orthonormal vector.
+    `BᵀB = I` holds for every W. Where one of the first r columns is zero or depends on the ones
+    before it (for instance W = 0), the basis is completed by an orthonormal vector.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ def olora(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold.
+        If the rank exceeds min(out, in).
 
     References
     ----------

@@ -11,8 +11,8 @@ from olora_viz.initializers.start import Start, check_rank, precise
 TIE = 1e-13
 """Squared residuals closer than this, relative to the largest column of W, count as equal.
 
-It is well above what rounding does to them in float64, so that machines agree on the first of
-equals; and a residual below it (3e-7 of the largest column's norm) counts as none."""
+The tolerance is well above float64 rounding, so every machine picks the same column among equals. A
+residual below it (3e-7 of the largest column's norm) counts as zero."""
 
 
 def olora_pivoted(
@@ -25,14 +25,14 @@ def olora_pivoted(
 ) -> Start:
     """Start from the column-pivoted QR of W: the columns of largest residual come first.
 
-    `W[:, pivots] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`, where each pivot is the column that the
-    ones picked before it explain least. Permuting the input features permutes the columns of A and
-    leaves B as it is: the freedom that `olora` has is gone. Equals the first r steps of LAPACK's
-    `geqp3` (SciPy's `qr(W, pivoting=True)`) up to sign, at O(out in r).
+    `W[:, pivots] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. Each pivot is the column with the largest
+    residual after the ones picked before it. Permuting the input features permutes the columns of A
+    and leaves B unchanged, unlike in `olora`. Equals the first r steps of LAPACK's `geqp3` (SciPy's
+    `qr(W, pivoting=True)`) up to sign, at O(out in r).
 
-    `BᵀB = I` holds for every W. Where the rank of W is below r (W = 0, say), the remaining pivots
-    are the first columns not yet picked and the basis goes on with some orthonormal vectors, on
-    which A is zero to rounding.
+    `BᵀB = I` holds for every W. Where the rank of W is below r (for instance W = 0), the remaining
+    pivots are the first columns not yet picked, the basis is completed by orthonormal vectors, and
+    A is zero on them to rounding.
 
     Parameters
     ----------
@@ -45,12 +45,12 @@ def olora_pivoted(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold.
+        If the rank exceeds min(out, in).
 
     References
     ----------
@@ -68,11 +68,11 @@ def olora_pivoted(
 
 
 def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
-    """Return the first r pivots of the column-pivoted QR of W, without factorizing all of it.
+    """Return the first r pivots of the column-pivoted QR of W, without the full factorization.
 
-    Gram–Schmidt, r steps. W itself stays as it is: the squared residual of column j after k steps
-    is `‖W_j‖² − Σ_{i≤k} (q_iᵀ W_j)²`, so that a step costs one product `q_kᵀ W` and no pass that
-    writes. That difference cancels, hence float64 throughout.
+    Gram–Schmidt, r steps. W is not modified: the squared residual of column j after k steps is
+    `‖W_j‖² − Σ_{i≤k} (q_iᵀ W_j)²`, so a step costs one product `q_kᵀ W`. The difference cancels
+    digits, hence float64 throughout.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
     W = W.double()
     residual = W.square().sum(0)  # (in,)
     tie = TIE * residual.max()
-    Q = W.new_zeros(r, W.shape[0])  # rows are the basis, so that both products read along memory
+    Q = W.new_zeros(r, W.shape[0])  # rows are the basis: both products read contiguous memory
     R = W.new_zeros(r, W.shape[1])
     pivots: list[int] = []
     for k in range(r):

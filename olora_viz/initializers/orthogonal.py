@@ -1,4 +1,4 @@
-"""Two random factors, neither of them zero, whose product is."""
+"""Two random, non-zero factors with a zero product."""
 
 import torch
 from jaxtyping import Float
@@ -17,15 +17,15 @@ def orthogonal(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start from two random factors that meet at right angles, so that B⁰A⁰ = 0.
+    """Start from two random factors with B⁰A⁰ = 0.
 
     `Q (r, r)` a random orthogonal matrix, `X (in, r/2)` and `Y (r/2, out)` Gaussian,
-    `A⁰ = (X Q_odd)ᵀ / 10`, `B⁰ = Yᵀ Q_even / 10` with Q's odd and even rows: `B⁰A⁰` carries
-    `Q_even Q_oddᵀ = 0`. Unlike in LoRA both factors receive a gradient from the first step.
+    `A⁰ = (X Q_odd)ᵀ / 10`, `B⁰ = Yᵀ Q_even / 10` with the odd and even rows of Q. `B⁰A⁰` is zero
+    because `Q_even Q_oddᵀ = 0`. Unlike in LoRA, both factors have a gradient from the first step.
 
     Parameters
     ----------
-    W : (out, in), only its shape, dtype and device matter
+    W : (out, in); only its shape, dtype and device matter
     r : rank, even, 2 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
     generator : CPU generator that draws Q, X and Y; None stands for seed 0
@@ -34,21 +34,21 @@ def orthogonal(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is; `B A` is zero to rounding.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64; `B A` is zero to rounding.
 
     Raises
     ------
     ValueError
-        For a rank that is odd or that W cannot hold.
+        If the rank is odd or exceeds min(out, in).
 
     References
     ----------
-    PEFT's `init_lora_weights="orthogonal"`, after datta0.github.io/posts/rethink-lora-init (there
-    is no paper).
+    PEFT's `init_lora_weights="orthogonal"`, after datta0.github.io/posts/rethink-lora-init (no
+    paper).
     """
     check_rank(W, r)
     if r % 2:
-        raise ValueError(f"rank {r} is odd, and 'orthogonal' splits an even rank into two halves")
+        raise ValueError(f"rank {r} is odd, but 'orthogonal' needs an even rank")
     W = precise(W)
     generator = seeded(generator)
     Q = orthonormal_basis(draw(r, r, W, generator))

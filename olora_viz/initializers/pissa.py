@@ -18,38 +18,39 @@ def pissa(
     calibration: Calibration | None = None,
     niter: int | None = None,
 ) -> Start:
-    """Start from the r largest singular triplets: the best rank-r approximation of W, halved.
+    """Start from the r largest singular triplets of W.
 
-    `W = U diag(S) Vh`, `B⁰ = U_r √(S_r / s)`, `A⁰ = √(S_r / s) Vh_r`, so that `s B⁰A⁰` is the best
+    `W = U diag(S) Vh`, `B⁰ = U_r √(S_r / s)`, `A⁰ = √(S_r / s) Vh_r`, so `s B⁰A⁰` is the best
     rank-r approximation of W for every s. In each column of B the entry of largest magnitude is
     positive.
 
-    Where a singular value is zero (W = 0, say), so are its row of A and its column of B. They are
-    finite, but as each is the other's gradient, such a component never learns.
+    Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero
+    too. They are finite, but such a component never learns: each factor's gradient is proportional
+    to the other.
 
     Parameters
     ----------
     W : (out, in)
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
-    generator : CPU generator of the randomized form, otherwise unused; None stands for seed 0
+    generator : CPU generator of the randomized SVD, otherwise unused; None stands for seed 0
     calibration : unused
-    niter : None for the exact SVD, or the number of iterations, 0 or more, of the randomized one
+    niter : None for the exact SVD, or the number of iterations of the randomized one, 0 or more
 
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold, a scale that is not positive, a negative `niter`.
+        If the rank exceeds min(out, in), the scale is not positive, or `niter` is negative.
 
     References
     ----------
     Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477 (the
-    randomized form).
+    randomized SVD).
 
     Examples
     --------
@@ -65,6 +66,6 @@ def pissa(
     elif niter >= 0:
         U, S, Vh = randomized_triplets(W, r, niter, generator)
     else:
-        raise ValueError(f"niter = {niter} is neither None (exact) nor 0 or more iterations")
+        raise ValueError(f"niter = {niter} must be None (exact SVD) or at least 0")
     root = (S[:r] / s).sqrt()
     return Start(A=root[:, None] * Vh[:r], B=U[:, :r] * root)

@@ -9,7 +9,7 @@ from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.start import Start
 
 NITER = 6
-"""Iterations: at rank 16 on SmolLM2 they reach 0.998 of the best energy in the worst layer."""
+"""Iterations: at rank 16 on SmolLM2 the worst layer reaches 0.998 of the optimal energy."""
 
 
 def pissa_fast(
@@ -20,10 +20,10 @@ def pissa_fast(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as PiSSA does, with the leading singular triplets found by a randomized SVD.
+    """Start as PiSSA, with the leading singular triplets of a randomized SVD.
 
     `s B⁰A⁰` is close to the best rank-r approximation of W, at O(out in r) instead of
-    O(out in min(out, in)): see `pissa`, whose `niter` is 6 here.
+    O(out in min(out, in)). The same as `pissa` with `niter=6`.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def pissa_fast(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold or a scale that is not positive.
+        If the rank exceeds min(out, in) or the scale is not positive.
 
     References
     ----------

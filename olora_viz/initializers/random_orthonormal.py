@@ -1,4 +1,4 @@
-"""A random orthonormal basis: the control that says what the columns of W themselves add."""
+"""A random orthonormal basis: the control for what the columns of W contribute."""
 
 import torch
 from jaxtyping import Float
@@ -17,11 +17,11 @@ def random_orthonormal(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as OLoRA does, but on a uniformly random subspace instead of one taken from W.
+    """Start as OLoRA, but on a uniformly random subspace instead of one taken from W.
 
-    `Ω (out, r)` Gaussian, drawn column by column so that a larger rank goes on from a smaller one;
-    `B⁰ = Q` of the QR of Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is distributed
-    uniformly (by Haar's measure) over the orthonormal bases.
+    `Ω (out, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one;
+    `B⁰ = Q` of the QR of Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is Haar-distributed (uniform over the
+    orthonormal bases).
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def random_orthonormal(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold.
+        If the rank exceeds min(out, in).
 
     References
     ----------

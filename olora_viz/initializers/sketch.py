@@ -17,15 +17,15 @@ def sketch(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as OLoRA does, but on r random mixtures of all columns instead of the first r.
+    """Start as OLoRA, but on r random mixtures of all columns instead of the first r columns.
 
-    `Ω (in, r)` Gaussian, drawn column by column so that a larger rank goes on from a smaller one;
-    `B⁰ = Q` of the QR of `W Ω`, `A⁰ = BᵀW`. The span leans towards the
-    leading singular vectors of W, without a factorization of W. It is the control between a random
-    basis (`random_orthonormal`) and the columns of W in their order (`olora`).
+    `Ω (in, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one;
+    `B⁰ = Q` of the QR of `W Ω`, `A⁰ = BᵀW`. The span leans towards the leading singular vectors of
+    W, without a factorization of W. This is the control between a random basis
+    (`random_orthonormal`) and the columns of W in their order (`olora`).
 
-    `BᵀB = I` holds for every W; where the rank of W is below r, the basis goes on with some
-    orthonormal vectors, on which A is zero to rounding.
+    `BᵀB = I` holds for every W. Where the rank of W is below r, the basis is completed by
+    orthonormal vectors, and A is zero on them to rounding.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ def sketch(
     Returns
     -------
     Start
-        A (r, in) and B (out, r) in float32, or float64 where W is.
+        A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises
     ------
     ValueError
-        For a rank that W cannot hold.
+        If the rank exceeds min(out, in).
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What an initialization is: its result, its entry in the table, and the checks that all share."""
+"""The types of an initialization: its result, its signature and its entry in the table."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,7 +12,7 @@ from olora_viz.initializers.calibration import NEEDS, Calibration
 
 @dataclass(frozen=True)
 class Start:
-    """The two factors that an adapter starts from; its first update is `s (B A − B⁰A⁰) = 0`."""
+    """The initial factors of an adapter; its update `s (B A − B⁰A⁰)` starts at zero."""
 
     A: Float[Tensor, "r in"]
     """A⁰, contiguous, in float32 or better, on the device of W."""
@@ -20,14 +20,14 @@ class Start:
     """B⁰, contiguous, in float32 or better, on the device of W."""
 
     def __post_init__(self) -> None:
-        """Lay both factors out along their rows, whatever a factorization returned."""
+        """Make both factors contiguous, whatever layout a factorization returned."""
         object.__setattr__(self, "A", self.A.contiguous())
         object.__setattr__(self, "B", self.B.contiguous())
 
 
 @runtime_checkable
 class StartFunction(Protocol):
-    """The signature that every initialization has."""
+    """The signature of every initialization."""
 
     def __call__(
         self,
@@ -44,51 +44,51 @@ class StartFunction(Protocol):
 
 @dataclass(frozen=True)
 class Initializer:
-    """One line of the catalogue: an initialization and what to say about it."""
+    """An entry of the catalogue: an initialization and its description."""
 
     name: str
-    """The key in the table, the word on the command line, the id of the tests."""
+    """The key in the table and on the command line, `olora`."""
     label: str
-    """What a person reads, `OLoRA`."""
+    """The display name, `OLoRA`."""
     start: StartFunction
     """The pure function `(W, r, *, s, generator, calibration) → Start`."""
     summary: str
-    """One sentence that says how the adapter starts."""
+    """One sentence on how the adapter starts."""
     source: str
-    """Author, year and where it was published."""
+    """Author, year and publication."""
     random: bool = False
     """Whether the start depends on the generator's seed."""
     nested: bool = False
-    """Whether a start of a larger rank goes on from one of a smaller rank, with s = 1."""
+    """Whether a start of a larger rank extends one of a smaller rank, with s = 1."""
     zero_product: bool = False
-    """Whether B⁰A⁰ = 0, so that the frozen part of the sum is W itself."""
+    """Whether B⁰A⁰ = 0, so that nothing is subtracted from W."""
     needs: str = ""
-    """What it is told beside W: `gradient` or `inputs`, see `Calibration`; empty for nothing."""
+    """The calibration data it needs: `gradient`, `inputs` or empty; see `Calibration`."""
     vectors: int = 1
-    """How many singular vectors it takes for each rank: r · vectors ≤ min(out, in)."""
+    """Singular vectors used per rank: r · vectors ≤ min(out, in)."""
     frozen_B: bool = False
-    """Whether B stays what it was at the start, and A alone is trained."""
+    """Whether B is frozen and only A is trained."""
 
     def __post_init__(self) -> None:
-        """Refuse a need that nobody could meet."""
+        """Check that `needs` is known."""
         if self.needs and self.needs not in NEEDS:
             raise ValueError(f"{self.name!r} needs {self.needs!r}; there are {', '.join(NEEDS)}")
 
 
 def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
-    """Refuse a rank that `W` cannot hold, and a `W` that is not a matrix of floating-point numbers.
+    """Check that `W` is a floating-point matrix and that `r` is at most min(out, in).
 
     Parameters
     ----------
     W : (out, in)
-    r : the rank asked for, 1 ≤ r ≤ min(out, in)
-    name : what to call W in the message, usually the name of its layer
-    vectors : how many singular vectors each rank takes, see `Initializer`
+    r : rank, 1 ≤ r ≤ min(out, in)
+    name : name of W in the message, usually its layer
+    vectors : singular vectors used per rank, see `Initializer`
 
     Raises
     ------
     ValueError
-        In one sentence with the value and the rule.
+        If `W` or `r` breaks the rule; the message names the value and the rule.
 
     Examples
     --------
@@ -97,27 +97,27 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
     ValueError: rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'
     """
     if W.ndim != 2:
-        raise ValueError(f"shape {tuple(W.shape)} of {name!r} is not that of a matrix (out, in)")
+        raise ValueError(f"{name!r} must be a matrix (out, in), not of shape {tuple(W.shape)}")
     if not W.is_floating_point():
-        raise ValueError(f"dtype {W.dtype} of {name!r} is not a floating-point one")
+        raise ValueError(f"dtype {W.dtype} of {name!r} is not a floating-point dtype")
     if r < 1:
         raise ValueError(f"rank {r} for {name!r} is below 1")
     if r > min(W.shape):
         raise ValueError(f"rank {r} exceeds min(out, in) = {min(W.shape)} of {name!r}")
     if r * vectors > min(W.shape):
         raise ValueError(
-            f"rank {r} takes {r * vectors} singular vectors, which exceeds min(out, in) = "
+            f"rank {r} needs {r * vectors} singular vectors, which exceeds min(out, in) = "
             f"{min(W.shape)} of {name!r}"
         )
 
 
 def check_scale(s: float) -> None:
-    """Refuse a scale by which singular values cannot be divided.
+    """Check that a scale is positive and finite.
 
     Raises
     ------
     ValueError
-        Where `s` is not a positive, finite number.
+        If `s` is not a positive, finite number.
 
     Examples
     --------
@@ -130,9 +130,9 @@ def check_scale(s: float) -> None:
 
 
 def precise(W: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
-    """Return W apart from its graph, in float32 or better: half types are raised, float64 stays.
+    """Return W detached, in float32 or better: half precision is converted, float64 is kept.
 
-    Where the dtype is already good enough this is a view of W: read it, never write to it.
+    If no conversion is needed, this is a view of W: do not write to it.
     """
     return W.detach().to(torch.promote_types(W.dtype, torch.float32))
 
@@ -143,15 +143,15 @@ def draw(
     like: Float[Tensor, "out in"],
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "rows columns"]:
-    """Draw a standard Gaussian matrix of the device and dtype of `like`.
+    """Draw a standard Gaussian matrix with the device and dtype of `like`.
 
-    The numbers are drawn on the CPU in float32, whatever `like` is: a run on a GPU or in float64
-    starts from the same draw, so that what differs between two such runs is rounding.
+    The numbers are always drawn on the CPU in float32, so runs on a GPU or in float64 start from
+    the same draw and differ by rounding only.
 
     Parameters
     ----------
     rows, columns : the shape
-    like : a matrix in the dtype and on the device wanted
+    like : a tensor with the dtype and device of the result
     generator : a CPU generator; None stands for a fresh one with seed 0
     """
     return torch.randn(rows, columns, generator=seeded(generator)).to(like)
@@ -163,12 +163,12 @@ def draw_columns(
     like: Float[Tensor, "out in"],
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "rows columns"]:
-    """Draw as `draw` does, but one column after the other: more columns go on from fewer."""
+    """Draw as `draw`, but column by column, so that more columns extend fewer."""
     generator = seeded(generator)
     drawn = [torch.randn(rows, generator=generator) for _ in range(columns)]
     return torch.stack(drawn, dim=1).to(like)
 
 
 def seeded(generator: torch.Generator | None) -> torch.Generator:
-    """Return the generator itself, or a fresh CPU one with seed 0 in place of None."""
+    """Return the generator, or a fresh CPU generator with seed 0 for None."""
     return torch.Generator().manual_seed(0) if generator is None else generator

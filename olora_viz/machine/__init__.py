@@ -1,1 +1,1 @@
-"""What the computer is: files, devices, memory, signals, numbers; no word of ours in it."""
+"""Files, devices, memory, signals and numbers: helpers that know nothing about LoRA."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Find the cache, and make it where it is not there yet.
+    """Return the cache folder; create it if it does not exist.
 
-    ``OLORA_VIZ_CACHE`` names it; else it is ``olora_viz`` under ``XDG_CACHE_HOME``, or under
-    ``~/.cache``.
+    The folder is ``OLORA_VIZ_CACHE`` if that variable is set, otherwise ``olora_viz`` under
+    ``XDG_CACHE_HOME`` or ``~/.cache``.
 
     Returns
     -------
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
     Raises
     ------
     ValueError
-        The folder cannot be made or written to.
+        If the folder cannot be created or written to.
     """
     chosen = os.environ.get("OLORA_VIZ_CACHE", "").strip()
     base = os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache"
@@ -28,36 +28,36 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"cannot make the cache folder {chosen or base!r} ({reason(error)}); "
-            "set OLORA_VIZ_CACHE to a folder that can be written"
+            f"cannot create the cache folder {chosen or base!r} ({reason(error)}); "
+            "set OLORA_VIZ_CACHE to a writable folder"
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(
             f"the cache folder {str(folder)!r} is not writable; "
-            "set OLORA_VIZ_CACHE to a folder that can be written"
+            "set OLORA_VIZ_CACHE to a writable folder"
         )
     return folder
 
 
 def reason(error: BaseException) -> str:
-    """Put an error in a few words: its first line, at most 200 characters of it."""
+    """Return the first line of an error's message, at most 200 characters."""
     words = str(getattr(error, "strerror", None) or error).strip()
     return words.splitlines()[0][:200] if words else type(error).__name__
 
 
 def check_free_disk(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Check that the disk has enough free space.
 
     Parameters
     ----------
-    folder : an existing folder, or one whose parents exist.
+    folder : a folder; it need not exist yet.
     needed : bytes.
-    what : said in the message.
+    what : subject of the error message.
 
     Raises
     ------
     ValueError
-        Fewer than ``needed`` bytes are free.
+        If fewer than ``needed`` bytes are free.
     """
     there = folder
     while not there.exists():
@@ -66,5 +66,5 @@ def check_free_disk(folder: Path, needed: int, what: str) -> None:
     if free < needed:
         raise ValueError(
             f"{what} needs {needed / 1e6:,.0f} MB of disk in {str(folder)!r}, "
-            f"where only {free / 1e6:,.0f} MB are free"
+            f"but only {free / 1e6:,.0f} MB are free"
         )

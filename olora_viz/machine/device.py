@@ -1,4 +1,4 @@
-"""Where a model runs and in which precision its frozen weights are kept."""
+"""The device a model runs on and the dtype of its frozen weights."""
 
 import torch
 
@@ -13,11 +13,11 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Turn a device's name into a device that is really there.
+    """Return the device of a name and check that it is available.
 
     Parameters
     ----------
-    name : "auto", "cpu" or "cuda"; "auto" takes CUDA where it is there, else the CPU.
+    name : "auto", "cpu" or "cuda"; "auto" is CUDA if available, otherwise the CPU.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     Raises
     ------
     ValueError
-        An unknown name, or "cuda" on a machine that has none.
+        If the name is unknown, or is "cuda" on a machine without CUDA.
 
     Examples
     --------
@@ -40,18 +40,18 @@ def resolve_device(name: str = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     if name == "cuda":
-        raise ValueError("device 'cuda' asked for, but this machine has no CUDA GPU; use 'cpu'")
+        raise ValueError("device 'cuda' is not available: this machine has no CUDA GPU; use 'cpu'")
     return torch.device("cpu")
 
 
 def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
-    """Turn a precision's name into a dtype for the frozen base weights.
+    """Return the dtype of the frozen base weights for a name.
 
     Parameters
     ----------
     name : "auto", "float32", "bfloat16" or "float64"; "auto" is bfloat16 on CUDA, float32 on a
         CPU.
-    device : the device that the weights will live on.
+    device : the device of the weights.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     Raises
     ------
     ValueError
-        An unknown name.
+        If the name is unknown.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: made beside their place, then moved into it."""
+"""Atomic files and folders: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from torch import Tensor
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8."""
+    """Write a text file atomically, in UTF-8."""
     _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write plain values; NaN is refused, since it is no JSON."""
+    """Write a JSON file atomically; NaN raises, since JSON has no NaN."""
     write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors.
+    """Write a safetensors file atomically.
 
     Raises
     ------
-    OSError : the disk is full, for instance; what was there before is still there.
+    OSError : the file cannot be written, for instance on a full disk; an older file is kept.
     """
 
     def save(partial: Path) -> None:
         try:
             save_file(tensors, partial, metadata={"format": "pt"})
-        except SafetensorError as error:  # what the disk says, in that library's own kind of error
+        except SafetensorError as error:  # safetensors wraps the OSError
             raise OSError(f"cannot write {str(path)!r}: {error}") from None
 
     _replace(path, save)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors from safetensors.
+    """Read the tensors of a safetensors file.
 
     Raises
     ------
-    ValueError : the file is empty, cut short or something else.
-    OSError : it is not there, or cannot be read.
+    ValueError : the file is empty, truncated or not a safetensors file.
+    OSError : the file does not exist or cannot be read.
     """
     try:
         return load_file(path)
@@ -61,12 +61,12 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ValueError : the file holds no JSON, or something else than an object.
-    OSError : it is not there, or cannot be read.
+    ValueError : the file is not JSON, or not a JSON object.
+    OSError : the file does not exist or cannot be read.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+    except ValueError as error:  # not JSON, or not UTF-8
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{str(path)!r} must hold a JSON object, not {json.dumps(values)[:40]}")
@@ -74,7 +74,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether a folder is new or empty, but for what a writer that was killed may have left."""
+    """Whether a folder is missing or empty, apart from temporary files of a killed writer."""
     if not folder.exists():
         return True
     return folder.is_dir() and all(path.name.endswith(".partial") for path in folder.iterdir())
@@ -82,14 +82,14 @@ def is_free(folder: Path) -> bool:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Give a new folder to write into; at the end it takes its place, after an error it is gone.
+    """Yield a temporary folder that replaces `folder` on success and is deleted on error.
 
-    An empty folder that is there already is filled, since somebody may stand in it or it may be
-    the mouth of another disk; one that holds something is replaced as a whole.
+    An existing empty folder is filled instead of replaced, since it may be a mount point or the
+    working directory of a process. A folder with contents is replaced as a whole.
 
     Raises
     ------
-    OSError : the disk is full, for instance; what was there before is still there.
+    OSError : the folder cannot be written, for instance on a full disk; an older folder is kept.
     """
     is_empty = folder.is_dir() and is_free(folder)
     made = folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")

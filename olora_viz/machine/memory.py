@@ -1,4 +1,4 @@
-"""Whether a model's weights fit where they shall go, asked before anything is loaded."""
+"""Free memory, checked before a model is loaded."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ import torch
 def _number(path: str) -> int | None:
     try:
         return int(Path(path).read_text(encoding="ascii"))
-    except (OSError, ValueError):  # not there, or "max"
+    except (OSError, ValueError):  # no such file, or "max"
         return None
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Count the bytes that are free on a device.
+    """Return the free memory of a device in bytes.
 
-    On a CPU this is what the system has left, or what the container may still take (cgroup v2),
-    whichever is less.
+    On a CPU this is the smaller of the system's available memory and what the container's limit
+    leaves (cgroup v2).
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def available_memory(device: torch.device) -> int | None:
     Returns
     -------
     int or None
-        None where the system does not say.
+        None if the system does not report it.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -39,21 +39,21 @@ def available_memory(device: torch.device) -> int | None:
 
 
 def check_memory(needed: int, device: torch.device, what: str) -> None:
-    """Refuse what the machine cannot hold.
+    """Check that the device has enough free memory.
 
-    An operating system answers a process that takes too much memory by ending it, which takes
-    every other visitor of a page with it.
+    Without this check the operating system would kill the process, and with it the page of every
+    other visitor.
 
     Parameters
     ----------
     needed : bytes.
-    device : where they shall live.
-    what : said in the message.
+    device : the device to allocate on.
+    what : subject of the error message.
 
     Raises
     ------
     ValueError
-        More is needed than is free.
+        If less than ``needed`` is free.
     """
     free = available_memory(device)
     if free is not None and needed > free:

@@ -1,4 +1,4 @@
-"""One sentence for a name that nobody knows, with the nearest names that exist."""
+"""The error message for an unknown name, with the closest known names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Say that `name` is no `kind`, and which names come nearest.
+    """Return the error message for an unknown `name`, with the closest known names.
 
     >>> unknown("initialization", "olra", ["lora", "olora", "pissa"])
     "unknown initialization 'olra'; did you mean 'olora' or 'lora'?"

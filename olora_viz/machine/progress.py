@@ -1,4 +1,4 @@
-"""One report of progress for two readers: a bar on standard error, and the caller."""
+"""Progress reports: a bar on standard error, and a callback."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 Progress = Callable[[float, str], None]
-"""Called with the fraction done, in [0, 1], and what happens now in a few words."""
+"""Callback with the fraction done, in [0, 1], and a short description of the current work."""
 
 
 @contextmanager
 def reporting(progress: Progress | None) -> Iterator[Progress]:
-    """Show a bar on standard error while the block runs, and tell the caller too.
+    """Show a bar on standard error while the block runs, and call `progress` as well.
 
     Parameters
     ----------
-    progress : the caller's own function, or None.
+    progress : the caller's callback, or None.
 
     Yields
     ------
     Progress
-        Reports to both.
+        A callback that updates both.
     """
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(total=100, bar_format=form, file=sys.stderr, dynamic_ncols=True) as bar:

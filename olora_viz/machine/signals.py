@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks politely, the second ends at once."""
+"""Ctrl-C and SIGTERM: the first signal stops gracefully, the second one at once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def on_interruption(close: Callable[[], None]) -> Iterator[None]:
-    """Answer the first Ctrl-C or SIGTERM by a call, the next ones by a `KeyboardInterrupt`.
+    """Call `close` at the first Ctrl-C or SIGTERM; raise `KeyboardInterrupt` at the next.
 
     Parameters
     ----------
-    close : only notes that the end is wanted: it runs wherever the program happens to be.
+    close : called from the signal handler, at any point of the program: it should only set a flag.
     """
     asked = False
 
@@ -26,8 +26,8 @@ def on_interruption(close: Callable[[], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         asked = True
         close()
-        with suppress(OSError):  # not by print: the signal may have come in the middle of one
-            os.write(2, b"\nstopping after this step; once more to stop at once\n")
+        with suppress(OSError):  # print is not reentrant, and the signal may have interrupted one
+            os.write(2, b"\nstopping after this step; press again to stop at once\n")
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:

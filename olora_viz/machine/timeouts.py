@@ -1,4 +1,4 @@
-"""Waiting for something outside of this machine, but not for ever."""
+"""Timeouts for calls that have none, such as a DNS lookup."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ T = TypeVar("T")
 
 
 def within(seconds: float, ask: Callable[[], T]) -> T:
-    """Return what `ask` returns, or give up.
+    """Return the result of `ask`, or raise after a timeout.
 
-    A look-up of a host's name has no time limit of its own, so `ask` runs in a thread that nobody
-    waits for in the end.
+    `ask` runs in a daemon thread, which is abandoned when the time is up.
 
     Raises
     ------
-    TimeoutError : nothing came within `seconds`; else whatever `ask` raises.
+    TimeoutError : `ask` did not return within `seconds`. Errors of `ask` itself are re-raised.
 
     >>> within(1.0, lambda: 6 * 7)
     42
