@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 from verbs import run, run_alone
 
-from olora_viz.cli.console import print_standing
+from olora_viz.cli.race import print_summary
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
@@ -333,7 +333,7 @@ def test_a_prompt_longer_than_the_context_is_named(tmp_path):
 
 def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
     lane = {"status": "diverged", "diverged_at": 1, "final_loss": None, "final_accuracy": None}
-    print_standing(
+    print_summary(
         {
             "base": {"loss": None, "accuracy": None},
             "lanes": {"lora": {**lane, "first_grad_norm": None}},

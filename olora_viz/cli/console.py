@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from olora_viz.machine.progress import Progress
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+"""The exit codes beside 0: the input is wrong; the verb was stopped by Ctrl-C or SIGTERM."""
+
+Verb = Callable[..., argparse.ArgumentParser]
+"""Adds a verb of a name, the function that runs it and one line of help; returns its parser."""
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[float, str], None]]:
+def progress_bar() -> Iterator[Progress]:
     """Show how far the loading is, on standard error."""
     from tqdm import tqdm
 
@@ -27,50 +38,13 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
         yield show
 
 
-def print_standing(summary: dict[str, Any]) -> None:
-    """Print a race's summary, the lane with the lowest held-out loss first."""
-    rows = [["lane", "status", "held-out loss", "accuracy", "first gradient norm"]]
-    lanes = summary["lanes"].items()
-    for label, lane in sorted(lanes, key=lambda item: _sortable(item[1]["final_loss"])):
-        status = lane["status"]
-        if lane["diverged_at"]:
-            status += f" at step {lane['diverged_at']}"
-        rows.append(
-            [
-                label,
-                status,
-                _number(lane["final_loss"], ".4f"),
-                _number(lane["final_accuracy"], ".1%"),
-                _number(lane["first_grad_norm"], ".3g"),
-            ]
-        )
-    base = summary["base"]
-    figures = _number(base["loss"], ".4f"), _number(base["accuracy"], ".1%")
-    rows.append(["(base model)", "", *figures, ""])
-    print_table(rows)
-    print(
-        f"{summary['status']} after {summary['steps']} steps in {summary['seconds']:.1f} s "
-        f"on {summary['device']} ({summary['dtype']})"
-    )
+def number(value: float | None, form: str = ".3g") -> str:
+    """Format a number; a dash for one that is not there or not finite.
 
-
-def leader(eval_loss: Sequence[float], labels: Sequence[str]) -> str:
-    """Say which lane has the lowest held-out loss; nothing where every lane has diverged.
-
-    >>> leader([2.0, math.nan, 1.5], ["lora", "pissa", "olora"])
-    'lowest held-out loss 1.500, olora'
+    >>> number(0.12345), number(None), number(math.inf)
+    ('0.123', '–', '–')
     """
-    pairs = zip(eval_loss, labels, strict=True)
-    known = [(loss, label) for loss, label in pairs if math.isfinite(loss)]
-    return "lowest held-out loss {:.3f}, {}".format(*min(known)) if known else ""
-
-
-def _sortable(loss: float | None) -> float:
-    return float("inf") if loss is None else loss
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+    return "–" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def print_table(rows: list[list[str]]) -> None:

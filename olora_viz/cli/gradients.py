@@ -1,14 +1,16 @@
-"""The verb ``gradients`` of the command line."""
+"""The verb ``gradients``: what reaches each layer, and what a step changes."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import print_table, progress_bar
+from olora_viz.cli.console import INTERRUPTED, Verb, number, print_table, progress_bar
+from olora_viz.cli.options import add_compared_lanes, add_shared, compared
 from olora_viz.machine.signals import on_interruption
 
 if TYPE_CHECKING:
@@ -16,53 +18,26 @@ if TYPE_CHECKING:
     from olora_viz.races.config import RaceConfig
     from olora_viz.races.step import Step
 
-LANES = ("lora", "olora")
-"""What is compared where nobody says what."""
-
 MOST_MAPS = 8
 """The most lanes whose maps go into one picture."""
 
-INTERRUPTED = 130
 
-GIVEN = ("model", "task", "steps", "batch_size", "max_length", "seed", "device", "dtype")
-
-
-def add_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the verb; `verb` makes a parser of a name, a function and a text."""
+def add_verbs(verb: Verb) -> None:
+    """Add the verb."""
     made = verb("gradients", run_gradients, "what reaches each layer, and what a step changes")
-    made.add_argument("--model", help="a model's name, or a local Hugging Face folder")
-    made.add_argument("--task", help="a task's name, or a file of examples")
-    made.add_argument(
-        "--lane",
-        action="append",
-        metavar="SPEC",
-        help=f"default: {' and '.join(LANES)}",
-    )
-    made.add_argument("--steps", type=int, default=1, help="default: 1, the start alone")
-    made.add_argument("--batch-size", type=int, help="prompts a step")
-    made.add_argument("--max-length", type=int, help="leave out examples of more tokens")
-    made.add_argument("--seed", type=int, help="seed of the task and of its order")
-    made.add_argument("--device", help="auto, cpu or cuda")
-    made.add_argument("--dtype", help="of the frozen base: float32 or bfloat16")
-    made.add_argument(
-        "--png", metavar="FILE", help="draw the norms against depth, and maps of several steps"
-    )
+    add_shared(made, "--model", "--task")
+    add_compared_lanes(made)
+    add_shared(
+        made, "--steps", "--batch-size", "--max-length", "--seed", "--device", "--dtype", "--png",
+        steps=1,
+    )  # fmt: skip
 
 
 def run_gradients(options: argparse.Namespace) -> int:
     """Race a few steps and report the norms of each: a table of the last, JSON lines, a picture."""
-    from olora_viz.lanes.lane import parse_lanes
-    from olora_viz.races.config import RaceConfig
     from olora_viz.races.race import race
 
-    given = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
-    config = RaceConfig(
-        **given,
-        lanes=tuple(lane for spec in options.lane or LANES for lane in parse_lanes(spec)),
-        eval_every=0,
-        eval_size=1,
-        gradients_every=1,
-    )
+    config = compared(options, eval_every=0, eval_size=1, gradients_every=1)
     with progress_bar() as progress:
         running = race(config, progress=progress)
     config = running.config  # with numbers for fair rates
@@ -112,7 +87,7 @@ def _print(step: Step, labels: Sequence[str]) -> None:
     table = [head]
     for row in rows(step, labels):
         values = [row[name][factor] for name in names for factor in "AB"]
-        cells = ["–" if x is None else f"{x:.3g}" for x in (*values, row["input"])]
+        cells = [number(x) for x in (*values, row["input"])]
         table.append([row["lane"], row["layer"], *cells])
     print_table(table)
     print(
@@ -120,7 +95,7 @@ def _print(step: Step, labels: Sequence[str]) -> None:
     )
 
 
-def _draw(path: str, config: RaceConfig, steps: Sequence[Step]) -> None:
+def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
     from olora_viz.figures import theme
     from olora_viz.figures.gradients import depth_figure, gradient_map
     from olora_viz.figures.png import write_png

@@ -1,0 +1,99 @@
+"""The options that several verbs share, each described once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from olora_viz.races.config import RaceConfig
+
+COMPARED = ("lora", "olora")
+"""The lanes that a measurement compares where none is given."""
+
+
+def path(text: str) -> Path:
+    """Return an option's value as a path.
+
+    Raises
+    ------
+    ArgumentTypeError : the text is empty, which `Path` would take for the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("a path must not be empty")
+    return Path(text)
+
+
+_SHARED: dict[str, dict[str, Any]] = {
+    "--model": {"help": "a model's name, or a local Hugging Face folder"},
+    "--task": {"help": "a task's name, or a file of examples"},
+    "--lane": {
+        "action": "append", "metavar": "SPEC", "help": "NAME[:key=value,…]; again for each lane",
+    },
+    "--steps": {"type": int, "help": "number of updates"},
+    "--batch-size": {"type": int, "help": "prompts a step"},
+    "--max-length": {"type": int, "help": "leave out examples of more tokens"},
+    "--seed": {"type": int, "help": "seed of the task and of its order"},
+    "--device": {"help": "auto, cpu or cuda"},
+    "--dtype": {"help": "of the frozen base: auto, float32, bfloat16 or float64"},
+    "--png": {"type": path, "metavar": "FILE", "help": "draw it into a picture"},
+}  # fmt: skip
+
+
+def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: Any) -> None:
+    """Add shared options to a verb.
+
+    Parameters
+    ----------
+    names : of the options, as on the command line.
+    defaults : values of some of them where they are not given, by attribute (``batch_size=16``),
+        which the help then names; an option without one is None.
+    """
+    for name in names:
+        how = dict(_SHARED[name])
+        default = defaults.get(name.removeprefix("--").replace("-", "_"))
+        if default is not None:
+            how |= {"default": default, "help": f"{how['help']}; default: {default}"}
+        parser.add_argument(name, **how)
+
+
+def add_compared_lanes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--lane``, with `COMPARED` as its default: `compared` fills it in."""
+    how = dict(_SHARED["--lane"])
+    how["help"] += f"; default: {' and '.join(COMPARED)}"
+    parser.add_argument("--lane", **how)
+
+
+def add_intervals(parser: argparse.ArgumentParser) -> None:
+    """Add how often a race is evaluated and measured: the options that end in ``-every``."""
+    for what, text in (
+        ("eval", "evaluations"),
+        ("spectra", "looks at the spectra"),
+        ("curvature", "looks at the curvature"),
+        ("gradients", "looks at the gradients"),
+    ):
+        parser.add_argument(f"--{what}-every", type=int, help=f"steps between {text}")
+
+
+def given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of a `RaceConfig` that the options set, with lanes and targets parsed."""
+    from dataclasses import fields
+
+    from olora_viz.lanes.lane import parse_lanes
+    from olora_viz.races.config import RaceConfig
+
+    values = {field.name: getattr(options, field.name, None) for field in fields(RaceConfig)}
+    if values["targets"] is not None:
+        values["targets"] = tuple(values["targets"])
+    if options.lane:
+        values["lanes"] = tuple(lane for spec in options.lane for lane in parse_lanes(spec))
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def compared(options: argparse.Namespace, **fixed: Any) -> RaceConfig:
+    """Return the race of a verb that measures: of `COMPARED` lanes where none is given."""
+    from olora_viz.lanes.lane import Lane
+    from olora_viz.races.config import RaceConfig
+
+    return RaceConfig(**{"lanes": tuple(map(Lane, COMPARED)), **given(options), **fixed})

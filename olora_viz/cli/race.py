@@ -1,0 +1,144 @@
+"""The verb ``race``: lanes trained side by side on the same batches."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from olora_viz.cli.console import INTERRUPTED, Verb, number, print_table, progress_bar
+from olora_viz.cli.options import add_intervals, add_shared, given, path
+from olora_viz.machine.signals import on_interruption
+
+if TYPE_CHECKING:
+    from olora_viz.races.race import Race
+    from olora_viz.races.step import Step
+
+
+def add_verbs(verb: Verb) -> None:
+    """Add the verb."""
+    made = verb("race", run_race, "train lanes side by side on the same batches")
+    made.add_argument(
+        "--resume", type=path, metavar="DIR", help="go on with the run in this folder"
+    )
+    add_shared(
+        made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length", "--seed",
+        "--device", "--dtype",
+    )  # fmt: skip
+    made.add_argument("--batches", help="shared by all lanes, or by-seed: of a lane's seed")
+    add_intervals(made)
+    made.add_argument("--eval-size", type=int, help="most held-out examples to evaluate on")
+    made.add_argument("--schedule", help="constant, linear or cosine")
+    made.add_argument("--warmup", type=int, help="steps over which learning rates rise")
+    made.add_argument(
+        "--target", action="append", metavar="NAME", dest="targets", help="ending of a layer's name"
+    )
+    made.add_argument(
+        "--run", type=path, metavar="DIR", dest="folder", help="keep the run in this folder"
+    )
+
+
+def run_race(options: argparse.Namespace) -> int:
+    """Race, in a run folder or without one: a line for each step, and a summary."""
+    race, steps = _begin(options)
+    data = race.data
+    for kind, count in (("training", data.left_out), ("held-out", data.held_out_left_out)):
+        if count:
+            print(
+                f"{count} {kind} examples are longer than {race.config.max_length} tokens and "
+                "were left out",
+                file=sys.stderr,
+            )
+    for fair in race.fair_rates:
+        print(fair.sentence, file=sys.stderr)
+    with on_interruption(race.close), closing(steps):
+        _follow(steps, race, options.json)
+    summary = race.summary()
+    if options.json:
+        print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
+    else:
+        print_summary(summary)
+    return INTERRUPTED if race.status == "stopped" else 0
+
+
+def _begin(options: argparse.Namespace) -> tuple[Race, Race | Generator[Step, None, None]]:
+    """Return a race that is set up, and its steps to come."""
+    from olora_viz.races import run as runs
+    from olora_viz.races.config import RaceConfig
+    from olora_viz.races.race import race
+
+    values = given(options)
+    if options.resume is not None:
+        if values or options.folder is not None:
+            raise ValueError("--resume takes the set-up from the run folder: give nothing else")
+        with progress_bar() as progress:
+            run = runs.resume(options.resume, progress=progress)
+        return run.race, iter(run)
+    config = RaceConfig(**values)
+    with progress_bar() as progress:
+        if options.folder is not None:
+            run = runs.start(config, options.folder, progress=progress)
+            return run.race, iter(run)
+        alone = race(config, progress=progress)
+    return alone, alone
+
+
+def _follow(steps: Iterator[Step], race: Race, as_json: bool) -> None:
+    """Report every step as it comes; close the race, however its steps end."""
+    from tqdm import tqdm
+
+    labels, total = race.lanes.labels, race.config.steps
+    bar = tqdm(total=total, initial=race.done, unit="step", file=sys.stderr, mininterval=0.2)
+    with closing(race), bar:
+        for step in steps:
+            if as_json:
+                print(json.dumps(step.to_json(labels), allow_nan=False), flush=True)
+            bar.update(step.step - bar.n)
+            if step.eval_loss is not None:
+                bar.set_postfix_str(leader(step.eval_loss.tolist(), labels), refresh=False)
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print a race's summary, the lane with the lowest held-out loss first."""
+    rows = [["lane", "status", "held-out loss", "accuracy", "first gradient norm"]]
+    lanes = summary["lanes"].items()
+    for label, lane in sorted(lanes, key=lambda item: _loss(item[1])):
+        status = lane["status"]
+        if lane["diverged_at"]:
+            status += f" at step {lane['diverged_at']}"
+        rows.append(
+            [
+                label,
+                status,
+                number(lane["final_loss"], ".4f"),
+                number(lane["final_accuracy"], ".1%"),
+                number(lane["first_grad_norm"], ".3g"),
+            ]
+        )
+    base = summary["base"]
+    figures = number(base["loss"], ".4f"), number(base["accuracy"], ".1%")
+    rows.append(["(base model)", "", *figures, ""])
+    print_table(rows)
+    print(
+        f"{summary['status']} after {summary['steps']} steps in {summary['seconds']:.1f} s "
+        f"on {summary['device']} ({summary['dtype']})"
+    )
+
+
+def leader(eval_loss: Sequence[float], labels: Sequence[str]) -> str:
+    """Say which lane has the lowest held-out loss; nothing where every lane has diverged.
+
+    >>> leader([2.0, math.nan, 1.5], ["lora", "pissa", "olora"])
+    'lowest held-out loss 1.500, olora'
+    """
+    pairs = zip(eval_loss, labels, strict=True)
+    known = [(loss, label) for loss, label in pairs if math.isfinite(loss)]
+    return "lowest held-out loss {:.3f}, {}".format(*min(known)) if known else ""
+
+
+def _loss(lane: dict[str, Any]) -> float:
+    return math.inf if lane["final_loss"] is None else lane["final_loss"]
