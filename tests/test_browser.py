@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from olora_viz.figures import race as figures
-from olora_viz.figures.live.gradio_figure import HERE, pack, served
+from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
@@ -122,6 +122,8 @@ DRAW = """async ({ module, value }) => {
     }
     window.drawn.draw(value);
 }"""
+FIGURE_MODULE = """performance.getEntriesByType("resource").map((entry) => entry.name)
+    .find((url) => url.includes("/figure-"))"""
 SHOWN = """() => (document.querySelector("#drawn .js-plotly-plot")?._fullData ?? []).map(
     (trace) => `${trace.name}: ${trace.visible}`)"""
 
@@ -144,7 +146,7 @@ def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it
     def shown(name: str) -> list[str]:
         return sorted({text for text in page.evaluate(SHOWN) if text.startswith(name)})
 
-    module = f"{page.url.rstrip('/')}{served(HERE / 'figure.js')}"
+    module = page.evaluate(FIGURE_MODULE)
     draw(99, 99, 99)
     page.wait_for_function(f"({SHOWN})().length == 9")
     button = page.get_by_role("button", name="hide OLoRA")

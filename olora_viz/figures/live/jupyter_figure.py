@@ -13,6 +13,7 @@ import anywidget
 import plotly
 
 from olora_viz.figures import theme
+from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.packing import pack
 
 HERE = Path(__file__).parent
@@ -21,10 +22,6 @@ _DARK = (
     '[data-jp-theme-light="false"]', "[data-vscode-theme-kind*=dark]", 'html[theme="dark"]',
 )  # fmt: skip
 """Where JupyterLab, VS Code and Colab say that they are dark."""
-
-
-def _text(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
 
 
 def _colors(name: str) -> str:
@@ -38,6 +35,15 @@ def style() -> str:
     return f".olora-viz{{{_colors('light')}{fonts}}}\n{dark}{{{_colors('dark')}}}\n" + (
         HERE / "jupyter_figure.css"
     ).read_text(encoding="utf-8")
+
+
+@cache
+def tools() -> dict[str, str]:
+    """Return what saves a chart, and the chart itself for a page that stands alone."""
+    return {
+        "module": bundle(HERE / "figure.js"),
+        "exporter": bundle(HERE / "figure_export.js"),
+    }
 
 
 @cache
@@ -56,7 +62,7 @@ class LiveFigure(anywidget.AnyWidget):
     picked : called with the name of a map's cell that was clicked.
     """
 
-    _esm = f"{_text('figure.js')}\n{_text('jupyter_figure.js')}"
+    _esm = bundle(HERE / "jupyter_figure.js")
     _css = style()
 
     def __init__(self, figure: dict[str, Any], picked: Callable[[str], None] | None = None) -> None:
@@ -91,8 +97,7 @@ class LiveFigure(anywidget.AnyWidget):
             with self._lock:
                 self.send(self._whole())
         elif message.get("want") == "tools":
-            tools = {"module": _text("figure.js"), "exporter": _text("figure_export.js")}
-            self.send({"tools": tools}, buffers=[plotly_source()])
+            self.send({"tools": tools()}, buffers=[plotly_source()])
         elif isinstance(message.get("picked"), str) and self._picked:
             self._picked(message["picked"])
 

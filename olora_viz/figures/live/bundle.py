@@ -1,0 +1,74 @@
+"""JavaScript modules as one text: a notebook, and a page that stands alone, have no folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_IMPORT = re.compile(r'^import \{([^{}]*)\} from "(\.{1,2}/[^"\n]+)";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
+_LEFT = re.compile(r"^(?:import\b|export\b[^;]*? from\b).*", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)[\s\S])*\*/[ \t]*)\n", re.MULTILINE)
+"""A comment that has its lines to itself."""
+
+
+def bundle(entry: Path) -> str:
+    """Write a module and all that it imports as one module.
+
+    Each of the others becomes a constant, the value of a function that runs once and returns what
+    the module exports; those that a module imports come before it. Comments are left out.
+
+    Parameters
+    ----------
+    entry : its exports are those of the result, in any form that names no other file. The others
+        export functions, constants and classes where they declare them. All of them import names
+        from relative paths, in the form of ``import { one, two as other } from "./three.js";``.
+
+    Raises
+    ------
+    ValueError
+        A module imports or exports in another form, or imports itself by way of others.
+    OSError
+        A module is not there.
+    """
+    sources: dict[Path, str] = {}
+    _collect(entry.resolve(), (), sources)
+    names = {path: f"${i}_{path.stem}" for i, path in enumerate(sources)}
+    *others, last = (_linked(path, source, names) for path, source in sources.items())
+    wrapped = map(_wrapped, sources, others, names.values())
+    return "".join((*wrapped, last))
+
+
+def _collect(path: Path, importers: tuple[Path, ...], sources: dict[Path, str]) -> None:
+    """Read a module, after all that it imports."""
+    if path in importers:
+        circle = " → ".join(one.name for one in (*importers, path))
+        raise ValueError(f"modules must not import each other in a circle: {circle}")
+    if path in sources:
+        return
+    source = _COMMENT.sub("", path.read_text(encoding="utf-8"))
+    for _, other in _IMPORT.findall(source):
+        _collect((path.parent / other).resolve(), (*importers, path), sources)
+    sources[path] = source
+
+
+def _linked(path: Path, source: str, names: dict[Path, str]) -> str:
+    """Replace a module's imports by constants."""
+
+    def constants(match: re.Match[str]) -> str:
+        wanted = match[1].replace(" as ", ": ")
+        return f"const {{{wanted}}} = {names[(path.parent / match[2]).resolve()]};"
+
+    linked = _IMPORT.sub(constants, source)
+    if left := _LEFT.search(linked):
+        raise ValueError(f"{path.name} must import names from a relative path, not {left[0]!r}")
+    return linked
+
+
+def _wrapped(path: Path, linked: str, name: str) -> str:
+    """Make a module a constant: what it exports, by name."""
+    exported = ", ".join(_EXPORT.findall(linked))
+    body = _EXPORT.sub("", linked)
+    if left := re.search(r"^export\b.*", body, re.MULTILINE):
+        raise ValueError(f"{path.name} must export where it declares, not {left[0]!r}")
+    return f"const {name} = (() => {{\n{body}return {{ {exported} }};\n}})();\n"

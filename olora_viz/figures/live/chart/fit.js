@@ -1,0 +1,39 @@
+// A layout fitted into its element: its size, the reader's zoom, and labels kept apart.
+
+/** @import { Fitted, Layout, Meta } from "../types.d.ts" */
+/** @import { Held } from "./zoom.js" */
+
+import { placeLabels } from "./labels.js";
+import { straighten, zoomTo } from "./zoom.js";
+
+const NARROW = 420; // pixels
+
+/**
+ * Fit a layout.
+ *
+ * @param {Layout} layout changed in place
+ * @param {Meta} meta
+ * @param {object} how
+ * @param {number} how.width of the element
+ * @param {boolean} how.touch a finger points at it
+ * @param {boolean} how.linear no logarithmic vertical axis
+ * @param {Held} how.held
+ * @param {Set<string>} how.hidden lanes
+ * @returns {{ layout: Fitted, named: string[] }} and the lanes that a click on a label hides
+ */
+export function fit(layout, meta, { width, touch, linear, held, hidden }) {
+  const narrow = width < NARROW;
+  layout.margin = { ...layout.margin };
+  if (narrow) layout.margin.l -= 12;
+  const { t, b } = layout.margin;
+  const fitted = Object.assign(layout, { width, height: meta.height + t + b });
+  fitted.dragmode = touch ? false : "zoom"; // a finger's drag must scroll the page
+  if (meta.x === "step") {
+    fitted.xaxis.showspikes = false; // the pointer's line is the same in all charts
+    fitted.xaxis.unifiedhovertitle = { text: "step %{x}" };
+  }
+  if (linear && fitted.yaxis.type === "log") straighten(fitted);
+  zoomTo(fitted, held);
+  const named = placeLabels(fitted, { height: meta.height, narrow, hidden });
+  return { layout: fitted, named };
+}

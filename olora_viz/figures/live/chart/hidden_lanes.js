@@ -1,0 +1,106 @@
+// Lanes that the reader hides: all charts of one race hide a lane together.
+
+/** @import { Trace, Visible } from "../types.d.ts" */
+
+const EVENT = "olora-viz-hide";
+
+/** @typedef {{ race: string, lane: string, away: boolean }} Hidden what the event says */
+/** @typedef {Map<string | number, Visible>} Choices lane, or index of a trace without one → choice */
+
+/**
+ * What was chosen in each race, for charts that are yet to come.
+ *
+ * @type {Map<string, Choices>}
+ */
+const chosenIn = new Map();
+
+/**
+ * Keep what the reader hid in a chart.
+ *
+ * @param {() => void} changed called when the chart has to be drawn again
+ */
+export function hiddenLanes(changed) {
+  /** @type {string | null} */
+  let race = null;
+  /** @type {Choices} */
+  let visible = new Map();
+
+  /** @param {string} now the race that the chart shows */
+  function follow(now) {
+    if (now === race) return;
+    race = now;
+    visible = new Map(chosenIn.get(now)); // also what was hidden before this chart was drawn
+  }
+
+  /** @returns {Set<string>} */
+  function hidden() {
+    const away = [...visible].filter(([, choice]) => choice === "legendonly");
+    return new Set(away.map(([lane]) => `${lane}`));
+  }
+
+  /** @param {Trace[]} data changed in place */
+  function apply(data) {
+    data.forEach((trace, i) => {
+      const choice = visible.get(group(trace, i));
+      if (choice !== undefined) trace.visible = choice;
+    });
+  }
+
+  /**
+   * Hide a lane, or show it again, in all charts of this race; with it the lanes it is made of.
+   *
+   * @param {string} lane
+   * @param {string[]} [members]
+   */
+  function turn(lane, members = []) {
+    if (race === null) return;
+    const away = !hidden().has(lane);
+    const choices = chosenIn.get(race) ?? new Map();
+    chosenIn.set(race, choices);
+    for (const name of [lane, ...members]) {
+      choices.set(name, away ? "legendonly" : true);
+      document.dispatchEvent(new CustomEvent(EVENT, { detail: { race, lane: name, away } }));
+    }
+  }
+
+  /**
+   * Keep a choice that Plotly reports.
+   *
+   * @param {Record<string, unknown>} change
+   * @param {number[]} traces
+   * @param {Trace[]} data
+   */
+  function restyled(change, traces, data) {
+    if (!("visible" in change)) return;
+    const chosen = /** @type {Visible[]} */ ([change.visible].flat());
+    traces.forEach((at, i) => visible.set(group(data[at], at), chosen[i % chosen.length]));
+  }
+
+  /** @param {Event} event */
+  function hear(event) {
+    const { detail } = /** @type {CustomEvent<Hidden>} */ (event);
+    if (detail.race !== race) return;
+    visible.set(detail.lane, detail.away ? "legendonly" : true);
+    changed();
+  }
+  document.addEventListener(EVENT, hear);
+
+  return {
+    follow,
+    hidden,
+    apply,
+    turn,
+    restyled,
+    stop: () => document.removeEventListener(EVENT, hear),
+  };
+}
+
+/**
+ * Return what a trace is hidden by: the traces of a lane together, whatever their number and order.
+ *
+ * @param {Trace} trace
+ * @param {number} index
+ */
+function group(trace, index) {
+  return trace.legendgroup ?? index;
+}

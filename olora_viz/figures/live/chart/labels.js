@@ -1,0 +1,91 @@
+// The lanes' names at the ends of their curves.
+
+/** @import { Annotation, Layout } from "../types.d.ts" */
+
+const GAP = 14; // pixels between the middles of two labels
+
+/**
+ * Return the lane that a label names.
+ *
+ * @param {Annotation} label
+ */
+export function laneOf(label) {
+  return label.name?.slice(4);
+}
+
+/**
+ * Keep the labels of a layout apart, strike out those of hidden lanes, and drop those of curves
+ * that end outside of what is shown.
+ *
+ * @param {Layout} layout changed in place
+ * @param {{ height: number, narrow: boolean, hidden: Set<string> }} how height of the plot's area
+ * @returns {string[]} the lanes that a click on a label hides or shows
+ */
+export function placeLabels(layout, { height, narrow, hidden }) {
+  const named = [];
+  const [low, high] = layout.yaxis.range ?? [0, 1];
+  const pixels = height / (high - low);
+  for (const kind of ["end ", "out "]) {
+    const labels = (layout.annotations ?? []).filter((label) => label.name?.startsWith(kind));
+    const shown = labels.filter(({ y }) => y >= low && y <= high);
+    const wanted = shown.map(({ y }) => (y - low) * pixels);
+    spread(wanted, GAP, 0, height).forEach((place, i) => {
+      shown[i].yshift = place - wanted[i];
+    });
+    for (const label of labels) {
+      const lane = laneOf(label) ?? "";
+      if (label.captureevents) named.push(lane);
+      label.visible = shown.includes(label) && inside(label.x, layout.xaxis.range);
+      if (narrow) label.font.size = 11;
+      if (hidden.has(lane)) {
+        label.opacity = 0.45;
+        label.text = `<s>${label.text}</s>`;
+      }
+    }
+  }
+  return named;
+}
+
+/**
+ * Move positions apart as little as needed (isotonic regression), within [low, high]: the same as
+ * `spread` in olora_viz/figures/labels.py, which cannot know the reader's screen.
+ *
+ * @param {number[]} wanted
+ * @param {number} gap
+ * @param {number} low
+ * @param {number} high
+ * @returns {number[]}
+ */
+export function spread(wanted, gap, low, high) {
+  const order = wanted.map((_, i) => i).sort((a, b) => wanted[a] - wanted[b]);
+  /** @type {{ total: number, count: number }[]} */
+  const blocks = [];
+  order.forEach((i, rank) => {
+    let block = { total: wanted[i] - rank * gap, count: 1 };
+    for (let below = blocks.at(-1); below && mean(below) > mean(block); below = blocks.at(-1)) {
+      blocks.pop();
+      block = { total: below.total + block.total, count: below.count + block.count };
+    }
+    blocks.push(block);
+  });
+  const means = blocks.flatMap((block) => Array(block.count).fill(mean(block)));
+  const top = Math.max(low, high - gap * (wanted.length - 1));
+  const out = Array(wanted.length);
+  order.forEach((i, rank) => {
+    out[i] = Math.min(Math.max(means[rank], low), top) + rank * gap;
+  });
+  return out;
+}
+
+/** @param {{ total: number, count: number }} block */
+function mean({ total, count }) {
+  return total / count;
+}
+
+/**
+ * @param {number} x
+ * @param {number[] | undefined} range
+ */
+function inside(x, range) {
+  return !range || (x >= range[0] && x <= range[1]);
+}

@@ -1,0 +1,61 @@
+// The reader's choice of how much a curve is smoothed.
+
+/** @import { Layout, Numbers, TextTrace, Trace } from "../types.d.ts" */
+
+/** Weights of the past that are offered. */
+export const SMOOTHINGS = [0, 0.6, 0.85, 0.95];
+
+/**
+ * Average the traces "raw" anew into the traces "smooth" of their lanes, and move what is at the
+ * ends of these: the cross of a lane that has diverged, and the lane's label.
+ *
+ * @param {Trace[]} data changed in place
+ * @param {Layout} layout changed in place
+ * @param {TextTrace[]} given the same traces before `points`, which know how far apart their points are
+ * @param {number} weight of the past, from one step to the next
+ */
+export function average(data, layout, given, weight) {
+  /** @type {Map<string | undefined, { values: Numbers, every: number }>} */
+  const raw = new Map();
+  data.forEach(({ meta, legendgroup, y }, i) => {
+    if (meta === "raw") raw.set(legendgroup, { values: y ?? [], every: given[i].dx ?? 1 });
+  });
+  for (const trace of data) {
+    const curve = raw.get(trace.legendgroup);
+    if (trace.meta !== "smooth" || !curve?.values.length) continue;
+    trace.y = smoothed(curve.values, weight ** curve.every);
+    const end = trace.y.findLast((v) => v > 0);
+    if (end) moveEnd(data, layout, trace.legendgroup, end);
+  }
+}
+
+/**
+ * Return the exponential moving average of some values; from a gap on there is none.
+ *
+ * @param {Numbers} values
+ * @param {number} past weight of the past
+ * @returns {Numbers}
+ */
+export function smoothed(values, past) {
+  let mean = values[0];
+  return values.map((v) => {
+    mean = v === null || mean === null ? null : past * mean + (1 - past) * v;
+    return mean;
+  });
+}
+
+/**
+ * @param {Trace[]} data
+ * @param {Layout} layout
+ * @param {string | undefined} lane
+ * @param {number} end
+ */
+function moveEnd(data, layout, lane, end) {
+  for (const cross of data) {
+    if (cross.meta === "out" && cross.legendgroup === lane) cross.y = [end];
+  }
+  const top = layout.yaxis.range?.[1] ?? Infinity;
+  for (const label of layout.annotations ?? []) {
+    if (label.name?.slice(4) === lane) label.y = Math.min(Math.log10(end), top);
+  }
+}

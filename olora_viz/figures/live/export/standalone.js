@@ -1,0 +1,54 @@
+// A page that needs nothing but itself.
+
+/** @import { Packed, Palette, Sources } from "../types.d.ts" */
+
+import { STYLE, variables } from "./standalone_style.js";
+
+// Nothing may be fetched, whatever is in the page.
+const POLICY =
+  "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
+
+/**
+ * Write a page that stands alone.
+ *
+ * @param {object} page
+ * @param {string} page.title
+ * @param {string} page.body HTML, whose elements data-figure="name" are where the figures go
+ * @param {Record<string, Packed>} page.figures by name
+ * @param {Palette} page.palette
+ * @param {string} [page.style] CSS after the page's own
+ * @param {Sources} page.sources
+ */
+export async function standalone({ title, body, figures, palette, style = "", sources }) {
+  const [plotly, module] = await Promise.all([sources.plotly, sources.module].map(textOf));
+  const given = JSON.stringify({ figures, palette }).replaceAll("<", "\\u003c");
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escaped(title)}</title>
+<style>${variables(palette)}${STYLE}${style}</style></head><body><main>
+${body}
+</main>
+<script>${plotly}</script>
+<script type="module">
+${module}
+const { figures, palette } = ${given};
+for (const place of document.querySelectorAll("[data-figure]")) {
+  mount(place, { plotly: window.Plotly, palette, eager: true }).draw(figures[place.dataset.figure]);
+}
+</script></body></html>
+`;
+}
+
+/** @param {string} url */
+async function textOf(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url} answered ${answer.status}`);
+  return answer.text();
+}
+
+/** @param {string} text */
+function escaped(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+}

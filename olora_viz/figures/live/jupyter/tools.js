@@ -1,0 +1,63 @@
+// Plotly and the menu of what can be saved: asked for once a page, by whichever chart is first.
+
+/** @import { Menu, PlotlyApi } from "../types.d.ts" */
+
+/** @typedef {{ Plotly: PlotlyApi, menu: Menu }} Tools */
+/** @typedef {{ module: string, exporter: string }} Texts figure.js and figure_export.js, a file each */
+/** @typedef {(message: any, buffers: ArrayBuffer[]) => void} Listener */
+
+/**
+ * @typedef {object} Model what anywidget gives a view
+ * @property {(event: "msg:custom", listener: Listener) => void} on
+ * @property {(event: "msg:custom", listener: Listener) => void} off
+ * @property {(message: object) => void} send
+ */
+
+const page = /** @type {{ oloraViz?: Promise<Tools>, Plotly?: PlotlyApi }} */ (globalThis);
+
+/**
+ * Ask for the tools, unless another chart of the page has.
+ *
+ * @param {Model} model
+ * @returns {Promise<Tools>}
+ */
+export function toolsOf(model) {
+  page.oloraViz ??= new Promise((resolve, reject) => {
+    /** @type {Listener} */
+    async function take(message, buffers) {
+      if (!message.tools) return;
+      model.off("msg:custom", take);
+      try {
+        resolve(await load(message.tools, buffers[0]));
+      } catch (error) {
+        page.oloraViz = undefined;
+        reject(error);
+      }
+    }
+    model.on("msg:custom", take);
+    model.send({ want: "tools" });
+  });
+  return page.oloraViz;
+}
+
+/**
+ * @param {Texts} texts
+ * @param {ArrayBuffer} packed plotly.min.js, compressed
+ * @returns {Promise<Tools>}
+ */
+async function load({ module, exporter }, packed) {
+  const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const sources = { plotly: urlOf(await new Response(plain).text()), module: urlOf(module) };
+  const before = page.Plotly;
+  await import(/* webpackIgnore: true */ sources.plotly);
+  const { Plotly } = page;
+  if (!Plotly) throw new Error("Plotly did not load");
+  if (before) page.Plotly = before; // the notebook may have one of its own
+  const { saveMenu } = await import(/* webpackIgnore: true */ urlOf(exporter));
+  return { Plotly, menu: saveMenu(sources) };
+}
+
+/** @param {string} text */
+function urlOf(text) {
+  return URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+}
