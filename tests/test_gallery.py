@@ -17,9 +17,9 @@ from olora_viz.learn.gallery.recording import MAX_BYTES, write
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies import story
-from olora_viz.views.race import View, view
-from olora_viz.views.shown import Shown
+from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.view import View, view
 
 SMALL = Recipe(
     title="Two starts",
@@ -150,7 +150,7 @@ def test_a_recording_is_small_and_is_of_its_recipe(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
     its = load(name)
-    assert isinstance(its, Shown)
+    assert isinstance(its, RaceRecord)
     assert (its.state, its.complete, its.recorded) == ("finished", True, True)
     assert its.device in ("CPU", "CUDA")
     assert its.made.date in its.note

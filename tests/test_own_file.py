@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from olora_viz.views.race import view
 from olora_viz.web.conditioning.measurement import measure
 from olora_viz.web.export.exports import KINDS, export
 from olora_viz.web.guard.limits import Limits, checked_config
@@ -16,6 +15,7 @@ from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.work import Work
 from olora_viz.web.links.share import query
+from olora_viz.web.race.view import view
 
 LANES = [{"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
 ROWS = [{"prompt": f"{a} and one is", "answer": f"{a + 1}"} for a in range(12)]

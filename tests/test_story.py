@@ -17,8 +17,8 @@ from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.views import html as fragments
-from olora_viz.views.race import view
 from olora_viz.web.jobs.queue import Job
+from olora_viz.web.race.view import view
 
 NAN = math.nan
 RATES = (

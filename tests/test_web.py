@@ -27,13 +27,13 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS, Example, Task
 from olora_viz.views import html as fragments
-from olora_viz.views.race import view
 from olora_viz.web import page
 from olora_viz.web.export.take import adapter_list, find
 from olora_viz.web.guard.limits import Limits, checked_config, from_environment
 from olora_viz.web.jobs import work
 from olora_viz.web.jobs.queue import Job, Jobs
 from olora_viz.web.race.lane_table import lane_table, marks
+from olora_viz.web.race.view import view
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
 ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}

@@ -60,13 +60,17 @@ def recorded(title: str, sentence: str, made: str, query: str) -> str:
     ----------
     title, sentence : what it is, and what to look for.
     made : when it was recorded, and on what.
-    query : of the link that sets the page up for the same race.
+    query : of the link that sets the page up for the same race; "" where there is no page.
     """
+    link = (
+        f'<p><a href="?{escape(query)}">Set the page up for this race</a>, or press Race for the '
+        "set-up at the left.</p>"
+        if query
+        else ""
+    )
     return (
         f'<div class="recorded"><h2>{escape(title)} <span class="badge">recorded</span></h2>'
-        f"<p>{escape(sentence)} {escape(made)}</p>"
-        f'<p><a href="?{escape(query)}">Set the page up for this race</a>, or press Race for the '
-        "set-up at the left.</p></div>"
+        f"<p>{escape(sentence)} {escape(made)}</p>{link}</div>"
     )
 
 

@@ -1,184 +1,168 @@
-"""A race as its page shows it: one value for every output."""
+"""A race as seen from outside: page, notebook and report show this and nothing else of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import gradio as gr
+from dataclasses import dataclass
+from typing import Any
 
 from olora_viz.figures import race as figures
-from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.live.gradio_figure import pack
-from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.seed_groups import group_places, seed_groups
+from olora_viz.views import curvature, gradients, rates, update_spectra
 from olora_viz.views import html as fragments
-from olora_viz.views.shown import Shown
-from olora_viz.web.export import take
-from olora_viz.web.links import share
-from olora_viz.web.race import gradients as race_gradients
-from olora_viz.web.race import rates as race_rates
-from olora_viz.web.race.scrubber import position
-from olora_viz.web.race.status import buttons, idle_buttons, status
+from olora_viz.views.race_record import RaceRecord, start_of
+from olora_viz.views.status import commands, status
 
 
-class View(NamedTuple):
-    """What a page's outputs show, in their order."""
+@dataclass(frozen=True)
+class RaceView:
+    """A race at one moment, or at one of its steps: values, figures and HTML, no widget."""
 
-    job_id: Any
-    status: Any
-    loss: Any
-    gradient: Any
-    accuracy: Any
-    story: Any
-    results: Any
-    answers: Any
-    take: Any
-    scrub: Any
-    beat: Any
-    race: Any
-    pause: Any
-    step: Any
-    stop: Any
-    reset: Any
-    spectra: Any
-    gradients: Any
-    curved: Any
-    rates: Any
-
-
-class Figures(NamedTuple):
-    """The three charts of a race."""
-
+    id: str
+    state: str
+    """In a word, see `RaceRecord.state`."""
+    complete: bool
+    """Nothing will change any more."""
+    recorded: bool
+    commands: frozenset[str]
+    """What it can be asked for now, see `olora_viz.views.status.COMMANDS`."""
+    status: str
+    """One line of HTML: the state, where the race is, how fast it is."""
+    made: int
+    """How many steps there are."""
+    step: int
+    """The one that is shown: what comes after it is left out."""
+    seconds: float
+    """Time until then; 0 of a race that ran elsewhere."""
+    order: tuple[int, ...]
+    """The lanes, the best one first."""
     loss: Figure
     gradient: Figure
     accuracy: Figure
+    story: str
+    """What the race says, in sentences."""
+    results: str
+    """The table of standings, the best lane first, below what was left out."""
+    answers: str
+    """What base model and lanes say to the same prompts."""
+    news: dict[str, int]
+    """Of ``spectra``, ``gradients``, ``curvature`` and ``rates``, which have views of their own, a
+    number that changes when there is more to draw; 0 where there is nothing."""
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The three charts of every race, by name."""
+        return {"loss": self.loss, "gradient": self.gradient, "accuracy": self.accuracy}
 
 
-def empty_figures(styles: Sequence[LaneStyle], total: int) -> Figures:
-    """Return the charts of a race that has not begun."""
-    return Figures(
-        figures.loss_figure(styles, [], total=total),
-        figures.gradient_figure(styles, [], total=total),
-        figures.accuracy_figure(styles, [], total=total),
-    )
-
-
-def blank_view(config: RaceConfig) -> View:
-    """Show the set-up of a race that has not begun: its lanes have no curves yet."""
-    styles = theme.lane_styles(config.lanes)
-    kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
-    kept |= {name: pack(its) for name, its in empty_figures(styles, config.steps)._asdict().items()}
-    kept |= idle_buttons()._asdict()
-    return View(**kept)._replace(
-        job_id=None,
-        status=fragments.status("ready"),
-        story=fragments.story_before(),
-        results=fragments.results(styles, story.standings([], len(styles))),
-        answers=fragments.answers_before(),
-        take=None,
-        scrub={"steps": 0},
-        beat={"going": False, "beat": 0},
-        spectra=0,
-        gradients=0,
-        curved=0,
-        rates=0,
-    )
-
-
-def view(shown: Shown, before: int = 0, *, upto: int | None = None, beat: int = 0) -> View:
+def race_view(
+    record: RaceRecord,
+    *,
+    upto: int | None = None,
+    before: int = 0,
+    link: str = "",
+    run: str | None = None,
+) -> RaceView:
     """Show where a race is, or where it was.
+
+    Lanes that differ in their seed alone are shown as one: their mean, and a band.
 
     Parameters
     ----------
-    before : races that have to end before this one begins.
+    record : of the race; a `ReadyRace` for one that has not begun.
     upto : the step that its reader went back to; None shows all of it.
-    beat : changes with every view of a race that goes on.
+    before : races that have to end before this one begins.
+    link : query of the page that sets up the same race, offered beside a recorded one.
+    run : the race's name in its figures: zoom and hidden lanes are kept while it stays the same,
+        and charts of one name show the same step. By default the record's id.
     """
-    every = list(shown.steps)
+    every = list(record.steps)
     steps = every if upto is None else every[:upto]
-    config, styles, base = shown.config, shown.styles, shown.baseline
-    rows = story.standings(steps, len(styles))
-    groups = seed_groups(config.lanes, styles)
+    rows = story.standings(steps, len(record.styles))
+    order = tuple(row.lane for row in rows)
+    loss, gradient, accuracy = _figures(record, steps, record.id if run is None else run)
+    return RaceView(
+        id=record.id,
+        state=record.state,
+        complete=record.complete,
+        recorded=record.recorded,
+        commands=commands(record),
+        status=status(record, len(steps), before),
+        made=len(every),
+        step=len(steps),
+        seconds=steps[-1].seconds if steps and not record.recorded else 0.0,
+        order=order,
+        loss=loss,
+        gradient=gradient,
+        accuracy=accuracy,
+        story=_story(record, steps, link),
+        results=_remarks(record) + _results(record, steps, rows),
+        answers=_answers(record, order),
+        news={
+            "spectra": update_spectra.news(record),
+            "gradients": gradients.news(record),
+            "curvature": curvature.news(record),
+            "rates": rates.news(record),
+        },
+    )
+
+
+def _figures(record: RaceRecord, steps: Sequence[Step], run: str) -> tuple[Figure, Figure, Figure]:
+    groups = seed_groups(record.config.lanes, record.styles)
     named = [group.style for group in groups]
-    evaluated = [step.step for step in steps if step.eval_loss is not None]
-    start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
     seeds = [group.lanes for group in groups]
     members = {
-        group.style.label: [styles[k].label for k in group.lanes]
+        group.style.label: [record.styles[k].label for k in group.lanes]
         for group in groups if len(group.lanes) > 1
     }  # fmt: skip
-    common: dict[str, Any] = {"total": config.steps, "run": shown.id, "seeds": seeds}
-    judged: dict[str, Any] = {"plain_text": shown.plain_text}
-    results = fragments.results(
-        named, group_places(rows, groups), max(evaluated, default=0), start, **judged
+    common: dict[str, Any] = {"total": record.config.steps, "run": run, "seeds": seeds}
+    judged: dict[str, Any] = {"plain_text": record.plain_text}
+    loss, accuracy = start_of(record)
+    drawn = (
+        figures.loss_figure(named, steps, start_loss=loss, **judged, **common),
+        figures.gradient_figure(named, steps, **common),
+        figures.accuracy_figure(named, steps, start_accuracy=accuracy, **judged, **common),
     )
-    return View(
-        job_id=shown.id,
-        status=status(shown, len(steps), before),
-        loss=_packed(
-            figures.loss_figure(named, steps, start_loss=start[0], **judged, **common), members
-        ),
-        gradient=_packed(figures.gradient_figure(named, steps, **common), members),
-        accuracy=_packed(
-            figures.accuracy_figure(named, steps, start_accuracy=start[1], **judged, **common),
-            members,
-        ),
-        story=_story(shown, steps),
-        results=_remarks(shown) + results,
-        answers=_answers(shown, [row.lane for row in rows]),
-        take=take.value(shown, [row.lane for row in rows]),
-        scrub=position(shown, upto),
-        beat={"going": not shown.complete, "beat": beat},
-        **buttons(shown)._asdict(),
-        spectra=sum(step.update_spectra is not None for step in every),
-        gradients=race_gradients.news(shown),
-        # What follows it draws at every look, and once more in the end.
-        curved=sum(step.curvature is not None for step in every) + shown.complete,
-        rates=race_rates.news(shown),
-    )
-
-
-def quiet_view(beat: int) -> View:
-    """Say that nothing is new, and that the race is still there."""
-    kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
-    return View(**kept)._replace(beat={"going": True, "beat": beat})
-
-
-def _packed(figure: figures.Figure, members: dict[str, list[str]]) -> dict[str, Any]:
-    """Pack a figure whose bands, when they are hidden, hide their lanes in the other charts."""
-    if members:
+    for figure in drawn if members else ():
+        # Bands, when they are hidden, hide their lanes in the other charts.
         figure["layout"]["meta"]["members"] = members
-    return pack(figure)
+    return drawn
 
 
-def _story(shown: Shown, steps: Sequence[Step]) -> str:
-    told = story.tell(shown.config.lanes, shown.styles, steps) if steps else []
-    said = fragments.sentences(told, story.caveat(shown.config.lanes)) if told else ""
-    if isinstance(shown, Recording):
-        made = f"Recorded on {shown.made.date}, on {shown.made.device}."
-        link = share.query(shown.config)
-        return fragments.recorded(shown.title, shown.sentence, made, link) + said
+def _results(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Place]) -> str:
+    groups = seed_groups(record.config.lanes, record.styles)
+    held = max((step.step for step in steps if step.eval_loss is not None), default=0)
+    styles = [group.style for group in groups]
+    places = group_places(rows, groups)
+    return fragments.results(styles, places, held, start_of(record), record.plain_text)
+
+
+def _story(record: RaceRecord, steps: Sequence[Step], link: str) -> str:
+    lanes = record.config.lanes
+    told = story.tell(lanes, record.styles, steps) if steps else []
+    said = fragments.sentences(told, story.caveat(lanes)) if told else ""
+    if isinstance(record, Recording):
+        made = f"Recorded on {record.made.date}, on {record.made.device}."
+        return fragments.recorded(record.title, record.sentence, made, link) + said
     return said or fragments.story_before()
 
 
-def _remarks(job: Shown) -> str:
-    if job.state == "failed":
-        return fragments.problem(job.note)
-    if not job.left_out:
+def _remarks(record: RaceRecord) -> str:
+    if record.state == "failed":
+        return fragments.problem(record.note)
+    if not record.left_out:
         return ""
-    examples = f"{job.left_out:,} example{'s' * (job.left_out > 1)}"
+    examples = f"{record.left_out:,} example{'s' * (record.left_out > 1)}"
     return fragments.remark(
-        f"Left out of the training: {examples} of more than {job.config.max_length} tokens."
+        f"Left out of the training: {examples} of more than {record.config.max_length} tokens."
     )
 
 
-def _answers(job: Shown, order: list[int]) -> Any:
-    if job.answers:
-        return fragments.answers(job.styles, order, job.answers, job.plain_text)
+def _answers(record: RaceRecord, order: Sequence[int]) -> str:
+    if record.answers:
+        return fragments.answers(record.styles, order, record.answers, record.plain_text)
     return fragments.answers_before()

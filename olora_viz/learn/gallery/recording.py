@@ -58,7 +58,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Recording:
-    """A finished race as its pages read it, see `olora_viz.views.shown.Shown`."""
+    """A finished race as its pages read it, see `olora_viz.views.race_record.RaceRecord`."""
 
     name: str
     """Its name in the gallery."""

@@ -20,6 +20,8 @@ from olora_viz.figures.loss_slice import empty_slice
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import numbers_before, rates_before, story_before
+from olora_viz.views.curvature import curvature_view
+from olora_viz.views.race_record import start_of
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
@@ -220,10 +222,11 @@ def connect(
         if job is None:
             return tuple(gr.skip() for _ in its.race_figures)
         steps, common = list(job.steps), {"total": job.config.steps, "run": job.id}
-        first = float(job.baseline.loss[0]) if job.baseline else None
+        first, _ = start_of(job)
+        curved = curvature_view(job)
         drawn = (
-            sharpness_figure(job.styles, steps, **common),
-            stability_figure(job.styles, steps, **common),
+            curved.sharpness,
+            curved.stability,
             figures.loss_figure(
                 job.styles, steps, start_loss=first, plain_text=job.plain_text, **common
             ),

@@ -11,8 +11,8 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.races.state import finite_or_none
 from olora_viz.races.tables import race_json, steps_csv
-from olora_viz.views.race_report import report
-from olora_viz.views.shown import Shown
+from olora_viz.views.race_record import RaceRecord
+from olora_viz.views.report import report
 from olora_viz.web.jobs.queue import Jobs
 
 
@@ -26,7 +26,7 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
     Returns
     -------
     ``{"name", "type", "text"}``, or ``{"name", "page"}`` for what the browser makes a page of, see
-    `race_report.report`, or ``{"problem"}``.
+    `olora_viz.views.report.report`, or ``{"problem"}``.
     """
     try:
         if not isinstance(asked, list) or len(asked) != 2:
@@ -45,11 +45,11 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
     return {"name": f"{_words(shown.config)}{ending}", "type": media, **content}
 
 
-def _csv(shown: Shown) -> str:
+def _csv(shown: RaceRecord) -> str:
     return steps_csv(shown.config.labels, list(shown.steps))
 
 
-def _json(shown: Shown) -> str:
+def _json(shown: RaceRecord) -> str:
     base = shown.baseline
     summary = {
         "state": shown.state,
@@ -65,15 +65,15 @@ def _json(shown: Shown) -> str:
     return race_json(shown.config, list(shown.steps), summary)
 
 
-def _code(shown: Shown) -> str:
+def _code(shown: RaceRecord) -> str:
     return olora_viz_script(shown.config)
 
 
-def _peft(shown: Shown) -> str:
+def _peft(shown: RaceRecord) -> str:
     return peft_script(found_rates(shown))
 
 
-def found_rates(shown: Shown) -> RaceConfig:
+def found_rates(shown: RaceRecord) -> RaceConfig:
     """Return the set-up with the rates that the race found, where it has made a step."""
     steps = list(shown.steps)
     lanes = [
@@ -92,7 +92,7 @@ class Kind(NamedTuple):
     """How the file's name ends."""
     type: str
     """The file's media type."""
-    make: Callable[[Shown], str | dict[str, Any]]
+    make: Callable[[RaceRecord], str | dict[str, Any]]
     """Makes a text of a run, or what the browser makes a page of."""
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from olora_viz.figures import theme
 from olora_viz.figures.live.gradio_figure import HERE, IMPORT, PLOTLY, installed, served
-from olora_viz.views.shown import Shown
+from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.export.exports import export
 from olora_viz.web.jobs.queue import Jobs
 
@@ -114,7 +114,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     )
 
 
-def value(shown: Shown, order: Sequence[int]) -> dict[str, Any] | None:
+def value(shown: RaceRecord, order: Sequence[int]) -> dict[str, Any] | None:
     """Return what the card shows of a run: nothing before its first step, adapters after its end.
 
     Parameters

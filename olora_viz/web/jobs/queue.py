@@ -24,7 +24,7 @@ import torch
 from olora_viz.figures.theme import lane_styles
 from olora_viz.learn.gallery import recorded
 from olora_viz.races.config import RaceConfig
-from olora_viz.views.shown import Shown
+from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.work import Work
 
@@ -157,7 +157,7 @@ class Jobs:
         """Find a race; None where there is none (any more)."""
         return self.find(name, Job)
 
-    def shown(self, name: object) -> Shown | None:
+    def shown(self, name: object) -> RaceRecord | None:
         """Find what a page shows under a name: a race of this server, or a recorded one."""
         return self.get(name) or recorded(name)
 

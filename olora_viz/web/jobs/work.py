@@ -102,7 +102,7 @@ class Work:
 
     @property
     def recorded(self) -> bool:
-        """Never: it is computed here and now, see `Shown`."""
+        """Never: it is computed here and now, see `RaceRecord`."""
         return False
 
     @property

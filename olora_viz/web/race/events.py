@@ -17,7 +17,6 @@ import gradio as gr
 
 from olora_viz.races.config import RaceConfig
 from olora_viz.views import html as fragments
-from olora_viz.views.race import View, blank_view, quiet_view, view
 from olora_viz.web.guard.limits import Limits, checked_config
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Job
@@ -27,6 +26,7 @@ from olora_viz.web.race import shelf
 from olora_viz.web.race.heartbeat import QUIET
 from olora_viz.web.race.screens import Screen, Screens
 from olora_viz.web.race.status import Buttons
+from olora_viz.web.race.view import View, blank_view, quiet_view, view
 
 PACE = 0.2
 """Seconds between two updates of a page, at least: up to five a second."""

@@ -6,17 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures.gradients import MEASURES, depth_figure, gradient_map, layer_figure
-from olora_viz.figures.layout import Figure
+from olora_viz.figures.gradients import MEASURES
 from olora_viz.figures.live.gradio_figure import live_figure, pack
-from olora_viz.figures.spectrum import block_and_module
-from olora_viz.measures.gradients import Gradients
-from olora_viz.views.shown import Shown
+from olora_viz.views.gradients import depth_view, gradients_view, looks
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.cards import AWAY, SHOWN
-
-UPDATES = 50
-"""About how often a race draws the card anew."""
 
 _ON_LOAD = """
 const card = element.closest("#run-gradients");
@@ -75,57 +69,43 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         newest: Any,
         in_view: Any,
     ) -> tuple[Any, ...]:
-        job = jobs.shown(name)
-        numbers, found = _looks(job)
-        if job is None or not found:
+        record = jobs.shown(name)
+        numbers, _ = looks(record) if record else ((), ())
+        if record is None or not numbers:
             return (gr.skip(),) * len(outputs)
         # Out of sight nothing is drawn but the first look and the last.
-        if shown == name and not in_view and (not job.complete or newest == numbers[-1]):
+        if shown == name and not in_view and (not record.complete or newest == numbers[-1]):
             return (gr.skip(),) * len(outputs)
-        labels, layers = [style.label for style in job.styles], found[0].layers
-        # Whatever comes from a page that fits this run no more gives way to the first.
-        k = labels.index(lane) if lane in labels else _first_olora(job)
-        # Into the last layer a gradient flows always; into the first ones, behind the frozen
-        # embedding, it never does.
-        layer = layer if layer in layers else layers[-1]
-        measure = measure if measure in MEASURES else "input"
         numeric = isinstance(step, int | float) and isinstance(newest, int | float)
         follows = shown != name or not numeric or step >= newest
-        at = len(numbers) - 1 if follows else _nearest(numbers, step)
-        run, total = f"{name} {measure}", job.config.steps
-        quantity = measure.partition("_")[0] if measure != "input" else "gradient"
-        of_factors = [
-            layer_figure(
-                numbers, found, job.styles, layer, f"{quantity}_{factor}", total=total,
-                run=f"{name} {layer} {quantity}",
-            )
-            for factor in "AB"
-        ]  # fmt: skip
+        # Whatever comes from a page that fits this run no more gives way to the first.
+        view = gradients_view(
+            record, lane=lane, measure=measure, layer=layer, step=None if follows else step
+        )
+        assert view is not None
+        its, first, last = view.choices, view.numbers[0], view.numbers[-1]
         return (
-            gr.update(choices=labels, value=labels[k]),
-            gr.update(choices=[(_words(n), n) for n in layers], value=layer),
-            _of_race(
-                job, gradient_map(numbers, found, job.styles[k], k, measure, run=f"{run} {k}")
-            ),
-            _depth(job, numbers[at], found[at], measure, layer),
+            gr.update(choices=list(its.labels), value=its.label),
+            gr.update(choices=list(its.layers), value=its.layer),
+            pack(view.map),
+            pack(view.depth),
             gr.update(
-                minimum=numbers[0], maximum=max(numbers[-1], numbers[0] + 1), value=numbers[at],
-                step=job.config.gradients_every,
+                minimum=first, maximum=max(last, first + 1), value=view.step,
+                step=record.config.gradients_every,
             ),
-            *(_of_race(job, figure) for figure in of_factors),
+            pack(view.of_A),
+            pack(view.of_B),
             gr.update(elem_classes=SHOWN),
             name,
-            numbers[-1],
+            last,
         )  # fmt: skip
 
     def slide(name: Any, measure: Any, layer: Any, step: Any) -> Any:
-        job = jobs.shown(name)
-        numbers, found = _looks(job)
-        known = measure in MEASURES and isinstance(step, int | float)
-        if job is None or not found or not known or layer not in found[0].layers:
+        record = jobs.shown(name)
+        if record is None or not isinstance(step, int | float):
             return gr.skip()
-        at = _nearest(numbers, step)
-        return _depth(job, numbers[at], found[at], measure, layer)
+        figure = depth_view(record, measure, layer, step)
+        return gr.skip() if figure is None else pack(figure)
 
     quiet: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
@@ -142,42 +122,3 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
 
     over_steps.select(pick, None, layer, **quiet).then(show, inputs, outputs, js=_IN_VIEW, **quiet)
     return seen
-
-
-def news(job: Shown) -> int:
-    """Return a number that changes when the card of a job should be drawn anew."""
-    count = len(_looks(job)[0])
-    wait = max(1, job.config.steps // max(1, job.config.gradients_every) // UPDATES)
-    # Another number at the end, also where the last look was news already: it may be out of sight.
-    return -count if job.complete else max(min(1, count), count - count % wait)
-
-
-def _looks(job: Shown | None) -> tuple[list[int], list[Gradients]]:
-    """Return the numbers of the steps that were looked at, and what was found."""
-    steps = list(job.steps) if job else []
-    known = [(step.step, step.gradients) for step in steps if step.gradients is not None]
-    return [number for number, _ in known], [found for _, found in known]
-
-
-def _depth(job: Shown, number: int, found: Gradients, measure: str, layer: str) -> Any:
-    module = block_and_module(layer)[1]
-    run = f"{job.id} {measure} {module}"
-    return _of_race(job, depth_figure(number, found, job.styles, measure, module, run=run))
-
-
-def _of_race(job: Shown, figure: Figure) -> dict[str, Any]:
-    """Pack a figure that hides a lane, and shows a step, when another chart of its race does."""
-    figure["layout"]["meta"]["race"] = job.id
-    return pack(figure)
-
-
-def _nearest(numbers: list[int], step: float) -> int:
-    return min(range(len(numbers)), key=lambda i: abs(numbers[i] - step))
-
-
-def _first_olora(job: Shown) -> int:
-    return next((k for k, style in enumerate(job.styles) if style.init == "olora"), 0)
-
-
-def _words(layer: str) -> str:
-    return " · ".join(part for part in block_and_module(layer) if part)

@@ -10,10 +10,10 @@ from olora_viz.figures import theme
 from olora_viz.figures.live.gradio_figure import live_figure
 from olora_viz.models import MODELS, ModelCard
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.story import standings
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
-from olora_viz.views.race import View, empty_figures
+from olora_viz.views.race import race_view
+from olora_viz.views.race_record import ReadyRace
 from olora_viz.web.conditioning import page as conditioning
 from olora_viz.web.export.take import adapter_list
 from olora_viz.web.guard.limits import Limits
@@ -33,6 +33,7 @@ from olora_viz.web.race.screens import Screens
 from olora_viz.web.race.scrubber import scrubber
 from olora_viz.web.race.shelf import comparison_card, shelf
 from olora_viz.web.race.status import NAME_BUTTONS, Buttons, make_buttons
+from olora_viz.web.race.view import View
 
 
 class Controls(NamedTuple):
@@ -101,8 +102,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                 )
             presets.build(limits, [model, task, steps, batch, lanes])
         with gr.Column(elem_classes="middle race-only", min_width=0):
-            styles = theme.lane_styles(DEFAULT_LANES)
-            blank = empty_figures(styles, total=RaceConfig.steps)
+            blank = race_view(ReadyRace(RaceConfig(lanes=DEFAULT_LANES)))
             with gr.Column(elem_classes="card"):
                 loss = live_figure(blank.loss, elem_id="loss-figure")
             with gr.Row(elem_classes="two charts"):
@@ -117,12 +117,11 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
             rates = race_rates.build(jobs, job_id)
         with gr.Column(elem_classes="side right race-only", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
-                story = gr.HTML(fragments.story_before(), elem_id="story", apply_default_css=False)
+                story = gr.HTML(blank.story, elem_id="story", apply_default_css=False)
                 repetition.build(limits, lanes)
             with gr.Column(elem_classes="card"):
                 results = gr.HTML(
-                    fragments.results(styles, standings([], len(styles))), elem_id="results",
-                    apply_default_css=False,
+                    blank.results, elem_id="results", apply_default_css=False
                 )  # fmt: skip
             with gr.Column(elem_classes="card"):
                 take = adapter_list(jobs, elem_id="take")
@@ -130,12 +129,10 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                 visit, shelved = shelf()
         with gr.Column(elem_classes="after race-only", min_width=0):
             with gr.Column(elem_classes="card"):
-                answers = gr.HTML(
-                    fragments.answers_before(), elem_id="answers", apply_default_css=False
-                )
+                answers = gr.HTML(blank.answers, elem_id="answers", apply_default_css=False)
             spectra = race_spectra.build(jobs, job_id)
             gradients = race_gradients.build(jobs, job_id)
-        its = conditioning.columns(styles, RaceConfig.steps)
+        its = conditioning.columns(theme.lane_styles(DEFAULT_LANES), RaceConfig.steps)
 
     shared = [model, task, steps, batch, seed, lanes]
     files = VisitorFiles(limits)

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.views.shown import Shown
+from olora_viz.views.race import RaceView
 
 
 def scrubber() -> gr.HTML:
@@ -26,10 +26,7 @@ def scrubber() -> gr.HTML:
     )
 
 
-def position(shown: Shown, upto: int | None) -> dict[str, Any]:
+def position(shown: RaceView) -> dict[str, Any]:
     """Return what the slider says of a race that is shown up to a step."""
-    steps = list(shown.steps)
-    done = len(steps)
-    at = done if upto is None else min(upto, done)
-    seconds = steps[at - 1].seconds if at and not shown.recorded else 0.0
-    return {"run": shown.id, "steps": done, "at": at, "seconds": round(seconds, 1)}
+    seconds = round(shown.seconds, 1)
+    return {"run": shown.id, "steps": shown.made, "at": shown.step, "seconds": seconds}

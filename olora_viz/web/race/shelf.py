@@ -17,7 +17,7 @@ from olora_viz.figures.comparison import Run, differing, overlay_figure
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.studies.story import standings
 from olora_viz.views import html as fragments
-from olora_viz.views.shown import Shown
+from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.cards import AWAY, SHOWN
 
@@ -135,7 +135,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     )
 
 
-def _words(run: Shown) -> str:
+def _words(run: RaceRecord) -> str:
     best = standings(list(run.steps), len(run.styles))[0]
     loss = f"{run.styles[best.lane].label} {best.loss:.2f}" if best.loss == best.loss else ""
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, pack
-from olora_viz.figures.spectrum import block_and_module
-from olora_viz.figures.update_spectra import MEASURES, growth_figure, spectra_map
+from olora_viz.figures.update_spectra import MEASURES
+from olora_viz.views.update_spectra import spectra_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.cards import AWAY, SHOWN
 
@@ -34,31 +34,17 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     seen = gr.Number(0, visible=False)
 
     def show(name: Any, lane: Any, measure: Any, layer: Any) -> tuple[Any, ...]:
-        job = jobs.shown(name)
-        steps = [s for s in list(job.steps) if s.update_spectra is not None] if job else []
-        if job is None or not steps:
-            return (gr.skip(),) * 5
-        spectra = [step.update_spectra for step in steps if step.update_spectra is not None]
-        labels = [style.label for style in job.styles]
-        layers = spectra[0].layers
+        record = jobs.shown(name)
         # Whatever comes from a page that fits this run no more gives way to the first.
-        k = labels.index(lane) if lane in labels else _first_olora(job.styles)
-        layer = layer if layer in layers else layers[0]
-        measure = measure if measure in MEASURES else "norm"
-        numbers = [step.step for step in steps]
-        of_map = spectra_map(
-            numbers, spectra, job.styles[k], k, measure, run=f"{name} {k} {measure}"
-        )
-        of_layer = growth_figure(
-            numbers, spectra, job.styles[k], k, layer, total=job.config.steps, run=f"{name} {layer}"
-        )
-        for figure in (of_map, of_layer):
-            figure["layout"]["meta"]["race"] = job.id  # they show the same step as its other charts
+        view = spectra_view(record, lane=lane, measure=measure, layer=layer) if record else None
+        if view is None:
+            return (gr.skip(),) * 5
+        its = view.choices
         return (
-            gr.update(choices=labels, value=labels[k]),
-            gr.update(choices=[(_words(n), n) for n in layers], value=layer),
-            pack(of_map),
-            pack(of_layer),
+            gr.update(choices=list(its.labels), value=its.label),
+            gr.update(choices=list(its.layers), value=its.layer),
+            pack(view.map),
+            pack(view.growth),
             gr.update(elem_classes=SHOWN),
         )
 
@@ -76,11 +62,3 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
 
     over_layers.select(pick, None, layer, **quiet).then(show, inputs, outputs, **quiet)
     return seen
-
-
-def _first_olora(styles: Any) -> int:
-    return next((k for k, style in enumerate(styles) if style.init == "olora"), 0)
-
-
-def _words(layer: str) -> str:
-    return " · ".join(part for part in block_and_module(layer) if part)

@@ -5,112 +5,86 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from olora_viz.figures import race as figures
-from olora_viz.figures.conditioning import sharpness_figure
-from olora_viz.figures.gradients import depth_figure
-from olora_viz.figures.live.gradio_figure import pack
-from olora_viz.figures.rates import rate_figure
-from olora_viz.figures.spectrum import block_and_module
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.figures.update_spectra import spectra_map
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.step import Step
-from olora_viz.studies import story
-from olora_viz.studies.rate_sweep import is_sweep, rate_curves
 from olora_viz.views import html as fragments
+from olora_viz.views.curvature import curvature_view
+from olora_viz.views.gradients import gradients_view
 from olora_viz.views.html import escape
-from olora_viz.views.shown import Shown
+from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.race_record import RaceRecord
+from olora_viz.views.rates import rates_view
+from olora_viz.views.update_spectra import spectra_view
 
 MAPS = 8
 """The most lanes whose spectra are drawn; the first ones of the standings."""
 
+RUN = "report"
+"""The race's name in its figures: its id, which is the key to it, is in no file."""
 
-def report(shown: Shown) -> dict[str, Any]:
+
+def report(record: RaceRecord) -> dict[str, Any]:
     """Return what `standalone` of figure_export.js makes a page of, all from this run.
 
     Raises
     ------
     ValueError : nothing was measured yet.
     """
-    steps, config, styles = list(shown.steps), shown.config, shown.styles
-    if not steps:
+    config, styles = record.config, record.styles
+    if not record.steps:
         raise ValueError("there is nothing to report yet: the race has not made a step")
-    base = shown.baseline
-    start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
-    rows = story.standings(steps, len(styles))
-    order = [row.lane for row in rows]
-    held = max((step.step for step in steps if step.eval_loss is not None), default=0)
-    drawn = _figures(shown, steps, order, start)
-    told = story.tell(config.lanes, styles, steps)
+    view = race_view(record, run=RUN)
+    drawn = _figures(record, view)
     title = (
         f"{config.model}, {config.task}: {len(styles)} {'lane' if len(styles) == 1 else 'lanes'}"
     )
-    answers = (
-        fragments.answers(styles, order, shown.answers, shown.plain_text) if shown.answers else ""
-    )
     cards = [
-        fragments.sentences(told, story.caveat(config.lanes)),
-        fragments.results(styles, rows, held, start, shown.plain_text),
+        view.story,
+        view.results,
         *(f'<div data-figure="{name}"></div>' for name in drawn),
-        answers,
+        view.answers if record.answers else "",
         _setup(config, styles),
     ]
     body = "".join(f'<section class="card">{card}</section>' for card in cards if card)
     return {
         "title": title,
         "style": _STYLE,
-        "body": f"<h1>{escape(title)}</h1><p>{escape(_origin(shown, steps))}</p>{body}",
+        "body": f"<h1>{escape(title)}</h1><p>{escape(_origin(record))}</p>{body}",
         "figures": {name: pack(figure) for name, figure in drawn.items()},
     }
 
 
-def _origin(shown: Shown, steps: Sequence[Step]) -> str:
+def _origin(record: RaceRecord) -> str:
     """Say where the numbers come from."""
-    last = steps[-1]
-    device = f" on {shown.device}" if shown.device else ""
-    made = "Recorded: computed earlier" if shown.recorded else "Computed"
-    note = f" {shown.note}" if shown.recorded and shown.note else ""
+    last = record.steps[-1]
+    device = f" on {record.device}" if record.device else ""
+    made = "Recorded: computed earlier" if record.recorded else "Computed"
+    note = f" {record.note}" if record.recorded and record.note else ""
     return (
-        f"{made}{device} with olora_viz, {last.step} of {shown.config.steps} steps in "
-        f"{last.seconds:.1f} s; {shown.state}.{note}"
+        f"{made}{device} with olora_viz, {last.step} of {record.config.steps} steps in "
+        f"{last.seconds:.1f} s; {record.state}.{note}"
     )
 
 
-def _figures(
-    shown: Shown,
-    steps: Sequence[Step],
-    order: Sequence[int],
-    start: tuple[float | None, float | None],
-) -> dict[str, figures.Figure]:
-    styles, config = shown.styles, shown.config
-    common: dict[str, Any] = {"total": config.steps, "run": "report"}
-    judged: dict[str, Any] = {"plain_text": shown.plain_text}
-    drawn = {
-        "loss": figures.loss_figure(styles, steps, start_loss=start[0], **judged, **common),
-        "accuracy": figures.accuracy_figure(
-            styles, steps, start_accuracy=start[1], **judged, **common
-        ),
-        "gradient": figures.gradient_figure(styles, steps, **common),
-    }
-    looked = [(step.step, step.gradients) for step in steps if step.gradients is not None]
-    if looked:
-        number, found = looked[-1]
-        module = block_and_module(found.layers[-1])[1]
-        drawn["depth"] = depth_figure(number, found, styles, "input", module, run="report")
-    if any(step.curvature is not None for step in steps):
-        drawn["sharpness"] = sharpness_figure(styles, steps, **common)
-    looked = [(step.step, step.update_spectra) for step in steps if step.update_spectra is not None]
-    for k in list(order)[:MAPS] if looked else []:
-        numbers, spectra = zip(*looked, strict=True)
-        drawn[f"map-{k}"] = spectra_map(numbers, spectra, styles[k], k, "norm", run=f"report {k}")
-    for name, figure in drawn.items():
-        if not name.startswith("map-"):
-            figure["layout"]["meta"]["race"] = "report"
-    if is_sweep(config.lanes):  # its curves are starts, not lanes
-        curves = rate_curves(config.lanes, steps, "final")
-        drawn["rates"] = rate_figure(
-            curves, "final", start_loss=start[0], run="report rates", **judged
-        )
+def _figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
+    drawn = {"loss": view.loss, "accuracy": view.accuracy, "gradient": view.gradient}
+    found = gradients_view(record, run=RUN)
+    if found:
+        drawn["depth"] = found.depth
+    if view.news["curvature"]:
+        drawn["sharpness"] = curvature_view(record, run=RUN).sharpness
+    for figure in drawn.values():
+        figure["layout"]["meta"]["race"] = RUN
+    if view.news["spectra"]:
+        for k in view.order[:MAPS]:
+            spectra = spectra_view(record, lane=record.styles[k].label, run=f"{RUN} {k}")
+            assert spectra
+            drawn[f"map-{k}"] = spectra.map
+    sweep = rates_view(record, run=RUN)
+    if sweep:
+        drawn["rates"] = sweep.figure
     return drawn
 
 
@@ -156,6 +130,7 @@ td,th{padding:5px 8px;text-align:right;border-bottom:1px solid var(--line);font-
 thead th{color:var(--mute);font-size:12px}tr>:first-child{text-align:left}
 tbody tr:last-child>*{border-bottom:0}.facts{width:auto;margin-bottom:10px}
 .frame,.standing-frame{overflow-x:auto}.word{white-space:nowrap}
+.badge{color:var(--mute);font-size:12px;font-weight:400}
 .foot{color:var(--mute);font-size:12.5px}.say{margin:6px 0;max-width:75ch}.say b{font-weight:650}
 .no{color:var(--bad)}.ok{color:var(--ok)}
 .mark{display:inline-block;width:10px;height:10px;border-radius:50%;

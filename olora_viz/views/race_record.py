@@ -1,20 +1,24 @@
-"""What the page needs of a race to show it: one that runs here, or one that was recorded."""
+"""What a view needs of a race: one that runs here, one that was recorded, one that is set up."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from olora_viz.figures.theme import LaneStyle
+from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
 
+ENDED = ("stopped", "finished", "diverged", "failed")
+"""States in which no further step is made."""
+
 
 @runtime_checkable
-class Shown(Protocol):
-    """A race as its pages read it; nothing here is ever written by a page."""
+class RaceRecord(Protocol):
+    """A race as views read it; a view never writes any of it."""
 
     @property
     def id(self) -> str:
@@ -58,7 +62,7 @@ class Shown(Protocol):
 
     @property
     def state(self) -> str:
-        """In a word: waiting, loading, racing, paused, stopped, finished, diverged, failed."""
+        """In a word: ready, waiting, loading, racing, paused, or one of `ENDED`."""
         ...
 
     @property
@@ -80,3 +84,32 @@ class Shown(Protocol):
     def recorded(self) -> bool:
         """Whether it was computed earlier and comes with the package."""
         ...
+
+
+@dataclass(frozen=True)
+class ReadyRace:
+    """A race that is set up and has not begun."""
+
+    config: RaceConfig
+    note: str = ""
+    id: str = ""
+    steps: tuple[Step, ...] = ()
+    baseline: Evaluation | None = None
+    plain_text: bool = False
+    left_out: int = 0
+    answers: tuple[Answer, ...] = ()
+    state: str = "ready"
+    device: str = ""
+    complete: bool = False
+    recorded: bool = False
+
+    @property
+    def styles(self) -> tuple[LaneStyle, ...]:
+        """How its lanes are drawn and called."""
+        return lane_styles(self.config.lanes, [lane.label for lane in self.config.lanes])
+
+
+def start_of(record: RaceRecord) -> tuple[float | None, float | None]:
+    """Return held-out loss (nats) and accuracy before the first step; None while unknown."""
+    base = record.baseline
+    return (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)

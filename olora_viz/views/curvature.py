@@ -1,0 +1,39 @@
+"""The curvature of a race: the largest eigenvalue as training goes on, and the rates below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from olora_viz.figures.conditioning import sharpness_figure, stability_figure
+from olora_viz.figures.layout import Figure
+from olora_viz.views.race_record import RaceRecord
+
+
+@dataclass(frozen=True)
+class CurvatureView:
+    """Sharpness and stability of every lane, over the steps."""
+
+    sharpness: Figure
+    stability: Figure
+
+
+def news(record: RaceRecord) -> int:
+    """Count the steps at which the curvature was looked at."""
+    return sum(step.curvature is not None for step in record.steps)
+
+
+def curvature_view(record: RaceRecord, *, run: str | None = None) -> CurvatureView:
+    """Show the curvature of a race, which may have no looks at it (yet).
+
+    Parameters
+    ----------
+    run : see `race_view`.
+    """
+    steps = list(record.steps)
+    named = record.id if run is None else run
+    common: dict[str, Any] = {"total": record.config.steps, "run": named}
+    return CurvatureView(
+        sharpness_figure(record.styles, steps, **common),
+        stability_figure(record.styles, steps, **common),
+    )

@@ -1,0 +1,91 @@
+"""A race as a sweep: held-out loss against the learning rate, and steps to reach LoRA's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.rates import rate_figure
+from olora_viz.studies.rate_story import reach_words, tell_rates
+from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
+from olora_viz.views import html as fragments
+from olora_viz.views.race_record import RaceRecord, start_of
+
+
+@dataclass(frozen=True)
+class RatesView:
+    """Loss against rate as a figure, and what it says."""
+
+    measure: str
+    figure: Figure
+    words: str
+
+
+def news(record: RaceRecord) -> int:
+    """Return a number that changes when the sweep should be drawn anew; 0: there is no sweep.
+
+    A race that ends, and one that a lane leaves, is news as well.
+    """
+    steps = list(record.steps)
+    if not is_sweep(record.config.lanes) or not steps:
+        return 0
+    out = sum(status == "diverged" for status in steps[-1].status)
+    evaluations = sum(step.eval_loss is not None for step in steps)
+    return 1 + evaluations + 10_000 * out + 1_000_000 * record.complete
+
+
+def rates_view(
+    record: RaceRecord, measure: object = None, *, run: str | None = None
+) -> RatesView | None:
+    """Show a race as a sweep; None where its lanes are none, or before the first step.
+
+    Parameters
+    ----------
+    measure : one of `olora_viz.studies.rate_sweep.MEASURES`, else ``final``.
+    run : see `race_view`.
+    """
+    if not news(record):
+        return None
+    run = record.id if run is None else run
+    named = measure if isinstance(measure, str) and measure in MEASURES else "final"
+    lanes, steps = record.config.lanes, list(record.steps)
+    start, _ = start_of(record)
+    curves = rate_curves(lanes, steps, named)
+    drawn = rate_figure(
+        curves, named, start_loss=start, plain_text=record.plain_text, run=f"{run} {named}"
+    )
+    drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
+    words = fragments.said(tell_rates(curves)) + table(steps_to_reach(lanes, steps, start))
+    return RatesView(named, drawn, words)
+
+
+def table(reached: Sequence[Reach]) -> str:
+    """Return the table of steps to reach plain LoRA's final loss; a sentence where LoRA is not."""
+    if not reached:
+        return (
+            '<p class="hint">Without a plain LoRA lane that is still racing there is no loss to '
+            "reach.</p>"
+        )
+    spread = any(len(reach.each) > 1 for reach in reached)
+    several = len({reach.target for reach in reached}) > 1
+    rows = "".join(_row(reach, several) for reach in reached)
+    final = "" if several else f" ({reached[0].target:.2f})"
+    return (
+        '<table class="reach"><caption>Steps to reach plain LoRA\'s final loss'
+        f'{final} <span class="hint">LoRA at its best rate; every start at the rate that gets '
+        "there first, between two evaluations on a straight line</span></caption>"
+        '<thead><tr><th scope="col">start</th><th scope="col">rate</th><th scope="col">steps</th>'
+        f'<th scope="col">{"by seed" if spread else ""}</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def _row(reach: Reach, several: bool) -> str:
+    rate, steps, seeds = (fragments.escape(words) for words in reach_words(reach))
+    goal = f' <span class="hint">to {reach.target:.2f}</span>' if several else ""
+    style = reach.curve.style
+    return (
+        f'<tr><th scope="row">{fragments.mark(style)} {fragments.name(style)}{goal}</th>'
+        f"<td>{rate}</td><td>{steps}</td><td>{seeds}</td></tr>"
+    )

@@ -1,0 +1,68 @@
+"""Where a race is: one line, and the commands that it can be given."""
+
+from __future__ import annotations
+
+from olora_viz.views import html as fragments
+from olora_viz.views.race_record import ENDED, RaceRecord
+
+WINDOW = 20
+"""Steps over which the speed is measured."""
+
+COMMANDS = ("start", "pause", "resume", "step", "stop")
+"""What can be asked of a race: to start one, and of one that goes on the others."""
+
+
+def commands(record: RaceRecord) -> frozenset[str]:
+    """Return those of `COMMANDS` that are possible now; beside what has ended a new one starts."""
+    if record.recorded or record.complete or record.state == "ready":
+        return frozenset({"start", "step"})
+    if record.state in ENDED:  # it writes its adapters and asks its lanes
+        return frozenset()
+    return frozenset({"resume" if record.state == "paused" else "pause", "step", "stop"})
+
+
+def status(record: RaceRecord, done: int, before: int = 0) -> str:
+    """Return the line: the state in a word, where the race is, how fast it is and on what.
+
+    Parameters
+    ----------
+    done : the step that is shown.
+    before : races that have to end before this one begins.
+    """
+    config, state = record.config, record.state
+    if state in ("ready", "failed"):
+        return fragments.status(state, *([fragments.escape(record.note)] if record.note else []))
+    if state == "waiting":
+        races = "1 race" if before == 1 else f"{before} races"
+        return fragments.status("waiting", f"{races} before yours" if before else "next in line")
+    if state == "loading":
+        return fragments.status("loading", fragments.escape(record.note))
+    parts = [f"<b>{done}</b> / {config.steps}"]
+    if record.recorded:  # how fast it was elsewhere says nothing of this machine
+        parts.append(fragments.escape(f"{config.model}, {config.task}"))
+        return fragments.status("recorded", *parts, progress=done / config.steps)
+    parts += _speed(record, done)
+    if (state in ENDED or state == "paused") and record.note:
+        parts.append(fragments.escape(record.note))
+    return fragments.status(state, *parts, progress=done / config.steps)
+
+
+def _speed(record: RaceRecord, done: int) -> list[str]:
+    """Return how fast it is, on what, and how long it took or will take."""
+    steps, device = record.steps[:done], fragments.escape(record.device)
+    if not steps:
+        return [device] if device else []
+    last = steps[-1]
+    if record.complete or record.state in ENDED:
+        rate, time = last.step / max(last.seconds, 1e-9), f"{last.seconds:.1f} s"
+    else:
+        window = steps[-WINDOW - 1 :]
+        spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
+        rate = max(len(window) - 1, 1) / max(spent, 1e-9)
+        time = f"{_time((record.config.steps - last.step) / rate)} left"
+    speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"
+    return [speed, device, time]
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

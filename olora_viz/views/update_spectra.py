@@ -1,0 +1,67 @@
+"""The spectra of a race: what training has made of the adapters, by layer and step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.update_spectra import MEASURES, growth_figure, spectra_map
+from olora_viz.views.layers import Choices, chosen_among
+from olora_viz.views.race_record import RaceRecord
+
+
+@dataclass(frozen=True)
+class SpectraView:
+    """One lane's spectra: a map over layers and steps, and one layer's values as they grow."""
+
+    choices: Choices
+    measure: str
+    map: Figure
+    growth: Figure
+
+
+def news(record: RaceRecord) -> int:
+    """Count the steps at which there are spectra."""
+    return sum(step.update_spectra is not None for step in record.steps)
+
+
+def spectra_view(
+    record: RaceRecord,
+    *,
+    lane: object = None,
+    measure: object = None,
+    layer: object = None,
+    run: str | None = None,
+) -> SpectraView | None:
+    """Show the spectra of a race; None where it has none (yet).
+
+    Parameters
+    ----------
+    lane, layer : a label and a name, else the first OLoRA lane and the first layer.
+    measure : a key of `olora_viz.figures.update_spectra.MEASURES`, else ``norm``.
+    run : see `race_view`.
+    """
+    looks = [
+        (step.step, step.update_spectra)
+        for step in list(record.steps)
+        if step.update_spectra is not None
+    ]
+    if not looks:
+        return None
+    numbers, spectra = zip(*looks, strict=True)
+    run = record.id if run is None else run
+    its = chosen_among(record.styles, spectra[0].layers, lane, layer, default=spectra[0].layers[0])
+    named = measure if isinstance(measure, str) and measure in MEASURES else "norm"
+    style, k = record.styles[its.lane], its.lane
+    view = SpectraView(
+        its,
+        named,
+        spectra_map(numbers, spectra, style, k, named, run=f"{run} {k} {named}"),
+        growth_figure(
+            numbers, spectra, style, k, its.layer, total=record.config.steps,
+            run=f"{run} {its.layer}",
+        ),
+    )  # fmt: skip
+    for figure in (view.map, view.growth):
+        figure["layout"]["meta"]["race"] = run  # they show the same step as its other charts
+    return view

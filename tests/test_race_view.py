@@ -1,0 +1,95 @@
+"""A race as seen from outside: the same value for page, notebook, report and recorded races."""
+
+import dataclasses
+import json
+
+import pytest
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.races.config import RaceConfig
+from olora_viz.views.gradients import gradients_view
+from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.race_record import RaceRecord, ReadyRace
+from olora_viz.views.rates import rates_view
+from olora_viz.views.report import report
+from olora_viz.views.status import COMMANDS
+from olora_viz.views.update_spectra import spectra_view
+
+
+class Going(ReadyRace):
+    """A race in any state."""
+
+
+def going(state: str, **more) -> Going:
+    return Going(RaceConfig(), state=state, **more)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_view_is_frozen_values_that_json_can_hold(name):
+    view = race_view(GALLERY[name])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        view.step = 1  # pyright: ignore
+    for field in dataclasses.fields(RaceView):
+        value = getattr(view, field.name)
+        json.dumps(sorted(value) if isinstance(value, frozenset) else value, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_going_back_to_a_step_shows_a_race_as_it_was_then(name):
+    record = GALLERY[name]
+    cut = dataclasses.replace(record, steps=record.steps[:7])
+    back, then = race_view(record, upto=7), race_view(cut)
+    assert back.figures == then.figures
+    assert (back.story, back.results, back.order) == (then.story, then.results, then.order)
+    assert (back.step, back.made) == (7, len(record.steps))
+
+
+@pytest.mark.parametrize(
+    ("record", "can"),
+    [
+        (going("ready"), {"start", "step"}),
+        (going("waiting"), {"pause", "step", "stop"}),
+        (going("loading"), {"pause", "step", "stop"}),
+        (going("racing"), {"pause", "step", "stop"}),
+        (going("paused"), {"resume", "step", "stop"}),
+        (going("finished"), set()),
+        (going("finished", complete=True), {"start", "step"}),
+        (going("failed", complete=True), {"start", "step"}),
+    ],
+)
+def test_a_race_can_be_asked_for_what_its_state_allows(record, can):
+    assert race_view(record).commands == can
+    assert can <= set(COMMANDS)
+
+
+def test_a_race_that_is_set_up_has_its_lanes_and_nothing_else():
+    record = ReadyRace(RaceConfig(lanes=(Lane("lora", seed=0), Lane("lora", seed=1))))
+    assert isinstance(record, RaceRecord)
+    view = race_view(record)
+    assert (view.made, view.step, set(view.news.values())) == (0, 0, {0})
+    assert view.results.count('scope="row"') == 1  # the seeds of a lane are one row
+    assert spectra_view(record) is gradients_view(record) is rates_view(record) is None
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_what_a_page_chose_of_another_race_gives_way_to_what_this_race_has(name):
+    record = GALLERY[name]
+    for nonsense in (None, 7, "nobody", [], {"a": 1}):
+        for show, news in ((spectra_view, "spectra"), (gradients_view, "gradients")):
+            view = show(record, lane=nonsense, measure=nonsense, layer=nonsense)
+            assert (view is None) == (race_view(record).news[news] == 0)
+            if view is not None:
+                style = record.styles[view.choices.lane]
+                assert style.init == "olora" or "olora" not in {s.init for s in record.styles}
+                assert view.choices.layer in dict((n, w) for w, n in view.choices.layers)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_report_is_of_the_same_view_and_does_not_hold_the_races_id(name):
+    record = GALLERY[name]
+    page = report(record)
+    view = race_view(record, run="report")
+    assert view.results in page["body"]
+    assert view.story in page["body"]
+    assert record.id not in json.dumps(page)
