@@ -22,7 +22,6 @@ from olora_viz.lanes.layers import common_owner, target_layers, weight_of
 from olora_viz.lanes.layout import Factors, Layout
 from olora_viz.lanes.linear import LaneLinear
 from olora_viz.lanes.starts import (
-    Progress,
     StartOf,
     check_starts,
     check_told,
@@ -30,6 +29,7 @@ from olora_viz.lanes.starts import (
     start_matrix,
     start_of,
 )
+from olora_viz.machine.progress import Progress
 
 
 class Lanes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -15,15 +15,13 @@ from olora_viz.initializers import INITIALIZERS, Calibration
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import target_layers, weight_of
 from olora_viz.machine.memory import check_memory
+from olora_viz.machine.progress import Progress
 from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import lane_losses
 
 BATCHES = 8
 """How many of its first batches a race reads. With 16 prompts each they make 128 examples, of the
 order that the papers take, and cost what as many steps of a single lane do."""
-
-Progress = Callable[[float, str], None]
-"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
 
 
 def needs_of(lanes: Sequence[Lane]) -> frozenset[str]:

@@ -14,12 +14,10 @@ from olora_viz.initializers.start import Start, check_rank
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
 from olora_viz.lanes.layout import Layout
+from olora_viz.machine.progress import Progress
 
 StartOf = Callable[[str, Tensor, Lane], Start]
 """Makes the start of a lane on the weight of the layer of a name."""
-
-Progress = Callable[[float, str], None]
-"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
 
 
 def check_starts(layers: Mapping[str, nn.Module], lanes: Sequence[Lane]) -> None:

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 Progress = Callable[[float, str], None]
-"""Callback with the fraction done, in [0, 1], and a short description of the current work."""
+"""Callback with the fraction done, in [0, 1], and a short description of the current work.
+
+What it raises passes through the work that reports, which is how a caller cancels it.
+"""
 
 
 @contextmanager

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from olora_viz.lanes.adapters import Lanes, Progress
+from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.chunks import Footprint, lane_groups
 from olora_viz.machine.memory import check_memory
+from olora_viz.machine.progress import Progress
 from olora_viz.measures.curvature import PROBES, Curvature, curvature, gauss_newton
 from olora_viz.measures.lanczos import STEPS, TOLERANCE
 from olora_viz.measures.loss_slice import SIDE, LossSlice, directions, loss_slice, radius

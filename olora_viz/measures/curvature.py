@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from olora_viz.lanes.adapters import Lanes, Progress
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.progress import Progress
 from olora_viz.measures import lanczos
 from olora_viz.measures.lanczos import STEPS, TOLERANCE, Operator
 

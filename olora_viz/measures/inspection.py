@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 from olora_viz.initializers import Start
 from olora_viz.lanes.layers import weight_of
 from olora_viz.lanes.peft_format import read_config, read_peft
+from olora_viz.machine.progress import Progress
 from olora_viz.measures.spectra import (
     effective_rank,
     moved_factors,
@@ -22,9 +22,6 @@ from olora_viz.measures.spectra import (
     stable_rank,
 )
 from olora_viz.measures.truncation import Weight, intruder_dimensions
-
-Progress = Callable[[float, str], None]
-"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
 
 
 @dataclass(frozen=True)

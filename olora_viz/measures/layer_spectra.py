@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, lacking
 from olora_viz.lanes.layers import target_layers, weight_of
 from olora_viz.machine.naming import unknown
+from olora_viz.machine.progress import Progress
 from olora_viz.measures.cached_spectra import known_singular_values
 from olora_viz.measures.spectra import captured_energies, captured_energy
 from olora_viz.measures.truncation import Truncation, Weight, truncation
-
-Progress = Callable[[float, str], None]
-"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
 
 
 def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor, "out in"]]:

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.lanes.adapters import Lanes, Progress
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.progress import Progress
 
 SIDE = 15
 """Points along each side of a slice."""

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from olora_viz.lanes.adapters import Lanes, Progress
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.progress import Progress
 
 Outputs = Callable[[], Tensor]
 """Computes one number for each lane that runs and each of n predictions, (K, n), with a graph."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from olora_viz.initializers import INITIALIZERS, Calibration
-from olora_viz.lanes.adapters import Progress, attach
+from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane, compact
+from olora_viz.machine.progress import Progress
 from olora_viz.measures.conditioning import track
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import Batch

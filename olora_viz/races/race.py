@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.lanes.starts import check_starts
 from olora_viz.machine.device import resolve_device, resolve_dtype
+from olora_viz.machine.progress import Progress
 from olora_viz.measures.conditioning import track
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.gradients import GradientRecorder, Gradients
@@ -35,9 +36,6 @@ from olora_viz.tasks.losses import Evaluation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Progress = Callable[[float, str], None]
-"""Told the fraction done, 0 to 1, and what happens now; may raise, to stop."""
 
 
 def race(

@@ -28,8 +28,9 @@ from olora_viz.machine.files import (
     write_json,
     write_tensors,
 )
+from olora_viz.machine.progress import Progress
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import Progress, Race, race
+from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
 
