@@ -194,9 +194,10 @@ def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_touches_no_other():
     assert not two.converged[1]
     assert np.isnan(kernel.eigenvalues[1]).all()
     assert np.isfinite(kernel.eigenvalues[[0, 2]]).all()
-    line = two.to_json()[1]
-    assert line["lambda_max"] is None
-    json.dumps(two.to_json(), allow_nan=False)
+    lines = two.to_json("abc")
+    assert lines["b"]["lambda_max"] is None
+    json.dumps(lines, allow_nan=False)
+    assert type(two).from_json(lines, "abc") == two
 
 
 def test_measuring_leaves_the_lanes_as_they_were():

@@ -12,8 +12,9 @@ from olora_viz.figures import layout as figure_parts
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.labels import LABEL_GAP, spread
+from olora_viz.figures.layout import log_ticks
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import log_ticks, plain, smoothed
+from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.races.step import Step
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))

@@ -17,12 +17,11 @@ from olora_viz.figures.gradients import (
     layer_figure,
     measured,
 )
-from olora_viz.figures.layout import to_plotly
+from olora_viz.figures.layout import log_ticks, to_plotly
 from olora_viz.figures.live.gradio_figure import pack
 from olora_viz.figures.maps import MOST_CELLS, step_map
 from olora_viz.figures.png import write_png
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import log_ticks
 from olora_viz.measures.gradients import Gradients
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
+from olora_viz.figures.layout import log_range, robust_log_range
 from olora_viz.figures.off_range import MOST_ARROWS, off_range
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import log_range, robust_log_range
 from olora_viz.races.step import Step
 
 LOOKS = theme.lane_styles([Lane("lora"), Lane("olora")])

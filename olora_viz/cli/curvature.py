@@ -44,7 +44,7 @@ def run_curvature(options: argparse.Namespace) -> int:
             racing.lanes, racing.batch(1), layer=options.layer, progress=progress, **search
         )
     labels = racing.lanes.labels
-    lines = found.to_json(labels)
+    lines = [{"lane": label, **line} for label, line in found.to_json(labels).items()]
     if options.json:
         for line in lines:
             print(json.dumps(line, allow_nan=False))

@@ -57,8 +57,8 @@ def run_gradients(options: argparse.Namespace) -> int:
 
 def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Return the norms of one step, a dictionary for each lane and layer; not finite is None."""
+    from olora_viz.machine.numbers import finite_or_none
     from olora_viz.measures.gradients import FACTORS, QUANTITIES
-    from olora_viz.races.state import finite_or_none
 
     found = step.gradients
     assert found is not None

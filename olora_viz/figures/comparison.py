@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.labels import curve_ends, room_for
-from olora_viz.figures.layout import Figure, axis, layout, line
+from olora_viz.figures.layout import Figure, axis, layout, line, log_axis, log_range
 from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle
 from olora_viz.lanes.lane import write_lane
-from olora_viz.machine.numbers import log_axis, log_range
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 

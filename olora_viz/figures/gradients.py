@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.figures.labels import curve_ends, room_for
-from olora_viz.figures.layout import Figure, axis, layout, line
+from olora_viz.figures.layout import Figure, axis, layout, line, log_axis, log_range
 from olora_viz.figures.maps import step_map
 from olora_viz.figures.spectrum import block_and_module
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import log_axis, log_range
 from olora_viz.measures.gradients import FACTORS, Gradients
 
 HEIGHT = 200

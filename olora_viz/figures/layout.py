@@ -9,6 +9,7 @@ of the horizontal axis: charts of one race whose `x` is the step show the same o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,6 +76,60 @@ def nothing_yet(
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """Return an axis with its name."""
     return {"title": {"text": title, "standoff": 6, "font": {"size": 11.5}}, **more}
+
+
+def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return the range of a log axis, in powers of ten, with some air around the numbers."""
+    kept = [v[np.isfinite(v) & (v > 0)] for v in values]
+    flat = np.concatenate(kept) if kept else np.empty(0)
+    if not flat.size:
+        return -1.0, 1.0
+    low, high = math.log10(flat.min()), math.log10(flat.max())
+    air = max(0.04 * (high - low), 0.03)
+    return round(low - air, 4), round(high + air, 4)
+
+
+def robust_log_range(values: Sequence[np.ndarray], beyond: float = 30.0) -> tuple[float, float]:
+    """Return the range of a log axis that a few wild numbers cannot stretch.
+
+    Parameters
+    ----------
+    values : of any shapes.
+    beyond : the range ends at this multiple of the middle four fifths of the numbers, on either
+        side, or earlier, where the numbers do.
+    """
+    kept = [v[np.isfinite(v) & (v > 0)] for v in values]
+    flat = np.concatenate(kept) if kept else np.empty(0)
+    if not flat.size:
+        return log_range(values)
+    low, high = np.quantile(flat, (0.1, 0.9), method="nearest")
+    return log_range([np.clip(flat, low / beyond, high * beyond)])
+
+
+def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
+    """Return Plotly's axis over 10^low … 10^high."""
+    ticks = log_ticks(low, high)
+    words = [f"{tick:g}" for tick in ticks]
+    return axis(title, type="log", range=[low, high], tickvals=ticks, ticktext=words)
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Choose round numbers within 10^low … 10^high, at equal distances where that can be."""
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    # Powers of two read well from 1/8 on; further down they are long.
+    twos = range(math.floor(low / math.log10(2)), math.ceil(high / math.log10(2)) + 1)
+    ladders = (
+        [m * 10.0**d for d in decades for m in (1, 1.5, 2, 3, 4, 5, 6, 8)],
+        *([[2.0**e for e in twos]] if low >= -1 else ()),
+        [m * 10.0**d for d in decades for m in (1, 3)],
+        *([10.0**d for d in decades if d % apart == 0] for apart in (1, 2, 3, 5, 10, 50)),
+    )
+    inside: list[float] = []
+    for ladder in ladders:
+        inside = [float(f"{t:.6g}") for t in ladder if low <= math.log10(t) <= high]
+        if len(inside) <= most:
+            break
+    return inside
 
 
 def line(style: LaneStyle, values: np.ndarray, width: float, **more: Any) -> dict[str, Any]:

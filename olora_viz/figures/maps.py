@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.figures.layout import Figure, axis, layout
+from olora_viz.figures.layout import Figure, axis, layout, log_ticks
 from olora_viz.figures.spectrum import block_and_module
-from olora_viz.machine.numbers import log_ticks, plain
+from olora_viz.machine.numbers import plain
 
 ROW = 9
 """Height of a layer in pixels."""

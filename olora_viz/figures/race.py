@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.labels import curve_ends, room_for
-from olora_viz.figures.layout import Figure, axis, layout, line
+from olora_viz.figures.layout import (
+    Figure,
+    axis,
+    layout,
+    line,
+    log_axis,
+    log_range,
+    robust_log_range,
+)
 from olora_viz.figures.off_range import OFF_RANGE, off_range
 from olora_viz.figures.seed_bands import one_each, seed_band, seed_means
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import log_axis, log_range, plain, robust_log_range, smoothed
+from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.races.step import Step
 
 MAX_POINTS = 60_000

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.labels import LABEL_GAP, room_for, spread
-from olora_viz.figures.layout import Figure, layout, nothing_yet
+from olora_viz.figures.layout import Figure, layout, log_axis, log_range, nothing_yet
 from olora_viz.figures.theme import compact
-from olora_viz.machine.numbers import log_axis, log_range, plain
+from olora_viz.machine.numbers import plain
 from olora_viz.studies.rate_sweep import Curve, Point
 
 HEIGHT = 250

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from olora_viz.machine.progress import Progress
 from olora_viz.measures.curvature import PROBES, Curvature, curvature, gauss_newton
 from olora_viz.measures.lanczos import STEPS, TOLERANCE
 from olora_viz.measures.loss_slice import SIDE, LossSlice, directions, loss_slice, radius
+from olora_viz.measures.record import Record, by_lane
 from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel, target_logits
-from olora_viz.races.state import finite_or_none
 from olora_viz.tasks import Batch, losses
 
 OUTPUTS = 16
@@ -35,33 +35,28 @@ TRACKED = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Conditioning:
+class Conditioning(Record):
     """Slope and curvature of K lanes' losses on one batch."""
 
-    loss: np.ndarray
+    loss: np.ndarray = field(metadata=by_lane())
     """(K,) nats per supervised token."""
-    grad_norm: np.ndarray
+    grad_norm: np.ndarray = field(metadata=by_lane())
     """(K,) Euclidean norm of the gradient."""
     hessian: Curvature
     gauss_newton: Curvature | None
     """None where it was not asked for."""
     kernel: TangentKernel | None
 
-    def to_json(self, labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Return one plain dict per lane; what is not finite is null."""
-        rows = []
-        for k, (label, hessian) in enumerate(zip(labels, self.hessian.to_json(), strict=True)):
-            row: dict[str, Any] = {"lane": label, "loss": finite_or_none(self.loss[k])}
-            row |= {"grad_norm": finite_or_none(self.grad_norm[k]), **hessian}
-            if self.gauss_newton:
-                row["gauss_newton"] = self.gauss_newton.to_json()[k]
-            if self.kernel:
-                row["ntk"] = {
-                    "eigenvalues": [finite_or_none(x) for x in self.kernel.eigenvalues[k]],
-                    "condition": finite_or_none(self.kernel.condition[k]),
-                }
-            rows.append(row)
-        return rows
+    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return plain values by lane, the Hessian's beside the others; not finite is null."""
+        lanes = super().to_json(labels)
+        parts = {"gauss_newton": self.gauss_newton, "ntk": self.kernel}
+        for label, its in self.hessian.to_json(labels).items():
+            lanes[label] |= its
+        for name, part in parts.items():
+            for label, its in part.to_json(labels).items() if part else ():
+                lanes[label][name] = its
+        return lanes
 
 
 def conditioning(
@@ -103,7 +98,7 @@ def conditioning(
                     told, steps=steps, tolerance=tolerance, probes=probes,
                 )
             )  # fmt: skip
-    return _joined(found)
+    return Conditioning.joined(found)
 
 
 def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curvature:
@@ -121,7 +116,7 @@ def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curva
                 progress=progress,
             )
         parts.append(replace(found, top=None))
-    return _joined_fields(parts)
+    return Curvature.joined(parts)
 
 
 def slices(
@@ -255,28 +250,3 @@ def _groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[s
             f"{error}: take a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
         ) from None
     return groups
-
-
-def _joined(parts: Sequence[Conditioning]) -> Conditioning:
-    newtons = [p.gauss_newton for p in parts if p.gauss_newton]
-    kernels = [p.kernel for p in parts if p.kernel]
-    return Conditioning(
-        loss=np.concatenate([p.loss for p in parts]),
-        grad_norm=np.concatenate([p.grad_norm for p in parts]),
-        hessian=_joined_fields([p.hessian for p in parts]),
-        gauss_newton=_joined_fields(newtons) if newtons else None,
-        kernel=_joined_fields(kernels) if kernels else None,
-    )
-
-
-def _joined_fields(parts: Sequence[Any]) -> Any:
-    """Put what was measured of some lanes behind each other, field by field."""
-    cls = type(parts[0])
-
-    def joined(name: str) -> Any:
-        values = [getattr(part, name) for part in parts]
-        if values[0] is None:
-            return None
-        return torch.cat(values) if isinstance(values[0], Tensor) else np.concatenate(values)
-
-    return cls(**{f.name: joined(f.name) for f in fields(cls)})

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.progress import Progress
 from olora_viz.measures import lanczos
 from olora_viz.measures.lanczos import STEPS, TOLERANCE, Operator
+from olora_viz.measures.record import Record, by_lane
 
 PROBES = 8
 """Random vectors from which a trace is estimated."""
@@ -31,55 +31,30 @@ Logits = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Curvature:
+class Curvature(Record):
     """The ends of the spectrum of K symmetric matrices over the lanes' parameters, and its trace.
 
     A lane whose loss or gradient is not finite holds NaN everywhere.
     """
 
-    lambda_max: np.ndarray
+    lambda_max: np.ndarray = field(metadata=by_lane())
     """(K,) the largest eigenvalue."""
-    lambda_min: np.ndarray
+    lambda_min: np.ndarray = field(metadata=by_lane())
     """(K,) the smallest one: below zero, the loss falls away in some direction."""
-    trace: np.ndarray
+    trace: np.ndarray = field(metadata=by_lane())
     """(K,) the sum of all eigenvalues, estimated; NaN where it was not asked for."""
-    residual: np.ndarray
+    residual: np.ndarray = field(metadata=by_lane())
     """(K,) ‖Hv − λv‖ of lambda_max and its unit vector: some eigenvalue is at most so far away."""
-    residual_min: np.ndarray
+    residual_min: np.ndarray = field(metadata=by_lane())
     """(K,) the same for lambda_min."""
-    trace_error: np.ndarray
+    trace_error: np.ndarray = field(metadata=by_lane())
     """(K,) standard error of the trace."""
-    iterations: np.ndarray
+    iterations: np.ndarray = field(metadata=by_lane(int))
     """(K,) products that the eigenvalues took."""
-    converged: np.ndarray
+    converged: np.ndarray = field(metadata=by_lane(bool))
     """(K,) whether both residuals are within the tolerance."""
-    top: Float[Tensor, "K n"] | None = None
+    top: Float[Tensor, "K n"] | None = field(default=None, compare=False)
     """Unit vectors that go with lambda_max; None where they were not kept."""
-
-    def __eq__(self, other: object) -> bool:
-        """Compare bit for bit what was measured."""
-        return isinstance(other, Curvature) and all(
-            np.array_equal(getattr(self, n), getattr(other, n), equal_nan=True) for n in _MEASURED
-        )
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """Return plain values, one dict per lane; what is not finite is null."""
-        K = len(self.residual)
-        return [{n: _plain(getattr(self, n)[k]) for n in _MEASURED} for k in range(K)]
-
-    @classmethod
-    def from_json(cls, lines: Sequence[dict[str, Any]]) -> Curvature:
-        """Read back what `to_json` wrote."""
-        found: dict[str, Any] = {
-            n: np.array([math.nan if line[n] is None else line[n] for line in lines])
-            for n in _MEASURED
-        }
-        return cls(**found)
-
-
-_MEASURED = tuple(f.name for f in fields(Curvature) if f.name != "top")
 
 
 def curvature(
@@ -257,8 +232,3 @@ def _like(parts: tuple[Tensor, ...], V: Tensor) -> list[Tensor]:
     """Cut the rows of V into the shapes of the parts."""
     pieces = V.split([part[0].numel() for part in parts], dim=1)
     return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
-
-
-def _plain(x: Any) -> Any:
-    value = x.item()
-    return value if math.isfinite(value) else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.machine.numbers import plain
+from olora_viz.measures.record import SHARED, Record, by_lane
 
 QUANTITIES = ("gradient", "parameter", "update")
 """What is measured of each factor; their ratio follows."""
@@ -24,21 +23,23 @@ FACTORS = ("A", "B")
 
 
 @dataclass(frozen=True, eq=False)
-class Gradients:
+class Gradients(Record):
     """Euclidean norms of K lanes in L layers, in one step; a lane that has diverged holds NaN.
 
     The last index of the factors' norms is 0 for A and 1 for B.
     """
 
-    layers: tuple[str, ...]
+    JSON_DIGITS = 4
+
+    layers: tuple[str, ...] = field(metadata=SHARED)
     """(L) names, in the model's order."""
-    gradient: np.ndarray
+    gradient: np.ndarray = field(metadata=by_lane(last_axis=FACTORS))
     """(K, L, 2) of ∂L/∂A and ∂L/∂B, before clipping."""
-    parameter: np.ndarray
+    parameter: np.ndarray = field(metadata=by_lane(last_axis=FACTORS))
     """(K, L, 2) of A and B before the update, those that the gradient belongs to."""
-    update: np.ndarray
+    update: np.ndarray = field(metadata=by_lane(last_axis=FACTORS))
     """(K, L, 2) of what the update added to A and B."""
-    input: np.ndarray
+    input: np.ndarray = field(metadata=by_lane())
     """(K, L) of ∂L/∂X, all that reaches the layer's input X, also through layers that share X; NaN
     where none flows, as into layers that read nothing but the frozen embedding."""
 
@@ -47,55 +48,6 @@ class Gradients:
         """(K, L, 2) update / parameter; infinite or NaN where the parameter is zero, as B⁰ is."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.update / self.parameter
-
-    def without(self, out: np.ndarray) -> Gradients:
-        """Return it with NaN in the lanes (K,) that are out of the race."""
-        gone = {
-            name: np.where(out.reshape(-1, *[1] * (values.ndim - 1)), math.nan, values)
-            for name in (*QUANTITIES, "input")
-            for values in [getattr(self, name)]
-        }
-        return replace(self, **gone)
-
-    def __eq__(self, other: object) -> bool:
-        """Compare bit for bit."""
-        return isinstance(other, Gradients) and all(
-            np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else a == b
-            for a, b in ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        )
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
-        """Return four digits of everything but the ratio, by lane; not finite is null."""
-        lanes = {
-            label: {
-                **{
-                    name: {
-                        factor: plain(getattr(self, name)[k, :, i])
-                        for i, factor in enumerate(FACTORS)
-                    }
-                    for name in QUANTITIES
-                },
-                "input": plain(self.input[k]),
-            }
-            for k, label in enumerate(labels)
-        }
-        return {"layers": list(self.layers), "lanes": lanes}
-
-    @classmethod
-    def from_json(cls, line: dict[str, Any], labels: Sequence[str]) -> Gradients:
-        """Read back what `to_json` wrote."""
-        lanes = [line["lanes"][label] for label in labels]
-        arrays = {
-            name: np.array(
-                [np.transpose([lane[name][factor] for factor in FACTORS]) for lane in lanes],
-                dtype=float,
-            )
-            for name in QUANTITIES
-        }
-        given = np.array([lane["input"] for lane in lanes], dtype=float)
-        return cls(tuple(line["layers"]), input=given, **arrays)
 
 
 class GradientRecorder:

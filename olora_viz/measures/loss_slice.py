@@ -14,13 +14,14 @@ from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.progress import Progress
+from olora_viz.measures.record import Record
 
 SIDE = 15
 """Points along each side of a slice."""
 
 
 @dataclass(frozen=True, eq=False)
-class LossSlice:
+class LossSlice(Record):
     """The loss of one lane on a plane through its parameters."""
 
     lane: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,20 +13,21 @@ from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.progress import Progress
+from olora_viz.measures.record import Record, by_lane
 
 Outputs = Callable[[], Tensor]
 """Computes one number for each lane that runs and each of n predictions, (K, n), with a graph."""
 
 
 @dataclass(frozen=True, eq=False)
-class TangentKernel:
+class TangentKernel(Record):
     """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs by a lane's parameters."""
 
     matrix: np.ndarray
     """(K, n, n) symmetric; NaN for a lane that is not finite."""
-    eigenvalues: np.ndarray
+    eigenvalues: np.ndarray = field(metadata=by_lane())
     """(K, n) descending."""
-    condition: np.ndarray
+    condition: np.ndarray = field(metadata=by_lane())
     """(K,) largest over smallest eigenvalue; infinite where the smallest is zero to rounding."""
 
 

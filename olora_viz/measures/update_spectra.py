@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.machine.numbers import plain
+from olora_viz.measures.record import SHARED, Record, by_lane
 from olora_viz.measures.spectra import (
     condition_number,
     effective_rank,
@@ -22,7 +20,7 @@ from olora_viz.measures.spectra import (
     principal_angles,
 )
 
-MEASURES = (
+QUANTITIES = (
     "norm",
     "effective_rank",
     "max_principal_angle",
@@ -30,65 +28,32 @@ MEASURES = (
     "condition_A",
     "condition_B",
 )
-"""The measures with one number per lane and layer, in the order of the page's menu."""
-
-_OLD_KEYS = {"max_principal_angle": "turned", "orthogonality_error": "defect"}
-"""Keys of the same measures in older run folders."""
+"""What has one number per lane and layer, in the order of the page's menu."""
 
 
 @dataclass(frozen=True, eq=False)
-class UpdateSpectra:
+class UpdateSpectra(Record):
     """The adapters of K lanes in L layers, at one step."""
 
-    layers: tuple[str, ...]
+    JSON_DIGITS = 4
+
+    layers: tuple[str, ...] = field(metadata=SHARED)
     """(L) names, in the model's order."""
-    sigma: np.ndarray
+    sigma: np.ndarray = field(metadata=by_lane())
     """(K, L, 2R) singular values of ΔW = s (BA − B⁰A⁰), descending; zeros behind its rank."""
-    norm: np.ndarray
+    norm: np.ndarray = field(metadata=by_lane())
     """(K, L) ‖ΔW‖, Frobenius."""
-    effective_rank: np.ndarray
+    effective_rank: np.ndarray = field(metadata=by_lane())
     """(K, L) exp of the entropy of σ / Σσ of ΔW; 0 where nothing has moved."""
-    max_principal_angle: np.ndarray
+    max_principal_angle: np.ndarray = field(metadata=by_lane())
     """(K, L) largest principal angle between the columns of B and those of B⁰, degrees; NaN where
     B⁰ is zero."""
-    orthogonality_error: np.ndarray
+    orthogonality_error: np.ndarray = field(metadata=by_lane())
     """(K, L) ‖BᵀB − I‖, Frobenius."""
-    condition_A: np.ndarray
+    condition_A: np.ndarray = field(metadata=by_lane())
     """(K, L) σ₁ / σ_r of A."""
-    condition_B: np.ndarray
+    condition_B: np.ndarray = field(metadata=by_lane())
     """(K, L) σ₁ / σ_r of B; infinite or NaN where B is not of full rank."""
-
-    def __eq__(self, other: object) -> bool:
-        """Compare bit for bit."""
-        return isinstance(other, UpdateSpectra) and all(
-            np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else a == b
-            for a, b in ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        )
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
-        """Return four digits of everything, by lane; what is not finite is null."""
-        lanes = {
-            label: {
-                "sigma": [plain(row) for row in self.sigma[k]],
-                **{name: plain(getattr(self, name)[k]) for name in MEASURES},
-            }
-            for k, label in enumerate(labels)
-        }
-        return {"layers": list(self.layers), "lanes": lanes}
-
-    @classmethod
-    def from_json(cls, line: dict[str, Any], labels: Sequence[str]) -> UpdateSpectra:
-        """Read back what `to_json` wrote."""
-        lanes = [line["lanes"][label] for label in labels]
-        arrays = {
-            name: np.array(
-                [lane[name if name in lane else _OLD_KEYS[name]] for lane in lanes], dtype=float
-            )
-            for name in ("sigma", *MEASURES)
-        }
-        return cls(tuple(line["layers"]), **arrays)
 
 
 @torch.no_grad()
@@ -102,7 +67,7 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
     """
     K, L, R = lanes.count, len(lanes.layers), lanes.rank
     sigma = np.zeros((K, L, 2 * R))
-    found = {name: np.full((K, L), math.nan) for name in MEASURES}
+    found = {name: np.full((K, L), math.nan) for name in QUANTITIES}
     alike: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
     for i, layer in enumerate(lanes.layers):
         for k in range(K):

@@ -20,6 +20,7 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.lanes.starts import check_starts
 from olora_viz.machine.device import resolve_device, resolve_dtype
+from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.conditioning import track
 from olora_viz.measures.curvature import Curvature
@@ -29,7 +30,7 @@ from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
-from olora_viz.races.state import RaceState, finite_or_none
+from olora_viz.races.state import RaceState
 from olora_viz.races.step import Step
 from olora_viz.tasks import Batch, load_task
 from olora_viz.tasks.losses import Evaluation

@@ -29,6 +29,7 @@ from olora_viz.machine.files import (
     write_tensors,
 )
 from olora_viz.machine.progress import Progress
+from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
@@ -147,7 +148,7 @@ def read_config(folder: str | Path) -> RaceConfig:
     try:
         values = read_json_object(path)
         content = values.pop("task_sha256", None)
-        config = RaceConfig.from_json(values)
+        config = RaceConfig.from_json(old_names.config_of(values))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
     if content != _content(config.task):
@@ -163,7 +164,8 @@ def read_steps(folder: str | Path) -> list[Step]:
     labels = read_config(folder).labels
     path = Path(folder) / "steps.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [Step.from_json(json.loads(line), labels) for line in _whole_lines(text)]
+    lines = (old_names.step_of(json.loads(line)) for line in _whole_lines(text))
+    return [Step.from_json(line, labels) for line in lines]
 
 
 def read_summary(folder: str | Path) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from olora_viz.machine.numbers import finite_or_none
 from olora_viz.tasks.losses import Evaluation
 
 
@@ -104,12 +104,3 @@ class RaceState:
             seconds=seconds,
             tokens=int(tokens),
         )
-
-
-def finite_or_none(x: float) -> float | None:
-    """Return a number for JSON, None where it is not finite.
-
-    >>> finite_or_none(0.5), finite_or_none(float("nan"))
-    (0.5, None)
-    """
-    return float(x) if math.isfinite(x) else None

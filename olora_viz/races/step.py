@@ -82,7 +82,7 @@ class Step:
         if self.update_spectra is not None:
             line["update_spectra"] = self.update_spectra.to_json(labels)
         if self.curvature is not None:
-            line["curvature"] = dict(zip(labels, self.curvature.to_json(), strict=True))
+            line["curvature"] = self.curvature.to_json(labels)
         if self.gradients is not None:
             line["gradients"] = self.gradients.to_json(labels)
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
@@ -111,7 +111,7 @@ class Step:
             update_spectra=UpdateSpectra.from_json(line["update_spectra"], labels)
             if "update_spectra" in line
             else None,
-            curvature=Curvature.from_json([line["curvature"][label] for label in labels])
+            curvature=Curvature.from_json(line["curvature"], labels)
             if "curvature" in line
             else None,
             gradients=gradients and Gradients.from_json(gradients, labels),

@@ -17,7 +17,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.update_spectra import MEASURES, UpdateSpectra
+from olora_viz.measures.update_spectra import QUANTITIES, UpdateSpectra
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
@@ -208,7 +208,7 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
         if style is not None:
             line[name] = _rounded(style.to_json(labels)["lanes"], LOOK_DIGITS)
     if step.curvature is not None:
-        line["curvature"] = _rounded(step.curvature.to_json(), DIGITS)
+        line["curvature"] = _rounded([*step.curvature.to_json(labels).values()], DIGITS)
     return line
 
 
@@ -237,7 +237,7 @@ def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, .
         if due["update_spectra"]
         else None,
         gradients=_gradients(line["gradients"], config, layers) if due["gradients"] else None,
-        curvature=_curvature(line["curvature"], K) if due["curvature"] else None,
+        curvature=_curvature(line["curvature"], config.labels) if due["curvature"] else None,
         **arrays,
     )
 
@@ -246,7 +246,7 @@ def _spectra(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...])
     found = UpdateSpectra.from_json({"layers": layers, "lanes": lanes}, config.labels)
     shape = (len(config.lanes), len(layers))
     whole = (*shape, 2 * max(lane.r for lane in config.lanes))
-    _check_shapes("update_spectra", found, {"sigma": whole, **dict.fromkeys(MEASURES, shape)})
+    _check_shapes("update_spectra", found, {"sigma": whole, **dict.fromkeys(QUANTITIES, shape)})
     return found
 
 
@@ -258,10 +258,10 @@ def _gradients(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...
     return found
 
 
-def _curvature(lines: list[dict[str, Any]], K: int) -> Curvature:
-    found = Curvature.from_json(lines)
+def _curvature(lines: list[dict[str, Any]], labels: Sequence[str]) -> Curvature:
+    found = Curvature.from_json(dict(zip(labels, lines, strict=True)), labels)
     names = [field.name for field in fields(Curvature) if field.name != "top"]
-    _check_shapes("curvature", found, dict.fromkeys(names, (K,)))
+    _check_shapes("curvature", found, dict.fromkeys(names, (len(labels),)))
     return found
 
 

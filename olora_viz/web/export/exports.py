@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from olora_viz.machine.numbers import finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.script import olora_viz_script, peft_script
-from olora_viz.races.state import finite_or_none
 from olora_viz.races.tables import race_json, steps_csv
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.report import report
