@@ -13,15 +13,16 @@ from olora_viz.measures.conditioning import Conditioning, conditioning, slices
 from olora_viz.measures.loss_slice import LossSlice
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
+from olora_viz.views.background import device_words
 from olora_viz.web.jobs.accelerator import here
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.work import Work, device_words
+from olora_viz.web.jobs.work import Work
 
 MAX_NAME = 200
 """The longest name of a layer that is looked for."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Measurement(Work):
     """Slope and curvature of every start, on the race's first batch."""
 
@@ -35,14 +36,15 @@ class Measurement(Work):
     def run(self) -> None:
         """Build the race and measure it before its first step."""
         with _at_its_start(self) as racing:
-            self.state, self.plain_text = "measuring", racing.task.plain_text
+            self.plain_text = racing.task.plain_text
+            self.become("measuring")
             self.found = conditioning(
                 racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell
             )
-            self.state, self.note = "finished", ""
+            self.become("finished")
 
 
-@dataclass
+@dataclass(eq=False)
 class Slicing(Work):
     """The loss on a plane through some starts."""
 
@@ -57,11 +59,11 @@ class Slicing(Work):
         assert self.source is not None
         assert self.source.found is not None
         with _at_its_start(self) as racing:
-            self.state = "slicing"
+            self.become("slicing")
             self.slices = slices(
                 racing.lanes, racing.batch(1), self.source.found, self.chosen, progress=self.tell
             )
-            self.state, self.note = "finished", ""
+            self.become("finished")
 
 
 def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
@@ -137,7 +139,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
 
 @contextmanager
 def _at_its_start(work: Work) -> Iterator[Race]:
-    work.state = "loading"
+    work.become("loading")
     work.tell(0.0, f"loading {work.config.model}")
     racing = race(here(work.raced), progress=work.tell)
     try:

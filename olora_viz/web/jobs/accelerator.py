@@ -27,7 +27,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
-from olora_viz.web.jobs.work import device_words
+from olora_viz.views.background import device_words
 
 LEAST_SECONDS, MOST_SECONDS = 15, 120
 """What a turn asks for: a short one is lent sooner; a longer race takes several turns."""

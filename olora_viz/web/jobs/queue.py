@@ -113,7 +113,7 @@ class Jobs:
             job.pause()
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.state, job.note = "paused", ""
+                job.become("paused")
 
     def go_on(self, job: Job, goal: float = math.inf) -> None:
         """Let a paused race go on in its turn, until it has made `goal` steps.
@@ -130,7 +130,7 @@ class Jobs:
             job.unpause(goal)
             if job.state == "paused":
                 job.seen = time.monotonic()
-                job.state, job.note = "waiting", ""
+                job.become("waiting")
                 self._enqueue(job)
 
     def _full(self) -> str:
@@ -145,13 +145,13 @@ class Jobs:
             job.stop()
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.state, job.complete = "stopped", True
+                _ended(job)
             elif job.state == "paused":
                 if job is self._parked:
                     self._waiting.appendleft(job)  # it asks its lanes, and ends
                     self._wake.notify()
                 else:
-                    job.state, job.complete = "stopped", True
+                    _ended(job)
 
     def get(self, name: object) -> Job | None:
         """Find a race; None where there is none (any more)."""
@@ -223,8 +223,14 @@ class Jobs:
             with self._wake:
                 # What was asked for while it came to rest.
                 if job.state == "paused" and not job.rests():
-                    job.state = "waiting"
+                    job.become("waiting")
                     self._waiting.appendleft(job)
+
+
+def _ended(job: Work) -> None:
+    """End what does not compute just now."""
+    job.complete = True
+    job.become("stopped")
 
 
 def folder_size(folder: Path) -> int:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from olora_viz.races.step import Step
+from olora_viz.views.background import ANSWERS
 from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import Ended, Opened
-from olora_viz.web.jobs.job import ANSWERS, Job
+from olora_viz.web.jobs.job import Job
 
 
-@dataclass
+@dataclass(eq=False)
 class ZeroGpuJob(Job):
     """As a `Job`, but that its race is never in this process's memory, and wishes are files."""
 
@@ -28,9 +29,9 @@ class ZeroGpuJob(Job):
         super().stop(why)
         self._wish()
 
-    def pause(self) -> None:
+    def pause(self, why: str = "") -> None:
         """Ask for a pause after the step that it is in."""
-        super().pause()
+        super().pause(why)
         self._wish()
 
     def unpause(self, goal: float = math.inf) -> None:
@@ -38,9 +39,9 @@ class ZeroGpuJob(Job):
         super().unpause(goal)
         self._wish()
 
-    def run(self) -> None:
+    def run(self) -> bool:
         """Take one turn; where its time was too short for the race, the queue brings the next."""
-        self.state = "loading"
+        self.become("loading")
         self.tell(0.0, "waiting for a GPU")
         self._wish()
         ended = None
@@ -48,19 +49,20 @@ class ZeroGpuJob(Job):
             if isinstance(news, Opened):
                 self.device, self.left_out = news.device, news.left_out
                 self.baseline, self.plain_text = news.baseline, news.plain_text
-                self.state, self.note = "racing", ""
+                self.become("racing")
             elif isinstance(news, Step):
                 self.steps.append(news)
+                self.wake()
                 if self.is_over() or self.rests():
                     self._wish()
             else:
                 ended = news
         if ended is None:
-            self.state = "paused"
-            return
-        self.answers = ended.answers
-        self.state = ended.status
-        self.note = self._reason(np.array(ended.diverged_at))
+            self.become("paused", self.why_paused)
+            return True
+        self.answers, self.state = ended.answers, ended.status
+        self.become(ended.status, self.reason(np.array(ended.diverged_at)))
+        return False
 
     def remove(self) -> None:
         """Remove all that it has on disk."""

@@ -1,0 +1,365 @@
+"""A race in the background: it pauses, steps, goes on and stops while others look at it.
+
+The page's queue calls `compute` when it is a race's turn; a notebook's panel calls `start`, which
+computes in a thread. Whoever looks waits with `newer` for what they have not seen.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import math
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.lanes.generation import Answer
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race, race
+from olora_viz.races.step import Step
+from olora_viz.tasks.losses import Evaluation
+from olora_viz.views.race_record import ENDED
+
+ANSWERS = 4
+"""Held-out prompts that every lane is asked after a race."""
+
+
+class StoppedEarlyError(Exception):
+    """Raised out of a long computation when it is no longer wanted."""
+
+
+@dataclass(eq=False)
+class BackgroundWork:
+    """A long computation on a race's set-up: a race, or a measurement of where one starts.
+
+    What is read of it may be read at any time, by any thread.
+    """
+
+    id: str
+    config: RaceConfig
+    folder: Path | None
+    """Where it keeps what it has computed; None: in memory alone."""
+    styles: tuple[LaneStyle, ...]
+    state: str = "waiting"
+    """waiting, loading, what it does (racing, …), paused, or one of `ENDED`."""
+    note: str = ""
+    """What is being done just now; of what has ended, the sentence that says why."""
+    part: float = 0.0
+    """How much is done, from 0 to 1, where that is known."""
+    why: str = ""
+    """What ended it, where it was not its owner."""
+    device: str = ""
+    """``CPU`` or ``CUDA``; empty while unknown."""
+    complete: bool = False
+    """Nothing will change any more."""
+    error: BaseException | None = None
+    """What made it fail."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    listen: Callable[[], None] | None = None
+    """Called after every change, in the thread that made it, before those that wait go on."""
+    version: int = 0
+    """Grows with every change: the cursor of `newer`."""
+    changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
+    _heard: int = 0
+
+    @property
+    def raced(self) -> RaceConfig:
+        """The set-up to compute with."""
+        return self.config
+
+    @property
+    def recorded(self) -> bool:
+        """Never: it is computed here and now, see `RaceRecord`."""
+        return False
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be measured; the lanes of a race may still be answering."""
+        return self.state in ENDED
+
+    # Those who look ---------------------------------------------------------------------------
+
+    def newer(self, cursor: int, timeout: float | None = None) -> int:
+        """Wait until there is something newer than `cursor`; return the newest cursor.
+
+        Parameters
+        ----------
+        cursor : what this method returned before; 0 at first.
+        timeout : seconds after which it returns anyway.
+        """
+        with self.changed:
+            self.changed.wait_for(lambda: self.version > cursor, timeout)
+            return self.version
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end; return whether it has come."""
+        return self._wait(lambda: self.complete, timeout)
+
+    def wait_while_going(self) -> None:
+        """Wait for the end, or until it rests."""
+        self._wait(lambda: self.complete or (self.state == "paused" and self.rests()))
+
+    def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait, also for whoever listens to have heard of it."""
+        with self.changed:
+            return self.changed.wait_for(lambda: until() and self._heard == self.version, timeout)
+
+    # Those who command ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Compute in a thread, until the end."""
+        self.become("loading", f"loading {self.config.model}")
+        _running.add(self)
+        threading.Thread(target=self._live, name=f"olora_viz {self.id}", daemon=True).start()
+
+    def stop(self, why: str = "") -> None:
+        """Ask for the end."""
+        if not self.stopping.is_set():
+            self.why = why
+            self.stopping.set()
+            self.wake()
+
+    # The computation --------------------------------------------------------------------------
+
+    def become(self, state: str, note: str = "") -> None:
+        """Change the state, and wake whoever waits."""
+        with self.changed:
+            self.state, self.note = state, note
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell whoever listens, and wake whoever waits: something has changed."""
+        with self.changed:
+            self.version += 1
+            news = self.version
+        try:
+            if self.listen is not None:
+                self.listen()
+        finally:
+            with self.changed:
+                self._heard = max(self._heard, news)
+                self.changed.notify_all()
+
+    def is_over(self) -> bool:
+        """Whether the end was asked for."""
+        return self.stopping.is_set()
+
+    def tell(self, part: float, what: str) -> None:
+        """Say how much is done and what is being done; raises where it is no longer wanted."""
+        self.part, self.note = part, what
+        self.wake()
+        if self.is_over():
+            raise StoppedEarlyError
+
+    def compute(self) -> None:
+        """Compute until it ends or rests; whatever goes wrong is said in `note`.
+
+        Raises
+        ------
+        Exception : what nobody foresaw, once there is a sentence for it.
+        """
+        rests = None
+        try:
+            rests = self.run()
+        except StoppedEarlyError:
+            self.become("stopped", self.why)
+        except ValueError as error:
+            self.error = error
+            self.become("failed", self.sayable(str(error)))
+        except Exception as error:
+            self.error = error
+            why = error.strerror if isinstance(error, OSError) else f"{error}".split("\n")[0]
+            self.become("failed", f"{type(error).__name__}: {self.sayable(str(why))[:200]}")
+            raise
+        finally:
+            self.came_to_rest()
+            if not rests:
+                self.complete = True
+                self.wake()
+
+    def run(self) -> bool | None:
+        """Compute; return True where it only rests. May raise `StoppedEarlyError`."""
+        raise NotImplementedError
+
+    def came_to_rest(self) -> None:
+        """Do what is to be done when it rests or has ended."""
+
+    def rests(self) -> bool:
+        """Whether it should wait for a command before it goes on."""
+        return False
+
+    def release(self) -> None:
+        """Let go of memory that is kept only so that going on is quick."""
+
+    def sayable(self, sentence: str) -> str:
+        """Return a sentence without what its readers may not see."""
+        return sentence
+
+    def _live(self) -> None:
+        with contextlib.suppress(Exception):  # it is kept in `error`
+            while not self.complete:
+                with self.changed:
+                    self.changed.wait_for(lambda: not self.rests())
+                self.compute()
+
+
+@dataclass(eq=False)
+class BackgroundRace(BackgroundWork):
+    """One race and all that is shown of it, see `RaceRecord`; what is read of it only grows.
+
+    With a folder, its steps, checkpoints and adapters are on disk, and memory is let go of at the
+    end. Without one the race stays in memory, with its lanes.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    baseline: Evaluation | None = None
+    plain_text: bool = False
+    left_out: int = 0
+    """Training examples that were longer than ``config.max_length``."""
+    answers: list[Answer] = field(default_factory=list)
+    racing: Race | None = None
+    """The race while it is in memory."""
+    goal: float = math.inf
+    """The step after which it pauses by itself."""
+    pausing: threading.Event = field(default_factory=threading.Event)
+    why_paused: str = ""
+    """What made it pause, where it was not its owner."""
+    _going: Race | Generator[Step, None, None] | None = None
+    _run: runs.Run | None = None
+
+    def stop(self, why: str = "") -> None:
+        """Ask for the end: after the step that it is in, without a look that the step has left."""
+        super().stop(why)
+        racing = self.racing
+        if racing is not None:
+            racing.close()
+
+    def pause(self, why: str = "") -> None:
+        """Ask for a pause after the step that it is in."""
+        self.why_paused = why
+        self.pausing.set()
+        self.wake()
+
+    def unpause(self, goal: float = math.inf) -> None:
+        """Take the wish for a pause back, until a step."""
+        self.goal, self.why_paused = goal, ""
+        self.pausing.clear()
+        self.wake()
+
+    def step(self) -> None:
+        """Make one step, then pause."""
+        self.unpause(len(self.steps) + 1)
+
+    def run(self) -> bool:
+        """Train until the end, the goal, a wish for a pause, or the end of its time."""
+        try:
+            racing, going = self._open()
+            self.become("racing")
+            while not self.rests():
+                step = next(going, None)
+                if step is None:
+                    break
+                self.steps.append(step)
+                self.wake()
+                if self.is_over() and racing.status in ("racing", "stopped"):
+                    racing.close()
+                    self.become("stopped", "writing the adapters" if self._run else "")
+            else:
+                self.park(racing)
+                self.become("paused", self.why_paused)
+                return True
+            self.become(racing.status, "asking the lanes")
+            if self.steps:
+                self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
+            self.become(self.state, self.reason(racing.state.diverged_at))
+        except BaseException:
+            self.let_go()
+            raise
+        if self._run is not None:
+            self.let_go()
+        return False
+
+    def rests(self) -> bool:
+        """Whether it should wait, before the next step, to be told to go on."""
+        if self.stopping.is_set() or (self.racing and self.racing.status != "racing"):
+            return False
+        return self.wants_rest()
+
+    def wants_rest(self) -> bool:
+        """Whether somebody, or its goal, wants a pause."""
+        return self.pausing.is_set() or len(self.steps) >= self.goal
+
+    def park(self, racing: Race) -> None:
+        """Keep what is needed to go on bitwise."""
+        if self._run is not None:
+            self._run.checkpoint()
+
+    def release(self) -> None:
+        """Keep the checkpoint on disk alone, from which `run` goes on bitwise."""
+        if self._run is not None and self._going is not None:
+            self._going.close()  # writes what is to be kept
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Forget the race, whose base model others may use again."""
+        racing, self.racing, self._going, self._run = self.racing, None, None, None
+        if racing is not None:
+            racing.lanes.detach()
+
+    def reason(self, at: np.ndarray) -> str:
+        """Say why it ended, where that is not its owner's wish or the last step."""
+        if self.state == "diverged":
+            first = int(at.argmin())
+            return (
+                f"no lane is left: the loss of {self.styles[first].label} was not finite any more "
+                f"at step {at[first]}" + (f", the last lane's at step {at.max()}" * (len(at) > 1))
+            )
+        return self.why if self.state == "stopped" else ""
+
+    def _open(self) -> tuple[Race, Iterator[Step]]:
+        """Build the race, or go on with the one that is in memory or on disk."""
+        if self.racing is not None and self._going is not None:
+            return self.racing, self._going
+        self.become("loading")
+        self.tell(0.0, f"loading {self.config.model}")
+        if self.folder is None:
+            racing = race(self.raced, progress=self.tell)
+            self._going = racing
+        else:
+            begun = (self.folder / "config.json").exists()
+            self._run = (
+                runs.resume(self.folder, progress=self.tell)
+                if begun
+                else runs.start(self.raced, self.folder, progress=self.tell)
+            )
+            racing, self._going = self._run.race, iter(self._run)
+        self.racing = racing
+        if self.stopping.is_set():
+            racing.close()
+        self.device = device_words(racing)
+        self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
+        self.left_out = racing.data.left_out
+        return racing, self._going
+
+
+def device_words(racing: Race) -> str:
+    """Return the kind of device that a race is on, as a page writes it."""
+    return str(racing.device).split(":")[0].upper()
+
+
+_running: weakref.WeakSet[BackgroundWork] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Let no thread compute while the interpreter goes away."""
+    for work in list(_running):
+        work.stop()
+    for work in list(_running):
+        work.wait(5)
