@@ -26,7 +26,9 @@ from olora_viz.initializers import (
     pissa,
     pissa_fast,
     random_orthonormal,
+    register,
     sketch,
+    unregister,
 )
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane, parse_lanes
@@ -96,10 +98,12 @@ __all__ = [
     "race",
     "random_orthonormal",
     "read_peft",
+    "register",
     "sketch",
     "steps_frame",
     "tangent_kernel",
     "truncation",
+    "unregister",
     "update_spectra",
     "write_peft",
 ]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from olora_viz.figures.theme import compact
-from olora_viz.figures.theme import label as theme_label
+from olora_viz.initializers import label_of
+from olora_viz.machine.numbers import compact
 from olora_viz.measures import conditioning as conditioning_module
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.races import race as race_module
@@ -324,7 +324,7 @@ def test_fair_rates_set_every_start_up_twice_at_the_reference_s_rate_and_at_its_
         assert (same["init"], fair["init"]) == (starts[k].init,) * 2
         assert float(same["lr"]) == starts[plain].lr
         assert float(fair["lr"]) == pytest.approx(expected, rel=0.05)
-        assert theme_label(starts[k].init) in said
+        assert label_of(starts[k].init) in said
 
 
 def test_fair_rates_without_a_measurement_or_plain_lora_are_refused(measured):

@@ -160,7 +160,7 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recording_is_told_and_shown_like_a_race(name):
     its = load(name)
-    assert story.tell(its.config.lanes, its.styles, its.steps)
+    assert story.tell(its.config.lanes, [style.label for style in its.styles], its.steps)
     shown = view(its)
     assert isinstance(shown, View)
     assert shown.job_id == f"recorded:{name}"

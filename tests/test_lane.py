@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from olora_viz.lanes.lane import Lane, compact, labels, parse_lanes
+from olora_viz.lanes.labels import labels
+from olora_viz.lanes.lane import Lane, compact, parse_lanes
 
 
 def test_alpha_is_the_rank_where_none_is_given():

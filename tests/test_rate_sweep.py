@@ -57,7 +57,7 @@ def test_every_lane_is_on_the_curve_of_its_start_at_its_rate_and_the_optimum_is_
     for curve in curves:
         assert [point.lr for point in curve.points] == list(RATES)
         for point in curve.points:
-            assert {lanes[k].init for k in point.lanes} == {curve.style.init}
+            assert {lanes[k].init for k in point.lanes} == {curve.lane.init}
             assert {lanes[k].lr for k in point.lanes} == {point.lr}
             assert point.mean == pytest.approx(held[-1, list(point.lanes)].mean())
         assert curve.optimum is not None
@@ -89,7 +89,7 @@ def test_a_rate_that_lost_a_seed_has_no_mean_and_is_never_the_optimum_but_stays(
 def test_lanes_of_another_rank_make_a_curve_of_their_own() -> None:
     lanes = [Lane("lora", r=r, lr=lr) for r in (2, 8) for lr in RATES]
     curves = rate_curves(lanes, steps_of([[1.0] * 6]))
-    assert [curve.style.label for curve in curves] == ["LoRA r 2", "LoRA r 8"]
+    assert [curve.label for curve in curves] == ["LoRA r 2", "LoRA r 8"]
 
 
 @settings(deadline=None)
@@ -146,7 +146,7 @@ def test_without_plain_lora_in_its_setting_a_start_has_nothing_to_reach() -> Non
     assert steps_to_reach([Lane("pissa"), Lane("olora")], steps_of([[1, 1]])) == ()
     lanes = [Lane("lora", r=2), Lane("olora", r=2), Lane("olora", r=8)]
     reached = steps_to_reach(lanes, steps_of([[1, 1, 1]]))
-    assert [reach.curve.style.label for reach in reached] == ["LoRA r 2", "OLoRA r 2"]
+    assert [reach.curve.label for reach in reached] == ["LoRA r 2", "OLoRA r 2"]
 
 
 def test_words_name_the_rates_say_whether_seeds_overlap_and_warn_of_an_edge() -> None:

@@ -11,6 +11,7 @@ from test_rate_sweep import NAN, steps_of
 
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
+from olora_viz.figures.seed_bands import group_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.studies import story
 from olora_viz.studies.seed_groups import group_places, seed_groups
@@ -27,9 +28,9 @@ LANES = (
     Lane("lora", seed=2),
     Lane("pissa", seed=2),
 )
-GROUPS = seed_groups(LANES, theme.lane_styles(LANES))
+GROUPS = seed_groups(LANES)
 SEEDS = [group.lanes for group in GROUPS]
-LOOKS = [group.style for group in GROUPS]
+LOOKS = group_styles(GROUPS, theme.lane_styles(LANES))
 DRAW = {
     "loss": figures.loss_figure,
     "gradient": figures.gradient_figure,
@@ -45,15 +46,15 @@ def test_lanes_that_differ_in_their_seed_alone_are_a_group_called_without_it() -
 def test_a_lane_that_is_there_twice_is_no_repetition() -> None:
     lanes = (Lane("lora"), Lane("lora"), Lane("lora", lr=2e-3, seed=1))
     shown = theme.lane_styles(lanes)
-    assert [group.style for group in seed_groups(lanes, shown)] == list(shown)
+    assert group_styles(seed_groups(lanes), shown) == shown
 
 
 @pytest.mark.parametrize("name", DRAW)
 def test_without_repetitions_a_figure_is_what_it_was(name: str) -> None:
     lanes = (Lane("lora"), Lane("olora"), Lane("olora", lr=3e-3, seed=7))
     shown = theme.lane_styles(lanes)
-    groups = seed_groups(lanes, shown)
-    assert tuple(group.style for group in groups) == shown
+    groups = seed_groups(lanes)
+    assert group_styles(groups, shown) == shown
     plain = DRAW[name](shown, run(30))
     assert DRAW[name](shown, run(30), seeds=[group.lanes for group in groups]) == plain
 
@@ -103,7 +104,7 @@ def test_without_repetitions_the_standings_are_what_they_were() -> None:
     lanes = (Lane("lora"), Lane("olora"))
     shown = theme.lane_styles(lanes)
     rows = story.standings(steps_of([[2.0, 1.0]]), 2)
-    grouped = group_places(rows, seed_groups(lanes, shown))
+    grouped = group_places(rows, seed_groups(lanes))
     assert fragments.results(shown, grouped, 1) == fragments.results(shown, rows, 1)
 
 

@@ -22,7 +22,7 @@ from olora_viz.models import load_model
 from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.lab import Kept, Lab
 from olora_viz.web.spectrum.matrices import EXAMPLES, read_matrix
-from olora_viz.web.spectrum.page import STARTS
+from olora_viz.web.spectrum.page import compared
 
 LAYER = "model.layers.2.mlp.down_proj"
 
@@ -37,10 +37,10 @@ def lab():
 
 def test_the_page_offers_what_starts_from_the_weight_alone_and_takes_something_of_it(lab):
     weight = lab.weight("glassllm", LAYER)
-    assert {"olora", "pissa", "milora"} < set(STARTS)
-    for init in STARTS:
+    assert {"olora", "pissa", "milora"} < set(compared())
+    for init in compared():
         assert lab.truncation(LAYER, weight, 7, init).energy > 0
-    assert not {"lora_one", "eva", "corda", "mica"} & set(STARTS)
+    assert not {"lora_one", "eva", "corda", "mica"} & set(compared())
 
 
 @pytest.mark.parametrize("init", ["olora", "olora_pivoted", "sketch", "pissa", "milora"])

@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olora_viz.figures import theme
+from olora_viz.initializers import label_of
+from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.numbers import compact
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.studies import story
@@ -46,7 +49,7 @@ def steps(*held_out: list[float], first_norms: list[float] | None = None) -> lis
 
 
 def told(lanes: tuple[Lane, ...], made: list[Step]) -> str:
-    return " ".join(map(str, story.tell(lanes, theme.lane_styles(lanes), made)))
+    return " ".join(map(str, story.tell(lanes, display_names(lanes), made)))
 
 
 def test_before_the_first_evaluation_it_says_that_all_start_equal() -> None:
@@ -332,7 +335,7 @@ def test_a_start_is_ahead_or_behind_only_of_lanes_that_are_like_it_in_all_but_th
 ) -> None:
     made = race(lanes, seed, scale)
     held_out = next((s.eval_loss for s in reversed(made) if s.eval_loss is not None), None)
-    for sentence in map(str, story.tell(lanes, theme.lane_styles(lanes), made)):
+    for sentence in map(str, story.tell(lanes, display_names(lanes), made)):
         if not re.search(r"\b(ahead|behind|level)\b", sentence):
             continue
         said = VERDICT.match(sentence)
@@ -343,10 +346,10 @@ def test_a_start_is_ahead_or_behind_only_of_lanes_that_are_like_it_in_all_but_th
             for (init, lr, rest, ks), (other, rate, same, js) in itertools.product(
                 groups(lanes), repeat=2
             )
-            if (theme.label(init), theme.label(other)) == said.group("mine", "theirs")
+            if (label_of(init), label_of(other)) == said.group("mine", "theirs")
             and rest == same
-            and theme.compact(lr) == (said["shared"] or said["lr"] or theme.compact(lr))
-            and theme.compact(rate) == (said["shared"] or said["their_lr"] or theme.compact(rate))
+            and compact(lr) == (said["shared"] or said["lr"] or compact(lr))
+            and compact(rate) == (said["shared"] or said["their_lr"] or compact(rate))
             and f"{(a := held_out[ks].mean()):.2f}" == said["a"]
             and f"{(b := held_out[js].mean()):.2f}" == said["b"]
         ]
@@ -367,7 +370,7 @@ def test_every_number_that_is_said_was_measured(
     means = {f"{losses[ks].mean():.2f}" for losses in held_out for *_, ks in groups(lanes)}
     means |= {f"{loss:.2f}" for losses in held_out for loss in losses}
     assert set(re.findall(r"\b\d+\.\d\d\b", text.replace("5.00 nats", ""))) <= means
-    assert set(re.findall(r"\d[\d.]*e-\d", text)) <= {theme.compact(lane.lr) for lane in lanes}
+    assert set(re.findall(r"\d[\d.]*e-\d", text)) <= {compact(lane.lr) for lane in lanes}
     assert {int(n) for n in re.findall(r"step (\d+)", text)} <= {step.step for step in made}
     assert text.count("out of the race") == any(np.isnan(made[-1].loss))
 
@@ -378,12 +381,12 @@ def test_first_gradients_are_compared_among_lanes_that_are_alike(
     lanes: tuple[Lane, ...], seed: int, scale: float
 ) -> None:
     made = race(lanes, seed, scale)
-    said = GRADIENTS.search("\n".join(map(str, story.tell(lanes, theme.lane_styles(lanes), made))))
+    said = GRADIENTS.search("\n".join(map(str, story.tell(lanes, display_names(lanes), made))))
     if said is None:
         return
     places: dict[tuple[str, tuple], list[int]] = {}
     for init, _, rest, ks in groups(lanes):
-        places.setdefault((theme.label(init), rest), []).extend(ks)
+        places.setdefault((label_of(init), rest), []).extend(ks)
     means = {key: made[0].grad_norm[ks].mean() for key, ks in places.items()}
     ratios = [
         float(f"{large / small:.2g}")

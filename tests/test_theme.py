@@ -6,6 +6,7 @@ import pytest
 
 from olora_viz.figures import theme
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers.catalogue import BUILT_IN, RESERVED
 from olora_viz.lanes.lane import Lane
 
 
@@ -43,10 +44,18 @@ def test_contrast_agrees_with_the_values_that_wcag_states() -> None:
     assert theme.contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
 
 
-def test_every_initialization_is_called_the_same_in_a_chart_and_in_the_catalogue() -> None:
-    assert {name: theme.label(name) for name in INITIALIZERS} == {
-        name: entry.label for name, entry in INITIALIZERS.items()
-    }
+@pytest.mark.parametrize("name", theme.THEMES)
+def test_an_initialization_cannot_take_the_name_of_another_colour(name: str) -> None:
+    assert set(theme.SURFACES[name]) <= RESERVED
+
+
+def test_every_built_in_has_a_colour_of_its_own_and_the_reserve_has_others() -> None:
+    assert set(theme.LINES) == BUILT_IN
+    for colors in zip(*theme.LINES.values(), *theme.RESERVE, strict=True):
+        assert len(set(colors)) == len(theme.LINES) + len(theme.RESERVE)
+    for light, dark in theme.RESERVE:
+        assert theme.contrast(light, theme.SURFACES["light"]["card"]) >= 3.0
+        assert theme.contrast(dark, theme.SURFACES["dark"]["card"]) >= 3.0
 
 
 def test_a_label_shows_only_what_differs_inside_the_race() -> None:

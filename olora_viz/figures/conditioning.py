@@ -10,8 +10,8 @@ import numpy as np
 
 from olora_viz.figures.labels import LABEL_GAP, room_for, spread
 from olora_viz.figures.layout import Figure, axis, layout, line, log_axis, log_range, nothing_yet
-from olora_viz.figures.theme import LaneStyle, compact
-from olora_viz.machine.numbers import plain
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.numbers import compact, plain
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.races.step import Step
 

@@ -17,7 +17,7 @@ from olora_viz.figures import gradients as gradient_figures
 from olora_viz.figures import race as figures
 from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layout import Figure, stacked
-from olora_viz.figures.theme import THEMES, lane_styles
+from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles
 from olora_viz.initializers import INITIALIZERS, lacking
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.conditioning import Conditioning, conditioning
@@ -32,23 +32,34 @@ from olora_viz.races.source import Raced, Source
 WEIGHT_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa", "milora")
 """The starts that `plot_spectrum` compares with a weight if it is told nothing else."""
 
+
+def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
+    """Return the look of every lane; lanes that are known by their numbers alone share the ink."""
+    if raced.lanes is not None:
+        return lane_styles(raced.lanes, [lane.label for lane in raced.lanes])
+    return tuple(
+        LaneStyle(label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], SHAPES[k % len(SHAPES)])
+        for k, label in enumerate(raced.labels)
+    )
+
+
 _OF_RACE: dict[str, Callable[[Raced], Figure]] = {
     "loss": lambda raced: figures.loss_figure(
-        raced.styles, raced.steps, total=raced.total, start_loss=raced.start_loss,
+        styles_of(raced), raced.steps, total=raced.total, start_loss=raced.start_loss,
         plain_text=raced.plain_text,
     ),
     "gradient": lambda raced: figures.gradient_figure(
-        raced.styles, raced.steps, total=raced.total
+        styles_of(raced), raced.steps, total=raced.total
     ),
     "accuracy": lambda raced: figures.accuracy_figure(
-        raced.styles, raced.steps, total=raced.total, start_accuracy=raced.start_accuracy,
+        styles_of(raced), raced.steps, total=raced.total, start_accuracy=raced.start_accuracy,
         plain_text=raced.plain_text,
     ),
     "sharpness": lambda raced: conditioning_figures.sharpness_figure(
-        raced.styles, raced.steps, total=raced.total
+        styles_of(raced), raced.steps, total=raced.total
     ),
     "stability": lambda raced: conditioning_figures.stability_figure(
-        raced.styles, raced.steps, total=raced.total
+        styles_of(raced), raced.steps, total=raced.total
     ),
 }  # fmt: skip
 
@@ -119,7 +130,7 @@ def plot_gradients(
         raise ValueError(f"step {step} was not looked at, only {', '.join(map(str, seen))}")
     at = step or max(seen)
     return stacked(
-        [gradient_figures.depth_figure(at, seen[at], raced.styles, measure, module)], theme
+        [gradient_figures.depth_figure(at, seen[at], styles_of(raced), measure, module)], theme
     )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from olora_viz.figures.labels import LABEL_GAP, room_for, spread
 from olora_viz.figures.layout import Figure, layout, log_axis, log_range, nothing_yet
-from olora_viz.figures.theme import compact
-from olora_viz.machine.numbers import plain
+from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.machine.numbers import compact, plain
 from olora_viz.studies.rate_sweep import Curve, Point
 
 HEIGHT = 250
@@ -67,12 +67,13 @@ def rate_figure(
     whole = [p.lr for curve in curves for p in curve.points if _on_scale(p, ceiling)]
     most = FAR * max(whole, default=tried[0])
     rates = np.minimum(tried, most)
+    styles = curve_styles(curves)
     data: list[dict[str, Any]] = []
     for curve in curves:
-        data += _band(curve, ceiling)
+        data += _band(curve, styles[curve.label], ceiling)
     for curve in curves:
-        data += _curve(curve, ceiling)
-    data += _crosses(curves, ceiling, (low, high), most)
+        data += _curve(curve, styles[curve.label], ceiling)
+    data += _crosses(curves, styles, ceiling, (low, high), most)
     first, last = log_range([rates])
     made = layout(
         title,
@@ -86,21 +87,26 @@ def rate_figure(
     made["hovermode"] = "closest"
     shown = _few([lr for lr in tried.tolist() if lr <= most])
     made["xaxis"] |= {"tickvals": shown, "ticktext": [compact(lr) for lr in shown]}
-    made["annotations"] = _names(curves, ceiling, low, high)
+    made["annotations"] = _names(curves, styles, ceiling, low, high)
     made["margin"]["r"] = room_for([label["text"] for label in made["annotations"]])
     return {"data": data, "layout": made}
+
+
+def curve_styles(curves: Sequence[Curve]) -> dict[str, LaneStyle]:
+    """Return the look of every curve by its label."""
+    its = lane_styles([curve.lane for curve in curves])
+    return {curve.label: style for curve, style in zip(curves, its, strict=True)}
 
 
 def _on_scale(point: Point, ceiling: float) -> bool:
     return point.mean <= ceiling  # not where it is NaN
 
 
-def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
+def _band(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]]:
     """Return the lower and the upper edge of a curve's seeds, filled between, and the seeds."""
     if curve.seeds == 1:
         return []
     x = [point.lr for point in curve.points]
-    style = curve.style
     edge = {
         "type": "scatter", "mode": "lines", "x": x, "name": style.label,
         "legendgroup": style.label, "line": {"color": style.color, "width": 0},
@@ -128,9 +134,9 @@ def _band(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
     ]
 
 
-def _curve(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
+def _curve(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]]:
     """Return the means of a curve and its optimum."""
-    style, best = curve.style, curve.optimum
+    best = curve.optimum
     means = [p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points]
     common = {"type": "scatter", "name": style.label, "legendgroup": style.label}
     line = {
@@ -152,7 +158,11 @@ def _curve(curve: Curve, ceiling: float) -> list[dict[str, Any]]:
 
 
 def _crosses(
-    curves: Sequence[Curve], ceiling: float, bounds: tuple[float, float], most: float
+    curves: Sequence[Curve],
+    styles: dict[str, LaneStyle],
+    ceiling: float,
+    bounds: tuple[float, float],
+    most: float,
 ) -> list[dict[str, Any]]:
     """Return a cross at the top for every rate that has no place on the scale."""
     low, high = bounds
@@ -166,7 +176,7 @@ def _crosses(
         for point in off:
             places.append(10 ** (high - (0.03 + 0.055 * taken.get(point.lr, 0)) * (high - low)))
             taken[point.lr] = taken.get(point.lr, 0) + 1
-        style = curve.style
+        style = styles[curve.label]
         made.append(
             {
                 "type": "scatter", "mode": "markers", "x": [min(point.lr, most) for point in off],
@@ -184,7 +194,7 @@ def _crosses(
 
 def _words(curve: Curve, point: Point) -> str:
     """Say all of a point, for a pointer that rests on it."""
-    what = f"{curve.style.label} at {compact(point.lr)}"
+    what = f"{curve.label} at {compact(point.lr)}"
     count = len(point.lanes)
     if point.diverged:
         return f"{what}: {'' if count == 1 else f'{point.diverged} of {count} seeds '}diverged"
@@ -194,14 +204,18 @@ def _words(curve: Curve, point: Point) -> str:
 
 
 def _names(
-    curves: Sequence[Curve], ceiling: float, low: float, high: float
+    curves: Sequence[Curve],
+    styles: dict[str, LaneStyle],
+    ceiling: float,
+    low: float,
+    high: float,
 ) -> list[dict[str, Any]]:
     """Return the names at the right ends of the curves, kept apart."""
     ends = []
     for curve in curves:
         shown = [point for point in curve.points if _on_scale(point, ceiling)]
         if shown:
-            ends.append((curve.style, shown[-1].lr, math.log10(shown[-1].mean)))
+            ends.append((styles[curve.label], shown[-1].lr, math.log10(shown[-1].mean)))
     pixels = HEIGHT / max(high - low, 1e-9)
     wanted = [(y - low) * pixels for *_, y in ends]
     places = spread(wanted, LABEL_GAP, 0.0, HEIGHT)

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from olora_viz.figures.layout import line
-from olora_viz.figures.theme import LaneStyle
+from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.studies.seed_groups import SeedGroup
+
+
+def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
+    """Return the look of every group: without any repeated seed that of its lane, or a new one.
+
+    Parameters
+    ----------
+    groups : of `seed_groups`.
+    styles : of the lanes.
+    """
+    if len(groups) == len(styles):
+        return tuple(styles)
+    return lane_styles([replace(group.lane, seed=0) for group in groups])
 
 
 def one_each(count: int) -> list[tuple[int, ...]]:

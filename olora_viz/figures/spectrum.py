@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures import theme
 from olora_viz.figures.labels import spread
 from olora_viz.figures.layout import Figure, axis, layout
+from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import plain
 from olora_viz.measures.inspection import LayerInspection
 from olora_viz.measures.truncation import Truncation
@@ -40,9 +40,7 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
         _curve("W", shown + 1, first.sigma_W[shown], "@ink", 1.4, marks=3.5),
     ]
     for one in found:
-        data.append(
-            _curve(theme.label(one.init), index, one.sigma_BA, f"@{one.init}", 1.6, marks=4.5)
-        )
+        data.append(_curve(label_of(one.init), index, one.sigma_BA, f"@{one.init}", 1.6, marks=4.5))
     top = float(max(first.sigma_W[0], *(one.sigma_BA[0] for one in found)))
     reach = max(2 * r, min(m, 12))
     made = layout(
@@ -55,10 +53,7 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
     )
     ends = [
         (min(m, reach), float(first.sigma_W[min(m, reach) - 1]), "W", "@ink"),
-        *(
-            (r, float(one.sigma_BA[-1]), theme.label(one.init), f"@{one.init}-text")
-            for one in found
-        ),
+        *((r, float(one.sigma_BA[-1]), label_of(one.init), f"@{one.init}-text") for one in found),
     ]
     _name_ends(made, ends, (0.0, 1.06 * top))
     return {"data": data, "layout": made}
@@ -88,7 +83,7 @@ def energy_figure(
     data = []
     for name, label, color, y, dash in (
         ("optimum", "SVD, the optimum", "@pissa", optimum, "solid"),
-        *((init, theme.label(init), f"@{init}", y, "solid") for init, y in curves.items()),
+        *((init, label_of(init), f"@{init}", y, "solid") for init, y in curves.items()),
         ("expected", "random, expected", "@mute", x / out, "dot"),
     ):
         values = np.array(y, dtype=float)
@@ -119,7 +114,7 @@ def angles_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
     r = found[0].rank
     index = np.arange(1, r + 1)
     data = [
-        _curve(theme.label(one.init), index, one.angles, f"@{one.init}", 1.6, marks=4.5,
+        _curve(label_of(one.init), index, one.angles, f"@{one.init}", 1.6, marks=4.5,
                hover="%{y:.1f}°")
         for one in known
     ]  # fmt: skip
@@ -133,7 +128,7 @@ def angles_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
         revision=run or "angles",
     )
     ends = [
-        (r, float(one.angles[-1]), theme.label(one.init), f"@{one.init}-text")
+        (r, float(one.angles[-1]), label_of(one.init), f"@{one.init}-text")
         for one in known
         if one.angles is not None
     ]
@@ -155,7 +150,7 @@ def layer_map(
     made = _map_layout(
         grid,
         f"Every layer at rank {rank}",
-        f"energy captured by {theme.label(init)}; click to choose a layer",
+        f"energy captured by {label_of(init)}; click to choose a layer",
         run or "map",
     )
     trace = grid.heat(values, init, "%{y} of block %{x}: %{z:.1%}<extra></extra>", ".0%")

@@ -1,4 +1,4 @@
-"""The only colours and labels: two palettes, a colour per initialization, a look per lane.
+"""The only colours: two palettes, a colour per initialization, a look per lane.
 
 An initialization is a colour, everywhere and always. What differs inside one initialization
 (learning rate, rank, seed) is the line's dash and its mark. Figures name colours by token
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.lanes.labels import LaneLike, differing, display_names, setting
 
 THEMES = ("light", "dark")
 
@@ -29,25 +31,6 @@ SURFACES: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 """Colours of the page: background, cards, text, quiet text, lines, accent, fills, right, wrong."""
-
-LABELS = {
-    "lora": "LoRA",
-    "gaussian": "LoRA, Gaussian A",
-    "olora": "OLoRA",
-    "olora_pivoted": "OLoRA, pivoted",
-    "random_orthonormal": "Random basis",
-    "sketch": "Sketch",
-    "pissa": "PiSSA",
-    "pissa_fast": "PiSSA, fast",
-    "milora": "MiLoRA",
-    "orthogonal": "Orthogonal",
-    "lora_ga": "LoRA-GA",
-    "lora_one": "LoRA-One",
-    "eva": "EVA",
-    "corda": "CorDA",
-    "mica": "MiCA",
-}
-"""What an initialization is called in a chart or a table."""
 
 LINES: dict[str, tuple[str, str]] = {
     "lora": ("#6b7688", "#a9b4c6"),
@@ -70,44 +53,18 @@ LINES: dict[str, tuple[str, str]] = {
 (2008), moved where needed to reach a contrast of 3 : 1 against the card; the last five, which that
 set has no more room for, are what stands out most from the others to every kind of eye."""
 
-FALLBACK = (("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#9a5b13", "#e0b27a"))
-"""Colours of initializations that have none of their own yet."""
+RESERVE = (
+    ("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#a8328f", "#f08be0"),
+    ("#5f6f1f", "#b9cf6a"), ("#4a4fa3", "#a9aef5"), ("#9a5b13", "#e0b27a"),
+)  # fmt: skip
+"""Colours of initializations that have none of their own, in the order in which they were
+registered."""
 
 BAND = 0.18
 """How opaque the colour of a band is: token ``@olora-band``."""
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "star")
-
-
-@runtime_checkable
-class LaneLike(Protocol):
-    """What the look of a lane depends on: any object with these attributes."""
-
-    @property
-    def init(self) -> str:
-        """Name of the initialization."""
-        ...
-
-    @property
-    def lr(self) -> float:
-        """Learning rate."""
-        ...
-
-    @property
-    def r(self) -> int:
-        """Rank."""
-        ...
-
-    @property
-    def alpha(self) -> float | None:
-        """Numerator of the scaling; None means the rank."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of the initialization."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -131,24 +88,17 @@ def font_family() -> str:
     return ", ".join(f"'{name}'" if " " in name else name for name in FONTS)
 
 
-def label(init: str) -> str:
-    """Name an initialization for people; an unlisted one by its own name.
-
-    >>> label("olora"), label("my_start")
-    ('OLoRA', 'My start')
-    """
-    return LABELS.get(init) or init.replace("_", " ").capitalize()
-
-
 def line_colors(init: str) -> tuple[str, str]:
     """Return the light and the dark colour of an initialization."""
-    return LINES.get(init) or FALLBACK[sum(init.encode()) % len(FALLBACK)]
+    own = [name for name in INITIALIZERS if name not in LINES]
+    place = own.index(init) if init in own else len(own)
+    return LINES.get(init) or RESERVE[place % len(RESERVE)]
 
 
 def palette(theme: str, inits: Sequence[str] = ()) -> dict[str, str]:
     """Return every colour token of a theme, with those of `inits` beside the known ones."""
     colors = dict(SURFACES[theme])
-    for init in dict.fromkeys((*LINES, *inits)):
+    for init in dict.fromkeys((*LINES, *INITIALIZERS, *inits)):
         if init in SURFACES[theme]:
             continue
         line = line_colors(init)[THEMES.index(theme)]
@@ -181,18 +131,16 @@ def lane_styles(
     lanes : the lanes of one race, in order.
     names : a name per lane that its owner chose, or None.
     """
-    wanted = [*names, *[None] * (len(lanes) - len(names))]
-    varying = [f for f in _FIELDS if len({_value(lane, f) for lane in lanes}) > 1]
-    ranks = {f: sorted({_value(lane, f) for lane in lanes}, reverse=True) for f in varying}
+    varying = differing(lanes)
+    ranks = {f: sorted({setting(lane, f) for lane in lanes}, reverse=True) for f in varying}
     made: list[LaneStyle] = []
-    for lane, name in zip(lanes, wanted, strict=True):
-        place = [ranks[f].index(_value(lane, f)) for f in varying]
+    for lane, label in zip(lanes, display_names(lanes, names), strict=True):
+        place = [ranks[f].index(setting(lane, f)) for f in varying]
         dash = DASHES[place[0] % len(DASHES)] if place else DASHES[0]
         shape = SHAPES[place[1] % len(SHAPES)] if len(place) > 1 else SHAPES[0]
-        words = [label(lane.init), *(_words(f, _value(lane, f)) for f in varying)]
         made.append(
             LaneStyle(
-                label=_distinct(name or " ".join(words), [style.label for style in made]),
+                label=label,
                 init=lane.init,
                 color=f"@{lane.init}",
                 text=f"@{lane.init}-text",
@@ -201,18 +149,6 @@ def lane_styles(
             )
         )
     return tuple(made)
-
-
-def compact(value: float) -> str:
-    """Write a rate the way that it is said: ``3e-3``, ``2.5e-4``, ``0.5``.
-
-    >>> [compact(x) for x in (0.003, 0.00025, 0.5, 16.0)]
-    ['3e-3', '2.5e-4', '0.5', '16']
-    """
-    if value == 0 or 0.05 <= abs(value) < 1e4:
-        return f"{value:g}"
-    mantissa, exponent = f"{value:.3e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def contrast(a: str, b: str) -> float:
@@ -233,30 +169,6 @@ def readable(color: str, background: str, ink: str, ratio: float = 4.5) -> str:
         if contrast(mixed, background) >= ratio:
             break
     return mixed
-
-
-_FIELDS = ("lr", "r", "alpha", "seed")
-
-
-def _value(lane: LaneLike, field: str) -> float:
-    """Return what a field shows: alpha is shown where it is not simply the rank."""
-    if field == "alpha":
-        return 1.0 if lane.alpha is None else lane.alpha / lane.r
-    return getattr(lane, field)
-
-
-def _words(field: str, value: float) -> str:
-    return {
-        "lr": compact(value), "r": f"r {value:g}", "alpha": f"α/r {value:g}",
-        "seed": f"seed {value:g}",
-    }[field]  # fmt: skip
-
-
-def _distinct(wanted: str, taken: Sequence[str]) -> str:
-    name, copy = wanted, 2
-    while name in taken:
-        name, copy = f"{wanted} #{copy}", copy + 1
-    return name
 
 
 def _channels(color: str) -> tuple[int, int, int]:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Calibration
 from olora_viz.initializers.start import Start
-from olora_viz.lanes.lane import MAX_LANES, Lane, labels
+from olora_viz.lanes.labels import labels
+from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.lanes.layers import common_owner, target_layers, weight_of
 from olora_viz.lanes.layout import Factors, Layout
 from olora_viz.lanes.linear import LaneLinear

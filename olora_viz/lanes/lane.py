@@ -36,7 +36,7 @@ class Lane:
     weight_decay : decoupled weight decay of AdamW on A and B, >= 0.
     clip : largest norm of the lane's gradient, > 0; ``None`` does not clip.
     rslora : scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
-    label : what the lane is called; ``None`` leaves it to `labels`.
+    label : what the lane is called; ``None`` leaves it to `labels.labels`.
     fair : let a race put the fair rate in place of `lr`, see `fair_rate`; ``lr=fair`` in a SPEC.
 
     >>> Lane("olora", lr=3e-4, r=16, alpha=32).scale
@@ -149,26 +149,6 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "lr"} | {"fair": True}
 
 
-def labels(lanes: tuple[Lane, ...] | list[Lane]) -> tuple[str, ...]:
-    """Give every lane a distinct label: the name, and what differs where a name repeats.
-
-    >>> labels([Lane("lora"), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3)])
-    ('lora', 'olora@lr=1e-3', 'olora@lr=3e-3')
-    """
-    taken = [lane.label for lane in lanes if lane.label is not None]
-    for label in taken:
-        if taken.count(label) > 1:
-            raise ValueError(f"two lanes are labelled {label!r}; labels must differ")
-    made: list[str] = []
-    for lane in lanes:
-        wanted = lane.label or _automatic_label(lane, lanes)
-        label, copy = wanted, 2
-        while label in made or (lane.label is None and label in taken):
-            label, copy = f"{wanted}#{copy}", copy + 1
-        made.append(label)
-    return tuple(made)
-
-
 def compact(value: float) -> str:
     """Write a number the short way that a chart's label wants.
 
@@ -179,23 +159,6 @@ def compact(value: float) -> str:
         return f"{value:g}"
     mantissa, exponent = f"{value:.6e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-
-
-def _automatic_label(lane: Lane, lanes: tuple[Lane, ...] | list[Lane]) -> str:
-    family = [other for other in lanes if other.init == lane.init and other.label is None]
-    parts = [
-        f"{field.name}={_word(getattr(lane, field.name))}"
-        for field in fields(Lane)
-        if field.name not in ("init", "label")
-        and len({getattr(other, field.name) for other in family}) > 1
-    ]
-    return f"{lane.init}@{','.join(parts)}" if parts else lane.init
-
-
-def _word(value: Any) -> str:
-    if value is None:
-        return "none"
-    return compact(value) if isinstance(value, float) else str(value).lower()
 
 
 def _flag(text: str) -> bool:

@@ -46,3 +46,15 @@ def finite_or_none(x: float) -> float | None:
     (0.5, None)
     """
     return float(x) if math.isfinite(x) else None
+
+
+def compact(value: float) -> str:
+    """Write a rate the way that it is said: ``3e-3``, ``2.5e-4``, ``0.5``.
+
+    >>> [compact(x) for x in (0.003, 0.00025, 0.5, 16.0)]
+    ['3e-3', '2.5e-4', '0.5', '16']
+    """
+    if value == 0 or 0.05 <= abs(value) < 1e4:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

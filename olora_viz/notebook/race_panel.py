@@ -285,7 +285,7 @@ class RacePanel(Panel):
         plain_text = bool(racing and racing.task.plain_text)
         self._set(self._table, fragments.results(styles, rows, at, start, plain_text))
         if steps:
-            told = story.tell(config.lanes, styles, steps)
+            told = story.tell(config.lanes, [style.label for style in styles], steps)
             self._set(self._story, fragments.sentences(told, story.caveat(config.lanes)))
         else:
             self._set(self._story, fragments.story_before())
@@ -318,5 +318,7 @@ class RacePanel(Panel):
             for row in rows
             if row.out_at or math.isfinite(row.loss)
         ]
-        told = " ".join(map(str, story.tell(config.lanes, styles, steps)))
+        told = " ".join(
+            map(str, story.tell(config.lanes, [style.label for style in styles], steps))
+        )
         return "\n".join([self._words(), *lines, told])

@@ -8,10 +8,9 @@ from typing import Any
 import ipywidgets as widgets
 
 from olora_viz.figures import spectrum as spectrum_figures
-from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
-from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.truncation import Truncation, Weight
 from olora_viz.notebook.panel import Panel
@@ -19,8 +18,10 @@ from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.html import problem
 from olora_viz.views.lab import MOST_RANK, Lab
 
-STARTS = tuple(name for name, its in INITIALIZERS.items() if not its.needs)
-"""The starts that look at the weight alone."""
+
+def from_weight() -> list[str]:
+    """Return the starts that depend on the weight alone."""
+    return [name for name, its in INITIALIZERS.items() if not its.needs]
 
 
 class SpectrumPanel(Panel):
@@ -59,10 +60,11 @@ class SpectrumPanel(Panel):
             value=r, min=1, max=max(r, 1), description="Rank", continuous_update=False,
             layout=narrow,
         )  # fmt: skip
-        known = [init for init in inits if init in STARTS]
+        starts = from_weight()
+        known = [init for init in inits if init in starts]
         self.starts = widgets.SelectMultiple(
-            options=[(theme.label(init), init) for init in STARTS], value=known or ["olora"],
-            rows=len(STARTS), description="Starts", layout=narrow,
+            options=[(label_of(init), init) for init in starts], value=known or ["olora"],
+            rows=len(starts), description="Starts", layout=narrow,
         )  # fmt: skip
         self._charts: list[LiveFigure] = []
         self._verdict, self._table = widgets.HTML(), widgets.HTML()
@@ -100,8 +102,8 @@ class SpectrumPanel(Panel):
         """Return the names of the model's layers, or none and the sentence that says why."""
         try:
             for init in inits:
-                if init not in STARTS:
-                    raise ValueError(unknown("initialization", str(init), STARTS))
+                if init not in from_weight():
+                    raise ValueError(unknown("initialization", str(init), from_weight()))
             names = list(self._lab.layers(self._model))
         except ValueError as error:
             self._problem.value = problem(str(error))
@@ -147,7 +149,7 @@ class SpectrumPanel(Panel):
         if self._charts:
             figures = [chart.figure for chart in self._charts]
             kept = [
-                f"{theme.label(init)}: {one.energy:.1%} of ‖W‖², where {one.energy_optimal:.1%} is "
+                f"{label_of(init)}: {one.energy:.1%} of ‖W‖², where {one.energy_optimal:.1%} is "
                 "possible"
                 for init, one in self.found.items()
             ]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.lanes.lane import MAX_LANES, Lane, labels
+from olora_viz.lanes.labels import labels
+from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.device import DEVICES, DTYPES
 from olora_viz.machine.naming import unknown
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle, lane_styles
+from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
@@ -24,7 +24,8 @@ class Raced:
     steps: tuple[Step, ...]
     labels: tuple[str, ...]
     """One per lane, as on the command line."""
-    styles: tuple[LaneStyle, ...]
+    lanes: tuple[Lane, ...] | None
+    """None where nothing but the numbers of the lanes is known."""
     total: int | None = None
     """Steps of the whole race, None while unknown."""
     start_loss: float | None = None
@@ -94,17 +95,10 @@ class Raced:
 
     @classmethod
     def _known(cls, steps: tuple[Step, ...], config: RaceConfig) -> Raced:
-        its = lane_styles(config.lanes, [lane.label for lane in config.lanes])
-        return cls(steps, config.labels, its, config.steps)
+        return cls(steps, config.labels, config.lanes, config.steps)
 
     @classmethod
     def _of_numbers(cls, steps: tuple[Step, ...]) -> Raced:
         lanes = range(len(steps[0].loss) if steps else 0)
         labels = tuple(f"lane {k + 1}" for k in lanes)
-        its = tuple(
-            LaneStyle(
-                label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], SHAPES[k % len(SHAPES)]
-            )
-            for k, label in zip(lanes, labels, strict=True)
-        )
-        return cls(steps, labels, its)
+        return cls(steps, labels, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from olora_viz.figures.theme import compact
+from olora_viz.machine.numbers import compact
 from olora_viz.studies.rate_sweep import Curve, Point, Reach
 from olora_viz.studies.story import Sentence
 
@@ -19,7 +19,7 @@ def tell_rates(curves: Sequence[Curve]) -> list[Sentence]:
     ranked = _ranked(curves)
     said = [_first_two(*ranked[:2])] if len(ranked) > 1 else [_alone(*one) for one in ranked]
     edges = [
-        f"{curve.style.label} ({'lowest' if curve.points[0] == best else 'highest'})"
+        f"{curve.label} ({'lowest' if curve.points[0] == best else 'highest'})"
         for curve, best in ranked[:2]
         if curve.is_at_edge
     ]
@@ -27,7 +27,7 @@ def tell_rates(curves: Sequence[Curve]) -> list[Sentence]:
         rest = f"at an end of the rates tried: {' and '.join(edges)}. The optimum may lie beyond."
         said.append(Sentence("", f"The best is {rest}"))
     lost = [
-        f"{curve.style.label} at {compact(point.lr)}"
+        f"{curve.label} at {compact(point.lr)}"
         for curve in curves
         for point in curve.points
         if point.diverged
@@ -67,23 +67,21 @@ def _ranked(curves: Sequence[Curve]) -> list[tuple[Curve, Point]]:
     most starts. Of them OLoRA and LoRA come first, or else the two best.
     """
     known = [(curve, best) for curve in curves if (best := curve.optimum) is not None]
-    settings = {curve.setting: {c.style.init for c, _ in known if c.setting == curve.setting}
+    settings = {curve.setting: {c.lane.init for c, _ in known if c.setting == curve.setting}
                 for curve, _ in known}  # fmt: skip
     if not settings:
         return []
     chosen = max(settings, key=lambda s: ({"lora", "olora"} <= settings[s], len(settings[s])))
     alike = [pair for pair in known if pair[0].setting == chosen]
     pair = {"lora", "olora"} if {"lora", "olora"} <= settings[chosen] else settings[chosen]
-    return sorted(alike, key=lambda one: (one[0].style.init not in pair, one[1].mean))
+    return sorted(alike, key=lambda one: (one[0].lane.init not in pair, one[1].mean))
 
 
 def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sentence:
     (a, best), (b, other) = first, second
-    lead = (
-        f"{a.style.label} does best at {compact(best.lr)}, {b.style.label} at {compact(other.lr)}:"
-    )
+    lead = f"{a.label} does best at {compact(best.lr)}, {b.label} at {compact(other.lr)}:"
     if best.lr == other.lr:
-        lead = f"{a.style.label} and {b.style.label} do best at the same rate, {compact(best.lr)}:"
+        lead = f"{a.label} and {b.label} do best at the same rate, {compact(best.lr)}:"
     losses = f"held-out loss {best.mean:.2f} against {other.mean:.2f}"
     seeds = min(len(best.lanes), len(other.lanes))
     if seeds == 1:
@@ -94,5 +92,5 @@ def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sente
 
 
 def _alone(curve: Curve, best: Point) -> Sentence:
-    lead = f"{curve.style.label} does best at {compact(best.lr)}:"
+    lead = f"{curve.label} does best at {compact(best.lr)}:"
     return Sentence(lead, f"held-out loss {best.mean:.2f}.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
 from olora_viz.studies.comparison import Setting
@@ -48,7 +48,10 @@ class Point:
 class Curve:
     """One start in one setting, over its rates."""
 
-    style: LaneStyle
+    label: str
+    """What people call it, see `display_names`."""
+    lane: Lane
+    """A lane that stands for all of its rates and seeds."""
     setting: Setting
     points: tuple[Point, ...]
     """The lowest rate first."""
@@ -125,19 +128,20 @@ def rate_curves(
     for k, lane in enumerate(lanes):
         rates = families.setdefault((lane.init, Setting.of(lane)), {})
         rates.setdefault(lane.lr, []).append(k)
-    shown = lane_styles(
-        [replace(lanes[next(iter(r.values()))[0]], lr=1.0, seed=0) for r in families.values()]
-    )
+    each = [replace(lanes[next(iter(r.values()))[0]], lr=1.0, seed=0) for r in families.values()]
     return tuple(
         Curve(
-            style,
+            label,
+            lane,
             setting,
             tuple(
                 Point(lr, tuple(ks), tuple(float(found[k]) for k in ks), int(out[ks].sum()))
                 for lr, ks in sorted(rates.items())
             ),
         )
-        for style, ((_, setting), rates) in zip(shown, families.items(), strict=True)
+        for label, lane, ((_, setting), rates) in zip(
+            display_names(each), each, families.items(), strict=True
+        )
     )
 
 
@@ -160,7 +164,7 @@ def steps_to_reach(
     held = _held_out(steps, len(lanes))
     if start_loss is not None and steps and steps[0].step == 1:
         at, held = [0, *at], np.vstack([np.full((1, len(lanes)), start_loss), held])
-    best = {c.setting: c.optimum for c in curves if c.style.init == "lora" and c.optimum}
+    best = {c.setting: c.optimum for c in curves if c.lane.init == "lora" and c.optimum}
     return tuple(
         _reach(curve, target.mean, at, held)
         for curve in curves

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.studies.story import Place
 
@@ -16,29 +15,25 @@ from olora_viz.studies.story import Place
 class SeedGroup:
     """One contender with all its seeds."""
 
-    style: LaneStyle
+    lane: Lane
+    """The first of them."""
     lanes: tuple[int, ...]
     """Places in the race's list."""
 
 
-def seed_groups(lanes: Sequence[Lane], shown: Sequence[LaneStyle]) -> tuple[SeedGroup, ...]:
+def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
     """Put lanes together that differ in their seed alone; without any, every lane is as it was.
 
     Parameters
     ----------
-    lanes, shown : of the race, with their looks.
+    lanes : of the race.
     """
     groups: dict[tuple[Lane, int], list[int]] = {}
     for k, lane in enumerate(lanes):
         # A lane that is there twice, seed and all, is no repetition: it makes a group of its own.
         copy = list(lanes[:k]).count(lane)
         groups.setdefault((replace(lane, seed=0), copy), []).append(k)
-    if len(groups) == len(lanes):
-        return tuple(SeedGroup(style, (k,)) for k, style in enumerate(shown))
-    named = lane_styles([lane for lane, _ in groups])
-    return tuple(
-        SeedGroup(style, tuple(ks)) for style, ks in zip(named, groups.values(), strict=True)
-    )
+    return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
 
 
 def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup]) -> list[Place]:

@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olora_viz.figures.theme import LaneStyle, compact, label
+from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.numbers import compact
 from olora_viz.races.step import Step
 from olora_viz.studies.comparison import Field, Result, differences, fair_field, repeats, results_of
 
@@ -80,14 +81,12 @@ def standings(steps: Sequence[Step], lanes: int) -> list[Place]:
     return sorted(rows, key=lambda row: (row.out_at > 0, _last_if_nan(row.loss), row.lane))
 
 
-def tell(
-    lanes: Sequence[Lane], styles: Sequence[LaneStyle], steps: Sequence[Step]
-) -> list[Sentence]:
+def tell(lanes: Sequence[Lane], names: Sequence[str], steps: Sequence[Step]) -> list[Sentence]:
     """Say what the race shows so far.
 
     Parameters
     ----------
-    lanes, styles : one each per lane.
+    lanes, names : one each per lane, see `display_names`.
     steps : what was measured so far, from the first step on.
     """
     rows = standings(steps, len(lanes))
@@ -106,8 +105,8 @@ def tell(
         ]
         said += _scope(field, lanes) * bool(compared) + compared
     else:
-        said += _lowest(lanes, styles, losses, at)
-    return said + _departures(rows, styles)
+        said += _lowest(lanes, names, losses, at)
+    return said + _departures(rows, names)
 
 
 def caveat(lanes: Sequence[Lane]) -> str:
@@ -155,7 +154,7 @@ def _at_shared_rate(field: Field, results: Sequence[Result], at: int) -> list[Se
     if len(set(field.roles)) < 2 or not shared:
         return []
     lr = shared[0]
-    hero, rival = map(label, field.roles)
+    hero, rival = map(label_of, field.roles)
     verdict = compare(mine[lr], theirs[lr])
     lead = f"At one shared rate ({compact(lr)}) {hero} is {verdict} {rival}:"
     rest = f"held-out loss {mine[lr]:.2f} against {theirs[lr]:.2f} at step {at}."
@@ -178,7 +177,7 @@ def _at_best_rates(field: Field, results: Sequence[Result]) -> list[Sentence]:
         return []
     first, second = sorted(best.values(), key=lambda result: result.loss)[:2]
     losses = f"{first.loss:.2f} against {second.loss:.2f}."
-    is_to, names = compare(first.loss, second.loss), (label(first.init), label(second.init))
+    is_to, names = compare(first.loss, second.loss), (label_of(first.init), label_of(second.init))
     counts = [len(field.rates(result.init)) for result in (first, second)]
     if max(counts) == 1 and first.lr == second.lr:
         if {first.init, second.init} == set(field.roles):
@@ -199,7 +198,7 @@ def _one_start(field: Field, results: Sequence[Result], at: int) -> list[Sentenc
     """Tell of the only start that still races, at its best rate and at the next best."""
     if len({result.init for result in results}) != 1:
         return []
-    best, name = results[0], label(results[0].init)
+    best, name = results[0], label_of(results[0].init)
     if len(results) == 1:
         return [Sentence("", f"{name}'s held-out loss is {best.loss:.2f} at step {at}.")]
     other, rate = results[1], compact(best.lr)
@@ -222,24 +221,24 @@ def _wants_more(field: Field, results: Sequence[Result], best: Result) -> bool:
 def _edge(edge: Sequence[Result]) -> list[Sentence]:
     if not edge:
         return []
-    who = "Both do" if len(edge) > 1 else f"{label(edge[0].init)} does"
+    who = "Both do" if len(edge) > 1 else f"{label_of(edge[0].init)} does"
     return [Sentence("", f"{who} best at the largest rate tried: a larger one may do better.")]
 
 
 def _lowest(
-    lanes: Sequence[Lane], styles: Sequence[LaneStyle], losses: dict[int, float], at: int
+    lanes: Sequence[Lane], names: Sequence[str], losses: dict[int, float], at: int
 ) -> list[Sentence]:
     """Name the two lowest losses and what their lanes differ in: no two starts may be compared."""
     ranked = sorted(losses, key=lambda k: losses[k])[:2]
     if not ranked:
         return []
-    best, loss = styles[ranked[0]].label, losses[ranked[0]]
+    best, loss = names[ranked[0]], losses[ranked[0]]
     if len(ranked) == 1:
         return [Sentence("", f"The held-out loss of {best} is {loss:.2f} at step {at}.")]
     other = ranked[1]
     what = _and(differences([lanes[k] for k in ranked])) or "nothing"
     rest = f"{loss:.2f} against {losses[other]:.2f} at step {at}. The two differ in {what}."
-    lead = f"{best} has the lowest held-out loss, then {styles[other].label}:"
+    lead = f"{best} has the lowest held-out loss, then {names[other]}:"
     return [Sentence(lead, rest)]
 
 
@@ -252,24 +251,25 @@ def _first_gradients(field: Field, first: Step) -> list[Sentence]:
         return []
     small, large = sorted(means, key=lambda init: means[init])
     ratio = means[large] / means[small]
+    much, little = label_of(large), label_of(small)
     if ratio < LEVEL:
-        rest = f"The first gradients of {label(large)} and {label(small)} are about equally large."
+        rest = f"The first gradients of {much} and {little} are about equally large."
         return [Sentence("", rest)]
-    return [Sentence("", f"{label(large)}'s first gradient is {times(ratio)} {label(small)}'s.")]
+    return [Sentence("", f"{much}'s first gradient is {times(ratio)} {little}'s.")]
 
 
-def _departures(rows: Sequence[Place], styles: Sequence[LaneStyle]) -> list[Sentence]:
+def _departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
     """Name the lanes that are out of the race, the first one first."""
     out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
     if not out:
         return []
-    names = [f"{styles[row.lane].label} (step {row.out_at})" for row in out]
-    if len(names) > NAMED:
-        names[NAMED:] = [f"{len(names) - NAMED} more"]
+    gone = [f"{names[row.lane]} (step {row.out_at})" for row in out]
+    if len(gone) > NAMED:
+        gone[NAMED:] = [f"{len(gone) - NAMED} more"]
     verb, whose = ("is", "its") if len(out) == 1 else ("are", "their")
     others = "The others are untouched." if len(out) < len(rows) else "No lane is left."
     rest = f"{whose} loss or gradient was no longer a finite number. {others}"
-    return [Sentence(f"{_and(names)} {verb} out of the race:", rest)]
+    return [Sentence(f"{_and(gone)} {verb} out of the race:", rest)]
 
 
 def compare(mine: float, theirs: float) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from olora_viz.figures import theme
 from olora_viz.figures.conditioning import reference
-from olora_viz.figures.theme import LaneStyle, compact
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.numbers import compact
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.story import LEVEL, Sentence
 from olora_viz.views import html as fragments
@@ -196,7 +196,7 @@ def _share(ratio: float) -> str:
 def _n(value: float) -> str:
     if math.isinf(value):
         return "∞"
-    return "–" if math.isnan(value) else theme.compact(float(f"{value:.3g}"))
+    return "–" if math.isnan(value) else compact(float(f"{value:.3g}"))
 
 
 def _pm(value: float, error: float) -> str:

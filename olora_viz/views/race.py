@@ -8,6 +8,7 @@ from typing import Any
 
 from olora_viz.figures import race as figures
 from olora_viz.figures.layout import Figure
+from olora_viz.figures.seed_bands import group_styles
 from olora_viz.learn.gallery import Recording
 from olora_viz.races.step import Step
 from olora_viz.studies import story
@@ -112,12 +113,12 @@ def race_view(
 
 
 def _figures(record: RaceRecord, steps: Sequence[Step], run: str) -> tuple[Figure, Figure, Figure]:
-    groups = seed_groups(record.config.lanes, record.styles)
-    named = [group.style for group in groups]
+    groups = seed_groups(record.config.lanes)
+    named = group_styles(groups, record.styles)
     seeds = [group.lanes for group in groups]
     members = {
-        group.style.label: [record.styles[k].label for k in group.lanes]
-        for group in groups if len(group.lanes) > 1
+        style.label: [record.styles[k].label for k in group.lanes]
+        for style, group in zip(named, groups, strict=True) if len(group.lanes) > 1
     }  # fmt: skip
     common: dict[str, Any] = {"total": record.config.steps, "run": run, "seeds": seeds}
     judged: dict[str, Any] = {"plain_text": record.plain_text}
@@ -134,16 +135,17 @@ def _figures(record: RaceRecord, steps: Sequence[Step], run: str) -> tuple[Figur
 
 
 def _results(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Place]) -> str:
-    groups = seed_groups(record.config.lanes, record.styles)
+    groups = seed_groups(record.config.lanes)
     held = max((step.step for step in steps if step.eval_loss is not None), default=0)
-    styles = [group.style for group in groups]
+    styles = group_styles(groups, record.styles)
     places = group_places(rows, groups)
     return fragments.results(styles, places, held, start_of(record), record.plain_text)
 
 
 def _story(record: RaceRecord, steps: Sequence[Step], link: str) -> str:
     lanes = record.config.lanes
-    told = story.tell(lanes, record.styles, steps) if steps else []
+    names = [style.label for style in record.styles]
+    told = story.tell(lanes, names, steps) if steps else []
     said = fragments.sentences(told, story.caveat(lanes)) if told else ""
     if isinstance(record, Recording):
         made = f"Recorded on {record.made.date}, on {record.made.device}."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.rates import rate_figure
+from olora_viz.figures.rates import curve_styles, rate_figure
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.studies.rate_story import reach_words, tell_rates
 from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
 from olora_viz.views import html as fragments
@@ -56,12 +57,18 @@ def rates_view(
         curves, named, start_loss=start, plain_text=record.plain_text, run=f"{run} {named}"
     )
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
-    words = fragments.said(tell_rates(curves)) + table(steps_to_reach(lanes, steps, start))
+    reached = steps_to_reach(lanes, steps, start)
+    words = fragments.said(tell_rates(curves)) + table(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
 
 
-def table(reached: Sequence[Reach]) -> str:
-    """Return the table of steps to reach plain LoRA's final loss; a sentence where LoRA is not."""
+def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> str:
+    """Return the table of steps to reach plain LoRA's final loss; a sentence where LoRA is not.
+
+    Parameters
+    ----------
+    styles : of the curves by their labels, see `curve_styles`.
+    """
     if not reached:
         return (
             '<p class="hint">Without a plain LoRA lane that is still racing there is no loss to '
@@ -69,7 +76,7 @@ def table(reached: Sequence[Reach]) -> str:
         )
     spread = any(len(reach.each) > 1 for reach in reached)
     several = len({reach.target for reach in reached}) > 1
-    rows = "".join(_row(reach, several) for reach in reached)
+    rows = "".join(_row(reach, styles[reach.curve.label], several) for reach in reached)
     final = "" if several else f" ({reached[0].target:.2f})"
     return (
         '<table class="reach"><caption>Steps to reach plain LoRA\'s final loss'
@@ -81,10 +88,9 @@ def table(reached: Sequence[Reach]) -> str:
     )
 
 
-def _row(reach: Reach, several: bool) -> str:
+def _row(reach: Reach, style: LaneStyle, several: bool) -> str:
     rate, steps, seeds = (fragments.escape(words) for words in reach_words(reach))
     goal = f' <span class="hint">to {reach.target:.2f}</span>' if several else ""
-    style = reach.curve.style
     return (
         f'<tr><th scope="row">{fragments.mark(style)} {fragments.name(style)}{goal}</th>'
         f"<td>{rate}</td><td>{steps}</td><td>{seeds}</td></tr>"

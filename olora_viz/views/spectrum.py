@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from olora_viz.figures import theme
+from olora_viz.initializers import label_of
 from olora_viz.measures.truncation import Truncation
 
 
@@ -52,7 +52,7 @@ def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> str:
     rows = [("SVD, the optimum", "pissa", best)]
     permuted = ", permuted" if unpermuted else ""
     rows += [
-        (theme.label(one.init) + (permuted if one.init == "olora" else ""), one.init, one.energy)
+        (label_of(one.init) + (permuted if one.init == "olora" else ""), one.init, one.energy)
         for one in found
         if one.init != "pissa"
     ]
@@ -79,7 +79,7 @@ def factors(found: Sequence[Truncation]) -> str:
     """Return the table of how each start's factors are conditioned."""
     body = "".join(
         f'<tr><th scope="row"><span class="mark solid" style="--lane:var(--{escape(one.init)})">'
-        f"</span>{escape(theme.label(one.init))}</th><td>{one.effective_rank:.1f}</td>"
+        f"</span>{escape(label_of(one.init))}</th><td>{one.effective_rank:.1f}</td>"
         f"<td>{_ratio(one.condition_A)}</td><td>{_ratio(one.condition_B)}</td>"
         f"<td>{0.0 if one.orthogonality_error < 1e-9 else one.orthogonality_error:.2g}</td></tr>"
         for one in found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.figures.theme import label
+from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded, percent
@@ -28,7 +28,7 @@ def lesson(race: Recording) -> Lesson:
             "Other ways of storing OLoRA change the base weight instead. Then a loader has to "
             "change it in the same way before the adapter fits, and switching the adapter off does "
             "not give the old model back.",
-            f"In the recorded race {label(best.init)} has the lowest held-out loss, and "
+            f"In the recorded race {label_of(best.init)} has the lowest held-out loss, and "
             f"{percent(read.accuracy(best.init, best.lr))} of its held-out answers are right. "
             "Read its answers below the charts before you take it home: a low loss is not yet a "
             "good answer.",

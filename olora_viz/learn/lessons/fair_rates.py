@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.figures.theme import label
+from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded, compact, compare, nats
@@ -22,9 +22,9 @@ def lesson(race: Recording) -> Lesson:
     fair = compare(best["olora"].mean, best["lora"].mean)
     told = " ".join(map(str, tell_rates(rate_curves(lanes, race.steps))))
     reached = ", ".join(
-        f"{label(one.curve.style.init)} after {one.steps:.0f} steps"
+        f"{label_of(one.curve.lane.init)} after {one.steps:.0f} steps"
         if one.steps is not None
-        else f"{label(one.curve.style.init)} never"
+        else f"{label_of(one.curve.lane.init)} never"
         for one in steps_to_reach(lanes, race.steps, read.base_loss)
     )
     return Lesson(

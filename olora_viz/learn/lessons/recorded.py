@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from olora_viz.figures.theme import compact
 from olora_viz.learn.gallery import Recording
+from olora_viz.machine.numbers import compact
 from olora_viz.studies.rate_sweep import Point, rate_curves
 from olora_viz.studies.story import compare
 
@@ -67,7 +67,7 @@ class Recorded:
         ValueError : a seed left the race at every rate.
         """
         curves = rate_curves(self.race.config.lanes, self.race.steps)
-        (best,) = (curve.optimum for curve in curves if curve.style.init == init)
+        (best,) = (curve.optimum for curve in curves if curve.lane.init == init)
         if best is None:
             raise ValueError(f"{init} has no rate without a diverged seed in {self.race.name}")
         return best

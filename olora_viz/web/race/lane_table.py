@@ -10,8 +10,9 @@ import gradio as gr
 
 from olora_viz.figures import theme
 from olora_viz.figures.live.gradio_figure import IMPORT, installed
-from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.numbers import compact
 from olora_viz.web.guard.limits import Limits, checked_lane, problems
 
 DEFAULT_LANES = (
@@ -51,7 +52,7 @@ def lane_table(limits: Limits, *, elem_id: str) -> gr.HTML:
         apply_default_css=False,
         server_functions=[seen],
         module=installed(Path(__file__).parent / "lane_table.js"),
-        starts={name: theme.label(name) for name in INITIALIZERS},
+        starts={name: label_of(name) for name in INITIALIZERS},
         most=limits.max_lanes,
     )
 
@@ -75,7 +76,7 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
 
 
 def _exact(number: float) -> str:
-    short = theme.compact(number)
+    short = compact(number)
     return short if float(short) == number else repr(number)
 
 

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.figures import spectrum as spectrum_figures
-from olora_viz.figures import theme
 from olora_viz.figures.live.gradio_figure import live_figure, pack
-from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.truncation import Weight
 from olora_viz.models import MODELS
@@ -20,15 +19,17 @@ from olora_viz.views.lab import MOST_RANK, Lab
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.spectrum.matrices import EXAMPLES, read_matrix
 
-STARTS = [
-    name
-    for name, entry in INITIALIZERS.items()
-    if entry.nested and not entry.needs and not entry.zero_product
-]
-"""What can be compared: starts that take something of W, from W alone, at every rank at once."""
-
 CHOSEN = ["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"]
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
+
+
+def compared() -> list[str]:
+    """Return the starts that take something of W, from W alone, at every rank at once."""
+    return [
+        name
+        for name, entry in INITIALIZERS.items()
+        if entry.nested and not entry.needs and not entry.zero_product
+    ]
 
 
 class Shown(NamedTuple):
@@ -86,7 +87,7 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
                 rank = gr.Slider(1, 64, value=8, step=1, label="Rank", elem_id="spectrum-rank")
             with gr.Column(elem_classes="card"):
                 starts = gr.CheckboxGroup(
-                    [(theme.label(name), name) for name in STARTS],
+                    [(label_of(name), name) for name in compared()],
                     value=CHOSEN,
                     label="Starts",
                     elem_id="spectrum-starts",
@@ -267,7 +268,7 @@ def _fitting_rank(text: str) -> int:
 
 
 def _known(starts: Any) -> list[str]:
-    return [name for name in starts if name in STARTS] if isinstance(starts, list) else []
+    return [name for name in starts if name in compared()] if isinstance(starts, list) else []
 
 
 def _whole(value: Any) -> int:

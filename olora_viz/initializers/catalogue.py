@@ -1,0 +1,253 @@
+"""The one table of initializations: what each is called, says, needs and does, and one's own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from olora_viz.initializers.corda import corda
+from olora_viz.initializers.eva import eva
+from olora_viz.initializers.gaussian import gaussian
+from olora_viz.initializers.lora import lora
+from olora_viz.initializers.lora_ga import lora_ga
+from olora_viz.initializers.lora_one import lora_one
+from olora_viz.initializers.mica import mica
+from olora_viz.initializers.milora import milora
+from olora_viz.initializers.olora import olora
+from olora_viz.initializers.olora_pivoted import olora_pivoted
+from olora_viz.initializers.orthogonal import orthogonal
+from olora_viz.initializers.own import OwnStart
+from olora_viz.initializers.pissa import pissa
+from olora_viz.initializers.pissa_fast import pissa_fast
+from olora_viz.initializers.random_orthonormal import random_orthonormal
+from olora_viz.initializers.sketch import sketch
+from olora_viz.initializers.start import Initializer
+
+INITIALIZERS: dict[str, Initializer] = {
+    entry.name: entry
+    for entry in (
+        Initializer(
+            name="lora",
+            label="LoRA",
+            start=lora,
+            summary="A is uniformly random and B is zero, so the first step moves B alone.",
+            source="Hu et al. 2021, arXiv 2106.09685",
+            random=True,
+            zero_product=True,
+        ),
+        Initializer(
+            name="gaussian",
+            label="LoRA, Gaussian A",
+            start=gaussian,
+            summary="A is Gaussian with standard deviation 1/r and B is zero.",
+            source="Hu et al. 2021, arXiv 2106.09685",
+            random=True,
+            zero_product=True,
+        ),
+        Initializer(
+            name="olora",
+            label="OLoRA",
+            start=olora,
+            summary="B is an orthonormal basis of the first r columns of W; A is W in that basis.",
+            source="Büyükakyüz 2024, arXiv 2406.01775",
+            nested=True,
+        ),
+        Initializer(
+            name="olora_pivoted",
+            label="OLoRA, pivoted",
+            start=olora_pivoted,
+            summary="OLoRA on the r columns of W that a column-pivoted QR picks.",
+            source="Businger and Golub 1965, Numerische Mathematik 7, on arXiv 2406.01775",
+            nested=True,
+        ),
+        Initializer(
+            name="random_orthonormal",
+            label="Random basis",
+            start=random_orthonormal,
+            summary="OLoRA on a random orthonormal basis, independent of W: a control.",
+            source="Mezzadri 2007, arXiv math-ph/0609050",
+            random=True,
+            nested=True,
+        ),
+        Initializer(
+            name="sketch",
+            label="Sketch",
+            start=sketch,
+            summary="OLoRA on r random mixtures of all the columns of W: a control.",
+            source="Halko, Martinsson, Tropp 2011, arXiv 0909.4061",
+            random=True,
+            nested=True,
+        ),
+        Initializer(
+            name="pissa",
+            label="PiSSA",
+            start=pissa,
+            summary="A and B share the r largest singular triplets of W.",
+            source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
+            nested=True,
+        ),
+        Initializer(
+            name="pissa_fast",
+            label="PiSSA, fast",
+            start=pissa_fast,
+            summary="PiSSA with a randomized SVD.",
+            source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
+            random=True,
+        ),
+        Initializer(
+            name="milora",
+            label="MiLoRA",
+            start=milora,
+            summary="A and B share the r smallest singular triplets of W.",
+            source="Wang et al. 2024, arXiv 2406.09044",
+            nested=True,
+        ),
+        Initializer(
+            name="orthogonal",
+            label="Orthogonal",
+            start=orthogonal,
+            summary="A and B are random and non-zero, and their product is zero; r must be even.",
+            source="datta0.github.io/posts/rethink-lora-init, as in PEFT",
+            random=True,
+            zero_product=True,
+        ),
+        Initializer(
+            name="lora_ga",
+            label="LoRA-GA",
+            start=lora_ga,
+            summary="A and B take different singular vectors of the gradient of W.",
+            source="Wang, Yu, Li 2024, arXiv 2407.05000",
+            needs="gradient",
+            vectors=2,
+        ),
+        Initializer(
+            name="lora_one",
+            label="LoRA-One",
+            start=lora_one,
+            summary="A and B share the r largest singular triplets of the negative gradient of W.",
+            source="Zhang, Liu, Chen 2025, arXiv 2502.01235",
+            nested=True,
+            needs="gradient",
+        ),
+        Initializer(
+            name="eva",
+            label="EVA",
+            start=eva,
+            summary="A holds the r principal components of the inputs of W; B is zero.",
+            source="Paischer et al. 2024, arXiv 2410.07170",
+            nested=True,
+            zero_product=True,
+            needs="inputs",
+        ),
+        Initializer(
+            name="corda",
+            label="CorDA",
+            start=corda,
+            summary="A and B share the principal directions of W, weighted by its inputs.",
+            source="Yang et al. 2024, arXiv 2406.05223",
+            nested=True,
+            needs="inputs",
+        ),
+        Initializer(
+            name="mica",
+            label="MiCA",
+            start=mica,
+            summary="B is frozen at the last r left singular vectors of W; A starts at zero.",
+            source="Rüdiger, Raschka 2026, arXiv 2604.01694",
+            nested=True,
+            zero_product=True,
+            frozen_B=True,
+        ),
+    )
+}
+"""Every initialization by its name: those of the package, then those that were registered."""
+
+BUILT_IN = frozenset(INITIALIZERS)
+
+RESERVED = frozenset(
+    {"accent", "bad", "bg", "card", "ink", "line", "mute", "ok", "on-accent", "soft"}
+)
+"""Names of the page's own colours, which cannot name an initialization's."""
+
+
+def label_of(init: str) -> str:
+    """Return what people call an initialization; an unlisted one goes by its own name.
+
+    >>> label_of("olora"), label_of("my_start")
+    ('OLoRA', 'My start')
+    """
+    entry = INITIALIZERS.get(init)
+    return entry.label if entry else init.replace("_", " ").capitalize()
+
+
+def register(entry: Initializer) -> None:
+    """Add an initialization of one's own; it is then raced, listed, drawn and exported by its name.
+
+    Parameters
+    ----------
+    entry : its `start` takes ``(W, r)`` and those of ``s``, ``generator`` and ``calibration`` that
+        it names, and returns a `Start`. W is a copy, in float32 or better: nothing that is done
+        to it reaches the model. See `Initializer` for what an entry may say beside the required
+        fields.
+
+    Raises
+    ------
+    ValueError
+        For a name or a label that is taken or malformed, or a `start` with other arguments. When
+        it is used later: for a result that is not a `Start` of A (r, in) and B (out, r) with
+        finite entries.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from olora_viz.initializers import Start
+    >>> def first_rows(W, r):
+    ...     return Start(A=W[:r], B=torch.eye(len(W), r))
+    >>> register(
+    ...     Initializer(
+    ...         name="first_rows", label="First rows", start=first_rows,
+    ...         summary="A is the first r rows of W.", source="an example",
+    ...     )
+    ... )
+    >>> INITIALIZERS["first_rows"].start(torch.ones(3, 4), 2).B.shape
+    torch.Size([3, 2])
+    >>> unregister("first_rows")
+    """
+    name, label = entry.name, entry.label
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
+        raise ValueError(
+            f"name {name!r} must be 1 to 32 lower-case letters, digits and _, and begin with a "
+            "letter"
+        )
+    if name in RESERVED:
+        raise ValueError(f"name {name!r} is that of a colour of the page; choose another one")
+    if name in BUILT_IN:
+        raise ValueError(f"name {name!r} is that of a built-in initialization; choose another one")
+    if name in INITIALIZERS:
+        raise ValueError(f"{name!r} is registered already; unregister({name!r}) takes it away")
+    if not isinstance(label, str) or not re.fullmatch(r"[^\W_][^<>&\x00-\x1f\x7f]{0,31}", label):
+        raise ValueError(
+            f"label {label!r} must be 1 to 32 characters, begin with a letter or a digit and hold "
+            "no <, > or &"
+        )
+    if label in {other.label for other in INITIALIZERS.values()}:
+        raise ValueError(f"label {label!r} is taken by another initialization; labels must differ")
+    for what in ("summary", "source"):
+        if not isinstance(getattr(entry, what), str):
+            raise ValueError(f"{what} of {name!r} must be a text, not {getattr(entry, what)!r}")
+    INITIALIZERS[name] = replace(entry, start=OwnStart(name, entry.start))
+
+
+def unregister(name: str) -> None:
+    """Take away what `register` added; lanes and races that hold it already go on.
+
+    Raises
+    ------
+    ValueError
+        For a name that is built in or that nobody registered.
+    """
+    if name in BUILT_IN:
+        raise ValueError(f"{name!r} is built in and cannot be taken away")
+    if name not in INITIALIZERS:
+        raise ValueError(f"{name!r} is not registered")
+    del INITIALIZERS[name]
