@@ -52,7 +52,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(page: Page, addres
 
     guided.get_by_role("button", name="Next").click()
     expect(guided).to_contain_text("The race at fair rates")
-    expect(page.locator("#story")).to_contain_text("Every start at five rates")
+    expect(page.locator("#story")).to_contain_text("Three initializations at five rates")
     expect(page.locator("#rates-figure")).to_be_visible()
     page.get_by_label("Close the lesson").click()
     expect(guided).to_have_count(0)

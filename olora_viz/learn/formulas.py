@@ -1,4 +1,4 @@
-"""Formulas in LaTeX as MathML, which browsers draw by themselves."""
+"""LaTeX formulas as MathML, which browsers render natively."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from html import escape
 from latex2mathml.converter import convert
 
 INLINE = re.compile(r"\$([^$]+)\$")
-"""A formula inside a sentence stands between two dollar signs."""
+"""A formula inside a sentence, between two dollar signs."""
 
 
 @cache
 def formula(latex: str) -> str:
-    r"""Return a formula on a line of its own.
+    r"""Return a display formula.
 
     >>> "<msup><mi>B</mi><mn>0</mn></msup>" in formula(r"B^0")
     True
@@ -23,7 +23,7 @@ def formula(latex: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a sentence as HTML: its words escaped, what stands between dollar signs a formula.
+    """Return a sentence as HTML: text escaped, formulas between dollar signs rendered.
 
     >>> sentence("2 < 3")
     '2 &lt; 3'
@@ -34,7 +34,7 @@ def sentence(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a sentence without its dollar signs, for where no formula can be drawn.
+    """Return a sentence without its dollar signs, for places that cannot render formulas.
 
     >>> plain("of $B$ and $A$")
     'of B and A'

@@ -1,4 +1,4 @@
-"""The lessons' pictures as Plotly figures; pure functions, see `figure_parts`."""
+"""The lessons' pictures as Plotly figures; pure functions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ HEIGHT = 230
 """Height of the plot's area in pixels."""
 
 GAP = 1.2
-"""The room between two matrices, in cells."""
+"""The space between two matrices, in cells."""
 
 
 def picture(lesson: Lesson, r: int = 2) -> Figure:
-    """Draw what stands beside a lesson's words.
+    """Draw the picture of a lesson.
 
     Parameters
     ----------
-    r : rank of the picture of a QR.
+    r : rank, for the picture of a QR.
     """
     if lesson.picture == "qr":
         return qr_figure(example_matrix(), r)
@@ -53,7 +53,7 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
 
 
 def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
-    """Draw W beside its thin QR of rank r and what their product leaves out.
+    """Draw W, its thin QR of rank r and the residual.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
 
     Raises
     ------
-    ValueError : for a rank that W cannot hold.
+    ValueError : if the rank exceeds min(out, in).
     """
     start = olora(W, r)
     kept = start.B @ start.A
@@ -72,8 +72,8 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     largest = max(float(matrix.abs().max()) for _, matrix, _ in panels)
     energy = float(kept.square().sum() / W.square().sum())
     figure = layout(
-        f"W and what rank {r} holds of it",
-        f"orange above zero, blue below; Qᵣ·Rᵣ holds {energy:.0%} of ‖W‖²",
+        f"W and its rank-{r} QR approximation",
+        f"orange above zero, blue below; Qᵣ·Rᵣ captures {energy:.0%} of ‖W‖²",
         x={"visible": False},
         y={"visible": False},
         height=HEIGHT,
@@ -90,7 +90,7 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
         data.append(_cells(name, matrix, largest, at))
         figure["annotations"].append(_words(name, at + matrix.shape[1] / 2 - 0.5, -0.95))
         at += matrix.shape[1]
-    # The largest rank decides the frame, so that cells keep their size when the rank moves.
+    # The largest rank sets the frame, so that cells keep their size when the rank changes.
     total = at + min(rows, columns) - r
     figure["xaxis"] |= {"range": [-0.7, total - 0.3], "fixedrange": True}
     figure["yaxis"] |= {"range": [rows - 0.3, -1.3], "fixedrange": True}

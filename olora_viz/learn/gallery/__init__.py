@@ -1,6 +1,6 @@
-"""Recorded races: finished stories to look at before anything is loaded.
+"""Recorded races, which can be viewed without loading a model.
 
-Each is a small JSON file beside this one, computed by ``python -m olora_viz.learn.gallery``.
+Each is a small JSON file in this folder, computed by ``python -m olora_viz.learn.gallery``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from olora_viz.learn.gallery.recording import PREFIX, Made, Recording, read
 from olora_viz.machine.naming import unknown
 
 FOLDER = Path(__file__).parent
-"""Where the recordings are."""
+"""The folder of the recordings."""
 
 
 @cache
@@ -23,7 +23,7 @@ def load(name: str) -> Recording:
 
     Raises
     ------
-    ValueError : there is none of that name, or its file is damaged.
+    ValueError : the name is unknown, or the file is damaged.
     """
     if name not in RECIPES:
         raise ValueError(unknown("recording", name, RECIPES))
@@ -31,7 +31,7 @@ def load(name: str) -> Recording:
 
 
 class _Gallery(Mapping[str, Recording]):
-    """The recordings by name, in the order in which they are shown; each is read when needed."""
+    """The recordings by name, in display order; each is read on first use."""
 
     def __getitem__(self, name: str) -> Recording:
         if name not in RECIPES:
@@ -46,11 +46,11 @@ class _Gallery(Mapping[str, Recording]):
 
 
 GALLERY: Mapping[str, Recording] = _Gallery()
-"""The recordings by name, in the order in which they are shown; each is read when needed."""
+"""The recordings by name, in display order; each is read on first use."""
 
 
 def recorded(id: object) -> Recording | None:
-    """Find a recording by its id, as in ``recorded:smollm2``; None where there is none."""
+    """Return the recording of an id such as ``recorded:smollm2``, or None."""
     if not isinstance(id, str) or not id.startswith(PREFIX):
         return None
     return GALLERY.get(id.removeprefix(PREFIX))

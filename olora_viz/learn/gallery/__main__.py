@@ -1,4 +1,4 @@
-"""Record the races of the gallery again: ``python -m olora_viz.learn.gallery [NAME …]``."""
+"""Record the races of the gallery: ``python -m olora_viz.learn.gallery [NAME …]``."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from olora_viz.races.race import race
 from olora_viz.races.step import Step
 
 ANSWERS = 4
-"""Held-out prompts that every lane is asked."""
+"""Held-out prompts that every lane answers."""
 
-Looked = TypeVar("Looked", UpdateSpectra, Gradients)
+Layered = TypeVar("Layered", UpdateSpectra, Gradients)
 
 
 def record(name: str, recipe: Recipe) -> Recording:
-    """Race a recipe from beginning to end."""
+    """Run the race of a recipe and record it."""
     racing = race(recipe.config)
     try:
         steps = tuple(_thinned(step, recipe.every_block) for step in _counted(name, racing))
@@ -52,7 +52,7 @@ def record(name: str, recipe: Recipe) -> Recording:
 
 
 def main(names: list[str]) -> int:
-    """Record some races, or all of them, into the package's folder."""
+    """Record the given races, or all of them, into the package's folder."""
     parser = argparse.ArgumentParser("python -m olora_viz.learn.gallery", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(RECIPES))
     for name in (chosen := parser.parse_args(names).names):
@@ -66,7 +66,7 @@ def main(names: list[str]) -> int:
 
 
 def _counted(name: str, steps: Iterator[Step]) -> Iterator[Step]:
-    """Pass steps on, and say on standard error how many there were."""
+    """Pass steps on, and report their number on standard error."""
     for step in steps:
         print(f"\r{name}: step {step.step}", end="", file=sys.stderr, flush=True)
         yield step
@@ -74,7 +74,7 @@ def _counted(name: str, steps: Iterator[Step]) -> Iterator[Step]:
 
 
 def _thinned(step: Step, every_block: int) -> Step:
-    """Keep what is measured by layer for some of the blocks."""
+    """Keep per-layer measurements for some of the blocks only."""
     return replace(
         step,
         update_spectra=step.update_spectra and _of_some_layers(step.update_spectra, every_block),
@@ -82,7 +82,7 @@ def _thinned(step: Step, every_block: int) -> Step:
     )
 
 
-def _of_some_layers(style: Looked, every_block: int) -> Looked:
+def _of_some_layers(style: Layered, every_block: int) -> Layered:
     kept = [i for i, layer in enumerate(style.layers) if _block(layer) % every_block == 0]
     arrays = {name: v[:, kept] for name, v in vars(style).items() if name != "layers"}
     return replace(style, layers=tuple(style.layers[i] for i in kept), **arrays)
@@ -93,7 +93,7 @@ def _block(layer: str) -> int:
 
 
 def _device(device: torch.device) -> str:
-    """Return the device in words, its kind first."""
+    """Describe the device, its kind first."""
     if device.type == "cuda":
         return f"CUDA, {torch.cuda.get_device_name(device)}"
     threads = torch.get_num_threads()

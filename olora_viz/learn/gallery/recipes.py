@@ -1,4 +1,4 @@
-"""What the recorded races are of; ``python -m olora_viz.learn.gallery`` races them again."""
+"""The set-ups of the recorded races; ``python -m olora_viz.learn.gallery`` runs them again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from olora_viz.races.config import RaceConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """A race to be recorded."""
+    """A race to record."""
 
     title: str
-    """A few words."""
+    """A short title."""
     sentence: str
-    """What is raced, and what to look for; the outcome is for the race to say."""
+    """What is raced and what to look for, without the outcome."""
     config: RaceConfig
     every_block: int = 1
-    """Of a deep model, what is measured by layer is kept for every so many-th block."""
+    """Keep per-layer measurements of every n-th block only."""
 
 
 _RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -26,7 +26,7 @@ _RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 def _on_glassllm(lanes: tuple[Lane, ...]) -> RaceConfig:
-    """Return the set-up of a race on the smallest model, on a CPU, where anybody can repeat it."""
+    """Return the set-up of a race on the smallest model, on a CPU, so that anyone can repeat it."""
     return RaceConfig(
         model="glassllm", task="number-words", lanes=lanes, device="cpu", dtype="float32"
     )
@@ -35,10 +35,10 @@ def _on_glassllm(lanes: tuple[Lane, ...]) -> RaceConfig:
 RECIPES: dict[str, Recipe] = {
     "smollm2": Recipe(
         title="SmolLM2 learns to add in words",
-        sentence="A real small assistant of 135 million parameters adds numbers that are written "
-        "in words. Plain LoRA and OLoRA race at two learning rates each, and PiSSA at one: compare "
-        "at one rate first, then each start at its better one. By layer, every fifth block was "
-        "kept.",
+        sentence="A small assistant model with 135 million parameters adds numbers written as "
+        "words. Plain LoRA and OLoRA race at two learning rates each, PiSSA at one. Compare them "
+        "at one rate first, then each at its better rate. Per-layer measurements were kept for "
+        "every fifth block.",
         config=RaceConfig(
             model="smollm2-135m",
             task="number-words",
@@ -61,8 +61,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "one-rate": Recipe(
         title="One learning rate for all",
-        sentence="Four starts on a tiny model, each at the learning rate 1e-3: what papers often "
-        "compare. Ask whether the lead would last if every start had its own best rate.",
+        sentence="Four initializations on a tiny model, all at learning rate 1e-3, as papers often "
+        "compare them. Would the lead persist if each had its own best rate?",
         config=replace(
             _on_glassllm(
                 tuple(Lane(init, lr=1e-3) for init in ("lora", "olora", "pissa", "milora")),
@@ -73,10 +73,10 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "fair-rates": Recipe(
-        title="Every start at five rates",
-        sentence="Plain LoRA, OLoRA and PiSSA at five learning rates and with three seeds each, 45 "
-        "lanes in one race: compare each at its own best rate. OLoRA and PiSSA start from W alone, "
-        "so their seeds draw one line.",
+        title="Three initializations at five rates",
+        sentence="Plain LoRA, OLoRA and PiSSA at five learning rates with three seeds each: 45 "
+        "lanes in one race. Compare each at its own best rate. OLoRA and PiSSA depend on W alone, "
+        "so their seeds coincide.",
         config=replace(
             _on_glassllm(
                 tuple(
@@ -91,9 +91,9 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "curvature": Recipe(
-        title="How curved the loss is, step by step",
-        sentence="Three starts at two rates, and the largest eigenvalue of the Hessian on the way: "
-        "which start stands on the steeper ground, and does training make it flatter?",
+        title="Curvature of the loss during training",
+        sentence="Three initializations at two rates, with the largest eigenvalue of the Hessian. "
+        "Which one has the most curved loss, and does training flatten it?",
         config=replace(
             _on_glassllm(
                 tuple(
@@ -107,9 +107,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "what-the-qr-adds": Recipe(
         title="What the QR adds",
-        sentence="OLoRA's basis is made of the first columns of W. Beside it race the basis of the "
-        "largest columns, that of a random mixture of all columns, a random one that knows nothing "
-        "of W, and plain LoRA, all at 3e-3: how much of the lead is due to W?",
+        sentence="OLoRA takes its basis from the first columns of W. The controls take it from the "
+        "columns of a pivoted QR, from random mixtures of all columns, and from random numbers "
+        "independent of W. With plain LoRA, all at 3e-3. How much of the lead is due to W?",
         config=replace(
             _on_glassllm(
                 tuple(
@@ -123,4 +123,4 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
 }
-"""The recorded races by name, in the order in which they are shown."""
+"""The recorded races by name, in display order."""

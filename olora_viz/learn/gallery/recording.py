@@ -1,4 +1,4 @@
-"""A race that was computed earlier: all that a page shows of it, in one small JSON file."""
+"""A recorded race: everything a page shows of it, in one small JSON file."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
 
 PREFIX = "recorded:"
-"""What the ids of recorded races begin with."""
+"""Prefix of the ids of recorded races."""
 
 MAX_BYTES = 300_000
-"""The largest file: recordings ship with the package."""
+"""The largest allowed file: recordings ship with the package."""
 
 DIGITS = 5
-"""Digits that count of what is measured in every step."""
+"""Significant digits of per-step measurements."""
 
-LOOK_DIGITS = 3
-"""Digits that count of what is measured by layer: there are many such numbers."""
+LAYER_DIGITS = 3
+"""Significant digits of per-layer measurements, of which there are many."""
 
 _PER_STEP = ("loss", "grad_norm")
 _EVALUATED = ("eval_loss", "eval_accuracy")
@@ -40,20 +40,20 @@ _EVALUATED = ("eval_loss", "eval_accuracy")
 
 @dataclass(frozen=True)
 class Made:
-    """When a race was recorded, and on what; the same set-up there gives the same numbers."""
+    """When and on what a race was recorded; the same set-up there gives the same numbers."""
 
     date: str
     """Year, month and day."""
     device: str
     """The device in words."""
     versions: dict[str, str]
-    """Of Python, and of the packages that compute, by name."""
+    """Versions of Python and the numerical packages, by name."""
 
     def __post_init__(self) -> None:
-        """See that all of it is words."""
+        """Check that every value is a non-empty string."""
         words = [self.date, self.device, *self.versions, *self.versions.values()]
         if not all(isinstance(word, str) and word for word in words):
-            raise ValueError(f"date, device and versions must be words, not {words!r}")
+            raise ValueError(f"date, device and versions must be non-empty strings, not {words!r}")
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,23 @@ class Recording:
     """A finished race as its pages read it, see `olora_viz.views.race_record.RaceRecord`."""
 
     name: str
-    """Its name in the gallery."""
+    """The name in the gallery."""
     title: str
-    """A few words."""
+    """A short title."""
     sentence: str
-    """What is raced, and what to look for."""
+    """What is raced and what to look for."""
     made: Made
     config: RaceConfig
     steps: tuple[Step, ...]
-    """All of them; what was measured by layer holds some of the layers where there are many."""
+    """All steps; per-layer measurements may cover a subset of the layers."""
     baseline: Evaluation
-    """Held-out figures of the base model."""
+    """Held-out loss and accuracy of the base model."""
     plain_text: bool
-    """Whether every token is judged, not an answer alone."""
+    """Whether every token is supervised, not only an answer."""
     left_out: int
-    """Training examples that were too long."""
+    """Number of training examples that were too long."""
     answers: tuple[Answer, ...]
-    """What the base model and the lanes say after the race."""
+    """Answers of the base model and the lanes after the race."""
 
     @property
     def id(self) -> str:
@@ -146,7 +146,7 @@ def write(recording: Recording, path: Path) -> None:
     if len(text.encode()) > MAX_BYTES:
         raise ValueError(
             f"recording {recording.name!r} takes {len(text.encode()):,} bytes, more than "
-            f"{MAX_BYTES:,}: look less often, or at fewer layers"
+            f"{MAX_BYTES:,}: measure less often, or keep fewer layers"
         )
     write_text(path, text)
 
@@ -156,8 +156,8 @@ def read(path: Path) -> Recording:
 
     Raises
     ------
-    ValueError : the file is not what `write` wrote.
-    OSError : it is not there, or cannot be read.
+    ValueError : the file is not a recording.
+    OSError : the file does not exist or cannot be read.
     """
     values = read_json_object(path)
     try:
@@ -183,7 +183,7 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     for answer in answers:
         said = [answer.prompt, answer.expected, answer.base, *answer.lanes]
         if len(answer.lanes) != K or not all(isinstance(words, str) for words in said):
-            raise ValueError(f"an answer must be words of {K} lanes, not {said!r}")
+            raise ValueError(f"an answer must hold strings of {K} lanes, not {said!r}")
     return Recording(
         name=name,
         title=_typed(values["title"], str, "title"),
@@ -206,14 +206,14 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
     line |= {"seconds": round(step.seconds, 3), "tokens": step.tokens}
     for name, style in (("update_spectra", step.update_spectra), ("gradients", step.gradients)):
         if style is not None:
-            line[name] = _rounded(style.to_json(labels)["lanes"], LOOK_DIGITS)
+            line[name] = _rounded(style.to_json(labels)["lanes"], LAYER_DIGITS)
     if step.curvature is not None:
         line["curvature"] = _rounded([*step.curvature.to_json(labels).values()], DIGITS)
     return line
 
 
 def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, ...]) -> Step:
-    """Read a step, which holds just what the set-up says that it measures."""
+    """Read a step and check that it holds exactly the measurements of the set-up."""
     K = len(config.lanes)
     evaluated = _EVALUATED if config.is_evaluated(n) else ()
     due = {
@@ -275,29 +275,29 @@ def _check_shapes(what: str, found: object, shapes: dict[str, tuple[int, ...]]) 
 def _numbers(values: Any, count: int) -> np.ndarray:
     """Read one number per lane; null is NaN."""
     if not isinstance(values, list) or len(values) != count:
-        raise ValueError(f"{count} numbers must be there, not {json.dumps(values)[:60]}")
+        raise ValueError(f"expected {count} numbers, not {json.dumps(values)[:60]}")
     numbers = [math.nan if x is None else float(_typed(x, float, "a number")) for x in values]
     return np.array(numbers)
 
 
 def _typed(value: Any, kind: type[Any], what: str) -> Any:
-    """Return a value that is of a kind; a whole number is a number too, and none is infinite."""
+    """Check the type of a value; integers count as floats, and floats must be finite."""
     kinds: tuple[type, ...] = (int, float) if kind is float else (kind,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{what} must be of the kind {kind.__name__}, not {value!r}")
+        raise ValueError(f"{what} must be of type {kind.__name__}, not {value!r}")
     if kind is float and not math.isfinite(value):
         raise ValueError(f"{what} must be finite, not {value!r}")
     return value
 
 
 def _layers(steps: Sequence[Step]) -> list[str]:
-    """Return the layers that the race was looked at, the same ones at every look."""
-    found = [look for step in steps for look in (step.update_spectra, step.gradients) if look]
+    """Return the measured layers, which are the same at every measurement."""
+    found = [one for step in steps for one in (step.update_spectra, step.gradients) if one]
     return list(found[0].layers) if found else []
 
 
 def _rounded(value: Any, digits: int) -> Any:
-    """Round every number within plain values; what is not finite becomes None."""
+    """Round every number in nested values; non-finite numbers become None."""
     if isinstance(value, dict):
         return {key: _rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Lessons in reading order: one thing to do and one thing to see each, one file a lesson."""
+"""Lessons in reading order, one file each: one thing to do and one thing to see."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FROM_RACES: dict[str, tuple[Callable[[Recording], Lesson], str]] = {
     "singular-values": (singular_values.lesson, "one-rate"),
     "export": (export.lesson, "one-rate"),
 }
-"""What writes a lesson, and the recorded race that its numbers come from."""
+"""The function that writes a lesson, and the recorded race it reads."""
 
 NAMES = (
     "adapter",
@@ -49,7 +49,7 @@ def find(name: str) -> Lesson:
 
     Raises
     ------
-    ValueError : there is none of that name.
+    ValueError : the name is unknown.
     """
     if name not in NAMES:
         raise ValueError(unknown("lesson", name, NAMES))
@@ -60,7 +60,7 @@ def find(name: str) -> Lesson:
 
 
 class _Lessons(Mapping[str, Lesson]):
-    """The lessons by name, in reading order; each is written when it is first needed."""
+    """The lessons by name, in reading order; each is written on first use."""
 
     def __getitem__(self, name: str) -> Lesson:
         if name not in NAMES:
@@ -75,11 +75,11 @@ class _Lessons(Mapping[str, Lesson]):
 
 
 LESSONS: Mapping[str, Lesson] = _Lessons()
-"""The lessons by name, in reading order; each is written when it is first needed."""
+"""The lessons by name, in reading order; each is written on first use."""
 
 
 def beside(name: str) -> tuple[Lesson | None, Lesson | None]:
-    """Return the lesson before one and the lesson after it, None at the ends."""
+    """Return the previous and the next lesson, None at the ends."""
     at = NAMES.index(name)
     before = find(NAMES[at - 1]) if at else None
     return before, find(NAMES[at + 1]) if at + 1 < len(NAMES) else None

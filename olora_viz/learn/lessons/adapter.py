@@ -26,26 +26,26 @@ def lesson(race: Recording) -> Lesson:
         title="What an adapter is",
         minutes=3,
         paragraphs=(
-            "A language model is mostly large matrices. To teach it something new you could change "
-            "every number in them. LoRA (Hu et al.) leaves each matrix $W$ as it is and puts a "
-            "thin product beside it: $A$ squeezes the input down to $r$ numbers, $B$ spreads them "
-            "out again. Only $A$ and $B$ are trained. They are the adapter, and $r$ is its rank.",
-            f"It is small. A layer of {SIDE} inputs and {SIDE} outputs has {whole:,} weights; an "
-            f"adapter of rank {r} for it has {thin:,}, which is {percent(thin / whole)}.",
-            "Here $A^0$ and $B^0$ are what the adapter starts from, and their product is taken "
-            "off, so that the model answers at first exactly as it did before, whichever start was "
-            f"chosen. In the recorded race {len(race.config.lanes)} adapters train on one frozen "
-            f"model of {millions:.0f} million weights, and on the first batch their losses are "
-            f"{same}: {nats(float(first[0]))} nats.",
-            f"Then they learn. The model began with {percent(read.base_accuracy)} of the held-out "
-            f"answers right; after {read.steps} steps the adapter with the lowest held-out loss "
-            f"has {percent(read.accuracy(best.init, best.lr))}, and not one weight of the model "
-            "itself has moved.",
+            "A language model consists mostly of large matrices. Full fine-tuning changes every "
+            "number in them. LoRA (Hu et al.) freezes each matrix $W$ and adds a low-rank product: "
+            "$A$ maps the input to $r$ numbers, and $B$ maps them to the output. Only $A$ and $B$ "
+            "are trained. They are the adapter, and $r$ is its rank.",
+            f"An adapter is small. A layer with {SIDE} inputs and {SIDE} outputs has {whole:,} "
+            f"weights; its adapter of rank {r} has {thin:,}, which is {percent(thin / whole)}.",
+            "$A^0$ and $B^0$ are the initial values of the adapter. Their product is subtracted, "
+            "so at first the model answers exactly as before, for every initialization. In the "
+            f"recorded race {len(race.config.lanes)} adapters train on one frozen model of "
+            f"{millions:.0f} million weights. On the first batch their losses are {same}: "
+            f"{nats(float(first[0]))} nats.",
+            f"Then they learn. At first the model gets {percent(read.base_accuracy)} of the "
+            f"held-out answers right. After {read.steps} steps the adapter with the lowest "
+            f"held-out loss gets {percent(read.accuracy(best.init, best.lr))} right. The weights "
+            "of the model itself have not changed.",
         ),
         formulas=(r"W \;+\; s\,(B A - B^0 A^0), \qquad s = \frac{\alpha}{r}",),
-        do="Drag the slider under the charts to its very left, then slowly to the right.",
-        see="All curves leave from one point: one model, one function. They part only because "
-        "their adapters start and learn differently.",
+        do="Drag the slider below the charts to the far left, then slowly to the right.",
+        see="All curves start at the same point: one model, one function. They separate only "
+        "because their adapters start and learn differently.",
         recording=race.name,
         where="scrubber",
     )

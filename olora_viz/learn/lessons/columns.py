@@ -14,9 +14,9 @@ def lesson(race: Recording) -> Lesson:
     pivoted, sketch = read.loss("olora_pivoted"), read.loss("sketch")
     random = read.loss("random_orthonormal")
     moral = (
-        "So in this race the first columns did better than a mixture of all of them"
+        "In this race the first columns did better than a mixture of all columns"
         if "behind" in compare(sketch, mine)
-        else "So in this race the first columns are nothing special: a mixture of all does as well"
+        else "In this race the first columns are nothing special: a mixture of all does as well"
     )
     (lr,) = {lane.lr for lane in race.config.lanes}
     seeds = len({lane.seed for lane in race.config.lanes})
@@ -25,14 +25,14 @@ def lesson(race: Recording) -> Lesson:
         title="What OLoRA takes from W",
         minutes=4,
         paragraphs=(
-            "$Q_r$ spans the first $r$ columns of $W$, and a column of $W$ belongs to an input "
-            "feature. Which features come first is an accident of how the model was trained: "
-            "number them in another order, everywhere, and the model is the same, but OLoRA starts "
-            "elsewhere. What is good about its start can hardly lie in that order.",
-            "So let others race beside it. Pivoted QR chooses the columns itself, always the one "
-            "of which most is left. A sketch mixes all columns at random and takes a basis of the "
-            "mixtures. A random basis knows nothing of $W$ at all; only its $A$ does.",
-            f"All of them at one rate, {compact(lr)}, held-out loss after {read.steps} steps: "
+            "$Q_r$ spans the first $r$ columns of $W$. Each column of $W$ belongs to an input "
+            "feature, and the order of the features is arbitrary: permute them consistently, and "
+            "the model is the same, but OLoRA starts differently. The order can hardly be what "
+            "makes OLoRA work.",
+            "The race adds controls. Pivoted QR picks the columns itself, always the one with the "
+            "largest residual. A sketch mixes all columns at random and takes a basis of the "
+            "mixtures. A random basis does not depend on $W$ at all; only its $A$ does.",
+            f"Held-out loss at one rate, {compact(lr)}, after {read.steps} steps: "
             f"OLoRA {nats(mine)}, pivoted {nats(pivoted)}, sketch {nats(sketch)}, random basis "
             f"{nats(random)}, plain LoRA {nats(plain)}. OLoRA is {compare(mine, plain)} LoRA, the "
             f"sketch is {compare(sketch, mine)} OLoRA, and the random basis is "
@@ -45,8 +45,8 @@ def lesson(race: Recording) -> Lesson:
             r"\mathrm{span}(Q_r) = \mathrm{span}\{w_1, \ldots, w_r\}",
         ),
         do="Click OLoRA's name at the end of its curve to hide it, then look at the others.",
-        see="Where the curves of the controls lie: the pivoted QR and the sketch use all of W's "
-        "columns, the random basis none.",
+        see="Where the curves of the controls lie: the pivoted QR and the sketch use all columns "
+        "of W, the random basis uses none.",
         recording=race.name,
         where="loss-figure",
     )

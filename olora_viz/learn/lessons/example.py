@@ -1,4 +1,4 @@
-"""The small matrix of the lesson about QR."""
+"""The example matrix of the QR lesson."""
 
 import torch
 from jaxtyping import Float
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def example_matrix() -> Float[Tensor, "out in"]:
-    """Return the matrix of the lesson about QR: small and of full rank."""
+    """Return the example matrix of the QR lesson: small and of full rank."""
     return torch.tensor(
         [
             [2.0, 1.5, -1.0, 0.5],

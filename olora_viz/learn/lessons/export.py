@@ -18,27 +18,27 @@ def lesson(race: Recording) -> Lesson:
         title="Export it and use it",
         minutes=4,
         paragraphs=(
-            "A race ends with something you can keep. Press Race, wait for the end, and each lane "
-            "becomes a PEFT adapter: two small matrices a layer and a page of settings, which "
-            "load beside the same base model anywhere.",
-            "One thing needs care. An adapter file holds a product that is added to $W$, and ours "
-            "begins by taking a product off. So both go into it, side by side. That is a plain "
-            f"LoRA adapter of twice the rank: of lanes of rank {r} it has rank {2 * r}, and no "
-            "loader needs to know how the adapter started.",
-            "Other ways of storing OLoRA change the base weight instead. Then a loader has to "
-            "change it in the same way before the adapter fits, and switching the adapter off does "
-            "not give the old model back.",
+            "Press Race and wait for the end. Each lane then becomes a PEFT adapter: two small "
+            "matrices per layer and a configuration file, which load on the same base model "
+            "anywhere.",
+            "One detail matters. An adapter file holds a product that is added to $W$, but here a "
+            "product is also subtracted. The file stores both as one plain LoRA adapter of twice "
+            f"the rank: a lane of rank {r} becomes an adapter of rank {2 * r}. The loader does "
+            "not need to know the initialization.",
+            "The original form of OLoRA changes the base weight instead. A loader has to make the "
+            "same change before the adapter fits, and disabling the adapter does not restore the "
+            "original model.",
             f"In the recorded race {label_of(best.init)} has the lowest held-out loss, and "
             f"{percent(read.accuracy(best.init, best.lr))} of its held-out answers are right. "
-            "Read its answers below the charts before you take it home: a low loss is not yet a "
-            "good answer.",
+            "Read its answers below the charts before you export it: a low loss does not guarantee "
+            "good answers.",
         ),
         formulas=(
             r"s\,(B A - B^0 A^0) = s \begin{pmatrix} B & -B^0 \end{pmatrix} "
             r"\begin{pmatrix} A \\ A^0 \end{pmatrix}",
         ),
-        do="Press Code (peft) under “Take it with you”; then race it live, and download a lane.",
-        see="The script repeats this race with PEFT alone. The adapter comes as a zip for "
+        do="Press Code (peft) under “Take it with you”. Then race it live and download a lane.",
+        see="The script repeats this race with PEFT alone. The adapter is a zip file for "
         "peft.PeftModel.from_pretrained.",
         recording=race.name,
         where="take",

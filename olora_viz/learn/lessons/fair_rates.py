@@ -32,28 +32,29 @@ def lesson(race: Recording) -> Lesson:
         title="The race at fair rates",
         minutes=5,
         paragraphs=(
-            f"Here {len(inits)} starts race at {len(read.rates('lora'))} rates and with {seeds} "
-            f"seeds each: {len(lanes)} lanes in one race, on the same batches. Every start may "
-            "choose its own best rate. Only then is the start alone compared.",
+            f"Here {len(inits)} initializations race at {len(read.rates('lora'))} learning rates "
+            f"with {seeds} seeds each: {len(lanes)} lanes in one race, on the same batches. Each "
+            "initialization is judged at its own best rate, so that only the initialization is "
+            "compared.",
             told,
             f"At the lowest rate tried, {compact(low)}, OLoRA is {slow} LoRA: {nats(mine)} against "
-            f"{nats(plain)}, a factor of {plain / mine:.2f}. Each at its best rate, OLoRA is "
+            f"{nats(plain)}, a factor of {plain / mine:.2f}. At the best rate of each, OLoRA is "
             f"{fair} LoRA: {nats(best['olora'].mean)} against {nats(best['lora'].mean)}, a factor "
-            f"of {best['lora'].mean / best['olora'].mean:.2f}. Which of the two pairs is printed "
-            "decides what a reader believes.",
-            "Speed has a fair measure too: the steps until a start has plain LoRA's final loss at "
-            f"LoRA's best rate, each start at the rate that gets there first. Here: {reached}.",
-            "OLoRA and PiSSA start from $W$ alone, so their seeds start alike, and in this race "
-            "they see the same batches: their seeds draw one line. That it has no band does not "
-            "make it certain.",
+            f"of {best['lora'].mean / best['olora'].mean:.2f}. The conclusion depends on which of "
+            "the two comparisons is reported.",
+            "Speed can be measured fairly too: count the steps to reach plain LoRA's final loss at "
+            f"LoRA's best rate, each at the rate that gets there first. Here: {reached}.",
+            "OLoRA and PiSSA depend on $W$ alone, so all their seeds start the same, and in this "
+            "race they see the same batches: their seeds coincide. The missing band does not mean "
+            "that the result is certain.",
         ),
         formulas=(
             r"\min_{\eta}\; L_{\mathrm{held\,out}}(\mathrm{start}, \eta) \quad"
             r"\text{instead of}\quad L_{\mathrm{held\,out}}(\mathrm{start}, \eta_0)",
         ),
         do="Find the chart of held-out loss against the learning rate, below the curves.",
-        see="The lowest point of each curve, marked: how far apart they are there, and how far "
-        "apart at the left edge.",
+        see="The marked minimum of each curve. Compare the gap between the minima with the gap at "
+        "the left edge.",
         recording=race.name,
         picture="rates",
         where="rates-figure",

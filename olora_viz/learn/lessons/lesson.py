@@ -1,4 +1,4 @@
-"""What a lesson is."""
+"""The type of a lesson."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ Picture = Literal["loss", "rates", "curvature", "spectrum", "qr"]
 
 @dataclass(frozen=True)
 class Lesson:
-    """A page to read, one thing to do and one thing to see.
+    """A text, one thing to do and one thing to see.
 
-    In its sentences a formula stands between dollar signs, in LaTeX. Whatever number a sentence
-    says was read from the recorded race, or computed, when the lesson was made.
+    Formulas in sentences are LaTeX between dollar signs. Every number in a sentence is read from
+    the recorded race, or computed, when the lesson is built.
     """
 
     name: str
-    """A word for addresses."""
+    """The name in URLs."""
     title: str
     minutes: int
-    """To read and to do."""
+    """Time to read and do it."""
     paragraphs: tuple[str, ...]
     formulas: tuple[str, ...]
-    """In LaTeX, each for a line of its own behind the first paragraph."""
+    """In LaTeX, displayed after the first paragraph."""
     do: str
     """One thing to do on the page that the lesson opens."""
     see: str
-    """What to look at then."""
+    """What to observe then."""
     recording: str | None = None
-    """The recorded race that it works from."""
+    """The recorded race it is based on."""
     page: Page = "race"
-    """Where that is done."""
+    """The page to do it on."""
     where: str = ""
-    """Id of what is to be used or looked at there."""
+    """Id of the element to use or observe there."""
     picture: Picture = "loss"
-    """What is drawn beside the words, see `lesson_figures`."""
+    """The picture next to the text, see `olora_viz.learn.pictures`."""
 
     @property
     def race(self) -> str | None:
-        """The recorded race's id, as the page knows it."""
+        """The id of the recorded race on the page."""
         return f"{PREFIX}{self.recording}" if self.recording else None
 
     @property
     def config(self) -> RaceConfig | None:
-        """The set-up by which the race is run again."""
+        """The set-up to run the race again."""
         return load(self.recording).config if self.recording else None

@@ -20,20 +20,19 @@ def lesson(race: Recording) -> Lesson:
         title="The race at one learning rate",
         minutes=4,
         paragraphs=(
-            "This is how starts are often compared: choose a learning rate, give it to everybody, "
-            "look who is lower. It looks fair, for everything but the start is the same.",
+            "Initializations are often compared like this: choose one learning rate for all, and "
+            "see which loss is lowest. It looks fair, since only the initialization differs.",
             f"At {compact(lr)}, after {read.steps} steps, OLoRA is {compare(mine, plain)} LoRA: "
             f"held-out loss {nats(mine)} against {nats(plain)}. PiSSA, which starts from the "
-            f"largest singular triplets, comes to {nats(pissa)}, and MiLoRA, which starts from the "
-            f"smallest, to {nats(milora)}.",
-            "Now look at the size of the very first gradient. Plain LoRA starts with $B^0$ equal "
-            "to zero, so nothing reaches $A$ in the first step. OLoRA starts with two factors that "
-            f"are not zero, and its first gradient is {times(steep)} LoRA's. Larger factors also "
-            "move $W$ further for the same change of $A$ and $B$. To get further in the same "
-            "number of steps is what a larger learning rate does as well.",
-            "So the picture does not say whether the start is better or the rate was chosen to its "
-            "taste. Whoever reads of a race at a single rate should ask for the others. The next "
-            "lesson does.",
+            f"largest singular triplets, reaches {nats(pissa)}, and MiLoRA, which starts from the "
+            f"smallest, reaches {nats(milora)}.",
+            "Now compare the first gradients. Plain LoRA starts with $B^0$ equal to zero, so the "
+            "first gradient of $A$ is zero. OLoRA starts with two non-zero factors, and its first "
+            f"gradient is {times(steep)} LoRA's. Larger factors also move $W$ further for the same "
+            "change of $A$ and $B$. A larger learning rate has the same effect.",
+            "So this race does not show whether the initialization is better or the rate suits it "
+            "better. A result at a single rate needs the other rates too. The next lesson adds "
+            "them.",
         ),
         formulas=(
             r"\frac{\partial L}{\partial A} = s\, B^{\top} G, \qquad "
@@ -41,7 +40,7 @@ def lesson(race: Recording) -> Lesson:
             r"G = \frac{\partial L}{\partial W}",
         ),
         do="Compare the first points of the gradient norms, then the ends of the loss curves.",
-        see="Which lanes begin steep, and whether just those are ahead in the end.",
+        see="Which lanes start with a large gradient, and whether the same lanes lead at the end.",
         recording=race.name,
         where="gradient-figure",
     )

@@ -11,38 +11,38 @@ from olora_viz.learn.lessons.recorded import percent
 
 
 def lesson() -> Lesson:
-    """Write the lesson, its numbers computed from the matrix of the picture."""
+    """Write the lesson, with numbers computed from the example matrix."""
     W = example_matrix()
     out, features = W.shape
     start = olora(W, 2)
     kept = start.B @ start.A
     exact = float((kept - W)[:, :2].abs().max()) < 1e-6
-    columns = "come back exactly" if exact else "come back nearly"
+    columns = "are reproduced exactly" if exact else "are nearly reproduced"
     energy = float(kept.square().sum() / W.square().sum())
     straight = float((start.B.T @ start.B - torch.eye(2)).abs().max())
-    right_angles = "at right angles" if straight < 1e-6 else "nearly at right angles"
+    right_angles = "orthogonal" if straight < 1e-6 else "nearly orthogonal"
     return Lesson(
         name="qr",
         title="QR in pictures",
         minutes=3,
         paragraphs=(
-            f"The picture shows a matrix $W$ of {out} outputs and {features} inputs. Walk along "
-            "its columns from the left. The first column gives a direction; of the second, take "
-            "what points elsewhere; of the third, what points elsewhere again. Scaled to length "
-            f"one, these directions are the columns of $Q$. They stand {right_angles} to each "
-            "other. $R$ says how much of each direction every column of $W$ holds.",
-            f"Keep the first $r$ of them. With a rank of {start.B.shape[1]}, the first "
-            f"{start.B.shape[1]} columns of $W$ {columns}, and of the others only the part that "
-            f"lies in the same plane. What is missing is the rest. Here $Q_r R_r$ holds "
-            f"{percent(energy)} of the squared size of $W$.",
-            "OLoRA (Büyükakyüz) starts its adapter there: $B^0$ is $Q_r$, $A^0$ is $R_r$. Nothing "
-            "of this needs the whole factorization: the thin one of the first $r$ columns is "
-            "enough, and $R_r$ is $W$ seen through them.",
+            f"The picture shows a matrix $W$ with {out} outputs and {features} inputs. Go through "
+            "its columns from the left. The first column gives a direction. From each further "
+            "column, take the part orthogonal to the directions so far. Normalized, these "
+            f"directions are the columns of $Q$. They are {right_angles}. $R$ holds the "
+            "coefficients of every column of $W$ in these directions.",
+            f"Keep the first $r$ directions. With rank {start.B.shape[1]}, the first "
+            f"{start.B.shape[1]} columns of $W$ {columns}; of the others, only the part in the "
+            "same plane is kept. The remainder is called rest in the picture. Here $Q_r R_r$ "
+            f"captures {percent(energy)} of $\\|W\\|^2$.",
+            "OLoRA (Büyükakyüz) initializes the adapter with these factors: $B^0$ is $Q_r$, $A^0$ "
+            "is $R_r$. This does not need the full factorization: the thin QR of the first $r$ "
+            "columns is enough, and $R_r$ is $Q_r^{\\top} W$.",
         ),
         formulas=(r"W = Q R, \qquad B^0 = Q_r, \qquad A^0 = R_r = Q_r^{\top} W",),
-        do="Move the slider of the rank below the picture.",
-        see="With every rank, one more column of the rest goes blank, from the left: that column "
-        "is now held exactly. The others lose only what they share with it.",
+        do="Move the rank slider below the picture.",
+        see="With every rank, one more column of the rest becomes zero, from the left: that column "
+        "is now exact. The other columns lose only their component in the new direction.",
         page="learn",
         picture="qr",
     )

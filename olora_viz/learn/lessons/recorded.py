@@ -1,4 +1,4 @@
-"""What a lesson reads of its recorded race: every number that it says."""
+"""The numbers of a recorded race that lessons quote."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from olora_viz.studies.story import compare
 
 @dataclass(frozen=True)
 class Recorded:
-    """A recorded race, asked for a number at a time."""
+    """A recorded race with accessors for single numbers."""
 
     race: Recording
 
     def lanes(self, init: str, lr: float | None = None) -> list[int]:
-        """Return the places of a start's lanes, of all rates or of one.
+        """Return the indices of the lanes of an initialization, at all rates or at one.
 
         Raises
         ------
@@ -34,7 +34,7 @@ class Recorded:
 
     @property
     def steps(self) -> int:
-        """How many steps it took."""
+        """The number of steps."""
         return len(self.race.steps)
 
     @property
@@ -44,27 +44,27 @@ class Recorded:
 
     @property
     def base_accuracy(self) -> float:
-        """Share of the base model's right held-out answers."""
+        """Held-out accuracy of the base model."""
         return float(self.race.baseline.accuracy[0])
 
     def rates(self, init: str) -> list[float]:
-        """Return the rates that a start raced at, the lowest first."""
+        """Return the rates of an initialization, the lowest first."""
         return sorted({self.race.config.lanes[k].lr for k in self.lanes(init)})
 
     def loss(self, init: str, lr: float | None = None) -> float:
-        """Return the final held-out loss of a start, a mean over its seeds; nats."""
+        """Return the final held-out loss of an initialization, mean over its seeds; nats."""
         return float(np.mean(self._final("eval_loss")[self.lanes(init, lr)]))
 
     def accuracy(self, init: str, lr: float | None = None) -> float:
-        """Return the final share of right held-out answers, a mean over the seeds."""
+        """Return the final held-out accuracy, mean over the seeds."""
         return float(np.mean(self._final("eval_accuracy")[self.lanes(init, lr)]))
 
     def best(self, init: str) -> Point:
-        """Return a start's best rate, with the losses of its seeds there.
+        """Return the best rate of an initialization, with the losses of its seeds.
 
         Raises
         ------
-        ValueError : a seed left the race at every rate.
+        ValueError : a seed diverged at every rate.
         """
         curves = rate_curves(self.race.config.lanes, self.race.steps)
         (best,) = (curve.optimum for curve in curves if curve.lane.init == init)
@@ -73,24 +73,24 @@ class Recorded:
         return best
 
     def first_gradient(self, init: str) -> float:
-        """Return the norm of a start's first gradient, a mean over its lanes."""
+        """Return the norm of the first gradient of an initialization, mean over its lanes."""
         return float(np.mean(self.race.steps[0].grad_norm[self.lanes(init)]))
 
     def of_spectra(self, measure: str, init: str, last: bool = True) -> float:
-        """Return a measure of ΔW or B, a mean over the layers, at the last or the first look."""
+        """Return a measure of ΔW or B, mean over layers, at the last or first measurement."""
         found = [step.update_spectra for step in self.race.steps if step.update_spectra is not None]
         values = getattr(found[-1 if last else 0], measure)[self.lanes(init)]
         return float(np.mean(values))
 
     def curvature(self, init: str, lr: float, last: bool = False) -> float:
-        """Return the largest Hessian eigenvalue of a lane at the first look, or at the last."""
+        """Return the largest Hessian eigenvalue of a lane, at the first or last measurement."""
         found = [step.curvature for step in self.race.steps if step.curvature is not None]
         (k,) = self.lanes(init, lr)
         return float(found[-1 if last else 0].lambda_max[k])
 
     @property
-    def first_look(self) -> int:
-        """The step at which the curvature was first measured."""
+    def first_measured(self) -> int:
+        """The step of the first curvature measurement."""
         return next(step.step for step in self.race.steps if step.curvature is not None)
 
     def _final(self, name: str) -> np.ndarray:

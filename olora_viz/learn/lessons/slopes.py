@@ -16,37 +16,38 @@ def lesson(race: Recording) -> Lesson:
     gradients = read.first_gradient("olora") / read.first_gradient("lora")
     more = mine > plain
     opposite = (
-        "The OLoRA paper speaks of well-conditioned starts and healthy gradients. What is measured "
-        "here points the other way: steeper and more curved"
+        "The OLoRA paper claims well-conditioned starts and stable gradients. The measurements "
+        "here show the opposite: OLoRA starts steeper and more curved"
         if more and gradients > 1
-        else "Here OLoRA's start is neither steeper nor more curved than LoRA's throughout"
+        else "Here OLoRA's start is not both steeper and more curved than LoRA's"
     )
     return Lesson(
         name="curvature",
         title="Gradients and curvature",
         minutes=5,
         paragraphs=(
-            "The gradient says how steep the loss is, the Hessian's largest eigenvalue "
-            r"$\lambda_{\max}$ how sharply it bends. Plain gradient descent with a rate above "
-            r"$2/\lambda_{\max}$ jumps across the valley, higher up the other side each time. That "
-            "is why a sharper start may want a smaller rate.",
+            "The gradient measures how steep the loss is; the largest eigenvalue of the Hessian, "
+            r"$\lambda_{\max}$, measures how curved it is. Gradient descent with a learning rate "
+            r"above $2/\lambda_{\max}$ overshoots further with every step. So a more curved start "
+            "may need a smaller rate.",
             f"In the recorded race OLoRA's first gradient is {times(gradients)} LoRA's. At step "
-            f"{read.first_look}, at the rate {compact(low)}, its largest eigenvalue is {mine:.2g}, "
-            f"LoRA's {plain:.2g}. At the end they are {read.curvature('olora', low, True):.2g} and "
+            f"{read.first_measured}, at the rate {compact(low)}, its largest eigenvalue is "
+            f"{mine:.2g}, LoRA's is {plain:.2g}. At the end they are "
+            f"{read.curvature('olora', low, True):.2g} and "
             f"{read.curvature('lora', low, True):.2g}. {opposite}.",
-            "And yet it trains well, for steep is not bad. AdamW divides each step by the size of "
-            "the gradients it has seen, so a large gradient does not make a large step, and the "
-            f"bound above is not Adam's. At {compact(high)} OLoRA comes to "
-            f"{nats(read.loss('olora', high))} nats, at {compact(low)} to "
-            f"{nats(read.loss('olora', low))}: curvature alone does not choose the rate.",
+            "Yet OLoRA trains well. AdamW normalizes each step by the magnitude of past gradients, "
+            "so a large gradient does not cause a large step, and the bound above does not apply "
+            f"to AdamW. At {compact(high)} OLoRA reaches {nats(read.loss('olora', high))} nats, at "
+            f"{compact(low)} {nats(read.loss('olora', low))}: curvature alone does not determine "
+            "the rate.",
         ),
         formulas=(
             r"H = \nabla^2 L(\theta), \qquad \lambda_{\max} = \max_{v}\frac{v^{\top} H v}"
             r"{v^{\top} v}, \qquad \eta < \frac{2}{\lambda_{\max}}",
         ),
         do="On the Conditioning page, scroll to “During a race” and follow one start's two curves.",
-        see="Which starts lie higher, whether the curves rise or fall, and where the rate stands "
-        "beside the bound.",
+        see="Which curves lie higher, whether they rise or fall, and whether the learning rate is "
+        "above or below the bound.",
         recording=race.name,
         page="conditioning",
         picture="curvature",
