@@ -6,7 +6,13 @@
 [1, 2]
 """
 
-from olora_viz.figures.plots import plot_conditioning, plot_gradients, plot_race, plot_spectrum
+from olora_viz.figures.plots import (
+    plot_conditioning,
+    plot_gradients,
+    plot_race,
+    plot_rates,
+    plot_spectrum,
+)
 from olora_viz.initializers import (
     INITIALIZERS,
     Calibration,
@@ -33,19 +39,23 @@ from olora_viz.initializers import (
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.lanes.peft_format import read_peft, write_peft
+from olora_viz.learn.gallery import load as load_recording
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.curvature import Curvature, curvature, gauss_newton
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.inspection import LayerInspection, inspect_adapter
+from olora_viz.measures.layer_spectra import layers_like
 from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel
 from olora_viz.measures.truncation import Truncation, Weight, intruder_dimensions, truncation
 from olora_viz.measures.update_spectra import UpdateSpectra, update_spectra
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.fair_rate import fair_rate
+from olora_viz.races.fair_rate import FairRate, fair_rate
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
 from olora_viz.races.steps_frame import steps_frame
+from olora_viz.studies.rate_story import describe_rates, describe_reach
+from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
 from olora_viz.tasks import TASKS, load_task
 
 __all__ = [
@@ -55,6 +65,7 @@ __all__ = [
     "Calibration",
     "Conditioning",
     "Curvature",
+    "FairRate",
     "Gradients",
     "Initializer",
     "Lane",
@@ -72,13 +83,17 @@ __all__ = [
     "conditioning",
     "corda",
     "curvature",
+    "describe_rates",
+    "describe_reach",
     "eva",
     "fair_rate",
     "gauss_newton",
     "gaussian",
     "inspect_adapter",
     "intruder_dimensions",
+    "layers_like",
     "load_model",
+    "load_recording",
     "load_task",
     "lora",
     "lora_ga",
@@ -94,13 +109,16 @@ __all__ = [
     "plot_conditioning",
     "plot_gradients",
     "plot_race",
+    "plot_rates",
     "plot_spectrum",
     "race",
     "random_orthonormal",
+    "rate_curves",
     "read_peft",
     "register",
     "sketch",
     "steps_frame",
+    "steps_to_reach",
     "tangent_kernel",
     "truncation",
     "unregister",

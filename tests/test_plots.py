@@ -51,6 +51,27 @@ def test_a_race_its_steps_and_its_folder_draw_the_same_curves(racing, tmp_path) 
     np.testing.assert_allclose(raw, [step.loss[2] for step in steps], rtol=1e-3)
 
 
+def test_a_sweep_draws_the_same_curves_from_a_race_its_steps_and_its_folder(racing, tmp_path):
+    race, steps = racing
+    list(runs.start(CONFIG, tmp_path / "run"))
+    start = float(race.baseline.loss[0])
+    one, *others = (
+        figure.to_plotly_json()
+        for figure in (
+            ov.plot_rates(steps, race),
+            ov.plot_rates(steps, CONFIG, start_loss=start),
+            ov.plot_rates(ov.race(CONFIG)),
+            ov.plot_rates(tmp_path / "run"),
+        )
+    )
+    assert all(other == one for other in others)
+    (olora,) = (c for c in ov.rate_curves(CONFIG.lanes, steps) if c.lane.init == "olora")
+    drawn = [t for t in one["data"] if t.get("mode", "").startswith("lines") and len(t["x"]) == 2]
+    assert any(np.allclose(t["y"], [p.mean for p in olora.points], rtol=1e-3) for t in drawn)
+    with pytest.raises(ValueError, match="steps alone do not know their rates"):
+        ov.plot_rates(steps)
+
+
 def test_without_a_set_up_the_lanes_are_called_by_their_numbers(racing) -> None:
     figure = ov.plot_race(racing[1], what="loss")
     assert {t.legendgroup for t in figure.data} == {"lane 1", "lane 2", "lane 3"}

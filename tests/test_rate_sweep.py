@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
-from olora_viz.studies.rate_story import reach_words, tell_rates
+from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import first_at, is_sweep, rate_curves, steps_to_reach
 
 NAN = math.nan
@@ -83,7 +83,7 @@ def test_a_rate_that_lost_a_seed_has_no_mean_and_is_never_the_optimum_but_stays(
     assert math.isnan(curve.points[1].mean)
     assert curve.points[1].known == (0.01,)
     assert curve.optimum == curve.points[2]
-    assert "Diverged: OLoRA at 3e-3." in " ".join(map(str, tell_rates([curve])))
+    assert "Diverged: OLoRA at 3e-3." in " ".join(map(str, describe_rates([curve])))
 
 
 def test_lanes_of_another_rank_make_a_curve_of_their_own() -> None:
@@ -119,7 +119,7 @@ def test_steps_to_reach_lora_are_those_of_hand_algebra_and_never_where_it_is_not
     assert olora.steps == pytest.approx(10 + 10 * (2 - 1) / (2 - 0.5))
     assert pissa.steps is None
     assert pissa.closest == 3.0
-    assert reach_words(pissa) == ("1e-3", "never", "came to 3.00")
+    assert describe_reach(pissa) == ("1e-3", "never", "came to 3.00")
 
 
 def test_the_start_counts_as_an_evaluation_at_step_0() -> None:
@@ -139,7 +139,7 @@ def test_the_steps_of_several_seeds_are_those_of_their_mean_with_each_seed_besid
     _, olora = steps_to_reach(lanes, steps)
     assert olora.steps == pytest.approx(10 + 10 * (4 - 2) / (4 - 1.75))
     assert olora.each == (pytest.approx(10 + 10 * 2 / 3), None)
-    assert reach_words(olora)[2] == "17, 1 of 2 never"
+    assert describe_reach(olora)[2] == "17, 1 of 2 never"
 
 
 def test_without_plain_lora_in_its_setting_a_start_has_nothing_to_reach() -> None:
@@ -152,14 +152,14 @@ def test_without_plain_lora_in_its_setting_a_start_has_nothing_to_reach() -> Non
 def test_words_name_the_rates_say_whether_seeds_overlap_and_warn_of_an_edge() -> None:
     lanes = sweep()
     held = [[5, 5, 4, 4, 3, 3.4, 2, 2.5, 1, 1.4, 2, 2]]
-    said = " ".join(map(str, tell_rates(rate_curves(lanes, steps_of(held)))))
+    said = " ".join(map(str, describe_rates(rate_curves(lanes, steps_of(held)))))
     assert "OLoRA does best at 3e-3, LoRA at 1e-2: held-out loss 1.20 against 3.20" in said
     assert "no seed of the one is as bad as any of the other" in said
     assert "LoRA (highest)" in said
     assert "OLoRA (" not in said
     held[0][4] = 1.3
-    said = " ".join(map(str, tell_rates(rate_curves(lanes, steps_of(held)))))
+    said = " ".join(map(str, describe_rates(rate_curves(lanes, steps_of(held)))))
     assert "their seeds overlap" in said
     one = sweep(seeds=1)
-    said = " ".join(map(str, tell_rates(rate_curves(one, steps_of([[5, 4, 3, 2, 1, 2]])))))
+    said = " ".join(map(str, describe_rates(rate_curves(one, steps_of([[5, 4, 3, 2, 1, 2]])))))
     assert "One seed cannot say how sure that is." in said

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import plotly.graph_objects as go
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from olora_viz.figures import conditioning as conditioning_figures
 from olora_viz.figures import gradients as gradient_figures
 from olora_viz.figures import race as figures
+from olora_viz.figures import rates as rate_figures
 from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layout import Figure, stacked
 from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles
@@ -27,7 +29,9 @@ from olora_viz.measures.truncation import Weight, truncation
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
+from olora_viz.races.run import read_config
 from olora_viz.races.source import Raced, Source
+from olora_viz.studies.rate_sweep import rate_curves
 
 WEIGHT_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa", "milora")
 """The starts that `plot_spectrum` compares with a weight if it is told nothing else."""
@@ -93,6 +97,44 @@ def plot_race(
             "these steps hold no curvature: race with curvature_every=10, say, to have it looked at"
         )
     return stacked([_OF_RACE[name](raced) for name in names], theme)
+
+
+def plot_rates(
+    steps: Source,
+    config: RaceConfig | Race | None = None,
+    *,
+    measure: str = "final",
+    start_loss: float | None = None,
+    theme: str = "light",
+) -> go.Figure:
+    """Draw held-out loss against the learning rate, a curve for each initialization.
+
+    Parameters
+    ----------
+    steps, config, theme : see `plot_race`; steps need the config that made them.
+    measure : ``final`` or ``best``, the held-out loss that counts.
+    start_loss : held-out loss before the race, nats, where it is known: losses far above it are
+        drawn as marks. A `Race` and a run folder know it.
+
+    Raises
+    ------
+    ValueError : an unknown name, steps without a config, steps of another number of lanes.
+    """
+    (measure,) = _chosen(measure, rate_figures.NAMES, theme)
+    raced = Raced.of(steps, config)
+    if isinstance(steps, str | Path):
+        config = read_config(steps)
+    config = config or (steps if isinstance(steps, Race) else None)
+    if config is None:
+        raise ValueError("steps alone do not know their rates: plot_rates(steps, config)")
+    lanes = (config.config if isinstance(config, Race) else config).lanes
+    if start_loss is None:
+        start_loss = raced.start_loss
+    figure = rate_figures.rate_figure(
+        rate_curves(lanes, raced.steps, measure), measure, start_loss=start_loss,
+        plain_text=raced.plain_text,
+    )  # fmt: skip
+    return stacked([figure], theme)
 
 
 def plot_gradients(

@@ -9,7 +9,7 @@ from olora_viz.studies.rate_sweep import Curve, Point, Reach
 from olora_viz.studies.story import Sentence
 
 
-def tell_rates(curves: Sequence[Curve]) -> list[Sentence]:
+def describe_rates(curves: Sequence[Curve]) -> list[Sentence]:
     """Say which start does best at which rate, whether the seeds decide it, and what is missing.
 
     Parameters
@@ -38,7 +38,7 @@ def tell_rates(curves: Sequence[Curve]) -> list[Sentence]:
     return said
 
 
-def reach_words(reach: Reach) -> tuple[str, str, str]:
+def describe_reach(reach: Reach) -> tuple[str, str, str]:
     """Return a row of the table: the rate, the steps, and what the seeds say of them.
 
     Parameters

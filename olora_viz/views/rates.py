@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.studies.rate_story import reach_words, tell_rates
+from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord, start_of
@@ -58,7 +58,7 @@ def rates_view(
     )
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
     reached = steps_to_reach(lanes, steps, start)
-    words = fragments.said(tell_rates(curves)) + table(reached, curve_styles(curves))
+    words = fragments.said(describe_rates(curves)) + table(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
 
 
@@ -89,7 +89,7 @@ def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> str:
 
 
 def _row(reach: Reach, style: LaneStyle, several: bool) -> str:
-    rate, steps, seeds = (fragments.escape(words) for words in reach_words(reach))
+    rate, steps, seeds = (fragments.escape(words) for words in describe_reach(reach))
     goal = f' <span class="hint">to {reach.target:.2f}</span>' if several else ""
     return (
         f'<tr><th scope="row">{fragments.mark(style)} {fragments.name(style)}{goal}</th>'

@@ -6,7 +6,7 @@ from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded, compact, compare, nats
-from olora_viz.studies.rate_story import tell_rates
+from olora_viz.studies.rate_story import describe_rates
 from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
 
 
@@ -20,7 +20,7 @@ def lesson(race: Recording) -> Lesson:
     slow = compare(mine, plain)
     best = {init: read.best(init) for init in ("lora", "olora")}
     fair = compare(best["olora"].mean, best["lora"].mean)
-    told = " ".join(map(str, tell_rates(rate_curves(lanes, race.steps))))
+    told = " ".join(map(str, describe_rates(rate_curves(lanes, race.steps))))
     reached = ", ".join(
         f"{label_of(one.curve.lane.init)} after {one.steps:.0f} steps"
         if one.steps is not None
