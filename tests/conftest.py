@@ -15,11 +15,6 @@ from jaxtyping import install_import_hook
 install_import_hook("olora_viz", "checked.check")
 
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from served import inherited, serve
 from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parents[1]
@@ -83,39 +79,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def address() -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start the app as a visitor's server would, once for all, and end it with the tests."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_ANALYTICS_ENABLED": "False", "OLORA_VIZ_MAX_STEPS": "600",
-    }  # fmt: skip
-    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(url, server)
-        yield url
-    finally:
-        server.terminate()  # an interrupt may be ignored where the tests run in the background
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(600):
-        assert server.poll() is None, "app.py ended before its page was there"
-        try:
-            opener.open(url, timeout=2).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError(f"no page at {url}")
+    environment = inherited() | {"OLORA_VIZ_MAX_STEPS": "600"}
+    with serve(tmp_path_factory.mktemp("app"), environment) as server:
+        yield server.url
 
 
 LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")

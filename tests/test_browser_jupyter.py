@@ -1,23 +1,16 @@
 """The panels in a real JupyterLab in a real Chromium: nothing from any other host."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from served import JupyterLab, jupyterlab
 
 ROOT = Path(__file__).parents[1]
-
-TOKEN = "only-for-this-test"
 
 CELLS = (
     """import olora_viz as ov
@@ -34,57 +27,10 @@ s""",
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+def lab(tmp_path_factory) -> Iterator[JupyterLab]:
     """Start a JupyterLab with settings of its own, and end it with the tests."""
-    home = tmp_path_factory.mktemp("jupyter")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
-    own = {f"JUPYTER_{name}": str(home / name.lower()) for name in names}
-    own |= {f"JUPYTERLAB_{name}": str(home / name.lower()) for name in
-            ("SETTINGS_DIR", "WORKSPACES_DIR")}  # fmt: skip
-    quiet = home / "settings_dir" / "@jupyterlab" / "apputils-extension"
-    quiet.mkdir(parents=True)
-    (quiet / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
-    environment = os.environ | own | {
-        "IPYTHONDIR": str(home / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
-    folder = home / "notebooks"
-    folder.mkdir()
-    server = subprocess.Popen(
-        [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-            "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
-            f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
-            "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
-        ],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/api?token={TOKEN}", server)
-        yield f"http://127.0.0.1:{port}", folder
-    finally:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(300):
-        assert server.poll() is None, "JupyterLab ended before its page was there"
-        try:
-            opener.open(url, timeout=2).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError("JupyterLab did not answer")
+    with jupyterlab(tmp_path_factory.mktemp("jupyter")) as started:
+        yield started
 
 
 class Notebook:
@@ -127,8 +73,8 @@ class Notebook:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, lab: tuple[str, Path]) -> Iterator[Page]:
-    address, folder = lab
+def page(browser: Browser, lab: JupyterLab) -> Iterator[Page]:
+    address, folder = lab.url, lab.folder
     made = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(code) for code in CELLS],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
@@ -140,7 +86,7 @@ def page(browser: Browser, lab: tuple[str, Path]) -> Iterator[Page]:
     elsewhere: list[str] = []
     ours = (address, address.replace("http", "ws"), "data:", "blob:")
     visitor.on("request", lambda r: None if r.url.startswith(ours) else elsewhere.append(r.url))
-    visitor.goto(f"{address}/lab/tree/panels.ipynb?token={TOKEN}")
+    visitor.goto(lab.address_of("panels.ipynb"))
     visitor.wait_for_function(
         "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
     )
@@ -233,14 +179,13 @@ def test_a_slider_moves_a_chart(notebook: Notebook) -> None:
 
 
 def test_the_saved_notebook_shows_the_last_state_without_a_kernel(
-    notebook: Notebook, browser: Browser, lab: tuple[str, Path]
+    notebook: Notebook, browser: Browser, lab: JupyterLab
 ) -> None:
-    address, folder = lab
     ended = notebook.points(0)
     assert not notebook.cell(0).locator(".jp-RenderedImage").first.is_visible()
     for _ in range(50):  # the picture follows the slider a moment later
         notebook.run("docmanager:save")
-        saved = nbformat.read(folder / "panels.ipynb", as_version=4)
+        saved = nbformat.read(lab.folder / "panels.ipynb", as_version=4)
         if "rank 5" in str(saved.cells[2].outputs):
             break
         time.sleep(0.2)
@@ -253,15 +198,15 @@ def test_the_saved_notebook_shows_the_last_state_without_a_kernel(
         assert len(stills) == 1
         assert words in stills[0].data["text/plain"]
         assert len(stills[0].data["image/png"]) > 10_000
-    assert (folder / "panels.ipynb").stat().st_size < 1_500_000
+    assert (lab.folder / "panels.ipynb").stat().st_size < 1_500_000
     assert "@license" not in json.dumps(saved), "plotly.js is saved in the notebook"
 
     made = nbformat.from_dict({**saved, "metadata": {**saved.metadata, "kernelspec": {
         "name": "none", "display_name": "None"}}})  # fmt: skip
-    nbformat.write(made, folder / "read.ipynb")
+    nbformat.write(made, lab.folder / "read.ipynb")
     context = browser.new_context(viewport={"width": 1500, "height": 3000})
     reader = context.new_page()
-    reader.goto(f"{address}/lab/workspaces/reader/tree/read.ipynb?token={TOKEN}")
+    reader.goto(lab.address_of("read.ipynb", workspace="reader"))
     picture = reader.locator(".jp-CodeCell").first.locator(".jp-RenderedImage img")
     expect(picture).to_be_visible(timeout=60_000)
     assert picture.evaluate("image => image.naturalWidth") > 700

@@ -1,0 +1,116 @@
+"""Take the pictures of the README again, of real runs in a real browser.
+
+    python docs/pictures.py [NAME …]
+
+A name is that of a file here, without its ending. This needs Chromium and the packages of the
+tests, and takes about two minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent / "tests"))
+
+from conftest import FLAGS, chromium  # noqa: E402
+from served import inherited, jupyterlab, serve  # noqa: E402
+
+CELL = """import olora_viz as ov
+from olora_viz.notebook import RacePanel
+
+lanes = ov.parse_lanes("lora:lr=1e-3/3e-3") + ov.parse_lanes("olora:lr=1e-3/3e-3")
+panel = RacePanel(ov.RaceConfig(lanes=lanes, task="number-words", steps=100))
+panel"""
+DRAWN = 2000
+"""Milliseconds until all charts stand still."""
+
+
+def race_page(page: Page) -> None:
+    """Show the default race at its end."""
+    page.click("#race-button")
+    expect(page.locator("#status")).to_contain_text("finished", timeout=300_000)
+
+
+def spectrum_page(page: Page) -> None:
+    """Show the layer and the rank with which the page opens."""
+    page.get_by_role("link", name="Spectrum").click()
+    expect(page.locator("#spectrum-figure .js-plotly-plot")).to_be_visible()
+
+
+def conditioning_page(page: Page) -> None:
+    """Show slope and curvature of the default lanes."""
+    page.get_by_role("link", name="Conditioning").click()
+    page.click("#measure-button")
+    expect(page.locator("#conditioning-status")).to_contain_text("finished", timeout=300_000)
+
+
+PAGES: dict[str, Callable[[Page], None]] = {
+    "race-page": race_page,
+    "spectrum-page": spectrum_page,
+    "conditioning-page": conditioning_page,
+}
+PANEL = "notebook-panel"
+
+
+def of_pages(browser: Browser, names: Sequence[str], folder: Path) -> None:
+    """Take the pictures of the app."""
+    with serve(folder / "app", inherited()) as server:
+        for name in names:
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.goto(server.url)
+            expect(page.locator("#loss-figure .js-plotly-plot")).to_be_visible()
+            PAGES[name](page)
+            page.mouse.move(0, 0)
+            page.wait_for_timeout(DRAWN)
+            page.screenshot(path=DOCS / f"{name}.png")
+            page.close()
+
+
+def of_panel(browser: Browser, folder: Path) -> None:
+    """Take the picture of a panel in JupyterLab."""
+    with jupyterlab(folder / "jupyter") as lab:
+        nbformat.write(
+            nbformat.v4.new_notebook(
+                cells=[nbformat.v4.new_code_cell(CELL)],
+                metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+            ),
+            lab.folder / "panel.ipynb",
+        )
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(lab.address_of("panel.ipynb"))
+        cell = page.locator(".jp-CodeCell").first
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        cell.get_by_role("button", name="Race").click(timeout=120_000)
+        expect(cell.locator(".status").first).to_contain_text("finished", timeout=300_000)
+        page.wait_for_timeout(DRAWN)
+        page.screenshot(path=DOCS / f"{PANEL}.png")
+        page.close()
+
+
+def main() -> None:
+    """Take all pictures, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*PAGES, PANEL]))
+    names = parser.parse_args().names or [*PAGES, PANEL]
+    unknown = set(names) - {*PAGES, PANEL}
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: the pictures are {', '.join([*PAGES, PANEL])}")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        of_pages(browser, [name for name in names if name in PAGES], Path(folder))
+        if PANEL in names:
+            of_panel(browser, Path(folder))
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
