@@ -61,7 +61,7 @@ def step_map(
         revision=revision,
     )  # fmt: skip
     made["hovermode"] = "closest"
-    made["margin"] |= {"l": 66, "r": 64}
+    made["margin"] |= {"l": 66, "r": 76}
     made["meta"]["steps"] = list(steps)
     made["meta"]["rows"] = dict(zip(words, layers, strict=True))
     made["meta"]["columns"] = list(steps)
@@ -74,7 +74,7 @@ def step_map(
         "ygap": 0.5,
         "colorscale": [[0, "@line"], [1, color]],
         "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": ".3~g", "len": 1.0,
-                     "nticks": 5, "x": 1.01, "xanchor": "left"},
+                     "nticks": 5, "x": 1.01, "xanchor": "left", "xpad": 4},
         "hovertemplate": "%{y}: %{z:.3g}<extra></extra>",
     }  # fmt: skip
     if log:

@@ -101,7 +101,7 @@ export interface Annotation {
 export interface Layout {
   xaxis: Axis;
   yaxis: Axis;
-  margin: { l: number; r: number; t: number; b: number };
+  margin: { l: number; r: number; t: number; b: number; autoexpand?: boolean };
   uirevision: string;
   annotations?: Annotation[];
   width?: number;

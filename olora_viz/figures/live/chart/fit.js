@@ -29,6 +29,7 @@ export function fit(layout, meta, { width, touch, linear, held, hidden }) {
   const fitted = Object.assign(layout, { width, height: meta.height + t + b });
   fitted.dragmode = touch ? false : "zoom"; // a finger's drag must scroll the page
   if (meta.x === "step") {
+    fitted.margin.autoexpand = false; // so that the pointer's line is where the margins say
     fitted.xaxis.showspikes = false; // the pointer's line is the same in all charts
     fitted.xaxis.unifiedhovertitle = { text: "step %{x}" };
   }

@@ -72,7 +72,7 @@ export function stepPointer(plot, line, chart) {
 }
 
 /**
- * Return the plot's area inside a chart, in pixels; the layout's margins do not grow.
+ * Return the plot's area inside a chart, in pixels: its margins must not expand.
  *
  * @param {Fitted} layout
  */
