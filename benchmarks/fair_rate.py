@@ -18,6 +18,7 @@ import math
 import numpy as np
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.plan import plan_adapters
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import proposals
@@ -65,7 +66,9 @@ def measure(options: argparse.Namespace, model, tokenizer, task: str, seed: int)
     losses = dict(zip(options.inits, last.eval_loss.reshape(-1, len(rates)), strict=True))
     starts = [Lane(i, r=options.rank, seed=seed) for i in options.inits]
     plain = Lane("lora", r=options.rank, seed=seed)
-    found = {p.init: p.ratio for p in proposals(model, starts, plain, batch)}
+    found = {
+        p.init: p.ratio for p in proposals(plan_adapters(model, [plain]), starts, plain, batch)
+    }
     reference = best(rates, losses["lora"])
     rows = []
     for init in options.inits:

@@ -10,9 +10,10 @@ from tiny import CONTEXT, FAMILIES, VOCABULARY, tiny
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, needs_of, real_tokens
+from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, real_tokens
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, target_layers, weight_of
+from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine import memory
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
@@ -240,9 +241,10 @@ def test_batches_are_read_only_where_a_lane_starts_from_them(inits, reads):
 
 
 def test_only_what_a_lane_needs_is_read(monkeypatch):
-    assert needs_of([Lane("lora"), Lane("mica")]) == frozenset()
-    assert needs_of([Lane("eva"), Lane("corda")]) == {"inputs"}
-    assert needs_of([Lane("lora_ga"), Lane("eva")]) == BOTH
+    model = tiny("llama")
+    for names, needs in (("lora mica", set()), ("eva corda", {"inputs"}), ("lora_ga eva", BOTH)):
+        plan = plan_adapters(model, [Lane(name, r=2) for name in names.split()])
+        assert plan.needs == needs
     monkeypatch.setattr(torch.Tensor, "backward", lambda _: pytest.fail("a gradient was made"))
     race(config(("eva", "corda")))
 

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Calibration
+from olora_viz.initializers import Calibration
 from olora_viz.initializers.start import Start
 from olora_viz.lanes.labels import labels
-from olora_viz.lanes.lane import MAX_LANES, Lane
-from olora_viz.lanes.layers import common_owner, target_layers, weight_of
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import common_owner, weight_of
 from olora_viz.lanes.layout import Factors, Layout
 from olora_viz.lanes.linear import LaneLinear
+from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.lanes.starts import (
     StartOf,
-    check_starts,
-    check_told,
     fill,
+    from_zero,
+    frozen_mask,
+    start_from,
     start_matrix,
-    start_of,
 )
 from olora_viz.machine.progress import Progress
 
@@ -40,44 +41,36 @@ class Lanes:
     ----------
     theta : (K, P) float32. Row k holds every A and B of lane k. A lane whose rank is below
         the largest one is padded with zeros, which get zero gradient and stay zero.
+    plan : the layers and lanes that take part.
     start : (K, P), theta at step 0.
     frozen : (K, P), what of theta stays as it started and gets no gradient: the B of the lanes
         whose initialization says so. None where there is no such lane.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        lanes: Sequence[Lane],
-        layers: dict[str, nn.Module],
-        start_of: StartOf,
-        progress: Progress | None = None,
+        self, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None
     ) -> None:
-        self.model, self.lanes, self.labels = model, tuple(lanes), labels(tuple(lanes))
-        self.rank = max(lane.r for lane in lanes)
-        self._modules = layers
-        self._layout = Layout({n: weight_of(m).shape for n, m in layers.items()}, self.rank)
-        self.start = start_matrix(self._layout, layers, lanes, start_of, progress)
+        self.plan, self.model = plan, plan.model
+        self.lanes, self.labels, self.rank = plan.lanes, labels(plan.lanes), plan.rank
+        self._layout = Layout(plan.shapes, plan.rank)
+        self.start = start_matrix(self._layout, plan, start_of, progress)
         self.theta = self.start.clone().requires_grad_()
-        self.scale = self.start.new_tensor([lane.scale for lane in lanes])
+        self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
         # Where every B⁰ or its A⁰ is zero, there is nothing to take off: half the thin products
         # suffice.
-        self._from_zero = not any(
-            (A.flatten(1).any(1) & B.flatten(1).any(1)).any()
-            for A, B in self._layout.split(self.start).values()
-        )
-        self.frozen = self._frozen()
+        self._from_zero = from_zero(self._layout, self.start)
+        self.frozen = frozen_mask(self._layout, plan, self.theta)
         if self.frozen is not None:
             # On theta itself, so that nothing sees a gradient of what is frozen: no norm, no
             # optimizer, no second derivative. Not a product: zero times NaN is NaN.
             self.theta.register_hook(partial(_masked, self.frozen))
-        self._rows: slice | None = slice(0, len(lanes))
+        self._rows: slice | None = slice(0, self.count)
         self._now = self.theta
         self._views: dict[str, Factors] = {}
         self._start_views: dict[str, Factors] = {}
         self._hooked: torch.utils.hooks.RemovableHandle | None = None
-        self._trainable = [p for p in model.parameters() if p.requires_grad]
-        model.requires_grad_(False)
+        self._trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self.model.requires_grad_(False)
         self._hook()
 
     @property
@@ -178,24 +171,18 @@ class Lanes:
             W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
         return merged
 
-    @contextmanager
-    def some(self, rows: slice) -> Iterator[None]:
+    def some(self, rows: slice) -> AbstractContextManager[None]:
         """Run the lanes of a slice of theta's rows; the model then takes as many times batch."""
-        with self._running(rows):
-            yield
+        return self._running(rows)
 
-    @contextmanager
-    def only(self, k: int) -> Iterator[None]:
+    def only(self, k: int) -> AbstractContextManager[None]:
         """Run lane k alone, on plain batches."""
         self.check_lane(k)
-        with self._running(slice(k, k + 1)):
-            yield
+        return self._running(slice(k, k + 1))
 
-    @contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self) -> AbstractContextManager[None]:
         """Run the untouched base model, on plain batches."""
-        with self._running(None):
-            yield
+        return self._running(None)
 
     def detach(self) -> nn.Module:
         """Take the lanes off and return the base model, bitwise what it was."""
@@ -226,16 +213,6 @@ class Lanes:
         self._views = self._layout.split(self._now)
         self._start_views = self._layout.split(self._chosen(self.start))
 
-    def _frozen(self) -> Tensor | None:
-        """Mark what is not trained."""
-        frozen = [k for k, lane in enumerate(self.lanes) if INITIALIZERS[lane.init].frozen_B]
-        if not frozen:
-            return None
-        mask = torch.zeros_like(self.theta, dtype=torch.bool)
-        for _, B in self._layout.split(mask).values():
-            B[frozen] = True
-        return mask
-
     def _chosen(self, theta: Tensor) -> Tensor:
         """Take the rows that run; where it is all of them, without a second gradient (K, P)."""
         assert self._rows is not None
@@ -253,14 +230,14 @@ class Lanes:
             )
         start = None if self._from_zero else self._start_views[name]
         s = self.scale[self._rows, None, None]
-        layer = self._modules[name]
+        layer = self.plan.layers[name]
         return LaneLinear.apply(X, weight_of(layer), layer.bias, *self._views[name], start, s)
 
     def _hook(self) -> None:
-        for name, layer in self._modules.items():
+        for name, layer in self.plan.layers.items():
             if "forward" in layer.__dict__:
                 raise ValueError(f"layer {name!r} carries lanes already; detach them first")
-        for name, layer in self._modules.items():
+        for name, layer in self.plan.layers.items():
             layer.forward = partial(self._forward, name, layer.forward)
         owner = common_owner(self.model, list(self.layers))
         self._hooked = owner.register_forward_pre_hook(self._split)
@@ -271,7 +248,7 @@ class Lanes:
         self._hooked.remove()
         self._hooked = None
         self._views, self._start_views = {}, {}
-        for layer in self._modules.values():
+        for layer in self.plan.layers.values():
             del layer.forward
 
 
@@ -302,17 +279,18 @@ def attach(
         finite (which are named), a target that matches nothing, a layer that carries lanes already,
         an initialization without the calibration that it needs.
     """
-    if not 1 <= len(lanes) <= MAX_LANES:
-        raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
-    layers = target_layers(model, targets)
-    check_starts(layers, lanes)
+    return attach_planned(plan_adapters(model, lanes, targets), progress, calibration)
+
+
+def attach_planned(
+    plan: AdapterPlan,
+    progress: Progress | None = None,
+    calibration: Mapping[str, Calibration] | None = None,
+) -> Lanes:
+    """Put the lanes of a plan on its model, see `attach`."""
     calibration = calibration or {}
-    check_told(layers, lanes, calibration)
-
-    def made(name: str, W: Tensor, lane: Lane) -> Start:
-        return start_of(name, W, lane, calibration.get(name))
-
-    return Lanes(model, lanes, layers, made, progress)
+    plan.check_calibration(calibration)
+    return Lanes(plan, start_from(calibration), progress)
 
 
 def _masked(frozen: Tensor, gradient: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Calibration
-from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import target_layers, weight_of
+from olora_viz.initializers import Calibration
+from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.progress import Progress
 from olora_viz.tasks import Batch
@@ -24,44 +24,33 @@ BATCHES = 8
 order that the papers take, and cost what as many steps of a single lane do."""
 
 
-def needs_of(lanes: Sequence[Lane]) -> frozenset[str]:
-    """Return what the starts of some lanes have to be told: of ``gradient`` and ``inputs``.
-
-    >>> sorted(needs_of([Lane("lora"), Lane("eva"), Lane("corda")]))
-    ['inputs']
-    """
-    return frozenset(INITIALIZERS[lane.init].needs for lane in lanes) - {""}
-
-
-def check_calibration(
-    model: nn.Module,
-    needs: frozenset[str],
-    targets: Sequence[str] | None,
-    name: str,
-    device: torch.device,
-) -> None:
+def check_calibration(plan: AdapterPlan, name: str) -> None:
     """Refuse calibration that the machine cannot hold.
 
     Parameters
     ----------
-    model : the base, called `name` in the message.
-    needs : see `needs_of`.
-    targets : of `attach`.
-    device : where the calibration will be: where the model is.
+    plan : what takes part; its base is called `name` in the message.
 
     Raises
     ------
     ValueError : it takes more memory than is free.
     """
-    weights = [weight_of(layer) for layer in target_layers(model, targets).values()]
+    needs = plan.needs
     sizes = [
-        W.numel() * ("gradient" in needs) + W.shape[1] ** 2 * ("inputs" in needs) for W in weights
+        out * into * ("gradient" in needs) + into**2 * ("inputs" in needs)
+        for out, into in plan.shapes.values()
     ]
-    itemsize = torch.promote_types(weights[0].dtype, torch.float32).itemsize
     # All layers at once, and beside them what a batch adds to one of them.
-    needed = (sum(sizes) + 2 * max(sizes)) * itemsize
+    needed = (sum(sizes) + 2 * max(sizes)) * plan.dtype.itemsize
     what = " and ".join(f"the {need}" for need in sorted(needs))
-    check_memory(needed, device, f"a start from {what} of every layer of {name}")
+    check_memory(needed, plan.device, f"a start from {what} of every layer of {name}")
+
+
+def gather_planned(
+    plan: AdapterPlan, batches: Sequence[Batch], progress: Progress | None = None
+) -> dict[str, Calibration]:
+    """Gather what the lanes of a plan need, see `gather`."""
+    return _gather(plan.model, plan.layers, batches, plan.needs, progress)
 
 
 def gather(
@@ -83,7 +72,7 @@ def gather(
     ----------
     model : the base, without lanes.
     batches : on the model's device.
-    needs : see `needs_of`; not empty.
+    needs : see `AdapterPlan.needs`; not empty.
     targets : of `attach`.
     progress : told how many of the batches are read.
 
@@ -91,7 +80,17 @@ def gather(
     ------
     ValueError : a loss that is not finite, or a layer that no batch comes through.
     """
-    recorder = _Recorder(target_layers(model, targets), needs)
+    return _gather(model, target_layers(model, targets), batches, needs, progress)
+
+
+def _gather(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    batches: Sequence[Batch],
+    needs: frozenset[str],
+    progress: Progress | None,
+) -> dict[str, Calibration]:
+    recorder = _Recorder(layers, needs)
     trainable = [p for p in model.parameters() if p.requires_grad]
     model.requires_grad_(False)
     try:

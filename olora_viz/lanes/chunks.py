@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import nn
 
-from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import target_layers, weight_of
+from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 
 ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
@@ -81,27 +80,18 @@ def lane_groups(
     return [slice(a, b) for a, b in pairwise(borders)]
 
 
-def check_adapters(
-    model: nn.Module,
-    lanes: Sequence[Lane],
-    targets: Sequence[str] | None,
-    name: str,
-    device: torch.device,
-) -> None:
+def check_adapters(plan: AdapterPlan, name: str) -> None:
     """Refuse lanes that the machine cannot hold: it would end the process, and all others'.
 
     Parameters
     ----------
-    model : the base, called `name` in the message.
-    lanes, targets : of `attach`.
-    device : where the adapters and their optimizer will be.
+    plan : what takes part; its base is called `name` in the message.
 
     Raises
     ------
-    ValueError : they take more memory than is free.
+    ValueError : adapters and optimizer take more memory than is free.
     """
-    weights = [weight_of(layer) for layer in target_layers(model, targets).values()]
-    K, rank = len(lanes), max(lane.r for lane in lanes)
-    itemsize = torch.promote_types(weights[0].dtype, torch.float32).itemsize
-    needed = COPIES * K * sum(sum(W.shape) for W in weights) * rank * itemsize
-    check_memory(needed, device, f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {name}")
+    K, rank = len(plan.lanes), plan.rank
+    width = sum(map(sum, plan.shapes.values())) * rank
+    needed = COPIES * K * width * plan.dtype.itemsize
+    check_memory(needed, plan.device, f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {name}")

@@ -15,6 +15,7 @@ from olora_viz.initializers.start import Start
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, weight_of
+from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.files import (
     atomic_folder,
     is_free,
@@ -54,7 +55,7 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
     lanes.check_lane(k)
     lane = lanes.lanes[k]
-    transposed = any(is_transposed(lanes.model.get_submodule(name)) for name in lanes.layers)
+    transposed = any(map(is_transposed, lanes.plan.layers.values()))
     if form == "olora" and lane.init != "olora":
         raise ValueError(f"form 'olora' wants a lane that started as olora, not as {lane.init}")
     if form == "olora" and transposed:
@@ -129,7 +130,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     rank = max(given.A.shape[0] for given in factors.values())
     lane = Lane(init, r=rank)  # alpha = r: B holds each layer's scaling
     layers = {name: module for name, module in modules.items() if name in factors}
-    lanes = Lanes(model, [lane], layers, start)
+    lanes = Lanes(AdapterPlan(model, layers, (lane,)), start)
     for layer, given in factors.items():
         lanes.put(layer, 0, Start(given.A, scales[layer] * given.B))
     return lanes

@@ -1,53 +1,23 @@
-"""How lanes start on a model's layers: checked first, then made, each from its own seed."""
+"""How lanes start on a model's layers: each layer and lane from a seed of its own."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 
-from olora_viz.initializers import INITIALIZERS, Calibration, lacking
-from olora_viz.initializers.start import Start, check_rank
+from olora_viz.initializers import INITIALIZERS, Calibration
+from olora_viz.initializers.start import Start
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import weight_of
 from olora_viz.lanes.layout import Layout
+from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.progress import Progress
 
 StartOf = Callable[[str, Tensor, Lane], Start]
 """Makes the start of a lane on the weight of the layer of a name."""
-
-
-def check_starts(layers: Mapping[str, nn.Module], lanes: Sequence[Lane]) -> None:
-    """Refuse weights that lanes cannot start on, by the layer's name, before anything is made.
-
-    Raises
-    ------
-    ValueError : a rank above min(out, in) of a layer, a weight that is not finite.
-    """
-    for name, layer in layers.items():
-        W = weight_of(layer)
-        for lane in lanes:
-            check_rank(W, lane.r, name, INITIALIZERS[lane.init].vectors)
-        if not W.isfinite().all():
-            raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
-
-
-def check_told(
-    layers: Mapping[str, nn.Module], lanes: Sequence[Lane], calibration: Mapping[str, Calibration]
-) -> None:
-    """Refuse initializations that are not told what they need.
-
-    Raises
-    ------
-    ValueError : a layer without calibration, and a lane that starts from some.
-    """
-    for lane in lanes:
-        needs = INITIALIZERS[lane.init].needs
-        if needs and not layers.keys() <= calibration.keys():
-            raise lacking(lane.init, needs)
 
 
 def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None) -> Start:
@@ -58,29 +28,51 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
     return start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
 
 
+def start_from(calibration: Mapping[str, Calibration]) -> StartOf:
+    """Return `start_of` with each layer's own calibration, where there is one."""
+
+    def made(name: str, W: Tensor, lane: Lane) -> Start:
+        return start_of(name, W, lane, calibration.get(name))
+
+    return made
+
+
 def start_matrix(
-    layout: Layout,
-    layers: Mapping[str, nn.Module],
-    lanes: Sequence[Lane],
-    start_of: StartOf,
-    progress: Progress | None = None,
+    layout: Layout, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None
 ) -> Float[Tensor, "K P"]:
     """Make theta at step 0, in float32 or better, on the device of the weights."""
-    first = weight_of(next(iter(layers.values())))
-    dtype = torch.promote_types(first.dtype, torch.float32)
-    theta = torch.zeros(len(lanes), layout.width, dtype=dtype, device=first.device)
-    for i, (name, layer) in enumerate(layers.items()):
+    theta = torch.zeros(len(plan.lanes), layout.width, dtype=plan.dtype, device=plan.device)
+    for i, name in enumerate(plan.layers):
         if progress:
-            progress(i / len(layers), "starting adapters")
-        W = weight_of(layer).detach()
+            progress(i / len(plan.layers), "starting adapters")
+        W = plan.weight(name).detach()
         made: dict[tuple[str, int, float, int], Start] = {}
         A, B = layout.factors(theta, name)
-        for k, lane in enumerate(lanes):
+        for k, lane in enumerate(plan.lanes):
             key = (lane.init, lane.r, lane.scale, lane.seed)
             if key not in made:
                 made[key] = start_of(name, W, lane)
             fill(A[k], B[k], made[key])
     return theta
+
+
+def frozen_mask(
+    layout: Layout, plan: AdapterPlan, theta: Float[Tensor, "K P"]
+) -> Bool[Tensor, "K P"] | None:
+    """Mark the B of the lanes that do not train it; None where there is no such lane."""
+    if not plan.frozen_B:
+        return None
+    mask = torch.zeros_like(theta, dtype=torch.bool)
+    for _, B in layout.split(mask).values():
+        B[plan.frozen_B] = True
+    return mask
+
+
+def from_zero(layout: Layout, start: Float[Tensor, "K P"]) -> bool:
+    """Say whether B⁰A⁰ = 0 in every lane and layer, as B⁰ or A⁰ is zero."""
+    return not any(
+        (A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in layout.split(start).values()
+    )
 
 
 def fill(A: Tensor, B: Tensor, factors: Start) -> None:

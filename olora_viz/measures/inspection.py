@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from olora_viz.initializers import Start
-from olora_viz.lanes.layers import weight_of
 from olora_viz.lanes.peft_format import read_config, read_peft
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.spectra import (
@@ -117,7 +116,7 @@ def _inspect(
     moved = Start(A=moved.A, B=float(lanes.scale[0]) * moved.B)
     rank = min(moved.A.shape[0], moved.A.shape[1], moved.B.shape[0])
     sigma = product_singular_values(moved.B, moved.A)[:rank]
-    W = Weight(weight_of(lanes.model.get_submodule(layer)))
+    W = Weight(lanes.plan.weight(layer))
     found = intruder_dimensions(W, moved, top=top, threshold=threshold)
     norm = float(torch.linalg.vector_norm(sigma))
     return LayerInspection(

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from olora_viz.initializers import INITIALIZERS, Calibration
-from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.adapters import attach_planned
 from olora_viz.lanes.lane import Lane, compact
+from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.conditioning import track
 from olora_viz.races.config import RaceConfig
@@ -88,12 +87,10 @@ def fair_rate(reference: float, reference_curvature: float, curvature: float) ->
 
 
 def proposals(
-    model: nn.Module,
+    plan: AdapterPlan,
     lanes: Sequence[Lane],
     reference: Lane,
     batch: Batch,
-    *,
-    targets: Sequence[str] | None = None,
     calibration: Mapping[str, Calibration] | None = None,
     progress: Progress | None = None,
 ) -> list[FairRate]:
@@ -101,11 +98,11 @@ def proposals(
 
     Parameters
     ----------
-    model : the base, without lanes.
+    plan : the layers of a model without lanes; its own lanes do not matter.
     lanes : the contenders, whatever their rates.
     reference : a plain LoRA lane with a tuned rate, see `reference_among`.
     batch : on the model's device.
-    targets, calibration : of `attach`.
+    calibration : of `attach`.
     progress : is told how far it is; may raise, to stop.
 
     Raises
@@ -114,7 +111,7 @@ def proposals(
         raises.
     """
     starts = list(dict.fromkeys(_start(lane) for lane in (reference, *lanes)))
-    attached = attach(model, starts, targets, progress, calibration)
+    attached = attach_planned(plan.with_lanes(starts), progress, calibration)
     try:
         found = track(attached, batch, progress).lambda_max
     finally:

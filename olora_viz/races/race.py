@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from olora_viz.initializers import Calibration
-from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.calibration import BATCHES, check_calibration, gather, needs_of
+from olora_viz.lanes.adapters import attach_planned
+from olora_viz.lanes.calibration import BATCHES, check_calibration, gather_planned
 from olora_viz.lanes.chunks import Footprint, check_adapters, lane_groups
 from olora_viz.lanes.generation import Answer, ask
-from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
-from olora_viz.lanes.starts import check_starts
+from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.machine.device import resolve_device, resolve_dtype
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress
@@ -109,11 +108,12 @@ class Race(Iterator[Step]):
         self.device = next(model.parameters()).device
         self.data = RaceData(config, self.task, model, tokenizer)
         self._footprint = Footprint.of(model)
-        check_adapters(model, config.lanes, config.targets, f"{config.model!r}", self.device)
-        calibration = self._gather(progress)
-        self.fair_rates = self._fair_rates(calibration, progress)
+        plan = plan_adapters(model, config.lanes, config.targets)
+        check_adapters(plan, f"{config.model!r}")
+        calibration = self._gather(plan, progress)
+        self.fair_rates = self._fair_rates(plan, calibration, progress)
         config = self.config = resolved(config, self.fair_rates)
-        self.lanes = attach(model, config.lanes, config.targets, progress, calibration)
+        self.lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration)
         try:
             with self.lanes.off():
                 self.baseline = self.data.evaluate()
@@ -286,27 +286,27 @@ class Race(Iterator[Step]):
             return None
 
     def _fair_rates(
-        self, calibration: dict[str, Calibration] | None, progress: Progress | None
+        self,
+        plan: AdapterPlan,
+        calibration: dict[str, Calibration] | None,
+        progress: Progress | None,
     ) -> list[FairRate]:
         """Find the rates of the lanes that ask for fair ones."""
-        config = self.config
-        fair = [lane for lane in config.lanes if lane.fair]
+        fair = [lane for lane in plan.lanes if lane.fair]
         if not fair:
             return []
-        return proposals(
-            self.model, fair, reference_among(config.lanes), self.batch(1), targets=config.targets,
-            calibration=calibration, progress=progress,
-        )  # fmt: skip
+        reference = reference_among(plan.lanes)
+        return proposals(plan, fair, reference, self.batch(1), calibration, progress)
 
-    def _gather(self, progress: Progress | None) -> dict[str, Calibration] | None:
+    def _gather(
+        self, plan: AdapterPlan, progress: Progress | None
+    ) -> dict[str, Calibration] | None:
         """Read the first batches, where a lane starts from what they say."""
-        config, needs = self.config, needs_of(self.config.lanes)
-        if not needs:
+        if not plan.needs:
             return None
-        check_starts(target_layers(self.model, config.targets), config.lanes)
-        check_calibration(self.model, needs, config.targets, f"{config.model!r}", self.device)
+        check_calibration(plan, f"{self.config.model!r}")
         batches = [self.batch(step + 1) for step in range(BATCHES)]
-        return gather(self.model, batches, needs, config.targets, progress)
+        return gather_planned(plan, batches, progress)
 
     def _evaluate_lanes(self) -> Evaluation:
         """Judge all lanes, as many at once as there is memory for."""

@@ -275,13 +275,15 @@ _GATHER = '''
 
 def calibration_of(model, lane, examples, pad):
     """What the race's first batches say, for a start that looks at them."""
-    from olora_viz.lanes.calibration import BATCHES, gather, needs_of
+    from olora_viz.lanes.calibration import BATCHES, gather_planned
+    from olora_viz.lanes.plan import plan_adapters
     from olora_viz.tasks.losses import to_device
 
-    if not needs_of([lane]):
+    plan = plan_adapters(model, [lane], {targets!r})
+    if not plan.needs:
         return {{}}
     first = [to_device(batch(i + 1, examples, pad), torch.device(device)) for i in range(BATCHES)]
-    return gather(model, first, needs_of([lane]), {targets!r})'''
+    return gather_planned(plan, first)'''
 
 
 def _rate(config: RaceConfig) -> str:
