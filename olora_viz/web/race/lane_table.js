@@ -1,10 +1,9 @@
 // The table of lanes: a row each, edited in place.
 //
-//   mount(element, { rows, starts, seen, changed })
-//
-// `rows` is a list of {init, r, alpha, lr, seed}; `starts` maps an initialization's name to its
-// label; `seen(rows)` promises, for every row, its mark {init, dash} and what is wrong with it;
-// `changed(rows)` hears of every edit.
+//   mount(element, { rows, starts, most, seen, changed })
+
+/** @typedef {Record<string, any>} Row init, r, alpha, lr, seed: as they are typed */
+/** @typedef {{ init: string, dash: string, wrong?: string }} Mark and what is wrong with its row */
 
 const FIELDS = [
   ["r", "r", "rank", "numeric"],
@@ -13,6 +12,17 @@ const FIELDS = [
   ["seed", "seed", "seed of the start and of the order of batches", "numeric"],
 ];
 
+/**
+ * Put the table into an element.
+ *
+ * @param {Element} element
+ * @param {object} options
+ * @param {Row[]} options.rows
+ * @param {Record<string, string>} options.starts label of every initialization
+ * @param {number} options.most rows
+ * @param {(rows: Row[]) => Promise<Mark[]>} options.seen a mark for every row
+ * @param {(rows: Row[]) => void} options.changed hears of every edit
+ */
 export function mount(element, { rows, starts, most, seen, changed }) {
   let lanes = rows.map((row) => ({ ...row }));
   let asked = 0;
@@ -35,7 +45,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     lanes.push({ init, r: lanes.at(-1)?.r ?? 8, alpha: "", lr: "1e-3", seed: 0 });
     build();
     tell();
-    body.rows[lanes.length - 1].querySelector("select").focus();
+    field(lanes.length - 1, "select").focus();
   });
   const frame = node("div", { className: "lanes-frame" });
   frame.append(table);
@@ -44,11 +54,20 @@ export function mount(element, { rows, starts, most, seen, changed }) {
   look();
   return { replace };
 
-  // Show other rows, those of a race that another page began.
+  /**
+   * Show other rows, those of a race that another page began.
+   *
+   * @param {Row[]} others
+   */
   function replace(others) {
     lanes = others.map((row) => ({ ...row }));
     build();
     look();
+  }
+
+  /** @param {number} i @param {string} selector */
+  function field(i, selector) {
+    return /** @type {HTMLInputElement} */ (body.rows[i].querySelector(selector));
   }
 
   function build() {
@@ -56,6 +75,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     add.disabled = lanes.length >= most;
   }
 
+  /** @param {Row} lane @param {number} i */
   function line(lane, i) {
     const row = node("tr");
     const select = node("select", { ariaLabel: `start of lane ${i + 1}` });
@@ -90,15 +110,16 @@ export function mount(element, { rows, starts, most, seen, changed }) {
       lanes.splice(i, 1);
       build();
       tell();
-      body.rows[Math.min(i, lanes.length - 1)].querySelector(".remove").focus();
+      field(Math.min(i, lanes.length - 1), ".remove").focus();
     });
     row.append(cell(remove));
     return row;
   }
 
+  /** @param {number} i @param {string} key @param {string} value */
   function edit(i, key, value) {
     lanes[i] = { ...lanes[i], [key]: value };
-    if (key === "r") body.rows[i].querySelector(".alpha").placeholder = value;
+    if (key === "r") field(i, ".alpha").placeholder = value;
     tell();
   }
 
@@ -116,7 +137,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     if (turn !== asked) return;
     found.forEach(({ init, dash, wrong }, i) => {
       const row = body.rows[i];
-      const mark = row.querySelector(".mark");
+      const mark = field(i, ".mark");
       mark.className = `mark ${dash}`;
       mark.style.setProperty("--lane", `var(--${init})`);
       row.classList.toggle("wrong", Boolean(wrong));
@@ -127,16 +148,23 @@ export function mount(element, { rows, starts, most, seen, changed }) {
   }
 }
 
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {object} [properties]
+ */
 function node(tag, properties = {}) {
   return Object.assign(document.createElement(tag), properties);
 }
 
+/** @param {Node} child */
 function cell(child) {
   const td = node("td");
   td.append(child);
   return td;
 }
 
+/** @param {string} text @param {string} title */
 function header(text, title) {
   return node("th", { scope: "col", textContent: text, title });
 }

@@ -1,6 +1,7 @@
 // A file of the visitor's own is read here and sent as text: the server has no route for files.
 //
 // Gradio runs this with `element`, `props` and `trigger`.
+/** @param {string} sentence */
 const refuse = (sentence) => {
   const line = document.createElement("p");
   line.className = "problem";
@@ -9,7 +10,7 @@ const refuse = (sentence) => {
 };
 
 element.addEventListener("change", async (event) => {
-  const input = event.target;
+  const input = /** @type {HTMLInputElement} */ (event.target);
   const file = input.files?.[0];
   if (!file) return;
   try {
@@ -28,7 +29,8 @@ element.addEventListener("change", async (event) => {
 });
 
 element.addEventListener("keydown", (event) => {
-  if (!event.target.closest(".own-file") || !["Enter", " "].includes(event.key)) return;
+  const target = /** @type {Element} */ (event.target);
+  if (!target.closest(".own-file") || !["Enter", " "].includes(event.key)) return;
   event.preventDefault();
   event.stopPropagation();
   element.querySelector("input").click();

@@ -3,9 +3,21 @@
 const list = element.querySelector(".shelf");
 const hint = element.querySelector(".hint");
 
+/**
+ * @typedef {object} Run
+ * @property {string} id
+ * @property {string} name
+ * @property {boolean} pinned
+ * @property {boolean} overlaid
+ * @property {boolean} current
+ * @property {string} words
+ */
+
+/** @param {string} id @param {string} what @param {object} more */
 const wish = (id, what, more = {}) =>
   trigger("select", { index: 0, value: { id, do: what, ...more } });
 
+/** @param {string} text @param {string} title @param {boolean | null} pressed @param {() => void} act */
 const button = (text, title, pressed, act) => {
   const made = document.createElement("button");
   made.type = "button";
@@ -18,6 +30,7 @@ const button = (text, title, pressed, act) => {
   return made;
 };
 
+/** @param {Run} run */
 const item = ({ id, name, pinned, overlaid, current, words }) => {
   const row = document.createElement("li");
   row.dataset.run = id;
@@ -27,7 +40,9 @@ const item = ({ id, name, pinned, overlaid, current, words }) => {
   input.maxLength = 40;
   input.setAttribute("aria-label", `name of the run ${name}`);
   input.addEventListener("change", () => wish(id, "rename", { name: input.value }));
-  input.addEventListener("keydown", (event) => { if (event.key === "Enter") input.blur(); });
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") input.blur();
+  });
   const small = document.createElement("span");
   small.className = "hint";
   small.textContent = words;
@@ -45,13 +60,15 @@ const item = ({ id, name, pinned, overlaid, current, words }) => {
 
 const show = () => {
   const rows = props.value ?? [];
-  const place = document.activeElement?.closest?.("li")?.dataset.run;
-  const said = document.activeElement?.textContent;
-  if (list.contains(document.activeElement) && document.activeElement.tagName === "INPUT") return;
+  const focused = document.activeElement;
+  const place = focused?.closest("li")?.dataset.run;
+  const said = focused?.textContent;
+  if (list.contains(focused) && focused?.tagName === "INPUT") return;
   list.replaceChildren(...rows.map(item));
   if (place) {
-    const again = [...list.querySelectorAll(`li[data-run="${CSS.escape(place)}"] button`)];
-    again.find((one) => one.textContent === said)?.focus();
+    const row = `li[data-run="${CSS.escape(place)}"]`;
+    const again = /** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll(`${row} button`));
+    [...again].find((one) => one.textContent === said)?.focus();
   }
   hint.textContent = rows.length
     ? "Overlay a run to see it beside the one that is shown."

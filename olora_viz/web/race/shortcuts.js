@@ -4,8 +4,9 @@ const TYPING = "input, select, textarea, [contenteditable], [role=listbox], [rol
 const PRESSED_BY_SPACE = "button, a, summary, [role=button], [role=tab]";
 
 // The button, where it can be pressed now: it is there, on this page, and enabled.
+/** @param {string} id */
 const ready = (id) => {
-  const button = document.getElementById(id);
+  const button = /** @type {HTMLButtonElement | null} */ (document.getElementById(id));
   return button && !button.disabled && button.getClientRects().length ? button : null;
 };
 
