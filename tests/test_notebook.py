@@ -15,6 +15,7 @@ from traitlets.config import Config
 
 import olora_viz as ov
 from olora_viz.figures import race as figures
+from olora_viz.figures import theme
 from olora_viz.figures.live.jupyter_figure import LiveFigure, difference, plotly_source
 from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import lane_styles
@@ -309,3 +310,52 @@ print("gradio" in sys.modules, "pandas" in sys.modules)
         "the notebook panels need anywidget, which is not installed here: "
         "pip install anywidget ipywidgets\nFalse False\n"
     )
+
+
+def test_lanes_of_several_seeds_are_one_curve_with_a_band_and_answer_in_the_end() -> None:
+    lanes = tuple(ov.Lane(init, r=2, seed=seed) for init in ("lora", "olora") for seed in (0, 1))
+    panel = RacePanel(ov.RaceConfig(**vars(CONFIG) | {"lanes": lanes}))
+    panel.start()
+    panel.result()
+    loss = panel._charts[0].figure
+    assert {trace["name"] for trace in loss["data"] if trace.get("meta") == "smooth"} == {
+        "LoRA", "OLoRA"
+    }  # fmt: skip
+    assert sum(trace.get("fill") == "tonexty" for trace in loss["data"]) == 2
+    assert panel._table.value.count('<th scope="row">') == 3  # and the base model
+    assert panel._answers.value.count("base model") == 4
+
+
+def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_something() -> None:
+    looks = {"spectra_every": 2, "gradients_every": 2}
+    rates = tuple(ov.Lane("olora", r=2, lr=lr) for lr in (1e-4, 1e-3, 1e-2))
+    panel = RacePanel(ov.RaceConfig(**vars(CONFIG) | {"lanes": (*LANES, *rates), **looks}))
+    panel.start()
+    panel.result()
+    seen = {each.NEWS: each for each in panel._sections if each.layout.display != "none"}
+    assert seen.keys() == {"spectra", "gradients", "rates"}
+    for section in seen.values():
+        assert not section._charts
+        section.selected_index = 0
+        assert section._charts
+    spectra = seen["spectra"]
+    spectra.layer.value = spectra.layer.options[-1][1]
+    assert spectra.layer.options[-1][0] in spectra._charts[1].figure["layout"]["meta"]["title"]
+    spectra._charts[0]._picked(spectra.layer.options[0][1])
+    assert spectra.layer.value == spectra.layer.options[0][1]
+    gradients = seen["gradients"]
+    assert gradients.step.value == 6
+    gradients.step.value = 2
+    assert "step 2" in gradients._charts[1].figure["layout"]["meta"]["title"]
+    assert "Steps to reach" in seen["rates"].words.value
+
+
+def test_a_band_has_the_colour_of_its_lane() -> None:
+    lanes = tuple(ov.Lane("olora", r=2, seed=seed) for seed in (0, 1))
+    panel = RacePanel(ov.RaceConfig(**vars(CONFIG) | {"lanes": lanes}))
+    panel.start()
+    panel.result()
+    chart = panel._charts[0]
+    assert any(trace.get("fillcolor") == "@olora-band" for trace in chart.figure["data"])
+    for name, palette in chart._whole()["palette"].items():
+        assert palette["olora-band"] == theme.palette(name)["olora-band"]

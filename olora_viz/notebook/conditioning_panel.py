@@ -16,13 +16,14 @@ from olora_viz.figures.conditioning import comparison_figure, ntk_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
 from olora_viz.measures.conditioning import Conditioning, conditioning
-from olora_viz.notebook.background_race import Pace, StoppedEarlyError
+from olora_viz.notebook.pace import Pace
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import SetUp
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.views import conditioning as conditioning_words
 from olora_viz.views import html as fragments
+from olora_viz.views.background import StoppedEarlyError
 
 
 class ConditioningPanel(Panel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from olora_viz.figures import race as figures
-from olora_viz.figures import theme
-from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.notebook.background_race import BackgroundRace, Pace
+from olora_viz.notebook.pace import Pace
 from olora_viz.notebook.panel import Panel
+from olora_viz.notebook.sections import SECTIONS
 from olora_viz.notebook.setup import SetUp
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step
 from olora_viz.races.steps_frame import steps_frame
-from olora_viz.studies import story
 from olora_viz.views import html as fragments
+from olora_viz.views.background import BackgroundRace
+from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.race_record import RaceRecord, ReadyRace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LOOKS = 20
+"""How often a race of the panel's own set-up looks at spectra and gradients, about."""
 
 
 class RacePanel(Panel):
@@ -37,7 +40,8 @@ class RacePanel(Panel):
 
     Parameters
     ----------
-    config : the set-up that it begins with; ``None``: the page's.
+    config : the set-up that it begins with; ``None``: the page's, which looks at spectra and
+        gradients as well.
     name : panels of one name replace each other, wherever they were made; by default the cell
         says which panel it is.
 
@@ -54,7 +58,8 @@ class RacePanel(Panel):
     """
 
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
-        config = config or RaceConfig()
+        every = max(1, RaceConfig.steps // LOOKS)
+        config = config or RaceConfig(spectra_every=every, gradients_every=every)
         self._job: BackgroundRace | None = None
         self._lock, self._pace, self._problem = threading.RLock(), Pace(), ""
         self._setup = SetUp(config)
@@ -65,12 +70,22 @@ class RacePanel(Panel):
             )
         }  # fmt: skip
         self._buttons["race"].button_style = "primary"
-        self._status, self._story, self._table = (widgets.HTML() for _ in range(3))
-        self._shown = (
-            config,
-            theme.lane_styles(config.lanes, [lane.label for lane in config.lanes]),
-        )
-        self._charts = [LiveFigure(figure) for figure in self._figures([])]
+        self._status, self._story, self._table, self._answers = (widgets.HTML() for _ in range(4))
+        self._record: RaceRecord = ReadyRace(config)
+        """What is shown: the set-up of a race to come, or the newest race."""
+        self._shown = ("", False)
+        self._charts = [LiveFigure(figure) for figure in race_view(self._record).figures.values()]
+        self._sections = [make() for make in SECTIONS]
+        super().__init__(self._laid_out(), name)
+        for word, button in self._buttons.items():
+            button.on_click(self._pressed(getattr(self, word if word != "race" else "_race")))
+        stopped = [panel for panel in self.replaced if panel.was_busy]
+        if stopped:
+            self._problem = f"The earlier race of this cell was stopped: {stopped[0]!r}."
+        self._show(at_once=True)
+
+    def _laid_out(self) -> list[widgets.Widget]:
+        """Lay the parts out: the bar, the set-up at the left, the race beside it."""
         grow = widgets.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
         for chart in self._charts[1:]:
             chart.layout = grow
@@ -88,19 +103,15 @@ class RacePanel(Panel):
                     [self._table, self._story],
                     layout=widgets.Layout(flex_flow="row wrap", grid_gap="24px"),
                 ),
+                self._answers,
+                *self._sections,
             ],
             layout=widgets.Layout(flex="1 1 480px", min_width="0"),
         )
         body = widgets.HBox(
             [self._setup, middle], layout=widgets.Layout(flex_flow="row wrap", grid_gap="18px")
         )
-        super().__init__([bar, body], name)
-        for word, button in self._buttons.items():
-            button.on_click(self._pressed(getattr(self, word if word != "race" else "_race")))
-        stopped = [panel for panel in self.replaced if panel.was_busy]
-        if stopped:
-            self._problem = f"The earlier race of this cell was stopped: {stopped[0]!r}."
-        self._show(False)
+        return [bar, body]
 
     # What a cell does ------------------------------------------------------------------------
 
@@ -111,7 +122,7 @@ class RacePanel(Panel):
         ------
         ValueError : the set-up is wrong, or a race is going on.
         """
-        self._begin(paused=False)
+        self._begin()
 
     def pause(self) -> None:
         """Stand still after the step that is being made; `resume` goes on bitwise."""
@@ -121,12 +132,12 @@ class RacePanel(Panel):
     def resume(self) -> None:
         """Go on after a pause."""
         if self._job:
-            self._job.go_on()
+            self._job.unpause()
 
     def step(self) -> None:
         """Make one step and pause; the first one where there is no race."""
-        if self._job is None or self._job.ended:
-            self._begin(paused=True)
+        if self._job is None or self._job.complete:
+            self._begin(goal=1)
         else:
             self._job.step()
 
@@ -149,24 +160,26 @@ class RacePanel(Panel):
         if job is None:
             raise ValueError("no race has begun: press Race, or call start()")
         try:
-            job.wait_while_racing()
+            job.wait_while_going()
         except KeyboardInterrupt:
-            job.note = "the kernel was interrupted: Race goes on, Stop ends it"
-            job.pause()
+            job.pause("the kernel was interrupted: Race goes on, Stop ends it")
             raise
-        if job.race is None:
-            raise ValueError(f"the race has no lanes: {job.note or 'it was stopped too early'}")
-        return job.race.lanes
+        if job.racing is None:
+            why = job.note or "it was stopped too early"
+            raise ValueError(f"the race has no lanes: {why}") from job.error
+        return job.racing.lanes
 
     @property
     def config(self) -> RaceConfig:
         """The set-up of the race, or the one that the controls show where there is none."""
+        if self.race is not None:
+            return self.race.config
         return self._job.config if self._job else self._setup.config
 
     @property
     def race(self) -> Race | None:
         """The race itself; None before it is loaded."""
-        return self._job.race if self._job else None
+        return self._job.racing if self._job else None
 
     @property
     def history(self) -> list[Step]:
@@ -186,36 +199,37 @@ class RacePanel(Panel):
     @property
     def is_busy(self) -> bool:
         """Whether its race has not ended."""
-        return bool(self._job and not self._job.ended)
+        return bool(self._job and not self._job.complete)
 
     def end(self, why: str) -> None:
         """Stop the race, let go of its model, and leave the page."""
         if self._job:
             self._job.stop(why)
             self._job.wait(10)
-            self._job.race = None
-        for widget in (*self._charts, *self._buttons.values(), self):
+            self._job.racing = None
+        for widget in (*self._charts, *self._sections, *self._buttons.values(), self):
             widget.close()
 
     # What the panel does -----------------------------------------------------------------------
 
     def _race(self) -> None:
-        if self._job and not self._job.ended:
-            self._job.go_on()
+        if self._job and not self._job.complete:
+            self._job.unpause()
         else:
-            self._begin(paused=False)
+            self._begin()
 
-    def _begin(self, *, paused: bool) -> None:
+    def _begin(self, goal: float = float("inf")) -> None:
         with self._lock:
-            if self._job and not self._job.ended:
+            if self._job and not self._job.complete:
                 raise ValueError("a race is going on in this panel: stop it before the next one")
             config = self._setup.config
             before, self._problem = self._job, ""
-            self._job = BackgroundRace(config, self._show)
-            self._shown = (config, theme.lane_styles(config.lanes, [x.label for x in config.lanes]))
+            name, styles = secrets.token_hex(4), ReadyRace(config).styles
+            job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._show)
+            self._job = self._record = job
             if before:
-                before.race = None  # its model need not be kept beside the next one's
-            self._job.start(paused=paused)
+                before.racing = None  # its model need not be kept beside the next one's
+            job.start()
 
     def _pressed(self, act: Callable[[], None]) -> Callable[[Any], None]:
         """Return what a button does: what goes wrong is a sentence in the panel."""
@@ -226,99 +240,51 @@ class RacePanel(Panel):
                 act()
             except ValueError as error:
                 self._problem = str(error)
-            self._show(False)
+            self._show(at_once=True)
 
         return press
 
-    def _show(self, still: bool) -> None:
-        """Show what is new; the race's thread calls it after every step."""
-        job = self._job
-        if job and not still and job.state == "racing" and job.steps and not self._pace.is_due():
+    def _show(self, *, at_once: bool = False) -> None:
+        """Show what is new; the race's thread calls it after every change."""
+        record = self._record
+        now = (record.state, record.complete)
+        if now == self._shown and record.steps and not at_once and not self._pace.is_due():
             return
         began = time.monotonic()
         with self._lock:
-            steps = self.history
-            drawn = self._figures(steps)
-            for chart, figure in zip(self._charts, drawn, strict=True):
+            self._shown = now
+            view = race_view(record)
+            for chart, figure in zip(self._charts, view.figures.values(), strict=True):
                 chart.draw(figure)
-            self._say(steps)
-            if still and steps:
-                keep = self._keep_soon if self.state == "paused" else self._keep_still
-                keep(drawn, self._text(steps))
+            self._say(view)
+            for section in self._sections:
+                section.show(record, view)
+            if view.step and (view.complete or view.state == "paused"):
+                keep = self._keep_still if view.complete else self._keep_soon
+                keep(list(view.figures.values()), f"{self._words()}\n{view.text}")
         self._pace.took(began)
 
-    def _figures(self, steps: list[Step]) -> list[Figure]:
-        (config, styles), job = self._shown, self._job
-        racing = job.race if job else None
-        base = racing.baseline if racing else None
-        common: dict[str, Any] = {"total": config.steps, "run": str(id(job))}
-        plain_text = bool(racing and racing.task.plain_text)
-        return [
-            figures.loss_figure(
-                styles, steps, start_loss=float(base.loss[0]) if base else None,
-                plain_text=plain_text, **common,
-            ),
-            figures.gradient_figure(styles, steps, **common),
-            figures.accuracy_figure(
-                styles, steps, start_accuracy=float(base.accuracy[0]) if base else None,
-                plain_text=plain_text, **common,
-            ),
-        ]  # fmt: skip
-
-    def _say(self, steps: list[Step]) -> None:
+    def _say(self, view: RaceView) -> None:
         """Bring the words and the buttons up to date."""
-        (config, styles), state = self._shown, self.state
-        note = self._problem or (self._job.note if self._job else "")
-        parts = []
-        if steps:
-            last = steps[-1]
-            parts = [f"<b>{len(steps)}</b> / {config.steps}", f"{last.seconds:.1f} s"]
-        if note:
-            parts.append(fragments.escape(note))
-        shown = "failed" if self._problem else state
-        self._set(self._status, fragments.status(shown, *parts))
-        at = max((step.step for step in steps if step.eval_loss is not None), default=0)
-        rows = story.standings(steps, len(styles))
-        racing = self.race
-        base = racing.baseline if racing else None
-        start = (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
-        plain_text = bool(racing and racing.task.plain_text)
-        self._set(self._table, fragments.results(styles, rows, at, start, plain_text))
-        if steps:
-            told = story.tell(config.lanes, [style.label for style in styles], steps)
-            self._set(self._story, fragments.sentences(told, story.caveat(config.lanes)))
-        else:
-            self._set(self._story, fragments.story_before())
-        going = state in ("loading", "racing", "paused")
+        problem = self._problem and fragments.status("failed", fragments.escape(self._problem))
+        for widget, text in (
+            (self._status, problem or view.status),
+            (self._table, view.results),
+            (self._story, view.story),
+            (self._answers, view.answers if view.made else ""),
+        ):
+            if widget.value != text:
+                widget.value = text
+        can = view.commands
         wanted = {
-            "race": state not in ("loading", "racing"), "pause": state == "racing",
-            "step": state not in ("loading", "racing"), "stop": going,
+            "race": bool(can & {"start", "resume"}), "pause": "pause" in can,
+            "step": "step" in can, "stop": "stop" in can,
         }  # fmt: skip
         for word, able in wanted.items():
             if self._buttons[word].disabled == able:
                 self._buttons[word].disabled = not able
 
-    @staticmethod
-    def _set(widget: widgets.HTML, text: str) -> None:
-        if widget.value != text:
-            widget.value = text
-
     def _words(self) -> str:
-        done = len(self._job.steps) if self._job else 0
-        where = f", step {done} of {self._shown[0].steps}" if self._job else ""
+        done = len(self._record.steps)
+        where = f", step {done} of {self._record.config.steps}" if self._job else ""
         return f"RacePanel: {self.state}{where}"
-
-    def _text(self, steps: list[Step]) -> str:
-        """Return the last state in words, for readers of text."""
-        config, styles = self._shown
-        rows = story.standings(steps, len(styles))
-        lines = [
-            f"{styles[row.lane].label}: "
-            + (f"out at step {row.out_at}" if row.out_at else f"held-out loss {row.loss:.3g}")
-            for row in rows
-            if row.out_at or math.isfinite(row.loss)
-        ]
-        told = " ".join(
-            map(str, story.tell(config.lanes, [style.label for style in styles], steps))
-        )
-        return "\n".join([self._words(), *lines, told])

@@ -168,20 +168,24 @@ class BackgroundWork:
         try:
             rests = self.run()
         except StoppedEarlyError:
-            self.become("stopped", self.why)
+            self._end("stopped", self.why)
         except ValueError as error:
             self.error = error
-            self.become("failed", self.sayable(str(error)))
+            self._end("failed", self.sayable(str(error)))
         except Exception as error:
             self.error = error
             why = error.strerror if isinstance(error, OSError) else f"{error}".split("\n")[0]
-            self.become("failed", f"{type(error).__name__}: {self.sayable(str(why))[:200]}")
+            self._end("failed", f"{type(error).__name__}: {self.sayable(str(why))[:200]}")
             raise
         finally:
             self.came_to_rest()
-            if not rests:
+            if not rests and not self.complete:
                 self.complete = True
                 self.wake()
+
+    def _end(self, state: str, note: str) -> None:
+        self.complete = True
+        self.become(state, note)
 
     def run(self) -> bool | None:
         """Compute; return True where it only rests. May raise `StoppedEarlyError`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,8 @@ class RaceView:
     """The table of standings, the best lane first, below what was left out."""
     answers: str
     """What base model and lanes say to the same prompts."""
+    text: str
+    """Standings and story in plain words, for readers of text."""
     news: dict[str, int]
     """Of ``spectra``, ``gradients``, ``curvature`` and ``rates``, which have views of their own, a
     number that changes when there is more to draw; 0 where there is nothing."""
@@ -103,6 +106,7 @@ def race_view(
         story=_story(record, steps, link),
         results=_remarks(record) + _results(record, steps, rows),
         answers=_answers(record, order),
+        text=_text(record, steps, rows),
         news={
             "spectra": update_spectra.news(record),
             "gradients": gradients.news(record),
@@ -143,14 +147,29 @@ def _results(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Pla
 
 
 def _story(record: RaceRecord, steps: Sequence[Step], link: str) -> str:
-    lanes = record.config.lanes
-    names = [style.label for style in record.styles]
-    told = story.tell(lanes, names, steps) if steps else []
-    said = fragments.sentences(told, story.caveat(lanes)) if told else ""
+    told = _tell(record, steps)
+    said = fragments.sentences(told, story.caveat(record.config.lanes)) if told else ""
     if isinstance(record, Recording):
         made = f"Recorded on {record.made.date}, on {record.made.device}."
         return fragments.recorded(record.title, record.sentence, made, link) + said
     return said or fragments.story_before()
+
+
+def _text(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Place]) -> str:
+    groups = seed_groups(record.config.lanes)
+    styles = group_styles(groups, record.styles)
+    lines = [
+        f"{styles[place.lane].label}: "
+        + (f"out at step {place.out_at}" if place.out_at else f"held-out loss {place.loss:.3g}")
+        for place in group_places(rows, groups)
+        if place.out_at or math.isfinite(place.loss)
+    ]
+    return "\n".join([*lines, " ".join(map(str, _tell(record, steps)))])
+
+
+def _tell(record: RaceRecord, steps: Sequence[Step]) -> list[story.Sentence]:
+    names = [style.label for style in record.styles]
+    return story.tell(record.config.lanes, names, steps) if steps else []
 
 
 def _remarks(record: RaceRecord) -> str:

@@ -13,6 +13,9 @@ from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves,
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord, start_of
 
+WORDS = {"final": "final loss", "best": "best loss of the run"}
+"""What each measure is called where it is chosen."""
+
 
 @dataclass(frozen=True)
 class RatesView:

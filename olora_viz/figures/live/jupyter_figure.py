@@ -85,7 +85,9 @@ class LiveFigure(anywidget.AnyWidget):
 
     def _whole(self) -> dict[str, Any]:
         tokens = repr(self._packed).split('"@')[1:]
-        inits = {token.split('"')[0].removesuffix("-text") for token in tokens}
+        inits = {
+            token.split('"')[0].removesuffix("-text").removesuffix("-band") for token in tokens
+        }
         palette = {name: theme.palette(name, sorted(inits)) for name in theme.THEMES}
         return {"whole": self._packed, "palette": palette, "serial": self._serial}
 

@@ -8,11 +8,9 @@ import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.studies.rate_sweep import MEASURES
-from olora_viz.views.rates import rates_view
+from olora_viz.views.rates import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.cards import AWAY, SHOWN
-
-WORDS = {"final": "final loss", "best": "best loss of the run"}
 
 
 def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:

@@ -1,0 +1,23 @@
+"""When to show what is new."""
+
+from __future__ import annotations
+
+import time
+
+
+class Pace:
+    """About four times a second, and a tenth of the time at most."""
+
+    EVERY, SHARE = 0.22, 0.1
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() >= self._next
+
+    def took(self, began: float) -> None:
+        """Say when the showing began that has just ended."""
+        now = time.monotonic()
+        self._next = now + max(self.EVERY, (now - began) / self.SHARE)
