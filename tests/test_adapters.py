@@ -279,7 +279,7 @@ def test_merging_leaves_the_lanes_on_or_off_as_they_were():
 def test_lanes_cannot_be_put_on_top_of_lanes():
     model = tiny("llama")
     lanes = attach(model, [Lane("lora")])
-    with pytest.raises(ValueError, match="carries lanes already"):
+    with pytest.raises(ValueError, match="already has lanes"):
         attach(model, [Lane("olora")])
     lanes.detach()
     attach(model, [Lane("olora")]).detach()
@@ -288,7 +288,7 @@ def test_lanes_cannot_be_put_on_top_of_lanes():
 def test_a_number_of_rows_that_is_no_multiple_of_k_is_refused():
     model = tiny("llama")
     attach(model, [Lane("lora"), Lane("olora"), Lane("pissa")])
-    with pytest.raises(ValueError, match="with 3 lanes the model takes 3·batch rows"):
+    with pytest.raises(ValueError, match="with 3 lanes the model needs 3·batch rows"):
         logits(model, 2)
 
 

@@ -158,7 +158,7 @@ def test_a_model_that_is_not_finite_is_refused():
 def test_a_layer_that_nothing_comes_through_is_named():
     model = tiny("llama")
     model.model.layers[1].mlp.idle = torch.nn.Linear(24, 24)
-    with pytest.raises(ValueError, match=r"comes through layer 'model\.layers\.1\.mlp\.idle'"):
+    with pytest.raises(ValueError, match=r"reaches layer 'model\.layers\.1\.mlp\.idle'"):
         gather(model, BATCHED, BOTH)
 
 

@@ -128,7 +128,7 @@ def test_it_leaves_as_a_peft_adapter_that_computes_the_same(mine: str, tmp_path)
     torch.testing.assert_close(theirs(ids).logits, ours, atol=1e-5, rtol=1e-4)
     again = ov.read_peft(tiny("llama", torch.float64), folder)
     torch.testing.assert_close(again.model(ids).logits, ours, atol=1e-5, rtol=1e-4)
-    with pytest.raises(ValueError, match="form 'olora' wants a lane that started as olora, not"):
+    with pytest.raises(ValueError, match="form 'olora' needs a lane initialized by olora, not"):
         ov.write_peft(lanes, 0, tmp_path / "other", form="olora")
 
 

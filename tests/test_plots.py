@@ -177,11 +177,11 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda race, steps: ov.plot_race(race), "this race has made 4 of its 4 steps"),
+        (lambda race, steps: ov.plot_race(race), "this race has already run 4 of 4 steps"),
         (lambda race, steps: ov.plot_race(steps, what="los"), "unknown figure 'los'"),
         (lambda race, steps: ov.plot_race(steps, theme="drak"), "unknown theme 'drak'"),
         (lambda race, steps: ov.plot_race(steps, what=[]), "say what to draw: loss, gradient"),
-        (lambda race, steps: ov.plot_race("nowhere"), "'nowhere' holds no run"),
+        (lambda race, steps: ov.plot_race("nowhere"), "'nowhere' is not a run folder"),
         (
             lambda race, steps: ov.plot_race(steps, ov.RaceConfig()),
             "the steps are of 3 lanes and the set-up has 5",

@@ -252,7 +252,7 @@ def other_rank(path) -> None:
         ("config.json", lambda path: path.write_text('"x"'), 'must hold a JSON object, not "x"'),
         ("config.json", lambda path: path.write_text("{}"), "is not the set-up of a race: 'lanes'"),
         ("config.json", other_rank, r"does not fit the run's config.json: 'theta' is \(2, \d+\)"),
-        ("steps.jsonl", lambda path: path.write_text("{}\n"), "its last line is no step"),
+        ("steps.jsonl", lambda path: path.write_text("{}\n"), "its last line is not a step"),
     ],
 )
 def test_a_damaged_folder_is_refused_in_a_sentence_that_names_the_file(
@@ -306,7 +306,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
 
 
 def test_a_folder_that_holds_no_run_cannot_be_resumed(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no run: there is no config\.json"):
+    with pytest.raises(ValueError, match=r"is not a run folder: it has no config\.json"):
         runs.resume(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is not the set-up of a race"):
@@ -322,7 +322,7 @@ def test_a_race_on_a_file_that_changed_cannot_go_on(tmp_path):
     )
     list(runs.start(config, tmp_path / "run"))
     file.write_text(json.dumps(rows[:-1]))
-    with pytest.raises(ValueError, match="is not the one that the run"):
+    with pytest.raises(ValueError, match="has changed since the run"):
         runs.resume(tmp_path / "run")
 
 
@@ -342,7 +342,7 @@ def test_a_task_file_in_the_home_folder_is_watched_too(tmp_path, monkeypatch):
     config = replace(CONFIG, task="~/task.jsonl", steps=1, eval_size=1)
     list(runs.start(config, tmp_path / "run"))
     file.write_text(file.read_text() + '{"prompt": "a", "answer": " b"}\n')
-    with pytest.raises(ValueError, match="is not the one that the run"):
+    with pytest.raises(ValueError, match="has changed since the run"):
         runs.resume(tmp_path / "run")
 
 

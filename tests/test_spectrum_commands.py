@@ -138,7 +138,7 @@ def test_inspect_never_opens_a_pickle_and_says_what_is_missing(capsys, tmp_path)
     assert main(["inspect", str(folder), "--model", "glassllm"]) == 2
     assert "pickled weights (.bin) are never loaded" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path)]) == 2
-    assert "there is no adapter_config.json in it" in capsys.readouterr().err
+    assert "it has no adapter_config.json" in capsys.readouterr().err
 
 
 def test_an_adapter_of_ours_names_its_base(capsys, tmp_path):

@@ -125,10 +125,10 @@ def test_what_the_shared_rate_has_shown_is_not_said_twice() -> None:
 def test_one_rate_per_start_is_not_called_the_best_of_several() -> None:
     lanes = (Lane("lora", lr=1e-3), Lane("olora", lr=3e-3))
     text = told(lanes, steps([0.9, 0.4]))
-    assert "Each at its one rate, OLoRA (3e-3) is far ahead of LoRA (1e-3)" in text
+    assert "Each at its only rate, OLoRA (3e-3) is far ahead of LoRA (1e-3)" in text
     assert "best rate" not in text
     text = told((*RATES, Lane("pissa", lr=1e-3)), steps([0.9, 0.8, 0.7, 0.6, 0.3]))
-    assert "PiSSA (1e-3, its one rate) is far ahead of OLoRA (3e-3):" in text
+    assert "PiSSA (1e-3, its only rate) is far ahead of OLoRA (3e-3):" in text
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_lanes_that_differ_in_more_than_start_and_rate_are_not_compared_as_start
 
     lanes = (*lanes, Lane("pissa", **other))
     text = told(lanes, steps([0.9, 0.4, 0.1], first_norms=[1.0, 5.0, 10.0]))
-    assert re.search(r"Compared here: the lanes with .+, which differ in start alone\.", text)
+    assert re.search(r"Compared here: the lanes with .+, which differ only in start\.", text)
     assert "OLoRA is far behind PiSSA: held-out loss 0.40 against 0.10" in text
     assert "PiSSA's first gradient is twice OLoRA's." in text
 
@@ -234,7 +234,7 @@ def test_a_diverged_lane_is_named_with_its_step_and_is_never_the_best() -> None:
 def test_all_who_are_out_are_told_of_once_and_so_are_those_who_are_left(out: int) -> None:
     text = told(RATES, steps([1.0] * 4, [NAN] * out + [1.0] * (4 - out)))
     assert text.count("out of the race") == (out > 0)
-    assert text.count("The others are untouched.") == (0 < out < 4)
+    assert text.count("The others are not affected.") == (0 < out < 4)
     assert text.count("No lane is left.") == (out == 4)
     assert text.count("(step 2)") == min(out, story.NAMED)
     assert text.count("and 1 more are out") == (out > story.NAMED)
@@ -317,8 +317,8 @@ def groups(lanes: tuple[Lane, ...]) -> Iterator[tuple[str, float, tuple, list[in
 
 VERDICT = re.compile(
     r"(?:At one shared rate \((?P<shared>\S+)\) |Each at [a-z ]+, )?"
-    r"(?P<mine>.+?)(?: \((?P<lr>[^ ,]+?)(?:, its one rate)?\))? is (?P<verdict>(?:far )?\S+)"
-    r"(?: of| with)? (?P<theirs>.+?)(?: \((?P<their_lr>[^ ,]+?)(?:, its one rate)?\))?"
+    r"(?P<mine>.+?)(?: \((?P<lr>[^ ,]+?)(?:, its only rate)?\))? is (?P<verdict>(?:far )?\S+)"
+    r"(?: of| with)? (?P<theirs>.+?)(?: \((?P<their_lr>[^ ,]+?)(?:, its only rate)?\))?"
     r"(?:, the next best)?: .*?(?P<a>\d+\.\d\d) against (?P<b>\d+\.\d\d)"
 )
 GRADIENTS = re.compile(

@@ -1,1 +1,1 @@
-"""K adapters on one frozen model, and PEFT's format of them."""
+"""K adapters on one frozen model, and import and export in PEFT's format."""

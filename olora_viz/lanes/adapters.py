@@ -1,7 +1,7 @@
 """Lanes: K adapters on one frozen model, every parameter in one matrix `theta`.
 
-The model itself is never changed: attaching overrides the `forward` of the targeted layers,
-detaching takes that back.
+The model itself is never changed: attaching overrides the `forward` of the target layers, and
+detaching restores it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Lanes:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of the layers that carry adapters, in the model's order."""
+        """The names of the layers with adapters, in the model's order."""
         return self._layout.layers
 
     @property
@@ -89,7 +89,7 @@ class Lanes:
         return len(self.lanes)
 
     def check_lane(self, k: int) -> None:
-        """Refuse a number that is no lane's."""
+        """Check the index of a lane."""
         if not 0 <= k < self.count:
             raise ValueError(f"lane {k} does not exist; there are lanes 0 to {self.count - 1}")
 
@@ -104,32 +104,32 @@ class Lanes:
     def gradient(self, layer: str, k: int) -> Start:
         """Return ∂L/∂A (r, in) and ∂L/∂B (out, r) of the last backward pass."""
         if self.theta.grad is None:
-            raise ValueError("there is no gradient yet: call backward on a loss first")
+            raise ValueError("no gradient yet: call backward on a loss first")
         return self._trimmed(self.theta.grad, layer, k)
 
     def parts(self, layer: str | None = None) -> tuple[Tensor, ...]:
-        """Return what the last forward pass was made with, in its graph: to differentiate by.
+        """Return the parameters of the last forward pass, in its graph, for differentiation.
 
         Parameters
         ----------
-        layer : for its A (k, r, in) and B (k, out, r) alone; ``None``: the rows (k, P) of theta
-            that ran.
+        layer : return its A (k, r, in) and B (k, out, r); ``None``: the active rows (k, P) of
+            theta.
         """
         if layer is None:
             return (self._now,)
         self.shapes(layer)
         if not self._views:
-            raise ValueError("no forward pass has been made yet")
+            raise ValueError("no forward pass yet")
         return self._views[layer]
 
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return the shapes of a layer's A and B as theta holds them, with the largest rank."""
+        """Return the shapes of a layer's A and B in theta, with the largest rank."""
         return self._layout.shapes(layer)
 
     def trained(self, layer: str | None = None) -> Bool[Tensor, "k n"]:
-        """Say which parameters train, of those in `parts`, flat.
+        """Return a flat mask of the trained parameters in `parts`.
 
-        The padding of a rank does not, nor does what is frozen.
+        Padding and frozen parameters are not trained.
         """
         assert self._rows is not None
         ranks = [lane.r for lane in self.lanes[self._rows]]
@@ -150,14 +150,14 @@ class Lanes:
 
     @torch.no_grad()
     def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:
-        """What training moved: ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in)."""
+        """Return the update ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in)."""
         now, start = self.factors(layer, k), self.start_factors(layer, k)
         moved = (now.B - start.B) @ now.A + start.B @ (now.A - start.A)
         return self.scale[k] * moved
 
     @torch.no_grad()
     def merge(self, k: int) -> nn.Module:
-        """Return a copy of the model with W + ΔW of lane k in its layers, and no lanes."""
+        """Return a copy of the model with W + ΔW of lane k, without lanes."""
         self.check_lane(k)
         attached = self._hooked is not None
         self._unhook()
@@ -172,7 +172,7 @@ class Lanes:
         return merged
 
     def some(self, rows: slice) -> AbstractContextManager[None]:
-        """Run the lanes of a slice of theta's rows; the model then takes as many times batch."""
+        """Run a slice of the lanes; the model then takes that many times the batch."""
         return self._running(rows)
 
     def only(self, k: int) -> AbstractContextManager[None]:
@@ -185,7 +185,7 @@ class Lanes:
         return self._running(None)
 
     def detach(self) -> nn.Module:
-        """Take the lanes off and return the base model, bitwise what it was."""
+        """Remove the lanes and return the base model, bitwise unchanged."""
         self._unhook()
         for parameter in self._trainable:
             parameter.requires_grad_(True)
@@ -206,7 +206,7 @@ class Lanes:
         return Start(A=A[k, :r], B=B[k, :, :r])
 
     def _split(self, *_: object) -> None:
-        """Cut theta into every A and B, before the model's first layer that carries adapters."""
+        """Split theta into every A and B, before the model's first layer with adapters."""
         if self._rows is None:
             return
         self._now = self._chosen(self.theta)
@@ -214,19 +214,19 @@ class Lanes:
         self._start_views = self._layout.split(self._chosen(self.start))
 
     def _chosen(self, theta: Tensor) -> Tensor:
-        """Take the rows that run; where it is all of them, without a second gradient (K, P)."""
+        """Return the active rows; if all are active, without a second gradient (K, P)."""
         assert self._rows is not None
         whole = self._rows == slice(0, self.count)
         return theta if whole else theta[self._rows]
 
     def _forward(self, name: str, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
-        """Stand in for a targeted layer's forward."""
+        """Replace the forward of a target layer."""
         if self._rows is None:
             return original(X)
         K = self._rows.stop - self._rows.start
         if X.shape[0] % K:
             raise ValueError(
-                f"with {K} lanes the model takes {K}·batch rows, lane after lane, not {X.shape[0]}"
+                f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}"
             )
         start = None if self._from_zero else self._start_views[name]
         s = self.scale[self._rows, None, None]
@@ -236,7 +236,7 @@ class Lanes:
     def _hook(self) -> None:
         for name, layer in self.plan.layers.items():
             if "forward" in layer.__dict__:
-                raise ValueError(f"layer {name!r} carries lanes already; detach them first")
+                raise ValueError(f"layer {name!r} already has lanes; detach them first")
         for name, layer in self.plan.layers.items():
             layer.forward = partial(self._forward, name, layer.forward)
         owner = common_owner(self.model, list(self.layers))
@@ -259,7 +259,7 @@ def attach(
     progress: Progress | None = None,
     calibration: Mapping[str, Calibration] | None = None,
 ) -> Lanes:
-    """Put K lanes on a model and freeze the model.
+    """Attach K lanes to a model and freeze the model.
 
     The model then takes K·batch rows, lane after lane, and returns as many; its function is
     unchanged until `theta` moves.
@@ -268,16 +268,16 @@ def attach(
     ----------
     model : the base model; it is frozen until `Lanes.detach`.
     lanes : 1 to 64 contenders, of any mixture of initializations and ranks.
-    targets : endings of layer names; ``None`` takes all linear layers inside the blocks.
-    progress : told how far the making of the adapters is.
-    calibration : by layer, for the initializations that start from a gradient or from inputs; a
-        race gathers it by itself.
+    targets : suffixes of layer names; ``None`` takes all linear layers inside the blocks.
+    progress : called with the progress of initialization.
+    calibration : by layer, for the initializations that need a gradient or inputs; a race gathers
+        it automatically.
 
     Raises
     ------
-    ValueError : no lane or too many, a rank above min(out, in) of a layer or a weight that is not
-        finite (which are named), a target that matches nothing, a layer that carries lanes already,
-        an initialization without the calibration that it needs.
+    ValueError : no lanes or too many, a rank above min(out, in) of a layer, a non-finite weight, a
+        target that matches no layer, a layer that already has lanes, or an initialization without
+        the calibration it needs.
     """
     return attach_planned(plan_adapters(model, lanes, targets), progress, calibration)
 

@@ -1,4 +1,4 @@
-"""What a race's first batches say about each layer of its base, for the starts that ask for it."""
+"""Calibration: gradients and input statistics of each layer over the first batches of a race."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import lane_losses
 
 BATCHES = 8
-"""How many of its first batches a race reads. With 16 prompts each they make 128 examples, of the
-order that the papers take, and cost what as many steps of a single lane do."""
+"""Number of batches a race reads for calibration. With 16 prompts each they hold 128 examples, as
+many as in the papers by order of magnitude, and cost as much as that many steps of one lane."""
 
 
 def check_calibration(plan: AdapterPlan, name: str) -> None:
-    """Refuse calibration that the machine cannot hold.
+    """Check that the calibration data fits into memory.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def gather(
     targets: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Calibration]:
-    """Let batches go through a model and note what `needs` names, for each layer that gets lanes.
+    """Run batches through a model and gather the calibration data `needs` of each target layer.
 
     The gradient is the mean over the batches of that of each batch's loss, the mean over its
     supervised tokens. The inputs are those of all tokens but padding, each alike. The model is as
@@ -74,7 +74,7 @@ def gather(
     batches : on the model's device.
     needs : see `AdapterPlan.needs`; not empty.
     targets : of `attach`.
-    progress : told how many of the batches are read.
+    progress : called with the share of batches read.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def _gather(
                 if not loss.isfinite():
                     raise ValueError(
                         f"the loss of the first batches is {loss.item()} before any training: the "
-                        "model's weights cannot be right"
+                        "model's weights must be damaged"
                     )
                 if "gradient" in needs:
                     loss.backward()
@@ -183,7 +183,7 @@ class _Recorder:
             gradient, reader = self._gradients.get(name), self._shared.get(name, name)
             lacks_gradient = "gradient" in self._needs and gradient is None
             if lacks_gradient or ("inputs" in self._needs and reader not in self._inputs):
-                raise ValueError(f"nothing of the first batches comes through layer {name!r}")
+                raise ValueError(f"the first batches do not pass through layer {name!r}")
             found[name] = Calibration(
                 gradient=None if gradient is None else gradient.div_(count),
                 mean=self._inputs[reader].mean if "inputs" in self._needs else None,

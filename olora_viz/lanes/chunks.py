@@ -1,4 +1,4 @@
-"""Which lanes go through the model together: as many as the memory for their activations allows."""
+"""Chunks of lanes that pass through the model together, limited by activation memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 
 ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
-"""Bytes that what is computed in one pass may take, about, by device."""
+"""Approximate memory budget of the activations of one pass in bytes, by device."""
 
 KEPT = 1.5
 """What a pass keeps, as a multiple of what goes into and comes out of the linear layers alone."""
@@ -29,7 +29,7 @@ update (where that is looked at), and one for passing."""
 
 @dataclass(frozen=True)
 class Footprint:
-    """How much memory the tokens of one lane take in a pass, estimated from a model's shapes."""
+    """Memory of one lane's tokens in a pass, estimated from the model's shapes."""
 
     kept: float
     """Bytes a token that the backward pass needs."""
@@ -59,10 +59,10 @@ class Footprint:
 def lane_groups(
     K: int, bytes_each: float, device: str, budget: Mapping[str, int] | None = None
 ) -> list[slice]:
-    """Deal K lanes into groups, as few and as even as the memory allows.
+    """Split K lanes into groups, as few and as even as memory allows.
 
-    The lanes share no parameter, so a pass for each group gives what one pass for all gives; the
-    groups depend on the set-up alone, never on what memory is free, so that a race repeats.
+    The lanes share no parameters, so one pass per group gives the same result as one pass for all.
+    The groups depend on the set-up only, never on the free memory, so that a race is reproducible.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def lane_groups(
 
 
 def check_adapters(plan: AdapterPlan, name: str) -> None:
-    """Refuse lanes that the machine cannot hold: it would end the process, and all others'.
+    """Check that the lanes fit into memory; otherwise the system would kill the process.
 
     Parameters
     ----------

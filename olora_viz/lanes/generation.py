@@ -1,4 +1,4 @@
-"""What the base model and the lanes say to held-out prompts."""
+"""Answers of the base model and the lanes to held-out prompts."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ MORE = 8
 
 @dataclass(frozen=True)
 class Answer:
-    """One held-out prompt, and what everybody says to it."""
+    """One held-out prompt and the answers to it."""
 
     prompt: str
     expected: str
-    """The right answer."""
+    """The correct answer."""
     base: str
-    """What the base model says, as `said` cuts it."""
+    """The answer of the base model, as truncated by `said`."""
     lanes: tuple[str, ...]
-    """What each lane says, cut likewise."""
+    """The answer of each lane, truncated likewise."""
 
 
 def ask(
@@ -42,9 +42,9 @@ def ask(
     *,
     plain_text: bool = False,
 ) -> list[Answer]:
-    """Let the base model and every lane answer prompts, each token the likeliest one.
+    """Return greedy answers of the base model and every lane.
 
-    A plain text is cut in the middle: its first half is the prompt, its second the answer.
+    A plain text is split in the middle: the first half is the prompt, the second the answer.
     """
     borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
     prompts = [e.ids[:at] for e, at in zip(encoded, borders, strict=True)]
@@ -81,12 +81,12 @@ def said(
     decode: Callable[[Sequence[int]], str],
     ends: int | None = None,
 ) -> str:
-    """Return what of a continuation is the answer, in whole words.
+    """Return the answer part of a continuation, in whole words.
 
-    An answer is right when it begins with the right one's tokens, which is what accuracy counts:
-    few tasks teach where to stop, so what would follow is not judged and not shown. A wrong answer
-    is as long as the right one in tokens, and runs on to the end of its word, or ends before with
-    the text or the line. An ellipsis stands behind a number or an endless word that was cut.
+    An answer is correct if it begins with the tokens of the correct one, as in accuracy: few tasks
+    teach the model to stop, so what follows is neither judged nor shown. A wrong answer has as many
+    tokens as the correct one, extended to the end of its word, and ends earlier with the text or
+    the line. An ellipsis marks a truncated number or word.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def within_word(text: str, at: int) -> bool:
 def greedy(
     model: nn.Module, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int
 ) -> list[list[list[int]]]:
-    """Continue each prompt by its likeliest tokens, for all lanes at once.
+    """Continue each prompt greedily, for all lanes at once.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A lane: one contender of a race, and the words that name it on a command line."""
+"""A lane: one contender of a race, and its form on the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LANES = 64
 """The most lanes that one race takes."""
 
 FAIR = "fair"
-"""The word for a learning rate that a race shall find."""
+"""The word for a learning rate that the race computes."""
 
 MAX_LABEL = 48
 """The longest label, in characters: it also names a folder."""
@@ -31,10 +31,10 @@ class Lane:
     lr : learning rate at the peak of the schedule, > 0.
     r : rank of the adapter, >= 1.
     alpha : numerator of the scaling; ``None`` means `r`, that is a scaling of 1.
-    seed : seed of the initialization's random numbers, >= 0, and of the lane's order of batches
-        where the race says so, see `RaceConfig`.
+    seed : seed of the initialization, >= 0, and of the order of the batches if the race uses
+        ``batches="by-seed"``.
     weight_decay : decoupled weight decay of AdamW on A and B, >= 0.
-    clip : largest norm of the lane's gradient, > 0; ``None`` does not clip.
+    clip : maximum norm of the lane's gradient, > 0; ``None`` disables clipping.
     rslora : scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
     label : what the lane is called; ``None`` leaves it to `labels.labels`.
     fair : let a race put the fair rate in place of `lr`, see `fair_rate`; ``lr=fair`` in a SPEC.
@@ -55,7 +55,7 @@ class Lane:
     fair: bool = False
 
     def __post_init__(self) -> None:
-        """Check every value and state the rule that a bad one breaks."""
+        """Check every value."""
         if not isinstance(self.init, str):
             raise ValueError(f"an initialization must be a name, not {self.init!r}")
         if self.init not in INITIALIZERS:
@@ -112,7 +112,7 @@ def parse_lanes(spec: str) -> list[Lane]:
 
 
 def write_lane(lane: Lane) -> str:
-    """Write a lane as `parse_lanes` reads it: rate and rank, and what else is not the default.
+    """Write a lane in the form of `parse_lanes`: rate, rank and all non-default values.
 
     >>> write_lane(Lane("olora", lr=3e-3, alpha=16.0))
     'olora:lr=3e-3,r=8,alpha=16'
@@ -125,7 +125,7 @@ def write_lane(lane: Lane) -> str:
         For a label with a comma, which separates keys.
     """
     if lane.label is not None and "," in lane.label:
-        raise ValueError(f"label {lane.label!r} has a comma, which a lane in words cannot hold")
+        raise ValueError(f"label {lane.label!r} has a comma, which separates keys in a lane SPEC")
     words = {"lr": FAIR if lane.fair else _exact(lane.lr), "r": str(lane.r)}
     for field in fields(Lane):
         value = getattr(lane, field.name)
@@ -143,7 +143,7 @@ def _exact(value: Any) -> str:
 
 
 def _fields(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a lane's fields: a rate in words is one that a race will find."""
+    """Return a lane's fields; the rate ``fair`` sets the field `fair`."""
     if values.get("lr") != FAIR:
         return values
     return {key: value for key, value in values.items() if key != "lr"} | {"fair": True}

@@ -1,4 +1,4 @@
-"""Kinds of layers: which ones can carry adapters, and which way round their weights lie."""
+"""Target layers, and the orientation of their weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def is_transposed(layer: nn.Module) -> bool:
 
 
 def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
-    """Return the layer's weight as (out, in), a view, whatever way round it is stored."""
+    """Return a view of the layer's weight as (out, in), whatever its stored orientation."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     return weight.T if is_transposed(layer) else weight
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether lanes can be put on this kind of layer."""
+    """Whether this kind of layer can have adapters."""
     return isinstance(layer, nn.Linear) or is_transposed(layer)
 
 
@@ -36,12 +36,12 @@ def target_layers(model: nn.Module, targets: Sequence[str] | None = None) -> dic
     Parameters
     ----------
     model : any torch module.
-    targets : endings of names, such as ``("q_proj", "mlp.down_proj")``; ``None`` takes every
-        linear layer inside the model's blocks (all of them, where a model has no blocks).
+    targets : suffixes of names, such as ``("q_proj", "mlp.down_proj")``; ``None`` takes every
+        linear layer inside the model's blocks (all of them, if the model has no blocks).
 
     Raises
     ------
-    ValueError : where an ending matches no linear layer, or there is none at all.
+    ValueError : a suffix matches no linear layer, or the model has none.
     """
     head_of = getattr(model, "get_output_embeddings", None)
     head = head_of() if head_of else None
@@ -62,7 +62,7 @@ def target_layers(model: nn.Module, targets: Sequence[str] | None = None) -> dic
                 )
         found = {n: m for n, m in linear.items() if any(_ends_with(n, t) for t in targets)}
     if not found:
-        raise ValueError(f"{type(model).__name__} has no linear layer to put an adapter on")
+        raise ValueError(f"{type(model).__name__} has no linear layer to adapt")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where every A and B lies in a row of theta: one matrix for all lanes and layers."""
+"""The layout of every A and B in a row of theta, one matrix for all lanes and layers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Layout:
         return views
 
     def real(self, ranks: Sequence[int], layer: str | None = None) -> Bool[Tensor, "k n"]:
-        """Say what is no padding, for lanes of these ranks, of one layer or of whole rows."""
+        """Return the mask of entries that are not padding, for one layer or whole rows."""
         used = torch.arange(self.rank) < torch.tensor(ranks)[:, None]  # (k, R)
         masks = []
         for name in [layer] if layer else self.layers:

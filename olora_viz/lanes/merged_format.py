@@ -1,4 +1,4 @@
-"""A lane and its base as one whole model: a Hugging Face folder that needs neither."""
+"""A lane merged into its base model, as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def write_merged(
     ----------
     lanes, k : which lane.
     tokenizer : the base model's.
-    folder : where to; it is whole or not there.
+    folder : written atomically.
 
     Raises
     ------
-    ValueError : a lane that does not exist, or has diverged beyond what is finite.
-    OSError : the disk is full, for instance.
+    ValueError : a lane that does not exist or is not finite.
+    OSError : the folder cannot be written, for instance on a full disk.
     """
     merged: Any = lanes.merge(k)
     for name in lanes.layers:
@@ -46,7 +46,7 @@ def write_merged(
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Silence transformers' own progress bars, which would stand before an error's sentence."""
+    """Silence transformers' progress bars, which would precede an error message."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""AdamW on the rows of theta: each lane at its own rate, clipped by itself, and finite for ever."""
+"""AdamW on the rows of theta, with a learning rate and clipping per lane, and finite updates."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from olora_viz.lanes.lane import Lane
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 LARGEST_RATIO = 10.0
-"""What |m̂| / √v̂ of Adam stays below, whatever the gradients: with β = (0.9, 0.999) it is at most
-(1 − β₁) / √((1 − β₂)(1 − β₁² / β₂)) = 7.3, by the inequality of Cauchy and Schwarz."""
+"""An upper bound of |m̂| / √v̂ in Adam for any gradients: with β = (0.9, 0.999) it is at most
+(1 − β₁) / √((1 − β₂)(1 − β₁² / β₂)) = 7.3, by the Cauchy–Schwarz inequality."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class LaneOptimizer:
     ----------
     theta : (K, P), with its gradient at every step.
     lanes : K, with their weight decay and clipping.
-    frozen : (K, P), what is not trained: its gradient is zero, and weight decay leaves it alone.
-        None where all of it is.
+    frozen : (K, P), mask of frozen parameters, with zero gradient and no weight decay. None if all
+        are trained.
     """
 
     def __init__(self, theta: Tensor, lanes: Sequence[Lane], frozen: Tensor | None = None) -> None:
@@ -59,13 +59,13 @@ class LaneOptimizer:
         self._reach = self._largest()
 
     def step(self, rates: np.ndarray, norms: Tensor, out: np.ndarray) -> np.ndarray:
-        """Update the lanes that are in the race.
+        """Update the lanes that have not diverged.
 
         Parameters
         ----------
         rates : (K,) learning rates of this step.
         norms : (K,) norms of the gradients.
-        out : (K,) the lanes that stay as they are.
+        out : (K,) the lanes that are not updated.
 
         Returns
         -------
@@ -100,7 +100,7 @@ class LaneOptimizer:
         return {name: torch.stack(rows) for name, rows in found.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from a `state`; theta itself is set already."""
+        """Restore a `state`; theta itself is already set."""
         for k, row in enumerate(self._rows):
             self._adamw.state[row] = {
                 name: state[name][k].clone().to(row.device) for name in ("step", *MOMENTS)
@@ -115,10 +115,10 @@ class LaneOptimizer:
         gradient.mul_(factor[:, None])
 
     def _may_overflow(self, rates: np.ndarray, out: np.ndarray) -> list[int]:
-        """Find the lanes whose next update could leave the numbers that there are.
+        """Find the lanes whose next update could overflow.
 
-        A bound on the largest entry of each row, kept from step to step, tells it without a look
-        at theta: at the rates that train anything there is no such lane, and nothing to be copied.
+        A bound on the largest entry of each row, kept from step to step, decides this without
+        reading theta. At reasonable learning rates there is no such lane, and nothing is copied.
         """
         decay = np.array([group["weight_decay"] for group in self._adamw.param_groups])
 

@@ -1,4 +1,4 @@
-"""Adapters in and out in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`."""
+"""PEFT's adapter format: `adapter_config.json` and `adapter_model.safetensors`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PREFIX = "base_model.model."
 FORMS = ("lora", "olora")
 
 BASE_UNCHANGED = ("true", "false", "none", "gaussian", "orthogonal", "eva", "mica")
-"""PEFT's starts that leave the base as it is. OLoRA and exact PiSSA take out of it what can be
-computed again from it; all others take out what depends on random numbers or on data."""
+"""PEFT's initializations that keep the base weights. OLoRA and exact PiSSA subtract a product that
+can be recomputed from the base; all others subtract one that depends on random numbers or data."""
 
 
 def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
@@ -39,17 +39,17 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     Parameters
     ----------
     lanes, k : which lane.
-    folder : where to; an adapter that is there already is replaced as a whole.
+    folder : written atomically; an existing adapter is replaced.
     form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, which loads anywhere: of
-        rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r where A⁰ or B⁰ is zero. ``olora``
-        writes A and B alone, of rank r, with ``init_lora_weights="olora"``; PEFT then takes B⁰A⁰
-        out of the base by itself when it loads.
+        rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰ is zero. ``olora``
+        writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT then subtracts
+        B⁰A⁰ from the base at load.
 
     Raises
     ------
-    ValueError : an unknown form; a lane that does not exist or has diverged beyond what is finite;
-        form ``olora`` of a lane that did not start that way, or on GPT-2's `Conv1D` layers, where
-        PEFT's own OLoRA start is wrong.
+    ValueError : an unknown form; a lane that does not exist or is not finite; form ``olora`` of a
+        lane with another initialization, or on GPT-2's `Conv1D` layers, for which PEFT's OLoRA is
+        wrong.
     """
     if form not in FORMS:
         raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
@@ -57,7 +57,7 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     lane = lanes.lanes[k]
     transposed = any(map(is_transposed, lanes.plan.layers.values()))
     if form == "olora" and lane.init != "olora":
-        raise ValueError(f"form 'olora' wants a lane that started as olora, not as {lane.init}")
+        raise ValueError(f"form 'olora' needs a lane initialized by olora, not by {lane.init}")
     if form == "olora" and transposed:
         raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
     starts = [lanes.start_factors(name, k) for name in lanes.layers]
@@ -94,16 +94,16 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
 
 
 def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
-    """Put an adapter from disk on its base model, as one lane.
+    """Attach an adapter from disk to its base model, as one lane.
 
-    Reads what `write_peft` writes, and PEFT's LoRA of any rank and alpha, per layer too
-    (``rank_pattern``, ``alpha_pattern``, rsLoRA), from any start that leaves the base as it is, and
-    from OLoRA's and exact PiSSA's. Weights come from safetensors only.
+    Reads adapters of `write_peft`, and PEFT's LoRA adapters of any rank and alpha, also per layer
+    (``rank_pattern``, ``alpha_pattern``, rsLoRA), with any initialization that keeps the base
+    weights, and with OLoRA and exact PiSSA. Weights are read from safetensors only.
 
     Raises
     ------
-    ValueError : not an adapter; pickled weights; a layer that the model does not have or whose
-        shape differs; an initialization that changed the base and cannot be computed again.
+    ValueError : not an adapter; pickled weights; a layer that the model does not have or that has
+        another shape; an initialization that changed the base and cannot be recomputed.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -113,7 +113,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     modules = dict(model.named_modules())
     for layer, given in factors.items():
         if layer not in modules:
-            raise ValueError(f"the adapter wants a layer {layer!r}, which the model does not have")
+            raise ValueError(f"the model has no layer {layer!r}, which the adapter needs")
         shape = tuple(weight_of(modules[layer]).shape)
         wanted = (given.B.shape[0], given.A.shape[1])
         if shape != wanted:
@@ -137,7 +137,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read an adapter's ``adapter_config.json``, and see that it is one that can be read.
+    """Read and check an adapter's ``adapter_config.json``.
 
     Raises
     ------
@@ -145,16 +145,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "adapter_config.json"
     if not path.is_file():
-        raise ValueError(f"{str(folder)!r} holds no adapter: there is no adapter_config.json in it")
+        raise ValueError(f"{str(folder)!r} is not an adapter: it has no adapter_config.json")
     config = read_json_object(path)
     if config.get("peft_type") != "LORA" or config.get("use_dora"):
         kind = "DORA" if config.get("use_dora") else config.get("peft_type")
-        raise ValueError(
-            f"{str(folder)!r} holds an adapter of type {kind!r}; only LORA can be read"
-        )
+        raise ValueError(f"{str(folder)!r} is an adapter of type {kind!r}; only LORA is supported")
     for key in ("r", "lora_alpha"):
         if not isinstance(config.get(key), (int, float)):
-            raise ValueError(f"{str(path)!r} must say {key} as a number, not {config.get(key)!r}")
+            raise ValueError(f"{key} in {str(path)!r} must be a number, not {config.get(key)!r}")
     if not (folder / "adapter_model.safetensors").is_file():
         pickled = (folder / "adapter_model.bin").exists()
         why = ": pickled weights (.bin) are never loaded" if pickled else ""
@@ -163,7 +161,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _start_named(config: dict[str, Any], folder: Path) -> str:
-    """Name the start whose B⁰A⁰ the adapter's base lacks: ``lora`` where it lacks nothing."""
+    """Name the start whose B⁰A⁰ was subtracted from the base: ``lora`` if none was."""
     init = str(config.get("init_lora_weights", True)).lower()
     if init in ("olora", "pissa"):
         return init
@@ -171,21 +169,21 @@ def _start_named(config: dict[str, Any], folder: Path) -> str:
         return "lora"
     raise ValueError(
         f"the adapter in {str(folder)!r} started as {config['init_lora_weights']!r}, which changed "
-        "the base model in a way that its files do not tell; export it as plain LoRA first"
+        "the base model in a way that its files do not record; export it as plain LoRA first"
     )
 
 
 def _pair_up(tensors: dict[str, Tensor], folder: Path) -> dict[str, Start]:
-    """Bring the A and B of each layer together."""
+    """Pair the A and B of each layer."""
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         match = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_([AB])\.weight", key)
         if not match:
-            raise ValueError(f"{str(folder)!r} holds {key!r}, which is no part of a LoRA adapter")
+            raise ValueError(f"{str(folder)!r} holds {key!r}, which is not part of a LoRA adapter")
         pairs.setdefault(match[1], {})[match[2]] = tensor.float()
     for layer, pair in pairs.items():
         if set(pair) != {"A", "B"}:
-            raise ValueError(f"the adapter in {str(folder)!r} lacks an A or a B of layer {layer!r}")
+            raise ValueError(f"the adapter in {str(folder)!r} lacks A or B of layer {layer!r}")
     return {layer: Start(pair["A"], pair["B"]) for layer, pair in pairs.items()}
 
 
@@ -204,7 +202,7 @@ def _by_pattern(patterns: dict[str, float] | None, layer: str, otherwise: float)
 
 
 def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
-    """Write the adapter as a whole, in the place of one that is there already."""
+    """Write the adapter atomically, replacing an existing one."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
     if not is_free(folder) and not (folder / "adapter_config.json").exists():

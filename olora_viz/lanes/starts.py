@@ -21,7 +21,7 @@ StartOf = Callable[[str, Tensor, Lane], Start]
 
 
 def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None) -> Start:
-    """Make a lane's A⁰ and B⁰ for one layer, from random numbers that are the layer's own."""
+    """Return a lane's A⁰ and B⁰ for one layer, from a random generator of the layer's own."""
     # torch's generator on the CPU looks at the low 32 bits of a seed only.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
     start = INITIALIZERS[lane.init].start
@@ -40,7 +40,7 @@ def start_from(calibration: Mapping[str, Calibration]) -> StartOf:
 def start_matrix(
     layout: Layout, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None
 ) -> Float[Tensor, "K P"]:
-    """Make theta at step 0, in float32 or better, on the device of the weights."""
+    """Return theta at step 0, in float32 or better, on the device of the weights."""
     theta = torch.zeros(len(plan.lanes), layout.width, dtype=plan.dtype, device=plan.device)
     for i, name in enumerate(plan.layers):
         if progress:
@@ -76,7 +76,7 @@ def from_zero(layout: Layout, start: Float[Tensor, "K P"]) -> bool:
 
 
 def fill(A: Tensor, B: Tensor, factors: Start) -> None:
-    """Write factors of any rank into A (r, in) and B (out, r), and zeros behind them."""
+    """Write factors of any rank into A (r, in) and B (out, r), padded with zeros."""
     rank = factors.A.shape[0]
     A[:rank], A[rank:] = factors.A, 0.0
     B[:, :rank], B[:, rank:] = factors.B, 0.0

@@ -26,12 +26,12 @@ DEFAULT_LANES = (
     Lane("olora", lr=3e-3),
     Lane("pissa", lr=1e-3),
 )
-"""The race that the page and the command line start with: one shared rate, and three times it."""
+"""The default lanes of the page and the command line: one shared rate, and three times as much."""
 
 
 @dataclass(frozen=True)
 class RaceConfig:
-    """All that a race depends on: the same config gives the same steps on the same device.
+    """The set-up of a race: the same config gives the same steps on the same device.
 
     Parameters
     ----------
@@ -39,27 +39,27 @@ class RaceConfig:
     task : name of a task, or the path of a task file.
     lanes : 1 to 64 contenders.
     steps : number of updates.
-    batch_size : prompts a step; all lanes see the same ones.
-    max_length : the most tokens of an example; longer ones are left out. ``None``: the model's
-        context, and an example that does not fit into it is an error.
+    batch_size : prompts per step; all lanes see the same ones.
+    max_length : the maximum length of an example in tokens; longer ones are left out. ``None``: the
+        model's context, and a longer example is an error.
     seed : seed of the task and of the order of its examples.
     eval_every : steps between evaluations; 0 evaluates after the last step only.
-    spectra_every : steps between two looks at the spectra of all adapters; 0 never looks.
-    curvature_every : steps between two looks at the curvature of every lane's loss, on the first
-        batch; 0 never looks. A look takes about as long as a dozen steps.
-    gradients_every : steps between two looks at the norms of gradients, parameters and updates,
-        layer by layer, beside that at the first step; 0 never looks.
-    eval_size : the most held-out examples to evaluate on.
-    device : ``auto`` (CUDA where it is there), ``cpu`` or ``cuda``.
+    spectra_every : steps between measurements of the spectra of all adapters; 0 disables them.
+    curvature_every : steps between measurements of the curvature of every lane's loss, on the
+        first batch; 0 disables them. A measurement takes about as long as a dozen steps.
+    gradients_every : steps between measurements of the norms of gradients, parameters and updates
+        by layer, in addition to the first step; 0 disables them.
+    eval_size : maximum number of held-out examples to evaluate on.
+    device : ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
     dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
         ``bfloat16`` or ``float64``. Adapters and optimizer use float32 or better.
     schedule : of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``.
     warmup : steps over which the learning rates rise to their peak.
-    targets : endings of the names of the layers to adapt; ``None``: all linear layers in blocks.
-    batches : ``shared``, or ``by-seed``: the examples of a lane of seed s come in the order of seed
-        ``seed + s``. Lanes of one seed still see the same batches, so that starts are compared in
-        pairs, and starts without random numbers, which do not heed a lane's seed, can be repeated.
-        What is measured or read on the first batches is so on those of seed 0, for all lanes.
+    targets : name suffixes of the layers to adapt; ``None``: all linear layers in the blocks.
+    batches : ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed
+        ``seed + s``. Lanes of one seed still share their batches, so that starts are compared in
+        pairs, and deterministic starts can be repeated. Measurements and calibration on the first
+        batches always use those of seed 0.
     """
 
     model: str = "glassllm"
@@ -82,7 +82,7 @@ class RaceConfig:
     batches: str = "shared"
 
     def __post_init__(self) -> None:
-        """Check every value and how they go together."""
+        """Check every value, alone and in combination."""
         lanes = tuple(self.lanes) if isinstance(self.lanes, Iterable) else (None,)
         if not all(isinstance(lane, Lane) for lane in lanes):
             raise ValueError(f"lanes must be a sequence of Lane, not {self.lanes!r}")
@@ -143,15 +143,15 @@ class RaceConfig:
         return peak * factor[self.schedule]
 
     def is_evaluated(self, number: int) -> bool:
-        """Whether the held-out examples are looked at after a step: after the last one always."""
+        """Whether a step is evaluated on held-out examples; the last one always is."""
         return number == self.steps or _is_due(number, self.eval_every)
 
     def has_spectra(self, number: int) -> bool:
-        """Whether the spectra of all adapters are looked at after a step."""
+        """Whether the spectra of all adapters are measured after a step."""
         return _is_due(number, self.spectra_every)
 
     def has_curvature(self, number: int) -> bool:
-        """Whether the curvature is looked at after a step."""
+        """Whether the curvature is measured after a step."""
         return _is_due(number, self.curvature_every)
 
     def has_gradients(self, number: int) -> bool:
@@ -159,7 +159,7 @@ class RaceConfig:
         return self.gradients_every > 0 and (number == 1 or _is_due(number, self.gradients_every))
 
     def of_starts(self) -> RaceConfig:
-        """Return the set-up with one lane for each start: a rate says nothing about it.
+        """Return the set-up with one lane per start; lanes that differ in the rate only share one.
 
         >>> len(RaceConfig(lanes=(Lane("lora"), Lane("lora", lr=1e-2), Lane("lora", r=4)))
         ...     .of_starts().lanes)

@@ -1,4 +1,4 @@
-"""What a race reads: the examples of its task in batches, and the held-out ones that judge it."""
+"""The data of a race: training examples in batches, and held-out examples."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class RaceData:
     Attributes
     ----------
     task : where the examples come from.
-    held_out : the examples that judge, ``config.eval_size`` at most.
-    left_out, held_out_left_out : how many training and how many held-out examples were longer than
+    held_out : the held-out examples, at most ``config.eval_size``.
+    left_out, held_out_left_out : number of training and held-out examples longer than
         ``config.max_length``.
 
     Raises
     ------
-    ValueError : an example that does not fit the model's context, or none that is left.
+    ValueError : an example exceeds the model's context, or no example is left.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class RaceData:
         return losses.to_device(collate(self._examples(number, order), self._pad_id), self._device)
 
     def tokens(self, number: int, order: int) -> int:
-        """Count the tokens of a `batch`, without its padding."""
+        """Count the tokens of a `batch`, without padding."""
         return sum(len(example.ids) for example in self._examples(number, order))
 
     def losses(self, batches: Sequence[Batch]) -> Tensor:
-        """Return the training losses (K,) of the K lanes that run, on a batch each.
+        """Return the training losses (K,) of the K active lanes, on one batch each.
 
-        Where it is one and the same for all, they read it together.
+        A batch shared by all lanes is read once.
         """
         if all(batch is batches[0] for batch in batches):
             return losses.lane_losses(self._model, batches[0], len(batches))
         return losses.own_losses(self._model, batches, self._pad_id)
 
     def evaluate(self, K: int = 1) -> Evaluation:
-        """Judge the K lanes that run on the held-out examples."""
+        """Evaluate the K active lanes on the held-out examples."""
         return losses.evaluate(
             self._model,
             self.held_out,
@@ -88,7 +88,7 @@ class RaceData:
 
     @property
     def evaluated_tokens(self) -> tuple[int, int]:
-        """The most tokens that one pass of `evaluate` takes a lane: all, and supervised ones."""
+        """Maximum tokens per lane in one pass of `evaluate`: all, and supervised ones."""
         size = self._config.batch_size
         supervised = (
             len(s.ids) - s.supervised_from for e in self.held_out for s in (e, *e.choices)

@@ -1,4 +1,4 @@
-"""A learning rate for each start, in proportion to plain LoRA's, from the curvature at step 0."""
+"""A learning rate for each start, relative to plain LoRA's, from the curvature at step 0."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import Batch
 
 EXPONENT = 1 / 3
-"""Of the curvature's ratio: what fits sweeps of two models best, rounded (0.31). Gradient descent
-would want 1. An update of Adam does not grow with the gradient, so that in a bowl of curvature λ
-the loss rises by the order of λ · rate², which wants 1/2; the rest is measured, not explained."""
+"""Exponent of the curvature ratio: the best fit to sweeps of two models (0.31), rounded. Gradient
+descent would need 1. An update of Adam does not grow with the gradient, so on a quadratic of
+curvature λ the loss rises by the order of λ · rate², which suggests 1/2; the difference is
+empirical."""
 
 REFERENCE = 1e-3
-"""Plain LoRA's rate where a race has no plain LoRA lane."""
+"""Plain LoRA's rate if a race has no plain LoRA lane."""
 
 
 @dataclass(frozen=True)
 class FairRate:
-    """What was proposed for one start, and from what."""
+    """The fair rate of one start, and the numbers behind it."""
 
     init: str
     rate: float
-    """The proposed learning rate, two digits."""
+    """The proposed learning rate, rounded to two digits."""
     reference: float
-    """Plain LoRA's rate, which it is in proportion to."""
+    """Plain LoRA's rate."""
     curvature: float
     """The largest eigenvalue of the Hessian at the start."""
     reference_curvature: float
-    """The same of plain LoRA."""
+    """The largest eigenvalue for plain LoRA."""
 
     @property
     def ratio(self) -> float:
-        """How many times plain LoRA's curvature it has."""
+        """The curvature relative to plain LoRA's."""
         return self.curvature / self.reference_curvature
 
     @property
@@ -57,10 +58,10 @@ class FairRate:
 def fair_rate(reference: float, reference_curvature: float, curvature: float) -> float:
     """Return `reference · (λ_LoRA / λ)^⅓`, rounded to two digits.
 
-    A rule of thumb. Best rates have been found to fall as the largest eigenvalue at the start
-    rises; by how much was fitted to sweeps, see `EXPONENT`. ``benchmarks/fair_rate.py`` holds it
-    against them: it is off by a factor of 1.5 to 1.6 (root mean square) and of 2.4 at worst, where
-    dividing by the ratio itself is off by 4 to 17, and by 59 at worst.
+    This is a rule of thumb. The best rate falls as the largest eigenvalue at the start rises; the
+    exponent is fitted to sweeps, see `EXPONENT`. ``benchmarks/fair_rate.py`` compares the rule with
+    sweeps: it is off by a factor of 1.5 to 1.6 (root mean square), 2.4 at worst. Dividing by the
+    ratio itself is off by a factor of 4 to 17, 59 at worst.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def fair_rate(reference: float, reference_curvature: float, curvature: float) ->
     """
     for value in (reference_curvature, curvature):
         if not (0 < value < math.inf):
-            raise ValueError(f"a fair rate needs a curvature that is positive and finite: {value}")
+            raise ValueError(f"a fair rate needs a positive, finite curvature, not {value}")
     return float(f"{reference * (reference_curvature / curvature) ** EXPONENT:.1e}")
 
 
@@ -99,11 +100,11 @@ def proposals(
     Parameters
     ----------
     plan : the layers of a model without lanes; its own lanes do not matter.
-    lanes : the contenders, whatever their rates.
+    lanes : the contenders; their rates do not matter.
     reference : a plain LoRA lane with a tuned rate, see `reference_among`.
     batch : on the model's device.
     calibration : of `attach`.
-    progress : is told how far it is; may raise, to stop.
+    progress : called with the progress; raises to stop.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def proposals(
 
 
 def reference_among(lanes: Sequence[Lane]) -> Lane:
-    """Return the first plain LoRA lane whose rate is given, or else one with the rate `REFERENCE`.
+    """Return the first plain LoRA lane with a given rate, otherwise one with the rate `REFERENCE`.
 
     The latter has the rank of the first lane.
     """
@@ -140,7 +141,7 @@ def reference_among(lanes: Sequence[Lane]) -> Lane:
 
 
 def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:
-    """Return the set-up with numbers in place of fair rates.
+    """Return the set-up with fair rates replaced by numbers.
 
     Parameters
     ----------
@@ -152,5 +153,5 @@ def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:
 
 
 def _start(lane: Lane) -> Lane:
-    """Return what a lane's curvature at the start depends on."""
+    """Return the fields that a lane's curvature at the start depends on."""
     return Lane(lane.init, r=lane.r, alpha=lane.alpha, seed=lane.seed, rslora=lane.rslora)

@@ -1,4 +1,4 @@
-"""A race: K lanes trained in lock-step on the same batches, one frozen `Step` after another."""
+"""A race: K lanes trained in lockstep on the same batches, as an iterator of `Step`."""
 
 from __future__ import annotations
 
@@ -45,29 +45,28 @@ def race(
     tokenizer: PreTrainedTokenizerBase | None = None,
     progress: Progress | None = None,
 ) -> Race:
-    """Set up a race; iterating over it trains.
+    """Set up a race; iterating over it trains the lanes.
 
-    To pause is to stop iterating, to stop is `Race.close`. The same config gives bitwise the
-    same steps on the same device.
+    To pause, stop iterating; to stop, call `Race.close`. The same config gives bitwise the same
+    steps on the same device.
 
     Parameters
     ----------
     config : the set-up.
-    model, tokenizer : used instead of loading ``config.model``, where they are at hand already;
-        both or neither.
-    progress : told how far the loading is.
+    model, tokenizer : used instead of loading ``config.model``; give both or neither.
+    progress : called with the progress of loading.
 
     Raises
     ------
-    ValueError : a name that nobody knows, a rank above min(out, in), an example that does not
-        fit the model's context, a model whose weights or held-out loss are not finite, and so on;
-        one sentence with the value and the rule.
+    ValueError : an unknown name, a rank above min(out, in), an example longer than the model's
+        context, non-finite weights or held-out loss, and so on; the message names the value and the
+        rule.
     """
     return Race(config, model, tokenizer, progress)
 
 
 class _ClosedError(Exception):
-    """Raised out of a long look when the race is to stop."""
+    """Raised inside a long measurement when the race is stopped."""
 
 
 class Race(Iterator[Step]):
@@ -75,13 +74,13 @@ class Race(Iterator[Step]):
 
     Attributes
     ----------
-    config, task, model, tokenizer, lanes : what takes part; the config with numbers for fair rates.
-    data : the examples that train, in batches, and those that judge.
-    fair_rates : what was proposed for the lanes that asked for fair rates, in their order.
-    baseline : held-out loss and accuracy of the base model, that is of every lane at step 0.
-    state : the clock, and what is remembered of every lane.
-    torn : whether a step was cut short, by Ctrl-C for instance: parameters and clock then belong to
-        different steps, and only `restore` brings the race back.
+    config, task, model, tokenizer, lanes : the participants; in the config, fair rates are numbers.
+    data : training examples in batches, and held-out examples.
+    fair_rates : the fair rates of the lanes that requested them, in order.
+    baseline : held-out loss and accuracy of the base model, which every lane has at step 0.
+    state : the clock and the state of every lane.
+    torn : whether a step was interrupted, for instance by Ctrl-C. Parameters and clock are then
+        inconsistent, and only `restore` recovers the race.
     """
 
     def __init__(
@@ -96,9 +95,7 @@ class Race(Iterator[Step]):
         self.task = load_task(config.task, config.seed)
         if (model is None) != (tokenizer is None):
             given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
-            raise ValueError(
-                f"a race was given a {given} without its {lacks}: give both or neither"
-            )
+            raise ValueError(f"the race has a {given} but no {lacks}: pass both or neither")
         if model is None or tokenizer is None:
             dtype = resolve_dtype(config.dtype, device)
             model, tokenizer = load_model(
@@ -120,7 +117,7 @@ class Race(Iterator[Step]):
             if not np.isfinite(self.baseline.loss).all():
                 raise ValueError(
                     f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
-                    "training: its weights cannot be right"
+                    "training: the weights must be damaged"
                 )
         except BaseException:
             self.lanes.detach()
@@ -131,15 +128,15 @@ class Race(Iterator[Step]):
         self.torn = self._closed = False
 
     def __iter__(self) -> Race:
-        """A race is its own iterator: a second loop goes on where the first one stopped."""
+        """A race is its own iterator: a second loop continues where the first one stopped."""
         return self
 
     def __next__(self) -> Step:
-        """Make one step for all lanes.
+        """Run one step for all lanes.
 
         Raises
         ------
-        ValueError : the step before was cut short.
+        ValueError : the previous step was interrupted.
         """
         state, config = self.state, self.config
         if self._closed or self.done >= config.steps or state.out.all():
@@ -177,23 +174,23 @@ class Race(Iterator[Step]):
 
     @property
     def done(self) -> int:
-        """How many steps have been made."""
+        """The number of completed steps."""
         return self.state.done
 
     def batch(self, number: int) -> Batch:
-        """Return what all lanes train on at a step, 1 for the first, on the race's device.
+        """Return the batch of a step, 1 for the first, on the race's device.
 
-        Where lanes of different seeds train on different batches, it is that of seed 0.
+        If lanes of different seeds train on different batches, this is the batch of seed 0.
         """
         return self.data.batch(number, self.config.seed)
 
     def close(self) -> None:
-        """Stop: no further steps. The lanes stay, for answers and export."""
+        """Stop the race. The lanes stay available for answers and export."""
         self._closed = True
 
     @property
     def status(self) -> str:
-        """``racing``, ``stopped``, ``finished`` or (every lane is out) ``diverged``."""
+        """``racing``, ``stopped``, ``finished`` or, if all lanes have diverged, ``diverged``."""
         if self.state.out.all():
             return "diverged"
         if self.done >= self.config.steps:
@@ -201,12 +198,12 @@ class Race(Iterator[Step]):
         return "stopped" if self._closed else "racing"
 
     def answers(self, count: int) -> list[Answer]:
-        """Ask the base model and every lane the first `count` held-out prompts, greedily."""
+        """Return greedy answers of the base model and every lane to `count` held-out prompts."""
         encoded = self.data.held_out[:count]
         return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
 
     def summary(self) -> dict[str, Any]:
-        """Return where the race stands, as plain values; ``final_loss`` is the held-out one."""
+        """Return the results so far as plain values; ``final_loss`` is the held-out loss."""
         return {
             "status": self.status,
             "model": self.config.model,
@@ -226,7 +223,7 @@ class Race(Iterator[Step]):
         }
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Return all that going on bitwise needs, beside the config: tensors on the CPU.
+        """Return everything needed to resume bitwise, besides the config, as tensors on the CPU.
 
         Raises
         ------
@@ -237,7 +234,7 @@ class Race(Iterator[Step]):
         return {"theta": theta, **self._optimizer.state(), **self.state.to_tensors()}
 
     def check_snapshot(self, snapshot: dict[str, Tensor]) -> None:
-        """Check that `restore` can go back to a snapshot.
+        """Check that a snapshot fits this race.
 
         Raises
         ------
@@ -252,7 +249,7 @@ class Race(Iterator[Step]):
                 raise ValueError(f"{name!r} is {found} in the snapshot, {shape} in this race")
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
-        """Go back (or on) to a `snapshot` of a race with the same config.
+        """Restore a `snapshot` of a race with the same config.
 
         Raises
         ------
@@ -269,12 +266,12 @@ class Race(Iterator[Step]):
     def _check_whole(self) -> None:
         if self.torn:
             raise ValueError(
-                f"a step of this race was cut short after step {self.done}, so its lanes stand "
-                "between two steps: restore a snapshot from before it"
+                f"the step after step {self.done} was interrupted, so the lanes are inconsistent: "
+                "restore an earlier snapshot"
             )
 
     def _curvature(self) -> Curvature | None:
-        """Look at the curvature; not to the end, where the race is to stop."""
+        """Measure the curvature; abort if the race is stopped."""
 
         def go_on(*_: object) -> None:
             if self._closed:
@@ -291,7 +288,7 @@ class Race(Iterator[Step]):
         calibration: dict[str, Calibration] | None,
         progress: Progress | None,
     ) -> list[FairRate]:
-        """Find the rates of the lanes that ask for fair ones."""
+        """Compute the rates of the lanes that request fair rates."""
         fair = [lane for lane in plan.lanes if lane.fair]
         if not fair:
             return []
@@ -301,7 +298,7 @@ class Race(Iterator[Step]):
     def _gather(
         self, plan: AdapterPlan, progress: Progress | None
     ) -> dict[str, Calibration] | None:
-        """Read the first batches, where a lane starts from what they say."""
+        """Gather calibration data from the first batches, if a lane needs it."""
         if not plan.needs:
             return None
         check_calibration(plan, f"{self.config.model!r}")
@@ -309,7 +306,7 @@ class Race(Iterator[Step]):
         return gather_planned(plan, batches, progress)
 
     def _evaluate_lanes(self) -> Evaluation:
-        """Judge all lanes, as many at once as there is memory for."""
+        """Evaluate all lanes, in chunks that fit into memory."""
         each = self._footprint.evaluation(*self.data.evaluated_tokens)
         parts = []
         for rows in lane_groups(self.lanes.count, each, self.device.type):
@@ -323,7 +320,7 @@ class Race(Iterator[Step]):
     def _update(
         self, number: int, rates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
-        """Train every lane that is still in the race on the step's batch; return loss and norm."""
+        """Train the lanes that have not diverged; return losses and gradient norms."""
         orders = [self.config.order(lane) for lane in self.config.lanes]
         batches = {order: self.data.batch(number, order) for order in dict.fromkeys(orders)}
         recorder = self._recorder if self.config.has_gradients(number) else None

@@ -1,10 +1,10 @@
-"""A run on disk: what a race reports is there before anybody hears of it.
+"""A run folder: every step is on disk before it is reported.
 
 config.json             the set-up; written first
-steps.jsonl             one line a step, append-only
-checkpoint.safetensors  parameters, moments and clock; replaced in one go
-summary.json            where the race stands, written when it ends, gone when it goes on
-adapters/LANE/          every lane that is finite, in PEFT's format, written when it ends
+steps.jsonl             one line per step, append-only
+checkpoint.safetensors  parameters, moments and clock; replaced atomically
+summary.json            the results; written at the end, removed when the race resumes
+adapters/LANE/          every finite lane in PEFT's format; written at the end
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from olora_viz.tasks import TASKS
 CHECKPOINT = "checkpoint.safetensors"
 
 CHECKPOINT_SECONDS = 10.0
-"""Time between two checkpoints; a resumed race repeats at most the steps in between."""
+"""Time between checkpoints; a resumed race repeats at most the steps in between."""
 
 
 class Run:
-    """A run folder and, while it is open for racing, the race in it; made by `start` or `resume`.
+    """A run folder and its race, opened by `start` or `resume`.
 
     Iterating yields the steps that are new to the folder, each after its line is on disk.
     """
@@ -51,10 +51,10 @@ class Run:
         self.folder, self.race, self._recorded = folder, racing, recorded
 
     def __iter__(self) -> Generator[Step, None, None]:
-        """Race on, and leave the folder complete however it ends: finished, closed or failed.
+        """Run the race, and leave the folder complete when it finishes, is closed or fails.
 
-        Only what was cut short within a step, or before it came to where the folder is already,
-        leaves the folder as it is: `resume` goes on from there.
+        If a step is interrupted, or the race has not yet caught up with the folder, the folder is
+        not changed, and `resume` continues from it.
         """
         last_checkpoint = time.monotonic()
         lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
@@ -75,12 +75,12 @@ class Run:
                 write_json(self.folder / "summary.json", self.race.summary())
 
     def checkpoint(self) -> None:
-        """Write what going on bitwise needs, in one go."""
+        """Write everything needed to resume bitwise, atomically."""
         write_tensors(self.folder / CHECKPOINT, self.race.snapshot())
 
     @property
     def _is_level(self) -> bool:
-        """Whether the race stands, between two steps, where the folder's last line is."""
+        """Whether the race is consistent and at the step of the folder's last line."""
         return not self.race.torn and self.race.done == self._recorded
 
     def _record(self, step: Step, lines: TextIO) -> None:
@@ -91,7 +91,7 @@ class Run:
         self._recorded = step.step
 
     def _write_adapters(self) -> None:
-        """Write every lane, but for those that diverged so far that their ΔW is not finite."""
+        """Write the adapter of every lane with a finite ΔW."""
         lanes, out = self.race.lanes, self.race.state.out
         for k, label in enumerate(lanes.labels):
             folder = self.folder / "adapters" / label
@@ -102,15 +102,15 @@ class Run:
 
 
 def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None = None) -> Run:
-    """Set a race up in a new run folder; nothing is written where the set-up is wrong.
+    """Set up a race in a new run folder; nothing is written if the set-up is invalid.
 
     Raises
     ------
-    ValueError : the folder holds something already, the set-up is wrong, or the disk is too full.
+    ValueError : the folder is not empty, the set-up is invalid, or the disk is too full.
     """
     folder, content = Path(folder), _content(config.task)
     if not is_free(folder):
-        hint = "; --resume goes on with it" if (folder / "config.json").exists() else ""
+        hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     racing = race(config, progress=progress)
     _check_space(folder, racing)
@@ -120,13 +120,13 @@ def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None =
 
 
 def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
-    """Go on with a run from its last checkpoint, bitwise as if it had not been interrupted.
+    """Resume a run from its last checkpoint, bitwise as if it had not been interrupted.
 
-    Steps that were on disk already are made again but not reported again.
+    Steps after the checkpoint that are already on disk are repeated but not reported again.
 
     Raises
     ------
-    ValueError : the folder holds no run or a damaged one, or its task file has changed since.
+    ValueError : the folder holds no run or a damaged one, or the task file has changed.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -134,17 +134,17 @@ def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
     racing = race(config, progress=progress)
     if (folder / CHECKPOINT).exists():
         state = _read_checkpoint(folder, racing)
-        # A power cut may take lines that the checkpoint has seen: then those steps are made again.
+        # A power cut may lose lines that the checkpoint includes: then restart from step 0.
         if state["clock"][0] <= recorded:
             racing.restore(state)
     return Run(folder, racing, recorded)
 
 
 def read_config(folder: str | Path) -> RaceConfig:
-    """Read a run's set-up, and see that its task file is still the same."""
+    """Read the set-up of a run, and check that its task file has not changed."""
     path = Path(folder) / "config.json"
     if not path.is_file():
-        raise ValueError(f"{str(folder)!r} holds no run: there is no config.json in it")
+        raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")
     try:
         values = read_json_object(path)
         content = values.pop("task_sha256", None)
@@ -153,14 +153,14 @@ def read_config(folder: str | Path) -> RaceConfig:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
     if content != _content(config.task):
         raise ValueError(
-            f"the task file {config.task!r} is not the one that the run in {str(folder)!r} began "
-            "with, so its race cannot go on"
+            f"the task file {config.task!r} has changed since the run in {str(folder)!r} started, "
+            "so it cannot be resumed"
         )
     return config
 
 
 def read_steps(folder: str | Path) -> list[Step]:
-    """Read the steps of a run; a last line that was cut short is passed over."""
+    """Read the steps of a run; an incomplete last line is ignored."""
     labels = read_config(folder).labels
     path = Path(folder) / "steps.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -169,13 +169,13 @@ def read_steps(folder: str | Path) -> list[Step]:
 
 
 def read_summary(folder: str | Path) -> dict[str, Any] | None:
-    """Read how a run ended; None where it has not."""
+    """Read the summary of a run; None if it has not ended."""
     path = Path(folder) / "summary.json"
     return read_json_object(path) if path.is_file() else None
 
 
 def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
-    """Bring a run's race back as of its last checkpoint, for export; nothing is written.
+    """Restore a run's race from its last checkpoint, for export; nothing is written.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
 
 
 def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
-    """Read a run's checkpoint, and see that its race can go on from it."""
+    """Read a run's checkpoint, and check that it fits the race."""
     path = folder / CHECKPOINT
     state = read_tensors(path)
     try:
@@ -206,7 +206,7 @@ def _whole_lines(text: str) -> list[str]:
 
 
 def _mend(folder: Path) -> int:
-    """Cut a half-written last line off ``steps.jsonl``; return the number of the last step."""
+    """Truncate an incomplete last line of ``steps.jsonl``; return the number of the last step."""
     path = folder / "steps.jsonl"
     data = path.read_bytes() if path.exists() else b""
     whole = data.rfind(b"\n") + 1
@@ -216,11 +216,11 @@ def _mend(folder: Path) -> int:
     try:
         return int(json.loads(lines[-1])["step"]) if lines else 0
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{str(path)!r} is damaged: its last line is no step") from None
+        raise ValueError(f"{str(path)!r} is damaged: its last line is not a step") from None
 
 
 def _check_space(folder: Path, racing: Race) -> None:
-    """Refuse a run that the disk cannot hold: two checkpoints and the adapters."""
+    """Check that the disk has room for two checkpoints and the adapters."""
     matrix = racing.lanes.theta.numel() * racing.lanes.theta.element_size()
     need = 2 * 3 * matrix + 2 * matrix + 2**20
     existing = next(p for p in [folder.absolute(), *folder.absolute().parents] if p.exists())
@@ -233,7 +233,7 @@ def _check_space(folder: Path, racing: Race) -> None:
 
 
 def _content(task: str) -> str | None:
-    """Return the SHA-256 of a task file; None for a task that is known by name."""
+    """Return the SHA-256 of a task file; None for a named task."""
     if task in TASKS:
         return None
     path = Path(task).expanduser()

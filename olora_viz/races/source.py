@@ -1,4 +1,4 @@
-"""What a reader hands over as a race: a `Race`, the steps of one, or a run folder."""
+"""The sources of a race's steps: a `Race`, its steps, or a run folder."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
 
 Source = Race | Iterable[Step] | str | Path
-"""Where steps come from: a race that has not begun, steps, or the path of a run folder."""
+"""A race that has not started, its steps, or the path of a run folder."""
 
 
 @dataclass(frozen=True)
 class Raced:
-    """A race's steps and what is known of the race that made them."""
+    """The steps of a race, and what is known about the race."""
 
     steps: tuple[Step, ...]
     labels: tuple[str, ...]
-    """One per lane, as on the command line."""
+    """One label per lane, as on the command line."""
     lanes: tuple[Lane, ...] | None
-    """None where nothing but the numbers of the lanes is known."""
+    """None if only the number of lanes is known."""
     total: int | None = None
-    """Steps of the whole race, None while unknown."""
+    """Total steps of the race, None if unknown."""
     start_loss: float | None = None
-    """Held-out loss before the first step, None while unknown."""
+    """Held-out loss before the first step, None if unknown."""
     start_accuracy: float | None = None
     plain_text: bool = False
 
     @classmethod
     def of(cls, source: Source, config: RaceConfig | Race | None = None) -> Raced:
-        """Read what was handed over.
+        """Read a source.
 
         Parameters
         ----------
-        source : a `Race` that has not begun, and is now run to its end; or its steps; or the path
-            of a run folder.
-        config : whose steps they are; a `Race` also knows the figures before the first step.
-            Without it, lanes are called by their numbers.
+        source : a `Race` that has not started, which is run to its end; its steps; or the path of
+            a run folder.
+        config : the set-up of the steps; a `Race` also provides the results before the first step.
+            Without it, lanes are numbered.
 
         Raises
         ------
-        ValueError : a race that has made steps already, a folder that holds no run, steps of
-            another number of lanes, something else than steps.
+        ValueError : the race has already started, the folder is not a run folder, or the steps do
+            not match the config.
         """
         if isinstance(source, str | Path):
             return cls._of_folder(source)
         if isinstance(source, Race):
             if source.done:
                 raise ValueError(
-                    f"this race has made {source.done} of its {source.config.steps} steps, and it "
-                    "keeps none of them: collect them, as in steps = list(ov.race(config)), and "
-                    "hand over these"
+                    f"this race has already run {source.done} of {source.config.steps} steps and "
+                    "does not store them: collect them, as in steps = list(ov.race(config)), and "
+                    "pass the list"
                 )
             config = config or source
         steps = tuple(source)
         for step in steps:
             if not isinstance(step, Step):
                 raise ValueError(
-                    f"a race is a Race, its steps or a run folder, not {type(step).__name__}s"
+                    f"expected a Race, its steps or a run folder, not {type(step).__name__}s"
                 )
         if config is None:
             return cls._of_numbers(steps)
@@ -71,7 +71,7 @@ class Raced:
         if steps and len(steps[0].loss) != len(setup.lanes):
             raise ValueError(
                 f"the steps are of {len(steps[0].loss)} lanes and the set-up has "
-                f"{len(setup.lanes)}: hand over the config that made them"
+                f"{len(setup.lanes)}: pass the config that made them"
             )
         known = cls._known(steps, setup)
         if not isinstance(config, Race):

@@ -1,4 +1,4 @@
-"""Where a race stands: its clock, and what is remembered of every lane."""
+"""The state of a race: its clock and the last results of every lane."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from olora_viz.tasks.losses import Evaluation
 
 @dataclass
 class RaceState:
-    """The clock of a race and the last figures of its K lanes."""
+    """The clock of a race and the last results of its K lanes."""
 
     diverged_at: np.ndarray
-    """(K,) the step at which a lane left the race, 0 while it is in."""
+    """(K,) the step at which a lane diverged, 0 if it has not."""
     last_loss: np.ndarray
-    """(K,) the last training loss that was finite."""
+    """(K,) the last finite training loss."""
     first_grad_norm: np.ndarray
     """(K,) the gradient's norm at the first step."""
     last_eval: Evaluation
-    """The last held-out figures, NaN for a lane that was out by then."""
+    """The last held-out results, NaN for a lane that had diverged."""
     last_eval_step: int = 0
     done: int = 0
-    """How many steps have been made."""
+    """The number of completed steps."""
     seconds: float = 0.0
     tokens: int = 0
 
     @classmethod
     def at_start(cls, baseline: Evaluation, K: int) -> RaceState:
-        """Every lane begins as the base model."""
+        """Every lane starts as the base model."""
         return cls(
             diverged_at=np.zeros(K, dtype=np.int64),
             last_loss=np.full(K, np.nan),
@@ -48,24 +48,24 @@ class RaceState:
         return self.diverged_at > 0
 
     def lose(self, lanes: np.ndarray, number: int) -> None:
-        """Take lanes (K,) out of the race at a step, those that are not out already."""
+        """Mark lanes (K,) as diverged at a step, unless they are already."""
         self.diverged_at[lanes & ~self.out] = number
 
     def trained(self, number: int, loss: np.ndarray, norm: np.ndarray) -> None:
-        """Note a step's losses and gradient norms; a lane is out where they are not finite."""
+        """Record a step's losses and gradient norms; a lane diverges if they are not finite."""
         self.lose(~(np.isfinite(loss) & np.isfinite(norm)), number)
         if number == 1:
             self.first_grad_norm = norm
         self.last_loss = np.where(self.out, self.last_loss, loss)
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
-        """Note a step's held-out figures; a lane is out where its loss is not finite."""
+        """Record a step's held-out results; a lane diverges if its loss is not finite."""
         self.lose(~np.isfinite(evaluation.loss), number)
         evaluation.loss[self.out] = evaluation.accuracy[self.out] = np.nan
         self.last_eval, self.last_eval_step = evaluation, number
 
     def of_lanes(self, labels: Sequence[str], status: str) -> dict[str, dict[str, Any]]:
-        """Return each lane's standing as plain values; what has diverged has no final figures."""
+        """Return each lane's results as plain values; diverged lanes have no final results."""
         return {
             label: {
                 "status": "diverged" if out else status,
@@ -80,7 +80,7 @@ class RaceState:
         }
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return it all as tensors."""
+        """Return the state as tensors."""
         clock = [self.done, self.seconds, self.tokens, self.last_eval_step]
         return {
             "diverged_at": torch.tensor(self.diverged_at),

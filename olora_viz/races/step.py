@@ -1,4 +1,4 @@
-"""One step of a race: what was measured, for every lane."""
+"""One step of a race: the measurements of every lane."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PER_LANE = ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What K lanes did in one step; lane k is entry k of every array.
+    """The measurements of K lanes in one step; lane k is entry k of every array.
 
-    `loss` and `grad_norm` belong to the step's batch before its update, held-out figures to the
-    parameters after it. A lane that has diverged holds NaN.
+    `loss` and `grad_norm` are those of the step's batch before the update; held-out results are
+    those after it. A diverged lane has NaN.
     """
 
     step: int
@@ -33,22 +33,22 @@ class Step:
     lr: np.ndarray
     """(K,) learning rate of this step's update."""
     seconds: float
-    """Time spent on the race so far; pauses do not count."""
+    """Time spent on the race so far, without pauses."""
     tokens: int
-    """Tokens of the examples that each lane has trained on so far, without padding; a mean over the
-    lanes where their batches differ."""
+    """Training tokens of each lane so far, without padding; the mean over the lanes if their
+    batches differ."""
     status: tuple[str, ...]
     """(K) ``racing`` or ``diverged``."""
     eval_loss: np.ndarray | None = None
-    """(K,) held-out loss, nats per supervised token; None where the step was not evaluated."""
+    """(K,) held-out loss, nats per supervised token; None if the step was not evaluated."""
     eval_accuracy: np.ndarray | None = None
-    """(K,) share of held-out answers that are right."""
+    """(K,) held-out accuracy, in [0, 1]."""
     update_spectra: UpdateSpectra | None = None
-    """What the adapters of every lane and layer have become; None where it was not looked at."""
+    """Spectra of the updates of every lane and layer; None if not measured."""
     curvature: Curvature | None = None
-    """The ends of the Hessian's spectrum on the first batch; None where it was not looked at."""
+    """Extreme Hessian eigenvalues on the first batch; None if not measured."""
     gradients: Gradients | None = None
-    """Norms of this step's gradients and update by layer; None where it was not looked at."""
+    """Norms of this step's gradients and updates by layer; None if not measured."""
 
     def __post_init__(self) -> None:
         """Make the arrays read-only."""

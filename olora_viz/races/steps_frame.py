@@ -1,4 +1,4 @@
-"""The steps of a race as a table for pandas."""
+"""The steps of a race as a pandas table."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ COLUMNS = ("step", "lane", *PER_LANE, "lambda_max", "status", "seconds", "tokens
 
 
 def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.DataFrame:
-    """Return a row for every step and lane.
+    """Return a table with one row per step and lane.
 
     Parameters
     ----------
-    steps : a `Race` that has not begun (it is run to its end), its steps, or a run folder.
-    config : whose steps they are, or the `Race` itself; without it lanes are called by number.
+    steps : a `Race` that has not started (it is run to its end), its steps, or a run folder.
+    config : the set-up of the steps, or the `Race` itself; without it, lanes are numbered.
 
     Returns
     -------
     pandas.DataFrame
-        With the columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the
-        step was not evaluated), lambda_max (NaN where the curvature was not looked at), status,
-        seconds and tokens; ``lane`` is a category in the race's order.
+        Columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN if the step was not
+        evaluated), lambda_max (NaN if the curvature was not measured), status, seconds and tokens;
+        ``lane`` is a categorical in the race's order.
 
     Examples
     --------

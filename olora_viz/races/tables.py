@@ -1,4 +1,4 @@
-"""A race's numbers to take away: as a table for a spreadsheet, and as JSON; pure functions."""
+"""A race's numbers as CSV and JSON; pure functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_A_LANE = COLUMNS[2:7]
 
 
 def steps_csv(labels: Sequence[str], steps: Sequence[Step]) -> str:
-    """Return a row for every step and lane; a place is empty where nothing finite was measured.
+    """Return CSV with one row per step and lane; a cell without a finite value is empty.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def race_json(
 
 
 def last_figures(labels: Sequence[str], steps: Sequence[Step]) -> dict[str, dict[str, Any]]:
-    """Return what each lane came to: its last held-out figures, and where it left the race."""
+    """Return the final results of each lane: last held-out results, and where it diverged."""
     evaluated = [step for step in steps if step.eval_loss is not None]
     found: dict[str, dict[str, Any]] = {}
     for k, label in enumerate(labels):
@@ -78,7 +78,7 @@ def last_figures(labels: Sequence[str], steps: Sequence[Step]) -> dict[str, dict
 
 
 def safe(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula: an apostrophe goes in front of one.
+    """Escape a text that a spreadsheet would evaluate as a formula, by an apostrophe in front.
 
     >>> safe("=1+1"), safe("olora@lr=3e-3")
     ("'=1+1", 'olora@lr=3e-3')
@@ -87,7 +87,7 @@ def safe(text: str) -> str:
 
 
 def _number(values: Any, k: int) -> float | None:
-    """Return lane k's number; None where there is none, or none that is finite."""
+    """Return lane k's number; None if it is missing or not finite."""
     if values is None or not math.isfinite(values[k]):
         return None
     return float(values[k])

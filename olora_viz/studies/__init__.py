@@ -1,1 +1,1 @@
-"""Many contenders compared: rates, seeds, and what may be said of them."""
+"""Comparisons over learning rates and seeds, and the conclusions they support."""

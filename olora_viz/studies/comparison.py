@@ -1,7 +1,7 @@
-"""Which lanes may be compared: those that differ in their start and their rate alone.
+"""Comparable lanes: those that differ only in their start and learning rate.
 
-Lanes that agree in all else stand in one field. Where the same starts race at the same rates with
-several seeds, the field holds them all, and whoever compares takes means over the seeds.
+Lanes that agree in everything else form one field. If the same starts race at the same rates with
+several seeds, the field holds all of them, and comparisons use means over the seeds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from olora_viz.lanes.lane import Lane
 
 @dataclass(frozen=True)
 class Setting:
-    """What lanes have to agree in, beside their seed."""
+    """The settings that comparable lanes share, besides their seed."""
 
     r: int
     scale: float
@@ -35,17 +35,17 @@ class Contender:
     init: str
     lr: float
     lanes: tuple[int, ...]
-    """Places in the race's list, over the field's seeds."""
+    """Indices of the lanes, over the field's seeds."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one start has reached at one rate."""
+    """The result of one start at one rate."""
 
     init: str
     lr: float
     loss: float
-    """Held-out loss, nats; a mean over the seeds where there are several."""
+    """Held-out loss, nats; the mean over the seeds."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Field:
 
     @property
     def size(self) -> int:
-        """How many lanes stand in it."""
+        """The number of lanes in the field."""
         return sum(len(contender.lanes) for contender in self.contenders)
 
     @property
     def roles(self) -> tuple[str, str]:
-        """Whom to compare first, and with whom: OLoRA and LoRA, or those who come first.
+        """The pair to compare first: OLoRA and LoRA if present, otherwise the first two starts.
 
-        They are one and the same where there is one start.
+        With one start, both are the same.
         """
         starts = self.starts
         rivals = [init for init in ("lora", *starts) if init in starts and init != "olora"]
@@ -119,7 +119,7 @@ def fair_field(lanes: Sequence[Lane]) -> Field:
 def results_of(field: Field, losses: dict[int, float]) -> list[Result]:
     """Return the contenders that race with every seed, the best first.
 
-    One that has lost a seed is left out: a mean over those that survive would flatter it.
+    A contender with a diverged seed is left out: a mean over the others would be biased.
     """
     found = [
         Result(one.init, one.lr, math.fsum(losses[k] for k in one.lanes) / len(one.lanes))
@@ -130,7 +130,7 @@ def results_of(field: Field, losses: dict[int, float]) -> list[Result]:
 
 
 def differences(lanes: Sequence[Lane]) -> list[str]:
-    """Name in words what some lanes do not all agree in.
+    """Name the settings in which some lanes differ.
 
     >>> differences([Lane("lora", r=2), Lane("olora", r=64)])
     ['start', 'rank']

@@ -1,4 +1,4 @@
-"""What a sweep of learning rates says, in words and as the rows of a table."""
+"""The results of a learning-rate sweep, as sentences and table rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from olora_viz.studies.story import Sentence
 
 
 def describe_rates(curves: Sequence[Curve]) -> list[Sentence]:
-    """Say which start does best at which rate, whether the seeds decide it, and what is missing.
+    """Report the best start and rate, whether the seeds separate them, and what is missing.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def describe_rates(curves: Sequence[Curve]) -> list[Sentence]:
         if curve.is_at_edge
     ]
     if edges:
-        rest = f"at an end of the rates tried: {' and '.join(edges)}. The optimum may lie beyond."
+        rest = f"at the edge of the sweep: {' and '.join(edges)}. The optimum may lie outside it."
         said.append(Sentence("", f"The best is {rest}"))
     lost = [
         f"{curve.label} at {compact(point.lr)}"
@@ -50,7 +50,7 @@ def describe_reach(reach: Reach) -> tuple[str, str, str]:
     rate = compact(reach.lr)
     seeds = len(reach.each)
     if reach.steps is None:
-        return rate, "never", f"came to {reach.closest:.2f}"
+        return rate, "never", f"reached {reach.closest:.2f}"
     steps = f"{reach.steps:.0f}"
     if seeds == 1:
         return rate, steps, ""
@@ -85,9 +85,9 @@ def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sente
     losses = f"held-out loss {best.mean:.2f} against {other.mean:.2f}"
     seeds = min(len(best.lanes), len(other.lanes))
     if seeds == 1:
-        return Sentence(lead, f"{losses}. One seed cannot say how sure that is.")
+        return Sentence(lead, f"{losses}. One seed gives no estimate of the uncertainty.")
     apart = max(best.known) < min(other.known)
-    words = "no seed of the one is as bad as any of the other" if apart else "their seeds overlap"
+    words = "their seeds do not overlap" if apart else "their seeds overlap"
     return Sentence(lead, f"{losses}; {words}.")
 
 

@@ -1,7 +1,7 @@
 """A race as a sweep: held-out loss against the learning rate, and steps to reach plain LoRA's loss.
 
-Lanes that agree in all but the rate and the seed make one curve. A rate at which a seed diverged
-has no mean: one over the seeds that survive would flatter it. It stays there, as diverged.
+Lanes that differ only in rate and seed form one curve. A rate at which a seed diverged has no mean,
+since a mean over the other seeds would be biased. It is marked as diverged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from olora_viz.races.step import Step
 from olora_viz.studies.comparison import Setting
 
 MEASURES = ("final", "best")
-"""Which held-out loss of a lane counts: that of the newest evaluation, or its lowest so far."""
+"""The held-out loss of a lane to use: of the latest evaluation, or the lowest so far."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,20 @@ class Point:
 
     lr: float
     lanes: tuple[int, ...]
-    """Places in the race's list."""
+    """Indices of the lanes."""
     losses: tuple[float, ...]
-    """Held-out loss of each, nats; NaN where it diverged or was not evaluated yet."""
+    """Held-out loss of each, nats; NaN if it diverged or was not evaluated yet."""
     diverged: int
-    """How many of them are out of the race."""
+    """The number of diverged lanes."""
 
     @property
     def mean(self) -> float:
-        """Mean over the seeds; NaN where one of them has no loss."""
+        """Mean over the seeds; NaN if one of them has no loss."""
         return math.fsum(self.losses) / len(self.losses)
 
     @property
     def known(self) -> tuple[float, ...]:
-        """The losses that there are."""
+        """The finite losses."""
         return tuple(loss for loss in self.losses if math.isfinite(loss))
 
 
@@ -49,7 +49,7 @@ class Curve:
     """One start in one setting, over its rates."""
 
     label: str
-    """What people call it, see `display_names`."""
+    """The display name, see `display_names`."""
     lane: Lane
     """A lane that stands for all of its rates and seeds."""
     setting: Setting
@@ -58,7 +58,7 @@ class Curve:
 
     @property
     def optimum(self) -> Point | None:
-        """The point of the lowest mean among those that no seed has left; None where none is."""
+        """The point with the lowest mean among those without a diverged seed, or None."""
         whole = [point for point in self.points if math.isfinite(point.mean)]
         return min(whole, key=lambda point: point.mean, default=None)
 
@@ -80,17 +80,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reach:
-    """How soon one start was as good as plain LoRA in the end."""
+    """When one start reached the final loss of plain LoRA."""
 
     curve: Curve
     target: float
     """Plain LoRA's final held-out loss at its best rate, a mean over seeds; nats."""
     lr: float | None
-    """The rate that got there first; where none did, the one that came closest."""
+    """The rate that got there first; if none did, the closest one."""
     steps: float | None
-    """When the mean over the seeds got there, between two evaluations; None: never."""
+    """The step at which the mean over the seeds got there, interpolated; None: never."""
     each: tuple[float | None, ...]
-    """The same of every seed at that rate by itself."""
+    """The same for each seed at that rate."""
     closest: float
     """The lowest mean held-out loss at that rate, nats."""
 
@@ -148,11 +148,11 @@ def rate_curves(
 def steps_to_reach(
     lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None
 ) -> tuple[Reach, ...]:
-    """Say how soon every start had plain LoRA's final held-out loss, plain LoRA at its best rate.
+    """Return when every start reached plain LoRA's final held-out loss at LoRA's best rate.
 
-    A start is compared with plain LoRA in the same setting, and left out where that did not race.
-    Each takes the rate that gets there first; plain LoRA as well, which may have been there before
-    the end.
+    A start is compared with plain LoRA in the same setting, and left out if there is no such lane.
+    Each start uses the rate that gets there first. This includes plain LoRA, which may get there
+    before the end.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def steps_to_reach(
 
 
 def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float | None:
-    """Return when a loss first was at a target or below, on straight lines between evaluations.
+    """Return when a loss first reached a target, by linear interpolation between evaluations.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float
 
 
 def _reach(curve: Curve, target: float, at: Sequence[int], held: np.ndarray) -> Reach:
-    """Choose the rate that gets there first, or else closest, among those that no seed has left."""
+    """Choose the rate that gets there first, or else closest, among those without divergence."""
     tried = []
     for point in curve.points:
         if point.diverged or not len(held):

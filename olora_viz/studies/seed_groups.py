@@ -1,4 +1,4 @@
-"""Lanes that differ in nothing but their seed are one contender, repeated."""
+"""Groups of lanes that differ only in their seed: one contender, repeated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SeedGroup:
 
 
 def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
-    """Put lanes together that differ in their seed alone; without any, every lane is as it was.
+    """Group lanes that differ only in their seed.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
     """
     groups: dict[tuple[Lane, int], list[int]] = {}
     for k, lane in enumerate(lanes):
-        # A lane that is there twice, seed and all, is no repetition: it makes a group of its own.
+        # A duplicate lane, including its seed, is not a repetition: it forms a group of its own.
         copy = list(lanes[:k]).count(lane)
         groups.setdefault((replace(lane, seed=0), copy), []).append(k)
     return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
 
 
 def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup]) -> list[Place]:
-    """Order groups by their mean held-out loss, the best first and those that lost a seed last.
+    """Order groups by mean held-out loss, the best first and those with a diverged seed last.
 
     Parameters
     ----------

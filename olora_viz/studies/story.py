@@ -1,7 +1,7 @@
-"""What a race says so far: who stands where, and the sentences that a teacher would say.
+"""The results of a race: a ranking of the lanes, and sentences that explain it.
 
-Pure functions of lanes and steps. Every number in a sentence is one of the run's, and one start is
-called ahead of another only among lanes that differ in nothing else but the rate.
+Pure functions of lanes and steps. Every number comes from the run, and one start is called ahead of
+another only among lanes that otherwise differ in the learning rate alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAR = 1.5
 """From this factor on, one lane is called far ahead of the other."""
 
 NAMED = 3
-"""The most lanes out of the race that are named; of more, the others are counted."""
+"""Maximum number of diverged lanes to name; the others are counted."""
 
 TINY = 0.02
 """Differences below this many nats are level, whatever their factor."""
@@ -31,7 +31,7 @@ TINY = 0.02
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence whose beginning carries the message."""
+    """A sentence with its message in the lead."""
 
     lead: str
     rest: str = ""
@@ -43,23 +43,23 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a lane stands, or a group of lanes that differ in their seed alone."""
+    """The result of a lane, or of a group of lanes that differ only in their seed."""
 
     lane: int
-    """Its place in the race's list, or in the list of groups."""
+    """Index of the lane, or of the group."""
     loss: float
-    """Held-out loss at the newest evaluation, nats; NaN where it has none."""
+    """Held-out loss at the latest evaluation, nats; NaN if there is none."""
     accuracy: float
-    """Share of right held-out answers, NaN where it has none."""
+    """Held-out accuracy, NaN if there is none."""
     first_grad_norm: float
     out_at: int
-    """The step at which it diverged, the first of a group; 0 while it is racing."""
+    """The step at which it diverged, the first of a group; 0 if it has not."""
     seeds: int = 1
-    """How many lanes it stands for; loss, accuracy and norm are their means."""
+    """The number of lanes; loss, accuracy and norm are their means."""
     spread: float = math.nan
     """Standard deviation of the losses over the seeds; NaN with one seed."""
     lost: int = 0
-    """How many seeds of a group are out of the race."""
+    """The number of diverged seeds of a group."""
 
 
 def standings(steps: Sequence[Step], lanes: int) -> list[Place]:
@@ -82,7 +82,7 @@ def standings(steps: Sequence[Step], lanes: int) -> list[Place]:
 
 
 def tell(lanes: Sequence[Lane], names: Sequence[str], steps: Sequence[Step]) -> list[Sentence]:
-    """Say what the race shows so far.
+    """Return sentences on the results so far.
 
     Parameters
     ----------
@@ -110,15 +110,15 @@ def tell(lanes: Sequence[Lane], names: Sequence[str], steps: Sequence[Step]) -> 
 
 
 def caveat(lanes: Sequence[Lane]) -> str:
-    """Say how far the sentences can be trusted."""
+    """Return a sentence on the reliability of the results."""
     counts = repeats(lanes)
     fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
     runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
-    return f"Computed from this run, {runs}. Repeat it with other seeds before you believe it."
+    return f"Computed from this run, {runs}. Repeat it with more seeds before you rely on it."
 
 
 def _same_function(first: Step) -> list[Sentence]:
-    """Say the loss of the first batch, before any update: it is the same in every lane."""
+    """Report the loss of the first batch before any update, the same in every lane."""
     losses = [float(loss) for loss in first.loss if math.isfinite(loss)]
     if not losses or max(losses) - min(losses) >= TINY:
         return []
@@ -127,7 +127,7 @@ def _same_function(first: Step) -> list[Sentence]:
 
 
 def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
-    """Say which lanes are compared, where not all are, and what was averaged."""
+    """Report which lanes are compared, if not all are, and what was averaged."""
     said: list[Sentence] = []
     if field.size < len(lanes):
         setting, clip = field.setting, field.setting.clip
@@ -140,7 +140,7 @@ def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
         }
         named = _and([words[name] for name in differences(lanes) if name in words])
         apart = _and(differences([lanes[k] for one in field.contenders for k in one.lanes]))
-        rest = f"Compared here: the lanes with {named}, which differ in {apart} alone."
+        rest = f"Compared here: the lanes with {named}, which differ only in {apart}."
         said.append(Sentence("", rest))
     if len(field.seeds) > 1:
         said.append(Sentence("", f"Losses and gradients are means over {len(field.seeds)} seeds."))
@@ -184,9 +184,9 @@ def _at_best_rates(field: Field, results: Sequence[Result]) -> list[Sentence]:
             return []  # the sentence about the shared rate has said it
         lead = f"{names[0]} is {is_to} {names[1]}, the next best:"
         return [Sentence(lead, f"held-out loss {losses}")]
-    each = "Each at the best rate tried" if max(counts) > 1 else "Each at its one rate"
+    each = "Each at the best rate tried" if max(counts) > 1 else "Each at its only rate"
     at = [
-        f"{compact(result.lr)}{', its one rate' if count == 1 < max(counts) else ''}"
+        f"{compact(result.lr)}{', its only rate' if count == 1 < max(counts) else ''}"
         for result, count in zip((first, second), counts, strict=True)
     ]
     lead = f"{each}, {names[0]} ({at[0]}) is {is_to} {names[1]} ({at[1]}):"
@@ -195,7 +195,7 @@ def _at_best_rates(field: Field, results: Sequence[Result]) -> list[Sentence]:
 
 
 def _one_start(field: Field, results: Sequence[Result], at: int) -> list[Sentence]:
-    """Tell of the only start that still races, at its best rate and at the next best."""
+    """Compare the best two rates of the only start without divergence."""
     if len({result.init for result in results}) != 1:
         return []
     best, name = results[0], label_of(results[0].init)
@@ -228,7 +228,7 @@ def _edge(edge: Sequence[Result]) -> list[Sentence]:
 def _lowest(
     lanes: Sequence[Lane], names: Sequence[str], losses: dict[int, float], at: int
 ) -> list[Sentence]:
-    """Name the two lowest losses and what their lanes differ in: no two starts may be compared."""
+    """Name the two lowest losses and how their lanes differ, if no two starts are comparable."""
     ranked = sorted(losses, key=lambda k: losses[k])[:2]
     if not ranked:
         return []
@@ -243,7 +243,7 @@ def _lowest(
 
 
 def _first_gradients(field: Field, first: Step) -> list[Sentence]:
-    """Compare the norms of the very first gradients, which no learning rate has touched."""
+    """Compare the norms of the first gradients, which do not depend on the learning rate."""
     if len(field.starts) < 2:
         return []
     means = {init: float(first.grad_norm[field.lanes_of(init)].mean()) for init in field.roles}
@@ -259,7 +259,7 @@ def _first_gradients(field: Field, first: Step) -> list[Sentence]:
 
 
 def _departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
-    """Name the lanes that are out of the race, the first one first."""
+    """Name the diverged lanes, the earliest first."""
     out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
     if not out:
         return []
@@ -267,13 +267,13 @@ def _departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
     if len(gone) > NAMED:
         gone[NAMED:] = [f"{len(gone) - NAMED} more"]
     verb, whose = ("is", "its") if len(out) == 1 else ("are", "their")
-    others = "The others are untouched." if len(out) < len(rows) else "No lane is left."
-    rest = f"{whose} loss or gradient was no longer a finite number. {others}"
+    others = "The others are not affected." if len(out) < len(rows) else "No lane is left."
+    rest = f"{whose} loss or gradient was no longer finite. {others}"
     return [Sentence(f"{_and(gone)} {verb} out of the race:", rest)]
 
 
 def compare(mine: float, theirs: float) -> str:
-    """Say how a loss stands to another one.
+    """Compare a loss with another one, in words.
 
     >>> compare(0.3, 0.9), compare(0.5, 0.6), compare(1.0, 1.05), compare(2.0, 1.0)
     ('far ahead of', 'ahead of', 'level with', 'far behind')
