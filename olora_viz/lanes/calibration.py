@@ -183,7 +183,7 @@ class _Recorder:
             gradient, reader = self._gradients.get(name), self._shared.get(name, name)
             lacks_gradient = "gradient" in self._needs and gradient is None
             if lacks_gradient or ("inputs" in self._needs and reader not in self._inputs):
-                raise ValueError(f"the first batches do not pass through layer {name!r}")
+                raise ValueError(f"no token of the first batches reaches layer {name!r}")
             found[name] = Calibration(
                 gradient=None if gradient is None else gradient.div_(count),
                 mean=self._inputs[reader].mean if "inputs" in self._needs else None,
