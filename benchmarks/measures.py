@@ -84,14 +84,17 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--every", type=int, default=10, help="steps between looks at spectra")
     parser.add_argument("--gradients-every", type=int, default=1, help="steps between two looks")
-    parser.add_argument("--shots", type=int, default=7, help="solved examples in a prompt")
+    parser.add_argument(
+        "--shots", type=int, default=7, help="solved examples in a prompt, as far as they fit"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     inits = ("olora", "lora", "gaussian", "random_orthonormal")
     with tempfile.TemporaryDirectory() as folder:
+        task, _ = write_task(Path(folder), options.model, options.shots)
         config = RaceConfig(
             model=options.model,
-            task=str(write_task(Path(folder), shots=options.shots)),
+            task=str(task),
             lanes=tuple(
                 Lane(inits[k % 4], lr=1e-4, r=options.rank, seed=k) for k in range(options.lanes)
             ),

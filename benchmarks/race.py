@@ -29,22 +29,35 @@ from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.tasks import batch_indices, encode, load_task
+from olora_viz.tasks.losses import context_of
 
 RANK = 16
 WARM_UP = 1
 LEARNING_RATE = 1e-4
 
 
-def write_task(folder: Path, examples: int = 64, shots: int = 7) -> Path:
-    """Write prompts with some solved examples in front: seven make about 70 tokens."""
+def write_task(folder: Path, model: str, shots: int, examples: int = 64) -> tuple[Path, int]:
+    """Write prompts with solved examples in front, as many as fit into the model's context.
+
+    Seven make about 70 tokens for SmolLM2.
+    """
+    network, tokenizer = load_model(model)
+    context = context_of(network) or sys.maxsize
     pool = load_task("number-words").train
     path = folder / "task.jsonl"
-    with path.open("w", encoding="utf-8") as lines:
-        for i in range(examples):
-            *solved, asked = (pool[(i * shots + j) % len(pool)] for j in range(shots + 1))
-            prompt = "".join(f"{e.prompt}{e.answer}. " for e in solved) + asked.prompt
-            lines.write(json.dumps({"prompt": prompt, "answer": asked.answer}) + "\n")
-    return path
+    for count in range(shots, -1, -1):
+        with path.open("w", encoding="utf-8") as lines:
+            for i in range(examples):
+                *solved, asked = (pool[(i * count + j) % len(pool)] for j in range(count + 1))
+                prompt = "".join(f"{e.prompt}{e.answer}. " for e in solved) + asked.prompt
+                lines.write(json.dumps({"prompt": prompt, "answer": asked.answer}) + "\n")
+        task = load_task(path)
+        rows = [*task.train, *task.held_out]
+        if not encode(
+            rows, tokenizer, max_length=context, context=context, ends=task.ends
+        ).left_out:
+            return path, count
+    raise SystemExit(f"{model!r} reads {context} tokens, too few for a single example")
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -159,7 +172,9 @@ def measure(side: str, K: int, dtype: str, task: Path, options: argparse.Namespa
         "--steps", str(options.steps), "--batch-size", str(options.batch_size),
         *(["--where"] if side == "ours" else []),
     ]  # fmt: skip
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{side}, {K} lanes, {dtype}: {done.stderr.strip().splitlines()[-1]}")
     result = json.loads(done.stdout.splitlines()[-1])
     seconds = result["seconds"] / options.steps / K
     print(f"{side}, {K} lanes, {dtype}: {seconds:.2f} s per lane and step", file=sys.stderr)
@@ -181,7 +196,12 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--shots", type=int, default=7, help="solved examples in a prompt")
+    parser.add_argument(
+        "--shots",
+        type=int,
+        default=7,
+        help="solved examples in a prompt, as far as they fit",
+    )
     parser.add_argument("--json", action="store_true")
     for name in ("--worker", "--task", "--dtype"):
         parser.add_argument(name, help=argparse.SUPPRESS)
@@ -192,7 +212,8 @@ def main() -> None:
         print(json.dumps((ours if options.worker == "ours" else theirs)(options)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        task = write_task(Path(folder), shots=options.shots)
+        task, shots = write_task(Path(folder), options.model, options.shots)
+        print(f"{shots} solved examples in each prompt", file=sys.stderr)
         rows = []
         for dtype in options.dtypes:
             rows.append(measure("peft", 1, dtype, task, options))

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from olora_viz.cli.console import print_table, progress_bar
-from olora_viz.measures.layer_spectra import truncations
+from olora_viz.measures.layer_spectra import layers_like, truncations
 from olora_viz.measures.truncation import Truncation
 from olora_viz.models import load_model
 
 KINDS = ("q_proj", "v_proj", "down_proj")
+RANKS = (8, 32, 128)
 STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal")
 
 
@@ -52,14 +53,19 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[8, 32, 128])
+    parser.add_argument(
+        "--ranks", type=int, nargs="+", help="default: those of 8, 32 and 128 that fit the layers"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []
     with progress_bar() as progress:
         model, _ = load_model(options.model, progress=progress)
+        weights = [W for kind in KINDS for W in layers_like(model, kind).values()]
+        highest = min(min(W.shape) for W in weights)
+        ranks = options.ranks or [rank for rank in RANKS if rank <= highest]
         for kind in KINDS:
-            for rank in options.ranks:
+            for rank in ranks:
                 found = truncations(model, kind, rank, STARTS, progress=progress)
                 rows.append(summary(kind, rank, [one for _, one in found]))
     if options.json:

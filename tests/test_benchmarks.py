@@ -34,3 +34,31 @@ def test_a_benchmark_prints_one_object_a_line(name):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert rows
     assert all(isinstance(row, dict) and len(row) > 4 for row in rows)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "race.py --lanes 1 --dtypes float32 --steps 1",
+        "measures.py --lanes 1 --rank 2",
+        "spectra.py",
+    ],
+)
+def test_what_a_benchmark_reads_by_default_fits_a_small_model(call):
+    """glassllm reads 128 tokens, and its narrowest layers have 64 rows."""
+    name, *options = call.split()
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{name}", "--model", "glassllm", *options, "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()
+
+
+def test_what_goes_wrong_in_a_worker_of_the_race_s_benchmark_is_one_sentence():
+    done = subprocess.run(
+        [sys.executable, "benchmarks/race.py", "--model", "glasllm"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "unknown model 'glasllm'" in done.stderr.splitlines()[-1]
