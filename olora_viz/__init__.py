@@ -50,6 +50,7 @@ from olora_viz.measures.truncation import Truncation, Weight, intruder_dimension
 from olora_viz.measures.update_spectra import UpdateSpectra, update_spectra
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import training_batches
 from olora_viz.races.fair_rate import FairRate, fair_rate
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
@@ -120,6 +121,7 @@ __all__ = [
     "steps_frame",
     "steps_to_reach",
     "tangent_kernel",
+    "training_batches",
     "truncation",
     "unregister",
     "update_spectra",

@@ -1,20 +1,21 @@
 """The code of a race repeats the race: both scripts are run, and their losses compared."""
 
 import json
-import os
 import re
-import subprocess
-import sys
+import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import tiny_folder
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
 from olora_viz.races.script import PEFT_STARTS, olora_viz_script, peft_script
 
-ROOT = Path(__file__).parents[1]
+TEMPLATES = Path(__file__).parents[1] / "olora_viz/races/templates"
 CONFIG = RaceConfig(
     lanes=(
         Lane("lora", lr=3e-3),
@@ -30,61 +31,113 @@ CONFIG = RaceConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def losses() -> np.ndarray:
-    """The race's own, (steps, lanes), on one thread as the scripts have."""
-    script = (
-        "import json, sys; from olora_viz import RaceConfig, race; "
-        "config = RaceConfig.from_json(json.loads(sys.argv[1])); "
-        "print(json.dumps([[float(x).hex() for x in s.loss] for s in race(config)]))"
-    )
-
-    text = run("-c", script, json.dumps(CONFIG.to_json()))
-    return np.array([[float.fromhex(x) for x in row] for row in json.loads(text)])
+def losses_of(config: RaceConfig) -> np.ndarray:
+    """The race's own, (steps, lanes)."""
+    return np.array([step.loss for step in race(config)])
 
 
-def run(*arguments: str) -> str:
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *arguments], env=env, capture_output=True, text=True, check=False,
-        timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+def said_by(text: str, tmp_path: Path, capsys) -> str:
+    """Run a script as a file, and return what it prints."""
+    path = tmp_path / "script.py"
+    path.write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    runpy.run_path(str(path), run_name="__main__")
+    return capsys.readouterr().out
 
 
-def test_the_script_with_olora_viz_repeats_the_race_bit_for_bit(losses, tmp_path):
-    text = olora_viz_script(CONFIG)
-    exact = text.replace("{loss:.6f}", "{float(loss).hex()}")
-    assert exact != text
-    (tmp_path / "again.py").write_text(exact)
-    out = run(str(tmp_path / "again.py"))
+def peft_losses(config: RaceConfig, out: str) -> np.ndarray:
+    """What the script with PEFT reports, (steps, lanes)."""
+    found = re.findall(r"^(\S+) step (\d+) loss (\S+) gradient", out, re.MULTILINE)
+    assert [label for label, *_ in found[:: config.steps]] == list(config.labels)
+    return np.array([float(loss) for *_, loss in found]).reshape(-1, config.steps).T
+
+
+def kinds(folder: Path) -> dict[str, RaceConfig]:
+    """A race of every kind that a page can hand out the code of."""
+    file = folder / "o'brien.jsonl"
+    rows = [{"prompt": f"{n} is", "answer": (" even", " odd")[n % 2]} for n in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    small = {"steps": 2, "batch_size": 3, "eval_every": 0, "device": "cpu", "dtype": "float32"}
+    lanes = (Lane("lora", r=2), Lane("olora", r=2), Lane("pissa", r=2), Lane("eva", r=2))
+    return {
+        "own file": RaceConfig(task=str(file), lanes=lanes[1:], **small),
+        "plain text": RaceConfig(task="text", max_length=48, lanes=lanes[1:2], **small),
+        "some layers": RaceConfig(lanes=lanes[:2], targets=("q_proj", "down_proj"), **small),
+        "conv1d": RaceConfig(
+            model=str(tiny_folder("gpt2", folder)), task="addition", lanes=lanes, **small
+        ),
+        "linear layers outside of the blocks": RaceConfig(
+            model=str(tiny_folder("opt", folder)), task="addition", lanes=lanes[:2],
+            schedule="linear", warmup=1, **small,
+        ),
+    }  # fmt: skip
+
+
+def test_the_script_with_olora_viz_repeats_the_race_bit_for_bit(tmp_path, capsys):
+    exact = olora_viz_script(CONFIG).replace("{loss:.6f}", "{float(loss).hex()}")
+    out = said_by(exact, tmp_path, capsys)
     found = np.array([float.fromhex(x) for x in re.findall(r"-?0x1\.[0-9a-f]+p[+-]\d+", out)])
+    losses = losses_of(CONFIG)
     assert np.array_equal(found.reshape(losses.shape), losses)
 
 
-def test_the_script_with_peft_trains_every_lane_as_the_race_does(losses, tmp_path):
+def test_the_script_with_olora_viz_finds_the_fair_rates_of_the_race(tmp_path, capsys):
+    lanes = (Lane("lora", r=2), Lane("olora", r=2, fair=True))
+    config = RaceConfig(lanes=lanes, steps=2, batch_size=2, eval_every=0, eval_size=2)
+    out = said_by(olora_viz_script(config), tmp_path, capsys)
+    for line, row in zip(re.findall(r"^\d.*$", out, re.MULTILINE), losses_of(config), strict=True):
+        assert line.split()[2::2] == [f"{loss:.6f}" for loss in row]
+
+
+def test_the_script_with_peft_trains_every_lane_as_the_race_does(tmp_path, capsys):
     """In float32, PEFT folds s B⁰A⁰ into W and multiplies in another order, hence 1e-3."""
-    (tmp_path / "with_peft.py").write_text(peft_script(CONFIG))
-    out = run(str(tmp_path / "with_peft.py"))
-    found = re.findall(r"^(\S+) step (\d+) loss (\S+)", out, re.MULTILINE)
-    assert [label for label, *_ in found[::3]] == list(CONFIG.labels)
-    theirs = np.array([float(loss) for *_, loss in found]).reshape(len(CONFIG.lanes), 3).T
-    np.testing.assert_allclose(theirs, losses, rtol=1e-3)
+    losses = losses_of(CONFIG)
+    found = peft_losses(CONFIG, said_by(peft_script(CONFIG), tmp_path, capsys))
+    np.testing.assert_allclose(found, losses, rtol=1e-3)
     assert (np.ptp(losses, axis=1)[1:] > 0.1).all()  # the lanes do differ by far more
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["own file", "plain text", "some layers", "conv1d", "linear layers outside of the blocks"],
+)
+def test_both_scripts_repeat_a_race_of_every_kind(kind, tmp_path, capsys):
+    config = kinds(tmp_path)[kind]
+    losses = losses_of(config)
+    theirs = peft_losses(config, said_by(peft_script(config), tmp_path, capsys))
+    np.testing.assert_allclose(theirs, losses, rtol=1e-3)
+    out = said_by(olora_viz_script(config), tmp_path, capsys)
+    last = re.findall(r"^\d.*$", out, re.MULTILINE)[-1].split()[2::2]
+    assert last == [f"{loss:.6f}" for loss in losses[-1]]
+
+
+@pytest.mark.parametrize("name", ["with_olora_viz", "with_peft"])
+def test_a_template_runs_as_it_is(name, capsys):
+    template = runpy.run_path(str(TEMPLATES / f"{name}.py"))
+    template["main"]()
+    out = capsys.readouterr().out
+    for label in template["CONFIG"].labels:
+        assert len(re.findall(rf"\b{label} .*\d\.\d{{6}}", out)) == template["CONFIG"].steps
+
+
+@pytest.mark.parametrize("script", [olora_viz_script, peft_script])
+def test_a_script_is_its_template_but_for_the_settings(script):
+    a, b = (script(replace(CONFIG, steps=steps)).splitlines() for steps in (3, 4))
+    assert [one for one, other in zip(a, b, strict=True) if one != other] == ["    steps=3,"]
+    assert "ettings" not in "\n".join(a)  # no mark of where they were put in
+    assert max(map(len, a)) <= 100
 
 
 def test_a_start_that_peft_lacks_says_so_and_is_written_from_ours():
     text = peft_script(CONFIG)
-    assert "('milora', Lane('milora', lr=0.003, r=8), None),  # PEFT has no start like it" in text
-    assert "('olora', Lane('olora', lr=0.001, r=8, alpha=16, clip=0.5), 'olora')" in text
-    assert "glassllm is on no hub" in text
+    starts = re.search(r"STARTS = (\(.*?\n\))", text, re.DOTALL)[1]
+    assert eval(starts) == (True, "olora", "pissa", "orthogonal", None, None, "mica")
 
 
 def test_peft_s_olora_is_not_asked_for_where_it_is_wrong():
     for changes in ({"model": "gpt2"}, {"model": "a/local/folder"}, {"dtype": "float64"}):
         text = peft_script(RaceConfig(lanes=(Lane("olora"),), **changes))
-        assert "Lane('olora', lr=0.001, r=8), None)" in text
+        assert "STARTS = (\n    None,\n)" in text
     assert PEFT_STARTS["olora"] == "olora"
 
 

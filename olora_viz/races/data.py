@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchEncoding
 
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import (
     Batch,
     Encoded,
@@ -17,14 +22,13 @@ from olora_viz.tasks import (
     batch_indices,
     collate,
     encode,
+    load_task,
     losses,
 )
 from olora_viz.tasks.losses import Evaluation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from olora_viz.races.config import RaceConfig
 
 
 class RaceData:
@@ -108,4 +112,55 @@ class RaceData:
             ends=self.task.ends,
             plain_text=self.task.plain_text,
             choices=choices,
+        )
+
+
+def training_batches(
+    config: RaceConfig, tokenizer: PreTrainedTokenizerBase, lane: Lane | None = None
+) -> Iterator[BatchEncoding]:
+    """Yield the batch of every step of a race, in the form that transformers' models take.
+
+    ``model(**batch).loss`` is then the loss that the race reports, up to rounding.
+
+    Parameters
+    ----------
+    config : the race; its lanes need not be made.
+    tokenizer : of its model.
+    lane : the one that reads them, which matters with ``batches="by-seed"``.
+
+    Yields
+    ------
+    BatchEncoding
+        ``input_ids``, ``attention_mask`` and ``labels``, each (batch_size, tokens), padded at the
+        right; labels are -100 where a token is not supervised. On the CPU.
+
+    >>> from olora_viz.models import load_model
+    >>> config = RaceConfig(task="addition", batch_size=4, steps=2)
+    >>> [len(batch["labels"]) for batch in training_batches(config, load_model("glassllm")[1])]
+    [4, 4]
+    """
+    task = load_task(config.task, config.seed)
+    train = encode(
+        task.train,
+        tokenizer,
+        max_length=config.max_length,
+        context=sys.maxsize,
+        ends=task.ends,
+        plain_text=task.plain_text,
+        choices=False,
+    ).kept
+    order = config.seed if lane is None else config.order(lane)
+    pad_id: Any = tokenizer.pad_token_id or 0
+    for step in range(config.steps):
+        chosen = batch_indices(len(train), config.batch_size, order, step)
+        rows = [torch.tensor(train[i].ids) for i in chosen]
+        labels = [row.clone() for row in rows]
+        for i, its in zip(chosen, labels, strict=True):
+            its[: train[i].supervised_from] = -100
+        yield BatchEncoding(
+            {
+                "input_ids": pad_sequence(rows, True, pad_id),
+                "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], True),
+                "labels": pad_sequence(labels, True, -100),
+            }
         )

@@ -1,0 +1,100 @@
+"""Trains the lanes of a race one by one with PEFT; the examples and their order are olora_viz's.
+
+The losses agree with the race's up to rounding (float32: about 1e-3 over some steps).
+"""
+
+import zlib
+from dataclasses import replace
+
+import peft
+import torch
+
+import olora_viz as ov
+
+# Settings
+CONFIG = ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora"), ov.Lane("milora")), steps=3)
+# PEFT's init_lora_weights for each lane; None: PEFT has no such start, A and B are olora_viz's.
+STARTS = (True, "olora", None)
+DEVICE = "cpu"
+DTYPE = torch.float32
+
+
+def load():
+    """Return the base model, on the CPU, and its tokenizer."""
+    return ov.load_model("glassllm", device="cpu", dtype=DTYPE)
+
+
+# End of settings
+
+
+def adapt(model, tokenizer, lane, start):
+    """Return the model with the adapter of a lane."""
+    factors = {}
+    if start is None:
+        race = ov.race(
+            replace(CONFIG, lanes=(lane,), device="cpu"), model=model, tokenizer=tokenizer
+        )
+        factors = {name: race.lanes.start_factors(name, 0) for name in race.lanes.layers}
+        race.lanes.detach()
+    config = peft.LoraConfig(
+        r=lane.r,
+        lora_alpha=lane.r if lane.alpha is None else lane.alpha,
+        use_rslora=lane.rslora,
+        target_modules=list(CONFIG.targets or ov.layers_like(model)),
+        init_lora_weights=True if start is None else start,
+        task_type="CAUSAL_LM",
+    )
+    adapted = peft.get_peft_model(model, config)
+    for name, layer in adapted.get_base_model().named_modules():
+        if not isinstance(layer, peft.tuners.lora.LoraLayer):
+            continue
+        # In the race, a layer's random numbers depend on the lane's seed and the layer's name.
+        torch.manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
+        if start is None:
+            set_start(layer, factors[name], lane.scale)
+        elif start == "orthogonal":
+            layer.orthogonal_init("default")
+        elif start in (True, "gaussian"):
+            layer.reset_lora_parameters("default", start)
+    return adapted
+
+
+def set_start(layer, start, scale):
+    """Start a layer at A and B, and take s B A off its frozen weight W: the function stays W's."""
+    layer.lora_A["default"].weight.data = start.A.clone()
+    layer.lora_B["default"].weight.data = start.B.clone()
+    base = layer.get_base_layer()
+    moved = scale * start.B @ start.A
+    W = base.weight.data
+    W.copy_(W.to(moved.dtype) - (moved if isinstance(base, torch.nn.Linear) else moved.T))
+
+
+def train(k):
+    """Train lane k, and print its loss and the norm of its gradient at every step."""
+    lane = CONFIG.lanes[k]
+    model, tokenizer = load()
+    model = adapt(model, tokenizer, lane, STARTS[k]).to(DEVICE)
+    model.eval()  # no dropout, as in the race
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=lane.lr, weight_decay=lane.weight_decay)
+    for step, batch in enumerate(ov.training_batches(CONFIG, tokenizer, lane), start=1):
+        optimizer.param_groups[0]["lr"] = CONFIG.rates(step)[k]
+        optimizer.zero_grad()
+        loss = model(**batch.to(DEVICE)).loss
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(trained, lane.clip or float("inf"))
+        optimizer.step()
+        print(f"{CONFIG.labels[k]} step {step} loss {loss.item():.6f} gradient {norm.item():.6f}")
+    return model
+
+
+def main() -> None:
+    """Train all lanes, one after another."""
+    for k in range(len(CONFIG.lanes)):
+        train(k)
+        # Keep the adapter with save_pretrained("my-adapter"). After a start such as OLoRA's or
+        # PiSSA's, PEFT's disable_adapter() and unload() give W - s B A, not the base model.
+
+
+if __name__ == "__main__":
+    main()
