@@ -40,11 +40,13 @@ from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.lanes.peft_format import read_peft, write_peft
 from olora_viz.learn.gallery import load as load_recording
+from olora_viz.measures.catalogue import MEASURES, register_measure, unregister_measure
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.curvature import Curvature, curvature, gauss_newton
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.inspection import LayerInspection, inspect_adapter
 from olora_viz.measures.layer_spectra import layers_like
+from olora_viz.measures.measure import Measure
 from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel
 from olora_viz.measures.truncation import Truncation, Weight, intruder_dimensions, truncation
 from olora_viz.measures.update_spectra import UpdateSpectra, update_spectra
@@ -54,13 +56,14 @@ from olora_viz.races.data import training_batches
 from olora_viz.races.fair_rate import FairRate, fair_rate
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
-from olora_viz.races.steps_frame import steps_frame
+from olora_viz.races.tables import steps_frame
 from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
 from olora_viz.tasks import TASKS, load_task
 
 __all__ = [
     "INITIALIZERS",
+    "MEASURES",
     "MODELS",
     "TASKS",
     "Calibration",
@@ -72,6 +75,7 @@ __all__ = [
     "Lane",
     "Lanes",
     "LayerInspection",
+    "Measure",
     "Race",
     "RaceConfig",
     "Start",
@@ -117,6 +121,7 @@ __all__ = [
     "rate_curves",
     "read_peft",
     "register",
+    "register_measure",
     "sketch",
     "steps_frame",
     "steps_to_reach",
@@ -124,6 +129,7 @@ __all__ = [
     "training_batches",
     "truncation",
     "unregister",
+    "unregister_measure",
     "update_spectra",
     "write_peft",
 ]

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from steps import a_step
 
 from olora_viz.figures import race as figures
 from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
-from olora_viz.races.step import Step
 
 ROOT = Path(__file__).parents[1]
 PLOT = "#loss-figure .js-plotly-plot"
@@ -138,7 +138,7 @@ def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it
         loss = np.array([[1.0 + k] * 3 for k in range(9)])
         for k, at in enumerate(diverged_at):
             loss[at:, k] = np.nan
-        steps = [Step(n + 1, row, row, row, 0.1 * n, n, ("racing",) * 3)
+        steps = [a_step(n + 1, row, row, row, 0.1 * n, n)
                  for n, row in enumerate(loss)]  # fmt: skip
         figure = pack(figures.loss_figure(lanes, steps, total=9, smoothing=0.0))
         page.evaluate(DRAW, {"module": module, "value": figure})

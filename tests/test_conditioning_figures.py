@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from steps import measuring
 
 from olora_viz.figures import conditioning as shown
 from olora_viz.figures import theme
@@ -203,7 +204,7 @@ def test_a_lane_that_went_out_ends_where_it_was_last_seen(measured) -> None:
         steps[-1].curvature,
         lambda_max=np.array([np.nan, *steps[-1].curvature.lambda_max[1:]]),
     )
-    figure = shown.sharpness_figure(LOOKS, [*steps[:-1], replace(steps[-1], curvature=lost)])
+    figure = shown.sharpness_figure(LOOKS, [*steps[:-1], measuring(steps[-1], curvature=lost)])
     assert figure["data"][0]["y"][-1] is None
     ends = {label["text"]: label["x"] for label in figure["layout"]["annotations"]}
     assert ends[f"{LOOKS[0].label}: out"] == 2

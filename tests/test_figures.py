@@ -2,17 +2,18 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from steps import a_step, measuring
 
 from olora_viz.figures import layout as figure_parts
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.labels import LABEL_GAP, spread
 from olora_viz.figures.layout import log_ticks
+from olora_viz.figures.measure import MAX_POINTS
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.races.step import Step
@@ -31,9 +32,8 @@ def run(steps: int, lanes: int = 3, out_at: dict[int, int] | None = None) -> lis
                 loss[k] = np.nan
         evaluated = n % 10 == 0
         made.append(
-            Step(
-                step=n, loss=loss, grad_norm=2 * loss, lr=np.full(lanes, 1e-3), seconds=n / 10,
-                tokens=n, status=("racing",) * lanes,
+            a_step(
+                n, loss, 2 * loss, np.full(lanes, 1e-3), seconds=n / 10, tokens=n,
                 eval_loss=loss * 1.1 if evaluated else None,
                 eval_accuracy=np.exp(-loss) if evaluated else None,
             )
@@ -129,7 +129,7 @@ def test_a_lane_that_diverges_ends_with_a_cross_at_its_last_finite_point_and_say
 
 def test_a_diverging_lane_does_not_flatten_the_others() -> None:
     steps = run(20)
-    wild = [replace(s, loss=s.loss * [1, 1, 10.0**s.step]) for s in steps]
+    wild = [measuring(s, loss=s.loss * [1, 1, 10.0**s.step]) for s in steps]
     low, high = figures.loss_figure(LOOKS, wild, total=20)["layout"]["yaxis"]["range"]
     assert high < 2.5
     assert low < math.log10(steps[-1].loss[1])
@@ -139,10 +139,7 @@ def test_labels_at_the_curves_ends_keep_their_distance_and_stay_inside() -> None
     lanes = [Lane("olora", lr=1e-3 * (k + 1)) for k in range(12)]
     styles = theme.lane_styles(lanes)
     steps = [
-        Step(
-            step=n, loss=np.full(12, 1.0) + np.arange(12) * 1e-3, grad_norm=np.ones(12),
-            lr=np.ones(12), seconds=n, tokens=n, status=("racing",) * 12,
-        )
+        a_step(n, np.full(12, 1.0) + np.arange(12) * 1e-3, seconds=n, tokens=n)
         for n in range(1, 9)
     ]  # fmt: skip
     layout = figures.loss_figure(styles, steps, total=8)["layout"]
@@ -191,7 +188,7 @@ def test_a_sweep_of_64_lanes_names_the_best_lane_of_each_start_and_stays_small()
         styles[31].label,
         styles[63].label,
     ]
-    assert sum(len(t["y"]) for t in figure["data"][:64]) <= figures.MAX_POINTS
+    assert sum(len(t["y"]) for t in figure["data"][:64]) <= MAX_POINTS
     assert "every 2 steps" in figure["layout"]["meta"]["unit"]
 
 

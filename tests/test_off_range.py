@@ -1,12 +1,12 @@
 """A spike does not flatten a chart, and an arrow says where it was cut."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from steps import a_step, measuring
 
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
@@ -20,8 +20,7 @@ LOOKS = theme.lane_styles([Lane("lora"), Lane("olora")])
 
 def run(norms: np.ndarray) -> list[Step]:
     return [
-        Step(step=n + 1, loss=row, grad_norm=row, lr=np.ones(2), seconds=n, tokens=n,
-             status=("racing",) * 2)
+        a_step(n + 1, row, row, seconds=n, tokens=n)
         for n, row in enumerate(norms)
     ]  # fmt: skip
 
@@ -58,7 +57,7 @@ def test_a_spike_is_cut_with_an_arrow_at_its_height_of_all_and_an_ordinary_run_i
 
 def test_a_lane_that_leaves_the_loss_s_axis_is_marked_too() -> None:
     steps = run(np.full((20, 2), 3.0))
-    wild = [replace(s, loss=s.loss * [1, 10.0 ** max(0, s.step - 10)]) for s in steps]
+    wild = [measuring(s, loss=s.loss * [1, 10.0 ** max(0, s.step - 10)]) for s in steps]
     assert len(arrows(figures.loss_figure(LOOKS, wild, total=20))) == 1
     assert arrows(figures.loss_figure(LOOKS, steps, total=20)) == []
 

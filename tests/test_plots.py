@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
+from steps import measuring, without
 
 import olora_viz as ov
 from olora_viz.figures import theme
@@ -28,7 +29,7 @@ def racing() -> tuple[ov.Race, list[ov.Step]]:
 def with_curvature(steps: list[ov.Step]) -> list[ov.Step]:
     """The same steps, with figures of a curvature at the last one."""
     values = {field.name: np.array([1.0, 10.0, 30.0]) for field in fields(ov.Curvature)}
-    return [*steps[:-1], replace(steps[-1], curvature=ov.Curvature(**values | {"top": None}))]
+    return [*steps[:-1], measuring(steps[-1], curvature=ov.Curvature(**values | {"top": None}))]
 
 
 def curves(figure: go.Figure, name: str) -> list[list[float]]:
@@ -191,7 +192,7 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
             "these steps hold no curvature",
         ),
         (
-            lambda race, steps: ov.plot_gradients([replace(steps[0], gradients=None)]),
+            lambda race, steps: ov.plot_gradients([without(steps[0], "gradients")]),
             "these steps hold no gradients",
         ),
         (lambda race, steps: ov.plot_spectrum("glassllm", "q_proj"), "fits 4 layers"),

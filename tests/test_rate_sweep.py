@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import a_step
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
@@ -28,10 +28,9 @@ def steps_of(held: Sequence[Sequence[float]] | np.ndarray) -> list[Step]:
     for n, losses in enumerate(held, start=1):
         values = np.array(losses, dtype=float)
         made.append(
-            Step(
-                step=10 * n, loss=values.copy(), grad_norm=values.copy(), lr=values.copy(),
-                seconds=float(n), tokens=n, eval_loss=values, eval_accuracy=values.copy(),
-                status=tuple("racing" if math.isfinite(x) else "diverged" for x in losses),
+            a_step(
+                10 * n, values, values, values, seconds=n, tokens=n, eval_loss=values,
+                eval_accuracy=values,
             )
         )  # fmt: skip
     return made
@@ -113,7 +112,7 @@ def test_a_loss_is_reached_where_the_straight_line_between_evaluations_first_mee
 def test_steps_to_reach_lora_are_those_of_hand_algebra_and_never_where_it_is_not_reached() -> None:
     lanes = [Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora"), Lane("pissa")]
     steps = steps_of([[4, 3, 2, 4], [3, 2, 0.5, 3.5], [2.5, 1, 0.4, 3]])
-    lora, olora, pissa = steps_to_reach(lanes, [replace(s, step=s.step) for s in steps])
+    lora, olora, pissa = steps_to_reach(lanes, steps)
     assert {reach.target for reach in (lora, olora, pissa)} == {1.0}
     assert (lora.lr, lora.steps) == (3e-3, 30.0)
     assert olora.steps == pytest.approx(10 + 10 * (2 - 1) / (2 - 0.5))
@@ -124,10 +123,7 @@ def test_steps_to_reach_lora_are_those_of_hand_algebra_and_never_where_it_is_not
 
 def test_the_start_counts_as_an_evaluation_at_step_0() -> None:
     lanes = [Lane("lora"), Lane("olora")]
-    first = Step(
-        step=1, loss=np.ones(2), grad_norm=np.ones(2), lr=np.ones(2), seconds=0.0, tokens=1,
-        status=("racing",) * 2,
-    )  # fmt: skip
+    first = a_step(1, np.ones(2))
     steps = [first, *steps_of([[3.0, 1.0]])]
     _, olora = steps_to_reach(lanes, steps, start_loss=5.0)
     assert olora.steps == pytest.approx(5.0)

@@ -5,8 +5,8 @@ import io
 import json
 import math
 
-import numpy as np
 import pytest
+from steps import a_step
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
@@ -18,12 +18,9 @@ CONFIG = RaceConfig(lanes=(Lane("lora"), Lane("olora", lr=3e-3)), steps=3)
 
 def made() -> list[Step]:
     def of(number: int, loss: list[float], held: list[float] | None = None) -> Step:
-        status = tuple("diverged" if math.isnan(x) else "racing" for x in loss)
-        return Step(
-            step=number, loss=np.array(loss), grad_norm=np.array([0.5, 1 / 3]),
-            lr=np.array([1e-3, 3e-3]), seconds=0.25 * number, tokens=40 * number, status=status,
-            eval_loss=np.array(held) if held else None,
-            eval_accuracy=np.array([0.25, math.nan]) if held else None,
+        return a_step(
+            number, loss, [0.5, 1 / 3], [1e-3, 3e-3], 0.25 * number, 40 * number,
+            eval_loss=held, eval_accuracy=[0.25, math.nan] if held else None,
         )  # fmt: skip
 
     return [of(1, [5.0, 5.1]), of(2, [4.0, 4.1]), of(3, [3.0, math.nan], [2.9, math.nan])]

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from steps import a_step
 
 from olora_viz.figures.comparison import Run, differing, overlay_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.step import Step
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race import shelf
@@ -96,11 +96,7 @@ def test_a_removed_run_is_listed_no_more(jobs: Jobs, runs: list[Job]) -> None:
 
 def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> Run:
     steps = [
-        Step(
-            step=10 * (i + 1), loss=np.array(row), grad_norm=np.ones(2), lr=np.ones(2),
-            seconds=1.0, tokens=1, status=("racing", "racing"), eval_loss=np.array(row),
-            eval_accuracy=np.zeros(2),
-        )
+        a_step(10 * (i + 1), row, seconds=1.0, eval_loss=row, eval_accuracy=np.zeros(2))
         for i, row in enumerate(losses)
     ]  # fmt: skip
     return Run(name, config, lane_styles(config.lanes), steps)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import a_step
 
 from olora_viz.figures import theme
 from olora_viz.initializers import label_of
@@ -38,9 +39,8 @@ def steps(*held_out: list[float], first_norms: list[float] | None = None) -> lis
     for n, losses in enumerate(held_out, start=1):
         loss = np.array(losses) if losses else np.full(lanes, 5.0)
         made.append(
-            Step(
-                step=n, loss=loss.copy(), grad_norm=np.array(first_norms or [1.0] * lanes),
-                lr=np.ones(lanes), seconds=float(n), tokens=n, status=("racing",) * lanes,
+            a_step(
+                n, loss, first_norms, seconds=n, tokens=n,
                 eval_loss=loss.copy() if losses else None,
                 eval_accuracy=np.exp(-loss) if losses else None,
             )
@@ -216,8 +216,7 @@ def test_the_first_loss_is_that_of_a_lane_that_has_one() -> None:
 
 
 def without_evaluation(loss: list[float]) -> list[Step]:
-    made = steps([], first_norms=[1.0] * len(loss))[0]
-    return [Step(**{**vars(made), "loss": np.array(loss)})]
+    return [a_step(1, loss)]
 
 
 def test_a_diverged_lane_is_named_with_its_step_and_is_never_the_best() -> None:
@@ -290,11 +289,9 @@ def race(lanes: tuple[Lane, ...], seed: int, scale: float) -> list[Step]:
         out = out_at <= n
         judged = rng.random() < 0.7
         made.append(
-            Step(
-                step=n, loss=np.where(out, NAN, 5.0 if n == 1 else rng.uniform(0.1, 6, K)),
-                grad_norm=np.where(out, NAN, 10 ** rng.uniform(-2, 2, K)),
-                lr=np.ones(K), seconds=float(n), tokens=n,
-                status=tuple("diverged" if gone else "racing" for gone in out),
+            a_step(
+                n, np.where(out, NAN, 5.0 if n == 1 else rng.uniform(0.1, 6, K)),
+                np.where(out, NAN, 10 ** rng.uniform(-2, 2, K)), seconds=n, tokens=n,
                 eval_loss=np.where(out, NAN, scale * rng.uniform(0.1, 1, K)) if judged else None,
                 eval_accuracy=np.where(out, NAN, 0.5) if judged else None,
             )

@@ -94,8 +94,8 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
     steps: int,
 ) -> None:
     config = checked_config(Limits(), **(ASKED | {"steps": steps}))
-    styles = sum(config.has_gradients(number) for number in range(1, steps + 1))
-    assert config.has_gradients(1)
+    styles = sum(config.is_due("gradients", number) for number in range(1, steps + 1))
+    assert config.is_due("gradients", 1)
     assert min(steps, 25) <= styles <= 51
 
 

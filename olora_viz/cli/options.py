@@ -67,13 +67,12 @@ def add_compared_lanes(parser: argparse.ArgumentParser) -> None:
 
 def add_intervals(parser: argparse.ArgumentParser) -> None:
     """Add how often a race is evaluated and measured: the options that end in ``-every``."""
-    for what, text in (
-        ("eval", "evaluations"),
-        ("spectra", "looks at the spectra"),
-        ("curvature", "looks at the curvature"),
-        ("gradients", "looks at the gradients"),
-    ):
-        parser.add_argument(f"--{what}-every", type=int, help=f"steps between {text}")
+    from olora_viz.measures.catalogue import intervals_of_measures
+
+    for interval, measures in intervals_of_measures().items():
+        title, cost = measures[0].title, measures[0].cost
+        what = f"steps between two measurements of: {title[0].lower()}{title[1:]}. {cost}"
+        parser.add_argument(f"--{interval.replace('_', '-')}", type=int, help=what)
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:

@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.labels import LABEL_GAP, room_for, spread
-from olora_viz.figures.layout import Figure, axis, layout, line, log_axis, log_range, nothing_yet
+from olora_viz.figures.layout import (
+    Figure,
+    axis,
+    layout,
+    line,
+    log_axis,
+    log_range,
+    nothing_yet,
+    steps_axis,
+)
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import compact, plain
-from olora_viz.measures.conditioning import Conditioning
+from olora_viz.measures.conditioning import CURVATURE, Conditioning
 from olora_viz.races.step import Step
 
 HEIGHT = {"ntk": 220, "steps": 190}
@@ -162,10 +171,10 @@ def sharpness_figure(
     ]
     low, high = log_range([values])
     made = layout(
-        "Sharpness λₘₐₓ of this race",
-        "largest eigenvalue of the Hessian on the first batch",
-        x=_steps_axis(total),
-        y=log_axis("λₘₐₓ", low, high) | ({} if at else {"showticklabels": False}),
+        CURVATURE.title,
+        CURVATURE.unit,
+        x=steps_axis(total),
+        y=log_axis(CURVATURE.symbol, low, high) | ({} if at else {"showticklabels": False}),
         height=HEIGHT["steps"],
         badge="log",
         message="" if at else "Choose how often to look, then press Race.",
@@ -198,7 +207,7 @@ def stability_figure(
     made = layout(
         "Stability: 2/λₘₐₓ and the rate in use",
         "solid marks 2/λ, gradient descent's limit (Adam's is another); dotted the rate",
-        x=_steps_axis(total),
+        x=steps_axis(total),
         y=log_axis("learning rate", low, high) | ({} if at else {"showticklabels": False}),
         height=HEIGHT["steps"],
         badge="log",
@@ -290,8 +299,3 @@ def _name_ends(
 
 def _mark(style: LaneStyle, size: float) -> dict[str, Any]:
     return {"color": style.color, "size": size, "symbol": style.symbol}
-
-
-def _steps_axis(total: int | None) -> dict[str, Any]:
-    ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
-    return axis("step", rangemode="tozero", **ends)

@@ -23,33 +23,37 @@ def curve_ends(
     bounds: tuple[float, float],
     height: int,
     total: int | None,
+    log: bool = True,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return Plotly's annotations and cross marks for curves on a log axis.
+    """Return Plotly's annotations and cross marks for curves.
 
     Parameters
     ----------
     styles : one per lane.
     numbers : (N) the number of each step.
     curves : (N, K), NaN from where a lane diverged.
-    bounds : range of the vertical axis, in powers of ten.
+    bounds : range of the vertical axis; in powers of ten where it is a log one.
     height : of the plot's area, in pixels.
     total : steps of the whole race.
+    log : whether the axis is a log one.
     """
     low, high = bounds
     ends: dict[str, list[_End]] = {"end": [], "out": []}
     crosses: list[dict[str, Any]] = []
     for k, style in enumerate(styles):
-        finite = np.flatnonzero(np.isfinite(curves[:, k]) & (curves[:, k] > 0))
+        usable = np.isfinite(curves[:, k]) & ((curves[:, k] > 0) | (not log))
+        finite = np.flatnonzero(usable)
         if not finite.size:
             continue
         last = int(finite[-1])
-        y = min(math.log10(curves[last, k]), high)
+        value = float(curves[last, k])
+        y = min(math.log10(value) if log else value, high)
         if last == len(numbers) - 1:
             ends["end"].append(_End(style, numbers[last], y, style.label))
             continue
         out = _End(style, numbers[last], y, f"{style.label}: DNF at step {numbers[last + 1]}")
         ends["out"].append(out)
-        crosses.append(_cross(out))
+        crosses.append(_cross(out, log))
     pixels = height / max(high - low, 1e-9)
     labels: list[dict[str, Any]] = []
     for kind, found in ends.items():
@@ -89,7 +93,7 @@ def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
         "name": f"{kind} {end.style.label}",
         "text": end.text,
         "x": end.x,
-        "y": round(end.y, 4),
+        "y": float(f"{end.y:.6g}"),
         "xanchor": "right" if left else "left",
         "xshift": -9 if left else 9,
         "yshift": shift,
@@ -101,14 +105,14 @@ def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
     }
 
 
-def _cross(end: _End) -> dict[str, Any]:
+def _cross(end: _End, log: bool) -> dict[str, Any]:
     line = {"color": end.style.color, "width": 2.2}
     return {
         "type": "scatter",
         "mode": "markers",
         "meta": "out",
         "x": [end.x],
-        "y": [float(f"{10**end.y:.4g}")],
+        "y": [float(f"{10**end.y if log else end.y:.4g}")],
         "name": end.text,
         "legendgroup": end.style.label,
         "hovertemplate": f"{end.text}<extra></extra>",

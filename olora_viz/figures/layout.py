@@ -106,6 +106,27 @@ def robust_log_range(values: Sequence[np.ndarray], beyond: float = 30.0) -> tupl
     return log_range([np.clip(flat, low / beyond, high * beyond)])
 
 
+def linear_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return the range of a linear axis, with some air around the numbers."""
+    flat = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.empty(0)
+    if not flat.size:
+        return 0.0, 1.0
+    low, high = float(flat.min()), float(flat.max())
+    air = 0.04 * (high - low) or 0.04 * abs(high) or 1.0
+    return low - air, high + air
+
+
+def steps_axis(total: int | None) -> dict[str, Any]:
+    """Return the horizontal axis of a race of so many steps, None while unknown."""
+    ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
+    return axis("step", rangemode="tozero", **ends)
+
+
+def unlabelled_until(there: bool, shown: dict[str, Any]) -> dict[str, Any]:
+    """Return an axis without its numbers until there is something to measure."""
+    return shown if there else {**shown, "showticklabels": False}
+
+
 def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
     """Return Plotly's axis over 10^low … 10^high."""
     ticks = log_ticks(low, high)

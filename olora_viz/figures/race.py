@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,21 +15,21 @@ from olora_viz.figures.layout import (
     line,
     log_axis,
     log_range,
-    robust_log_range,
+    steps_axis,
+    unlabelled_until,
 )
+from olora_viz.figures.measure import HEIGHT, column, measure_figure, stride
 from olora_viz.figures.off_range import OFF_RANGE, off_range
-from olora_viz.figures.seed_bands import one_each, seed_band, seed_means
+from olora_viz.figures.seed_bands import group_bands, groups_of, seed_band, seed_means
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, smoothed
+from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
-
-MAX_POINTS = 60_000
-"""Most points of one kind in a figure; longer or wider races show every second step, and so on."""
 
 HIGHEST = 10.0
 """The loss axis ends at this multiple of the first loss: a diverging lane may not flatten all."""
 
-PLOT_HEIGHT = {"loss": 262, "gradient": 150, "accuracy": 150}
+PLOT_HEIGHT = {"loss": 262, "gradient": HEIGHT, "accuracy": HEIGHT}
 """Nominal heights of the plots' areas in pixels, by which labels are kept apart."""
 
 
@@ -59,9 +58,9 @@ def loss_figure(
     seeds : the lanes of each curve, which differ in their seed alone: their mean is drawn, and a
         band from the lowest to the highest. ``None``: a curve for each lane.
     """
-    groups, K = _groups(styles, seeds)
-    loss = _column(steps, "loss", K)
-    every = _stride(loss)
+    groups, K = groups_of(styles, seeds)
+    loss = column(steps, "loss", K)
+    every = stride(loss)
     of_lanes = smoothed(loss, smoothing)
     smooth = seed_means(of_lanes, groups)
     at, held = _evaluations(steps, "eval_loss", K, start_loss)
@@ -120,10 +119,10 @@ def loss_figure(
     if every > 1:
         unit += f"; every {every} steps"
     made = layout(
-        "Loss",
+        MEASURES["loss"].title,
         unit,
-        x=_steps_axis(total),
-        y=_values_axis(log_axis("loss, nats", low, high), steps),
+        x=steps_axis(total),
+        y=unlabelled_until(bool(steps), log_axis(MEASURES["loss"].symbol, low, high)),
         height=PLOT_HEIGHT["loss"],
         badge="log",
         message="" if steps else "Press Race: curves appear here as the lanes train.",
@@ -149,28 +148,9 @@ def gradient_figure(
 
     See `loss_figure` for the parameters.
     """
-    groups, K = _groups(styles, seeds)
-    norms = _column(steps, "grad_norm", K)
-    every = _stride(norms)
-    place = {"x0": steps[0].step if steps else 1, "dx": every}
-    data = _bands(styles, norms[::every], groups, **place) + [
-        line(style, norms, 1.6, name=style.label, legendgroup=style.label) | place
-        for style, norms in zip(styles, seed_means(norms[::every], groups).T, strict=True)
-    ]
-    low, high = robust_log_range([norms])
-    beyond = off_range(
-        styles, [step.step for step in steps], seed_means(norms, groups), (low, high)
+    return measure_figure(
+        MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds, named=False
     )
-    made = layout(
-        "Gradient norm",
-        "‖∇‖ before clipping" + (OFF_RANGE if beyond else ""),
-        x=_steps_axis(total),
-        y=_values_axis(log_axis("‖∇‖", low, high), steps),
-        height=PLOT_HEIGHT["gradient"],
-        badge="log",
-        revision=run or "race",
-    )
-    return {"data": data + beyond, "layout": made}
 
 
 def accuracy_figure(
@@ -184,11 +164,11 @@ def accuracy_figure(
     seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
     """Draw the share of held-out answers (tokens, in a plain text) that are right."""
-    groups, K = _groups(styles, seeds)
+    groups, K = groups_of(styles, seeds)
     what = "right tokens" if plain_text else "right answers"
     at, of_lanes = _evaluations(steps, "eval_accuracy", K, start_accuracy)
     share = seed_means(of_lanes, groups)
-    data = _bands(styles, of_lanes, groups, x=at) + [
+    data = group_bands(styles, of_lanes, groups, x=at) + [
         line(style, share[:, k], 1.8, name=style.label, legendgroup=style.label)
         | {"x": at, "mode": "lines+markers", "marker": _mark(style, 4.5)}
         for k, style in enumerate(styles)
@@ -197,70 +177,26 @@ def accuracy_figure(
         trace["hovertemplate"] = "%{y:.0%}"
     shares = axis(what, range=[-0.02, 1.03], tickformat=".0%", nticks=6)
     made = layout(
-        "Held-out accuracy",
+        MEASURES["eval_accuracy"].title,
         f"share of {what}",
-        x=_steps_axis(total),
-        y=_values_axis(shares, steps),
+        x=steps_axis(total),
+        y=unlabelled_until(bool(steps), shares),
         height=PLOT_HEIGHT["accuracy"],
         revision=run or "race",
     )
     return {"data": data, "layout": made}
 
 
-def _groups(
-    styles: Sequence[LaneStyle], seeds: Sequence[Sequence[int]] | None
-) -> tuple[Sequence[Sequence[int]], int]:
-    """Return the lanes of every curve, and how many lanes there are."""
-    groups = one_each(len(styles)) if seeds is None else seeds
-    return groups, sum(map(len, groups))
-
-
-def _bands(
-    styles: Sequence[LaneStyle], values: np.ndarray, groups: Sequence[Sequence[int]], **place: Any
-) -> list[dict[str, Any]]:
-    """Return the bands of the groups that have several lanes."""
-    return [
-        trace
-        for style, group in zip(styles, groups, strict=True)
-        if len(group) > 1
-        for trace in seed_band(
-            style, values[:, list(group)], name=style.label, legendgroup=style.label, **place
-        )
-    ]
-
-
-def _column(steps: Sequence[Step], name: str, lanes: int) -> np.ndarray:
-    """Stack one measurement of all steps: (N, K)."""
-    if not steps:
-        return np.empty((0, lanes))
-    values = np.array([getattr(step, name) for step in steps], dtype=float)
-    return np.where(np.isfinite(values), values, np.nan)
-
-
 def _evaluations(
     steps: Sequence[Step], name: str, lanes: int, start: float | None
 ) -> tuple[list[int], np.ndarray]:
     """Return the steps at which the lanes were evaluated and what was found: (E,) and (E, K)."""
-    found = [step for step in steps if getattr(step, name) is not None]
-    at, values = [step.step for step in found], _column(found, name, lanes)
+    found = [step for step in steps if name in step.measures]
+    at, values = [step.step for step in found], column(found, name, lanes)
     if start is None or not steps or steps[0].step != 1:
         return at, values
     return [0, *at], np.vstack([np.full((1, lanes), start), values])
 
 
-def _stride(values: np.ndarray) -> int:
-    return max(1, math.ceil(values.size / MAX_POINTS))
-
-
 def _mark(style: LaneStyle, size: float) -> dict[str, Any]:
     return {"color": style.color, "size": size, "symbol": style.symbol}
-
-
-def _steps_axis(total: int | None) -> dict[str, Any]:
-    ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
-    return axis("step", rangemode="tozero", **ends)
-
-
-def _values_axis(shown: dict[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
-    """Leave the numbers off where there are no steps to measure."""
-    return shown if steps else {**shown, "showticklabels": False}

@@ -66,3 +66,25 @@ def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[st
     made = [line(style, edge, 0, **more, hoverinfo="skip") for edge in edges]
     made[1] |= {"fill": "tonexty", "fillcolor": f"{style.color}-band"}
     return made
+
+
+def groups_of(
+    styles: Sequence[LaneStyle], seeds: Sequence[Sequence[int]] | None
+) -> tuple[Sequence[Sequence[int]], int]:
+    """Return the lanes of every curve, and how many lanes there are."""
+    groups = one_each(len(styles)) if seeds is None else seeds
+    return groups, sum(map(len, groups))
+
+
+def group_bands(
+    styles: Sequence[LaneStyle], values: np.ndarray, groups: Sequence[Sequence[int]], **place: Any
+) -> list[dict[str, Any]]:
+    """Return the bands of the groups that have several lanes."""
+    return [
+        trace
+        for style, group in zip(styles, groups, strict=True)
+        if len(group) > 1
+        for trace in seed_band(
+            style, values[:, list(group)], name=style.label, legendgroup=style.label, **place
+        )
+    ]

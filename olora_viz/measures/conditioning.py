@@ -17,6 +17,7 @@ from olora_viz.machine.progress import Progress
 from olora_viz.measures.curvature import PROBES, Curvature, curvature, gauss_newton
 from olora_viz.measures.lanczos import STEPS, TOLERANCE
 from olora_viz.measures.loss_slice import SIDE, LossSlice, directions, loss_slice, radius
+from olora_viz.measures.measure import Measure
 from olora_viz.measures.record import Record, by_lane
 from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel, target_logits
 from olora_viz.tasks import Batch, losses
@@ -250,3 +251,17 @@ def _groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[s
             f"{error}: take a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
         ) from None
     return groups
+
+
+CURVATURE = Measure(
+    key="curvature",
+    title="Sharpness λₘₐₓ of this race",
+    unit="largest eigenvalue of the Hessian on the first batch",
+    symbol="λₘₐₓ",
+    scale="log",
+    compute=lambda race: track(race.lanes, race.batch(1), race.go_on),
+    record=Curvature,
+    columns=("lambda_max",),
+    every="curvature_every",
+    cost="About as much as a dozen steps.",
+)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.measures.measure import Measure
 from olora_viz.measures.record import SHARED, Record, by_lane
 
 QUANTITIES = ("gradient", "parameter", "update")
@@ -198,3 +200,18 @@ def _repeats(sizes: Sequence[int]) -> int:
     whole = list(sizes)
     lengths = (n for n in range(1, count + 1) if count % n == 0)
     return next(count // n for n in lengths if whole == whole[:n] * (count // n))
+
+
+GRADIENTS = Measure(
+    key="gradients",
+    title="Gradients by layer",
+    unit="norms of gradients, parameters and updates",
+    symbol="‖·‖",
+    scale="log",
+    compute=attrgetter("trained.gradients"),
+    shape="(K, layers)",
+    record=Gradients,
+    every="gradients_every",
+    at_first=True,
+    cost="Hooks on the layers' inputs, and the norms of all parts of the parameters.",
+)

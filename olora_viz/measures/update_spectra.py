@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.measures.measure import Measure
 from olora_viz.measures.record import SHARED, Record, by_lane
 from olora_viz.measures.spectra import (
     condition_number,
@@ -108,3 +109,17 @@ def _largest_angle(B: Float[Tensor, "n k r"], B0: Float[Tensor, "n k r"]) -> Flo
     """Return the largest principal angle between the columns, degrees; NaN where B⁰ is zero."""
     angles = principal_angles(torch.linalg.qr(B).Q, torch.linalg.qr(B0).Q)[..., -1]
     return torch.where(B0.abs().amax((-2, -1)) > 0, angles, math.nan)
+
+
+UPDATE_SPECTRA = Measure(
+    key="update_spectra",
+    title="Spectra of the updates",
+    unit="singular values of ΔW",
+    symbol="σᵢ(ΔW)",
+    scale="linear",
+    compute=lambda race: update_spectra(race.lanes),
+    shape="(K, layers, r)",
+    record=UpdateSpectra,
+    every="spectra_every",
+    cost="Two thin QRs and a few small SVDs for each layer and lane, in batches.",
+)

@@ -19,7 +19,7 @@ from olora_viz.notebook.setup import SetUp
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step
-from olora_viz.races.steps_frame import steps_frame
+from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
 from olora_viz.views.background import BackgroundRace
 from olora_viz.views.race import RaceView, race_view

@@ -13,6 +13,7 @@ from olora_viz.lanes.labels import labels
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.device import DEVICES, DTYPES
 from olora_viz.machine.naming import unknown
+from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -95,8 +96,8 @@ class RaceConfig:
             raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(self.lanes)}")
         labels(self.lanes)
         for name, least in (
-            ("steps", 1), ("batch_size", 1), ("seed", 0), ("eval_every", 0), ("eval_size", 1),
-            ("spectra_every", 0), ("curvature_every", 0), ("gradients_every", 0), ("warmup", 0),
+            ("steps", 1), ("batch_size", 1), ("seed", 0), ("eval_size", 1), ("warmup", 0),
+            *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             _check_whole(name, getattr(self, name), least)
         if self.max_length is not None:
@@ -142,21 +143,13 @@ class RaceConfig:
         }
         return peak * factor[self.schedule]
 
-    def is_evaluated(self, number: int) -> bool:
-        """Whether a step is evaluated on held-out examples; the last one always is."""
-        return number == self.steps or _is_due(number, self.eval_every)
-
-    def has_spectra(self, number: int) -> bool:
-        """Whether the spectra of all adapters are measured after a step."""
-        return _is_due(number, self.spectra_every)
-
-    def has_curvature(self, number: int) -> bool:
-        """Whether the curvature is measured after a step."""
-        return _is_due(number, self.curvature_every)
-
-    def has_gradients(self, number: int) -> bool:
-        """Whether the norms of gradients, parameters and updates are measured in a step."""
-        return self.gradients_every > 0 and (number == 1 or _is_due(number, self.gradients_every))
+    def is_due(self, key: str, number: int) -> bool:
+        """Whether a measurement of `MEASURES` is due at a step, 1 for the first."""
+        measure = MEASURES[key]
+        if measure.every is None or (measure.at_last and number == self.steps):
+            return True
+        every: int = getattr(self, measure.every)
+        return every > 0 and (number % every == 0 or (measure.at_first and number == 1))
 
     def of_starts(self) -> RaceConfig:
         """Return the set-up with one lane per start; lanes that differ in the rate only share one.
@@ -179,10 +172,6 @@ class RaceConfig:
         targets = values.get("targets")
         targets = tuple(targets) if isinstance(targets, list) else targets
         return cls(**{**values, "lanes": lanes, "targets": targets})
-
-
-def _is_due(number: int, every: int) -> bool:
-    return every > 0 and number % every == 0
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

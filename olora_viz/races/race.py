@@ -21,15 +21,14 @@ from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.machine.device import resolve_device, resolve_dtype
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress
-from olora_viz.measures.conditioning import track
-from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.gradients import GradientRecorder, Gradients
-from olora_viz.measures.update_spectra import update_spectra
+from olora_viz.measures.measuring import ClosedError, MeasureError, measured
+from olora_viz.measures.training import Trained
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
-from olora_viz.races.state import RaceState
+from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
 from olora_viz.tasks import Batch, load_task
 from olora_viz.tasks.losses import Evaluation
@@ -65,10 +64,6 @@ def race(
     return Race(config, model, tokenizer, progress)
 
 
-class _ClosedError(Exception):
-    """Raised inside a long measurement when the race is stopped."""
-
-
 class Race(Iterator[Step]):
     """A running race, made by `race`: an iterator of `Step`.
 
@@ -79,6 +74,7 @@ class Race(Iterator[Step]):
     fair_rates : the fair rates of the lanes that requested them, in order.
     baseline : held-out loss and accuracy of the base model, which every lane has at step 0.
     state : the clock and the state of every lane.
+    trained : loss and gradients of the latest step, read by measurements; unset before the first.
     torn : whether a step was interrupted, for instance by Ctrl-C. Parameters and clock are then
         inconsistent, and only `restore` recovers the race.
     """
@@ -136,7 +132,8 @@ class Race(Iterator[Step]):
 
         Raises
         ------
-        ValueError : the previous step was interrupted.
+        ValueError : the previous step was interrupted, or a registered measurement failed after
+            this one; in the second case the race can continue.
         """
         state, config = self.state, self.config
         if self._closed or self.done >= config.steps or state.out.all():
@@ -145,30 +142,26 @@ class Race(Iterator[Step]):
         self.torn = True
         began = time.perf_counter()
         number = self.done + 1
-        rates = config.rates(number)
-        loss, norm, gradients = self._update(number, rates)
-        evaluation = self._evaluate_lanes() if config.is_evaluated(number) else None
-        if evaluation:
-            state.evaluated(number, evaluation)
-        spectra = update_spectra(self.lanes) if config.has_spectra(number) else None
-        curved = self._curvature() if config.has_curvature(number) else None
-        state.done = number
-        state.seconds += time.perf_counter() - began
+        loss, norm, gradients = self._update(number, config.rates(number))
+        if config.is_due("eval_loss", number):
+            state.evaluated(number, self._evaluate_lanes())
         out = state.out
-        step = Step(
-            step=number,
-            loss=np.where(out, np.nan, loss),
-            grad_norm=np.where(out, np.nan, norm),
-            lr=rates,
-            seconds=state.seconds,
-            tokens=state.tokens,
-            status=tuple("diverged" if gone else "racing" for gone in out),
-            eval_loss=evaluation.loss.copy() if evaluation else None,
-            eval_accuracy=evaluation.accuracy.copy() if evaluation else None,
-            update_spectra=spectra,
-            curvature=curved,
-            gradients=gradients and gradients.without(out),
+        self.trained = Trained(
+            np.where(out, np.nan, loss),
+            np.where(out, np.nan, norm),
+            gradients and gradients.without(out),
         )
+        state.done = number
+        try:
+            measures = measured(self)
+        except MeasureError:
+            self.torn = False
+            raise
+        except BaseException:
+            state.done = number - 1
+            raise
+        state.seconds += time.perf_counter() - began
+        step = Step(number, measures, state.seconds, state.tokens, statuses(out))
         self.torn = False
         return step
 
@@ -184,6 +177,16 @@ class Race(Iterator[Step]):
         """
         return self.data.batch(number, self.config.seed)
 
+    def go_on(self, *_: object) -> None:
+        """Be the progress callback of a long measurement: it ends when the race is closed.
+
+        Raises
+        ------
+        ClosedError : the race is closed.
+        """
+        if self._closed:
+            raise ClosedError
+
     def close(self) -> None:
         """Stop the race. The lanes stay available for answers and export."""
         self._closed = True
@@ -192,10 +195,10 @@ class Race(Iterator[Step]):
     def status(self) -> str:
         """``racing``, ``stopped``, ``finished`` or, if all lanes have diverged, ``diverged``."""
         if self.state.out.all():
-            return "diverged"
+            return DIVERGED
         if self.done >= self.config.steps:
-            return "finished"
-        return "stopped" if self._closed else "racing"
+            return FINISHED
+        return STOPPED if self._closed else RACING
 
     def answers(self, count: int) -> list[Answer]:
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""
@@ -270,18 +273,6 @@ class Race(Iterator[Step]):
                 "restore an earlier snapshot"
             )
 
-    def _curvature(self) -> Curvature | None:
-        """Measure the curvature; abort if the race is stopped."""
-
-        def go_on(*_: object) -> None:
-            if self._closed:
-                raise _ClosedError
-
-        try:
-            return track(self.lanes, self.batch(1), go_on)
-        except _ClosedError:
-            return None
-
     def _fair_rates(
         self,
         plan: AdapterPlan,
@@ -323,7 +314,7 @@ class Race(Iterator[Step]):
         """Train the lanes that have not diverged; return losses and gradient norms."""
         orders = [self.config.order(lane) for lane in self.config.lanes]
         batches = {order: self.data.batch(number, order) for order in dict.fromkeys(orders)}
-        recorder = self._recorder if self.config.has_gradients(number) else None
+        recorder = self._recorder if self.config.is_due("gradients", number) else None
         theta = self.lanes.theta
         theta.grad = None
         parts = []

@@ -13,6 +13,20 @@ from torch import Tensor
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.tasks.losses import Evaluation
 
+RACING, FINISHED, STOPPED, DIVERGED = "racing", "finished", "stopped", "diverged"
+"""The statuses of a lane, and of a race whose lanes all have it."""
+
+
+def statuses(out: np.ndarray, race: str = RACING) -> tuple[str, ...]:
+    """Return every lane's status: the race's, or ``diverged`` for a lane that is out of it.
+
+    Parameters
+    ----------
+    out : (K,) which lanes have diverged.
+    race : status of the race: ``racing``, ``finished`` or ``stopped``.
+    """
+    return tuple(DIVERGED if gone else race for gone in out)
+
 
 @dataclass
 class RaceState:
@@ -66,9 +80,10 @@ class RaceState:
 
     def of_lanes(self, labels: Sequence[str], status: str) -> dict[str, dict[str, Any]]:
         """Return each lane's results as plain values; diverged lanes have no final results."""
+        its = statuses(self.out, status)
         return {
             label: {
-                "status": "diverged" if out else status,
+                "status": its[k],
                 "final_loss": None if out else finite_or_none(self.last_eval.loss[k]),
                 "final_accuracy": None if out else finite_or_none(self.last_eval.accuracy[k]),
                 "final_loss_step": None if out else self.last_eval_step,

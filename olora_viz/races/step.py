@@ -2,124 +2,138 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.measure import by_label, of_label
+from olora_viz.measures.record import Record
 from olora_viz.measures.update_spectra import UpdateSpectra
+from olora_viz.races.state import DIVERGED, statuses
 
-_PER_LANE = ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
+BESIDE = ("step", "seconds", "tokens", "diverged")
+"""Keys of a step's JSON that are no measurements."""
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Record):
     """The measurements of K lanes in one step; lane k is entry k of every array.
 
-    `loss` and `grad_norm` are those of the step's batch before the update; held-out results are
-    those after it. A diverged lane has NaN.
+    `loss` and `grad_norm` are those of the step's batch before the update; everything else is
+    measured after it. A diverged lane has NaN. Steps are compared bit for bit, without `seconds`.
     """
 
     step: int
     """1 for the first."""
-    loss: np.ndarray
-    """(K,) training loss, nats per supervised token."""
-    grad_norm: np.ndarray
-    """(K,) Euclidean norm of the gradient over the lane's A and B, before clipping."""
-    lr: np.ndarray
-    """(K,) learning rate of this step's update."""
-    seconds: float
+    measures: Mapping[str, Any]
+    """Measurements by the keys of `MEASURES`: (K,), or a record."""
+    seconds: float = field(compare=False)
     """Time spent on the race so far, without pauses."""
     tokens: int
     """Training tokens of each lane so far, without padding; the mean over the lanes if their
     batches differ."""
     status: tuple[str, ...]
     """(K) ``racing`` or ``diverged``."""
-    eval_loss: np.ndarray | None = None
-    """(K,) held-out loss, nats per supervised token; None if the step was not evaluated."""
-    eval_accuracy: np.ndarray | None = None
-    """(K,) held-out accuracy, in [0, 1]."""
-    update_spectra: UpdateSpectra | None = None
-    """Spectra of the updates of every lane and layer; None if not measured."""
-    curvature: Curvature | None = None
-    """Extreme Hessian eigenvalues on the first batch; None if not measured."""
-    gradients: Gradients | None = None
-    """Norms of this step's gradients and updates by layer; None if not measured."""
 
     def __post_init__(self) -> None:
-        """Make the arrays read-only."""
-        for name in _PER_LANE:
-            value = getattr(self, name)
-            if value is not None:
+        """Make it read-only."""
+        object.__setattr__(self, "measures", MappingProxyType(dict(self.measures)))
+        for value in self.measures.values():
+            if isinstance(value, np.ndarray):
                 value.setflags(write=False)
 
-    def __eq__(self, other: object) -> bool:
-        """Compare bit for bit all that was computed; `seconds` are the clock's, not the race's."""
-        if not isinstance(other, Step):
-            return NotImplemented
-        return all(
-            _same(getattr(self, f.name), getattr(other, f.name))
-            for f in fields(self)
-            if f.name != "seconds"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle `measures` as a dict: a read-only mapping cannot be pickled."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return type(self), tuple((values | {"measures": dict(self.measures)}).values())
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
+    @property
+    def loss(self) -> np.ndarray:
+        """(K,) training loss, nats per supervised token."""
+        return self.measures["loss"]
+
+    @property
+    def grad_norm(self) -> np.ndarray:
+        """(K,) Euclidean norm of the gradient over the lane's A and B, before clipping."""
+        return self.measures["grad_norm"]
+
+    @property
+    def lr(self) -> np.ndarray:
+        """(K,) learning rate of this step's update."""
+        return self.measures["lr"]
+
+    @property
+    def eval_loss(self) -> np.ndarray | None:
+        """(K,) held-out loss, nats per supervised token; None if not evaluated."""
+        return self.measures.get("eval_loss")
+
+    @property
+    def eval_accuracy(self) -> np.ndarray | None:
+        """(K,) held-out accuracy, in [0, 1]; None if not evaluated."""
+        return self.measures.get("eval_accuracy")
+
+    @property
+    def update_spectra(self) -> UpdateSpectra | None:
+        """Spectra of ΔW in every lane and layer; None if not measured."""
+        return self.measures.get("update_spectra")
+
+    @property
+    def curvature(self) -> Curvature | None:
+        """Ends of the Hessian's spectrum on the first batch; None if not measured."""
+        return self.measures.get("curvature")
+
+    @property
+    def gradients(self) -> Gradients | None:
+        """Norms of gradients and update by layer; None if not measured."""
+        return self.measures.get("gradients")
+
+    @property
+    def out(self) -> np.ndarray:
+        """(K,) which lanes have diverged."""
+        return np.array([status == DIVERGED for status in self.status], dtype=bool)
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return the step as a line of ``steps.jsonl``: numbers by label, NaN as null."""
         line: dict[str, Any] = {"step": self.step}
-        for name in _PER_LANE:
-            value = getattr(self, name)
-            if value is not None:
-                line[name] = {
-                    label: float(x) if math.isfinite(x) else None
-                    for label, x in zip(labels, value, strict=True)
-                }
-        if self.update_spectra is not None:
-            line["update_spectra"] = self.update_spectra.to_json(labels)
-        if self.curvature is not None:
-            line["curvature"] = self.curvature.to_json(labels)
-        if self.gradients is not None:
-            line["gradients"] = self.gradients.to_json(labels)
+        for key, value in self.measures.items():
+            known = MEASURES.get(key)
+            line[key] = known.to_json(value, labels) if known else by_label(value, labels)
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
-        line["diverged"] = [
-            label for label, status in zip(labels, self.status, strict=True) if status == "diverged"
-        ]
+        line["diverged"] = [label for label, gone in zip(labels, self.out, strict=True) if gone]
         return line
 
     @classmethod
-    def from_json(cls, line: dict[str, Any], labels: Sequence[str]) -> Step:
-        """Read back what `to_json` wrote."""
-        arrays = {
-            name: np.array(
-                [math.nan if line[name][label] is None else line[name][label] for label in labels]
-            )
-            for name in _PER_LANE
-            if name in line
-        }
-        gradients = line.get("gradients")
-        status = tuple("diverged" if label in line["diverged"] else "racing" for label in labels)
+    def from_json(cls, values: dict[str, Any], labels: Sequence[str]) -> Step:
+        """Read back what `to_json` wrote; a key that is not registered now holds (K,)."""
+        measures: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in BESIDE:
+                known = MEASURES.get(key)
+                measures[key] = known.from_json(value, labels) if known else of_label(value, labels)
         return cls(
-            step=line["step"],
-            seconds=line["seconds"],
-            tokens=line["tokens"],
-            status=status,
-            update_spectra=UpdateSpectra.from_json(line["update_spectra"], labels)
-            if "update_spectra" in line
-            else None,
-            curvature=Curvature.from_json(line["curvature"], labels)
-            if "curvature" in line
-            else None,
-            gradients=gradients and Gradients.from_json(gradients, labels),
-            **arrays,
+            step=values["step"],
+            measures=measures,
+            seconds=values["seconds"],
+            tokens=values["tokens"],
+            status=statuses(np.array([label in values["diverged"] for label in labels])),
         )
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return np.array_equal(a, b, equal_nan=True)
-    return bool(a is b or (type(a) is type(b) and a == b))
+def out_at(steps: Sequence[Step], K: int) -> list[int]:
+    """Return the step at which each of K lanes diverged, 0 for a lane that has not.
+
+    Parameters
+    ----------
+    steps : of one race, in order; a lane that is out stays out.
+    """
+    gone = steps[-1].out if steps else np.zeros(K, dtype=bool)
+    return [
+        next(step.step for step in steps if step.status[k] == DIVERGED) if gone[k] else 0
+        for k in range(K)
+    ]

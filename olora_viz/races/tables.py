@@ -1,42 +1,110 @@
-"""A race's numbers as CSV and JSON; pure functions."""
+"""A race's numbers as a pandas table, CSV and JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from olora_viz.machine.numbers import finite_or_none
+from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.step import Step
+from olora_viz.races.race import Race
+from olora_viz.races.source import Raced, Source
+from olora_viz.races.state import DIVERGED, RACING
+from olora_viz.races.step import Step, out_at
 
-COLUMNS = (
-    "step", "lane", "loss", "grad_norm", "lr", "eval_loss", "eval_accuracy", "seconds", "tokens",
-)  # fmt: skip
-"""The columns of `steps_csv`, with the units and meanings of `Step`."""
+if TYPE_CHECKING:
+    import pandas as pd
 
-_OF_A_LANE = COLUMNS[2:7]
+_PER_LANE = tuple(
+    column
+    for measure in (MEASURES[key] for key in BUILT_IN)
+    for column in (measure.columns if measure.record else (measure.key,))
+)
+
+COLUMNS = ("step", "lane", *_PER_LANE, "status", "seconds", "tokens")
+"""The columns of every table; a registered measurement adds one behind them."""
+
+
+def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.DataFrame:
+    """Return a row for every step and lane.
+
+    Parameters
+    ----------
+    steps : a `Race` that has not begun (it is run to its end), its steps, or a run folder.
+    config : whose steps they are, or the `Race` itself; without it lanes are called by number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the
+        step was not evaluated), lambda_max (NaN where the curvature was not measured), status,
+        seconds and tokens, and one for each registered measurement; ``lane`` is a category in the
+        race's order.
+
+    Examples
+    --------
+    >>> from olora_viz import Lane, RaceConfig, race
+    >>> config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=3)
+    >>> frame = steps_frame(list(race(config)), config)
+    >>> frame.pivot(index="step", columns="lane", values="loss").shape
+    (3, 2)
+    """
+    raced = Raced.of(steps, config)
+    return _frame(raced.labels, raced.steps)
 
 
 def steps_csv(labels: Sequence[str], steps: Sequence[Step]) -> str:
-    """Return CSV with one row per step and lane; a cell without a finite value is empty.
+    """Return `steps_frame` as CSV; a cell without a finite value is empty.
 
     Parameters
     ----------
     labels : K, one per lane.
     steps : of the race, in order.
     """
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    rows.writerow(COLUMNS)
-    for step in steps:
-        measured = [getattr(step, name) for name in _OF_A_LANE]
-        for k, label in enumerate(labels):
-            numbers = [_number(values, k) for values in measured]
-            rows.writerow([step.step, safe(label), *numbers, round(step.seconds, 4), step.tokens])
-    return text.getvalue()
+    frame = _frame(labels, steps)
+    frame["lane"] = [safe(label) for label in frame["lane"]]
+    frame["seconds"] = frame["seconds"].round(4)
+    finite = frame.replace([math.inf, -math.inf], math.nan).rename(columns=safe)
+    return finite.to_csv(index=False, lineterminator="\r\n")
+
+
+def _frame(labels: Sequence[str], steps: Sequence[Step]) -> pd.DataFrame:
+    import pandas as pd
+
+    K = len(labels)
+    measured = [_per_lane(step) for step in steps]
+    own = dict.fromkeys(name for found in measured for name in found if name not in _PER_LANE)
+
+    def column(name: str) -> np.ndarray:
+        blank = np.full(K, math.nan)
+        values = [np.asarray(found.get(name, blank), dtype=float) for found in measured]
+        return np.concatenate([np.empty(0), *values])
+
+    def of_steps(name: str) -> list[Any]:
+        return [getattr(step, name) for step in steps for _ in range(K)]
+
+    columns: dict[str, Any] = {
+        "step": of_steps("step"),
+        "lane": pd.Categorical(list(labels) * len(steps), categories=list(labels)),
+        **{name: column(name) for name in _PER_LANE},
+        "status": [status for step in steps for status in step.status],
+        "seconds": of_steps("seconds"),
+        "tokens": of_steps("tokens"),
+    }
+    return pd.DataFrame(columns | {name: column(name) for name in own})
+
+
+def _per_lane(step: Step) -> dict[str, np.ndarray]:
+    """Return all of a step that is one number per lane, by column."""
+    found: dict[str, np.ndarray] = {}
+    for key, value in step.measures.items():
+        found |= MEASURES[key].per_lane(value) if key in MEASURES else {key: value}
+    return found
 
 
 def race_json(
@@ -61,12 +129,13 @@ def race_json(
 def last_figures(labels: Sequence[str], steps: Sequence[Step]) -> dict[str, dict[str, Any]]:
     """Return the final results of each lane: last held-out results, and where it diverged."""
     evaluated = [step for step in steps if step.eval_loss is not None]
+    left_at = out_at(steps, len(labels))
     found: dict[str, dict[str, Any]] = {}
     for k, label in enumerate(labels):
-        out = next((step.step for step in steps if step.status[k] == "diverged"), None)
+        out = left_at[k] or None
         last = evaluated[-1] if evaluated else None
         found[label] = {
-            "status": "racing" if out is None else "diverged",
+            "status": RACING if out is None else DIVERGED,
             "diverged_at": out,
             "eval_step": last.step if last else None,
             "eval_loss": _number(last.eval_loss, k) if last else None,
@@ -88,6 +157,4 @@ def safe(text: str) -> str:
 
 def _number(values: Any, k: int) -> float | None:
     """Return lane k's number; None if it is missing or not finite."""
-    if values is None or not math.isfinite(values[k]):
-        return None
-    return float(values[k])
+    return None if values is None else finite_or_none(values[k])

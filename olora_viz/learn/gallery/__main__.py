@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -26,7 +25,7 @@ from olora_viz.races.step import Step
 ANSWERS = 4
 """Held-out prompts that every lane answers."""
 
-Layered = TypeVar("Layered", UpdateSpectra, Gradients)
+ByLayer = UpdateSpectra | Gradients
 
 
 def record(name: str, recipe: Recipe) -> Recording:
@@ -75,17 +74,17 @@ def _counted(name: str, steps: Iterator[Step]) -> Iterator[Step]:
 
 def _thinned(step: Step, every_block: int) -> Step:
     """Keep per-layer measurements for some of the blocks only."""
-    return replace(
-        step,
-        update_spectra=step.update_spectra and _of_some_layers(step.update_spectra, every_block),
-        gradients=step.gradients and _of_some_layers(step.gradients, every_block),
-    )
+    measures = {
+        key: _of_some_layers(value, every_block) if isinstance(value, ByLayer) else value
+        for key, value in step.measures.items()
+    }
+    return replace(step, measures=measures)
 
 
-def _of_some_layers(style: Layered, every_block: int) -> Layered:
-    kept = [i for i, layer in enumerate(style.layers) if _block(layer) % every_block == 0]
-    arrays = {name: v[:, kept] for name, v in vars(style).items() if name != "layers"}
-    return replace(style, layers=tuple(style.layers[i] for i in kept), **arrays)
+def _of_some_layers(found: ByLayer, every_block: int) -> ByLayer:
+    kept = [i for i, layer in enumerate(found.layers) if _block(layer) % every_block == 0]
+    arrays = {name: values[:, kept] for name, values in vars(found).items() if name != "layers"}
+    return replace(found, layers=tuple(found.layers[i] for i in kept), **arrays)
 
 
 def _block(layer: str) -> int:

@@ -15,10 +15,12 @@ import numpy as np
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
+from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import QUANTITIES, UpdateSpectra
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.state import DIVERGED, FINISHED, statuses
 from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
 
@@ -34,8 +36,8 @@ DIGITS = 5
 LAYER_DIGITS = 3
 """Significant digits of per-layer measurements, of which there are many."""
 
-_PER_STEP = ("loss", "grad_norm")
-_EVALUATED = ("eval_loss", "eval_accuracy")
+_KEPT = tuple(key for key in BUILT_IN if key != "lr")
+"""What is recorded; the rates follow from the set-up."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Recording:
     @property
     def state(self) -> str:
         """``finished``, or ``diverged`` where no lane came to the end."""
-        return "finished" if len(self.steps) == self.config.steps else "diverged"
+        return FINISHED if len(self.steps) == self.config.steps else DIVERGED
 
     @property
     def complete(self) -> bool:
@@ -173,7 +175,7 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     layers = tuple(_typed(layer, str, "a layer") for layer in values["layers"])
     lines = values["steps"]
     steps = tuple(_step(line, n, config, layers) for n, line in enumerate(lines, start=1))
-    over = bool(steps) and all(status == "diverged" for status in steps[-1].status)
+    over = bool(steps) and bool(steps[-1].out.all())
     if len(steps) != config.steps and not over:
         raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
     base = {f.name: _numbers(values["baseline"][f.name], 1) for f in fields(Evaluation)}
@@ -200,45 +202,38 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
 
 def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
     """Return a step as plain values: lists over the lanes, NaN as null; rates are the set-up's."""
-    measured = {name: getattr(step, name) for name in (*_PER_STEP, *_EVALUATED)}
     line: dict[str, Any] = {"step": step.step}
-    line |= {name: _rounded(v.tolist(), DIGITS) for name, v in measured.items() if v is not None}
-    line |= {"seconds": round(step.seconds, 3), "tokens": step.tokens}
-    for name, style in (("update_spectra", step.update_spectra), ("gradients", step.gradients)):
-        if style is not None:
-            line[name] = _rounded(style.to_json(labels)["lanes"], LAYER_DIGITS)
-    if step.curvature is not None:
-        line["curvature"] = _rounded([*step.curvature.to_json(labels).values()], DIGITS)
-    return line
+    for key, value in step.measures.items():
+        if key in _KEPT:
+            plain = MEASURES[key].to_json(value, labels)
+            if hasattr(value, "layers"):  # whose names are at the head of the file
+                line[key] = _rounded(plain["lanes"], LAYER_DIGITS)
+            else:
+                line[key] = _rounded([plain[label] for label in labels], DIGITS)
+    return line | {"seconds": round(step.seconds, 3), "tokens": step.tokens}
 
 
 def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, ...]) -> Step:
     """Read a step and check that it holds exactly the measurements of the set-up."""
-    K = len(config.lanes)
-    evaluated = _EVALUATED if config.is_evaluated(n) else ()
-    due = {
-        "update_spectra": config.has_spectra(n),
-        "gradients": config.has_gradients(n),
-        "curvature": config.has_curvature(n),
-    }
-    wanted = {"step", "seconds", "tokens", *_PER_STEP, *evaluated, *(k for k in due if due[k])}
+    due = [key for key in _KEPT if config.is_due(key, n)]
+    wanted = {"step", "seconds", "tokens", *due}
     if set(line) != wanted:
         raise ValueError(f"step {n} must hold {sorted(wanted)}, not {sorted(line)}")
     if line["step"] != n:
         raise ValueError(f"step {n} is numbered {line['step']!r}")
-    arrays = {name: _numbers(line[name], K) for name in (*_PER_STEP, *evaluated)}
+    read = {"update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature}
+    found = {
+        key: read[key](line[key], config, layers)
+        if key in read
+        else _numbers(line[key], len(config.lanes))
+        for key in due
+    }
     return Step(
         step=n,
-        lr=config.rates(n),
+        measures={**found, "lr": config.rates(n)},
         seconds=float(_typed(line["seconds"], float, "seconds")),
         tokens=_typed(line["tokens"], int, "tokens"),
-        status=tuple("diverged" if math.isnan(x) else "racing" for x in arrays["loss"]),
-        update_spectra=_spectra(line["update_spectra"], config, layers)
-        if due["update_spectra"]
-        else None,
-        gradients=_gradients(line["gradients"], config, layers) if due["gradients"] else None,
-        curvature=_curvature(line["curvature"], config.labels) if due["curvature"] else None,
-        **arrays,
+        status=statuses(np.isnan(found["loss"])),
     )
 
 
@@ -258,7 +253,10 @@ def _gradients(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...
     return found
 
 
-def _curvature(lines: list[dict[str, Any]], labels: Sequence[str]) -> Curvature:
+def _curvature(
+    lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]
+) -> Curvature:
+    labels = config.labels
     found = Curvature.from_json(dict(zip(labels, lines, strict=True)), labels)
     names = [field.name for field in fields(Curvature) if field.name != "top"]
     _check_shapes("curvature", found, dict.fromkeys(names, (len(labels),)))

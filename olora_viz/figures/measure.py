@@ -1,0 +1,115 @@
+"""Any measurement of one number per lane against the step; a pure function, see `layout`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.labels import curve_ends, room_for
+from olora_viz.figures.layout import (
+    Figure,
+    axis,
+    layout,
+    line,
+    linear_range,
+    log_axis,
+    robust_log_range,
+    steps_axis,
+    unlabelled_until,
+)
+from olora_viz.figures.off_range import OFF_RANGE, off_range
+from olora_viz.figures.seed_bands import group_bands, groups_of, seed_means
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.measures.measure import Measure
+from olora_viz.races.step import Step
+
+MAX_POINTS = 60_000
+"""Most points of one kind in a figure; longer or wider races show every second step, and so on."""
+
+HEIGHT = 150
+"""Nominal height of the plot's area in pixels, by which labels are kept apart."""
+
+
+def measure_figure(
+    measure: Measure,
+    styles: Sequence[LaneStyle],
+    steps: Sequence[Step],
+    *,
+    total: int | None = None,
+    run: str = "",
+    seeds: Sequence[Sequence[int]] | None = None,
+    named: bool = True,
+) -> Figure:
+    """Draw a measurement of one number per lane, on its axis; a log one without the spikes.
+
+    Parameters
+    ----------
+    measure : an entry of `MEASURES` of shape (K,).
+    styles : one per curve.
+    steps : of the race so far; those in which it was measured are drawn.
+    total : steps of the whole race, the end of the horizontal axis.
+    run : changes with the race; zoom and hidden lanes are kept while it stays the same.
+    seeds : the lanes of each curve, which differ in their seed alone: their mean is drawn, and a
+        band from the lowest to the highest. ``None``: a curve for each lane.
+    named : whether the curves have names at their ends.
+    """
+    groups, K = groups_of(styles, seeds)
+    found = [step for step in steps if measure.key in step.measures]
+    values = column(found, measure.key, K)
+    every = stride(values)
+    numbers = [step.step for step in found]
+    place = places(numbers[::every])
+    data = group_bands(styles, values[::every], groups, **place) + [
+        line(style, curve, 1.6, name=style.label, legendgroup=style.label) | place
+        for style, curve in zip(styles, seed_means(values[::every], groups).T, strict=True)
+    ]
+    means = seed_means(values, groups)
+    log = measure.scale == "log"
+    bounds = robust_log_range([values]) if log else linear_range([values])
+    name = measure.symbol or measure.unit
+    beyond = off_range(styles, numbers, means, bounds) if log else []
+    made = layout(
+        measure.title,
+        measure.unit + (OFF_RANGE if beyond else ""),
+        x=steps_axis(total),
+        y=unlabelled_until(
+            bool(found), log_axis(name, *bounds) if log else axis(name, range=list(bounds))
+        ),
+        height=HEIGHT,
+        badge="log" if log else "",
+        revision=run or "race",
+    )
+    if not named:
+        return {"data": data + beyond, "layout": made}
+    labels, crosses = curve_ends(
+        styles, numbers, means, bounds=bounds, height=HEIGHT, total=total, log=log
+    )
+    made["annotations"] = labels
+    made["margin"]["r"] = room_for(
+        [label["text"] for label in labels if label["name"].startswith("end ")]
+    )
+    return {"data": data + beyond + crosses, "layout": made}
+
+
+def column(steps: Sequence[Step], key: str, lanes: int) -> np.ndarray:
+    """Stack a measurement of some steps that all have it: (N, K), NaN where it is not finite."""
+    if not steps:
+        return np.empty((0, lanes))
+    values = np.array([step.measures[key] for step in steps], dtype=float)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def stride(values: np.ndarray) -> int:
+    """Return how many steps a point of a curve stands for, so that there are not too many."""
+    return max(1, math.ceil(values.size / MAX_POINTS))
+
+
+def places(numbers: Sequence[int]) -> dict[str, Any]:
+    """Return Plotly's horizontal places of some steps: by two numbers where they are even."""
+    apart = set(np.diff(numbers).tolist())
+    if len(apart) > 1:
+        return {"x": list(numbers)}
+    return {"x0": numbers[0] if numbers else 1, "dx": apart.pop() if apart else 1}

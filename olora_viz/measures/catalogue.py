@@ -1,0 +1,102 @@
+"""The table of what a race measures.
+
+To add a measurement, write its file with a `Measure` in it and name that in the table below: steps,
+JSON lines, tables, run folders, charts and the command line read it. `register_measure` adds one
+from outside of the package.
+"""
+
+from __future__ import annotations
+
+from keyword import iskeyword
+
+from olora_viz.machine.naming import unknown
+from olora_viz.measures.conditioning import CURVATURE
+from olora_viz.measures.gradients import GRADIENTS
+from olora_viz.measures.measure import SCALES, Measure
+from olora_viz.measures.training import EVAL_ACCURACY, EVAL_LOSS, GRAD_NORM, LOSS, LR
+from olora_viz.measures.update_spectra import UPDATE_SPECTRA
+
+MEASURES: dict[str, Measure] = {
+    measure.key: measure
+    for measure in (
+        LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, UPDATE_SPECTRA, CURVATURE, GRADIENTS,
+    )
+}  # fmt: skip
+"""Every measurement by its key, in the order of files and tables."""
+
+BUILT_IN = tuple(MEASURES)
+"""Keys of those that the package brings along."""
+
+TAKEN = {
+    "step", "lane", "status", "seconds", "tokens", "diverged",
+    *(column for measure in MEASURES.values() for column in measure.columns),
+}  # fmt: skip
+"""Names that steps and tables use for something else."""
+
+
+def register_measure(measure: Measure) -> Measure:
+    """Add a measurement of one number per lane: every later step of every race measures it.
+
+    It is found as ``step.measures[key]``, in JSON lines, tables and run folders, and on the page.
+
+    Parameters
+    ----------
+    measure : its `compute` is called with the `Race` and returns (K,), NaN where there is nothing.
+
+    Returns
+    -------
+    Measure
+        The same one.
+
+    Raises
+    ------
+    ValueError : a key that is no identifier or is taken, an unknown scale or interval.
+
+    Examples
+    --------
+    >>> import olora_viz as ov
+    >>> of = lambda race: race.lanes.theta.detach().norm(dim=1)
+    >>> size = ov.Measure(key="size", title="Size", unit="‖θ‖", scale="log", compute=of)
+    >>> _ = ov.register_measure(size)
+    >>> config = ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=1)
+    >>> next(ov.race(config)).measures["size"].shape
+    (2,)
+    >>> _ = ov.unregister_measure("size")
+    """
+    key = measure.key
+    if not isinstance(key, str) or not key.isidentifier() or iskeyword(key):
+        raise ValueError(f"the key of a measurement must be an identifier, not {key!r}")
+    if key in TAKEN or key in MEASURES:
+        raise ValueError(f"the key {key!r} is taken: a key names one measurement")
+    if measure.scale not in SCALES:
+        raise ValueError(f"{key!r}: {unknown('scale', str(measure.scale), SCALES)}")
+    intervals = intervals_of_measures()
+    if measure.every is not None and measure.every not in intervals:
+        raise ValueError(f"{key!r}: {unknown('interval', str(measure.every), intervals)}")
+    if measure.record is not None or measure.shape != "(K,)":
+        raise ValueError(f"{key!r}: a registered measurement must be of shape (K,)")
+    MEASURES[key] = measure
+    return measure
+
+
+def unregister_measure(key: str) -> Measure:
+    """Take a registered measurement away again, and return it.
+
+    Raises
+    ------
+    ValueError : none is registered under the key, or it is one of the package's own.
+    """
+    registered = [name for name in MEASURES if name not in BUILT_IN]
+    if key not in registered:
+        raise ValueError(unknown("registered measurement", str(key), registered))
+    return MEASURES.pop(key)
+
+
+def intervals_of_measures() -> dict[str, list[Measure]]:
+    """Return the measurements with an interval of their own, by the field of `RaceConfig`."""
+    found: dict[str, list[Measure]] = {}
+    for key in BUILT_IN:
+        measure = MEASURES[key]
+        if measure.every is not None:
+            found.setdefault(measure.every, []).append(measure)
+    return found

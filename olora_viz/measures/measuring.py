@@ -1,0 +1,79 @@
+"""A step's measurements: all that are due, and none of them changes the race."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from olora_viz.measures.catalogue import BUILT_IN, MEASURES
+from olora_viz.measures.measure import Measure
+
+
+class ClosedError(Exception):
+    """Raised out of a long measurement when the race is to stop."""
+
+
+class MeasureError(ValueError):
+    """A registered measurement failed; the race itself is whole."""
+
+
+def measured(race: Any) -> dict[str, Any]:
+    """Compute what is due after the race's newest step, by key.
+
+    Parameters
+    ----------
+    race : the `Race`, whose parameters are those after the update.
+
+    Raises
+    ------
+    MeasureError : a registered measurement raised, returned another shape than (K,), or changed
+        the parameters.
+    """
+    due = [measure for key, measure in MEASURES.items() if race.config.is_due(key, race.done)]
+    found: dict[str, Any] = {}
+    for measure in due:
+        try:
+            builtin = measure.key in BUILT_IN
+            found[measure.key] = measure.compute(race) if builtin else _registered(measure, race)
+        except ClosedError:
+            continue
+    return found
+
+
+def _registered(measure: Measure, race: Any) -> np.ndarray:
+    """Compute a registered measurement, (K,); NaN where it is not finite or the lane is out."""
+    where = f"measurement {measure.key!r} at step {race.done}"
+    theta, grad = race.lanes.theta, race.lanes.theta.grad
+    before = theta.detach().clone()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            value = measure.compute(race)
+    except ClosedError:
+        raise
+    except Exception as error:
+        raise MeasureError(f"{where} raised {type(error).__name__}: {error}") from error
+    finally:
+        theta.grad = grad
+    if not torch.equal(before.view(torch.uint8), theta.detach().view(torch.uint8)):
+        with torch.no_grad():
+            theta.copy_(before)
+        raise MeasureError(f"{where} changed the lanes' parameters: it must only read them")
+    return _numbers(where, value, race.lanes.count, race.state.out)
+
+
+def _numbers(where: str, value: Any, K: int, out: np.ndarray) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().double().cpu().numpy()
+    try:
+        numbers = np.array(value, dtype=float)
+    except (TypeError, ValueError):
+        raise MeasureError(
+            f"{where} must return one number per lane, ({K},), not {type(value).__name__}"
+        ) from None
+    if numbers.shape != (K,):
+        raise MeasureError(
+            f"{where} must return one number per lane, ({K},), not the shape {numbers.shape}"
+        )
+    return np.where(np.isfinite(numbers) & ~out, numbers, np.nan)

@@ -1,0 +1,77 @@
+"""What every step measures by itself: losses, the gradient's norm, the rate, held-out figures."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+
+from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.measure import Measure
+
+
+class Trained(NamedTuple):
+    """What a step's forward and backward passes gave; a lane that has diverged holds NaN."""
+
+    loss: np.ndarray
+    """(K,) nats per supervised token."""
+    grad_norm: np.ndarray
+    """(K,) Euclidean norm of the gradient, before clipping."""
+    gradients: Gradients | None
+    """By layer; None where they were not due."""
+
+
+LOSS = Measure(
+    key="loss",
+    title="Loss",
+    unit="nats per supervised token",
+    symbol="loss, nats",
+    scale="log",
+    compute=attrgetter("trained.loss"),
+    cost="Nothing: training computes it.",
+)
+
+GRAD_NORM = Measure(
+    key="grad_norm",
+    title="Gradient norm",
+    unit="‖∇‖ before clipping",
+    symbol="‖∇‖",
+    scale="log",
+    compute=attrgetter("trained.grad_norm"),
+    cost="Nothing: training computes it.",
+)
+
+LR = Measure(
+    key="lr",
+    title="Learning rate",
+    unit="of the step's update",
+    symbol="rate",
+    scale="log",
+    compute=lambda race: race.config.rates(race.done),
+    cost="Nothing.",
+)
+
+EVAL_LOSS = Measure(
+    key="eval_loss",
+    title="Held-out loss",
+    unit="nats per supervised token",
+    symbol="loss, nats",
+    scale="log",
+    compute=lambda race: race.state.last_eval.loss.copy(),
+    every="eval_every",
+    at_last=True,
+    cost="A forward pass over the held-out examples for each lane.",
+)
+
+EVAL_ACCURACY = Measure(
+    key="eval_accuracy",
+    title="Held-out accuracy",
+    unit="share of right answers",
+    symbol="right answers",
+    scale="linear",
+    compute=lambda race: race.state.last_eval.accuracy.copy(),
+    every="eval_every",
+    at_last=True,
+    cost="Comes with the held-out loss.",
+)

@@ -1,0 +1,45 @@
+"""Steps made by hand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from olora_viz.races.state import statuses
+from olora_viz.races.step import Step
+
+
+def a_step(
+    step: int,
+    loss: Sequence[float] | np.ndarray,
+    grad_norm: Sequence[float] | np.ndarray | None = None,
+    lr: Sequence[float] | np.ndarray | None = None,
+    seconds: float = 0.0,
+    tokens: int = 1,
+    **more: np.ndarray | None,
+) -> Step:
+    """Make a step; a lane whose loss is NaN has diverged.
+
+    Parameters
+    ----------
+    more : what else was measured, by key; None: it was not.
+    """
+    values = np.array(loss, dtype=float)
+    given = {"loss": values, "grad_norm": grad_norm, "lr": lr, **more}
+    measures = {
+        key: np.array(np.ones(len(values)) if value is None else value, dtype=float)
+        for key, value in given.items()
+        if value is not None or key in ("grad_norm", "lr")
+    }
+    return Step(step, measures, float(seconds), tokens, statuses(np.isnan(values)))
+
+
+def without(step: Step, *keys: str) -> Step:
+    """Return a step in which something was not measured."""
+    kept = {key: value for key, value in step.measures.items() if key not in keys}
+    return replace(step, measures=kept)
+
+
+def measuring(step: Step, **values: object) -> Step:
+    """Return a step in which something else was measured."""
+    return replace(step, measures={**step.measures, **values})
