@@ -278,7 +278,7 @@ def test_the_order_is_the_same_on_every_machine():
 
 @pytest.mark.parametrize(("n", "size", "step"), [(0, 1, 0), (1, 0, 0), (1, 1, -1)])
 def test_an_impossible_batch_is_an_error(n, size, step):
-    with pytest.raises(ValueError, match="a batch needs an example, a size and a step from 0"):
+    with pytest.raises(ValueError, match="a batch needs an example"):
         batch_indices(n, size, 0, step)
 
 

@@ -91,7 +91,7 @@ def test_the_default_race_finishes_and_leaves_results_answers_and_adapters(page:
     page.click("#race-button")
     expect(page.locator("#status")).to_contain_text("finished", timeout=180_000)
     expect(page.locator("#status")).to_contain_text("100 / 100")
-    expect(page.locator("#results")).to_contain_text("Standing at step 100")
+    expect(page.locator("#results")).to_contain_text("Results at step 100")
     expect(page.locator("#results tbody tr")).to_have_count(6)
     expect(page.locator("#answers .asked")).to_have_count(4)
     expect(page.locator("#answers .asked").first).to_contain_text("base model")

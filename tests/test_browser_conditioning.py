@@ -30,7 +30,7 @@ def lab(page: Page) -> Page:
     expect(remove).to_have_count(4)
     remove.nth(3).click()
     expect(remove).to_have_count(3)
-    page.get_by_label("Prompts a step").fill("4")
+    page.get_by_label("Prompts per step").fill("4")
     page.get_by_label("Steps").fill("10")
     page.get_by_label("Steps").press("Tab")
     return page
@@ -114,8 +114,8 @@ def test_a_race_shows_its_curvature_as_it_goes_on(lab: Page) -> None:
 
 def test_stop_ends_a_measurement_and_bad_input_is_a_sentence(page: Page) -> None:
     page.get_by_role("link", name="Conditioning").click()
-    page.get_by_label("Prompts a step").fill("64")
-    page.get_by_label("Prompts a step").press("Tab")
+    page.get_by_label("Prompts per step").fill("64")
+    page.get_by_label("Prompts per step").press("Tab")
     status = page.locator("#conditioning-status")
     page.click("#measure-button")
     expect(status).to_contain_text("product 2 of")
@@ -128,7 +128,7 @@ def test_stop_ends_a_measurement_and_bad_input_is_a_sentence(page: Page) -> None
     page.locator("#measure-layer input, #measure-layer textarea").first.press("Tab")
     page.click("#measure-button")
     expect(status).to_contain_text("no.such.layer")
-    page.get_by_label("Prompts a step").fill("65")
-    page.get_by_label("Prompts a step").press("Tab")
+    page.get_by_label("Prompts per step").fill("65")
+    page.get_by_label("Prompts per step").press("Tab")
     page.click("#measure-button")
-    expect(status).to_contain_text("prompts a step must be a whole number from 1 to 64, not 65")
+    expect(status).to_contain_text("prompts per step must be a whole number from 1 to 64, not 65")

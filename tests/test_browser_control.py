@@ -23,17 +23,17 @@ def set_steps(page: Page, count: int) -> None:
 def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(page: Page) -> None:
     state(page, "recorded")
     expect(page.locator("#story .recorded")).to_contain_text("Recorded on")
-    expect(page.locator("#results")).to_contain_text("Standing at step 60")
+    expect(page.locator("#results")).to_contain_text("Results at step 60")
     expect(page.locator("#setup-model input")).to_have_value(re.compile("glassllm"))
     expect(page.locator("#adapters button")).to_have_count(0)
     page.locator("#scrubber input").fill("10")
-    expect(page.locator("#results")).to_contain_text("Standing at step 10")
+    expect(page.locator("#results")).to_contain_text("Results at step 10")
     expect(page.locator("#status b")).to_have_text("10")
     page.wait_for_function(
         f"document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length === 10"
     )
     page.locator("#scrubber .replay").click()
-    expect(page.locator("#results")).to_contain_text("Standing at step 60", timeout=30_000)
+    expect(page.locator("#results")).to_contain_text("Results at step 60", timeout=30_000)
     link = page.locator("#story .recorded a").get_attribute("href") or ""
     assert "model=smollm2-135m" in link
     assert link.count("lane=") == 5
@@ -73,7 +73,7 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
     page.click("#reset-button")
     state(page, "ready")
     expect(page.get_by_label("Steps", exact=True)).to_have_value("200")
-    expect(page.locator("#results")).not_to_contain_text("Standing at")
+    expect(page.locator("#results")).not_to_contain_text("Results at")
 
 
 def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: Page) -> None:

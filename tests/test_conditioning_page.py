@@ -243,7 +243,7 @@ def test_races_and_measurements_wait_for_each_other_in_one_queue(jobs: Jobs) -> 
     later = jobs.start(asked(steps=1))
     assert (waiting.state, jobs.before(waiting), jobs.before(later)) == ("waiting", 1, 2)
     assert "1 before yours" in words(view(waiting, 1, last=False).status)
-    with pytest.raises(ValueError, match="wait already"):
+    with pytest.raises(ValueError, match="already waiting"):
         measure(jobs, asked())
     jobs.stop(waiting)
     assert (waiting.state, waiting.complete) == ("stopped", True)
@@ -334,7 +334,7 @@ def test_fair_rates_without_a_measurement_or_plain_lora_are_refused(measured):
     with pytest.raises(ValueError, match="measure the start first, over all parameters"):
         fair_rates.proposed(replace(work, layer="model.layers.0.mlp.up_proj"), Limits())
     others = tuple(lane for lane in work.config.lanes if lane.init != "lora")
-    with pytest.raises(ValueError, match="need a plain LoRA lane and another start"):
+    with pytest.raises(ValueError, match="need a plain LoRA lane and at least one"):
         fair_rates.proposed(replace(work, config=replace(work.config, lanes=others)), Limits())
     with pytest.raises(ValueError, match="a race takes at most 2"):
         fair_rates.proposed(work, Limits(max_lanes=2))

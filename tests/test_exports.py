@@ -40,7 +40,7 @@ def test_a_report_says_that_a_race_was_recorded_and_has_a_chart_for_every_place(
     page = export(jobs, [run.id, "report"])["page"]
     assert "<p>Recorded: computed earlier" in page["body"]
     assert page["body"].count("data-figure=") == len(page["figures"]) >= 4
-    for part in ("What you are seeing", "Standing at step", "Answers on held-out", "Set-up"):
+    for part in ("What you are seeing", "Results at step", "Answers on held-out", "Set-up"):
         assert part in page["body"]
     for style in run.styles:
         assert style.label.split()[0] in page["body"]
@@ -67,16 +67,16 @@ def test_a_recorded_race_offers_no_adapters(jobs):
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        (None, "ask for a run by its id and a kind of file"),
-        ({"a": 1}, "ask for a run by its id and a kind of file"),
-        (["x"], "ask for a run by its id and a kind of file"),
-        (["x", "csv"], "this race is no longer kept"),
-        ([{}, "csv"], "this race is no longer kept"),
-        (["../../etc/passwd", "json"], "this race is no longer kept"),
-        (["recorded:../secret", "json"], "this race is no longer kept"),
-        (["x", "exe"], "taken away as csv, json, code, peft, report, not 'exe'"),
-        (["x", ["csv"]], "taken away as csv, json, code, peft, report, not"),
-        (["x", "a" * 10_000], "taken away as"),
+        (None, "an export needs the id of a run and a kind of file"),
+        ({"a": 1}, "an export needs the id of a run and a kind of file"),
+        (["x"], "an export needs the id of a run and a kind of file"),
+        (["x", "csv"], "this race is no longer available"),
+        ([{}, "csv"], "this race is no longer available"),
+        (["../../etc/passwd", "json"], "this race is no longer available"),
+        (["recorded:../secret", "json"], "this race is no longer available"),
+        (["x", "exe"], "exported as csv, json, code, peft, report, not 'exe'"),
+        (["x", ["csv"]], "exported as csv, json, code, peft, report, not"),
+        (["x", "a" * 10_000], "exported as"),
     ],
 )
 def test_what_is_no_run_gets_one_sentence(asked, sentence, jobs):

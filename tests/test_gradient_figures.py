@@ -120,7 +120,7 @@ def test_a_long_run_is_thinned_out_and_says_so():
     figure = step_map("title", "unit", steps, LAYERS, values, "@olora", revision="x")
     cells = np.array(figure["data"][0]["z"])
     assert cells.size <= MOST_CELLS
-    assert figure["layout"]["meta"]["unit"] == "unit; every 3 looks"
+    assert figure["layout"]["meta"]["unit"] == "unit; every 3 measurements"
     styles = found(steps=250)
     curves = layer_figure(steps[:250], styles, LOOKS, LAYER, "gradient_A")["data"]
     assert len(curves[0]["y"]) <= MOST_LOOKS

@@ -124,7 +124,7 @@ def test_a_race_that_nobody_watches_rests_and_goes_on_when_somebody_comes_back(
             time.sleep(0.05)
         assert job.state in ("loading", "racing")
         rest(job)
-        assert job.note == "its page was away for 0.5 seconds"
+        assert job.note == "no page watched it for 0.5 seconds"
         assert (job.folder / "checkpoint.safetensors").exists()
         reached = len(job.steps)
         jobs.go_on(job)
@@ -142,7 +142,7 @@ def test_a_race_without_a_lane_left_says_which_went_first(jobs: Jobs) -> None:
     until(lambda: job.complete)
     assert job.state == "diverged"
     assert "no lane is left: the loss of" in job.note
-    assert "was not finite any more at step" in job.note
+    assert "was no longer finite at step" in job.note
 
 
 def test_paused_races_that_are_too_many_end_the_longest_unseen_first(jobs: Jobs) -> None:

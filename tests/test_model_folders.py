@@ -118,7 +118,7 @@ def test_an_adapter_is_told_from_a_model(tmp_path):
 
 def test_an_adapter_beside_a_model_is_never_loaded_into_it(folder):
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"adapter beside its model .*a folder of its own") as said:
+    with pytest.raises(ValueError, match=r"adapter next to its model .*folder of its own") as said:
         load_model(str(folder))
     assert "\n" not in str(said.value)
     (folder / "adapter_config.json").unlink()

@@ -144,12 +144,12 @@ def test_a_file_that_was_removed_is_a_sentence_and_a_measurement_has_a_copy_too(
     files.forget("one")
     wait(work)
     assert work.state == "finished"
-    with pytest.raises(ValueError, match="your file is no longer here"):
+    with pytest.raises(ValueError, match="your file is no longer available"):
         jobs.start(config)
 
 
 def test_a_race_of_too_many_tokens_is_refused_with_the_numbers() -> None:
     few = Limits(max_tokens=1000)
-    with pytest.raises(ValueError, match=r"1,024 tokens, and a race here takes at most 1,000"):
+    with pytest.raises(ValueError, match=r"1,024 tokens, but this server allows at most 1,000"):
         checked_config(few, model="glassllm", task="addition", steps=2, batch=4, lanes=LANES)
     checked_config(few, model="glassllm", task="addition", steps=1, batch=4, lanes=LANES)

@@ -129,7 +129,7 @@ def test_gradients_are_drawn_at_the_step_that_was_asked_for(racing) -> None:
         curves(first, "LoRA 1e-3")[0], steps[0].gradients.gradient[0, :, 1], rtol=1e-3
     )
     assert "step 4" in ov.plot_gradients(steps, race).layout.title.text
-    with pytest.raises(ValueError, match="step 3 was not looked at, only 1, 2, 4"):
+    with pytest.raises(ValueError, match="step 3 was not measured, only 1, 2, 4"):
         ov.plot_gradients(steps, race, step=3)
 
 
@@ -157,7 +157,7 @@ def test_the_start_of_a_set_up_and_its_measurement_draw_the_same_comparison() ->
     found = ov.conditioning(race.lanes, race.batch(1), with_kernel=False)
     one = ov.plot_conditioning(found, race, what="comparison")
     assert one.to_plotly_json() == ov.plot_conditioning(config, what="comparison").to_plotly_json()
-    with pytest.raises(ValueError, match="say whose 2 lanes were measured"):
+    with pytest.raises(ValueError, match="pass the config of the 2 lanes"):
         ov.plot_conditioning(found)
 
 
@@ -181,7 +181,7 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
         (lambda race, steps: ov.plot_race(race), "this race has already run 4 of 4 steps"),
         (lambda race, steps: ov.plot_race(steps, what="los"), "unknown figure 'los'"),
         (lambda race, steps: ov.plot_race(steps, theme="drak"), "unknown theme 'drak'"),
-        (lambda race, steps: ov.plot_race(steps, what=[]), "say what to draw: loss, gradient"),
+        (lambda race, steps: ov.plot_race(steps, what=[]), "choose what to draw: loss, gradient"),
         (lambda race, steps: ov.plot_race("nowhere"), "'nowhere' is not a run folder"),
         (
             lambda race, steps: ov.plot_race(steps, ov.RaceConfig()),
@@ -189,11 +189,11 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
         ),
         (
             lambda race, steps: ov.plot_race(steps, what="sharpness"),
-            "these steps hold no curvature",
+            "these steps have no curvature",
         ),
         (
             lambda race, steps: ov.plot_gradients([without(steps[0], "gradients")]),
-            "these steps hold no gradients",
+            "these steps have no gradients",
         ),
         (lambda race, steps: ov.plot_spectrum("glassllm", "q_proj"), "fits 4 layers"),
         (lambda race, steps: ov.plot_spectrum("glasllm"), "did you mean 'glassllm'"),

@@ -314,7 +314,7 @@ def test_what_is_no_file_is_said(tmp_path):
     with pytest.raises(ValueError, match="is a folder; a task is a file"):
         load_task(str(tmp_path))
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(ValueError, match="is not a file that can be read"):
+    with pytest.raises(ValueError, match="is not a readable file"):
         load_task(tmp_path / "pipe.csv")
     with pytest.raises(ValueError, match="cannot be read: File name too long"):
         load_task("a" * 300 + ".csv")

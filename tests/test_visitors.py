@@ -68,5 +68,5 @@ def test_a_full_queue_answers_with_a_sentence_and_twenty_fit(server: Server) -> 
     for number in range(room + 2):
         visitor.visit = f"many{number}"
         said.append(visitor.race(steps=2000, lanes=LANES))
-    assert f"{room} races wait already, the most that this server takes" in said[-1]
+    assert f"{room} races are already waiting, the maximum on this server" in said[-1]
     assert len([words for words in said if "races wait" in words]) <= 2

@@ -109,7 +109,7 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
         ({"steps": 10**5000}, "steps must be a whole number from 1 to 400, not a number too long"),
         ({"steps": True}, "steps must be a whole number from 1 to 400, not True"),
         ({"steps": 2.5}, "steps must be a whole number from 1 to 400, not 2.5"),
-        ({"batch": 0}, "prompts a step must be a whole number from 1 to 64, not 0"),
+        ({"batch": 0}, "prompts per step must be a whole number from 1 to 64, not 0"),
         ({"model": "glasslm"}, "unknown model 'glasslm'; did you mean 'glassllm'"),
         ({"model": "../../etc"}, "unknown model '../../etc'"),
         ({"model": "/"}, "unknown model '/'"),
@@ -218,7 +218,7 @@ def test_one_race_trains_at_a_time_and_the_others_wait_their_turn(jobs: Jobs) ->
     assert (jobs.before(second), jobs.before(third)) == (1, 2)
     assert "waiting" in view(third, 2).status
     assert "2 races before yours" in view(third, 2).status
-    with pytest.raises(ValueError, match="2 races wait already"):
+    with pytest.raises(ValueError, match="2 races are already waiting"):
         jobs.start(asked())
     jobs.stop(second)
     assert not first.ended
@@ -280,7 +280,7 @@ def test_race_can_be_pressed_again_when_the_lanes_have_answered(
     try:
         shown = view(job)
         assert ">finished<" in shown.status
-        assert "asking the lanes" in shown.status
+        assert "generating answers" in shown.status
         assert (shown.race["interactive"], shown.stop["interactive"]) == (False, False)
     finally:
         go_on.set()

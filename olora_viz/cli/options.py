@@ -32,7 +32,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         "action": "append", "metavar": "SPEC", "help": "NAME[:key=value,…]; again for each lane",
     },
     "--steps": {"type": int, "help": "number of updates"},
-    "--batch-size": {"type": int, "help": "prompts a step"},
+    "--batch-size": {"type": int, "help": "prompts per step"},
     "--max-length": {"type": int, "help": "leave out examples of more tokens"},
     "--seed": {"type": int, "help": "seed of the task and of its order"},
     "--device": {"help": "auto, cpu or cuda"},

@@ -19,7 +19,7 @@ HEIGHT = 230
 """Nominal height of the plot's area in pixels."""
 
 FIELDS = {
-    "model": "model", "task": "task", "steps": "steps", "batch_size": "prompts a step",
+    "model": "model", "task": "task", "steps": "steps", "batch_size": "prompts per step",
     "seed": "seed", "batches": "batches", "max_length": "longest example",
 }  # fmt: skip
 """What may differ beside the lanes, and what it is called."""
@@ -67,7 +67,7 @@ def overlay_figure(runs: Sequence[Run], *, revision: str = "overlay") -> Figure:
         data += crosses
     made = layout(
         "Runs side by side",
-        "held-out loss, nats; a line's dash is the run, its colour the start",
+        "held-out loss, nats; dash: run, colour: initialization",
         x=axis("step", range=[0, round(total * 1.008 + 0.5, 2)]),
         y=log_axis("held-out loss, nats", low, high),
         height=HEIGHT,

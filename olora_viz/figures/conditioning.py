@@ -1,4 +1,4 @@
-"""Slope and curvature of every lane as figures; pure functions, see `figure_parts`."""
+"""Gradient and curvature of every lane as figures; pure functions, see `figures.layout`."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def comparison_figure(
     """
     if found is None:
         return nothing_yet(
-            "The start, lane against lane",
-            "slope and curvature at the start, plain LoRA = 1",
+            "Initializations compared",
+            "gradient and curvature at the start, plain LoRA = 1",
             ("multiple of plain LoRA", ""),
-            "Press “Measure the start”: one mark for each lane appears in every row.",
+            "Press “Measure the start”: every row gets one mark per lane.",
         )
     base, shown = reference(styles), quantities(found)
     rows, K = len(shown), len(styles)
@@ -109,8 +109,8 @@ def comparison_figure(
     whose = styles[base].label
     title = "plain LoRA" if styles[base].init == "lora" else whose
     made = layout(
-        "The start, lane against lane",
-        f"slope and curvature at the start, {title} = 1",
+        "Initializations compared",
+        f"gradient and curvature at the start, {title} = 1",
         x=log_axis(f"multiple of {whose}", low, high),
         y={"title": {"text": ""}, "range": [-0.5, rows - 0.5], "ticks": "",
            "tickvals": list(places.values()), "ticktext": list(places)},
@@ -177,7 +177,7 @@ def sharpness_figure(
         y=log_axis(CURVATURE.symbol, low, high) | ({} if at else {"showticklabels": False}),
         height=HEIGHT["steps"],
         badge="log",
-        message="" if at else "Choose how often to look, then press Race.",
+        message="" if at else "Choose how often to measure, then press Race.",
         revision=run or "race",
     )
     _name_ends(made, styles, at, values, (low, high))
@@ -205,13 +205,13 @@ def stability_figure(
         )
     low, high = log_range([limit, rates])
     made = layout(
-        "Stability: 2/λₘₐₓ and the rate in use",
-        "solid marks 2/λ, gradient descent's limit (Adam's is another); dotted the rate",
+        "Stability: 2/λₘₐₓ and the learning rate",
+        "solid: 2/λ, the limit of gradient descent (Adam's differs); dotted: learning rate",
         x=steps_axis(total),
         y=log_axis("learning rate", low, high) | ({} if at else {"showticklabels": False}),
         height=HEIGHT["steps"],
         badge="log",
-        message="" if at else "2/λ appears here beside the learning rates.",
+        message="" if at else "2/λ and the learning rates appear here.",
         revision=run or "race",
     )
     _name_ends(made, styles, at, limit, (low, high), extra=_rate_ends(rates))

@@ -1,4 +1,4 @@
-"""Gradients, parameters and updates of a run as figures; pure functions, see `figure_parts`."""
+"""Gradients, parameters and updates of a run as figures; pure functions, see `figures.layout`."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Measure(NamedTuple):
 
 
 MEASURES = {
-    "input": Measure("gradient at the input", "‖∂L/∂X‖", "what reaches the layer's input"),
+    "input": Measure("gradient at the input", "‖∂L/∂X‖", "backpropagated to the layer's input"),
     **{
         f"{quantity}_{factor}": Measure(words.format(factor), symbol.format(factor), unit)
         for quantity, words, symbol, unit in (
             ("gradient", "gradient of {}", "‖∂L/∂{}‖", "before clipping"),
-            ("ratio", "update / parameter of {}", "‖Δ{0}‖ / ‖{0}‖", "what one step changes"),
-            ("update", "update of {}", "‖Δ{}‖", "what one step adds"),
+            ("ratio", "update / parameter of {}", "‖Δ{0}‖ / ‖{0}‖", "relative change in one step"),
+            ("update", "update of {}", "‖Δ{}‖", "change in one step"),
             ("parameter", "norm of {}", "‖{}‖", "before the update"),
         )
         for factor in FACTORS

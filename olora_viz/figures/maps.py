@@ -50,7 +50,7 @@ def step_map(
     every, sparse = max(1, -(-len(first) // 12)), max(1, -(-len(steps) // 6))
     made = layout(
         title,
-        unit if thin == 1 else f"{unit}; every {thin} looks",
+        unit if thin == 1 else f"{unit}; every {thin} measurements",
         x=axis("step", tickvals=list(range(len(steps)))[::sparse], tickangle=0,
                ticktext=[str(n) for n in steps][::sparse]),
         y={"title": {"text": ""}, "range": [len(layers) - 0.5, -0.5], "ticks": "",

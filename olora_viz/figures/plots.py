@@ -1,7 +1,6 @@
-"""Plain Plotly figures for people who want no panels: a race, a spectrum, a start's conditioning.
+"""Plain Plotly figures without panels: a race, a spectrum, the conditioning at initialization.
 
-Each function takes what a reader has at hand and returns one `plotly.graph_objects.Figure`, in
-which the figures that are asked for stand below each other.
+Each function returns one `plotly.graph_objects.Figure` with the requested figures below each other.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ def plot_race(
     raced = Raced.of(steps, config)
     if {"sharpness", "stability"} & {*names} and not any(s.curvature for s in raced.steps):
         raise ValueError(
-            "these steps hold no curvature: race with curvature_every=10, say, to have it looked at"
+            "these steps have no curvature: run the race with curvature_every=10, for example"
         )
     return stacked([_OF_RACE[name](raced) for name in names], theme)
 
@@ -165,11 +164,11 @@ def plot_gradients(
     seen = {one.step: one.gradients for one in raced.steps if one.gradients is not None}
     if not seen:
         raise ValueError(
-            "these steps hold no gradients by layer: race with gradients_every=10, say, to have "
-            "them looked at"
+            "these steps have no gradients by layer: run the race with gradients_every=10, for "
+            "example"
         )
     if step is not None and step not in seen:
-        raise ValueError(f"step {step} was not looked at, only {', '.join(map(str, seen))}")
+        raise ValueError(f"step {step} was not measured, only {', '.join(map(str, seen))}")
     at = step or max(seen)
     return stacked(
         [gradient_figures.depth_figure(at, seen[at], styles_of(raced), measure, module)], theme
@@ -186,7 +185,7 @@ def plot_spectrum(
     what: str | Sequence[str] = ("singular", "energy", "angles"),
     theme: str = "light",
 ) -> go.Figure:
-    """Draw what each start of rank r takes of one weight.
+    """Draw how each start of rank r approximates one weight.
 
     Parameters
     ----------
@@ -232,7 +231,7 @@ def plot_conditioning(
     what: str | Sequence[str] = ("comparison", "kernel"),
     theme: str = "light",
 ) -> go.Figure:
-    """Draw how steep and how curved the loss is where every lane stands, against plain LoRA.
+    """Draw the gradient norm and curvature of every lane, relative to plain LoRA.
 
     Parameters
     ----------
@@ -257,10 +256,10 @@ def plot_conditioning(
     setup = config.config if isinstance(config, Race) else config
     if setup is None or len(setup.lanes) != len(found.loss):
         raise ValueError(
-            f"say whose {len(found.loss)} lanes were measured: plot_conditioning(found, config)"
+            f"pass the config of the {len(found.loss)} lanes: plot_conditioning(found, config)"
         )
     if found.kernel is None and "kernel" in names:
-        raise ValueError("the tangent kernel was not measured: ask for the comparison alone")
+        raise ValueError('the tangent kernel was not measured: use what="comparison"')
     at_any_rate = [replace(lane, lr=1.0) for lane in setup.lanes]
     its = lane_styles(at_any_rate, [lane.label for lane in setup.lanes])
     made = {
@@ -280,7 +279,7 @@ def _chosen(what: str | Sequence[str], known: Iterable[str], theme: str) -> list
         if name not in known:
             raise ValueError(unknown("figure", str(name), known))
     if not names:
-        raise ValueError(f"say what to draw: {', '.join(known)}")
+        raise ValueError(f"choose what to draw: {', '.join(known)}")
     return names
 
 

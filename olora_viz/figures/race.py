@@ -1,4 +1,4 @@
-"""A race as figures: loss, gradient norm and accuracy; pure functions, see `figure_parts`."""
+"""A race as figures: loss, gradient norm and accuracy; pure functions, see `figures.layout`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
 
 HIGHEST = 10.0
-"""The loss axis ends at this multiple of the first loss: a diverging lane may not flatten all."""
+"""The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten
+the others."""
 
 PLOT_HEIGHT = {"loss": 262, "gradient": HEIGHT, "accuracy": HEIGHT}
 """Nominal heights of the plots' areas in pixels, by which labels are kept apart."""
@@ -55,8 +56,8 @@ def loss_figure(
     plain_text : every token is judged, not an answer alone.
     run : changes with the race; zoom and hidden lanes are kept while it stays the same.
     smoothing : weight of the past in the exponential average, in [0, 1).
-    seeds : the lanes of each curve, which differ in their seed alone: their mean is drawn, and a
-        band from the lowest to the highest. ``None``: a curve for each lane.
+    seeds : the lanes of each curve, which differ only in their seed: their mean is drawn, with a
+        band from the lowest to the highest. ``None``: one curve per lane.
     """
     groups, K = groups_of(styles, seeds)
     loss = column(steps, "loss", K)

@@ -1,4 +1,4 @@
-"""An inspected adapter as one HTML page that stands alone: no script, nothing fetched."""
+"""An inspected adapter as one self-contained HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def page(adapter: str | Path, base: str, found: Sequence[LayerInspection]) -> st
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>{css}}}{_STYLE}</style></head><body><main>
 <h1>What the adapter <q>{escape(Path(adapter).name)}</q> does to {escape(Path(base).name)}</h1>
-<p>It moves <b>{len(found)} layers</b> by ‖ΔW‖ = {total_norm(list(found)):.4g} in all; most,
-relative to its weight, <b>{escape(strongest.layer)}</b> ({strongest.relative_norm:.2%} of ‖W‖).
-On average the update uses <b>{share:.0%} of the rank</b> that it has (effective rank against rank).
-<b>Intruder dimensions</b>, new leading singular vectors that resemble none of W's, stand in
+<p>It changes <b>{len(found)} layers</b> by ‖ΔW‖ = {total_norm(list(found)):.4g} in total. The
+largest relative change is in <b>{escape(strongest.layer)}</b> ({strongest.relative_norm:.2%} of
+‖W‖). On average the update uses <b>{share:.0%} of its rank</b> (effective rank against rank).
+<b>Intruder dimensions</b>, leading singular vectors dissimilar to all of W's, occur in
 <b>{intruded} of {len(found)}</b> layers.</p>
 <div class="frame"><table><thead><tr><th>layer</th><th>singular values of ΔW</th><th>rank</th>
 <th>effective rank</th><th>σ₁</th><th>‖ΔW‖</th><th>‖ΔW‖ / ‖W‖</th><th>intruders</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
-<p class="hint">ΔW is what training moved, s(BA − B⁰A⁰). Each small chart shows its singular values,
+<p class="hint">ΔW = s(BA − B⁰A⁰) is the trained update. Each small chart shows its singular values,
 the largest first, from zero. Effective rank: exp of the entropy of σ / Σσ (Roy and Vetterli 2007).
 Intruders: among the {len(found[0].similarity)} leading left singular vectors of W + ΔW, those whose
 cosine with each of W's is below one half (Shuttleworth et al. 2024, arXiv 2410.21228).</p>

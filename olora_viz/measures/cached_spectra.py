@@ -17,7 +17,7 @@ from olora_viz.measures.spectra import singular_values
 
 
 def known_singular_values(W: Float64[Tensor, "out in"]) -> Float64[Tensor, " m"]:
-    """Return the singular values of W, descending, from the disk where they lie there.
+    """Return the singular values of W, descending, from the disk cache if available.
 
     The file is named by a hash of W's numbers and shape: a weight that has changed is another one,
     and the same weight in another folder is the same one. A disk that cannot be written costs the

@@ -1,4 +1,4 @@
-"""What the loss looks like around the lanes of a race: slope, curvature, kernel, lane by lane."""
+"""The conditioning of every lane of a race: gradient norm, curvature and tangent kernel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
 """Bytes that the lanes in one group may take, about, by device."""
 
 TRACKED = 12
-"""Products for each look during a race, where a rough figure is enough."""
+"""Products per measurement during a race, where a rough estimate is enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +72,16 @@ def conditioning(
     probes: int = PROBES,
     progress: Progress | None = None,
 ) -> Conditioning:
-    """Measure every lane as it stands, as many at once as there is memory for.
+    """Measure every lane in its current state, in chunks that fit into memory.
 
     Parameters
     ----------
     lanes : on their model.
     batch : on the model's device, see `Race.batch`.
     layer : over that layer's parameters alone.
-    with_gauss_newton, with_kernel : whether to look at these as well.
+    with_gauss_newton, with_kernel : whether to measure these as well.
     steps, tolerance, probes : see `curvature`.
-    progress : is told after every product; may raise, to stop.
+    progress : called after every product; raises to stop.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def slices(
     found : what `conditioning` measured of the same lanes, unmoved, over all parameters.
     chosen : numbers of lanes.
     side : points along each side, odd.
-    progress : is told after every point; may raise, to stop.
+    progress : called after every point; raises to stop.
 
     Raises
     ------

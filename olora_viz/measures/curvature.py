@@ -82,7 +82,7 @@ def curvature(
     steps, tolerance : of the search for the eigenvalues, see `lanczos.extremes`.
     probes : random vectors for the trace, 2 or more; 0 leaves it out.
     seed : of the start and of the probes.
-    progress : is told after every product; may raise, to stop.
+    progress : called after every product; raises to stop.
 
     Raises
     ------

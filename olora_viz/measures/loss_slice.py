@@ -1,4 +1,4 @@
-"""A slice of the loss: two directions through where a lane stands, and the loss on a grid."""
+"""A slice of the loss: its values on a grid along two directions through a lane's parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LossSlice(Record):
     lane: int
     """Its number."""
     across: np.ndarray
-    """(n,) distance from where the lane stands along the top eigenvector, ‖Δθ‖."""
+    """(n,) distance from the lane's parameters along the top eigenvector, ‖Δθ‖."""
     along: np.ndarray
     """(n,) distance along what of the gradient is orthogonal to the eigenvector, uphill > 0."""
     loss: np.ndarray
@@ -53,7 +53,7 @@ def directions(
 
 
 def radius(loss: float, curvature: float, slope: float) -> float:
-    """Return how far to look, so that the steeper of some lanes changes visibly and stays in view.
+    """Return the extent of a slice, so that the steeper of some lanes changes visibly but in range.
 
     At this distance a parabola of the curvature or a slope would have risen by about the loss.
 
@@ -82,15 +82,15 @@ def loss_slice(
     side: int = SIDE,
     progress: Progress | None = None,
 ) -> LossSlice:
-    """Compute the loss of lane k on a square grid around where it stands.
+    """Compute the loss of lane k on a square grid around its parameters.
 
     Parameters
     ----------
     loss : computes the loss (1,) while lane k alone runs.
     across, along : unit vectors over the lane's row of theta.
     reach : half the square's side, ‖Δθ‖.
-    side : points along each side, odd, so that one is where the lane stands.
-    progress : is told after every point; may raise, to stop.
+    side : points along each side, odd, so that the center is a grid point.
+    progress : called after every point; raises to stop.
 
     Raises
     ------

@@ -82,7 +82,7 @@ class Record:
         return cls(**shared, **{name: _read(cls, name, rows) for name in lane_fields(cls)})
 
     def without(self: R, out: np.ndarray) -> R:
-        """Return it with NaN in the lanes (K,) that are out of the race."""
+        """Return it with NaN in the diverged lanes (K,)."""
         gone = {
             name: np.where(out.reshape(-1, *[1] * (values.ndim - 1)), math.nan, values)
             for name in lane_fields(type(self))

@@ -135,7 +135,7 @@ def captured_energies(W: Float[Tensor, "out in"], start: Start) -> Float[Tensor,
 
 
 def optimal_energy(sigma: Float[Tensor, " m"], r: int) -> float:
-    """Return the share of ‖W‖² in its r largest singular values: no rank-r matrix gets more.
+    """Return the share of ‖W‖² in its r largest singular values, the maximum at rank r.
 
     Eckart and Young 1936, Psychometrika 1.
     """
@@ -144,7 +144,7 @@ def optimal_energy(sigma: Float[Tensor, " m"], r: int) -> float:
 
 
 def random_energy(out: int, r: int) -> float:
-    """Return what a uniformly random r-dimensional basis captures of any W (out, in), on average.
+    """Return the expected share of ‖W‖² that a uniformly random r-dimensional basis captures.
 
     E‖QᵀW‖² = tr(WᵀE[QQᵀ]W) = (r / out) ‖W‖², as E[QQᵀ] = (r / out) I by symmetry.
     """

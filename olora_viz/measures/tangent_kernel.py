@@ -45,7 +45,7 @@ def tangent_kernel(
     lanes : all of them, or inside of ``lanes.some`` a few.
     outputs : (K, n), see `target_logits`; is called once.
     layer : for its parameters alone.
-    progress : is told after every backward pass; may raise, to stop.
+    progress : called after every backward pass; raises to stop.
 
     References
     ----------
@@ -70,7 +70,7 @@ def tangent_kernel(
 def target_logits(
     logits: Float[Tensor, "K n V"], targets: Int64[Tensor, " n"]
 ) -> Float[Tensor, "K n"]:
-    """Return each target's logit against the mean of all: what softmax sees of it.
+    """Return each target's logit minus the mean logit, the part that softmax depends on.
 
     Not its log-probability, whose gradient fades as the prediction becomes certain.
     """

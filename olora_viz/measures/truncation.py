@@ -260,7 +260,7 @@ def intruder_dimensions(
     ----------
     W : the base weight.
     moved : factors of ΔW, the scale in them.
-    top : how many of the largest singular values of W + ΔW to look at.
+    top : number of largest singular values of W + ΔW to compare.
     threshold : a vector whose cosine with each singular vector of W is below it is an intruder.
 
     References

@@ -1,4 +1,4 @@
-"""Named small language models, offline first: a name becomes (model, tokenizer)."""
+"""Named small language models, offline first; loaded as (model, tokenizer)."""
 
 from .catalogue import MODELS, ModelCard
 from .loading import load_model

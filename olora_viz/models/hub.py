@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: already here, or fetched, or one sentence why not."""
+"""Models from the Hugging Face hub, cached or downloaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 PATIENCE = 5.0
-"""Seconds after which a hub that has not answered counts as unreachable."""
+"""Timeout in seconds after which the hub counts as unreachable."""
 
 # Only what sits at the top of a repository, and never a pickle. "consolidated" files are a second
 # copy of the same weights.
@@ -28,7 +28,7 @@ CONVERTER, CONVERSION = "SFconvertbot", "Adding `safetensors` variant of this mo
 
 
 def snapshot(hub_id: str) -> Path | None:
-    """Find a repository that was fetched before, whole, in the hub's own cache.
+    """Return a complete repository from the hub's cache, or None.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def snapshot(hub_id: str) -> Path | None:
 
 
 def _ask(card: ModelCard) -> tuple[ModelInfo, str]:
-    """Ask the hub what a repository holds, and in which revision the safetensors are."""
+    """Return the files of a repository, and the revision that has the safetensors."""
     from huggingface_hub import HfApi, get_repo_discussions
 
     info = HfApi().model_info(card.hub_id, timeout=PATIENCE, files_metadata=True)
@@ -88,7 +88,7 @@ def _weights(info: ModelInfo) -> int:
 
 
 def _sentence(card: ModelCard, error: Exception) -> str:
-    """Say why the hub did not give a model."""
+    """Return the reason why a download failed."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     name = f"{card.name!r} ({card.hub_id})"
@@ -100,19 +100,19 @@ def _sentence(card: ModelCard, error: Exception) -> str:
     if isinstance(error, RepositoryNotFoundError):
         return f"the Hugging Face hub gives no {name}: it is not there, or wants you to log in"
     if isinstance(error, OfflineModeIsEnabled):
-        return f"{name} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it"
+        return f"{name} is not on this machine, and HF_HUB_OFFLINE forbids downloading it"
     offline = ", ".join(other.name for other in MODELS.values() if other.offline)
     hint = "" if card.offline else f"; models that need no hub: {offline}"
     return f"cannot fetch {name} from the Hugging Face hub ({reason(error)}){hint}"
 
 
 def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
-    """Bring a model's folder here from the hub, or say within seconds why that fails.
+    """Download a model's folder from the hub, or raise within seconds.
 
     Parameters
     ----------
     card : a card with a ``hub_id``.
-    progress : told what happens.
+    progress : called with the progress.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
     Raises
     ------
     ValueError
-        No network, no permission, no safetensors, no disk; one sentence.
+        If there is no network, permission, safetensors file or disk space.
     """
     from huggingface_hub import constants, snapshot_download
 

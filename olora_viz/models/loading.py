@@ -1,4 +1,4 @@
-"""From a name, or a local folder, to a frozen model and its tokenizer."""
+"""Loading of a frozen model and its tokenizer, by name or from a local folder."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def load_model(
     ----------
     name : a key of ``MODELS``, or the path of a local Hugging Face folder, or the hub id of a
         model in ``MODELS``; looked up in this order.
-    device : where the weights go: "auto", "cpu", "cuda" or a torch device.
-    dtype : precision of the frozen weights.
-    progress : called with (fraction in [0, 1], what happens now) while something slow goes on.
+    device : device of the weights: "auto", "cpu", "cuda" or a torch device.
+    dtype : dtype of the frozen weights.
+    progress : called with (fraction in [0, 1], description) during slow operations.
 
     Returns
     -------
     (model, tokenizer)
-        The model is in eval mode with no gradients wanted; the tokenizer is a fast one with a
+        The model is in eval mode and requires no gradients; the tokenizer is a fast one with a
         padding token.
 
     Raises
     ------
     ValueError
-        An unknown name, or a model that cannot be had here; one sentence each.
+        If the name is unknown or the model is not available here.
     """
     place = resolve_device(device) if isinstance(device, str) else device
     by_hub_id = {card.hub_id: card for card in MODELS.values() if card.hub_id}

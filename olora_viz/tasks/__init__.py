@@ -1,4 +1,4 @@
-"""What is learned in a race: named tasks and the user's own file, as batches of tokens."""
+"""Tasks: named data sets and the user's own files, as batches of tokens."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ __all__ = [
 ]
 
 TASKS: dict[str, TaskCard] = {card.name: card for card in (*BUILT_IN, *FROM_HUB)}
-"""The catalogue: every task that has a name."""
+"""The catalogue of named tasks."""
 
 
 def load_task(name: str | os.PathLike[str], seed: int = 0) -> Task:
-    """Make the task of a name, or read the user's own file.
+    """Load a named task, or read the user's own file.
 
     Parameters
     ----------
-    name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file; what has a folder or
-        an ending in it, or exists, is a path
-    seed : of what is generated and of the split into train and held out
+    name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file; a name with a folder
+        or an extension, or of an existing file, is a path
+    seed : of the generated examples and of the split into train and held out
 
     Raises
     ------
     ValueError
-        Where no task has the name, the file cannot be used, or the hub is out of reach.
+        If the name is unknown, the file is invalid, or the hub is unreachable.
 
     >>> task = load_task("addition")
     >>> len(task.train), len(task.held_out)
@@ -54,4 +54,4 @@ def load_task(name: str | os.PathLike[str], seed: int = 0) -> Task:
     folder, file = os.path.split(name)
     if folder or os.path.splitext(file)[1] or os.path.exists(name):
         return load_file(name, seed)
-    raise ValueError(f"{unknown('task', name, TASKS)} (or give a .json, .jsonl or .csv file)")
+    raise ValueError(f"{unknown('task', name, TASKS)} (or pass a .json, .jsonl or .csv file)")

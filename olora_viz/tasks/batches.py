@@ -1,4 +1,4 @@
-"""From tokens to the batches of a race."""
+"""Batches of tokens."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from olora_viz.tasks.encoding import Encoded
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of tokens, and the places in them that are supervised.
+    """Rows of tokens and their supervised positions.
 
-    Padding stands at the right, after all that is supervised: under causal attention nothing that
-    counts can see it, so no mask is needed.
+    Padding is on the right, after the supervised tokens. Causal attention does not see it, so no
+    mask is needed.
     """
 
     input_ids: Int64[Tensor, "rows tokens"]
-    """The tokens that are read, padded at the right."""
+    """The input tokens, padded on the right."""
     index: Int64[Tensor, " n"]
-    """Positions in the flattened (rows · tokens) whose logits predict a supervised token."""
+    """Positions in the flattened (rows · tokens) with logits that predict a supervised token."""
     targets: Int64[Tensor, " n"]
-    """The tokens to be predicted there."""
+    """The target tokens at these positions."""
     sequence: Int64[Tensor, " n"]
-    """The sequence that each of them belongs to, by its number in the call of `collate`."""
+    """The sequence of each target, by its index in the call of `collate`."""
 
 
 def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
-    """Lay sequences side by side, padded at the right to the longest.
+    """Collate sequences into a batch, padded on the right to the longest.
 
-    A sequence whose tokens stand at the front of another one shares its row, since causal
-    attention reads both alike: choices that differ in their last token cost one row together.
+    A sequence that is a prefix of another one shares its row, since causal attention reads both the
+    same way: choices that differ only in their last token share one row.
 
     Parameters
     ----------
     encoded : at least one, lengths may differ
-    pad_id : any token; it is never supervised and never seen by what is
+    pad_id : any token; it is never supervised nor attended to by supervised tokens
 
     Returns
     -------
@@ -71,9 +71,9 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
 
 
 def packed(encoded: Sequence[Encoded], most_rows: int) -> Iterator[list[Encoded]]:
-    """Deal examples into parts that, with their choices, take at most so many rows each.
+    """Split examples into parts of at most `most_rows` rows each, choices included.
 
-    An example whose choices take more rows than that makes a part of its own.
+    An example with more rows forms a part of its own.
     """
     part: list[Encoded] = []
     taken = 0
@@ -89,9 +89,9 @@ def packed(encoded: Sequence[Encoded], most_rows: int) -> Iterator[list[Encoded]
 
 
 def _rows(encoded: Sequence[Encoded]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Find the rows to read, in order of first use, and the row that each sequence is read in.
+    """Return the rows, in order of first use, and the row of each sequence.
 
-    The last token of a sequence is not read: there is nothing after it to predict.
+    The last token of a sequence is not an input, since nothing follows it.
     """
     read = [e.ids[:-1] for e in encoded]
     longest: list[tuple[int, ...]] = []
@@ -109,18 +109,18 @@ def _rows(encoded: Sequence[Encoded]) -> tuple[list[tuple[int, ...]], list[int]]
 
 
 def batch_indices(n_examples: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Say which examples make the batch of a step.
+    """Return the indices of the examples in the batch of a step.
 
-    The examples are dealt in epochs, each a fresh permutation of all of them; a batch may begin in
-    one epoch and end in the next, and one larger than the data goes round several times. Nothing
-    is remembered between calls, so a race resumes at any step.
+    Every epoch is a new permutation of all examples. A batch may span two epochs, and a batch
+    larger than the data spans several. There is no state between calls, so a race can resume at any
+    step.
 
     Parameters
     ----------
-    n_examples : how many there are
-    batch_size : how many to take
+    n_examples : number of examples
+    batch_size : number of indices
     seed : of the permutations
-    step : which batch, from 0
+    step : index of the batch, from 0
 
     Returns
     -------
@@ -132,8 +132,8 @@ def batch_indices(n_examples: int, batch_size: int, seed: int, step: int) -> lis
     """
     if n_examples < 1 or batch_size < 1 or step < 0:
         raise ValueError(
-            f"a batch needs an example, a size and a step from 0: got {n_examples} examples, "
-            f"batch size {batch_size}, step {step}"
+            "a batch needs an example, a size >= 1 and a step >= 0: "
+            f"got {n_examples} examples, batch size {batch_size}, step {step}"
         )
     places = range(step * batch_size, (step + 1) * batch_size)
     return [_epoch(n_examples, seed, place // n_examples)[place % n_examples] for place in places]

@@ -1,4 +1,4 @@
-"""The tasks that come with the program: made from a seed, short, and learned in seconds."""
+"""The built-in tasks: generated from a seed, short, and learned in seconds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from olora_viz.tasks.stories import stories
 from olora_viz.tasks.task import Example, Task, TaskCard, split_by_prompt
 
 HELD_OUT = 64
-"""How many prompts each built-in task holds out; the smallest one trains on the other 332."""
+"""Number of held-out prompts of each built-in task; the smallest one trains on the other 332."""
 
 MAX_TRAIN = 1500
-"""The most examples a built-in task trains on: races are short, so more would never be seen."""
+"""Maximum training examples of a built-in task: races are short, so more would not be seen."""
 
 _UNITS = ["", *"one two three four five six seven eight nine".split()]
 _TENS = ["", "", *"twenty thirty forty fifty sixty seventy eighty ninety".split()]
@@ -37,7 +37,7 @@ _NOUNS = (
 def addition(rng: random.Random) -> list[Example]:
     """Add a digit to a number below 100, without a carry: 550 prompts.
 
-    Every pair of last digits occurs with every ten, so what is held out are new combinations.
+    Every pair of last digits occurs with every ten, so held-out prompts are new combinations.
 
     >>> addition(random.Random())[31]
     Example(prompt='3 + 4 =', answer=' 7', choices=(), line=0)
@@ -48,7 +48,7 @@ def addition(rng: random.Random) -> list[Example]:
 def number_words(rng: random.Random) -> list[Example]:
     """Add a digit to a number below 100, without a carry, in words: 396 prompts.
 
-    Zero, and the numbers from ten to nineteen, have words that follow no rule and are left out.
+    Zero and the numbers from ten to nineteen have irregular names and are left out.
 
     >>> number_words(random.Random())[18]
     Example(prompt='three and four make', answer=' seven', choices=(), line=0)
@@ -61,7 +61,7 @@ def number_words(rng: random.Random) -> list[Example]:
 
 
 def sentiment(rng: random.Random) -> list[Example]:
-    """Say how somebody felt about a thing that was good or bad twice over: 10,080 prompts."""
+    """Predict how a person felt about a thing that was good or bad, twice over: 10,080 prompts."""
     return [
         Example(f"The {thing} was {first} and {second}. {somebody}", feeling)
         for adjectives, feeling in ((_GOOD, " happy"), (_BAD, " sad"))
@@ -72,7 +72,7 @@ def sentiment(rng: random.Random) -> list[Example]:
 
 
 def uppercase(rng: random.Random) -> list[Example]:
-    """Write two words in capitals: 768 prompts; what is held out are new pairs of words.
+    """Write two words in capitals: 768 prompts; held-out prompts are new pairs of words.
 
     >>> uppercase(random.Random())[12]
     Example(prompt='big garden in capitals:', answer=' BIG GARDEN', choices=(), line=0)
@@ -102,7 +102,7 @@ def bigger(rng: random.Random) -> list[Example]:
 
 
 def text(rng: random.Random) -> list[Example]:
-    """Tell little stories, no two alike; there is no prompt, every token is learned."""
+    """Generate distinct little stories; there is no prompt, and every token is supervised."""
     return [Example("", story) for story in stories(rng, MAX_TRAIN + HELD_OUT)]
 
 
@@ -153,20 +153,20 @@ CARDS = (
     ),
     _card(
         sentiment,
-        "Who is happy, and who is sad, about a thing.",
+        "Whether a person is happy or sad about a thing.",
         Example("The tea was horrid and cold. She was", " sad"),
     ),
     _card(uppercase, "Two words in capitals.", Example("big garden in capitals:", " BIG GARDEN")),
     _card(roman, "Numbers up to 399 in Roman numerals.", Example("14 in Roman numerals:", " XIV")),
     _card(
         bigger,
-        "The bigger of two numbers, as a choice between them.",
+        "The larger of two numbers, as multiple choice.",
         Example("Which is bigger, 37 or 52?", " 52", choices=(" 37", " 52")),
     ),
     _card(
         text,
-        "Little stories as plain text: every token is learned.",
+        "Little stories as plain text: every token is supervised.",
         Example("", "An old fox lived by the river."),
     ),
 )
-"""The built-in tasks, in the order in which they are listed."""
+"""The built-in tasks, in display order."""

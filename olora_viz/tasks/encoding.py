@@ -1,4 +1,4 @@
-"""From examples to tokens: what is given, and what is supervised."""
+"""Tokenization of examples into prompt and supervised tokens."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from olora_viz.tasks.task import Example
 
 @dataclass(frozen=True)
 class Encoded:
-    """One example in tokens: what is given, then what is supervised."""
+    """A tokenized example: the prompt, then the supervised tokens."""
 
     ids: tuple[int, ...]
     """The tokens of prompt and answer."""
     supervised_from: int
-    """Index of the first supervised token, at least 1; all that follow are supervised too."""
+    """Index of the first supervised token, at least 1; all later tokens are supervised too."""
     choices: tuple[Encoded, ...] = ()
-    """The same prompt with each of its choices; empty where the answer is open."""
+    """The same prompt with each of its choices; empty for an open answer."""
     correct: int = -1
-    """Index of the right choice; -1 where the answer is open."""
+    """Index of the correct choice; -1 for an open answer."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What `encode` kept of its examples."""
+    """The result of `encode`."""
 
     kept: tuple[Encoded, ...]
-    """The examples in tokens, in their order."""
+    """The tokenized examples, in order."""
     examples: tuple[Example, ...]
-    """The examples that `kept` was made from, one for one."""
+    """The examples of `kept`, one for one."""
     left_out: int = 0
-    """How many were longer than `max_length` and are not in `kept`."""
+    """Number of examples longer than `max_length`, which are not in `kept`."""
 
 
 def encode(
@@ -47,22 +47,22 @@ def encode(
     plain_text: bool = False,
     choices: bool = True,
 ) -> Encoding:
-    """Turn examples into tokens and find where in them the answer begins.
+    """Tokenize examples and locate their answers.
 
-    `prompt + answer` is one string to the tokenizer, as it would be to a reader; a token that
-    reaches over the border belongs to the answer. At least one token always stays in front, since
-    a model predicts the next token from those before it.
+    `prompt + answer` is tokenized as one string. A token across the boundary belongs to the answer.
+    At least one token precedes the supervised ones, since a model predicts each token from those
+    before it.
 
     Parameters
     ----------
     examples : prompts and answers
-    tokenizer : a fast one, which knows where in the text each token stands
-    max_length : the most tokens an example may have, choices included; longer ones are left out
-        and counted. None: no example may be longer than the context, and one that is, is an error
-    context : the most tokens that the model can read
-    ends : the tokenizer's end-of-text token, where it has one, follows the answer and is supervised
-    plain_text : every token but the first is supervised
-    choices : encode the choices too, which scoring needs and training does not
+    tokenizer : a fast tokenizer, with offsets
+    max_length : maximum tokens of an example, including choices; longer ones are left out and
+        counted. None: the context, and a longer example is an error
+    context : maximum tokens of the model
+    ends : append and supervise the tokenizer's end-of-text token, if it has one
+    plain_text : supervise every token but the first
+    choices : tokenize the choices too, which scoring needs and training does not
 
     Returns
     -------
@@ -71,14 +71,14 @@ def encode(
     Raises
     ------
     ValueError
-        Where an example is too long and no `max_length` allows to leave it out, where `max_length`
-        is below 2 or above the context, where nothing is left, where an example is one token only.
+        If an example exceeds the context and `max_length` is None, `max_length` is below 2 or above
+        the context, no example is left, or an example is a single token.
     """
     limit = context if max_length is None else max_length
     if not 2 <= limit <= context:
         raise ValueError(f"max_length {limit} is not between 2 and the model's context, {context}")
     if not examples:
-        raise ValueError("there is no example to encode")
+        raise ValueError("no examples to encode")
     front = _front(tokenizer)
     eos = tokenizer.eos_token_id
     end = (eos,) if ends and isinstance(eos, int) else ()
@@ -104,7 +104,7 @@ def encode(
             if max_length is None:
                 raise ValueError(
                     f"{_named(example)} is {length} tokens long, more than the {context} of the "
-                    "model's context (a maximum length leaves such examples out)"
+                    "model's context (set a maximum length to leave such examples out)"
                 )
             continue
         if len(ids) < 2:
@@ -128,7 +128,7 @@ def encode(
 
 
 def _front(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Return the tokens that this tokenizer puts before every text by itself: its BOS, or none."""
+    """Return the tokens that the tokenizer prepends to every text: its BOS token, or none."""
     bos = tokenizer.bos_token_id
     given = tokenizer("a")["input_ids"]
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
@@ -139,7 +139,7 @@ def _front(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 def _tokens(
     pairs: list[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, front: tuple[int, ...]
 ) -> list[tuple[tuple[int, ...], int]]:
-    """Return for each prompt and answer the tokens and the index of the answer's first one."""
+    """Return the tokens of each prompt and answer, and the index of the first answer token."""
     if not pairs:
         return []
     read = tokenizer(
@@ -158,7 +158,7 @@ def _tokens(
 
 
 def _named(example: Example) -> str:
-    """Name an example in a message: by its line in the file, or by how it begins."""
+    """Name an example in a message, by its line in the file or by its beginning."""
     start = (example.prompt or example.answer).strip()
     quoted = repr(start if len(start) <= 40 else start[:37] + "…")
     return f"the example on line {example.line}, {quoted}," if example.line else f"example {quoted}"

@@ -1,4 +1,4 @@
-"""The user's own examples: a JSON list, JSON lines or CSV, and what is wrong with it, by line."""
+"""The user's own examples from a JSON list, JSON lines or CSV, with errors by line."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from olora_viz.tasks.rows import example_of, fields_of
 from olora_viz.tasks.task import Task, split_by_prompt
 
 MAX_BYTES = 64 * 2**20
-"""The largest file that is read, in bytes: 64 MiB, room for all of Alpaca."""
+"""Maximum size of a file in bytes: 64 MiB, enough for Alpaca."""
 
 MAX_HELD_OUT = 500
-"""The most prompts of a file that are held out; otherwise one in ten, and at least one."""
+"""Maximum number of held-out prompts of a file; otherwise one in ten, at least one."""
 
 _DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -54,7 +54,7 @@ def load_file(name: str, seed: int = 0) -> Task:
         raise ValueError(f"{path} has too few examples, {len(examples)}: at least two are needed")
     prompts = len({example.prompt for example in examples})
     if prompts < 2:
-        raise ValueError(f"{path} has the same prompt on every line: none could be held out")
+        raise ValueError(f"{path} has the same prompt on every line: none can be held out")
     key = f"{path.name} {seed}"
     train, held_out = split_by_prompt(examples, max(1, min(MAX_HELD_OUT, prompts // 10)), key)
     summary = f"{len(examples):,} examples from {path.name}."
@@ -62,14 +62,14 @@ def load_file(name: str, seed: int = 0) -> Task:
 
 
 def _read(path: Path) -> str:
-    """Read a file of ours, or say why not."""
+    """Read a file, or raise with the reason."""
     try:
         if path.is_dir():
             raise ValueError(f"{path} is a folder; a task is a file: {_endings()}")
         if not path.exists():
             raise ValueError(f"there is no file {path}")
         if not path.is_file():
-            raise ValueError(f"{path} is not a file that can be read")
+            raise ValueError(f"{path} is not a readable file")
         if path.suffix.lower() not in _READERS:
             raise ValueError(f"{path} ends in {path.suffix!r}, not in one of {_endings()}")
         size = path.stat().st_size
@@ -89,7 +89,7 @@ def _read(path: Path) -> str:
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Read a list of objects one by one, for the line on which each begins."""
+    """Read a list of objects one by one, with the line number of each."""
     at, line = _skip(text, 0), 1
     if text[at] != "[":
         value, _ = _value(text, at, path)
@@ -113,7 +113,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]
 
 
 def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Read one object a line; blank lines are skipped."""
+    """Read one object per line; blank lines are skipped."""
     for line, row in enumerate(text.split("\n"), start=1):
         at = _skip(row, 0)
         if at == len(row):
@@ -164,7 +164,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _value(text: str, at: int, path: Path, line: int | None = None) -> tuple[object, int]:
-    """Read one JSON value and say where it stops."""
+    """Read one JSON value and return its end."""
     try:
         return _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:

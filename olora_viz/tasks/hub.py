@@ -13,32 +13,32 @@ from olora_viz.tasks.rows import alpaca_prompt
 from olora_viz.tasks.task import Example, Task, TaskCard, split_by_prompt
 
 PATIENCE = 5.0
-"""Seconds after which a hub that has not answered counts as out of reach."""
+"""Timeout in seconds after which the hub counts as unreachable."""
 
 MAX_HELD_OUT = 500
-"""The most examples that are held out of a data set."""
+"""Maximum number of held-out examples of a data set."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a task's rows are, and how one of them becomes an example."""
+    """The source of a task's rows, and the conversion of a row to an example."""
 
     name: str
-    """What the task is asked for by."""
+    """The name of the task."""
     repository: str
-    """The data set's name on the hub: one that holds data files, no loading script."""
+    """The data set on the hub, with data files and no loading script."""
     configuration: str | None
-    """Its part, where it has several."""
+    """Its configuration, if it has several."""
     held_out: str | None
-    """Its split to be judged by; None: a part of the training split is held out."""
+    """Its evaluation split; None: a part of the training split is held out."""
     example: Callable[[Row], Example]
-    """From a row to an example; a blank answer means that the row is of no use."""
+    """Converts a row to an example; a row with a blank answer is skipped."""
     summary: str
-    """What is learned, in one sentence, with the paper that describes the data."""
+    """One sentence on the task, with the reference of the data."""
     sample: Example
-    """An example of the form that prompts and answers take."""
+    """A sample prompt and answer."""
 
 
 def question_and_choices(row: Row) -> Example:
@@ -89,7 +89,7 @@ def instruction(row: Row) -> Example:
 
 
 def load_from_hub(source: Source, seed: int = 0) -> Task:
-    """Load a task's rows, from the hub or from a copy that an earlier load left on this machine.
+    """Load a task's rows from the hub, or from the cache of an earlier load.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ def load_from_hub(source: Source, seed: int = 0) -> Task:
     Raises
     ------
     ValueError
-        Where the hub is out of reach and there is no copy, within seconds; where a row is not of
-        the form that its data set documents.
+        If the hub is unreachable and there is no cached copy (within seconds), or if a row does not
+        have the documented form.
     """
     splits = _splits(source)
     key = f"{source.name} {seed}"
@@ -128,7 +128,7 @@ def _examples(rows: Iterable[Row], source: Source) -> list[Example]:
                 examples.append(source.example(row))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
-                f"row {number} of {source.repository} is not of the form that {source.name!r} "
+                f"row {number} of {source.repository} does not have the form that {source.name!r} "
                 f"expects: {type(error).__name__}: {error}"
             ) from error
     return examples
@@ -146,7 +146,7 @@ def _plain(text: str) -> str:
 
 
 def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
-    """Fetch the rows, or take the copy that is here; one sentence if neither can be had."""
+    """Download the rows, or read the cached copy; raises if neither is available."""
     failure = _probe(source.repository)
     import datasets  # a second or so, which other tasks need not wait for
     from datasets import config
@@ -167,7 +167,7 @@ def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
 
 
 def _probe(repository: str) -> Exception | None:
-    """Ask the hub for a data set, and say what went wrong."""
+    """Check that the hub has a data set; raises with the reason if not."""
     from huggingface_hub import HfApi
 
     try:
@@ -202,7 +202,7 @@ SOURCES = (
         None,
         "validation",
         yes_or_no,
-        "Yes or no, by a passage (Clark et al. 2019, arXiv 1905.10044).",
+        "Yes/no questions on a passage (Clark et al. 2019, arXiv 1905.10044).",
         Example("Bees make honey.\nQuestion: do bees make honey?\nAnswer:", " yes"),
     ),
     Source(
@@ -211,7 +211,7 @@ SOURCES = (
         None,
         "validation",
         ending,
-        "How a scene goes on (Zellers et al. 2019, arXiv 1905.07830).",
+        "The continuation of a scene (Zellers et al. 2019, arXiv 1905.07830).",
         Example("Baking: A man opens the oven. He", " takes out a cake."),
     ),
     Source(
@@ -256,4 +256,4 @@ CARDS = tuple(
     )
     for source in SOURCES
 )
-"""The same as lines of the catalogue of tasks."""
+"""The same as entries of the task catalogue."""

@@ -1,4 +1,4 @@
-"""What lanes are trained on and judged by: losses at the supervised tokens alone."""
+"""Training losses and evaluation, at the supervised tokens only."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from olora_viz.tasks.encoding import Encoded
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How K lanes do on held-out examples."""
+    """Results of K lanes on held-out examples."""
 
     loss: np.ndarray
     """(K,) mean cross-entropy of the supervised tokens, nats per token."""
     accuracy: np.ndarray
-    """(K,) share of right answers, from 0 to 1 (of right tokens, for plain text)."""
+    """(K,) share of correct answers, from 0 to 1 (of correct tokens, for plain text)."""
 
 
 def context_of(model: nn.Module) -> int | None:
-    """Return the most tokens that a model can read; None where its config does not say."""
+    """Return the context length of a model; None if its config has none."""
     return getattr(model.config, "max_position_embeddings", None)
 
 
 @contextmanager
 def head_at(model: nn.Module, index: Tensor) -> Iterator[None]:
-    """Let the model compute logits at the given positions of (rows · tokens) alone."""
+    """Make the model compute logits only at the given positions of (rows · tokens)."""
     head = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     hook = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, -2)[index],))
     try:
@@ -45,8 +45,8 @@ def head_at(model: nn.Module, index: Tensor) -> Iterator[None]:
 def supervised_logits(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, "K n V"]:
     """Return each lane's logits at the batch's n supervised positions, in float32 or better.
 
-    Every lane reads the same rows. There is no attention mask: padding stands behind what is
-    supervised, and causal attention does not look ahead.
+    Every lane reads the same rows. There is no attention mask: padding follows the supervised
+    tokens, and attention is causal.
     """
     input_ids = batch.input_ids.repeat(K, 1)
     lanes = torch.arange(K, device=input_ids.device)[:, None] * batch.input_ids.numel()
@@ -77,7 +77,7 @@ def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float
     Parameters
     ----------
     batches : one per lane; they may differ in rows, tokens and what is supervised.
-    pad_id : any token. It fills rows and ends, which nothing that counts can see.
+    pad_id : any token. It fills rows and ends, which no supervised token attends to.
     """
     shapes = [batch.input_ids.shape for batch in batches]
     rows, tokens = (max(sizes) for sizes in zip(*shapes, strict=True))
@@ -105,11 +105,11 @@ def evaluate(
     batch_size: int,
     plain_text: bool = False,
 ) -> Evaluation:
-    """Judge K lanes by held-out examples.
+    """Evaluate K lanes on held-out examples.
 
-    An open answer is right when each of its tokens is the likeliest one, given those before it.
-    Where there are choices, the one with the highest likelihood is taken as the answer (the sum
-    of its tokens' log-probabilities).
+    An open answer is correct if each of its tokens is the most likely one, given those before it.
+    With choices, the answer is the choice with the highest likelihood (the sum of its tokens'
+    log-probabilities).
     """
     loss = torch.zeros(K, dtype=torch.float64)
     right = torch.zeros(K, dtype=torch.float64)
@@ -142,7 +142,7 @@ def evaluate(
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch."""
+    """Move a batch to a device."""
     return Batch(
         input_ids=batch.input_ids.to(device),
         index=batch.index.to(device),

@@ -1,4 +1,4 @@
-"""From a row of named fields to an example: what is the prompt, what is the answer."""
+"""Conversion of a row of named fields to an example with prompt and answer."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _FORMAT = re.compile(r"^Answer format: *(.+?)\s*$", re.MULTILINE)
 
 
 def fields_of(names: Collection[str], where: str) -> Fields:
-    """Say which kind of row has these fields, and refuse missing and misspelt ones.
+    """Return the kind of row with these fields; reject missing and misspelt ones.
 
-    A field that is none of ours is ignored, unless it looks like one of ours that is absent. Where
-    both kinds are whole, the row is an Alpaca row: its `answer` goes with its `output`.
+    An unknown field is ignored, unless it resembles a known field that is absent. If the fields of
+    both kinds are complete, it is an Alpaca row, and `answer` belongs to `output`.
 
     Parameters
     ----------
-    names : the fields that a row has
-    where : how to name the row in a message, as in "line 3 of data.csv"
+    names : the fields of a row
+    where : name of the row in messages, as in "line 3 of data.csv"
 
     Raises
     ------
@@ -62,27 +62,27 @@ def fields_of(names: Collection[str], where: str) -> Fields:
 
 
 def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
-    """Make an example of a row with `prompt` and `answer`, or of an Alpaca row.
+    """Convert a row with `prompt` and `answer`, or an Alpaca row, to an example.
 
-    One space is put between prompt and answer where the prompt ends within a line; white space
-    around the answer is dropped.
+    Prompt and answer are separated by one space, unless the prompt ends with a newline or tab;
+    white space around the answer is removed.
 
-    An Alpaca row becomes the headings of the Alpaca template around `instruction` and `input`, and
-    the whole `output` is the answer. Its optional `answer` is the word of the output that decides,
-    such as "answer3". The choices are then known where the row has `choices`, or where the
-    instruction lists them in a last line "Answer format: answer1/answer2/answer3/answer4": each
-    choice is the output with that word exchanged, where it stands last as a word of its own.
+    The prompt of an Alpaca row is the Alpaca template with `instruction` and `input`, and the whole
+    `output` is the answer. Its optional `answer` is the decisive word of the output, such as
+    "answer3". The choices are those in `choices`, or in a line "Answer format:
+    answer1/answer2/answer3/answer4" of the instruction: each choice is the output with the last
+    occurrence of that word replaced.
 
     Parameters
     ----------
     row : the fields; None counts as absent
-    where : how to name the row in a message
+    where : name of the row in messages
     line : its line in the file, from 1
 
     Raises
     ------
     ValueError
-        Where a field is missing, misspelt, empty or no text, or the answer is not a choice.
+        If a field is missing, misspelt, empty or not a text, or the answer is not a choice.
 
     References
     ----------
@@ -139,7 +139,7 @@ def alpaca_prompt(instruction: str, given: str = "") -> str:
 
 
 def _likeness(fields: Fields, names: Collection[str]) -> int:
-    """Count the fields for which there is a name that is nearly theirs."""
+    """Count the fields with a similar name in `names`."""
     ours = fields.needed + fields.optional
     return sum(bool(difflib.get_close_matches(name, names, n=1, cutoff=0.75)) for name in ours)
 
@@ -176,7 +176,7 @@ def _choices(value: object, where: str) -> tuple[str, ...]:
 
 
 def _word_in(text: str, key: str) -> tuple[int, int]:
-    """Say where `key` stands in `text` for the last time as no part of a word or number.
+    """Return the span of the last occurrence of `key` in `text` as a whole word or number.
 
     >>> _word_in("yes, since eyes see it", "yes")
     (0, 3)
@@ -190,7 +190,7 @@ def _word_in(text: str, key: str) -> tuple[int, int]:
 
 
 def _listed(instruction: str, key: str) -> tuple[str, ...]:
-    """Read the choices off the instruction; none where it does not list the answer among them."""
+    """Read the choices from the instruction; none if they do not include the answer."""
     line = _FORMAT.search(instruction)
     options = tuple(dict.fromkeys(line.group(1).split("/"))) if line else ()
     return options if len(options) > 1 and key in options else ()

@@ -1,4 +1,4 @@
-"""Little stories from a grammar: plain text that the project owns, as much as is asked for."""
+"""Little stories generated from a grammar, as plain text of any amount."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WAYS = "said;asked;cried;thought;shouted;whispered".split(";")
 
 
 def stories(rng: random.Random, count: int) -> list[str]:
-    """Make `count` different stories of three sentences, some thirty words each.
+    """Generate `count` different stories of three sentences, about thirty words each.
 
     >>> told = stories(random.Random(0), 20)
     >>> len(set(told)), all(story.endswith(".") for story in told)

@@ -1,4 +1,4 @@
-"""What a task is: examples to learn from, and others, never trained on, to be judged by."""
+"""The type of a task: training examples and held-out examples."""
 
 from __future__ import annotations
 
@@ -9,79 +9,79 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt and the answer that is to follow it, character for character.
+    """A prompt and its answer, character for character.
 
-    The model reads `prompt + answer`, so the answer carries the space between the two.
+    The model reads `prompt + answer`, so the answer includes the space between the two.
 
     >>> Example(" 3 + 4 =", " 7", choices=(" 7", " 8")).choices.index(" 7")
     0
     """
 
     prompt: str
-    """What the model is given; empty in a plain text."""
+    """The prompt; empty in a plain text."""
     answer: str
-    """What it should say; the only part that is supervised."""
+    """The correct answer, the only supervised part."""
     choices: tuple[str, ...] = ()
-    """The answers to choose from, the right one among them; empty: the answer is open."""
+    """The choices, including the correct one; empty: the answer is open."""
     line: int = 0
-    """Where the example stands in its file, from 1; 0 where it comes from no file."""
+    """The line of the example in its file, from 1; 0 without a file."""
 
     def __post_init__(self) -> None:
-        """Refuse an empty answer, and an answer that is not among its choices."""
+        """Check that the answer is not empty and is one of the choices."""
         if not self.answer:
-            raise ValueError(f"the answer to {self.prompt!r} is empty: nothing could be learned")
+            raise ValueError(f"the answer to {self.prompt!r} is empty")
         if self.choices and self.answer not in self.choices:
             raise ValueError(f"the answer {self.answer!r} is not among its choices {self.choices}")
 
 
 @dataclass(frozen=True)
 class Task:
-    """Examples in two parts that share no prompt."""
+    """Training and held-out examples, without common prompts."""
 
     name: str
-    """The name it was asked for by, or the file's name."""
+    """The name of the task or the file."""
     summary: str
-    """What is learned, in one sentence."""
+    """One sentence on the task."""
     train: tuple[Example, ...]
-    """What the lanes train on."""
+    """The training examples."""
     held_out: tuple[Example, ...]
-    """What they are judged by."""
+    """The held-out examples."""
     plain_text: bool = False
-    """Every token is supervised, not an answer alone."""
+    """Whether every token is supervised, not only an answer."""
     ends: bool = False
-    """The end of the text after the answer is supervised too, so that the model learns to stop."""
+    """Whether the end-of-text token is supervised too, so that the model learns to stop."""
 
 
 @dataclass(frozen=True)
 class TaskCard:
-    """One line of the catalogue of tasks."""
+    """An entry of the task catalogue."""
 
     name: str
-    """What the task is asked for by."""
+    """The name of the task."""
     summary: str
-    """What is learned, in one sentence."""
+    """One sentence on the task."""
     prompt: str
-    """A sample prompt, shortened where it is long."""
+    """A sample prompt, possibly shortened."""
     answer: str
     """The answer to it."""
     load: Callable[[int], Task]
-    """From a seed to the task."""
+    """Loads the task for a seed."""
     offline: bool = True
-    """It needs no network."""
+    """Whether it needs no network."""
     choices: bool = False
-    """It is multiple choice."""
+    """Whether it is multiple choice."""
 
 
 def split_by_prompt(
     examples: Iterable[Example], held_out: int, key: str
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Shuffle and part examples in two, so that no prompt is on both sides.
+    """Shuffle and split examples in two parts without common prompts.
 
     Parameters
     ----------
     examples : the examples; those of one prompt stay together
     held_out : the number of prompts to hold out, at least 1
-    key : the seed of the shuffle, as a text; the same key gives the same split everywhere
+    key : the seed of the shuffle, a string; the same key gives the same split on every machine
 
     Returns
     -------
@@ -90,7 +90,7 @@ def split_by_prompt(
     Raises
     ------
     ValueError
-        With fewer than two prompts, or fewer than `held_out + 1`.
+        If there are fewer than `held_out + 1` prompts, or fewer than two.
 
     >>> pairs = [Example(f"{n} doubled:", f" {2 * n}") for n in range(10)]
     >>> train, held_out = split_by_prompt(pairs, 3, "doubled 0")
@@ -99,7 +99,7 @@ def split_by_prompt(
     """
     by_prompt: dict[str, list[Example]] = {}
     for example in examples:
-        # A plain text has no prompt; what must not be on both sides is the text itself.
+        # A plain text has no prompt: the text itself must not be on both sides.
         by_prompt.setdefault(example.prompt or example.answer, []).append(example)
     if not 1 <= held_out < len(by_prompt):
         raise ValueError(

@@ -1,7 +1,7 @@
-"""A race in the background: it pauses, steps, goes on and stops while others look at it.
+"""A race in the background, which can be paused, stepped, resumed and stopped.
 
-The page's queue calls `compute` when it is a race's turn; a notebook's panel calls `start`, which
-computes in a thread. Whoever looks waits with `newer` for what they have not seen.
+The page's queue calls `compute` in a race's time slice; a notebook's panel calls `start`, which
+computes in a thread. Readers wait for changes with `newer`.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from olora_viz.tasks.losses import Evaluation
 from olora_viz.views.race_record import ENDED
 
 ANSWERS = 4
-"""Held-out prompts that every lane is asked after a race."""
+"""Held-out prompts that every lane answers after a race."""
 
 
 class StoppedEarlyError(Exception):
-    """Raised out of a long computation when it is no longer wanted."""
+    """Raised inside a long computation to stop it."""
 
 
 @dataclass(eq=False)
 class BackgroundWork:
-    """A long computation on a race's set-up: a race, or a measurement of where one starts.
+    """A long computation on a race's set-up: a race, or a measurement of its initialization.
 
-    What is read of it may be read at any time, by any thread.
+    Its attributes may be read at any time, from any thread.
     """
 
     id: str
     config: RaceConfig
     folder: Path | None
-    """Where it keeps what it has computed; None: in memory alone."""
+    """The folder of its results; None: in memory only."""
     styles: tuple[LaneStyle, ...]
     state: str = "waiting"
     """waiting, loading, what it does (racing, …), paused, or one of `ENDED`."""
     note: str = ""
-    """What is being done just now; of what has ended, the sentence that says why."""
+    """The current activity; after the end, the reason for the end."""
     part: float = 0.0
-    """How much is done, from 0 to 1, where that is known."""
+    """The share that is done, from 0 to 1, if known."""
     why: str = ""
-    """What ended it, where it was not its owner."""
+    """Why it ended, if not by its owner."""
     device: str = ""
     """``CPU`` or ``CUDA``; empty while unknown."""
     complete: bool = False
@@ -62,7 +62,7 @@ class BackgroundWork:
     """What made it fail."""
     stopping: threading.Event = field(default_factory=threading.Event)
     listen: Callable[[], None] | None = None
-    """Called after every change, in the thread that made it, before those that wait go on."""
+    """Called after every change, in the thread that made it, before waiting readers wake up."""
     version: int = 0
     """Grows with every change: the cursor of `newer`."""
     changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
@@ -75,7 +75,7 @@ class BackgroundWork:
 
     @property
     def recorded(self) -> bool:
-        """Never: it is computed here and now, see `RaceRecord`."""
+        """Always False: it is computed live, see `RaceRecord`."""
         return False
 
     @property
@@ -86,7 +86,7 @@ class BackgroundWork:
     # Those who look ---------------------------------------------------------------------------
 
     def newer(self, cursor: int, timeout: float | None = None) -> int:
-        """Wait until there is something newer than `cursor`; return the newest cursor.
+        """Wait until there is something newer than `cursor`; return the latest cursor.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class BackgroundWork:
         return self._wait(lambda: self.complete, timeout)
 
     def wait_while_going(self) -> None:
-        """Wait for the end, or until it rests."""
+        """Wait for the end or a pause."""
         self._wait(lambda: self.complete or (self.state == "paused" and self.rests()))
 
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -119,7 +119,7 @@ class BackgroundWork:
         threading.Thread(target=self._live, name=f"olora_viz {self.id}", daemon=True).start()
 
     def stop(self, why: str = "") -> None:
-        """Ask for the end."""
+        """Request the end."""
         if not self.stopping.is_set():
             self.why = why
             self.stopping.set()
@@ -128,13 +128,13 @@ class BackgroundWork:
     # The computation --------------------------------------------------------------------------
 
     def become(self, state: str, note: str = "") -> None:
-        """Change the state, and wake whoever waits."""
+        """Change the state and wake waiting readers."""
         with self.changed:
             self.state, self.note = state, note
         self.wake()
 
     def wake(self) -> None:
-        """Tell whoever listens, and wake whoever waits: something has changed."""
+        """Notify the listener and wake waiting readers."""
         with self.changed:
             self.version += 1
             news = self.version
@@ -147,22 +147,22 @@ class BackgroundWork:
                 self.changed.notify_all()
 
     def is_over(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether the end was requested."""
         return self.stopping.is_set()
 
     def tell(self, part: float, what: str) -> None:
-        """Say how much is done and what is being done; raises where it is no longer wanted."""
+        """Report the progress; raises if a stop was requested."""
         self.part, self.note = part, what
         self.wake()
         if self.is_over():
             raise StoppedEarlyError
 
     def compute(self) -> None:
-        """Compute until it ends or rests; whatever goes wrong is said in `note`.
+        """Compute until the end or a pause; errors are reported in `note`.
 
         Raises
         ------
-        Exception : what nobody foresaw, once there is a sentence for it.
+        Exception : an unexpected error, after it was reported.
         """
         rests = None
         try:
@@ -188,21 +188,21 @@ class BackgroundWork:
         self.become(state, note)
 
     def run(self) -> bool | None:
-        """Compute; return True where it only rests. May raise `StoppedEarlyError`."""
+        """Compute; return True if it is paused. May raise `StoppedEarlyError`."""
         raise NotImplementedError
 
     def came_to_rest(self) -> None:
-        """Do what is to be done when it rests or has ended."""
+        """Called when it pauses or has ended."""
 
     def rests(self) -> bool:
-        """Whether it should wait for a command before it goes on."""
+        """Whether it should wait for a command."""
         return False
 
     def release(self) -> None:
-        """Let go of memory that is kept only so that going on is quick."""
+        """Release memory that is kept only for a quick resume."""
 
     def sayable(self, sentence: str) -> str:
-        """Return a sentence without what its readers may not see."""
+        """Return a sentence without private information."""
         return sentence
 
     def _live(self) -> None:
@@ -215,9 +215,9 @@ class BackgroundWork:
 
 @dataclass(eq=False)
 class BackgroundRace(BackgroundWork):
-    """One race and all that is shown of it, see `RaceRecord`; what is read of it only grows.
+    """A race and its results, see `RaceRecord`; the results only grow.
 
-    With a folder, its steps, checkpoints and adapters are on disk, and memory is let go of at the
+    With a folder, its steps, checkpoints and adapters are on disk, and memory is released at the
     end. Without one the race stays in memory, with its lanes.
     """
 
@@ -230,38 +230,38 @@ class BackgroundRace(BackgroundWork):
     racing: Race | None = None
     """The race while it is in memory."""
     goal: float = math.inf
-    """The step after which it pauses by itself."""
+    """The step after which it pauses automatically."""
     pausing: threading.Event = field(default_factory=threading.Event)
     why_paused: str = ""
-    """What made it pause, where it was not its owner."""
+    """Why it paused, if not by its owner."""
     _going: Race | Generator[Step, None, None] | None = None
     _run: runs.Run | None = None
 
     def stop(self, why: str = "") -> None:
-        """Ask for the end: after the step that it is in, without a look that the step has left."""
+        """Request the end after the current step, without its remaining measurements."""
         super().stop(why)
         racing = self.racing
         if racing is not None:
             racing.close()
 
     def pause(self, why: str = "") -> None:
-        """Ask for a pause after the step that it is in."""
+        """Request a pause after the current step."""
         self.why_paused = why
         self.pausing.set()
         self.wake()
 
     def unpause(self, goal: float = math.inf) -> None:
-        """Take the wish for a pause back, until a step."""
+        """Cancel the request for a pause, until a given step."""
         self.goal, self.why_paused = goal, ""
         self.pausing.clear()
         self.wake()
 
     def step(self) -> None:
-        """Make one step, then pause."""
+        """Run one step, then pause."""
         self.unpause(len(self.steps) + 1)
 
     def run(self) -> bool:
-        """Train until the end, the goal, a wish for a pause, or the end of its time."""
+        """Train until the end, the goal, a requested pause, or the end of the time slice."""
         try:
             racing, going = self._open()
             self.become("racing")
@@ -278,7 +278,7 @@ class BackgroundRace(BackgroundWork):
                 self.park(racing)
                 self.become("paused", self.why_paused)
                 return True
-            self.become(racing.status, "asking the lanes")
+            self.become(racing.status, "generating answers")
             if self.steps:
                 self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
             self.become(self.state, self.reason(racing.state.diverged_at))
@@ -290,44 +290,44 @@ class BackgroundRace(BackgroundWork):
         return False
 
     def rests(self) -> bool:
-        """Whether it should wait, before the next step, to be told to go on."""
+        """Whether it should wait for a command before the next step."""
         if self.stopping.is_set() or (self.racing and self.racing.status != "racing"):
             return False
         return self.wants_rest()
 
     def wants_rest(self) -> bool:
-        """Whether somebody, or its goal, wants a pause."""
+        """Whether a pause was requested or the goal is reached."""
         return self.pausing.is_set() or len(self.steps) >= self.goal
 
     def park(self, racing: Race) -> None:
-        """Keep what is needed to go on bitwise."""
+        """Keep everything needed to resume bitwise."""
         if self._run is not None:
             self._run.checkpoint()
 
     def release(self) -> None:
-        """Keep the checkpoint on disk alone, from which `run` goes on bitwise."""
+        """Keep only the checkpoint on disk, from which `run` resumes bitwise."""
         if self._run is not None and self._going is not None:
             self._going.close()  # writes what is to be kept
             self.let_go()
 
     def let_go(self) -> None:
-        """Forget the race, whose base model others may use again."""
+        """Release the race and its base model."""
         racing, self.racing, self._going, self._run = self.racing, None, None, None
         if racing is not None:
             racing.lanes.detach()
 
     def reason(self, at: np.ndarray) -> str:
-        """Say why it ended, where that is not its owner's wish or the last step."""
+        """Return why it ended, if not by its owner or with the last step."""
         if self.state == "diverged":
             first = int(at.argmin())
             return (
-                f"no lane is left: the loss of {self.styles[first].label} was not finite any more "
+                f"no lane is left: the loss of {self.styles[first].label} was no longer finite "
                 f"at step {at[first]}" + (f", the last lane's at step {at.max()}" * (len(at) > 1))
             )
         return self.why if self.state == "stopped" else ""
 
     def _open(self) -> tuple[Race, Iterator[Step]]:
-        """Build the race, or go on with the one that is in memory or on disk."""
+        """Build the race, or resume the one in memory or on disk."""
         if self.racing is not None and self._going is not None:
             return self.racing, self._going
         self.become("loading")
@@ -353,7 +353,7 @@ class BackgroundRace(BackgroundWork):
 
 
 def device_words(racing: Race) -> str:
-    """Return the kind of device that a race is on, as a page writes it."""
+    """Return the kind of a race's device, as shown on the page."""
     return str(racing.device).split(":")[0].upper()
 
 
@@ -362,7 +362,7 @@ _running: weakref.WeakSet[BackgroundWork] = weakref.WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    """Let no thread compute while the interpreter goes away."""
+    """Stop all threads before the interpreter exits."""
     for work in list(_running):
         work.stop()
     for work in list(_running):

@@ -1,4 +1,4 @@
-"""What the Conditioning page and panel say of a measurement: tables and sentences, as HTML."""
+"""Tables and sentences of the Conditioning page and panel, as HTML."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from olora_viz.views import html as fragments
 
 
 def story_before() -> str:
-    """Return the claim, and what the page will say to it."""
+    """Return the card with the claim, before a measurement."""
     return (
         "<h2>The claim, and the measurement</h2>"
         '<p class="say"><b>The OLoRA paper explains its speed by conditioning.</b> Measure the '
-        "start to see how steep and how curved the loss is where each lane begins, and how evenly "
-        "its predictions are learned.</p>"
+        "start to see how steep and how curved the loss is at each initialization, and how well "
+        "its tangent kernel is conditioned.</p>"
     )
 
 
 def numbers_before() -> str:
-    """Return what stands in the table's place until there is one."""
+    """Return the placeholder of the table."""
     return (
         '<h2>What was measured</h2><p class="hint">Eigenvalues with their residuals, the trace, '
         "and the tangent kernel of every start.</p>"
@@ -34,7 +34,7 @@ def numbers_before() -> str:
 
 
 def rates_before() -> str:
-    """Return what stands in the place of the table of rates until there is one."""
+    """Return the placeholder of the table of rates."""
     return (
         '<h2>What it means for the learning rate</h2><p class="hint">2/λₘₐₓ, the limit of plain '
         "gradient descent, against the rates of the lanes.</p>"
@@ -42,7 +42,7 @@ def rates_before() -> str:
 
 
 def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
-    """Say what was measured, of OLoRA (or else the most curved lane) against plain LoRA."""
+    """Summarize the measurement of OLoRA (or else the most curved lane) against plain LoRA."""
     said = [
         Sentence(f"{style.label} has no eigenvalues:", "its loss or its curvature is not finite.")
         for k, style in enumerate(styles)
@@ -74,7 +74,7 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
                 Sentence(
                     "",
                     f"The condition number of its tangent kernel is {mine:.3g} against "
-                    f"{theirs:.3g}: its predictions begin to be learned {even} {other}'s.",
+                    f"{theirs:.3g}: at first its predictions are learned {even} {other}'s.",
                 )
             )
     unsure = [
@@ -84,15 +84,13 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
     ]
     if unsure:
         said.append(
-            Sentence(
-                "Not converged:", f"{', '.join(unsure)}; the residuals say how far off it may be."
-            )
+            Sentence("Not converged:", f"{', '.join(unsure)}; the residuals estimate the error.")
         )
     return said
 
 
 def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> str:
-    """Return the table of what was measured, with how sure it is."""
+    """Return the table of the measurements, with their errors."""
     hessian, newton, kernel = found.hessian, found.gauss_newton, found.kernel
     body = []
     for k, style in enumerate(styles):
@@ -150,14 +148,14 @@ def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Seque
         '<th scope="col">2/λₘₐₓ</th><th scope="col">in use</th>'
         '<th scope="col" title="rate in use, as a share of 2/λ">share</th></tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table>"
-        '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ swings further with every '
-        "step. Adam, which trains here, rescales each parameter's step: its limit is another "
-        "one.</p>"
+        '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ overshoots further with '
+        "every step. Adam, used here, rescales each parameter's step and has a different "
+        "limit.</p>"
     )
 
 
 def hero_of(styles: Sequence[LaneStyle], found: Conditioning) -> int:
-    """Return the lane to tell about: the first OLoRA, or else the most curved of the others."""
+    """Return the lane to describe: the first OLoRA, or else the most curved of the others."""
     base = reference(styles)
     olora = next((k for k, style in enumerate(styles) if style.init == "olora" and k != base), None)
     others = [k for k in range(len(styles)) if k != base and _is_finite(found, k)]

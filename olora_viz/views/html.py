@@ -12,7 +12,7 @@ from olora_viz.studies.story import Place, Sentence
 from olora_viz.tasks import TaskCard
 
 FEW_ANSWERS = 8
-"""Of more answers to one prompt than these, some are folded away."""
+"""Number of answers to one prompt above which some are folded."""
 
 
 def mark(style: LaneStyle) -> str:
@@ -38,13 +38,13 @@ def status(state: str, *parts: str, progress: float | None = None) -> str:
 
 
 def sentences(told: Sequence[Sentence], foot: str = "") -> str:
-    """Return what the run says, under its heading."""
+    """Return the sentences on a run, with their heading."""
     small = f'<p class="foot">{escape(foot)}</p>' if foot else ""
     return f"<h2>What you are seeing</h2>{said(told)}{small}"
 
 
 def said(told: Sequence[Sentence]) -> str:
-    """Return sentences as one paragraph, the beginnings in bold."""
+    """Return sentences as one paragraph, with their leads in bold."""
     words = " ".join(
         f"<b>{escape(sentence.lead)}</b> {escape(sentence.rest)}" if sentence.lead
         else escape(sentence.rest)
@@ -54,17 +54,17 @@ def said(told: Sequence[Sentence]) -> str:
 
 
 def recorded(title: str, sentence: str, made: str, query: str) -> str:
-    """Return what stands before the story of a recorded race.
+    """Return the introduction of a recorded race.
 
     Parameters
     ----------
     title, sentence : what it is, and what to look for.
-    made : when it was recorded, and on what.
-    query : of the link that sets the page up for the same race; "" where there is no page.
+    made : when and on what it was recorded.
+    query : of the link that opens the same set-up; "" outside the page.
     """
     link = (
-        f'<p><a href="?{escape(query)}">Set the page up for this race</a>, or press Race for the '
-        "set-up at the left.</p>"
+        f'<p><a href="?{escape(query)}">Use the set-up of this race</a>, or press Race for the '
+        "set-up on the left.</p>"
         if query
         else ""
     )
@@ -75,30 +75,30 @@ def recorded(title: str, sentence: str, made: str, query: str) -> str:
 
 
 def story_before() -> str:
-    """Return what stands in the story's place until there is one."""
+    """Return the placeholder of the story."""
     return (
         "<h2>What you are seeing</h2>"
-        '<p class="say"><b>All lanes train side by side on one frozen model.</b> They begin as '
-        "the same function and read the same batches: only how their adapters start and how fast "
-        "they learn differs.</p>"
+        '<p class="say"><b>All lanes train side by side on one frozen model.</b> They start as '
+        "the same function and see the same batches. Only the initialization and the settings of "
+        "their adapters differ.</p>"
     )
 
 
 def answers_before() -> str:
-    """Return what stands in the answers' place until the race is over."""
+    """Return the placeholder of the answers."""
     return (
         '<h2>Answers on held-out prompts</h2><p class="hint">After the race the base model and '
-        "every lane answer the same prompts, none of which they trained on.</p>"
+        "every lane answer the same held-out prompts.</p>"
     )
 
 
 def problem(sentence: str) -> str:
-    """Return a sentence that says what went wrong."""
+    """Return an error message."""
     return f'<p class="problem" role="alert">{escape(sentence)}</p>'
 
 
 def remark(sentence: str) -> str:
-    """Return a sentence that says what was done differently from what was asked for."""
+    """Return a note, for instance on a parameter that was ignored."""
     return f'<p class="hint remark">{escape(sentence)}</p>'
 
 
@@ -109,12 +109,12 @@ def results(
     base: tuple[float | None, float | None] = (None, None),
     plain_text: bool = False,
 ) -> str:
-    """Return the table of standings, the best lane first.
+    """Return the table of results, the best lane first.
 
     Parameters
     ----------
     styles, rows : of lanes, or of groups of lanes that differ in their seed alone.
-    step : of the newest evaluation, 0 before there is one.
+    step : of the latest evaluation, 0 before the first.
     base : held-out loss and accuracy of the base model, None while unknown.
     plain_text : every token is judged, not an answer alone.
     """
@@ -133,7 +133,7 @@ def results(
             f'<tr class="base"><th scope="row">before the race</th><td>{_number(base[0])}</td>'
             f"<td>{_percent(base[1])}</td><td></td></tr>"
         )
-    title = f"Standing at step {step}" if step else "Standing"
+    title = f"Results at step {step}" if step else "Results"
     what, token = ("text", "token") if plain_text else ("prompts", "answer token")
     return (
         f'<h2>{title} <span class="hint">on held-out {what}</span></h2>'
@@ -147,11 +147,11 @@ def results(
 def answers(
     styles: Sequence[LaneStyle], order: Sequence[int], asked: Sequence[Answer], plain_text: bool
 ) -> str:
-    """Return what the base model and the lanes say to the same prompts, right or wrong.
+    """Return the answers of the base model and the lanes to the same prompts, right or wrong.
 
-    Lanes that say the same stand together; the best lane's answer comes first, the base's last.
-    Many lanes are shown by their marks alone, with their names for a pointer or a screen reader;
-    of many answers a few, with the right one, and the others when they are asked for.
+    Lanes with the same answer are grouped; the best lane comes first, the base model last. Many
+    lanes are shown by their marks only, with names in tooltips and for screen readers. Of many
+    answers a few are shown, with the correct one; the others are folded.
     """
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(order) > 8 else "")
     blocks = []

@@ -1,4 +1,4 @@
-"""A race as seen from outside: page, notebook and report show this and nothing else of it."""
+"""The view of a race, shared by page, notebook and report."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class RaceView:
     """Nothing will change any more."""
     recorded: bool
     commands: frozenset[str]
-    """What it can be asked for now, see `olora_viz.views.status.COMMANDS`."""
+    """The available commands, see `olora_viz.views.status.COMMANDS`."""
     status: str
     """One line of HTML: the state, where the race is, how fast it is."""
     made: int
     """How many steps there are."""
     step: int
-    """The one that is shown: what comes after it is left out."""
+    """The step shown; later steps are left out."""
     seconds: float
     """Time until then; 0 of a race that ran elsewhere."""
     order: tuple[int, ...]
@@ -46,11 +46,11 @@ class RaceView:
     gradient: Figure
     accuracy: Figure
     story: str
-    """What the race says, in sentences."""
+    """Sentences on the results."""
     results: str
-    """The table of standings, the best lane first, below what was left out."""
+    """The table of results, the best lane first, after a note on examples left out."""
     answers: str
-    """What base model and lanes say to the same prompts."""
+    """The answers of the base model and the lanes to the same prompts."""
     text: str
     """Standings and story in plain words, for readers of text."""
     news: dict[str, int]
@@ -71,7 +71,7 @@ def race_view(
     link: str = "",
     run: str | None = None,
 ) -> RaceView:
-    """Show where a race is, or where it was.
+    """Return the view of a race, now or at an earlier step.
 
     Lanes that differ in their seed alone are shown as one: their mean, and a band.
 

@@ -84,7 +84,7 @@ def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> str:
     return (
         '<table class="reach"><caption>Steps to reach plain LoRA\'s final loss'
         f'{final} <span class="hint">LoRA at its best rate; every start at the rate that gets '
-        "there first, between two evaluations on a straight line</span></caption>"
+        "there first, interpolated between evaluations</span></caption>"
         '<thead><tr><th scope="col">start</th><th scope="col">rate</th><th scope="col">steps</th>'
         f'<th scope="col">{"by seed" if spread else ""}</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"

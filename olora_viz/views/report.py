@@ -34,7 +34,7 @@ def report(record: RaceRecord) -> dict[str, Any]:
     """
     config, styles = record.config, record.styles
     if not record.steps:
-        raise ValueError("there is nothing to report yet: the race has not made a step")
+        raise ValueError("nothing to report yet: the race has not completed a step")
     view = race_view(record, run=RUN)
     drawn = _figures(record, view)
     title = (
@@ -91,7 +91,7 @@ def _figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
 def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> str:
     given = {
         "model": config.model, "task": config.task, "steps": config.steps,
-        "prompts a step": config.batch_size, "seed": config.seed,
+        "prompts per step": config.batch_size, "seed": config.seed,
         "schedule": config.schedule, "warm-up": config.warmup, "precision": config.dtype,
     }  # fmt: skip
     lanes = "".join(

@@ -1,4 +1,4 @@
-"""The words of the Spectrum page: a verdict, a table and sentences, made of measured numbers."""
+"""The text of the Spectrum page: a verdict, tables and sentences from the measured numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from olora_viz.measures.truncation import Truncation
 
 
 def verdict(olora: Truncation) -> str:
-    """Return the paper's sentence and what this weight and rank say to it."""
+    """Return the paper's claim and the verdict for this weight and rank."""
     i = olora.worst
     sigma = float(olora.sigma_BA[i])
     if olora.subset:
@@ -27,7 +27,7 @@ def verdict(olora: Truncation) -> str:
             f"The {_nth(i + 1)} of them is {_n(sigma)}, where {between}: off by "
             f"{_n(float(olora.distance[i]))}. Q<sub>r</sub>R<sub>r</sub> = "
             "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
-            "they need not be W's."
+            "need not equal those of W."
         )
     return (
         "<h2>The paper's claim, on this matrix</h2>"
@@ -41,7 +41,7 @@ def verdict(olora: Truncation) -> str:
 
 
 def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> str:
-    """Return the table of what each start keeps of W, the most first.
+    """Return the table of the energy each start captures, the highest first.
 
     Parameters
     ----------
@@ -109,9 +109,9 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> str:
         said.append(
             f"A random mixture of all columns keeps {other / olora.energy_optimal:.0%}: "
             + (
-                "taking the first columns themselves adds nothing here."
+                "taking the first columns adds nothing here."
                 if olora.energy < 1.05 * other
-                else "the first columns are better than that here."
+                else "the first columns are better here."
             )
         )
     if olora.angles is not None:
@@ -123,10 +123,10 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> str:
             else f"Its direction is <b>{near:.0f}°</b> away from W's top one."
         )
     foot = (
-        "The columns are permuted: W keeps its singular values, and pivoted QR its start, as both "
-        "look at all the columns. OLoRA takes whichever come first, so its start is another one."
+        "The columns are permuted. The singular values of W and the start of pivoted QR do not "
+        "change, since they depend on all columns. OLoRA takes the first ones, so its start does."
         if permuted
-        else "OLoRA takes the first r columns of W, and their order means nothing: permute them."
+        else "OLoRA takes the first r columns of W, but their order is arbitrary: permute them."
     )
     return (
         f'<h2>What you are seeing</h2><p class="say">{" ".join(said)}</p><p class="foot">{foot}</p>'

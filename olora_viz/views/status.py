@@ -1,4 +1,4 @@
-"""Where a race is: one line, and the commands that it can be given."""
+"""The status of a race: one line, and the available commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WINDOW = 20
 """Steps over which the speed is measured."""
 
 COMMANDS = ("start", "pause", "resume", "step", "stop")
-"""What can be asked of a race: to start one, and of one that goes on the others."""
+"""The commands: start a race, and control a running one."""
 
 
 def commands(record: RaceRecord) -> frozenset[str]:

@@ -17,16 +17,16 @@ HEAD = "<h2>Fair rates</h2>"
 
 HINT = (
     '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate over the third '
-    "root of the curvatures' ratio. It was off by a factor of 1.5 to 1.6, of 2.4 at worst. The "
-    "first LoRA lane's rate is what it starts from: tune that one.</p>"
+    "root of the curvature ratio. It was off by a factor of 1.5 to 1.6, 2.4 at worst. It scales "
+    "the rate of the first LoRA lane: tune that one.</p>"
 )
 
 
 def before() -> str:
     """Return what stands in the card until rates are proposed."""
     return (
-        f'{HEAD}<p class="say">Is it the start, or only the rate? The button sets every start up '
-        "twice, at plain LoRA's rate and at the one that its curvature calls fair: press Race to "
+        f'{HEAD}<p class="say">Is it the start, or only the rate? The button adds every start '
+        "twice, at plain LoRA's rate and at its fair rate from the curvature: press Race to "
         f"compare.</p>{HINT}"
     )
 
@@ -48,7 +48,7 @@ def proposed(work: Measurement | None, limits: Limits) -> tuple[list[dict[str, A
     starts, found = work.config.lanes, work.found.hessian.lambda_max
     plain = next((k for k, lane in enumerate(starts) if lane.init == "lora"), None)
     if plain is None or len(starts) == 1:
-        raise ValueError("fair rates need a plain LoRA lane and another start to compare with it")
+        raise ValueError("fair rates need a plain LoRA lane and at least one other start")
     tuned, base = starts[plain].lr, float(found[plain])
     lanes: list[Lane] = [starts[plain]]
     said = []

@@ -1,4 +1,4 @@
-"""Looks at where a race starts, as work for the queue: slope and curvature, and slices."""
+"""Measurements at initialization, as work for the queue: gradient, curvature and loss slices."""
 
 from __future__ import annotations
 
@@ -119,11 +119,11 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
     ValueError : there is nothing measured to go by, or no such lane, or the queue is full.
     """
     if source.found is None:
-        raise ValueError("measure the start first: a slice goes along what was measured")
+        raise ValueError("measure the start first: a slice uses the measured directions")
     if source.layer is not None:
         raise ValueError(
-            f"only the layer {source.layer!r} was measured, and a slice goes through all "
-            "parameters: measure again without a layer"
+            f"only the layer {source.layer!r} was measured, but a slice needs all parameters: "
+            "measure again without a layer"
         )
     for k in chosen:
         if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(source.styles):

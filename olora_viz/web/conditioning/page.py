@@ -72,7 +72,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
                 )  # fmt: skip
             status = gr.HTML(
-                fragments.status("ready", "the model, task and lanes at the left, before any step"),
+                fragments.status("ready", "the model, task and lanes on the left, at step 0"),
                 elem_id="conditioning-status", apply_default_css=False,
             )  # fmt: skip
         with gr.Column(elem_classes="card"):
@@ -92,13 +92,13 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                 right_slice = live_figure(empty_slice(), elem_id="slice-right-figure")
         with gr.Column(elem_classes="card"):
             gr.HTML(
-                '<h2>During a race <span class="hint">press Race: the curvature is looked at on '
-                "the first batch; a look costs as much as a few dozen steps</span></h2>",
+                '<h2>During a race <span class="hint">press Race: the curvature is measured on '
+                "the first batch, at the cost of a few dozen steps</span></h2>",
                 apply_default_css=False,
             )
             with gr.Row(elem_classes="measuring"):
                 every = gr.Number(
-                    0, label="Look at the curvature every E updates (0: never)", precision=0,
+                    0, label="Measure the curvature every E updates (0: never)", precision=0,
                     elem_id="curvature-every", min_width=0,
                 )  # fmt: skip
             with gr.Row(elem_classes="two charts"):

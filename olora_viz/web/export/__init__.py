@@ -1,1 +1,1 @@
-"""What a visitor takes home."""
+"""Exports for visitors."""

@@ -30,13 +30,13 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
     """
     try:
         if not isinstance(asked, list) or len(asked) != 2:
-            raise ValueError("ask for a run by its id and a kind of file")
+            raise ValueError("an export needs the id of a run and a kind of file")
         name, kind = asked
         if not isinstance(kind, str) or kind not in KINDS:
-            raise ValueError(f"a run is taken away as {', '.join(KINDS)}, not {str(kind)[:40]!r}")
+            raise ValueError(f"a run can be exported as {', '.join(KINDS)}, not {str(kind)[:40]!r}")
         shown = jobs.shown(name)
         if shown is None:
-            raise ValueError("this race is no longer kept: race again to take it with you")
+            raise ValueError("this race is no longer available: run it again to export it")
         ending, media, make = KINDS[kind]
         made = make(shown)
     except ValueError as error:

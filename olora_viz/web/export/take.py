@@ -16,7 +16,7 @@ from olora_viz.web.jobs.queue import Jobs
 BUTTONS = (
     ("report", "Report", "one page of the whole run that opens anywhere"),
     ("csv", "CSV", "every step and lane, for a spreadsheet"),
-    ("json", "JSON", "set-up, steps and standings"),
+    ("json", "JSON", "set-up, steps and results"),
     ("code", "Code (olora_viz)", "a script that repeats this race"),
     ("peft", "Code (peft)", "a script that trains the same lanes with PEFT"),
 )
@@ -41,7 +41,7 @@ for (const button of buttons) {
         save(file.name, await standalone(page), file.type);
       } else save(file.name, file.text, file.type);
     } catch (error) {
-      hint.textContent = `it could not be made: ${error.message || "the server does not answer"}`;
+      hint.textContent = `export failed: ${error.message || "the server does not answer"}`;
     }
     button.disabled = !props.value;
   });
@@ -52,7 +52,7 @@ const show = () => {
   hint.textContent = lanes.length
     ? "PEFT adapters, zipped: load one with peft.PeftModel.from_pretrained."
     : recorded
-      ? "A recorded race brings no adapters: press Race, and every lane of yours becomes one."
+      ? "A recorded race has no adapters: press Race to train your own."
       : "After the race: every lane as a PEFT adapter that loads anywhere.";
   list.replaceChildren(...lanes.map(({ lane, label, init, dash }) => {
     const button = document.createElement("button");
@@ -143,7 +143,7 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
         name, lane = asked
         job = jobs.get(name)
         if job is None:
-            raise ValueError("this race is no longer kept: race again to have its adapters")
+            raise ValueError("this race is no longer available: run it again for its adapters")
         path = job.adapter_zip(int(lane))
     except OSError as error:
         return {"problem": f"the adapter could not be zipped: {error.strerror or error}"}

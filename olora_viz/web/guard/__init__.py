@@ -1,1 +1,1 @@
-"""What a visitor may ask for, checked on the server."""
+"""Limits and checks of visitors' requests, on the server."""

@@ -45,11 +45,11 @@ class Limits:
     max_lanes: int = MAX_LANES
     """Of one race."""
     max_batch: int = 64
-    """Prompts a step."""
+    """Prompts per step."""
     max_rank: int = 256
     """Of a lane."""
     max_tokens: int = 500_000_000
-    """Of one race: steps x lanes x prompts a step x the longest example, see `tokens_at_most`."""
+    """Of one race: steps x lanes x prompts per step x the longest example, see `tokens_at_most`."""
     max_parameters: int = 600_000_000
     """Of a model; a larger one is offered only where ``OLORA_VIZ_MODELS`` names it."""
     max_seconds: int = 1800
@@ -153,7 +153,7 @@ def checked_config(
         task=str(own) if own else task,
         lanes=tuple(checked_lane(limits, row) for row in lanes),
         steps=steps,
-        batch_size=_whole("prompts a step", batch, 1, limits.max_batch),
+        batch_size=_whole("prompts per step", batch, 1, limits.max_batch),
         seed=_whole("seed of the race", seed, 0, 2**31 - 1),
         # What this package brings fits every model; of other examples the longest are left out.
         max_length=None if not own and TASKS[task].offline else longest_example(model),
@@ -161,15 +161,15 @@ def checked_config(
         spectra_every=every,
         gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
         curvature_every=_whole(
-            "steps between two looks at the curvature", curvature_every, 0, limits.max_steps
+            "steps between curvature measurements", curvature_every, 0, limits.max_steps
         ),
     )
     tokens = tokens_at_most(config)
     if tokens > limits.max_tokens:
         raise ValueError(
             f"{steps} steps of {len(lanes)} lanes with {config.batch_size} prompts of up to "
-            f"{longest_example(model)} tokens are {tokens:,} tokens, and a race here takes at most "
-            f"{limits.max_tokens:,}: take fewer of them"
+            f"{longest_example(model)} tokens are {tokens:,} tokens, but this server allows at "
+            f"most {limits.max_tokens:,} per race: reduce one of them"
         )
     return config
 

@@ -1,4 +1,4 @@
-"""Requests that no page sends: too large, or of another shape than their address takes."""
+"""Rejection of requests that no page sends: too large, or not matching the endpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def application_options() -> dict[str, Any]:
 
 async def _misshapen(request: Request, error: Exception) -> PlainTextResponse:
     """Answer without an echo of the request, which may hold what JSON cannot write."""
-    return PlainTextResponse("the request is not of the shape that this address takes", 422)
+    return PlainTextResponse("the request does not match this endpoint", 422)
 
 
 class _TooLargeError(Exception):

@@ -1,10 +1,10 @@
-"""Where a race computes: in this process, or on ZeroGPU in one that is lent a GPU for a time.
+"""Where a race computes: in this process, or in time slices on ZeroGPU.
 
-On ZeroGPU, which a Space's environment names by ``SPACES_ZERO_GPU``, a function has a GPU only
-within ``spaces.GPU``: it runs in a forked process, says beforehand for how long, and what it yields
-is pickled. So a turn of a race is a generator of plain values on the CPU; what its visitor wants
-meanwhile reaches it by a small file; and since a generator that rests keeps its GPU, to pause is to
-write a checkpoint and end. Elsewhere nothing of this has an effect, and `spaces` is not needed.
+On ZeroGPU, detected by the environment variable ``SPACES_ZERO_GPU``, a function has a GPU only
+inside ``spaces.GPU``: it runs in a forked process, declares its duration in advance, and pickles
+what it yields. So a time slice of a race is a generator of plain values on the CPU, and commands
+reach it through a small file. A suspended generator keeps its GPU, so pausing writes a checkpoint
+and ends the slice. On other hardware none of this applies, and `spaces` is not needed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from olora_viz.tasks.losses import Evaluation
 from olora_viz.views.background import device_words
 
 LEAST_SECONDS, MOST_SECONDS = 15, 120
-"""What a turn asks for: a short one is lent sooner; a longer race takes several turns."""
+"""Requested seconds of a time slice: short ones start sooner; a long race takes several."""
 
 ENDING_SECONDS = 5
-"""Kept at the end of a turn for the checkpoint and the adapters."""
+"""Seconds reserved at the end of a time slice for the checkpoint and the adapters."""
 
 PAUSE, STOP = "pause", "stop"
 
@@ -63,13 +63,12 @@ def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def seconds_needed(config: RaceConfig) -> int:
-    """Estimate the time of a whole race on a GPU, to be asked for; at most one turn's.
+    """Estimate the time of a race on a GPU in seconds, at most one time slice.
 
-    Meant to be too long rather than too short: ten seconds for the process and its CUDA context,
-    one for each 100 million weights that are read; a step costs 50 ms of launching kernels, 5 ms
-    more for each lane, and 6 x weights x tokens operations of 64 tokens an example at 20 TFLOP/s;
-    evaluations, looks at the spectra and answers take half as much again, and a look at the
-    curvature a dozen steps.
+    The estimate is conservative: ten seconds for the process and its CUDA context, one per 100
+    million weights; per step 50 ms of kernel launches, 5 ms per lane, and 6 x weights x tokens
+    operations at 64 tokens per example and 20 TFLOP/s. Evaluations, spectra and answers add half of
+    that, and a curvature measurement costs a dozen steps.
 
     >>> seconds_needed(RaceConfig()), seconds_needed(RaceConfig(model="smollm2-135m"))
     (22, 54)

@@ -30,7 +30,7 @@ class Job(Work, BackgroundRace):
         """Whether somebody, its goal, or nobody who looks at it wants a pause."""
         away = time.monotonic() - self.seen > self.grace
         if away:
-            self.why_paused = f"its page was away for {duration(self.grace)}"
+            self.why_paused = f"no page watched it for {duration(self.grace)}"
         return away or super().wants_rest()
 
     def park(self, racing: Race) -> None:

@@ -135,7 +135,7 @@ class Jobs:
 
     def _full(self) -> str:
         return (
-            f"{len(self._waiting)} races wait already, the most that this server takes: "
+            f"{len(self._waiting)} races are already waiting, the maximum on this server: "
             "try again in a minute"
         )
 

@@ -62,7 +62,7 @@ class Work(BackgroundWork):
                 shutil.copyfile(self.own_file, copy)
             except OSError:
                 raise ValueError(
-                    "your file is no longer here: its page was closed; bring it once more"
+                    "your file is no longer available: its page was closed; choose it again"
                 ) from None
             self.own_file = copy
 

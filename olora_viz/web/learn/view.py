@@ -31,8 +31,8 @@ def contents(chosen: str) -> str:
     return (
         f'<h2>Lessons <span class="hint">in reading order, {total} minutes in all</span></h2>'
         f"<nav aria-label='Lessons'><ol>{lines}</ol></nav>"
-        '<p class="hint"><a href="#glossary" data-glossary>Glossary</a>: the words of the field, '
-        "below every lesson.</p>"
+        '<p class="hint"><a href="#glossary" data-glossary>Glossary</a>: all terms, below every '
+        "lesson.</p>"
     )
 
 

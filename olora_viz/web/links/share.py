@@ -105,11 +105,11 @@ def read(limits: Limits, text: Any) -> Link:
         if key == "lane":
             specs.append(value)
         elif key in said:
-            raise ValueError(f"{key} stands twice in the link")
+            raise ValueError(f"{key} occurs twice in the link")
         elif key in ONCE:
             said[key] = value
         elif not key.startswith("__"):  # Gradio's own, such as __theme
-            notes.append(unknown("word of a link", key[:40], ("lane", *ONCE)))
+            notes.append(unknown("link parameter", key[:40], ("lane", *ONCE)))
     hidden = [name.strip() for name in said.get("hide", "").split(",")]
     notes += [
         unknown("part to hide", name[:40], PARTS) for name in hidden if name and name not in PARTS

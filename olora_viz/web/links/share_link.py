@@ -90,7 +90,7 @@ def asked(limits: Limits, address: Any) -> tuple[share.Link, bool, str]:
     try:
         link = share.read(limits, said.get("query", ""))
     except ValueError as error:
-        sentence = f"This link cannot be opened: {error}. The set-up is the page's own."
+        sentence = f"This link cannot be opened: {error}. The page shows its default set-up."
         return share.Link(), False, fragments.problem(sentence)
     words = "".join(fragments.remark(f"In the link: {words}") for words in link.notes)
     return link, said.get("own") is True, words

@@ -88,7 +88,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                         )
                         for name, words, value in (
                             ("steps", "Steps", RaceConfig.steps),
-                            ("batch", "Prompts a step", 16),
+                            ("batch", "Prompts per step", 16),
                             ("seed", "Seed", RaceConfig.seed),
                         )
                     )
@@ -96,8 +96,8 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                 gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
                 lanes = lane_table(limits, elem_id="lanes")
                 gr.HTML(
-                    '<p class="hint">Every lane starts from the same function; lanes of one seed '
-                    "see the same batches.</p>",
+                    '<p class="hint">All lanes start as the same function; lanes with the same '
+                    "seed see the same batches.</p>",
                     apply_default_css=False,
                 )
             presets.build(limits, [model, task, steps, batch, lanes])

@@ -44,8 +44,7 @@ PRESETS = (
     ),
     Preset(
         "each at its best",
-        "The rates that a sweep of this task found best for each start, 3e-3 for all three, where "
-        "the lanes have 150 steps.",
+        "The best rate of each start in a sweep of this task with 150 steps: 3e-3 for all three.",
         ("lora:lr=3e-3", "olora:lr=3e-3", "pissa:lr=3e-3"),
         steps=150,
     ),
@@ -66,7 +65,7 @@ PRESETS = (
     ),
     Preset(
         "what the QR adds",
-        "OLoRA beside its controls: pivoted columns, a basis of W times a random matrix, a random "
+        "OLoRA and its controls: pivoted columns, a basis of W times a random matrix, a random "
         "basis, and plain LoRA.",
         tuple(
             f"{init}:lr=3e-3"
@@ -74,9 +73,9 @@ PRESETS = (
         ),
     ),
     Preset(
-        "in the manner of the paper",
+        "as in the paper",
         "LoRA and OLoRA at one rate and at ranks 32 and 64, on one small model and one short task "
-        "in place of the paper's large ones.",
+        "instead of the paper's large ones.",
         ("lora:lr=3e-4,r=32/64", "olora:lr=3e-4,r=32/64"),
     ),
 )

@@ -16,8 +16,8 @@ SEEDS = 5
 WORDS = f"Repeat with {SEEDS} seeds"
 
 TITLE = (
-    "Every lane once with each seed. A seed picks the random numbers of the start and the order of "
-    "the batches; lanes of one seed see the same batches."
+    "Every lane is repeated with each seed. A seed sets the random numbers of the start and the "
+    "order of the batches; lanes with the same seed see the same batches."
 )
 
 

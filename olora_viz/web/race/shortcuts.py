@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 KEYS = (
-    ("Space", "race; while a race goes on, pause it or go on"),
+    ("Space", "start a race; pause or resume a running one"),
     ("S", "one step"),
     ("?", "this help"),
     ("Esc", "close it"),
@@ -15,10 +15,10 @@ KEYS = (
 """What each key does, as the help says it."""
 
 WORDS = (
-    "Each lane is one way to start a LoRA adapter, with its own learning rate and rank. Press "
+    "Each lane is one initialization of a LoRA adapter, with its own learning rate and rank. Press "
     "<b>Race</b>: all lanes train at once, on the same batches, on one frozen model. Curves show "
-    "the loss on the training batches and, as marks, on held-out prompts; point at any chart and "
-    "all charts of the race show that step. Click a lane's name to hide it, <b>log</b> to change "
+    "the loss on the training batches and, as marks, on held-out prompts. Point at a chart to mark "
+    "the same step in all charts of the race. Click a lane's name to hide it, <b>log</b> to change "
     "an axis, and drag to zoom. <b>Share</b> copies a link that opens the same set-up."
 )
 

@@ -17,7 +17,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     """Make the card; return what its views follow: set it to the number of spectra there are."""
     with gr.Column(elem_classes=AWAY, elem_id="run-spectra") as card:
         gr.HTML(
-            '<h2>Spectra of this run <span class="hint">what training makes of the adapters'
+            '<h2>Spectra of this run <span class="hint">how training changes the adapters'
             "</span></h2>",
             apply_default_css=False,
         )

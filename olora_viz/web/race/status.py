@@ -35,8 +35,8 @@ def make_buttons() -> Buttons:
 
 
 NAMES = {
-    "pause-button": "Pause, or go on",
-    "step-button": "Make one step",
+    "pause-button": "Pause or resume",
+    "step-button": "Run one step",
     "stop-button": "Stop",
     "reset-button": "Reset: clear the charts, keep the set-up",
 }

@@ -72,7 +72,7 @@ def read_matrix(text: str) -> Tensor:
                 f"row {number} of the matrix has {len(row)} numbers, the first one {len(rows[0])}"
             )
     if not rows:
-        raise ValueError("there is no matrix yet: paste rows of numbers, such as 1 1; 0 1")
+        raise ValueError("no matrix yet: paste rows of numbers, such as 1 1; 0 1")
     if len(rows) > MOST_SIDE or len(rows[0]) > MOST_SIDE:
         raise ValueError(
             f"the matrix is {len(rows)} × {len(rows[0])}, larger than {MOST_SIDE} × {MOST_SIDE}"

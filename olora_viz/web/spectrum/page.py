@@ -1,4 +1,4 @@
-"""The Spectrum page: what a start takes of a weight, and whether the paper's claim holds for it."""
+"""The Spectrum page: how a start approximates a weight, and whether the paper's claim holds."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
                 permute = gr.Button("⤨ Permute the columns of W", elem_id="permute-button")
                 restore = gr.Button("↺ W's own order", interactive=False)
                 gr.HTML(
-                    '<p class="hint">W keeps its singular values. OLoRA\'s start changes: it takes '
-                    "whichever columns come first.</p>",
+                    '<p class="hint">The singular values of W do not change. OLoRA\'s start does, '
+                    "since it takes the first columns.</p>",
                     apply_default_css=False,
                 )
         with gr.Column(elem_classes="middle", min_width=0):
