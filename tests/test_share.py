@@ -125,7 +125,7 @@ def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
         ("steps=5&steps=6", "steps occurs twice in the link"),
         ("batch=0", "prompts per step must be a whole number from 1 to 64, not '0'"),
         ("seed=-1", "seed of the race must be a whole number from 0 to 2147483647, not '-1'"),
-        ("curvature=x", "steps between two looks at the curvature must be"),
+        ("curvature=x", "steps between curvature measurements must be"),
         ("start=yes", "start must be 0 or 1, not 'yes'"),
         ("lane=olra", "unknown initialization 'olra'; did you mean 'olora'"),
         ("lane=olora:r=257", "rank must be a whole number from 1 to 256, not 257"),
