@@ -291,9 +291,7 @@ def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
 
 @pytest.mark.parametrize("value", [-1, 2001, 1.5, "often", None, True])
 def test_how_often_to_look_is_checked_on_the_server(value: object) -> None:
-    with pytest.raises(
-        ValueError, match="steps between two looks at the curvature must be a whole"
-    ):
+    with pytest.raises(ValueError, match="steps between curvature measurements must be a whole"):
         asked(curvature_every=value)
 
 

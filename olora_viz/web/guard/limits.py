@@ -133,7 +133,7 @@ def checked_config(
     task : a name, or the token of a file in `files`, whose path it becomes.
     steps, batch : numbers, or text that reads as one.
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lane`.
-    curvature_every : steps between two looks at the curvature, 0: never.
+    curvature_every : steps between curvature measurements, 0: never.
     seed : of the task and of the order of its examples.
     files : the visitors' own.
     """

@@ -3,7 +3,7 @@
 A link's query is ``model=…&task=…&steps=…&batch=…&seed=…&lane=SPEC&lane=SPEC…``, where a SPEC is
 the command line's, ``olora:lr=3e-3,r=8``; what is left out stays as the page has it. Beside the
 set-up it may say ``start=1``, which begins the race at once, ``hide=setup,lanes``, names of `PARTS`
-that a class shall not see, and ``curvature=20``, the steps between two looks at the curvature. All
+to hide, and ``curvature=20``, the steps between curvature measurements. All
 of it is checked as strictly as what is typed into the page.
 """
 

@@ -32,7 +32,7 @@ PACE = 0.2
 """Seconds between two updates of a page, at least: up to five a second."""
 
 LOOK = 0.05
-"""Seconds between two looks for something new to show."""
+"""Seconds between checks for updates."""
 
 SHARE = 0.1
 """The most of the time that preparing updates may take from the training."""
