@@ -230,4 +230,4 @@ def _out(steps: Sequence[Step], K: int) -> np.ndarray:
     """Return which lanes (K,) have diverged."""
     if not steps:
         return np.zeros(K, dtype=bool)
-    return ~np.isfinite(steps[-1].loss)
+    return steps[-1].out

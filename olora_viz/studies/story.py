@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import compact
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, out_at
 from olora_viz.studies.comparison import Field, Result, differences, fair_field, repeats, results_of
 
 LEVEL = 1.1
@@ -68,13 +68,14 @@ def standings(steps: Sequence[Step], lanes: int) -> list[Place]:
     nothing = [math.nan] * lanes
     loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
     share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
+    left_at = out_at(steps, lanes)
     rows = [
         Place(
             lane=k,
             loss=float(loss[k]),
             accuracy=float(share[k]),
             first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan,
-            out_at=next((step.step for step in steps if not math.isfinite(step.loss[k])), 0),
+            out_at=left_at[k],
         )
         for k in range(lanes)
     ]

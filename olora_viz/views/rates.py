@@ -34,7 +34,7 @@ def news(record: RaceRecord) -> int:
     steps = list(record.steps)
     if not is_sweep(record.config.lanes) or not steps:
         return 0
-    out = sum(status == "diverged" for status in steps[-1].status)
+    out = int(steps[-1].out.sum())
     evaluations = sum(step.eval_loss is not None for step in steps)
     return 1 + evaluations + 10_000 * out + 1_000_000 * record.complete
 
