@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,7 +12,7 @@ from steps import a_step, measuring
 from olora_viz.figures import layout as figure_parts
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
-from olora_viz.figures.labels import LABEL_GAP, spread
+from olora_viz.figures.labels import LABEL_GAP, CurveEnd, end_labels, spread
 from olora_viz.figures.layout import log_ticks
 from olora_viz.figures.measure import MAX_POINTS
 from olora_viz.lanes.lane import Lane
@@ -211,3 +212,17 @@ def test_growth_is_sent_as_growth() -> None:
     assert len(points) == 3
     assert all(edit[0] == "append" and len(edit[2]) < 10 for edit in points)
     assert len(json.dumps(edits)) < 600
+
+
+def test_names_at_the_ends_of_curves_are_kept_apart_inside_the_plot():
+    ends = [CurveEnd(f"curve {i}", f"group {i % 3}", "@ink", 5, 0.5, ": out") for i in range(6)]
+    height = 200
+    found = end_labels(ends, bounds=(0.0, 1.0), height=height)
+    places = sorted(label["y"] * height + label["yshift"] for label in found)
+    assert len(found) == 6
+    assert min(b - a for a, b in pairwise(places)) == pytest.approx(LABEL_GAP, abs=0.2)
+    assert places[0] >= 0
+    assert places[-1] <= height
+    assert {label["text"] for label in found} == {f"curve {i}: out" for i in range(6)}
+    few = end_labels(ends, bounds=(0.0, 1.0), height=4 * LABEL_GAP)
+    assert len(few) == 3  # one of each group, where there is no room for all

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import LABEL_GAP, room_for, spread
+from olora_viz.figures.labels import CurveEnd, end_labels, room_for
 from olora_viz.figures.layout import (
     Figure,
     axis,
@@ -269,31 +269,16 @@ def _name_ends(
     bounds : of that axis, in powers of ten.
     extra : values with names and colours of their own, at the last place.
     """
-    ends: list[tuple[int, float, str, str, str]] = []
+    ends: list[CurveEnd] = []
     for k, style in enumerate(styles):
         there = np.flatnonzero(np.isfinite(curves[:, k]))
         if there.size:
             last = int(there[-1])
-            gone = ": out" if last < len(at) - 1 else ""
-            ends.append((at[last], curves[last, k], style.label, gone, style.text))
-    ends += [(at[-1], value, name, "", color) for value, name, color in extra]
-    low, high = bounds
-    height = made["meta"]["height"]
-    if len(ends) > height // LABEL_GAP:
-        ends = list({end[4]: end for end in ends}.values())  # one of each start
-    pixels = height / max(high - low, 1e-9)
-    wanted = [(math.log10(end[1]) - low) * pixels for end in ends]
-    made["annotations"] = [
-        {
-            "name": f"end {name}", "x": x, "y": round(math.log10(y), 4), "text": f"{name}{gone}",
-            "showarrow": False, "xanchor": "left", "xshift": 9, "yshift": round(place - y0, 1),
-            "align": "left", "captureevents": True, "bgcolor": "rgba(0,0,0,0)",
-            "font": {"size": 12, "color": color},
-        }
-        for (x, y, name, gone, color), y0, place in zip(
-            ends, wanted, spread(wanted, LABEL_GAP, 0.0, height), strict=True
-        )
-    ]  # fmt: skip
+            y = math.log10(curves[last, k])
+            out = ": out" if last < len(at) - 1 else ""
+            ends.append(CurveEnd(style.label, style.init, style.text, at[last], y, out))
+    ends += [CurveEnd(name, "", color, at[-1], math.log10(y)) for y, name, color in extra]
+    made["annotations"] = end_labels(ends, bounds=bounds, height=made["meta"]["height"])
     made["margin"]["r"] = room_for([label["text"] for label in made["annotations"]])
 
 

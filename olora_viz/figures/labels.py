@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def curve_ends(
     total : steps of the whole race.
     log : whether the axis is a log one.
     """
-    low, high = bounds
+    high = bounds[1]
     ends: dict[str, list[_End]] = {"end": [], "out": []}
     crosses: list[dict[str, Any]] = []
     for k, style in enumerate(styles):
@@ -54,23 +54,63 @@ def curve_ends(
         out = _End(style, numbers[last], y, f"{style.label}: DNF at step {numbers[last + 1]}")
         ends["out"].append(out)
         crosses.append(_cross(out, log))
-    pixels = height / max(high - low, 1e-9)
-    labels: list[dict[str, Any]] = []
-    for kind, found in ends.items():
-        named = _worth_naming(found, height // LABEL_GAP)
-        wanted = [(end.y - low) * pixels for end in named]
-        for end, y, place in zip(
-            named, wanted, spread(wanted, LABEL_GAP, 0.0, height), strict=True
-        ):
-            left = kind == "out" and total is not None and end.x > 0.6 * total
-            labels.append(_label(kind, end, round(place - y, 1), left))
+    labels = _placed("end", ends["end"], bounds, height)
+    labels += _placed("out", ends["out"], bounds, height, math.inf if total is None else total)
     return labels, crosses
+
+
+class CurveEnd(NamedTuple):
+    """The last point of a curve, in units of the axes: powers of ten where they are log ones."""
+
+    name: str
+    """Of the curve."""
+    group: str
+    """Of curves that are too many, the lowest of each group is named."""
+    color: str
+    x: float
+    y: float
+    more: str = ""
+    """Words behind the name."""
+
+
+def end_labels(
+    ends: Sequence[CurveEnd], *, bounds: tuple[float, float], height: int
+) -> list[dict[str, Any]]:
+    """Return Plotly's annotations at the ends of curves, kept apart.
+
+    Parameters
+    ----------
+    bounds : range of the vertical axis, in its units.
+    height : of the plot's area, in pixels.
+    """
+    found = [
+        _End(
+            LaneStyle(end.name, end.group, end.color, end.color, "solid", "circle"),
+            end.x, end.y, f"{end.name}{end.more}",
+        )
+        for end in ends
+    ]  # fmt: skip
+    return _placed("end", found, bounds, height)
+
+
+def _placed(
+    kind: str, ends: Sequence[_End], bounds: tuple[float, float], height: int, total: float = 0.0
+) -> list[dict[str, Any]]:
+    low, high = bounds
+    pixels = height / max(high - low, 1e-9)
+    named = _worth_naming(ends, height // LABEL_GAP)
+    wanted = [(end.y - low) * pixels for end in named]
+    places = spread(wanted, LABEL_GAP, 0.0, height)
+    return [
+        _label(kind, end, round(place - y, 1), kind == "out" and end.x > 0.6 * total)
+        for end, y, place in zip(named, wanted, places, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class _End:
     style: LaneStyle
-    x: int
+    x: float
     y: float
     text: str
 

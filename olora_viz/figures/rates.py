@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import LABEL_GAP, room_for, spread
+from olora_viz.figures.labels import CurveEnd, end_labels, room_for
 from olora_viz.figures.layout import Figure, layout, log_axis, log_range, nothing_yet
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.machine.numbers import compact, plain
@@ -215,19 +215,10 @@ def _names(
     for curve in curves:
         shown = [point for point in curve.points if _on_scale(point, ceiling)]
         if shown:
-            ends.append((styles[curve.label], shown[-1].lr, math.log10(shown[-1].mean)))
-    pixels = HEIGHT / max(high - low, 1e-9)
-    wanted = [(y - low) * pixels for *_, y in ends]
-    places = spread(wanted, LABEL_GAP, 0.0, HEIGHT)
-    return [
-        {
-            "name": f"end {style.label}", "text": style.label, "x": round(math.log10(lr), 4),
-            "y": round(y, 4), "xanchor": "left", "xshift": 10,
-            "yshift": round(place - wish, 1), "align": "left", "showarrow": False,
-            "captureevents": True, "font": {"size": 12, "color": style.text},
-        }
-        for (style, lr, y), wish, place in zip(ends, wanted, places, strict=True)
-    ]  # fmt: skip
+            style = styles[curve.label]
+            x, y = round(math.log10(shown[-1].lr), 4), math.log10(shown[-1].mean)
+            ends.append(CurveEnd(style.label, style.init, style.text, x, y))
+    return end_labels(ends, bounds=(low, high), height=HEIGHT)
 
 
 def _few(rates: Sequence[float], most: int = 9) -> list[float]:

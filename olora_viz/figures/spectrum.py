@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import spread
+from olora_viz.figures.labels import CurveEnd, end_labels
 from olora_viz.figures.layout import Figure, axis, layout
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import plain
@@ -248,18 +248,8 @@ def _name_ends(
     made: dict[str, Any], ends: Sequence[tuple[int, float, str, str]], bounds: tuple[float, float]
 ) -> None:
     """Write every curve's name at its end, kept apart, and make room for the longest one."""
-    low, high = bounds
-    pixels = made["meta"]["height"] / (high - low)
-    wanted = [(y - low) * pixels for _, y, _, _ in ends]
-    places = spread(wanted, 14, 0.0, made["meta"]["height"])
-    made["annotations"] = [
-        {
-            "name": f"end {label}", "x": x, "y": y, "text": label, "showarrow": False,
-            "xanchor": "left", "xshift": 7, "yshift": round(place - y0, 1),
-            "font": {"color": color, "size": 11.5}, "captureevents": True,
-        }
-        for (x, y, label, color), y0, place in zip(ends, wanted, places, strict=True)
-    ]  # fmt: skip
+    named = [CurveEnd(label, label, color, x, y) for x, y, label, color in ends]
+    made["annotations"] = end_labels(named, bounds=bounds, height=made["meta"]["height"])
     reach = made["xaxis"]["range"][1]
     at_edge = [label for x, _, label, _ in ends if x > 0.75 * reach]
     made["margin"]["r"] = 18 + round(7.2 * max(map(len, at_edge), default=0))
