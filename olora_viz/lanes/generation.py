@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.tasks.encoding import Encoded
-from olora_viz.tasks.losses import context_of, head_at
+from olora_viz.tasks.losses import context_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -130,11 +132,10 @@ def within_word(text: str, at: int) -> bool:
     return (before.isalnum() or before in ("-", "'", "’")) and (behind[:1].isalnum() or joined)
 
 
-@torch.no_grad()
 def greedy(
     model: nn.Module, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int
 ) -> list[list[list[int]]]:
-    """Continue each prompt greedily, for all lanes at once.
+    """Continue each prompt greedily, for all lanes at once, with `model.generate`.
 
     Parameters
     ----------
@@ -145,25 +146,46 @@ def greedy(
     -------
     For each lane, for each prompt, the tokens added.
     """
-    device = next(model.parameters()).device
-    context, n = context_of(model) or math.inf, len(prompts)
-    lengths = torch.tensor([len(p) for p in prompts])
+    context = context_of(model) or math.inf
     # The last token is not read any more, so it may stand behind the context.
-    counts = torch.tensor([int(max(0, min(count, context + 1 - len(p)))) for p in prompts])
-    ids = torch.full((K * n, int(lengths.max()) + count), pad_id, dtype=torch.int64, device=device)
+    counts = [int(max(0, min(count, context + 1 - len(prompt)))) for prompt in prompts]
+    added: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(K)]
+    for more in sorted(set(counts) - {0}):  # a call adds as many tokens to each of its prompts
+        those = [i for i, n in enumerate(counts) if n == more]
+        found = _generate(model, [prompts[i] for i in those], more, K, pad_id)
+        for row, tokens in enumerate(found.tolist()):
+            lane, place = divmod(row, len(those))
+            added[lane][those[place]] = tokens
+    return added
+
+
+def _generate(
+    model: Any, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int
+) -> Int[Tensor, "rows count"]:
+    """Return `count` tokens for each prompt, lane after lane; prompts are padded on the left."""
+    width, device = max(map(len, prompts)), next(model.parameters()).device
+    ids = torch.full((len(prompts), width), pad_id)
+    read = torch.zeros_like(ids)
     for i, prompt in enumerate(prompts):
-        ids[i::n, : len(prompt)] = torch.tensor(prompt, device=device)
-    for added in range(int(counts.max())):
-        going = counts > added
-        used = int(lengths[going].max()) + added
-        here = (
-            (lengths + added).clamp(max=used).repeat(K)
-        )  # a prompt that is through stays anywhere
-        with head_at(model, (torch.arange(K * n) * used + here - 1).to(device)):
-            likeliest = model(input_ids=ids[:, :used], use_cache=False).logits.argmax(-1)
-        rows = going.repeat(K).nonzero()[:, 0]
-        ids[rows.to(device), here[rows].to(device)] = likeliest[rows.to(device)]
-    ends = zip(lengths.tolist(), (lengths + counts).tolist(), strict=True)
-    spans = list(ends) * K
-    texts = [ids[i, begin:end].tolist() for i, (begin, end) in enumerate(spans)]
-    return [texts[k * n : (k + 1) * n] for k in range(K)]
+        ids[i, width - len(prompt) :] = torch.tensor(prompt)
+        read[i, width - len(prompt) :] = 1
+    with _quiet():
+        made = model.generate(
+            ids.repeat(K, 1).to(device), attention_mask=read.repeat(K, 1).to(device),
+            max_new_tokens=count, pad_token_id=pad_id, eos_token_id=None, do_sample=False,
+            num_beams=1, repetition_penalty=1.0, temperature=None, top_p=None, top_k=None,
+        )  # fmt: skip
+    return made[:, width:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' note that padding and prompt come near the end of the context."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
