@@ -154,7 +154,7 @@ def test_a_gpu_that_is_not_there_gets_a_sentence(monkeypatch) -> None:
 
 
 def test_asking_for_the_result_of_nothing_says_what_to_do() -> None:
-    with pytest.raises(ValueError, match="no race has begun: press Race"):
+    with pytest.raises(ValueError, match="no race has started: press Race"):
         RacePanel(CONFIG).result()
     with pytest.raises(ValueError, match="press Measure the start"):
         ConditioningPanel(CONFIG).result()
@@ -173,7 +173,7 @@ def test_an_interrupt_of_the_kernel_pauses_the_race_and_says_how_to_go_on() -> N
     finally:
         signal.signal(signal.SIGINT, before)
     wait_for(lambda: panel.state == "paused")
-    wait_for(lambda: "the kernel was interrupted: Race goes on" in text(panel))
+    wait_for(lambda: "the kernel was interrupted: press Race to resume" in text(panel))
     panel.stop()
     panel.result()
 

@@ -173,7 +173,9 @@ def test_a_bad_entry_is_refused_with_the_value_and_the_rule(own, rule) -> None:
 
 
 def test_a_name_is_registered_once_and_taken_away_once(mine: str) -> None:
-    with pytest.raises(ValueError, match=r"'mine' is registered already; unregister\('mine'\)"):
+    with pytest.raises(
+        ValueError, match=r"'mine' is already registered; call unregister\('mine'\)"
+    ):
         ov.register(entry(label="Another"))
     with pytest.raises(ValueError, match="'olora' is built in"):
         ov.unregister("olora")

@@ -1,4 +1,4 @@
-"""The verb ``curvature``: how curved the loss is where lanes start."""
+"""The verb ``curvature``: curvature of the loss at initialization."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from olora_viz.cli.options import add_compared_lanes, add_shared, compared
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb("curvature", run_curvature, "how curved the loss is where lanes start")
+    made = verb("curvature", run_curvature, "curvature of the loss at initialization")
     add_shared(made, "--model", "--task")
     add_compared_lanes(made)
     add_shared(
         made, "--batch-size", "--max-length", "--seed", "--device", "--dtype", "--png",
         dtype="float32",
     )  # fmt: skip
-    made.add_argument("--layer", metavar="NAME", help="over this layer's parameters alone")
-    made.add_argument("--iterations", type=int, help="most products for the eigenvalues")
-    made.add_argument("--probes", type=int, help="random vectors for a trace; 0 leaves it out")
+    made.add_argument("--layer", metavar="NAME", help="only over this layer's parameters")
+    made.add_argument("--iterations", type=int, help="maximum products for the eigenvalues")
+    made.add_argument("--probes", type=int, help="random vectors for the trace; 0 skips it")
 
 
 def run_curvature(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The verb ``gradients``: what reaches each layer, and what a step changes."""
+"""The verb ``gradients``: norms of gradients, parameters and updates by layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_MAPS = 8
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb("gradients", run_gradients, "what reaches each layer, and what a step changes")
+    made = verb("gradients", run_gradients, "norms of gradients, parameters and updates by layer")
     add_shared(made, "--model", "--task")
     add_compared_lanes(made)
     add_shared(

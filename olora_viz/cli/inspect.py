@@ -12,10 +12,10 @@ from olora_viz.cli.options import add_shared, path
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb("inspect", run_inspect, "what a PEFT adapter does to its base model")
+    made = verb("inspect", run_inspect, "how a PEFT adapter changes its base model")
     made.add_argument("folder", type=path, metavar="FOLDER", help="with adapter_model.safetensors")
     add_shared(made, "--model", "--png")
-    made.add_argument("--html", type=path, metavar="FILE", help="write a report that stands alone")
+    made.add_argument("--html", type=path, metavar="FILE", help="write a self-contained report")
 
 
 def run_inspect(options: argparse.Namespace) -> int:

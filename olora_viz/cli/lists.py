@@ -12,9 +12,9 @@ from olora_viz.cli.console import Verb, print_table
 
 def add_verbs(verb: Verb) -> None:
     """Add the three verbs."""
-    verb("models", list_models, "list the models that can be named")
-    verb("tasks", list_tasks, "list the tasks that can be named")
-    verb("initializers", list_initializers, "list the ways to start an adapter")
+    verb("models", list_models, "list the named models")
+    verb("tasks", list_tasks, "list the named tasks")
+    verb("initializers", list_initializers, "list the initializations of an adapter")
 
 
 def list_models(options: argparse.Namespace) -> int:

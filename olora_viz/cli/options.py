@@ -29,15 +29,15 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--model": {"help": "a model's name, or a local Hugging Face folder"},
     "--task": {"help": "a task's name, or a file of examples"},
     "--lane": {
-        "action": "append", "metavar": "SPEC", "help": "NAME[:key=value,…]; again for each lane",
+        "action": "append", "metavar": "SPEC", "help": "NAME[:key=value,…]; repeat for each lane",
     },
     "--steps": {"type": int, "help": "number of updates"},
     "--batch-size": {"type": int, "help": "prompts per step"},
-    "--max-length": {"type": int, "help": "leave out examples of more tokens"},
-    "--seed": {"type": int, "help": "seed of the task and of its order"},
+    "--max-length": {"type": int, "help": "leave out longer examples, in tokens"},
+    "--seed": {"type": int, "help": "seed of the task and of the order of its examples"},
     "--device": {"help": "auto, cpu or cuda"},
-    "--dtype": {"help": "of the frozen base: auto, float32, bfloat16 or float64"},
-    "--png": {"type": path, "metavar": "FILE", "help": "draw it into a picture"},
+    "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
+    "--png": {"type": path, "metavar": "FILE", "help": "save the charts as a PNG"},
 }  # fmt: skip
 
 

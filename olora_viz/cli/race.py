@@ -22,20 +22,22 @@ if TYPE_CHECKING:
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
     made = verb("race", run_race, "train lanes side by side on the same batches")
-    made.add_argument(
-        "--resume", type=path, metavar="DIR", help="go on with the run in this folder"
-    )
+    made.add_argument("--resume", type=path, metavar="DIR", help="resume the run in this folder")
     add_shared(
         made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length", "--seed",
         "--device", "--dtype",
     )  # fmt: skip
-    made.add_argument("--batches", help="shared by all lanes, or by-seed: of a lane's seed")
+    made.add_argument("--batches", help="shared (all lanes), or by-seed (per lane seed)")
     add_intervals(made)
-    made.add_argument("--eval-size", type=int, help="most held-out examples to evaluate on")
+    made.add_argument("--eval-size", type=int, help="maximum number of held-out examples")
     made.add_argument("--schedule", help="constant, linear or cosine")
-    made.add_argument("--warmup", type=int, help="steps over which learning rates rise")
+    made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
     made.add_argument(
-        "--target", action="append", metavar="NAME", dest="targets", help="ending of a layer's name"
+        "--target",
+        action="append",
+        metavar="NAME",
+        dest="targets",
+        help="suffix of the layers' names",
     )
     made.add_argument(
         "--run", type=path, metavar="DIR", dest="folder", help="keep the run in this folder"
@@ -74,7 +76,7 @@ def _begin(options: argparse.Namespace) -> tuple[Race, Race | Generator[Step, No
     values = given(options)
     if options.resume is not None:
         if values or options.folder is not None:
-            raise ValueError("--resume takes the set-up from the run folder: give nothing else")
+            raise ValueError("--resume takes the set-up from the run folder: pass no other options")
         with progress_bar() as progress:
             run = runs.resume(options.resume, progress=progress)
         return run.race, iter(run)

@@ -17,7 +17,7 @@ STARTS = ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb("spectrum", run_spectrum, "what a start takes of a model's weights")
+    made = verb("spectrum", run_spectrum, "how initializations approximate a model's weights")
     add_shared(made, "--model", "--png", model="glassllm")
     made.add_argument(
         "--layer", default="*", metavar="PATTERN", help="parts of a layer's name; * stands for any"
@@ -26,7 +26,7 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument(
         "--init", action="append", metavar="NAME", help=f"default: {', '.join(STARTS)}"
     )
-    made.add_argument("--seed", type=int, default=0, help="of the starts that are random")
+    made.add_argument("--seed", type=int, default=0, help="seed of the random initializations")
 
 
 def run_spectrum(options: argparse.Namespace) -> int:

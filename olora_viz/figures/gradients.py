@@ -20,7 +20,7 @@ HEIGHT = 200
 """Height of the curves' plot areas in pixels."""
 
 MOST_POINTS = 4000
-"""More points than this behind the curves no browser draws while a race goes on."""
+"""Maximum points behind the curves, which a browser can draw during a race."""
 
 MOST_LOOKS = 100
 """Points of a curve over the run; a longer run shows every second look, and so on."""

@@ -33,7 +33,7 @@ from olora_viz.races.source import Raced, Source
 from olora_viz.studies.rate_sweep import rate_curves
 
 WEIGHT_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa", "milora")
-"""The starts that `plot_spectrum` compares with a weight if it is told nothing else."""
+"""The starts that `plot_spectrum` compares by default."""
 
 
 def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:

@@ -18,8 +18,8 @@ HEIGHT = 250
 """Height of the plot's area in pixels."""
 
 HIGHEST = 2.0
-"""The loss axis ends at this multiple of the loss before the race; what is above stands at its
-upper end, marked."""
+"""The loss axis ends at this multiple of the loss before the race; losses above are marked at its
+upper end."""
 
 FAR = 30.0
 """Rates beyond this multiple of the highest one with a loss stand at the right end."""

@@ -93,7 +93,7 @@ def growth_figure(
     where = " · ".join(part for part in block_and_module(layer) if part)
     made = layout(
         f"Singular values of ΔW in {where}",
-        f"{style.label}, as training goes on; the darkest is the largest",
+        f"{style.label}, during training; the darkest is the largest",
         x=axis("step", **ends),
         y=axis("σᵢ(ΔW)", range=[-0.02 * top, 1.06 * top]),
         height=210,

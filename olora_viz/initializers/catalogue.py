@@ -1,4 +1,4 @@
-"""The one table of initializations: what each is called, says, needs and does, and one's own."""
+"""The table of initializations, and registration of your own."""
 
 from __future__ import annotations
 
@@ -193,9 +193,8 @@ def register(entry: Initializer) -> None:
     Raises
     ------
     ValueError
-        For a name or a label that is taken or malformed, or a `start` with other arguments. When
-        it is used later: for a result that is not a `Start` of A (r, in) and B (out, r) with
-        finite entries.
+        If the name or label is taken or malformed, or `start` has other arguments. Later, when it
+        is used: if the result is not a `Start` with finite A (r, in) and B (out, r).
 
     Examples
     --------
@@ -220,11 +219,11 @@ def register(entry: Initializer) -> None:
             "letter"
         )
     if name in RESERVED:
-        raise ValueError(f"name {name!r} is that of a colour of the page; choose another one")
+        raise ValueError(f"name {name!r} is reserved for a colour of the page; choose another one")
     if name in BUILT_IN:
         raise ValueError(f"name {name!r} is that of a built-in initialization; choose another one")
     if name in INITIALIZERS:
-        raise ValueError(f"{name!r} is registered already; unregister({name!r}) takes it away")
+        raise ValueError(f"{name!r} is already registered; call unregister({name!r}) first")
     if not isinstance(label, str) or not re.fullmatch(r"[^\W_][^<>&\x00-\x1f\x7f]{0,31}", label):
         raise ValueError(
             f"label {label!r} must be 1 to 32 characters, begin with a letter or a digit and hold "
@@ -239,15 +238,15 @@ def register(entry: Initializer) -> None:
 
 
 def unregister(name: str) -> None:
-    """Take away what `register` added; lanes and races that hold it already go on.
+    """Remove an initialization added by `register`; existing lanes and races keep it.
 
     Raises
     ------
     ValueError
-        For a name that is built in or that nobody registered.
+        If the name is built in or not registered.
     """
     if name in BUILT_IN:
-        raise ValueError(f"{name!r} is built in and cannot be taken away")
+        raise ValueError(f"{name!r} is built in and cannot be removed")
     if name not in INITIALIZERS:
         raise ValueError(f"{name!r} is not registered")
     del INITIALIZERS[name]

@@ -1,4 +1,4 @@
-"""The table of what a race measures.
+"""The table of a race's measurements.
 
 To add a measurement, write its file with a `Measure` in it and name that in the table below: steps,
 JSON lines, tables, run folders, charts and the command line read it. `register_measure` adds one
@@ -25,7 +25,7 @@ MEASURES: dict[str, Measure] = {
 """Every measurement by its key, in the order of files and tables."""
 
 BUILT_IN = tuple(MEASURES)
-"""Keys of those that the package brings along."""
+"""Keys of the built-in measurements."""
 
 TAKEN = {
     "step", "lane", "status", "seconds", "tokens", "diverged",
@@ -41,7 +41,7 @@ def register_measure(measure: Measure) -> Measure:
 
     Parameters
     ----------
-    measure : its `compute` is called with the `Race` and returns (K,), NaN where there is nothing.
+    measure : its `compute` is called with the `Race` and returns (K,), NaN for missing values.
 
     Returns
     -------
@@ -80,11 +80,11 @@ def register_measure(measure: Measure) -> Measure:
 
 
 def unregister_measure(key: str) -> Measure:
-    """Take a registered measurement away again, and return it.
+    """Remove a registered measurement, and return it.
 
     Raises
     ------
-    ValueError : none is registered under the key, or it is one of the package's own.
+    ValueError : the key is not registered, or is built in.
     """
     registered = [name for name in MEASURES if name not in BUILT_IN]
     if key not in registered:

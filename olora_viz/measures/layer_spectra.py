@@ -103,7 +103,7 @@ def energy_ranks(m: int, most: int = 256) -> list[int]:
 def energies(weight: Weight, init: str, ranks: Sequence[int], *, seed: int = 0) -> list[float]:
     """Return the share of ‖W‖² that a start captures, for each of some ranks.
 
-    Where a larger rank goes on from a smaller one, one start of the largest rank says it for all.
+    If larger ranks extend smaller ones, one start of the largest rank is enough.
     """
 
     def start(r: int) -> Start:

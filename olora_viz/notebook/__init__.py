@@ -1,12 +1,12 @@
-"""Panels for notebooks: the page's instruments, where researchers work.
+"""Panels for notebooks: the charts and controls of the page.
 
     from olora_viz.notebook import RacePanel
     panel = RacePanel()
     panel
 
-Training runs in a thread, so that the cell returns at once: `panel.steps` is a table of what was
-measured so far, `panel.result()` waits for the trained lanes. After the notebook is saved, a
-picture below each panel shows its last state to readers without a kernel.
+Training runs in a thread, so the cell returns at once. `panel.steps` is a table of the measurements
+so far, and `panel.result()` waits for the trained lanes. In a saved notebook, a picture below each
+panel shows its last state to readers without a kernel.
 """
 
 try:

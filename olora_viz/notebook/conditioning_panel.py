@@ -27,9 +27,9 @@ from olora_viz.views.background import StoppedEarlyError
 
 
 class ConditioningPanel(Panel):
-    """Measure how steep and how curved the loss is where every lane starts.
+    """Measure the gradient norm and curvature of every lane at initialization.
 
-    Lanes that differ in their rate alone start as one, and are measured once.
+    Lanes that differ only in their rate are measured once.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class ConditioningPanel(Panel):
         ValueError : the set-up is wrong, or it is measuring.
         """
         if self.is_busy:
-            raise ValueError("this panel is measuring already: stop it before the next time")
+            raise ValueError("this panel is already measuring: stop it first")
         # The held-out examples say nothing about the start.
         self.config = replace(self._setup.config.of_starts(), eval_size=1)
         self.found, self.state, self._note = None, "loading", ""
@@ -92,7 +92,7 @@ class ConditioningPanel(Panel):
         self._thread.start()
 
     def stop(self) -> None:
-        """End the measurement after the product that is being made."""
+        """Stop the measurement after the current product."""
         self._stopping.set()
 
     def result(self) -> Conditioning:

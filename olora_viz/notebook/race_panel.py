@@ -33,15 +33,13 @@ LOOKS = 20
 
 
 class RacePanel(Panel):
-    """Choose, press Race, watch; and go on with the results in the next cell.
+    """Choose a set-up, press Race and watch; use the results in the next cell.
 
-    Running its cell again ends the race that its panel had; two panels in two cells race side by
-    side and know nothing of each other.
+    Rerunning the cell stops its previous race. Panels in different cells are independent.
 
     Parameters
     ----------
-    config : the set-up that it begins with; ``None``: the page's, which looks at spectra and
-        gradients as well.
+    config : the initial set-up; ``None``: the page's, which also measures spectra and gradients.
     name : panels of one name replace each other, wherever they were made; by default the cell
         says which panel it is.
 
@@ -116,7 +114,7 @@ class RacePanel(Panel):
     # What a cell does ------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin a race with the set-up that the controls show.
+        """Start a race with the set-up of the controls.
 
         Raises
         ------
@@ -125,24 +123,24 @@ class RacePanel(Panel):
         self._begin()
 
     def pause(self) -> None:
-        """Stand still after the step that is being made; `resume` goes on bitwise."""
+        """Pause after the current step; `resume` continues bitwise."""
         if self._job:
             self._job.pause()
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Resume after a pause."""
         if self._job:
             self._job.unpause()
 
     def step(self) -> None:
-        """Make one step and pause; the first one where there is no race."""
+        """Run one step and pause; start a race if there is none."""
         if self._job is None or self._job.complete:
             self._begin(goal=1)
         else:
             self._job.step()
 
     def stop(self) -> None:
-        """End the race after the step that is being made; the lanes stay."""
+        """Stop the race after the current step; the lanes stay."""
         if self._job:
             self._job.stop()
 
@@ -158,11 +156,11 @@ class RacePanel(Panel):
         """
         job = self._job
         if job is None:
-            raise ValueError("no race has begun: press Race, or call start()")
+            raise ValueError("no race has started: press Race, or call start()")
         try:
             job.wait_while_going()
         except KeyboardInterrupt:
-            job.pause("the kernel was interrupted: Race goes on, Stop ends it")
+            job.pause("the kernel was interrupted: press Race to resume, Stop to end")
             raise
         if job.racing is None:
             why = job.note or "it was stopped too early"
@@ -221,7 +219,7 @@ class RacePanel(Panel):
     def _begin(self, goal: float = float("inf")) -> None:
         with self._lock:
             if self._job and not self._job.complete:
-                raise ValueError("a race is going on in this panel: stop it before the next one")
+                raise ValueError("this panel already has a running race: stop it first")
             config = self._setup.config
             before, self._problem = self._job, ""
             name, styles = secrets.token_hex(4), ReadyRace(config).styles

@@ -153,7 +153,7 @@ class LayerSection(Section):
 class SpectraSection(LayerSection):
     """What training makes of the adapters."""
 
-    TITLE, NEWS = "Spectra: what training makes of the adapters", "spectra"
+    TITLE, NEWS = "Spectra: how training changes the adapters", "spectra"
     MEASURES = tuple((words, key) for key, (words, _) in spectra_figures.MEASURES.items())
     FIRST = "norm"
 
@@ -168,7 +168,7 @@ class SpectraSection(LayerSection):
 class GradientsSection(LayerSection):
     """What reaches each layer, and what a step changes there."""
 
-    TITLE, NEWS = "Gradients: what reaches each layer, and what a step changes", "gradients"
+    TITLE, NEWS = "Gradients: norms of gradients and updates by layer", "gradients"
     MEASURES = tuple((its.words, key) for key, its in gradient_figures.MEASURES.items())
     FIRST = "input"
 

@@ -40,7 +40,7 @@ class SetUp(widgets.VBox):
             rows=max(4, min(10, len(config.lanes) + 1)), layout=WIDE,
         )  # fmt: skip
         hint = widgets.HTML(
-            '<p class="hint">A lane a line: <code>olora:lr=3e-3,r=8</code>; '
+            '<p class="hint">One lane per line: <code>olora:lr=3e-3,r=8</code>; '
             "<code>lr=1e-3/3e-3</code> makes two.</p>"
         )
         super().__init__(

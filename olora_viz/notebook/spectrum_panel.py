@@ -25,7 +25,7 @@ def from_weight() -> list[str]:
 
 
 class SpectrumPanel(Panel):
-    """Choose a layer and move the rank: what each start takes of the weight.
+    """Choose a layer and a rank, and compare how each start approximates the weight.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The curvature of a race: the largest eigenvalue as training goes on, and the rates below it."""
+"""The curvature of a race: the largest eigenvalue during training, and the stable rates."""
 
 from __future__ import annotations
 

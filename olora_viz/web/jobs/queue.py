@@ -116,7 +116,7 @@ class Jobs:
                 job.become("paused")
 
     def go_on(self, job: Job, goal: float = math.inf) -> None:
-        """Let a paused race go on in its turn, until it has made `goal` steps.
+        """Queue a paused race to resume, until it has completed `goal` steps.
 
         Raises
         ------
@@ -239,7 +239,7 @@ def folder_size(folder: Path) -> int:
 
 
 def _reported(call: Callable[[], None]) -> None:
-    """Call, and leave the traceback of what nobody foresaw to whoever runs the server."""
+    """Call, and log the traceback of an unexpected error for the operator of the server."""
     try:
         call()
     except Exception as error:

@@ -34,8 +34,8 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
     """Make the card; return what its views follow: set it to what `news` says."""
     with gr.Column(elem_classes=AWAY, elem_id="run-gradients") as card:
         head = gr.HTML(
-            '<h2>Gradients of this run <span class="hint">what reaches each layer, and what a step '
-            "changes there</span></h2>",
+            '<h2>Gradients of this run <span class="hint">norms of gradients, parameters and '
+            "updates by layer</span></h2>",
             apply_default_css=False, js_on_load=_ON_LOAD,
         )  # fmt: skip
         with gr.Row(elem_classes="three"):
