@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from races import resumed, small, steps_of
 from starts import told
 from tiny import CONTEXT, FAMILIES, VOCABULARY, tiny
 
@@ -202,8 +203,7 @@ def test_twice_the_rank_has_to_fit_where_two_vectors_are_taken_for_each():
 
 def config(inits=ALL_NEW, **changes) -> RaceConfig:
     lanes = tuple(Lane(init, lr=3e-3, r=4, alpha=6) for init in inits)
-    values = {"lanes": lanes, "steps": 5, "batch_size": 4, "eval_every": 0, "eval_size": 8}
-    return RaceConfig(**{**values, **changes})
+    return small(**{"lanes": lanes, **changes})
 
 
 def test_a_race_reads_its_own_first_batches():
@@ -222,14 +222,8 @@ def test_a_race_reads_its_own_first_batches():
 
 
 def test_a_race_from_calibration_repeats_and_resumes_bitwise():
-    whole = list(race(config()))
-    assert list(race(config())) == whole
-    running = race(config())
-    next(running)
-    next(running)
-    later = race(config())
-    later.restore(running.snapshot())
-    assert list(later) == whole[2:]
+    assert list(race(config())) == steps_of(config())
+    assert list(resumed(config(), 2)) == steps_of(config())[2:]
 
 
 @pytest.mark.parametrize(("inits", "reads"), [(("lora", "mica"), 0), (("lora", "eva"), BATCHES)])

@@ -1,16 +1,17 @@
 """A frozen B stays bitwise what it was, and nothing sees a gradient of it."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from races import raced, resumed, small, steps_of
 from tiny import FAMILIES, tiny, tokens
 
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.update_spectra import update_spectra
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 
 IDS = tokens()
@@ -22,10 +23,7 @@ LANES = (
 )
 
 
-def config(lanes=LANES, **changes) -> RaceConfig:
-    return RaceConfig(
-        **{"lanes": lanes, "steps": 6, "batch_size": 4, "eval_every": 0, "eval_size": 8, **changes}
-    )
+config = partial(small, lanes=LANES, steps=6)
 
 
 def losses(model, K: int) -> torch.Tensor:
@@ -34,9 +32,7 @@ def losses(model, K: int) -> torch.Tensor:
 
 
 def test_b_stays_bitwise_through_a_race_whatever_the_weight_decay_and_the_others_move():
-    running = race(config())
-    list(running)
-    lanes = running.lanes
+    lanes = raced(config())[0].lanes
     for name in lanes.layers:
         for k in range(4):
             now, start = lanes.factors(name, k), lanes.start_factors(name, k)
@@ -49,7 +45,7 @@ def test_b_stays_bitwise_through_a_race_whatever_the_weight_decay_and_the_others
 
 def test_a_frozen_lane_s_a_is_decayed_as_torch_decays_it():
     lane = LANES[1]
-    running = race(config((lane,), dtype="float64", steps=4))
+    running = race(config(lanes=(lane,), dtype="float64", steps=4))
     alone = running.lanes.theta.detach().clone()
     trained = ~running.lanes.frozen[0]
     A = torch.nn.Parameter(alone[0][trained])
@@ -113,18 +109,12 @@ def test_second_derivatives_do_not_see_b_either():
 
 
 def test_frozen_lanes_resume_bitwise():
-    whole = list(race(config()))
-    running = race(config())
-    for _ in range(3):
-        next(running)
-    later = race(config())
-    later.restore(running.snapshot())
-    assert list(later) == whole[3:]
+    assert list(resumed(config(), 3)) == steps_of(config())[3:]
 
 
 def test_the_others_do_not_notice_a_frozen_lane():
-    with_, without = race(config()), race(config((LANES[0], LANES[0], LANES[0], LANES[3])))
-    for one, other in zip(with_, without, strict=True):
+    without = race(config(lanes=(LANES[0], LANES[0], LANES[0], LANES[3])))
+    for one, other in zip(steps_of(config()), without, strict=True):
         for k in (0, 3):
             assert one.loss[k] == other.loss[k]
             assert one.grad_norm[k] == other.grad_norm[k]

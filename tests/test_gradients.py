@@ -2,10 +2,12 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from races import small, steps_of
 from steps import measuring, without
 from tiny import FAMILIES, tiny, tokens
 
@@ -21,7 +23,6 @@ from olora_viz.measures.gradients import (
     segment_norms,
 )
 from olora_viz.races import run as runs
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
 
@@ -33,9 +34,7 @@ LANES = (
 MIXED = (Lane("lora", lr=3e-3, r=4, clip=0.1), Lane("olora", lr=1e-3, r=2), Lane("pissa", r=6))
 
 
-def config(**changes) -> RaceConfig:
-    values = {"lanes": MIXED, "steps": 4, "batch_size": 4, "eval_every": 0, "eval_size": 4}
-    return RaceConfig(**{**values, **changes})
+config = partial(small, lanes=MIXED)
 
 
 def losses_of(model, ids, K):
@@ -187,7 +186,7 @@ def test_parameters_too_large_to_be_squared_still_have_norms():
 
 
 def test_recording_changes_nothing_of_a_race():
-    plain, found = list(race(config())), list(race(config(gradients_every=2)))
+    plain, found = list(race(config())), steps_of(config(gradients_every=2))
     assert [step.step for step in found if step.gradients] == [1, 2, 4]
     assert [without(step, "gradients") for step in found] == plain
     again = list(race(config(gradients_every=2)))
@@ -254,7 +253,7 @@ def test_a_step_with_gradients_goes_through_json_with_four_digits():
 
 
 def test_a_run_keeps_the_norms_and_goes_on_with_them_after_a_stop(tmp_path):
-    whole = list(race(config(gradients_every=2)))
+    whole = steps_of(config(gradients_every=2))
     steps = iter(runs.start(config(gradients_every=2), tmp_path))
     for _ in range(3):
         next(steps)

@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from races import raced, resumed, small, steps_of
 from steps import without
 from tiny import CONTEXT, tiny, tokens
 from transformers import BloomConfig, BloomForCausalLM
@@ -30,13 +32,11 @@ FOUR = (
 )
 
 
-def config(**changes) -> RaceConfig:
-    values = {"lanes": FOUR, "steps": 8, "batch_size": 4, "eval_every": 4, "eval_size": 16}
-    return RaceConfig(**{**values, **changes})
+config = partial(small, lanes=FOUR, steps=8, eval_every=4, eval_size=16)
 
 
 def test_the_same_config_gives_bitwise_the_same_steps():
-    first, second = list(race(config())), list(race(config()))
+    first, second = steps_of(config()), list(race(config()))
     assert [step.step for step in first] == list(range(1, 9))
     assert first == second
 
@@ -48,20 +48,10 @@ def test_another_seed_gives_other_batches():
 
 @pytest.mark.parametrize("at", [1, 5])
 def test_a_race_restored_from_its_state_goes_on_bitwise(at):
-    whole = list(race(config()))
-    running = race(config())
-    for _ in range(at):
-        next(running)
-    later = race(config())
-    later.restore(running.snapshot())
-    assert list(later) == whole[at:]
-    assert later.summary()["lanes"] == _finished(config()).summary()["lanes"]
-
-
-def _finished(set_up):
-    running = race(set_up)
-    list(running)
-    return running
+    whole, steps = raced(config())
+    later = resumed(config(), at)
+    assert list(later) == steps[at:]
+    assert later.summary()["lanes"] == whole.summary()["lanes"]
 
 
 def interrupt_evaluation(monkeypatch, number: int) -> None:
@@ -77,8 +67,8 @@ def interrupt_evaluation(monkeypatch, number: int) -> None:
 
 
 def test_a_step_that_was_cut_short_is_not_taken_for_a_whole_one(monkeypatch):
-    whole = list(race(config(eval_every=1)))
-    running = race(config(eval_every=1))
+    whole = list(race(config(steps=4, eval_every=1)))
+    running = race(config(steps=4, eval_every=1))
     next(running)
     saved = running.snapshot()
     next(running)
@@ -102,7 +92,7 @@ def test_the_state_of_another_race_is_refused():
         running.restore(other)
     with pytest.raises(ValueError, match="'clock' is missing in the snapshot"):
         running.restore({k: v for k, v in running.snapshot().items() if k != "clock"})
-    assert list(running) == list(race(config()))
+    assert list(running) == steps_of(config())
 
 
 def test_tokens_count_the_examples_trained_on_without_padding():
@@ -132,8 +122,7 @@ def test_the_baseline_is_the_held_out_loss_of_the_base_model():
 @pytest.mark.parametrize("k", range(4))
 def test_each_lane_trains_as_torch_adamw_trains_it_alone(k):
     lane, set_up = FOUR[k], config(dtype="float64", schedule="cosine", warmup=2)
-    running = race(set_up)
-    steps = list(running)
+    running, steps = raced(set_up)
     model, tokenizer = load_model("glassllm", dtype=torch.float64)
     alone = attach(model, [lane])
     # All of A and B is one parameter here: AdamW looks at each number by itself, so that how they
@@ -161,7 +150,7 @@ def test_each_lane_trains_as_torch_adamw_trains_it_alone(k):
 
 def test_what_a_lane_does_is_bitwise_independent_of_the_others():
     other = (FOUR[0], Lane("milora", lr=0.5, r=6), *FOUR[2:])
-    for a, b in zip(race(config()), race(config(lanes=other)), strict=True):
+    for a, b in zip(steps_of(config()), race(config(lanes=other)), strict=True):
         for k in (0, 2, 3):
             assert a.loss[k] == b.loss[k]
             assert a.grad_norm[k] == b.grad_norm[k]
@@ -174,7 +163,7 @@ def test_a_lane_that_diverges_is_out_and_the_others_go_on_bitwise():
     gone = next(s.step for s in steps if s.status[1] == "diverged")
     assert 2 <= gone < 8
     assert running.lanes.theta[1].isfinite().all()
-    for step, healthy in zip(steps, race(config()), strict=True):
+    for step, healthy in zip(steps, steps_of(config()), strict=True):
         assert [step.loss[k] for k in (0, 2, 3)] == [healthy.loss[k] for k in (0, 2, 3)]
         assert math.isnan(step.loss[1]) == (step.step >= gone)
         if step.eval_loss is not None and step.step >= gone:
@@ -225,7 +214,7 @@ def test_a_lane_whose_update_overflows_keeps_what_it_had_and_the_others_go_on_bi
     assert torch.equal(running.lanes.theta[1], running.lanes.start[1])
     assert not running.snapshot()["exp_avg"][1].any()
     assert running.summary()["lanes"]["olora"]["diverged_at"] == 1
-    for step, healthy in zip(steps, race(config()), strict=True):
+    for step, healthy in zip(steps, steps_of(config()), strict=True):
         assert [step.loss[k] for k in (0, 2, 3)] == [healthy.loss[k] for k in (0, 2, 3)]
 
 
@@ -246,7 +235,7 @@ def test_a_closed_race_has_stopped_and_makes_no_further_step():
 
 
 def test_a_race_that_pauses_goes_on_where_it_was():
-    running, whole = race(config()), list(race(config()))
+    running, whole = race(config()), steps_of(config())
     first = [step for step, _ in zip(running, range(3), strict=False)]
     assert [step.step for step in first] == [1, 2, 3]
     assert list(running) == whole[4:]  # zip took one step more before it saw that range was over
@@ -286,7 +275,7 @@ def test_answers_come_from_the_base_and_from_every_lane(task):
 
 
 def test_looking_at_the_spectra_changes_nothing_of_the_race():
-    plain, traced = list(race(config())), list(race(config(spectra_every=3)))
+    plain, traced = steps_of(config()), list(race(config(spectra_every=3)))
     assert [step.step for step in traced if step.update_spectra] == [3, 6]
     for one, other in zip(plain, traced, strict=True):
         assert one == without(other, "update_spectra")

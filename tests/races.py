@@ -1,0 +1,54 @@
+"""Small races for all tests: their set-ups, and races that ran once for whoever reads them.
+
+A file that needs a set-up of its own says what differs: ``config = partial(small, steps=8)``.
+"""
+
+from functools import lru_cache
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race, race
+from olora_viz.races.step import Step
+
+PAIR = (Lane("lora", r=2), Lane("olora", r=2))
+
+
+def small(lanes: tuple[Lane, ...] = PAIR, **changes) -> RaceConfig:
+    """Return the set-up of a race of a second, evaluated after its last step only.
+
+    Parameters
+    ----------
+    lanes, changes : fields of ``RaceConfig``.
+    """
+    values = {"steps": 4, "batch_size": 4, "eval_every": 0, "eval_size": 4}
+    return RaceConfig(lanes=lanes, **{**values, **changes})
+
+
+@lru_cache(maxsize=8)
+def _raced(config: RaceConfig) -> tuple[Race, tuple[Step, ...]]:
+    made = race(config)
+    return made, tuple(made)
+
+
+def raced(config: RaceConfig) -> tuple[Race, list[Step]]:
+    """Return the finished race of a set-up and its steps, made once: to read, not to change.
+
+    A test that patches what a race is made of, or compares two races of one set-up, makes the
+    other one itself, by ``race(config)``.
+    """
+    made, steps = _raced(config)
+    return made, list(steps)
+
+
+def steps_of(config: RaceConfig) -> list[Step]:
+    """Return the steps of the race of a set-up, made once."""
+    return raced(config)[1]
+
+
+def resumed(config: RaceConfig, at: int) -> Race:
+    """Return a new race with the state that another one of this set-up had after step `at`."""
+    first, second = race(config), race(config)
+    for _ in range(at):
+        next(first)
+    second.restore(first.snapshot())
+    return second
