@@ -27,7 +27,7 @@ class AdapterPlan:
 
     @cached_property
     def starts(self) -> tuple[Initializer, ...]:
-        """The initialization of each lane; it stays, whatever is registered or taken away later."""
+        """The initialization of each lane, unaffected by later changes of the registry."""
         return tuple(INITIALIZERS[lane.init] for lane in self.lanes)
 
     @property

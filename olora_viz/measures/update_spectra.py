@@ -1,4 +1,4 @@
-"""What training has made of the adapters: all lanes and all layers in a few batched calls."""
+"""Spectra of the updates ΔW of all lanes and layers, in a few batched calls."""
 
 from __future__ import annotations
 

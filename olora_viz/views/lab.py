@@ -1,4 +1,4 @@
-"""The spectral lab of one server: models, weights and starts that are kept while they are used."""
+"""The caches of the Spectrum page: models, weights and starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a view needs of a race: one that runs here, one that was recorded, one that is set up."""
+"""The interface of a race for views: running, recorded, or only set up."""
 
 from __future__ import annotations
 

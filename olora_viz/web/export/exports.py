@@ -1,4 +1,4 @@
-"""What a run can be taken away as: text made when it is asked for, and checked here."""
+"""The export formats of a run, created on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a visitor of the page may ask for, and the check of it: all of it happens here.
+"""The limits on visitors' requests, and the checks of all inputs of the page.
 
 Every field of `Limits` is set by an environment variable of its name, ``OLORA_VIZ_MAX_STEPS`` for
 ``max_steps`` and so on, and ``OLORA_VIZ_MODELS`` lists names with commas between them; the README

@@ -1,4 +1,4 @@
-"""Examples that a visitor brings: checked, kept for the visit under a name that only it knows."""
+"""A visitor's own examples: checked, and kept for the visit under a private token."""
 
 from __future__ import annotations
 

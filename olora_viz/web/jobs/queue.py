@@ -1,4 +1,4 @@
-"""The queue: one race or measurement computes at a time, the others wait in order.
+"""The queue: one race or measurement runs at a time, and the others wait in order.
 
 All of them run on one thread: a second thread that uses OpenMP would double the time of a step on
 two cores. A page knows its job by a random id, which is the only key to it.

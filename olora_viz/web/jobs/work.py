@@ -1,4 +1,4 @@
-"""What takes its turn on this server's processor: a race, or a look at where one starts."""
+"""A unit of work in the queue: a race, or a measurement at initialization."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from olora_viz.views.background import BackgroundWork
 
 @dataclass(eq=False)
 class Work(BackgroundWork):
-    """What takes its turn in the queue: a race, or a look at where one starts.
+    """A unit of work in the queue: a race, or a measurement at initialization.
 
     Where its task is a visitor's own file, `config` has the file's name alone, as anybody may see
     it, and `raced` has the path of a copy that belongs to this work.

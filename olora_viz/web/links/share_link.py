@@ -1,4 +1,4 @@
-"""The Share button, the address bar that follows the set-up, and what a link asked for."""
+"""The Share button, the URL that follows the set-up, and the reading of links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Race page does: press, follow, pause, step, stop, reset, go back, find again.
+"""The events of the Race page: start, follow, pause, step, stop, reset, replay and reconnect.
 
 Every button only says what the page shows from now on, at once; one event follows that, as a
 stream, until the race ends or the page shows something else.

@@ -1,4 +1,4 @@
-"""Set-ups to begin with: a button each, which fills the set-up in and starts nothing."""
+"""Preset set-ups: each button fills in the set-up without starting a race."""
 
 from __future__ import annotations
 

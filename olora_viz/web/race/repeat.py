@@ -1,4 +1,4 @@
-"""The same lanes with several seeds: what the button "Repeat with 5 seeds" sets up."""
+"""The button "Repeat with 5 seeds": the same lanes with several seeds."""
 
 from __future__ import annotations
 

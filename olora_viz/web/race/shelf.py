@@ -1,4 +1,4 @@
-"""Earlier runs of a visit: shown again, named, pinned, laid over each other, compared.
+"""Earlier runs of a visit: reopened, named, pinned, overlaid and compared.
 
 The browser keeps a visit's list, a row per run: ``{"id", "name", "pinned", "overlaid"}``. A run's
 id is the only key to it, so that a page can list no run that was not its own.

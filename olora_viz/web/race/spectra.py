@@ -1,4 +1,4 @@
-"""The spectra of a run: what training has made of the adapters, by layer and step."""
+"""The update spectra of a run, by layer and step."""
 
 from __future__ import annotations
 

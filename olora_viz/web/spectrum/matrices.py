@@ -1,4 +1,4 @@
-"""Matrices that a visitor brings: examples with known answers, and text that is pasted."""
+"""A visitor's matrices: examples with known answers, and pasted text."""
 
 from __future__ import annotations
 
