@@ -8,10 +8,10 @@ from queue import Empty
 
 import pytest
 import torch
+from races import small, steps_of
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import race
 from olora_viz.races.step import Step
 from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import Ended, Opened, forked, seconds_needed, turn, wish
@@ -20,10 +20,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.work import Work
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 
-CONFIG = RaceConfig(
-    task="addition", steps=8, batch_size=4, eval_every=4, eval_size=8,
-    lanes=(Lane("lora", r=2), Lane("olora", r=2)),
-)  # fmt: skip
+CONFIG = small(task="addition", steps=8, eval_every=4, eval_size=8)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +35,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def whole(one_thread: None) -> list[Step]:
     """The steps of the race in this process."""
-    return list(race(CONFIG))
+    return steps_of(CONFIG)
 
 
 @pytest.fixture

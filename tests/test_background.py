@@ -5,17 +5,15 @@ import sys
 import threading
 
 import pytest
+from races import small, steps_of
 
 import olora_viz as ov
 from olora_viz.races.race import Race
 from olora_viz.views.background import BackgroundRace, BackgroundWork
 from olora_viz.views.race_record import RaceRecord, ReadyRace
 
-CONFIG = ov.RaceConfig(
-    lanes=(ov.Lane("lora", r=2), ov.Lane("olora", r=2)), steps=6, batch_size=2, eval_every=3,
-    eval_size=4,
-)  # fmt: skip
-LONG = ov.RaceConfig(**vars(CONFIG) | {"steps": 100_000, "eval_every": 0})
+CONFIG = small(steps=6, batch_size=2, eval_every=3)
+LONG = small(steps=100_000, batch_size=2)
 
 
 def made(config: ov.RaceConfig = CONFIG, folder=None, **more) -> BackgroundRace:
@@ -36,7 +34,7 @@ def test_it_is_a_record_and_makes_the_steps_of_the_race() -> None:
     assert isinstance(job, RaceRecord)
     job.start()
     assert job.wait(60)
-    assert job.steps == list(ov.race(CONFIG))
+    assert job.steps == steps_of(CONFIG)
     assert (job.state, job.note, job.complete) == ("finished", "", True)
     assert len(job.answers) == 4
     assert job.racing is not None
@@ -56,7 +54,7 @@ def test_pauses_and_single_steps_change_no_bit(on_disk: bool, tmp_path) -> None:
         assert job.racing is None
     job.unpause()
     assert job.wait(60)
-    assert job.steps == list(ov.race(CONFIG))
+    assert job.steps == steps_of(CONFIG)
     assert (job.racing is None) == on_disk
 
 
@@ -110,7 +108,7 @@ def test_stop_while_it_loads_leaves_no_step() -> None:
 
 
 def test_what_goes_wrong_is_a_sentence(monkeypatch) -> None:
-    job = made(ov.RaceConfig(**vars(CONFIG) | {"lanes": (ov.Lane("olora", r=999),)}))
+    job = made(small((ov.Lane("olora", r=999),)))
     job.start()
     assert job.wait(60)
     assert job.state == "failed"

@@ -9,6 +9,7 @@ import numpy as np
 import peft
 import pytest
 import torch
+from races import small
 from tiny import exact_norms, tiny
 
 from olora_viz.lanes.adapters import attach
@@ -19,7 +20,6 @@ from olora_viz.measures.conditioning import conditioning, slices, track
 from olora_viz.measures.curvature import curvature, twice_differentiable
 from olora_viz.measures.loss_slice import directions, loss_slice, radius
 from olora_viz.models import load_model
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.tasks import losses
 
@@ -28,7 +28,7 @@ LANES = (Lane("lora", r=4), Lane("olora", r=4), Lane("mica", r=4))
 
 @pytest.fixture(scope="module")
 def racing():
-    return race(RaceConfig(lanes=LANES, steps=4, batch_size=4, eval_size=2))
+    return race(small(LANES))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def found(racing):
 
 def exact(*lanes):
     """A race whose model computes in float64 throughout, its norms as well."""
-    config = RaceConfig(lanes=lanes, batch_size=4, eval_size=1, dtype="float64")
+    config = small(lanes, dtype="float64")
     model, tokenizer = load_model("glassllm", dtype=torch.float64)
     exact_norms(model)
     return race(config, model=model, tokenizer=tokenizer)
@@ -137,9 +137,9 @@ def test_a_line_of_json_has_the_agreed_keys(found, racing):
 
 
 def test_looking_at_the_curvature_changes_nothing_of_the_race():
-    config = RaceConfig(lanes=LANES, steps=4, batch_size=4, eval_size=2, eval_every=0)
+    config = small(LANES)
     plain = list(race(config))
-    looked = list(race(RaceConfig(**{**vars(config), "curvature_every": 2})))
+    looked = list(race(small(LANES, curvature_every=2)))
     assert [step.step for step in looked if step.curvature] == [2, 4]
     for one, other in zip(plain, looked, strict=True):
         np.testing.assert_array_equal(one.loss, other.loss)
@@ -149,8 +149,7 @@ def test_looking_at_the_curvature_changes_nothing_of_the_race():
 
 
 def test_a_race_that_is_closed_in_a_look_ends_the_step_without_it(monkeypatch):
-    config = RaceConfig(lanes=LANES[:1], steps=4, batch_size=4, eval_size=2, curvature_every=1)
-    racing = race(config)
+    racing = race(small(LANES[:1], curvature_every=1))
     products = []
     whole = conditioning_module.curvature
 
@@ -212,7 +211,7 @@ def test_a_slice_bends_along_the_eigenvector_as_the_eigenvalue_says():
 
 def test_a_lane_that_is_not_finite_cannot_be_sliced():
     lanes = attach(tiny("llama"), LANES[:2])
-    racing = race(RaceConfig(lanes=LANES[:2], steps=1, batch_size=4, eval_size=2))
+    racing = race(small(LANES[:2]))
     with torch.no_grad():
         racing.lanes.theta[1] = math.nan
     broken = conditioning(racing.lanes, racing.batch(1), with_gauss_newton=False, steps=4)

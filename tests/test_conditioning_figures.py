@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn import labels, trace
+from races import small
 from steps import measuring
 
 from olora_viz.figures import conditioning as shown
@@ -15,7 +17,6 @@ from olora_viz.figures.png import write_png
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.conditioning import Conditioning, conditioning, slices
 from olora_viz.measures.loss_slice import LossSlice
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
 
@@ -30,10 +31,7 @@ LOOKS = theme.lane_styles(LANES)
 @pytest.fixture(scope="module")
 def measured() -> tuple[Conditioning, list[LossSlice], list[Step]]:
     """A real measurement, two slices, and a short race that looks at its curvature twice."""
-    config = RaceConfig(
-        lanes=LANES, steps=4, batch_size=3, curvature_every=2, eval_size=2, targets=("v_proj",)
-    )
-    racing = race(config)
+    racing = race(small(LANES, batch_size=3, curvature_every=2, targets=("v_proj",)))
     found = conditioning(racing.lanes, racing.batch(1))
     cut = slices(racing.lanes, racing.batch(1), found, [1, 0], side=5)
     return found, cut, list(racing)
@@ -79,7 +77,7 @@ def test_before_anything_is_measured_a_figure_says_what_to_do() -> None:
     for figure in EMPTY.values():
         assert figure["layout"]["meta"]["message"]
         assert figure["layout"]["xaxis"]["title"]["text"]
-        assert not any(trace.get("y") for trace in figure["data"])
+        assert not any(drawn.get("y") for drawn in figure["data"])
 
 
 def test_every_quantity_is_a_multiple_of_plain_lora_wherever_that_stands(measured) -> None:
@@ -93,15 +91,16 @@ def test_every_quantity_is_a_multiple_of_plain_lora_wherever_that_stands(measure
         ],
         axis=1,
     )  # fmt: skip
-    for k, trace in enumerate(figure["data"]):
-        assert trace["marker"]["color"] == LOOKS[k].color
-        np.testing.assert_allclose(trace["x"], by_hand[k] / by_hand[1], rtol=6e-4)
-    assert figure["data"][1]["x"] == [1.0] * 6
+    for style, values in zip(LOOKS, by_hand, strict=True):
+        marks = trace(figure, style.label)
+        assert marks["marker"]["color"] == style.color
+        np.testing.assert_allclose(marks["x"], values / by_hand[1], rtol=6e-4)
+    assert trace(figure, LOOKS[1].label)["x"] == [1.0] * 6
     (one,) = figure["layout"]["shapes"]
     assert (one["x0"], one["x1"]) == (1, 1)
     rows = figure["layout"]["yaxis"]["tickvals"]
-    for trace in figure["data"]:
-        assert [round(y) for y in trace["y"]] == rows
+    for marks in figure["data"]:
+        assert [round(y) for y in marks["y"]] == rows
 
 
 def test_without_plain_lora_the_first_lane_is_one_and_the_words_say_which(measured) -> None:
@@ -112,27 +111,27 @@ def test_without_plain_lora_the_first_lane_is_one_and_the_words_say_which(measur
     figure = shown.comparison_figure(styles, found)
     assert f"{styles[0].label} = 1" in figure["layout"]["meta"]["unit"]
     assert styles[0].label in figure["layout"]["xaxis"]["title"]["text"]
-    assert figure["data"][0]["x"] == [1.0] * 6
+    assert trace(figure, styles[0].label)["x"] == [1.0] * 6
 
 
 def test_names_beside_the_marks_stand_where_the_marks_are_and_say_the_multiple(measured) -> None:
     found, _, _ = measured
     figure = shown.comparison_figure(LOOKS, found)
-    labels = figure["layout"]["annotations"]
+    beside = figure["layout"]["annotations"]
     marks = {
-        (round(math.log10(x), 2), round(y, 2)): trace["name"]
-        for trace in figure["data"]
-        for x, y in zip(trace["x"], trace["y"], strict=True)
+        (round(math.log10(x), 2), round(y, 2)): lane["name"]
+        for lane in figure["data"]
+        for x, y in zip(lane["x"], lane["y"], strict=True)
     }
-    assert len(labels) == len(marks) == 18
-    for label in labels:
+    assert len(beside) == len(marks) == 18
+    for label in beside:
         x, y = label["x"], label["y"]
         near = [
             name for (mx, my), name in marks.items() if abs(mx - x) < 0.02 and abs(my - y) < 0.02
         ]
         assert any(label["text"].startswith(name) for name in near)
     ratio = float(found.hessian.lambda_max[0] / found.hessian.lambda_max[1])
-    assert any(f"{LOOKS[0].label} {ratio:.2g} ×" == label["text"] for label in labels)
+    assert f"{LOOKS[0].label} {ratio:.2g} ×" in labels(figure)
 
 
 def test_a_lane_that_is_not_finite_has_no_marks_and_is_said_to_have_none(measured) -> None:
@@ -147,10 +146,10 @@ def test_a_lane_that_is_not_finite_has_no_marks_and_is_said_to_have_none(measure
         kernel=replace(found.kernel, condition=np.array([np.inf, *found.kernel.condition[1:]])),
     )
     figure = shown.comparison_figure(LOOKS, broken)
-    x = figure["data"][0]["x"]
+    x = trace(figure, LOOKS[0].label)["x"]
     assert (x[0], x[1], x[5]) == (None, None, None)
     assert x[3] is not None
-    texts = [label["text"] for label in figure["layout"]["annotations"]]
+    texts = labels(figure)
     assert texts.count(f"{LOOKS[0].label} not finite") == 2
     assert f"{LOOKS[0].label} ∞" in texts
     json.dumps(figure, allow_nan=False)
@@ -161,35 +160,35 @@ def test_where_plain_lora_is_not_finite_nothing_pretends_to_be_a_multiple(measur
     nothing = np.full(3, np.nan)
     nothing[0] = 2.0
     figure = shown.comparison_figure(LOOKS, replace(found, grad_norm=nothing))
-    assert [trace["x"][0] for trace in figure["data"]] == [None] * 3
-    texts = [label["text"] for label in figure["layout"]["annotations"]]
+    assert [trace(figure, style.label)["x"][0] for style in LOOKS] == [None] * 3
+    texts = labels(figure)
     assert f"{LOOKS[0].label} 2, no ratio" in texts
 
 
 def test_the_tangent_kernels_fall_from_the_largest_eigenvalue_on(measured) -> None:
     found, _, _ = measured
     figure = shown.ntk_figure(LOOKS, found)
-    for k, trace in enumerate(figure["data"]):
-        drawn = [np.nan if v is None else v for v in trace["y"]]
+    for k, style in enumerate(LOOKS):
+        curve = trace(figure, style.label)
+        drawn = [np.nan if v is None else v for v in curve["y"]]
         known = found.kernel.eigenvalues[k] > 0
         np.testing.assert_allclose(
             np.array(drawn)[known], found.kernel.eigenvalues[k][known], rtol=6e-4
         )
-        assert trace["y"] == sorted(trace["y"], key=lambda v: -(v or 0))
-    names = [label["text"] for label in figure["layout"]["annotations"]]
-    assert names == [style.label for style in LOOKS]
+        assert curve["y"] == sorted(curve["y"], key=lambda v: -(v or 0))
+    assert labels(figure) == [style.label for style in LOOKS]
 
 
 def test_sharpness_and_its_limit_are_of_the_steps_that_were_looked_at(measured) -> None:
     _, _, steps = measured
     sharp = shown.sharpness_figure(LOOKS, steps, total=4)
     stable = shown.stability_figure(LOOKS, steps, total=4)
-    for k in range(3):
-        curve = sharp["data"][k]
+    for k, style in enumerate(LOOKS):
+        curve = trace(sharp, style.label)
         assert curve["x"] == [2, 4]
         wanted = [steps[n - 1].curvature.lambda_max[k] for n in (2, 4)]
         np.testing.assert_allclose(curve["y"], wanted, rtol=6e-4)
-        limit, rate = stable["data"][2 * k : 2 * k + 2]
+        limit, rate = (trace(stable, f"{style.label}: {what}") for what in ("2/λ", "rate"))
         np.testing.assert_allclose(np.multiply(limit["y"], curve["y"]), 2, rtol=2e-3)
         assert rate["y"] == [LANES[k].lr] * 2
         assert rate["line"]["dash"] == "dot"
@@ -205,7 +204,7 @@ def test_a_lane_that_went_out_ends_where_it_was_last_seen(measured) -> None:
         lambda_max=np.array([np.nan, *steps[-1].curvature.lambda_max[1:]]),
     )
     figure = shown.sharpness_figure(LOOKS, [*steps[:-1], measuring(steps[-1], curvature=lost)])
-    assert figure["data"][0]["y"][-1] is None
+    assert trace(figure, LOOKS[0].label)["y"][-1] is None
     ends = {label["text"]: label["x"] for label in figure["layout"]["annotations"]}
     assert ends[f"{LOOKS[0].label}: out"] == 2
     assert ends[LOOKS[1].label] == 4
@@ -215,15 +214,15 @@ def test_two_slices_share_one_scale_of_colours_and_contours(measured) -> None:
     _, cut, _ = measured
     left, right = slice_figures(LOOKS, cut)
     every = np.concatenate([one.loss.ravel() for one in cut])
-    maps = [figure["data"][0] for figure in (left, right)]
+    maps = [trace(figure, type="contour") for figure in (left, right)]
     for key in ("zmin", "zmax", "contours", "colorscale", "x", "y"):
         assert maps[0][key] == maps[1][key]
     assert maps[0]["zmin"] == pytest.approx(every.min(), abs=1e-4)
     assert maps[0]["zmax"] == pytest.approx(every.max(), abs=1e-4)
     for one, figure in zip(cut, (left, right), strict=True):
-        np.testing.assert_allclose(figure["data"][0]["z"], one.loss, rtol=6e-4)
+        np.testing.assert_allclose(trace(figure, type="contour")["z"], one.loss, rtol=6e-4)
         assert LOOKS[one.lane].label in figure["layout"]["meta"]["title"]
-        here = figure["data"][1]
+        here = trace(figure, "the start")
         assert (here["x"], here["y"]) == ([0.0], [0.0])
         assert here["marker"]["color"] == LOOKS[one.lane].color
     assert left["layout"]["meta"]["title"] != right["layout"]["meta"]["title"]

@@ -2,19 +2,20 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from races import small
 from verbs import run
 
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.measures.conditioning import track
 from olora_viz.races import run as runs
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import REFERENCE, fair_rate
 from olora_viz.races.race import race
 
-SMALL = {"steps": 2, "batch_size": 4, "eval_size": 2}
+config = partial(small, steps=2)
 
 
 def test_a_spec_asks_for_a_fair_rate_also_in_a_list():
@@ -26,7 +27,7 @@ def test_a_spec_asks_for_a_fair_rate_also_in_a_list():
 
 def test_a_race_puts_numbers_in_place_of_fair_rates_and_measures_what_it_says():
     lanes = (Lane("olora", fair=True, r=4), Lane("lora", lr=4e-3, r=4), Lane("pissa", lr=2e-3, r=4))
-    racing = race(RaceConfig(lanes=lanes, **SMALL))
+    racing = race(config(lanes))
     (found,) = racing.fair_rates
     measured = track(racing.lanes, racing.batch(1)).lambda_max
     np.testing.assert_allclose(found.curvature, measured[0], rtol=1e-3)
@@ -42,21 +43,21 @@ def test_a_race_puts_numbers_in_place_of_fair_rates_and_measures_what_it_says():
 
 
 def test_without_a_plain_lora_lane_the_reference_is_the_stated_rate():
-    racing = race(RaceConfig(lanes=(Lane("olora", fair=True, r=4),), **SMALL))
+    racing = race(config((Lane("olora", fair=True, r=4),)))
     assert racing.fair_rates[0].reference == REFERENCE
     assert racing.config.lanes[0].lr < REFERENCE
-    plain = race(RaceConfig(lanes=(Lane("lora", fair=True, r=4),), **SMALL))
+    plain = race(config((Lane("lora", fair=True, r=4),)))
     assert plain.config.lanes[0].lr == REFERENCE
 
 
 def test_a_start_that_needs_calibration_gets_a_fair_rate_too():
-    racing = race(RaceConfig(lanes=(Lane("lora", r=4), Lane("eva", fair=True, r=4)), **SMALL))
+    racing = race(config((Lane("lora", r=4), Lane("eva", fair=True, r=4))))
     assert racing.fair_rates[0].init == "eva"
 
 
 def test_the_rates_that_were_found_are_what_a_run_keeps_and_resumes_with(tmp_path):
-    config = RaceConfig(lanes=(Lane("lora", r=4), Lane("olora", fair=True, r=4)), **SMALL)
-    run = runs.start(config, tmp_path / "run")
+    asked = config((Lane("lora", r=4), Lane("olora", fair=True, r=4)))
+    run = runs.start(asked, tmp_path / "run")
     rate = run.race.config.lanes[1].lr
     list(run)
     kept = runs.read_config(tmp_path / "run")

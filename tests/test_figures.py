@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from drawn import labels, trace, traces
 from steps import a_step, measuring
 
 from olora_viz.figures import layout as figure_parts
@@ -87,11 +88,11 @@ def test_a_notebook_gets_the_same_curves_in_a_plotly_figure(name: str, palette: 
 def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None:
     steps = run(40)
     figure = figures.loss_figure(LOOKS, steps, total=40, start_loss=6.0)
-    raw, front = figure["data"][:3], figure["data"][3:]
     loss = np.array([step.loss for step in steps])
     for k, style in enumerate(LOOKS):
-        np.testing.assert_allclose(raw[k]["y"], loss[:, k], rtol=5e-4)
-        line, marks = front[2 * k : 2 * k + 2]
+        raw, line = (trace(figure, style.label, meta=kind) for kind in ("raw", "smooth"))
+        marks = trace(figure, f"{style.label}, held out")
+        np.testing.assert_allclose(raw["y"], loss[:, k], rtol=5e-4)
         np.testing.assert_allclose(line["y"], smoothed(loss, 0.85)[:, k], rtol=5e-4)
         assert marks["x"] == [0, 10, 20, 30, 40]
         assert marks["y"][0] == 6.0
@@ -116,13 +117,14 @@ def test_numbers_keep_four_digits_and_what_is_not_finite_becomes_none() -> None:
 
 def test_a_lane_that_diverges_ends_with_a_cross_at_its_last_finite_point_and_says_when() -> None:
     figure = figures.loss_figure(LOOKS, run(30, out_at={1: 12}), total=100)
-    cross = figure["data"][-1]
+    cross = trace(figure, meta="out")
+    assert cross["legendgroup"] == LOOKS[1].label
     assert cross["marker"]["symbol"].startswith("x")
     assert cross["x"] == [11]
-    curve = figure["data"][5]
+    curve = trace(figure, LOOKS[1].label, meta="smooth")
     assert curve["y"][10] == pytest.approx(cross["y"][0], rel=1e-3)
     assert curve["y"][11:] == [None] * 19
-    texts = [label["text"] for label in figure["layout"]["annotations"]]
+    texts = labels(figure)
     assert f"{LOOKS[1].label}: DNF at step 12" in texts
     assert LOOKS[1].label not in texts
     assert {LOOKS[0].label, LOOKS[2].label} <= set(texts)
@@ -185,11 +187,10 @@ def test_a_sweep_of_64_lanes_names_the_best_lane_of_each_start_and_stays_small()
     styles = theme.lane_styles(lanes)
     steps = run(1200, lanes=64)
     figure = figures.loss_figure(styles, steps, total=1200)
-    assert [a["text"] for a in figure["layout"]["annotations"]] == [
-        styles[31].label,
-        styles[63].label,
-    ]
-    assert sum(len(t["y"]) for t in figure["data"][:64]) <= MAX_POINTS
+    assert labels(figure) == [styles[31].label, styles[63].label]
+    raw = traces(figure, meta="raw")
+    assert len(raw) == 64
+    assert sum(len(t["y"]) for t in raw) <= MAX_POINTS
     assert "every 2 steps" in figure["layout"]["meta"]["unit"]
 
 

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from drawn import labels, trace
 from PIL import Image
 
 from olora_viz.figures import theme
@@ -83,19 +84,20 @@ def test_every_kind_of_figure_works_in_both_themes_and_as_a_png(tmp_path):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_the_map_is_the_logarithm_of_the_numbers_and_says_them(measure):
     styles = found()
-    (trace,) = gradient_map(STEPS, styles, LOOKS[1], 1, measure)["data"]
+    cells = trace(gradient_map(STEPS, styles, LOOKS[1], 1, measure), type="heatmap")
     values = np.array([measured(one, measure)[1] for one in styles]).T
-    z = np.array(trace["z"], dtype=float)
+    z = np.array(cells["z"], dtype=float)
     np.testing.assert_allclose(z, np.log10(values), atol=0.011)
-    np.testing.assert_allclose(np.array(trace["customdata"], dtype=float), values, rtol=1e-3)
-    assert (trace["zmin"], trace["zmax"]) == (np.nanmin(z), np.nanmax(z))
-    for at, text in zip(trace["colorbar"]["tickvals"], trace["colorbar"]["ticktext"], strict=True):
+    np.testing.assert_allclose(np.array(cells["customdata"], dtype=float), values, rtol=1e-3)
+    assert (cells["zmin"], cells["zmax"]) == (np.nanmin(z), np.nanmax(z))
+    bar = cells["colorbar"]
+    for at, text in zip(bar["tickvals"], bar["ticktext"], strict=True):
         assert 10**at == pytest.approx(float(text), rel=1e-3)
 
 
 def test_what_is_zero_or_no_number_is_blank_on_the_map_and_said_so():
     figure = gradient_map(STEPS, found(), LOOKS[0], 0, "ratio_B")
-    z = np.array(figure["data"][0]["z"], dtype=float)
+    z = np.array(trace(figure, type="heatmap")["z"], dtype=float)
     assert np.isnan(z[:, 0]).all()
     assert np.isfinite(z[:, 1:]).all()
     assert "blank" in figure["layout"]["meta"]["unit"]
@@ -108,9 +110,10 @@ def test_what_is_zero_or_no_number_is_blank_on_the_map_and_said_so():
 def test_a_row_of_a_map_is_the_layer_of_its_name():
     figure = gradient_map(STEPS, found(), LOOKS[1], 1, "input")
     rows = figure["layout"]["meta"]["rows"]
-    assert [rows[word] for word in figure["data"][0]["y"]] == list(LAYERS)
+    words = trace(figure, type="heatmap")["y"]
+    assert [rows[word] for word in words] == list(LAYERS)
     (packed,) = pack(figure)["data"]
-    assert json.loads(packed["trace"])["y"] == figure["data"][0]["y"]
+    assert json.loads(packed["trace"])["y"] == words
     assert packed["x"] == "0,1,2,3,4"
 
 
@@ -118,25 +121,26 @@ def test_a_long_run_is_thinned_out_and_says_so():
     steps = list(range(1, 3001))
     values = np.ones((3000, len(LAYERS)))
     figure = step_map("title", "unit", steps, LAYERS, values, "@olora", revision="x")
-    cells = np.array(figure["data"][0]["z"])
+    cells = np.array(trace(figure, type="heatmap")["z"])
     assert cells.size <= MOST_CELLS
     assert figure["layout"]["meta"]["unit"] == "unit; every 3 measurements"
     styles = found(steps=250)
-    curves = layer_figure(steps[:250], styles, LOOKS, LAYER, "gradient_A")["data"]
-    assert len(curves[0]["y"]) <= MOST_LOOKS
+    curves = layer_figure(steps[:250], styles, LOOKS, LAYER, "gradient_A")
+    assert all(len(trace(curves, look.label)["y"]) <= MOST_LOOKS for look in LOOKS)
 
 
 def test_the_curves_over_the_run_are_the_numbers_of_that_layer_and_factor():
     styles = found()
     figure = layer_figure(STEPS, styles, LOOKS, LAYER, "ratio_A", total=9)
-    for k, curve in enumerate(figure["data"]):
+    for k, look in enumerate(LOOKS):
+        curve = trace(figure, look.label)
         wanted = [one.update[k, -1, 0] / one.parameter[k, -1, 0] for one in styles]
         np.testing.assert_allclose(curve["y"], wanted, rtol=1e-3)
         assert curve["x"] == STEPS
-        assert curve["line"]["dash"] == LOOKS[k].dash
+        assert curve["line"]["dash"] == look.dash
     named = {label["text"]: label["font"]["color"] for label in figure["layout"]["annotations"]}
     assert named == {style.label: style.text for style in LOOKS}
-    of_B = layer_figure(STEPS, styles, LOOKS, LAYER, "gradient_B")["data"][0]
+    of_B = trace(layer_figure(STEPS, styles, LOOKS, LAYER, "gradient_B"), LOOKS[0].label)
     assert of_B["y"][0] is None
     assert None not in of_B["y"][1:]
 
@@ -146,28 +150,28 @@ def test_a_lane_that_went_out_of_the_race_ends_in_a_cross():
     out = np.array([False, True, False])
     styles[3], styles[4] = styles[3].without(out), styles[4].without(out)
     figure = layer_figure(STEPS, styles, LOOKS, LAYER, "gradient_A", total=9)
-    assert figure["data"][-1]["name"] == "OLoRA 1e-3: DNF at step 4"
+    cross = trace(figure, meta="out")
+    assert cross["legendgroup"] == LOOKS[1].label
+    assert cross["name"].endswith("step 4")
     # Against depth it is not there at all, and nothing else is said of it.
     depth = depth_figure(5, styles[4], LOOKS, "gradient_A", "down_proj")
-    assert {label["text"] for label in depth["layout"]["annotations"]} == {
-        "LoRA 1e-3",
-        "OLoRA 3e-3",
-    }
+    assert set(labels(depth)) == {LOOKS[0].label, LOOKS[2].label}
 
 
 def test_the_depth_chart_joins_one_kind_of_layer_before_all_others():
     styles = found()
     figure = depth_figure(3, styles[2], LOOKS, "gradient_A", "down_proj")
-    points, curves = figure["data"][:3], figure["data"][3:]
-    for k in range(3):
-        np.testing.assert_allclose(points[k]["y"], styles[2].gradient[k, :, 0], rtol=1e-3)
-        assert curves[k]["x"] == [2, 5, 8, 11]
-        np.testing.assert_allclose(curves[k]["y"], styles[2].gradient[k, 2::3, 0], rtol=1e-3)
+    for k, look in enumerate(LOOKS):
+        points = trace(figure, look.label, mode="markers")
+        curve = trace(figure, look.label, mode="lines+markers")
+        np.testing.assert_allclose(points["y"], styles[2].gradient[k, :, 0], rtol=1e-3)
+        assert curve["x"] == [2, 5, 8, 11]
+        np.testing.assert_allclose(curve["y"], styles[2].gradient[k, 2::3, 0], rtol=1e-3)
     assert figure["layout"]["xaxis"]["ticktext"] == ["0", "1", "2", "3"]
     assert "step 3" in figure["layout"]["meta"]["title"]
-    whole = depth_figure(3, styles[2], LOOKS, "input")["data"]
-    assert whole[0]["y"][:2] == [None, None]
-    assert whole[0]["x"] == list(range(12))
+    whole = trace(depth_figure(3, styles[2], LOOKS, "input"), LOOKS[0].label)
+    assert whole["y"][:2] == [None, None]
+    assert whole["x"] == list(range(12))
 
 
 def test_many_lanes_and_layers_are_drawn_without_the_points_behind():

@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from races import PAIR, small
 from traitlets.config import Config
 
 import olora_viz as ov
@@ -21,9 +23,9 @@ from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import lane_styles
 from olora_viz.notebook import ConditioningPanel, RacePanel, SpectrumPanel
 
-LANES = (ov.Lane("lora", r=2), ov.Lane("olora", r=2))
-CONFIG = ov.RaceConfig(lanes=LANES, steps=6, batch_size=2, eval_every=3, eval_size=4)
-LONG = ov.RaceConfig(lanes=LANES, steps=100_000, batch_size=2, eval_every=0, eval_size=2)
+LANES = PAIR
+CONFIG = small(LANES, steps=6, batch_size=2, eval_every=3)
+LONG = small(LANES, steps=100_000, batch_size=2)
 
 
 def wait_for(what: Callable[[], object]) -> None:
@@ -92,7 +94,7 @@ def test_the_cell_returns_at_once_and_stop_stops_while_another_cell_looks() -> N
 
 
 def test_two_panels_race_side_by_side_and_do_not_mix() -> None:
-    one, other = RacePanel(CONFIG), RacePanel(ov.RaceConfig(**vars(CONFIG) | {"seed": 3}))
+    one, other = RacePanel(CONFIG), RacePanel(replace(CONFIG, seed=3))
     one.start()
     other.start()
     one.result()
@@ -145,7 +147,7 @@ def test_what_is_typed_wrong_gets_a_sentence_in_the_panel(change, sentence: str,
 
 def test_a_gpu_that_is_not_there_gets_a_sentence(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    panel = RacePanel(ov.RaceConfig(**vars(CONFIG) | {"device": "cuda"}))
+    panel = RacePanel(replace(CONFIG, device="cuda"))
     press(panel, "race")
     wait_for(lambda: panel.state == "failed")
     wait_for(lambda: "this machine has no CUDA GPU; use &#x27;cpu&#x27;" in text(panel))
@@ -314,7 +316,7 @@ print("gradio" in sys.modules, "pandas" in sys.modules)
 
 def test_lanes_of_several_seeds_are_one_curve_with_a_band_and_answer_in_the_end() -> None:
     lanes = tuple(ov.Lane(init, r=2, seed=seed) for init in ("lora", "olora") for seed in (0, 1))
-    panel = RacePanel(ov.RaceConfig(**vars(CONFIG) | {"lanes": lanes}))
+    panel = RacePanel(replace(CONFIG, lanes=lanes))
     panel.start()
     panel.result()
     loss = panel._charts[0].figure
@@ -329,7 +331,7 @@ def test_lanes_of_several_seeds_are_one_curve_with_a_band_and_answer_in_the_end(
 def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_something() -> None:
     looks = {"spectra_every": 2, "gradients_every": 2}
     rates = tuple(ov.Lane("olora", r=2, lr=lr) for lr in (1e-4, 1e-3, 1e-2))
-    panel = RacePanel(ov.RaceConfig(**vars(CONFIG) | {"lanes": (*LANES, *rates), **looks}))
+    panel = RacePanel(replace(CONFIG, lanes=(*LANES, *rates), **looks))
     panel.start()
     panel.result()
     seen = {each.NEWS: each for each in panel._sections if each.layout.display != "none"}
@@ -352,7 +354,7 @@ def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_som
 
 def test_a_band_has_the_colour_of_its_lane() -> None:
     lanes = tuple(ov.Lane("olora", r=2, seed=seed) for seed in (0, 1))
-    panel = RacePanel(ov.RaceConfig(**vars(CONFIG) | {"lanes": lanes}))
+    panel = RacePanel(replace(CONFIG, lanes=lanes))
     panel.start()
     panel.result()
     chart = panel._charts[0]

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
+from races import raced, small
 from steps import measuring, without
 
 import olora_viz as ov
@@ -14,16 +15,15 @@ from olora_viz.figures import theme
 from olora_viz.figures.layout import axis, layout, stacked
 from olora_viz.races import run as runs
 
-CONFIG = ov.RaceConfig(
-    lanes=(ov.Lane("lora", r=2), ov.Lane("olora", r=2), ov.Lane("olora", lr=3e-3, r=2)),
-    steps=4, batch_size=4, eval_every=2, eval_size=4, gradients_every=2,
+CONFIG = small(
+    (ov.Lane("lora", r=2), ov.Lane("olora", r=2), ov.Lane("olora", lr=3e-3, r=2)),
+    eval_every=2, gradients_every=2,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def racing() -> tuple[ov.Race, list[ov.Step]]:
-    race = ov.race(CONFIG)
-    return race, [*race]
+    return raced(CONFIG)
 
 
 def with_curvature(steps: list[ov.Step]) -> list[ov.Step]:

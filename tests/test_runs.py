@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from races import small, steps_of
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.peft_format import read_peft
@@ -18,18 +19,12 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.tasks import losses
 
-CONFIG = RaceConfig(
-    lanes=(Lane("lora", r=2), Lane("olora", r=4, lr=1e-3)),
-    steps=12,
-    batch_size=4,
-    eval_every=5,
-    eval_size=8,
-)
+CONFIG = small((Lane("lora", r=2), Lane("olora", r=4)), steps=12, eval_every=5, eval_size=8)
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return list(race(CONFIG))
+    return steps_of(CONFIG)
 
 
 def test_a_finished_run_holds_what_the_contract_says(tmp_path, whole):
