@@ -16,7 +16,6 @@ from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact
 from olora_viz.measures import conditioning as conditioning_module
 from olora_viz.measures.conditioning import Conditioning
-from olora_viz.races import race as race_module
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.views.conditioning import numbers, rates, tell
@@ -267,7 +266,7 @@ def test_many_measurements_take_no_race_s_place(jobs: Jobs, monkeypatch) -> None
 def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking, told, products = threading.Event(), race_module.track, []
+    looking, told, products = threading.Event(), conditioning_module.track, []
 
     def slow(lanes, batch, progress):
         def tell(*what):
@@ -278,7 +277,7 @@ def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
 
         return told(lanes, batch, tell)
 
-    monkeypatch.setattr(race_module, "track", slow)
+    monkeypatch.setattr(conditioning_module, "track", slow)
     job = jobs.start(asked(curvature_every="1"))
     assert looking.wait(60)
     jobs.stop(job)
