@@ -52,24 +52,58 @@ def told(lanes: tuple[Lane, ...], made: list[Step]) -> str:
     return " ".join(map(str, story.tell(lanes, display_names(lanes), made)))
 
 
+VERDICT = re.compile(
+    r"(?:At one shared rate \((?P<shared>\S+)\) |Each at [a-z ]+, )?"
+    r"(?P<mine>.+?)(?: \((?P<lr>[^ ,]+?)(?:, its only rate)?\))? is (?P<verdict>(?:far )?\S+)"
+    r"(?: of| with)? (?P<theirs>.+?)(?: \((?P<their_lr>[^ ,]+?)(?:, its only rate)?\))?"
+    r"(?:, the next best)?: .*?(?P<a>\d+\.\d\d) against (?P<b>\d+\.\d\d)"
+)
+GRADIENTS = re.compile(
+    r"^(?P<mine>.+)'s first gradient is (?P<factor>twice|.+ times) (?P<theirs>\S.*)'s\.$",
+    re.MULTILINE,
+)
+
+
+def verdicts(lanes: tuple[Lane, ...], made: list[Step]) -> list[dict[str, str | None]]:
+    """Who is said to be ahead of, behind or level with whom, at which rates, by which losses."""
+    found = map(VERDICT.match, map(str, story.tell(lanes, display_names(lanes), made)))
+    return [match.groupdict() for match in found if match]
+
+
+def rivals(said: dict[str, str | None]) -> tuple[str | None, ...]:
+    """Both sides of a verdict, each with the rate that it is judged at, and the verdict."""
+    at, other = (said["shared"] or said[key] for key in ("lr", "their_lr"))
+    return said["mine"], at, said["verdict"], said["theirs"], other
+
+
+def first_gradients(lanes: tuple[Lane, ...], made: list[Step]) -> list[tuple[str, ...]]:
+    """Whose first gradient is said to be how much larger than whose."""
+    found = map(GRADIENTS.search, map(str, story.tell(lanes, display_names(lanes), made)))
+    return [match.group("mine", "factor", "theirs") for match in found if match]
+
+
 def test_before_the_first_evaluation_it_says_that_all_start_equal() -> None:
-    text = told(RATES, steps([], first_norms=[1.0, 1.0, 4.7, 4.7]))
-    assert text == (
-        "Every lane starts from the same function: on the first batch the loss is 5.00 nats. "
-        "OLoRA's first gradient is 4.7 times LoRA's."
-    )
+    made = steps([], first_norms=[1.0, 1.0, 4.7, 4.7])
+    text = told(RATES, made)
+    assert "same function" in text
+    assert f"{made[0].loss[0]:.2f} nats" in text
+    assert first_gradients(RATES, made) == [("OLoRA", "4.7 times", "LoRA")]
+    assert verdicts(RATES, made) == []
 
 
 def test_the_default_race_is_told_on_a_side_card() -> None:
     held_out = [0.571, 0.438, 0.491, 0.382, 0.505]
-    text = told(DEFAULT_LANES, steps(held_out, first_norms=[1.0, 1.0, 4.7, 4.7, 5.0]))
-    assert text == (
-        "At one shared rate (1e-3) OLoRA is ahead of LoRA: held-out loss 0.49 against 0.57 at "
-        "step 1. With three times the rate, LoRA overtakes it (0.44). "
-        "Each at the best rate tried, OLoRA (3e-3) is ahead of LoRA (3e-3): 0.38 against 0.44. "
-        "Both do best at the largest rate tried: a larger one may do better. "
-        "OLoRA's first gradient is 4.7 times LoRA's."
-    )
+    made = steps(held_out, first_norms=[1.0, 1.0, 4.7, 4.7, 5.0])
+    text = told(DEFAULT_LANES, made)
+    shared, best = verdicts(DEFAULT_LANES, made)
+    low, high, olora_low, olora_high = (f"{loss:.2f}" for loss in held_out[:4])
+    assert rivals(shared) == ("OLoRA", "1e-3", "ahead", "LoRA", "1e-3")
+    assert (shared["a"], shared["b"]) == (olora_low, low)
+    assert rivals(best) == ("OLoRA", "3e-3", "ahead", "LoRA", "3e-3")
+    assert (best["a"], best["b"]) == (olora_high, high)
+    assert f"overtakes it ({high})" in text
+    assert "largest rate" in text
+    assert first_gradients(DEFAULT_LANES, made) == [("OLoRA", "4.7 times", "LoRA")]
     assert len(text.split()) < 70
 
 
@@ -77,45 +111,46 @@ def test_the_default_race_is_told_on_a_side_card() -> None:
     ("faster", "outcome"), [(0.6, "still trails"), (0.4, "keeps up"), (0.3, "overtakes it")]
 )
 def test_a_rate_that_helps_the_rival_is_told_too(faster: float, outcome: str) -> None:
-    text = told(RATES, steps([0.9, faster, 0.4, 0.2]))
-    assert "At one shared rate (1e-3) OLoRA is far ahead of LoRA" in text
-    assert f"With three times the rate, LoRA {outcome} ({faster:.2f})." in text
+    made = steps([0.9, faster, 0.4, 0.2])
+    assert rivals(verdicts(RATES, made)[0]) == ("OLoRA", "1e-3", "far ahead", "LoRA", "1e-3")
+    assert re.search(rf"three times .*LoRA {outcome} \({faster:.2f}\)", told(RATES, made))
 
 
 def test_the_story_turns_when_the_numbers_do() -> None:
-    text = told(RATES, steps([0.3, 0.2, 0.8, 0.7]))
-    assert "At one shared rate (1e-3) OLoRA is far behind LoRA" in text
-    assert "Each at the best rate tried, LoRA (3e-3) is far ahead of OLoRA (3e-3)" in text
-    assert "With three times" not in text
+    made = steps([0.3, 0.2, 0.8, 0.7])
+    shared, best = map(rivals, verdicts(RATES, made))
+    assert shared == ("OLoRA", "1e-3", "far behind", "LoRA", "1e-3")
+    assert best == ("LoRA", "3e-3", "far ahead", "OLoRA", "3e-3")
+    assert "three times" not in told(RATES, made)
 
 
 def test_tiny_losses_are_level_whatever_their_ratio() -> None:
-    text = told(RATES, steps([0.012, 0.010, 0.004, 0.001]))
-    assert "At one shared rate (1e-3) OLoRA is level with LoRA" in text
+    shared, *_ = verdicts(RATES, steps([0.012, 0.010, 0.004, 0.001]))
+    assert rivals(shared) == ("OLoRA", "1e-3", "level", "LoRA", "1e-3")
 
 
 @pytest.mark.parametrize(
-    ("held_out", "warning"),
+    ("held_out", "whose"),
     [
-        ([0.9, 0.4, 0.4, 0.2], "Both do best at the largest rate tried: a larger one may"),
-        ([0.4, 0.9, 0.4, 0.2], "OLoRA does best at the largest rate tried"),
+        ([0.9, 0.4, 0.4, 0.2], "Both"),
+        ([0.4, 0.9, 0.4, 0.2], "OLoRA"),
         ([0.4, 0.9, 0.2, 0.4], None),
         ([0.0011, 0.0010, 0.0011, 0.0010], None),
         ([1.05, 1.0, 0.52, 0.5], None),
-        ([0.9, 0.4, 0.4, NAN], "LoRA does best at the largest rate tried"),
+        ([0.9, 0.4, 0.4, NAN], "LoRA"),
     ],
 )
 def test_a_larger_rate_is_advised_only_where_the_largest_is_clearly_the_best(
-    held_out: list[float], warning: str | None
+    held_out: list[float], whose: str | None
 ) -> None:
-    text = told(RATES, steps(held_out))
-    assert ("largest rate" in text) == (warning is not None)
-    assert (warning or "") in text
+    found = re.findall(r"(\w+) (?:do|does) best at the largest rate", told(RATES, steps(held_out)))
+    assert found == ([] if whose is None else [whose])
 
 
 def test_with_one_rate_for_all_the_leader_and_the_next_are_named() -> None:
     lanes = (Lane("pissa"), Lane("milora"), Lane("sketch"))
-    assert "Sketch is ahead of PiSSA, the next best" in told(lanes, steps([0.5, 0.9, 0.4]))
+    *_, said = verdicts(lanes, steps([0.5, 0.9, 0.4]))
+    assert rivals(said) == ("Sketch", None, "ahead", "PiSSA", None)
 
 
 def test_what_the_shared_rate_has_shown_is_not_said_twice() -> None:
@@ -124,11 +159,12 @@ def test_what_the_shared_rate_has_shown_is_not_said_twice() -> None:
 
 def test_one_rate_per_start_is_not_called_the_best_of_several() -> None:
     lanes = (Lane("lora", lr=1e-3), Lane("olora", lr=3e-3))
-    text = told(lanes, steps([0.9, 0.4]))
-    assert "Each at its only rate, OLoRA (3e-3) is far ahead of LoRA (1e-3)" in text
-    assert "best rate" not in text
-    text = told((*RATES, Lane("pissa", lr=1e-3)), steps([0.9, 0.8, 0.7, 0.6, 0.3]))
-    assert "PiSSA (1e-3, its only rate) is far ahead of OLoRA (3e-3):" in text
+    (said,) = verdicts(lanes, steps([0.9, 0.4]))
+    assert rivals(said) == ("OLoRA", "3e-3", "far ahead", "LoRA", "1e-3")
+    assert "best rate" not in told(lanes, steps([0.9, 0.4]))
+    lanes, made = (*RATES, Lane("pissa", lr=1e-3)), steps([0.9, 0.8, 0.7, 0.6, 0.3])
+    assert rivals(verdicts(lanes, made)[-1]) == ("PiSSA", "1e-3", "far ahead", "OLoRA", "3e-3")
+    assert "PiSSA (1e-3, its only rate)" in told(lanes, made)
 
 
 @pytest.mark.parametrize(
@@ -146,15 +182,17 @@ def test_one_start_at_several_rates_is_told_too(held_out: list[float], sentence:
 
 
 def test_a_single_lane_tells_its_loss_without_a_comparison() -> None:
-    text = told((Lane("olora"),), steps([0.3]))
-    assert text == "OLoRA's held-out loss is 0.30 at step 1."
+    assert verdicts((Lane("olora"),), steps([0.3])) == []
+    assert re.fullmatch("OLoRA.* 0.30 .*step 1.", told((Lane("olora"),), steps([0.3])))
 
 
 def test_several_seeds_are_compared_by_their_means() -> None:
-    text = told(SEEDS, steps([0.9, 0.4, 0.5, 0.39], first_norms=[1, 3, 7, 9]))
-    assert text.startswith("Losses and gradients are means over 2 seeds.")
-    assert "OLoRA is ahead of LoRA: held-out loss 0.45 against 0.65 at step 1." in text
-    assert "OLoRA's first gradient is 4 times LoRA's." in text
+    made = steps([0.9, 0.4, 0.5, 0.39], first_norms=[1, 3, 7, 9])
+    assert "means over 2 seeds" in told(SEEDS, made)
+    (said,) = verdicts(SEEDS, made)
+    assert rivals(said) == ("OLoRA", "1e-3", "ahead", "LoRA", "1e-3")
+    assert (float(said["a"]), float(said["b"])) == pytest.approx((0.445, 0.65), abs=0.0051)
+    assert first_gradients(SEEDS, made) == [("OLoRA", "4 times", "LoRA")]
 
 
 def test_a_start_that_has_lost_a_seed_has_no_mean() -> None:
@@ -312,16 +350,6 @@ def groups(lanes: tuple[Lane, ...]) -> Iterator[tuple[str, float, tuple, list[in
                 yield init, lr, (*rest, *seeds), ks
 
 
-VERDICT = re.compile(
-    r"(?:At one shared rate \((?P<shared>\S+)\) |Each at [a-z ]+, )?"
-    r"(?P<mine>.+?)(?: \((?P<lr>[^ ,]+?)(?:, its only rate)?\))? is (?P<verdict>(?:far )?\S+)"
-    r"(?: of| with)? (?P<theirs>.+?)(?: \((?P<their_lr>[^ ,]+?)(?:, its only rate)?\))?"
-    r"(?:, the next best)?: .*?(?P<a>\d+\.\d\d) against (?P<b>\d+\.\d\d)"
-)
-GRADIENTS = re.compile(
-    r"^(?P<mine>.+)'s first gradient is (?P<factor>twice|.+ times) (?P<theirs>\S.*)'s\.$",
-    re.MULTILINE,
-)
 IN_WORDS = {"twice": 2, "three times": 3, "five times": 5, "ten times": 10}
 
 
