@@ -25,6 +25,7 @@ from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, me
 from olora_viz.web.conditioning.view import view
 from olora_viz.web.guard.limits import Limits, checked_config
 from olora_viz.web.jobs.queue import Jobs, Work
+from olora_viz.web.setup import SetUp
 
 ROWS = [
     {"init": init, "r": 4, "alpha": alpha, "lr": lr, "seed": 0}
@@ -33,6 +34,7 @@ ROWS = [
     ]
 ]  # fmt: skip
 LAYER = "model.layers.3.mlp.down_proj"
+SETUP = SetUp.first(Limits())
 
 
 def asked(**changes: object) -> RaceConfig:
@@ -310,28 +312,33 @@ def test_text_from_elsewhere_is_escaped() -> None:
 
 def test_fair_rates_set_every_start_up_twice_at_the_reference_s_rate_and_at_its_own(measured):
     _, work = measured
-    rows, said = fair_rates.proposed(work, Limits())
+    before = replace(SetUp.first(Limits()), steps=7)
+    setup, said = fair_rates.proposed(before, work, Limits())
+    assert replace(setup, lanes=before.lanes) == before
+    lanes = setup.lanes
     starts, found = work.config.lanes, work.found.hessian.lambda_max
     plain = next(k for k, lane in enumerate(starts) if lane.init == "lora")
-    assert rows[0]["init"] == "lora"
+    assert lanes[0].init == "lora"
     others = [k for k in range(len(starts)) if k != plain]
-    assert len(rows) == 1 + 2 * len(others)
-    for same, fair, k in zip(rows[1::2], rows[2::2], others, strict=True):
+    assert len(lanes) == 1 + 2 * len(others)
+    for same, fair, k in zip(lanes[1::2], lanes[2::2], others, strict=True):
         expected = starts[plain].lr * (found[plain] / found[k]) ** (1 / 3)
-        assert (same["init"], fair["init"]) == (starts[k].init,) * 2
-        assert float(same["lr"]) == starts[plain].lr
-        assert float(fair["lr"]) == pytest.approx(expected, rel=0.05)
+        assert (same.init, fair.init) == (starts[k].init,) * 2
+        assert same.lr == starts[plain].lr
+        assert fair.lr == pytest.approx(expected, rel=0.05)
         assert label_of(starts[k].init) in said
 
 
 def test_fair_rates_without_a_measurement_or_plain_lora_are_refused(measured):
     _, work = measured
     with pytest.raises(ValueError, match="measure the start first, over all parameters"):
-        fair_rates.proposed(None, Limits())
+        fair_rates.proposed(SETUP, None, Limits())
     with pytest.raises(ValueError, match="measure the start first, over all parameters"):
-        fair_rates.proposed(replace(work, layer="model.layers.0.mlp.up_proj"), Limits())
+        fair_rates.proposed(SETUP, replace(work, layer="model.layers.0.mlp.up_proj"), Limits())
     others = tuple(lane for lane in work.config.lanes if lane.init != "lora")
     with pytest.raises(ValueError, match="need a plain LoRA lane and at least one"):
-        fair_rates.proposed(replace(work, config=replace(work.config, lanes=others)), Limits())
+        fair_rates.proposed(
+            SETUP, replace(work, config=replace(work.config, lanes=others)), Limits()
+        )
     with pytest.raises(ValueError, match="a race takes at most 2"):
-        fair_rates.proposed(work, Limits(max_lanes=2))
+        fair_rates.proposed(SETUP, work, Limits(max_lanes=2))

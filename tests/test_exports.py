@@ -8,6 +8,7 @@ import pytest
 
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.config import RaceConfig
+from olora_viz.views.race import race_view
 from olora_viz.web.export import take
 from olora_viz.web.export.exports import KINDS, export, found_rates
 from olora_viz.web.jobs.queue import Jobs
@@ -60,7 +61,7 @@ def test_a_report_draws_a_sweep_and_a_curvature_where_there_is_one(jobs, name, c
 
 def test_a_recorded_race_offers_no_adapters(jobs):
     run = next(iter(GALLERY.values()))
-    assert take.value(run, [0]) == {"job": run.id, "lanes": [], "recorded": True}
+    assert take.value(race_view(run)) == {"job": run.id, "lanes": [], "recorded": True}
     assert "problem" in take.find(jobs, [run.id, 0])
 
 

@@ -57,7 +57,7 @@ def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_
     neighbour, visitor = Visitor(server.url, "neighbour"), evil(server)
     job = neighbour.race(steps=60, lanes=LANES)
     alone = neighbour.finished(job)
-    neighbour.call("reset", [])
+    neighbour.call("reset", [job, *neighbour.payload(neighbour.functions["reset"])[1:]])
     job = neighbour.race(steps=60, lanes=LANES)
     seen, answered = set(), 0
     markup = {part["id"] for part in visitor.config["components"] if part["type"] == "html"}
@@ -162,7 +162,7 @@ def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) ->
     assert not list(server.temporary.parent.rglob("owned*"))
     new = {path for path in server.temporary.rglob("*") if path.is_file()} - before
     assert [path.name for path in new] == ["your-file.jsonl"]
-    setup = ["glassllm", token, 1, 4, 0, LANES, 0]
+    setup = [None, "glassllm", token, 1, 4, 0, LANES, 0]
     job = visitor.call("race", setup)[0]
     run = json.dumps(visitor.finished(job))
     assert '"task": "your-file.jsonl"' in run

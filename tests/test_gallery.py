@@ -17,9 +17,9 @@ from olora_viz.learn.gallery.recording import MAX_BYTES, write
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies import story
+from olora_viz.views.race import race_view
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.view import View, view
 
 SMALL = Recipe(
     title="Two starts",
@@ -161,11 +161,10 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
 def test_a_recording_is_told_and_shown_like_a_race(name):
     its = load(name)
     assert story.tell(its.config.lanes, [style.label for style in its.styles], its.steps)
-    shown = view(its)
-    assert isinstance(shown, View)
-    assert shown.job_id == f"recorded:{name}"
+    shown = race_view(its)
+    assert shown.id == f"recorded:{name}"
     assert "recorded" in shown.status
-    assert shown.spectra == sum(step.update_spectra is not None for step in its.steps)
+    assert shown.news["spectra"] == sum(step.update_spectra is not None for step in its.steps)
 
 
 @pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.config.model == "glassllm"])

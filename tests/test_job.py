@@ -10,7 +10,6 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.limits import Limits, checked_config
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.screens import Screens
 
 LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 
@@ -149,25 +148,3 @@ def test_paused_races_that_are_too_many_end_the_longest_unseen_first(jobs: Jobs)
     made = [rest(jobs.start(asked(), goal=1)) for _ in range(5)]
     until(lambda: made[0].state == "stopped")
     assert made[-1].state == "paused"
-
-
-def test_a_screen_that_shows_something_else_has_a_new_turn() -> None:
-    screens = Screens()
-    visitor = _Request("a")
-    screen = screens.of(visitor)
-    first = screen.show("race")
-    assert screens.of(visitor) is screen
-    screen.upto = 3
-    assert screen.show("other") != first
-    assert screen.upto is None
-    before = screen.turn
-    screens.close(visitor)
-    assert screen.turn != before
-    assert screens.of(visitor) is not screen
-
-
-class _Request:
-    """What `Screens` reads of Gradio's request."""
-
-    def __init__(self, session_hash: str) -> None:
-        self.session_hash = session_hash

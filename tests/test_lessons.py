@@ -23,6 +23,7 @@ from olora_viz.web.learn import view as learn_view
 from olora_viz.web.links import share
 from olora_viz.web.links.share_link import lesson_race
 from olora_viz.web.page import PAGES
+from olora_viz.web.setup import SetUp
 
 EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
 RACED = pytest.mark.parametrize("name", FROM_RACES)
@@ -137,9 +138,7 @@ def test_its_link_races_the_recorded_set_up_again(lesson):
         return
     query, _, page = link.partition("#")
     asked = share.read(limits, query)
-    assert asked.config is not None
-    assert share.query(asked.config) == share.query(lesson.config)
-    assert asked.config.lanes == lesson.config.lanes
+    assert asked.setup == SetUp.of(lesson.config)
     assert asked.start
     assert asked.lesson == lesson.name
     assert asked.notes == ()
@@ -183,10 +182,10 @@ def test_words_are_escaped_around_formulas():
 def test_a_link_to_a_lesson_opens_its_race_unless_it_says_a_set_up_of_its_own():
     limits = from_environment()
     link = share.read(limits, "lesson=one-rate")
-    assert link.config is None
+    assert link.setup is None
     assert lesson_race(link, own=False) == "recorded:one-rate"
     assert lesson_race(link, own=True) is None
-    same = share.query(load("one-rate").config)
+    same = SetUp.of(load("one-rate").config).to_query()
     assert lesson_race(share.read(limits, f"{same}&lesson=one-rate"), False) == "recorded:one-rate"
     assert lesson_race(share.read(limits, f"{same}&start=1&lesson=one-rate"), False) is None
     assert lesson_race(share.read(limits, "steps=7&lesson=one-rate"), False) is None

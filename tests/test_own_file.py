@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from olora_viz.views.race import race_view
 from olora_viz.web.conditioning.measurement import measure
 from olora_viz.web.export.exports import KINDS, export
 from olora_viz.web.guard.limits import Limits, checked_config
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.work import Work
-from olora_viz.web.links.share import query
-from olora_viz.web.race.view import view
+from olora_viz.web.setup import SetUp
 
 LANES = [{"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
 ROWS = [{"prompt": f"{a} and one is", "answer": f"{a + 1}"} for a in range(12)]
@@ -122,11 +122,12 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(
     prompts = {row["prompt"] for row in ROWS}
     assert {answer.prompt.strip() for answer in job.answers} <= prompts
     said = [json.dumps(export(jobs, [job.id, kind])) for kind in KINDS]
-    said += [str(view(job)), query(job.config), str(job.config), job.adapter_zip(0).name]
+    link = SetUp.of(job.config).to_query()
+    said += [str(race_view(job)), link, str(job.config), job.adapter_zip(0).name]
     secrets = (found.token.removeprefix("file:"), str(jobs.folder), str(files._folder))
     for text in said:
         assert not any(secret in text for secret in secrets)
-    assert "task=" not in query(job.config)
+    assert "task=" not in link
     assert "load_task('your-file.jsonl'" in export(jobs, [job.id, "peft"])["text"]
     copy = job.own_file
     assert copy

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import gradio as gr
 import numpy as np
 import pytest
 from test_figures import run
@@ -19,6 +20,7 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits, checked_config
 from olora_viz.web.race.presets import PRESETS, filled
 from olora_viz.web.race.repeat import repeated
+from olora_viz.web.setup import SetUp
 
 LANES = (
     Lane("lora"),
@@ -108,29 +110,29 @@ def test_without_repetitions_the_standings_are_what_they_were() -> None:
     assert fragments.results(shown, grouped, 1) == fragments.results(shown, rows, 1)
 
 
-ROW = {"init": "olora", "r": 8, "alpha": "", "lr": "1e-3", "seed": 3}
+def with_lanes(*lanes: Lane) -> SetUp:
+    return replace(SetUp.first(Limits()), lanes=lanes)
 
 
 def test_repeating_gives_every_lane_five_seeds_once() -> None:
-    rows = repeated(Limits(), [ROW, ROW | {"seed": 1}, ROW | {"init": "lora"}])
-    assert [(row["init"], row["seed"]) for row in rows] == [
+    lanes = Lane("olora", seed=3), Lane("olora", seed=1), Lane("lora")
+    setup = repeated(Limits(), with_lanes(*lanes))
+    assert [(lane.init, lane.seed) for lane in setup.lanes] == [
         (init, seed) for init in ("olora", "lora") for seed in range(5)
     ]
-    assert repeated(Limits(), rows) == rows
+    assert repeated(Limits(), setup) == setup
 
 
 def test_more_repetitions_than_a_race_takes_are_refused_in_one_sentence() -> None:
-    rows = [ROW | {"r": r} for r in range(1, 14)]
+    setup = with_lanes(*(Lane("olora", r=r) for r in range(1, 14)))
     with pytest.raises(ValueError, match="13 lanes with 5 seeds each are 65; a race takes at most"):
-        repeated(Limits(), rows)
-    for nonsense in (None, "lora", [], [None], [ROW | {"lr": "nan"}], [ROW] * 65):
-        with pytest.raises(ValueError, match=r"race takes 1 to|a lane is a row|learning rate"):
-            repeated(Limits(), nonsense)
+        repeated(Limits(), setup)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.title)
 def test_every_preset_is_a_set_up_that_the_server_takes(preset) -> None:
-    model, task, steps, batch, rows = filled(Limits(), preset)
+    model, task, steps, batch, seed, rows, curvature = filled(Limits(), preset)
+    assert seed == curvature == gr.skip()  # they stay as they are
     config = checked_config(Limits(), model=model, task=task, steps=steps, batch=batch, lanes=rows)
     assert list(config.lanes) == preset.lanes
     assert config.batches == "by-seed"

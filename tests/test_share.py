@@ -1,7 +1,11 @@
 """A set-up goes into a link and comes back as it was; a bad link gets one sentence."""
 
+import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
+import gradio as gr
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,10 +16,13 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import Limits, checked_config
 from olora_viz.web.links import share
-from olora_viz.web.links.share_link import asked, chosen
-from olora_viz.web.race.lane_table import rows_of
+from olora_viz.web.links.share_link import asked
+from olora_viz.web.setup import SetUp, possible, rows_of
 
 LIMITS = Limits()
+SHARED = (Path(__file__).parent / "data" / "links.txt").read_text("utf-8")
+"""Links that were shared, and what each means."""
+
 WHOLE = st.integers(0, 2**31 - 1)
 POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False, allow_nan=False)
 OF_THE_TABLE = st.builds(
@@ -78,22 +85,60 @@ def test_a_set_up_of_the_page_comes_back_from_its_link_as_it_was(
         curvature_every=curvature, lanes=rows_of(lanes),
     )  # fmt: skip
     assert list(config.lanes) == lanes
-    text = share.query(config)
+    setup = SetUp.of(config)
+    assert setup.to_config(LIMITS) == config
+    text = setup.to_query()
     link = share.read(LIMITS, f"?{text}&start=1" if start else text)
-    assert link == share.Link(config, start)
-    # What the inputs then show is the same set-up once more.
-    names = ("model", "task", "steps", "batch", "seed", "lanes", "curvature_every")
-    shown = dict(zip(names, chosen(config), strict=True))
-    assert checked_config(LIMITS, **shown) == config
+    assert link == share.Link(setup, start)
+    # What the controls then show is the same set-up once more.
+    assert SetUp.from_controls(LIMITS, setup.to_controls()) == setup
+
+
+def links() -> list[tuple[str, dict]]:
+    lines = [line for line in SHARED.splitlines() if not line.startswith("#")]
+    pairs = zip(lines[::2], lines[1::2], strict=True)
+    return [(query.replace("(empty)", ""), json.loads(meaning)) for query, meaning in pairs]
+
+
+@pytest.mark.parametrize(("query", "meaning"), links())
+def test_a_link_that_was_shared_means_what_it_meant(query: str, meaning: dict) -> None:
+    if "refused" in meaning:
+        with pytest.raises(ValueError, match=re.escape(meaning["refused"])):
+            share.read(LIMITS, query)
+        return
+    link = share.read(LIMITS, query)
+    said: dict = {}
+    if link.setup:
+        lanes = [write_lane(lane) for lane in link.setup.lanes]
+        said["set_up"] = {**link.setup.values(), "lanes": lanes}
+    said |= {"start": True} if link.start else {}
+    said |= {"lesson": link.lesson} if link.lesson else {}
+    said |= {"notes": list(link.notes)} if link.notes else {}
+    assert said == meaning
+
+
+def test_a_visitor_s_own_file_is_kept_by_the_controls_and_told_by_no_link() -> None:
+    setup = replace(SetUp.first(LIMITS), task="file:abc")
+    assert setup.to_controls()[1] == "file:abc"
+    assert "task" not in setup.to_query()
+    raced = replace(setup, task="your-file.jsonl")
+    assert raced.to_controls()[1] == gr.skip()
+    assert raced.to_controls(keep=("steps",))[2] == gr.skip()
+
+
+def test_a_race_that_the_table_cannot_show_is_no_set_up_of_the_page() -> None:
+    assert possible(LIMITS, RaceConfig(lanes=(Lane("lora", clip=1.0),))) is None
+    assert possible(Limits(max_steps=9), RaceConfig()) is None
+    assert possible(LIMITS, RaceConfig()) == SetUp.first(LIMITS)
 
 
 def test_what_a_link_leaves_out_is_as_on_the_page() -> None:
-    link = share.read(LIMITS, "steps=7")
-    assert link.config is not None
-    assert link.config.steps == 7
-    assert (link.config.model, link.config.task) == (LIMITS.models[0], RaceConfig.task)
-    assert link.config.lanes == RaceConfig.lanes
-    sweep = share.read(LIMITS, "lane=olora:lr=1e-3/3e-3,r=4&lane=lora").config
+    setup = share.read(LIMITS, "steps=7").setup
+    assert setup is not None
+    assert setup.steps == 7
+    assert (setup.model, setup.task) == (LIMITS.models[0], RaceConfig.task)
+    assert setup.lanes == RaceConfig.lanes
+    sweep = share.read(LIMITS, "lane=olora:lr=1e-3/3e-3,r=4&lane=lora").setup
     assert sweep is not None
     assert [lane.lr for lane in sweep.lanes] == [1e-3, 3e-3, 1e-3]
 
@@ -106,8 +151,8 @@ def test_a_link_without_a_set_up_leaves_the_page_as_it_is(text: str) -> None:
 
 def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
     link = share.read(LIMITS, "hide=story,stroy&utm_source=mail&steps=3&step=5")
-    assert link.config is not None
-    assert link.config.steps == 3
+    assert link.setup is not None
+    assert link.setup.steps == 3
     assert len(link.notes) == 3
     assert any("'stroy'; did you mean 'story'?" in note for note in link.notes)
     assert any("'step'; did you mean 'steps'" in note for note in link.notes)

@@ -21,8 +21,8 @@ from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.views import html as fragments
+from olora_viz.views.race import race_view
 from olora_viz.web.jobs.queue import Job
-from olora_viz.web.race.view import view
 
 NAN = math.nan
 RATES = (
@@ -432,4 +432,4 @@ def test_the_table_beside_the_story_names_what_a_loss_is_counted_in(
     table = fragments.results(styles, story.standings([], 2), plain_text=plain_text)
     assert f'title="nats per {unit}"' in table
     job = Job("id", RaceConfig(lanes=PAIR), tmp_path, styles, plain_text=plain_text)
-    assert f'title="nats per {unit}"' in view(job).results
+    assert f'title="nats per {unit}"' in race_view(job).results

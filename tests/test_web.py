@@ -27,13 +27,14 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS, Example, Task
 from olora_viz.views import html as fragments
+from olora_viz.views.race import RaceView, race_view
 from olora_viz.web import page
 from olora_viz.web.export.take import adapter_list, find
 from olora_viz.web.guard.limits import Limits, checked_config, from_environment
 from olora_viz.web.jobs import work
 from olora_viz.web.jobs.queue import Job, Jobs
 from olora_viz.web.race.lane_table import lane_table, marks
-from olora_viz.web.race.view import view
+from olora_viz.web.race.status import buttons
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
 ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}
@@ -60,6 +61,12 @@ def wait_for_steps(job: Job, count: int = 1) -> None:
     while len(job.steps) < count:
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def can_press(shown: RaceView) -> tuple[bool, bool]:
+    """Whether Race and Stop can be pressed."""
+    its = buttons(shown)
+    return its.race["interactive"], its.stop["interactive"]
 
 
 @contextmanager
@@ -188,13 +195,13 @@ def test_a_race_in_the_background_finishes_with_answers_and_adapters_that_peft_l
 
 def test_the_page_s_table_races_every_start_that_there_is(jobs: Jobs) -> None:
     limits = Limits()
-    offered = lane_table(limits, elem_id="lanes").props["starts"]
+    offered = lane_table(limits, (), elem_id="lanes").props["starts"]
     assert list(offered) == list(INITIALIZERS)
     rows = [row for init in offered for row in lane(init=init)]
     assert not any(mark["wrong"] for mark in marks(limits, rows))
     job = wait(jobs.start(asked(steps=2, lanes=rows)))
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
-    assert view(job).results.count("EVA") >= 1
+    assert race_view(job).results.count("EVA") >= 1
 
 
 def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> None:
@@ -205,8 +212,8 @@ def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> N
     wait(job)
     assert job.state == "stopped"
     assert done <= len(job.steps) <= done + 1
-    assert "stopped" in view(job).status
-    assert "finished" not in view(job).status
+    assert "stopped" in race_view(job).status
+    assert "finished" not in race_view(job).status
     assert job.adapter_zip(0).exists()
 
 
@@ -216,14 +223,14 @@ def test_one_race_trains_at_a_time_and_the_others_wait_their_turn(jobs: Jobs) ->
     second, third = jobs.start(asked(steps=400)), jobs.start(asked(steps=400))
     assert (second.state, third.state) == ("waiting", "waiting")
     assert (jobs.before(second), jobs.before(third)) == (1, 2)
-    assert "waiting" in view(third, 2).status
-    assert "2 races before yours" in view(third, 2).status
+    assert "waiting" in race_view(third, before=2).status
+    assert "2 races before yours" in race_view(third, before=2).status
     with pytest.raises(ValueError, match="2 races are already waiting"):
         jobs.start(asked())
     jobs.stop(second)
     assert not first.ended
     assert (second.state, second.complete, second.steps) == ("stopped", True, [])
-    assert "stopped" in view(second).status
+    assert "stopped" in race_view(second).status
     assert jobs.before(third) == 1
     fourth = jobs.start(asked(steps=1))
     for job in (first, third):
@@ -245,7 +252,7 @@ def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(
         assert wait(job).state == "stopped"
         assert 3 <= len(job.steps) < 400
         assert job.note == "stopped after 30 minutes, this server's limit"
-        shown = html.unescape(view(job).status)
+        shown = html.unescape(race_view(job).status)
         assert re.search(r">stopped<.*stopped after 30 minutes, this server's limit", shown)
         assert "finished" not in shown
         assert job.adapter_zip(0).exists()
@@ -278,15 +285,15 @@ def test_race_can_be_pressed_again_when_the_lanes_have_answered(
     job = jobs.start(asked(steps=2))
     assert asking.wait(60)
     try:
-        shown = view(job)
+        shown = race_view(job)
         assert ">finished<" in shown.status
         assert "generating answers" in shown.status
-        assert (shown.race["interactive"], shown.stop["interactive"]) == (False, False)
+        assert can_press(shown) == (False, False)
     finally:
         go_on.set()
-    shown = view(wait(job))
+    shown = race_view(wait(job))
     assert "asking" not in shown.status
-    assert (shown.race["interactive"], shown.stop["interactive"]) == (True, False)
+    assert can_press(shown) == (True, False)
 
 
 def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(
@@ -303,8 +310,8 @@ def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(
     job = wait(jobs.start(asked(task="boolq")))
     assert (job.state, job.left_out) == ("finished", 3)
     sentence = "Left out of the training: 3 examples of more than 128 tokens."
-    assert sentence in view(job).results
-    assert "Left out" not in view(wait(jobs.start(asked()))).results
+    assert sentence in race_view(job).results
+    assert "Left out" not in race_view(wait(jobs.start(asked()))).results
 
 
 def test_old_races_are_forgotten_with_their_folders(jobs: Jobs) -> None:
@@ -322,10 +329,10 @@ def test_what_the_core_refuses_fails_with_the_same_sentence(jobs: Jobs) -> None:
     job = wait(jobs.start(asked(lanes=lane(r=200))))
     assert job.state == "failed"
     assert "rank 200 exceeds min(out, in)" in job.note
-    shown = view(job)
+    shown = race_view(job)
     assert "rank 200 exceeds" in shown.status
     assert "rank 200 exceeds" in shown.results
-    assert shown.race["interactive"]
+    assert can_press(shown)[0]
 
 
 def test_what_nobody_foresaw_is_one_line_for_the_page_and_a_traceback_for_the_server(
@@ -339,9 +346,9 @@ def test_what_nobody_foresaw_is_one_line_for_the_page_and_a_traceback_for_the_se
     monkeypatch.setattr(runs, "start", fail)
     job = wait(jobs.start(asked()))
     assert (job.state, job.note) == ("failed", "RuntimeError: no such kernel")
-    shown = view(job)
+    shown = race_view(job)
     assert "no such kernel" in shown.status
-    assert "secret" not in "".join(map(str, shown))
+    assert "secret" not in str(shown)
     assert len(logged) == 1
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from olora_viz.figures import race as figures
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.seed_bands import group_styles
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
 from olora_viz.races.step import Step
 from olora_viz.studies import story
@@ -40,6 +41,8 @@ class RaceView:
     """The step shown; later steps are left out."""
     seconds: float
     """Time until then; 0 of a race that ran elsewhere."""
+    styles: tuple[LaneStyle, ...]
+    """How the lanes are drawn and called."""
     order: tuple[int, ...]
     """The lanes, the best one first."""
     loss: Figure
@@ -99,6 +102,7 @@ def race_view(
         made=len(every),
         step=len(steps),
         seconds=steps[-1].seconds if steps and not record.recorded else 0.0,
+        styles=tuple(record.styles),
         order=order,
         loss=loss,
         gradient=gradient,

@@ -1,4 +1,7 @@
 // Shows one page, the one that the URL's fragment names, and marks its link.
+//
+// Gradio writes a <base href> into the page, so that following "#spectrum" would leave the address
+// without its query, or load the page anew: links to pages are followed here.
 const links = [...element.querySelectorAll("a")];
 const names = links.map((link) => link.getAttribute("href").slice(1));
 const show = () => {
@@ -10,5 +13,12 @@ const show = () => {
     else link.removeAttribute("aria-current");
   });
 };
+document.addEventListener("click", (event) => {
+  const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  const name = event.target.closest?.("a[href^='#']")?.getAttribute("href").slice(1);
+  if (!plain || event.defaultPrevented || !names.includes(name)) return;
+  event.preventDefault();
+  window.location.hash = name; // of the address as it is, query and all
+});
 window.addEventListener("hashchange", show);
 show();

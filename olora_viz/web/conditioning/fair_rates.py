@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html import escape
-from typing import Any
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.fair_rate import FairRate, fair_rate
 from olora_viz.views.html import problem
 from olora_viz.web.conditioning.measurement import Measurement
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.race.lane_table import rows_of
+from olora_viz.web.setup import SetUp
 
 HEAD = "<h2>Fair rates</h2>"
 
@@ -31,11 +30,12 @@ def before() -> str:
     )
 
 
-def proposed(work: Measurement | None, limits: Limits) -> tuple[list[dict[str, Any]], str]:
-    """Return the rows of the lane table and the words for the card.
+def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[SetUp, str]:
+    """Return the set-up with same and fair rates, and the words for the card.
 
     Parameters
     ----------
+    setup : the page's, whose lanes are replaced.
     work : what was measured; its lanes are the starts.
 
     Raises
@@ -61,7 +61,7 @@ def proposed(work: Measurement | None, limits: Limits) -> tuple[list[dict[str, A
     if len(lanes) > limits.max_lanes:
         raise ValueError(f"that makes {len(lanes)} lanes; a race takes at most {limits.max_lanes}")
     words = "".join(f'<p class="say">{escape(sentence)}</p>' for sentence in said)
-    return rows_of(list(dict.fromkeys(lanes))), f"{HEAD}{words}{HINT}"
+    return replace(setup, lanes=tuple(dict.fromkeys(lanes))), f"{HEAD}{words}{HINT}"
 
 
 def refused(sentence: str) -> str:

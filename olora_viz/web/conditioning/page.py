@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -25,14 +26,30 @@ from olora_viz.views.race_record import start_of
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
-from olora_viz.web.guard.limits import Limits, OwnFiles, checked_config
+from olora_viz.web.guard.limits import Limits, OwnFiles
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.card import Card
+from olora_viz.web.race.held import held, stored
+from olora_viz.web.setup import SetUp
 
 PACE = 0.2
 """Seconds between two updates of a page."""
 
 ONLY = "conditioning-only"
 """CSS class of the columns that this page alone shows."""
+
+
+_HELD = f"""() => [
+  sessionStorage.getItem("{stored("measured")}"), sessionStorage.getItem("{stored("sliced")}"),
+]"""
+"""What this tab has measured and sliced, after a reload of it."""
+
+CURVED = Card(
+    "curved", ("id", "curvature", "complete"), lambda desk: (),
+    # It draws at every measurement of the curvature, and once more in the end.
+    lambda view: [f"{view.id} {view.news['curvature']} {view.complete}"],
+)  # fmt: skip
+"""The curvature of the run that the page shows."""
 
 
 class Columns(NamedTuple):
@@ -42,7 +59,7 @@ class Columns(NamedTuple):
     """The components that a `View` is for, in its order."""
     layer: gr.Textbox
     every: gr.Number
-    curved: gr.Number
+    curved: gr.Textbox
     race_figures: tuple[gr.HTML, ...]
     fair: gr.Button
     fair_words: gr.HTML
@@ -55,7 +72,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     ----------
     styles, total : lanes and steps of the race that the page opens with.
     """
-    measured, sliced = gr.BrowserState(None), gr.BrowserState(None)
+    measured, sliced = held("measured"), held("sliced")
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
@@ -128,7 +145,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
         with gr.Column(elem_classes="card"):
             fair_words = gr.HTML(fair_rates.before(), elem_id="fair-rates", apply_default_css=False)
             fair = gr.Button("Set same and fair rates", elem_id="fair-button")
-    curved = gr.Number(0, visible=False)
+    curved = gr.Textbox("", visible=False)
     outputs = View(
         measured, sliced, status, comparison, ntk, story, numbers, rates, left, right, left_slice,
         right_slice, measure_, slice_, stop,
@@ -142,29 +159,25 @@ def connect(
     demo: gr.Blocks,
     jobs: Jobs,
     limits: Limits,
-    setup: Sequence[Any],
-    job_id: gr.BrowserState,
+    controls: Sequence[Any],
+    run: gr.HTML,
     files: OwnFiles,
 ) -> None:
     """Connect the columns to the set-up and the race that they share with the Race page.
 
     Parameters
     ----------
-    setup : the inputs model, task, steps, batch, seed, lanes.
-    job_id : of the current race.
+    controls : the set-up's.
+    run : the id of the run that the page shows.
     files : the visitors' own.
     """
     page = its.outputs
 
-    async def start(
-        model: Any, task: Any, steps: Any, batch: Any, seed: Any, lanes: Any, layer: Any
-    ) -> AsyncIterator[View]:
+    async def start(*values: Any) -> AsyncIterator[View]:
+        *setup, layer = values
         try:
-            config = checked_config(
-                limits, model=model, task=task, steps=steps, batch=batch, lanes=lanes, seed=seed,
-                files=files,
-            )  # fmt: skip
-            job = measure(jobs, config, layer)
+            config = SetUp.from_controls(limits, setup, files).to_config(limits, files)
+            job = measure(jobs, replace(config, curvature_every=0), layer)
         except ValueError as error:
             yield problem_view(str(error))
             return
@@ -209,12 +222,14 @@ def connect(
             if job is not None:
                 jobs.stop(job)
 
-    def propose(measured: Any) -> tuple[Any, Any]:
+    def propose(measured: Any, *values: Any) -> tuple[Any, ...]:
         """Put every start into the set-up at plain LoRA's rate and at its fair one."""
         try:
-            return fair_rates.proposed(jobs.find(measured, Measurement), limits)
+            setup = SetUp.from_controls(limits, values, files)
+            setup, words = fair_rates.proposed(setup, jobs.find(measured, Measurement), limits)
         except ValueError as error:
-            return gr.skip(), fair_rates.refused(str(error))
+            return (*(gr.skip() for _ in controls), fair_rates.refused(str(error)))
+        return (*setup.to_controls(), words)
 
     def track(name: Any) -> tuple[Any, ...]:
         """Draw the curvature of the current race, with its loss and its gradients beside."""
@@ -236,14 +251,15 @@ def connect(
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     both, whole = [page.measured, page.sliced], list(page)
-    page.measure.click(start, [*setup, its.layer], whole, concurrency_limit=None, **quiet)
+    page.measure.click(start, [*controls, its.layer], whole, concurrency_limit=None, **quiet)
     page.slice.click(
         slice_, [page.measured, page.left, page.right], whole, concurrency_limit=None, **quiet
     )
-    *_, lanes = setup
-    its.fair.click(propose, page.measured, [lanes, its.fair_words], queue=False, **quiet)
+    its.fair.click(
+        propose, [page.measured, *controls], [*controls, its.fair_words], queue=False, **quiet
+    )
     page.stop.click(stop, both, None, queue=False, **quiet)
-    demo.load(go_on, both, whole, concurrency_limit=None, **quiet)
+    demo.load(go_on, both, whole, js=_HELD, concurrency_limit=None, **quiet)
     its.curved.change(
-        track, job_id, list(its.race_figures), queue=False, trigger_mode="always_last", **quiet
+        track, run, list(its.race_figures), queue=False, trigger_mode="always_last", **quiet
     )

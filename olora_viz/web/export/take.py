@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from olora_viz.figures import theme
 from olora_viz.figures.live.gradio_figure import HERE, IMPORT, PLOTLY, installed, served
-from olora_viz.views.race_record import RaceRecord
+from olora_viz.views.race import RaceView
 from olora_viz.web.export.exports import export
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.card import Card
 
 BUTTONS = (
     ("report", "Report", "one page of the whole run that opens anywhere"),
@@ -114,22 +114,17 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     )
 
 
-def value(shown: RaceRecord, order: Sequence[int]) -> dict[str, Any] | None:
-    """Return what the card shows of a run: nothing before its first step, adapters after its end.
-
-    Parameters
-    ----------
-    order : the lanes, the best one first.
-    """
-    if not shown.steps:
+def value(view: RaceView) -> dict[str, Any] | None:
+    """Return what the card shows: nothing before the first step, adapters after the end."""
+    if not view.made:
         return None
-    has_adapters = shown.complete and not shown.recorded
+    has_adapters = view.complete and not view.recorded
     lanes = [
         {"lane": k, "label": style.label, "init": style.init, "dash": style.dash}
-        for k in (order if has_adapters else ())
-        for style in [shown.styles[k]]
+        for k in (view.order if has_adapters else ())
+        for style in [view.styles[k]]
     ]
-    return {"job": shown.id, "lanes": lanes, "recorded": shown.recorded}
+    return {"job": view.id, "lanes": lanes, "recorded": view.recorded}
 
 
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
@@ -150,3 +145,12 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
     except (ValueError, TypeError, OverflowError) as error:
         return {"problem": str(error)}
     return {"url": served(path), "name": path.name}
+
+
+CARD = Card(
+    "take",
+    ("id", "complete", "order"),
+    lambda desk: [adapter_list(desk.jobs, elem_id="take")],
+    lambda view: [value(view)],
+    column="right",
+)

@@ -12,11 +12,13 @@ from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, find
 from olora_viz.learn.lessons.example import example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.views import html as fragments
+from olora_viz.web.guard import rights
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.learn import view as learn_view
-from olora_viz.web.links import share_link
-from olora_viz.web.race.events import Stage
+from olora_viz.web.race.page import Stage
+from olora_viz.web.race.pulse import again
+from olora_viz.web.setup import possible
 
 ASKED = """
 (asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""
@@ -92,22 +94,21 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
             return (gr.skip(),) * (len(Opened._fields) + 1)
         return (learn_view.card(limits, lesson), *read(lesson.name))
 
-    def press(request: gr.Request, event: gr.SelectData) -> tuple[Any, ...]:
+    def press(event: gr.SelectData) -> tuple[Any, ...]:
         """Show a lesson, and where it is opened, its recorded race and the set-up of it."""
         value = event.value if isinstance(event.value, dict) else {}
         lesson = _known(value.get("lesson"))
         shown = read(value.get("lesson"))
-        kept: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.setup))
+        kept: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.controls))
         if isinstance(lesson, str) or value.get("open") is not True:
             return (*shown, *kept)
         said = learn_view.card(limits, lesson)
-        race = jobs.shown(lesson.race)
+        race = rights.readable(jobs, lesson.race)
         if race is None:
             return (*shown, said, *kept[1:])
-        turn = stage.screens.of(request).show(race.id)
-        config = share_link.possible(limits, race.config)
-        setup = share_link.chosen(config) if config else kept[3:]
-        return (*shown, said, race.id, turn, *setup)
+        setup = possible(limits, race.config)
+        chosen = setup.to_controls() if setup else kept[3:]
+        return (*shown, said, race.id, again(), *chosen)
 
     def turn_rank(r: Any) -> Any:
         most = min(example_matrix().shape)
@@ -119,7 +120,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
     }  # fmt: skip
     reading = list(Opened(contents, text, drawn, rank, guide))
-    outputs = [*reading, card, stage.job_id, stage.turn, *stage.setup]
+    outputs = [*reading, card, stage.run, stage.again, *stage.controls]
     for part in (contents, guide, card):
         part.select(press, None, outputs, **quiet)
     rank.input(turn_rank, rank, drawn, trigger_mode="always_last", **quiet)

@@ -9,7 +9,7 @@ from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.glossary import GLOSSARY
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.links import share
+from olora_viz.web.setup import possible
 
 PAGE_WORDS = {
     "race": "Open the recorded race",
@@ -88,13 +88,9 @@ def card(limits: Limits, lesson: Lesson) -> str:
 
 def live(limits: Limits, lesson: Lesson) -> str:
     """Return the link that races a lesson again, here and now; empty where this server may not."""
-    asked = share.query(lesson.config) if lesson.config else ""
-    try:
-        share.read(limits, asked)
-    except ValueError:
-        return ""
+    setup = possible(limits, lesson.config) if lesson.config else None
     page = "conditioning" if lesson.page == "conditioning" else "race"
-    return f"?{asked}&start=1&lesson={lesson.name}#{page}" if asked else ""
+    return f"?{setup.to_query()}&start=1&lesson={lesson.name}#{page}" if setup else ""
 
 
 def glossary() -> str:

@@ -48,7 +48,13 @@ button.addEventListener("click", async () => {
   }, 2500);
 });
 
-watch("value", follow);
+let changed = false; // a page that nobody has set up has a short address
+watch("value", () => {
+  changed = true;
+  follow();
+});
+// Back on a page, or forth, whose address says an older set-up.
+window.addEventListener("popstate", () => changed && follow());
 
 const hidden = (new URLSearchParams(window.location.search).get("hide") ?? "").split(",");
 document.documentElement.dataset.hide = hidden.map((name) => name.trim()).join(" ");

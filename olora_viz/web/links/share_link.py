@@ -9,40 +9,24 @@ from typing import Any
 import gradio as gr
 
 from olora_viz.learn.lessons import find
-from olora_viz.races.config import RaceConfig
-from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
-from olora_viz.web.guard.limits import Limits, OwnFiles, checked_config
+from olora_viz.web.guard.limits import Limits, OwnFiles
 from olora_viz.web.links import share
-from olora_viz.web.race.lane_table import rows_of
+from olora_viz.web.setup import SetUp
 
-READ = """
-(...values) => {
-  const query = window.location.search;
-  const own = sessionStorage.getItem("olora-viz-link") === query;
-  const kept = new URLSearchParams(query);
-  if (kept.has("start")) {
-    kept.delete("start"); // a reload does not begin the race once more
-    const rest = query.replace(/([?&])start=[^&]*&?/g, "$1").replace(/[?&]$/, "");
-    history.replaceState(history.state, "", window.location.pathname + rest + window.location.hash);
-  }
-  sessionStorage.setItem("olora-viz-link", window.location.search);
-  values[values.length - 1] = { query, own };
-  return values;
-}
-"""
-"""The last input of the event `load` is what the address asks for, and whether it is new."""
+READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
+"""Gives the event `load` the run of this tab, and what the address asks for."""
 
 
-def button(config: RaceConfig) -> gr.HTML:
+def button(setup: SetUp) -> gr.HTML:
     """Make the button, inside the top bar; its value is the query of the set-up.
 
     Parameters
     ----------
-    config : the set-up that the page opens with.
+    setup : what the page opens with.
     """
     return gr.HTML(
-        value=share.query(config),
+        value=setup.to_query(),
         elem_id="share",
         html_template='<button type="button" class="quiet" id="share-button">Share</button>'
         '<span class="unseen" role="status"></span>',
@@ -56,25 +40,23 @@ def note() -> gr.HTML:
     return gr.HTML("", elem_id="link-note", apply_default_css=False)
 
 
-def follow(limits: Limits, setup: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
+def follow(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
     """Let the link say the set-up whenever it changes and is a possible one.
 
     Parameters
     ----------
-    setup : the inputs model, task, steps, batch, seed, lanes, curvature_every.
+    controls : the set-up's.
     files : the visitors' own.
     """
 
     def written(*values: Any) -> Any:
-        names = ("model", "task", "steps", "batch", "seed", "lanes", "curvature_every")
-        said = dict(zip(names, values, strict=True))
         try:
-            return share.query(checked_config(limits, **said, files=files))
+            return SetUp.from_controls(limits, values, files).to_query()
         except ValueError:
             return gr.skip()
 
     gr.on(
-        [its.change for its in setup], written, list(setup), link, queue=False,
+        [its.change for its in controls], written, list(controls), link, queue=False,
         show_progress="hidden", api_visibility="private", trigger_mode="always_last",
     )  # fmt: skip
 
@@ -104,25 +86,5 @@ def lesson_race(link: share.Link, own: bool) -> str | None:
     lesson = find(link.lesson) if link.lesson else None
     if lesson is None or lesson.config is None or own or link.start:
         return None
-    same = link.config is None or share.query(link.config) == share.query(lesson.config)
+    same = link.setup is None or link.setup == SetUp.of(lesson.config)
     return lesson.race if same else None
-
-
-def possible(limits: Limits, config: RaceConfig) -> RaceConfig | None:
-    """Return a set-up as this server may race it, None where it may not."""
-    try:
-        return share.read(limits, share.query(config)).config
-    except ValueError:
-        return None
-
-
-def chosen(config: RaceConfig) -> tuple[Any, ...]:
-    """Return the values of the set-up's inputs that show a set-up, in the order of `follow`.
-
-    A file of a visitor's own is chosen by bringing it, so that the task stays as it is.
-    """
-    task = config.task if config.task in TASKS else gr.skip()
-    return (
-        config.model, task, config.steps, config.batch_size, config.seed,
-        rows_of(config.lanes), config.curvature_every,
-    )  # fmt: skip

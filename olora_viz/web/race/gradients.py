@@ -9,8 +9,7 @@ import gradio as gr
 from olora_viz.figures.gradients import MEASURES
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.views.gradients import depth_view, gradients_view, looks
-from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.cards import AWAY, SHOWN
+from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, change
 
 _ON_LOAD = """
 const card = element.closest("#run-gradients");
@@ -30,8 +29,9 @@ _IN_VIEW = """
 """
 
 
-def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
-    """Make the card; return what its views follow: set it to what `news` says."""
+def build(desk: Desk) -> list[Any]:
+    """Make the card; return what its views follow."""
+    jobs, run = desk.jobs, desk.run
     with gr.Column(elem_classes=AWAY, elem_id="run-gradients") as card:
         head = gr.HTML(
             '<h2>Gradients of this run <span class="hint">norms of gradients, parameters and '
@@ -53,7 +53,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         with gr.Row(elem_classes="two charts"):
             of_A = live_figure(elem_id="layer-a-figure")
             of_B = live_figure(elem_id="layer-b-figure")
-    seen = gr.Number(0, visible=False)
+    seen = gr.Textbox("", visible=False)
     in_view = gr.Checkbox(True, visible=False)
     # The race that the card shows and its newest step, where the slider follows the race. They live
     # in the page, as the slider does, so that an event never sees one of them without the other.
@@ -107,18 +107,25 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         figure = depth_view(record, measure, layer, step)
         return gr.skip() if figure is None else pack(figure)
 
-    quiet: dict[str, Any] = {
-        "queue": False, "show_progress": "hidden", "api_visibility": "private",
-        "trigger_mode": "always_last",
-    }  # fmt: skip
-    inputs = [job_id, lane, measure, layer, step, shown, newest, in_view]
+    inputs = [run, lane, measure, layer, step, shown, newest, in_view]
     outputs = [lane, layer, over_steps, depth, step, of_A, of_B, card, shown, newest]
     for event in (seen.change, head.select, lane.input, measure.input, layer.input):
-        event(show, inputs, outputs, js=_IN_VIEW, **quiet)
-    step.input(slide, [job_id, measure, layer, step], depth, **quiet)
+        event(show, inputs, outputs, js=_IN_VIEW, **QUIET)
+    step.input(slide, [run, measure, layer, step], depth, **QUIET)
 
     def pick(event: gr.SelectData) -> Any:
         return event.value if isinstance(event.value, str) else gr.skip()
 
-    over_steps.select(pick, None, layer, **quiet).then(show, inputs, outputs, js=_IN_VIEW, **quiet)
-    return seen
+    over_steps.select(pick, None, layer, **QUIET).then(show, inputs, outputs, js=_IN_VIEW, **QUIET)
+    return [seen]
+
+
+CARD = Card(
+    "gradients",
+    ("id", "gradients"),
+    build,
+    lambda view: [change(view, "gradients")],
+    column="after",
+    frame=False,
+    elem_id="run-gradients",
+)

@@ -12,17 +12,8 @@ from olora_viz.figures import theme
 from olora_viz.figures.live.gradio_figure import IMPORT, installed
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import compact
 from olora_viz.web.guard.limits import Limits, checked_lane, problems
-
-DEFAULT_LANES = (
-    Lane("lora", lr=1e-3),
-    Lane("lora", lr=3e-3),
-    Lane("olora", lr=1e-3),
-    Lane("olora", lr=3e-3),
-    Lane("pissa", lr=1e-3),
-)
-"""The race that a visitor finds: two starts at two shared rates, and a third start."""
+from olora_viz.web.setup import rows_of
 
 _ON_LOAD = (
     IMPORT
@@ -38,14 +29,14 @@ load(props.module).then(({ mount }) => {
 )
 
 
-def lane_table(limits: Limits, *, elem_id: str) -> gr.HTML:
+def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTML:
     """Make the table; as an event's input its value is a list of rows, see `checked_lane`."""
 
     def seen(rows: list[Any]) -> list[dict[str, str]]:
         return marks(limits, rows)
 
     return gr.HTML(
-        value=rows_of(DEFAULT_LANES),
+        value=rows_of(lanes),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
         js_on_load=_ON_LOAD,
@@ -55,29 +46,6 @@ def lane_table(limits: Limits, *, elem_id: str) -> gr.HTML:
         starts={name: label_of(name) for name in INITIALIZERS},
         most=limits.max_lanes,
     )
-
-
-def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
-    """Return the rows that show some lanes.
-
-    >>> rows_of([Lane("olora", lr=1e-3, r=8)])
-    [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': 0}]
-    """
-    return [
-        {
-            "init": lane.init,
-            "r": lane.r,
-            "alpha": "" if lane.alpha is None else _exact(lane.alpha),
-            "lr": _exact(lane.lr),
-            "seed": lane.seed,
-        }
-        for lane in lanes
-    ]
-
-
-def _exact(number: float) -> str:
-    short = compact(number)
-    return short if float(short) == number else repr(number)
 
 
 def marks(limits: Limits, rows: Any) -> list[dict[str, str]]:

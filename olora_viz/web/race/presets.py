@@ -10,7 +10,7 @@ import gradio as gr
 
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.race.lane_table import rows_of
+from olora_viz.web.setup import SetUp
 
 MODEL = "glassllm"
 """What the presets are made for; a server without it takes its own first model."""
@@ -100,27 +100,21 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
 
 
 def filled(limits: Limits, preset: Preset) -> tuple[Any, ...]:
-    """Return the values of the set-up's inputs: model, task, steps, batch, lanes."""
+    """Return the values of the set-up's controls; the seed and the curvature stay as they are."""
     model = MODEL if MODEL in limits.models else limits.models[0]
-    return model, preset.task, preset.steps, preset.batch, rows_of(preset.lanes)
+    setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))
+    return setup.to_controls(keep=("seed", "curvature"))
 
 
-def build(limits: Limits, setup: Sequence[Any]) -> None:
-    """Make the card.
-
-    Parameters
-    ----------
-    setup : the inputs model, task, steps, batch, lanes.
-    """
+def build(limits: Limits) -> list[gr.Button]:
+    """Make the card; return its buttons, in the order of `offered`."""
     with gr.Column(elem_classes="card", elem_id="presets"):
         gr.HTML("<h2>Presets</h2>", apply_default_css=False)
         with gr.Row(elem_classes="preset-list"):
-            for preset in offered(limits):
-                button = gr.Button(preset.title, size="sm", scale=0, min_width=0)
-                button.click(
-                    lambda preset=preset: filled(limits, preset), None, list(setup), queue=False,
-                    show_progress="hidden", api_visibility="private",
-                )  # fmt: skip
+            buttons = [
+                gr.Button(preset.title, size="sm", scale=0, min_width=0)
+                for preset in offered(limits)
+            ]
         words = "".join(
             f"<li><b>{preset.title}</b> {preset.what}</li>" for preset in offered(limits)
         )
@@ -128,3 +122,13 @@ def build(limits: Limits, setup: Sequence[Any]) -> None:
             f'<details class="hint"><summary>what they show</summary><ul>{words}</ul></details>',
             apply_default_css=False,
         )
+    return buttons
+
+
+def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any]) -> None:
+    """Let every button fill the set-up's controls."""
+    for button, preset in zip(buttons, offered(limits), strict=True):
+        button.click(
+            lambda preset=preset: filled(limits, preset), None, list(controls), queue=False,
+            show_progress="hidden", api_visibility="private",
+        )  # fmt: skip

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from olora_viz.views import html as fragments
-from olora_viz.web.guard.limits import Limits, checked_lane
-from olora_viz.web.race.lane_table import rows_of
+from olora_viz.web.guard.limits import Limits, OwnFiles
+from olora_viz.web.setup import SetUp
 
 SEEDS = 5
 
@@ -19,59 +20,65 @@ TITLE = (
     "Every lane is repeated with each seed. A seed sets the random numbers of the start and the "
     "order of the batches; lanes with the same seed see the same batches."
 )
-
+HINT = f'<p class="hint">{TITLE}</p>'
 
 _PRESS = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
 
 
-def build(limits: Limits, lanes: gr.HTML) -> None:
-    """Make the button and the line below it.
+class Parts(NamedTuple):
+    """The button, the line below it, and what says that the race may begin."""
 
-    Parameters
-    ----------
-    lanes : the lane table, whose lanes it repeats.
-    """
-    button = gr.Button(WORDS, elem_id="repeat-button", size="sm", scale=0, min_width=0)
-    hint = f'<p class="hint">{TITLE}</p>'
-    note = gr.HTML(hint, elem_id="repeat-note", apply_default_css=False)
-    go = gr.Checkbox(False, visible=False)
+    button: gr.Button
+    note: gr.HTML
+    go: gr.Checkbox
 
-    def fill(rows: Any) -> tuple[Any, str, bool]:
+
+def build() -> Parts:
+    """Make the button and the line below it."""
+    return Parts(
+        gr.Button(WORDS, elem_id="repeat-button", size="sm", scale=0, min_width=0),
+        gr.HTML(HINT, elem_id="repeat-note", apply_default_css=False),
+        gr.Checkbox(False, visible=False),
+    )
+
+
+def connect(limits: Limits, parts: Parts, controls: Sequence[Any], files: OwnFiles) -> None:
+    """Let the button fill the set-up's controls, and press Race."""
+
+    def fill(*values: Any) -> tuple[Any, ...]:
         try:
-            return repeated(limits, rows), hint, True
+            setup = repeated(limits, SetUp.from_controls(limits, values, files))
         except ValueError as error:
-            return gr.skip(), fragments.problem(str(error)), False
+            return (*(gr.skip() for _ in controls), fragments.problem(str(error)), False)
+        return (*setup.to_controls(), HINT, True)
 
     quiet: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
     }  # fmt: skip
-    button.click(fill, lanes, [lanes, note, go], **quiet).then(
-        None, go, None, js=_PRESS, queue=False, show_progress="hidden"
+    parts.button.click(fill, list(controls), [*controls, parts.note, parts.go], **quiet).then(
+        None, parts.go, None, js=_PRESS, queue=False, show_progress="hidden"
     )
 
 
-def repeated(limits: Limits, rows: Any) -> list[dict[str, Any]]:
-    """Return the rows of a lane table with the seeds 0, 1, … for every lane.
+def repeated(limits: Limits, setup: SetUp) -> SetUp:
+    """Return a set-up with the seeds 0, 1, … for every lane.
 
-    Parameters
-    ----------
-    rows : of the table as it is; lanes that differ in their seed alone count once.
+    Lanes that differ in their seed alone count once.
 
     Raises
     ------
-    ValueError : a row is no lane, or there would be more lanes than a race takes.
+    ValueError : there would be more lanes than a race takes.
 
-    >>> [row["seed"] for row in repeated(Limits(), [{"init": "olora", "r": 8, "lr": "1e-3"}])]
+    >>> [lane.seed for lane in repeated(Limits(), SetUp.first(Limits())).lanes[:5]]
     [0, 1, 2, 3, 4]
     """
-    rows = rows if isinstance(rows, list) else []
-    if not 1 <= len(rows) <= limits.max_lanes:
-        raise ValueError(f"a race takes 1 to {limits.max_lanes} lanes, not {len(rows)}")
-    lanes = list(dict.fromkeys(replace(checked_lane(limits, row), seed=0) for row in rows))
+    lanes = list(dict.fromkeys(replace(lane, seed=0) for lane in setup.lanes))
     count = len(lanes) * SEEDS
     if count > limits.max_lanes:
         raise ValueError(
             f"{len(lanes)} lanes with {SEEDS} seeds each are {count}; a race takes at most "
             f"{limits.max_lanes}: take lanes out first"
         )
-    return rows_of([replace(lane, seed=seed) for lane in lanes for seed in range(SEEDS)])
+    return replace(
+        setup, lanes=tuple(replace(lane, seed=seed) for lane in lanes for seed in range(SEEDS))
+    )

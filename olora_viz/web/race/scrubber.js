@@ -7,6 +7,7 @@ const from = element.querySelector(".from");
 const to = element.querySelector(".to");
 const replay = element.querySelector(".replay");
 const PLAY_SECONDS = 12; // a whole race, whatever its length
+const NEWEST = 1e8; // also of a race that has gone on meanwhile
 let held = false;
 let playing = 0;
 let run = null;
@@ -15,7 +16,7 @@ let asked = 0;
 const ask = (step) => {
   words(step);
   cancelAnimationFrame(asked);
-  asked = requestAnimationFrame(() => trigger("select", { index: 0, value: step }));
+  asked = requestAnimationFrame(() => trigger("select", { index: 0, value: step >= Number(slider.max) ? NEWEST : step }));
 };
 
 const words = (step) => {

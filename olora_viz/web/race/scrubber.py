@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from olora_viz.views.race import RaceView
+from olora_viz.web.race.card import Card, Desk
 
 
 def scrubber() -> gr.HTML:
@@ -30,3 +31,13 @@ def position(shown: RaceView) -> dict[str, Any]:
     """Return what the slider says of a race that is shown up to a step."""
     seconds = round(shown.seconds, 1)
     return {"run": shown.id, "steps": shown.made, "at": shown.step, "seconds": seconds}
+
+
+def _build(desk: Desk) -> list[Any]:
+    desk.parts["scrubber"] = scrubber()
+    return [desk.parts["scrubber"]]
+
+
+CARD = Card(
+    "scrubber", ("id", "made", "step", "seconds"), _build, lambda view: [position(view)], slim=True
+)

@@ -19,7 +19,11 @@ from olora_viz.studies.story import standings
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.cards import AWAY, SHOWN
+from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk
+from olora_viz.web.race.pulse import again
+
+STORAGE = "olora-viz-runs"
+"""Where the browser keeps its list: a fixed name and secret, so that it outlives the server."""
 
 MOST = 12
 """Runs that a visit lists; of more, the oldest ones that are not pinned go."""
@@ -31,7 +35,7 @@ OVERLAID = 6
 """The most runs on one chart: as many as there are dashes."""
 
 
-def shelf() -> tuple[gr.BrowserState, gr.HTML]:
+def build(desk: Desk) -> list[Any]:
     """Make the list; what is done in it is the event ``select``, see `changed`."""
     rows = gr.HTML(
         value=[],
@@ -40,15 +44,40 @@ def shelf() -> tuple[gr.BrowserState, gr.HTML]:
         js_on_load=(Path(__file__).parent / "shelf.js").read_text("utf-8"),
         apply_default_css=False,
     )
-    return gr.BrowserState([]), rows
+    visit = gr.BrowserState([], storage_key=STORAGE, secret=STORAGE)
+    desk.parts["visit"] = visit
+    seen = gr.Textbox("", visible=False)
+    jobs, run = desk.jobs, desk.run
+    listed_in = [visit, rows, *desk.parts["comparison"]]
+
+    def listing(visit: Any, run: Any) -> tuple[Any, ...]:
+        """List the run that the page shows, and draw what it is compared with."""
+        mine = added(jobs, visit, run)
+        return mine, listed(jobs, mine, run), *compared(jobs, mine, run)
+
+    def shelve(visit: Any, run: Any, event: gr.SelectData) -> tuple[Any, ...]:
+        """Do what was asked for in the list of runs."""
+        wish = event.value if isinstance(event.value, dict) else {}
+        wanted = jobs.get(wish.get("id")) if wish.get("do") == "show" else None
+        name = wanted.id if wanted else run
+        mine = changed(jobs, visit, wish)
+        shown = (wanted.id, again()) if wanted else (gr.skip(), gr.skip())
+        return mine, listed(jobs, mine, name), *compared(jobs, mine, name), *shown
+
+    seen.change(listing, [visit, run], listed_in, **QUIET)
+    rows.select(
+        shelve, [visit, run], [*listed_in, run, desk.again], **{**QUIET, "trigger_mode": "multiple"}
+    )
+    return [seen]
 
 
-def comparison_card() -> tuple[gr.Column, gr.HTML, gr.HTML]:
-    """Make the card in which runs lie over each other."""
+def build_comparison(desk: Desk) -> list[Any]:
+    """Make the card in which runs lie over each other; the list of runs fills it."""
     with gr.Column(elem_classes=AWAY, elem_id="run-comparison") as card:
         figure = live_figure(elem_id="overlay-figure")
         words = gr.HTML("", elem_id="run-differences", apply_default_css=False)
-    return card, figure, words
+    desk.parts["comparison"] = (card, figure, words)
+    return []
 
 
 def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
@@ -157,3 +186,17 @@ def _differences(runs: Sequence[Run]) -> str:
         f'</span></h2><div class="standing-frame"><table class="standing differences"><thead><tr>'
         f"<td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+COMPARISON = Card(
+    "comparison", (), build_comparison, lambda view: [], frame=False, elem_id="run-comparison"
+)
+
+CARD = Card(
+    "runs",
+    ("id", "state", "complete"),
+    build,
+    lambda view: [f"{view.id} {view.state} {view.complete}"],
+    column="right",
+    elem_id="visit",
+)

@@ -9,12 +9,12 @@ import gradio as gr
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.update_spectra import MEASURES
 from olora_viz.views.update_spectra import spectra_view
-from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.cards import AWAY, SHOWN
+from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, change
 
 
-def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
-    """Make the card; return what its views follow: set it to the number of spectra there are."""
+def build(desk: Desk) -> list[Any]:
+    """Make the card; return what its views follow."""
+    jobs, run = desk.jobs, desk.run
     with gr.Column(elem_classes=AWAY, elem_id="run-spectra") as card:
         gr.HTML(
             '<h2>Spectra of this run <span class="hint">how training changes the adapters'
@@ -31,7 +31,7 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
         with gr.Row(elem_classes="two charts"):
             over_layers = live_figure(elem_id="spectra-map", picks=True)
             growth = live_figure(elem_id="growth-figure")
-    seen = gr.Number(0, visible=False)
+    seen = gr.Textbox("", visible=False)
 
     def show(name: Any, lane: Any, measure: Any, layer: Any) -> tuple[Any, ...]:
         record = jobs.shown(name)
@@ -48,17 +48,24 @@ def build(jobs: Jobs, job_id: gr.BrowserState) -> gr.Number:
             gr.update(elem_classes=SHOWN),
         )
 
-    quiet: dict[str, Any] = {
-        "queue": False, "show_progress": "hidden", "api_visibility": "private",
-        "trigger_mode": "always_last",
-    }  # fmt: skip
-    inputs, outputs = [job_id, lane, measure, layer], [lane, layer, over_layers, growth, card]
-    seen.change(show, inputs, outputs, **quiet)
+    inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth, card]
+    seen.change(show, inputs, outputs, **QUIET)
     for chosen in (lane, measure, layer):
-        chosen.input(show, inputs, outputs, **quiet)
+        chosen.input(show, inputs, outputs, **QUIET)
 
     def pick(event: gr.SelectData) -> Any:
         return event.value if isinstance(event.value, str) else gr.skip()
 
-    over_layers.select(pick, None, layer, **quiet).then(show, inputs, outputs, **quiet)
-    return seen
+    over_layers.select(pick, None, layer, **QUIET).then(show, inputs, outputs, **QUIET)
+    return [seen]
+
+
+CARD = Card(
+    "spectra",
+    ("id", "spectra"),
+    build,
+    lambda view: [change(view, "spectra")],
+    column="after",
+    frame=False,
+    elem_id="run-spectra",
+)

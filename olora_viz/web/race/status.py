@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.views.race import RaceView
+from olora_viz.web.race.card import Card
 
 RACE, GO_ON = "▶ Race", "▶ Go on"
 
@@ -64,3 +65,12 @@ def buttons(shown: RaceView) -> Buttons:
         stop=gr.update(interactive="stop" in can),
         reset=gr.update(interactive=True),
     )
+
+
+LINE = Card("status", ("status",), lambda desk: (), lambda view: [view.status])
+"""The top bar's line."""
+
+CONTROLS = Card(
+    "controls", ("commands", "state"), lambda desk: (), lambda view: list(buttons(view))
+)
+"""The run's buttons."""

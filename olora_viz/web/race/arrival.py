@@ -1,0 +1,74 @@
+"""What a page shows when it is opened or reloaded."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from olora_viz.views import html as fragments
+from olora_viz.views.race_record import RaceRecord
+from olora_viz.web.guard import rights
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.links import share_link
+from olora_viz.web.race import shelf
+from olora_viz.web.setup import SetUp, possible
+
+FIRST = "recorded:smollm2"
+"""What a visitor sees who has no race yet."""
+
+
+class Arrival(NamedTuple):
+    """What a page opens with."""
+
+    run: str | None
+    setup: SetUp | None
+    """None leaves the controls as they are."""
+    words: str
+    """What the link asked for in vain, as HTML."""
+
+
+def arrive(limits: Limits, jobs: Jobs, run_id: Any, visit: Any, address: Any) -> Arrival:
+    """Show what the address asks for, else the run of this tab, else the newest of this browser.
+
+    A set-up in a link wins over the run; a reload of this page's own address keeps both. A run that
+    another tab shows stays there. Without any, the page shows a recorded race.
+
+    Parameters
+    ----------
+    run_id : of the run that this tab shows, None in a new tab.
+    visit : the runs of this browser.
+    address : what `share_link.READ` sends.
+    """
+    link, own, words = share_link.asked(limits, address)
+    run = rights.readable(jobs, run_id)
+    if run_id is None:
+        run = _newest(jobs, visit, address)
+    setup = link.setup
+    new = setup is not None and not own
+    if new and (run is None or setup_of(limits, run) != setup or (link.start and run.complete)):
+        run = None
+    if setup and link.start and run is None:
+        try:
+            run = jobs.start(setup.to_config(limits))
+        except ValueError as error:
+            words = fragments.problem(str(error))
+    lesson = share_link.lesson_race(link, own)
+    if lesson or (run is None and setup is None):
+        run = rights.readable(jobs, lesson or FIRST)
+    # The first screen's race was recorded elsewhere: the set-up beside it is the page's own.
+    if setup is None and run and (lesson or not run.recorded):
+        setup = setup_of(limits, run)
+    return Arrival(run.id if run else None, setup, words)
+
+
+def setup_of(limits: Limits, run: RaceRecord) -> SetUp | None:
+    """Return the set-up of a run; of a recorded one where this server may race it."""
+    return possible(limits, run.config) if run.recorded else SetUp.of(run.config)
+
+
+def _newest(jobs: Jobs, visit: Any, address: Any) -> RaceRecord | None:
+    elsewhere = address.get("elsewhere") if isinstance(address, dict) else None
+    for row in shelf.checked(jobs, visit):
+        if not isinstance(elsewhere, list) or row["id"] not in elsewhere:
+            return rights.readable(jobs, row["id"])
+    return None

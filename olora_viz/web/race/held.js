@@ -1,0 +1,17 @@
+// An id that this tab shows something of, kept for a reload of it.
+//
+// Gradio runs this with `element`, `props` and `watch`; props.value is the id. While it is held the
+// browser has a lock of its name, by which a new tab sees what is shown already; see share_link.py.
+let release = () => {};
+
+const keep = () => {
+  const id = props.value ?? "";
+  sessionStorage.setItem(props.storage, id);
+  release();
+  release = () => {};
+  if (id) {
+    navigator.locks?.request(`olora-viz ${id}`, { mode: "shared" }, () =>
+      new Promise((resolve) => { release = resolve; }));
+  }
+};
+watch("value", keep);

@@ -1,0 +1,27 @@
+"""Ids that the browser holds: what this tab shows, until the tab is closed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+
+def held(key: str) -> gr.HTML:
+    """Make an id that the tab keeps in its session storage; a reload finds it there.
+
+    As an event's input and output it is the id, or None.
+    """
+    return gr.HTML(
+        value=None,
+        elem_id=f"held-{key}",
+        html_template="<span hidden></span>",
+        js_on_load=(Path(__file__).parent / "held.js").read_text("utf-8"),
+        apply_default_css=False,
+        storage=stored(key),
+    )
+
+
+def stored(key: str) -> str:
+    """Return the key of an id in the session storage."""
+    return f"olora-viz-{key}"

@@ -1,0 +1,24 @@
+// Starts the page's stream when an event says so, and once more when it has gone quiet.
+//
+// Gradio runs this with `props`, `watch` and `trigger`; props.value is {again} or {going, beat}.
+const LOST = 7000; // ms without a word from a stream that should go on
+let heard = performance.now();
+let asked = null;
+
+const follow = () => {
+  heard = performance.now();
+  // In the next task, when what came with this value is on the page too.
+  setTimeout(() => trigger("select", { index: 0, value: "follow" }));
+};
+
+watch("value", () => {
+  heard = performance.now();
+  const { again } = props.value ?? {};
+  if (!again || again === asked) return;
+  asked = again;
+  follow();
+});
+setInterval(() => {
+  const going = props.value?.going || props.value?.again;
+  if (going && performance.now() - heard >= LOST && navigator.onLine) follow();
+}, 1000);

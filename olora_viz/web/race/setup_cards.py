@@ -1,0 +1,81 @@
+"""The cards of the set-up: its controls, the lanes, and what fills them in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz.models import MODELS, ModelCard
+from olora_viz.tasks import TASKS
+from olora_viz.views import html as fragments
+from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.race import own_file, presets
+from olora_viz.web.race.card import QUIET, Desk
+from olora_viz.web.race.lane_table import lane_table
+from olora_viz.web.setup import SetUp
+
+
+class SetUpCards(NamedTuple):
+    """What is in the cards."""
+
+    controls: tuple[Any, ...]
+    """Those of the `SetUp`, but for the curvature, which the Conditioning page has."""
+    sample: gr.HTML
+    own: gr.HTML
+    presets: Sequence[gr.Button]
+
+
+def build(desk: Desk, first: SetUp) -> SetUpCards:
+    """Lay the cards out, with what the page opens with."""
+    limits = desk.limits
+    with gr.Column(elem_classes="card", elem_id="setup-card"):
+        gr.HTML("<h2>Set-up</h2>", apply_default_css=False)
+        model = gr.Dropdown(
+            [(_model_words(MODELS[name]), name) for name in limits.models],
+            value=first.model, label="Model", filterable=False, elem_id="setup-model",
+        )  # fmt: skip
+        task = gr.Dropdown(
+            own_file.CHOICES, value=first.task, label="Task", filterable=False,
+            elem_id="setup-task",
+        )  # fmt: skip
+        sample = gr.HTML(
+            fragments.sample(TASKS[first.task]), elem_id="setup-sample", apply_default_css=False
+        )
+        own = own_file.bring(limits.max_upload_kib)
+        with gr.Row(elem_classes="three counts"):
+            numbers = [
+                gr.Number(value, label=words, precision=0, min_width=0, elem_id=f"setup-{name}")
+                for name, words, value in (
+                    ("steps", "Steps", first.steps),
+                    ("batch", "Prompts per step", first.batch),
+                    ("seed", "Seed", first.seed),
+                )
+            ]
+    with gr.Column(elem_classes="card", elem_id="lanes-card"):
+        gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
+        lanes = lane_table(limits, first.lanes, elem_id="lanes")
+        gr.HTML(
+            '<p class="hint">All lanes start as the same function; lanes with the same seed see the '
+            "same batches.</p>",
+            apply_default_css=False,
+        )
+    return SetUpCards((model, task, *numbers, lanes), sample, own, presets.build(limits))
+
+
+def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: VisitorFiles) -> None:
+    """Connect the cards to all controls of the set-up."""
+    task = cards.controls[1]
+    own_file.connect(cards.own, task, files)
+    presets.connect(desk.limits, cards.presets, controls)
+    task.change(
+        lambda name: fragments.sample(TASKS[name]) if name in list(TASKS) else "",
+        task, cards.sample, **QUIET,
+    )  # fmt: skip
+
+
+def _model_words(card: ModelCard) -> str:
+    millions = card.parameters / 1e6
+    size = f"{millions:.2f}M" if millions < 10 else f"{millions:.0f}M"
+    return f"{card.name} · {size}{'' if card.offline else ' · from the hub'}"

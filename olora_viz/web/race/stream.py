@@ -1,0 +1,122 @@
+"""The one stream of a page: it follows a run, and draws the cards that have news."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.race_record import RaceRecord
+from olora_viz.web.guard import rights
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.cards import Board
+from olora_viz.web.setup import SetUp
+
+PACE = 0.2
+"""Seconds between two updates of a page, at least: up to five a second."""
+
+LOOK = 0.05
+"""The same before the first step, seconds."""
+
+SHARE = 0.1
+"""The most of the time that preparing updates may take from the training."""
+
+QUIET = 2.0
+"""Seconds after which a page hears that its run still goes on, though nothing is new."""
+
+_waiting = ThreadPoolExecutor(256, thread_name_prefix="follow")
+"""Threads that wait for runs: an open page has one for as long as its run goes on."""
+
+
+def view_of(run: RaceRecord, upto: int | None = None, before: int = 0) -> RaceView:
+    """Show a run up to a step, or all of it, with the link of one that was recorded."""
+    link = SetUp.of(run.config).to_query() if run.recorded else ""
+    return race_view(run, upto=upto, before=before, link=link)
+
+
+@dataclass(eq=False)
+class Stream:
+    """An open stream."""
+
+    upto: int | None = None
+    """The step that its reader went back to; None shows all of the run."""
+
+
+class Streams:
+    """The streams of all open pages; one that a page opens ends the one that it had before.
+
+    Gradio's page can end a stream too, but it forgets which one it has asked to end.
+    """
+
+    def __init__(self, jobs: Jobs, board: Board) -> None:
+        self._jobs, self._board = jobs, board
+        self._open: dict[str, Stream] = {}
+
+    async def follow(self, page: str, run_id: Any) -> AsyncIterator[list[Any]]:
+        """Yield the values of the pulse and of the board's outputs until nothing will change.
+
+        A paused run is followed as well: another tab may let it go on.
+
+        Parameters
+        ----------
+        page : Gradio's name of the page that asks.
+        run_id : of the run; the page that shows none asks for no stream.
+        """
+        stream = self._open[page] = Stream()
+        cursor: dict[str, Any] = {}
+        shown: Any = None
+        try:
+            for beat in itertools.count(1):
+                run = rights.readable(self._jobs, run_id)
+                if run is None:
+                    return
+                began, version, before = time.monotonic(), _version(run), _before(self._jobs, run)
+                row, complete = self._board.nothing(), run.complete
+                last, shown = shown, (version, before, complete, stream.upto)
+                if shown != last:
+                    view = await asyncio.to_thread(view_of, run, stream.upto, before)
+                    row = await asyncio.to_thread(self._row, view, cursor)
+                    cursor, complete = self._board.facts(view), view.complete
+                if self._open.get(page) is not stream:
+                    return
+                yield [{"going": not complete, "beat": beat}, *row]
+                if complete:
+                    return
+                await _newer(run, version, time.monotonic() - began)
+        finally:
+            if self._open.get(page) is stream:
+                del self._open[page]
+
+    def go_back(self, page: str, step: int | None) -> None:
+        """Let the open stream of a page, if any, show the run up to a step; None shows all."""
+        stream = self._open.get(page)
+        if stream is not None:
+            stream.upto = step
+
+    def end(self, page: str) -> None:
+        """End the stream of a page that shows no run any more, or is closed."""
+        self._open.pop(page, None)
+
+    def _row(self, view: RaceView, cursor: dict[str, Any]) -> list[Any]:
+        return self._board.row(view, lambda card: card.news(view, cursor))
+
+
+def _version(run: RaceRecord) -> int:
+    return run.version if isinstance(run, Job) else 0
+
+
+def _before(jobs: Jobs, run: RaceRecord) -> int:
+    return jobs.before(run) if isinstance(run, Job) and run.state == "waiting" else 0
+
+
+async def _newer(run: RaceRecord, version: int, spent: float) -> None:
+    """Wait until a run has changed since a version, `QUIET` seconds at most, at the pace."""
+    assert isinstance(run, Job)
+    await asyncio.sleep(max(PACE - spent, spent / SHARE) if run.steps else LOOK)
+    await asyncio.get_running_loop().run_in_executor(_waiting, run.newer, version, QUIET)

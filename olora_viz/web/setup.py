@@ -1,0 +1,202 @@
+"""The set-up: the one value behind the page's controls, its address, links, presets and lessons."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import gradio as gr
+
+from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
+from olora_viz.machine.numbers import compact
+from olora_viz.races.config import RaceConfig
+from olora_viz.tasks import TASKS
+from olora_viz.web.guard.limits import Limits, OwnFiles, checked_config
+from olora_viz.web.guard.visitor_files import TOKEN
+
+OF_A_LANE = ("init", "lr", "r", "alpha", "seed")
+"""Fields of a lane that the page's table has."""
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What the page is set to race; each field is a control, in their order.
+
+    A link writes the same names, but for the lanes: one ``lane=SPEC`` each, as on the command line.
+    """
+
+    model: str
+    """A name."""
+    task: str
+    """A name, or the token of a visitor's own file."""
+    steps: int
+    batch: int
+    """Prompts a step."""
+    seed: int
+    """Of the task and of the order of its examples."""
+    lanes: tuple[Lane, ...]
+    curvature: int = 0
+    """Steps between two measurements of the curvature; 0: never."""
+
+    @classmethod
+    def first(cls, limits: Limits) -> SetUp:
+        """Return what the page opens with, within the limits of this server."""
+        plain = RaceConfig()
+        return cls(
+            limits.models[0], plain.task, min(plain.steps, limits.max_steps),
+            min(plain.batch_size, limits.max_batch), plain.seed, plain.lanes,
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, config: RaceConfig) -> SetUp:
+        """Return the set-up of a race.
+
+        Raises
+        ------
+        ValueError : a lane has more than the page's table can say.
+        """
+        return cls(
+            config.model, config.task, config.steps, config.batch_size, config.seed,
+            tuple(_plain(lane) for lane in config.lanes), config.curvature_every,
+        )  # fmt: skip
+
+    @classmethod
+    def from_controls(
+        cls, limits: Limits, values: Sequence[Any], files: OwnFiles | None = None
+    ) -> SetUp:
+        """Read what the page's controls sent, in the order of the fields.
+
+        Raises
+        ------
+        ValueError : in one sentence, where a value breaks a rule of the page.
+        """
+        said = dict(zip(NAMES, values, strict=True))
+        config = _checked(limits, said, files)
+        return replace(cls.of(config), task=said["task"])
+
+    @classmethod
+    def from_query(cls, limits: Limits, query: str) -> SetUp | None:
+        """Read a link; what it leaves out is as in `first`. None where it says nothing of a set-up.
+
+        Raises
+        ------
+        ValueError : in one sentence, where a value breaks a rule of the page.
+        """
+        pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
+        said: dict[str, Any] = {key: value for key, value in pairs if key in NAMES}
+        specs = [value for key, value in pairs if key == "lane"]
+        said.pop("lanes", None)
+        if not said and not specs:
+            return None
+        first = cls.first(limits)
+        lanes = _parsed(limits, specs) if specs else first.lanes
+        return cls.of(_checked(limits, {**first.values(), **said, "lanes": rows_of(lanes)}))
+
+    def values(self) -> dict[str, Any]:
+        """Return what the controls hold, by their names: the lanes as rows of the table."""
+        return {**{name: getattr(self, name) for name in NAMES}, "lanes": rows_of(self.lanes)}
+
+    def to_query(self) -> str:
+        """Write a link's query. A visitor's own file is in no link.
+
+        >>> SetUp.of(RaceConfig(lanes=(Lane("olora", lr=3e-3),), steps=50)).to_query()
+        'model=glassllm&task=number-words&steps=50&batch=16&seed=0&lane=olora:lr=3e-3,r=8'
+        """
+        pairs = [
+            ("model", self.model),
+            *([("task", self.task)] if self.task in TASKS else []),
+            ("steps", str(self.steps)),
+            ("batch", str(self.batch)),
+            ("seed", str(self.seed)),
+            *(("lane", write_lane(lane)) for lane in self.lanes),
+            *([("curvature", str(self.curvature))] if self.curvature else []),
+        ]
+        return urlencode(pairs, safe=":,=", quote_via=quote)
+
+    def to_config(self, limits: Limits, files: OwnFiles | None = None) -> RaceConfig:
+        """Return the race, checked.
+
+        Raises
+        ------
+        ValueError : in one sentence, where a value breaks a rule of the page.
+        """
+        return _checked(limits, self.values(), files)
+
+    def to_controls(self, keep: Collection[str] = ()) -> tuple[Any, ...]:
+        """Return the controls' values, in the order of the fields.
+
+        Parameters
+        ----------
+        keep : names of fields whose controls stay as they are. So does the task where it was a file
+            of a visitor's own: such a file is chosen by bringing it.
+        """
+        kept = {*keep, *([] if self.task in TASKS or self.task.startswith(TOKEN) else ["task"])}
+        return tuple(gr.skip() if name in kept else value for name, value in self.values().items())
+
+
+NAMES = tuple(field.name for field in fields(SetUp))
+"""Of the controls."""
+
+
+def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
+    """Return the rows of the page's table that show some lanes.
+
+    >>> rows_of([Lane("olora", lr=1e-3, r=8)])
+    [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': 0}]
+    """
+    return [
+        {
+            "init": lane.init,
+            "r": lane.r,
+            "alpha": "" if lane.alpha is None else _exact(lane.alpha),
+            "lr": _exact(lane.lr),
+            "seed": lane.seed,
+        }
+        for lane in lanes
+    ]
+
+
+def _exact(number: float) -> str:
+    short = compact(number)
+    return short if float(short) == number else repr(number)
+
+
+def possible(limits: Limits, config: RaceConfig) -> SetUp | None:
+    """Return the set-up of a race where this server may race it, None where it may not."""
+    try:
+        made = SetUp.of(config)
+        made.to_config(limits)
+    except ValueError:
+        return None
+    return made
+
+
+def _checked(limits: Limits, said: dict[str, Any], files: OwnFiles | None = None) -> RaceConfig:
+    return checked_config(
+        limits, **{name: said[name] for name in NAMES[:-1]}, curvature_every=said["curvature"],
+        files=files,
+    )  # fmt: skip
+
+
+def _parsed(limits: Limits, specs: Sequence[str]) -> list[Lane]:
+    found: list[Lane] = []
+    for spec in specs:
+        found += parse_lanes(spec)
+        if len(found) > limits.max_lanes:
+            raise ValueError(f"a race takes 1 to {limits.max_lanes} lanes, not {len(found)}")
+    return [_plain(lane) for lane in found]
+
+
+def _plain(lane: Lane) -> Lane:
+    """Return a lane that the table can show.
+
+    Raises
+    ------
+    ValueError : it has more than that.
+    """
+    if lane != Lane(**{key: getattr(lane, key) for key in OF_A_LANE}):
+        keys = ", ".join(OF_A_LANE[1:])
+        raise ValueError(f"a lane of a link has {keys} alone, unlike {write_lane(lane)!r}")
+    return lane
