@@ -113,7 +113,7 @@ def test_a_link_that_was_shared_means_what_it_meant(query: str, meaning: dict) -
         said["set_up"] = {**link.setup.values(), "lanes": lanes}
     said |= {"start": True} if link.start else {}
     said |= {"lesson": link.lesson} if link.lesson else {}
-    said |= {"notes": list(link.notes)} if link.notes else {}
+    said |= {"notes": len(link.notes)} if link.notes else {}
     assert said == meaning
 
 
