@@ -82,6 +82,14 @@ def test_a_space_installs_what_the_package_asks_for():
     assert f"gradio>={version.rpartition('.')[0]},<7" in wanted
 
 
+def test_the_example_of_an_own_initialization_and_measurement_runs(folder):
+    (own,) = (block for block in blocks("python") if "register" in block)
+    out = in_folder(folder, [sys.executable, "-c", own])
+    numbers = [float(x) for x in re.findall(r"\d+\.\d+", out)]
+    assert len(numbers) == 3
+    assert max(numbers[:2]) == pytest.approx(numbers[2])
+
+
 def test_the_tree_is_the_tree():
     (tree,) = (block for block in blocks("text") if "olora_viz/" in block)
     named: set[Path] = set()
