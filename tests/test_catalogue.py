@@ -139,7 +139,8 @@ def test_a_measurement_is_computed_when_its_interval_says_so(register):
     steps = list(ov.race(replace(CONFIG, steps=5)))
     assert [step.step for step in steps if "size" in step.measures] == [2, 4, 5]
     figure = measure_figure(SIZE, lane_styles(CONFIG.lanes), steps)
-    assert figure["data"][0]["x"] == [2, 4, 5]
+    assert all(curve["x"] == [2, 4, 5] for curve in figure["data"])
+    assert len(figure["data"]) == len(CONFIG.lanes)
 
 
 def test_random_numbers_and_gradients_of_a_measurement_are_its_own(register):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from races import small
 from starts import weight
 from tiny import FAMILIES, tiny, tokens
 from verbs import run as verb
@@ -83,10 +84,10 @@ def test_a_function_that_writes_into_W_writes_into_a_copy() -> None:
 
 def test_it_races_and_its_seed_decides(mine: str) -> None:
     lanes = (ov.Lane(mine, seed=1), ov.Lane(mine, seed=2), ov.Lane(mine, seed=1), ov.Lane("olora"))
-    config = ov.RaceConfig(lanes=lanes, steps=3, eval_every=3)
+    config = small(lanes, steps=3, eval_every=3)
     steps = list(ov.race(config))
     assert steps[-1].loss[0] == steps[-1].loss[2] != steps[-1].loss[1]
-    alone = list(ov.race(ov.RaceConfig(lanes=lanes[3:], steps=3, eval_every=3)))
+    alone = list(ov.race(small(lanes[3:], steps=3, eval_every=3)))
     assert steps[-1].loss[3] == pytest.approx(alone[-1].loss[0], rel=1e-6)
     figure = ov.plot_race(steps, config)
     assert {"My signs seed 1", "My signs seed 2"} < {trace.name for trace in figure.data}

@@ -4,10 +4,12 @@ import json
 import re
 import runpy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from races import small
 from tiny import tiny_folder
 
 from olora_viz.lanes.lane import Lane
@@ -57,18 +59,16 @@ def kinds(folder: Path) -> dict[str, RaceConfig]:
     file = folder / "o'brien.jsonl"
     rows = [{"prompt": f"{n} is", "answer": (" even", " odd")[n % 2]} for n in range(40)]
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    small = {"steps": 2, "batch_size": 3, "eval_every": 0, "device": "cpu", "dtype": "float32"}
+    short = partial(small, steps=2, batch_size=3, device="cpu", dtype="float32")
     lanes = (Lane("lora", r=2), Lane("olora", r=2), Lane("pissa", r=2), Lane("eva", r=2))
     return {
-        "own file": RaceConfig(task=str(file), lanes=lanes[1:], **small),
-        "plain text": RaceConfig(task="text", max_length=48, lanes=lanes[1:2], **small),
-        "some layers": RaceConfig(lanes=lanes[:2], targets=("q_proj", "down_proj"), **small),
-        "conv1d": RaceConfig(
-            model=str(tiny_folder("gpt2", folder)), task="addition", lanes=lanes, **small
-        ),
-        "linear layers outside of the blocks": RaceConfig(
-            model=str(tiny_folder("opt", folder)), task="addition", lanes=lanes[:2],
-            schedule="linear", warmup=1, **small,
+        "own file": short(lanes[1:], task=str(file)),
+        "plain text": short(lanes[1:2], task="text", max_length=48),
+        "some layers": short(lanes[:2], targets=("q_proj", "down_proj")),
+        "conv1d": short(lanes, model=str(tiny_folder("gpt2", folder)), task="addition"),
+        "linear layers outside of the blocks": short(
+            lanes[:2], model=str(tiny_folder("opt", folder)), task="addition",
+            schedule="linear", warmup=1,
         ),
     }  # fmt: skip
 
@@ -83,7 +83,7 @@ def test_the_script_with_olora_viz_repeats_the_race_bit_for_bit(tmp_path, capsys
 
 def test_the_script_with_olora_viz_finds_the_fair_rates_of_the_race(tmp_path, capsys):
     lanes = (Lane("lora", r=2), Lane("olora", r=2, fair=True))
-    config = RaceConfig(lanes=lanes, steps=2, batch_size=2, eval_every=0, eval_size=2)
+    config = small(lanes, steps=2, batch_size=2)
     out = said_by(olora_viz_script(config), tmp_path, capsys)
     for line, row in zip(re.findall(r"^\d.*$", out, re.MULTILINE), losses_of(config), strict=True):
         assert line.split()[2::2] == [f"{loss:.6f}" for loss in row]

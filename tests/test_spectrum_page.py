@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from drawn import trace
 from PIL import Image
 
 from olora_viz.figures import spectrum as spectrum_figures
@@ -211,7 +212,7 @@ def test_every_figure_works_in_both_themes_and_as_a_png(drawn, tmp_path):
 
 def test_a_cell_of_the_map_is_the_layer_of_its_name(drawn):
     figure = drawn["map"]
-    z, names = figure["data"][0]["z"], figure["layout"]["meta"]["names"]
+    z, names = trace(figure, type="heatmap")["z"], figure["layout"]["meta"]["names"]
     ((row, column),) = np.argwhere(np.array(z) == 0.5)
     assert names[row][column] == LAYER
     frame = figure["layout"]["shapes"][0]
@@ -221,7 +222,7 @@ def test_a_cell_of_the_map_is_the_layer_of_its_name(drawn):
 def test_the_curves_are_the_numbers(drawn):
     W = layers_like(load_model("glassllm")[0])[LAYER].double()
     sigma = np.linalg.svd(W.numpy(), compute_uv=False)
-    by_name = {trace["name"]: trace for trace in drawn["singular"]["data"]}
-    np.testing.assert_allclose(by_name["W"]["y"], sigma[: len(by_name["W"]["y"])], rtol=1e-3)
-    np.testing.assert_allclose(by_name["PiSSA"]["y"], sigma[:8], rtol=1e-3)
-    assert by_name["W"]["x"][:3] == [1, 2, 3]
+    of_W, of_pissa = (trace(drawn["singular"], name) for name in ("W", "PiSSA"))
+    np.testing.assert_allclose(of_W["y"], sigma[: len(of_W["y"])], rtol=1e-3)
+    np.testing.assert_allclose(of_pissa["y"], sigma[:8], rtol=1e-3)
+    assert of_W["x"][:3] == [1, 2, 3]
