@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from olora_viz.lanes.labels import labels
-from olora_viz.lanes.lane import Lane, compact, parse_lanes
+from olora_viz.lanes.lane import Lane, label_number, parse_lanes
 
 
 def test_alpha_is_the_rank_where_none_is_given():
@@ -119,4 +119,4 @@ def test_labels_are_distinct_even_for_equal_lanes():
 
 @pytest.mark.parametrize("x", [1e-5, 3e-4, 1.5e-3, 0.01, 0.3, 1.0, 12.0, 9999.0, 2e4, 123456.0])
 def test_compact_numbers_read_back(x):
-    assert math.isclose(float(compact(x)), x)
+    assert math.isclose(float(label_number(x)), x)

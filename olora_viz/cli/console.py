@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,15 +35,6 @@ def progress_bar() -> Iterator[Progress]:
             bar.update(fraction - bar.n)
 
         yield show
-
-
-def number(value: float | None, form: str = ".3g") -> str:
-    """Format a number; a dash for one that is not there or not finite.
-
-    >>> number(0.12345), number(None), number(math.inf)
-    ('0.123', '–', '–')
-    """
-    return "–" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def print_table(rows: list[list[str]]) -> None:

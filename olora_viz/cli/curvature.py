@@ -7,8 +7,9 @@ import json
 import sys
 from typing import Any
 
-from olora_viz.cli.console import Verb, number, print_table, progress_bar
+from olora_viz.cli.console import Verb, print_table, progress_bar
 from olora_viz.cli.options import add_compared_lanes, add_shared, compared
+from olora_viz.machine.numbers import number
 
 
 def add_verbs(verb: Verb) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import INTERRUPTED, Verb, number, print_table, progress_bar
+from olora_viz.cli.console import INTERRUPTED, Verb, print_table, progress_bar
 from olora_viz.cli.options import add_compared_lanes, add_shared, compared
+from olora_viz.machine.numbers import number
 from olora_viz.machine.signals import on_interruption
 
 if TYPE_CHECKING:

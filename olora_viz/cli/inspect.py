@@ -8,6 +8,7 @@ import sys
 
 from olora_viz.cli.console import Verb, print_table, progress_bar
 from olora_viz.cli.options import add_shared, path
+from olora_viz.machine.numbers import percent
 
 
 def add_verbs(verb: Verb) -> None:
@@ -40,7 +41,7 @@ def run_inspect(options: argparse.Namespace) -> int:
                     f"{one.effective_rank:.2f}",
                     f"{one.sigma[0]:.3g}",
                     f"{one.norm:.3g}",
-                    f"{one.relative_norm:.2%}",
+                    percent(one.relative_norm, 2),
                     f"{one.intruders} of {len(one.similarity)}",
                 ]
             )

@@ -10,8 +10,9 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import INTERRUPTED, Verb, number, print_table, progress_bar
+from olora_viz.cli.console import INTERRUPTED, Verb, print_table, progress_bar
 from olora_viz.cli.options import add_intervals, add_shared, given, path
+from olora_viz.machine.numbers import number, seconds
 from olora_viz.machine.signals import on_interruption
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     rows.append(["(base model)", "", *figures, ""])
     print_table(rows)
     print(
-        f"{summary['status']} after {summary['steps']} steps in {summary['seconds']:.1f} s "
+        f"{summary['status']} after {summary['steps']} steps in {seconds(summary['seconds'])} "
         f"on {summary['device']} ({summary['dtype']})"
     )
 

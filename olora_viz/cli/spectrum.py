@@ -10,6 +10,7 @@ from typing import Any
 
 from olora_viz.cli.console import Verb, print_table, progress_bar
 from olora_viz.cli.options import add_shared
+from olora_viz.machine.numbers import percent
 
 STARTS = ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
 """The starts that are compared where none is given."""
@@ -57,8 +58,8 @@ def run_spectrum(options: argparse.Namespace) -> int:
                     one.init,
                     f"{one.sigma_W[0]:.3f}",
                     f"{one.sigma_BA[0]:.3f}",
-                    f"{one.energy:.1%}",
-                    f"{one.energy / one.energy_optimal:.0%}",
+                    percent(one.energy, 1),
+                    percent(one.energy / one.energy_optimal),
                     "yes" if one.bounded else "no",
                     "yes" if one.subset else f"no, off by {one.distance[one.worst]:.2g}",
                 ]
@@ -67,8 +68,8 @@ def run_spectrum(options: argparse.Namespace) -> int:
         print_table(rows)
         kept = [one.energy_random for _, one in first[:1]]
         print(
-            f"rank {options.rank}; a random orthonormal basis captures {kept[0]:.1%} of the first "
-            "layer on average"
+            f"rank {options.rank}; a random orthonormal basis captures {percent(kept[0], 1)} of "
+            "the first layer on average"
         )
     if options.png:
         _draw_spectrum(options.png, first)

@@ -20,7 +20,7 @@ from olora_viz.figures.layout import (
     steps_axis,
 )
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import compact, plain
+from olora_viz.machine.numbers import compact, factor, plain
 from olora_viz.measures.conditioning import CURVATURE, Conditioning
 from olora_viz.races.step import Step
 
@@ -231,7 +231,7 @@ def _usable(value: float) -> bool:
 
 def _ratio_words(value: float, ratio: float) -> str:
     if math.isfinite(ratio):
-        return f"{ratio:.2g} ×" if ratio < 100 else f"{ratio:.0f} ×"
+        return f"{factor(ratio)} ×"
     if math.isnan(value):
         return "not finite"
     return "∞" if math.isinf(value) else f"{value:.2g}, no ratio"

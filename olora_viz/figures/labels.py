@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.numbers import rounded
 
 LABEL_GAP = 14
 """Least distance of two labels, in pixels."""
@@ -133,7 +134,7 @@ def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
         "name": f"{kind} {end.style.label}",
         "text": end.text,
         "x": end.x,
-        "y": float(f"{end.y:.6g}"),
+        "y": rounded(end.y, 6),
         "xanchor": "right" if left else "left",
         "xshift": -9 if left else 9,
         "yshift": shift,
@@ -152,7 +153,7 @@ def _cross(end: _End, log: bool) -> dict[str, Any]:
         "mode": "markers",
         "meta": "out",
         "x": [end.x],
-        "y": [float(f"{10**end.y if log else end.y:.4g}")],
+        "y": [rounded(10**end.y if log else end.y, 4)],
         "name": end.text,
         "legendgroup": end.style.label,
         "hovertemplate": f"{end.text}<extra></extra>",

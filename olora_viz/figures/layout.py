@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 
 from olora_viz.figures import theme
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import plain
+from olora_viz.machine.numbers import plain, rounded
 
 Figure = dict[str, Any]
 
@@ -147,7 +147,7 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
     )
     inside: list[float] = []
     for ladder in ladders:
-        inside = [float(f"{t:.6g}") for t in ladder if low <= math.log10(t) <= high]
+        inside = [rounded(t, 6) for t in ladder if low <= math.log10(t) <= high]
         if len(inside) <= most:
             break
     return inside

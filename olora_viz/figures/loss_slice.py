@@ -10,7 +10,7 @@ import numpy as np
 
 from olora_viz.figures.layout import Figure, axis, layout, nothing_yet
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import plain
+from olora_viz.machine.numbers import plain, rounded
 from olora_viz.measures.loss_slice import LossSlice
 
 HEIGHT = 250
@@ -100,4 +100,4 @@ def _round_step(size: float) -> float:
     if size <= 0:
         return 1.0
     scale = 10.0 ** math.floor(math.log10(size))
-    return float(f"{next(m for m in (1, 2, 5, 10) if m * scale >= size * 0.999) * scale:.6g}")
+    return rounded(next(m for m in (1, 2, 5, 10) if m * scale >= size * 0.999) * scale, 6)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.numbers import rounded
 
 OFF_RANGE = "; ▲▼ beyond the axis"
 """What a chart's unit says where there are arrows."""
@@ -61,7 +62,7 @@ def _arrows(style: LaneStyle, at: list[int], edge: float, symbol: str) -> dict[s
         "type": "scatter",
         "mode": "markers",
         "x": at,
-        "y": [float(f"{10**edge:.4g}")] * len(at),
+        "y": [rounded(10**edge, 4)] * len(at),
         "name": f"{style.label}, beyond the axis",
         "legendgroup": style.label,
         "marker": {"color": style.color, "size": 8, "symbol": symbol},

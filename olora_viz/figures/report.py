@@ -8,6 +8,7 @@ from pathlib import Path
 
 from olora_viz.figures import theme
 from olora_viz.machine.files import write_text
+from olora_viz.machine.numbers import percent
 from olora_viz.measures.inspection import LayerInspection, total_norm
 
 WIDTH, HEIGHT = 150, 34
@@ -40,9 +41,10 @@ def page(adapter: str | Path, base: str, found: Sequence[LayerInspection]) -> st
 <style>{css}}}{_STYLE}</style></head><body><main>
 <h1>What the adapter <q>{escape(Path(adapter).name)}</q> does to {escape(Path(base).name)}</h1>
 <p>It changes <b>{len(found)} layers</b> by ‖ΔW‖ = {total_norm(list(found)):.4g} in total. The
-largest relative change is in <b>{escape(strongest.layer)}</b> ({strongest.relative_norm:.2%} of
-‖W‖). On average the update uses <b>{share:.0%} of its rank</b> (effective rank against rank).
-<b>Intruder dimensions</b>, leading singular vectors dissimilar to all of W's, occur in
+largest relative change is in <b>{escape(strongest.layer)}</b>
+({percent(strongest.relative_norm, 2)} of ‖W‖). On average the update uses <b>{percent(share)} of
+its rank</b> (effective rank against rank). <b>Intruder dimensions</b>, leading singular vectors
+dissimilar to all of W's, occur in
 <b>{intruded} of {len(found)}</b> layers.</p>
 <div class="frame"><table><thead><tr><th>layer</th><th>singular values of ΔW</th><th>rank</th>
 <th>effective rank</th><th>σ₁</th><th>‖ΔW‖</th><th>‖ΔW‖ / ‖W‖</th><th>intruders</th></tr></thead>
@@ -60,7 +62,7 @@ def _row(one: LayerInspection, most: float) -> str:
     return (
         f"<tr><th scope='row'>{escape(one.layer)}</th><td>{_bars(one)}</td><td>{one.rank}</td>"
         f"<td>{one.effective_rank:.2f}</td><td>{one.sigma[0]:.3g}</td><td>{one.norm:.3g}</td>"
-        f"<td class='bar' style='--share:{bar:.1f}%'>{one.relative_norm:.2%}</td>"
+        f"<td class='bar' style='--share:{bar:.1f}%'>{percent(one.relative_norm, 2)}</td>"
         f"<td>{one.intruders or '–'}</td></tr>"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
 from olora_viz.initializers import label_of
-from olora_viz.lanes.lane import Lane, compact
+from olora_viz.lanes.lane import Lane, label_number
 from olora_viz.machine import numbers
 
 SHOWN = ("lr", "r", "alpha", "seed")
@@ -121,4 +121,4 @@ def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
 def _word(value: Any) -> str:
     if value is None:
         return "none"
-    return compact(value) if isinstance(value, float) else str(value).lower()
+    return label_number(value) if isinstance(value, float) else str(value).lower()

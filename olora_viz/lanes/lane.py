@@ -138,7 +138,7 @@ def _exact(value: Any) -> str:
     """Return the shortest text that reads back as the same value."""
     if not isinstance(value, float):
         return str(value).lower() if isinstance(value, bool) else str(value)
-    short = compact(value)
+    short = label_number(value)
     return short if float(short) == value else repr(value)
 
 
@@ -149,10 +149,13 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "lr"} | {"fair": True}
 
 
-def compact(value: float) -> str:
-    """Write a number the short way that a chart's label wants.
+def label_number(value: float) -> str:
+    """Write a number of an automatic label.
 
-    >>> compact(0.0003), compact(0.00125), compact(16.0)
+    Labels name the files of a run folder, so these never change; `numbers.compact`, which is for
+    readers, writes 0.02 as ``2e-2``.
+
+    >>> label_number(0.0003), label_number(0.00125), label_number(16.0)
     ('3e-4', '1.25e-3', '16')
     """
     if value == 0 or 0.01 < abs(value) < 1e4:

@@ -16,6 +16,7 @@ from olora_viz.initializers.olora import olora
 from olora_viz.learn.gallery import load
 from olora_viz.learn.lessons import Lesson, singular_values
 from olora_viz.learn.lessons.example import example_matrix
+from olora_viz.machine.numbers import percent
 from olora_viz.measures.truncation import truncation
 from olora_viz.studies.rate_sweep import rate_curves
 
@@ -73,7 +74,7 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     energy = float(kept.square().sum() / W.square().sum())
     figure = layout(
         f"W and its rank-{r} QR approximation",
-        f"orange above zero, blue below; Qᵣ·Rᵣ captures {energy:.0%} of ‖W‖²",
+        f"orange above zero, blue below; Qᵣ·Rᵣ captures {percent(energy)} of ‖W‖²",
         x={"visible": False},
         y={"visible": False},
         height=HEIGHT,

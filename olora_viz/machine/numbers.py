@@ -58,3 +58,77 @@ def compact(value: float) -> str:
         return f"{value:g}"
     mantissa, exponent = f"{value:.3e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def number(value: float | None, form: str = ".3g") -> str:
+    """Format a number; a dash for one that is unknown or not finite.
+
+    >>> number(0.12345), number(None), number(math.inf)
+    ('0.123', '–', '–')
+    """
+    return "–" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def nats(loss: float | None) -> str:
+    """Write a loss.
+
+    >>> nats(0.4907), nats(math.nan)
+    ('0.49', '–')
+    """
+    return number(loss, ".2f")
+
+
+def percent(share: float | None, decimals: int = 0) -> str:
+    """Write a share.
+
+    >>> percent(0.906), percent(0.0123, 1), percent(math.nan)
+    ('91%', '1.2%', '–')
+    """
+    return number(share, f".{decimals}%")
+
+
+def factor(ratio: float) -> str:
+    """Write a ratio in two digits, or to the unit where it is large.
+
+    >>> factor(2.345), factor(1234.5)
+    ('2.3', '1234')
+    """
+    return f"{ratio:.2g}" if ratio < 100 else f"{ratio:.0f}"
+
+
+def rounded(value: float, digits: int) -> float:
+    """Round to a number of significant digits.
+
+    >>> rounded(0.0012345, 2), rounded(math.inf, 2)
+    (0.0012, inf)
+    """
+    return float(f"{value:.{digits}g}")
+
+
+def seconds(value: float) -> str:
+    """Write a time that was measured.
+
+    >>> seconds(3.14159)
+    '3.1 s'
+    """
+    return f"{value:.1f} s"
+
+
+def about(value: float) -> str:
+    """Write an approximate time, in seconds; from 90 s on in minutes.
+
+    >>> about(45.3), about(200.0)
+    ('45 s', '3 min')
+    """
+    return f"{value:.0f} s" if value < 90 else f"{value / 60:.0f} min"
+
+
+def duration(value: float) -> str:
+    """Write a time limit, in seconds, in words.
+
+    >>> duration(1800), duration(60), duration(45)
+    ('30 minutes', '1 minute', '45 seconds')
+    """
+    whole = value >= 60 and value % 60 == 0
+    count, unit = (value / 60, "minute") if whole else (value, "second")
+    return f"{count:g} {unit}{'s' * (count != 1)}"

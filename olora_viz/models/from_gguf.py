@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from olora_viz.machine.numbers import rounded
 from olora_viz.machine.progress import Progress
 
 from .rope import pairs_to_halves
@@ -139,7 +140,7 @@ def convert(source: Path, target: Path, report: Progress) -> None:
             "rope_theta": float(_field(reader, "llama.rope.freq_base")),
         },
         # Stored as a float32; the nearest short decimal is what was meant.
-        rms_norm_eps=float(f"{_field(reader, 'llama.attention.layer_norm_rms_epsilon'):.6g}"),
+        rms_norm_eps=rounded(_field(reader, "llama.attention.layer_norm_rms_epsilon"), 6),
         tie_word_embeddings="output.weight" not in {tensor.name for tensor in reader.tensors},
         bos_token_id=token_id("bos"),
         eos_token_id=token_id("eos"),

@@ -15,6 +15,7 @@ from olora_viz.figures import theme
 from olora_viz.figures.conditioning import comparison_figure, ntk_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
+from olora_viz.machine.numbers import percent
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.notebook.pace import Pace
 from olora_viz.notebook.panel import Panel
@@ -144,7 +145,7 @@ class ConditioningPanel(Panel):
     def _tell(self, part: float, what: str) -> None:
         if self._stopping.is_set():
             raise StoppedEarlyError
-        self._note = f"{part:.0%} {what}"
+        self._note = f"{percent(part)} {what}"
         if self._pace.is_due():
             self._show()
 

@@ -12,6 +12,7 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.naming import unknown
+from olora_viz.machine.numbers import percent
 from olora_viz.measures.truncation import Truncation, Weight
 from olora_viz.notebook.panel import Panel
 from olora_viz.views import spectrum as spectrum_view
@@ -149,8 +150,8 @@ class SpectrumPanel(Panel):
         if self._charts:
             figures = [chart.figure for chart in self._charts]
             kept = [
-                f"{label_of(init)}: {one.energy:.1%} of ‖W‖², where {one.energy_optimal:.1%} is "
-                "possible"
+                f"{label_of(init)}: {percent(one.energy, 1)} of ‖W‖², where "
+                f"{percent(one.energy_optimal, 1)} is possible"
                 for init, one in self.found.items()
             ]
             keep = self._keep_soon if self._still else self._keep_still

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from olora_viz.initializers import INITIALIZERS, Calibration
 from olora_viz.lanes.adapters import attach_planned
-from olora_viz.lanes.lane import Lane, compact
+from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.machine.numbers import compact, factor
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.conditioning import track
 from olora_viz.races.config import RaceConfig
@@ -49,9 +50,9 @@ class FairRate:
         """The proposal, explained in one sentence."""
         label = INITIALIZERS[self.init].label
         return (
-            f"{label} starts with {self.ratio:.2g} times plain LoRA's curvature (λ_max "
+            f"{label} starts with {factor(self.ratio)} times plain LoRA's curvature (λ_max "
             f"{self.curvature:.3g} against {self.reference_curvature:.3g}), so its fair rate is "
-            f"{compact(self.reference)} / ∛{self.ratio:.2g} = {compact(self.rate)}."
+            f"{compact(self.reference)} / ∛{factor(self.ratio)} = {compact(self.rate)}."
         )
 
 

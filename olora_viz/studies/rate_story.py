@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.numbers import compact, nats
 from olora_viz.studies.rate_sweep import Curve, Point, Reach
 from olora_viz.studies.story import Sentence
 
@@ -50,7 +50,7 @@ def describe_reach(reach: Reach) -> tuple[str, str, str]:
     rate = compact(reach.lr)
     seeds = len(reach.each)
     if reach.steps is None:
-        return rate, "never", f"reached {reach.closest:.2f}"
+        return rate, "never", f"reached {nats(reach.closest)}"
     steps = f"{reach.steps:.0f}"
     if seeds == 1:
         return rate, steps, ""
@@ -82,7 +82,7 @@ def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sente
     lead = f"{a.label} does best at {compact(best.lr)}, {b.label} at {compact(other.lr)}:"
     if best.lr == other.lr:
         lead = f"{a.label} and {b.label} do best at the same rate, {compact(best.lr)}:"
-    losses = f"held-out loss {best.mean:.2f} against {other.mean:.2f}"
+    losses = f"held-out loss {nats(best.mean)} against {nats(other.mean)}"
     seeds = min(len(best.lanes), len(other.lanes))
     if seeds == 1:
         return Sentence(lead, f"{losses}. One seed gives no estimate of the uncertainty.")
@@ -93,4 +93,4 @@ def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sente
 
 def _alone(curve: Curve, best: Point) -> Sentence:
     lead = f"{curve.label} does best at {compact(best.lr)}:"
-    return Sentence(lead, f"held-out loss {best.mean:.2f}.")
+    return Sentence(lead, f"held-out loss {nats(best.mean)}.")

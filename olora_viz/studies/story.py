@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.numbers import compact, nats, rounded
 from olora_viz.races.step import Step, out_at
 from olora_viz.studies.comparison import Field, Result, differences, fair_field, repeats, results_of
 
@@ -158,7 +158,7 @@ def _at_shared_rate(field: Field, results: Sequence[Result], at: int) -> list[Se
     hero, rival = map(label_of, field.roles)
     verdict = compare(mine[lr], theirs[lr])
     lead = f"At one shared rate ({compact(lr)}) {hero} is {verdict} {rival}:"
-    rest = f"held-out loss {mine[lr]:.2f} against {theirs[lr]:.2f} at step {at}."
+    rest = f"held-out loss {nats(mine[lr])} against {nats(theirs[lr])} at step {at}."
     said = [Sentence(lead, rest)]
     higher = sorted(rate for rate in theirs if LEVEL * lr < rate <= 100 * lr)
     if higher and "ahead" in verdict:
@@ -167,7 +167,7 @@ def _at_shared_rate(field: Field, results: Sequence[Result], at: int) -> list[Se
             compare(faster, mine[lr]).removeprefix("far "), "still trails"
         )
         lead = f"With {times(higher[0] / lr)} the rate, {rival} {outcome}"
-        said.append(Sentence(lead, f"({faster:.2f})."))
+        said.append(Sentence(lead, f"({nats(faster)})."))
     return said
 
 
@@ -177,7 +177,7 @@ def _at_best_rates(field: Field, results: Sequence[Result]) -> list[Sentence]:
     if len(best) < 2:
         return []
     first, second = sorted(best.values(), key=lambda result: result.loss)[:2]
-    losses = f"{first.loss:.2f} against {second.loss:.2f}."
+    losses = f"{nats(first.loss)} against {nats(second.loss)}."
     is_to, names = compare(first.loss, second.loss), (label_of(first.init), label_of(second.init))
     counts = [len(field.rates(result.init)) for result in (first, second)]
     if max(counts) == 1 and first.lr == second.lr:
@@ -201,9 +201,9 @@ def _one_start(field: Field, results: Sequence[Result], at: int) -> list[Sentenc
         return []
     best, name = results[0], label_of(results[0].init)
     if len(results) == 1:
-        return [Sentence("", f"{name}'s held-out loss is {best.loss:.2f} at step {at}.")]
+        return [Sentence("", f"{name}'s held-out loss is {nats(best.loss)} at step {at}.")]
     other, rate = results[1], compact(best.lr)
-    against = f"held-out loss {best.loss:.2f} against {other.loss:.2f} at step {at}."
+    against = f"held-out loss {nats(best.loss)} against {nats(other.loss)} at step {at}."
     if compare(best.loss, other.loss) == "level with":
         lead = f"{name} does as well at the rate {rate} as at {compact(other.lr)}:"
         return [Sentence(lead, against)]
@@ -235,10 +235,10 @@ def _lowest(
         return []
     best, loss = names[ranked[0]], losses[ranked[0]]
     if len(ranked) == 1:
-        return [Sentence("", f"The held-out loss of {best} is {loss:.2f} at step {at}.")]
+        return [Sentence("", f"The held-out loss of {best} is {nats(loss)} at step {at}.")]
     other = ranked[1]
     what = _and(differences([lanes[k] for k in ranked])) or "nothing"
-    rest = f"{loss:.2f} against {losses[other]:.2f} at step {at}. The two differ in {what}."
+    rest = f"{nats(loss)} against {nats(losses[other])} at step {at}. The two differ in {what}."
     lead = f"{best} has the lowest held-out loss, then {names[other]}:"
     return [Sentence(lead, rest)]
 
@@ -292,7 +292,7 @@ def times(ratio: float) -> str:
     >>> times(3.0), times(28.8), times(1234.0)
     ('three times', '29 times', '1200 times')
     """
-    digits = compact(float(f"{ratio:.2g}"))
+    digits = compact(rounded(ratio, 2))
     words = {"2": "twice", "3": "three times", "5": "five times", "10": "ten times"}
     return words.get(digits, f"{digits} times")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from olora_viz.figures.conditioning import reference
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.numbers import compact, factor, percent, rounded
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.story import LEVEL, Sentence
 from olora_viz.views import html as fragments
@@ -184,18 +184,18 @@ def _than(ratio: float, more: str, less: str, level: str) -> str:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.2g} times" if ratio < 100 else f"{ratio:.0f} times"
+    return f"{factor(ratio)} times"
 
 
 def _share(ratio: float) -> str:
-    return f"{ratio:.1%}" if ratio < 0.1 else f"{ratio:.0%}" if ratio < 2 else f"{ratio:.2g} ×"
+    return percent(ratio, int(ratio < 0.1)) if ratio < 2 else f"{factor(ratio)} ×"
 
 
 def _n(value: float) -> str:
     if math.isinf(value):
         return "∞"
-    return "–" if math.isnan(value) else compact(float(f"{value:.3g}"))
+    return "–" if math.isnan(value) else compact(rounded(value, 3))
 
 
 def _pm(value: float, error: float) -> str:
-    return f"{_n(value)}<small>± {float(f'{error:.1g}'):g}</small>"
+    return f"{_n(value)}<small>± {rounded(error, 1):g}</small>"

@@ -8,6 +8,7 @@ from html import escape
 
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
+from olora_viz.machine.numbers import nats, number, percent
 from olora_viz.studies.story import Place, Sentence
 from olora_viz.tasks import TaskCard
 
@@ -123,15 +124,15 @@ def results(
         + (
             f'<td colspan="2" class="no">{_departure(row)}</td>'
             if row.out_at
-            else f"<td>{_number(row.loss)}{_spread(row)}</td><td>{_percent(row.accuracy)}</td>"
+            else f"<td>{nats(row.loss)}{_spread(row)}</td><td>{percent(row.accuracy)}</td>"
         )
-        + f"<td>{_number(row.first_grad_norm, '.2g')}</td></tr>"
+        + f"<td>{number(row.first_grad_norm, '.2g')}</td></tr>"
         for row in rows
     )
     if base[0] is not None and base[1] is not None:
         body += (
-            f'<tr class="base"><th scope="row">before the race</th><td>{_number(base[0])}</td>'
-            f"<td>{_percent(base[1])}</td><td></td></tr>"
+            f'<tr class="base"><th scope="row">before the race</th><td>{nats(base[0])}</td>'
+            f"<td>{percent(base[1])}</td><td></td></tr>"
         )
     title = f"Results at step {step}" if step else "Results"
     what, token = ("text", "token") if plain_text else ("prompts", "answer token")
@@ -215,12 +216,4 @@ def _spread(row: Place) -> str:
     if not math.isfinite(row.spread):
         return ""
     title = f"standard deviation over {row.seeds} seeds"
-    return f' <span class="hint" title="{title}">± {row.spread:.2f}</span>'
-
-
-def _number(value: float, form: str = ".2f") -> str:
-    return f"{value:{form}}" if math.isfinite(value) else "–"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}" if math.isfinite(value) else "–"
+    return f' <span class="hint" title="{title}">± {nats(row.spread)}</span>'

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.numbers import nats
 from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
 from olora_viz.views import html as fragments
@@ -80,7 +81,7 @@ def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> str:
     spread = any(len(reach.each) > 1 for reach in reached)
     several = len({reach.target for reach in reached}) > 1
     rows = "".join(_row(reach, styles[reach.curve.label], several) for reach in reached)
-    final = "" if several else f" ({reached[0].target:.2f})"
+    final = "" if several else f" ({nats(reached[0].target)})"
     return (
         '<table class="reach"><caption>Steps to reach plain LoRA\'s final loss'
         f'{final} <span class="hint">LoRA at its best rate; every start at the rate that gets '
@@ -93,7 +94,7 @@ def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> str:
 
 def _row(reach: Reach, style: LaneStyle, several: bool) -> str:
     rate, steps, seeds = (fragments.escape(words) for words in describe_reach(reach))
-    goal = f' <span class="hint">to {reach.target:.2f}</span>' if several else ""
+    goal = f' <span class="hint">to {nats(reach.target)}</span>' if several else ""
     return (
         f'<tr><th scope="row">{fragments.mark(style)} {fragments.name(style)}{goal}</th>'
         f"<td>{rate}</td><td>{steps}</td><td>{seeds}</td></tr>"

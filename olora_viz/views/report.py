@@ -8,6 +8,7 @@ from typing import Any
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.numbers import seconds
 from olora_viz.races.config import RaceConfig
 from olora_viz.views import html as fragments
 from olora_viz.views.curvature import curvature_view
@@ -64,7 +65,7 @@ def _origin(record: RaceRecord) -> str:
     note = f" {record.note}" if record.recorded and record.note else ""
     return (
         f"{made}{device} with olora_viz, {last.step} of {record.config.steps} steps in "
-        f"{last.seconds:.1f} s; {record.state}.{note}"
+        f"{seconds(last.seconds)}; {record.state}.{note}"
     )
 
 

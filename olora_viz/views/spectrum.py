@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from olora_viz.initializers import label_of
+from olora_viz.machine.numbers import percent
 from olora_viz.measures.truncation import Truncation
 
 
@@ -61,12 +62,13 @@ def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> str:
     rows.sort(key=lambda row: -row[2])
     body = "".join(
         f'<tr><th scope="row"><span class="mark solid" style="--lane:var(--{escape(init)})"></span>'
-        f"{escape(label)}</th><td>{share:.1%}</td><td>{share / best:.0%}</td></tr>"
+        f"{escape(label)}</th><td>{percent(share, 1)}</td><td>{percent(share / best)}</td></tr>"
         for label, init, share in rows
     )
     body += (
-        f'<tr class="base"><th scope="row">random, expected</th><td>{first.energy_random:.1%}</td>'
-        f"<td>{first.energy_random / best:.0%}</td></tr>"
+        '<tr class="base"><th scope="row">random, expected</th>'
+        f"<td>{percent(first.energy_random, 1)}</td>"
+        f"<td>{percent(first.energy_random / best)}</td></tr>"
     )
     return (
         '<h2>How much of W does it keep?</h2><table class="standing"><thead><tr>'
@@ -100,14 +102,14 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> str:
     olora = found["olora"]
     share = olora.energy / olora.energy_optimal
     said = [
-        f"OLoRA keeps <b>{share:.0%} of what rank {olora.rank} could keep</b>, "
+        f"OLoRA keeps <b>{percent(share)} of what rank {olora.rank} could keep</b>, "
         f"{_compare(olora.energy, olora.energy_random)} a random basis "
-        f"({olora.energy_random / olora.energy_optimal:.0%})."
+        f"({percent(olora.energy_random / olora.energy_optimal)})."
     ]
     if "sketch" in found:
         other = found["sketch"].energy
         said.append(
-            f"A random mixture of all columns keeps {other / olora.energy_optimal:.0%}: "
+            f"A random mixture of all columns keeps {percent(other / olora.energy_optimal)}: "
             + (
                 "taking the first columns adds nothing here."
                 if olora.energy < 1.05 * other

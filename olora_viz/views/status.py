@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from olora_viz.machine.numbers import about, seconds
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import ENDED, RaceRecord
 
@@ -54,15 +55,11 @@ def _speed(record: RaceRecord, done: int) -> list[str]:
         return [device] if device else []
     last = steps[-1]
     if record.complete or record.state in ENDED:
-        rate, time = last.step / max(last.seconds, 1e-9), f"{last.seconds:.1f} s"
+        rate, time = last.step / max(last.seconds, 1e-9), seconds(last.seconds)
     else:
         window = steps[-WINDOW - 1 :]
         spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
         rate = max(len(window) - 1, 1) / max(spent, 1e-9)
-        time = f"{_time((record.config.steps - last.step) / rate)} left"
+        time = f"{about((record.config.steps - last.step) / rate)} left"
     speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"
     return [speed, device, time]
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import Recorded, percent
+from olora_viz.learn.lessons.recorded import Recorded
+from olora_viz.machine.numbers import percent
 
 
 def lesson(race: Recording) -> Lesson:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import Recorded, compact, compare, nats
+from olora_viz.learn.lessons.recorded import Recorded
+from olora_viz.machine.numbers import compact, nats
 from olora_viz.studies.rate_story import describe_rates
 from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
+from olora_viz.studies.story import compare
 
 
 def lesson(race: Recording) -> Lesson:

@@ -7,7 +7,7 @@ import torch
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.lessons.example import example_matrix
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import percent
+from olora_viz.machine.numbers import percent
 
 
 def lesson() -> Lesson:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from olora_viz.learn.gallery import Recording
-from olora_viz.machine.numbers import compact
 from olora_viz.studies.rate_sweep import Point, rate_curves
-from olora_viz.studies.story import compare
 
 
 @dataclass(frozen=True)
@@ -96,24 +93,3 @@ class Recorded:
     def _final(self, name: str) -> np.ndarray:
         values = (getattr(step, name) for step in reversed(self.race.steps))
         return next(value for value in values if value is not None)
-
-
-def nats(loss: float) -> str:
-    """Write a loss.
-
-    >>> nats(0.4907)
-    '0.49'
-    """
-    return f"{loss:.2f}" if math.isfinite(loss) else "–"
-
-
-def percent(share: float) -> str:
-    """Write a share.
-
-    >>> percent(0.906)
-    '91%'
-    """
-    return f"{100 * share:.0f}%"
-
-
-__all__ = ["Recorded", "compact", "compare", "nats", "percent"]

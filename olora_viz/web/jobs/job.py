@@ -10,9 +10,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from olora_viz.machine.numbers import duration
 from olora_viz.races.race import Race
 from olora_viz.views.background import BackgroundRace
-from olora_viz.web.jobs.work import Work, duration
+from olora_viz.web.jobs.work import Work
 
 
 @dataclass(eq=False)

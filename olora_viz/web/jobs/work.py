@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from olora_viz.machine.numbers import duration
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.views.background import BackgroundWork
@@ -91,14 +92,3 @@ class Work(BackgroundWork):
     def came_to_rest(self) -> None:
         """Count the time that it took."""
         self.left, self.deadline = self.deadline - time.monotonic(), math.inf
-
-
-def duration(seconds: float) -> str:
-    """Write a time in words.
-
-    >>> duration(1800), duration(60), duration(45)
-    ('30 minutes', '1 minute', '45 seconds')
-    """
-    whole = seconds >= 60 and seconds % 60 == 0
-    count, unit = (seconds / 60, "minute") if whole else (seconds, "second")
-    return f"{count:g} {unit}{'s' * (count != 1)}"

@@ -8,6 +8,7 @@ from olora_viz.learn.formulas import formula, plain, sentence
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.glossary import GLOSSARY
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside
+from olora_viz.machine.numbers import about
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.setup import possible
 
@@ -108,8 +109,7 @@ def glossary() -> str:
 def _took(recording: str) -> str:
     """Say how long to wait for a live race: as long as the recorded one took."""
     race = GALLERY[recording]
-    seconds = race.steps[-1].seconds
-    time = f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+    time = about(race.steps[-1].seconds)
     return f' <span class="hint">(when recorded, on a {race.device}: {time})</span>'
 
 

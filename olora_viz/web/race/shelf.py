@@ -15,6 +15,7 @@ import gradio as gr
 
 from olora_viz.figures.comparison import Run, differing, overlay_figure
 from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.machine.numbers import nats
 from olora_viz.studies.story import standings
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
@@ -166,7 +167,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
 
 def _words(run: RaceRecord) -> str:
     best = standings(list(run.steps), len(run.styles))[0]
-    loss = f"{run.styles[best.lane].label} {best.loss:.2f}" if best.loss == best.loss else ""
+    loss = f"{run.styles[best.lane].label} {nats(best.loss)}" if best.loss == best.loss else ""
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
 
 
