@@ -37,6 +37,7 @@ def add_verbs(verb: Verb) -> None:
 def run_gradients(options: argparse.Namespace) -> int:
     """Race a few steps and report the norms of each: a table of the last, JSON lines, a picture."""
     from olora_viz.races.race import race
+    from olora_viz.races.state import STOPPED
 
     config = compared(options, eval_every=0, eval_size=1, gradients_every=1)
     with progress_bar() as progress:
@@ -53,7 +54,7 @@ def run_gradients(options: argparse.Namespace) -> int:
         _print(steps[-1], config.labels)
     if steps and options.png:
         _draw(options.png, config, steps)
-    return INTERRUPTED if running.status == "stopped" else 0
+    return INTERRUPTED if running.status == STOPPED else 0
 
 
 def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -47,6 +47,8 @@ def add_verbs(verb: Verb) -> None:
 
 def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
+    from olora_viz.races.state import STOPPED
+
     race, steps = _begin(options)
     data = race.data
     for kind, count in (("training", data.left_out), ("held-out", data.held_out_left_out)):
@@ -65,7 +67,7 @@ def run_race(options: argparse.Namespace) -> int:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
     else:
         print_summary(summary)
-    return INTERRUPTED if race.status == "stopped" else 0
+    return INTERRUPTED if race.status == STOPPED else 0
 
 
 def _begin(options: argparse.Namespace) -> tuple[Race, Race | Generator[Step, None, None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, lacking
 from olora_viz.lanes.layers import target_layers, weight_of
 from olora_viz.machine.naming import unknown
+from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.cached_spectra import known_singular_values
 from olora_viz.measures.spectra import captured_energies, captured_energy
@@ -134,14 +134,10 @@ def to_json(layer: str, found: Truncation) -> dict[str, Any]:
         },
         "stable_rank": found.stable_rank,
         "effective_rank": found.effective_rank,
-        "condition_A": _finite(found.condition_A),
-        "condition_B": _finite(found.condition_B),
-        "condition_BA": _finite(found.condition_BA),
+        "condition_A": finite_or_none(found.condition_A),
+        "condition_B": finite_or_none(found.condition_B),
+        "condition_BA": finite_or_none(found.condition_BA),
         "orthogonality_error": found.orthogonality_error,
         "sigma_W": found.sigma_W.tolist(),
         "sigma_BA": found.sigma_BA.tolist(),
     }
-
-
-def _finite(x: float) -> float | None:
-    return x if math.isfinite(x) else None

@@ -22,9 +22,11 @@ from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import SetUp
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
+from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.views import conditioning as conditioning_words
 from olora_viz.views import html as fragments
 from olora_viz.views.background import StoppedEarlyError
+from olora_viz.views.race_record import FAILED, LOADING, READY
 
 
 class ConditioningPanel(Panel):
@@ -50,7 +52,7 @@ class ConditioningPanel(Panel):
         """What was measured, lane by lane of `config`; None until then."""
         self.config: RaceConfig = self._setup.config
         """Whose starts were measured."""
-        self.state = "ready"
+        self.state = READY
         """In a word: ready, loading, measuring, finished, stopped or failed."""
         self._note = ""
         self._thread: threading.Thread | None = None
@@ -87,7 +89,7 @@ class ConditioningPanel(Panel):
             raise ValueError("this panel is already measuring: stop it first")
         # The held-out examples say nothing about the start.
         self.config = replace(self._setup.config.of_starts(), eval_size=1)
-        self.found, self.state, self._note = None, "loading", ""
+        self.found, self.state, self._note = None, LOADING, ""
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="olora_viz measuring", daemon=True)
         self._thread.start()
@@ -129,13 +131,13 @@ class ConditioningPanel(Panel):
             racing = race(self.config, progress=self._tell)
             self.state = "measuring"
             self.found = conditioning(racing.lanes, racing.batch(1), progress=self._tell)
-            self.state, self._note = "finished", ""
+            self.state, self._note = FINISHED, ""
         except StoppedEarlyError:
-            self.state, self._note = "stopped", ""
+            self.state, self._note = STOPPED, ""
         except ValueError as error:
-            self.state, self._note = "failed", str(error)
+            self.state, self._note = FAILED, str(error)
         except Exception as error:
-            self.state = "failed"
+            self.state = FAILED
             self._note = f"the measurement failed with {type(error).__name__}: {error}"
         self._show()
         if self.found is not None:
@@ -153,7 +155,7 @@ class ConditioningPanel(Panel):
         try:
             self.start()
         except ValueError as error:
-            self.state, self._note = "failed", str(error)
+            self.state, self._note = FAILED, str(error)
         self._show()
 
     def _looks(self) -> tuple[theme.LaneStyle, ...]:
@@ -173,7 +175,7 @@ class ConditioningPanel(Panel):
             chart.draw(figure)
         words = [escape(self._note)] if self._note else []
         self._status.value = fragments.status(self.state, *words)
-        going = self.state in ("loading", "measuring")
+        going = self.state in (LOADING, "measuring")
         self._measure.disabled, self._stop.disabled = going, not going
         styles = self._looks()
         if self.found is None:

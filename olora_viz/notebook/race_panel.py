@@ -23,7 +23,7 @@ from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
 from olora_viz.views.background import BackgroundRace
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import RaceRecord, ReadyRace
+from olora_viz.views.race_record import FAILED, PAUSED, READY, RaceRecord, ReadyRace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,7 +192,7 @@ class RacePanel(Panel):
     @property
     def state(self) -> str:
         """In a word: ready, loading, racing, paused, stopped, finished, diverged or failed."""
-        return self._job.state if self._job else "ready"
+        return self._job.state if self._job else READY
 
     @property
     def is_busy(self) -> bool:
@@ -257,14 +257,14 @@ class RacePanel(Panel):
             self._say(view)
             for section in self._sections:
                 section.show(record, view)
-            if view.step and (view.complete or view.state == "paused"):
+            if view.step and (view.complete or view.state == PAUSED):
                 keep = self._keep_still if view.complete else self._keep_soon
                 keep(list(view.figures.values()), f"{self._words()}\n{view.text}")
         self._pace.took(began)
 
     def _say(self, view: RaceView) -> None:
         """Bring the words and the buttons up to date."""
-        problem = self._problem and fragments.status("failed", fragments.escape(self._problem))
+        problem = self._problem and fragments.status(FAILED, fragments.escape(self._problem))
         for widget, text in (
             (self._status, problem or view.status),
             (self._table, view.results),

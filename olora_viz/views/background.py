@@ -22,9 +22,10 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
+from olora_viz.races.state import DIVERGED, RACING, STOPPED
 from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
-from olora_viz.views.race_record import ENDED
+from olora_viz.views.race_record import ENDED, FAILED, LOADING, PAUSED, WAITING
 
 ANSWERS = 4
 """Held-out prompts that every lane answers after a race."""
@@ -46,7 +47,7 @@ class BackgroundWork:
     folder: Path | None
     """The folder of its results; None: in memory only."""
     styles: tuple[LaneStyle, ...]
-    state: str = "waiting"
+    state: str = WAITING
     """waiting, loading, what it does (racing, …), paused, or one of `ENDED`."""
     note: str = ""
     """The current activity; after the end, the reason for the end."""
@@ -103,7 +104,7 @@ class BackgroundWork:
 
     def wait_while_going(self) -> None:
         """Wait for the end or a pause."""
-        self._wait(lambda: self.complete or (self.state == "paused" and self.rests()))
+        self._wait(lambda: self.complete or (self.state == PAUSED and self.rests()))
 
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait, also for whoever listens to have heard of it."""
@@ -114,7 +115,7 @@ class BackgroundWork:
 
     def start(self) -> None:
         """Compute in a thread, until the end."""
-        self.become("loading", f"loading {self.config.model}")
+        self.become(LOADING, f"loading {self.config.model}")
         _running.add(self)
         threading.Thread(target=self._live, name=f"olora_viz {self.id}", daemon=True).start()
 
@@ -168,14 +169,14 @@ class BackgroundWork:
         try:
             rests = self.run()
         except StoppedEarlyError:
-            self._end("stopped", self.why)
+            self._end(STOPPED, self.why)
         except ValueError as error:
             self.error = error
-            self._end("failed", self.sayable(str(error)))
+            self._end(FAILED, self.sayable(str(error)))
         except Exception as error:
             self.error = error
             why = error.strerror if isinstance(error, OSError) else f"{error}".split("\n")[0]
-            self._end("failed", f"{type(error).__name__}: {self.sayable(str(why))[:200]}")
+            self._end(FAILED, f"{type(error).__name__}: {self.sayable(str(why))[:200]}")
             raise
         finally:
             self.came_to_rest()
@@ -264,19 +265,19 @@ class BackgroundRace(BackgroundWork):
         """Train until the end, the goal, a requested pause, or the end of the time slice."""
         try:
             racing, going = self._open()
-            self.become("racing")
+            self.become(RACING)
             while not self.rests():
                 step = next(going, None)
                 if step is None:
                     break
                 self.steps.append(step)
                 self.wake()
-                if self.is_over() and racing.status in ("racing", "stopped"):
+                if self.is_over() and racing.status in (RACING, STOPPED):
                     racing.close()
-                    self.become("stopped", "writing the adapters" if self._run else "")
+                    self.become(STOPPED, "writing the adapters" if self._run else "")
             else:
                 self.park(racing)
-                self.become("paused", self.why_paused)
+                self.become(PAUSED, self.why_paused)
                 return True
             self.become(racing.status, "generating answers")
             if self.steps:
@@ -291,7 +292,7 @@ class BackgroundRace(BackgroundWork):
 
     def rests(self) -> bool:
         """Whether it should wait for a command before the next step."""
-        if self.stopping.is_set() or (self.racing and self.racing.status != "racing"):
+        if self.stopping.is_set() or (self.racing and self.racing.status != RACING):
             return False
         return self.wants_rest()
 
@@ -318,19 +319,19 @@ class BackgroundRace(BackgroundWork):
 
     def reason(self, at: np.ndarray) -> str:
         """Return why it ended, if not by its owner or with the last step."""
-        if self.state == "diverged":
+        if self.state == DIVERGED:
             first = int(at.argmin())
             return (
                 f"no lane is left: the loss of {self.styles[first].label} was no longer finite "
                 f"at step {at[first]}" + (f", the last lane's at step {at.max()}" * (len(at) > 1))
             )
-        return self.why if self.state == "stopped" else ""
+        return self.why if self.state == STOPPED else ""
 
     def _open(self) -> tuple[Race, Iterator[Step]]:
         """Build the race, or resume the one in memory or on disk."""
         if self.racing is not None and self._going is not None:
             return self.racing, self._going
-        self.become("loading")
+        self.become(LOADING)
         self.tell(0.0, f"loading {self.config.model}")
         if self.folder is None:
             racing = race(self.raced, progress=self.tell)

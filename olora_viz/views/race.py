@@ -17,7 +17,7 @@ from olora_viz.studies import story
 from olora_viz.studies.seed_groups import group_places, seed_groups
 from olora_viz.views import curvature, gradients, rates, update_spectra
 from olora_viz.views import html as fragments
-from olora_viz.views.race_record import RaceRecord, start_of
+from olora_viz.views.race_record import FAILED, RaceRecord, start_of
 from olora_viz.views.status import commands, status
 
 
@@ -177,7 +177,7 @@ def _tell(record: RaceRecord, steps: Sequence[Step]) -> list[story.Sentence]:
 
 
 def _remarks(record: RaceRecord) -> str:
-    if record.state == "failed":
+    if record.state == FAILED:
         return fragments.problem(record.note)
     if not record.left_out:
         return ""

@@ -9,10 +9,14 @@ from typing import Protocol, runtime_checkable
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.state import DIVERGED, FINISHED, STOPPED
 from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
 
-ENDED = ("stopped", "finished", "diverged", "failed")
+READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
+"""States of a race in the background, beside those of `races.state`."""
+
+ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 """States in which no further step is made."""
 
 
@@ -98,7 +102,7 @@ class ReadyRace:
     plain_text: bool = False
     left_out: int = 0
     answers: tuple[Answer, ...] = ()
-    state: str = "ready"
+    state: str = READY
     device: str = ""
     complete: bool = False
     recorded: bool = False

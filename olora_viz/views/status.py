@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_viz.machine.numbers import about, seconds
 from olora_viz.views import html as fragments
-from olora_viz.views.race_record import ENDED, RaceRecord
+from olora_viz.views.race_record import ENDED, FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord
 
 WINDOW = 20
 """Steps over which the speed is measured."""
@@ -15,11 +15,11 @@ COMMANDS = ("start", "pause", "resume", "step", "stop")
 
 def commands(record: RaceRecord) -> frozenset[str]:
     """Return those of `COMMANDS` that are possible now; beside what has ended a new one starts."""
-    if record.recorded or record.complete or record.state == "ready":
+    if record.recorded or record.complete or record.state == READY:
         return frozenset({"start", "step"})
     if record.state in ENDED:  # it writes its adapters and asks its lanes
         return frozenset()
-    return frozenset({"resume" if record.state == "paused" else "pause", "step", "stop"})
+    return frozenset({"resume" if record.state == PAUSED else "pause", "step", "stop"})
 
 
 def status(record: RaceRecord, done: int, before: int = 0) -> str:
@@ -31,19 +31,19 @@ def status(record: RaceRecord, done: int, before: int = 0) -> str:
     before : races that have to end before this one begins.
     """
     config, state = record.config, record.state
-    if state in ("ready", "failed"):
+    if state in (READY, FAILED):
         return fragments.status(state, *([fragments.escape(record.note)] if record.note else []))
-    if state == "waiting":
+    if state == WAITING:
         races = "1 race" if before == 1 else f"{before} races"
-        return fragments.status("waiting", f"{races} before yours" if before else "next in line")
-    if state == "loading":
-        return fragments.status("loading", fragments.escape(record.note))
+        return fragments.status(WAITING, f"{races} before yours" if before else "next in line")
+    if state == LOADING:
+        return fragments.status(LOADING, fragments.escape(record.note))
     parts = [f"<b>{done}</b> / {config.steps}"]
     if record.recorded:  # how fast it was elsewhere says nothing of this machine
         parts.append(fragments.escape(f"{config.model}, {config.task}"))
         return fragments.status("recorded", *parts, progress=done / config.steps)
     parts += _speed(record, done)
-    if (state in ENDED or state == "paused") and record.note:
+    if (state in ENDED or state == PAUSED) and record.note:
         parts.append(fragments.escape(record.note))
     return fragments.status(state, *parts, progress=done / config.steps)
 

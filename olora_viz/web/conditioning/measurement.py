@@ -13,7 +13,9 @@ from olora_viz.measures.conditioning import Conditioning, conditioning, slices
 from olora_viz.measures.loss_slice import LossSlice
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
+from olora_viz.races.state import FINISHED
 from olora_viz.views.background import device_words
+from olora_viz.views.race_record import LOADING
 from olora_viz.web.jobs.accelerator import here
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.work import Work
@@ -41,7 +43,7 @@ class Measurement(Work):
             self.found = conditioning(
                 racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell
             )
-            self.become("finished")
+            self.become(FINISHED)
 
 
 @dataclass(eq=False)
@@ -63,7 +65,7 @@ class Slicing(Work):
             self.slices = slices(
                 racing.lanes, racing.batch(1), self.source.found, self.chosen, progress=self.tell
             )
-            self.become("finished")
+            self.become(FINISHED)
 
 
 def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
@@ -139,7 +141,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
 
 @contextmanager
 def _at_its_start(work: Work) -> Iterator[Race]:
-    work.become("loading")
+    work.become(LOADING)
     work.tell(0.0, f"loading {work.config.model}")
     racing = race(here(work.raced), progress=work.tell)
     try:

@@ -22,7 +22,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import numbers_before, rates_before, story_before
 from olora_viz.views.curvature import curvature_view
-from olora_viz.views.race_record import start_of
+from olora_viz.views.race_record import READY, start_of
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
@@ -89,7 +89,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
                 )  # fmt: skip
             status = gr.HTML(
-                fragments.status("ready", "the model, task and lanes on the left, at step 0"),
+                fragments.status(READY, "the model, task and lanes on the left, at step 0"),
                 elem_id="conditioning-status", apply_default_css=False,
             )  # fmt: skip
         with gr.Column(elem_classes="card"):

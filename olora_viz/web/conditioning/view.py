@@ -10,8 +10,10 @@ import gradio as gr
 from olora_viz.figures.conditioning import comparison_figure, ntk_figure, reference
 from olora_viz.figures.live.gradio_figure import pack
 from olora_viz.figures.loss_slice import empty_slice, slice_figures
+from olora_viz.races.state import FINISHED
 from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import hero_of, numbers, rates, tell
+from olora_viz.views.race_record import FAILED, WAITING
 from olora_viz.web.conditioning.measurement import Measurement, Slicing
 from olora_viz.web.jobs.work import Work
 
@@ -88,17 +90,17 @@ def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
 
 
 def _status(work: Work, before: int) -> str:
-    if work.state == "failed":
+    if work.state == FAILED:
         return fragments.problem(work.note)
-    if work.state == "waiting":
-        return fragments.status("waiting", f"{before} before yours")
+    if work.state == WAITING:
+        return fragments.status(WAITING, f"{before} before yours")
     words = escape(work.note)
-    if work.state == "finished" and isinstance(work, Measurement):
+    if work.state == FINISHED and isinstance(work, Measurement):
         starts, lanes = len(work.styles), sum(map(len, work.rates))
         words = f"{starts} start{'s' * (starts > 1)} on {escape(work.device)}"
         if lanes > starts:
             words += f": {lanes} lanes begin as these, whatever their learning rate"
-    if work.state == "finished" and isinstance(work, Slicing):
+    if work.state == FINISHED and isinstance(work, Slicing):
         words = " and ".join(escape(work.styles[k].label) for k in work.chosen) + " on one scale"
     line = fragments.status(work.state, *([words] if words else []))
     if work.ended:

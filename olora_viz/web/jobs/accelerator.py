@@ -25,6 +25,7 @@ from olora_viz.machine.files import write_text
 from olora_viz.models import MODELS
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.tasks.losses import Evaluation
 from olora_viz.views.background import device_words
@@ -137,7 +138,7 @@ def turn(
                 break
             done = step.step
             yield step
-            if time.monotonic() > until and racing.status == "racing":
+            if time.monotonic() > until and racing.status == RACING:
                 going.close()
                 return
         answers = racing.answers(questions // 2 if plain else questions) if done else []

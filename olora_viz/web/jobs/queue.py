@@ -24,7 +24,8 @@ import torch
 from olora_viz.figures.theme import lane_styles
 from olora_viz.learn.gallery import recorded
 from olora_viz.races.config import RaceConfig
-from olora_viz.views.race_record import RaceRecord
+from olora_viz.races.state import STOPPED
+from olora_viz.views.race_record import PAUSED, WAITING, RaceRecord
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.work import Work
 
@@ -108,12 +109,12 @@ class Jobs:
     def pause(self, job: Job) -> None:
         """Let a race rest after the step that it is in; what waits rests at once."""
         with self._wake:
-            if job.ended or job.state == "paused":
+            if job.ended or job.state == PAUSED:
                 return
             job.pause()
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.become("paused")
+                job.become(PAUSED)
 
     def go_on(self, job: Job, goal: float = math.inf) -> None:
         """Queue a paused race to resume, until it has completed `goal` steps.
@@ -125,12 +126,12 @@ class Jobs:
         with self._wake:
             if job.ended:
                 return
-            if job.state == "paused" and len(self._waiting) >= self._max_waiting:
+            if job.state == PAUSED and len(self._waiting) >= self._max_waiting:
                 raise ValueError(self._full())
             job.unpause(goal)
-            if job.state == "paused":
+            if job.state == PAUSED:
                 job.seen = time.monotonic()
-                job.become("waiting")
+                job.become(WAITING)
                 self._enqueue(job)
 
     def _full(self) -> str:
@@ -146,7 +147,7 @@ class Jobs:
             if job in self._waiting:
                 self._waiting.remove(job)
                 _ended(job)
-            elif job.state == "paused":
+            elif job.state == PAUSED:
                 if job is self._parked:
                     self._waiting.appendleft(job)  # it asks its lanes, and ends
                     self._wake.notify()
@@ -173,7 +174,7 @@ class Jobs:
         """Count what has to end before this one begins."""
         with self._wake:
             waiting = list(self._waiting)
-            idle = [j for j in self._jobs.values() if j.complete or j.state == "paused"]
+            idle = [j for j in self._jobs.values() if j.complete or j.state == PAUSED]
             running = len(self._jobs) - len(idle) - len(waiting)
         return running + (waiting.index(job) if job in waiting else 0)
 
@@ -193,7 +194,7 @@ class Jobs:
 
         Measurements, of which there may be many, take no race's place. A paused race ends first.
         """
-        at_rest = [job for job in self._jobs.values() if job.complete or job.state == "paused"]
+        at_rest = [job for job in self._jobs.values() if job.complete or job.state == PAUSED]
         at_rest.sort(key=lambda job: job.seen)
         for kind in {type(job) for job in at_rest}:
             alike = [job for job in at_rest if type(job) is kind]
@@ -222,15 +223,15 @@ class Jobs:
             _reported(job.compute)
             with self._wake:
                 # What was asked for while it came to rest.
-                if job.state == "paused" and not job.rests():
-                    job.become("waiting")
+                if job.state == PAUSED and not job.rests():
+                    job.become(WAITING)
                     self._waiting.appendleft(job)
 
 
 def _ended(job: Work) -> None:
     """End what does not compute just now."""
     job.complete = True
-    job.become("stopped")
+    job.become(STOPPED)
 
 
 def folder_size(folder: Path) -> int:

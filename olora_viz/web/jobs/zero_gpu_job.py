@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.views.background import ANSWERS
+from olora_viz.views.race_record import LOADING, PAUSED
 from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import Ended, Opened
 from olora_viz.web.jobs.job import Job
@@ -41,7 +43,7 @@ class ZeroGpuJob(Job):
 
     def run(self) -> bool:
         """Take one turn; where its time was too short for the race, the queue brings the next."""
-        self.become("loading")
+        self.become(LOADING)
         self.tell(0.0, "waiting for a GPU")
         self._wish()
         ended = None
@@ -49,7 +51,7 @@ class ZeroGpuJob(Job):
             if isinstance(news, Opened):
                 self.device, self.left_out = news.device, news.left_out
                 self.baseline, self.plain_text = news.baseline, news.plain_text
-                self.become("racing")
+                self.become(RACING)
             elif isinstance(news, Step):
                 self.steps.append(news)
                 self.wake()
@@ -58,7 +60,7 @@ class ZeroGpuJob(Job):
             else:
                 ended = news
         if ended is None:
-            self.become("paused", self.why_paused)
+            self.become(PAUSED, self.why_paused)
             return True
         self.answers, self.state = ended.answers, ended.status
         self.become(ended.status, self.reason(np.array(ended.diverged_at)))

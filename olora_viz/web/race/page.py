@@ -9,7 +9,7 @@ import gradio as gr
 
 from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ReadyRace
+from olora_viz.views.race_record import READY, ReadyRace
 from olora_viz.web.conditioning import page as conditioning
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -43,7 +43,7 @@ def controls(limits: Limits) -> Controls:
     """Make the run's controls, inside the top bar."""
     return Controls(
         status=gr.HTML(
-            fragments.status("ready"),
+            fragments.status(READY),
             elem_id="status",
             apply_default_css=False,
             js_on_load=NAME_BUTTONS,
