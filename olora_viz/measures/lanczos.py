@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 Operator = Callable[[Tensor], Tensor]
@@ -122,9 +123,7 @@ class _Ends:
         ends = cls(np.full((K, 2), math.nan), np.full((K, 2), math.nan), np.zeros((K, steps)))
         for k in np.flatnonzero(~lost):
             m = length[k]
-            beside = beta[k, : m - 1]
-            T = np.diag(alpha[k, :m]) + np.diag(beside, 1) + np.diag(beside, -1)
-            values, vectors = np.linalg.eigh(T)
+            values, vectors = eigh_tridiagonal(alpha[k, :m], beta[k, : m - 1])
             ends.values[k] = values[[0, -1]]
             ends.residuals[k] = np.abs(beta[k, m - 1] * vectors[-1, [0, -1]])
             ends.weights[k, :m] = vectors[:, -1]
