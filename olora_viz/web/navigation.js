@@ -3,7 +3,7 @@
 // Gradio writes a <base href> into the page, so that following "#spectrum" would leave the address
 // without its query, or load the page anew: links to pages are followed here.
 const links = [...element.querySelectorAll("a")];
-const names = links.map((link) => link.getAttribute("href").slice(1));
+const names = links.map((link) => (link.getAttribute("href") ?? "").slice(1));
 const show = () => {
   const wanted = window.location.hash.slice(1);
   const page = names.includes(wanted) ? wanted : names[0];
@@ -14,8 +14,10 @@ const show = () => {
   });
 };
 document.addEventListener("click", (event) => {
-  const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
-  const name = event.target.closest?.("a[href^='#']")?.getAttribute("href").slice(1);
+  const plain =
+    event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  const target = /** @type {Element} */ (event.target);
+  const name = target.closest?.("a[href^='#']")?.getAttribute("href")?.slice(1) ?? "";
   if (!plain || event.defaultPrevented || !names.includes(name)) return;
   event.preventDefault();
   window.location.hash = name; // of the address as it is, query and all

@@ -19,12 +19,13 @@ const link = () => `${window.location.origin}${window.location.pathname}?${query
 
 const follow = () => {
   clearTimeout(timer);
-  timer = setTimeout(() => {
+  timer = window.setTimeout(() => {
     window.history.replaceState(window.history.state, "", `?${query()}${window.location.hash}`);
     sessionStorage.setItem(KEY, window.location.search);
   }, 250);
 };
 
+/** @param {string} text */
 const copied = async (text) => {
   try {
     await navigator.clipboard.writeText(text);
@@ -42,7 +43,7 @@ button.addEventListener("click", async () => {
   said.textContent = done ? "The link is copied." : "The link is in the address bar.";
   button.textContent = done ? "Link copied" : "See address bar";
   clearTimeout(back);
-  back = setTimeout(() => {
+  back = window.setTimeout(() => {
     button.textContent = words;
     said.textContent = "";
   }, 2500);

@@ -2,6 +2,7 @@
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the id. While it is held the
 // browser has a lock of its name, by which a new tab sees what is shown already; see share_link.py.
+/** @type {() => void} */
 let release = () => {};
 
 const keep = () => {
@@ -10,8 +11,14 @@ const keep = () => {
   release();
   release = () => {};
   if (id) {
-    navigator.locks?.request(`olora-viz ${id}`, { mode: "shared" }, () =>
-      new Promise((resolve) => { release = resolve; }));
+    navigator.locks?.request(
+      `olora-viz ${id}`,
+      { mode: "shared" },
+      () =>
+        new Promise((resolve) => {
+          release = () => resolve(undefined);
+        }),
+    );
   }
 };
 watch("value", keep);

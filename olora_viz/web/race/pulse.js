@@ -3,6 +3,7 @@
 // Gradio runs this with `props`, `watch` and `trigger`; props.value is {again} or {going, beat}.
 const LOST = 7000; // ms without a word from a stream that should go on
 let heard = performance.now();
+/** @type {unknown} */
 let asked = null;
 
 const follow = () => {

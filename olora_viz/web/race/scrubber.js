@@ -5,24 +5,32 @@
 const slider = element.querySelector("input");
 const from = element.querySelector(".from");
 const to = element.querySelector(".to");
+/** @type {HTMLButtonElement} */
 const replay = element.querySelector(".replay");
 const PLAY_SECONDS = 12; // a whole race, whatever its length
 const NEWEST = 1e8; // also of a race that has gone on meanwhile
 let held = false;
 let playing = 0;
+/** @type {string | null | undefined} */
 let run = null;
 let asked = 0;
 
+/** @param {number} step */
 const ask = (step) => {
   words(step);
   cancelAnimationFrame(asked);
-  asked = requestAnimationFrame(() => trigger("select", { index: 0, value: step >= Number(slider.max) ? NEWEST : step }));
+  asked = requestAnimationFrame(() =>
+    trigger("select", { index: 0, value: step >= Number(slider.max) ? NEWEST : step }),
+  );
 };
 
+/** @param {number} step */
 const words = (step) => {
   const { steps = 0, seconds = 0, at = 0 } = props.value ?? {};
   from.textContent = `step ${step}`;
-  to.textContent = steps ? `${steps}${step === at && seconds ? ` · ${seconds.toFixed(1)} s` : ""}` : "";
+  to.textContent = steps
+    ? `${steps}${step === at && seconds ? ` · ${seconds.toFixed(1)} s` : ""}`
+    : "";
   slider.setAttribute("aria-valuetext", `step ${step} of ${steps}`);
 };
 
@@ -39,12 +47,15 @@ const play = () => {
   const stride = Math.max(1, Math.round(steps / (PLAY_SECONDS * 4)));
   replay.textContent = "❚❚";
   replay.setAttribute("aria-label", "Pause the replay");
-  playing = setInterval(() => {
-    at = Math.min(at + stride, steps);
-    slider.value = at;
-    ask(at);
-    if (at >= steps) stop();
-  }, Math.max(250, (1000 * PLAY_SECONDS * stride) / Math.max(steps, 1)));
+  playing = window.setInterval(
+    () => {
+      at = Math.min(at + stride, steps);
+      slider.value = String(at);
+      ask(at);
+      if (at >= steps) stop();
+    },
+    Math.max(250, (1000 * PLAY_SECONDS * stride) / Math.max(steps, 1)),
+  );
 };
 
 const show = () => {
@@ -55,13 +66,18 @@ const show = () => {
   }
   slider.max = steps;
   slider.disabled = replay.disabled = steps < 2;
-  if (!held && !playing) slider.value = at;
+  if (!held && !playing) slider.value = String(at);
   words(Number(slider.value));
 };
 
-slider.addEventListener("pointerdown", () => { held = true; stop(); });
+slider.addEventListener("pointerdown", () => {
+  held = true;
+  stop();
+});
 for (const name of ["pointerup", "pointercancel", "blur"]) {
-  slider.addEventListener(name, () => { held = false; });
+  slider.addEventListener(name, () => {
+    held = false;
+  });
 }
 slider.addEventListener("input", () => ask(Number(slider.value)));
 replay.addEventListener("click", () => (playing ? stop() : play()));
