@@ -48,7 +48,7 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
     page.click("#step-button")
     expect(page.locator("#status b")).to_have_text("2")
     state(page, "paused")
-    expect(page.locator("#race-button")).to_have_text(re.compile("Go on"))
+    expect(page.locator("#race-button")).to_have_text(re.compile("Resume"))
 
     page.click("#race-button")
     state(page, "racing")

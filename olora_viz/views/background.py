@@ -52,15 +52,15 @@ class BackgroundWork:
     note: str = ""
     """The current activity; after the end, the reason for the end."""
     part: float = 0.0
-    """The share that is done, from 0 to 1, if known."""
+    """The completed fraction, from 0 to 1, if known."""
     why: str = ""
-    """Why it ended, if not by its owner."""
+    """Why it ended, if its owner did not end it."""
     device: str = ""
     """``CPU`` or ``CUDA``; empty while unknown."""
     complete: bool = False
-    """Nothing will change any more."""
+    """Whether it has ended: nothing changes any more."""
     error: BaseException | None = None
-    """What made it fail."""
+    """The error that made it fail."""
     stopping: threading.Event = field(default_factory=threading.Event)
     listen: Callable[[], None] | None = None
     """Called after every change, in the thread that made it, before waiting readers wake up."""
@@ -84,7 +84,7 @@ class BackgroundWork:
         """Whether nothing more will be measured; the lanes of a race may still be answering."""
         return self.state in ENDED
 
-    # Those who look ---------------------------------------------------------------------------
+    # Readers ------------------------------------------------------------------------------------
 
     def newer(self, cursor: int, timeout: float | None = None) -> int:
         """Wait until there is something newer than `cursor`; return the latest cursor.
@@ -92,14 +92,14 @@ class BackgroundWork:
         Parameters
         ----------
         cursor : what this method returned before; 0 at first.
-        timeout : seconds after which it returns anyway.
+        timeout : maximum wait, in seconds.
         """
         with self.changed:
             self.changed.wait_for(lambda: self.version > cursor, timeout)
             return self.version
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end; return whether it has come."""
+        """Wait for the end; return whether it was reached."""
         return self._wait(lambda: self.complete, timeout)
 
     def wait_while_going(self) -> None:
@@ -107,11 +107,11 @@ class BackgroundWork:
         self._wait(lambda: self.complete or (self.state == PAUSED and self.rests()))
 
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait, also for whoever listens to have heard of it."""
+        """Wait, until the listener was notified as well."""
         with self.changed:
             return self.changed.wait_for(lambda: until() and self._heard == self.version, timeout)
 
-    # Those who command ------------------------------------------------------------------------
+    # Commands -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Compute in a thread, until the end."""
@@ -234,7 +234,7 @@ class BackgroundRace(BackgroundWork):
     """The step after which it pauses automatically."""
     pausing: threading.Event = field(default_factory=threading.Event)
     why_paused: str = ""
-    """Why it paused, if not by its owner."""
+    """Why it paused, if its owner did not pause it."""
     _going: Race | Generator[Step, None, None] | None = None
     _run: runs.Run | None = None
 
@@ -308,7 +308,7 @@ class BackgroundRace(BackgroundWork):
     def release(self) -> None:
         """Keep only the checkpoint on disk, from which `run` resumes bitwise."""
         if self._run is not None and self._going is not None:
-            self._going.close()  # writes what is to be kept
+            self._going.close()  # writes the checkpoint
             self.let_go()
 
     def let_go(self) -> None:

@@ -19,12 +19,12 @@ class CurvatureView:
 
 
 def news(record: RaceRecord) -> int:
-    """Count the steps at which the curvature was looked at."""
+    """Count the steps at which the curvature was measured."""
     return sum(step.curvature is not None for step in record.steps)
 
 
 def curvature_view(record: RaceRecord, *, run: str | None = None) -> CurvatureView:
-    """Show the curvature of a race, which may have no looks at it (yet).
+    """Show the curvature of a race; it may have no measurement (yet).
 
     Parameters
     ----------

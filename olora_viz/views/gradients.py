@@ -12,7 +12,7 @@ from olora_viz.views.layers import Choices, chosen_among
 from olora_viz.views.race_record import RaceRecord
 
 UPDATES = 50
-"""About how often a race has news of its gradients."""
+"""Approximate number of redraws of the gradients in a race."""
 
 
 @dataclass(frozen=True)
@@ -22,33 +22,33 @@ class GradientsView:
     choices: Choices
     measure: str
     numbers: tuple[int, ...]
-    """The steps at which the gradients were looked at."""
+    """The steps at which the gradients were measured."""
     step: int
-    """The one whose depth is shown."""
+    """The step shown in the chart against the depth."""
     map: Figure
-    """Of one lane: steps across, layers down."""
+    """One lane as a map: steps across, layers down."""
     depth: Figure
     of_A: Figure
-    """Of one layer's A, over the steps."""
+    """One layer's A, over the steps."""
     of_B: Figure
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """All of them."""
+        """All layers at one step, against the depth."""
         return self.map, self.depth, self.of_A, self.of_B
 
 
 def looks(record: RaceRecord) -> tuple[tuple[int, ...], tuple[Gradients, ...]]:
-    """Return the numbers of the steps that were looked at, and what was found."""
+    """Return the numbers of the measured steps, and their gradients."""
     known = [(s.step, s.gradients) for s in list(record.steps) if s.gradients is not None]
     return tuple(number for number, _ in known), tuple(found for _, found in known)
 
 
 def news(record: RaceRecord) -> int:
-    """Return a number that changes when what is shown should be drawn anew; 0: nothing is."""
+    """Return a number that changes when the view should be redrawn; 0: nothing to show."""
     count = len(looks(record)[0])
     wait = max(1, record.config.steps // max(1, record.config.gradients_every) // UPDATES)
-    # Another number at the end, also where the last look was news already: it may be out of sight.
+    # The end has a number of its own, even after a last redraw: the card may have been out of view.
     return -count if record.complete else max(min(1, count), count - count % wait)
 
 
@@ -61,21 +61,21 @@ def gradients_view(
     step: float | None = None,
     run: str | None = None,
 ) -> GradientsView | None:
-    """Show the gradients of a race; None where they were not looked at (yet).
+    """Show the gradients of a race; None if they were not measured (yet).
 
     Parameters
     ----------
     lane, layer : a label and a name, else the first OLoRA lane and the last layer.
     measure : a key of `olora_viz.figures.gradients.MEASURES`, else ``input``.
-    step : the depth is that of the look nearest to it, else of the newest.
+    step : selects the nearest measured step for the depth; by default the latest one.
     run : see `race_view`.
     """
     numbers, found = looks(record)
     if not found:
         return None
     run = record.id if run is None else run
-    # Into the last layer a gradient always flows; into the first ones, behind the frozen embedding,
-    # it never does.
+    # The last layer's input always receives a gradient; those of the first ones, after the frozen
+    # embedding, never do.
     its = chosen_among(record.styles, found[0].layers, lane, layer, default=found[0].layers[-1])
     named = measure if isinstance(measure, str) and measure in MEASURES else "input"
     at = _nearest(numbers, numbers[-1] if step is None else step)
@@ -101,7 +101,7 @@ def gradients_view(
 
 
 def depth_view(record: RaceRecord, measure: object, layer: object, step: float) -> Figure | None:
-    """Show the depth alone, at another step; None where there is no such thing."""
+    """Show only the depth, at another step; None if it was not measured."""
     numbers, found = looks(record)
     if not found or not isinstance(measure, str) or measure not in MEASURES:
         return None

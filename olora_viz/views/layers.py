@@ -1,4 +1,4 @@
-"""Which lane and which layer a view shows, among those that a race has."""
+"""The choice of a lane and a layer for a view."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from olora_viz.figures.theme import LaneStyle
 
 @dataclass(frozen=True)
 class Choices:
-    """What can be chosen, and what is."""
+    """The lanes and layers to choose from, and the current choice."""
 
     labels: tuple[str, ...]
-    """Of the lanes, in their order."""
+    """Labels of the lanes, in order."""
     lane: int
-    """Place of the chosen one."""
+    """Index of the chosen lane."""
     layers: tuple[tuple[str, str], ...]
-    """The words for every layer, and its name."""
+    """The displayed text and the name of every layer."""
     layer: str
-    """Name of the chosen one."""
+    """Name of the chosen layer."""
 
     @property
     def label(self) -> str:
@@ -31,12 +31,12 @@ class Choices:
 def chosen_among(
     styles: Sequence[LaneStyle], layers: Sequence[str], lane: object, layer: object, default: str
 ) -> Choices:
-    """Return what is chosen; what this race does not have gives way to the first OLoRA lane.
+    """Return the choice; a lane that this race lacks is replaced by its first OLoRA lane.
 
     Parameters
     ----------
     lane, layer : a label and a name, or anything else.
-    default : the layer in the place of one that this race does not have.
+    default : the layer to use if this race lacks `layer`.
     """
     labels = tuple(style.label for style in styles)
     first = next((k for k, style in enumerate(styles) if style.init == "olora"), 0)
@@ -49,7 +49,7 @@ def chosen_among(
 
 
 def layer_words(name: str) -> str:
-    """Write a layer's name for people.
+    """Format a layer's name for display.
 
     >>> layer_words("model.layers.3.mlp.down_proj")
     '3 · down_proj'

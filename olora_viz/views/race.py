@@ -27,22 +27,22 @@ class RaceView:
 
     id: str
     state: str
-    """In a word, see `RaceRecord.state`."""
+    """See `RaceRecord.state`."""
     complete: bool
-    """Nothing will change any more."""
+    """Whether the race has ended: nothing changes any more."""
     recorded: bool
     commands: frozenset[str]
     """The available commands, see `olora_viz.views.status.COMMANDS`."""
     status: str
     """One line of HTML: the state, where the race is, how fast it is."""
     made: int
-    """How many steps there are."""
+    """Number of completed steps."""
     step: int
     """The step shown; later steps are left out."""
     seconds: float
-    """Time until then; 0 of a race that ran elsewhere."""
+    """Time until that step; 0 for a recorded race."""
     styles: tuple[LaneStyle, ...]
-    """How the lanes are drawn and called."""
+    """Colours, dashes and labels of the lanes."""
     order: tuple[int, ...]
     """The lanes, the best one first."""
     loss: Figure
@@ -81,8 +81,8 @@ def race_view(
     Parameters
     ----------
     record : of the race; a `ReadyRace` for one that has not begun.
-    upto : the step that its reader went back to; None shows all of it.
-    before : races that have to end before this one begins.
+    upto : the last step to show; None shows all of them.
+    before : races ahead of this one in the queue.
     link : query of the page that sets up the same race, offered beside a recorded one.
     run : the race's name in its figures: zoom and hidden lanes are kept while it stays the same,
         and charts of one name show the same step. By default the record's id.

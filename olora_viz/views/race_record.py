@@ -22,7 +22,7 @@ ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 
 @runtime_checkable
 class RaceRecord(Protocol):
-    """A race as views read it; a view never writes any of it."""
+    """A race as views read it; views never modify it."""
 
     @property
     def id(self) -> str:
@@ -36,7 +36,7 @@ class RaceRecord(Protocol):
 
     @property
     def styles(self) -> tuple[LaneStyle, ...]:
-        """How its lanes are drawn and called."""
+        """Colours, dashes and labels of its lanes."""
         ...
 
     @property
@@ -109,7 +109,7 @@ class ReadyRace:
 
     @property
     def styles(self) -> tuple[LaneStyle, ...]:
-        """How its lanes are drawn and called."""
+        """Colours, dashes and labels of its lanes."""
         return lane_styles(self.config.lanes, [lane.label for lane in self.config.lanes])
 
 

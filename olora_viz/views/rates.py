@@ -15,12 +15,12 @@ from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord, start_of
 
 WORDS = {"final": "final loss", "best": "best loss of the run"}
-"""What each measure is called where it is chosen."""
+"""Display names of the measures."""
 
 
 @dataclass(frozen=True)
 class RatesView:
-    """Loss against rate as a figure, and what it says."""
+    """Loss against rate as a figure, and its conclusions."""
 
     measure: str
     figure: Figure
@@ -28,9 +28,9 @@ class RatesView:
 
 
 def news(record: RaceRecord) -> int:
-    """Return a number that changes when the sweep should be drawn anew; 0: there is no sweep.
+    """Return a number that changes when the sweep should be redrawn; 0: there is no sweep.
 
-    A race that ends, and one that a lane leaves, is news as well.
+    The end of the race and a lane that drops out also change it.
     """
     steps = list(record.steps)
     if not is_sweep(record.config.lanes) or not steps:
@@ -43,7 +43,7 @@ def news(record: RaceRecord) -> int:
 def rates_view(
     record: RaceRecord, measure: object = None, *, run: str | None = None
 ) -> RatesView | None:
-    """Show a race as a sweep; None where its lanes are none, or before the first step.
+    """Show a race as a sweep; None if its lanes are not one, or before the first step.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ def rates_view(
 
 
 def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> str:
-    """Return the table of steps to reach plain LoRA's final loss; a sentence where LoRA is not.
+    """Return the table of steps to reach plain LoRA's final loss, or a sentence without LoRA.
 
     Parameters
     ----------
-    styles : of the curves by their labels, see `curve_styles`.
+    styles : styles of the curves by label, see `curve_styles`.
     """
     if not reached:
         return (

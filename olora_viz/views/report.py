@@ -1,4 +1,4 @@
-"""A race as one page to take away: set-up, charts, standings, story and answers of this run."""
+"""A race as a self-contained page: set-up, charts, standings, story and answers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MAPS = 8
 """The most lanes whose spectra are drawn; the first ones of the standings."""
 
 RUN = "report"
-"""The race's name in its figures: its id, which is the key to it, is in no file."""
+"""The race's name in the figures: its id grants access to it, so no file contains it."""
 
 
 def report(record: RaceRecord) -> dict[str, Any]:
-    """Return what `standalone` of figure_export.js makes a page of, all from this run.
+    """Return the content of the page that `standalone` of figure_export.js builds.
 
     Raises
     ------
-    ValueError : nothing was measured yet.
+    ValueError : there is no measurement yet.
     """
     config, styles = record.config, record.styles
     if not record.steps:

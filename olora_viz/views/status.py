@@ -17,7 +17,7 @@ def commands(record: RaceRecord) -> frozenset[str]:
     """Return those of `COMMANDS` that are possible now; beside what has ended a new one starts."""
     if record.recorded or record.complete or record.state == READY:
         return frozenset({"start", "step"})
-    if record.state in ENDED:  # it writes its adapters and asks its lanes
+    if record.state in ENDED:  # it is writing adapters and generating answers
         return frozenset()
     return frozenset({"resume" if record.state == PAUSED else "pause", "step", "stop"})
 
@@ -27,8 +27,8 @@ def status(record: RaceRecord, done: int, before: int = 0) -> str:
 
     Parameters
     ----------
-    done : the step that is shown.
-    before : races that have to end before this one begins.
+    done : the step shown.
+    before : races ahead of this one in the queue.
     """
     config, state = record.config, record.state
     if state in (READY, FAILED):
@@ -39,7 +39,7 @@ def status(record: RaceRecord, done: int, before: int = 0) -> str:
     if state == LOADING:
         return fragments.status(LOADING, fragments.escape(record.note))
     parts = [f"<b>{done}</b> / {config.steps}"]
-    if record.recorded:  # how fast it was elsewhere says nothing of this machine
+    if record.recorded:  # its speed was measured on another machine
         parts.append(fragments.escape(f"{config.model}, {config.task}"))
         return fragments.status("recorded", *parts, progress=done / config.steps)
     parts += _speed(record, done)
@@ -49,7 +49,7 @@ def status(record: RaceRecord, done: int, before: int = 0) -> str:
 
 
 def _speed(record: RaceRecord, done: int) -> list[str]:
-    """Return how fast it is, on what, and how long it took or will take."""
+    """Return the speed, the device, and the elapsed or remaining time."""
     steps, device = record.steps[:done], fragments.escape(record.device)
     if not steps:
         return [device] if device else []

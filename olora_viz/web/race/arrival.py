@@ -1,4 +1,4 @@
-"""What a page shows when it is opened or reloaded."""
+"""The state of a page when it is opened or reloaded."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from olora_viz.web.race import shelf
 from olora_viz.web.setup import SetUp, possible
 
 FIRST = "recorded:smollm2"
-"""What a visitor sees who has no race yet."""
+"""The race shown to a visitor without a run."""
 
 
 class Arrival(NamedTuple):
-    """What a page opens with."""
+    """The initial values of a page."""
 
     run: str | None
     setup: SetUp | None
-    """None leaves the controls as they are."""
+    """None leaves the controls unchanged."""
     words: str
-    """What the link asked for in vain, as HTML."""
+    """Notes on the parts of the link that were ignored, as HTML."""
 
 
 def arrive(limits: Limits, jobs: Jobs, run_id: Any, visit: Any, address: Any) -> Arrival:
-    """Show what the address asks for, else the run of this tab, else the newest of this browser.
+    """Show the run of the address, else of this tab, else the latest one of this browser.
 
-    A set-up in a link wins over the run; a reload of this page's own address keeps both. A run that
-    another tab shows stays there. Without any, the page shows a recorded race.
+    A set-up in a link takes precedence over the run; reloading the page's own address keeps both.
+    A run that another tab shows stays there. Without any run the page shows a recorded race.
 
     Parameters
     ----------
-    run_id : of the run that this tab shows, None in a new tab.
+    run_id : id of the run that this tab shows; None in a new tab.
     visit : the runs of this browser.
     address : what `share_link.READ` sends.
     """
@@ -55,14 +55,14 @@ def arrive(limits: Limits, jobs: Jobs, run_id: Any, visit: Any, address: Any) ->
     lesson = share_link.lesson_race(link, own)
     if lesson or (run is None and setup is None):
         run = rights.readable(jobs, lesson or FIRST)
-    # The first screen's race was recorded elsewhere: the set-up beside it is the page's own.
+    # The first race shown is recorded; the set-up next to it is the page's default.
     if setup is None and run and (lesson or not run.recorded):
         setup = setup_of(limits, run)
     return Arrival(run.id if run else None, setup, words)
 
 
 def setup_of(limits: Limits, run: RaceRecord) -> SetUp | None:
-    """Return the set-up of a run; of a recorded one where this server may race it."""
+    """Return the set-up of a run; of a recorded one only if this server may race it."""
     return possible(limits, run.config) if run.recorded else SetUp.of(run.config)
 
 

@@ -1,4 +1,4 @@
-"""A card of the Race page: what it needs of a race, when it has news, and what it draws."""
+"""A card of the Race page: its inputs, when it has news, and its outputs."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 
 SHOWN = ["card"]
-"""Classes of a card that is seen."""
+"""CSS classes of a visible card."""
 
 AWAY = ["card", "away"]
-"""Classes of a card that is not. Its charts stay: taken off the page they could not draw."""
+"""CSS classes of a hidden card. Its charts stay in the page: they cannot draw outside of it."""
 
 QUIET: dict[str, Any] = {
     "queue": False, "show_progress": "hidden", "api_visibility": "private",
     "trigger_mode": "always_last",
 }  # fmt: skip
-"""How a card's own events are called."""
+"""Options of a card's own events."""
 
 
 @dataclass
 class Desk:
-    """What the cards of one page are built with."""
+    """The context in which the cards of a page are built."""
 
     limits: Limits
     jobs: Jobs
     run: gr.HTML
     """The id of the run that the page shows, an input of every event."""
     again: gr.HTML
-    """To be set to `pulse.again()` by what lets the page show something else."""
+    """Events that change what the page shows set it to `pulse.again()`."""
     blank: RaceView
-    """Of the race that the page opens with, before it has begun."""
+    """The view of the race that the page opens with, before it has started."""
     parts: dict[str, Any] = field(default_factory=dict)
-    """Components that one card makes and another one fills, by name."""
+    """Components that one card creates and another one fills, by name."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ class Card:
     """One card; a list of them is the page, see `cards.CARDS`."""
 
     name: str
-    """What ``hide=`` calls it."""
+    """Its name in ``hide=``."""
     needs: tuple[str, ...]
-    """Fields of a `RaceView`, or keys of its ``news``: when one has changed, the card has news."""
+    """Fields of a `RaceView`, or keys of its ``news``; a change of any of them is news."""
     build: Callable[[Desk], Sequence[Any]]
-    """Lays it out, inside the card, and returns the components that `draw` fills."""
+    """Builds the content of the card; returns the components that `draw` fills."""
     draw: Callable[[RaceView], Sequence[Any]]
-    """Returns their values. Of what is drawn by choices of the reader's that only the page knows,
-    the value is a text, whose change is the card's own event, see `change`."""
+    """Returns their values. If drawing depends on choices that only the page knows, the value is
+    a text, and its change triggers the card's own event, see `change`."""
     column: str = "middle"
     """middle, right or after."""
     half: bool = False
-    """Whether it shares its row with the next one, or with the one before it."""
+    """Whether it shares its row with the next or the previous card."""
     frame: bool = True
-    """Whether its column is made for it; otherwise `build` does."""
+    """Whether its column is created for it; otherwise `build` creates it."""
     slim: bool = False
     elem_id: str = ""
-    """Of the card."""
+    """CSS classes of the card."""
 
     @property
     def id(self) -> str:
@@ -70,11 +70,11 @@ class Card:
         return self.elem_id or f"{self.name}-card"
 
     def news(self, view: RaceView, cursor: Mapping[str, Any]) -> bool:
-        """Whether there is something to draw that a page has not been shown yet.
+        """Whether there is something new to draw for a page.
 
         Parameters
         ----------
-        cursor : `Board.facts` of what it was shown last; empty at first.
+        cursor : `Board.facts` of the last update; empty at first.
         """
         return any(need not in cursor or fact(view, need) != cursor[need] for need in self.needs)
 
@@ -85,5 +85,5 @@ def fact(view: RaceView, need: str) -> Any:
 
 
 def change(view: RaceView, need: str) -> str:
-    """Return what changes when there is more to draw of one of a view's news; "" is nothing."""
+    """Return a text that changes with one of a view's news; "" if there is nothing to draw."""
     return f"{view.id} {fact(view, need)}" if fact(view, need) else ""

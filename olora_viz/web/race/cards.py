@@ -1,4 +1,4 @@
-"""The cards of the Race page, in their order: the page is built, drawn and hidden by this list."""
+"""The cards of the Race page, in order: this list builds, draws and hides them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Board:
         self._slots: list[slice] = []
 
     def add(self, card: Card, components: Sequence[Any]) -> None:
-        """Let a redraw fill components."""
+        """Register components that a redraw fills."""
         self.cards.append(card)
         self._slots.append(slice(len(self.outputs), len(self.outputs) + len(components)))
         self.outputs += components
@@ -98,7 +98,7 @@ class Board:
             del cards[:count]
 
     def row(self, view: RaceView, news: Callable[[Card], bool] = lambda _: True) -> list[Any]:
-        """Return the values of all outputs: what the cards with news draw; the rest stays."""
+        """Return the values of all outputs; cards without news keep theirs."""
         values = self.nothing()
         for card, slot in zip(self.cards, self._slots, strict=True):
             if news(card):
@@ -106,11 +106,11 @@ class Board:
         return values
 
     def nothing(self) -> list[Any]:
-        """Return values that leave all outputs as they are."""
+        """Return values that leave all outputs unchanged."""
         return [gr.skip()] * len(self.outputs)
 
     def facts(self, view: RaceView) -> dict[str, Any]:
-        """Return the cursor of a page that has been shown a view."""
+        """Return the cursor of a page that shows this view."""
         return {need: fact(view, need) for card in self.cards for need in card.needs}
 
 

@@ -1,4 +1,4 @@
-"""What a page can ask for: start a race, command a run, show a run. All of it is checked here."""
+"""The requests of a page, checked: start a race, control a run, show a run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from olora_viz.web.setup import SetUp
 
 
 class Commands:
-    """The three commands of a page; each takes the id of a run, which is the right to it."""
+    """The three commands of a page; the id of a run grants access to it."""
 
     def __init__(self, jobs: Jobs, limits: Limits, files: VisitorFiles) -> None:
         self._jobs, self._limits, self._files = jobs, limits, files
 
     def start(self, controls: Sequence[Any], goal: float = math.inf) -> str:
-        """Put the race that the page is set to into the queue; return its id.
+        """Queue a race with the page's set-up; return its id.
 
         Parameters
         ----------
@@ -32,17 +32,17 @@ class Commands:
 
         Raises
         ------
-        ValueError : in one sentence: a value breaks a rule, or too many races wait.
+        ValueError : a value is invalid, or the queue is full.
         """
         setup = SetUp.from_controls(self._limits, controls, self._files)
         return self._jobs.start(setup.to_config(self._limits, self._files), goal).id
 
     def do(self, run: Any, what: str) -> bool:
-        """Pause, step, resume or stop a run; return whether there is one that still goes on.
+        """Pause, step, resume or stop a run; return whether the run exists and has not ended.
 
         Raises
         ------
-        ValueError : too many races wait.
+        ValueError : the queue is full.
         """
         job = rights.commanded(self._jobs, run)
         if job is None:
@@ -51,19 +51,19 @@ class Commands:
             self._jobs.stop(job)
         elif what == "pause" and job.state != "paused":
             self._jobs.pause(job)
-        else:  # the button that pauses lets a paused run go on
+        else:  # the pause button resumes a paused run
             self._jobs.go_on(job, len(job.steps) + 1 if what == "step" else math.inf)
         return True
 
     def show(self, run: Any, step: Any = None) -> RaceView | None:
-        """Show a run at a step, or at its newest; None where there is no such run."""
+        """Show a run at a step, by default the latest; None if there is no such run."""
         known = rights.readable(self._jobs, run)
         if known is None:
             return None
         return view_of(known, rights.step_of(step, len(known.steps)))
 
     def ready(self, controls: Sequence[Any]) -> RaceView:
-        """Show the set-up before its race has begun; one that is not possible as the page's own."""
+        """Show the set-up before its race starts; the page's default if the set-up is invalid."""
         try:
             setup = SetUp.from_controls(self._limits, controls, self._files)
         except ValueError:

@@ -1,6 +1,6 @@
-"""What the Race page does: its buttons, its slider, its stream and its arrival.
+"""The events of the Race page: buttons, slider, stream and loading.
 
-Every event is called with the id of the run that the page shows, which the browser holds.
+Every event receives the id of the current run, which the browser holds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from olora_viz.web.race.stream import Streams
 
 
 class Pressed(NamedTuple):
-    """What a button changes at once."""
+    """The outputs that a button changes immediately."""
 
     run: Any = gr.skip()
     again: Any = gr.skip()
@@ -33,7 +33,7 @@ class Pressed(NamedTuple):
 
 
 def press(commands: Commands, what: str, run: Any, controls: Sequence[Any]) -> Pressed:
-    """Command the run that the page shows, or start a race where none goes on.
+    """Control the page's run, or start a race if it has none or the run has ended.
 
     Parameters
     ----------
@@ -81,12 +81,12 @@ def connect(
         return ["", {"going": False}, *board.row(commands.ready(values))]
 
     def show(request: gr.Request, run: Any, event: gr.SelectData) -> list[Any]:
-        """Go back to a step, or on with the run from its newest one."""
+        """Show an earlier step, or follow the run from its latest one."""
         view = commands.show(run, event.value)
         if view is None:
             return board.nothing()
         streams.go_back(request.session_hash or "", view.step if view.step < view.made else None)
-        # The slider stays where its reader has put it.
+        # The slider stays where the user moved it.
         return board.row(view, lambda card: card.name != "scrubber")
 
     async def follow(request: gr.Request, run: Any) -> AsyncIterator[list[Any]]:

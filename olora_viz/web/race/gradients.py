@@ -18,7 +18,7 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "200px" });
 seen.observe(card);
 """
-"""Say when the card comes into view: what was not drawn before is drawn then."""
+"""Triggers an event when the card comes into view, so that it is drawn then."""
 
 _IN_VIEW = """
 (...values) => {
@@ -30,7 +30,7 @@ _IN_VIEW = """
 
 
 def build(desk: Desk) -> list[Any]:
-    """Make the card; return what its views follow."""
+    """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
     with gr.Column(elem_classes=AWAY, elem_id="run-gradients") as card:
         head = gr.HTML(
@@ -55,7 +55,7 @@ def build(desk: Desk) -> list[Any]:
             of_B = live_figure(elem_id="layer-b-figure")
     seen = gr.Textbox("", visible=False)
     in_view = gr.Checkbox(True, visible=False)
-    # The race that the card shows and its newest step, where the slider follows the race. They live
+    # The race that the card shows and its latest step, if the slider follows the race. They live
     # in the page, as the slider does, so that an event never sees one of them without the other.
     shown, newest = gr.Textbox("", visible=False), gr.Number(0, visible=False)
 
@@ -73,12 +73,12 @@ def build(desk: Desk) -> list[Any]:
         numbers, _ = looks(record) if record else ((), ())
         if record is None or not numbers:
             return (gr.skip(),) * len(outputs)
-        # Out of sight nothing is drawn but the first look and the last.
+        # Out of view only the first and the last measurement are drawn.
         if shown == name and not in_view and (not record.complete or newest == numbers[-1]):
             return (gr.skip(),) * len(outputs)
         numeric = isinstance(step, int | float) and isinstance(newest, int | float)
         follows = shown != name or not numeric or step >= newest
-        # Whatever comes from a page that fits this run no more gives way to the first.
+        # A choice that does not exist in this run is replaced by the first one.
         view = gradients_view(
             record, lane=lane, measure=measure, layer=layer, step=None if follows else step
         )

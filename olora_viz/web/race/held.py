@@ -1,4 +1,4 @@
-"""Ids that the browser holds: what this tab shows, until the tab is closed."""
+"""Ids that the browser keeps until the tab is closed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import gradio as gr
 
 
 def held(key: str) -> gr.HTML:
-    """Make an id that the tab keeps in its session storage; a reload finds it there.
+    """Make an id that the tab keeps in its session storage, also after a reload.
 
-    As an event's input and output it is the id, or None.
+    Its value, as an event's input and output, is the id or None.
     """
     return gr.HTML(
         value=None,

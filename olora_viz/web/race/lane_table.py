@@ -1,4 +1,4 @@
-"""The editable table of lanes: native inputs, checked and marked by the server as one types."""
+"""The editable table of lanes: native inputs, validated by the server while the user types."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
 
 
 def marks(limits: Limits, rows: Any) -> list[dict[str, str]]:
-    """Return the mark of every row, and what is wrong with it.
+    """Return the mark of every row, and its error.
 
     >>> marks(Limits(), [{"init": "olora", "r": "8", "lr": "1e-3", "seed": 0}])
     [{'init': 'olora', 'dash': 'solid', 'wrong': ''}]

@@ -12,11 +12,11 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
 
 CHOICES = [(name.replace("-", " "), name) for name in TASKS]
-"""The tasks that everybody has."""
+"""The tasks offered to every visitor."""
 
 
 def bring(limits_kib: int) -> gr.HTML:
-    """Make the button; a file that is chosen is the event ``select`` with its name and text."""
+    """Make the button; choosing a file triggers ``select`` with its name and text."""
     return gr.HTML(
         value="",
         elem_id="setup-file",
@@ -33,7 +33,7 @@ def bring(limits_kib: int) -> gr.HTML:
 
 
 def connect(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
-    """Let a file become a task that this page alone can choose."""
+    """Turn a file into a task that only this page can choose."""
 
     def brought(request: gr.Request, event: gr.SelectData) -> tuple[Any, str]:
         try:
@@ -55,7 +55,7 @@ def connect(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
 def words(found: Brought) -> str:
     """Name a file in the list of tasks.
 
-    Its visitor's name of it is not said: the page may be projected.
+    The file's own name is not shown: the page may be projected.
     """
     return f"your file ({len(found.task.train) + len(found.task.held_out):,} examples)"
 

@@ -1,4 +1,4 @@
-"""The Race page: choose, press Race, watch, understand, take the adapters with you."""
+"""The Race page: set up a race, run it, read the results, download the adapters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLUMNS = {
 
 
 class Controls(NamedTuple):
-    """What the top bar holds for this page."""
+    """This page's components in the top bar."""
 
     status: gr.HTML
     buttons: Buttons
@@ -54,16 +54,16 @@ def controls(limits: Limits) -> Controls:
 
 
 class Stage(NamedTuple):
-    """Where other parts of the page let it show a race."""
+    """The components through which other parts of the app show a race."""
 
     run: gr.HTML
     again: gr.HTML
     controls: Sequence[Any]
-    """Those of the `SetUp`."""
+    """The controls of the `SetUp`."""
 
 
 def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
-    """Lay the page out in `demo`, connect it to `jobs`, and return where others show a race."""
+    """Build the page in `demo`, connect it to `jobs`, and return its `Stage`."""
     first, files = SetUp.first(limits), VisitorFiles(limits)
     blank = race_view(ReadyRace(first.to_config(limits)))
     desk, board = Desk(limits, jobs, held("run"), pulse(), blank), Board()

@@ -13,7 +13,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.setup import SetUp
 
 MODEL = "glassllm"
-"""What the presets are made for; a server without it takes its own first model."""
+"""The presets' model; a server that does not offer it uses its first one."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Preset:
     """One set-up."""
 
     title: str
-    """On the button."""
+    """The button's label."""
     what: str
-    """What there is to see."""
+    """What it shows."""
     specs: tuple[str, ...]
-    """Lanes, as on the command line."""
+    """Lanes, in the syntax of the command line."""
     steps: int = 100
     batch: int = 16
     task: str = "number-words"
@@ -100,7 +100,7 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
 
 
 def filled(limits: Limits, preset: Preset) -> tuple[Any, ...]:
-    """Return the values of the set-up's controls; the seed and the curvature stay as they are."""
+    """Return the values of the set-up's controls; the seed and the curvature stay unchanged."""
     model = MODEL if MODEL in limits.models else limits.models[0]
     setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))
     return setup.to_controls(keep=("seed", "curvature"))
@@ -126,7 +126,7 @@ def build(limits: Limits) -> list[gr.Button]:
 
 
 def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any]) -> None:
-    """Let every button fill the set-up's controls."""
+    """Make every button fill in the set-up's controls."""
     for button, preset in zip(buttons, offered(limits), strict=True):
         button.click(
             lambda preset=preset: filled(limits, preset), None, list(controls), queue=False,

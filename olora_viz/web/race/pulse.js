@@ -1,7 +1,7 @@
 // Starts the page's stream when an event says so, and once more when it has gone quiet.
 //
 // Gradio runs this with `props`, `watch` and `trigger`; props.value is {again} or {going, beat}.
-const LOST = 7000; // ms without a word from a stream that should go on
+const LOST = 7000; // ms without a message after which an active stream is lost
 let heard = performance.now();
 /** @type {unknown} */
 let asked = null;

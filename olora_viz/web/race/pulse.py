@@ -1,4 +1,4 @@
-"""What starts the stream of a page, and notices that it has gone quiet."""
+"""Starts the stream of a page, and restarts a stream that was lost."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import gradio as gr
 
 
 def again() -> dict[str, str]:
-    """Return the value that lets a page follow the run that it shows, from the start."""
+    """Return the value that makes a page follow its run from the start."""
     return {"again": secrets.token_hex(4)}
 
 
 def pulse() -> gr.HTML:
-    """Make what starts the stream: its event is ``select``.
+    """Make the component that starts the stream; its event is ``select``.
 
-    Its value is `again` from an event, and ``{"going", "beat"}`` from the stream. When a stream
-    that should go on says nothing, as after a lost connection, it asks for the stream once more.
+    Its value is `again` from an event, and ``{"going", "beat"}`` from the stream. If an active
+    stream sends nothing, as after a lost connection, it requests the stream again.
     """
     return gr.HTML(
         value=None,

@@ -13,7 +13,7 @@ from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, change
 
 
 def build(desk: Desk) -> list[Any]:
-    """Make the card; return what its views follow."""
+    """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
     with gr.Column(elem_classes=AWAY, elem_id="run-rates") as card:
         measure = gr.Radio(

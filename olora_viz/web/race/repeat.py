@@ -26,7 +26,7 @@ _PRESS = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
 
 
 class Parts(NamedTuple):
-    """The button, the line below it, and what says that the race may begin."""
+    """The button, the line below it, and the signal that starts the race."""
 
     button: gr.Button
     note: gr.HTML
@@ -43,7 +43,7 @@ def build() -> Parts:
 
 
 def connect(limits: Limits, parts: Parts, controls: Sequence[Any], files: OwnFiles) -> None:
-    """Let the button fill the set-up's controls, and press Race."""
+    """Make the button fill in the set-up's controls and press Race."""
 
     def fill(*values: Any) -> tuple[Any, ...]:
         try:
@@ -63,11 +63,11 @@ def connect(limits: Limits, parts: Parts, controls: Sequence[Any], files: OwnFil
 def repeated(limits: Limits, setup: SetUp) -> SetUp:
     """Return a set-up with the seeds 0, 1, … for every lane.
 
-    Lanes that differ in their seed alone count once.
+    Lanes that differ only in their seed count once.
 
     Raises
     ------
-    ValueError : there would be more lanes than a race takes.
+    ValueError : the result exceeds the maximum number of lanes.
 
     >>> [lane.seed for lane in repeated(Limits(), SetUp.first(Limits())).lanes[:5]]
     [0, 1, 2, 3, 4]
@@ -77,7 +77,7 @@ def repeated(limits: Limits, setup: SetUp) -> SetUp:
     if count > limits.max_lanes:
         raise ValueError(
             f"{len(lanes)} lanes with {SEEDS} seeds each are {count}; a race takes at most "
-            f"{limits.max_lanes}: take lanes out first"
+            f"{limits.max_lanes}: remove some lanes first"
         )
     return replace(
         setup, lanes=tuple(replace(lane, seed=seed) for lane in lanes for seed in range(SEEDS))

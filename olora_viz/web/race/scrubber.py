@@ -1,4 +1,4 @@
-"""The slider below the charts: back through a race, step by step, and a replay of it."""
+"""The slider below the charts: goes back to any step of a race, and replays it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from olora_viz.web.race.card import Card, Desk
 
 
 def scrubber() -> gr.HTML:
-    """Make the slider; a move of it is the event ``select``, whose value is a step."""
+    """Make the slider; moving it triggers ``select`` with the step."""
     return gr.HTML(
         value={"steps": 0},
         elem_id="scrubber",
@@ -28,7 +28,7 @@ def scrubber() -> gr.HTML:
 
 
 def position(shown: RaceView) -> dict[str, Any]:
-    """Return what the slider says of a race that is shown up to a step."""
+    """Return the slider's value for a race that is shown up to a step."""
     seconds = round(shown.seconds, 1)
     return {"run": shown.id, "steps": shown.made, "at": shown.step, "seconds": seconds}
 

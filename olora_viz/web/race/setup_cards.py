@@ -1,4 +1,4 @@
-"""The cards of the set-up: its controls, the lanes, and what fills them in."""
+"""The cards of the set-up: controls, lanes, and buttons that fill them in."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from olora_viz.web.setup import SetUp
 
 
 class SetUpCards(NamedTuple):
-    """What is in the cards."""
+    """The components of the cards."""
 
     controls: tuple[Any, ...]
-    """Those of the `SetUp`, but for the curvature, which the Conditioning page has."""
+    """The controls of the `SetUp`, except the curvature's, which is on the Conditioning page."""
     sample: gr.HTML
     own: gr.HTML
     presets: Sequence[gr.Button]
 
 
 def build(desk: Desk, first: SetUp) -> SetUpCards:
-    """Lay the cards out, with what the page opens with."""
+    """Build the cards with their initial values."""
     limits = desk.limits
     with gr.Column(elem_classes="card", elem_id="setup-card"):
         gr.HTML("<h2>Set-up</h2>", apply_default_css=False)

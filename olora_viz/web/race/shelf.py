@@ -1,7 +1,7 @@
 """Earlier runs of a visit: reopened, named, pinned, overlaid and compared.
 
-The browser keeps a visit's list, a row per run: ``{"id", "name", "pinned", "overlaid"}``. A run's
-id is the only key to it, so that a page can list no run that was not its own.
+The browser keeps the list of a visit: a row ``{"id", "name", "pinned", "overlaid"}`` per run. Only
+the id of a run grants access to it, so a page cannot list the runs of others.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk
 from olora_viz.web.race.pulse import again
 
 STORAGE = "olora-viz-runs"
-"""Where the browser keeps its list: a fixed name and secret, so that it outlives the server."""
+"""The list in the browser's storage: a fixed name and secret, so that it outlives the server."""
 
 MOST = 12
-"""Runs that a visit lists; of more, the oldest ones that are not pinned go."""
+"""Maximum number of runs in a list; the oldest unpinned ones are removed."""
 
 LONGEST = 40
-"""The longest name of a run, in characters."""
+"""Maximum length of a run's name, in characters."""
 
 OVERLAID = 6
-"""The most runs on one chart: as many as there are dashes."""
+"""Maximum number of runs in one chart: the number of dash styles."""
 
 
 def build(desk: Desk) -> list[Any]:
-    """Make the list; what is done in it is the event ``select``, see `changed`."""
+    """Make the list; every action in it triggers ``select``, see `changed`."""
     rows = gr.HTML(
         value=[],
         elem_id="shelf",
@@ -52,12 +52,12 @@ def build(desk: Desk) -> list[Any]:
     listed_in = [visit, rows, *desk.parts["comparison"]]
 
     def listing(visit: Any, run: Any) -> tuple[Any, ...]:
-        """List the run that the page shows, and draw what it is compared with."""
+        """List the current run, and draw the comparison."""
         mine = added(jobs, visit, run)
         return mine, listed(jobs, mine, run), *compared(jobs, mine, run)
 
     def shelve(visit: Any, run: Any, event: gr.SelectData) -> tuple[Any, ...]:
-        """Do what was asked for in the list of runs."""
+        """Apply an action from the list of runs."""
         wish = event.value if isinstance(event.value, dict) else {}
         wanted = jobs.get(wish.get("id")) if wish.get("do") == "show" else None
         name = wanted.id if wanted else run
@@ -73,7 +73,7 @@ def build(desk: Desk) -> list[Any]:
 
 
 def build_comparison(desk: Desk) -> list[Any]:
-    """Make the card in which runs lie over each other; the list of runs fills it."""
+    """Make the card that overlays runs; the list of runs fills it."""
     with gr.Column(elem_classes=AWAY, elem_id="run-comparison") as card:
         figure = live_figure(elem_id="overlay-figure")
         words = gr.HTML("", elem_id="run-differences", apply_default_css=False)
@@ -82,7 +82,7 @@ def build_comparison(desk: Desk) -> list[Any]:
 
 
 def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
-    """Return a visit's list with a run in front, without the runs that are gone.
+    """Return a visit's list with a run in front, without unavailable runs.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
 
 
 def checked(jobs: Jobs, visit: Any) -> list[dict[str, Any]]:
-    """Return the rows of a visit whose runs are still there, whatever the browser sent."""
+    """Return the rows of a visit whose runs are available, whatever the browser sent."""
     rows = []
     for row in visit[: 2 * MOST] if isinstance(visit, list) else []:
         name = row.get("name") if isinstance(row, dict) else None
@@ -114,7 +114,7 @@ def checked(jobs: Jobs, visit: Any) -> list[dict[str, Any]]:
 
 
 def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
-    """Return a visit's list after a wish from the page.
+    """Return a visit's list after an action on the page.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
 
 
 def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dict[str, Any]]:
-    """Return what the list shows: pinned runs first, the newest first among equals."""
+    """Return the displayed list: pinned runs first, then by age, the newest first."""
     told = []
     for row in sorted(rows, key=lambda row: not row["pinned"]):
         run = jobs.get(row["id"])
@@ -148,7 +148,7 @@ def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dic
 
 
 def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[Any, Any, Any]:
-    """Return the card: whether it is seen, its chart, and its table of differences."""
+    """Return the card: its visibility, its chart, and its table of differences."""
     chosen = [row for row in rows if row["overlaid"] or row["id"] == current][:OVERLAID]
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
         return gr.update(elem_classes=AWAY), gr.skip(), gr.skip()

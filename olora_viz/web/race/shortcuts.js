@@ -1,4 +1,4 @@
-// Space races, pauses and goes on, s steps, ? opens the help; never while somebody types.
+// Space races, pauses and resumes; S steps; ? opens the help. Ignored in text fields.
 const help = element.querySelector("dialog");
 const TYPING = "input, select, textarea, [contenteditable], [role=listbox], [role=option]";
 const PRESSED_BY_SPACE = "button, a, summary, [role=button], [role=tab]";

@@ -12,7 +12,7 @@ KEYS = (
     ("?", "this help"),
     ("Esc", "close it"),
 )
-"""What each key does, as the help says it."""
+"""Keys and their descriptions in the help."""
 
 WORDS = (
     "Each lane is one initialization of a LoRA adapter, with its own learning rate and rank. Press "

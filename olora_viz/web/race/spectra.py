@@ -13,7 +13,7 @@ from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, change
 
 
 def build(desk: Desk) -> list[Any]:
-    """Make the card; return what its views follow."""
+    """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
     with gr.Column(elem_classes=AWAY, elem_id="run-spectra") as card:
         gr.HTML(
@@ -35,7 +35,7 @@ def build(desk: Desk) -> list[Any]:
 
     def show(name: Any, lane: Any, measure: Any, layer: Any) -> tuple[Any, ...]:
         record = jobs.shown(name)
-        # Whatever comes from a page that fits this run no more gives way to the first.
+        # A choice that does not exist in this run is replaced by the first one.
         view = spectra_view(record, lane=lane, measure=measure, layer=layer) if record else None
         if view is None:
             return (gr.skip(),) * 5

@@ -10,7 +10,7 @@ import gradio as gr
 from olora_viz.views.race import RaceView
 from olora_viz.web.race.card import Card
 
-RACE, GO_ON = "▶ Race", "▶ Go on"
+RACE, RESUME = "▶ Race", "▶ Resume"
 
 
 class Buttons(NamedTuple):
@@ -41,7 +41,7 @@ NAMES = {
     "stop-button": "Stop",
     "reset-button": "Reset: clear the charts, keep the set-up",
 }
-"""What the buttons that show a sign alone are called, by their ids."""
+"""Accessible names of the icon buttons, by id."""
 
 NAME_BUTTONS = f"""
 for (const [id, name] of Object.entries({json.dumps(NAMES)})) {{
@@ -50,15 +50,15 @@ for (const [id, name] of Object.entries({json.dumps(NAMES)})) {{
   button?.setAttribute("title", name);
 }}
 """
-"""JavaScript that names them."""
+"""JavaScript that sets these names."""
 
 
 def buttons(shown: RaceView) -> Buttons:
-    """Return the controls beside a race."""
+    """Return the controls for a race."""
     can, paused = shown.commands, shown.state == "paused"
     return Buttons(
         race=gr.update(
-            value=GO_ON if paused else RACE, interactive=bool(can & {"start", "resume"})
+            value=RESUME if paused else RACE, interactive=bool(can & {"start", "resume"})
         ),
         pause=gr.update(interactive=bool(can & {"pause", "resume"})),
         step=gr.update(interactive="step" in can),

@@ -19,23 +19,23 @@ from olora_viz.web.race.cards import Board
 from olora_viz.web.setup import SetUp
 
 PACE = 0.2
-"""Seconds between two updates of a page, at least: up to five a second."""
+"""Minimum seconds between two updates of a page: at most five per second."""
 
 LOOK = 0.05
 """The same before the first step, seconds."""
 
 SHARE = 0.1
-"""The most of the time that preparing updates may take from the training."""
+"""Maximum fraction of the training time spent on preparing updates."""
 
 QUIET = 2.0
-"""Seconds after which a page hears that its run still goes on, though nothing is new."""
+"""Seconds between signs of life to a page whose run has no news."""
 
 _waiting = ThreadPoolExecutor(256, thread_name_prefix="follow")
-"""Threads that wait for runs: an open page has one for as long as its run goes on."""
+"""Threads that wait for runs: one per open page, until its run ends."""
 
 
 def view_of(run: RaceRecord, upto: int | None = None, before: int = 0) -> RaceView:
-    """Show a run up to a step, or all of it, with the link of one that was recorded."""
+    """Show a run up to a step, or all of it; a recorded run has a link to its set-up."""
     link = SetUp.of(run.config).to_query() if run.recorded else ""
     return race_view(run, upto=upto, before=before, link=link)
 
@@ -45,13 +45,13 @@ class Stream:
     """An open stream."""
 
     upto: int | None = None
-    """The step that its reader went back to; None shows all of the run."""
+    """The last step to show; None shows all of the run."""
 
 
 class Streams:
-    """The streams of all open pages; one that a page opens ends the one that it had before.
+    """The streams of all open pages; a new stream ends the page's previous one.
 
-    Gradio's page can end a stream too, but it forgets which one it has asked to end.
+    Gradio's page can also cancel a stream, but it does not track which one.
     """
 
     def __init__(self, jobs: Jobs, board: Board) -> None:
@@ -61,12 +61,12 @@ class Streams:
     async def follow(self, page: str, run_id: Any) -> AsyncIterator[list[Any]]:
         """Yield the values of the pulse and of the board's outputs until nothing will change.
 
-        A paused run is followed as well: another tab may let it go on.
+        A paused run is followed as well: another tab may resume it.
 
         Parameters
         ----------
-        page : Gradio's name of the page that asks.
-        run_id : of the run; the page that shows none asks for no stream.
+        page : Gradio's session hash of the page.
+        run_id : id of the run; a page without a run requests no stream.
         """
         stream = self._open[page] = Stream()
         cursor: dict[str, Any] = {}
@@ -94,13 +94,13 @@ class Streams:
                 del self._open[page]
 
     def go_back(self, page: str, step: int | None) -> None:
-        """Let the open stream of a page, if any, show the run up to a step; None shows all."""
+        """Make the page's open stream, if any, show the run up to a step; None shows all."""
         stream = self._open.get(page)
         if stream is not None:
             stream.upto = step
 
     def end(self, page: str) -> None:
-        """End the stream of a page that shows no run any more, or is closed."""
+        """End the stream of a page that was closed or no longer shows a run."""
         self._open.pop(page, None)
 
     def _row(self, view: RaceView, cursor: dict[str, Any]) -> list[Any]:
@@ -116,7 +116,7 @@ def _before(jobs: Jobs, run: RaceRecord) -> int:
 
 
 async def _newer(run: RaceRecord, version: int, spent: float) -> None:
-    """Wait until a run has changed since a version, `QUIET` seconds at most, at the pace."""
+    """Wait until a run has changed since a version, at most `QUIET` seconds."""
     assert isinstance(run, Job)
     await asyncio.sleep(max(PACE - spent, spent / SHARE) if run.steps else LOOK)
     await asyncio.get_running_loop().run_in_executor(_waiting, run.newer, version, QUIET)
