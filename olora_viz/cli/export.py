@@ -21,7 +21,7 @@ def add_verbs(verb: Verb) -> None:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write one lane into a new folder, in the form that was asked for."""
+    """Write one lane into a new folder, in the requested form."""
     from olora_viz.lanes.merged_format import write_merged
     from olora_viz.lanes.peft_format import write_peft
     from olora_viz.machine.files import is_free

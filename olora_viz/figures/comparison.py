@@ -22,7 +22,7 @@ FIELDS = {
     "model": "model", "task": "task", "steps": "steps", "batch_size": "prompts per step",
     "seed": "seed", "batches": "batches", "max_length": "longest example",
 }  # fmt: skip
-"""What may differ beside the lanes, and what it is called."""
+"""Fields that may differ besides the lanes, and their display names."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def overlay_figure(runs: Sequence[Run], *, revision: str = "overlay") -> Figure:
             mark = {"marker": {"color": style.color, "size": 5, "symbol": style.symbol}}
             data.append(line(style, losses[:, k], 1.8, **more) | mark)
         ends, crosses = curve_ends(own, at, losses, bounds=(low, high), height=HEIGHT, total=total)
-        # One name a run, at its best lane: colour and dash tell the others.
+        # One name per run, at its best lane: colour and dash identify the others.
         best = own[int(np.nanargmin(np.where(np.isfinite(losses[-1]), losses[-1], np.inf)))].label
         labels += [label for label in ends if label["name"] in (f"end {best}", f"out {best}")]
         data += crosses

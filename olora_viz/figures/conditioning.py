@@ -161,7 +161,7 @@ def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: 
 def sharpness_figure(
     styles: Sequence[LaneStyle], steps: Sequence[Step], *, total: int | None = None, run: str = ""
 ) -> Figure:
-    """Draw the largest eigenvalue of every lane's Hessian as training goes on, on a log axis."""
+    """Draw the largest eigenvalue of every lane's Hessian during training, on a log axis."""
     at, found = curvatures(steps, len(styles))
     values = np.where(found > 0, found, np.nan)
     data = [
@@ -219,7 +219,7 @@ def stability_figure(
 
 
 def curvatures(steps: Sequence[Step], lanes: int) -> tuple[list[int], np.ndarray]:
-    """Return the steps at which the curvature was looked at, and λₘₐₓ (N, K) there."""
+    """Return the steps at which the curvature was measured, and λₘₐₓ (N, K) there."""
     seen = [(step.step, step.curvature) for step in steps if step.curvature is not None]
     values = np.array([curved.lambda_max for _, curved in seen], dtype=float)
     return [number for number, _ in seen], values.reshape(len(seen), lanes)

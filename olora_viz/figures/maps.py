@@ -17,7 +17,7 @@ ROW = 9
 """Height of a layer in pixels."""
 
 MOST_CELLS = 12_000
-"""A longer run shows every second step, and so on: more cells than this no screen tells apart."""
+"""Maximum cells across; a longer run shows every second step, and so on."""
 
 
 def step_map(

@@ -103,7 +103,7 @@ def column(steps: Sequence[Step], key: str, lanes: int) -> np.ndarray:
 
 
 def stride(values: np.ndarray) -> int:
-    """Return how many steps a point of a curve stands for, so that there are not too many."""
+    """Return the number of steps per point of a curve, which limits the number of points."""
     return max(1, math.ceil(values.size / MAX_POINTS))
 
 

@@ -152,12 +152,12 @@ def plot_gradients(
     steps, config, theme : see `plot_race`; of a race with ``gradients_every``.
     measure : ``gradient_A``, ``gradient_B``, ``update_A``, ``parameter_A``, ``ratio_A`` and so on,
         or ``input``, the gradient that reaches a layer's input.
-    step : at which to look; ``None``: the last one at which it was looked.
+    step : the step to show; ``None``: the last measured one.
     module : the last part of the names of the layers that are joined; "" joins all.
 
     Raises
     ------
-    ValueError : an unknown measure, steps that hold no gradients, a step at which nobody looked.
+    ValueError : an unknown measure, steps without gradients, a step that was not measured.
     """
     (measure,) = _chosen(measure, gradient_figures.MEASURES, theme)
     raced = Raced.of(steps, config)
@@ -270,7 +270,7 @@ def plot_conditioning(
 
 
 def _chosen(what: str | Sequence[str], known: Iterable[str], theme: str) -> list[str]:
-    """Check the names of what is to be drawn, and in which theme."""
+    """Check the names of the figures and of the theme."""
     if theme not in THEMES:
         raise ValueError(unknown("theme", str(theme), THEMES))
     names = [what] if isinstance(what, str) else list(what)

@@ -22,7 +22,7 @@ HIGHEST = 2.0
 upper end."""
 
 FAR = 30.0
-"""Rates beyond this multiple of the highest one with a loss stand at the right end."""
+"""Rates beyond this multiple of the highest one with a loss are drawn at the right end."""
 
 NAMES = {"final": "Final held-out loss", "best": "Best held-out loss"}
 
@@ -193,7 +193,7 @@ def _crosses(
 
 
 def _words(curve: Curve, point: Point) -> str:
-    """Say all of a point, for a pointer that rests on it."""
+    """Return the hover text of a point."""
     what = f"{curve.label} at {compact(point.lr)}"
     count = len(point.lanes)
     if point.diverged:

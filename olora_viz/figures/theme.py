@@ -69,7 +69,7 @@ SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 
 @dataclass(frozen=True)
 class LaneStyle:
-    """How one lane is drawn and called."""
+    """Colour, dash, mark and label of one lane."""
 
     label: str
     """What it is called, with only what differs inside the race: ``OLoRA 3e-3``."""
@@ -84,7 +84,7 @@ class LaneStyle:
 
 
 def font_family() -> str:
-    """Return the fonts as CSS wants them: a name with a digit in it must stand in quotes."""
+    """Return the fonts in CSS syntax: a name with a digit in it must be quoted."""
     return ", ".join(f"'{name}'" if " " in name else name for name in FONTS)
 
 

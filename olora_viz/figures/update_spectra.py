@@ -1,4 +1,4 @@
-"""What training makes of the adapters as figures; pure functions, see `figure_parts`."""
+"""The changes of the adapters during training as figures; pure functions, see `layout`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEASURES = {
     "condition_A": ("cond(A)", "largest over smallest singular value of A"),
     "condition_B": ("cond(B)", "largest over smallest singular value of B"),
 }
-"""What each measure is called, and what it says."""
+"""Name and description of each measure."""
 
 MOST_LINES = 32
 

@@ -45,7 +45,7 @@ class Conditioning(Record):
     """(K,) Euclidean norm of the gradient."""
     hessian: Curvature
     gauss_newton: Curvature | None
-    """None where it was not asked for."""
+    """None if not requested."""
     kernel: TangentKernel | None
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def conditioning(
 
 
 def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curvature:
-    """Look at the Hessian's ends alone, roughly, as a race does every few steps."""
+    """Estimate only the extreme eigenvalues of the Hessian, as a race does every few steps."""
     parts = []
     for rows in _groups(lanes, batch, None, TRACKED):
         K = rows.stop - rows.start

@@ -52,7 +52,7 @@ def extremes(
     steps: int = STEPS,
     tolerance: float = TOLERANCE,
 ) -> Extremes:
-    """Find both ends of K spectra by Lanczos' method, each row by itself.
+    """Find both ends of K spectra by Lanczos' method, each row independently.
 
     `H Q_m = Q_m T_m + β_m q_{m+1} e_mᵀ`: with an eigenpair `T_m s = λ s`, `v = Q_m s` has the
     residual `|β_m s_m|`. Every new vector is made orthogonal to all that came before (a second time
@@ -88,7 +88,7 @@ def extremes(
         lost |= going & ~np.isfinite(beta[:, j])
         length[going] = j + 1
         found = _Ends.of(alpha, beta, length, lost)
-        # Each row ends by itself, so that none depends on the others. Where nothing is left, the
+        # Each row ends independently of the others. If nothing is left, the
         # vectors so far span all that the start can reach.
         going &= ~lost & ~found.are_within(tolerance) & (beta[:, j] > floor * found.scale)
         if not going.any():
@@ -143,7 +143,7 @@ def _orthogonal(w: Float[Tensor, "K P"], basis: Float[Tensor, "K m P"]) -> Float
     """Take off what lies along the basis; again, where little is left and rounding could show."""
     before = torch.linalg.vector_norm(w, dim=1)
     w = _without(w, basis)
-    # A row's second pass is its own affair: it changes no other row, not even by rounding.
+    # A row's second pass does not change any other row, not even by rounding.
     again = torch.linalg.vector_norm(w, dim=1) < 0.5 * before
     return torch.where(again[:, None], _without(w, basis), w) if again.any() else w
 

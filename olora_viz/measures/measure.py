@@ -1,4 +1,4 @@
-"""What a measurement of a race is: an entry of the catalogue."""
+"""The description of a measurement: an entry of the catalogue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Measure:
     symbol : name of its axis; the unit where there is none.
     shape : of what it measures, one of `SHAPES`; the largest array of a record.
     record : what `compute` returns where it is more than (K,).
-    columns : fields of the record that are (K,) and stand in tables under their own names.
+    columns : fields of the record that are (K,) and are columns of tables under their own names.
     every : field of `RaceConfig` with the number of steps between two measurements, 0 for none;
         ``None``: it is computed in every step.
     at_first, at_last : whether it is computed at the first step too, where `every` is not 0, and
@@ -62,7 +62,7 @@ class Measure:
         return self.record.from_json(values, labels) if self.record else of_label(values, labels)
 
     def per_lane(self, value: Any) -> dict[str, np.ndarray]:
-        """Return what stands in a table of it: (K,) each, by column."""
+        """Return its columns in a table, (K,) each, by name."""
         if self.record:
             return {name: getattr(value, name) for name in self.columns}
         return {self.key: value}

@@ -1,4 +1,4 @@
-"""What every step measures by itself: losses, the gradient's norm, the rate, held-out figures."""
+"""The measurements of training itself: losses, gradient norm, rate, held-out results."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class ConditioningPanel(Panel):
 
         Raises
         ------
-        ValueError : the set-up is wrong, or it is measuring.
+        ValueError : the set-up is invalid, or a measurement is running.
         """
         if self.is_busy:
             raise ValueError("this panel is already measuring: stop it first")
@@ -118,7 +118,7 @@ class ConditioningPanel(Panel):
         return bool(self._thread and self._thread.is_alive())
 
     def end(self, why: str) -> None:
-        """Stop measuring, and leave the page."""
+        """Stop measuring, and close the panel."""
         self._note = why
         self.stop()
         if self._thread:

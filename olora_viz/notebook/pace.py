@@ -1,4 +1,4 @@
-"""When to show what is new."""
+"""The rate of updates."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Pace:
         self._next = 0.0
 
     def is_due(self) -> bool:
-        """Whether it is time."""
+        """Whether the next update is due."""
         return time.monotonic() >= self._next
 
     def took(self, began: float) -> None:
-        """Say when the showing began that has just ended."""
+        """Record the start time of the update that has just ended."""
         now = time.monotonic()
         self._next = now + max(self.EVERY, (now - began) / self.SHARE)

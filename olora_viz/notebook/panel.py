@@ -53,27 +53,27 @@ class Panel(widgets.VBox):
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is going on in its thread."""
+        """Whether its thread is running."""
         return False
 
     def end(self, why: str) -> None:
-        """Stop whatever runs, let go of the model, and leave the page."""
+        """Stop the computation, release the model, and close the panel."""
         raise NotImplementedError
 
     @property
     def was_busy(self) -> bool:
-        """Whether something was going on when a newer panel took its place."""
+        """Whether it was running when a newer panel replaced it."""
         return self._was_busy
 
     def _replaces(self, other: Panel) -> bool:
         return self._place[0] == other._place[0] and self._place[1] != other._place[1]
 
     def _words(self) -> str:
-        """Return where the panel is, in a line."""
+        """Return the panel's state in one line."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """Say where the panel is: what a reader without widgets sees."""
+        """Return the panel's state, for readers without widgets."""
         return self._words() if hasattr(self, "_still") else type(self).__name__
 
     def _ipython_display_(self, **_: Any) -> None:

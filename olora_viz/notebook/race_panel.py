@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOOKS = 20
-"""How often a race of the panel's own set-up looks at spectra and gradients, about."""
+"""Approximate number of measurements of spectra and gradients in a race of the default set-up."""
 
 
 class RacePanel(Panel):
@@ -118,7 +118,7 @@ class RacePanel(Panel):
 
         Raises
         ------
-        ValueError : the set-up is wrong, or a race is going on.
+        ValueError : the set-up is invalid, or a race is running.
         """
         self._begin()
 
@@ -186,7 +186,7 @@ class RacePanel(Panel):
 
     @property
     def steps(self) -> pd.DataFrame:
-        """The steps so far as a table, see `steps_frame`; also while the race goes on."""
+        """The steps so far as a table, see `steps_frame`; also available during the race."""
         return steps_frame(self.history, self.config)
 
     @property
@@ -200,7 +200,7 @@ class RacePanel(Panel):
         return bool(self._job and not self._job.complete)
 
     def end(self, why: str) -> None:
-        """Stop the race, let go of its model, and leave the page."""
+        """Stop the race, release its model, and close the panel."""
         if self._job:
             self._job.stop(why)
             self._job.wait(10)

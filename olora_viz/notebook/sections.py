@@ -43,7 +43,7 @@ class Section(widgets.Accordion):
 
     @property
     def is_open(self) -> bool:
-        """Whether its reader has unfolded it."""
+        """Whether it is unfolded."""
         return self.selected_index == 0
 
     def show(self, record: RaceRecord, view: RaceView) -> None:
@@ -69,7 +69,7 @@ class Section(widgets.Accordion):
         raise NotImplementedError
 
     def chosen(self, *controls: widgets.Widget) -> None:
-        """Draw anew when a reader chooses something."""
+        """Redraw after a change of a control."""
         for control in controls:
             control.observe(self._changed, "value")
 
@@ -134,13 +134,13 @@ class LayerSection(Section):
 
     @property
     def wishes(self) -> dict[str, Any]:
-        """What is chosen, which the race shown now may not have."""
+        """The current choice, which may not exist in the current race."""
         return {
             "lane": self.lane.value, "measure": self.measure.value, "layer": self.layer.value,
         }  # fmt: skip
 
     def update(self, its: Choices) -> None:
-        """Show what there is to choose."""
+        """Fill the lists with the available choices."""
         self.choose(self.lane, its.labels, its.label)
         self.choose(self.layer, its.layers, its.layer)
 
@@ -151,7 +151,7 @@ class LayerSection(Section):
 
 
 class SpectraSection(LayerSection):
-    """What training makes of the adapters."""
+    """How training changes the adapters."""
 
     TITLE, NEWS = "Spectra: how training changes the adapters", "spectra"
     MEASURES = tuple((words, key) for key, (words, _) in spectra_figures.MEASURES.items())
@@ -166,7 +166,7 @@ class SpectraSection(LayerSection):
 
 
 class GradientsSection(LayerSection):
-    """What reaches each layer, and what a step changes there."""
+    """The gradient that reaches each layer, and the change that a step makes."""
 
     TITLE, NEWS = "Gradients: norms of gradients and updates by layer", "gradients"
     MEASURES = tuple((its.words, key) for key, its in gradient_figures.MEASURES.items())
@@ -214,7 +214,7 @@ class RatesSection(Section):
 
 
 class CurvatureSection(Section):
-    """How curved the loss is as training goes on."""
+    """The curvature of the loss during training."""
 
     TITLE, NEWS = "Curvature: sharpness, and the rates below 2/λ", "curvature"
 

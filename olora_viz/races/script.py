@@ -31,7 +31,7 @@ NOT_ON_THE_HUB = ("glassllm", "smollm2-135m")
 """Models whose weights come from a package; SmolLM2's are 4-bit ones where no hub is in reach."""
 
 ALWAYS = ("model", "task", "steps", "batch_size", "seed", "eval_every", "dtype")
-"""What a script says of its race even where it is the default."""
+"""Settings that a script states even if they are the default."""
 
 
 def olora_viz_script(config: RaceConfig) -> str:

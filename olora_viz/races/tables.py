@@ -115,7 +115,7 @@ def race_json(
     Parameters
     ----------
     config, steps : as in a run's ``config.json`` and ``steps.jsonl``.
-    summary : more to say of it, plain values; each lane's last figures come with it by themselves.
+    summary : further plain values; each lane's final results are added automatically.
     """
     labels = config.labels
     told = {

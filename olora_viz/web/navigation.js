@@ -1,7 +1,7 @@
 // Shows one page, the one that the URL's fragment names, and marks its link.
 //
 // Gradio writes a <base href> into the page, so that following "#spectrum" would leave the address
-// without its query, or load the page anew: links to pages are followed here.
+// without its query, or reload the page: links to pages are followed here.
 const links = [...element.querySelectorAll("a")];
 const names = links.map((link) => (link.getAttribute("href") ?? "").slice(1));
 const show = () => {

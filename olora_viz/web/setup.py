@@ -22,9 +22,9 @@ OF_A_LANE = ("init", "lr", "r", "alpha", "seed")
 
 @dataclass(frozen=True)
 class SetUp:
-    """What the page is set to race; each field is a control, in their order.
+    """The set-up on the page; each field is a control, in order.
 
-    A link writes the same names, but for the lanes: one ``lane=SPEC`` each, as on the command line.
+    A link uses the same names, except one ``lane=SPEC`` per lane, as on the command line.
     """
 
     model: str

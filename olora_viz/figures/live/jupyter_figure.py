@@ -54,7 +54,7 @@ def plotly_source() -> bytes:
 
 
 class LiveFigure(anywidget.AnyWidget):
-    """A chart that is told what is new.
+    """A chart that receives only what is new.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class LiveFigure(anywidget.AnyWidget):
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | None:
-    """Say what is new in a packed figure; None where it has to be sent as a whole.
+    """Return what is new in a packed figure; None if it has to be sent as a whole.
 
     Text that has grown at its end is ``{"more": rest}``.
 

@@ -22,7 +22,7 @@ HINT = (
 
 
 def before() -> str:
-    """Return what stands in the card until rates are proposed."""
+    """Return the placeholder of the card, until rates are proposed."""
     return (
         f'{HEAD}<p class="say">Is it the start, or only the rate? The button adds every start '
         "twice, at plain LoRA's rate and at its fair rate from the curvature: press Race to "

@@ -21,7 +21,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.work import Work
 
 MAX_NAME = 200
-"""The longest name of a layer that is looked for."""
+"""Maximum length of a layer's name, in characters."""
 
 
 @dataclass(eq=False)
@@ -118,7 +118,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
 
     Raises
     ------
-    ValueError : there is nothing measured to go by, or no such lane, or the queue is full.
+    ValueError : there is no measurement, or no such lane, or the queue is full.
     """
     if source.found is None:
         raise ValueError("measure the start first: a slice uses the measured directions")

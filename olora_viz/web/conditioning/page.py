@@ -197,7 +197,7 @@ def connect(
             yield update
 
     async def go_on(measured: Any, sliced: Any) -> AsyncIterator[View]:
-        """Show this browser's measurement again, after its page was closed or loaded anew."""
+        """Show this browser's measurement again, after its page was closed or reloaded."""
         found = [jobs.find(measured, Measurement), jobs.find(sliced, Slicing)]
         yield some()
         for job in found:

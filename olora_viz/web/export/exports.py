@@ -17,7 +17,7 @@ from olora_viz.web.jobs.queue import Jobs
 
 
 def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
-    """Make a file of a run, or say why it cannot be had.
+    """Make a file of a run, or return the reason why it is not available.
 
     Parameters
     ----------
@@ -86,14 +86,14 @@ def found_rates(shown: RaceRecord) -> RaceConfig:
 
 
 class Kind(NamedTuple):
-    """One way to take a run away."""
+    """One export format."""
 
     ending: str
     """How the file's name ends."""
     type: str
     """The file's media type."""
     make: Callable[[RaceRecord], str | dict[str, Any]]
-    """Makes a text of a run, or what the browser makes a page of."""
+    """Returns a run as text, or the content of a page for the browser to build."""
 
 
 KINDS = {
@@ -106,5 +106,5 @@ KINDS = {
 
 
 def _words(config: RaceConfig) -> str:
-    """Name a run by its set-up, in letters that every disk takes."""
+    """Name a run after its set-up, in characters that are valid on every disk."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.model}-{config.task}").strip("-.")[-80:]

@@ -20,7 +20,7 @@ BUTTONS = (
     ("code", "Code (olora_viz)", "a script that repeats this race"),
     ("peft", "Code (peft)", "a script that trains the same lanes with PEFT"),
 )
-"""What is exported, the words on its button, and what the words mean."""
+"""The key of each export, its button's label, and its description."""
 
 _ON_LOAD = (
     IMPORT
@@ -128,11 +128,11 @@ def value(view: RaceView) -> dict[str, Any] | None:
 
 
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
-    """Zip an adapter and say where it is, or why it cannot be had.
+    """Zip an adapter and return its URL, or the reason why it is not available.
 
     Parameters
     ----------
-    asked : a race's id, whose randomness is the key to it, and the number of a lane.
+    asked : the random id of a race, which grants access to it, and the number of a lane.
     """
     try:
         name, lane = asked

@@ -26,7 +26,7 @@ MAX_LENGTH = 512
 
 
 MOST_LOOKS = 51
-"""The most looks at the gradients of one race: at its first step, and fifty more."""
+"""Maximum number of gradient measurements in a race: the first step, and fifty more."""
 
 
 def small_models(most: int) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ class Limits:
     keep_mib: int = 4000
     """What those may take of the disk."""
     grace_seconds: int = 300
-    """Without a page that looks at it a race pauses after these."""
+    """Seconds without an open page after which a race pauses."""
     max_upload_kib: int = 512
     """Of a visitor's own file."""
     max_examples: int = 5000
@@ -75,10 +75,10 @@ class Limits:
 
 @runtime_checkable
 class OwnFiles(Protocol):
-    """What finds a visitor's own file."""
+    """A lookup of visitors' files by token."""
 
     def find(self, token: object) -> Path | None:
-        """Return the file of a token, None where there is none (any more)."""
+        """Return the file of a token; None if it does not exist (any more)."""
         ...
 
 
@@ -125,7 +125,7 @@ def checked_config(
     seed: Any = 0,
     files: OwnFiles | None = None,
 ) -> RaceConfig:
-    """Turn what a page sent into a race, or say in one sentence what is wrong with it.
+    """Validate the values that a page sent, and return the race.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def checked_lane(limits: Limits, row: Any) -> Lane:
 
 
 def problems(limits: Limits, rows: Iterable[Any]) -> list[str]:
-    """Say of every row what is wrong with it, "" where nothing is."""
+    """Return an error message for every row, "" if the row is valid."""
     found = []
     for row in rows:
         try:

@@ -24,7 +24,7 @@ def application_options() -> dict[str, Any]:
 
 
 async def _misshapen(request: Request, error: Exception) -> PlainTextResponse:
-    """Answer without an echo of the request, which may hold what JSON cannot write."""
+    """Answer without an echo of the request, which may not be serializable as JSON."""
     return PlainTextResponse("the request does not match this endpoint", 422)
 
 
@@ -39,7 +39,7 @@ class SmallBodies:
         self.app, self.most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count what comes; a length that is announced is believed where it is too large."""
+        """Count the bytes received; an announced length that is too large is rejected at once."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Who may read a run, and who may command it: its random id is the only key to it."""
+"""Access to a run: only its random id allows reading and controlling it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def commanded(jobs: Jobs, run: Any) -> Job | None:
 
 
 def step_of(step: Any, made: int) -> int | None:
-    """Return the step that a reader went back to; None shows all of a race.
+    """Return the last step to show; None shows all of a race.
 
     Parameters
     ----------
     step : a number, or anything else.
-    made : the steps that there are.
+    made : number of completed steps.
 
     >>> step_of(3, 10), step_of(10, 10), step_of("3", 10), step_of(-1, 10)
     (3, None, None, None)

@@ -21,7 +21,7 @@ TOKEN = "file:"
 """How the token of a file begins, which is its task's name in the set-up."""
 
 SHOWN = "your-file"
-"""What every such file is called, whatever its visitor calls it: a name is shown to others."""
+"""The stored name of every such file: the visitor's own name could be shown to others."""
 
 
 class Brought(NamedTuple):
@@ -34,7 +34,7 @@ class Brought(NamedTuple):
 
 
 class VisitorFiles:
-    """The files of the open pages: one of each, which goes when its page is closed."""
+    """The files of the open pages: one per page, removed when the page is closed."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -93,7 +93,7 @@ class VisitorFiles:
         return brought
 
     def find(self, token: object) -> Path | None:
-        """Return the file of a token, None where there is none (any more)."""
+        """Return the file of a token; None if it does not exist (any more)."""
         brought = self._brought.get(token) if isinstance(token, str) else None
         return brought.path if brought else None
 

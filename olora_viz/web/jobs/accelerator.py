@@ -84,12 +84,12 @@ def seconds_needed(config: RaceConfig) -> int:
 
 
 def here(config: RaceConfig) -> RaceConfig:
-    """Return a set-up for this process, which on ZeroGPU has no GPU however much it seems so."""
+    """Return a set-up for this process, which on ZeroGPU has no GPU although it seems to."""
     return replace(config, device="cpu") if on_zero_gpu() else config
 
 
 def wish(file: Path, what: str) -> None:
-    """Tell the turn that reads `file` to pause or stop, or with "" to go on."""
+    """Request the turn that reads `file` to pause or stop; "" cancels the request."""
     if what:
         write_text(file, what)
     else:
@@ -97,7 +97,7 @@ def wish(file: Path, what: str) -> None:
 
 
 def wished(file: Path) -> str:
-    """Return what is wished, "" where nothing is."""
+    """Return the request, "" if there is none."""
     try:
         return file.read_text("utf-8")
     except FileNotFoundError:
@@ -109,14 +109,14 @@ def turn(
 ) -> Iterator[Opened | Step | Ended]:
     """Race in `folder`, from its checkpoint where there is one, for one turn.
 
-    It ends with the race, at its goal, by a wish, or when its time is up, always on a checkpoint.
+    It ends with the race, at its goal, on request or at its time limit, always with a checkpoint.
 
     Parameters
     ----------
     wishes : the file of `wish`; outside of `folder`, which is new where a race begins.
     done : steps that were reported before.
     goal : the step after which it pauses.
-    questions : held-out prompts that the lanes are asked at the end.
+    questions : number of held-out prompts to answer at the end.
     """
     until = time.monotonic() + seconds_needed(config) - ENDING_SECONDS
     begun = (folder / "config.json").exists()

@@ -1,4 +1,4 @@
-"""A race in the background, which can be paused, stepped and stopped while pages look at it."""
+"""A race in the background, which open pages can pause, step and stop."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Job(Work, BackgroundRace):
     """A race in the queue.
 
     Between two turns it is paused: on disk as a checkpoint, and on a CPU also in memory until
-    somebody else's turn comes, so that single steps are quick. A GPU is given back at once.
+    another race's turn, so that single steps are quick. A GPU is released immediately.
     """
 
     grace: float = math.inf
-    """Seconds without a page that looks at it, after which it pauses."""
+    """Seconds without an open page after which it pauses."""
 
     def wants_rest(self) -> bool:
-        """Whether somebody, its goal, or nobody who looks at it wants a pause."""
+        """Whether to pause: on request, at the goal, or without an open page."""
         away = time.monotonic() - self.seen > self.grace
         if away:
             self.why_paused = f"no page watched it for {duration(self.grace)}"
         return away or super().wants_rest()
 
     def park(self, racing: Race) -> None:
-        """Write a checkpoint, and give a GPU back."""
+        """Write a checkpoint, and release the GPU."""
         super().park(racing)
         if racing.device.type != "cpu":
             self.release()

@@ -41,7 +41,7 @@ class Jobs:
     max_waiting : races that may wait.
     folder : where the run folders go; a new temporary one by default.
     max_seconds : a race that computes longer, its model's loading included, is stopped.
-    grace : seconds without a page that looks at it, after which a race pauses.
+    grace : seconds without an open page after which a race pauses.
     races : how they are computed.
     """
 
@@ -107,7 +107,7 @@ class Jobs:
             self._wake.notify()
 
     def pause(self, job: Job) -> None:
-        """Let a race rest after the step that it is in; what waits rests at once."""
+        """Pause a race after its current step; a waiting race pauses immediately."""
         with self._wake:
             if job.ended or job.state == PAUSED:
                 return
@@ -141,7 +141,7 @@ class Jobs:
         )
 
     def stop(self, job: Work) -> None:
-        """End what waits at once, and what computes soon, see `Job.stop`."""
+        """End waiting work immediately, and running work soon, see `Job.stop`."""
         with self._wake:
             job.stop()
             if job in self._waiting:
@@ -155,7 +155,7 @@ class Jobs:
                     _ended(job)
 
     def get(self, name: object) -> Job | None:
-        """Find a race; None where there is none (any more)."""
+        """Find a race; None if it does not exist (any more)."""
         return self.find(name, Job)
 
     def shown(self, name: object) -> RaceRecord | None:
@@ -163,7 +163,7 @@ class Jobs:
         return self.get(name) or recorded(name)
 
     def find(self, name: object, kind: type[Taken]) -> Taken | None:
-        """Find work of a kind; None where there is none (any more)."""
+        """Find work of a kind; None if it does not exist (any more)."""
         job = self._jobs.get(name) if isinstance(name, str) else None
         if not isinstance(job, kind):
             return None
@@ -171,7 +171,7 @@ class Jobs:
         return job
 
     def before(self, job: Work) -> int:
-        """Count what has to end before this one begins."""
+        """Count the work ahead of this one."""
         with self._wake:
             waiting = list(self._waiting)
             idle = [j for j in self._jobs.values() if j.complete or j.state == PAUSED]
@@ -190,9 +190,9 @@ class Jobs:
         self._remove_folder()
 
     def _forget(self) -> None:
-        """Drop what nobody has looked at for longest, with its folder; call it with the lock held.
+        """Drop the least recently viewed race, with its folder; call it with the lock held.
 
-        Measurements, of which there may be many, take no race's place. A paused race ends first.
+        Measurements do not count as races. A paused race is ended before it is dropped.
         """
         at_rest = [job for job in self._jobs.values() if job.complete or job.state == PAUSED]
         at_rest.sort(key=lambda job: job.seen)
@@ -229,7 +229,7 @@ class Jobs:
 
 
 def _ended(job: Work) -> None:
-    """End what does not compute just now."""
+    """End work that is not running."""
     job.complete = True
     job.become(STOPPED)
 

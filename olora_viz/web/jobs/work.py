@@ -24,7 +24,7 @@ class Work(BackgroundWork):
 
     folder: Path
     seen: float = field(default_factory=time.monotonic)
-    """When a page asked for it last, by the monotonic clock."""
+    """Time of a page's last request for it, by the monotonic clock."""
     left: float = math.inf
     """Seconds that it may still compute."""
     deadline: float = math.inf
@@ -79,7 +79,7 @@ class Work(BackgroundWork):
             shutil.rmtree(folder, ignore_errors=True)
 
     def is_over(self) -> bool:
-        """Whether somebody has asked for the end, or the time is up."""
+        """Whether the end was requested, or the time is up."""
         if time.monotonic() >= self.deadline:
             self.stop(f"stopped after {duration(self.max_seconds)}, this server's limit")
         return self.stopping.is_set()

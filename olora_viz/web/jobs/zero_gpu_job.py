@@ -21,23 +21,23 @@ from olora_viz.web.jobs.job import Job
 
 @dataclass(eq=False)
 class ZeroGpuJob(Job):
-    """As a `Job`, but that its race is never in this process's memory, and wishes are files."""
+    """A `Job` whose race is never in this process's memory, and whose requests are files."""
 
     visit: contextvars.Context = field(default_factory=contextvars.copy_context)
     """Whose race it is: the GPU's time counts as that visitor's."""
 
     def stop(self, why: str = "") -> None:
-        """Ask for the end after the step that it is in."""
+        """Request the end after the current step."""
         super().stop(why)
         self._wish()
 
     def pause(self, why: str = "") -> None:
-        """Ask for a pause after the step that it is in."""
+        """Request a pause after the current step."""
         super().pause(why)
         self._wish()
 
     def unpause(self, goal: float = math.inf) -> None:
-        """Take the wish for a pause back, until a step."""
+        """Cancel the request for a pause, until a given step."""
         super().unpause(goal)
         self._wish()
 

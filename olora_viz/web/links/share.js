@@ -1,7 +1,7 @@
 // The Share button and the address bar: both say the set-up that the page has now.
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
-// wrote for the set-up. hide=, lesson= and whatever else stood in the address stays there.
+// wrote for the set-up. hide=, lesson= and all other parameters of the address are kept.
 const KEY = "olora-viz-link"; // the query that this tab wrote itself: a reload is no new link
 const OF_SETUP = ["model", "task", "steps", "batch", "seed", "lane", "curvature", "start"];
 const button = element.querySelector("button");
@@ -31,7 +31,7 @@ const copied = async (text) => {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return false; // no secure page, or no leave to: the address bar has it as well
+    return false; // not a secure page, or not permitted: the address bar shows it as well
   }
 };
 
@@ -49,7 +49,7 @@ button.addEventListener("click", async () => {
   }, 2500);
 });
 
-let changed = false; // a page that nobody has set up has a short address
+let changed = false; // an unchanged page has a short address
 watch("value", () => {
   changed = true;
   follow();

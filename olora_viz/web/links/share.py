@@ -41,17 +41,17 @@ ONCE = ("model", "task", "steps", "batch", "seed", "curvature", "start", "hide",
 """Names that a query holds once at most; ``lane`` it may hold often."""
 
 MOST_NOTES = 3
-"""More names that mean nothing are not spoken of."""
+"""Maximum number of notes on unknown names."""
 
 
 class Link(NamedTuple):
-    """What a link asks for."""
+    """The content of a link."""
 
     setup: SetUp | None = None
-    """None where it says nothing of one."""
+    """None if it has no set-up."""
     start: bool = False
     notes: tuple[str, ...] = ()
-    """A few words for each name in it that means nothing here."""
+    """Notes on unknown names in it."""
     lesson: str | None = None
     """Name of the lesson that it opens."""
 

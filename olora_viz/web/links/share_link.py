@@ -37,12 +37,12 @@ def button(setup: SetUp) -> gr.HTML:
 
 
 def note() -> gr.HTML:
-    """Make the place where the page says what a link asked for in vain."""
+    """Make the place for notes on the ignored parts of a link."""
     return gr.HTML("", elem_id="link-note", apply_default_css=False)
 
 
 def follow(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
-    """Let the link say the set-up whenever it changes and is a possible one.
+    """Update the link whenever the set-up changes and is valid.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-// An id that this tab shows something of, kept for a reload of it.
+// An id of something that this tab shows, kept across reloads.
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the id. While it is held the
 // browser has a lock of its name, by which a new tab sees what is shown already; see share_link.py.

@@ -128,7 +128,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     look();
   }
 
-  // Ask how the lanes look and what is wrong; an answer that comes late is dropped.
+  // Request the marks and errors of the lanes; an outdated answer is dropped.
   async function look() {
     const turn = ++asked;
     await new Promise((resolve) => setTimeout(resolve, 60));

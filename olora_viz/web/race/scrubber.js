@@ -1,4 +1,4 @@
-// The slider that goes back through a race, and the button that plays it again.
+// The slider that goes back through a race, and the replay button.
 //
 // Gradio runs this with `element`, `props`, `watch` and `trigger`; props.value is {run, steps, at,
 // seconds}. While the reader holds the slider, or plays, the page's news do not move it.
@@ -8,7 +8,7 @@ const to = element.querySelector(".to");
 /** @type {HTMLButtonElement} */
 const replay = element.querySelector(".replay");
 const PLAY_SECONDS = 12; // a whole race, whatever its length
-const NEWEST = 1e8; // also of a race that has gone on meanwhile
+const NEWEST = 1e8; // also for a race that has advanced meanwhile
 let held = false;
 let playing = 0;
 /** @type {string | null | undefined} */
