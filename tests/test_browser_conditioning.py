@@ -96,8 +96,8 @@ def test_the_start_is_measured_and_chart_and_table_agree_and_slices_share_a_scal
 
 
 def test_a_race_shows_its_curvature_as_it_goes_on(lab: Page) -> None:
-    lab.get_by_label("Look at the curvature every").fill("5")
-    lab.get_by_label("Look at the curvature every").press("Tab")
+    lab.get_by_label("Measure the curvature every").fill("5")
+    lab.get_by_label("Measure the curvature every").press("Tab")
     lab.click("#race-button")
     wait_until(lab, "sharpness-figure", "d.length === 3 && d[0].x.length === 1")
     expect(lab.locator("#status")).to_contain_text("finished", timeout=120_000)

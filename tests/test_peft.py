@@ -387,6 +387,6 @@ def test_adapters_that_cannot_be_read_are_refused_and_pickles_never_loaded(tmp_p
         read_peft(model, tmp_path)
     lanes = attach(tiny("gpt2"), [Lane("lora", r=2)])
     write_peft(lanes, 0, tmp_path / "gpt2")
-    with pytest.raises(ValueError, match=r"layer 'transformer\.h\.0.*does not have"):
+    with pytest.raises(ValueError, match=r"no layer 'transformer\.h\.0"):
         read_peft(model, tmp_path / "gpt2")
     assert torch.equal(logits(model), logits(tiny("llama")))

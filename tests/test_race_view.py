@@ -32,7 +32,11 @@ def test_a_view_is_frozen_values_that_json_can_hold(name):
         view.step = 1  # pyright: ignore
     for field in dataclasses.fields(RaceView):
         value = getattr(view, field.name)
-        json.dumps(sorted(value) if isinstance(value, frozenset) else value, allow_nan=False)
+        json.dumps(
+            sorted(value) if isinstance(value, frozenset) else value,
+            allow_nan=False,
+            default=dataclasses.asdict,
+        )
 
 
 @pytest.mark.parametrize("name", GALLERY)
