@@ -27,8 +27,8 @@ def link(path: Path, repository: str) -> str:
     if repository:
         return f"[Open in Colab]({COLAB}/github/{repository}/blob/main/notebooks/{path.name})"
     return (
-        f"[Open in Colab]({COLAB}/#upload=true): choose this file there, and give its first cell a "
-        "wheel of the package when it asks."
+        f"[Open in Colab]({COLAB}/#upload=true): upload this file there. Its first cell asks for a "
+        "wheel of the package."
     )
 
 
