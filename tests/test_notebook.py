@@ -122,9 +122,9 @@ def test_controls_show_the_set_up_and_what_has_no_control_stays() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model": "glasllm"}, "did you mean &#x27;glassllm&#x27;?"),
-        ({"task": "adition"}, "did you mean &#x27;addition&#x27;"),
-        ({"lanes": "olra"}, "unknown initialization &#x27;olra&#x27;"),
+        ({"model": "glasllm"}, "did you mean &#39;glassllm&#39;?"),
+        ({"task": "adition"}, "did you mean &#39;addition&#39;"),
+        ({"lanes": "olra"}, "unknown initialization &#39;olra&#39;"),
         ({"lanes": "olora:r=999"}, "rank 999 exceeds"),
         ({"lanes": ""}, "a race takes 1 to 64 lanes, not 0"),
         ({"steps": 0}, "steps must be a whole number from 1"),
@@ -152,7 +152,7 @@ def test_a_gpu_that_is_not_there_gets_a_sentence(monkeypatch) -> None:
     panel = RacePanel(replace(CONFIG, device="cuda"))
     press(panel, "race")
     wait_for(lambda: panel.state == "failed")
-    wait_for(lambda: "this machine has no CUDA GPU; use &#x27;cpu&#x27;" in text(panel))
+    wait_for(lambda: "this machine has no CUDA GPU; use &#39;cpu&#39;" in text(panel))
     with pytest.raises(ValueError, match="no CUDA GPU"):
         panel.result()
 
@@ -278,7 +278,7 @@ def test_the_rank_of_a_spectrum_panel_moves_its_charts() -> None:
 
 def test_a_spectrum_panel_says_which_name_it_does_not_know() -> None:
     assert "did you mean 'glassllm'?" in repr(SpectrumPanel("glasllm"))
-    assert "did you mean &#x27;olora&#x27;" in SpectrumPanel("glassllm", ["olra"])._problem.value
+    assert "did you mean &#39;olora&#39;" in SpectrumPanel("glassllm", ["olra"])._problem.value
 
 
 def test_a_conditioning_panel_measures_each_start_once() -> None:

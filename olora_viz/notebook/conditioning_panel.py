@@ -6,7 +6,6 @@ import re
 import threading
 import time
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -173,8 +172,7 @@ class ConditioningPanel(Panel):
         began = time.monotonic()
         for chart, figure in zip(self._charts, self._figures(), strict=True):
             chart.draw(figure)
-        words = [escape(self._note)] if self._note else []
-        self._status.value = fragments.status(self.state, *words)
+        self._status.value = fragments.status(self.state, *([self._note] if self._note else []))
         going = self.state in (LOADING, "measuring")
         self._measure.disabled, self._stop.disabled = going, not going
         styles = self._looks()

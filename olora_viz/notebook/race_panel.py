@@ -264,7 +264,7 @@ class RacePanel(Panel):
 
     def _say(self, view: RaceView) -> None:
         """Bring the words and the buttons up to date."""
-        problem = self._problem and fragments.status(FAILED, fragments.escape(self._problem))
+        problem = self._problem and fragments.status(FAILED, self._problem)
         for widget, text in (
             (self._status, problem or view.status),
             (self._table, view.results),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from olora_viz.figures.conditioning import reference
 from olora_viz.figures.theme import LaneStyle
@@ -15,9 +16,9 @@ from olora_viz.studies.story import LEVEL, Sentence
 from olora_viz.views import html as fragments
 
 
-def story_before() -> str:
+def story_before() -> Markup:
     """Return the card with the claim, before a measurement."""
-    return (
+    return Markup(
         "<h2>The claim, and the measurement</h2>"
         '<p class="say"><b>The OLoRA paper explains its speed by conditioning.</b> Measure the '
         "start to see how steep and how curved the loss is at each initialization, and how well "
@@ -25,17 +26,17 @@ def story_before() -> str:
     )
 
 
-def numbers_before() -> str:
+def numbers_before() -> Markup:
     """Return the placeholder of the table."""
-    return (
+    return Markup(
         '<h2>What was measured</h2><p class="hint">Eigenvalues with their residuals, the trace, '
         "and the tangent kernel of every start.</p>"
     )
 
 
-def rates_before() -> str:
+def rates_before() -> Markup:
     """Return the placeholder of the table of rates."""
-    return (
+    return Markup(
         '<h2>What it means for the learning rate</h2><p class="hint">2/λₘₐₓ, the limit of plain '
         "gradient descent, against the rates of the lanes.</p>"
     )
@@ -89,29 +90,31 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
     return said
 
 
-def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> str:
+def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> Markup:
     """Return the table of the measurements, with their errors."""
     hessian, newton, kernel = found.hessian, found.gauss_newton, found.kernel
     body = []
     for k, style in enumerate(styles):
         if not _is_finite(found, k):
-            cells = '<td colspan="4" class="no">loss not finite: no eigenvalues</td>'
+            cells = Markup('<td colspan="4" class="no">loss not finite: no eigenvalues</td>')
         else:
-            trace = _pm(newton.trace[k], newton.trace_error[k]) if newton else "–"
-            condition = _n(kernel.condition[k]) if kernel else "–"
-            ended = "converged" if hessian.converged[k] else "not converged"
-            sign = "✓" if hessian.converged[k] else "✗"
-            products = int(hessian.iterations[k])
-            cells = (
-                f"<td>{_pm(hessian.lambda_max[k], hessian.residual[k])}</td>"
-                f"<td>{_pm(hessian.lambda_min[k], hessian.residual_min[k])}</td>"
-                f"<td>{trace}</td><td>{condition}"
-                f'<small title="{ended} after {products} products">{products} {sign}</small></td>'
-            )
+            ended, sign = ("converged", "✓") if hessian.converged[k] else ("not converged", "✗")
+            cells = Markup(
+                "<td>{top}</td><td>{low}</td><td>{trace}</td><td>{condition}"
+                '<small title="{ended} after {products} products">{products} {sign}</small></td>'
+            ).format(
+                top=_pm(hessian.lambda_max[k], hessian.residual[k]),
+                low=_pm(hessian.lambda_min[k], hessian.residual_min[k]),
+                trace=_pm(newton.trace[k], newton.trace_error[k]) if newton else "–",
+                condition=_n(kernel.condition[k]) if kernel else "–",
+                ended=ended, products=int(hessian.iterations[k]), sign=sign,
+            )  # fmt: skip
         body.append(
-            f'<tr><th scope="row">{fragments.mark(style)}{fragments.name(style)}</th>{cells}</tr>'
+            Markup('<tr><th scope="row">{}{}</th>{}</tr>').format(
+                fragments.mark(style), fragments.name(style), cells
+            )
         )
-    return (
+    return Markup(
         '<h2>What was measured <span class="hint">± residual, error</span></h2>'
         '<div class="standing-frame"><table class="standing measured"><thead><tr>'
         '<th scope="col">start</th><th scope="col" title="largest eigenvalue of the Hessian">'
@@ -119,13 +122,15 @@ def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> str:
         '<th scope="col" title="of the Gauss-Newton matrix, estimated">trace GN</th>'
         '<th scope="col" title="condition number of the tangent kernel; below it the products that '
         'the eigenvalues took, and whether they converged">NTK cond.</th></tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
+        "<tbody>{}</tbody></table></div>"
         '<p class="foot">Trace GN: of the Gauss-Newton matrix. Small, last: products that the '
         "eigenvalues took, ✓ converged.</p>"
-    )
+    ).format(Markup("").join(body))
 
 
-def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Sequence[float]]) -> str:
+def rates(
+    styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Sequence[float]]
+) -> Markup:
     """Return the table of 2/λ against the learning rates in use.
 
     Parameters
@@ -136,22 +141,25 @@ def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Seque
     for k, style in enumerate(styles):
         top = float(found.hessian.lambda_max[k])
         limit = 2 / top if top > 0 else math.nan
-        share = ", ".join(_share(rate / limit) for rate in used[k]) if top > 0 else "–"
+        share = Markup("<br>").join(_share(rate / limit) for rate in used[k]) if top > 0 else "–"
         body.append(
-            f'<tr><th scope="row">{fragments.mark(style)}{fragments.name(style)}</th>'
-            f"<td>{_n(limit)}</td><td>{'<br>'.join(compact(rate) for rate in used[k])}</td>"
-            f"<td>{share.replace(', ', '<br>')}</td></tr>"
-        )
-    return (
+            Markup(
+                '<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td><td>{}</td></tr>'
+            ).format(
+                fragments.mark(style), fragments.name(style), _n(limit),
+                Markup("<br>").join(map(compact, used[k])), share,
+            )
+        )  # fmt: skip
+    return Markup(
         "<h2>What it means for the learning rate</h2>"
         '<table class="standing"><thead><tr><th scope="col">start</th>'
         '<th scope="col">2/λₘₐₓ</th><th scope="col">in use</th>'
         '<th scope="col" title="rate in use, as a share of 2/λ">share</th></tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table>"
+        "<tbody>{}</tbody></table>"
         '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ overshoots further with '
         "every step. Adam, used here, rescales each parameter's step and has a different "
         "limit.</p>"
-    )
+    ).format(Markup("").join(body))
 
 
 def hero_of(styles: Sequence[LaneStyle], found: Conditioning) -> int:
@@ -197,5 +205,5 @@ def _n(value: float) -> str:
     return "–" if math.isnan(value) else compact(rounded(value, 3))
 
 
-def _pm(value: float, error: float) -> str:
-    return f"{_n(value)}<small>± {rounded(error, 1):g}</small>"
+def _pm(value: float, error: float) -> Markup:
+    return Markup("{}<small>± {:g}</small>").format(_n(value), rounded(error, 1))

@@ -1,10 +1,15 @@
-"""Small pieces of the pages' HTML, made of numbers and escaped text; pure functions."""
+"""Small pieces of the pages' HTML, made of numbers and text; pure functions.
+
+They return `markupsafe.Markup`, a string of HTML whose ``format``, ``join`` and ``+`` escape
+every string that is not Markup. So text is never escaped by hand.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup, escape  # noqa: F401
 
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
@@ -16,45 +21,47 @@ FEW_ANSWERS = 8
 """Number of answers to one prompt above which some are folded."""
 
 
-def mark(style: LaneStyle) -> str:
+def mark(style: LaneStyle) -> Markup:
     """Return the lane's mark: its colour, filled for a solid line, else with the line's dash."""
-    return f'<span class="mark {style.dash}" style="--lane:var(--{escape(style.init)})"></span>'
-
-
-def name(style: LaneStyle) -> str:
-    """Return the lane's label, which breaks between its words and never inside a rate."""
-    return " ".join(f'<span class="word">{escape(word)}</span>' for word in style.label.split())
-
-
-def status(state: str, *parts: str, progress: float | None = None) -> str:
-    """Return the top bar's line: the state in a word, then where the race is."""
-    words = " · ".join(parts)
-    width = "" if progress is None else f' style="--done:{100 * progress:.1f}%"'
-    return (
-        f'<div class="status {escape(state)}"{width}>'
-        # A screen reader speaks the state when it changes, not the steps that are counted.
-        f'<span class="state" role="status">{escape(state)}</span>'
-        f"{' ' if words else ''}{words}</div>"
+    return Markup('<span class="mark {}" style="--lane:var(--{})"></span>').format(
+        style.dash, style.init
     )
 
 
-def sentences(told: Sequence[Sentence], foot: str = "") -> str:
+def name(style: LaneStyle) -> Markup:
+    """Return the lane's label, which breaks between its words and never inside a rate."""
+    word = Markup('<span class="word">{}</span>')
+    return Markup(" ").join(word.format(one) for one in style.label.split())
+
+
+def status(state: str, *parts: str, progress: float | None = None) -> Markup:
+    """Return the top bar's line: the state in a word, then where the race is, as text or Markup."""
+    width = Markup(' style="--done:{:.1f}%"').format(100 * progress) if progress is not None else ""
+    words = Markup(" · ").join(parts)
+    return Markup(
+        '<div class="status {state}"{width}>'
+        # A screen reader speaks the state when it changes, not the steps that are counted.
+        '<span class="state" role="status">{state}</span>{gap}{words}</div>'
+    ).format(state=state, width=width, gap=" " if words else "", words=words)
+
+
+def sentences(told: Sequence[Sentence], foot: str = "") -> Markup:
     """Return the sentences on a run, with their heading."""
-    small = f'<p class="foot">{escape(foot)}</p>' if foot else ""
-    return f"<h2>What you are seeing</h2>{said(told)}{small}"
+    small = Markup('<p class="foot">{}</p>').format(foot) if foot else ""
+    return Markup("<h2>What you are seeing</h2>{}{}").format(said(told), small)
 
 
-def said(told: Sequence[Sentence]) -> str:
+def said(told: Sequence[Sentence]) -> Markup:
     """Return sentences as one paragraph, with their leads in bold."""
-    words = " ".join(
-        f"<b>{escape(sentence.lead)}</b> {escape(sentence.rest)}" if sentence.lead
-        else escape(sentence.rest)
+    words = Markup(" ").join(
+        Markup("<b>{}</b> {}").format(sentence.lead, sentence.rest) if sentence.lead
+        else sentence.rest
         for sentence in told
     )  # fmt: skip
-    return f'<p class="say">{words}</p>'
+    return Markup('<p class="say">{}</p>').format(words)
 
 
-def recorded(title: str, sentence: str, made: str, query: str) -> str:
+def recorded(title: str, sentence: str, made: str, query: str) -> Markup:
     """Return the introduction of a recorded race.
 
     Parameters
@@ -64,20 +71,21 @@ def recorded(title: str, sentence: str, made: str, query: str) -> str:
     query : of the link that opens the same set-up; "" outside the page.
     """
     link = (
-        f'<p><a href="?{escape(query)}">Use the set-up of this race</a>, or press Race for the '
-        "set-up on the left.</p>"
+        Markup(
+            '<p><a href="?{}">Use the set-up of this race</a>, or press Race for the set-up on the '
+            "left.</p>"
+        ).format(query)
         if query
         else ""
     )
-    return (
-        f'<div class="recorded"><h2>{escape(title)} <span class="badge">recorded</span></h2>'
-        f"<p>{escape(sentence)} {escape(made)}</p>{link}</div>"
-    )
+    return Markup(
+        '<div class="recorded"><h2>{} <span class="badge">recorded</span></h2><p>{} {}</p>{}</div>'
+    ).format(title, sentence, made, link)
 
 
-def story_before() -> str:
+def story_before() -> Markup:
     """Return the placeholder of the story."""
-    return (
+    return Markup(
         "<h2>What you are seeing</h2>"
         '<p class="say"><b>All lanes train side by side on one frozen model.</b> They start as '
         "the same function and see the same batches. Only the initialization and the settings of "
@@ -85,22 +93,22 @@ def story_before() -> str:
     )
 
 
-def answers_before() -> str:
+def answers_before() -> Markup:
     """Return the placeholder of the answers."""
-    return (
+    return Markup(
         '<h2>Answers on held-out prompts</h2><p class="hint">After the race the base model and '
         "every lane answer the same held-out prompts.</p>"
     )
 
 
-def problem(sentence: str) -> str:
+def problem(sentence: str) -> Markup:
     """Return an error message."""
-    return f'<p class="problem" role="alert">{escape(sentence)}</p>'
+    return Markup('<p class="problem" role="alert">{}</p>').format(sentence)
 
 
-def remark(sentence: str) -> str:
+def remark(sentence: str) -> Markup:
     """Return a note, for instance on a parameter that was ignored."""
-    return f'<p class="hint remark">{escape(sentence)}</p>'
+    return Markup('<p class="hint remark">{}</p>').format(sentence)
 
 
 def results(
@@ -109,7 +117,7 @@ def results(
     step: int = 0,
     base: tuple[float | None, float | None] = (None, None),
     plain_text: bool = False,
-) -> str:
+) -> Markup:
     """Return the table of results, the best lane first.
 
     Parameters
@@ -119,35 +127,36 @@ def results(
     base : held-out loss and accuracy of the base model, None while unknown.
     plain_text : every token is judged, not an answer alone.
     """
-    body = "".join(
-        f'<tr><th scope="row">{mark(styles[row.lane])}{name(styles[row.lane])}</th>'
-        + (
-            f'<td colspan="2" class="no">{_departure(row)}</td>'
-            if row.out_at
-            else f"<td>{nats(row.loss)}{_spread(row)}</td><td>{percent(row.accuracy)}</td>"
+    lines = [
+        Markup('<tr><th scope="row">{}{}</th>{}<td>{}</td></tr>').format(
+            mark(styles[row.lane]), name(styles[row.lane]), _placed(row),
+            number(row.first_grad_norm, ".2g"),
         )
-        + f"<td>{number(row.first_grad_norm, '.2g')}</td></tr>"
         for row in rows
-    )
+    ]  # fmt: skip
     if base[0] is not None and base[1] is not None:
-        body += (
-            f'<tr class="base"><th scope="row">before the race</th><td>{nats(base[0])}</td>'
-            f"<td>{percent(base[1])}</td><td></td></tr>"
+        lines.append(
+            Markup(
+                '<tr class="base"><th scope="row">before the race</th><td>{}</td><td>{}</td>'
+                "<td></td></tr>"
+            ).format(nats(base[0]), percent(base[1]))
         )
-    title = f"Results at step {step}" if step else "Results"
     what, token = ("text", "token") if plain_text else ("prompts", "answer token")
-    return (
-        f'<h2>{title} <span class="hint">on held-out {what}</span></h2>'
+    return Markup(
+        '<h2>{title} <span class="hint">on held-out {what}</span></h2>'
         '<div class="standing-frame"><table class="standing">'
-        f'<thead><tr><th scope="col">lane</th><th scope="col" title="nats per {token}">loss'
+        '<thead><tr><th scope="col">lane</th><th scope="col" title="nats per {token}">loss'
         '</th><th scope="col">accuracy</th><th scope="col" title="norm of the first gradient">'
-        f"first ‖∇‖</th></tr></thead><tbody>{body}</tbody></table></div>"
-    )
+        "first ‖∇‖</th></tr></thead><tbody>{body}</tbody></table></div>"
+    ).format(
+        title=f"Results at step {step}" if step else "Results",
+        what=what, token=token, body=Markup("").join(lines),
+    )  # fmt: skip
 
 
 def answers(
     styles: Sequence[LaneStyle], order: Sequence[int], asked: Sequence[Answer], plain_text: bool
-) -> str:
+) -> Markup:
     """Return the answers of the base model and the lanes to the same prompts, right or wrong.
 
     Lanes with the same answer are grouped; the best lane comes first, the base model last. Many
@@ -157,53 +166,69 @@ def answers(
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(order) > 8 else "")
     blocks = []
     for answer in asked:
-        said: dict[str, list[str]] = {}
+        said: dict[str, list[Markup]] = {}
         for k in order:
-            who = f'{mark(styles[k])}<span class="name">{name(styles[k])}</span>'
-            words = f'<span title="{escape(styles[k].label)}">{who}</span>'
-            said.setdefault(answer.lanes[k].strip(), []).append(words)
-        said.setdefault(answer.base.strip(), []).append("<span>base model</span>")
+            who = Markup('<span title="{}">{}<span class="name">{}</span></span>').format(
+                styles[k].label, mark(styles[k]), name(styles[k])
+            )
+            said.setdefault(answer.lanes[k].strip(), []).append(who)
+        said.setdefault(answer.base.strip(), []).append(Markup("<span>base model</span>"))
         first = [right] if (right := answer.expected.strip()) in said else []
         lines = [
-            f"<li>{_verdict(what, answer.expected, plain_text)}"
-            f'<span class="who">{"".join(said[what])}</span></li>'
+            Markup('<li>{}<span class="who">{}</span></li>').format(
+                _verdict(what, answer.expected, plain_text), Markup("").join(said[what])
+            )
             for what in dict.fromkeys([*first, *said])
         ]
-        wanted = "goes on:" if plain_text else "→"
         blocks.append(
-            f'<div class="asked"><p><span class="prompt">{escape(answer.prompt.strip())}</span> '
-            f"{wanted} <b>{escape(answer.expected)}</b></p>{_folded(lines)}</div>"
-        )
-    return f'<h2>Answers on held-out prompts</h2><div class="{kind}">{"".join(blocks)}</div>'
-
-
-def _folded(lines: Sequence[str]) -> str:
-    """Return a list of the first few lines and the last one, with the others to be unfolded."""
-    few, others = lines[: FEW_ANSWERS - 1], lines[FEW_ANSWERS - 1 : -1]
-    if len(others) < 2:
-        return f"<ul>{''.join(lines)}</ul>"
-    return (
-        f"<ul>{''.join(few)}</ul><details><summary>{len(others)} other answers</summary>"
-        f"<ul>{''.join(others)}</ul></details><ul>{lines[-1]}</ul>"
+            Markup(
+                '<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>'
+            ).format(
+                answer.prompt.strip(), "goes on:" if plain_text else "→", answer.expected,
+                _folded(lines),
+            )
+        )  # fmt: skip
+    return Markup('<h2>Answers on held-out prompts</h2><div class="{}">{}</div>').format(
+        kind, Markup("").join(blocks)
     )
 
 
-def sample(card: TaskCard) -> str:
+def _folded(lines: Sequence[Markup]) -> Markup:
+    """Return a list of the first few lines and the last one, with the others to be unfolded."""
+    few, others = lines[: FEW_ANSWERS - 1], lines[FEW_ANSWERS - 1 : -1]
+    if len(others) < 2:
+        return Markup("<ul>{}</ul>").format(Markup("").join(lines))
+    return Markup(
+        "<ul>{}</ul><details><summary>{} other answers</summary><ul>{}</ul></details><ul>{}</ul>"
+    ).format(Markup("").join(few), len(others), Markup("").join(others), lines[-1])
+
+
+def sample(card: TaskCard) -> Markup:
     """Return a task's example line."""
     if not card.prompt:
-        return f'<p class="hint sample">{escape(card.summary)}</p>'
-    prompt, answer = escape(card.prompt.strip()), escape(card.answer.strip())
-    return f'<p class="hint sample" title="{escape(card.summary)}">“{prompt}” → “{answer}”</p>'
+        return Markup('<p class="hint sample">{}</p>').format(card.summary)
+    return Markup('<p class="hint sample" title="{}">“{}” → “{}”</p>').format(
+        card.summary, card.prompt.strip(), card.answer.strip()
+    )
 
 
-def _verdict(what: str, expected: str, plain_text: bool) -> str:
-    shown = escape(what) if what else "(nothing)"
+def _verdict(what: str, expected: str, plain_text: bool) -> Markup:
+    shown = what or "(nothing)"
     if plain_text:
-        return f'<span></span><span class="said">{shown}</span>'
+        return Markup('<span></span><span class="said">{}</span>').format(shown)
     sign, kind, word = ("✓", "ok", "right") if what == expected.strip() else ("✗", "no", "wrong")
-    return (
-        f'<span class="{kind}" role="img" title="{word}" aria-label="{word}">{sign}</span>'
-        f'<span class="said {kind}">{shown}</span>'
+    return Markup(
+        '<span class="{kind}" role="img" title="{word}" aria-label="{word}">{sign}</span>'
+        '<span class="said {kind}">{shown}</span>'
+    ).format(kind=kind, word=word, sign=sign, shown=shown)
+
+
+def _placed(row: Place) -> Markup:
+    """Return the cells of a lane's loss and accuracy, or one that says when it left the race."""
+    if row.out_at:
+        return Markup('<td colspan="2" class="no">{}</td>').format(_departure(row))
+    return Markup("<td>{}{}</td><td>{}</td>").format(
+        nats(row.loss), _spread(row), percent(row.accuracy)
     )
 
 
@@ -212,8 +237,9 @@ def _departure(row: Place) -> str:
     return f"{who}DNF at step {row.out_at}"
 
 
-def _spread(row: Place) -> str:
+def _spread(row: Place) -> Markup:
     if not math.isfinite(row.spread):
-        return ""
-    title = f"standard deviation over {row.seeds} seeds"
-    return f' <span class="hint" title="{title}">± {nats(row.spread)}</span>'
+        return Markup("")
+    return Markup(
+        ' <span class="hint" title="standard deviation over {} seeds">± {}</span>'
+    ).format(row.seeds, nats(row.spread))

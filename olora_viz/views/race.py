@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from olora_viz.figures import race as figures
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.seed_bands import group_styles
@@ -33,7 +35,7 @@ class RaceView:
     recorded: bool
     commands: frozenset[str]
     """The available commands, see `olora_viz.views.status.COMMANDS`."""
-    status: str
+    status: Markup
     """One line of HTML: the state, where the race is, how fast it is."""
     made: int
     """Number of completed steps."""
@@ -48,11 +50,11 @@ class RaceView:
     loss: Figure
     gradient: Figure
     accuracy: Figure
-    story: str
+    story: Markup
     """Sentences on the results."""
-    results: str
+    results: Markup
     """The table of results, the best lane first, after a note on examples left out."""
-    answers: str
+    answers: Markup
     """The answers of the base model and the lanes to the same prompts."""
     text: str
     """Standings and story in plain words, for readers of text."""
@@ -142,7 +144,7 @@ def _figures(record: RaceRecord, steps: Sequence[Step], run: str) -> tuple[Figur
     return drawn
 
 
-def _results(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Place]) -> str:
+def _results(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Place]) -> Markup:
     groups = seed_groups(record.config.lanes)
     held = max((step.step for step in steps if step.eval_loss is not None), default=0)
     styles = group_styles(groups, record.styles)
@@ -150,9 +152,9 @@ def _results(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Pla
     return fragments.results(styles, places, held, start_of(record), record.plain_text)
 
 
-def _story(record: RaceRecord, steps: Sequence[Step], link: str) -> str:
+def _story(record: RaceRecord, steps: Sequence[Step], link: str) -> Markup:
     told = _tell(record, steps)
-    said = fragments.sentences(told, story.caveat(record.config.lanes)) if told else ""
+    said = fragments.sentences(told, story.caveat(record.config.lanes)) if told else Markup("")
     if isinstance(record, Recording):
         made = f"Recorded on {record.made.date}, on {record.made.device}."
         return fragments.recorded(record.title, record.sentence, made, link) + said
@@ -176,18 +178,18 @@ def _tell(record: RaceRecord, steps: Sequence[Step]) -> list[story.Sentence]:
     return story.tell(record.config.lanes, names, steps) if steps else []
 
 
-def _remarks(record: RaceRecord) -> str:
+def _remarks(record: RaceRecord) -> Markup:
     if record.state == FAILED:
         return fragments.problem(record.note)
     if not record.left_out:
-        return ""
+        return Markup("")
     examples = f"{record.left_out:,} example{'s' * (record.left_out > 1)}"
     return fragments.remark(
         f"Left out of the training: {examples} of more than {record.config.max_length} tokens."
     )
 
 
-def _answers(record: RaceRecord, order: Sequence[int]) -> str:
+def _answers(record: RaceRecord, order: Sequence[int]) -> Markup:
     if record.answers:
         return fragments.answers(record.styles, order, record.answers, record.plain_text)
     return fragments.answers_before()

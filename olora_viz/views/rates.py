@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle
@@ -24,7 +26,7 @@ class RatesView:
 
     measure: str
     figure: Figure
-    words: str
+    words: Markup
 
 
 def news(record: RaceRecord) -> int:
@@ -66,7 +68,7 @@ def rates_view(
     return RatesView(named, drawn, words)
 
 
-def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> str:
+def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
     """Return the table of steps to reach plain LoRA's final loss, or a sentence without LoRA.
 
     Parameters
@@ -74,28 +76,28 @@ def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> str:
     styles : styles of the curves by label, see `curve_styles`.
     """
     if not reached:
-        return (
+        return Markup(
             '<p class="hint">Without a plain LoRA lane that is still racing there is no loss to '
             "reach.</p>"
         )
     spread = any(len(reach.each) > 1 for reach in reached)
     several = len({reach.target for reach in reached}) > 1
-    rows = "".join(_row(reach, styles[reach.curve.label], several) for reach in reached)
-    final = "" if several else f" ({nats(reached[0].target)})"
-    return (
-        '<table class="reach"><caption>Steps to reach plain LoRA\'s final loss'
-        f'{final} <span class="hint">LoRA at its best rate; every start at the rate that gets '
-        "there first, interpolated between evaluations</span></caption>"
+    rows = Markup("").join(_row(reach, styles[reach.curve.label], several) for reach in reached)
+    return Markup(
+        '<table class="reach"><caption>Steps to reach plain LoRA\'s final loss{final} '
+        '<span class="hint">LoRA at its best rate; every start at the rate that gets there first, '
+        "interpolated between evaluations</span></caption>"
         '<thead><tr><th scope="col">start</th><th scope="col">rate</th><th scope="col">steps</th>'
-        f'<th scope="col">{"by seed" if spread else ""}</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
+        '<th scope="col">{seeds}</th></tr></thead><tbody>{rows}</tbody></table>'
+    ).format(
+        final="" if several else f" ({nats(reached[0].target)})",
+        seeds="by seed" if spread else "",
+        rows=rows,
     )
 
 
-def _row(reach: Reach, style: LaneStyle, several: bool) -> str:
-    rate, steps, seeds = (fragments.escape(words) for words in describe_reach(reach))
-    goal = f' <span class="hint">to {nats(reach.target)}</span>' if several else ""
-    return (
-        f'<tr><th scope="row">{fragments.mark(style)} {fragments.name(style)}{goal}</th>'
-        f"<td>{rate}</td><td>{steps}</td><td>{seeds}</td></tr>"
+def _row(reach: Reach, style: LaneStyle, several: bool) -> Markup:
+    goal = Markup(' <span class="hint">to {}</span>').format(nats(reach.target)) if several else ""
+    return Markup('<tr><th scope="row">{} {}{}</th><td>{}</td><td>{}</td><td>{}</td></tr>').format(
+        fragments.mark(style), fragments.name(style), goal, *describe_reach(reach)
     )

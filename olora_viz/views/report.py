@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import LaneStyle
@@ -13,7 +15,6 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.views import html as fragments
 from olora_viz.views.curvature import curvature_view
 from olora_viz.views.gradients import gradients_view
-from olora_viz.views.html import escape
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.rates import rates_view
@@ -44,15 +45,16 @@ def report(record: RaceRecord) -> dict[str, Any]:
     cards = [
         view.story,
         view.results,
-        *(f'<div data-figure="{name}"></div>' for name in drawn),
+        *(Markup('<div data-figure="{}"></div>').format(name) for name in drawn),
         view.answers if record.answers else "",
         _setup(config, styles),
     ]
-    body = "".join(f'<section class="card">{card}</section>' for card in cards if card)
+    section = Markup('<section class="card">{}</section>')
+    body = Markup("").join(section.format(card) for card in cards if card)
     return {
         "title": title,
         "style": _STYLE,
-        "body": f"<h1>{escape(title)}</h1><p>{escape(_origin(record))}</p>{body}",
+        "body": Markup("<h1>{}</h1><p>{}</p>{}").format(title, _origin(record), body),
         "figures": {name: pack(figure) for name, figure in drawn.items()},
     }
 
@@ -89,40 +91,37 @@ def _figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
     return drawn
 
 
-def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> str:
+def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
     given = {
         "model": config.model, "task": config.task, "steps": config.steps,
         "prompts per step": config.batch_size, "seed": config.seed,
         "schedule": config.schedule, "warm-up": config.warmup, "precision": config.dtype,
     }  # fmt: skip
-    lanes = "".join(
+    lanes = Markup("").join(
         _row(
-            f"{fragments.mark(style)} {fragments.name(style)}",
-            map(
-                escape,
-                (
-                    lane.init, "fair" if lane.fair else f"{lane.lr:g}", str(lane.r),
-                    f"{lane.r if lane.alpha is None else lane.alpha:g}", str(lane.seed),
-                    f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
-                ),
+            Markup("{} {}").format(fragments.mark(style), fragments.name(style)),
+            (
+                lane.init, "fair" if lane.fair else f"{lane.lr:g}", lane.r,
+                f"{lane.r if lane.alpha is None else lane.alpha:g}", lane.seed,
+                f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
             ),
         )
         for lane, style in zip(config.lanes, styles, strict=True)
     )  # fmt: skip
-    head = "".join(
-        f'<th scope="col">{word}</th>'
+    head = Markup("").join(
+        Markup('<th scope="col">{}</th>').format(word)
         for word in ("lane", "start", "rate", "r", "α", "seed", "decay", "clip")
     )
-    facts = "".join(_row(escape(name), [escape(str(value))]) for name, value in given.items())
-    return (
-        f'<h2>Set-up</h2><div class="frame"><table class="facts"><tbody>{facts}</tbody></table>'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{lanes}</tbody></table></div>"
-    )
+    facts = Markup("").join(_row(name, [value]) for name, value in given.items())
+    return Markup(
+        '<h2>Set-up</h2><div class="frame"><table class="facts"><tbody>{}</tbody></table>'
+        "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
+    ).format(facts, head, lanes)
 
 
-def _row(head: str, cells: Iterable[str]) -> str:
-    inner = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr><th scope="row">{head}</th>{inner}</tr>'
+def _row(head: str, cells: Iterable[object]) -> Markup:
+    inner = Markup("").join(Markup("<td>{}</td>").format(cell) for cell in cells)
+    return Markup('<tr><th scope="row">{}</th>{}</tr>').format(head, inner)
 
 
 _STYLE = """

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import percent
 from olora_viz.measures.truncation import Truncation
 
 
-def verdict(olora: Truncation) -> str:
+def verdict(olora: Truncation) -> Markup:
     """Return the paper's claim and the verdict for this weight and rank."""
     i = olora.worst
     sigma = float(olora.sigma_BA[i])
     if olora.subset:
-        found = "Each σᵢ(Q<sub>r</sub>R<sub>r</sub>) is one of W's, to rounding."
+        found = Markup("Each σᵢ(Q<sub>r</sub>R<sub>r</sub>) is one of W's, to rounding.")
     else:
         above = [x for x in olora.sigma_W.tolist() if x > sigma]
         below = [x for x in olora.sigma_W.tolist() if x <= sigma]
@@ -24,24 +25,23 @@ def verdict(olora: Truncation) -> str:
             if above and below
             else f"the nearest of W is {_n(above[-1] if above else below[0])}"
         )
-        found = (
-            f"The {_nth(i + 1)} of them is {_n(sigma)}, where {between}: off by "
-            f"{_n(float(olora.distance[i]))}. Q<sub>r</sub>R<sub>r</sub> = "
+        found = Markup(
+            "The {} of them is {}, where {}: off by {}. Q<sub>r</sub>R<sub>r</sub> = "
             "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
             "need not equal those of W."
-        )
-    return (
+        ).format(_nth(i + 1), _n(sigma), between, _n(float(olora.distance[i])))
+    return Markup(
         "<h2>The paper's claim, on this matrix</h2>"
         '<p class="say">“The singular values of Q<sub>r</sub>R<sub>r</sub> are a subset of those '
         "of W.”</p>"
         '<table class="verdict"><tbody>'
-        f"<tr><th scope='row'>bounded by σᵢ(W)</th><td>{_holds(olora.bounded)}</td></tr>"
-        f"<tr><th scope='row'>a subset of σ(W)</th><td>{_holds(olora.subset)}</td></tr>"
-        f'</tbody></table><p class="hint">{found}</p>'
-    )
+        "<tr><th scope='row'>bounded by σᵢ(W)</th><td>{}</td></tr>"
+        "<tr><th scope='row'>a subset of σ(W)</th><td>{}</td></tr>"
+        '</tbody></table><p class="hint">{}</p>'
+    ).format(_holds(olora.bounded), _holds(olora.subset), found)
 
 
-def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> str:
+def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> Markup:
     """Return the table of the energy each start captures, the highest first.
 
     Parameters
@@ -60,52 +60,59 @@ def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> str:
     if unpermuted:
         rows.append(("OLoRA, W's own order", "olora", unpermuted.energy))
     rows.sort(key=lambda row: -row[2])
-    body = "".join(
-        f'<tr><th scope="row"><span class="mark solid" style="--lane:var(--{escape(init)})"></span>'
-        f"{escape(label)}</th><td>{percent(share, 1)}</td><td>{percent(share / best)}</td></tr>"
+    lines = [
+        Markup("<tr>{}<td>{}</td><td>{}</td></tr>").format(
+            _start(init, label), percent(share, 1), percent(share / best)
+        )
         for label, init, share in rows
-    )
-    body += (
-        '<tr class="base"><th scope="row">random, expected</th>'
-        f"<td>{percent(first.energy_random, 1)}</td>"
-        f"<td>{percent(first.energy_random / best)}</td></tr>"
-    )
-    return (
+    ]
+    return Markup(
         '<h2>How much of W does it keep?</h2><table class="standing"><thead><tr>'
-        f'<th scope="col">start, rank {first.rank}</th><th scope="col">energy</th>'
-        f'<th scope="col">of best</th></tr></thead><tbody>{body}</tbody></table>'
-    )
+        '<th scope="col">start, rank {rank}</th><th scope="col">energy</th>'
+        '<th scope="col">of best</th></tr></thead><tbody>{lines}'
+        '<tr class="base"><th scope="row">random, expected</th><td>{random}</td>'
+        "<td>{share}</td></tr></tbody></table>"
+    ).format(
+        rank=first.rank, lines=Markup("").join(lines),
+        random=percent(first.energy_random, 1), share=percent(first.energy_random / best),
+    )  # fmt: skip
 
 
-def factors(found: Sequence[Truncation]) -> str:
+def factors(found: Sequence[Truncation]) -> Markup:
     """Return the table of how each start's factors are conditioned."""
-    body = "".join(
-        f'<tr><th scope="row"><span class="mark solid" style="--lane:var(--{escape(one.init)})">'
-        f"</span>{escape(label_of(one.init))}</th><td>{one.effective_rank:.1f}</td>"
-        f"<td>{_ratio(one.condition_A)}</td><td>{_ratio(one.condition_B)}</td>"
-        f"<td>{0.0 if one.orthogonality_error < 1e-9 else one.orthogonality_error:.2g}</td></tr>"
+    lines = [
+        Markup(
+            "<tr>{}<td>{:.1f}</td><td>{}</td><td>{}</td><td>{:.2g}</td></tr>"
+        ).format(
+            _start(one.init, label_of(one.init)), one.effective_rank, _ratio(one.condition_A),
+            _ratio(one.condition_B),
+            0.0 if one.orthogonality_error < 1e-9 else one.orthogonality_error,
+        )
         for one in found
-    )
-    return (
+    ]  # fmt: skip
+    return Markup(
         '<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>'
         '<table class="standing"><thead><tr><th scope="col">start</th>'
         '<th scope="col" title="exp of the entropy of the singular values of BA">eff. rank</th>'
         '<th scope="col" title="largest over smallest singular value">cond A</th>'
         '<th scope="col" title="largest over smallest singular value">cond B</th>'
         '<th scope="col" title="how far B is from orthonormal columns">‖BᵀB−I‖</th></tr></thead>'
-        f"<tbody>{body}</tbody></table>"
-    )
+        "<tbody>{}</tbody></table>"
+    ).format(Markup("").join(lines))
 
 
-def seeing(found: Mapping[str, Truncation], permuted: bool) -> str:
+def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
     """Return a few sentences on what the charts show."""
     olora = found["olora"]
     share = olora.energy / olora.energy_optimal
-    said = [
-        f"OLoRA keeps <b>{percent(share)} of what rank {olora.rank} could keep</b>, "
-        f"{_compare(olora.energy, olora.energy_random)} a random basis "
-        f"({percent(olora.energy_random / olora.energy_optimal)})."
-    ]
+    said: list[str] = [
+        Markup(
+            "OLoRA keeps <b>{} of what rank {} could keep</b>, {} a random basis ({})."
+        ).format(
+            percent(share), olora.rank, _compare(olora.energy, olora.energy_random),
+            percent(olora.energy_random / olora.energy_optimal),
+        )
+    ]  # fmt: skip
     if "sketch" in found:
         other = found["sketch"].energy
         said.append(
@@ -119,10 +126,11 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> str:
     if olora.angles is not None:
         near, far = float(olora.angles[0]), float(olora.angles[-1])
         said.append(
-            f"Its nearest direction to W's top {olora.rank} is <b>{near:.0f}°</b> away, its "
-            f"farthest {far:.0f}°."
+            Markup(
+                "Its nearest direction to W's top {} is <b>{:.0f}°</b> away, its farthest {:.0f}°."
+            ).format(olora.rank, near, far)
             if olora.rank > 1
-            else f"Its direction is <b>{near:.0f}°</b> away from W's top one."
+            else Markup("Its direction is <b>{:.0f}°</b> away from W's top one.").format(near)
         )
     foot = (
         "The columns are permuted. The singular values of W and the start of pivoted QR do not "
@@ -130,9 +138,16 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> str:
         if permuted
         else "OLoRA takes the first r columns of W, but their order is arbitrary: permute them."
     )
-    return (
-        f'<h2>What you are seeing</h2><p class="say">{" ".join(said)}</p><p class="foot">{foot}</p>'
+    return Markup('<h2>What you are seeing</h2><p class="say">{}</p><p class="foot">{}</p>').format(
+        Markup(" ").join(said), foot
     )
+
+
+def _start(init: str, label: str) -> Markup:
+    """Return a row's head: a start's mark and its label."""
+    return Markup(
+        '<th scope="row"><span class="mark solid" style="--lane:var(--{})"></span>{}</th>'
+    ).format(init, label)
 
 
 def _compare(energy: float, random: float) -> str:
@@ -141,8 +156,9 @@ def _compare(energy: float, random: float) -> str:
     return "as much as" if energy <= 1.1 * random else "more than"
 
 
-def _holds(yes: bool) -> str:
-    return f'<span class="pill {"ok" if yes else "no"}">{"holds" if yes else "fails"}</span>'
+def _holds(yes: bool) -> Markup:
+    kind, word = ("ok", "holds") if yes else ("no", "fails")
+    return Markup('<span class="pill {}">{}</span>').format(kind, word)
 
 
 def _ratio(x: float) -> str:

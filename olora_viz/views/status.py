@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from olora_viz.machine.numbers import about, seconds
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import ENDED, FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord
@@ -22,7 +24,7 @@ def commands(record: RaceRecord) -> frozenset[str]:
     return frozenset({"resume" if record.state == PAUSED else "pause", "step", "stop"})
 
 
-def status(record: RaceRecord, done: int, before: int = 0) -> str:
+def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
     """Return the line: the state in a word, where the race is, how fast it is and on what.
 
     Parameters
@@ -32,25 +34,25 @@ def status(record: RaceRecord, done: int, before: int = 0) -> str:
     """
     config, state = record.config, record.state
     if state in (READY, FAILED):
-        return fragments.status(state, *([fragments.escape(record.note)] if record.note else []))
+        return fragments.status(state, *([record.note] if record.note else []))
     if state == WAITING:
         races = "1 race" if before == 1 else f"{before} races"
         return fragments.status(WAITING, f"{races} before yours" if before else "next in line")
     if state == LOADING:
-        return fragments.status(LOADING, fragments.escape(record.note))
-    parts = [f"<b>{done}</b> / {config.steps}"]
+        return fragments.status(LOADING, record.note)
+    parts: list[str] = [Markup("<b>{}</b> / {}").format(done, config.steps)]
     if record.recorded:  # its speed was measured on another machine
-        parts.append(fragments.escape(f"{config.model}, {config.task}"))
+        parts.append(f"{config.model}, {config.task}")
         return fragments.status("recorded", *parts, progress=done / config.steps)
     parts += _speed(record, done)
     if (state in ENDED or state == PAUSED) and record.note:
-        parts.append(fragments.escape(record.note))
+        parts.append(record.note)
     return fragments.status(state, *parts, progress=done / config.steps)
 
 
 def _speed(record: RaceRecord, done: int) -> list[str]:
     """Return the speed, the device, and the elapsed or remaining time."""
-    steps, device = record.steps[:done], fragments.escape(record.device)
+    steps, device = record.steps[:done], record.device
     if not steps:
         return [device] if device else []
     last = steps[-1]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.figures.conditioning import comparison_figure, ntk_figure, reference
 from olora_viz.figures.live.gradio_figure import pack
@@ -89,27 +89,27 @@ def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
     )
 
 
-def _status(work: Work, before: int) -> str:
+def _status(work: Work, before: int) -> Markup:
     if work.state == FAILED:
         return fragments.problem(work.note)
     if work.state == WAITING:
         return fragments.status(WAITING, f"{before} before yours")
-    words = escape(work.note)
+    words = work.note
     if work.state == FINISHED and isinstance(work, Measurement):
         starts, lanes = len(work.styles), sum(map(len, work.rates))
-        words = f"{starts} start{'s' * (starts > 1)} on {escape(work.device)}"
+        words = f"{starts} start{'s' * (starts > 1)} on {work.device}"
         if lanes > starts:
             words += f": {lanes} lanes begin as these, whatever their learning rate"
     if work.state == FINISHED and isinstance(work, Slicing):
-        words = " and ".join(escape(work.styles[k].label) for k in work.chosen) + " on one scale"
+        words = " and ".join(work.styles[k].label for k in work.chosen) + " on one scale"
     line = fragments.status(work.state, *([words] if words else []))
     if work.ended:
         return line
-    percent = f"{100 * work.part:.0f}"
-    return (
-        f'{line}<div class="bar" role="progressbar" aria-label="{work.state}" aria-valuemin="0" '
-        f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div>'
-    )
+    return line + Markup(
+        '<div class="bar" role="progressbar" aria-label="{state}" aria-valuemin="0" '
+        'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i style="width:{percent:.0f}%"></i>'
+        "</div>"
+    ).format(state=work.state, percent=100 * work.part)
 
 
 def _slices(work: Slicing) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
@@ -60,13 +61,12 @@ def words(found: Brought) -> str:
     return f"your file ({len(found.task.train) + len(found.task.held_out):,} examples)"
 
 
-def _sample(found: Brought) -> str:
+def _sample(found: Brought) -> Markup:
     example = found.task.held_out[0]
     prompt, answer = (
-        fragments.escape(text if len(text) <= 160 else f"{text[:160]}…")
+        text if len(text) <= 160 else f"{text[:160]}…"
         for text in (example.prompt.strip(), example.answer.strip())
     )
-    return (
-        f'<p class="hint">{len(found.task.held_out)} of them are held out. One of those: '
-        f"“{prompt}” → “{answer}”</p>"
+    return Markup('<p class="hint">{} of them are held out. One of those: “{}” → “{}”</p>').format(
+        len(found.task.held_out), prompt, answer
     )
