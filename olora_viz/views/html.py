@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from markupsafe import Markup, escape  # noqa: F401
+from markupsafe import Markup
 
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer

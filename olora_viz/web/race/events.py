@@ -45,7 +45,7 @@ def press(commands: Commands, what: str, run: Any, controls: Sequence[Any]) -> P
             return Pressed()
         return Pressed(commands.start(controls, 1 if what == "step" else math.inf), again())
     except ValueError as error:
-        words = fragments.status("failed", fragments.escape(str(error)))
+        words = fragments.status("failed", str(error))
         return Pressed(status=words, results=fragments.problem(str(error)))
 
 
