@@ -37,6 +37,10 @@ def runs(jobs: Jobs) -> list[Job]:
     return made
 
 
+def _edits(run: str, **edit: object) -> dict[str, object]:
+    return {"id": run, "do": "edit", "edits": {run: edit}}
+
+
 def test_a_run_is_listed_once_and_under_a_name_of_its_own(jobs: Jobs, runs: list[Job]) -> None:
     rows = shelf.added(jobs, [], runs[0].id)
     rows = shelf.added(jobs, shelf.added(jobs, rows, runs[1].id), runs[0].id)
@@ -53,26 +57,36 @@ def test_a_run_is_listed_once_and_under_a_name_of_its_own(jobs: Jobs, runs: list
 )
 def test_what_a_browser_made_up_lists_nothing(jobs: Jobs, sent: object) -> None:
     assert shelf.checked(jobs, sent) == []
-    assert shelf.changed(jobs, sent, {"id": "x", "do": "pin"}) == []
+    assert shelf.changed(jobs, sent, _edits("x", pinned=True)) == []
 
 
 def test_a_name_is_cut_and_a_wish_for_nothing_changes_nothing(jobs: Jobs, runs: list[Job]) -> None:
     rows = shelf.added(jobs, [], runs[0].id)
-    wish = {"id": runs[0].id, "do": "rename", "name": "  <b>my</b>\n run " + "x" * 100}
+    wish = _edits(runs[0].id, name="  <b>my</b>\n run " + "x" * 100)
     named = shelf.changed(jobs, rows, wish)[0]["name"]
     assert named.startswith("<b>my</b> run xx")
     assert len(named) == shelf.LONGEST
-    for nothing in (None, {}, {"id": runs[0].id, "do": "explode"}, {**wish, "name": 3}, "pin"):
+    for nothing in (
+        None, {}, "pin", {"id": runs[0].id, "do": "explode"}, {"edits": [3]},
+        {"edits": {runs[0].id: "x"}}, _edits("no such run", name="a"),
+        _edits(runs[0].id, name=3), _edits(runs[0].id, name="  "),
+    ):  # fmt: skip
         assert shelf.changed(jobs, rows, nothing) == rows
-    assert shelf.changed(jobs, rows, {**wish, "name": "  "}) == rows
+
+
+def test_an_action_carries_the_edits_before_it(jobs: Jobs, runs: list[Job]) -> None:
+    rows = shelf.added(jobs, shelf.added(jobs, [], runs[0].id), runs[1].id)
+    wish = _edits(runs[0].id, name="short", pinned=True) | {"id": runs[1].id, "do": "remove"}
+    assert shelf.changed(jobs, rows, wish) == [
+        {"id": runs[0].id, "name": "short", "pinned": True, "overlaid": False}
+    ]
 
 
 def test_names_are_escaped_where_runs_are_compared(jobs: Jobs, runs: list[Job]) -> None:
     rows = shelf.added(jobs, shelf.added(jobs, [], runs[0].id), runs[1].id)
     for job in runs:
-        rows = shelf.changed(jobs, rows, {"id": job.id, "do": "overlay"})
-    evil = {"id": runs[0].id, "do": "rename", "name": "<script>alert(1)</script>"}
-    rows = shelf.changed(jobs, rows, evil)
+        rows = shelf.changed(jobs, rows, _edits(job.id, overlaid=True))
+    rows = shelf.changed(jobs, rows, _edits(runs[0].id, name="<script>alert(1)</script>"))
     card, figure, words = shelf.compared(jobs, rows, runs[0].id)
     assert card["elem_classes"] == ["card"]
     assert "<script>" not in words

@@ -13,9 +13,34 @@ const hint = element.querySelector(".hint");
  * @property {string} words
  */
 
-/** @param {string} id @param {string} what @param {object} more */
-const wish = (id, what, more = {}) =>
-  trigger("select", { index: 0, value: { id, do: what, ...more } });
+/** @type {Map<string, Partial<Run>>} */
+const edits = new Map(); // what the visitor changed in a run, until the server's list agrees
+
+/**
+ * Every action carries the edits that the server may not have applied yet: quick actions
+ * overtake each other.
+ * @param {string} id @param {string} what
+ */
+const wish = (id, what) => {
+  const value = { id, do: what, edits: Object.fromEntries(edits) };
+  trigger("select", { index: 0, value });
+};
+
+/** @param {string} id @param {Partial<Run>} edit */
+const change = (id, edit) => {
+  edits.set(id, { ...edits.get(id), ...edit });
+  wish(id, "edit");
+};
+
+/** @param {Run} run */
+const edited = (run) => {
+  const edit = edits.get(run.id) ?? {};
+  const agreed = Object.entries(edit).every(
+    ([key, value]) => run[/** @type {keyof Run} */ (key)] === value,
+  );
+  if (agreed) edits.delete(run.id);
+  return { ...run, ...edit };
+};
 
 /** @param {string} text @param {string} title @param {boolean | null} pressed @param {() => void} act */
 const button = (text, title, pressed, act) => {
@@ -39,7 +64,11 @@ const item = ({ id, name, pinned, overlaid, current, words }) => {
   input.value = name;
   input.maxLength = 40;
   input.setAttribute("aria-label", `name of the run ${name}`);
-  input.addEventListener("change", () => wish(id, "rename", { name: input.value }));
+  input.addEventListener("change", () => {
+    const typed = input.value.split(/\s+/).filter(Boolean).join(" ");
+    if (typed) change(id, { name: typed });
+    else input.value = name;
+  });
   input.addEventListener("keydown", (event) => {
     if (event.key === "Enter") input.blur();
   });
@@ -50,8 +79,10 @@ const item = ({ id, name, pinned, overlaid, current, words }) => {
   tools.className = "tools";
   tools.append(
     button("show", `show ${name}`, null, () => wish(id, "show")),
-    button("overlay", `lay ${name} over the others`, overlaid, () => wish(id, "overlay")),
-    button("pin", `pin ${name}`, pinned, () => wish(id, "pin")),
+    button("overlay", `lay ${name} over the others`, overlaid, () =>
+      change(id, { overlaid: !overlaid }),
+    ),
+    button("pin", `pin ${name}`, pinned, () => change(id, { pinned: !pinned })),
     button("×", `remove ${name} from the list`, null, () => wish(id, "remove")),
   );
   row.append(input, small, tools);
@@ -59,7 +90,7 @@ const item = ({ id, name, pinned, overlaid, current, words }) => {
 };
 
 const show = () => {
-  const rows = props.value ?? [];
+  const rows = (props.value ?? []).map(edited);
   const focused = document.activeElement;
   const place = focused?.closest("li")?.dataset.run;
   const said = focused?.textContent;

@@ -52,9 +52,13 @@ def build(desk: Desk) -> list[Any]:
     listed_in = [visit, rows, *desk.parts["comparison"]]
 
     def listing(visit: Any, run: Any) -> tuple[Any, ...]:
-        """List the current run, and draw the comparison."""
+        """List the current run, and draw the comparison.
+
+        The visit is left alone unless the run is new in it: the visitor may have renamed another
+        one since this event was sent.
+        """
         mine = added(jobs, visit, run)
-        return mine, listed(jobs, mine, run), *compared(jobs, mine, run)
+        return gr.skip() if mine == visit else mine, listed(jobs, mine, run), *compared(jobs, mine, run)
 
     def shelve(visit: Any, run: Any, event: gr.SelectData) -> tuple[Any, ...]:
         """Apply an action from the list of runs."""
@@ -118,23 +122,25 @@ def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
 
     Parameters
     ----------
-    wish : ``{"id", "do"}``, where ``do`` is ``pin``, ``overlay``, ``remove`` or ``rename`` with a
-        ``name``; anything else changes nothing.
+    wish : ``{"id", "do", "edits"}``: ``edits`` maps the id of a run to its new ``name``, ``pinned``
+        and ``overlaid``, or to some of them; ``do`` is ``remove`` for a run that leaves the list.
+        Anything else changes nothing.
     """
-    rows = checked(jobs, visit)
     asked = wish if isinstance(wish, dict) else {}
-    for row in rows:
-        if row["id"] != asked.get("id"):
-            continue
-        if asked.get("do") == "pin":
-            row["pinned"] = not row["pinned"]
-        elif asked.get("do") == "overlay":
-            row["overlaid"] = not row["overlaid"]
-        elif asked.get("do") == "rename" and isinstance(asked.get("name"), str):
-            row["name"] = " ".join(asked["name"].split())[:LONGEST] or row["name"]
-        elif asked.get("do") == "remove":
-            return [other for other in rows if other is not row]
-    return rows
+    given = asked.get("edits")
+    edits = given if isinstance(given, dict) else {}
+    removed = asked.get("id") if asked.get("do") == "remove" else None
+    rows = [row for row in checked(jobs, visit) if row["id"] != removed]
+    return [row | _edit(edits.get(row["id"])) for row in rows]
+
+
+def _edit(edit: Any) -> dict[str, Any]:
+    """Return the valid part of an edit."""
+    asked = edit if isinstance(edit, dict) else {}
+    name = asked.get("name")
+    words = " ".join(name.split())[:LONGEST] if isinstance(name, str) else ""
+    flags = {key: asked[key] is True for key in ("pinned", "overlaid") if key in asked}
+    return flags | ({"name": words} if words else {})
 
 
 def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dict[str, Any]]:
