@@ -32,7 +32,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 PLOT = "#loss-figure .js-plotly-plot"
-ALONE = ("test_browser", "test_visitors", "test_fuzz", "test_space", "test_benchmarks")
+ALONE = ("test_browser", "test_visitors", "test_fuzz", "test_space")
 """Files whose servers and browsers want a core for themselves: one after the other."""
 
 
