@@ -10,14 +10,14 @@ from races import small, steps_of
 import olora_viz as ov
 from olora_viz.races.race import Race
 from olora_viz.views.background import BackgroundRace, BackgroundWork
-from olora_viz.views.race_record import RaceRecord, ReadyRace
+from olora_viz.views.race_record import RaceRecord, ready_race
 
 CONFIG = small(steps=6, batch_size=2, eval_every=3)
 LONG = small(steps=100_000, batch_size=2)
 
 
 def made(config: ov.RaceConfig = CONFIG, folder=None, **more) -> BackgroundRace:
-    return BackgroundRace("id", config, folder, ReadyRace(config).styles, **more)
+    return BackgroundRace("id", config, folder, ready_race(config).styles, **more)
 
 
 def until(job: BackgroundWork, holds) -> None:
@@ -142,9 +142,9 @@ def test_the_interpreter_ends_while_a_race_goes_on() -> None:
     code = """
 import olora_viz as ov
 from olora_viz.views.background import BackgroundRace
-from olora_viz.views.race_record import ReadyRace
+from olora_viz.views.race_record import ready_race
 config = ov.RaceConfig(lanes=(ov.Lane("lora", r=2),), steps=100_000, eval_every=0)
-job = BackgroundRace("id", config, None, ReadyRace(config).styles)
+job = BackgroundRace("id", config, None, ready_race(config).styles)
 job.start()
 cursor = 0
 while len(job.steps) < 2:

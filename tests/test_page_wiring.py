@@ -14,7 +14,7 @@ import pytest
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ReadyRace
+from olora_viz.views.race_record import ready_race
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -304,6 +304,6 @@ def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(
 
 
 def test_a_race_that_has_not_begun_is_a_view_like_any_other() -> None:
-    blank = race_view(ReadyRace(SETUP.to_config(LIMITS)))
+    blank = race_view(ready_race(SETUP.to_config(LIMITS)))
     for card in CARDS:
         assert isinstance(card.draw(blank), list)

@@ -2,27 +2,32 @@
 
 import dataclasses
 import json
+from functools import cached_property
 
 import pytest
+from steps import a_step
 
+from olora_viz.figures import race as charts
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.config import RaceConfig
+from olora_viz.views.background import BackgroundRace
 from olora_viz.views.gradients import gradients_view
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import RaceRecord, ReadyRace
+from olora_viz.views.race_record import RaceRecord, RaceSnapshot, ready_race, snapshot
 from olora_viz.views.rates import rates_view
 from olora_viz.views.report import report
 from olora_viz.views.status import COMMANDS
 from olora_viz.views.update_spectra import spectra_view
 
+LAZY = {
+    name for name, its in vars(RaceView).items()
+    if isinstance(its, cached_property) and not name.startswith("_")
+}  # fmt: skip
 
-class Going(ReadyRace):
-    """A race in any state."""
 
-
-def going(state: str, **more) -> Going:
-    return Going(RaceConfig(), state=state, **more)
+def going(state: str, **more) -> RaceSnapshot:
+    return dataclasses.replace(ready_race(RaceConfig()), state=state, **more)
 
 
 @pytest.mark.parametrize("name", GALLERY)
@@ -30,8 +35,9 @@ def test_a_view_is_frozen_values_that_json_can_hold(name):
     view = race_view(GALLERY[name])
     with pytest.raises(dataclasses.FrozenInstanceError):
         view.step = 1  # pyright: ignore
-    for field in dataclasses.fields(RaceView):
-        value = getattr(view, field.name)
+    eager = {field.name for field in dataclasses.fields(RaceView)} - {"race"}
+    for name in eager | LAZY:
+        value = getattr(view, name)
         json.dumps(
             sorted(value) if isinstance(value, frozenset) else value,
             allow_nan=False,
@@ -68,7 +74,7 @@ def test_a_race_can_be_asked_for_what_its_state_allows(record, can):
 
 
 def test_a_race_that_is_set_up_has_its_lanes_and_nothing_else():
-    record = ReadyRace(RaceConfig(lanes=(Lane("lora", seed=0), Lane("lora", seed=1))))
+    record = ready_race(RaceConfig(lanes=(Lane("lora", seed=0), Lane("lora", seed=1))))
     assert isinstance(record, RaceRecord)
     view = race_view(record)
     assert (view.made, view.step, set(view.news.values())) == (0, 0, {0})
@@ -97,3 +103,25 @@ def test_a_report_is_of_the_same_view_and_does_not_hold_the_races_id(name):
     assert view.results in page["body"]
     assert view.story in page["body"]
     assert record.id not in json.dumps(page)
+
+
+def test_a_view_stays_at_its_moment_and_computes_only_what_is_read(monkeypatch):
+    steps = [a_step(n, [2.0 / n, 3.0]) for n in (1, 2)]
+    config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=9)
+    record = BackgroundRace("id", config, None, ready_race(config).styles, steps=steps)
+    drawn: list[str] = []
+    for name in ("loss_figure", "gradient_figure", "accuracy_figure"):
+        draw = getattr(charts, name)
+        monkeypatch.setattr(
+            charts, name, lambda *a, n=name, f=draw, **k: drawn.append(n) or f(*a, **k)
+        )
+    view, then = race_view(record), race_view(snapshot(record))
+    assert drawn == []
+    steps.append(a_step(3, [0.1, 0.2]))
+    record.end("stopped", "over")
+    assert (view.loss, view.results, view.text) == (then.loss, then.results, then.text)
+    assert drawn == ["loss_figure", "loss_figure"]
+    assert view.loss is view.loss
+    later = race_view(record)
+    assert (later.step, later.complete, view.step, view.complete) == (3, True, 2, False)
+    assert later.loss != view.loss

@@ -32,6 +32,9 @@ MAX_POINTS = 60_000
 HEIGHT = 150
 """Nominal height of the plot's area in pixels, by which labels are kept apart."""
 
+LEFT = 70
+"""Left margin in pixels, with room for numbers of any size."""
+
 
 def measure_figure(
     measure: Measure,
@@ -88,6 +91,7 @@ def measure_figure(
         styles, numbers, means, bounds=bounds, height=HEIGHT, total=total, log=log
     )
     made["annotations"] = labels
+    made["margin"]["l"] = LEFT
     made["margin"]["r"] = room_for(
         [label["text"] for label in labels if label["name"].startswith("end ")]
     )

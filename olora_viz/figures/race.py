@@ -30,6 +30,9 @@ HIGHEST = 10.0
 """The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten
 the others."""
 
+DRAWN = frozenset({"loss", "grad_norm", "eval_loss", "eval_accuracy"})
+"""Keys of the measurements that these figures show."""
+
 PLOT_HEIGHT = {"loss": 262, "gradient": HEIGHT, "accuracy": HEIGHT}
 """Nominal heights of the plots' areas in pixels, by which labels are kept apart."""
 

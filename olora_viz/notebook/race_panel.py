@@ -23,7 +23,7 @@ from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
 from olora_viz.views.background import BackgroundRace
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import FAILED, PAUSED, READY, RaceRecord, ReadyRace
+from olora_viz.views.race_record import FAILED, PAUSED, READY, RaceRecord, ready_race
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ class RacePanel(Panel):
         }  # fmt: skip
         self._buttons["race"].button_style = "primary"
         self._status, self._story, self._table, self._answers = (widgets.HTML() for _ in range(4))
-        self._record: RaceRecord = ReadyRace(config)
+        self._record: RaceRecord = ready_race(config)
         """What is shown: the set-up of a race to come, or the newest race."""
         self._shown = ("", False)
         self._charts = [LiveFigure(figure) for figure in race_view(self._record).figures.values()]
@@ -222,7 +222,7 @@ class RacePanel(Panel):
                 raise ValueError("this panel already has a running race: stop it first")
             config = self._setup.config
             before, self._problem = self._job, ""
-            name, styles = secrets.token_hex(4), ReadyRace(config).styles
+            name, styles = secrets.token_hex(4), ready_race(config).styles
             job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._show)
             self._job = self._record = job
             if before:

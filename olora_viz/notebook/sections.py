@@ -16,7 +16,7 @@ from olora_viz.studies.rate_sweep import MEASURES
 from olora_viz.views.curvature import curvature_view
 from olora_viz.views.gradients import gradients_view
 from olora_viz.views.layers import Choices
-from olora_viz.views.race import RaceView
+from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.rates import WORDS, rates_view
 from olora_viz.views.update_spectra import spectra_view
@@ -224,7 +224,17 @@ class CurvatureSection(Section):
         return view.sharpness, view.stability
 
 
+class MeasurementsSection(Section):
+    """Every other measurement of one number per lane."""
+
+    TITLE, NEWS = "Measurements: one number per lane and step", "measurements"
+
+    def figures(self, record: RaceRecord) -> Sequence[Figure]:
+        """Draw a chart of each."""
+        return tuple(race_view(record).measurements.values())
+
+
 SECTIONS: tuple[Callable[[], Section], ...] = (
-    RatesSection, SpectraSection, GradientsSection, CurvatureSection,
+    RatesSection, MeasurementsSection, SpectraSection, GradientsSection, CurvatureSection,
 )  # fmt: skip
 """All of them, in the order in which a panel shows them."""

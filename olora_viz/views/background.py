@@ -169,14 +169,14 @@ class BackgroundWork:
         try:
             rests = self.run()
         except StoppedEarlyError:
-            self._end(STOPPED, self.why)
+            self.end(STOPPED, self.why)
         except ValueError as error:
             self.error = error
-            self._end(FAILED, self.sayable(str(error)))
+            self.end(FAILED, self.sayable(str(error)))
         except Exception as error:
             self.error = error
             why = error.strerror if isinstance(error, OSError) else f"{error}".split("\n")[0]
-            self._end(FAILED, f"{type(error).__name__}: {self.sayable(str(why))[:200]}")
+            self.end(FAILED, f"{type(error).__name__}: {self.sayable(str(why))[:200]}")
             raise
         finally:
             self.came_to_rest()
@@ -184,9 +184,11 @@ class BackgroundWork:
                 self.complete = True
                 self.wake()
 
-    def _end(self, state: str, note: str) -> None:
-        self.complete = True
-        self.become(state, note)
+    def end(self, state: str, note: str = "") -> None:
+        """Enter the last state: a reader who sees that it is complete sees that state."""
+        with self.changed:
+            self.state, self.note, self.complete = state, note, True
+        self.wake()
 
     def run(self) -> bool | None:
         """Compute; return True if it is paused. May raise `StoppedEarlyError`."""

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 from markupsafe import Markup
 
-from olora_viz.figures import race as figures
+from olora_viz.figures import race as charts
 from olora_viz.figures.layout import Figure
+from olora_viz.figures.measure import measure_figure
 from olora_viz.figures.seed_bands import group_styles
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
+from olora_viz.measures.catalogue import MEASURES
+from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
 from olora_viz.studies import story
-from olora_viz.studies.seed_groups import group_places, seed_groups
+from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.views import curvature, gradients, rates, update_spectra
 from olora_viz.views import html as fragments
-from olora_viz.views.race_record import FAILED, RaceRecord, start_of
+from olora_viz.views.race_record import FAILED, RaceRecord, RaceSnapshot, snapshot, start_of
 from olora_viz.views.status import commands, status
 
 
 @dataclass(frozen=True)
 class RaceView:
-    """A race at one moment, or at one of its steps: values, figures and HTML, no widget."""
+    """A race at one moment, or at one of its steps: values, figures and HTML, no widget.
+
+    Figures, tables and sentences are computed when they are first read, from values that do not
+    change: a page that does not draw a card does not pay for it.
+    """
 
     id: str
     state: str
@@ -45,27 +53,127 @@ class RaceView:
     """Time until that step; 0 for a recorded race."""
     styles: tuple[LaneStyle, ...]
     """Colours, dashes and labels of the lanes."""
-    order: tuple[int, ...]
-    """The lanes, the best one first."""
-    loss: Figure
-    gradient: Figure
-    accuracy: Figure
-    story: Markup
-    """Sentences on the results."""
-    results: Markup
-    """The table of results, the best lane first, after a note on examples left out."""
-    answers: Markup
-    """The answers of the base model and the lanes to the same prompts."""
-    text: str
-    """Standings and story in plain words, for readers of text."""
     news: dict[str, int]
-    """Of ``spectra``, ``gradients``, ``curvature`` and ``rates``, which have views of their own, a
-    number that changes when there is more to draw; 0 where there is nothing."""
+    """Of ``spectra``, ``gradients``, ``curvature`` and ``rates``, which have views of their own,
+    and of the ``measurements``, a number that changes when there is more to draw; 0 where there is
+    nothing."""
+    race: RaceSnapshot = field(repr=False)
+    """The race, without its steps after the one shown."""
+    run: str
+    """The race's name in its figures."""
+    introduction: Markup
+    """What a recorded race is about; empty for any other."""
 
     @property
     def figures(self) -> dict[str, Figure]:
         """The three charts of every race, by name."""
         return {"loss": self.loss, "gradient": self.gradient, "accuracy": self.accuracy}
+
+    @cached_property
+    def loss(self) -> Figure:
+        """Training and held-out loss."""
+        start, _ = start_of(self.race)
+        text = self.race.plain_text
+        return self._drawn(charts.loss_figure, start_loss=start, plain_text=text)
+
+    @cached_property
+    def gradient(self) -> Figure:
+        """Norm of the gradient."""
+        return self._drawn(charts.gradient_figure)
+
+    @cached_property
+    def accuracy(self) -> Figure:
+        """Held-out accuracy."""
+        _, start = start_of(self.race)
+        text = self.race.plain_text
+        return self._drawn(charts.accuracy_figure, start_accuracy=start, plain_text=text)
+
+    @cached_property
+    def measurements(self) -> dict[str, Figure]:
+        """Charts of the other measurements of one number per lane, by key."""
+        return {
+            measure.key: self._drawn(partial(measure_figure, measure))
+            for measure in _without_chart(self.race.steps)
+        }
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """The lanes, the best one first."""
+        return tuple(row.lane for row in self._rows)
+
+    @cached_property
+    def story(self) -> Markup:
+        """Sentences on the results."""
+        caveat = story.caveat(self.race.config.lanes)
+        said = fragments.sentences(self._told, caveat) if self._told else Markup("")
+        return self.introduction + said or fragments.story_before()
+
+    @cached_property
+    def results(self) -> Markup:
+        """The table of results, the best lane first, after a note on examples left out."""
+        race = self.race
+        held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
+        table = fragments.results(
+            self._group_styles, self._places, held, start_of(race), race.plain_text
+        )
+        return _remarks(race) + table
+
+    @cached_property
+    def answers(self) -> Markup:
+        """The answers of the base model and the lanes to the same prompts."""
+        race = self.race
+        if race.answers:
+            return fragments.answers(race.styles, self.order, race.answers, race.plain_text)
+        return fragments.answers_before()
+
+    @cached_property
+    def text(self) -> str:
+        """Standings and story in plain words, for readers of text."""
+        lines = [
+            f"{self._group_styles[place.lane].label}: "
+            + (f"out at step {place.out_at}" if place.out_at else f"held-out loss {place.loss:.3g}")
+            for place in self._places
+            if place.out_at or math.isfinite(place.loss)
+        ]
+        return "\n".join([*lines, " ".join(map(str, self._told))])
+
+    @cached_property
+    def _rows(self) -> list[story.Place]:
+        return story.standings(self.race.steps, len(self.styles))
+
+    @cached_property
+    def _groups(self) -> tuple[SeedGroup, ...]:
+        return tuple(seed_groups(self.race.config.lanes))
+
+    @cached_property
+    def _group_styles(self) -> tuple[LaneStyle, ...]:
+        return group_styles(self._groups, self.styles)
+
+    @cached_property
+    def _places(self) -> list[story.Place]:
+        return group_places(self._rows, self._groups)
+
+    @cached_property
+    def _told(self) -> list[story.Sentence]:
+        race = self.race
+        names = [style.label for style in race.styles]
+        return story.tell(race.config.lanes, names, race.steps) if race.steps else []
+
+    def _drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
+        """Draw a chart of lanes over steps, a curve for each group of seeds."""
+        figure = draw(
+            self._group_styles, self.race.steps, total=self.race.config.steps, run=self.run,
+            seeds=[group.lanes for group in self._groups], **more,
+        )  # fmt: skip
+        members = {
+            style.label: [self.styles[k].label for k in group.lanes]
+            for style, group in zip(self._group_styles, self._groups, strict=True)
+            if len(group.lanes) > 1
+        }
+        if members:
+            # Bands, when they are hidden, hide their lanes in the other charts.
+            figure["layout"]["meta"]["members"] = members
+        return figure
 
 
 def race_view(
@@ -82,114 +190,62 @@ def race_view(
 
     Parameters
     ----------
-    record : of the race; a `ReadyRace` for one that has not begun.
+    record : of the race; a `ready_race` for one that has not begun.
     upto : the last step to show; None shows all of them.
     before : races ahead of this one in the queue.
     link : query of the page that sets up the same race, offered beside a recorded one.
     run : the race's name in its figures: zoom and hidden lanes are kept while it stays the same,
         and charts of one name show the same step. By default the record's id.
     """
-    every = list(record.steps)
-    steps = every if upto is None else every[:upto]
-    rows = story.standings(steps, len(record.styles))
-    order = tuple(row.lane for row in rows)
-    loss, gradient, accuracy = _figures(record, steps, record.id if run is None else run)
+    now = snapshot(record)
+    race = now if upto is None else replace(now, steps=now.steps[:upto])
+    steps = race.steps
     return RaceView(
-        id=record.id,
-        state=record.state,
-        complete=record.complete,
-        recorded=record.recorded,
-        commands=commands(record),
-        status=status(record, len(steps), before),
-        made=len(every),
+        id=now.id,
+        state=now.state,
+        complete=now.complete,
+        recorded=now.recorded,
+        commands=commands(now),
+        status=status(now, len(steps), before),
+        made=len(now.steps),
         step=len(steps),
-        seconds=steps[-1].seconds if steps and not record.recorded else 0.0,
-        styles=tuple(record.styles),
-        order=order,
-        loss=loss,
-        gradient=gradient,
-        accuracy=accuracy,
-        story=_story(record, steps, link),
-        results=_remarks(record) + _results(record, steps, rows),
-        answers=_answers(record, order),
-        text=_text(record, steps, rows),
+        seconds=steps[-1].seconds if steps and not now.recorded else 0.0,
+        styles=now.styles,
         news={
-            "spectra": update_spectra.news(record),
-            "gradients": gradients.news(record),
-            "curvature": curvature.news(record),
-            "rates": rates.news(record),
+            "spectra": update_spectra.news(now),
+            "gradients": gradients.news(now),
+            "curvature": curvature.news(now),
+            "rates": rates.news(now),
+            "measurements": len(now.steps) if _without_chart(now.steps) else 0,
         },
+        race=race,
+        run=now.id if run is None else run,
+        introduction=_introduction(record, link),
     )
 
 
-def _figures(record: RaceRecord, steps: Sequence[Step], run: str) -> tuple[Figure, Figure, Figure]:
-    groups = seed_groups(record.config.lanes)
-    named = group_styles(groups, record.styles)
-    seeds = [group.lanes for group in groups]
-    members = {
-        style.label: [record.styles[k].label for k in group.lanes]
-        for style, group in zip(named, groups, strict=True) if len(group.lanes) > 1
-    }  # fmt: skip
-    common: dict[str, Any] = {"total": record.config.steps, "run": run, "seeds": seeds}
-    judged: dict[str, Any] = {"plain_text": record.plain_text}
-    loss, accuracy = start_of(record)
-    drawn = (
-        figures.loss_figure(named, steps, start_loss=loss, **judged, **common),
-        figures.gradient_figure(named, steps, **common),
-        figures.accuracy_figure(named, steps, start_accuracy=accuracy, **judged, **common),
-    )
-    for figure in drawn if members else ():
-        # Bands, when they are hidden, hide their lanes in the other charts.
-        figure["layout"]["meta"]["members"] = members
-    return drawn
+def _without_chart(steps: Sequence[Step]) -> list[Measure]:
+    """Return the measurements of one number per lane that have no chart of their own."""
+    measured = set().union(*(step.measures for step in steps))
+    return [
+        measure for measure in list(MEASURES.values())
+        if measure.key in measured - charts.DRAWN and not measure.record
+    ]  # fmt: skip
 
 
-def _results(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Place]) -> Markup:
-    groups = seed_groups(record.config.lanes)
-    held = max((step.step for step in steps if step.eval_loss is not None), default=0)
-    styles = group_styles(groups, record.styles)
-    places = group_places(rows, groups)
-    return fragments.results(styles, places, held, start_of(record), record.plain_text)
-
-
-def _story(record: RaceRecord, steps: Sequence[Step], link: str) -> Markup:
-    told = _tell(record, steps)
-    said = fragments.sentences(told, story.caveat(record.config.lanes)) if told else Markup("")
-    if isinstance(record, Recording):
-        made = f"Recorded on {record.made.date}, on {record.made.device}."
-        return fragments.recorded(record.title, record.sentence, made, link) + said
-    return said or fragments.story_before()
-
-
-def _text(record: RaceRecord, steps: Sequence[Step], rows: Sequence[story.Place]) -> str:
-    groups = seed_groups(record.config.lanes)
-    styles = group_styles(groups, record.styles)
-    lines = [
-        f"{styles[place.lane].label}: "
-        + (f"out at step {place.out_at}" if place.out_at else f"held-out loss {place.loss:.3g}")
-        for place in group_places(rows, groups)
-        if place.out_at or math.isfinite(place.loss)
-    ]
-    return "\n".join([*lines, " ".join(map(str, _tell(record, steps)))])
-
-
-def _tell(record: RaceRecord, steps: Sequence[Step]) -> list[story.Sentence]:
-    names = [style.label for style in record.styles]
-    return story.tell(record.config.lanes, names, steps) if steps else []
-
-
-def _remarks(record: RaceRecord) -> Markup:
-    if record.state == FAILED:
-        return fragments.problem(record.note)
-    if not record.left_out:
+def _introduction(record: RaceRecord, link: str) -> Markup:
+    if not isinstance(record, Recording):
         return Markup("")
-    examples = f"{record.left_out:,} example{'s' * (record.left_out > 1)}"
+    made = f"Recorded on {record.made.date}, on {record.made.device}."
+    return fragments.recorded(record.title, record.sentence, made, link)
+
+
+def _remarks(race: RaceSnapshot) -> Markup:
+    if race.state == FAILED:
+        return fragments.problem(race.note)
+    if not race.left_out:
+        return Markup("")
+    examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
     return fragments.remark(
-        f"Left out of the training: {examples} of more than {record.config.max_length} tokens."
+        f"Left out of the training: {examples} of more than {race.config.max_length} tokens."
     )
-
-
-def _answers(record: RaceRecord, order: Sequence[int]) -> Markup:
-    if record.answers:
-        return fragments.answers(record.styles, order, record.answers, record.plain_text)
-    return fragments.answers_before()

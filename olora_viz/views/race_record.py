@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Protocol, runtime_checkable
 
 from olora_viz.figures.theme import LaneStyle, lane_styles
@@ -91,26 +91,36 @@ class RaceRecord(Protocol):
 
 
 @dataclass(frozen=True)
-class ReadyRace:
-    """A race that is set up and has not begun."""
+class RaceSnapshot:
+    """A record that does not change: a race at one moment, or one that has not begun."""
 
     config: RaceConfig
-    note: str = ""
+    styles: tuple[LaneStyle, ...]
     id: str = ""
-    steps: tuple[Step, ...] = ()
+    complete: bool = False
+    """Read before the state and the steps: what is complete has its last state and all steps."""
+    state: str = READY
+    note: str = ""
+    device: str = ""
+    recorded: bool = False
     baseline: Evaluation | None = None
     plain_text: bool = False
     left_out: int = 0
     answers: tuple[Answer, ...] = ()
-    state: str = READY
-    device: str = ""
-    complete: bool = False
-    recorded: bool = False
+    steps: tuple[Step, ...] = field(default=(), repr=False)
 
-    @property
-    def styles(self) -> tuple[LaneStyle, ...]:
-        """Colours, dashes and labels of its lanes."""
-        return lane_styles(self.config.lanes, [lane.label for lane in self.config.lanes])
+
+def ready_race(config: RaceConfig, note: str = "") -> RaceSnapshot:
+    """Return a race that is set up and has not begun."""
+    styles = lane_styles(config.lanes, [lane.label for lane in config.lanes])
+    return RaceSnapshot(config, styles, note=note)
+
+
+def snapshot(record: RaceRecord) -> RaceSnapshot:
+    """Return a race as it is now; its fields are read in their order."""
+    values = {each.name: getattr(record, each.name) for each in fields(RaceSnapshot)}
+    kept = {name: tuple(values[name]) for name in ("styles", "answers", "steps")}
+    return RaceSnapshot(**{**values, **kept})
 
 
 def start_of(record: RaceRecord) -> tuple[float | None, float | None]:

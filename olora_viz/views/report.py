@@ -73,6 +73,7 @@ def _origin(record: RaceRecord) -> str:
 
 def _figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
     drawn = {"loss": view.loss, "accuracy": view.accuracy, "gradient": view.gradient}
+    drawn |= {f"measurement-{key}": figure for key, figure in view.measurements.items()}
     found = gradients_view(record, run=RUN)
     if found:
         drawn["depth"] = found.depth

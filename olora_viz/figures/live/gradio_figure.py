@@ -1,4 +1,4 @@
-"""A live chart in Gradio: one node for life, fed with what is new."""
+"""Live charts in Gradio: one node for life, fed with what is new."""
 
 from __future__ import annotations
 
@@ -39,17 +39,56 @@ beside(file, path) is the URL of another path on the same server.
 The page's own protocol and port win over those that the server believes in, as behind a proxy.
 """
 
-_ON_LOAD = (
+_MOUNT = (
     IMPORT
     + """
-Promise.all([load(props.module), load(props.exporter)]).then(([{ mount }, { saveMenu }]) => {
-  const sources = { plotly: here(props.plotly), module: here(props.module) };
-  const figure = mount(element.querySelector(".live-figure"), {
+const sources = { plotly: here(props.plotly), module: here(props.module) };
+const mounting = Promise.all([load(props.module), load(props.exporter)]).then(
+  ([{ mount }, { saveMenu }]) => (place) => mount(place, {
     plotly: sources.plotly, palette: JSON.parse(props.palette), menu: saveMenu(sources),
-  });
+  }),
+);
+"""
+)
+
+_ONE = (
+    _MOUNT
+    + """
+mounting.then((mounted) => {
+  const figure = mounted(element.querySelector(".live-figure"));
   figure.draw(props.value);
   watch("value", () => figure.draw(props.value));
   if (props.picks) figure.onPick((name) => trigger("select", { index: 0, value: name }));
+});
+"""
+)
+
+_MANY = (
+    _MOUNT
+    + """
+mounting.then((mounted) => {
+  const list = element.querySelector(".live-figures"), places = new Map();
+  const draw = () => {
+    const figures = props.value ?? {};
+    for (const [name, { place, figure }] of places) {
+      if (name in figures) continue;
+      figure.destroy();
+      place.remove();
+      places.delete(name);
+    }
+    for (const [name, value] of Object.entries(figures)) {
+      if (!places.has(name)) {
+        const place = document.createElement("div");
+        place.className = "live-figure";
+        place.dataset.figure = name;
+        list.append(place);
+        places.set(name, { place, figure: mounted(place) });
+      }
+      places.get(name).figure.draw(value);
+    }
+  };
+  draw();
+  watch("value", draw);
 });
 """
 )
@@ -70,17 +109,26 @@ def live_figure(
         or ``layout.meta.rows[y]`` where a whole row has one name.
     more : goes to `gr.HTML`.
     """
+    return _charts(
+        _ONE, "live-figure", pack(value) if value else None, elem_id=elem_id, picks=picks, **more
+    )
+
+
+def live_figures(*, elem_id: str) -> gr.HTML:
+    """Make a component of any number of charts; its values are packed figures by name."""
+    return _charts(_MANY, "live-figures", {}, elem_id=elem_id)
+
+
+def _charts(script: str, classes: str, value: Any, **more: Any) -> gr.HTML:
     return gr.HTML(
-        value=pack(value) if value else None,
-        elem_id=elem_id,
-        html_template='<div class="live-figure"></div>',
-        js_on_load=_ON_LOAD,
+        value=value,
+        html_template=f'<div class="{classes}"></div>',
+        js_on_load=script,
         apply_default_css=False,
         module=installed(HERE / "figure.js"),
         exporter=installed(HERE / "figure_export.js"),
         plotly=installed(PLOTLY),
         palette=json.dumps({name: theme.palette(name) for name in theme.THEMES}),
-        picks=picks,
         **more,
     )
 

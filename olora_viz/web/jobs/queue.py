@@ -146,13 +146,13 @@ class Jobs:
             job.stop()
             if job in self._waiting:
                 self._waiting.remove(job)
-                _ended(job)
+                job.end(STOPPED)
             elif job.state == PAUSED:
                 if job is self._parked:
                     self._waiting.appendleft(job)  # it asks its lanes, and ends
                     self._wake.notify()
                 else:
-                    _ended(job)
+                    job.end(STOPPED)
 
     def get(self, name: object) -> Job | None:
         """Find a race; None if it does not exist (any more)."""
@@ -226,12 +226,6 @@ class Jobs:
                 if job.state == PAUSED and not job.rests():
                     job.become(WAITING)
                     self._waiting.appendleft(job)
-
-
-def _ended(job: Work) -> None:
-    """End work that is not running."""
-    job.complete = True
-    job.become(STOPPED)
 
 
 def folder_size(folder: Path) -> int:

@@ -12,7 +12,7 @@ from olora_viz.figures.live.gradio_figure import live_figure
 from olora_viz.figures.live.packing import pack
 from olora_viz.views.race import RaceView
 from olora_viz.web.export import take
-from olora_viz.web.race import gradients, rates, repeat, scrubber, shelf, spectra
+from olora_viz.web.race import gradients, measurements, rates, repeat, scrubber, shelf, spectra
 from olora_viz.web.race.card import Card, Desk, fact
 
 
@@ -65,6 +65,7 @@ CARDS = (
     take.CARD,
     shelf.CARD,
     words("answers", "answers", "answers", column="after"),
+    measurements.CARD,
     spectra.CARD,
     gradients.CARD,
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from olora_viz.views.race import RaceView
-from olora_viz.views.race_record import ReadyRace
+from olora_viz.views.race_record import ready_race
 from olora_viz.web.guard import rights
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -68,4 +68,4 @@ class Commands:
             setup = SetUp.from_controls(self._limits, controls, self._files)
         except ValueError:
             setup = SetUp.first(self._limits)
-        return view_of(ReadyRace(setup.to_config(self._limits, self._files)))
+        return view_of(ready_race(setup.to_config(self._limits, self._files)))

@@ -9,7 +9,7 @@ import gradio as gr
 
 from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import READY, ReadyRace
+from olora_viz.views.race_record import READY, ready_race
 from olora_viz.web.conditioning import page as conditioning
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -65,7 +65,7 @@ class Stage(NamedTuple):
 def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     """Build the page in `demo`, connect it to `jobs`, and return its `Stage`."""
     first, files = SetUp.first(limits), VisitorFiles(limits)
-    blank = race_view(ReadyRace(first.to_config(limits)))
+    blank = race_view(ready_race(first.to_config(limits)))
     desk, board = Desk(limits, jobs, held("run"), pulse(), blank), Board()
     board.add(LINE, [bar.status])
     board.add(CONTROLS, bar.buttons)
