@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
+from gradio_client.utils import apply_diff
+
+from olora_viz.web import page
 
 ROOT = Path(__file__).parents[1]
 
@@ -146,6 +150,18 @@ def serve(
         _end(process)
 
 
+@contextmanager
+def launched(demo: gr.Blocks) -> Iterator[str]:
+    """Serve pages in this process on a free port, as `app.py` does, and yield their address."""
+    _, url, _ = demo.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page.launch_options()
+    )
+    try:
+        yield url
+    finally:
+        demo.close()
+
+
 def inherited() -> dict[str, str]:
     """Return this process's environment, for a server of the same packages."""
     return dict(os.environ) | {"PYTHONPATH": str(ROOT)}
@@ -159,9 +175,11 @@ class Visitor:
         self.client = httpx.Client(base_url=url, trust_env=False, timeout=60)
         self.config = self.client.get("/config").json()
         self.functions = {fn["api_name"]: fn for fn in self.config["dependencies"]}
-        self.defaults = {
-            part["id"]: part["props"].get("value") for part in self.config["components"]
-        }
+        parts = self.config["components"]
+        self.defaults = {part["id"]: part["props"].get("value") for part in parts}
+        self.names = {part["id"]: part["props"].get("elem_id") for part in parts}
+        self.shown: dict[str | None, Any] = {}
+        """What was sent for the parts of the page, by their ids, the latest of each."""
 
     def payload(self, fn: Mapping[str, Any]) -> list[Any]:
         """Return what the page would send at first."""
@@ -183,6 +201,51 @@ class Visitor:
         answer = self.send(self.functions[name], json.dumps(data), json.dumps(event))
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
+
+    def join(self, name: str, data: list[Any]) -> str:
+        """Begin a function that streams; return its event's id."""
+        body = {"fn_index": self.functions[name]["id"], "session_hash": self.visit, "data": data}
+        answer = self.client.post("/gradio_api/queue/join", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["event_id"]
+
+    def heard(self, events: Mapping[str, str]) -> Iterator[str]:
+        """Take in what functions stream until all have ended; yield the name of each as it sends.
+
+        Parameters
+        ----------
+        events : names of functions by the ids of `join`.
+        """
+        latest: dict[str, list[Any]] = {}
+        going = set(events)
+        where = "/gradio_api/queue/data"
+        with self.client.stream("GET", where, params={"session_hash": self.visit}) as answer:
+            for line in answer.iter_lines():
+                said = json.loads(line.removeprefix("data:")) if line else {}
+                event, what = said.get("event_id"), said.get("msg")
+                if event not in events or what not in ("process_generating", "process_completed"):
+                    continue
+                sent = said["output"].get("data", [])
+                if what == "process_completed":
+                    going.discard(event)
+                elif event in latest:  # what has changed alone
+                    pairs = zip(latest[event], sent, strict=True)
+                    latest[event] = [apply_diff(old, new) for old, new in pairs]
+                else:
+                    latest[event] = sent
+                if what == "process_generating":
+                    self.show(events[event], latest[event])
+                    yield events[event]
+                if not going:
+                    return
+
+    def show(self, name: str, values: list[Any]) -> None:
+        """Keep what a function returned for the parts of the page, as the page does."""
+        for part, value in zip(self.functions[name]["outputs"], values, strict=True):
+            if not isinstance(value, dict) or value.get("__type__") != "update":
+                self.shown[self.names[part]] = value
+            elif "value" in value:
+                self.shown[self.names[part]] = value["value"]
 
     def race(self, *, steps: int, lanes: list[dict[str, Any]], seed: int = 0) -> str:
         """Press Race; return the race's id, or the sentence why there is none."""

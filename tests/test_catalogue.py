@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from served import Visitor, launched
 from steps import a_step
 
 import olora_viz as ov
@@ -21,6 +22,8 @@ from olora_viz.measures.measure import SCALES, SHAPES
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.tables import COLUMNS, race_json, steps_csv
+from olora_viz.web import page
+from olora_viz.web.race.held import stored
 
 CONFIG = RaceConfig(
     lanes=(ov.Lane("lora", r=2), ov.Lane("olora", r=4), ov.Lane("olora", r=2, lr=1e30)),
@@ -35,6 +38,12 @@ def size(race: ov.Race) -> torch.Tensor:
 
 
 SIZE = ov.Measure(key="size", title="Size", unit="‖θ‖", scale="linear", compute=size)
+
+
+ROWS = [
+    {"init": init, "r": 2, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")
+]  # fmt: skip
+"""Lanes as the page sends them."""
 
 
 def sizes(steps):
@@ -122,6 +131,47 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     # The command line.
     assert main(["race", "--lane", "lora", "--steps", "1", "--eval-size", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["size"].keys() == {"lora"}
+
+
+def test_one_function_and_one_call_reach_what_the_page_sends(register):
+    register(SIZE)
+    with launched(page.build()) as url:
+        visitor = Visitor(url, "size")
+        job = visitor.race(steps=3, lanes=ROWS)
+        for _ in visitor.heard({visitor.join("follow", [job]): "follow"}):
+            pass
+        measured = [list(step["size"].values()) for step in visitor.finished(job)["steps"]]
+        table = csv.DictReader(io.StringIO(visitor.ask("taken", [job, "csv"])["text"]))
+        report = visitor.ask("taken", [job, "report"])["page"]
+    assert [float(row["size"]) for row in table] == [x for row in measured for x in row]
+    chart = visitor.shown["measurement-figures"]["size"]
+    curves = [[float(y) for y in trace["y"].split(",")] for trace in chart["data"]]
+    np.testing.assert_allclose(np.transpose(curves), measured, rtol=1e-3)
+    assert [t["y"] for t in report["figures"]["measurement-size"]["data"]] == [
+        t["y"] for t in chart["data"]
+    ]
+
+
+def test_one_function_and_one_call_reach_the_page_that_a_browser_shows(browser, register):
+    register(SIZE)
+    with launched(page.build()) as url:
+        visitor = Visitor(url, "size")
+        job = visitor.race(steps=3, lanes=ROWS)
+        measured = [list(step["size"].values()) for step in visitor.finished(job)["steps"]]
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        context.add_init_script(f"sessionStorage.setItem('{stored('run')}', '{job}')")
+        screen = context.new_page()
+        screen.goto(url)
+        chart = screen.locator("#measurement-figures [data-figure=size]")
+        chart.scroll_into_view_if_needed(timeout=60_000)
+        plot = "document.querySelector('#measurement-figures [data-figure=size] .js-plotly-plot')"
+        screen.wait_for_function(f"{plot}?.data?.[0]?.y?.length == 3")
+        drawn = screen.evaluate(f"{plot}.data.map(trace => [...trace.y])")
+        heading = chart.inner_text()
+        context.close()
+    np.testing.assert_allclose(np.transpose(drawn), measured, rtol=1e-3)
+    assert "Size" in heading
+    assert "‖θ‖" in heading
 
 
 def test_what_was_measured_is_read_back_where_nobody_knows_the_measurement(tmp_path):

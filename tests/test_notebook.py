@@ -334,7 +334,7 @@ def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_som
     panel.start()
     panel.result()
     seen = {each.NEWS: each for each in panel._sections if each.layout.display != "none"}
-    assert seen.keys() == {"spectra", "gradients", "rates"}
+    assert seen.keys() == {"spectra", "gradients", "rates", "measurements"}
     for section in seen.values():
         assert not section._charts
         section.selected_index = 0
@@ -349,6 +349,8 @@ def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_som
     gradients.step.value = 2
     assert "step 2" in gradients._charts[1].figure["layout"]["meta"]["title"]
     assert "Steps to reach" in seen["rates"].words.value
+    (chart,) = seen["measurements"]._charts
+    assert chart.figure["layout"]["meta"]["title"] == "Learning rate"
 
 
 def test_a_band_has_the_colour_of_its_lane() -> None:

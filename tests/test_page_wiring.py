@@ -23,7 +23,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links.share import PARTS
 from olora_viz.web.race import cards, stream
 from olora_viz.web.race.arrival import FIRST, arrive
-from olora_viz.web.race.card import Card
+from olora_viz.web.race.card import AWAY, SHOWN, Card
 from olora_viz.web.race.cards import CARDS, Board
 from olora_viz.web.race.commands import Commands
 from olora_viz.web.race.events import Pressed, press
@@ -95,12 +95,13 @@ def test_a_card_has_news_when_what_it_needs_has_changed_and_at_first() -> None:
     whole, back = race_view(RECORDED), race_view(RECORDED, upto=3)
     assert all(card.news(whole, {}) for card in CARDS if card.needs)
     assert not any(card.news(whole, board.facts(whole)) for card in CARDS)
-    moved = {card.name for card in CARDS if card.news(whole, board.facts(back))}
+    with_news = [card for card in CARDS if card.news(whole, board.facts(back))]
+    moved = {card.name for card in with_news}
     assert {"loss", "norms", "accuracy", "standing", "scrubber"} <= moved
     assert not moved & {"spectra", "gradients", "runs"}
     row = board.row(whole, lambda card: card.news(whole, board.facts(back)))
     assert len(row) == len(board.outputs)
-    assert row.count(gr.skip()) == len(row) - len(moved)
+    assert row.count(gr.skip()) == len(row) - sum(len(card.draw(whole)) for card in with_news)
 
 
 # Commands --------------------------------------------------------------------------------------
@@ -307,3 +308,8 @@ def test_a_race_that_has_not_begun_is_a_view_like_any_other() -> None:
     blank = race_view(ready_race(SETUP.to_config(LIMITS)))
     for card in CARDS:
         assert isinstance(card.draw(blank), list)
+    measured = next(card for card in CARDS if card.name == "measurements")
+    hidden, nothing = measured.draw(blank)
+    assert (hidden["elem_classes"], nothing) == (AWAY, {})
+    shown, figures = measured.draw(race_view(RECORDED))
+    assert (shown["elem_classes"], list(figures)) == (SHOWN, ["lr"])

@@ -15,6 +15,7 @@ import gradio as gr
 import httpx
 import peft
 import pytest
+from served import launched
 
 from olora_viz import load_model
 from olora_viz.figures import theme
@@ -71,15 +72,9 @@ def can_press(shown: RaceView) -> tuple[bool, bool]:
 
 @contextmanager
 def visited(demo: gr.Blocks) -> Iterator[httpx.Client]:
-    """Serve pages on a free port, as `app.py` does, and yield a visitor's client."""
-    _, url, _ = demo.launch(
-        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page.launch_options()
-    )
-    try:
-        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
-            yield client
-    finally:
-        demo.close()
+    """Serve pages in this process, and yield a visitor's client."""
+    with launched(demo) as url, httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture
