@@ -209,6 +209,10 @@ class Visitor:
         assert answer.status_code == 200, answer.text
         return answer.json()["event_id"]
 
+    def follow(self, run: str) -> str:
+        """Begin the page's stream of a run, "" for none; return its event's id."""
+        return self.join("follow", [run, *self.payload(self.functions["follow"])[1:]])
+
     def heard(self, events: Mapping[str, str]) -> Iterator[str]:
         """Take in what functions stream until all have ended; yield the name of each as it sends.
 

@@ -139,6 +139,6 @@ def test_a_run_goes_home_as_numbers_code_and_a_report(
     name, text = taken(page, "#take [data-kind=report]")
     assert name == "glassllm-number-words.html"
     (tmp_path / name).write_bytes(text)
-    titles = opened(browser, tmp_path / name, 10, "dark")
-    assert titles[:3] == ["Loss", "Held-out accuracy", "Gradient norm"]
+    titles = opened(browser, tmp_path / name, 11, "dark")
+    assert titles[:4] == ["Loss", "Held-out accuracy", "Gradient norm", "Learning rate"]
     assert "Recorded" not in text.decode()

@@ -138,13 +138,13 @@ def test_one_function_and_one_call_reach_what_the_page_sends(register):
     with launched(page.build()) as url:
         visitor = Visitor(url, "size")
         job = visitor.race(steps=3, lanes=ROWS)
-        for _ in visitor.heard({visitor.join("follow", [job]): "follow"}):
+        for _ in visitor.heard({visitor.follow(job): "follow"}):
             pass
         measured = [list(step["size"].values()) for step in visitor.finished(job)["steps"]]
         table = csv.DictReader(io.StringIO(visitor.ask("taken", [job, "csv"])["text"]))
         report = visitor.ask("taken", [job, "report"])["page"]
     assert [float(row["size"]) for row in table] == [x for row in measured for x in row]
-    chart = visitor.shown["measurement-figures"]["size"]
+    chart = visitor.shown["measurement-figures"]["figures"]["size"]
     curves = [[float(y) for y in trace["y"].split(",")] for trace in chart["data"]]
     np.testing.assert_allclose(np.transpose(curves), measured, rtol=1e-3)
     assert [t["y"] for t in report["figures"]["measurement-size"]["data"]] == [

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from served import Visitor, launched
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
@@ -267,6 +268,43 @@ def test_a_run_that_nobody_knows_and_one_that_rests_end_their_stream_at_once(job
     assert view.recorded
 
 
+def test_reset_is_the_last_that_a_slow_browser_draws() -> None:
+    row = {"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}
+    with launched(page.build(LIMITS)) as url:
+        visitor = Visitor(url, "slow")
+        job = visitor.race(steps=2000, lanes=[row])
+        events = {visitor.follow(job): "follow"}
+        until(lambda: '"step": 9,' in visitor.ask("taken", [job, "json"]).get("text", ""))
+        # The answer to Reset overtakes the updates on their way to the browser.
+        visitor.show("reset", visitor.call("reset", [job]))
+        events[visitor.follow(visitor.shown["held-run"])] = "follow"
+        drawn = [visitor.shown["status"] for _ in visitor.heard(events)]
+    assert any("racing" in status for status in drawn)
+    assert "ready" in visitor.shown["status"]
+    assert all(not trace.get("y") for trace in visitor.shown["loss-figure"]["data"])
+    assert visitor.shown["held-run"] == ""
+
+
+def test_a_stream_takes_over_when_the_last_update_of_the_one_before_was_sent(
+    jobs: Jobs, commands: Commands
+) -> None:
+    job, streams = start(jobs, commands, LONG), Streams(jobs, board())
+
+    async def visit() -> None:
+        older = streams.follow("page", job.id)
+        await anext(older)
+        newer = asyncio.ensure_future(anext(streams.blank("page", race_view(RECORDED))))
+        await asyncio.sleep(0.3)
+        assert not newer.done(), "the update before is still on its way"
+        with pytest.raises(StopAsyncIteration):
+            await anext(older)
+        pulse, view = await newer
+        assert pulse == {"going": False}
+        assert view.id == RECORDED.id
+
+    asyncio.run(visit())
+
+
 # Arrival ---------------------------------------------------------------------------------------
 
 
@@ -310,6 +348,6 @@ def test_a_race_that_has_not_begun_is_a_view_like_any_other() -> None:
         assert isinstance(card.draw(blank), list)
     measured = next(card for card in CARDS if card.name == "measurements")
     hidden, nothing = measured.draw(blank)
-    assert (hidden["elem_classes"], nothing) == (AWAY, {})
+    assert (hidden["elem_classes"], nothing) == (AWAY, {"figures": {}})
     shown, figures = measured.draw(race_view(RECORDED))
-    assert (shown["elem_classes"], list(figures)) == (SHOWN, ["lr"])
+    assert (shown["elem_classes"], list(figures["figures"])) == (SHOWN, ["lr"])

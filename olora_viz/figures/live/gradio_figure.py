@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import gradio as gr
 import plotly
 
 from olora_viz.figures import theme
+from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.packing import pack
 
@@ -69,7 +71,8 @@ _MANY = (
 mounting.then((mounted) => {
   const list = element.querySelector(".live-figures"), places = new Map();
   const draw = () => {
-    const figures = props.value ?? {};
+    const figures = props.value?.figures;
+    if (!figures) return;
     for (const [name, { place, figure }] of places) {
       if (name in figures) continue;
       figure.destroy();
@@ -115,8 +118,13 @@ def live_figure(
 
 
 def live_figures(*, elem_id: str) -> gr.HTML:
-    """Make a component of any number of charts; its values are packed figures by name."""
-    return _charts(_MANY, "live-figures", {}, elem_id=elem_id)
+    """Make a component of any number of charts; its values are of `pack_all`."""
+    return _charts(_MANY, "live-figures", pack_all({}), elem_id=elem_id)
+
+
+def pack_all(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Pack figures by name, under one key: Gradio's page leaves keys of its own beside it."""
+    return {"figures": {name: pack(figure) for name, figure in figures.items()}}
 
 
 def _charts(script: str, classes: str, value: Any, **more: Any) -> gr.HTML:

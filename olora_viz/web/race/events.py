@@ -75,10 +75,9 @@ def connect(
     def stop(run: Any) -> None:
         commands.do(run, "stop")
 
-    def reset(request: gr.Request, run: Any, *values: Any) -> list[Any]:
+    def reset(run: Any) -> tuple[Any, Any]:
         commands.do(run, "stop")
-        streams.end(request.session_hash or "")
-        return ["", {"going": False}, *board.row(commands.ready(values))]
+        return "", again()
 
     def show(request: gr.Request, run: Any, event: gr.SelectData) -> list[Any]:
         """Show an earlier step, or follow the run from its latest one."""
@@ -89,18 +88,18 @@ def connect(
         # The slider stays where the user moved it.
         return board.row(view, lambda card: card.name != "scrubber")
 
-    async def follow(request: gr.Request, run: Any) -> AsyncIterator[list[Any]]:
-        async for row in streams.follow(request.session_hash or "", run):
+    async def follow(request: gr.Request, run: Any, *values: Any) -> AsyncIterator[list[Any]]:
+        """Fill the cards: with the run, or for the set-up where there is none."""
+        name = request.session_hash or ""
+        rows = streams.follow(name, run) if run else streams.blank(name, commands.ready(values))
+        async for row in rows:
             yield row
 
-    def opened(run: Any, visit: Any, address: Any, *values: Any) -> list[Any]:
+    def opened(run: Any, visit: Any, address: Any) -> list[Any]:
         found = arrive(desk.limits, desk.jobs, run, visit, address)
         kept = tuple(gr.skip() for _ in controls)
         chosen = found.setup.to_controls() if found.setup else kept
-        if found.run:
-            return [found.run, again(), *board.nothing(), *chosen, found.words]
-        shown = found.setup.to_controls() if found.setup else values
-        return ["", {"going": False}, *board.row(commands.ready(shown)), *chosen, found.words]
+        return [found.run or "", again(), *chosen, found.words]
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")
@@ -108,22 +107,21 @@ def connect(
 
     buttons: Buttons = desk.parts["buttons"]
     pressed = [desk.run, desk.again, desk.parts["status"], desk.parts["results"]]
-    drawn = [desk.again, *board.outputs]
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     once = {**QUIET, "trigger_mode": "once"}  # a double click is one race
     buttons.race.click(race, [desk.run, *controls], pressed, **once)
     buttons.step.click(step, [desk.run, *controls], pressed, **once)
     buttons.pause.click(pause, desk.run, pressed, **QUIET)
     buttons.stop.click(stop, desk.run, None, **QUIET)
-    buttons.reset.click(reset, [desk.run, *controls], [desk.run, *drawn], **QUIET)
+    buttons.reset.click(reset, desk.run, [desk.run, desk.again], **QUIET)
     scrubber.select(show, desk.run, board.outputs, **QUIET)
     desk.again.select(
-        follow, desk.run, drawn, trigger_mode="multiple", concurrency_limit=None,
-        **hidden,
+        follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
+        concurrency_limit=None, **hidden,
     )  # fmt: skip
     demo.load(
-        opened, [desk.run, visit, desk.parts["address"], *controls],
-        [desk.run, *drawn, *controls, desk.parts["note"]], js=READ, queue=False,
+        opened, [desk.run, visit, desk.parts["address"]],
+        [desk.run, desk.again, *controls, desk.parts["note"]], js=READ, queue=False,
         **hidden,
     )  # fmt: skip
     demo.unload(leave)

@@ -6,8 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures.live.gradio_figure import live_figures
-from olora_viz.figures.live.packing import pack
+from olora_viz.figures.live.gradio_figure import live_figures, pack_all
 from olora_viz.views.race import RaceView
 from olora_viz.web.race.card import AWAY, SHOWN, Card, Desk
 
@@ -25,8 +24,8 @@ def build(desk: Desk) -> list[Any]:
 
 def draw(view: RaceView) -> list[Any]:
     """Draw every measurement, and show the card if there is one."""
-    figures = {key: pack(figure) for key, figure in view.measurements.items()}
-    return [gr.update(elem_classes=SHOWN if figures else AWAY), figures]
+    figures = view.measurements
+    return [gr.update(elem_classes=SHOWN if figures else AWAY), pack_all(figures)]
 
 
 CARD = Card(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from olora_viz.views.race import RaceView, race_view
@@ -46,12 +47,28 @@ class Stream:
 
     upto: int | None = None
     """The last step to show; None shows all of the run."""
+    sent: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while no update is on its way: Gradio asks for the next one when it has sent the last."""
+
+    def __post_init__(self) -> None:
+        """Start with nothing to send."""
+        self.sent.set()
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Yield an update inside."""
+        self.sent.clear()
+        try:
+            yield
+        finally:
+            self.sent.set()
 
 
 class Streams:
     """The streams of all open pages; a new stream ends the page's previous one.
 
-    Gradio's page can also cancel a stream, but it does not track which one.
+    Gradio's page can also cancel a stream, but it does not track which one. The cards of a page are
+    filled by its streams alone, one after the other: what is late cannot be drawn over what is new.
     """
 
     def __init__(self, jobs: Jobs, board: Board) -> None:
@@ -68,7 +85,7 @@ class Streams:
         page : Gradio's session hash of the page.
         run_id : id of the run; a page without a run requests no stream.
         """
-        stream = self._open[page] = Stream()
+        stream = await self._take_over(page)
         cursor: dict[str, Any] = {}
         shown: Any = None
         try:
@@ -85,13 +102,35 @@ class Streams:
                     cursor, complete = self._board.facts(view), view.complete
                 if self._open.get(page) is not stream:
                     return
-                yield [{"going": not complete, "beat": beat}, *row]
+                with stream.sending():
+                    yield [{"going": not complete, "beat": beat}, *row]
                 if complete:
                     return
                 await _newer(run, version, time.monotonic() - began)
         finally:
             if self._open.get(page) is stream:
                 del self._open[page]
+
+    async def blank(self, page: str, view: RaceView) -> AsyncIterator[list[Any]]:
+        """Yield the values for a page without a run.
+
+        Parameters
+        ----------
+        view : of the race that its set-up would start.
+        """
+        stream = await self._take_over(page)
+        row = await asyncio.to_thread(self._board.row, view)
+        if self._open.get(page) is stream:
+            del self._open[page]
+            yield [{"going": False}, *row]
+
+    async def _take_over(self, page: str) -> Stream:
+        """End the page's open stream, after its last update was sent."""
+        before, stream = self._open.get(page), Stream()
+        self._open[page] = stream
+        if before is not None:
+            await before.sent.wait()
+        return stream
 
     def go_back(self, page: str, step: int | None) -> None:
         """Make the page's open stream, if any, show the run up to a step; None shows all."""
@@ -100,7 +139,7 @@ class Streams:
             stream.upto = step
 
     def end(self, page: str) -> None:
-        """End the stream of a page that was closed or no longer shows a run."""
+        """End the stream of a page that was closed."""
         self._open.pop(page, None)
 
     def _row(self, view: RaceView, cursor: dict[str, Any]) -> list[Any]:
