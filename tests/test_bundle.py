@@ -5,9 +5,15 @@ from pathlib import Path
 import pytest
 
 from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.gradio_figure import HERE, PACKAGE, installed
+from olora_viz.figures.live.serving import HERE, PACKAGE, installed
 
-ENTRIES = ("figure.js", "figure_export.js", "jupyter_figure.js")
+ENTRIES = (
+    "figure.js",
+    "figure_export.js",
+    "jupyter_figure.js",
+    "gradio/chart.js",
+    "gradio/charts.js",
+)
 
 
 def modules(folder: Path, **texts: str) -> Path:
@@ -65,7 +71,7 @@ def test_a_circle_is_refused(tmp_path: Path) -> None:
 def test_every_module_of_the_charts_is_served() -> None:
     served = "".join(bundle(HERE / name) for name in ENTRIES)
     for path in HERE.rglob("*.js"):
-        if path.name not in ENTRIES:
+        if path.relative_to(HERE).as_posix() not in ENTRIES:
             assert f"_{path.stem} = (() =>" in served, path.name
 
 

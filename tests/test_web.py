@@ -19,7 +19,7 @@ from served import launched
 
 from olora_viz import load_model
 from olora_viz.figures import theme
-from olora_viz.figures.live.gradio_figure import served
+from olora_viz.figures.live.serving import served
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane

@@ -29,7 +29,7 @@ from olora_viz.web.conditioning.view import View, problem_view, some, view
 from olora_viz.web.guard.limits import Limits, OwnFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
-from olora_viz.web.race.held import held, stored
+from olora_viz.web.race.held import held, read
 from olora_viz.web.setup import SetUp
 
 PACE = 0.2
@@ -38,11 +38,6 @@ PACE = 0.2
 ONLY = "conditioning-only"
 """CSS class of the columns that this page alone shows."""
 
-
-_HELD = f"""() => [
-  sessionStorage.getItem("{stored("measured")}"), sessionStorage.getItem("{stored("sliced")}"),
-]"""
-"""What this tab has measured and sliced, after a reload of it."""
 
 CURVED = Card(
     "curved", ("id", "curvature", "complete"), lambda desk: (),
@@ -259,7 +254,7 @@ def connect(
         propose, [page.measured, *controls], [*controls, its.fair_words], queue=False, **quiet
     )
     page.stop.click(stop, both, None, queue=False, **quiet)
-    demo.load(go_on, both, whole, js=_HELD, concurrency_limit=None, **quiet)
+    demo.load(go_on, both, whole, js=read("measured", "sliced"), concurrency_limit=None, **quiet)
     its.curved.change(
         track, run, list(its.race_figures), queue=False, trigger_mode="always_last", **quiet
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from olora_viz.figures import theme
-from olora_viz.figures.live.gradio_figure import HERE, IMPORT, PLOTLY, installed, served
+from olora_viz.figures.live.bundle import bundle
+from olora_viz.figures.live.serving import HERE, PLOTLY, installed, served
 from olora_viz.views.race import RaceView
 from olora_viz.web.export.exports import export
 from olora_viz.web.jobs.queue import Jobs
@@ -21,64 +23,6 @@ BUTTONS = (
     ("peft", "Code (peft)", "a script that trains the same lanes with PEFT"),
 )
 """The key of each export, its button's label, and its description."""
-
-_ON_LOAD = (
-    IMPORT
-    + """
-const list = element.querySelector(".adapters");
-const hint = element.querySelector(".hint");
-const buttons = [...element.querySelectorAll(".exports button")];
-for (const button of buttons) {
-  button.addEventListener("click", async () => {
-    button.disabled = true;
-    try {
-      const { save, standalone } = await load(props.exporter);
-      const file = await server.taken([props.value.job, button.dataset.kind]);
-      const sources = { plotly: here(props.plotly), module: here(props.module) };
-      if (file.problem) hint.textContent = file.problem;
-      else if (file.page) {
-        const page = { ...file.page, palette: props.palette, sources };
-        save(file.name, await standalone(page), file.type);
-      } else save(file.name, file.text, file.type);
-    } catch (error) {
-      hint.textContent = `export failed: ${error.message || "the server does not answer"}`;
-    }
-    button.disabled = !props.value;
-  });
-}
-const show = () => {
-  const { job, lanes, recorded } = props.value || { lanes: [] };
-  for (const button of buttons) button.disabled = !job;
-  hint.textContent = lanes.length
-    ? "PEFT adapters, zipped: load one with peft.PeftModel.from_pretrained."
-    : recorded
-      ? "A recorded race has no adapters: press Race to train your own."
-      : "After the race: every lane as a PEFT adapter that loads anywhere.";
-  list.replaceChildren(...lanes.map(({ lane, label, init, dash }) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "quiet";
-    button.dataset.lane = lane;
-    button.title = `download the adapter of ${label}`;
-    const mark = document.createElement("span");
-    mark.className = `mark ${dash}`;
-    mark.style.setProperty("--lane", `var(--${init})`);
-    button.append(mark, label, " ↓");
-    button.addEventListener("click", async () => {
-      const file = await server.adapter([job, lane]);
-      if (!file.url) { hint.textContent = file.problem; return; }
-      const link = document.createElement("a");
-      link.href = beside(props.sibling, file.url);
-      link.download = file.name;
-      link.click();
-    });
-    return button;
-  }));
-};
-show();
-watch("value", show);
-"""
-)
 
 
 def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
@@ -103,7 +47,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
             f'<h2>Take it with you</h2><div class="exports">{buttons}</div>'
             '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
         ),
-        js_on_load=_ON_LOAD,
+        js_on_load=bundle(Path(__file__).parent / "take.js"),
         apply_default_css=False,
         server_functions=[adapter, taken],
         sibling=installed(HERE / "figure.js"),

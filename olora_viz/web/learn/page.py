@@ -20,9 +20,7 @@ from olora_viz.web.race.page import Stage
 from olora_viz.web.race.pulse import again
 from olora_viz.web.setup import possible
 
-ASKED = """
-(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""
-"""
+ASKED = '(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""'
 
 RANK = 2
 """The rank at which the picture of a QR opens."""

@@ -14,8 +14,7 @@ from olora_viz.web.guard.limits import Limits, OwnFiles
 from olora_viz.web.links import share
 from olora_viz.web.setup import SetUp
 
-# Gradio calls the function by putting its source into parentheses, where a semicolon is an error.
-READ = (Path(__file__).parent / "arrive.js").read_text("utf-8").rstrip().removesuffix(";")
+READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 """Gives the event `load` the run of this tab, and what the address asks for."""
 
 

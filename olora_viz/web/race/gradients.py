@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,22 +12,8 @@ from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.views.gradients import depth_view, gradients_view, looks
 from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, change
 
-_ON_LOAD = """
-const card = element.closest("#run-gradients");
-const seen = new IntersectionObserver((entries) => {
-  if (entries.some((entry) => entry.isIntersecting)) trigger("select", { index: 0, value: "" });
-}, { rootMargin: "200px" });
-seen.observe(card);
-"""
-"""Triggers an event when the card comes into view, so that it is drawn then."""
-
-_IN_VIEW = """
-(...values) => {
-  const box = document.querySelector("#run-gradients")?.getBoundingClientRect();
-  values[values.length - 1] = !!box?.width && box.bottom > -200 && box.top < innerHeight + 200;
-  return values;
-}
-"""
+_HERE = Path(__file__).parent
+_IN_VIEW = (_HERE / "gradients_in_view.js").read_text("utf-8")
 
 
 def build(desk: Desk) -> list[Any]:
@@ -36,8 +23,9 @@ def build(desk: Desk) -> list[Any]:
         head = gr.HTML(
             '<h2>Gradients of this run <span class="hint">norms of gradients, parameters and '
             "updates by layer</span></h2>",
-            apply_default_css=False, js_on_load=_ON_LOAD,
-        )  # fmt: skip
+            apply_default_css=False,
+            js_on_load=(_HERE / "gradients.js").read_text("utf-8"),
+        )
         with gr.Row(elem_classes="three"):
             lane = gr.Dropdown([], label="Lane of the map", min_width=0)
             measure = gr.Dropdown(

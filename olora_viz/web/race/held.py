@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gradio as gr
@@ -25,3 +26,9 @@ def held(key: str) -> gr.HTML:
 def stored(key: str) -> str:
     """Return the key of an id in the session storage."""
     return f"olora-viz-{key}"
+
+
+def read(*keys: str) -> str:
+    """Return JavaScript that reads these ids, for the event that runs after a reload."""
+    names = json.dumps([stored(key) for key in keys])
+    return f"() => {names}.map((name) => sessionStorage.getItem(name))"

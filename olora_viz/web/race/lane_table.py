@@ -9,24 +9,14 @@ from typing import Any
 import gradio as gr
 
 from olora_viz.figures import theme
-from olora_viz.figures.live.gradio_figure import IMPORT, installed
+from olora_viz.figures.live.bundle import bundle
+from olora_viz.figures.live.serving import installed
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.web.guard.limits import Limits, checked_lane, problems
 from olora_viz.web.setup import rows_of
 
-_ON_LOAD = (
-    IMPORT
-    + """
-load(props.module).then(({ mount }) => {
-  const table = mount(element.querySelector(".lane-table"), {
-    rows: props.value, starts: props.starts, most: props.most,
-    seen: (rows) => server.seen(rows), changed: (rows) => { props.value = rows; },
-  });
-  watch("value", () => table.replace(props.value));
-});
-"""
-)
+_HERE = Path(__file__).parent
 
 
 def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTML:
@@ -39,10 +29,10 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
         value=rows_of(lanes),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
-        js_on_load=_ON_LOAD,
+        js_on_load=bundle(_HERE / "mount_lane_table.js"),
         apply_default_css=False,
         server_functions=[seen],
-        module=installed(Path(__file__).parent / "lane_table.js"),
+        module=installed(_HERE / "lane_table.js"),
         starts={name: label_of(name) for name in INITIALIZERS},
         most=limits.max_lanes,
     )

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import READY, ready_race
+from olora_viz.views.race_record import ready_race
 from olora_viz.web.conditioning import page as conditioning
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -20,7 +19,7 @@ from olora_viz.web.race.card import Desk
 from olora_viz.web.race.cards import Board
 from olora_viz.web.race.held import held
 from olora_viz.web.race.pulse import pulse
-from olora_viz.web.race.status import CONTROLS, LINE, NAME_BUTTONS, Buttons, make_buttons
+from olora_viz.web.race.status import CONTROLS, LINE, Buttons, make_buttons, make_line
 from olora_viz.web.setup import SetUp
 
 COLUMNS = {
@@ -42,12 +41,7 @@ class Controls(NamedTuple):
 def controls(limits: Limits) -> Controls:
     """Make the run's controls, inside the top bar."""
     return Controls(
-        status=gr.HTML(
-            fragments.status(READY),
-            elem_id="status",
-            apply_default_css=False,
-            js_on_load=NAME_BUTTONS,
-        ),
+        status=make_line(),
         buttons=make_buttons(),
         share=share_link.button(SetUp.first(limits)),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
+from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
+from olora_viz.views.race_record import READY
 from olora_viz.web.race.card import Card
 
 RACE, RESUME = "▶ Race", "▶ Resume"
@@ -43,14 +45,16 @@ NAMES = {
 }
 """Accessible names of the icon buttons, by id."""
 
-NAME_BUTTONS = f"""
-for (const [id, name] of Object.entries({json.dumps(NAMES)})) {{
-  const button = document.getElementById(id);
-  button?.setAttribute("aria-label", name);
-  button?.setAttribute("title", name);
-}}
-"""
-"""JavaScript that sets these names."""
+
+def make_line() -> gr.HTML:
+    """Make the status line. Its script also names the icon buttons, which Gradio cannot do."""
+    return gr.HTML(
+        fragments.status(READY),
+        elem_id="status",
+        apply_default_css=False,
+        js_on_load=(Path(__file__).parent / "status.js").read_text("utf-8"),
+        names=NAMES,
+    )
 
 
 def buttons(shown: RaceView) -> Buttons:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -45,14 +46,7 @@ class Shown(NamedTuple):
     rank: Any
 
 
-_AFTER_THE_FIRST_SCREEN = """async (model) => {
-  const drawn = () => document.querySelector("#loss-figure .main-svg");
-  while (location.hash !== "#spectrum" && !drawn()) {
-    await new Promise((resume) => setTimeout(resume, 100));
-  }
-  return model;
-}"""
-"""JavaScript that lets this page wait for the one that a visitor sees first, unless it is this."""
+_AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read_text("utf-8")
 
 
 def build(demo: gr.Blocks, limits: Limits) -> None:

@@ -1,0 +1,1 @@
+"""The chart in Gradio: the scripts of its components."""

@@ -1,0 +1,13 @@
+// One chart. Gradio runs this with `element`, `props`, `watch` and `trigger`; props.value is a packed
+// figure or null.
+
+import { mounting } from "./mounting.js";
+
+mounting().then((mount) => {
+  const figure = mount(element.querySelector(".live-figure"));
+  figure.draw(props.value);
+  watch("value", () => figure.draw(props.value));
+  /** @param {string} name */
+  const pick = (name) => trigger("select", { index: 0, value: name });
+  if (props.picks) figure.onPick(pick);
+});

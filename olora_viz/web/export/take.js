@@ -1,0 +1,70 @@
+// Exports of a run, and the adapters of its lanes.
+//
+// Gradio runs this with `element`, `props`, `server` and `watch`; props.value is null before the
+// first step, then { job, lanes, recorded }.
+
+import { beside, here, load } from "../../figures/live/gradio/serving.js";
+
+const list = element.querySelector(".adapters");
+const hint = element.querySelector(".hint");
+/** @type {NodeListOf<HTMLButtonElement>} */
+const buttons = element.querySelectorAll(".exports button");
+for (const button of buttons) {
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const { save, standalone } = await load(props.exporter);
+      const file = await server.taken([props.value.job, button.dataset.kind]);
+      const sources = { plotly: here(props.plotly), module: here(props.module) };
+      if (file.problem) hint.textContent = file.problem;
+      else if (file.page) {
+        const page = { ...file.page, palette: props.palette, sources };
+        save(file.name, await standalone(page), file.type);
+      } else save(file.name, file.text, file.type);
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      hint.textContent = `export failed: ${message || "the server does not answer"}`;
+    }
+    button.disabled = !props.value;
+  });
+}
+
+/** @typedef {{ lane: number, label: string, init: string, dash: string }} Adapter */
+
+const show = () => {
+  /** @type {{ job?: string, lanes: Adapter[], recorded?: boolean }} */
+  const { job, lanes, recorded } = props.value || { lanes: [] };
+  for (const button of buttons) button.disabled = !job;
+  hint.textContent = lanes.length
+    ? "PEFT adapters, zipped: load one with peft.PeftModel.from_pretrained."
+    : recorded
+      ? "A recorded race has no adapters: press Race to train your own."
+      : "After the race: every lane as a PEFT adapter that loads anywhere.";
+  list.replaceChildren(
+    ...lanes.map(({ lane, label, init, dash }) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "quiet";
+      button.dataset.lane = String(lane);
+      button.title = `download the adapter of ${label}`;
+      const mark = document.createElement("span");
+      mark.className = `mark ${dash}`;
+      mark.style.setProperty("--lane", `var(--${init})`);
+      button.append(mark, label, " ↓");
+      button.addEventListener("click", async () => {
+        const file = await server.adapter([job, lane]);
+        if (!file.url) {
+          hint.textContent = file.problem;
+          return;
+        }
+        const link = document.createElement("a");
+        link.href = beside(props.sibling, file.url);
+        link.download = file.name;
+        link.click();
+      });
+      return button;
+    }),
+  );
+};
+show();
+watch("value", show);

@@ -1,0 +1,22 @@
+// Mounts the table of lanes in its component.
+//
+// Gradio runs this with `element`, `props`, `server` and `watch`; props.value is the list of
+// rows.
+/** @import { Row } from "./lane_table.js" */
+
+import { load } from "../../figures/live/gradio/serving.js";
+
+load(props.module).then(({ mount }) => {
+  const table = mount(element.querySelector(".lane-table"), {
+    rows: props.value,
+    starts: props.starts,
+    most: props.most,
+    /** @param {Row[]} rows */
+    seen: (rows) => server.seen(rows),
+    /** @param {Row[]} rows */
+    changed: (rows) => {
+      props.value = rows;
+    },
+  });
+  watch("value", () => table.replace(props.value));
+});
