@@ -83,7 +83,7 @@ def test_each_start_is_measured_once_whatever_the_rates_of_its_lanes(measured) -
     assert [style.label for style in job.styles] == ["OLoRA α/r 1", "LoRA α/r 1", "OLoRA α/r 2"]
     assert len(job.found.grad_norm) == 3
     said = words(view(job, 0, last=True).status)
-    assert "3 starts on CPU: 4 lanes begin as these, whatever their learning rate" in said
+    assert "3 starts on CPU: 4 lanes start like these, whatever their learning rate" in said
 
 
 def test_what_is_measured_is_the_start_of_the_very_race(measured) -> None:

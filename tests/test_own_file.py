@@ -63,8 +63,8 @@ def wait(job: Work) -> Work:
         ("../../etc/passwd", TEXT, "your file must end in"),
         ("jsonl", TEXT, "your file must end in .json, .jsonl, .csv, not in ''"),
         ("x.jsonl", "\ud800", "your file is not UTF-8 text"),
-        ("x.jsonl", None, "a file must come as its name and its text"),
-        (["x.jsonl"], TEXT, "a file must come as its name and its text"),
+        ("x.jsonl", None, "a file must be sent"),
+        (["x.jsonl"], TEXT, "a file must be sent"),
         ("x.csv", "prompt,answer\n" + "a,b\n" * 21, "the same prompt on every line"),
         (
             "x.csv",

@@ -32,7 +32,7 @@ BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
 """Bytes that the lanes in one group may take, about, by device."""
 
 TRACKED = 12
-"""Products per measurement during a race, where a rough estimate is enough."""
+"""Products per measurement during a race: a rough estimate is enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +232,7 @@ def _slope(
 
 
 def _groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[slice]:
-    """Deal the lanes into groups that fit into memory, or say how much is missing."""
+    """Split the lanes into groups that fit into memory, or raise with the memory they need."""
     footprint = Footprint.of(lanes.model)
     graph = TWICE * footprint.training(batch.input_ids.numel(), batch.index.numel())
     size = sum(r * c for r, c in lanes.shapes(layer)) if layer else lanes.theta.shape[1]

@@ -42,7 +42,7 @@ class Curvature(Record):
     lambda_min: np.ndarray = field(metadata=by_lane())
     """(K,) the smallest one: below zero, the loss falls away in some direction."""
     trace: np.ndarray = field(metadata=by_lane())
-    """(K,) the sum of all eigenvalues, estimated; NaN where it was not asked for."""
+    """(K,) estimated sum of all eigenvalues; NaN if not requested."""
     residual: np.ndarray = field(metadata=by_lane())
     """(K,) ‖Hv − λv‖ of lambda_max and its unit vector: some eigenvalue is at most so far away."""
     residual_min: np.ndarray = field(metadata=by_lane())
@@ -54,7 +54,7 @@ class Curvature(Record):
     converged: np.ndarray = field(metadata=by_lane(bool))
     """(K,) whether both residuals are within the tolerance."""
     top: Float[Tensor, "K n"] | None = field(default=None, compare=False)
-    """Unit vectors that go with lambda_max; None where they were not kept."""
+    """Unit eigenvectors of lambda_max; None if they were not kept."""
 
 
 def curvature(
@@ -72,7 +72,7 @@ def curvature(
 
     The loss of all lanes is a sum in which no two share a parameter, so its Hessian has one block
     per lane, and one backward pass through the gradient's graph multiplies every block by a vector
-    of its own. Computed in theta's dtype: float32, or float64 where the model is.
+    of its own. Computed in theta's dtype: float32, or float64 for a float64 model.
 
     Parameters
     ----------

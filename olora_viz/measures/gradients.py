@@ -47,7 +47,7 @@ class Gradients(Record):
 
     @property
     def ratio(self) -> np.ndarray:
-        """(K, L, 2) update / parameter; infinite or NaN where the parameter is zero, as B⁰ is."""
+        """(K, L, 2) update / parameter; infinite or NaN if the parameter is zero, like B⁰."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.update / self.parameter
 

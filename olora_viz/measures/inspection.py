@@ -29,7 +29,7 @@ class LayerInspection:
 
     layer: str
     rank: int
-    """Rank that ΔW can have: r of the adapter, or 2r where it did not start from zero."""
+    """Maximum rank of ΔW: the adapter's r, or 2r if it did not start from zero."""
     sigma: np.ndarray
     """Singular values of ΔW, descending."""
     norm: float
@@ -37,7 +37,7 @@ class LayerInspection:
     relative_norm: float
     """‖ΔW‖ / ‖W‖."""
     effective_rank: float
-    """exp of the entropy of σ / Σσ, from 1 to the rank; 0 where ΔW is zero."""
+    """exp of the entropy of σ / Σσ, from 1 to the rank; 0 if ΔW is zero."""
     stable_rank: float
     """Σσ² / σ₁²."""
     intruders: int
@@ -98,11 +98,13 @@ def base_of(folder: str | Path) -> str:
 
     Raises
     ------
-    ValueError : not an adapter, or one that does not say it.
+    ValueError : the folder is not an adapter, or its config does not name a base model.
     """
     base = read_config(Path(folder)).get("base_model_name_or_path")
     if not base or not isinstance(base, str):
-        raise ValueError(f"the adapter in {str(folder)!r} does not name its base: give --model")
+        raise ValueError(
+            f"the adapter in {str(folder)!r} does not name its base model: pass --model"
+        )
     return base
 
 

@@ -28,7 +28,7 @@ class Extremes:
     """The largest and the smallest eigenvalue of K symmetric matrices, with how sure they are."""
 
     largest: np.ndarray
-    """(K,) NaN where a product was not finite."""
+    """(K,) NaN if a product was not finite."""
     smallest: np.ndarray
     """(K,)"""
     residual_largest: np.ndarray
@@ -61,7 +61,7 @@ def extremes(
     Parameters
     ----------
     operator : may raise, to stop.
-    start : where the search begins; not zero, and zero where a coordinate does not take part.
+    start : the first vector; nonzero, but zero in coordinates that do not take part.
     steps : the most products.
     tolerance : a row stops before that once it has converged, see `TOLERANCE`.
 
@@ -140,7 +140,7 @@ class _Ends:
 
 
 def _orthogonal(w: Float[Tensor, "K P"], basis: Float[Tensor, "K m P"]) -> Float[Tensor, "K P"]:
-    """Take off what lies along the basis; again, where little is left and rounding could show."""
+    """Orthogonalize against the basis, twice if cancellation leaves little of the vector."""
     before = torch.linalg.vector_norm(w, dim=1)
     w = _without(w, basis)
     # A row's second pass does not change any other row, not even by rounding.
@@ -164,7 +164,7 @@ def trace(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[np.nd
 
     Parameters
     ----------
-    probes : rows of ±1 (0 where a coordinate does not take part), at least two.
+    probes : rows of ±1 (0 in coordinates that do not take part), at least two.
 
     Returns
     -------

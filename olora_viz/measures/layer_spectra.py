@@ -1,4 +1,4 @@
-"""The layers of a model against the starts of adapters: what the spectrum of each one says."""
+"""The spectra of a model's layers against the starts of adapters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
 
     Raises
     ------
-    ValueError : where nothing matches; it names what there is.
+    ValueError : no layer matches; the message lists those that exist.
 
     >>> from olora_viz.models import load_model
     >>> list(layers_like(load_model("glassllm")[0], "layers.0.self_attn.[qk]_proj"))

@@ -28,9 +28,9 @@ class Measure:
     scale : of its axis, ``linear`` or ``log``.
     compute : called with the `Race` after a step's update; returns one number per lane, (K,), or
         a `record`.
-    symbol : name of its axis; the unit where there is none.
+    symbol : name of its axis; by default the unit.
     shape : of what it measures, one of `SHAPES`; the largest array of a record.
-    record : what `compute` returns where it is more than (K,).
+    record : what `compute` returns if that is more than (K,).
     columns : fields of the record that are (K,) and are columns of tables under their own names.
     every : field of `RaceConfig` with the number of steps between two measurements, 0 for none;
         ``None``: it is computed in every step.
@@ -69,7 +69,7 @@ class Measure:
 
 
 def by_label(values: np.ndarray, labels: Sequence[str]) -> dict[str, float | None]:
-    """Return one number per lane by its label; null where it is not finite."""
+    """Return one number per lane by its label; null if it is not finite."""
     return {label: finite_or_none(x) for label, x in zip(labels, values, strict=True)}
 
 

@@ -43,7 +43,7 @@ def measured(race: Any) -> dict[str, Any]:
 
 
 def _registered(measure: Measure, race: Any) -> np.ndarray:
-    """Compute a registered measurement, (K,); NaN where it is not finite or the lane is out."""
+    """Compute a registered measurement, (K,); NaN if it is not finite or the lane is out."""
     where = f"measurement {measure.key!r} at step {race.done}"
     theta, grad = race.lanes.theta, race.lanes.theta.grad
     before = theta.detach().clone()

@@ -34,7 +34,7 @@ def by_lane(dtype: type = float, *, last_axis: Sequence[str] = ()) -> dict[str, 
 class Record:
     """A frozen dataclass of arrays.
 
-    Two records of one class are equal where all fields are that take part in comparisons: bit for
+    Two records of one class are equal if all compared fields are: bit for
     bit, and NaN equals NaN. JSON holds the fields whose metadata are `by_lane` or `SHARED`.
     """
 
@@ -63,7 +63,7 @@ class Record:
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return plain values: the fields by lane under the lanes' labels.
 
-        They are all of the object, or its ``lanes`` where other fields stand beside them.
+        They are the whole object, or its ``lanes`` if it has other fields too.
         """
         rows = {label: self._row(k) for k, label in enumerate(labels)}
         shared = {name: list(getattr(self, name)) for name in _shared(type(self))}

@@ -48,7 +48,7 @@ def moved_factors(now: Start, start: Start) -> Start:
 
 
 def stable_rank(sigma: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
-    """Return Σσ² / σ₁², at most the rank; zero where every σ is.
+    """Return Σσ² / σ₁², at most the rank; zero if every σ is zero.
 
     Rudelson and Vershynin 2007, arXiv math/0503442.
 
@@ -60,7 +60,7 @@ def stable_rank(sigma: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
 
 
 def effective_rank(sigma: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
-    """Return exp of the entropy of σ / Σσ: m where all are equal, 1 where one is left, 0 for none.
+    """Return exp of the entropy of σ / Σσ: m if all are equal, 1 if one is nonzero, 0 if none is.
 
     Roy and Vetterli 2007, "The effective rank", EUSIPCO.
 
@@ -73,7 +73,7 @@ def effective_rank(sigma: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
 
 
 def condition_number(sigma: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
-    """Return σ₁ / σ_m: infinite where the smallest is zero, NaN where the largest is too.
+    """Return σ₁ / σ_m: infinite if the smallest is zero, NaN if all are.
 
     >>> condition_number(torch.tensor([8.0, 2.0])).item()
     4.0
@@ -82,7 +82,7 @@ def condition_number(sigma: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"
 
 
 def orthogonality_error(B: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*batch"]:
-    """Return ‖BᵀB − I‖ (Frobenius): zero where the columns of B are orthonormal, √r for B = 0."""
+    """Return ‖BᵀB − I‖ (Frobenius): zero if the columns of B are orthonormal, √r for B = 0."""
     identity = torch.eye(B.shape[-1], dtype=B.dtype, device=B.device)
     return torch.linalg.matrix_norm(B.mT @ B - identity)
 

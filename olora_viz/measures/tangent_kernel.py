@@ -28,7 +28,7 @@ class TangentKernel(Record):
     eigenvalues: np.ndarray = field(metadata=by_lane())
     """(K, n) descending."""
     condition: np.ndarray = field(metadata=by_lane())
-    """(K,) largest over smallest eigenvalue; infinite where the smallest is zero to rounding."""
+    """(K,) largest over smallest eigenvalue; infinite if the smallest is zero to rounding."""
 
 
 def tangent_kernel(

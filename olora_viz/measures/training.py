@@ -19,7 +19,7 @@ class Trained(NamedTuple):
     grad_norm: np.ndarray
     """(K,) Euclidean norm of the gradient, before clipping."""
     gradients: Gradients | None
-    """By layer; None where they were not due."""
+    """By layer; None if not measured at this step."""
 
 
 LOSS = Measure(

@@ -32,7 +32,7 @@ class Weight:
     Parameters
     ----------
     W : (out, in), finite.
-    sigma : its singular values, descending, where they are known already.
+    sigma : its singular values, descending, if already known.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Truncation:
     sigma_BA: Float[Tensor, " r"]
     """Singular values of BA, descending."""
     lower: Float[Tensor, " r"]
-    """σ_{i+out−r}(W), zero where there is none: a projection of W cannot go below."""
+    """σ_{i+out−r}(W), or zero if there is none: the lower bound for a projection of W."""
     upper: Float[Tensor, " r"]
     """σ_i(W): a projection of W cannot go above."""
     energy: float
@@ -124,12 +124,12 @@ class Truncation:
 
     @property
     def condition_B(self) -> float:
-        """σ₁ / σ_r of B; NaN where B is zero."""
+        """σ₁ / σ_r of B; NaN if B is zero."""
         return float(condition_number(singular_values(self.start.B)))
 
     @property
     def condition_BA(self) -> float:
-        """σ₁ / σ_r of BA; NaN where it is zero."""
+        """σ₁ / σ_r of BA; NaN if BA is zero."""
         return float(condition_number(self.sigma_BA))
 
     @property

@@ -45,7 +45,7 @@ class UpdateSpectra(Record):
     norm: np.ndarray = field(metadata=by_lane())
     """(K, L) ‖ΔW‖, Frobenius."""
     effective_rank: np.ndarray = field(metadata=by_lane())
-    """(K, L) exp of the entropy of σ / Σσ of ΔW; 0 where nothing has moved."""
+    """(K, L) exp of the entropy of σ / Σσ of ΔW; 0 if nothing has moved."""
     max_principal_angle: np.ndarray = field(metadata=by_lane())
     """(K, L) largest principal angle between the columns of B and those of B⁰, degrees; NaN where
     B⁰ is zero."""
@@ -54,7 +54,7 @@ class UpdateSpectra(Record):
     condition_A: np.ndarray = field(metadata=by_lane())
     """(K, L) σ₁ / σ_r of A."""
     condition_B: np.ndarray = field(metadata=by_lane())
-    """(K, L) σ₁ / σ_r of B; infinite or NaN where B is not of full rank."""
+    """(K, L) σ₁ / σ_r of B; infinite or NaN if B does not have full rank."""
 
 
 @torch.no_grad()
@@ -106,7 +106,7 @@ def _triangle(X: Float[Tensor, "n rows r"]) -> Float[Tensor, "n k r"]:
 
 
 def _largest_angle(B: Float[Tensor, "n k r"], B0: Float[Tensor, "n k r"]) -> Float[Tensor, " n"]:
-    """Return the largest principal angle between the columns, degrees; NaN where B⁰ is zero."""
+    """Return the largest principal angle between the columns, in degrees; NaN if B⁰ is zero."""
     angles = principal_angles(torch.linalg.qr(B).Q, torch.linalg.qr(B0).Q)[..., -1]
     return torch.where(B0.abs().amax((-2, -1)) > 0, angles, math.nan)
 

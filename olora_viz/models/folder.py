@@ -27,7 +27,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read {str(path)!r}: {reason(error)}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{str(path)!r} holds no JSON object")
+        raise ValueError(f"{str(path)!r} does not contain a JSON object")
     return content
 
 
@@ -45,7 +45,7 @@ def _check_config(folder: Path) -> None:
         )
     if not model:
         raise ValueError(
-            f"{str(folder)!r} is no Hugging Face model folder: it holds no config.json"
+            f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json"
         )
     config = _read_json(folder / "config.json")
     tokenizer = folder / "tokenizer_config.json"
@@ -62,7 +62,7 @@ def _check_config(folder: Path) -> None:
     says = config.get("architectures") or [head]
     if not isinstance(head, str) or head not in says or not head.endswith(HEADS):
         what = says[0] if isinstance(says, list) and says[0] else f"model_type {kind!r}"
-        raise ValueError(f"the model in {str(folder)!r} is no causal language model: {what}")
+        raise ValueError(f"the model in {str(folder)!r} is not a causal language model: {what}")
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -88,12 +88,12 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         shards = _read_json(index).get("weight_map")
         if not isinstance(shards, dict) or not shards:
-            raise ValueError(f"{str(index)!r} names no shards")
+            raise ValueError(f"{str(index)!r} lists no shards")
         # A name with folders in it could lead out of the model's folder.
         files = [folder / Path(str(name)).name for name in sorted(set(shards.values()))]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
-            raise ValueError(f"{str(folder)!r} lacks {missing[0]!r}, which its index names")
+            raise ValueError(f"{str(folder)!r} is missing {missing[0]!r}, which its index lists")
         return files
     pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
     if pickled:
@@ -101,7 +101,7 @@ def weight_files(folder: Path) -> list[Path]:
             f"{str(folder)!r} holds its weights as a pickle ({pickled[0]}), which can run code "
             "when it is opened; save the model as safetensors first"
         )
-    raise ValueError(f"{str(folder)!r} holds no weights: there is no model.safetensors in it")
+    raise ValueError(f"{str(folder)!r} has no weights: model.safetensors is missing")
 
 
 def check_folder(folder: Path) -> int:
@@ -133,7 +133,7 @@ def check_folder(folder: Path) -> int:
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{str(file)!r} is damaged: {reason(error)}") from error
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ValueError(f"{str(folder)!r} holds no tokenizer (no {TOKENIZER_FILES[0]})")
+        raise ValueError(f"{str(folder)!r} has no tokenizer (no {TOKENIZER_FILES[0]})")
     return count
 
 

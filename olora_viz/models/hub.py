@@ -137,7 +137,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
     if not size:
         raise ValueError(
             f"{card.name!r} ({card.hub_id}) has no safetensors on the hub, only pickles, "
-            "which can run code when they are opened and are never loaded"
+            "which can run code when opened and are never loaded"
         )
     check_free_disk(Path(constants.HF_HUB_CACHE), size, repr(card.name))
     if progress is not None:  # on standard error the hub's own bars tell

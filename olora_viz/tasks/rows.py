@@ -151,7 +151,7 @@ def _text(value: object, name: str, where: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{where}: the field {name!r} holds half a character (a lone surrogate)"
+            f"{where}: the field {name!r} contains half a character (a lone surrogate)"
         ) from error
     # The space before an answer belongs to the answer; a line's end belongs to the prompt.
     return value.rstrip(" ") if name == "prompt" and value.strip() else value.strip()

@@ -35,7 +35,7 @@ def name(style: LaneStyle) -> Markup:
 
 
 def status(state: str, *parts: str, progress: float | None = None) -> Markup:
-    """Return the top bar's line: the state in a word, then where the race is, as text or Markup."""
+    """Return the top bar's line: the state in a word, then the progress, as text or Markup."""
     width = Markup(' style="--done:{:.1f}%"').format(100 * progress) if progress is not None else ""
     words = Markup(" · ").join(parts)
     return Markup(
@@ -184,7 +184,7 @@ def answers(
             Markup(
                 '<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>'
             ).format(
-                answer.prompt.strip(), "goes on:" if plain_text else "→", answer.expected,
+                answer.prompt.strip(), "continues:" if plain_text else "→", answer.expected,
                 _folded(lines),
             )
         )  # fmt: skip

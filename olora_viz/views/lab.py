@@ -87,7 +87,7 @@ class Lab:
         return self._weights.get((key, "permuted"), lambda: weight.permuted(order))
 
     def truncation(self, key: Hashable, weight: Weight, rank: int, init: str) -> Truncation:
-        """Compare one start with its weight; from one start of the largest rank, where it nests."""
+        """Compare a start with its weight; a nested one is cut from the largest rank."""
         check_rank(weight.W, rank)
         if INITIALIZERS[init].nested:
             most = min(MOST_RANK, len(weight.sigma))
@@ -113,7 +113,7 @@ class Lab:
         """Return the energy that a start captures in every layer that can hold the rank."""
         most = 1 << (rank - 1).bit_length() if INITIALIZERS[init].nested else rank
 
-        def make() -> dict[str, Tensor]:  # one start says it for all smaller ranks
+        def make() -> dict[str, Tensor]:  # a nested start contains those of all smaller ranks
             return {
                 name: captured_energies(W, _start(Weight(W), min(most, *W.shape), init))
                 for name, W in self.layers(model).items()

@@ -44,7 +44,7 @@ class RaceView:
     commands: frozenset[str]
     """The available commands, see `olora_viz.views.status.COMMANDS`."""
     status: Markup
-    """One line of HTML: the state, where the race is, how fast it is."""
+    """One line of HTML: the state, the progress, the speed."""
     made: int
     """Number of completed steps."""
     step: int

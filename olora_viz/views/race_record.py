@@ -61,7 +61,7 @@ class RaceRecord(Protocol):
 
     @property
     def answers(self) -> Sequence[Answer]:
-        """What the base model and the lanes say after the race."""
+        """The answers of the base model and the lanes after the race."""
         ...
 
     @property
@@ -71,7 +71,7 @@ class RaceRecord(Protocol):
 
     @property
     def note(self) -> str:
-        """What is being done just now; of what has ended, the sentence that says why."""
+        """What is being done now; once it has ended, the reason."""
         ...
 
     @property

@@ -60,7 +60,7 @@ def report(record: RaceRecord) -> dict[str, Any]:
 
 
 def _origin(record: RaceRecord) -> str:
-    """Say where the numbers come from."""
+    """Return how the numbers were computed."""
     last = record.steps[-1]
     device = f" on {record.device}" if record.device else ""
     made = "Recorded: computed earlier" if record.recorded else "Computed"

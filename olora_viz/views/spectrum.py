@@ -46,7 +46,7 @@ def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> Mark
 
     Parameters
     ----------
-    unpermuted : OLoRA's start in W's own order of columns, where they are permuted.
+    unpermuted : OLoRA's start in W's own order of columns, if they are permuted.
     """
     first = found[0]
     best = first.energy_optimal

@@ -25,7 +25,7 @@ def commands(record: RaceRecord) -> frozenset[str]:
 
 
 def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
-    """Return the line: the state in a word, where the race is, how fast it is and on what.
+    """Return the line: the state in a word, the progress, the speed and the device.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def spectra_view(
     layer: object = None,
     run: str | None = None,
 ) -> SpectraView | None:
-    """Show the spectra of a race; None where it has none (yet).
+    """Show the spectra of a race; None if it has none (yet).
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ class SetUp:
 
         Raises
         ------
-        ValueError : a lane has more than the page's table can say.
+        ValueError : a lane has settings that the page's table cannot show.
         """
         return cls(
             config.model, config.task, config.steps, config.batch_size, config.seed,
@@ -70,7 +70,7 @@ class SetUp:
 
         Raises
         ------
-        ValueError : in one sentence, where a value breaks a rule of the page.
+        ValueError : a value breaks a rule of the page; the message is one sentence.
         """
         said = dict(zip(NAMES, values, strict=True))
         config = _checked(limits, said, files)
@@ -78,11 +78,11 @@ class SetUp:
 
     @classmethod
     def from_query(cls, limits: Limits, query: str) -> SetUp | None:
-        """Read a link; what it leaves out is as in `first`. None where it says nothing of a set-up.
+        """Read a link, with defaults from `first`; return None if it contains no set-up.
 
         Raises
         ------
-        ValueError : in one sentence, where a value breaks a rule of the page.
+        ValueError : a value breaks a rule of the page; the message is one sentence.
         """
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
         said: dict[str, Any] = {key: value for key, value in pairs if key in NAMES}
@@ -120,7 +120,7 @@ class SetUp:
 
         Raises
         ------
-        ValueError : in one sentence, where a value breaks a rule of the page.
+        ValueError : a value breaks a rule of the page; the message is one sentence.
         """
         return _checked(limits, self.values(), files)
 
@@ -129,15 +129,15 @@ class SetUp:
 
         Parameters
         ----------
-        keep : names of fields whose controls stay as they are. So does the task where it was a file
-            of a visitor's own: such a file is chosen by bringing it.
+        keep : names of fields whose controls stay as they are. The task also stays if it was a
+            visitor's own file, which only uploading it selects.
         """
         kept = {*keep, *([] if self.task in TASKS or self.task.startswith(TOKEN) else ["task"])}
         return tuple(gr.skip() if name in kept else value for name, value in self.values().items())
 
 
 NAMES = tuple(field.name for field in fields(SetUp))
-"""Of the controls."""
+"""Names of the controls."""
 
 
 def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
@@ -164,7 +164,7 @@ def _exact(number: float) -> str:
 
 
 def possible(limits: Limits, config: RaceConfig) -> SetUp | None:
-    """Return the set-up of a race where this server may race it, None where it may not."""
+    """Return the set-up of a race, or None if this server's limits do not allow it."""
     try:
         made = SetUp.of(config)
         made.to_config(limits)

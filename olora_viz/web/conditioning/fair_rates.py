@@ -65,5 +65,5 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
 
 
 def refused(sentence: str) -> str:
-    """Return the card with a sentence that says why there are no rates."""
+    """Return the card, with the reason why there are no rates."""
     return f"{HEAD}{problem(sentence)}{HINT}"

@@ -183,7 +183,7 @@ def connect(
         try:
             source = jobs.find(measured, Measurement)
             if source is None:
-                raise ValueError("measure the start first: a slice goes along what was measured")
+                raise ValueError("measure the start first: a slice uses the measured directions")
             job = cut(jobs, source, [left, right])
         except ValueError as error:
             yield problem_view(str(error))

@@ -50,11 +50,11 @@ def problem_view(sentence: str) -> View:
 
 
 def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
-    """Show where a measurement or a slicing is.
+    """Show the progress of a measurement or a slice.
 
     Parameters
     ----------
-    before : what has to end before it begins.
+    before : number of jobs ahead of it.
     last : whether the page will be shown nothing after this.
     """
     free = last and work.complete
@@ -99,7 +99,7 @@ def _status(work: Work, before: int) -> Markup:
         starts, lanes = len(work.styles), sum(map(len, work.rates))
         words = f"{starts} start{'s' * (starts > 1)} on {work.device}"
         if lanes > starts:
-            words += f": {lanes} lanes begin as these, whatever their learning rate"
+            words += f": {lanes} lanes start like these, whatever their learning rate"
     if work.state == FINISHED and isinstance(work, Slicing):
         words = " and ".join(work.styles[k].label for k in work.chosen) + " on one scale"
     line = fragments.status(work.state, *([words] if words else []))
@@ -120,5 +120,5 @@ def _slices(work: Slicing) -> dict[str, Any]:
 
 
 def _scope(work: Measurement) -> str:
-    where = f"Over the layer {work.layer} alone. " if work.layer else ""
+    where = f"For the layer {work.layer} only. " if work.layer else ""
     return f"{where}Measured on the first batch, one seed of the data: other batches differ."

@@ -74,7 +74,7 @@ def _peft(shown: RaceRecord) -> str:
 
 
 def found_rates(shown: RaceRecord) -> RaceConfig:
-    """Return the set-up with the rates that the race found, where it has made a step."""
+    """Return the set-up, with the fair rates that the race computed once it has made a step."""
     steps = list(shown.steps)
     lanes = [
         replace(lane, lr=float(max(step.lr[k] for step in steps)), fair=False)

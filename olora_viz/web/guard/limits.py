@@ -38,38 +38,38 @@ def small_models(most: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Limits:
-    """The most of everything."""
+    """Limits on what visitors may ask for."""
 
     max_steps: int = 2000
-    """Of one race."""
+    """Steps of a race."""
     max_lanes: int = MAX_LANES
-    """Of one race."""
+    """Lanes of a race."""
     max_batch: int = 64
     """Prompts per step."""
     max_rank: int = 256
-    """Of a lane."""
+    """Rank of a lane."""
     max_tokens: int = 500_000_000
-    """Of one race: steps x lanes x prompts per step x the longest example, see `tokens_at_most`."""
+    """Steps x lanes x prompts per step x the longest example of a race; see `tokens_at_most`."""
     max_parameters: int = 600_000_000
-    """Of a model; a larger one is offered only where ``OLORA_VIZ_MODELS`` names it."""
+    """Weights of a model; larger ones are offered only if ``OLORA_VIZ_MODELS`` names them."""
     max_seconds: int = 1800
-    """Of one race's or measurement's computing."""
+    """Computing time of a race or measurement, in seconds."""
     max_waiting: int = 24
     """Races and measurements in the queue."""
     keep_races: int = 60
-    """Ended and paused races that are kept for their pages."""
+    """Finished and paused races that are kept for their pages."""
     keep_mib: int = 4000
-    """What those may take of the disk."""
+    """Disk space of those races, in MiB."""
     grace_seconds: int = 300
-    """Seconds without an open page after which a race pauses."""
+    """Seconds without a viewer after which a race pauses."""
     max_upload_kib: int = 512
-    """Of a visitor's own file."""
+    """Size of a visitor's file, in KiB."""
     max_examples: int = 5000
-    """Of a visitor's own file."""
+    """Examples in it."""
     max_characters: int = 4000
-    """Of one text in a visitor's own file."""
+    """Characters of each text in it."""
     keep_files: int = 60
-    """Files of visitors that are kept, the newest ones."""
+    """Visitors' files kept, the newest ones."""
     models: tuple[str, ...] = small_models(600_000_000)
 
 
@@ -237,7 +237,7 @@ def _whole(what: str, value: Any, least: int, most: int) -> int:
 
 
 def _float(value: Any) -> float:
-    """Read a number; NaN where there is none, infinity where it is too large for one."""
+    """Read a number: NaN if it is not one, infinity if it is too large."""
     try:
         return math.nan if isinstance(value, bool) else float(value)
     except OverflowError:

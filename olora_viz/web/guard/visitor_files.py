@@ -18,7 +18,7 @@ FORMATS = (".json", ".jsonl", ".csv")
 """Endings of the files that are read."""
 
 TOKEN = "file:"
-"""How the token of a file begins, which is its task's name in the set-up."""
+"""Prefix of a file's token, which is the name of its task in the set-up."""
 
 SHOWN = "your-file"
 """The stored name of every such file: the visitor's own name could be shown to others."""
@@ -58,7 +58,7 @@ class VisitorFiles:
         """
         limits = self._limits
         if not isinstance(name, str) or not isinstance(text, str):
-            raise ValueError("a file must come as its name and its text")
+            raise ValueError("a file must be sent as its name and its text")
         ending = f".{name.lower().rpartition('.')[2][:10]}" if "." in name else ""
         if ending not in FORMATS:
             raise ValueError(f"your file must end in {', '.join(FORMATS)}, not in {ending!r}")

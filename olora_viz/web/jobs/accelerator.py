@@ -51,7 +51,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Ended:
-    """The race is over; where a turn ends without this, the race is paused."""
+    """The race is over; a turn that ends without this has paused it."""
 
     status: str
     answers: list[Answer]
@@ -107,13 +107,13 @@ def wished(file: Path) -> str:
 def turn(
     config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
 ) -> Iterator[Opened | Step | Ended]:
-    """Race in `folder`, from its checkpoint where there is one, for one turn.
+    """Race in `folder` for one turn, from its checkpoint if there is one.
 
     It ends with the race, at its goal, on request or at its time limit, always with a checkpoint.
 
     Parameters
     ----------
-    wishes : the file of `wish`; outside of `folder`, which is new where a race begins.
+    wishes : the file of `wish`; outside `folder`, which must be empty when a race starts.
     done : steps that were reported before.
     goal : the step after which it pauses.
     questions : number of held-out prompts to answer at the end.
@@ -149,7 +149,7 @@ def turn(
 
 
 def forked(*arguments: Any) -> Iterator[Opened | Step | Ended]:
-    """Take a turn in a forked process, where the parent's threads are gone: on one thread."""
+    """Take a turn in a forked process, on one thread: a fork does not keep the parent's threads."""
     torch.set_num_threads(1)
     yield from turn(*arguments)
 

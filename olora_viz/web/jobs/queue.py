@@ -229,7 +229,7 @@ class Jobs:
 
 
 def folder_size(folder: Path) -> int:
-    """Return the bytes of all files below a folder, 0 where there is none."""
+    """Return the total size of the files below a folder, in bytes; 0 if it does not exist."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

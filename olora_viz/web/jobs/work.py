@@ -31,7 +31,7 @@ class Work(BackgroundWork):
     """The end of its time, by the monotonic clock, while it computes."""
     max_seconds: float = math.inf
     own_file: Path | None = None
-    """The visitor's own file, where the task is one."""
+    """The visitor's own file, if the task is one."""
 
     def __post_init__(self) -> None:
         """Keep the path of a visitor's own file apart from all that is shown."""

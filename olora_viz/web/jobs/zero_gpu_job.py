@@ -42,7 +42,7 @@ class ZeroGpuJob(Job):
         self._wish()
 
     def run(self) -> bool:
-        """Take one turn; where its time was too short for the race, the queue brings the next."""
+        """Take one turn; if the race does not finish in it, the queue schedules another."""
         self.become(LOADING)
         self.tell(0.0, "waiting for a GPU")
         self._wish()

@@ -1,4 +1,4 @@
-"""The Learn page: lessons in reading order, and the card that goes with a lesson to its page."""
+"""The Learn page: lessons in reading order, and the card that accompanies a lesson on its page."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
         return (learn_view.card(limits, lesson), *read(lesson.name))
 
     def press(event: gr.SelectData) -> tuple[Any, ...]:
-        """Show a lesson, and where it is opened, its recorded race and the set-up of it."""
+        """Show a lesson, and if it is opened, its recorded race and set-up."""
         value = event.value if isinstance(event.value, dict) else {}
         lesson = _known(value.get("lesson"))
         shown = read(value.get("lesson"))
@@ -127,9 +127,9 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
 
 
 def _known(name: Any) -> Lesson | str:
-    """Find a lesson, or say in a sentence why there is none."""
+    """Find a lesson, or return a sentence that says why there is none."""
     if not isinstance(name, str):
-        return "a lesson has a name of letters"
+        return "a lesson's name must be a text"
     try:
         return find(name[:80])
     except ValueError as error:
@@ -137,7 +137,7 @@ def _known(name: Any) -> Lesson | str:
 
 
 def _pressed(elem_id: str, value: str) -> gr.HTML:
-    """Make HTML inside of which lessons are chosen, opened and closed."""
+    """Make HTML in which lessons are chosen, opened and closed."""
     return gr.HTML(
         value,
         elem_id=elem_id,

@@ -38,7 +38,7 @@ def contents(chosen: str) -> str:
 
 
 def text(lesson: Lesson) -> str:
-    """Return what a lesson says."""
+    """Return the text of a lesson."""
     first, *rest = (f"<p>{sentence(paragraph)}</p>" for paragraph in lesson.paragraphs)
     formulas = "".join(
         f'<div class="formula" tabindex="0" role="group" aria-label="formula">{formula(one)}</div>'
@@ -52,7 +52,7 @@ def text(lesson: Lesson) -> str:
 
 
 def guide(limits: Limits, lesson: Lesson) -> str:
-    """Return what there is to do and to see, and where."""
+    """Return what to do, what to see, and where."""
     buttons = ""
     if lesson.page != "learn":
         buttons += (
@@ -68,7 +68,7 @@ def guide(limits: Limits, lesson: Lesson) -> str:
 
 
 def card(limits: Limits, lesson: Lesson) -> str:
-    """Return the guided card, which goes with the visitor to the page that a lesson is about."""
+    """Return the guided card, shown on the page that a lesson is about."""
     after = beside(lesson.name)[1]
     link = live(limits, lesson)
     ways = '<a href="#learn">Read it</a>'
@@ -88,7 +88,7 @@ def card(limits: Limits, lesson: Lesson) -> str:
 
 
 def live(limits: Limits, lesson: Lesson) -> str:
-    """Return the link that races a lesson again, here and now; empty where this server may not."""
+    """Return the link that runs a lesson's race live; empty if this server does not allow it."""
     setup = possible(limits, lesson.config) if lesson.config else None
     page = "conditioning" if lesson.page == "conditioning" else "race"
     return f"?{setup.to_query()}&start=1&lesson={lesson.name}#{page}" if setup else ""

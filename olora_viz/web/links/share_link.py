@@ -79,9 +79,9 @@ def asked(limits: Limits, address: Any) -> tuple[share.Link, bool, str]:
 
 
 def lesson_race(link: share.Link, own: bool) -> str | None:
-    """Return the id of the recorded race that a link's lesson opens with, None where it has none.
+    """Return the id of the recorded race that a link's lesson opens with, or None.
 
-    A set-up of its own in the link wins, and so does a race of this page's own address.
+    A set-up in the link takes precedence, and so does an address that this page wrote itself.
     """
     lesson = find(link.lesson) if link.lesson else None
     if lesson is None or lesson.config is None or own or link.start:

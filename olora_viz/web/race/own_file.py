@@ -40,7 +40,7 @@ def connect(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
         try:
             asked = event.value
             if not isinstance(asked, dict):
-                raise ValueError("a file must come as its name and its text")
+                raise ValueError("a file must be sent as its name and its text")
             found = files.bring(request.session_hash, asked.get("name"), asked.get("text"))
         except ValueError as error:
             return gr.skip(), fragments.problem(str(error))

@@ -58,7 +58,11 @@ def build(desk: Desk) -> list[Any]:
         one since this event was sent.
         """
         mine = added(jobs, visit, run)
-        return gr.skip() if mine == visit else mine, listed(jobs, mine, run), *compared(jobs, mine, run)
+        return (
+            gr.skip() if mine == visit else mine,
+            listed(jobs, mine, run),
+            *compared(jobs, mine, run),
+        )
 
     def shelve(visit: Any, run: Any, event: gr.SelectData) -> tuple[Any, ...]:
         """Apply an action from the list of runs."""
