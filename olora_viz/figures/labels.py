@@ -1,4 +1,4 @@
-"""Names at the ends of curves, kept apart, and the crosses where lanes went out of the race."""
+"""Labels at the ends of curves, without overlap, and crosses where lanes diverged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import rounded
 
 LABEL_GAP = 14
-"""Least distance of two labels, in pixels."""
+"""Minimum distance between two labels, in pixels."""
 
 
 def curve_ends(
@@ -32,11 +32,11 @@ def curve_ends(
     ----------
     styles : one per lane.
     numbers : (N) the number of each step.
-    curves : (N, K), NaN from where a lane diverged.
-    bounds : range of the vertical axis; in powers of ten where it is a log one.
+    curves : (N, K), NaN once a lane has diverged.
+    bounds : range of the vertical axis; as powers of ten if it is logarithmic.
     height : of the plot's area, in pixels.
     total : steps of the whole race.
-    log : whether the axis is a log one.
+    log : whether the axis is logarithmic.
     """
     high = bounds[1]
     ends: dict[str, list[_End]] = {"end": [], "out": []}
@@ -61,23 +61,23 @@ def curve_ends(
 
 
 class CurveEnd(NamedTuple):
-    """The last point of a curve, in units of the axes: powers of ten where they are log ones."""
+    """The last point of a curve, in units of the axes: powers of ten on a logarithmic axis."""
 
     name: str
-    """Of the curve."""
+    """Name of the curve."""
     group: str
-    """Of curves that are too many, the lowest of each group is named."""
+    """If there is no room for all labels, the lowest curve of each group is labelled."""
     color: str
     x: float
     y: float
     more: str = ""
-    """Words behind the name."""
+    """Text after the name."""
 
 
 def end_labels(
     ends: Sequence[CurveEnd], *, bounds: tuple[float, float], height: int
 ) -> list[dict[str, Any]]:
-    """Return Plotly's annotations at the ends of curves, kept apart.
+    """Return Plotly's annotations at the ends of curves, without overlap.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class _End:
 
 
 def _worth_naming(ends: Sequence[_End], most: int) -> list[_End]:
-    """Keep the labels that fit: all, or else the best lane of every initialization."""
+    """Keep the labels that fit: all of them, or the best lane of every initialization."""
     if len(ends) <= most:
         return list(ends)
     best: dict[str, _End] = {}
@@ -129,7 +129,7 @@ def _worth_naming(ends: Sequence[_End], most: int) -> list[_End]:
 
 
 def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
-    """Return Plotly's annotation; its name says what kind of end and which lane it belongs to."""
+    """Return Plotly's annotation, named after the kind of end and the lane."""
     return {
         "name": f"{kind} {end.style.label}",
         "text": end.text,
@@ -163,13 +163,13 @@ def _cross(end: _End, log: bool) -> dict[str, Any]:
 
 
 def room_for(texts: Sequence[str]) -> int:
-    """Return a right margin that holds the longest label, in pixels, in steps that stay put."""
+    """Return a right margin in pixels that fits the longest label."""
     longest = max((len(text) for text in texts), default=0)
     return min(180, max(24, 14 + math.ceil(7.1 * longest)))
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move positions apart as little as needed, in least squares, and keep them in [low, high].
+    """Move positions apart as little as possible, in least squares, within [low, high].
 
     >>> spread([10.0, 11.0, 50.0], gap=4.0, low=0.0, high=100.0)
     [8.5, 12.5, 50.0]

@@ -1,4 +1,4 @@
-"""A figure as a PNG, drawn by matplotlib: the same colours, curves and words, without a browser."""
+"""Figures as PNG, drawn by matplotlib without a browser: the same colours, curves and labels."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ DASHES = {
 MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P",
          "triangle-down": "v", "star": "*", "x-thin": "x"}  # fmt: skip
 INCH = 100.0
-"""Pixels of a figure's layout to an inch of paper; PNGs have twice as many pixels."""
+"""Pixels of a figure's layout per inch; PNGs have twice as many pixels."""
 
 
 def write_png(
     path: str | Path, figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860
 ) -> Path:
-    """Draw figures below each other into one PNG.
+    """Write figures to one PNG, one below the other.
 
     Parameters
     ----------
     path : a new file, or one to replace.
-    figures : what the functions of `figures` and `spectrum_figures` return.
+    figures : as the functions of `olora_viz.figures` return them.
     theme_name : ``light`` or ``dark``.
     width : of the picture in pixels, before it is doubled for sharpness.
     """
@@ -46,11 +46,11 @@ def png_bytes(
     width: int = 860,
     sharpness: float = 2.0,
 ) -> bytes:
-    """Draw figures below each other into one PNG, as `write_png` does.
+    """Return figures as one PNG, one below the other; see `write_png`.
 
     Parameters
     ----------
-    sharpness : pixels of the picture to one of the layout.
+    sharpness : pixels of the PNG per pixel of the layout.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas

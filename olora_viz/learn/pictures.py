@@ -1,4 +1,4 @@
-"""The lessons' pictures as Plotly figures; pure functions."""
+"""The pictures of the lessons, as Plotly figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEIGHT = 230
 """Height of the plot's area in pixels."""
 
 GAP = 1.2
-"""The space between two matrices, in cells."""
+"""Gap between two matrices, in cells."""
 
 
 def picture(lesson: Lesson, r: int = 2) -> Figure:
@@ -32,7 +32,7 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
 
     Parameters
     ----------
-    r : rank, for the picture of a QR.
+    r : rank of the QR picture.
     """
     if lesson.picture == "qr":
         return qr_figure(example_matrix(), r)
@@ -91,7 +91,7 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
         data.append(_cells(name, matrix, largest, at))
         figure["annotations"].append(_words(name, at + matrix.shape[1] / 2 - 0.5, -0.95))
         at += matrix.shape[1]
-    # The largest rank sets the frame, so that cells keep their size when the rank changes.
+    # The frame fits every rank, so that cells keep their size when the rank changes.
     total = at + min(rows, columns) - r
     figure["xaxis"] |= {"range": [-0.7, total - 0.3], "fixedrange": True}
     figure["yaxis"] |= {"range": [rows - 0.3, -1.3], "fixedrange": True}

@@ -1,4 +1,4 @@
-"""JavaScript modules as one text: a notebook, and a page that stands alone, have no folder."""
+"""JavaScript modules bundled as one text, for notebooks and self-contained pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)[\s\S])*\*/[ \t]*)\n", re.MU
 
 
 def bundle(entry: Path) -> str:
-    """Write a module and all that it imports as one module.
+    """Return a module and all that it imports as one module.
 
     Each of the others becomes a constant, the value of a function that runs once and returns what
     the module exports; those that a module imports come before it. Comments are left out.

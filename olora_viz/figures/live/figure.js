@@ -1,4 +1,4 @@
-// Draws a figure of olora_viz.figures and keeps what its reader did to it.
+// Draws a figure of olora_viz.figures and keeps the reader's choices.
 //
 //   const figure = mount(element, { plotly, palette });
 //   figure.draw(value);    // any number of times; the newest value wins
@@ -6,8 +6,8 @@
 //   figure.destroy();
 //
 // A zoom survives every draw until layout.uirevision changes, a hidden lane until meta.race does.
-// A logarithmic vertical axis can be made linear, and where meta.smoothing is given, curves can be
-// smoothed anew; both choices stay.
+// The reader can make a logarithmic vertical axis linear and, with meta.smoothing, change the
+// smoothing; both choices persist.
 
 /** @import { Menu, Packed, Palette, PlotlyApi, Value } from "./types.d.ts" */
 
@@ -33,7 +33,7 @@ import { AXES, readersZoom } from "./chart/zoom.js";
  * @param {PlotlyApi | string} options.plotly Plotly itself, or the URL of plotly.min.js
  * @param {Palette} options.palette what a colour "@token" of a value means
  * @param {Menu} [options.menu] called with the chart's head, see export/save_menu.js
- * @param {boolean} [options.eager] draw also where the reader does not see it
+ * @param {boolean} [options.eager] draw even outside the viewport
  */
 export function mount(element, { plotly, palette, menu, eager = false }) {
   const parts = skeleton(element);
@@ -43,7 +43,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   let given = /** @type {Packed | null} */ (null); // the newest value, as it came
   let value = /** @type {Value | null} */ (null);
   let linear = false; // the reader wants no logarithmic axis
-  let weight = /** @type {number | null} */ (null); // of the past, where the reader chose one
+  let weight = /** @type {number | null} */ (null); // of past values, if the reader chose one
   let width = 0; // that the chart was drawn with
   let isDrawn = false;
   let isAlive = true;

@@ -1,12 +1,11 @@
-// Saves a chart, or a whole page of charts, as files.
+// Saves a chart, or a page of charts, as a file.
 //
 //   mount(element, { plotly, palette, menu: saveMenu({ plotly, module }) });   // see figure.js
 //   save("loss.csv", text, "text/csv");
 //   await standalone({ title, body, figures, palette, sources: { plotly, module } });
 //
-// `plotly` and `module` are the URLs of plotly.min.js and of figure.js in one file: a page that
-// stands alone holds both, so that it opens from a disk, without a network, and draws as the live
-// chart does.
+// `plotly` and `module` are the URLs of plotly.min.js and of figure.js as one file. A self-contained
+// page includes both, so that it opens offline and draws like the live chart.
 
 import { save } from "./export/save.js";
 import { saveMenu } from "./export/save_menu.js";

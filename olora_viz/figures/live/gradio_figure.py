@@ -1,4 +1,4 @@
-"""Live charts in Gradio: one node for life, fed with what is new."""
+"""Live charts in Gradio: a node that persists and receives only what is new."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def live_figure(
     value : a figure of `olora_viz.figures.race`, or None.
     elem_id : id of the element that Plotly's node is inside of.
     picks : a click on a map's cell is the event ``select`` of value ``layout.meta.names[y][x]``,
-        or ``layout.meta.rows[y]`` where a whole row has one name.
+        or ``layout.meta.rows[y]`` if a whole row has one name.
     more : goes to `gr.HTML`.
     """
     return _charts(

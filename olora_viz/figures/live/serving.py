@@ -21,7 +21,7 @@ PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 @cache
 def installed(path: Path) -> dict[str, Any]:
-    """Serve an installed file, and name it in the form whose URL Gradio completes.
+    """Serve an installed file and return its description, whose URL Gradio completes.
 
     Gradio puts its root, such as the sub-path of a Space, in front of ``url``. A module of this
     package is served together with all that it imports, as one file: one request, and a browser
@@ -45,7 +45,7 @@ def installed(path: Path) -> dict[str, Any]:
 
 @cache
 def _bundles() -> tempfile.TemporaryDirectory[str]:
-    """Make the folder of the modules that are served; it goes with the server."""
+    """Make the folder of the served modules, which is deleted when the server ends."""
     return tempfile.TemporaryDirectory(prefix="olora_viz-")
 
 

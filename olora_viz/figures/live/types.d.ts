@@ -1,5 +1,5 @@
-// What the modules of a chart hand to each other, and the part of Plotly's public API that they use.
-// Anything of Plotly that is not declared here is a type error.
+// Types shared by the chart's modules, and the part of Plotly's public API that they use. Anything
+// else of Plotly is a type error.
 
 /** Colours by token. */
 export type Colors = Record<string, string>;

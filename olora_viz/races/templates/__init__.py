@@ -1,1 +1,1 @@
-"""Scripts that repeat a race: each runs as it is, and its settings are replaced by a race's own."""
+"""Scripts that repeat a race. They run as they are; a race's settings replace theirs."""

@@ -1,7 +1,7 @@
 """Repeats a race with olora_viz.
 
-The losses are the same bit for bit on the same machine with as many threads (OMP_NUM_THREADS);
-elsewhere they are the same up to rounding.
+On the same machine with the same number of threads (OMP_NUM_THREADS), the losses are bitwise
+identical; elsewhere they agree up to rounding.
 """
 
 import olora_viz as ov

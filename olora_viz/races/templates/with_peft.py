@@ -1,6 +1,6 @@
-"""Trains the lanes of a race one by one with PEFT; the examples and their order are olora_viz's.
+"""Trains the lanes of a race one by one with PEFT, on the same examples in the same order.
 
-The losses agree with the race's up to rounding (float32: about 1e-3 over some steps).
+The losses agree with those of the race up to rounding (in float32, about 1e-3 after some steps).
 """
 
 import zlib
@@ -13,7 +13,7 @@ import olora_viz as ov
 
 # Settings
 CONFIG = ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora"), ov.Lane("milora")), steps=3)
-# PEFT's init_lora_weights for each lane; None: PEFT has no such start, A and B are olora_viz's.
+# PEFT's init_lora_weights for each lane; None if PEFT lacks the start: olora_viz computes A and B.
 STARTS = (True, "olora", None)
 DEVICE = "cpu"
 DTYPE = torch.float32
@@ -28,7 +28,7 @@ def load():
 
 
 def adapt(model, tokenizer, lane, start):
-    """Return the model with the adapter of a lane."""
+    """Add the adapter of a lane to the model."""
     factors = {}
     if start is None:
         race = ov.race(
@@ -60,7 +60,7 @@ def adapt(model, tokenizer, lane, start):
 
 
 def set_start(layer, start, scale):
-    """Start a layer at A and B, and take s B A off its frozen weight W: the function stays W's."""
+    """Initialize a layer with A and B, and subtract s B A from W: its function is unchanged."""
     layer.lora_A["default"].weight.data = start.A.clone()
     layer.lora_B["default"].weight.data = start.B.clone()
     base = layer.get_base_layer()
@@ -70,7 +70,7 @@ def set_start(layer, start, scale):
 
 
 def train(k):
-    """Train lane k, and print its loss and the norm of its gradient at every step."""
+    """Train lane k and print its loss and gradient norm at every step."""
     lane = CONFIG.lanes[k]
     model, tokenizer = load()
     model = adapt(model, tokenizer, lane, STARTS[k]).to(DEVICE)
@@ -92,8 +92,8 @@ def main() -> None:
     """Train all lanes, one after another."""
     for k in range(len(CONFIG.lanes)):
         train(k)
-        # Keep the adapter with save_pretrained("my-adapter"). After a start such as OLoRA's or
-        # PiSSA's, PEFT's disable_adapter() and unload() give W - s B A, not the base model.
+        # Save the adapter with save_pretrained("my-adapter"). With starts such as OLoRA or PiSSA,
+        # PEFT's disable_adapter() and unload() restore W - s B A, not the base model.
 
 
 if __name__ == "__main__":

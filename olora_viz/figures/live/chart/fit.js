@@ -1,4 +1,4 @@
-// A layout fitted into its element: its size, the reader's zoom, and labels kept apart.
+// Fits a layout to its element: size, zoom, and labels without overlap.
 
 /** @import { Fitted, Layout, Meta } from "../types.d.ts" */
 /** @import { Held } from "./zoom.js" */
@@ -29,7 +29,7 @@ export function fit(layout, meta, { width, touch, linear, held, hidden }) {
   const fitted = Object.assign(layout, { width, height: meta.height + t + b });
   fitted.dragmode = touch ? false : "zoom"; // a finger's drag must scroll the page
   if (meta.x === "step") {
-    fitted.margin.autoexpand = false; // so that the pointer's line is where the margins say
+    fitted.margin.autoexpand = false; // the pointer's line relies on the margins
     fitted.xaxis.showspikes = false; // the pointer's line is the same in all charts
     fitted.xaxis.unifiedhovertitle = { text: "step %{x}" };
   }

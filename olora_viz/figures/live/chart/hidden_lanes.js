@@ -1,23 +1,23 @@
-// Lanes that the reader hides: all charts of one race hide a lane together.
+// Lanes that the reader hid: a lane is hidden in all charts of its race.
 
 /** @import { Trace, Visible } from "../types.d.ts" */
 
 const EVENT = "olora-viz-hide";
 
-/** @typedef {{ race: string, lane: string, away: boolean }} Hidden what the event says */
+/** @typedef {{ race: string, lane: string, away: boolean }} Hidden detail of the event */
 /** @typedef {Map<string | number, Visible>} Choices lane, or index of a trace without one → choice */
 
 /**
- * What was chosen in each race, for charts that are yet to come.
+ * What was chosen in each race, for charts that are drawn later.
  *
  * @type {Map<string, Choices>}
  */
 const chosenIn = new Map();
 
 /**
- * Keep what the reader hid in a chart.
+ * Keep track of what the reader hid in a chart.
  *
- * @param {() => void} changed called when the chart has to be drawn again
+ * @param {() => void} changed called when the chart has to be redrawn
  */
 export function hiddenLanes(changed) {
   /** @type {string | null} */
@@ -47,7 +47,7 @@ export function hiddenLanes(changed) {
   }
 
   /**
-   * Hide a lane, or show it again, in all charts of this race; with it the lanes it is made of.
+   * Hide a lane and its members, or show them again, in all charts of this race.
    *
    * @param {string} lane
    * @param {string[]} [members]
@@ -96,7 +96,7 @@ export function hiddenLanes(changed) {
 }
 
 /**
- * Return what a trace is hidden by: the traces of a lane together, whatever their number and order.
+ * Return the key by which a trace is hidden: its lane, or its index if it has none.
  *
  * @param {Trace} trace
  * @param {number} index

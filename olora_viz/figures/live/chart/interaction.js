@@ -1,16 +1,16 @@
-// What a reader can do to a chart by way of Plotly.
+// Interactions that Plotly provides.
 
 /** @import { Meta, PlotElement, PlotEvents, PlotlyApi } from "../types.d.ts" */
 
 import { laneOf } from "./labels.js";
 
-/** Whether the reader points with a finger. */
+/** Whether the primary pointer is a finger. */
 export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;
 }
 
 /**
- * Return Plotly's configuration: few buttons, seen while the chart is pointed at.
+ * Return Plotly's configuration: few buttons, visible on hover.
  *
  * @param {PlotlyApi} Plotly
  * @param {() => void} showAll
@@ -33,7 +33,7 @@ export function config({ Icons }, showAll) {
  * @param {(change: PlotEvents["plotly_relayout"]) => void} calls.relayout
  * @param {(change: Record<string, unknown>, traces: number[]) => void} calls.restyle
  * @param {() => void} calls.showAll a double click
- * @param {(x: any) => void} calls.point the reader points at x; null: no more
+ * @param {(x: any) => void} calls.point x under the pointer; null when it leaves
  * @param {(x: any, y: any) => void} calls.pick a click on a point or a cell
  * @param {(lane: string) => void} calls.turn a click on a lane's name
  */

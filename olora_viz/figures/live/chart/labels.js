@@ -1,4 +1,4 @@
-// The lanes' names at the ends of their curves.
+// Labels at the ends of curves.
 
 /** @import { Annotation, Layout } from "../types.d.ts" */
 

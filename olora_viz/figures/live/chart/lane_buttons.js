@@ -1,4 +1,4 @@
-// What a click on a lane's name does, for the keyboard: buttons that are seen while they have focus.
+// Keyboard access to what a click on a lane's name does: buttons that are visible while focused.
 
 import { append } from "../element.js";
 

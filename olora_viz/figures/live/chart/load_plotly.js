@@ -1,4 +1,4 @@
-// Plotly is loaded once a page.
+// Loads Plotly, once per page.
 
 /** @import { PlotlyApi } from "../types.d.ts" */
 

@@ -1,4 +1,4 @@
-// When a chart is drawn: at once for the reader, and not all the time for new values.
+// Decides when a chart is drawn: at once for the reader's actions, and at a limited rate for new values.
 
 /**
  * Make the clock of a chart.
@@ -8,10 +8,10 @@
 export function paced(render) {
   let timer = 0;
   let frame = 0;
-  let idleFrom = 0; // when the chart may be drawn again because of new values
+  let idleFrom = 0; // earliest time to draw new values
 
-  // Because of new values: a chart may take a tenth of the time, as a browser often shares its
-  // cores with the race.
+  // For new values. Drawing may take a tenth of the time, since the browser often shares its cores
+  // with the race.
   function schedule() {
     if (timer || frame) return;
     const rest = idleFrom - performance.now();
@@ -19,7 +19,7 @@ export function paced(render) {
     else atOnce();
   }
 
-  // Because of what the reader did.
+  // For the reader's actions.
   function atOnce() {
     clearTimeout(timer);
     timer = 0;

@@ -1,15 +1,15 @@
-// A chart is drawn only while it can be seen, or soon: a page has two dozen of them.
+// Draws a chart only in or near the viewport: a page has two dozen of them.
 
-const NEAR = { rootMargin: "100% 0px" }; // within a screen of what is seen
+const NEAR = { rootMargin: "100% 0px" }; // one screen above and below
 
 /**
- * Watch whether an element is near what the reader sees.
+ * Watch whether an element is near the viewport.
  *
  * @param {Element} element
  * @param {object} calls
- * @param {boolean} calls.eager take it as always near
- * @param {() => void} calls.changed it came near or went away
- * @param {() => void} calls.print the page is about to be printed, with all that is on it
+ * @param {boolean} calls.eager treat it as always near
+ * @param {() => void} calls.changed called when it comes near or moves away
+ * @param {() => void} calls.print called before the page is printed
  */
 export function watchSight(element, { eager, changed, print }) {
   let near = eager;

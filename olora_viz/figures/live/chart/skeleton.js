@@ -1,4 +1,4 @@
-// The elements of a chart, and the words in them.
+// The elements of a chart and their text.
 
 /** @import { Meta, PlotElement } from "../types.d.ts" */
 

@@ -1,14 +1,14 @@
-// The step that the reader points at: all charts of one race show it together.
+// Marks the step under the pointer in all charts of a race.
 
 /** @import { Fitted, Meta, PlotElement, PlotlyApi } from "../types.d.ts" */
 
 const EVENT = "olora-viz-step";
 
-/** @typedef {{ race: string, step: number | null, from: Element }} Pointed what the event says */
+/** @typedef {{ race: string, step: number | null, from: Element }} Pointed detail of the event */
 /** @typedef {{ race: string, meta: Meta, Plotly: PlotlyApi | null }} Shown null: not drawn yet */
 
 /**
- * Draw a line at the step that the reader points at, in this chart or in another one of its race.
+ * Draw a line at the step under the pointer, in this chart or in another one of its race.
  *
  * @param {PlotElement} plot
  * @param {HTMLElement} line lies over the plot
@@ -16,11 +16,11 @@ const EVENT = "olora-viz-step";
  */
 export function stepPointer(plot, line, chart) {
   /** @type {number | null} */
-  let pointed = null; // null: at none any more
+  let pointed = null; // null: no step
   let elsewhere = false; // in another chart
   let waiting = false;
 
-  /** @param {number | null} step where the reader points in this chart */
+  /** @param {number | null} step under the pointer in this chart */
   function tell(step) {
     const shown = chart();
     if (shown?.meta.x !== "step" || (step === pointed && !elsewhere)) return;
@@ -44,7 +44,7 @@ export function stepPointer(plot, line, chart) {
   }
   document.addEventListener(EVENT, hear);
 
-  // Draw the line, and where another chart is pointed at, say the values there as well.
+  // Draw the line, and show the values at this step if the pointer is in another chart.
   function point() {
     const { Plotly, meta } = chart() ?? {};
     if (!Plotly || !meta) return;
@@ -72,7 +72,7 @@ export function stepPointer(plot, line, chart) {
 }
 
 /**
- * Return the plot's area inside a chart, in pixels: its margins must not expand.
+ * Return the plot's area inside a chart, in pixels. Its margins must be fixed.
  *
  * @param {Fitted} layout
  */
@@ -81,7 +81,7 @@ export function area({ width, height, margin: { l, r, t, b } }) {
 }
 
 /**
- * Return how far right of the plot's left edge a value of a linear horizontal axis is, in pixels.
+ * Return the distance in pixels between the plot's left edge and a value on a linear axis.
  *
  * @param {Fitted} layout
  * @param {number} x
@@ -92,7 +92,7 @@ export function across(layout, x) {
 }
 
 /**
- * Return where a step is on the horizontal axis: on a map, the index of the nearest column.
+ * Return the position of a step on the horizontal axis; on a map, the index of the nearest column.
  *
  * @param {Meta} meta
  * @param {number} step

@@ -1,4 +1,4 @@
-// Light or dark, as the page around the chart is.
+// Follows the light or dark theme of the page.
 
 /** @import { Colors } from "../types.d.ts" */
 

@@ -1,4 +1,4 @@
-// A figure as olora_viz/figures/live/packing.py wrote it becomes what Plotly draws.
+// Unpacks a figure that olora_viz/figures/live/packing.py packed.
 
 /** @import { Numbers, Packed, TextTrace, Trace, Value } from "../types.d.ts" */
 
@@ -40,7 +40,7 @@ export function points(trace, index, decode) {
 }
 
 /**
- * Make a function that reads "1.5,2,,3", each time only from where the text of a key has grown.
+ * Return a function that parses "1.5,2,,3"; of a text that has grown, it parses only the new part.
  *
  * @returns {(key: string, text: string) => Numbers}
  */

@@ -1,4 +1,4 @@
-// The part of a chart that the reader zoomed to, and the scale of its vertical axis.
+// The reader's zoom, and the scale of the vertical axis.
 
 /** @import { Layout } from "../types.d.ts" */
 
@@ -8,9 +8,9 @@
 export const AXES = /** @type {const} */ (["xaxis", "yaxis"]);
 
 /**
- * Keep the reader's zoom of a chart.
+ * Keep the reader's zoom across redraws.
  *
- * @param {() => void} changed called when the chart has to be drawn again
+ * @param {() => void} changed called when the chart has to be redrawn
  */
 export function readersZoom(changed) {
   /** @type {string | null} */
@@ -24,7 +24,7 @@ export function readersZoom(changed) {
       if (now !== revision) held = {};
       revision = now;
     },
-    /** The uirevision for Plotly, which keeps zooms by it as well. */
+    /** The uirevision for Plotly, which also decides whether Plotly keeps a zoom. */
     key: () => `${revision}/${resets}`,
     held: () => held,
     /**
@@ -35,7 +35,7 @@ export function readersZoom(changed) {
       held = heldAfter(held, change, layout);
       changed();
     },
-    /** @param {(keyof Held)[]} axes to be shown whole again */
+    /** @param {(keyof Held)[]} axes to reset */
     reset(...axes) {
       held = { ...held };
       for (const axis of axes) delete held[axis];
@@ -46,7 +46,7 @@ export function readersZoom(changed) {
 }
 
 /**
- * Return the ranges that are held after a change that Plotly reports.
+ * Return the held ranges after a change that Plotly reports.
  *
  * @param {Held} held
  * @param {Record<string, unknown>} change of the event plotly_relayout
@@ -66,7 +66,7 @@ export function heldAfter(held, change, layout) {
 }
 
 /**
- * Show the ranges that are held, with ticks of Plotly's choice.
+ * Apply the held ranges, with Plotly's automatic ticks.
  *
  * @param {Layout} layout changed in place
  * @param {Held} held
@@ -85,8 +85,8 @@ export function zoomTo(layout, held) {
 }
 
 /**
- * Make a logarithmic vertical axis linear: from zero, with ticks of Plotly's choice, up to the same
- * value.
+ * Make a logarithmic vertical axis linear: from zero to the same maximum, with Plotly's automatic
+ * ticks.
  *
  * @param {Layout} layout changed in place
  */

@@ -1,4 +1,4 @@
-// The numbers of a chart.
+// A chart's data as CSV and JSON.
 
 /** @import { Layout, Meta, Trace } from "../types.d.ts" */
 

@@ -1,4 +1,4 @@
-// A chart becomes a file of one of four kinds.
+// Saves a chart as a file of one of four kinds.
 
 /** @import { Chart, Sources } from "../types.d.ts" */
 

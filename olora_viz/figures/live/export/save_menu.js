@@ -1,4 +1,4 @@
-// The button at a chart's head, and its menu of what can be saved.
+// The save button above a chart, and its menu.
 
 /** @import { Chart, Menu, Sources } from "../types.d.ts" */
 
@@ -79,7 +79,7 @@ export function saveMenu(sources) {
     }
 
     return {
-      // Say what the menu is for, and show it only where there is something to save.
+      // Name the menu after the chart, and show it only if there is something to save.
       show({ title, message }, hasPoints) {
         frame.hidden = !hasPoints || Boolean(message);
         button.ariaLabel = `save the chart ${title}`;

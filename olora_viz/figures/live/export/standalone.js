@@ -1,22 +1,22 @@
-// A page that needs nothing but itself.
+// A self-contained page.
 
 /** @import { Packed, Palette, Sources } from "../types.d.ts" */
 
 import { STYLE, variables } from "./standalone_style.js";
 
-// Nothing may be fetched, whatever is in the page.
+// The content security policy blocks every request.
 const POLICY =
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
 
 /**
- * Write a page that stands alone.
+ * Return a self-contained page.
  *
  * @param {object} page
  * @param {string} page.title
- * @param {string} page.body HTML, whose elements data-figure="name" are where the figures go
+ * @param {string} page.body HTML; each figure goes into the element with its data-figure="name"
  * @param {Record<string, Packed>} page.figures by name
  * @param {Palette} page.palette
- * @param {string} [page.style] CSS after the page's own
+ * @param {string} [page.style] additional CSS
  * @param {Sources} page.sources
  */
 export async function standalone({ title, body, figures, palette, style = "", sources }) {

@@ -1,9 +1,9 @@
-// How a page that stands alone looks.
+// The style of a self-contained page.
 
 /** @import { Colors, Palette } from "../types.d.ts" */
 
 /**
- * Write the palette as CSS variables, for the theme that the reader's system asks for.
+ * Return the palette as CSS variables, for the theme of the reader's system.
  *
  * @param {Palette} palette
  */

@@ -1,1 +1,1 @@
-"""The chart in a notebook: what its page is sent, once or as it changes."""
+"""The chart in a notebook: the messages to its front end."""

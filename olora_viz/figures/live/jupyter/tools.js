@@ -1,4 +1,4 @@
-// Plotly and the menu of what can be saved: asked for once a page, by whichever chart is first.
+// Plotly and the save menu, requested once per page by the first chart.
 
 /** @import { Menu, PlotlyApi } from "../types.d.ts" */
 
