@@ -52,7 +52,7 @@ def run_inspect(options: argparse.Namespace) -> int:
             f"intruder dimensions in {count} of {len(found)} layers"
         )
     if options.html:
-        from olora_viz.figures.report import write_report
+        from olora_viz.views.inspection import write_report
 
         write_report(options.html, options.folder, base, found)
         print(f"report written to {options.html}", file=sys.stderr)

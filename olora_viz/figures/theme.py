@@ -108,6 +108,11 @@ def palette(theme: str, inits: Sequence[str] = ()) -> dict[str, str]:
     return colors
 
 
+def css_variables(theme: str) -> str:
+    """Return the palette of a theme as CSS."""
+    return "".join(f"--{token}:{color};" for token, color in palette(theme).items())
+
+
 def resolve(token: str, theme: str) -> str:
     """Return the colour that a token such as ``@olora`` stands for.
 

@@ -14,6 +14,7 @@ from olora_viz.machine.numbers import compact, factor, percent, rounded
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.story import LEVEL, Sentence
 from olora_viz.views import html as fragments
+from olora_viz.views.table import Cell, table
 
 
 def story_before() -> Markup:
@@ -92,40 +93,23 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
 
 def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> Markup:
     """Return the table of the measurements, with their errors."""
-    hessian, newton, kernel = found.hessian, found.gauss_newton, found.kernel
-    body = []
-    for k, style in enumerate(styles):
-        if not _is_finite(found, k):
-            cells = Markup('<td colspan="4" class="no">loss not finite: no eigenvalues</td>')
-        else:
-            ended, sign = ("converged", "✓") if hessian.converged[k] else ("not converged", "✗")
-            cells = Markup(
-                "<td>{top}</td><td>{low}</td><td>{trace}</td><td>{condition}"
-                '<small title="{ended} after {products} products">{products} {sign}</small></td>'
-            ).format(
-                top=_pm(hessian.lambda_max[k], hessian.residual[k]),
-                low=_pm(hessian.lambda_min[k], hessian.residual_min[k]),
-                trace=_pm(newton.trace[k], newton.trace_error[k]) if newton else "–",
-                condition=_n(kernel.condition[k]) if kernel else "–",
-                ended=ended, products=int(hessian.iterations[k]), sign=sign,
-            )  # fmt: skip
-        body.append(
-            Markup('<tr><th scope="row">{}{}</th>{}</tr>').format(
-                fragments.mark(style), fragments.name(style), cells
-            )
-        )
+    head = (
+        "start",
+        Cell("λₘₐₓ", "largest eigenvalue of the Hessian"),
+        Cell("λₘᵢₙ", "smallest eigenvalue of the Hessian"),
+        Cell("trace GN", "of the Gauss-Newton matrix, estimated"),
+        Cell(
+            "NTK cond.",
+            "condition number of the tangent kernel; below it the products that the eigenvalues "
+            "took, and whether they converged",
+        ),
+    )
+    rows = [(fragments.lane(style), *_measured(found, k)) for k, style in enumerate(styles)]
     return Markup(
-        '<h2>What was measured <span class="hint">± residual, error</span></h2>'
-        '<div class="standing-frame"><table class="standing measured"><thead><tr>'
-        '<th scope="col">start</th><th scope="col" title="largest eigenvalue of the Hessian">'
-        'λₘₐₓ</th><th scope="col" title="smallest eigenvalue of the Hessian">λₘᵢₙ</th>'
-        '<th scope="col" title="of the Gauss-Newton matrix, estimated">trace GN</th>'
-        '<th scope="col" title="condition number of the tangent kernel; below it the products that '
-        'the eigenvalues took, and whether they converged">NTK cond.</th></tr></thead>'
-        "<tbody>{}</tbody></table></div>"
+        '<h2>What was measured <span class="hint">± residual, error</span></h2>{}'
         '<p class="foot">Trace GN: of the Gauss-Newton matrix. Small, last: products that the '
         "eigenvalues took, ✓ converged.</p>"
-    ).format(Markup("").join(body))
+    ).format(table(head, rows, kind="standing measured", scrolls=True))
 
 
 def rates(
@@ -137,29 +121,19 @@ def rates(
     ----------
     used : the rates of every start.
     """
-    body = []
+    head = ("start", "2/λₘₐₓ", "in use", Cell("share", "rate in use, as a share of 2/λ"))
+    lines, rows = Markup("<br>"), []
     for k, style in enumerate(styles):
         top = float(found.hessian.lambda_max[k])
         limit = 2 / top if top > 0 else math.nan
-        share = Markup("<br>").join(_share(rate / limit) for rate in used[k]) if top > 0 else "–"
-        body.append(
-            Markup(
-                '<tr><th scope="row">{}{}</th><td>{}</td><td>{}</td><td>{}</td></tr>'
-            ).format(
-                fragments.mark(style), fragments.name(style), _n(limit),
-                Markup("<br>").join(map(compact, used[k])), share,
-            )
-        )  # fmt: skip
+        share = lines.join(_share(rate / limit) for rate in used[k]) if top > 0 else "–"
+        rows.append((fragments.lane(style), _n(limit), lines.join(map(compact, used[k])), share))
     return Markup(
-        "<h2>What it means for the learning rate</h2>"
-        '<table class="standing"><thead><tr><th scope="col">start</th>'
-        '<th scope="col">2/λₘₐₓ</th><th scope="col">in use</th>'
-        '<th scope="col" title="rate in use, as a share of 2/λ">share</th></tr></thead>'
-        "<tbody>{}</tbody></table>"
+        "<h2>What it means for the learning rate</h2>{}"
         '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ overshoots further with '
         "every step. Adam, used here, rescales each parameter's step and has a different "
         "limit.</p>"
-    ).format(Markup("").join(body))
+    ).format(table(head, rows, kind="standing"))
 
 
 def hero_of(styles: Sequence[LaneStyle], found: Conditioning) -> int:
@@ -170,6 +144,22 @@ def hero_of(styles: Sequence[LaneStyle], found: Conditioning) -> int:
     if olora is not None or not others:
         return base if olora is None else olora
     return max(others, key=lambda k: found.hessian.lambda_max[k])
+
+
+def _measured(found: Conditioning, k: int) -> tuple[object, ...]:
+    """Return the cells of a start's measurements."""
+    if not _is_finite(found, k):
+        return (Cell("loss not finite: no eigenvalues", kind="no", columns=4),)
+    hessian, newton, kernel = found.hessian, found.gauss_newton, found.kernel
+    ended, sign = ("converged", "✓") if hessian.converged[k] else ("not converged", "✗")
+    products = Markup('<small title="{ended} after {count} products">{count} {sign}</small>')
+    return (
+        _pm(hessian.lambda_max[k], hessian.residual[k]),
+        _pm(hessian.lambda_min[k], hessian.residual_min[k]),
+        _pm(newton.trace[k], newton.trace_error[k]) if newton else "–",
+        (_n(kernel.condition[k]) if kernel else "–")
+        + products.format(ended=ended, count=int(hessian.iterations[k]), sign=sign),
+    )
 
 
 def _is_finite(found: Conditioning, k: int) -> bool:

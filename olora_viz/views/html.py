@@ -16,6 +16,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.machine.numbers import nats, number, percent
 from olora_viz.studies.story import Place, Sentence
 from olora_viz.tasks import TaskCard
+from olora_viz.views.table import Cell, table
 
 FEW_ANSWERS = 8
 """Number of answers to one prompt above which some are folded."""
@@ -32,6 +33,11 @@ def name(style: LaneStyle) -> Markup:
     """Return the lane's label, which breaks between its words and never inside a rate."""
     word = Markup('<span class="word">{}</span>')
     return Markup(" ").join(word.format(one) for one in style.label.split())
+
+
+def lane(style: LaneStyle) -> Markup:
+    """Return the lane's mark and its label."""
+    return mark(style) + name(style)
 
 
 def status(state: str, *parts: str, progress: float | None = None) -> Markup:
@@ -127,31 +133,23 @@ def results(
     base : held-out loss and accuracy of the base model, None while unknown.
     plain_text : every token is judged, not an answer alone.
     """
-    lines = [
-        Markup('<tr><th scope="row">{}{}</th>{}<td>{}</td></tr>').format(
-            mark(styles[row.lane]), name(styles[row.lane]), _placed(row),
-            number(row.first_grad_norm, ".2g"),
-        )
-        for row in rows
-    ]  # fmt: skip
-    if base[0] is not None and base[1] is not None:
-        lines.append(
-            Markup(
-                '<tr class="base"><th scope="row">before the race</th><td>{}</td><td>{}</td>'
-                "<td></td></tr>"
-            ).format(nats(base[0]), percent(base[1]))
-        )
     what, token = ("text", "token") if plain_text else ("prompts", "answer token")
-    return Markup(
-        '<h2>{title} <span class="hint">on held-out {what}</span></h2>'
-        '<div class="standing-frame"><table class="standing">'
-        '<thead><tr><th scope="col">lane</th><th scope="col" title="nats per {token}">loss'
-        '</th><th scope="col">accuracy</th><th scope="col" title="norm of the first gradient">'
-        "first ‖∇‖</th></tr></thead><tbody>{body}</tbody></table></div>"
-    ).format(
-        title=f"Results at step {step}" if step else "Results",
-        what=what, token=token, body=Markup("").join(lines),
+    loss, accuracy = base
+    known = loss is not None and accuracy is not None
+    placed = table(
+        ("lane", Cell("loss", f"nats per {token}"), "accuracy",
+         Cell("first ‖∇‖", "norm of the first gradient")),
+        [
+            (lane(styles[row.lane]), *_placed(row), number(row.first_grad_norm, ".2g"))
+            for row in rows
+        ],
+        kind="standing",
+        base=("before the race", nats(loss), percent(accuracy), "") if known else (),
+        scrolls=True,
     )  # fmt: skip
+    return Markup('<h2>{} <span class="hint">on held-out {}</span></h2>{}').format(
+        f"Results at step {step}" if step else "Results", what, placed
+    )
 
 
 def answers(
@@ -223,13 +221,11 @@ def _verdict(what: str, expected: str, plain_text: bool) -> Markup:
     ).format(kind=kind, word=word, sign=sign, shown=shown)
 
 
-def _placed(row: Place) -> Markup:
+def _placed(row: Place) -> tuple[object, ...]:
     """Return the cells of a lane's loss and accuracy, or one that says when it left the race."""
     if row.out_at:
-        return Markup('<td colspan="2" class="no">{}</td>').format(_departure(row))
-    return Markup("<td>{}{}</td><td>{}</td>").format(
-        nats(row.loss), _spread(row), percent(row.accuracy)
-    )
+        return (Cell(_departure(row), kind="no", columns=2),)
+    return nats(row.loss) + _spread(row), percent(row.accuracy)
 
 
 def _departure(row: Place) -> str:

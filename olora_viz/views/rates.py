@@ -15,6 +15,7 @@ from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord, start_of
+from olora_viz.views.table import table
 
 WORDS = {"final": "final loss", "best": "best loss of the run"}
 """Display names of the measures."""
@@ -64,11 +65,11 @@ def rates_view(
     )
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
     reached = steps_to_reach(lanes, steps, start)
-    words = fragments.said(describe_rates(curves)) + table(reached, curve_styles(curves))
+    words = fragments.said(describe_rates(curves)) + reach(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
 
 
-def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
+def reach(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
     """Return the table of steps to reach plain LoRA's final loss, or a sentence without LoRA.
 
     Parameters
@@ -80,24 +81,24 @@ def table(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
             '<p class="hint">Without a plain LoRA lane that is still racing there is no loss to '
             "reach.</p>"
         )
-    spread = any(len(reach.each) > 1 for reach in reached)
-    several = len({reach.target for reach in reached}) > 1
-    rows = Markup("").join(_row(reach, styles[reach.curve.label], several) for reach in reached)
-    return Markup(
-        '<table class="reach"><caption>Steps to reach plain LoRA\'s final loss{final} '
+    spread = any(len(one.each) > 1 for one in reached)
+    several = len({one.target for one in reached}) > 1
+    caption = Markup(
+        "Steps to reach plain LoRA's final loss{} "
         '<span class="hint">LoRA at its best rate; every start at the rate that gets there first, '
-        "interpolated between evaluations</span></caption>"
-        '<thead><tr><th scope="col">start</th><th scope="col">rate</th><th scope="col">steps</th>'
-        '<th scope="col">{seeds}</th></tr></thead><tbody>{rows}</tbody></table>'
-    ).format(
-        final="" if several else f" ({nats(reached[0].target)})",
-        seeds="by seed" if spread else "",
-        rows=rows,
-    )
-
-
-def _row(reach: Reach, style: LaneStyle, several: bool) -> Markup:
-    goal = Markup(' <span class="hint">to {}</span>').format(nats(reach.target)) if several else ""
-    return Markup('<tr><th scope="row">{} {}{}</th><td>{}</td><td>{}</td><td>{}</td></tr>').format(
-        fragments.mark(style), fragments.name(style), goal, *describe_reach(reach)
+        "interpolated between evaluations</span>"
+    ).format("" if several else f" ({nats(reached[0].target)})")
+    goal = Markup(' <span class="hint">to {}</span>')
+    return table(
+        ("start", "rate", "steps", "by seed" if spread else ""),
+        [
+            (
+                fragments.lane(styles[one.curve.label])
+                + (goal.format(nats(one.target)) if several else ""),
+                *describe_reach(one),
+            )
+            for one in reached
+        ],
+        kind="reach",
+        caption=caption,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -18,6 +18,7 @@ from olora_viz.views.gradients import gradients_view
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.rates import rates_view
+from olora_viz.views.table import table
 from olora_viz.views.update_spectra import spectra_view
 
 MAPS = 8
@@ -98,31 +99,18 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
         "prompts per step": config.batch_size, "seed": config.seed,
         "schedule": config.schedule, "warm-up": config.warmup, "precision": config.dtype,
     }  # fmt: skip
-    lanes = Markup("").join(
-        _row(
-            Markup("{} {}").format(fragments.mark(style), fragments.name(style)),
-            (
-                lane.init, "fair" if lane.fair else f"{lane.lr:g}", lane.r,
-                f"{lane.r if lane.alpha is None else lane.alpha:g}", lane.seed,
-                f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
-            ),
+    lanes = [
+        (
+            fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}", lane.r,
+            f"{lane.r if lane.alpha is None else lane.alpha:g}", lane.seed,
+            f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
         )
         for lane, style in zip(config.lanes, styles, strict=True)
-    )  # fmt: skip
-    head = Markup("").join(
-        Markup('<th scope="col">{}</th>').format(word)
-        for word in ("lane", "start", "rate", "r", "α", "seed", "decay", "clip")
+    ]  # fmt: skip
+    head = ("lane", "start", "rate", "r", "α", "seed", "decay", "clip")
+    return Markup("<h2>Set-up</h2>{}{}").format(
+        table((), given.items(), kind="facts"), table(head, lanes, scrolls=True)
     )
-    facts = Markup("").join(_row(name, [value]) for name, value in given.items())
-    return Markup(
-        '<h2>Set-up</h2><div class="frame"><table class="facts"><tbody>{}</tbody></table>'
-        "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
-    ).format(facts, head, lanes)
-
-
-def _row(head: str, cells: Iterable[object]) -> Markup:
-    inner = Markup("").join(Markup("<td>{}</td>").format(cell) for cell in cells)
-    return Markup('<tr><th scope="row">{}</th>{}</tr>').format(head, inner)
 
 
 _STYLE = """
@@ -130,7 +118,7 @@ table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;
 td,th{padding:5px 8px;text-align:right;border-bottom:1px solid var(--line);font-weight:400}
 thead th{color:var(--mute);font-size:12px}tr>:first-child{text-align:left}
 tbody tr:last-child>*{border-bottom:0}.facts{width:auto;margin-bottom:10px}
-.frame,.standing-frame{overflow-x:auto}.word{white-space:nowrap}
+.standing-frame{overflow-x:auto}.word{white-space:nowrap}
 .badge{color:var(--mute);font-size:12px;font-weight:400}
 .foot{color:var(--mute);font-size:12.5px}.say{margin:6px 0;max-width:75ch}.say b{font-weight:650}
 .no{color:var(--bad)}.ok{color:var(--ok)}

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import percent
 from olora_viz.measures.truncation import Truncation
+from olora_viz.views.table import Cell, table
 
 
 def verdict(olora: Truncation) -> Markup:
@@ -30,15 +31,16 @@ def verdict(olora: Truncation) -> Markup:
             "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
             "need not equal those of W."
         ).format(_nth(i + 1), _n(sigma), between, _n(float(olora.distance[i])))
+    claims = [
+        ("bounded by σᵢ(W)", _holds(olora.bounded)),
+        ("a subset of σ(W)", _holds(olora.subset)),
+    ]
     return Markup(
         "<h2>The paper's claim, on this matrix</h2>"
         '<p class="say">“The singular values of Q<sub>r</sub>R<sub>r</sub> are a subset of those '
         "of W.”</p>"
-        '<table class="verdict"><tbody>'
-        "<tr><th scope='row'>bounded by σᵢ(W)</th><td>{}</td></tr>"
-        "<tr><th scope='row'>a subset of σ(W)</th><td>{}</td></tr>"
-        '</tbody></table><p class="hint">{}</p>'
-    ).format(_holds(olora.bounded), _holds(olora.subset), found)
+        '{}<p class="hint">{}</p>'
+    ).format(table((), claims, kind="verdict"), found)
 
 
 def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> Markup:
@@ -60,45 +62,36 @@ def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> Mark
     if unpermuted:
         rows.append(("OLoRA, W's own order", "olora", unpermuted.energy))
     rows.sort(key=lambda row: -row[2])
-    lines = [
-        Markup("<tr>{}<td>{}</td><td>{}</td></tr>").format(
-            _start(init, label), percent(share, 1), percent(share / best)
-        )
-        for label, init, share in rows
-    ]
-    return Markup(
-        '<h2>How much of W does it keep?</h2><table class="standing"><thead><tr>'
-        '<th scope="col">start, rank {rank}</th><th scope="col">energy</th>'
-        '<th scope="col">of best</th></tr></thead><tbody>{lines}'
-        '<tr class="base"><th scope="row">random, expected</th><td>{random}</td>'
-        "<td>{share}</td></tr></tbody></table>"
-    ).format(
-        rank=first.rank, lines=Markup("").join(lines),
-        random=percent(first.energy_random, 1), share=percent(first.energy_random / best),
-    )  # fmt: skip
+    shares = [(_start(init, label), *_shares(energy, best)) for label, init, energy in rows]
+    return Markup("<h2>How much of W does it keep?</h2>") + table(
+        (f"start, rank {first.rank}", "energy", "of best"),
+        shares,
+        kind="standing",
+        base=("random, expected", *_shares(first.energy_random, best)),
+    )
 
 
 def factors(found: Sequence[Truncation]) -> Markup:
     """Return the table of how each start's factors are conditioned."""
-    lines = [
-        Markup(
-            "<tr>{}<td>{:.1f}</td><td>{}</td><td>{}</td><td>{:.2g}</td></tr>"
-        ).format(
-            _start(one.init, label_of(one.init)), one.effective_rank, _ratio(one.condition_A),
-            _ratio(one.condition_B),
-            0.0 if one.orthogonality_error < 1e-9 else one.orthogonality_error,
+    condition = "largest over smallest singular value"
+    head = (
+        "start",
+        Cell("eff. rank", "exp of the entropy of the singular values of BA"),
+        Cell("cond A", condition),
+        Cell("cond B", condition),
+        Cell("‖BᵀB−I‖", "how far B is from orthonormal columns"),
+    )
+    rows = [
+        (
+            _start(one.init, label_of(one.init)), f"{one.effective_rank:.1f}",
+            _ratio(one.condition_A), _ratio(one.condition_B),
+            f"{0.0 if one.orthogonality_error < 1e-9 else one.orthogonality_error:.2g}",
         )
         for one in found
     ]  # fmt: skip
     return Markup(
         '<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>'
-        '<table class="standing"><thead><tr><th scope="col">start</th>'
-        '<th scope="col" title="exp of the entropy of the singular values of BA">eff. rank</th>'
-        '<th scope="col" title="largest over smallest singular value">cond A</th>'
-        '<th scope="col" title="largest over smallest singular value">cond B</th>'
-        '<th scope="col" title="how far B is from orthonormal columns">‖BᵀB−I‖</th></tr></thead>'
-        "<tbody>{}</tbody></table>"
-    ).format(Markup("").join(lines))
+    ) + table(head, rows, kind="standing")
 
 
 def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
@@ -145,9 +138,12 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
 
 def _start(init: str, label: str) -> Markup:
     """Return a row's head: a start's mark and its label."""
-    return Markup(
-        '<th scope="row"><span class="mark solid" style="--lane:var(--{})"></span>{}</th>'
-    ).format(init, label)
+    return Markup('<span class="mark solid" style="--lane:var(--{})"></span>{}').format(init, label)
+
+
+def _shares(energy: float, best: float) -> tuple[str, str]:
+    """Return an energy, and its share of the best one."""
+    return percent(energy, 1), percent(energy / best)
 
 
 def _compare(energy: float, random: float) -> str:

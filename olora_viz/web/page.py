@@ -91,9 +91,7 @@ def css() -> str:
     """Return the style sheet, behind the palettes as variables."""
     blocks = []
     for name, selector in (("light", ":root"), ("dark", ".dark")):
-        colors = theme.palette(name)
-        lines = "".join(f"--{token}:{color};" for token, color in colors.items())
-        blocks.append(f"{selector}{{{lines}color-scheme:{name};}}")
+        blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")
     styles = [(Path(__file__).parent / name).read_text("utf-8") for name in STYLES]
     return "\n".join([*blocks, *styles, share.hiding_css()])
 

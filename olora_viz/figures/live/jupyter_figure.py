@@ -24,17 +24,14 @@ _DARK = (
 """Where JupyterLab, VS Code and Colab say that they are dark."""
 
 
-def _colors(name: str) -> str:
-    return "".join(f"--{token}:{color};" for token, color in theme.palette(name).items())
-
-
 def style() -> str:
     """Return the panels' style sheet: both palettes as variables, then the rules."""
     dark = ",".join(f"{where} .olora-viz" for where in _DARK)
     fonts = f"--fonts:{theme.font_family()};"
-    return f".olora-viz{{{_colors('light')}{fonts}}}\n{dark}{{{_colors('dark')}}}\n" + (
-        HERE / "jupyter_figure.css"
-    ).read_text(encoding="utf-8")
+    return (
+        f".olora-viz{{{theme.css_variables('light')}{fonts}}}\n{dark}{{{theme.css_variables('dark')}}}\n"
+        + (HERE / "jupyter_figure.css").read_text(encoding="utf-8")
+    )
 
 
 @cache

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html import escape
+
+from markupsafe import Markup
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.fair_rate import FairRate, fair_rate
@@ -12,25 +13,26 @@ from olora_viz.web.conditioning.measurement import Measurement
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.setup import SetUp
 
-HEAD = "<h2>Fair rates</h2>"
+HEAD = Markup("<h2>Fair rates</h2>")
 
-HINT = (
+HINT = Markup(
     '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate over the third '
     "root of the curvature ratio. It was off by a factor of 1.5 to 1.6, 2.4 at worst. It scales "
     "the rate of the first LoRA lane: tune that one.</p>"
 )
 
 
-def before() -> str:
+def before() -> Markup:
     """Return the placeholder of the card, until rates are proposed."""
-    return (
-        f'{HEAD}<p class="say">Is it the start, or only the rate? The button adds every start '
+    words = Markup(
+        '<p class="say">Is it the start, or only the rate? The button adds every start '
         "twice, at plain LoRA's rate and at its fair rate from the curvature: press Race to "
-        f"compare.</p>{HINT}"
+        "compare.</p>"
     )
+    return HEAD + words + HINT
 
 
-def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[SetUp, str]:
+def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[SetUp, Markup]:
     """Return the set-up with same and fair rates, and the words for the card.
 
     Parameters
@@ -60,10 +62,10 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
         said.append(FairRate(lane.init, rate, tuned, float(found[k]), base).sentence)
     if len(lanes) > limits.max_lanes:
         raise ValueError(f"that makes {len(lanes)} lanes; a race takes at most {limits.max_lanes}")
-    words = "".join(f'<p class="say">{escape(sentence)}</p>' for sentence in said)
-    return replace(setup, lanes=tuple(dict.fromkeys(lanes))), f"{HEAD}{words}{HINT}"
+    words = Markup("").join(Markup('<p class="say">{}</p>').format(sentence) for sentence in said)
+    return replace(setup, lanes=tuple(dict.fromkeys(lanes))), HEAD + words + HINT
 
 
-def refused(sentence: str) -> str:
+def refused(sentence: str) -> Markup:
     """Return the card, with the reason why there are no rates."""
-    return f"{HEAD}{problem(sentence)}{HINT}"
+    return HEAD + problem(sentence) + HINT

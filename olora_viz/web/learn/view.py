@@ -1,8 +1,8 @@
-"""Lessons as HTML; pure functions of a lesson, every word escaped."""
+"""Lessons as HTML; pure functions of a lesson."""
 
 from __future__ import annotations
 
-from html import escape
+from markupsafe import Markup
 
 from olora_viz.learn.formulas import formula, plain, sentence
 from olora_viz.learn.gallery import GALLERY
@@ -20,71 +20,75 @@ PAGE_WORDS = {
 """The words on the button that opens a lesson's page, by that page."""
 
 
-def contents(chosen: str) -> str:
+def contents(chosen: str) -> Markup:
     """Return the list of all lessons, one of them chosen."""
-    lines = "".join(
-        f'<li><button type="button" data-lesson="{name}"{_current(name == chosen)}>'
-        f'<span class="number">{n}</span><span class="title">{escape(lesson.title)}</span>'
-        f'<span class="minutes">{lesson.minutes} min</span></button></li>'
+    line = Markup(
+        '<li><button type="button" data-lesson="{}"{}><span class="number">{}</span>'
+        '<span class="title">{}</span><span class="minutes">{} min</span></button></li>'
+    )
+    lines = Markup("").join(
+        line.format(name, _current(name == chosen), n, lesson.title, lesson.minutes)
         for n, (name, lesson) in enumerate(LESSONS.items(), start=1)
     )
-    total = sum(lesson.minutes for lesson in LESSONS.values())
-    return (
-        f'<h2>Lessons <span class="hint">in reading order, {total} minutes in all</span></h2>'
-        f"<nav aria-label='Lessons'><ol>{lines}</ol></nav>"
+    return Markup(
+        '<h2>Lessons <span class="hint">in reading order, {} minutes in all</span></h2>'
+        "<nav aria-label='Lessons'><ol>{}</ol></nav>"
         '<p class="hint"><a href="#glossary" data-glossary>Glossary</a>: all terms, below every '
         "lesson.</p>"
-    )
+    ).format(sum(lesson.minutes for lesson in LESSONS.values()), lines)
 
 
-def text(lesson: Lesson) -> str:
+def text(lesson: Lesson) -> Markup:
     """Return the text of a lesson."""
-    first, *rest = (f"<p>{sentence(paragraph)}</p>" for paragraph in lesson.paragraphs)
-    formulas = "".join(
-        f'<div class="formula" tabindex="0" role="group" aria-label="formula">{formula(one)}</div>'
-        for one in lesson.formulas
-    )
-    head = f'<p class="hint">{_place(lesson)} · {lesson.minutes} minutes</p>'
-    return (
-        f'<article>{head}<h2 class="lesson-title">{escape(lesson.title)}</h2>{first}{formulas}'
-        f"{''.join(rest)}</article>"
-    )
+    paragraph = Markup("<p>{}</p>")
+    display = Markup('<div class="formula" tabindex="0" role="group" aria-label="formula">{}</div>')
+    first, *rest = (paragraph.format(sentence(one)) for one in lesson.paragraphs)
+    shown = [first, *(display.format(formula(one)) for one in lesson.formulas), *rest]
+    return Markup(
+        '<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>'
+    ).format(_place(lesson), lesson.minutes, lesson.title, Markup("").join(shown))
 
 
-def guide(limits: Limits, lesson: Lesson) -> str:
+def guide(limits: Limits, lesson: Lesson) -> Markup:
     """Return what to do, what to see, and where."""
-    buttons = ""
+    opens = Markup("")
     if lesson.page != "learn":
-        buttons += (
-            f'<button type="button" class="primary" data-open="{lesson.name}" '
-            f'data-page="{lesson.page}">{PAGE_WORDS[lesson.page]}</button>'
-        )
-    link = live(limits, lesson)
-    if link and lesson.recording:
-        buttons += (
-            f'<a class="quiet" href="{escape(link)}">Race it live</a>{_took(lesson.recording)}'
-        )
-    return f'{_task(lesson)}<div class="ways">{buttons}</div>{_neighbours(lesson)}'
+        opens = Markup(
+            '<button type="button" class="primary" data-open="{}" data-page="{}">{}</button>'
+        ).format(lesson.name, lesson.page, PAGE_WORDS[lesson.page])
+    return Markup(
+        '<h3>One thing to do</h3><p class="say">{}</p>'
+        '<h3>One thing to see</h3><p class="say">{}</p>'
+        '<div class="ways">{}{}</div>{}'
+    ).format(
+        sentence(lesson.do), sentence(lesson.see), opens, _raced(limits, lesson, "quiet"),
+        _neighbours(lesson),
+    )  # fmt: skip
 
 
-def card(limits: Limits, lesson: Lesson) -> str:
+def card(limits: Limits, lesson: Lesson) -> Markup:
     """Return the guided card, shown on the page that a lesson is about."""
     after = beside(lesson.name)[1]
-    link = live(limits, lesson)
-    ways = '<a href="#learn">Read it</a>'
-    if link and lesson.recording:
-        ways += f'<span><a href="{escape(link)}">Race it live</a>{_took(lesson.recording)}</span>'
+    raced, onward = _raced(limits, lesson), Markup("")
+    if raced:
+        raced = Markup("<span>{}</span>").format(raced)
     if after:
-        ways += _opens(after, f"Next: {escape(after.title)} →")
-    return (
-        f'<section class="guided" data-page="{lesson.page}" aria-label="Lesson">'
-        f'<div><p class="hint">{_place(lesson)}</p><h2>{escape(lesson.title)}</h2>'
-        f'<p class="ways">{ways}</p></div>'
-        f"<div><h3>One thing to do</h3><p>{sentence(lesson.do)} {_show(lesson)}</p></div>"
-        f"<div><h3>One thing to see</h3><p>{sentence(lesson.see)}</p></div>"
+        onward = Markup(
+            '<button type="button" class="as-link" data-open="{}" data-page="{}">'
+            "Next: {} →</button>"
+        ).format(after.name, after.page, after.title)
+    return Markup(
+        '<section class="guided" data-page="{page}" aria-label="Lesson">'
+        '<div><p class="hint">{place}</p><h2>{title}</h2>'
+        '<p class="ways"><a href="#learn">Read it</a>{raced}{onward}</p></div>'
+        "<div><h3>One thing to do</h3><p>{do} {show}</p></div>"
+        "<div><h3>One thing to see</h3><p>{see}</p></div>"
         '<button type="button" class="close" data-close aria-label="Close the lesson">×</button>'
         "</section>"
-    )
+    ).format(
+        page=lesson.page, place=_place(lesson), title=lesson.title, raced=raced,
+        onward=onward, do=sentence(lesson.do), show=_show(lesson), see=sentence(lesson.see),
+    )  # fmt: skip
 
 
 def live(limits: Limits, lesson: Lesson) -> str:
@@ -94,67 +98,55 @@ def live(limits: Limits, lesson: Lesson) -> str:
     return f"?{setup.to_query()}&start=1&lesson={lesson.name}#{page}" if setup else ""
 
 
-def glossary() -> str:
+def glossary() -> Markup:
     """Return all terms."""
-    terms = "".join(
-        f'<div id="term-{escape(_slug(term.word))}"><dt>{escape(term.word)}</dt>'
-        f"<dd>{sentence(term.meaning)}"
-        + (f' <span class="source">{escape(term.source)}</span>' if term.source else "")
-        + "</dd></div>"
+    entry = Markup('<div id="term-{}"><dt>{}</dt><dd>{}{}</dd></div>')
+    source = Markup(' <span class="source">{}</span>')
+    terms = Markup("").join(
+        entry.format(
+            _slug(term.word), term.word, sentence(term.meaning),
+            source.format(term.source) if term.source else "",
+        )
         for term in GLOSSARY
-    )
-    return f'<h2 id="glossary">Glossary</h2><dl class="glossary">{terms}</dl>'
+    )  # fmt: skip
+    return Markup('<h2 id="glossary">Glossary</h2><dl class="glossary">{}</dl>').format(terms)
 
 
-def _took(recording: str) -> str:
-    """Say how long to wait for a live race: as long as the recorded one took."""
-    race = GALLERY[recording]
-    time = about(race.steps[-1].seconds)
-    return f' <span class="hint">(when recorded, on a {race.device}: {time})</span>'
+def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
+    """Return the link to race a lesson live, and the time that the recorded race took."""
+    link = live(limits, lesson)
+    if not link or not lesson.recording:
+        return Markup("")
+    race = GALLERY[lesson.recording]
+    return Markup(
+        '<a class="{}" href="{}">Race it live</a>'
+        ' <span class="hint">(when recorded, on a {}: {})</span>'
+    ).format(kind, link, race.device, about(race.steps[-1].seconds))
 
 
-def _task(lesson: Lesson) -> str:
-    return (
-        f'<h3>One thing to do</h3><p class="say">{sentence(lesson.do)}</p>'
-        f'<h3>One thing to see</h3><p class="say">{sentence(lesson.see)}</p>'
-    )
-
-
-def _neighbours(lesson: Lesson) -> str:
+def _neighbours(lesson: Lesson) -> Markup:
     before, after = beside(lesson.name)
-    made = _turn(before, "← ") if before else "<span></span>"
-    made += _turn(after, "", " →") if after else ""
-    return f'<div class="neighbours">{made}</div>'
-
-
-def _turn(lesson: Lesson, left: str, right: str = "") -> str:
-    return (
-        f'<button type="button" class="quiet" data-lesson="{lesson.name}">'
-        f"{left}{escape(plain(lesson.title))}{right}</button>"
+    turn = Markup('<button type="button" class="quiet" data-lesson="{}">{}</button>')
+    return Markup('<div class="neighbours">{}{}</div>').format(
+        turn.format(before.name, f"← {plain(before.title)}") if before else Markup("<span></span>"),
+        turn.format(after.name, f"{plain(after.title)} →") if after else "",
     )
 
 
-def _opens(lesson: Lesson, words: str) -> str:
-    return (
-        f'<button type="button" class="as-link" data-open="{lesson.name}" '
-        f'data-page="{lesson.page}">{words}</button>'
-    )
-
-
-def _show(lesson: Lesson) -> str:
+def _show(lesson: Lesson) -> Markup:
     if not lesson.where:
-        return ""
-    return (
-        f'<button type="button" class="as-link" data-show="{lesson.where}">Show me where ↓</button>'
-    )
+        return Markup("")
+    return Markup(
+        '<button type="button" class="as-link" data-show="{}">Show me where ↓</button>'
+    ).format(lesson.where)
 
 
 def _place(lesson: Lesson) -> str:
     return f"Lesson {NAMES.index(lesson.name) + 1} of {len(NAMES)}"
 
 
-def _current(is_chosen: bool) -> str:
-    return ' aria-current="true"' if is_chosen else ""
+def _current(is_chosen: bool) -> Markup:
+    return Markup(' aria-current="true"') if is_chosen else Markup("")
 
 
 def _slug(word: str) -> str:

@@ -7,11 +7,11 @@ the id of a run grants access to it, so a page cannot list the runs of others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.figures.comparison import Run, differing, overlay_figure
 from olora_viz.figures.live.gradio_figure import live_figure, pack
@@ -19,6 +19,7 @@ from olora_viz.machine.numbers import nats
 from olora_viz.studies.story import standings
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
+from olora_viz.views.table import table
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk
 from olora_viz.web.race.pulse import again
@@ -181,21 +182,18 @@ def _words(run: RaceRecord) -> str:
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
 
 
-def _differences(runs: Sequence[Run]) -> str:
+def _differences(runs: Sequence[Run]) -> Markup:
     rows = differing([run.config for run in runs])
-    head = "".join(f'<th scope="col">{escape(run.name)}</th>' for run in runs)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{escape(value) or '–'}</td>" for value in values)
-        + "</tr>"
-        for name, values in rows
-    )
     if not rows:
         return fragments.remark("Their set-ups are the same.")
-    return (
+    return Markup(
         '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run alone'
-        f'</span></h2><div class="standing-frame"><table class="standing differences"><thead><tr>'
-        f"<td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        "</span></h2>"
+    ) + table(
+        ("", *(run.name for run in runs)),
+        [(name, *(value or "–" for value in values)) for name, values in rows],
+        kind="standing differences",
+        scrolls=True,
     )
 
 
