@@ -28,9 +28,10 @@ def style() -> str:
     """Return the panels' style sheet: both palettes as variables, then the rules."""
     dark = ",".join(f"{where} .olora-viz" for where in _DARK)
     fonts = f"--fonts:{theme.font_family()};"
+    rules = (HERE / "jupyter_figure.css").read_text(encoding="utf-8")
     return (
-        f".olora-viz{{{theme.css_variables('light')}{fonts}}}\n{dark}{{{theme.css_variables('dark')}}}\n"
-        + (HERE / "jupyter_figure.css").read_text(encoding="utf-8")
+        f".olora-viz{{{theme.css_variables('light')}{fonts}}}\n"
+        f"{dark}{{{theme.css_variables('dark')}}}\n{rules}"
     )
 
 

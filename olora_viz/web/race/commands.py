@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from olora_viz.views.race import RaceView
-from olora_viz.views.race_record import ready_race
+from olora_viz.views.race_record import PAUSED, ready_race
 from olora_viz.web.guard import rights
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -49,7 +49,7 @@ class Commands:
             return False
         if what == "stop":
             self._jobs.stop(job)
-        elif what == "pause" and job.state != "paused":
+        elif what == "pause" and job.state != PAUSED:
             self._jobs.pause(job)
         else:  # the pause button resumes a paused run
             self._jobs.go_on(job, len(job.steps) + 1 if what == "step" else math.inf)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.views import html as fragments
+from olora_viz.views.race_record import FAILED
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.links.share_link import READ
 from olora_viz.web.race.arrival import arrive
@@ -45,7 +46,7 @@ def press(commands: Commands, what: str, run: Any, controls: Sequence[Any]) -> P
             return Pressed()
         return Pressed(commands.start(controls, 1 if what == "step" else math.inf), again())
     except ValueError as error:
-        words = fragments.status("failed", str(error))
+        words = fragments.status(FAILED, str(error))
         return Pressed(status=words, results=fragments.problem(str(error)))
 
 

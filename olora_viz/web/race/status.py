@@ -9,7 +9,7 @@ import gradio as gr
 
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
-from olora_viz.views.race_record import READY
+from olora_viz.views.race_record import PAUSED, READY
 from olora_viz.web.race.card import Card
 
 RACE, RESUME = "▶ Race", "▶ Resume"
@@ -59,7 +59,7 @@ def make_line() -> gr.HTML:
 
 def buttons(shown: RaceView) -> Buttons:
     """Return the controls for a race."""
-    can, paused = shown.commands, shown.state == "paused"
+    can, paused = shown.commands, shown.state == PAUSED
     return Buttons(
         race=gr.update(
             value=RESUME if paused else RACE, interactive=bool(can & {"start", "resume"})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import RaceRecord
+from olora_viz.views.race_record import WAITING, RaceRecord
 from olora_viz.web.guard import rights
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
@@ -151,7 +151,7 @@ def _version(run: RaceRecord) -> int:
 
 
 def _before(jobs: Jobs, run: RaceRecord) -> int:
-    return jobs.before(run) if isinstance(run, Job) and run.state == "waiting" else 0
+    return jobs.before(run) if isinstance(run, Job) and run.state == WAITING else 0
 
 
 async def _newer(run: RaceRecord, version: int, spent: float) -> None:
