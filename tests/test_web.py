@@ -84,6 +84,33 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     made.close()
 
 
+def test_pages_do_not_wait_while_the_folder_of_an_old_race_is_deleted(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = wait(jobs.start(asked(steps=1)))
+    wait(jobs.start(asked(steps=1)))
+    deleting, answered = threading.Event(), threading.Event()
+    remove = old.remove
+
+    def slowly() -> None:
+        deleting.set()
+        assert answered.wait(20), "a page waited for the disk"
+        remove()
+
+    def ask() -> None:
+        deleting.wait(20)
+        jobs.before(old)
+        answered.set()
+
+    monkeypatch.setattr(old, "remove", slowly)
+    asking = threading.Thread(target=ask)
+    asking.start()
+    jobs.start(asked(steps=1))
+    asking.join()
+    assert not old.folder.exists()
+    assert jobs.get(old.id) is None
+
+
 def test_what_a_page_sends_as_text_becomes_a_race() -> None:
     config = asked(steps="5", lanes=lane(r="8", alpha="16", lr="3e-3", seed="7"))
     assert config.steps == 5

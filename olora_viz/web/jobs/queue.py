@@ -16,6 +16,7 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,7 +95,7 @@ class Jobs:
             job.max_seconds = job.left = self._max_seconds
             self._jobs[job.id] = job
             self._enqueue(job)
-            self._forget()
+        self._forget()
         return job
 
     def _enqueue(self, job: Work) -> None:
@@ -190,22 +191,28 @@ class Jobs:
         self._remove_folder()
 
     def _forget(self) -> None:
-        """Drop the least recently viewed race, with its folder; call it with the lock held.
+        """Drop the least recently viewed races, with their folders.
 
-        Measurements do not count as races. A paused race is ended before it is dropped.
+        Measurements do not count as races. A paused race is ended before it is dropped. The disk is
+        read and cleared without the lock, for which every open page asks.
         """
-        at_rest = [job for job in self._jobs.values() if job.complete or job.state == PAUSED]
+        with self._wake:
+            at_rest = [job for job in self._jobs.values() if job.complete or job.state == PAUSED]
         at_rest.sort(key=lambda job: job.seen)
         for kind in {type(job) for job in at_rest}:
             alike = [job for job in at_rest if type(job) is kind]
             sizes = [folder_size(job.folder) for job in alike]
             while alike and (len(alike) > self._keep or sum(sizes) > self._keep_bytes):
                 job, _ = alike.pop(0), sizes.pop(0)
-                if not job.complete:
-                    self.stop(job)
-                if job.complete:
-                    del self._jobs[job.id]
+                if self._dropped(job):
                     job.remove()
+
+    def _dropped(self, job: Work) -> bool:
+        """Take work at rest out of the list, unless it went on meanwhile or still has to end."""
+        with self._wake:
+            if job.state == PAUSED and not job.complete:
+                self.stop(job)
+            return job.complete and self._jobs.pop(job.id, None) is not None
 
     def _work(self) -> None:
         _leave_a_core()
@@ -230,7 +237,12 @@ class Jobs:
 
 def folder_size(folder: Path) -> int:
     """Return the total size of the files below a folder, in bytes; 0 if it does not exist."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # it is being deleted
+                size += (Path(parent) / name).stat().st_size
+    return size
 
 
 def _reported(call: Callable[[], None]) -> None:
