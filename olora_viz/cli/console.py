@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-"""The exit codes beside 0: the input is wrong; the verb was stopped by Ctrl-C or SIGTERM."""
+"""The exit codes other than 0: invalid input; stopped by Ctrl-C or SIGTERM."""
 
 Verb = Callable[..., argparse.ArgumentParser]
 """Adds a verb of a name, the function that runs it and one line of help; returns its parser."""

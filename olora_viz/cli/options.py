@@ -47,8 +47,8 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: Any) ->
     Parameters
     ----------
     names : of the options, as on the command line.
-    defaults : values of some of them where they are not given, by attribute (``batch_size=16``),
-        which the help then names; an option without one is None.
+    defaults : default values, by attribute (``batch_size=16``), shown in the help; an option
+        without one is None.
     """
     for name in names:
         how = dict(_SHARED[name])

@@ -225,5 +225,5 @@ class _Recorder:
 
 
 def _precise(X: Tensor) -> Tensor:
-    """Return X in float32, or float64 where it is."""
+    """Return X in float32, or in float64 if it already is."""
     return X.to(torch.promote_types(X.dtype, torch.float32))

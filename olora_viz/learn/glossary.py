@@ -15,7 +15,7 @@ class Term(NamedTuple):
 
 
 GLOSSARY = (
-    Term("adapter", "Two thin matrices, $A$ and $B$, beside a frozen weight. Only they are "
+    Term("adapter", "Two thin matrices, $A$ and $B$, next to a frozen weight. Only they are "
          "trained.",
          "Hu et al. 2021, arXiv 2106.09685"),
     Term("alpha", "The scaling hyperparameter: the adapter's product is multiplied by "

@@ -83,7 +83,7 @@ class RacePanel(Panel):
         self._show(at_once=True)
 
     def _laid_out(self) -> list[widgets.Widget]:
-        """Lay the parts out: the bar, the set-up at the left, the race beside it."""
+        """Lay out the bar, the set-up on the left, and the race next to it."""
         grow = widgets.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
         for chart in self._charts[1:]:
             chart.layout = grow

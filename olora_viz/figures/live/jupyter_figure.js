@@ -1,8 +1,8 @@
 // The chart as an anywidget.
 //
-// A view asks for what it needs and is answered by custom messages, so that nothing of it is saved
-// in the notebook: {whole, palette, serial}, then {change, serial} for what is new since serial − 1,
-// and once a page, for all its charts, {tools}.
+// A view requests its data and receives it in custom messages, so that the notebook does not store it:
+// {whole, palette, serial}, then {change, serial} with what is new since serial − 1, and {tools} once
+// per page for all charts.
 
 /** @import { Packed, Palette } from "./types.d.ts" */
 /** @import { Change } from "./jupyter/change.js" */
@@ -17,7 +17,7 @@ import { toolsOf } from "./jupyter/tools.js";
 /** @param {{ model: Model, el: HTMLElement }} view */
 function render({ model, el }) {
   el.classList.add("olora-viz", "olora-viz-figure");
-  // What is saved beside the panel, for readers without a kernel, is not for this page.
+  // A live panel hides the saved picture, which is for readers without a kernel.
   const cell = () => el.closest(".jp-Cell")?.classList.add("olora-viz-live");
   const chart = document.createElement("div");
   chart.className = "olora-viz-chart";

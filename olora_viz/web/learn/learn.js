@@ -1,4 +1,4 @@
-// Lessons are chosen, opened and closed by what is pressed inside this node.
+// Lets the visitor choose, open and close lessons.
 //
 // Gradio runs this with `element`, `props`, `trigger` and `watch`. The address keeps the lesson's
 // name, so that a reload, or a copied link, comes back to it.

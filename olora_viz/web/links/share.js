@@ -1,4 +1,4 @@
-// The Share button and the address bar: both say the set-up that the page has now.
+// Keeps the Share button and the address bar in step with the page's set-up.
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
 // wrote for the set-up. hide=, lesson= and all other parameters of the address are kept.
@@ -54,7 +54,7 @@ watch("value", () => {
   changed = true;
   follow();
 });
-// Back on a page, or forth, whose address says an older set-up.
+// Going back or forward may restore the address of an older set-up.
 window.addEventListener("popstate", () => changed && follow());
 
 const hidden = (new URLSearchParams(window.location.search).get("hide") ?? "").split(",");

@@ -65,7 +65,7 @@ def read(limits: Limits, text: Any) -> Link:
         A value breaks a rule of the page; the message is one sentence.
     """
     if not isinstance(text, str) or len(text) > LONGEST:
-        raise ValueError(f"a link must be a string of at most {LONGEST} characters")
+        raise ValueError(f"a link must be a text of at most {LONGEST} characters")
     pairs = parse_qsl(text.removeprefix("?"), keep_blank_values=True)
     said: dict[str, str] = {}
     notes = []

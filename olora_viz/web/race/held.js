@@ -1,7 +1,7 @@
-// An id of something that this tab shows, kept across reloads.
+// The id of what this tab shows, kept across reloads.
 //
-// Gradio runs this with `element`, `props` and `watch`; props.value is the id. While it is held the
-// browser has a lock of its name, by which a new tab sees what is shown already; see share_link.py.
+// Gradio runs this with `element`, `props` and `watch`; props.value is the id. While it is held, the
+// browser holds a lock with its name, which tells a new tab what is shown already; see share_link.py.
 /** @type {() => void} */
 let release = () => {};
 

@@ -20,8 +20,8 @@ const FIELDS = [
  * @param {Row[]} options.rows
  * @param {Record<string, string>} options.starts label of every initialization
  * @param {number} options.most rows
- * @param {(rows: Row[]) => Promise<Mark[]>} options.seen a mark for every row
- * @param {(rows: Row[]) => void} options.changed hears of every edit
+ * @param {(rows: Row[]) => Promise<Mark[]>} options.seen returns a mark for every row
+ * @param {(rows: Row[]) => void} options.changed called after every edit
  */
 export function mount(element, { rows, starts, most, seen, changed }) {
   let lanes = rows.map((row) => ({ ...row }));
@@ -55,7 +55,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
   return { replace };
 
   /**
-   * Show other rows, those of a race that another page began.
+   * Replace the rows, for instance with those of a race from another page.
    *
    * @param {Row[]} others
    */

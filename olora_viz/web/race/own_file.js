@@ -1,4 +1,4 @@
-// A file of the visitor's own is read here and sent as text: the server has no route for files.
+// Reads a visitor's file and sends it as text: the server accepts no uploads.
 //
 // Gradio runs this with `element`, `props` and `trigger`.
 /** @param {string} sentence */

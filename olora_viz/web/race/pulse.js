@@ -1,4 +1,4 @@
-// Starts the page's stream when an event says so, and once more when it has gone quiet.
+// Starts the page's stream on request, and restarts it when it has been silent for too long.
 //
 // Gradio runs this with `props`, `watch` and `trigger`; props.value is {again} or {going, beat}.
 const LOST = 7000; // ms without a message after which an active stream is lost

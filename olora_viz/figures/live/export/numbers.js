@@ -46,7 +46,7 @@ function cell(value) {
 }
 
 /**
- * A curve and the raw numbers behind it have one name.
+ * Return the name that a curve shares with the raw numbers behind it.
  *
  * @param {Trace} trace
  */

@@ -1,11 +1,11 @@
-// A chart as a picture.
+// Saves a chart as a picture.
 
 /** @import { Chart } from "../types.d.ts" */
 
 const HEAD = 52; // pixels above the plot, for the words around it
 
 /**
- * Draw what is on the screen, with the words around it, in the colours in use.
+ * Draw the chart as it is on the screen, with its title, in the current theme.
  *
  * @param {Chart} chart
  * @returns {Promise<Blob>} a PNG, at twice the size

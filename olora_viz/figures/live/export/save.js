@@ -1,5 +1,5 @@
 /**
- * Hand a text or a Blob to the reader as a file.
+ * Download a text or a Blob as a file.
  *
  * @param {string} name
  * @param {string | Blob} content

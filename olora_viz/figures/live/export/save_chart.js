@@ -32,7 +32,7 @@ export async function saveChart(chart, kind, sources) {
 }
 
 /**
- * Make a file's name of a title.
+ * Turn a title into a file name.
  *
  * @param {string} words
  */

@@ -21,7 +21,7 @@ const MOVES = {
 };
 
 /**
- * Return what figure.js calls with a chart's head: it puts the button and its menu there.
+ * Return the function that adds the button and its menu to the head of a chart.
  *
  * @param {Sources} sources
  * @returns {Menu}
@@ -116,7 +116,7 @@ function build(head) {
 }
 
 /**
- * Save a chart; meanwhile its button is disabled, as a page of five megabytes may take a moment.
+ * Save a chart. Its button is disabled meanwhile: a page of five megabytes may take a moment.
  *
  * @param {HTMLButtonElement} button
  * @param {Chart} chart

@@ -16,7 +16,7 @@
 const page = /** @type {{ oloraViz?: Promise<Tools>, Plotly?: PlotlyApi }} */ (globalThis);
 
 /**
- * Ask for the tools, unless another chart of the page has.
+ * Request the tools, once per page.
  *
  * @param {Model} model
  * @returns {Promise<Tools>}
