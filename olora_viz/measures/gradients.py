@@ -96,9 +96,9 @@ class GradientRecorder:
                 X.register_hook(partial(note, shared[id(X)][1]))
             shared[id(X)][1].append(i)
 
-        layers = map(self._lanes.model.get_submodule, self._lanes.layers)
         hooks = [
-            layer.register_forward_pre_hook(partial(watch, i)) for i, layer in enumerate(layers)
+            layer.register_forward_pre_hook(partial(watch, i))
+            for i, layer in enumerate(self._lanes.plan.layers.values())
         ]
         try:
             yield

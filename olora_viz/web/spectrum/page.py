@@ -17,6 +17,7 @@ from olora_viz.models import MODELS
 from olora_viz.views import html as fragments
 from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.lab import MOST_RANK, Lab
+from olora_viz.views.layers import layer_words
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.spectrum.matrices import EXAMPLES, read_matrix
 
@@ -142,7 +143,7 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
         if model not in limits.models:
             return gr.skip()
         names = list(lab.layers(model))
-        return gr.update(choices=[(_layer_words(name), name) for name in names], value=names[0])
+        return gr.update(choices=[(layer_words(name), name) for name in names], value=names[0])
 
     quick: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
@@ -279,8 +280,3 @@ def _as_text(name: str) -> str:
 
 def _model_words(name: str) -> str:
     return f"{name}{'' if MODELS[name].offline else ' · from the hub'}"
-
-
-def _layer_words(name: str) -> str:
-    block, module = spectrum_figures.block_and_module(name)
-    return f"{block} · {module}" if block else module
