@@ -15,6 +15,7 @@ from olora_viz.initializers import Calibration
 from olora_viz.lanes.adapters import attach_planned
 from olora_viz.lanes.calibration import BATCHES, check_calibration, gather_planned
 from olora_viz.lanes.chunks import Footprint, check_adapters, lane_groups
+from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.lanes.plan import AdapterPlan, plan_adapters
@@ -92,6 +93,7 @@ class Race(Iterator[Step]):
         if (model is None) != (tokenizer is None):
             given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
             raise ValueError(f"the race has a {given} but no {lacks}: pass both or neither")
+        name = repr(config.model if model is None else type(model).__name__)
         if model is None or tokenizer is None:
             dtype = resolve_dtype(config.dtype, device)
             model, tokenizer = load_model(
@@ -99,6 +101,7 @@ class Race(Iterator[Step]):
             )
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
+        first_pass(model, name)
         self.data = RaceData(config, self.task, model, tokenizer)
         self._footprint = Footprint.of(model)
         plan = plan_adapters(model, config.lanes, config.targets)

@@ -27,8 +27,9 @@ class Evaluation:
 
 
 def context_of(model: nn.Module) -> int | None:
-    """Return the context length of a model; None if its config has none."""
-    return getattr(model.config, "max_position_embeddings", None)
+    """Return the context length of a model; None if it has no limit or its config names none."""
+    length = getattr(model.config, "max_position_embeddings", None)
+    return length if length and length > 0 else None  # XLNet's -1 stands for no limit
 
 
 @contextmanager
