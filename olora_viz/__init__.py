@@ -55,6 +55,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import training_batches
 from olora_viz.races.fair_rate import FairRate, fair_rate
 from olora_viz.races.race import Race, race
+from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
 from olora_viz.studies.rate_story import describe_rates, describe_reach
@@ -78,6 +79,7 @@ __all__ = [
     "Measure",
     "Race",
     "RaceConfig",
+    "SavedRun",
     "Start",
     "Step",
     "TangentKernel",
@@ -99,6 +101,7 @@ __all__ = [
     "layers_like",
     "load_model",
     "load_recording",
+    "load_run",
     "load_task",
     "lora",
     "lora_ga",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import plotly.graph_objects as go
 from torch import Tensor, nn
@@ -28,7 +27,6 @@ from olora_viz.measures.truncation import Weight, truncation
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
-from olora_viz.races.run import read_config
 from olora_viz.races.source import Raced, Source
 from olora_viz.studies.rate_sweep import rate_curves
 
@@ -78,7 +76,8 @@ def plot_race(
 
     Parameters
     ----------
-    steps : a `Race` that has not begun (it is run to its end), its steps, or a run folder.
+    steps : a `Race` that has not begun (it is run to its end), its steps, a `SavedRun`, or a run
+        folder.
     config : whose steps they are, for the lanes' names and colours; the `Race` itself adds the
         loss before the first step. Without it the lanes are called by their numbers.
     what : ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of a race
@@ -121,16 +120,12 @@ def plot_rates(
     """
     (measure,) = _chosen(measure, rate_figures.NAMES, theme)
     raced = Raced.of(steps, config)
-    if isinstance(steps, str | Path):
-        config = read_config(steps)
-    config = config or (steps if isinstance(steps, Race) else None)
-    if config is None:
+    if raced.lanes is None:
         raise ValueError("steps alone do not know their rates: plot_rates(steps, config)")
-    lanes = (config.config if isinstance(config, Race) else config).lanes
     if start_loss is None:
         start_loss = raced.start_loss
     figure = rate_figures.rate_figure(
-        rate_curves(lanes, raced.steps, measure), measure, start_loss=start_loss,
+        rate_curves(raced.lanes, raced.steps, measure), measure, start_loss=start_loss,
         plain_text=raced.plain_text,
     )  # fmt: skip
     return stacked([figure], theme)

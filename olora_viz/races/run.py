@@ -129,7 +129,7 @@ def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
     ValueError : the folder holds no run or a damaged one, or the task file has changed.
     """
     folder = Path(folder)
-    config = read_config(folder)
+    config = _read_unchanged(folder)
     recorded = _mend(folder)
     racing = race(config, progress=progress)
     if (folder / CHECKPOINT).exists():
@@ -141,22 +141,8 @@ def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
 
 
 def read_config(folder: str | Path) -> RaceConfig:
-    """Read the set-up of a run, and check that its task file has not changed."""
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")
-    try:
-        values = read_json_object(path)
-        content = values.pop("task_sha256", None)
-        config = RaceConfig.from_json(old_names.config_of(values))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
-    if content != _content(config.task):
-        raise ValueError(
-            f"the task file {config.task!r} has changed since the run in {str(folder)!r} started, "
-            "so it cannot be resumed"
-        )
-    return config
+    """Read the set-up of a run."""
+    return _read_setup(Path(folder))[0]
 
 
 def read_steps(folder: str | Path) -> list[Step]:
@@ -164,8 +150,13 @@ def read_steps(folder: str | Path) -> list[Step]:
     labels = read_config(folder).labels
     path = Path(folder) / "steps.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines = (old_names.step_of(json.loads(line)) for line in _whole_lines(text))
-    return [Step.from_json(line, labels) for line in lines]
+    steps = []
+    for number, line in enumerate(_whole_lines(text), 1):
+        try:
+            steps.append(Step.from_json(old_names.step_of(json.loads(line)), labels))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ValueError(f"{str(path)!r} is damaged: line {number} is not a step") from None
+    return steps
 
 
 def read_summary(folder: str | Path) -> dict[str, Any] | None:
@@ -182,12 +173,36 @@ def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
     ValueError : the folder holds no run or a damaged one, or no checkpoint yet.
     """
     folder = Path(folder)
-    config = read_config(folder)
+    config = _read_unchanged(folder)
     if not (folder / CHECKPOINT).exists():
         raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
     racing = race(config, progress=progress)
     racing.restore(_read_checkpoint(folder, racing))
     return racing
+
+
+def _read_setup(folder: Path) -> tuple[RaceConfig, str | None]:
+    """Read the set-up of a run, and the SHA-256 of its task file."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")
+    try:
+        values = read_json_object(path)
+        content = values.pop("task_sha256", None)
+        return RaceConfig.from_json(old_names.config_of(values)), content
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
+
+
+def _read_unchanged(folder: Path) -> RaceConfig:
+    """Read the set-up of a run, and check that its task file has not changed."""
+    config, content = _read_setup(folder)
+    if content != _content(config.task):
+        raise ValueError(
+            f"the task file {config.task!r} has changed since the run in {str(folder)!r} started, "
+            "so it cannot be resumed"
+        )
+    return config
 
 
 def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:

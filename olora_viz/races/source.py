@@ -1,4 +1,4 @@
-"""The sources of a race's steps: a `Race`, its steps, or a run folder."""
+"""The sources of a race's steps: a `Race`, its steps, a saved run or its folder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
+from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
 
-Source = Race | Iterable[Step] | str | Path
-"""A race that has not started, its steps, or the path of a run folder."""
+Source = Race | SavedRun | Iterable[Step] | str | Path
+"""A race that has not started, a saved run, the steps of a race, or the path of a run folder."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Raced:
 
         Parameters
         ----------
-        source : a `Race` that has not started, which is run to its end; its steps; or the path of
-            a run folder.
+        source : a `Race` that has not started, which is run to its end; a `SavedRun`; the steps
+            of a race; or the path of a run folder.
         config : the set-up of the steps; a `Race` also provides the results before the first step.
             Without it, lanes are numbered.
 
@@ -50,7 +50,9 @@ class Raced:
             not match the config.
         """
         if isinstance(source, str | Path):
-            return cls._of_folder(source)
+            source = load_run(source)
+        if isinstance(source, SavedRun):
+            return cls._of_saved(source)
         if isinstance(source, Race):
             if source.done:
                 raise ValueError(
@@ -63,7 +65,8 @@ class Raced:
         for step in steps:
             if not isinstance(step, Step):
                 raise ValueError(
-                    f"expected a Race, its steps or a run folder, not {type(step).__name__}s"
+                    "expected a Race, its steps, a saved run or its folder, not "
+                    f"{type(step).__name__}s"
                 )
         if config is None:
             return cls._of_numbers(steps)
@@ -83,13 +86,12 @@ class Raced:
         )  # fmt: skip
 
     @classmethod
-    def _of_folder(cls, folder: str | Path) -> Raced:
-        config, summary = runs.read_config(folder), runs.read_summary(folder)
-        known = cls._known(tuple(runs.read_steps(folder)), config)
-        base = summary["base"] if summary else {}
-        card = TASKS.get(config.task)
+    def _of_saved(cls, run: SavedRun) -> Raced:
+        base = run.summary["base"] if run.summary else {}
+        card = TASKS.get(run.config.task)
         return replace(
-            known, start_loss=base.get("loss"), start_accuracy=base.get("accuracy"),
+            cls._known(run.steps, run.config),
+            start_loss=base.get("loss"), start_accuracy=base.get("accuracy"),
             plain_text=card is not None and not card.prompt,
         )  # fmt: skip
 

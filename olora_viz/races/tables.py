@@ -35,7 +35,8 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
 
     Parameters
     ----------
-    steps : a `Race` that has not begun (it is run to its end), its steps, or a run folder.
+    steps : a `Race` that has not begun (it is run to its end), its steps, a `SavedRun`, or a run
+        folder.
     config : whose steps they are, or the `Race` itself; without it lanes are called by number.
 
     Returns
