@@ -45,6 +45,7 @@ class Lanes:
     start : (K, P), theta at step 0.
     frozen : (K, P), what of theta stays as it started and gets no gradient: the B of the lanes
         whose initialization says so. None where there is no such lane.
+    after_detach : called by `detach`, for whoever set the model up for the lanes.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Lanes:
         self._views: dict[str, Factors] = {}
         self._start_views: dict[str, Factors] = {}
         self._hooked: torch.utils.hooks.RemovableHandle | None = None
+        self.after_detach: Callable[[], None] = lambda: None
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.model.requires_grad_(False)
         self._hook()
@@ -189,6 +191,7 @@ class Lanes:
         self._unhook()
         for parameter in self._trainable:
             parameter.requires_grad_(True)
+        self.after_detach()
         return self.model
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from olora_viz.initializers import Calibration
-from olora_viz.lanes.adapters import attach_planned
+from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import BATCHES, check_calibration, gather_planned
 from olora_viz.lanes.chunks import Footprint, check_adapters, lane_groups
+from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
@@ -53,7 +54,8 @@ def race(
     Parameters
     ----------
     config : the set-up.
-    model, tokenizer : used instead of loading ``config.model``; give both or neither.
+    model, tokenizer : used instead of loading ``config.model``; give both or neither. The model is
+        in eval mode until the race ends, is closed, or its lanes are detached.
     progress : called with the progress of loading.
 
     Raises
@@ -101,17 +103,32 @@ class Race(Iterator[Step]):
             )
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
-        first_pass(model, name)
-        self.data = RaceData(config, self.task, model, tokenizer)
-        self._footprint = Footprint.of(model)
-        plan = plan_adapters(model, config.lanes, config.targets)
+        self._mode = EvalMode(model)
+        try:
+            first_pass(model, name)
+            self.data = RaceData(config, self.task, model, tokenizer)
+            self._footprint = Footprint.of(model)
+            self.lanes = self._attach(progress)
+        except BaseException:
+            self._mode.close()
+            raise
+        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
+        self._recorder = GradientRecorder(self.lanes)
+        self.state = RaceState.at_start(self.baseline, self.lanes.count)
+        self.torn = self._closed = False
+
+    def _attach(self, progress: Progress | None) -> Lanes:
+        """Put the lanes on the model; fair rates become numbers, and the base model is judged."""
+        config = self.config
+        plan = plan_adapters(self.model, config.lanes, config.targets)
         check_adapters(plan, f"{config.model!r}")
         calibration = self._gather(plan, progress)
         self.fair_rates = self._fair_rates(plan, calibration, progress)
         config = self.config = resolved(config, self.fair_rates)
-        self.lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration)
+        lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration)
+        lanes.after_detach = self._mode.close
         try:
-            with self.lanes.off():
+            with lanes.off():
                 self.baseline = self.data.evaluate()
             if not np.isfinite(self.baseline.loss).all():
                 raise ValueError(
@@ -119,12 +136,9 @@ class Race(Iterator[Step]):
                     "training: the weights must be damaged"
                 )
         except BaseException:
-            self.lanes.detach()
+            lanes.detach()
             raise
-        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
-        self._recorder = GradientRecorder(self.lanes)
-        self.state = RaceState.at_start(self.baseline, self.lanes.count)
-        self.torn = self._closed = False
+        return lanes
 
     def __iter__(self) -> Race:
         """A race is its own iterator: a second loop continues where the first one stopped."""
@@ -140,8 +154,10 @@ class Race(Iterator[Step]):
         """
         state, config = self.state, self.config
         if self._closed or self.done >= config.steps or state.out.all():
+            self._mode.close()
             raise StopIteration
         self._check_whole()
+        self._mode.open()
         self.torn = True
         began = time.perf_counter()
         number = self.done + 1
@@ -193,6 +209,7 @@ class Race(Iterator[Step]):
     def close(self) -> None:
         """Stop the race. The lanes stay available for answers and export."""
         self._closed = True
+        self._mode.close()
 
     @property
     def status(self) -> str:
@@ -206,7 +223,8 @@ class Race(Iterator[Step]):
     def answers(self, count: int) -> list[Answer]:
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""
         encoded = self.data.held_out[:count]
-        return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
+        with closing(EvalMode(self.model)):
+            return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
 
     def summary(self) -> dict[str, Any]:
         """Return the results so far as plain values; ``final_loss`` is the held-out loss."""

@@ -1,0 +1,32 @@
+"""Eval mode for as long as a model is raced, and every module's own mode afterwards."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class EvalMode:
+    """Keeps a model in eval mode, in which nothing is dropped out, until it is closed.
+
+    Parameters
+    ----------
+    model : its modules may be in any mixture of modes.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._training: list[nn.Module] = []
+        self.open()
+
+    def open(self) -> None:
+        """Enter eval mode, unless the model is in it."""
+        training = [module for module in self._model.modules() if module.training]
+        self._training += training
+        for module in training:
+            module.training = False
+
+    def close(self) -> None:
+        """Put every module back into the mode that it was in."""
+        training, self._training = self._training, []
+        for module in training:
+            module.training = True
