@@ -128,7 +128,7 @@ def test_each_lane_trains_as_torch_adamw_trains_it_alone(k):
     # All of A and B is one parameter here: AdamW looks at each number by itself, so that how they
     # are dealt into parameters changes nothing.
     optimizer = torch.optim.AdamW([alone.theta], lr=lane.lr, weight_decay=lane.weight_decay)
-    task = load_task(set_up.task, set_up.seed)
+    task = load_task(set_up.task, set_up.split_seed)
     train = encode(task.train, tokenizer, context=128).kept
     for step in steps:
         chosen = batch_indices(len(train), 4, set_up.seed, step.step - 1)

@@ -17,7 +17,7 @@ ALPACA = '{"instruction": "Add.", "input": "1 1", "output": "2"}'
 
 
 def all_of(task):
-    return sorted((*task.train, *task.held_out), key=lambda example: example.line)
+    return sorted(task.examples, key=lambda example: example.line)
 
 
 def write(folder, name, content):
@@ -166,13 +166,17 @@ def test_a_row_that_is_both_kinds_is_an_alpaca_row():
     assert example_of(half, "here") == Example("Add 1 and 1.", " 2")
 
 
-@pytest.mark.parametrize(("count", "held_out"), [(2, 1), (19, 1), (40, 4), (6000, 500)])
-def test_a_tenth_is_held_out_and_at_least_one(tmp_path, count, held_out):
+@pytest.mark.parametrize("count", [2, 19, 40, 6000])
+def test_a_tenth_is_held_out_and_a_tenth_kept_for_the_test(tmp_path, count):
     rows = [{"prompt": f"p{i}", "answer": "a"} for i in range(count)]
     path = as_csv(tmp_path / "a.csv", rows)
     task = load_task(path, seed=1)
-    assert len(task.held_out) == held_out
-    assert len(task.train) == count - held_out
+    assert len(task.train) + len(task.held_out) + len(task.test) == count
+    assert len(task.held_out) >= 1
+    assert len(task.train) >= 1
+    for part in (task.held_out, task.test):
+        # Every prompt is drawn by itself: five standard deviations of a binomial count.
+        assert abs(len(part) - count / 10) < 5 * (count * 0.09) ** 0.5
     assert load_task(path, seed=1) == task
     assert task.ends
     assert not task.plain_text

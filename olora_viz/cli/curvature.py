@@ -18,8 +18,8 @@ def add_verbs(verb: Verb) -> None:
     add_shared(made, "--model", "--task")
     add_compared_lanes(made)
     add_shared(
-        made, "--batch-size", "--max-length", "--seed", "--device", "--dtype", "--png",
-        dtype="float32",
+        made, "--batch-size", "--max-length", "--seed", "--split-seed", "--device", "--dtype",
+        "--png", dtype="float32",
     )  # fmt: skip
     made.add_argument("--layer", metavar="NAME", help="only over this layer's parameters")
     made.add_argument("--iterations", type=int, help="maximum products for the eigenvalues")

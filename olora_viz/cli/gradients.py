@@ -29,8 +29,8 @@ def add_verbs(verb: Verb) -> None:
     add_shared(made, "--model", "--task")
     add_compared_lanes(made)
     add_shared(
-        made, "--steps", "--batch-size", "--max-length", "--seed", "--device", "--dtype", "--png",
-        steps=1,
+        made, "--steps", "--batch-size", "--max-length", "--seed", "--split-seed", "--device",
+        "--dtype", "--png", steps=1,
     )  # fmt: skip
 
 

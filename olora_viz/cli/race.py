@@ -26,7 +26,7 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--resume", type=path, metavar="DIR", help="resume the run in this folder")
     add_shared(
         made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length", "--seed",
-        "--device", "--dtype",
+        "--split-seed", "--device", "--dtype",
     )  # fmt: skip
     made.add_argument("--batches", help="shared (all lanes), or by-seed (per lane seed)")
     add_intervals(made)

@@ -43,7 +43,10 @@ class RaceConfig:
     batch_size : prompts per step; all lanes see the same ones.
     max_length : the maximum length of an example in tokens; longer ones are left out. ``None``: the
         model's context, and a longer example is an error.
-    seed : seed of the task and of the order of its examples.
+    seed : seed of the order of the examples.
+    split_seed : seed of the split into training, held-out and test examples, and of the examples
+        of a task that generates them. ``None``: the split of older versions, by ``seed`` and the
+        order of the examples, with which their run folders are read.
     eval_every : steps between evaluations; 0 evaluates after the last step only.
     spectra_every : steps between measurements of the spectra of all adapters; 0 disables them.
     curvature_every : steps between measurements of the curvature of every lane's loss, on the
@@ -81,6 +84,7 @@ class RaceConfig:
     warmup: int = 0
     targets: tuple[str, ...] | None = None
     batches: str = "shared"
+    split_seed: int | None = 0
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -100,8 +104,9 @@ class RaceConfig:
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             _check_whole(name, getattr(self, name), least)
-        if self.max_length is not None:
-            _check_whole("max_length", self.max_length, 2)
+        for name, least in (("max_length", 2), ("split_seed", 0)):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), least)
         for name, allowed in (
             ("schedule", SCHEDULES),
             ("dtype", ("auto", *DTYPES)),
@@ -171,7 +176,8 @@ class RaceConfig:
         lanes = tuple(Lane(**lane) for lane in values["lanes"])
         targets = values.get("targets")
         targets = tuple(targets) if isinstance(targets, list) else targets
-        return cls(**{**values, "lanes": lanes, "targets": targets})
+        # Older versions split by position.
+        return cls(**{"split_seed": None, **values, "lanes": lanes, "targets": targets})
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

@@ -26,9 +26,17 @@ from olora_viz.tasks import (
     losses,
 )
 from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.old_split import by_position
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def task_of(config: RaceConfig) -> Task:
+    """Load the task of a race, split as its set-up says."""
+    if config.split_seed is None:
+        return load_task(config.task, config.seed, by_position)
+    return load_task(config.task, config.split_seed)
 
 
 class RaceData:
@@ -139,7 +147,7 @@ def training_batches(
     >>> [len(batch["labels"]) for batch in training_batches(config, load_model("glassllm")[1])]
     [4, 4]
     """
-    task = load_task(config.task, config.seed)
+    task = task_of(config)
     train = encode(
         task.train,
         tokenizer,

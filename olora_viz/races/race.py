@@ -28,11 +28,11 @@ from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import RaceData
+from olora_viz.races.data import RaceData, task_of
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
-from olora_viz.tasks import Batch, load_task
+from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import Evaluation
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Race(Iterator[Step]):
     ) -> None:
         self.config = config
         device = resolve_device(config.device)
-        self.task = load_task(config.task, config.seed)
+        self.task = task_of(config)
         if (model is None) != (tokenizer is None):
             given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
             raise ValueError(f"the race has a {given} but no {lacks}: pass both or neither")

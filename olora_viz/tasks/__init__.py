@@ -10,6 +10,7 @@ from olora_viz.tasks.built_in import CARDS as BUILT_IN
 from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
 from olora_viz.tasks.hub import CARDS as FROM_HUB
+from olora_viz.tasks.split import Split, by_content
 from olora_viz.tasks.task import Example, Task, TaskCard
 
 __all__ = [
@@ -30,14 +31,15 @@ TASKS: dict[str, TaskCard] = {card.name: card for card in (*BUILT_IN, *FROM_HUB)
 """The catalogue of named tasks."""
 
 
-def load_task(name: str | os.PathLike[str], seed: int = 0) -> Task:
+def load_task(name: str | os.PathLike[str], seed: int = 0, split: Split = by_content) -> Task:
     """Load a named task, or read the user's own file.
 
     Parameters
     ----------
     name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file; a name with a folder
         or an extension, or of an existing file, is a path
-    seed : of the generated examples and of the split into train and held out
+    seed : of the generated examples and of the split
+    split : divides them into training, held-out and test examples
 
     Raises
     ------
@@ -45,13 +47,13 @@ def load_task(name: str | os.PathLike[str], seed: int = 0) -> Task:
         If the name is unknown, the file is invalid, or the hub is unreachable.
 
     >>> task = load_task("addition")
-    >>> len(task.train), len(task.held_out)
-    (486, 64)
+    >>> len(task.train), len(task.held_out), len(task.test)
+    (422, 64, 64)
     """
     name = os.fspath(name)
     if name in TASKS:
-        return TASKS[name].load(seed)
+        return TASKS[name].load(seed, split)
     folder, file = os.path.split(name)
     if folder or os.path.splitext(file)[1] or os.path.exists(name):
-        return load_file(name, seed)
+        return load_file(name, seed, split)
     raise ValueError(f"{unknown('task', name, TASKS)} (or pass a .json, .jsonl or .csv file)")

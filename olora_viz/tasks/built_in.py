@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable
 
 from olora_viz.tasks.stories import stories
-from olora_viz.tasks.task import Example, Task, TaskCard, split_by_prompt
+from olora_viz.tasks.split import Split
+from olora_viz.tasks.task import Example, Task, TaskCard
 
 HELD_OUT = 64
-"""Number of held-out prompts of each built-in task; the smallest one trains on the other 332."""
+"""Number of held-out prompts of each built-in task, and of test prompts."""
 
 MAX_TRAIN = 1500
 """Maximum training examples of a built-in task: races are short, so more would not be seen."""
@@ -128,10 +129,11 @@ def _card(
 ) -> TaskCard:
     name = make.__name__.replace("_", "-")
 
-    def load(seed: int) -> Task:
-        key = f"{name} {seed}"
-        train, held_out = split_by_prompt(make(random.Random(key)), HELD_OUT, key)
-        return Task(name, summary, train[:MAX_TRAIN], held_out, plain_text=not sample.prompt)
+    def load(seed: int, split: Split) -> Task:
+        made = make(random.Random(f"{name} {seed}"))
+        train, held_out, test = split(made, name, HELD_OUT, seed)
+        plain = not sample.prompt
+        return Task(name, summary, train[:MAX_TRAIN], held_out, plain_text=plain, test=test)
 
     return TaskCard(
         name,

@@ -10,30 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from olora_viz.tasks.rows import example_of, fields_of
-from olora_viz.tasks.task import Task, split_by_prompt
+from olora_viz.tasks.split import Split, by_content
+from olora_viz.tasks.task import Example, Task
 
 MAX_BYTES = 64 * 2**20
 """Maximum size of a file in bytes: 64 MiB, enough for Alpaca."""
-
-MAX_HELD_OUT = 500
-"""Maximum number of held-out prompts of a file; otherwise one in ten, at least one."""
 
 _DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
 _KINDS = {dict: "an object", str: "a text", int: "a number", float: "a number", type(None): "null"}
 
 
-def load_file(name: str, seed: int = 0) -> Task:
-    """Read the user's examples and hold out a tenth of them.
+def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
+    """Read the user's examples, and set a tenth aside as held out and a tenth for the test.
 
-    The name's ending decides the format: `.json` (a list of objects), `.jsonl` (one object a line)
-    or `.csv` (a header, then rows; choices are separated by `|`). The fields are those of
-    `example_of`. The file is UTF-8, with or without a byte order mark.
+    The parts depend on the prompts alone: neither the name of the file nor other rows change them.
 
     Parameters
     ----------
-    name : path of the file
-    seed : decides which prompts are held out: one in ten, at least 1, at most `MAX_HELD_OUT`
+    name : path of the file, see `read_examples`
+    seed, split : decide which prompts are in which part
 
     Returns
     -------
@@ -45,20 +41,33 @@ def load_file(name: str, seed: int = 0) -> Task:
         One sentence that names the file, the line and the rule.
     """
     path = Path(name).expanduser()
+    examples = read_examples(path)
+    if len(examples) < 2:
+        raise ValueError(f"{path} has too few examples, {len(examples)}: at least two are needed")
+    if len({example.prompt for example in examples}) < 2:
+        raise ValueError(f"{path} has the same prompt on every line: none can be held out")
+    train, held_out, test = split(examples, path.name, None, seed)
+    summary = f"{len(examples):,} examples from {path.name}."
+    return Task(path.name, summary, train, held_out, ends=True, test=test)
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Read the user's examples.
+
+    The name's ending decides the format: `.json` (a list of objects), `.jsonl` (one object a line)
+    or `.csv` (a header, then rows; choices are separated by `|`). The fields are those of
+    `example_of`. The file is UTF-8, with or without a byte order mark.
+
+    Raises
+    ------
+    ValueError
+        One sentence that names the file, the line and the rule.
+    """
     text = _read(path)
-    examples = [
+    return [
         example_of(row, f"line {line} of {path}", line)
         for line, row in _READERS[path.suffix.lower()](text, path)
     ]
-    if len(examples) < 2:
-        raise ValueError(f"{path} has too few examples, {len(examples)}: at least two are needed")
-    prompts = len({example.prompt for example in examples})
-    if prompts < 2:
-        raise ValueError(f"{path} has the same prompt on every line: none can be held out")
-    key = f"{path.name} {seed}"
-    train, held_out = split_by_prompt(examples, max(1, min(MAX_HELD_OUT, prompts // 10)), key)
-    summary = f"{len(examples):,} examples from {path.name}."
-    return Task(path.name, summary, train, held_out, ends=True)
 
 
 def _read(path: Path) -> str:

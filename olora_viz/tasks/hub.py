@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from olora_viz.machine.timeouts import within
 from olora_viz.tasks.rows import alpaca_prompt
-from olora_viz.tasks.task import Example, Task, TaskCard, split_by_prompt
+from olora_viz.tasks.split import Split, by_content
+from olora_viz.tasks.task import Example, Task, TaskCard
 
 PATIENCE = 5.0
 """Timeout in seconds after which the hub counts as unreachable."""
@@ -88,13 +89,13 @@ def instruction(row: Row) -> Example:
     return Example(prompt, row["output"].strip())
 
 
-def load_from_hub(source: Source, seed: int = 0) -> Task:
+def load_from_hub(source: Source, seed: int = 0, split: Split = by_content) -> Task:
     """Load a task's rows from the hub, or from the cache of an earlier load.
 
     Parameters
     ----------
     source : where the rows are
-    seed : decides what is held out: at most `MAX_HELD_OUT` examples
+    seed, split : decide what is held out: at most `MAX_HELD_OUT` examples
 
     Returns
     -------
@@ -107,17 +108,18 @@ def load_from_hub(source: Source, seed: int = 0) -> Task:
         have the documented form.
     """
     splits = _splits(source)
-    key = f"{source.name} {seed}"
-    train = _examples(splits["train"], source)
+    train: Sequence[Example] = _examples(splits["train"], source)
+    test: tuple[Example, ...] = ()
     if source.held_out is None:
-        train, held_out = split_by_prompt(train, min(MAX_HELD_OUT, len(train) // 10), key)
+        count = min(MAX_HELD_OUT, len(train) // 10)
+        train, held_out, test = split(train, source.name, count, seed)
     else:
         rows = list(splits[source.held_out])
-        random.Random(key).shuffle(rows)
+        random.Random(f"{source.name} {seed}").shuffle(rows)
         held_out = tuple(_examples(rows[:MAX_HELD_OUT], source))
         judged = {example.prompt for example in held_out}
         train = tuple(example for example in train if example.prompt not in judged)
-    return Task(source.name, source.summary, tuple(train), held_out, ends=True)
+    return Task(source.name, source.summary, tuple(train), held_out, ends=True, test=test)
 
 
 def _examples(rows: Iterable[Row], source: Source) -> list[Example]:
@@ -250,7 +252,7 @@ CARDS = tuple(
         source.summary,
         source.sample.prompt,
         source.sample.answer,
-        lambda seed, source=source: load_from_hub(source, seed),
+        lambda seed, split, source=source: load_from_hub(source, seed, split),
         offline=False,
         choices=source.example is not instruction,
     )

@@ -1,10 +1,13 @@
-"""The type of a task: training examples and held-out examples."""
+"""The type of a task: training, held-out and test examples."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from olora_viz.tasks.split import Split
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Task:
-    """Training and held-out examples, without common prompts."""
+    """Training, held-out and test examples, without common prompts."""
 
     name: str
     """The name of the task or the file."""
@@ -45,11 +48,18 @@ class Task:
     train: tuple[Example, ...]
     """The training examples."""
     held_out: tuple[Example, ...]
-    """The held-out examples."""
+    """The examples that are evaluated during a race."""
     plain_text: bool = False
     """Whether every token is supervised, not only an answer."""
     ends: bool = False
     """Whether the end-of-text token is supervised too, so that the model learns to stop."""
+    test: tuple[Example, ...] = ()
+    """The examples that are evaluated once, at the end of a race."""
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The examples of all parts."""
+        return self.train + self.held_out + self.test
 
 
 @dataclass(frozen=True)
@@ -64,50 +74,9 @@ class TaskCard:
     """A sample prompt, possibly shortened."""
     answer: str
     """The answer to it."""
-    load: Callable[[int], Task]
-    """Loads the task for a seed."""
+    load: Callable[[int, Split], Task]
+    """Loads the task for a seed, divided by a `Split`."""
     offline: bool = True
     """Whether it needs no network."""
     choices: bool = False
     """Whether it is multiple choice."""
-
-
-def split_by_prompt(
-    examples: Iterable[Example], held_out: int, key: str
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Shuffle and split examples in two parts without common prompts.
-
-    Parameters
-    ----------
-    examples : the examples; those of one prompt stay together
-    held_out : the number of prompts to hold out, at least 1
-    key : the seed of the shuffle, a string; the same key gives the same split on every machine
-
-    Returns
-    -------
-    train, held_out
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than `held_out + 1` prompts, or fewer than two.
-
-    >>> pairs = [Example(f"{n} doubled:", f" {2 * n}") for n in range(10)]
-    >>> train, held_out = split_by_prompt(pairs, 3, "doubled 0")
-    >>> len(train), len(held_out)
-    (7, 3)
-    """
-    by_prompt: dict[str, list[Example]] = {}
-    for example in examples:
-        # A plain text has no prompt: the text itself must not be on both sides.
-        by_prompt.setdefault(example.prompt or example.answer, []).append(example)
-    if not 1 <= held_out < len(by_prompt):
-        raise ValueError(
-            f"{len(by_prompt)} different prompts cannot be split into {held_out} held out "
-            "and at least one to train on"
-        )
-    prompts = list(by_prompt)
-    random.Random(key).shuffle(prompts)
-    parts = prompts[held_out:], prompts[:held_out]
-    train, held = (tuple(e for prompt in part for e in by_prompt[prompt]) for part in parts)
-    return train, held

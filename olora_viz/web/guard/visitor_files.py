@@ -111,7 +111,7 @@ class VisitorFiles:
 
 def _check(task: Task, limits: Limits) -> None:
     """Refuse what takes too long to read as tokens."""
-    examples = [*task.train, *task.held_out]
+    examples = task.examples
     if len(examples) > limits.max_examples:
         raise ValueError(
             f"your file has {len(examples):,} examples, more than {limits.max_examples:,}"

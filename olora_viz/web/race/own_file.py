@@ -58,7 +58,7 @@ def words(found: Brought) -> str:
 
     The file's own name is not shown: the page may be projected.
     """
-    return f"your file ({len(found.task.train) + len(found.task.held_out):,} examples)"
+    return f"your file ({len(found.task.examples):,} examples)"
 
 
 def _sample(found: Brought) -> Markup:
@@ -67,6 +67,8 @@ def _sample(found: Brought) -> Markup:
         text if len(text) <= 160 else f"{text[:160]}…"
         for text in (example.prompt.strip(), example.answer.strip())
     )
-    return Markup('<p class="hint">{} of them are held out. One of those: “{}” → “{}”</p>').format(
-        len(found.task.held_out), prompt, answer
-    )
+    held_out, test = len(found.task.held_out), len(found.task.test)
+    return Markup(
+        '<p class="hint">{} held out, {} for the test at the end. One held-out example: '
+        "“{}” → “{}”</p>"
+    ).format(held_out, test, prompt, answer)
