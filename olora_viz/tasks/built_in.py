@@ -6,8 +6,8 @@ import itertools
 import random
 from collections.abc import Callable
 
-from olora_viz.tasks.stories import stories
 from olora_viz.tasks.split import Split
+from olora_viz.tasks.stories import stories
 from olora_viz.tasks.task import Example, Task, TaskCard
 
 HELD_OUT = 64

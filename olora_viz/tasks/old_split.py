@@ -1,4 +1,4 @@
-"""The split of older versions, for their run folders: it depends on the order and the file's name."""
+"""The split of older versions, for their run folders: by the name and the order of the rows."""
 
 from __future__ import annotations
 

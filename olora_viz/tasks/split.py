@@ -13,7 +13,7 @@ from olora_viz.tasks.task import Example
 SHARE = 0.1
 """The share of the prompts that is held out, and the share of those of the test."""
 
-# Numbers, words, and signs such as + and =, with a minus but no hyphen; other punctuation is skipped.
+# Numbers, words, and signs such as + and = (a minus, but no hyphen); punctuation is skipped.
 _WORD = re.compile(
     r"\d+(?:[.,]\d+)*|[^\W\d_]+|(?<!\w)-(?=[\s\d])|[^\w\s.,;:!?…\"'`´()\[\]{}“”„‘’«»–—-]"
 )
