@@ -60,6 +60,7 @@ def run_race(options: argparse.Namespace) -> int:
             )
     for fair in race.fair_rates:
         print(fair.sentence, file=sys.stderr)
+    print(f"every lane {race.adapted}", file=sys.stderr)
     with on_interruption(race.close), closing(steps):
         _follow(steps, race, options.json)
     summary = race.summary()
@@ -67,6 +68,7 @@ def run_race(options: argparse.Namespace) -> int:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
     else:
         print_summary(summary)
+        print(f"every lane {race.adapted}")
     return INTERRUPTED if race.status == STOPPED else 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -26,11 +26,18 @@ def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether this kind of layer can have adapters."""
-    return isinstance(layer, nn.Linear) or is_transposed(layer)
+    """Whether this kind of layer can have adapters: its forward is `nn.Linear`'s or `Conv1D`'s.
+
+    A subclass with a forward of its own, as the routers of some mixtures of experts are, computes
+    more than a product.
+    """
+    kinds = (nn.Linear, Conv1D) if Conv1D else (nn.Linear,)
+    return any(isinstance(layer, kind) and type(layer).forward is kind.forward for kind in kinds)
 
 
-def target_layers(model: nn.Module, targets: Sequence[str] | None = None) -> dict[str, nn.Module]:
+def target_layers(
+    model: nn.Module, targets: Sequence[str] | None = None, bypassed: Collection[str] = ()
+) -> dict[str, nn.Module]:
     """Find the linear layers that get adapters, by name and in the model's order.
 
     Parameters
@@ -38,6 +45,7 @@ def target_layers(model: nn.Module, targets: Sequence[str] | None = None) -> dic
     model : any torch module.
     targets : suffixes of names, such as ``("q_proj", "mlp.down_proj")``; ``None`` takes every
         linear layer inside the model's blocks (all of them, if the model has no blocks).
+    bypassed : layers whose forward the model does not call, see `FirstPass`; they are left out.
 
     Raises
     ------
@@ -48,7 +56,7 @@ def target_layers(model: nn.Module, targets: Sequence[str] | None = None) -> dic
     linear = {
         name: layer
         for name, layer in model.named_modules()
-        if is_linear(layer) and layer is not head
+        if is_linear(layer) and layer is not head and name not in bypassed
     }
     if targets is None:
         blocks = _blocks(model)

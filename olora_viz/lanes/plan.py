@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Calibration, Initializer, lacking
 from olora_viz.initializers.start import check_rank
+from olora_viz.lanes.coverage import Coverage, coverage_of
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.lanes.layers import target_layers, weight_of
 
@@ -43,6 +44,11 @@ class AdapterPlan:
     def weight(self, layer: str) -> Float[Tensor, "out in"]:
         """Return one layer's weight as (out, in), a view."""
         return weight_of(self.layers[layer])
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """What the layers hold of the model's weights, and what is left out."""
+        return coverage_of(self.model, self.layers)
 
     @property
     def rank(self) -> int:
@@ -81,7 +87,11 @@ class AdapterPlan:
         made = replace(self, lanes=tuple(lanes))
         for name, W in made.weights.items():
             for lane, start in zip(made.lanes, made.starts, strict=True):
-                check_rank(W, lane.r, name, start.vectors)
+                try:
+                    check_rank(W, lane.r, name, start.vectors)
+                except ValueError as error:
+                    advice = "lower the rank, or choose other layers (--target, in Python targets=)"
+                    raise ValueError(f"{error}; {advice}") from None
         return made
 
     def check_calibration(self, calibration: Mapping[str, Calibration]) -> None:
@@ -97,20 +107,24 @@ class AdapterPlan:
 
 
 def plan_adapters(
-    model: nn.Module, lanes: Sequence[Lane], targets: Sequence[str] | None = None
+    model: nn.Module,
+    lanes: Sequence[Lane],
+    targets: Sequence[str] | None = None,
+    bypassed: Collection[str] = (),
 ) -> AdapterPlan:
     """Resolve which layers carry which lanes, and check that all lanes can start there.
 
     Parameters
     ----------
     model, lanes, targets : of `attach`.
+    bypassed : layers that get no adapters, see `target_layers`.
 
     Raises
     ------
     ValueError : no lane or too many, a target that matches nothing, a rank above min(out, in) of a
         layer, a weight that is not finite.
     """
-    plan = AdapterPlan(model, target_layers(model, targets), ()).with_lanes(lanes)
+    plan = AdapterPlan(model, target_layers(model, targets, bypassed), ()).with_lanes(lanes)
     for name, W in plan.weights.items():
         if not W.isfinite().all():
             raise ValueError(f"the model's weight {name!r} holds NaN or infinity")

@@ -184,6 +184,14 @@ def segment_norms(
     return torch.stack(norms, dim=-1).flatten(1)
 
 
+def without_gradient(lanes: Lanes) -> list[str]:
+    """Name the layers whose A and B got no gradient in any lane, in the last backward pass."""
+    assert lanes.theta.grad is not None
+    norms = segment_norms(lanes.theta.grad, lanes.sizes).unflatten(1, (-1, len(FACTORS)))
+    silent = (norms == 0).all(dim=2).all(dim=0).tolist()
+    return [layer for layer, has_none in zip(lanes.layers, silent, strict=True) if has_none]
+
+
 def lane_norms(G: Float[Tensor, "rows ..."], K: int) -> Float[Tensor, " K"]:
     """Return each lane's Euclidean norm over its share of the rows, lane after lane."""
     dtype = torch.promote_types(G.dtype, torch.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,15 @@ from olora_viz.initializers import Calibration
 from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import BATCHES, check_calibration, gather_planned
 from olora_viz.lanes.chunks import Footprint, check_adapters, lane_groups
+from olora_viz.lanes.coverage import worded
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.machine.device import resolve_device, resolve_dtype
-from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress
-from olora_viz.measures.gradients import GradientRecorder, Gradients
+from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gradient
 from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
 from olora_viz.models import load_model
@@ -32,6 +32,7 @@ from olora_viz.races.data import RaceData, task_of
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
+from olora_viz.races.summary import summary_of
 from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import Evaluation
 
@@ -78,6 +79,8 @@ class Race(Iterator[Step]):
     baseline : held-out loss and accuracy of the base model, which every lane has at step 0.
     state : the clock and the state of every lane.
     trained : loss and gradients of the latest step, read by measurements; unset before the first.
+    without_gradient : the layers whose adapters got no gradient in any lane, in the first step that
+        this object made; None before it.
     torn : whether a step was interrupted, for instance by Ctrl-C. Parameters and clock are then
         inconsistent, and only `restore` recovers the race.
     """
@@ -105,22 +108,23 @@ class Race(Iterator[Step]):
         self.device = next(model.parameters()).device
         self._mode = EvalMode(model)
         try:
-            first_pass(model, name)
+            passed = first_pass(model, name)
             self.data = RaceData(config, self.task, model, tokenizer)
             self._footprint = Footprint.of(model)
-            self.lanes = self._attach(progress)
+            self.lanes = self._attach(passed.bypassed, progress)
         except BaseException:
             self._mode.close()
             raise
         self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
         self._recorder = GradientRecorder(self.lanes)
         self.state = RaceState.at_start(self.baseline, self.lanes.count)
+        self.without_gradient: list[str] | None = None
         self.torn = self._closed = False
 
-    def _attach(self, progress: Progress | None) -> Lanes:
+    def _attach(self, bypassed: Collection[str], progress: Progress | None) -> Lanes:
         """Put the lanes on the model; fair rates become numbers, and the base model is judged."""
         config = self.config
-        plan = plan_adapters(self.model, config.lanes, config.targets)
+        plan = plan_adapters(self.model, config.lanes, config.targets, bypassed)
         check_adapters(plan, f"{config.model!r}")
         calibration = self._gather(plan, progress)
         self.fair_rates = self._fair_rates(plan, calibration, progress)
@@ -220,6 +224,11 @@ class Race(Iterator[Step]):
             return FINISHED
         return STOPPED if self._closed else RACING
 
+    @property
+    def adapted(self) -> str:
+        """What the adapters reach of the model's weights, and what they leave out, in words."""
+        return worded(self.lanes.plan.coverage, self.without_gradient)
+
     def answers(self, count: int) -> list[Answer]:
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""
         encoded = self.data.held_out[:count]
@@ -227,24 +236,8 @@ class Race(Iterator[Step]):
             return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
 
     def summary(self) -> dict[str, Any]:
-        """Return the results so far as plain values; ``final_loss`` is the held-out loss."""
-        return {
-            "status": self.status,
-            "model": self.config.model,
-            "task": self.config.task,
-            "device": str(self.device),
-            "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
-            "steps": self.done,
-            "seconds": round(self.state.seconds, 3),
-            "tokens": self.state.tokens,
-            "left_out": self.data.left_out,
-            "held_out_left_out": self.data.held_out_left_out,
-            "base": {
-                "loss": finite_or_none(self.baseline.loss[0]),
-                "accuracy": finite_or_none(self.baseline.accuracy[0]),
-            },
-            "lanes": self.state.of_lanes(self.lanes.labels, self.status),
-        }
+        """Return the results so far as plain values, see `summary_of`."""
+        return summary_of(self)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return everything needed to resume bitwise, besides the config, as tensors on the CPU.
@@ -350,6 +343,8 @@ class Race(Iterator[Step]):
                 part.sum().backward()
             parts.append(part.detach())
         assert theta.grad is not None
+        if self.without_gradient is None:
+            self.without_gradient = without_gradient(self.lanes)
         norms = torch.linalg.vector_norm(theta.grad, dim=1)
         loss, norm = torch.stack([torch.cat(parts), norms]).double().cpu().numpy()
         self.state.trained(number, loss, norm)

@@ -229,6 +229,8 @@ class BackgroundRace(BackgroundWork):
     plain_text: bool = False
     left_out: int = 0
     """Training examples that were longer than ``config.max_length``."""
+    adapted: str = ""
+    """See `Race.adapted`."""
     answers: list[Answer] = field(default_factory=list)
     racing: Race | None = None
     """The race while it is in memory."""
@@ -273,6 +275,7 @@ class BackgroundRace(BackgroundWork):
                 if step is None:
                     break
                 self.steps.append(step)
+                self.adapted = racing.adapted
                 self.wake()
                 if self.is_over() and racing.status in (RACING, STOPPED):
                     racing.close()
@@ -351,7 +354,7 @@ class BackgroundRace(BackgroundWork):
             racing.close()
         self.device = device_words(racing)
         self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
-        self.left_out = racing.data.left_out
+        self.left_out, self.adapted = racing.data.left_out, racing.adapted
         return racing, self._going
 
 

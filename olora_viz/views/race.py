@@ -243,9 +243,12 @@ def _introduction(record: RaceRecord, link: str) -> Markup:
 def _remarks(race: RaceSnapshot) -> Markup:
     if race.state == FAILED:
         return fragments.problem(race.note)
-    if not race.left_out:
-        return Markup("")
-    examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
-    return fragments.remark(
-        f"Left out of the training: {examples} of more than {race.config.max_length} tokens."
-    )
+    said = []
+    if race.left_out:
+        examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
+        said += [
+            f"Left out of the training: {examples} of more than {race.config.max_length} tokens."
+        ]
+    if race.adapted:
+        said += [f"Every lane {race.adapted}."]
+    return Markup("").join(map(fragments.remark, said))

@@ -60,6 +60,11 @@ class RaceRecord(Protocol):
         ...
 
     @property
+    def adapted(self) -> str:
+        """What the adapters reach of the model's weights, in words; empty while unknown."""
+        ...
+
+    @property
     def answers(self) -> Sequence[Answer]:
         """The answers of the base model and the lanes after the race."""
         ...
@@ -106,6 +111,7 @@ class RaceSnapshot:
     baseline: Evaluation | None = None
     plain_text: bool = False
     left_out: int = 0
+    adapted: str = ""
     answers: tuple[Answer, ...] = ()
     steps: tuple[Step, ...] = field(default=(), repr=False)
 

@@ -47,6 +47,7 @@ def record(name: str, recipe: Recipe) -> Recording:
         plain_text=racing.task.plain_text,
         left_out=racing.data.left_out,
         answers=answers,
+        adapted=racing.adapted,
     )
 
 

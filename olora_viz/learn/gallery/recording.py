@@ -83,6 +83,8 @@ class Recording:
     """Number of training examples that were too long."""
     answers: tuple[Answer, ...]
     """Answers of the base model and the lanes after the race."""
+    adapted: str = ""
+    """What the adapters reach of the model's weights, in words; empty if that was not recorded."""
 
     @property
     def id(self) -> str:
@@ -142,6 +144,7 @@ def write(recording: Recording, path: Path) -> None:
         ),
         "plain_text": recording.plain_text,
         "left_out": recording.left_out,
+        "adapted": recording.adapted,
         "answers": [asdict(answer) for answer in recording.answers],
         "layers": _layers(recording.steps),
     }
@@ -202,6 +205,7 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
         plain_text=_typed(values["plain_text"], bool, "plain_text"),
         left_out=_typed(values["left_out"], int, "left_out"),
         answers=answers,
+        adapted=_typed(values.get("adapted", ""), str, "adapted"),
     )
 
 

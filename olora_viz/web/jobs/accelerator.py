@@ -47,6 +47,7 @@ class Opened:
     baseline: Evaluation
     plain_text: bool
     left_out: int
+    adapted: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Ended:
     status: str
     answers: list[Answer]
     diverged_at: tuple[int, ...]
+    adapted: str
 
 
 def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
@@ -124,7 +126,9 @@ def turn(
     racing = run.race
     try:
         plain = racing.task.plain_text
-        yield Opened(device_words(racing), racing.baseline, plain, racing.data.left_out)
+        yield Opened(
+            device_words(racing), racing.baseline, plain, racing.data.left_out, racing.adapted
+        )
         going = iter(run)
         while True:
             what = wished(wishes)
@@ -143,7 +147,7 @@ def turn(
                 return
         answers = racing.answers(questions // 2 if plain else questions) if done else []
         at = tuple(int(step) for step in racing.state.diverged_at)
-        yield Ended(racing.status, answers, at)
+        yield Ended(racing.status, answers, at, racing.adapted)
     finally:
         racing.lanes.detach()
 

@@ -50,6 +50,7 @@ class ZeroGpuJob(Job):
         for news in self._turn():
             if isinstance(news, Opened):
                 self.device, self.left_out = news.device, news.left_out
+                self.adapted = news.adapted
                 self.baseline, self.plain_text = news.baseline, news.plain_text
                 self.become(RACING)
             elif isinstance(news, Step):
@@ -62,7 +63,7 @@ class ZeroGpuJob(Job):
         if ended is None:
             self.become(PAUSED, self.why_paused)
             return True
-        self.answers, self.state = ended.answers, ended.status
+        self.answers, self.adapted, self.state = ended.answers, ended.adapted, ended.status
         self.become(ended.status, self.reason(np.array(ended.diverged_at)))
         return False
 
