@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from served import Visitor, launched
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
-from olora_viz.views.race import race_view
+from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import ready_race
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
@@ -56,6 +56,15 @@ def until(holds: Any) -> None:
         time.sleep(0.005)
 
 
+def board_of(cards: Iterable[Card]) -> Board:
+    """Register some cards, of which each has as many components as it draws values."""
+    made, view = Board(), race_view(RECORDED)
+    for card in cards:
+        parts = [*(["frame"] if card.only_with else []), *card.drawn(view)]
+        made.add(card, parts)
+    return made
+
+
 def start(jobs: Jobs, commands: Commands, setup: SetUp, goal: float = float("inf")) -> Job:
     job = jobs.get(commands.start(setup.to_controls(), goal))
     assert job is not None
@@ -86,13 +95,11 @@ def test_a_card_is_one_line_and_the_page_has_it_with_its_news(
     (follow,) = (fn for fn in demo.fns.values() if fn.api_name == "follow")
     assert "lengths" in {part.elem_id for part in follow.outputs}
     assert "lengths-card" in {block.elem_id for block in demo.blocks.values()}
-    assert own.draw(race_view(RECORDED)) == [f"{len(RECORDED.steps)} steps"]
+    assert own.drawn(race_view(RECORDED)) == [f"{len(RECORDED.steps)} steps"]
 
 
 def test_a_card_has_news_when_what_it_needs_has_changed_and_at_first() -> None:
-    board = Board()
-    for card in CARDS:
-        board.add(card, ["part"] * len(card.draw(race_view(RECORDED))))
+    board = board_of(CARDS)
     whole, back = race_view(RECORDED), race_view(RECORDED, upto=3)
     assert all(card.news(whole, {}) for card in CARDS if card.needs)
     assert not any(card.news(whole, board.facts(whole)) for card in CARDS)
@@ -102,7 +109,31 @@ def test_a_card_has_news_when_what_it_needs_has_changed_and_at_first() -> None:
     assert not moved & {"spectra", "gradients", "runs"}
     row = board.row(whole, lambda card: card.news(whole, board.facts(back)))
     assert len(row) == len(board.outputs)
-    assert row.count(gr.skip()) == len(row) - sum(len(card.draw(whole)) for card in with_news)
+    assert row.count(gr.skip()) == len(row) - len(board_of(with_news).outputs)
+
+
+def test_a_card_without_news_is_hidden_and_not_drawn_until_there_are_some() -> None:
+    drawn: list[RaceView] = []
+    board = Board()
+    board.add(
+        Card(
+            "own", ("step",), lambda _: (), lambda view: [drawn.append(view)], only_with="gradients"
+        ),
+        ["frame", "value"],
+    )
+    blank, whole = race_view(ready_race(SETUP.to_config(LIMITS))), race_view(RECORDED)
+    frame, value = board.row(blank)
+    assert (frame["elem_classes"], value, drawn) == (AWAY, gr.skip(), [])
+    frame, value = board.row(whole)
+    assert (frame["elem_classes"], value, drawn) == (SHOWN, None, [whole])
+
+
+def test_a_card_of_the_pages_own_choices_gets_a_text_that_changes_with_its_news() -> None:
+    for card in CARDS:
+        if card.draw is None:
+            texts = [card.drawn(race_view(record)) for record in GALLERY.values()]
+            assert len({text for (text,) in texts}) == len(texts)
+            assert card.drawn(race_view(RECORDED)) == card.drawn(race_view(RECORDED))
 
 
 # Commands --------------------------------------------------------------------------------------
@@ -344,10 +375,8 @@ def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(
 
 def test_a_race_that_has_not_begun_is_a_view_like_any_other() -> None:
     blank = race_view(ready_race(SETUP.to_config(LIMITS)))
-    for card in CARDS:
-        assert isinstance(card.draw(blank), list)
+    board = board_of(CARDS)
+    assert len(board.row(blank)) == len(board.row(race_view(RECORDED))) == len(board.outputs)
     measured = next(card for card in CARDS if card.name == "measurements")
-    hidden, nothing = measured.draw(blank)
-    assert (hidden["elem_classes"], nothing) == (AWAY, {"figures": {}})
-    shown, figures = measured.draw(race_view(RECORDED))
-    assert (shown["elem_classes"], list(figures["figures"])) == (SHOWN, ["lr"])
+    (figures,) = measured.drawn(race_view(RECORDED))
+    assert set(figures["figures"]) == set(race_view(RECORDED).measurements) != set()

@@ -18,11 +18,6 @@ class CurvatureView:
     stability: Figure
 
 
-def news(record: RaceRecord) -> int:
-    """Count the steps at which the curvature was measured."""
-    return sum(step.curvature is not None for step in record.steps)
-
-
 def curvature_view(record: RaceRecord, *, run: str | None = None) -> CurvatureView:
     """Show the curvature of a race; it may have no measurement (yet).
 

@@ -11,9 +11,6 @@ from olora_viz.measures.gradients import FACTORS, Gradients
 from olora_viz.views.layers import Choices, chosen_among
 from olora_viz.views.race_record import RaceRecord
 
-UPDATES = 50
-"""Approximate number of redraws of the gradients in a race."""
-
 
 @dataclass(frozen=True)
 class GradientsView:
@@ -42,14 +39,6 @@ def looks(record: RaceRecord) -> tuple[tuple[int, ...], tuple[Gradients, ...]]:
     """Return the numbers of the measured steps, and their gradients."""
     known = [(s.step, s.gradients) for s in list(record.steps) if s.gradients is not None]
     return tuple(number for number, _ in known), tuple(found for _, found in known)
-
-
-def news(record: RaceRecord) -> int:
-    """Return a number that changes when the view should be redrawn; 0: nothing to show."""
-    count = len(looks(record)[0])
-    wait = max(1, record.config.steps // max(1, record.config.gradients_every) // UPDATES)
-    # The end has a number of its own, even after a last redraw: the card may have been out of view.
-    return -count if record.complete else max(min(1, count), count - count % wait)
 
 
 def gradients_view(

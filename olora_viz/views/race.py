@@ -21,9 +21,15 @@ from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
-from olora_viz.views import curvature, gradients, rates, update_spectra
 from olora_viz.views import html as fragments
-from olora_viz.views.race_record import FAILED, RaceRecord, RaceSnapshot, snapshot, start_of
+from olora_viz.views.race_record import (
+    FAILED,
+    RaceRecord,
+    RaceSnapshot,
+    news,
+    snapshot,
+    start_of,
+)
 from olora_viz.views.status import commands, status
 
 
@@ -54,9 +60,7 @@ class RaceView:
     styles: tuple[LaneStyle, ...]
     """Colours, dashes and labels of the lanes."""
     news: dict[str, int]
-    """Of ``spectra``, ``gradients``, ``curvature`` and ``rates``, which have views of their own,
-    and of the ``measurements``, a number that changes when there is more to draw; 0 where there is
-    nothing."""
+    """See `olora_viz.views.race_record.news`; of the ``measurements`` as well."""
     race: RaceSnapshot = field(repr=False)
     """The race, without its steps after the one shown."""
     run: str
@@ -211,13 +215,7 @@ def race_view(
         step=len(steps),
         seconds=steps[-1].seconds if steps and not now.recorded else 0.0,
         styles=now.styles,
-        news={
-            "spectra": update_spectra.news(now),
-            "gradients": gradients.news(now),
-            "curvature": curvature.news(now),
-            "rates": rates.news(now),
-            "measurements": len(now.steps) if _without_chart(now.steps) else 0,
-        },
+        news=news(now) | {"measurements": len(now.steps) if _without_chart(now.steps) else 0},
         race=race,
         run=now.id if run is None else run,
         introduction=_introduction(record, link),

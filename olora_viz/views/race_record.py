@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol, runtime_checkable
@@ -11,6 +12,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import DIVERGED, FINISHED, STOPPED
 from olora_viz.races.step import Step
+from olora_viz.studies.rate_sweep import is_sweep
 from olora_viz.tasks.losses import Evaluation
 
 READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
@@ -133,3 +135,19 @@ def start_of(record: RaceRecord) -> tuple[float | None, float | None]:
     """Return held-out loss (nats) and accuracy before the first step; None while unknown."""
     base = record.baseline
     return (float(base.loss[0]), float(base.accuracy[0])) if base else (None, None)
+
+
+def news(record: RaceRecord) -> dict[str, int]:
+    """Return, for each view of its own, a number that grows when there is more to show; 0: nothing.
+
+    These are ``spectra``, ``gradients``, ``curvature`` and ``rates``.
+    """
+    steps = list(record.steps)
+    measured = Counter(key for step in steps for key in step.measures)
+    swept = bool(steps) and is_sweep(record.config.lanes)
+    return {
+        "spectra": measured["update_spectra"],
+        "gradients": measured["gradients"],
+        "curvature": measured["curvature"],
+        "rates": 1 + measured["eval_loss"] + int(steps[-1].out.sum()) if swept else 0,
+    }

@@ -30,19 +30,6 @@ class RatesView:
     words: Markup
 
 
-def news(record: RaceRecord) -> int:
-    """Return a number that changes when the sweep should be redrawn; 0: there is no sweep.
-
-    The end of the race and a lane that drops out also change it.
-    """
-    steps = list(record.steps)
-    if not is_sweep(record.config.lanes) or not steps:
-        return 0
-    out = int(steps[-1].out.sum())
-    evaluations = sum(step.eval_loss is not None for step in steps)
-    return 1 + evaluations + 10_000 * out + 1_000_000 * record.complete
-
-
 def rates_view(
     record: RaceRecord, measure: object = None, *, run: str | None = None
 ) -> RatesView | None:
@@ -53,11 +40,11 @@ def rates_view(
     measure : one of `olora_viz.studies.rate_sweep.MEASURES`, else ``final``.
     run : see `race_view`.
     """
-    if not news(record):
+    lanes, steps = record.config.lanes, list(record.steps)
+    if not steps or not is_sweep(lanes):
         return None
     run = record.id if run is None else run
     named = measure if isinstance(measure, str) and measure in MEASURES else "final"
-    lanes, steps = record.config.lanes, list(record.steps)
     start, _ = start_of(record)
     curves = rate_curves(lanes, steps, named)
     drawn = rate_figure(

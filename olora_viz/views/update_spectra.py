@@ -20,11 +20,6 @@ class SpectraView:
     growth: Figure
 
 
-def news(record: RaceRecord) -> int:
-    """Count the steps at which there are spectra."""
-    return sum(step.update_spectra is not None for step in record.steps)
-
-
 def spectra_view(
     record: RaceRecord,
     *,

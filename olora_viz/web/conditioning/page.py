@@ -40,10 +40,11 @@ ONLY = "conditioning-only"
 
 
 CURVED = Card(
-    "curved", ("id", "curvature", "complete"), lambda desk: (),
     # It draws at every measurement of the curvature, and once more in the end.
-    lambda view: [f"{view.id} {view.news['curvature']} {view.complete}"],
-)  # fmt: skip
+    "curved",
+    ("id", "curvature", "complete"),
+    lambda desk: (),
+)
 """The curvature of the run that the page shows."""
 
 

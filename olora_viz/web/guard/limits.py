@@ -139,8 +139,9 @@ def checked_config(
     """
     if model not in limits.models:
         raise ValueError(unknown("model", _word(model), limits.models))
-    own = files.find(task) if files else None
-    if own is None and (not isinstance(task, str) or task not in TASKS):
+    offered = isinstance(task, str) and task in TASKS
+    own = files.find(task) if files and not offered else None
+    if own is None and not offered:
         raise ValueError(unknown("task", _word(task), TASKS))
     if not isinstance(lanes, list) or not 1 <= len(lanes) <= limits.max_lanes:
         count = len(lanes) if isinstance(lanes, list) else 0

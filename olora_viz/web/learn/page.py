@@ -12,12 +12,11 @@ from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, find
 from olora_viz.learn.lessons.example import example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.views import html as fragments
-from olora_viz.web.guard import rights
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.learn import view as learn_view
+from olora_viz.web.race.card import again
 from olora_viz.web.race.page import Stage
-from olora_viz.web.race.pulse import again
 from olora_viz.web.setup import possible
 
 ASKED = '(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""'
@@ -101,7 +100,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
         if isinstance(lesson, str) or value.get("open") is not True:
             return (*shown, *kept)
         said = learn_view.card(limits, lesson)
-        race = rights.readable(jobs, lesson.race)
+        race = jobs.shown(lesson.race)
         if race is None:
             return (*shown, said, *kept[1:])
         setup = possible(limits, race.config)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
-from olora_viz.web.guard import rights
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links import share_link
@@ -40,7 +39,7 @@ def arrive(limits: Limits, jobs: Jobs, run_id: Any, visit: Any, address: Any) ->
     address : what `share_link.READ` sends.
     """
     link, own, words = share_link.asked(limits, address)
-    run = rights.readable(jobs, run_id)
+    run = jobs.shown(run_id)
     if run_id is None:
         run = _newest(jobs, visit, address)
     setup = link.setup
@@ -54,7 +53,7 @@ def arrive(limits: Limits, jobs: Jobs, run_id: Any, visit: Any, address: Any) ->
             words = fragments.problem(str(error))
     lesson = share_link.lesson_race(link, own)
     if lesson or (run is None and setup is None):
-        run = rights.readable(jobs, lesson or FIRST)
+        run = jobs.shown(lesson or FIRST)
     # The first race shown is recorded; the set-up next to it is the page's default.
     if setup is None and run and (lesson or not run.recorded):
         setup = setup_of(limits, run)
@@ -70,5 +69,5 @@ def _newest(jobs: Jobs, visit: Any, address: Any) -> RaceRecord | None:
     elsewhere = address.get("elsewhere") if isinstance(address, dict) else None
     for row in shelf.checked(jobs, visit):
         if not isinstance(elsewhere, list) or row["id"] not in elsewhere:
-            return rights.readable(jobs, row["id"])
+            return jobs.shown(row["id"])
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,7 @@ class Desk:
     run: gr.HTML
     """The id of the run that the page shows, an input of every event."""
     again: gr.HTML
-    """Events that change what the page shows set it to `pulse.again()`."""
+    """Events that change what the page shows set it to `again()`."""
     blank: RaceView
     """The view of the race that the page opens with, before it has started."""
     parts: dict[str, Any] = field(default_factory=dict)
@@ -51,23 +52,32 @@ class Card:
     """Fields of a `RaceView`, or keys of its ``news``; a change of any of them is news."""
     build: Callable[[Desk], Sequence[Any]]
     """Builds the content of the card; returns the components that `draw` fills."""
-    draw: Callable[[RaceView], Sequence[Any]]
-    """Returns their values. If drawing depends on choices that only the page knows, the value is
-    a text, and its change triggers the card's own event, see `change`."""
+    draw: Callable[[RaceView], Sequence[Any]] | None = None
+    """Returns their values. ``None``: drawing depends on choices that only the page knows; the
+    value is a text of what the card needs, and its change triggers the card's own event."""
+    only_with: str = ""
+    """A key of the view's ``news``: while that is 0, the card is hidden and not drawn."""
     column: str = "middle"
     """middle, right or after."""
     half: bool = False
     """Whether it shares its row with the next or the previous card."""
     frame: bool = True
-    """Whether its column is created for it; otherwise `build` creates it."""
+    """Whether its column is made around what `build` makes."""
     slim: bool = False
+    """Whether it has less padding."""
     elem_id: str = ""
-    """CSS classes of the card."""
+    """The id of its element; by default it is made of the name."""
 
     @property
     def id(self) -> str:
         """The id of its element."""
         return self.elem_id or f"{self.name}-card"
+
+    def drawn(self, view: RaceView) -> Sequence[Any]:
+        """Return the values of its components."""
+        if self.draw is not None:
+            return self.draw(view)
+        return [" ".join(str(fact(view, need)) for need in self.needs)]
 
     def news(self, view: RaceView, cursor: Mapping[str, Any]) -> bool:
         """Whether there is something new to draw for a page.
@@ -84,6 +94,6 @@ def fact(view: RaceView, need: str) -> Any:
     return view.news[need] if need in view.news else getattr(view, need)
 
 
-def change(view: RaceView, need: str) -> str:
-    """Return a text that changes with one of a view's news; "" if there is nothing to draw."""
-    return f"{view.id} {fact(view, need)}" if fact(view, need) else ""
+def again() -> dict[str, str]:
+    """Return the value that makes a page follow its run from the start."""
+    return {"again": secrets.token_hex(4)}

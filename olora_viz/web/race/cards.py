@@ -13,7 +13,7 @@ from olora_viz.figures.live.packing import pack
 from olora_viz.views.race import RaceView
 from olora_viz.web.export import take
 from olora_viz.web.race import gradients, measurements, rates, repeat, scrubber, shelf, spectra
-from olora_viz.web.race.card import Card, Desk, fact
+from olora_viz.web.race.card import AWAY, SHOWN, Card, Desk, fact
 
 
 def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
@@ -81,7 +81,7 @@ class Board:
         self._slots: list[slice] = []
 
     def add(self, card: Card, components: Sequence[Any]) -> None:
-        """Register components that a redraw fills."""
+        """Register the components that a redraw fills; a card's own column, if hidden, is first."""
         self.cards.append(card)
         self._slots.append(slice(len(self.outputs), len(self.outputs) + len(components)))
         self.outputs += components
@@ -93,17 +93,23 @@ class Board:
             count = 2 if cards[0].half else 1
             with _row(count):
                 for card in cards[:count]:
-                    with _frame(card):
+                    with _frame(card) as frame:
                         made = card.build(desk)
-                    self.add(card, made)
+                    self.add(card, [frame, *made] if card.only_with else made)
             del cards[:count]
 
     def row(self, view: RaceView, news: Callable[[Card], bool] = lambda _: True) -> list[Any]:
         """Return the values of all outputs; cards without news keep theirs."""
         values = self.nothing()
         for card, slot in zip(self.cards, self._slots, strict=True):
-            if news(card):
-                values[slot] = card.draw(view)
+            if not news(card):
+                continue
+            if not card.only_with:
+                values[slot] = card.drawn(view)
+            elif view.news[card.only_with]:
+                values[slot] = [gr.update(elem_classes=SHOWN), *card.drawn(view)]
+            else:
+                values[slot.start] = gr.update(elem_classes=AWAY)
         return values
 
     def nothing(self) -> list[Any]:
@@ -125,10 +131,10 @@ def _row(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _frame(card: Card) -> Iterator[None]:
+def _frame(card: Card) -> Iterator[gr.Column | None]:
     if not card.frame:
-        yield
+        yield None
         return
-    slim = " slim" if card.slim else ""
-    with gr.Column(elem_classes=f"card{slim}", elem_id=card.id, min_width=0):
-        yield
+    classes = AWAY if card.only_with else [*SHOWN, "slim"] if card.slim else SHOWN
+    with gr.Column(elem_classes=classes, elem_id=card.id, min_width=0) as frame:
+        yield frame

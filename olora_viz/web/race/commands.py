@@ -8,7 +8,6 @@ from typing import Any
 
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import PAUSED, ready_race
-from olora_viz.web.guard import rights
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
@@ -44,8 +43,8 @@ class Commands:
         ------
         ValueError : the queue is full.
         """
-        job = rights.commanded(self._jobs, run)
-        if job is None:
+        job = self._jobs.get(run)
+        if job is None or job.ended:
             return False
         if what == "stop":
             self._jobs.stop(job)
@@ -57,10 +56,8 @@ class Commands:
 
     def show(self, run: Any, step: Any = None) -> RaceView | None:
         """Show a run at a step, by default the latest; None if there is no such run."""
-        known = rights.readable(self._jobs, run)
-        if known is None:
-            return None
-        return view_of(known, rights.step_of(step, len(known.steps)))
+        known = self._jobs.shown(run)
+        return None if known is None else view_of(known, _earlier(step, len(known.steps)))
 
     def ready(self, controls: Sequence[Any]) -> RaceView:
         """Show the set-up before its race starts; the page's default if the set-up is invalid."""
@@ -69,3 +66,19 @@ class Commands:
         except ValueError:
             setup = SetUp.first(self._limits)
         return view_of(ready_race(setup.to_config(self._limits, self._files)))
+
+
+def _earlier(step: Any, made: int) -> int | None:
+    """Return the last step to show; None shows all of a race.
+
+    Parameters
+    ----------
+    step : a number, or anything else.
+    made : number of completed steps.
+
+    >>> _earlier(3, 10), _earlier(10, 10), _earlier("3", 10), _earlier(-1, 10)
+    (3, None, None, None)
+    """
+    if isinstance(step, bool) or not isinstance(step, int | float):
+        return None
+    return int(step) if 0 <= step < made else None

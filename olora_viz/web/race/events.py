@@ -16,10 +16,9 @@ from olora_viz.views.race_record import FAILED
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.links.share_link import READ
 from olora_viz.web.race.arrival import arrive
-from olora_viz.web.race.card import QUIET, Desk
+from olora_viz.web.race.card import QUIET, Desk, again
 from olora_viz.web.race.cards import Board
 from olora_viz.web.race.commands import Commands
-from olora_viz.web.race.pulse import again
 from olora_viz.web.race.status import Buttons
 from olora_viz.web.race.stream import Streams
 

@@ -10,7 +10,7 @@ import gradio as gr
 from olora_viz.figures.gradients import MEASURES
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.views.gradients import depth_view, gradients_view, looks
-from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, change
+from olora_viz.web.race.card import QUIET, Card, Desk
 
 _HERE = Path(__file__).parent
 _IN_VIEW = (_HERE / "gradients_in_view.js").read_text("utf-8")
@@ -19,28 +19,27 @@ _IN_VIEW = (_HERE / "gradients_in_view.js").read_text("utf-8")
 def build(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
-    with gr.Column(elem_classes=AWAY, elem_id="run-gradients") as card:
-        head = gr.HTML(
-            '<h2>Gradients of this run <span class="hint">norms of gradients, parameters and '
-            "updates by layer</span></h2>",
-            apply_default_css=False,
-            js_on_load=(_HERE / "gradients.js").read_text("utf-8"),
-        )
-        with gr.Row(elem_classes="three"):
-            lane = gr.Dropdown([], label="Lane of the map", min_width=0)
-            measure = gr.Dropdown(
-                [(its.words, key) for key, its in MEASURES.items()], value="input",
-                label="Measure", filterable=False, min_width=0, elem_id="run-gradients-measure",
-            )  # fmt: skip
-            layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-gradients-layer")
-        over_steps = live_figure(elem_id="gradient-map", picks=True)
-        depth = live_figure(elem_id="depth-figure")
-        step = gr.Slider(
-            1, 2, value=1, step=1, label="Step, back through the run", elem_id="depth-step"
-        )
-        with gr.Row(elem_classes="two charts"):
-            of_A = live_figure(elem_id="layer-a-figure")
-            of_B = live_figure(elem_id="layer-b-figure")
+    head = gr.HTML(
+        '<h2>Gradients of this run <span class="hint">norms of gradients, parameters and '
+        "updates by layer</span></h2>",
+        apply_default_css=False,
+        js_on_load=(_HERE / "gradients.js").read_text("utf-8"),
+    )
+    with gr.Row(elem_classes="three"):
+        lane = gr.Dropdown([], label="Lane of the map", min_width=0)
+        measure = gr.Dropdown(
+            [(its.words, key) for key, its in MEASURES.items()], value="input",
+            label="Measure", filterable=False, min_width=0, elem_id="run-gradients-measure",
+        )  # fmt: skip
+        layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-gradients-layer")
+    over_steps = live_figure(elem_id="gradient-map", picks=True)
+    depth = live_figure(elem_id="depth-figure")
+    step = gr.Slider(
+        1, 2, value=1, step=1, label="Step, back through the run", elem_id="depth-step"
+    )
+    with gr.Row(elem_classes="two charts"):
+        of_A = live_figure(elem_id="layer-a-figure")
+        of_B = live_figure(elem_id="layer-b-figure")
     seen = gr.Textbox("", visible=False)
     in_view = gr.Checkbox(True, visible=False)
     # The race that the card shows and its latest step, if the slider follows the race. They live
@@ -83,7 +82,6 @@ def build(desk: Desk) -> list[Any]:
             ),
             pack(view.of_A),
             pack(view.of_B),
-            gr.update(elem_classes=SHOWN),
             name,
             last,
         )  # fmt: skip
@@ -96,7 +94,7 @@ def build(desk: Desk) -> list[Any]:
         return gr.skip() if figure is None else pack(figure)
 
     inputs = [run, lane, measure, layer, step, shown, newest, in_view]
-    outputs = [lane, layer, over_steps, depth, step, of_A, of_B, card, shown, newest]
+    outputs = [lane, layer, over_steps, depth, step, of_A, of_B, shown, newest]
     for event in (seen.change, head.select, lane.input, measure.input, layer.input):
         event(show, inputs, outputs, js=_IN_VIEW, **QUIET)
     step.input(slide, [run, measure, layer, step], depth, **QUIET)
@@ -110,10 +108,10 @@ def build(desk: Desk) -> list[Any]:
 
 CARD = Card(
     "gradients",
-    ("id", "gradients"),
+    # The end is needed for a card that was out of view at the last measurement.
+    ("id", "gradients", "complete"),
     build,
-    lambda view: [change(view, "gradients")],
+    only_with="gradients",
     column="after",
-    frame=False,
     elem_id="run-gradients",
 )

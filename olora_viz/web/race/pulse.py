@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import gradio as gr
 
 
-def again() -> dict[str, str]:
-    """Return the value that makes a page follow its run from the start."""
-    return {"again": secrets.token_hex(4)}
-
-
 def pulse() -> gr.HTML:
     """Make the component that starts the stream; its event is ``select``.
 
-    Its value is `again` from an event, and ``{"going", "beat"}`` from the stream. If an active
+    Its value is `card.again` from an event, and ``{"going", "beat"}`` from the stream. If an active
     stream sends nothing, as after a lost connection, it requests the stream again.
     """
     return gr.HTML(

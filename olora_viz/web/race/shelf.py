@@ -21,8 +21,7 @@ from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.table import table
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk
-from olora_viz.web.race.pulse import again
+from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, again
 
 STORAGE = "olora-viz-runs"
 """The list in the browser's storage: a fixed name and secret, so that it outlives the server."""
@@ -205,7 +204,6 @@ CARD = Card(
     "runs",
     ("id", "state", "complete"),
     build,
-    lambda view: [f"{view.id} {view.state} {view.complete}"],
     column="right",
     elem_id="visit",
 )

@@ -9,28 +9,26 @@ import gradio as gr
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.update_spectra import MEASURES
 from olora_viz.views.update_spectra import spectra_view
-from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, change
+from olora_viz.web.race.card import QUIET, Card, Desk
 
 
 def build(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
-    with gr.Column(elem_classes=AWAY, elem_id="run-spectra") as card:
-        gr.HTML(
-            '<h2>Spectra of this run <span class="hint">how training changes the adapters'
-            "</span></h2>",
-            apply_default_css=False,
-        )
-        with gr.Row(elem_classes="three"):
-            lane = gr.Dropdown([], label="Lane", min_width=0, elem_id="run-spectra-lane")
-            measure = gr.Dropdown(
-                [(name, key) for key, (name, _) in MEASURES.items()], value="norm",
-                label="Measure", filterable=False, min_width=0,
-            )  # fmt: skip
-            layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-spectra-layer")
-        with gr.Row(elem_classes="two charts"):
-            over_layers = live_figure(elem_id="spectra-map", picks=True)
-            growth = live_figure(elem_id="growth-figure")
+    gr.HTML(
+        '<h2>Spectra of this run <span class="hint">how training changes the adapters</span></h2>',
+        apply_default_css=False,
+    )
+    with gr.Row(elem_classes="three"):
+        lane = gr.Dropdown([], label="Lane", min_width=0, elem_id="run-spectra-lane")
+        measure = gr.Dropdown(
+            [(name, key) for key, (name, _) in MEASURES.items()], value="norm",
+            label="Measure", filterable=False, min_width=0,
+        )  # fmt: skip
+        layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-spectra-layer")
+    with gr.Row(elem_classes="two charts"):
+        over_layers = live_figure(elem_id="spectra-map", picks=True)
+        growth = live_figure(elem_id="growth-figure")
     seen = gr.Textbox("", visible=False)
 
     def show(name: Any, lane: Any, measure: Any, layer: Any) -> tuple[Any, ...]:
@@ -38,17 +36,16 @@ def build(desk: Desk) -> list[Any]:
         # A choice that does not exist in this run is replaced by the first one.
         view = spectra_view(record, lane=lane, measure=measure, layer=layer) if record else None
         if view is None:
-            return (gr.skip(),) * 5
+            return (gr.skip(),) * 4
         its = view.choices
         return (
             gr.update(choices=list(its.labels), value=its.label),
             gr.update(choices=list(its.layers), value=its.layer),
             pack(view.map),
             pack(view.growth),
-            gr.update(elem_classes=SHOWN),
         )
 
-    inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth, card]
+    inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth]
     seen.change(show, inputs, outputs, **QUIET)
     for chosen in (lane, measure, layer):
         chosen.input(show, inputs, outputs, **QUIET)
@@ -64,8 +61,7 @@ CARD = Card(
     "spectra",
     ("id", "spectra"),
     build,
-    lambda view: [change(view, "spectra")],
+    only_with="spectra",
     column="after",
-    frame=False,
     elem_id="run-spectra",
 )

@@ -13,7 +13,6 @@ from typing import Any
 
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import WAITING, RaceRecord
-from olora_viz.web.guard import rights
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.cards import Board
@@ -90,7 +89,7 @@ class Streams:
         shown: Any = None
         try:
             for beat in itertools.count(1):
-                run = rights.readable(self._jobs, run_id)
+                run = self._jobs.shown(run_id)
                 if run is None:
                     return
                 began, version, before = time.monotonic(), _version(run), _before(self._jobs, run)
