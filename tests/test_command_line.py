@@ -267,6 +267,7 @@ def test_held_out_examples_that_are_left_out_are_counted_for_the_reader(tmp_path
             ("race", "--lane", "olora:r=999"),
             "rank 999 exceeds min(out, in) = 128 of 'model.layers.0",
         ),
+        (("race", "--lane", "lora:r=999"), "lower rank, or name other layers with --target"),
         (("race", "--lane", "olora:lr=-1"), "learning rate must be a positive number, not -1.0"),
         (("race", "--model", "glasllm"), "glassllm"),
         (("race", "--task", "adition"), "'addition'"),

@@ -162,6 +162,22 @@ def test_half_written_weights_are_never_used(keep, folder):
         load_model(str(folder))
 
 
+@pytest.mark.parametrize("text", ['{"a":', "", "\x00", "[1]", "null"])
+@pytest.mark.parametrize(
+    "file", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_broken_json_is_named_with_its_file(file, text, folder):
+    (folder / file).write_text(text)
+    with pytest.raises(ValueError, match=rf"{file}' (is not JSON|must hold a JSON object)"):
+        load_model(str(folder))
+
+
+def test_a_tokenizer_of_another_kind_of_json_is_refused_in_a_sentence(folder):
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"cannot load .*: 'added_tokens' is missing"):
+        load_model(str(folder))
+
+
 def test_a_folder_without_a_tokenizer_is_refused(folder):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match="no tokenizer"):

@@ -47,9 +47,13 @@ def add_verbs(verb: Verb) -> None:
 
 def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
+    from olora_viz.initializers import RankError
     from olora_viz.races.state import STOPPED
 
-    race, steps = _begin(options)
+    try:
+        race, steps = _begin(options)
+    except RankError as error:
+        raise ValueError(f"{error}; use a lower rank, or name other layers with --target") from None
     data = race.data
     for kind, count in (("training", data.left_out), ("held-out", data.held_out_left_out)):
         if count:

@@ -22,12 +22,13 @@ from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.pissa_fast import pissa_fast
 from olora_viz.initializers.random_orthonormal import random_orthonormal
 from olora_viz.initializers.sketch import sketch
-from olora_viz.initializers.start import Initializer, Start, StartFunction, check_rank
+from olora_viz.initializers.start import Initializer, RankError, Start, StartFunction, check_rank
 
 __all__ = [
     "INITIALIZERS",
     "Calibration",
     "Initializer",
+    "RankError",
     "Start",
     "StartFunction",
     "check_rank",

@@ -75,6 +75,10 @@ class Initializer:
             raise ValueError(f"{self.name!r} needs {self.needs!r}; there are {', '.join(NEEDS)}")
 
 
+class RankError(ValueError):
+    """The rank is too large for a weight."""
+
+
 def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
     """Check that `W` is a floating-point matrix and that `r` is at most min(out, in).
 
@@ -88,13 +92,14 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
     Raises
     ------
     ValueError
-        If `W` or `r` breaks the rule; the message names the value and the rule.
+        If `W` or `r` breaks the rule; the message names the value and the rule. It is a `RankError`
+        if `r` is too large.
 
     Examples
     --------
     >>> check_rank(torch.zeros(16, 64), 20, "h.0.attn.c_attn")
     Traceback (most recent call last):
-    ValueError: rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'
+    olora_viz.initializers.start.RankError: rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'
     """
     if W.ndim != 2:
         raise ValueError(f"{name!r} must be a matrix (out, in), not of shape {tuple(W.shape)}")
@@ -103,9 +108,9 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
     if r < 1:
         raise ValueError(f"rank {r} for {name!r} is below 1")
     if r > min(W.shape):
-        raise ValueError(f"rank {r} exceeds min(out, in) = {min(W.shape)} of {name!r}")
+        raise RankError(f"rank {r} exceeds min(out, in) = {min(W.shape)} of {name!r}")
     if r * vectors > min(W.shape):
-        raise ValueError(
+        raise RankError(
             f"rank {r} needs {r * vectors} singular vectors, which exceeds min(out, in) = "
             f"{min(W.shape)} of {name!r}"
         )

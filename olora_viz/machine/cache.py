@@ -41,6 +41,8 @@ def cache_folder() -> Path:
 
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, at most 200 characters."""
+    if isinstance(error, KeyError):  # whose message is the key alone
+        return f"{error} is missing"
     words = str(getattr(error, "strerror", None) or error).strip()
     return words.splitlines()[0][:200] if words else type(error).__name__
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from olora_viz.machine.cache import reason
+from olora_viz.machine.files import read_json_object
 from olora_viz.machine.memory import check_memory
 
 if TYPE_CHECKING:
@@ -18,17 +18,13 @@ if TYPE_CHECKING:
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+READ = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json",
+)  # fmt: skip
+"""The JSON files that transformers reads beside the weights, where they exist."""
+
 HEADS = ("ForCausalLM", "LMHeadModel")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {str(path)!r}: {reason(error)}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{str(path)!r} does not contain a JSON object")
-    return content
 
 
 def _check_config(folder: Path) -> None:
@@ -47,9 +43,9 @@ def _check_config(folder: Path) -> None:
         raise ValueError(
             f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json"
         )
-    config = _read_json(folder / "config.json")
-    tokenizer = folder / "tokenizer_config.json"
-    if "auto_map" in config or (tokenizer.is_file() and "auto_map" in _read_json(tokenizer)):
+    read = {name: read_json_object(folder / name) for name in READ if (folder / name).is_file()}
+    config = read["config.json"]
+    if "auto_map" in config or "auto_map" in read.get("tokenizer_config.json", {}):
         raise ValueError(
             f"the model in {str(folder)!r} needs its own code (auto_map), which is never executed"
         )
@@ -86,7 +82,7 @@ def weight_files(folder: Path) -> list[Path]:
     if single.is_file():
         return [single]
     if index.is_file():
-        shards = _read_json(index).get("weight_map")
+        shards = read_json_object(index).get("weight_map")
         if not isinstance(shards, dict) or not shards:
             raise ValueError(f"{str(index)!r} lists no shards")
         # A name with folders in it could lead out of the model's folder.
