@@ -36,6 +36,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--max-length": {"type": int, "help": "leave out longer examples, in tokens"},
     "--seed": {"type": int, "help": "seed of the order of the examples"},
     "--split-seed": {"type": int, "help": "seed of the split into training and held-out examples"},
+    "--test": {"metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
     "--png": {"type": path, "metavar": "FILE", "help": "save the charts as a PNG"},

@@ -26,11 +26,12 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--resume", type=path, metavar="DIR", help="resume the run in this folder")
     add_shared(
         made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length", "--seed",
-        "--split-seed", "--device", "--dtype",
+        "--split-seed", "--test", "--device", "--dtype",
     )  # fmt: skip
     made.add_argument("--batches", help="shared (all lanes), or by-seed (per lane seed)")
     add_intervals(made)
     made.add_argument("--eval-size", type=int, help="maximum number of held-out examples")
+    made.add_argument("--test-size", type=int, help="maximum number of test examples")
     made.add_argument("--schedule", help="constant, linear or cosine")
     made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
     made.add_argument(
@@ -55,7 +56,12 @@ def run_race(options: argparse.Namespace) -> int:
     except RankError as error:
         raise ValueError(f"{error}; use a lower rank, or name other layers with --target") from None
     data = race.data
-    for kind, count in (("training", data.left_out), ("held-out", data.held_out_left_out)):
+    print(data.sentence, file=sys.stderr)
+    for kind, count in (
+        ("training", data.left_out),
+        ("held-out", data.held_out_left_out),
+        ("test", data.test_left_out),
+    ):
         if count:
             print(
                 f"{count} {kind} examples are longer than {race.config.max_length} tokens and "
@@ -115,8 +121,10 @@ def _follow(steps: Iterator[Step], race: Race, as_json: bool) -> None:
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Print a race's summary, the lane with the lowest held-out loss first."""
-    rows = [["lane", "status", "held-out loss", "accuracy", "first gradient norm"]]
-    lanes = summary["lanes"].items()
+    lanes, base = summary["lanes"].items(), summary["base"]
+    tested = base.get("test_loss") is not None
+    head = ["lane", "status", "held-out loss", "accuracy", *["test loss", "accuracy"] * tested]
+    rows = [[*head, "first gradient norm"]]
     for label, lane in sorted(lanes, key=lambda item: _loss(item[1])):
         status = lane["status"]
         if lane["diverged_at"]:
@@ -127,17 +135,21 @@ def print_summary(summary: dict[str, Any]) -> None:
                 status,
                 number(lane["final_loss"], ".4f"),
                 number(lane["final_accuracy"], ".1%"),
+                *(_test_figures(lane) if tested else ()),
                 number(lane["first_grad_norm"], ".3g"),
             ]
         )
-    base = summary["base"]
     figures = number(base["loss"], ".4f"), number(base["accuracy"], ".1%")
-    rows.append(["(base model)", "", *figures, ""])
+    rows.append(["(base model)", "", *figures, *(_test_figures(base) if tested else ()), ""])
     print_table(rows)
     print(
         f"{summary['status']} after {summary['steps']} steps in {seconds(summary['seconds'])} "
         f"on {summary['device']} ({summary['dtype']})"
     )
+
+
+def _test_figures(values: dict[str, Any]) -> tuple[str, str]:
+    return number(values["test_loss"], ".4f"), number(values["test_accuracy"], ".1%")
 
 
 def leader(eval_loss: Sequence[float], labels: Sequence[str]) -> str:

@@ -64,6 +64,9 @@ class RaceConfig:
         ``seed + s``. Lanes of one seed still share their batches, so that starts are compared in
         pairs, and deterministic starts can be repeated. Measurements and calibration on the first
         batches always use those of seed 0.
+    test : path of a task file whose examples the finished lanes are evaluated on, once, in place of
+        the task's own test part, which is then trained on.
+    test_size : maximum number of test examples to evaluate on.
     """
 
     model: str = "glassllm"
@@ -85,6 +88,8 @@ class RaceConfig:
     targets: tuple[str, ...] | None = None
     batches: str = "shared"
     split_seed: int | None = 0
+    test: str | None = None
+    test_size: int = 1000
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -100,7 +105,8 @@ class RaceConfig:
             raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(self.lanes)}")
         labels(self.lanes)
         for name, least in (
-            ("steps", 1), ("batch_size", 1), ("seed", 0), ("eval_size", 1), ("warmup", 0),
+            ("steps", 1), ("batch_size", 1), ("seed", 0), ("warmup", 0),
+            ("eval_size", 1), ("test_size", 1),
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             _check_whole(name, getattr(self, name), least)

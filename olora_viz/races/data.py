@@ -13,6 +13,7 @@ from transformers import BatchEncoding
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.task import task_of
 from olora_viz.tasks import (
     Batch,
     Encoded,
@@ -22,21 +23,12 @@ from olora_viz.tasks import (
     batch_indices,
     collate,
     encode,
-    load_task,
     losses,
 )
 from olora_viz.tasks.losses import Evaluation
-from olora_viz.tasks.old_split import by_position
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-def task_of(config: RaceConfig) -> Task:
-    """Load the task of a race, split as its set-up says."""
-    if config.split_seed is None:
-        return load_task(config.task, config.seed, by_position)
-    return load_task(config.task, config.split_seed)
 
 
 class RaceData:
@@ -46,8 +38,9 @@ class RaceData:
     ----------
     task : where the examples come from.
     held_out : the held-out examples, at most ``config.eval_size``.
-    left_out, held_out_left_out : number of training and held-out examples longer than
-        ``config.max_length``.
+    test : the test examples, at most ``config.test_size``; none if the task has no such part.
+    left_out, held_out_left_out, test_left_out : number of training, held-out and test examples
+        longer than ``config.max_length``.
 
     Raises
     ------
@@ -68,6 +61,8 @@ class RaceData:
         train = self._encode(task.train, choices=False)
         held_out = self._encode(task.held_out)
         self._train, self.held_out = train.kept, held_out.kept[: config.eval_size]
+        test = self._encode(task.test) if task.test else Encoding((), ())
+        self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
 
     def batch(self, number: int, order: int) -> Batch:
@@ -87,11 +82,25 @@ class RaceData:
             return losses.lane_losses(self._model, batches[0], len(batches))
         return losses.own_losses(self._model, batches, self._pad_id)
 
-    def evaluate(self, K: int = 1) -> Evaluation:
-        """Evaluate the K active lanes on the held-out examples."""
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of examples that are trained on, evaluated during the race, and at its end."""
+        return {"train": len(self._train), "held_out": len(self.held_out), "test": len(self.test)}
+
+    @property
+    def sentence(self) -> str:
+        """The counts in words, with the training examples removed as duplicates."""
+        train, held_out, test = self.counts.values()
+        said = f"{train:,} training examples, {held_out:,} held out"
+        if test:
+            said += f", {test:,} for the test at the end"
+        return f"{said}. {self.task.duplicates.sentence}".rstrip()
+
+    def evaluate(self, K: int = 1, *, test: bool = False) -> Evaluation:
+        """Evaluate the K active lanes on the held-out examples, or on those of the test."""
         return losses.evaluate(
             self._model,
-            self.held_out,
+            self.test if test else self.held_out,
             K,
             pad_id=self._pad_id,
             batch_size=self._config.batch_size,
@@ -102,10 +111,9 @@ class RaceData:
     def evaluated_tokens(self) -> tuple[int, int]:
         """Maximum tokens per lane in one pass of `evaluate`: all, and supervised ones."""
         size = self._config.batch_size
-        supervised = (
-            len(s.ids) - s.supervised_from for e in self.held_out for s in (e, *e.choices)
-        )
-        return size * max(len(e.ids) for e in self.held_out), size * max(supervised)
+        judged = (*self.held_out, *self.test)
+        supervised = (len(s.ids) - s.supervised_from for e in judged for s in (e, *e.choices))
+        return size * max(len(e.ids) for e in judged), size * max(supervised)
 
     def _examples(self, number: int, order: int) -> list[Encoded]:
         chosen = batch_indices(len(self._train), self._config.batch_size, order, number - 1)

@@ -28,11 +28,12 @@ from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import RaceData, task_of
+from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
-from olora_viz.races.summary import summary_of
+from olora_viz.races.summary import Tested, summary_of
+from olora_viz.races.task import task_of
 from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import Evaluation
 
@@ -120,6 +121,7 @@ class Race(Iterator[Step]):
         self.state = RaceState.at_start(self.baseline, self.lanes.count)
         self.without_gradient: list[str] | None = None
         self.torn = self._closed = False
+        self._tested: Tested | None = None
 
     def _attach(self, bypassed: Collection[str], progress: Progress | None) -> Lanes:
         """Put the lanes on the model; fair rates become numbers, and the base model is judged."""
@@ -177,6 +179,7 @@ class Race(Iterator[Step]):
         state.done = number
         try:
             measures = measured(self)
+            self.tested()
         except MeasureError:
             self.torn = False
             raise
@@ -239,6 +242,17 @@ class Race(Iterator[Step]):
         """Return the results so far as plain values, see `summary_of`."""
         return summary_of(self)
 
+    def tested(self) -> Tested | None:
+        """Evaluate the base model and the finished lanes on the test examples, once.
+
+        None before the end, or if there are no test examples.
+        """
+        if self._tested is None and self.status == FINISHED and self.data.test:
+            with self.lanes.off():
+                base = self.data.evaluate(test=True)
+            self._tested = Tested(base, self._evaluate_lanes(test=True))
+        return self._tested
+
     def snapshot(self) -> dict[str, Tensor]:
         """Return everything needed to resume bitwise, besides the config, as tensors on the CPU.
 
@@ -278,7 +292,7 @@ class Race(Iterator[Step]):
             self.lanes.theta.copy_(snapshot["theta"])
         self._optimizer.restore(snapshot)
         self.state = RaceState.from_tensors(snapshot)
-        self.torn = False
+        self.torn, self._tested = False, None
 
     def _check_whole(self) -> None:
         if self.torn:
@@ -310,13 +324,13 @@ class Race(Iterator[Step]):
         batches = [self.batch(step + 1) for step in range(BATCHES)]
         return gather_planned(plan, batches, progress)
 
-    def _evaluate_lanes(self) -> Evaluation:
+    def _evaluate_lanes(self, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes, in chunks that fit into memory."""
         each = self._footprint.evaluation(*self.data.evaluated_tokens)
         parts = []
         for rows in lane_groups(self.lanes.count, each, self.device.type):
             with self.lanes.some(rows):
-                parts.append(self.data.evaluate(rows.stop - rows.start))
+                parts.append(self.data.evaluate(rows.stop - rows.start, test=test))
         return Evaluation(
             np.concatenate([part.loss for part in parts]),
             np.concatenate([part.accuracy for part in parts]),

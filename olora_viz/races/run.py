@@ -37,6 +37,9 @@ from olora_viz.tasks import TASKS
 
 CHECKPOINT = "checkpoint.safetensors"
 
+FILES = ("task", "test")
+"""Settings that may be files, whose content must not change before a run is resumed."""
+
 CHECKPOINT_SECONDS = 10.0
 """Time between checkpoints; a resumed race repeats at most the steps in between."""
 
@@ -108,14 +111,14 @@ def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None =
     ------
     ValueError : the folder is not empty, the set-up is invalid, or the disk is too full.
     """
-    folder, content = Path(folder), _content(config.task)
+    folder, contents = Path(folder), _contents(config)
     if not is_free(folder):
         hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     racing = race(config, progress=progress)
     _check_space(folder, racing)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", racing.config.to_json() | {"task_sha256": content})
+    write_json(folder / "config.json", racing.config.to_json() | contents)
     return Run(folder, racing, recorded=0)
 
 
@@ -181,27 +184,29 @@ def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
     return racing
 
 
-def _read_setup(folder: Path) -> tuple[RaceConfig, str | None]:
-    """Read the set-up of a run, and the SHA-256 of its task file."""
+def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
+    """Read the set-up of a run, and the SHA-256 of its files."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")
     try:
         values = read_json_object(path)
-        content = values.pop("task_sha256", None)
-        return RaceConfig.from_json(old_names.config_of(values)), content
+        contents = {f"{name}_sha256": values.pop(f"{name}_sha256", None) for name in FILES}
+        return RaceConfig.from_json(old_names.config_of(values)), contents
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
 
 
 def _read_unchanged(folder: Path) -> RaceConfig:
-    """Read the set-up of a run, and check that its task file has not changed."""
-    config, content = _read_setup(folder)
-    if content != _content(config.task):
-        raise ValueError(
-            f"the task file {config.task!r} has changed since the run in {str(folder)!r} started, "
-            "so it cannot be resumed"
-        )
+    """Read the set-up of a run, and check that its files have not changed."""
+    config, contents = _read_setup(folder)
+    now = _contents(config)
+    for name in FILES:
+        if contents[f"{name}_sha256"] != now[f"{name}_sha256"]:
+            raise ValueError(
+                f"the {name} file {getattr(config, name)!r} has changed since the run in "
+                f"{str(folder)!r} started, so it cannot be resumed"
+            )
     return config
 
 
@@ -247,9 +252,13 @@ def _check_space(folder: Path, racing: Race) -> None:
         )
 
 
-def _content(task: str) -> str | None:
-    """Return the SHA-256 of a task file; None for a named task."""
-    if task in TASKS:
+def _contents(config: RaceConfig) -> dict[str, str | None]:
+    """Return the SHA-256 of the task file and of the test file; None for what is no file."""
+    return {f"{name}_sha256": _content(getattr(config, name)) for name in FILES}
+
+
+def _content(task: str | None) -> str | None:
+    if task is None or task in TASKS:
         return None
     path = Path(task).expanduser()
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -1,17 +1,42 @@
-"""The results of a race so far, as plain values."""
+"""The results of a race as plain values, as in a run folder's ``summary.json``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from olora_viz.machine.numbers import finite_or_none
+from olora_viz.tasks.losses import Evaluation
 
 if TYPE_CHECKING:
     from olora_viz.races.race import Race
 
 
+class Tested(NamedTuple):
+    """The results on the test examples."""
+
+    base: Evaluation
+    """Of the base model."""
+    lanes: Evaluation
+    """Of the K lanes at the end of the race."""
+
+
 def summary_of(race: Race) -> dict[str, Any]:
-    """Return what ``summary.json`` and ``--json`` hold; ``final_loss`` is the held-out loss."""
+    """Return the results so far.
+
+    ``final_loss`` is the held-out loss. If the race has test examples, ``test_loss`` and
+    ``test_accuracy`` are those of the finished lanes, and None before.
+    """
+    base: dict[str, Any] = {
+        "loss": finite_or_none(race.baseline.loss[0]),
+        "accuracy": finite_or_none(race.baseline.accuracy[0]),
+    }
+    lanes = race.state.of_lanes(race.lanes.labels, race.status)
+    if race.data.test:
+        tested = race.tested()
+        base |= _of_test(tested and tested.base, 0)
+        for k, values in enumerate(lanes.values()):
+            values |= _of_test(None if race.state.out[k] else tested and tested.lanes, k)
     return {
         "status": race.status,
         "model": race.config.model,
@@ -24,11 +49,19 @@ def summary_of(race: Race) -> dict[str, Any]:
         "adapted": race.adapted,
         "coverage": race.lanes.plan.coverage.to_json(),
         "without_gradient": race.without_gradient,
+        "examples": race.data.counts,
+        "duplicates": asdict(race.task.duplicates),
         "left_out": race.data.left_out,
         "held_out_left_out": race.data.held_out_left_out,
-        "base": {
-            "loss": finite_or_none(race.baseline.loss[0]),
-            "accuracy": finite_or_none(race.baseline.accuracy[0]),
-        },
-        "lanes": race.state.of_lanes(race.lanes.labels, race.status),
+        "test_left_out": race.data.test_left_out,
+        "base": base,
+        "lanes": lanes,
+    }
+
+
+def _of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
+    """Return a lane's results on the test examples."""
+    return {
+        "test_loss": evaluation and finite_or_none(evaluation.loss[k]),
+        "test_accuracy": evaluation and finite_or_none(evaluation.accuracy[k]),
     }

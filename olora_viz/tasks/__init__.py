@@ -7,6 +7,7 @@ import os
 from olora_viz.machine.naming import unknown
 from olora_viz.tasks.batches import Batch, batch_indices, collate
 from olora_viz.tasks.built_in import CARDS as BUILT_IN
+from olora_viz.tasks.duplicates import deduplicated
 from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
 from olora_viz.tasks.hub import CARDS as FROM_HUB
@@ -39,7 +40,8 @@ def load_task(name: str | os.PathLike[str], seed: int = 0, split: Split = by_con
     name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file; a name with a folder
         or an extension, or of an existing file, is a path
     seed : of the generated examples and of the split
-    split : divides them into training, held-out and test examples
+    split : divides them into training, held-out and test examples. With `by_content`, training
+        examples that nearly repeat one of the others are removed
 
     Raises
     ------
@@ -50,7 +52,11 @@ def load_task(name: str | os.PathLike[str], seed: int = 0, split: Split = by_con
     >>> len(task.train), len(task.held_out), len(task.test)
     (422, 64, 64)
     """
-    name = os.fspath(name)
+    task = _load(os.fspath(name), seed, split)
+    return deduplicated(task) if split is by_content else task
+
+
+def _load(name: str, seed: int, split: Split) -> Task:
     if name in TASKS:
         return TASKS[name].load(seed, split)
     folder, file = os.path.split(name)

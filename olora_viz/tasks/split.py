@@ -35,17 +35,20 @@ Split = Callable[[Sequence[Example], str, int | None, int], Parts]
 `SHARE`) and a seed."""
 
 
+def text_of(example: Example) -> str:
+    """Return the prompt, or the text of a plain text, which has no prompt."""
+    return example.prompt or example.answer
+
+
 def words_of(example: Example) -> tuple[str, ...]:
     """Return the sorted words of a prompt, which does not depend on case, order or punctuation.
-
-    A plain text has no prompt: its words are those of the text.
 
     >>> words_of(Example("Three and four, make", " seven"))
     ('and', 'four', 'make', 'three')
     >>> words_of(Example("4 + 3.5 =", " 7.5"))
     ('+', '3.5', '4', '=')
     """
-    text = unicodedata.normalize("NFKC", example.prompt or example.answer).casefold()
+    text = unicodedata.normalize("NFKC", text_of(example)).casefold()
     return tuple(sorted(_WORD.findall(text))) or (text,)
 
 

@@ -38,6 +38,35 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Duplicates:
+    """Number of training examples that repeat a held-out or test example, and were removed."""
+
+    exact: int = 0
+    """The same prompt, up to case and white space."""
+    near: int = 0
+    """The same words in another order or punctuation, or nearly the same words."""
+
+    def __add__(self, other: Duplicates) -> Duplicates:
+        """Add counts."""
+        return Duplicates(self.exact + other.exact, self.near + other.near)
+
+    @property
+    def sentence(self) -> str:
+        """The counts in words; empty if nothing was removed.
+
+        >>> Duplicates(exact=2, near=1).sentence
+        'Removed from training: 3 examples with a held-out or test prompt (2 the same, 1 nearly).'
+        """
+        count = self.exact + self.near
+        if not count:
+            return ""
+        return (
+            f"Removed from training: {count:,} example{'s' * (count > 1)} with a held-out or "
+            f"test prompt ({self.exact:,} the same, {self.near:,} nearly)."
+        )
+
+
+@dataclass(frozen=True)
 class Task:
     """Training, held-out and test examples, without common prompts."""
 
@@ -55,6 +84,8 @@ class Task:
     """Whether the end-of-text token is supervised too, so that the model learns to stop."""
     test: tuple[Example, ...] = ()
     """The examples that are evaluated once, at the end of a race."""
+    duplicates: Duplicates = Duplicates()
+    """Training examples that were removed."""
 
     @property
     def examples(self) -> tuple[Example, ...]:
