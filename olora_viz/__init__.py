@@ -58,6 +58,7 @@ from olora_viz.races.race import Race, race
 from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
+from olora_viz.studies.decision import Comparison, Scores, compare
 from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
 from olora_viz.tasks import TASKS, load_task
@@ -68,6 +69,7 @@ __all__ = [
     "MODELS",
     "TASKS",
     "Calibration",
+    "Comparison",
     "Conditioning",
     "Curvature",
     "FairRate",
@@ -80,6 +82,7 @@ __all__ = [
     "Race",
     "RaceConfig",
     "SavedRun",
+    "Scores",
     "Start",
     "Step",
     "TangentKernel",
@@ -87,6 +90,7 @@ __all__ = [
     "UpdateSpectra",
     "Weight",
     "attach",
+    "compare",
     "conditioning",
     "corda",
     "curvature",

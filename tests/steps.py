@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from olora_viz.measures.examples import Examples
 from olora_viz.races.state import statuses
 from olora_viz.races.step import Step
 
@@ -32,6 +33,28 @@ def a_step(
         if value is not None or key in ("grad_norm", "lr")
     }
     return Step(step, measures, float(seconds), tokens, statuses(np.isnan(values)))
+
+
+def judged(
+    step: Step, loss: Sequence[Sequence[float]] | np.ndarray, right: np.ndarray | None = None
+) -> Step:
+    """Return a step evaluated on examples.
+
+    Parameters
+    ----------
+    loss : (K, n) of every lane and example; NaN for a lane that has diverged.
+    right : (K, n) 1 for a right answer; by default those of a loss below 1.
+    """
+    losses = np.array(loss, dtype=float)
+    hits = np.where(np.isnan(losses), np.nan, losses < 1.0) if right is None else right
+    unknown = np.full(len(losses), np.nan)
+    examples = Examples(losses, np.array(hits, dtype=float), unknown, losses.mean(1))
+    return measuring(
+        step,
+        eval_loss=losses.mean(1),
+        eval_accuracy=examples.right.mean(1),
+        eval_examples=examples,
+    )
 
 
 def without(step: Step, *keys: str) -> Step:

@@ -93,11 +93,11 @@ def test_divergence_in_the_last_update_is_reported_as_such():
 
 INTERRUPTED_IN_AN_EVALUATION = """
 import os, signal, sys
-from olora_viz.tasks import losses
+from olora_viz.tasks import evaluation
 from olora_viz.__main__ import main
 
 number, times, *arguments = sys.argv[1:]
-evaluate, calls = losses.evaluate, 0
+evaluate, calls = evaluation.evaluate, 0
 
 def interrupted(*given, **more):
     global calls
@@ -107,7 +107,7 @@ def interrupted(*given, **more):
     calls += 1
     return evaluate(*given, **more)
 
-losses.evaluate = interrupted
+evaluation.evaluate = interrupted
 sys.exit(main(arguments))
 """
 

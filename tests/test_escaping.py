@@ -92,6 +92,6 @@ def test_of_an_inspected_adapter():
 
 
 def test_of_every_place_in_a_table():
-    made = table([EVIL, Cell("a", title=EVIL)], [(EVIL, EVIL)], caption=EVIL, base=(EVIL, EVIL))
+    made = table([EVIL, Cell("a", title=EVIL)], [(EVIL, EVIL)], caption=EVIL, base=[(EVIL, EVIL)])
     assert is_escaped_once(made)
     assert made.count(str(escape(EVIL))) == 7

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
 from steps import measuring
@@ -68,6 +69,12 @@ def test_no_number_is_typed_into_a_lesson(file):
     assert typed == []
 
 
+def rolled(found):
+    """Give every lane the results of the lane before it."""
+    of_lanes = {name: np.roll(values, 1, axis=0) for name, values in vars(found).items()}
+    return replace(found, **of_lanes)
+
+
 @RACED
 def test_another_race_makes_other_sentences(name):
     write, recording = FROM_RACES[name]
@@ -81,7 +88,11 @@ def test_another_race_makes_other_sentences(name):
             **(
                 {}
                 if step.eval_loss is None or step.eval_accuracy is None
-                else {"eval_loss": 3 * step.eval_loss, "eval_accuracy": step.eval_accuracy / 2}
+                else {
+                    "eval_loss": 3 * step.eval_loss,
+                    "eval_accuracy": step.eval_accuracy / 2,
+                    "eval_examples": rolled(step.eval_examples),
+                }
             ),
         )
         for step in race.steps
@@ -97,20 +108,19 @@ def test_the_numbers_are_those_of_the_recorded_files():
     end = race.steps[-1]
     of = race.config.labels.index
     for init in ("lora", "olora", "pissa", "milora"):
-        assert f"{end.eval_loss[of(init)]:.2f}" in words(LESSONS["one-rate"])
+        assert f"{end.eval_accuracy[of(init)]:.0%}" in words(LESSONS["one-rate"])
     first = race.steps[0].grad_norm
     steep = f"{first[of('olora')] / first[of('lora')]:.2g} times"
     assert steep in words(LESSONS["one-rate"])
 
     race = load("fair-rates")
-    final = race.steps[-1].eval_loss
+    final = race.steps[-1].eval_accuracy
+    lowest = min(lane.lr for lane in race.config.lanes)
     for init in ("lora", "olora"):
-        lanes = [k for k, lane in enumerate(race.config.lanes) if lane.init == init]
-        means = [
-            sum(final[k] for k in lanes if race.config.lanes[k].lr == lr) / 3
-            for lr in {race.config.lanes[k].lr for k in lanes}
+        lanes = [
+            k for k, lane in enumerate(race.config.lanes) if (lane.init, lane.lr) == (init, lowest)
         ]
-        assert f"{min(means):.2f}" in words(LESSONS["fair-rates"])
+        assert f"{final[lanes].mean():.0%}" in words(LESSONS["fair-rates"])
 
     race = load("curvature")
     style = next(step.curvature for step in race.steps if step.curvature is not None)

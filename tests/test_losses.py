@@ -10,7 +10,8 @@ from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.tasks.batches import collate
 from olora_viz.tasks.encoding import Encoded
-from olora_viz.tasks.losses import evaluate, lane_losses, supervised_logits
+from olora_viz.tasks.evaluation import evaluate
+from olora_viz.tasks.losses import lane_losses, supervised_logits
 
 LANES = [Lane("olora", r=4, seed=0), Lane("pissa", r=2), Lane("gaussian", r=4)]
 

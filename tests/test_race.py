@@ -22,7 +22,7 @@ from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
-from olora_viz.tasks import batch_indices, collate, encode, load_task, losses
+from olora_viz.tasks import batch_indices, collate, encode, evaluation, load_task
 
 FOUR = (
     Lane("lora", lr=3e-3, r=4),
@@ -56,14 +56,14 @@ def test_a_race_restored_from_its_state_goes_on_bitwise(at):
 
 def interrupt_evaluation(monkeypatch, number: int) -> None:
     """Let Ctrl-C come in the middle of an evaluation, the `number`-th from now."""
-    evaluate, calls = losses.evaluate, iter(range(1, 1000))
+    evaluate, calls = evaluation.evaluate, iter(range(1, 1000))
 
     def interrupted(*given, **more):
         if next(calls) == number:
             raise KeyboardInterrupt
         return evaluate(*given, **more)
 
-    monkeypatch.setattr(losses, "evaluate", interrupted)
+    monkeypatch.setattr(evaluation, "evaluate", interrupted)
 
 
 def test_a_step_that_was_cut_short_is_not_taken_for_a_whole_one(monkeypatch):
@@ -112,7 +112,7 @@ def test_a_step_measures_before_its_update_and_evaluates_after_it():
 
 def test_the_baseline_is_the_held_out_loss_of_the_base_model():
     running = race(config())
-    at_start = losses.evaluate(
+    at_start = evaluation.evaluate(
         running.model, running.data.held_out, running.lanes.count, pad_id=0, batch_size=4
     )
     np.testing.assert_array_equal(at_start.accuracy, np.repeat(running.baseline.accuracy, 4))

@@ -17,7 +17,7 @@ from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
-from olora_viz.tasks import losses
+from olora_viz.tasks import evaluation
 
 CONFIG = small((Lane("lora", r=2), Lane("olora", r=4)), steps=12, eval_every=5, eval_size=8)
 
@@ -143,7 +143,7 @@ def test_after_a_kill_a_run_goes_on_from_its_checkpoint(tmp_path, whole):
 
 def interrupted(folder, monkeypatch, at: int):
     """Race in a new folder until Ctrl-C comes in the middle of the evaluation of a step."""
-    evaluate, calls = losses.evaluate, iter(range(1000))  # the 0th is that of the base model
+    evaluate, calls = evaluation.evaluate, iter(range(1000))  # the 0th is that of the base model
 
     def interrupt(*given, **more):
         if next(calls) == at:
@@ -151,7 +151,7 @@ def interrupted(folder, monkeypatch, at: int):
         return evaluate(*given, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(losses, "evaluate", interrupt)
+        patch.setattr(evaluation, "evaluate", interrupt)
         with pytest.raises(KeyboardInterrupt):
             list(runs.start(replace(CONFIG, eval_every=1), folder))
 

@@ -25,6 +25,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
+from olora_viz.tasks.held_out import HeldOut
 
 HIGHEST = 10.0
 """The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten
@@ -164,10 +165,16 @@ def accuracy_figure(
     total: int | None = None,
     start_accuracy: float | None = None,
     plain_text: bool = False,
+    held_out: HeldOut | None = None,
     run: str = "",
     seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
-    """Draw the share of held-out answers (tokens, in a plain text) that are right."""
+    """Draw the share of held-out answers (tokens, in a plain text) that are right.
+
+    Parameters
+    ----------
+    held_out : how many examples it rests on, and what guessing gets, drawn as a dotted line.
+    """
     groups, K = groups_of(styles, seeds)
     what = "right tokens" if plain_text else "right answers"
     at, of_lanes = _evaluations(steps, "eval_accuracy", K, start_accuracy)
@@ -179,16 +186,29 @@ def accuracy_figure(
     ]
     for trace in data[-len(styles) :]:
         trace["hovertemplate"] = "%{y:.0%}"
+    rests = f", {held_out.examples} held-out examples" if held_out else ""
+    if held_out and held_out.guess is not None:
+        ends = [0, total or max([1, *at])]
+        data.insert(0, _guess(held_out.guess, held_out.guess_words, ends))
+        rests += f"; dotted: {held_out.guess_words}"
     shares = axis(what, range=[-0.02, 1.03], tickformat=".0%", nticks=6)
     made = layout(
         MEASURES["eval_accuracy"].title,
-        f"share of {what}",
+        f"share of {what}{rests}",
         x=steps_axis(total),
         y=unlabelled_until(bool(steps), shares),
         height=PLOT_HEIGHT["accuracy"],
         revision=run or "race",
     )
     return {"data": data, "layout": made}
+
+
+def _guess(share: float, words: str, ends: list[int]) -> dict[str, Any]:
+    """Return a dotted line at the accuracy of guessing."""
+    return {
+        "type": "scatter", "mode": "lines", "x": ends, "y": [share, share], "name": words,
+        "line": {"color": "@mute", "width": 1.2, "dash": "dot"}, "hoverinfo": "skip",
+    }  # fmt: skip
 
 
 def _evaluations(

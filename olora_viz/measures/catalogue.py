@@ -11,6 +11,7 @@ from keyword import iskeyword
 
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.conditioning import CURVATURE
+from olora_viz.measures.examples import EVAL_EXAMPLES
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.measure import SCALES, Measure
 from olora_viz.measures.training import EVAL_ACCURACY, EVAL_LOSS, GRAD_NORM, LOSS, LR
@@ -19,7 +20,8 @@ from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 MEASURES: dict[str, Measure] = {
     measure.key: measure
     for measure in (
-        LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, UPDATE_SPECTRA, CURVATURE, GRADIENTS,
+        LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, UPDATE_SPECTRA, CURVATURE,
+        GRADIENTS,
     )
 }  # fmt: skip
 """Every measurement by its key, in the order of files and tables."""

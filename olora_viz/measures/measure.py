@@ -11,8 +11,9 @@ import numpy as np
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.measures.record import Record
 
-SHAPES = ("(K,)", "(K, layers)", "(K, layers, r)")
-"""Of what is measured of K lanes: a number for each lane, or for each layer too, or several."""
+SHAPES = ("(K,)", "(K, examples)", "(K, layers)", "(K, layers, r)")
+"""Of what is measured of K lanes: a number for each lane, or for each held-out example or layer
+too, or several."""
 
 SCALES = ("linear", "log")
 

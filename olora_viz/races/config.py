@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.labels import labels
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.device import DEVICES, DTYPES
@@ -17,7 +18,7 @@ from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 
 SCHEDULES = ("constant", "linear", "cosine")
 
-BATCHES = ("shared", "by-seed")
+BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
 
 DEFAULT_LANES = (
@@ -62,8 +63,9 @@ class RaceConfig:
     targets : name suffixes of the layers to adapt; ``None``: all linear layers in the blocks.
     batches : ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed
         ``seed + s``. Lanes of one seed still share their batches, so that starts are compared in
-        pairs, and deterministic starts can be repeated. Measurements and calibration on the first
-        batches always use those of seed 0.
+        pairs, and deterministic starts can be repeated. ``auto`` is ``by-seed`` if a start without
+        random numbers races with several seeds, which would all be the same run on shared batches.
+        Measurements and calibration on the first batches always use those of seed 0.
     test : path of a task file whose examples the finished lanes are evaluated on, once, in place of
         the task's own test part, which is then trained on.
     test_size : maximum number of test examples to evaluate on.
@@ -86,7 +88,7 @@ class RaceConfig:
     schedule: str = "constant"
     warmup: int = 0
     targets: tuple[str, ...] | None = None
-    batches: str = "shared"
+    batches: str = "auto"
     split_seed: int | None = 0
     test: str | None = None
     test_size: int = 1000
@@ -133,9 +135,28 @@ class RaceConfig:
         """Return the seed of the order in which a lane sees the examples.
 
         >>> [RaceConfig(seed=5, batches=b).order(Lane("lora", seed=2)) for b in BATCHES]
-        [5, 7]
+        [5, 5, 7]
         """
-        return self.seed + (lane.seed if self.batches == "by-seed" else 0)
+        return self.seed + (lane.seed if self.by_seed else 0)
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether lanes of different seeds train on different batches.
+
+        >>> RaceConfig(lanes=(Lane("olora"), Lane("olora", seed=1))).by_seed
+        True
+        >>> RaceConfig(lanes=(Lane("lora"), Lane("lora", seed=1))).by_seed
+        False
+        """
+        if self.batches != "auto":
+            return self.batches == "by-seed"
+        repeated = (
+            {replace(other, seed=0, label=None) for other in self.lanes if other.seed != lane.seed}
+            & {replace(lane, seed=0, label=None)}
+            for lane in self.lanes
+            if not (lane.init in INITIALIZERS and INITIALIZERS[lane.init].random)
+        )
+        return any(repeated)
 
     def rates(self, number: int) -> np.ndarray:
         """Return each lane's learning rate (K,) at a step, 1 for the first: warm-up, then schedule.
@@ -182,8 +203,9 @@ class RaceConfig:
         lanes = tuple(Lane(**lane) for lane in values["lanes"])
         targets = values.get("targets")
         targets = tuple(targets) if isinstance(targets, list) else targets
-        # Older versions split by position.
-        return cls(**{"split_seed": None, **values, "lanes": lanes, "targets": targets})
+        # Older versions split by position, and all lanes shared their batches.
+        before: dict[str, Any] = {"split_seed": None, "batches": "shared"}
+        return cls(**{**before, **values, "lanes": lanes, "targets": targets})
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

@@ -23,9 +23,11 @@ from olora_viz.tasks import (
     batch_indices,
     collate,
     encode,
+    evaluation,
     losses,
 )
-from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.evaluation import Evaluation, shared_tokens
+from olora_viz.tasks.held_out import held_out_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,6 +40,7 @@ class RaceData:
     ----------
     task : where the examples come from.
     held_out : the held-out examples, at most ``config.eval_size``.
+    about_held_out : the same in a few numbers, with what guessing gets.
     test : the test examples, at most ``config.test_size``; none if the task has no such part.
     left_out, held_out_left_out, test_left_out : number of training, held-out and test examples
         longer than ``config.max_length``.
@@ -64,6 +67,9 @@ class RaceData:
         test = self._encode(task.test) if task.test else Encoding((), ())
         self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
+        self.about_held_out = held_out_of(train, held_out, config.eval_size, task.plain_text)
+        answers = () if task.plain_text else (*self._train, *self.held_out)
+        self._boilerplate = shared_tokens(answers)
 
     def batch(self, number: int, order: int) -> Batch:
         """Return the examples of a step, 1 for the first, in the order of a seed, on the device."""
@@ -98,13 +104,14 @@ class RaceData:
 
     def evaluate(self, K: int = 1, *, test: bool = False) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test."""
-        return losses.evaluate(
+        return evaluation.evaluate(
             self._model,
             self.test if test else self.held_out,
             K,
             pad_id=self._pad_id,
             batch_size=self._config.batch_size,
             plain_text=self.task.plain_text,
+            boilerplate=self._boilerplate,
         )
 
     @property

@@ -35,7 +35,7 @@ from olora_viz.races.step import Step
 from olora_viz.races.summary import Tested, summary_of
 from olora_viz.races.task import task_of
 from olora_viz.tasks import Batch
-from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -331,10 +331,7 @@ class Race(Iterator[Step]):
         for rows in lane_groups(self.lanes.count, each, self.device.type):
             with self.lanes.some(rows):
                 parts.append(self.data.evaluate(rows.stop - rows.start, test=test))
-        return Evaluation(
-            np.concatenate([part.loss for part in parts]),
-            np.concatenate([part.accuracy for part in parts]),
-        )
+        return Evaluation.joined(parts)
 
     def _update(
         self, number: int, rates: np.ndarray

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.machine.numbers import finite_or_none
-from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.evaluation import Evaluation
 
 RACING, FINISHED, STOPPED, DIVERGED = "racing", "finished", "stopped", "diverged"
 """The statuses of a lane, and of a race whose lanes all have it."""
@@ -53,7 +53,7 @@ class RaceState:
             diverged_at=np.zeros(K, dtype=np.int64),
             last_loss=np.full(K, np.nan),
             first_grad_norm=np.full(K, np.nan),
-            last_eval=Evaluation(np.repeat(baseline.loss, K), np.repeat(baseline.accuracy, K)),
+            last_eval=baseline.repeated(K),
         )
 
     @property
@@ -75,7 +75,7 @@ class RaceState:
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         """Record a step's held-out results; a lane diverges if its loss is not finite."""
         self.lose(~np.isfinite(evaluation.loss), number)
-        evaluation.loss[self.out] = evaluation.accuracy[self.out] = np.nan
+        evaluation.lose(self.out)
         self.last_eval, self.last_eval_step = evaluation, number
 
     def of_lanes(self, labels: Sequence[str], status: str) -> dict[str, dict[str, Any]]:
@@ -86,6 +86,9 @@ class RaceState:
                 "status": its[k],
                 "final_loss": None if out else finite_or_none(self.last_eval.loss[k]),
                 "final_accuracy": None if out else finite_or_none(self.last_eval.accuracy[k]),
+                "final_accuracy_normalized": (
+                    None if out else finite_or_none(self.last_eval.accuracy_normalized[k])
+                ),
                 "final_loss_step": None if out else self.last_eval_step,
                 "train_loss": finite_or_none(self.last_loss[k]),
                 "first_grad_norm": finite_or_none(self.first_grad_norm[k]),
@@ -113,7 +116,7 @@ class RaceState:
             diverged_at=tensors["diverged_at"].numpy().copy(),
             last_loss=tensors["last_loss"].numpy().copy(),
             first_grad_norm=tensors["first_grad_norm"].numpy().copy(),
-            last_eval=Evaluation(*tensors["last_eval"].numpy().copy()),
+            last_eval=Evaluation.of_totals(*tensors["last_eval"].numpy().copy()),
             last_eval_step=int(last_eval_step),
             done=int(done),
             seconds=seconds,

@@ -11,6 +11,7 @@ import numpy as np
 
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
+from olora_viz.measures.examples import Examples
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import by_label, of_label
 from olora_viz.measures.record import Record
@@ -77,6 +78,11 @@ class Step(Record):
     def eval_accuracy(self) -> np.ndarray | None:
         """(K,) held-out accuracy, in [0, 1]; None if not evaluated."""
         return self.measures.get("eval_accuracy")
+
+    @property
+    def eval_examples(self) -> Examples | None:
+        """Held-out results by example; None if not evaluated."""
+        return self.measures.get("eval_examples")
 
     @property
     def update_spectra(self) -> UpdateSpectra | None:

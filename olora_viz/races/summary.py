@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from olora_viz.machine.numbers import finite_or_none
-from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from olora_viz.races.race import Race
@@ -53,6 +53,7 @@ def summary_of(race: Race) -> dict[str, Any]:
         "duplicates": asdict(race.task.duplicates),
         "left_out": race.data.left_out,
         "held_out_left_out": race.data.held_out_left_out,
+        "held_out": asdict(race.data.about_held_out),
         "test_left_out": race.data.test_left_out,
         "base": base,
         "lanes": lanes,

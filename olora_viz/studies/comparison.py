@@ -6,10 +6,10 @@ several seeds, the field holds all of them, and comparisons use means over the s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
 
 
@@ -36,16 +36,6 @@ class Contender:
     lr: float
     lanes: tuple[int, ...]
     """Indices of the lanes, over the field's seeds."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of one start at one rate."""
-
-    init: str
-    lr: float
-    loss: float
-    """Held-out loss, nats; the mean over the seeds."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +77,15 @@ class Field:
         return sorted(contender.lr for contender in self.contenders if contender.init == init)
 
 
-def fair_field(lanes: Sequence[Lane]) -> Field:
-    """Choose the lanes to compare: OLoRA and LoRA first, then most starts, rates and seeds.
+def fields_of(lanes: Sequence[Lane]) -> list[Field]:
+    """Return the fields of a race, those to speak of first: of OLoRA and LoRA, then the largest.
 
-    >>> fair_field([Lane("lora", r=2), Lane("olora", r=64), Lane("pissa", r=64)]).starts
+    Every setting has one field: of the seeds with which most starts race at most rates.
+
+    >>> fields_of([Lane("lora", r=2), Lane("olora", r=64), Lane("pissa", r=64)])[0].starts
     ('olora', 'pissa')
-    >>> fair_field([Lane("lora"), Lane("lora", seed=1), Lane("olora"), Lane("olora", seed=1)]).seeds
+    >>> lanes = [Lane(init, seed=seed) for init in ("lora", "olora") for seed in (0, 1)]
+    >>> fields_of(lanes)[0].seeds
     (0, 1)
     """
     entered: dict[tuple[Setting, int], set[tuple[str, float]]] = {}
@@ -106,27 +99,23 @@ def fair_field(lanes: Sequence[Lane]) -> Field:
         starts = {init for init, _ in key[1]}
         return {"lora", "olora"} <= starts, len(starts), len(key[1]), len(same[key])
 
-    chosen = max(same, key=worth)
-    setting, seeds = chosen[0], tuple(sorted(same[chosen]))
-    places: dict[tuple[str, float], list[int]] = {}
+    found: dict[Setting, Field] = {}
+    for key in sorted(same, key=worth, reverse=True):
+        if key[0] not in found:
+            found[key[0]] = _field(lanes, key[0], tuple(sorted(same[key])))
+    return list(found.values())
+
+
+def _field(lanes: Sequence[Lane], setting: Setting, seeds: tuple[int, ...]) -> Field:
+    """Return a setting's field; of equal lanes the first stands for all."""
+    places: dict[tuple[str, float], dict[int, int]] = {}
     for k, lane in enumerate(lanes):
         if Setting.of(lane) == setting and lane.seed in seeds:
-            places.setdefault((lane.init, lane.lr), []).append(k)
-    contenders = tuple(Contender(init, lr, tuple(ks)) for (init, lr), ks in places.items())
-    return Field(setting, seeds, contenders)
-
-
-def results_of(field: Field, losses: dict[int, float]) -> list[Result]:
-    """Return the contenders that race with every seed, the best first.
-
-    A contender with a diverged seed is left out: a mean over the others would be biased.
-    """
-    found = [
-        Result(one.init, one.lr, math.fsum(losses[k] for k in one.lanes) / len(one.lanes))
-        for one in field.contenders
-        if all(k in losses for k in one.lanes)
-    ]
-    return sorted(found, key=lambda result: result.loss)
+            places.setdefault((lane.init, lane.lr), {}).setdefault(lane.seed, k)
+    contenders = (
+        Contender(*key, tuple(by_seed[seed] for seed in seeds)) for key, by_seed in places.items()
+    )
+    return Field(setting, seeds, tuple(contenders))
 
 
 def differences(lanes: Sequence[Lane]) -> list[str]:
@@ -147,13 +136,22 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
     return [name for name, found in values.items() if len(found) > 1]
 
 
-def repeats(lanes: Sequence[Lane]) -> list[int]:
-    """Count the seeds of every start at every rate in every setting, the fewest first.
+def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
+    """Count the independent runs of every start at every rate in every setting, the fewest first.
+
+    Parameters
+    ----------
+    by_seed : whether the batches vary by seed; on shared ones all seeds of a start without random
+        numbers are one run.
 
     >>> repeats([Lane("lora"), Lane("lora", seed=1), Lane("olora", seed=2)])
     [1, 2]
+    >>> repeats([Lane("olora"), Lane("olora", seed=1)])
+    [1]
     """
     seeds: dict[tuple[Setting, str, float], set[int]] = {}
     for lane in lanes:
-        seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set()).add(lane.seed)
+        varies = by_seed or lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
+        runs = seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set())
+        runs.add(lane.seed if varies else 0)
     return sorted(len(found) for found in seeds.values())

@@ -4,37 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import compact, nats
-from olora_viz.studies.rate_sweep import Curve, Point, Reach
-from olora_viz.studies.story import Sentence
+from olora_viz.races.step import Step
+from olora_viz.studies.comparison import fields_of
+from olora_viz.studies.contest import latest_examples
+from olora_viz.studies.rate_sweep import Reach, rate_curves
+from olora_viz.studies.story import best_rates
+from olora_viz.studies.words import Sentence, listed
 
 
-def describe_rates(curves: Sequence[Curve]) -> list[Sentence]:
-    """Report the best start and rate, whether the seeds separate them, and what is missing.
+def describe_rates(
+    lanes: Sequence[Lane], steps: Sequence[Step], *, plain_text: bool = False
+) -> list[Sentence]:
+    """Say what may be said of the starts at their best rates, and what is missing.
 
     Parameters
     ----------
-    curves : of `rate_sweep.rate_curves`; they are compared within one setting.
+    lanes, steps : of a race with results by example.
+    plain_text : whether every token is judged, so that the loss decides; else accuracy does.
     """
-    ranked = _ranked(curves)
-    said = [_first_two(*ranked[:2])] if len(ranked) > 1 else [_alone(*one) for one in ranked]
-    edges = [
-        f"{curve.label} ({'lowest' if curve.points[0] == best else 'highest'})"
-        for curve, best in ranked[:2]
-        if curve.is_at_edge
-    ]
-    if edges:
-        rest = f"at the edge of the sweep: {' and '.join(edges)}. The optimum may lie outside it."
-        said.append(Sentence("", f"The best is {rest}"))
+    field, examples = fields_of(lanes)[0], latest_examples(steps)
+    said = best_rates(field, examples, plain_text=plain_text) if examples else []
     lost = [
         f"{curve.label} at {compact(point.lr)}"
-        for curve in curves
+        for curve in rate_curves(lanes, steps)
         for point in curve.points
         if point.diverged
     ]
     if lost:
-        named = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        said.append(Sentence("", f"Diverged: {named}."))
+        said = [*said, Sentence("", f"Diverged: {listed(lost)}.")]
     return said
 
 
@@ -49,48 +48,12 @@ def describe_reach(reach: Reach) -> tuple[str, str, str]:
         return "–", "never", "a seed diverged at every rate"
     rate = compact(reach.lr)
     seeds = len(reach.each)
-    if reach.steps is None:
+    found = [n for n in reach.each if n is not None]
+    if not found:
         return rate, "never", f"reached {nats(reach.closest)}"
-    steps = f"{reach.steps:.0f}"
+    steps = "never" if reach.steps is None else f"{reach.steps:.0f}"
     if seeds == 1:
         return rate, steps, ""
-    found = [n for n in reach.each if n is not None]
     never = f", {seeds - len(found)} of {seeds} never" if len(found) < seeds else ""
-    ends = list(dict.fromkeys(f"{end(found):.0f}" for end in (min, max))) if found else []
-    return rate, steps, f"{' to '.join(ends)}{never}" if ends else never[2:]
-
-
-def _ranked(curves: Sequence[Curve]) -> list[tuple[Curve, Point]]:
-    """Return the curves that may be compared with their optima, those to speak of first.
-
-    They are of one setting: that of plain LoRA and OLoRA if both are there, else the one with the
-    most starts. Of them OLoRA and LoRA come first, or else the two best.
-    """
-    known = [(curve, best) for curve in curves if (best := curve.optimum) is not None]
-    settings = {curve.setting: {c.lane.init for c, _ in known if c.setting == curve.setting}
-                for curve, _ in known}  # fmt: skip
-    if not settings:
-        return []
-    chosen = max(settings, key=lambda s: ({"lora", "olora"} <= settings[s], len(settings[s])))
-    alike = [pair for pair in known if pair[0].setting == chosen]
-    pair = {"lora", "olora"} if {"lora", "olora"} <= settings[chosen] else settings[chosen]
-    return sorted(alike, key=lambda one: (one[0].lane.init not in pair, one[1].mean))
-
-
-def _first_two(first: tuple[Curve, Point], second: tuple[Curve, Point]) -> Sentence:
-    (a, best), (b, other) = first, second
-    lead = f"{a.label} does best at {compact(best.lr)}, {b.label} at {compact(other.lr)}:"
-    if best.lr == other.lr:
-        lead = f"{a.label} and {b.label} do best at the same rate, {compact(best.lr)}:"
-    losses = f"held-out loss {nats(best.mean)} against {nats(other.mean)}"
-    seeds = min(len(best.lanes), len(other.lanes))
-    if seeds == 1:
-        return Sentence(lead, f"{losses}. One seed gives no estimate of the uncertainty.")
-    apart = max(best.known) < min(other.known)
-    words = "their seeds do not overlap" if apart else "their seeds overlap"
-    return Sentence(lead, f"{losses}; {words}.")
-
-
-def _alone(curve: Curve, best: Point) -> Sentence:
-    lead = f"{curve.label} does best at {compact(best.lr)}:"
-    return Sentence(lead, f"held-out loss {nats(best.mean)}.")
+    ends = list(dict.fromkeys(f"{end(found):.0f}" for end in (min, max)))
+    return rate, steps, f"{' to '.join(ends)}{never}"

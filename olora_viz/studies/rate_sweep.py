@@ -7,6 +7,7 @@ since a mean over the other seeds would be biased. It is marked as diverged.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -88,7 +89,7 @@ class Reach:
     lr: float | None
     """The rate that got there first; if none did, the closest one."""
     steps: float | None
-    """The step at which the mean over the seeds got there, interpolated; None: never."""
+    """The step at which the median seed got there, interpolated; None: it never did."""
     each: tuple[float | None, ...]
     """The same for each seed at that rate."""
     closest: float
@@ -205,12 +206,20 @@ def _reach(curve: Curve, target: float, at: Sequence[int], held: np.ndarray) -> 
             continue
         means = held[:, point.lanes].mean(1)
         lowest = float(np.min(means, initial=math.inf, where=np.isfinite(means)))
-        tried.append((first_at(target, at, means.tolist()), lowest, point))
+        each = tuple(first_at(target, at, held[:, k].tolist()) for k in point.lanes)
+        tried.append((_median(each), lowest, point, each))
     if not tried:
         return Reach(curve, target, None, None, (), math.nan)
-    steps, lowest, point = min(tried, key=lambda t: (math.inf if t[0] is None else t[0], t[1]))
-    each = tuple(first_at(target, at, held[:, k].tolist()) for k in point.lanes)
+    steps, lowest, point, each = min(
+        tried, key=lambda t: (math.inf if t[0] is None else t[0], t[1])
+    )
     return Reach(curve, target, point.lr, steps, each, lowest)
+
+
+def _median(each: Sequence[float | None]) -> float | None:
+    """Return the median of the steps at which the seeds got there; never is later than any."""
+    middle = statistics.median(math.inf if n is None else n for n in each)
+    return middle if math.isfinite(middle) else None
 
 
 def _families(lanes: Sequence[Lane]) -> dict[tuple[str, Setting], list[Lane]]:

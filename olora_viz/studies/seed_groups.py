@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.studies.story import Place
+from olora_viz.studies.standings import Place, rank
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,18 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
     return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
 
 
-def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup]) -> list[Place]:
-    """Order groups by mean held-out loss, the best first and those with a diverged seed last.
+def group_places(
+    rows: Sequence[Place], groups: Sequence[SeedGroup], *, plain_text: bool = True
+) -> list[Place]:
+    """Order groups by their means, the best first and those with a diverged seed last.
 
     Parameters
     ----------
-    rows : of `story.standings`, one per lane.
+    rows, plain_text : of `standings`, one row per lane.
     """
     of_lane = {row.lane: row for row in rows}
     made = [_place(i, [of_lane[k] for k in group.lanes]) for i, group in enumerate(groups)]
-    return sorted(
-        made,
-        key=lambda p: (p.lost > 0, p.loss if math.isfinite(p.loss) else math.inf, p.lane),
-    )
+    return sorted(made, key=lambda p: (p.lost > 0, *rank(p, plain_text), p.lane))
 
 
 def _place(group: int, rows: Sequence[Place]) -> Place:

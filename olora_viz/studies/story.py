@@ -1,259 +1,272 @@
-"""The results of a race: a ranking of the lanes, and sentences that explain it.
+"""The results of a race in sentences.
 
-Pure functions of lanes and steps. Every number comes from the run, and one start is called ahead of
-another only among lanes that otherwise differ in the learning rate alone.
+Pure functions of lanes and steps. Every number comes from the run; who is ahead of whom is decided
+by `olora_viz.studies.decision` alone, among lanes that may be compared.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from olora_viz.initializers import label_of
+from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import compact, nats, rounded
-from olora_viz.races.step import Step, out_at
-from olora_viz.studies.comparison import Field, Result, differences, fair_field, repeats, results_of
+from olora_viz.machine.numbers import compact, nats, percent
+from olora_viz.measures.examples import Examples
+from olora_viz.races.step import Step
+from olora_viz.studies.comparison import Contender, Field, differences, fields_of, repeats
+from olora_viz.studies.contest import Entry, best_of, contest, halves, latest_examples
+from olora_viz.studies.seed_groups import seed_groups
+from olora_viz.studies.standings import Place, standings
+from olora_viz.studies.words import NAMED, Sentence, and_, ranking, times, verdict
 
-LEVEL = 1.1
-"""Losses, norms and rates within this factor of each other count as level."""
+SAME_LOSS = 0.02
+"""Losses of the first batch within this many nats come from the same function."""
 
-FAR = 1.5
-"""From this factor on, one lane is called far ahead of the other."""
+SAME_NORM = 1.1
+"""Gradient norms within this factor are about equally large."""
 
-NAMED = 3
-"""Maximum number of diverged lanes to name; the others are counted."""
-
-TINY = 0.02
-"""Differences below this many nats are level, whatever their factor."""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence with its message in the lead."""
-
-    lead: str
-    rest: str = ""
-
-    def __str__(self) -> str:
-        """Return the whole sentence."""
-        return f"{self.lead} {self.rest}".strip()
+MOST_FIELDS = 3
+"""Most settings, such as ranks, of which the best starts are told."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """The result of a lane, or of a group of lanes that differ only in their seed."""
-
-    lane: int
-    """Index of the lane, or of the group."""
-    loss: float
-    """Held-out loss at the latest evaluation, nats; NaN if there is none."""
-    accuracy: float
-    """Held-out accuracy, NaN if there is none."""
-    first_grad_norm: float
-    out_at: int
-    """The step at which it diverged, the first of a group; 0 if it has not."""
-    seeds: int = 1
-    """The number of lanes; loss, accuracy and norm are their means."""
-    spread: float = math.nan
-    """Standard deviation of the losses over the seeds; NaN with one seed."""
-    lost: int = 0
-    """The number of diverged seeds of a group."""
-
-
-def standings(steps: Sequence[Step], lanes: int) -> list[Place]:
-    """Order the lanes by held-out loss, the best first and the diverged ones last."""
-    newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
-    nothing = [math.nan] * lanes
-    loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
-    share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
-    left_at = out_at(steps, lanes)
-    rows = [
-        Place(
-            lane=k,
-            loss=float(loss[k]),
-            accuracy=float(share[k]),
-            first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan,
-            out_at=left_at[k],
-        )
-        for k in range(lanes)
-    ]
-    return sorted(rows, key=lambda row: (row.out_at > 0, _last_if_nan(row.loss), row.lane))
-
-
-def tell(lanes: Sequence[Lane], names: Sequence[str], steps: Sequence[Step]) -> list[Sentence]:
+def tell(
+    lanes: Sequence[Lane],
+    names: Sequence[str],
+    steps: Sequence[Step],
+    *,
+    plain_text: bool = False,
+) -> list[Sentence]:
     """Return sentences on the results so far.
 
     Parameters
     ----------
     lanes, names : one each per lane, see `display_names`.
     steps : what was measured so far, from the first step on.
+    plain_text : whether every token is judged, so that the loss decides; else accuracy does.
     """
-    rows = standings(steps, len(lanes))
-    at = max((step.step for step in steps if step.eval_loss is not None), default=0)
-    losses = {row.lane: row.loss for row in rows if not row.out_at and math.isfinite(row.loss)}
-    field = fair_field(lanes)
-    results = results_of(field, losses)
-    starts = {result.init for result in results} if losses else set(field.starts)
-    said = [] if at else _same_function(steps[0])
-    if len(starts) > 1 or field.size == len(lanes):
-        compared = [
-            *_at_shared_rate(field, results, at),
-            *_at_best_rates(field, results),
-            *_one_start(field, results, at),
-            *_first_gradients(field, steps[0]),
+    examples = latest_examples(steps)
+    rows = standings(steps, len(lanes), plain_text=plain_text)
+    fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
+    if examples is None:
+        said = _without_examples(rows, names, steps)
+    elif fields:
+        several = len(fields) > 1
+        said = [
+            sentence
+            for field in fields[:MOST_FIELDS]
+            for sentence in _told_of(
+                field, examples, plain_text, _at(field, lanes) if several else ""
+            )
         ]
-        said += _scope(field, lanes) * bool(compared) + compared
     else:
-        said += _lowest(lanes, names, losses, at)
+        said = _every_lane(lanes, examples, plain_text)
+    if fields and len(fields) == 1:
+        said = _scope(fields[0], lanes) * bool(said) + said + _first_gradients(fields[0], steps[0])
     return said + _departures(rows, names)
 
 
-def caveat(lanes: Sequence[Lane]) -> str:
-    """Return a sentence on the reliability of the results."""
-    counts = repeats(lanes)
+def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
+    """Return a sentence on the reliability of the results.
+
+    Parameters
+    ----------
+    by_seed : whether the batches vary by seed, so that a start without random numbers varies too.
+    """
+    counts = repeats(lanes, by_seed=by_seed)
     fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
     runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
-    return f"Computed from this run, {runs}. Repeat it with more seeds before you rely on it."
+    same = " Seeds of a start without random numbers are one run, on shared batches." * (
+        not by_seed
+        and any(
+            group.lane.init in INITIALIZERS
+            and not INITIALIZERS[group.lane.init].random
+            and len(group.lanes) > 1
+            for group in seed_groups(lanes)
+        )
+    )
+    vary = " The batches vary by seed." * by_seed
+    advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
+    return f"Computed from this run, {runs}.{same}{vary}{advice}"
+
+
+def _without_examples(
+    rows: Sequence[Place], names: Sequence[str], steps: Sequence[Step]
+) -> list[Sentence]:
+    """Report the start, or results that were not kept by example and cannot be compared."""
+    known = [row for row in rows if math.isfinite(row.loss)]
+    if not known:
+        return _same_function(steps[0]) if steps else []
+    best = known[0]
+    rest = f"{nats(best.loss)}. Results by example were not kept, so the lanes are not compared."
+    return [Sentence("", f"The held-out loss of {names[best.lane]} is {rest}")]
 
 
 def _same_function(first: Step) -> list[Sentence]:
     """Report the loss of the first batch before any update, the same in every lane."""
     losses = [float(loss) for loss in first.loss if math.isfinite(loss)]
-    if not losses or max(losses) - min(losses) >= TINY:
+    if not losses or max(losses) - min(losses) >= SAME_LOSS:
         return []
     rest = f"on the first batch the loss is {losses[0]:.2f} nats."
     return [Sentence("Every lane starts from the same function:", rest)]
 
 
-def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
-    """Report which lanes are compared, if not all are, and what was averaged."""
-    said: list[Sentence] = []
-    if field.size < len(lanes):
-        setting, clip = field.setting, field.setting.clip
-        words = {
-            "rank": f"rank {setting.r}",
-            "scaling": f"scaling {compact(setting.scale)}",
-            "weight decay": f"weight decay {compact(setting.weight_decay)}",
-            "clipping": "no clipping" if clip is None else f"clipping at {compact(clip)}",
-            "seed": f"seed{'s' * (len(field.seeds) > 1)} {_and([str(s) for s in field.seeds])}",
-        }
-        named = _and([words[name] for name in differences(lanes) if name in words])
-        apart = _and(differences([lanes[k] for one in field.contenders for k in one.lanes]))
-        rest = f"Compared here: the lanes with {named}, which differ only in {apart}."
-        said.append(Sentence("", rest))
-    if len(field.seeds) > 1:
-        said.append(Sentence("", f"Losses and gradients are means over {len(field.seeds)} seeds."))
-    return said
+def _told_of(field: Field, examples: Examples, plain_text: bool, at: str) -> list[Sentence]:
+    """Compare the starts of a field: at the rate that the main two share, and at their best."""
+    shared = [] if at else _at_shared_rate(field, examples, plain_text)
+    if shared and len(field.starts) == 2 and len({one.lr for one in field.contenders}) == 1:
+        return shared
+    return shared + best_rates(field, examples, plain_text=plain_text, at=at)
 
 
-def _at_shared_rate(field: Field, results: Sequence[Result], at: int) -> list[Sentence]:
-    """Compare the two at the lowest rate that both race at, then the rival at a higher one."""
-    mine, theirs = ({x.lr: x.loss for x in results if x.init == init} for init in field.roles)
-    shared = sorted(mine.keys() & theirs.keys())
-    if len(set(field.roles)) < 2 or not shared:
-        return []
-    lr = shared[0]
-    hero, rival = map(label_of, field.roles)
-    verdict = compare(mine[lr], theirs[lr])
-    lead = f"At one shared rate ({compact(lr)}) {hero} is {verdict} {rival}:"
-    rest = f"held-out loss {nats(mine[lr])} against {nats(theirs[lr])} at step {at}."
-    said = [Sentence(lead, rest)]
-    higher = sorted(rate for rate in theirs if LEVEL * lr < rate <= 100 * lr)
-    if higher and "ahead" in verdict:
-        faster = theirs[higher[0]]
-        outcome = {"level with": "keeps up", "ahead of": "overtakes it"}.get(
-            compare(faster, mine[lr]).removeprefix("far "), "still trails"
-        )
-        lead = f"With {times(higher[0] / lr)} the rate, {rival} {outcome}"
-        said.append(Sentence(lead, f"({nats(faster)})."))
-    return said
-
-
-def _at_best_rates(field: Field, results: Sequence[Result]) -> list[Sentence]:
-    """Compare the two best starts, each at the best of the rates that were tried."""
-    best = {result.init: result for result in reversed(results)}
-    if len(best) < 2:
-        return []
-    first, second = sorted(best.values(), key=lambda result: result.loss)[:2]
-    losses = f"{nats(first.loss)} against {nats(second.loss)}."
-    is_to, names = compare(first.loss, second.loss), (label_of(first.init), label_of(second.init))
-    counts = [len(field.rates(result.init)) for result in (first, second)]
-    if max(counts) == 1 and first.lr == second.lr:
-        if {first.init, second.init} == set(field.roles):
-            return []  # the sentence about the shared rate has said it
-        lead = f"{names[0]} is {is_to} {names[1]}, the next best:"
-        return [Sentence(lead, f"held-out loss {losses}")]
-    each = "Each at the best rate tried" if max(counts) > 1 else "Each at its only rate"
-    at = [
-        f"{compact(result.lr)}{', its only rate' if count == 1 < max(counts) else ''}"
-        for result, count in zip((first, second), counts, strict=True)
-    ]
-    lead = f"{each}, {names[0]} ({at[0]}) is {is_to} {names[1]} ({at[1]}):"
-    edge = [result for result in (first, second) if _wants_more(field, results, result)]
-    return [Sentence(lead, losses), *_edge(edge)]
-
-
-def _one_start(field: Field, results: Sequence[Result], at: int) -> list[Sentence]:
-    """Compare the best two rates of the only start without divergence."""
-    if len({result.init for result in results}) != 1:
-        return []
-    best, name = results[0], label_of(results[0].init)
-    if len(results) == 1:
-        return [Sentence("", f"{name}'s held-out loss is {nats(best.loss)} at step {at}.")]
-    other, rate = results[1], compact(best.lr)
-    against = f"held-out loss {nats(best.loss)} against {nats(other.loss)} at step {at}."
-    if compare(best.loss, other.loss) == "level with":
-        lead = f"{name} does as well at the rate {rate} as at {compact(other.lr)}:"
-        return [Sentence(lead, against)]
-    lead = f"{name} does better at the rate {rate} than at {compact(other.lr)}:"
-    return [Sentence(lead, against), *_edge([best] * _wants_more(field, results, best))]
-
-
-def _wants_more(field: Field, results: Sequence[Result], best: Result) -> bool:
-    """Whether a start does best at the largest rate tried, and clearly so."""
-    others = [x.loss for x in results if x.init == best.init and x.lr != best.lr]
-    if not others or best.lr < field.rates(best.init)[-1]:
-        return False
-    return compare(best.loss, min(others)) != "level with"
-
-
-def _edge(edge: Sequence[Result]) -> list[Sentence]:
-    if not edge:
-        return []
-    who = "Both do" if len(edge) > 1 else f"{label_of(edge[0].init)} does"
-    return [Sentence("", f"{who} best at the largest rate tried: a larger one may do better.")]
-
-
-def _lowest(
-    lanes: Sequence[Lane], names: Sequence[str], losses: dict[int, float], at: int
+def best_rates(
+    field: Field, examples: Examples, *, plain_text: bool, at: str = ""
 ) -> list[Sentence]:
-    """Name the two lowest losses and how their lanes differ, if no two starts are comparable."""
-    ranked = sorted(losses, key=lambda k: losses[k])[:2]
-    if not ranked:
+    """Compare the starts of a field, each at its best rate, or one start at all of its rates.
+
+    The rates are chosen on one half of the held-out examples, and compared on the other.
+
+    Parameters
+    ----------
+    at : what the field differs in from others of the race, in words; may be empty.
+    """
+    rates = {start: field.rates(start) for start in field.starts}
+    if len(rates) == 1:
+        return _one_start(field, examples, plain_text)
+    several = max(map(len, rates.values())) > 1
+    one_rate = len({one.lr for one in field.contenders}) == 1
+    choose, judge = halves(examples) if several else (slice(None), slice(None))
+    best = _chosen(field, examples, choose)
+    chosen_on = len(range(examples.loss.shape[1])[choose]) if choose != judge else 0
+    held = contest(
+        [Entry(one.init, one.lanes) for one in best.values()], examples,
+        plain_text=plain_text, columns=judge, chosen_on=chosen_on,
+    )  # fmt: skip
+    if held is None or len(held.entries) < 2:
         return []
-    best, loss = names[ranked[0]], losses[ranked[0]]
-    if len(ranked) == 1:
-        return [Sentence("", f"The held-out loss of {best} is {nats(loss)} at step {at}.")]
-    other = ranked[1]
-    what = _and(differences([lanes[k] for k in ranked])) or "nothing"
-    rest = f"{nats(loss)} against {nats(losses[other])} at step {at}. The two differ in {what}."
-    lead = f"{best} has the lowest held-out loss, then {names[other]}:"
-    return [Sentence(lead, rest)]
+    named = [
+        label_of(e.name) + ("" if one_rate else f" ({compact(best[e.name].lr)})")
+        for e in held.entries
+    ]
+    how = "" if one_rate else "each at its best rate" if several else "each at its only rate"
+    where = ", ".join(part for part in (at, how) if part)
+    where = f"{where[:1].upper()}{where[1:]}," if where else ""
+    return ranking(where, held, named) + _edges(held.entries[0].name, best, rates)
+
+
+def _chosen(field: Field, examples: Examples, choose: slice) -> dict[str, Contender]:
+    """Return every start at the rate with the lowest loss on some examples, if any is whole."""
+    found: dict[str, Contender] = {}
+    for start in field.starts:
+        tried = [one for one in field.contenders if one.init == start]
+        k = best_of([Entry(start, one.lanes) for one in tried], examples, choose)
+        if k is not None:
+            found[start] = tried[k]
+    return found
+
+
+def _edges(first: str, best: dict[str, Contender], rates: dict[str, list[float]]) -> list[Sentence]:
+    """Say that the leader's best rate is an end of those tried."""
+    tried = rates[first]
+    if len(tried) < 2 or best[first].lr not in (tried[0], tried[-1]):
+        return []
+    end, beyond = ("largest", "larger") if best[first].lr == tried[-1] else ("lowest", "lower")
+    name = label_of(first)
+    return [
+        Sentence("", f"{name} does best at the {end} rate tried: a {beyond} one may do better.")
+    ]
+
+
+def _one_start(field: Field, examples: Examples, plain_text: bool) -> list[Sentence]:
+    """Compare the rates of the only start."""
+    name = label_of(field.starts[0])
+    entries = [Entry(f"{name} {compact(one.lr)}", one.lanes) for one in field.contenders]
+    held = contest(entries, examples, plain_text=plain_text)
+    if held is None or len(held.entries) < 2:
+        return []
+    return ranking("", held, [entry.name for entry in held.entries])
+
+
+def _at_shared_rate(field: Field, examples: Examples, plain_text: bool) -> list[Sentence]:
+    """Compare the main two starts at the lowest rate that both race at."""
+    hero, rival = field.roles
+    shared = sorted(set(field.rates(hero)) & set(field.rates(rival)))
+    if not shared:
+        return []
+    entries = [
+        Entry(init, one.lanes)
+        for init in (hero, rival)
+        for one in field.contenders
+        if one.init == init and one.lr == shared[0]
+    ]
+    held = contest(entries, examples, plain_text=plain_text)
+    if held is None or len(held.entries) < 2:
+        return []
+    i = [entry.name for entry in held.entries].index(hero)
+    where = f"At one shared rate ({compact(shared[0])})"
+    return verdict(where, label_of(hero), label_of(rival), held, i, 1 - i)
+
+
+def _every_lane(lanes: Sequence[Lane], examples: Examples, plain_text: bool) -> list[Sentence]:
+    """Compare all lanes, of which no two starts may be compared; seeds are one contender."""
+    groups = seed_groups(lanes)
+    counts = {len(group.lanes) for group in groups}
+    shown = [replace(group.lane, seed=0) for group in groups] if len(counts) == 1 else lanes
+    places = [g.lanes for g in groups] if len(counts) == 1 else [(k,) for k in range(len(lanes))]
+    entries = [Entry(n, ks) for n, ks in zip(display_names(shown), places, strict=True)]
+    held = contest(entries, examples, plain_text=plain_text)
+    if held is None:
+        return []
+    names = [entry.name for entry in held.entries]
+    if len(names) == 1:
+        n = held.examples
+        score = f"accuracy {percent(held.accuracy[0])}, " * (not plain_text)
+        rest = f"{score}held-out loss {nats(held.loss[0])} ({n} held-out example{'s' * (n > 1)})."
+        return [Sentence(f"{names[0]}:", rest)]
+    seeds = {tuple(sorted(lanes[k].seed for k in group.lanes)) for group in groups}
+    apart = [what for what in differences(lanes) if what != "seed" or len(seeds) > 1]
+    what = Sentence("", f"The lanes differ in {and_(apart)}.") if apart else None
+    return [*ranking("", held, names), *filter(None, [what])]
+
+
+def _at(field: Field, lanes: Sequence[Lane]) -> str:
+    """Return in what a field differs from the others, in words."""
+    return f"with {and_(_setting(field, lanes))}"
+
+
+def _setting(field: Field, lanes: Sequence[Lane]) -> list[str]:
+    setting, clip = field.setting, field.setting.clip
+    words = {
+        "rank": f"rank {setting.r}",
+        "scaling": f"scaling {compact(setting.scale)}",
+        "weight decay": f"weight decay {compact(setting.weight_decay)}",
+        "clipping": "no clipping" if clip is None else f"clipping at {compact(clip)}",
+        "seed": f"seed{'s' * (len(field.seeds) > 1)} {and_([str(s) for s in field.seeds])}",
+    }
+    return [words[name] for name in differences(lanes) if name in words]
+
+
+def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
+    """Report which lanes are compared, if not all are."""
+    if field.size == len(lanes):
+        return []
+    apart = and_(differences([lanes[k] for one in field.contenders for k in one.lanes]))
+    named = and_(_setting(field, lanes))
+    rest = f"Compared here: the lanes with {named}, which differ only in {apart}."
+    return [Sentence("", rest)]
 
 
 def _first_gradients(field: Field, first: Step) -> list[Sentence]:
     """Compare the norms of the first gradients, which do not depend on the learning rate."""
-    if len(field.starts) < 2:
-        return []
     means = {init: float(first.grad_norm[field.lanes_of(init)].mean()) for init in field.roles}
     if not all(0 < mean < math.inf for mean in means.values()):
         return []
     small, large = sorted(means, key=lambda init: means[init])
     ratio = means[large] / means[small]
     much, little = label_of(large), label_of(small)
-    if ratio < LEVEL:
+    if ratio < SAME_NORM:
         rest = f"The first gradients of {much} and {little} are about equally large."
         return [Sentence("", rest)]
     return [Sentence("", f"{much}'s first gradient is {times(ratio)} {little}'s.")]
@@ -266,45 +279,8 @@ def _departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
         return []
     gone = [f"{names[row.lane]} (step {row.out_at})" for row in out]
     if len(gone) > NAMED:
-        gone[NAMED:] = [f"{len(gone) - NAMED} more"]
+        gone[NAMED - 1 :] = [f"{len(gone) - NAMED + 1} more"]
     verb, whose = ("is", "its") if len(out) == 1 else ("are", "their")
     others = "The others are not affected." if len(out) < len(rows) else "No lane is left."
     rest = f"{whose} loss or gradient was no longer finite. {others}"
-    return [Sentence(f"{_and(gone)} {verb} out of the race:", rest)]
-
-
-def compare(mine: float, theirs: float) -> str:
-    """Compare a loss with another one, in words.
-
-    >>> compare(0.3, 0.9), compare(0.5, 0.6), compare(1.0, 1.05), compare(2.0, 1.0)
-    ('far ahead of', 'ahead of', 'level with', 'far behind')
-    """
-    low, high = sorted((mine, theirs))
-    if high - low < TINY or high < LEVEL * low:
-        return "level with"
-    far = "far " if high >= FAR * low else ""
-    return f"{far}{'ahead of' if mine < theirs else 'behind'}"
-
-
-def times(ratio: float) -> str:
-    """Write a factor in two digits, or in words where it has one.
-
-    >>> times(3.0), times(28.8), times(1234.0)
-    ('three times', '29 times', '1200 times')
-    """
-    digits = compact(rounded(ratio, 2))
-    words = {"2": "twice", "3": "three times", "5": "five times", "10": "ten times"}
-    return words.get(digits, f"{digits} times")
-
-
-def _and(words: Sequence[str]) -> str:
-    """Join words as a sentence does.
-
-    >>> _and(["rank", "scaling", "seed"])
-    'rank, scaling and seed'
-    """
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def _last_if_nan(value: float) -> float:
-    return value if math.isfinite(value) else math.inf
+    return [Sentence(f"{and_(gone)} {verb} out of the race:", rest)]

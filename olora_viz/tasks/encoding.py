@@ -23,6 +23,8 @@ class Encoded:
     """The same prompt with each of its choices; empty for an open answer."""
     correct: int = -1
     """Index of the correct choice; -1 for an open answer."""
+    characters: int = 0
+    """Of a choice: its length in characters, without the space around it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def encode(
     max_length : maximum tokens of an example, including choices; longer ones are left out and
         counted. None: the context, and a longer example is an error
     context : maximum tokens of the model
-    ends : append and supervise the tokenizer's end-of-text token, if it has one
+    ends : append and supervise the tokenizer's end-of-text token, if it has one; choices get it
+        too, since one may begin another
     plain_text : supervise every token but the first
     choices : tokenize the choices too, which scoring needs and training does not
 
@@ -96,7 +99,7 @@ def encode(
     chosen: list[Example] = []
     shortest = math.inf
     for example, (ids, begin), of in zip(examples, answers, offered, strict=True):
-        options = [next(options_of_all) for _ in of]
+        options = [(option + end, first) for option, first in (next(options_of_all) for _ in of)]
         ids = ids + end
         length = max([len(ids), *(len(option) for option, _ in options)])
         shortest = min(shortest, length)
@@ -115,7 +118,10 @@ def encode(
             Encoded(
                 ids=ids,
                 supervised_from=1 if plain_text else begin,
-                choices=tuple(Encoded(option, common) for option, _ in options),
+                choices=tuple(
+                    Encoded(option, common, characters=len(choice.strip()))
+                    for (option, _), choice in zip(options, of, strict=True)
+                ),
                 correct=example.choices.index(example.answer) if options else -1,
             )
         )

@@ -1,29 +1,16 @@
-"""Training losses and evaluation, at the supervised tokens only."""
+"""Losses at the supervised tokens only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.tasks.batches import Batch, collate, packed
-from olora_viz.tasks.encoding import Encoded
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Results of K lanes on held-out examples."""
-
-    loss: np.ndarray
-    """(K,) mean cross-entropy of the supervised tokens, nats per token."""
-    accuracy: np.ndarray
-    """(K,) share of correct answers, from 0 to 1 (of correct tokens, for plain text)."""
+from olora_viz.tasks.batches import Batch
 
 
 def context_of(model: nn.Module) -> int | None:
@@ -94,52 +81,6 @@ def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float
     targets = torch.cat([batch.targets for batch in batches])
     lost = F.cross_entropy(logits, targets, reduction="none")
     return torch.stack([its.mean() for its in lost.split([len(p) for p in places])])
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    encoded: Sequence[Encoded],
-    K: int,
-    *,
-    pad_id: int,
-    batch_size: int,
-    plain_text: bool = False,
-) -> Evaluation:
-    """Evaluate K lanes on held-out examples.
-
-    An open answer is correct if each of its tokens is the most likely one, given those before it.
-    With choices, the answer is the choice with the highest likelihood (the sum of its tokens'
-    log-probabilities).
-    """
-    loss = torch.zeros(K, dtype=torch.float64)
-    right = torch.zeros(K, dtype=torch.float64)
-    tokens = judged = 0
-    device = next(model.parameters()).device
-    for some in packed(encoded, batch_size):
-        batch = to_device(collate([s for e in some for s in (e, *e.choices)], pad_id), device)
-        logits = supervised_logits(model, batch, K)
-        # Summed on the CPU, in one order: on a GPU the order would differ from run to run.
-        losses = token_losses(logits, batch).double().cpu()
-        wrong = (logits.argmax(-1) != batch.targets).double().cpu()
-        number = batch.sequence.cpu()
-        count = int(number.max()) + 1
-        losses = torch.zeros(K, count, dtype=torch.float64).index_add_(1, number, losses)
-        wrong = torch.zeros(K, count, dtype=torch.float64).index_add_(1, number, wrong)
-        at = 0
-        for example in some:
-            length, choices = len(example.ids) - example.supervised_from, len(example.choices)
-            loss += losses[:, at]
-            tokens += length
-            if plain_text:
-                right += length - wrong[:, at]
-            elif choices:
-                right += losses[:, at + 1 : at + 1 + choices].argmin(1) == example.correct
-            else:
-                right += wrong[:, at] == 0
-            judged += length if plain_text else 1
-            at += 1 + choices
-    return Evaluation((loss / tokens).numpy(), (right / judged).numpy())
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -24,7 +24,8 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.state import DIVERGED, RACING, STOPPED
 from olora_viz.races.step import Step
-from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.race_record import ENDED, FAILED, LOADING, PAUSED, WAITING
 
 ANSWERS = 4
@@ -227,6 +228,7 @@ class BackgroundRace(BackgroundWork):
     steps: list[Step] = field(default_factory=list)
     baseline: Evaluation | None = None
     plain_text: bool = False
+    held_out: HeldOut | None = None
     left_out: int = 0
     """Training examples that were longer than ``config.max_length``."""
     adapted: str = ""
@@ -355,6 +357,7 @@ class BackgroundRace(BackgroundWork):
         self.device = device_words(racing)
         self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
         self.left_out, self.adapted = racing.data.left_out, racing.adapted
+        self.held_out = racing.data.about_held_out
         return racing, self._going
 
 

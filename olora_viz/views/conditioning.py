@@ -12,9 +12,12 @@ from olora_viz.figures.conditioning import reference
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import compact, factor, percent, rounded
 from olora_viz.measures.conditioning import Conditioning
-from olora_viz.studies.story import LEVEL, Sentence
+from olora_viz.studies.words import Sentence
 from olora_viz.views import html as fragments
 from olora_viz.views.table import Cell, table
+
+SAME = 1.1
+"""Ratios within this factor are about one."""
 
 
 def story_before() -> Markup:
@@ -64,8 +67,8 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
                 f"{name}'s largest eigenvalue is {_times(ratio)} {other}'s, "
                 f"its gradient {_times(steep)}:",
                 f"the start is {_than(steep, 'steeper', 'flatter', 'as steep')} and "
-                f"{_than(ratio, 'more curved', 'less curved', 'as curved')}"
-                f"{_verdict(found, hero, base)}.",
+                f"{_than(ratio, 'more curved', 'less curved', 'as curved')}. λₘₐₓ is the scale of "
+                "the curvature, not its conditioning.",
             )
         )
     if found.kernel:
@@ -75,8 +78,8 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
             said.append(
                 Sentence(
                     "",
-                    f"The condition number of its tangent kernel is {mine:.3g} against "
-                    f"{theirs:.3g}: at first its predictions are learned {even} {other}'s.",
+                    f"On this batch the condition number of its tangent kernel is {mine:.3g} "
+                    f"against {theirs:.3g}: at first its predictions are learned {even} {other}'s.",
                 )
             )
     unsure = [
@@ -166,19 +169,8 @@ def _is_finite(found: Conditioning, k: int) -> bool:
     return bool(np.isfinite([found.loss[k], found.hessian.lambda_max[k]]).all())
 
 
-def _verdict(found: Conditioning, hero: int, base: int) -> str:
-    """Say whether the tangent kernel is better conditioned, as the claim has it."""
-    if not found.kernel:
-        return ""
-    ratio = float(found.kernel.condition[hero] / found.kernel.condition[base])
-    if not math.isfinite(ratio):
-        return ""
-    return _than(ratio, ", and worse conditioned", ", and better conditioned",
-                 ", not better conditioned")  # fmt: skip
-
-
 def _than(ratio: float, more: str, less: str, level: str) -> str:
-    return more if ratio > LEVEL else less if ratio < 1 / LEVEL else level
+    return more if ratio > SAME else less if ratio < 1 / SAME else level
 
 
 def _times(ratio: float) -> str:

@@ -14,8 +14,10 @@ from markupsafe import Markup
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.numbers import nats, number, percent
-from olora_viz.studies.story import Place, Sentence
+from olora_viz.studies.standings import Place
+from olora_viz.studies.words import Sentence
 from olora_viz.tasks import TaskCard
+from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.table import Cell, table
 
 FEW_ANSWERS = 8
@@ -123,6 +125,8 @@ def results(
     step: int = 0,
     base: tuple[float | None, float | None] = (None, None),
     plain_text: bool = False,
+    held_out: HeldOut | None = None,
+    intervals: Sequence[tuple[float, float] | None] = (),
 ) -> Markup:
     """Return the table of results, the best lane first.
 
@@ -132,22 +136,32 @@ def results(
     step : of the latest evaluation, 0 before the first.
     base : held-out loss and accuracy of the base model, None while unknown.
     plain_text : every token is judged, not an answer alone.
+    held_out : how many examples there are and what guessing gets; None while unknown.
+    intervals : 95% intervals of the accuracies, one per row of `styles`; none while unknown.
     """
-    what, token = ("text", "token") if plain_text else ("prompts", "answer token")
-    loss, accuracy = base
-    known = loss is not None and accuracy is not None
+    known = [*intervals, *[None] * (len(styles) - len(intervals))]
+    what, token = ("texts", "token") if plain_text else ("prompts", "answer token")
+    what = f"{held_out.examples} held-out {what}" if held_out else f"held-out {what}"
+    if step:
+        what += f", {_seeds(rows)}"
+    beside: list[tuple[object, ...]] = []
+    if base[0] is not None and base[1] is not None:
+        beside.append(("before the race", percent(base[1]), nats(base[0]), ""))
+    if held_out and held_out.guess is not None:
+        beside.append((held_out.guess_words, percent(held_out.guess), "", ""))
     placed = table(
-        ("lane", Cell("loss", f"nats per {token}"), "accuracy",
-         Cell("first ‖∇‖", "norm of the first gradient")),
+        ("lane", Cell("accuracy", "share of right answers, with its 95% interval"),
+         Cell("loss", f"nats per {token}"), Cell("first ‖∇‖", "norm of the first gradient")),
         [
-            (lane(styles[row.lane]), *_placed(row), number(row.first_grad_norm, ".2g"))
+            (lane(styles[row.lane]), *_placed(row, known[row.lane]),
+             number(row.first_grad_norm, ".2g"))
             for row in rows
         ],
         kind="standing",
-        base=("before the race", nats(loss), percent(accuracy), "") if known else (),
+        base=beside,
         scrolls=True,
     )  # fmt: skip
-    return Markup('<h2>{} <span class="hint">on held-out {}</span></h2>{}').format(
+    return Markup('<h2>{} <span class="hint">on {}</span></h2>{}').format(
         f"Results at step {step}" if step else "Results", what, placed
     )
 
@@ -221,11 +235,26 @@ def _verdict(what: str, expected: str, plain_text: bool) -> Markup:
     ).format(kind=kind, word=word, sign=sign, shown=shown)
 
 
-def _placed(row: Place) -> tuple[object, ...]:
-    """Return the cells of a lane's loss and accuracy, or one that says when it left the race."""
+def _placed(row: Place, interval: tuple[float, float] | None) -> tuple[object, ...]:
+    """Return the cells of a lane's accuracy and loss, or one that says when it left the race."""
     if row.out_at:
         return (Cell(_departure(row), kind="no", columns=2),)
-    return nats(row.loss) + _spread(row), percent(row.accuracy)
+    between = (
+        Markup(' <span class="hint" title="95% interval">{:.0f} to {:.0f}</span>').format(
+            *(100 * end for end in interval)
+        )
+        if interval and math.isfinite(row.accuracy)
+        else Markup("")
+    )
+    return percent(row.accuracy) + between, nats(row.loss) + _spread(row)
+
+
+def _seeds(rows: Sequence[Place]) -> str:
+    """Return the number of seeds of every row, in words."""
+    counts = sorted({row.seeds for row in rows})
+    if counts == [1]:
+        return "one seed"
+    return f"{' or '.join(map(str, counts))} seeds"
 
 
 def _departure(row: Place) -> str:

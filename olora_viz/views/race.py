@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from olora_viz.figures import race as charts
@@ -20,7 +21,11 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
 from olora_viz.studies import story
+from olora_viz.studies.contest import latest_examples, scores_of
+from olora_viz.studies.decision import share_interval
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
+from olora_viz.studies.standings import Place, standings
+from olora_viz.studies.words import Sentence
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import (
     FAILED,
@@ -90,7 +95,10 @@ class RaceView:
         """Held-out accuracy."""
         _, start = start_of(self.race)
         text = self.race.plain_text
-        return self._drawn(charts.accuracy_figure, start_accuracy=start, plain_text=text)
+        return self._drawn(
+            charts.accuracy_figure, start_accuracy=start, plain_text=text,
+            held_out=self.race.held_out,
+        )  # fmt: skip
 
     @cached_property
     def measurements(self) -> dict[str, Figure]:
@@ -108,7 +116,8 @@ class RaceView:
     @cached_property
     def story(self) -> Markup:
         """Sentences on the results."""
-        caveat = story.caveat(self.race.config.lanes)
+        config = self.race.config
+        caveat = story.caveat(config.lanes, by_seed=config.by_seed)
         said = fragments.sentences(self._told, caveat) if self._told else Markup("")
         return self.introduction + said or fragments.story_before()
 
@@ -118,8 +127,9 @@ class RaceView:
         race = self.race
         held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
         table = fragments.results(
-            self._group_styles, self._places, held, start_of(race), race.plain_text
-        )
+            self._group_styles, self._places, held, start_of(race), race.plain_text,
+            race.held_out, self._intervals,
+        )  # fmt: skip
         return _remarks(race) + table
 
     @cached_property
@@ -142,8 +152,21 @@ class RaceView:
         return "\n".join([*lines, " ".join(map(str, self._told))])
 
     @cached_property
-    def _rows(self) -> list[story.Place]:
-        return story.standings(self.race.steps, len(self.styles))
+    def _rows(self) -> list[Place]:
+        race = self.race
+        return standings(race.steps, len(self.styles), plain_text=race.plain_text)
+
+    @cached_property
+    def _intervals(self) -> list[tuple[float, float] | None]:
+        """The 95% interval of every group's accuracy, once its examples are known."""
+        found = latest_examples(self.race.steps)
+        if found is None or self.race.plain_text:
+            return []
+        return [
+            share_interval(scores) if np.isfinite(scores.loss).all() else None
+            for group in self._groups
+            for scores in [scores_of(group.lanes, found, plain_text=False)]
+        ]
 
     @cached_property
     def _groups(self) -> tuple[SeedGroup, ...]:
@@ -154,14 +177,16 @@ class RaceView:
         return group_styles(self._groups, self.styles)
 
     @cached_property
-    def _places(self) -> list[story.Place]:
-        return group_places(self._rows, self._groups)
+    def _places(self) -> list[Place]:
+        return group_places(self._rows, self._groups, plain_text=self.race.plain_text)
 
     @cached_property
-    def _told(self) -> list[story.Sentence]:
+    def _told(self) -> list[Sentence]:
         race = self.race
         names = [style.label for style in race.styles]
-        return story.tell(race.config.lanes, names, race.steps) if race.steps else []
+        if not race.steps:
+            return []
+        return story.tell(race.config.lanes, names, race.steps, plain_text=race.plain_text)
 
     def _drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
         """Draw a chart of lanes over steps, a curve for each group of seeds."""
@@ -247,6 +272,8 @@ def _remarks(race: RaceSnapshot) -> Markup:
         said += [
             f"Left out of the training: {examples} of more than {race.config.max_length} tokens."
         ]
+    if race.held_out and race.held_out.boilerplate:
+        said += [race.held_out.boilerplate]
     if race.adapted:
         said += [f"Every lane {race.adapted}."]
     return Markup("").join(map(fragments.remark, said))

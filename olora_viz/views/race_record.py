@@ -13,7 +13,8 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import DIVERGED, FINISHED, STOPPED
 from olora_viz.races.step import Step
 from olora_viz.studies.rate_sweep import is_sweep
-from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.held_out import HeldOut
 
 READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
 """States of a race in the background, beside those of `races.state`."""
@@ -54,6 +55,11 @@ class RaceRecord(Protocol):
     @property
     def plain_text(self) -> bool:
         """Whether every token is judged, not an answer alone."""
+        ...
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """Number of held-out examples, and what guessing gets; None while unknown."""
         ...
 
     @property
@@ -112,6 +118,7 @@ class RaceSnapshot:
     recorded: bool = False
     baseline: Evaluation | None = None
     plain_text: bool = False
+    held_out: HeldOut | None = None
     left_out: int = 0
     adapted: str = ""
     answers: tuple[Answer, ...] = ()

@@ -52,7 +52,8 @@ def rates_view(
     )
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
     reached = steps_to_reach(lanes, steps, start)
-    words = fragments.said(describe_rates(curves)) + reach(reached, curve_styles(curves))
+    said = describe_rates(lanes, steps, plain_text=record.plain_text)
+    words = fragments.said(said) + reach(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
 
 

@@ -67,7 +67,7 @@ def energies(found: Sequence[Truncation], unpermuted: Truncation | None) -> Mark
         (f"start, rank {first.rank}", "energy", "of best"),
         shares,
         kind="standing",
-        base=("random, expected", *_shares(first.energy_random, best)),
+        base=[("random, expected", *_shares(first.energy_random, best))],
     )
 
 

@@ -27,7 +27,7 @@ def table(
     *,
     kind: str = "",
     caption: object = "",
-    base: Sequence[object] = (),
+    base: Iterable[Sequence[object]] = (),
     scrolls: bool = False,
 ) -> Markup:
     """Return a table.
@@ -37,7 +37,7 @@ def table(
     head : the cells of the head; none: a table without one.
     rows : their cells.
     kind : its CSS class.
-    base : cells of a last row that the others are compared with.
+    base : rows at the end that the others are compared with.
     scrolls : inside a frame that scrolls, for a table that may be large.
 
     Examples
@@ -45,9 +45,7 @@ def table(
     >>> table([], [("r < 2", Cell(3, kind="ok"))])
     Markup('<table><tbody><tr><th scope="row">r &lt; 2</th><td class="ok">3</td></tr></tbody></table>')
     """  # noqa: E501
-    lines = [_row(cells) for cells in rows]
-    if base:
-        lines.append(_row(base, "base"))
+    lines = [*map(_row, rows), *(_row(cells, "base") for cells in base)]
     top = Markup("").join(_cell(one, "th" if one != "" else "td", "col") for one in head)
     made = _element(
         "table",

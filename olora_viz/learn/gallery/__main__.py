@@ -45,6 +45,7 @@ def record(name: str, recipe: Recipe) -> Recording:
         steps=steps,
         baseline=racing.baseline,
         plain_text=racing.task.plain_text,
+        held_out=racing.data.about_held_out,
         left_out=racing.data.left_out,
         answers=answers,
         adapted=racing.adapted,

@@ -75,8 +75,7 @@ RECIPES: dict[str, Recipe] = {
     "fair-rates": Recipe(
         title="Three initializations at five rates",
         sentence="Plain LoRA, OLoRA and PiSSA at five learning rates with three seeds each: 45 "
-        "lanes in one race. Compare each at its own best rate. OLoRA and PiSSA depend on W alone, "
-        "so their seeds coincide.",
+        "lanes in one race. Compare each at its own best rate. The batches vary by seed.",
         config=replace(
             _on_glassllm(
                 tuple(

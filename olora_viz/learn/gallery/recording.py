@@ -17,12 +17,14 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.curvature import Curvature
+from olora_viz.measures.examples import Examples
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import QUANTITIES, UpdateSpectra
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import DIVERGED, FINISHED, statuses
 from olora_viz.races.step import Step
-from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.held_out import HeldOut
 
 PREFIX = "recorded:"
 """Prefix of the ids of recorded races."""
@@ -38,6 +40,9 @@ LAYER_DIGITS = 3
 
 _KEPT = tuple(key for key in BUILT_IN if key != "lr")
 """What is recorded; the rates follow from the set-up."""
+
+_BASELINE = ("loss", "accuracy")
+"""What is recorded of the base model."""
 
 _NEEDED = ("loss", "grad_norm", "eval_loss", "eval_accuracy")
 """What no recording lacks."""
@@ -79,6 +84,8 @@ class Recording:
     """Held-out loss and accuracy of the base model."""
     plain_text: bool
     """Whether every token is supervised, not only an answer."""
+    held_out: HeldOut | None
+    """What its held-out results rest on; None if it was recorded without."""
     left_out: int
     """Number of training examples that were too long."""
     answers: tuple[Answer, ...]
@@ -139,9 +146,9 @@ def write(recording: Recording, path: Path) -> None:
         "made": asdict(recording.made),
         "config": recording.config.to_json(),
         "baseline": _rounded(
-            {f.name: getattr(recording.baseline, f.name).tolist() for f in fields(Evaluation)},
-            DIGITS,
+            {name: getattr(recording.baseline, name).tolist() for name in _BASELINE}, DIGITS
         ),
+        "held_out": recording.held_out and asdict(recording.held_out),
         "plain_text": recording.plain_text,
         "left_out": recording.left_out,
         "adapted": recording.adapted,
@@ -186,7 +193,8 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     over = bool(steps) and bool(steps[-1].out.all())
     if len(steps) != config.steps and not over:
         raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
-    base = {f.name: _numbers(values["baseline"][f.name], 1) for f in fields(Evaluation)}
+    base = {name: _numbers(values["baseline"][name], 1) for name in _BASELINE}
+    held_out = values.get("held_out")
     answers = tuple(
         Answer(**{**answer, "lanes": tuple(answer["lanes"])}) for answer in values["answers"]
     )
@@ -201,8 +209,9 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
         made=Made(**values["made"]),
         config=config,
         steps=steps,
-        baseline=Evaluation(**base),
+        baseline=Evaluation.of_totals(**base),
         plain_text=_typed(values["plain_text"], bool, "plain_text"),
+        held_out=None if held_out is None else HeldOut(**held_out),
         left_out=_typed(values["left_out"], int, "left_out"),
         answers=answers,
         adapted=_typed(values.get("adapted", ""), str, "adapted"),
@@ -236,7 +245,10 @@ def _step(
         raise ValueError(f"step {n} must hold {sorted(wanted)}, not {sorted(line)}")
     if line["step"] != n:
         raise ValueError(f"step {n} is numbered {line['step']!r}")
-    read = {"update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature}
+    read = {
+        "update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature,
+        "eval_examples": _examples,
+    }  # fmt: skip
     found = {
         key: read[key](line[key], config, layers)
         if key in read
@@ -275,6 +287,18 @@ def _curvature(
     found = Curvature.from_json(dict(zip(labels, lines, strict=True)), labels)
     names = [field.name for field in fields(Curvature) if field.name != "top"]
     _check_shapes("curvature", found, dict.fromkeys(names, (len(labels),)))
+    return found
+
+
+def _examples(lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]) -> Examples:
+    labels = config.labels
+    found = Examples.from_json(dict(zip(labels, lines, strict=True)), labels)
+    count = found.loss.shape[-1]
+    shapes: dict[str, tuple[int, ...]] = {
+        "accuracy_normalized": (len(labels),), "deciding_loss": (len(labels),),
+        "loss": (len(labels), count), "right": (len(labels), count),
+    }  # fmt: skip
+    _check_shapes("eval_examples", found, shapes)
     return found
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded
-from olora_viz.machine.numbers import compact, nats
-from olora_viz.studies.story import compare
+from olora_viz.machine.numbers import compact
+from olora_viz.studies.decision import BEHIND
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
     read = Recorded(race)
-    mine, plain = read.loss("olora"), read.loss("lora")
-    pivoted, sketch = read.loss("olora_pivoted"), read.loss("sketch")
-    random = read.loss("random_orthonormal")
+    (lr,) = {lane.lr for lane in race.config.lanes}
+    held = read.contest("sketch", "olora", lr)
+    i = [entry.name for entry in held.entries].index("sketch")
     moral = (
         "In this race the first columns did better than a mixture of all columns"
-        if "behind" in compare(sketch, mine)
-        else "In this race the first columns are nothing special: a mixture of all does as well"
+        if held.between(i, 1 - i).in_these_runs == BEHIND
+        else "In this race nothing shows that the first columns are special: a mixture of all does "
+        "as well, or better"
     )
-    (lr,) = {lane.lr for lane in race.config.lanes}
     seeds = len({lane.seed for lane in race.config.lanes})
     return Lesson(
         name="columns",
@@ -34,11 +34,13 @@ def lesson(race: Recording) -> Lesson:
             "The race adds controls. Pivoted QR picks the columns itself, always the one with the "
             "largest residual. A sketch mixes all columns at random and takes a basis of the "
             "mixtures. A random basis does not depend on $W$ at all; only its $A$ does.",
-            f"Held-out loss at one rate, {compact(lr)}, after {read.steps} steps: "
-            f"OLoRA {nats(mine)}, pivoted {nats(pivoted)}, sketch {nats(sketch)}, random basis "
-            f"{nats(random)}, plain LoRA {nats(plain)}. OLoRA is {compare(mine, plain)} LoRA, the "
-            f"sketch is {compare(sketch, mine)} OLoRA, and the random basis is "
-            f"{compare(random, plain)} LoRA.",
+            f"All race at one rate, {compact(lr)}, for {read.steps} steps. {read.told}",
+            " ".join(
+                (
+                    read.verdict("At the end", "olora", "lora", lr),
+                    read.verdict("", "random_orthonormal", "lora", lr),
+                )
+            ),
             f"{moral}. But this is one task, one small model and {seeds} seed"
             f"{'s' * (seeds > 1)}: a hint, not a law.",
         ),

@@ -5,16 +5,15 @@ from __future__ import annotations
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded
-from olora_viz.machine.numbers import compact, nats
-from olora_viz.studies.story import compare, times
+from olora_viz.machine.numbers import compact, percent
+from olora_viz.studies.words import times
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
     read = Recorded(race)
     (lr,) = {lane.lr for lane in race.config.lanes}
-    mine, plain = read.loss("olora"), read.loss("lora")
-    pissa, milora = read.loss("pissa"), read.loss("milora")
+    pissa, milora = read.accuracy("pissa"), read.accuracy("milora")
     steep = read.first_gradient("olora") / read.first_gradient("lora")
     return Lesson(
         name="one-rate",
@@ -23,10 +22,10 @@ def lesson(race: Recording) -> Lesson:
         paragraphs=(
             "Initializations are often compared like this: choose one learning rate for all, and "
             "see which loss is lowest. It looks fair, since only the initialization differs.",
-            f"At {compact(lr)}, after {read.steps} steps, OLoRA is {compare(mine, plain)} LoRA: "
-            f"held-out loss {nats(mine)} against {nats(plain)}. PiSSA, which starts from the "
-            f"largest singular triplets, reaches {nats(pissa)}, and MiLoRA, which starts from the "
-            f"smallest, reaches {nats(milora)}.",
+            f"{read.verdict(f'After {read.steps} steps at {compact(lr)}', 'olora', 'lora', lr)} "
+            "PiSSA, which starts from the largest singular triplets, answers "
+            f"{percent(pissa)} of the held-out prompts, and MiLoRA, which starts from the "
+            f"smallest, {percent(milora)}.",
             "Now compare the first gradients. Plain LoRA starts with $B^0$ equal to zero, so the "
             "first gradient of $A$ is zero. OLoRA starts with two non-zero factors, and its first "
             f"gradient is {times(steep)} LoRA's. Larger factors also move $W$ further for the same "

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
+from olora_viz.studies.contest import Contest, Entry, contest, latest_examples
+from olora_viz.studies.rate_story import describe_rates
 from olora_viz.studies.rate_sweep import Point, rate_curves
+from olora_viz.studies.words import verdict
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,33 @@ class Recorded:
     def accuracy(self, init: str, lr: float | None = None) -> float:
         """Return the final held-out accuracy, mean over the seeds."""
         return float(np.mean(self._final("eval_accuracy")[self.lanes(init, lr)]))
+
+    @property
+    def told(self) -> str:
+        """The sentences on the starts of the race, as its page says them."""
+        return " ".join(map(str, describe_rates(self.race.config.lanes, self.race.steps)))
+
+    def contest(self, first: str, second: str, lr: float) -> Contest:
+        """Compare two initializations at one rate, on all held-out examples.
+
+        Raises
+        ------
+        ValueError : a lane is missing or has diverged.
+        """
+        examples = latest_examples(self.race.steps)
+        entries = [Entry(init, tuple(self.lanes(init, lr))) for init in (first, second)]
+        plain = self.race.plain_text
+        held = contest(entries, examples, plain_text=plain) if examples else None
+        if held is None or len(held.entries) < 2:
+            raise ValueError(f"{first} and {second} cannot be compared in {self.race.name}")
+        return held
+
+    def verdict(self, where: str, first: str, second: str, lr: float) -> str:
+        """Say what may be said of two initializations at one rate."""
+        held = self.contest(first, second, lr)
+        i = [entry.name for entry in held.entries].index(first)
+        said = verdict(where, label_of(first), label_of(second), held, i, 1 - i)
+        return " ".join(map(str, said))
 
     def best(self, init: str) -> Point:
         """Return the best rate of an initialization, with the losses of its seeds.

@@ -6,7 +6,7 @@ from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded
 from olora_viz.machine.numbers import compact, nats
-from olora_viz.studies.story import times
+from olora_viz.studies.words import times
 
 
 def lesson(race: Recording) -> Lesson:

@@ -27,7 +27,8 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
-from olora_viz.tasks.losses import Evaluation
+from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background import device_words
 
 LEAST_SECONDS, MOST_SECONDS = 15, 120
@@ -48,6 +49,7 @@ class Opened:
     plain_text: bool
     left_out: int
     adapted: str
+    held_out: HeldOut
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,13 @@ def turn(
     run = runs.resume(folder) if begun else runs.start(config, folder)
     racing = run.race
     try:
-        plain = racing.task.plain_text
         yield Opened(
-            device_words(racing), racing.baseline, plain, racing.data.left_out, racing.adapted
+            device_words(racing),
+            racing.baseline,
+            racing.task.plain_text,
+            racing.data.left_out,
+            racing.adapted,
+            racing.data.about_held_out,
         )
         going = iter(run)
         while True:
@@ -145,7 +151,9 @@ def turn(
             if time.monotonic() > until and racing.status == RACING:
                 going.close()
                 return
-        answers = racing.answers(questions // 2 if plain else questions) if done else []
+        answers = (
+            racing.answers(questions // 2 if racing.task.plain_text else questions) if done else []
+        )
         at = tuple(int(step) for step in racing.state.diverged_at)
         yield Ended(racing.status, answers, at, racing.adapted)
     finally:

@@ -52,6 +52,7 @@ class ZeroGpuJob(Job):
                 self.device, self.left_out = news.device, news.left_out
                 self.adapted = news.adapted
                 self.baseline, self.plain_text = news.baseline, news.plain_text
+                self.held_out = news.held_out
                 self.become(RACING)
             elif isinstance(news, Step):
                 self.steps.append(news)

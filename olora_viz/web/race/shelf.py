@@ -16,7 +16,7 @@ from markupsafe import Markup
 from olora_viz.figures.comparison import Run, differing, overlay_figure
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.machine.numbers import nats
-from olora_viz.studies.story import standings
+from olora_viz.studies.standings import standings
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.table import table
@@ -176,7 +176,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
 
 
 def _words(run: RaceRecord) -> str:
-    best = standings(list(run.steps), len(run.styles))[0]
+    best = standings(list(run.steps), len(run.styles), plain_text=run.plain_text)[0]
     loss = f"{run.styles[best.lane].label} {nats(best.loss)}" if best.loss == best.loss else ""
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
 

@@ -1,0 +1,51 @@
+"""The held-out results by example: what comparisons of lanes rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from olora_viz.measures.measure import Measure
+from olora_viz.measures.record import Record, by_lane
+from olora_viz.tasks.evaluation import Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Examples(Record):
+    """The results of K lanes on n held-out examples, the same ones in every evaluation."""
+
+    loss: np.ndarray = field(metadata=by_lane())
+    """(K, n) mean cross-entropy of the example's tokens that differ between answers, nats."""
+    right: np.ndarray = field(metadata=by_lane())
+    """(K, n) 1 for a right answer, 0 for a wrong one; for plain text the share of right tokens."""
+    accuracy_normalized: np.ndarray = field(metadata=by_lane())
+    """(K,) accuracy with every choice's log-likelihood divided by its characters, as
+    lm-evaluation-harness's ``acc_norm`` (Gao et al. 2021); NaN without choices."""
+    deciding_loss: np.ndarray = field(metadata=by_lane())
+    """(K,) mean cross-entropy of the tokens that differ between answers, nats."""
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> Examples:
+        """Return those of an evaluation."""
+        return cls(
+            loss=evaluation.example_loss.copy(),
+            right=evaluation.example_right.copy(),
+            accuracy_normalized=evaluation.accuracy_normalized.copy(),
+            deciding_loss=evaluation.deciding_loss.copy(),
+        )
+
+
+EVAL_EXAMPLES = Measure(
+    key="eval_examples",
+    title="Held-out examples",
+    unit="loss and right answer of each",
+    scale="linear",
+    compute=lambda race: Examples.of(race.state.last_eval),
+    shape="(K, examples)",
+    record=Examples,
+    columns=("accuracy_normalized", "deciding_loss"),
+    every="eval_every",
+    at_last=True,
+    cost="Comes with the held-out loss.",
+)

@@ -1,0 +1,210 @@
+"""What may be said of two contenders: the only place that decides who is ahead.
+
+Contenders are compared on the same held-out examples and the same seeds, so everything rests on
+paired differences. Two questions are asked of them: do they hold for other examples, and do they
+hold for other seeds? Student's t answers each, and the weaker answer counts. Of several pairs the
+p-values are Holm's (Holm 1979), so that the chance of any false order among equals stays below 5%.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+AHEAD, BEHIND, LEVEL, UNDECIDED = "ahead", "behind", "level", "undecided"
+"""The verdicts."""
+
+ERROR = 0.05
+"""Most accepted chance of an order among equal contenders."""
+
+MARGIN_OF_SHARES = 0.05
+"""Accuracies whose difference lies within this margin are level: 5 points."""
+
+MARGIN_OF_LOSSES = 0.1
+"""Losses whose difference lies within this share of the lower one are level."""
+
+LEAST_MARGIN = 0.02
+"""Losses whose difference lies within this many nats are level, whatever their size."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one contender: a row for every seed, a column for every held-out example."""
+
+    loss: Float[np.ndarray, "k n"]
+    """Losses in nats, finite."""
+    right: Float[np.ndarray, "k n"] | None = None
+    """Shares of right answers, from 0 to 1; None if the loss alone is compared."""
+
+    @property
+    def runs(self) -> list[int]:
+        """The rows of independent runs: of rows with the same losses the first."""
+        return [
+            i
+            for i in range(len(self.loss))
+            if not any(np.array_equal(self.loss[i], self.loss[j]) for j in range(i))
+        ]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two contenders, and what may be said of it."""
+
+    difference: float
+    """Mean score of the first minus that of the second, nats or share."""
+    low: float
+    high: float
+    """The 95% interval of the difference, infinite where nothing is known."""
+    p_value: float
+    """Of no difference; Holm's among several pairs."""
+    margin: float
+    """Differences inside of it are level."""
+    shares: bool
+    """Whether more is better."""
+    examples: int
+    """Number of held-out examples."""
+    seeds: int
+    """Number of independent pairs of runs."""
+
+    @property
+    def verdict(self) -> str:
+        """``ahead``, ``behind``, ``level`` or ``undecided``: with one seed always the last."""
+        return self.in_these_runs if self.seeds > 1 else UNDECIDED
+
+    @property
+    def in_these_runs(self) -> str:
+        """The verdict on these very runs, over the examples; another seed may reverse it."""
+        if self.p_value < ERROR:
+            return AHEAD if (self.difference > 0) == self.shares else BEHIND
+        return LEVEL if -self.margin < self.low and self.high < self.margin else UNDECIDED
+
+    @property
+    def reversed(self) -> Comparison:
+        """The comparison of the second with the first."""
+        return replace(self, difference=-self.difference, low=-self.high, high=-self.low)
+
+
+def compare(first: Scores, second: Scores, *, shares: bool = False) -> Comparison:
+    """Compare two contenders on the same seeds and examples.
+
+    Runs that are equal in every loss count once. With one pair of runs left, the comparison is
+    about these runs alone, over the examples.
+
+    Parameters
+    ----------
+    shares : compare the right answers instead of the losses.
+
+    Raises
+    ------
+    ValueError : the scores are of different shapes.
+
+    References
+    ----------
+    Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares).
+    """
+    ours, theirs = (one.right if shares else one.loss for one in (first, second))
+    if ours is None or theirs is None or ours.shape != theirs.shape:
+        shapes = [None if one is None else one.shape for one in (ours, theirs)]
+        raise ValueError(f"scores of shape {shapes[0]} and {shapes[1]} cannot be paired")
+    runs = sorted({*first.runs} & {*second.runs})
+    gap = ours[runs] - theirs[runs]
+    seeds, examples = gap.shape
+    same = np.array_equal(first.loss[runs], second.loss[runs])
+    by_example = np.append(gap.mean(0), (1.0, -1.0)) if shares else gap.mean(0)
+    asked = [_interval(by_example)] + [_interval(gap.mean(1))] * (seeds > 1)
+    margin = max(LEAST_MARGIN, MARGIN_OF_LOSSES * min(ours.mean(), theirs.mean()))
+    return Comparison(
+        difference=float(gap.mean()),
+        low=0.0 if same else min(low for low, _, _ in asked),
+        high=0.0 if same else max(high for _, high, _ in asked),
+        p_value=1.0 if same else max(p for _, _, p in asked),
+        margin=MARGIN_OF_SHARES if shares else float(margin),
+        shares=shares,
+        examples=examples,
+        seeds=seeds,
+    )
+
+
+Pairs = dict[tuple[int, int], Comparison]
+"""Comparisons of contenders, by the places of both in either order."""
+
+
+def compare_all(contenders: Sequence[Scores]) -> tuple[Pairs, Pairs]:
+    """Compare every pair of contenders, with Holm's p-values over all comparisons.
+
+    Returns
+    -------
+    by_loss, by_right
+        The second is empty without right answers.
+    """
+    pairs = [(i, j) for j in range(len(contenders)) for i in range(j)]
+    kinds = (False, True) if contenders[0].right is not None else (False,)
+    found = [compare(contenders[i], contenders[j], shares=s) for s in kinds for i, j in pairs]
+    adjusted = holm([one.p_value for one in found])
+    told = [replace(one, p_value=p) for one, p in zip(found, adjusted, strict=True)]
+    made = [
+        dict(zip(pairs, told[k : k + len(pairs)], strict=True))
+        for k in (0, len(pairs))[: len(kinds)]
+    ]
+    both = [one | {(j, i): its.reversed for (i, j), its in one.items()} for one in made]
+    return both[0], both[1] if len(both) > 1 else {}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for their number (Holm 1979).
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def share_interval(scores: Scores) -> tuple[float, float]:
+    """Return the 95% interval of a contender's share of right answers, by examples and by seeds.
+
+    Over the examples it is Wilson's (1927), over several independent runs Student's; the wider one
+    on each side counts.
+
+    Raises
+    ------
+    ValueError : the scores hold no right answers.
+
+    >>> low, high = share_interval(Scores(np.zeros((1, 64)), np.ones((1, 64))))
+    >>> round(low, 2), high
+    (0.94, 1.0)
+    """
+    if scores.right is None:
+        raise ValueError("without right answers there is no share of them")
+    share, n = float(scores.right.mean()), scores.right.shape[1]
+    z = float(stats.norm.ppf(0.975))
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    if len(scores.runs) > 1:
+        by_seed = _interval(scores.right[scores.runs].mean(1))
+        low, high = min(low, max(0.0, by_seed[0])), max(high, min(1.0, by_seed[1]))
+    return low, high
+
+
+def _interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the 95% t interval of a mean and the p-value of zero."""
+    if len(values) < 2:
+        return -math.inf, math.inf, 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal values: an interval without width
+        found: Any = stats.ttest_1samp(values, 0.0)
+        (low, high), p_value = found.confidence_interval(0.95), float(found.pvalue)
+    if not math.isfinite(p_value):
+        return float(values[0]), float(values[0]), 0.0 if values[0] else 1.0
+    return float(low), float(high), p_value

@@ -1,0 +1,68 @@
+"""The held-out examples of a race in a few numbers: how many there are, and what guessing gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from olora_viz.tasks.encoding import Encoding
+from olora_viz.tasks.evaluation import shared_tokens
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What an accuracy has to be compared with, and how much it rests on."""
+
+    examples: int
+    """Number of held-out examples that are evaluated."""
+    guess: float | None
+    """Accuracy without reading the prompt; None for plain text, and if it is zero."""
+    guess_words: str
+    """How: ``always “sad”`` or ``at random``; empty without a guess."""
+    supervised: int
+    """Supervised tokens of these examples."""
+    deciding: int
+    """Those of them that are not the same in every answer, see `shared_tokens`."""
+
+    @property
+    def boilerplate(self) -> str:
+        """A sentence on tokens that all answers share; empty unless they are the larger part."""
+        if 2 * self.deciding >= self.supervised:
+            return ""
+        each = (self.deciding / self.examples, self.supervised / self.examples)
+        few, all_ = (f"{value:.1f}".removesuffix(".0") for value in each)
+        return (
+            f"Of {all_} supervised tokens per answer {few} differ between answers: the others are "
+            "the same in every answer, and lower the loss without deciding anything."
+        )
+
+
+def held_out_of(train: Encoding, held_out: Encoding, size: int, plain_text: bool) -> HeldOut:
+    """Describe the first `size` held-out examples.
+
+    The guess is the better of two: always the most frequent answer of the training examples, or a
+    choice at random.
+    """
+    examples, encoded = held_out.examples[:size], held_out.kept[:size]
+    front, back = (0, 0) if plain_text else shared_tokens((*train.kept, *encoded))
+    lengths = [len(e.ids) - e.supervised_from for e in encoded]
+    guess, words = None, ""
+    if not plain_text:
+        counted = Counter(e.answer for e in train.examples)
+        answer = max(counted, key=lambda a: counted[a])
+        guess = sum(e.answer == answer for e in examples) / len(examples)
+        words = f"always “{_short(answer)}”"
+        if all(e.choices for e in examples):
+            chance = sum(1 / len(e.choices) for e in examples) / len(examples)
+            guess, words = max((guess, words), (chance, "at random"), key=lambda one: one[0])
+    if not guess:
+        guess, words = None, ""
+    deciding = sum(length - front - back for length in lengths)
+    return HeldOut(len(examples), guess, words, sum(lengths), deciding)
+
+
+def _short(answer: str) -> str:
+    words: Sequence[str] = answer.split()
+    text = " ".join(words)
+    return text if len(text) <= 30 else text[:29] + "…"
