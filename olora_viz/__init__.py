@@ -39,6 +39,7 @@ from olora_viz.initializers import (
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.lanes.peft_format import read_peft, write_peft
+from olora_viz.lanes.read_back import ReadBack, read_back
 from olora_viz.learn.gallery import load as load_recording
 from olora_viz.measures.catalogue import MEASURES, register_measure, unregister_measure
 from olora_viz.measures.conditioning import Conditioning, conditioning
@@ -81,6 +82,7 @@ __all__ = [
     "Measure",
     "Race",
     "RaceConfig",
+    "ReadBack",
     "SavedRun",
     "Scores",
     "Start",
@@ -126,6 +128,7 @@ __all__ = [
     "race",
     "random_orthonormal",
     "rate_curves",
+    "read_back",
     "read_peft",
     "register",
     "register_measure",

@@ -13,6 +13,7 @@ from races import small, steps_of
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.peft_format import read_peft
+from olora_viz.lanes.read_back import kept
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
@@ -43,7 +44,9 @@ def test_a_finished_run_holds_what_the_contract_says(tmp_path, whole):
         "adapters", "checkpoint.safetensors", "config.json", "steps.jsonl", "summary.json",
     ]  # fmt: skip
     model, _ = load_model("glassllm")
+    assert runs.unreadable(folder) == []
     for k, label in enumerate(CONFIG.labels):
+        assert kept(folder / "adapters" / label).problem == ""
         lanes = read_peft(model, folder / "adapters" / label)
         raced = runs.restored(folder).lanes
         for name in raced.layers:

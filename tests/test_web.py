@@ -392,6 +392,7 @@ def test_every_lane_s_adapter_can_be_fetched_where_lanes_are_equal(tmp_path: Pat
             for k, name in enumerate(["olora", "olora-2"]):
                 found = find(jobs, [job.id, k])
                 assert found["name"] == f"glassllm-addition-{name}.zip"
+                assert "reads it back with the lane's logits" in found["found"]
                 fetched = visitor.get(found["url"])
                 assert fetched.status_code == 200
                 assert fetched.content == job.adapter_zip(k).read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from olora_viz.cli.console import Verb, progress_bar
 from olora_viz.cli.options import path
@@ -21,9 +22,10 @@ def add_verbs(verb: Verb) -> None:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write one lane into a new folder, in the requested form."""
+    """Write one lane into a new folder, in the requested form, and read it back."""
     from olora_viz.lanes.merged_format import write_merged
     from olora_viz.lanes.peft_format import write_peft
+    from olora_viz.lanes.read_back import read_back, read_back_merged
     from olora_viz.machine.files import is_free
     from olora_viz.machine.naming import unknown
     from olora_viz.races import run as runs
@@ -39,9 +41,15 @@ def export(options: argparse.Namespace) -> int:
     k = labels.index(options.lane)
     if options.form == "merged":
         write_merged(race.lanes, k, race.tokenizer, out)
+        found = read_back_merged(race.lanes, k, out)
     else:
         write_peft(race.lanes, k, out, form=options.form)
+        found = read_back(race.lanes, k, out)
     where = str(options.out)
-    written = {"lane": options.lane, "form": options.form, "out": where, "steps": race.done}
+    written = {
+        "lane": options.lane, "form": options.form, "out": where, "steps": race.done,
+        "read_back": found.to_json(),
+    }  # fmt: skip
     print(json.dumps(written) if options.json else f"{options.lane} written to {where}")
+    print(found.sentence, file=sys.stderr)
     return 0

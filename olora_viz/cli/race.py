@@ -49,6 +49,7 @@ def add_verbs(verb: Verb) -> None:
 def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
     from olora_viz.initializers import RankError
+    from olora_viz.races import run as runs
     from olora_viz.races.state import STOPPED
 
     try:
@@ -79,6 +80,9 @@ def run_race(options: argparse.Namespace) -> int:
     else:
         print_summary(summary)
         print(f"every lane {race.adapted}")
+    folder = options.resume or options.folder
+    for problem in runs.unreadable(folder) if folder else ():
+        print(f"adapters: {problem}", file=sys.stderr)
     return INTERRUPTED if race.status == STOPPED else 0
 
 

@@ -60,11 +60,11 @@ class Lanes:
         # Where every B⁰ or its A⁰ is zero, there is nothing to take off: half the thin products
         # suffice.
         self._from_zero = from_zero(self._layout, self.start)
-        self.frozen = frozen_mask(self._layout, plan, self.theta)
-        if self.frozen is not None:
+        self.frozen = frozen = frozen_mask(self._layout, plan, self.theta)
+        if frozen is not None:
             # On theta itself, so that nothing sees a gradient of what is frozen: no norm, no
             # optimizer, no second derivative. Not a product: zero times NaN is NaN.
-            self.theta.register_hook(partial(_masked, self.frozen))
+            self.theta.register_hook(lambda gradient: gradient.masked_fill(frozen, 0.0))
         self._rows: slice | None = slice(0, self.count)
         self._now = self.theta
         self._views: dict[str, Factors] = {}
@@ -154,24 +154,28 @@ class Lanes:
     def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:
         """Return the update ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in)."""
         now, start = self.factors(layer, k), self.start_factors(layer, k)
-        moved = (now.B - start.B) @ now.A + start.B @ (now.A - start.A)
-        return self.scale[k] * moved
+        return self.scale[k] * ((now.B - start.B) @ now.A + start.B @ (now.A - start.A))
 
     @torch.no_grad()
     def merge(self, k: int) -> nn.Module:
         """Return a copy of the model with W + ΔW of lane k, without lanes."""
         self.check_lane(k)
-        attached = self._hooked is not None
-        self._unhook()
-        try:
-            merged = copy.deepcopy(self.model)
-        finally:
-            if attached:
-                self._hook()
+        merged = self.base()
         for name in self.layers:
             W = weight_of(merged.get_submodule(name))
             W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
         return merged
+
+    def base(self, *, shared: bool = False) -> nn.Module:
+        """Return a copy of the model without lanes; `shared` copies no weight."""
+        memo = {id(W): W for W in self.model.parameters()} if shared else {}
+        attached = self._hooked is not None
+        self._unhook()
+        try:
+            return copy.deepcopy(self.model, memo)
+        finally:
+            if attached:
+                self._hook()
 
     def some(self, rows: slice) -> AbstractContextManager[None]:
         """Run a slice of the lanes; the model then takes that many times the batch."""
@@ -294,7 +298,3 @@ def attach_planned(
     calibration = calibration or {}
     plan.check_calibration(calibration)
     return Lanes(plan, start_from(calibration), progress)
-
-
-def _masked(frozen: Tensor, gradient: Tensor) -> Tensor:
-    return gradient.masked_fill(frozen, 0.0)

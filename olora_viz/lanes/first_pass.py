@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from olora_viz.machine.cache import reason
@@ -33,7 +33,20 @@ class FirstPass:
         return not bool((change[:-1] > rounding * change[-1]).any())
 
 
+def sample(model: nn.Module) -> Int[Tensor, "1 T"]:
+    """Return a row of tokens that a language model can read, the same at every call."""
+    weight = model.get_input_embeddings().weight  # pyright: ignore
+    length = min(TOKENS, context_of(model) or TOKENS)
+    seeded = torch.Generator().manual_seed(0)
+    return torch.randint(len(weight), (1, length), generator=seeded).to(weight.device)
+
+
 @torch.no_grad()
+def logits_of(model: nn.Module, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
+    """Run a language model, in its present mode."""
+    return model(input_ids=ids, use_cache=False).logits
+
+
 def first_pass(model: nn.Module, name: str) -> FirstPass:
     """Run a causal language model once, in its present mode.
 
@@ -46,19 +59,16 @@ def first_pass(model: nn.Module, name: str) -> FirstPass:
     ------
     ValueError : the forward pass fails, or the model is not causal.
     """
-    embedding = model.get_input_embeddings().weight  # pyright: ignore
-    vocabulary, length = len(embedding), min(TOKENS, context_of(model) or TOKENS)
-    row = torch.randint(vocabulary, (length,), generator=torch.Generator().manual_seed(0))
-    other = row.clone()
-    other[-1] = (row[-1] + 1) % vocabulary
+    ids = sample(model).repeat(2, 1)
+    vocabulary = len(model.get_input_embeddings().weight)  # pyright: ignore
+    ids[1, -1] = (ids[0, -1] + 1) % vocabulary
     called: set[str] = {""}
     hooks = [
         module.register_forward_pre_hook(partial(_note, called, path))
         for path, module in model.named_modules()
     ]
     try:
-        ids = torch.stack([row, other]).to(embedding.device)
-        logits = model(input_ids=ids, use_cache=False).logits
+        logits = logits_of(model, ids)
     except Exception as error:  # a model of unknown origin can fail anywhere
         raise ValueError(f"the forward pass of {name} fails: {reason(error)}") from error
     finally:

@@ -34,16 +34,16 @@ can be recomputed from the base; all others subtract one that depends on random 
 
 
 def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
-    """Write lane k as an adapter that `peft.PeftModel.from_pretrained` loads.
+    """Write lane k in PEFT's adapter format; `read_back` checks whether PEFT runs it.
 
     Parameters
     ----------
     lanes, k : which lane.
     folder : written atomically; an existing adapter is replaced.
-    form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, which loads anywhere: of
-        rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰ is zero. ``olora``
-        writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT then subtracts
-        B⁰A⁰ from the base at load.
+    form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know
+        the initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰
+        is zero. ``olora`` writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT
+        then subtracts B⁰A⁰ from the base at load.
 
     Raises
     ------

@@ -4,7 +4,7 @@ config.json             the set-up; written first
 steps.jsonl             one line per step, append-only
 checkpoint.safetensors  parameters, moments and clock; replaced atomically
 summary.json            the results; written at the end, removed when the race resumes
-adapters/LANE/          every finite lane in PEFT's format; written at the end
+adapters/LANE/          every finite lane in PEFT's format; written at the end, and read back
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from torch import Tensor
 
 from olora_viz.lanes.peft_format import write_peft
+from olora_viz.lanes.read_back import keep, kept, read_back
 from olora_viz.machine.files import (
     is_free,
     read_json_object,
@@ -94,7 +95,7 @@ class Run:
         self._recorded = step.step
 
     def _write_adapters(self) -> None:
-        """Write the adapter of every lane with a finite ΔW."""
+        """Write the adapter of every lane with a finite ΔW, and read it back."""
         lanes, out = self.race.lanes, self.race.state.out
         for k, label in enumerate(lanes.labels):
             folder = self.folder / "adapters" / label
@@ -102,6 +103,7 @@ class Run:
                 shutil.rmtree(folder, ignore_errors=True)
             else:
                 write_peft(lanes, k, folder, form="lora")
+                keep(read_back(lanes, k, folder), folder)
 
 
 def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None = None) -> Run:
@@ -166,6 +168,12 @@ def read_summary(folder: str | Path) -> dict[str, Any] | None:
     """Read the summary of a run; None if it has not ended."""
     path = Path(folder) / "summary.json"
     return read_json_object(path) if path.is_file() else None
+
+
+def unreadable(folder: str | Path) -> list[str]:
+    """Say what was wrong when the adapters of a run were read back, each sentence once."""
+    found = map(kept, sorted((Path(folder) / "adapters").glob("*")))
+    return list(dict.fromkeys(one.sentence for one in found if one and one.problem))
 
 
 def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:

@@ -20,8 +20,8 @@ def lesson(race: Recording) -> Lesson:
         minutes=4,
         paragraphs=(
             "Press Race and wait for the end. Each lane then becomes a PEFT adapter: two small "
-            "matrices per layer and a configuration file, which load on the same base model "
-            "anywhere.",
+            "matrices per layer and a configuration file. It is loaded again at once, on the same "
+            "base model, and its logits are compared with the lane's.",
             "One detail matters. An adapter file holds a product that is added to $W$, but here a "
             "product is also subtracted. The file stores both as one plain LoRA adapter of twice "
             f"the rank: a lane of rank {r} becomes an adapter of rank {2 * r}. The loader does "

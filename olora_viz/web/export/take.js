@@ -36,10 +36,10 @@ const show = () => {
   const { job, lanes, recorded } = props.value || { lanes: [] };
   for (const button of buttons) button.disabled = !job;
   hint.textContent = lanes.length
-    ? "PEFT adapters, zipped: load one with peft.PeftModel.from_pretrained."
+    ? "Adapters in PEFT's format, zipped. Each was loaded again and compared with its lane."
     : recorded
       ? "A recorded race has no adapters: press Race to train your own."
-      : "After the race: every lane as a PEFT adapter that loads anywhere.";
+      : "After the race: every lane as an adapter in PEFT's format, loaded again as a check.";
   list.replaceChildren(
     ...lanes.map(({ lane, label, init, dash }) => {
       const button = document.createElement("button");
@@ -61,6 +61,7 @@ const show = () => {
         link.href = beside(props.sibling, file.url);
         link.download = file.name;
         link.click();
+        hint.textContent = file.found;
       });
       return button;
     }),

@@ -16,7 +16,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
 
 BUTTONS = (
-    ("report", "Report", "one page of the whole run that opens anywhere"),
+    ("report", "Report", "the whole run as one self-contained page"),
     ("csv", "CSV", "every step and lane, for a spreadsheet"),
     ("json", "JSON", "set-up, steps and results"),
     ("code", "Code (olora_viz)", "a script that repeats this race"),
@@ -72,7 +72,9 @@ def value(view: RaceView) -> dict[str, Any] | None:
 
 
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
-    """Zip an adapter and return its URL, or the reason why it is not available.
+    """Zip an adapter and return its URL and what was found when it was read back.
+
+    Where it is not available, return the reason.
 
     Parameters
     ----------
@@ -83,12 +85,12 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
         job = jobs.get(name)
         if job is None:
             raise ValueError("this race is no longer available: run it again for its adapters")
-        path = job.adapter_zip(int(lane))
+        path, found = job.adapter_zip(int(lane)), job.read_back(int(lane))
     except OSError as error:
         return {"problem": f"the adapter could not be zipped: {error.strerror or error}"}
     except (ValueError, TypeError, OverflowError) as error:
         return {"problem": str(error)}
-    return {"url": served(path), "name": path.name}
+    return {"url": served(path), "name": path.name, "found": found}
 
 
 CARD = Card(

@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from olora_viz.lanes.read_back import kept
 from olora_viz.machine.numbers import duration
 from olora_viz.races.race import Race
 from olora_viz.views.background import BackgroundRace
@@ -39,6 +40,11 @@ class Job(Work, BackgroundRace):
         super().park(racing)
         if racing.device.type != "cpu":
             self.release()
+
+    def read_back(self, k: int) -> str:
+        """Say what was found when lane k's adapter was read back; empty if it was not."""
+        found = kept(self.folder / "adapters" / self.config.labels[k])
+        return found.sentence if found else ""
 
     def adapter_zip(self, k: int) -> Path:
         """Zip lane k's adapter, once, beside the run.

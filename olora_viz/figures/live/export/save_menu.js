@@ -7,7 +7,7 @@ import { saveChart } from "./save_chart.js";
 
 const KINDS = [
   ["png", "Picture", "PNG, as you see it"],
-  ["html", "Web page", "HTML that opens anywhere"],
+  ["html", "Web page", "HTML, self-contained"],
   ["csv", "Numbers", "CSV for a spreadsheet"],
   ["json", "Numbers", "JSON"],
 ];

@@ -1,0 +1,129 @@
+"""An exported lane read back from disk, and its logits compared with the lane's."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.eval_mode import EvalMode
+from olora_viz.lanes.first_pass import logits_of, sample
+from olora_viz.lanes.peft_format import read_config, read_peft
+from olora_viz.machine.cache import reason
+from olora_viz.machine.files import read_json_object, write_json
+from olora_viz.models.folder import load_folder
+
+FILE = "read_back.json"
+"""Where a run keeps what was found, in the adapter's folder."""
+
+OURS = "olora_viz (PEFT is not installed)"
+
+ANOTHER_FORM = "export it with --form merged, or load it with olora_viz.read_peft"
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """What became of an export when it was loaded again."""
+
+    by: str
+    """The library that loaded it, with its version."""
+    difference: float | None
+    """The largest difference between its logits and the lane's; None if it could not be loaded."""
+    problem: str = ""
+    """Why it does not compute what the lane does; empty if it does."""
+
+    @property
+    def sentence(self) -> str:
+        """What was found, for people."""
+        if self.problem:
+            return f"{self.by} {self.problem}: {ANOTHER_FORM}"
+        return f"{self.by} reads it back with the lane's logits, within {self.difference:.1g}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+class _RefusedError(Exception):
+    """The loader does not take the export, or adapts other layers."""
+
+
+def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
+    """Load lane k's adapter again, by PEFT where it is installed, and compare logits.
+
+    The base model shares its weights with the one that is loaded, where the adapter leaves them as
+    they are: little memory is needed.
+
+    Parameters
+    ----------
+    lanes, k : the lane, on a language model.
+    folder : what `write_peft` wrote.
+    """
+    folder = Path(folder)
+    changes_base = read_config(folder)["init_lora_weights"] == "olora"
+    base = lanes.base(shared=not changes_base)
+    if find_spec("peft"):
+        by = f"PEFT {version('peft')}"
+        return _compare(lanes, k, by, lambda: _by_peft(base, folder, lanes.layers))
+    return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
+
+
+def read_back_merged(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
+    """Load the model that `write_merged` wrote, and compare logits."""
+    weight = next(lanes.model.parameters())
+
+    def load() -> nn.Module:
+        model, _ = load_folder(Path(folder), dtype=weight.dtype, device=weight.device)
+        return nn.Module.to(model, weight.device).eval()
+
+    return _compare(lanes, k, f"transformers {version('transformers')}", load)
+
+
+def keep(found: ReadBack, folder: Path) -> None:
+    """Write what was found into an adapter's folder."""
+    write_json(folder / FILE, found.to_json())
+
+
+def kept(folder: Path) -> ReadBack | None:
+    """Read what `keep` wrote; None for an adapter that was never read back."""
+    path = folder / FILE
+    return ReadBack(**read_json_object(path)) if path.is_file() else None
+
+
+def _by_peft(base: nn.Module, folder: Path, trained: Sequence[str]) -> nn.Module:
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    with warnings.catch_warnings():  # of missing keys, where it adapts other layers
+        warnings.simplefilter("ignore")
+        PeftModel.from_pretrained(base, str(folder))  # puts its layers into the base
+    adapted = {name for name, layer in base.named_modules() if isinstance(layer, BaseTunerLayer)}
+    differing = sorted(adapted ^ set(trained))
+    if differing:
+        raise _RefusedError(f"adapts other layers than were trained, such as {differing[0]!r}")
+    return base.eval()
+
+
+def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> ReadBack:
+    ids = sample(lanes.model)
+    with closing(EvalMode(lanes.model)), lanes.only(k):
+        wanted = logits_of(lanes.model, ids)
+    try:
+        found = logits_of(load(), ids)
+    except _RefusedError as error:
+        return ReadBack(by, None, str(error))
+    except Exception as error:  # a loader can fail anywhere
+        return ReadBack(by, None, f"refuses it ({reason(error)})")
+    difference = float((found - wanted).abs().max())
+    rounding = torch.finfo(wanted.dtype).eps ** 0.5 * float(wanted.abs().max())
+    wrong = not difference <= rounding
+    return ReadBack(by, difference, f"gives other logits, by {difference:.1g}" if wrong else "")
