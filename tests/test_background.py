@@ -9,7 +9,8 @@ from races import small, steps_of
 
 import olora_viz as ov
 from olora_viz.races.race import Race
-from olora_viz.views.background import BackgroundRace, BackgroundWork
+from olora_viz.views.background_race import BackgroundRace
+from olora_viz.views.background_work import BackgroundWork
 from olora_viz.views.race_record import RaceRecord, ready_race
 
 CONFIG = small(steps=6, batch_size=2, eval_every=3)
@@ -141,7 +142,7 @@ def test_an_interrupted_wait_does_not_take_the_race_for_ended() -> None:
 def test_the_interpreter_ends_while_a_race_goes_on() -> None:
     code = """
 import olora_viz as ov
-from olora_viz.views.background import BackgroundRace
+from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race_record import ready_race
 config = ov.RaceConfig(lanes=(ov.Lane("lora", r=2),), steps=100_000, eval_every=0)
 job = BackgroundRace("id", config, None, ready_race(config).styles)

@@ -15,7 +15,7 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
-from olora_viz.views.background import BackgroundRace
+from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import race_view
 from olora_viz.views.race_record import ready_race
 

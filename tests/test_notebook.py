@@ -298,6 +298,26 @@ def test_a_conditioning_panel_measures_each_start_once() -> None:
     assert not panel._measure.disabled
 
 
+def test_a_conditioning_panel_says_what_is_wrong_and_can_be_stopped() -> None:
+    panel = ConditioningPanel(CONFIG)
+    panel._setup.batch_size.value = 0
+    panel._measure.click()
+    assert "must be" in text(panel)
+    assert panel.state == "ready"
+    panel._setup.batch_size.value = 2
+    panel._measure.click()
+    assert not panel._stop.disabled
+    panel.stop()
+    with pytest.raises(ValueError, match="nothing was measured"):
+        panel.result()
+    assert (panel.state, panel._measure.disabled) == ("stopped", False)
+    panel._setup.model.value = "nobody"
+    panel.start()
+    with pytest.raises(ValueError, match="nobody"):
+        panel.result()
+    assert "nobody" in text(panel)
+
+
 def test_neither_the_core_nor_the_panels_want_what_they_do_not_need() -> None:
     code = """
 import sys

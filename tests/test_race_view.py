@@ -11,7 +11,7 @@ from olora_viz.figures import race as charts
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.config import RaceConfig
-from olora_viz.views.background import BackgroundRace
+from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.gradients import gradients_view
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import RaceRecord, RaceSnapshot, ready_race, snapshot

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import re
-import threading
+import secrets
 import time
-from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
+from markupsafe import Markup
 
-from olora_viz.figures import theme
 from olora_viz.figures.conditioning import comparison_figure, ntk_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import percent
-from olora_viz.measures.conditioning import Conditioning, conditioning
+from olora_viz.measures.conditioning import Conditioning
 from olora_viz.notebook.pace import Pace
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import SetUp
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import race
-from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.views import conditioning as conditioning_words
 from olora_viz.views import html as fragments
-from olora_viz.views.background import StoppedEarlyError
-from olora_viz.views.race_record import FAILED, LOADING, READY
+from olora_viz.views.background_measurement import (
+    BackgroundMeasurement,
+    start_config,
+    start_styles,
+)
+from olora_viz.views.race_record import FAILED, READY
 
 
 class ConditioningPanel(Panel):
@@ -46,16 +48,10 @@ class ConditioningPanel(Panel):
     """
 
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
-        self._setup = SetUp((config or RaceConfig()).of_starts())
-        self.found: Conditioning | None = None
-        """What was measured, lane by lane of `config`; None until then."""
-        self.config: RaceConfig = self._setup.config
-        """Whose starts were measured."""
-        self.state = READY
-        """In a word: ready, loading, measuring, finished, stopped or failed."""
-        self._note = ""
-        self._thread: threading.Thread | None = None
-        self._stopping, self._pace = threading.Event(), Pace()
+        self._first = start_config(config or RaceConfig())
+        self._setup = SetUp(self._first)
+        self._work: BackgroundMeasurement | None = None
+        self._shown, self._pace, self._problem = "", Pace(), ""
         wide = widgets.Layout(width="140px")
         self._measure = widgets.Button(
             description="Measure the start", button_style="primary", layout=wide
@@ -75,7 +71,7 @@ class ConditioningPanel(Panel):
         super().__init__([bar, widgets.HBox([self._setup, middle], layout=row)], name)
         self._measure.on_click(self._pressed)
         self._stop.on_click(lambda _: self.stop())
-        self._show()
+        self._show(at_once=True)
 
     def start(self) -> None:
         """Measure the starts of the set-up that the controls show, in a thread.
@@ -86,16 +82,16 @@ class ConditioningPanel(Panel):
         """
         if self.is_busy:
             raise ValueError("this panel is already measuring: stop it first")
-        # The held-out examples say nothing about the start.
-        self.config = replace(self._setup.config.of_starts(), eval_size=1)
-        self.found, self.state, self._note = None, LOADING, ""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="olora_viz measuring", daemon=True)
-        self._thread.start()
+        config, self._problem = start_config(self._setup.config), ""
+        self._work = BackgroundMeasurement(
+            secrets.token_hex(4), config, None, start_styles(config), listen=self._show
+        )
+        self._work.start()
 
     def stop(self) -> None:
         """Stop the measurement after the current product."""
-        self._stopping.set()
+        if self._work:
+            self._work.stop()
 
     def result(self) -> Conditioning:
         """Wait for the measurement and return it.
@@ -104,62 +100,53 @@ class ConditioningPanel(Panel):
         ------
         ValueError : there is none, it failed, or it was stopped.
         """
-        if self._thread is None:
+        work = self._work
+        if work is None:
             raise ValueError("nothing was measured: press Measure the start, or call start()")
-        self._thread.join()
-        if self.found is None:
-            raise ValueError(f"nothing was measured: {self._note or 'it was stopped'}")
-        return self.found
+        work.wait()
+        if work.found is None:
+            raise ValueError(
+                f"nothing was measured: {work.note or 'it was stopped'}"
+            ) from work.error
+        return work.found
+
+    @property
+    def found(self) -> Conditioning | None:
+        """What was measured, lane by lane of `config`; None until then."""
+        return self._work.found if self._work else None
+
+    @property
+    def config(self) -> RaceConfig:
+        """Whose starts were measured; before that, what the panel was made with."""
+        return self._work.config if self._work else self._first
+
+    @property
+    def state(self) -> str:
+        """In a word: ready, loading, measuring, finished, stopped or failed."""
+        return self._work.state if self._work else READY
 
     @property
     def is_busy(self) -> bool:
         """Whether it is measuring."""
-        return bool(self._thread and self._thread.is_alive())
+        return bool(self._work and not self._work.complete)
 
     def end(self, why: str) -> None:
         """Stop measuring, and close the panel."""
-        self._note = why
-        self.stop()
-        if self._thread:
-            self._thread.join(10)
+        if self._work:
+            self._work.stop(why)
+            self._work.wait(10)
         for widget in (*self._charts, self):
             widget.close()
-
-    def _run(self) -> None:
-        try:
-            racing = race(self.config, progress=self._tell)
-            self.state = "measuring"
-            self.found = conditioning(racing.lanes, racing.batch(1), progress=self._tell)
-            self.state, self._note = FINISHED, ""
-        except StoppedEarlyError:
-            self.state, self._note = STOPPED, ""
-        except ValueError as error:
-            self.state, self._note = FAILED, str(error)
-        except Exception as error:
-            self.state = FAILED
-            self._note = f"the measurement failed with {type(error).__name__}: {error}"
-        self._show()
-        if self.found is not None:
-            figures = [chart.figure for chart in self._charts]
-            self._keep_still(figures, f"{self._words()}\n{self._told()}")
-
-    def _tell(self, part: float, what: str) -> None:
-        if self._stopping.is_set():
-            raise StoppedEarlyError
-        self._note = f"{percent(part)} {what}"
-        if self._pace.is_due():
-            self._show()
 
     def _pressed(self, _: Any) -> None:
         try:
             self.start()
         except ValueError as error:
-            self.state, self._note = FAILED, str(error)
-        self._show()
+            self._problem = str(error)
+        self._show(at_once=True)
 
-    def _looks(self) -> tuple[theme.LaneStyle, ...]:
-        lanes = self.config.lanes
-        return theme.lane_styles([replace(x, lr=1.0) for x in lanes], [x.label for x in lanes])
+    def _looks(self) -> tuple[LaneStyle, ...]:
+        return start_styles(self.config)
 
     def _figures(self) -> list[Figure]:
         styles, run = self._looks(), str(id(self.found))
@@ -168,13 +155,16 @@ class ConditioningPanel(Panel):
             ntk_figure(styles, self.found, run=run),
         ]
 
-    def _show(self) -> None:
-        began = time.monotonic()
+    def _show(self, *, at_once: bool = False) -> None:
+        """Show what is new; the measurement's thread calls it after every change."""
+        work, now = self._work, f"{self.state} {self.is_busy}"
+        if now == self._shown and not at_once and not self._pace.is_due():
+            return
+        began, self._shown = time.monotonic(), now
         for chart, figure in zip(self._charts, self._figures(), strict=True):
             chart.draw(figure)
-        self._status.value = fragments.status(self.state, *([self._note] if self._note else []))
-        going = self.state in (LOADING, "measuring")
-        self._measure.disabled, self._stop.disabled = going, not going
+        self._status.value = self._line()
+        self._measure.disabled, self._stop.disabled = self.is_busy, not self.is_busy
         styles = self._looks()
         if self.found is None:
             self._story.value = conditioning_words.story_before()
@@ -184,7 +174,20 @@ class ConditioningPanel(Panel):
             foot = "Measured on the first batch, one seed of the data: other batches differ."
             self._story.value = fragments.sentences(told, foot)
             self._numbers.value = conditioning_words.numbers(styles, self.found)
+        if work and work.complete and work.found is not None:
+            figures = [chart.figure for chart in self._charts]
+            self._keep_still(figures, f"{self._words()}\n{self._told()}")
         self._pace.took(began)
+
+    def _line(self) -> Markup:
+        """Return the state, and how far it is."""
+        work = self._work
+        if self._problem:
+            return fragments.status(FAILED, self._problem)
+        if work is None or not work.note:
+            return fragments.status(self.state)
+        part = "" if work.complete else f"{percent(work.part)} "
+        return fragments.status(work.state, f"{part}{work.note}")
 
     def _told(self) -> str:
         assert self.found is not None

@@ -21,7 +21,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
-from olora_viz.views.background import BackgroundRace
+from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import FAILED, PAUSED, READY, RaceRecord, ready_race
 

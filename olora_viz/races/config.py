@@ -190,8 +190,14 @@ class RaceConfig:
         ...     .of_starts().lanes)
         2
         """
-        first = {(lane.init, lane.r, lane.scale, lane.seed): lane for lane in reversed(self.lanes)}
-        return replace(self, lanes=tuple(reversed(first.values())))
+        return replace(self, lanes=tuple(lanes[0] for lanes in self.starts()))
+
+    def starts(self) -> list[list[Lane]]:
+        """Group the lanes by their start: those of a group differ in the learning rate alone."""
+        groups: dict[tuple[Any, ...], list[Lane]] = {}
+        for lane in self.lanes:
+            groups.setdefault((lane.init, lane.r, lane.scale, lane.seed), []).append(lane)
+        return list(groups.values())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as in a run's ``config.json``."""

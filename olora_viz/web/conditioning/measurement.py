@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from olora_viz.figures.theme import lane_styles
-from olora_viz.measures.conditioning import Conditioning, conditioning, slices
+from olora_viz.measures.conditioning import slices
 from olora_viz.measures.loss_slice import LossSlice
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import Race, race
 from olora_viz.races.state import FINISHED
-from olora_viz.views.background import device_words
-from olora_viz.views.race_record import LOADING
+from olora_viz.views.background_measurement import (
+    BackgroundMeasurement,
+    at_its_start,
+    start_config,
+    start_styles,
+)
 from olora_viz.web.jobs.accelerator import here
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.work import Work
@@ -25,29 +25,25 @@ MAX_NAME = 200
 
 
 @dataclass(eq=False)
-class Measurement(Work):
-    """Slope and curvature of every start, on the race's first batch."""
+class WorkHere(Work):
+    """Work of this process, which on ZeroGPU has no GPU."""
 
-    rates: tuple[tuple[float, ...], ...] = ()
-    """Of each start, the learning rates that the race would use."""
-    layer: str | None = None
-    """Over that layer's parameters alone; ``None``: over all."""
-    found: Conditioning | None = None
-    plain_text: bool = False
-
-    def run(self) -> None:
-        """Build the race and measure it before its first step."""
-        with _at_its_start(self) as racing:
-            self.plain_text = racing.task.plain_text
-            self.become("measuring")
-            self.found = conditioning(
-                racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell
-            )
-            self.become(FINISHED)
+    @property
+    def raced(self) -> RaceConfig:
+        """The set-up to compute with."""
+        return here(super().raced)
 
 
 @dataclass(eq=False)
-class Slicing(Work):
+class Measurement(WorkHere, BackgroundMeasurement):
+    """A measurement of a race's start in the queue."""
+
+    rates: tuple[tuple[float, ...], ...] = ()
+    """Of each start, the learning rates that the race would use."""
+
+
+@dataclass(eq=False)
+class Slicing(WorkHere):
     """The loss on a plane through some starts."""
 
     source: Measurement | None = None
@@ -60,7 +56,7 @@ class Slicing(Work):
         """Build the same race again, and slice it before its first step."""
         assert self.source is not None
         assert self.source.found is not None
-        with _at_its_start(self) as racing:
+        with at_its_start(self) as racing:
             self.become("slicing")
             self.slices = slices(
                 racing.lanes, racing.batch(1), self.source.found, self.chosen, progress=self.tell
@@ -83,30 +79,15 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
     """
     if layer is not None and (not isinstance(layer, str) or len(layer) > MAX_NAME):
         raise ValueError(f"the layer must be a name of at most {MAX_NAME} characters")
-    lanes = {(lane.init, lane.r, lane.scale, lane.seed): lane for lane in reversed(config.lanes)}
-    starts = dict(reversed(lanes.items()))
-    rates = tuple(
-        tuple(
-            dict.fromkeys(
-                lane.lr
-                for lane in config.lanes
-                if (lane.init, lane.r, lane.scale, lane.seed) == start
-            )
-        )
-        for start in starts
-    )
+    starts = start_config(config)
     name = secrets.token_urlsafe(16)
     return jobs.put(
         Measurement(
-            name,
-            # The held-out examples say nothing about the start.
-            replace(config, lanes=tuple(starts.values()), eval_size=1),
-            jobs.folder / name,
-            lane_styles([replace(lane, lr=1.0) for lane in starts.values()]),
-            rates=rates,
+            name, starts, jobs.folder / name, start_styles(starts),
+            rates=tuple(tuple(dict.fromkeys(x.lr for x in lanes)) for lanes in config.starts()),
             layer=(layer or "").strip() or None,
         )
-    )
+    )  # fmt: skip
 
 
 def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
@@ -137,15 +118,3 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
             chosen=tuple(dict.fromkeys(chosen)),
         )
     )  # fmt: skip
-
-
-@contextmanager
-def _at_its_start(work: Work) -> Iterator[Race]:
-    work.become(LOADING)
-    work.tell(0.0, f"loading {work.config.model}")
-    racing = race(here(work.raced), progress=work.tell)
-    try:
-        work.device, work.part = device_words(racing), 0.0
-        yield racing
-    finally:
-        racing.lanes.detach()

@@ -29,7 +29,7 @@ from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
-from olora_viz.views.background import device_words
+from olora_viz.views.background_work import device_words
 
 LEAST_SECONDS, MOST_SECONDS = 15, 120
 """Requested seconds of a time slice: short ones start sooner; a long race takes several."""

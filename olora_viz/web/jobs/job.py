@@ -13,7 +13,7 @@ from pathlib import Path
 from olora_viz.lanes.read_back import kept
 from olora_viz.machine.numbers import duration
 from olora_viz.races.race import Race
-from olora_viz.views.background import BackgroundRace
+from olora_viz.views.background_race import BackgroundRace
 from olora_viz.web.jobs.work import Work
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from olora_viz.machine.numbers import duration
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
-from olora_viz.views.background import BackgroundWork
+from olora_viz.views.background_work import BackgroundWork
 
 
 @dataclass(eq=False)

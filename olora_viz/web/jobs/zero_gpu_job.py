@@ -12,7 +12,7 @@ import numpy as np
 
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
-from olora_viz.views.background import ANSWERS
+from olora_viz.views.background_race import ANSWERS
 from olora_viz.views.race_record import LOADING, PAUSED
 from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import Ended, Opened

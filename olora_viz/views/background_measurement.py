@@ -1,0 +1,60 @@
+"""The measurement of a race's start in the background: gradient and curvature of every lane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.measures.conditioning import Conditioning, conditioning
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race, race
+from olora_viz.races.state import FINISHED
+from olora_viz.views.background_work import BackgroundWork, device_words
+from olora_viz.views.race_record import LOADING
+
+
+@dataclass(eq=False)
+class BackgroundMeasurement(BackgroundWork):
+    """Slope and curvature of every start, on the race's first batch."""
+
+    layer: str | None = None
+    """Over that layer's parameters alone; ``None``: over all."""
+    found: Conditioning | None = None
+    plain_text: bool = False
+
+    def run(self) -> None:
+        """Build the race and measure it before its first step."""
+        with at_its_start(self) as racing:
+            self.plain_text = racing.task.plain_text
+            self.become("measuring")
+            self.found = conditioning(
+                racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell
+            )
+            self.become(FINISHED)
+
+
+def start_config(config: RaceConfig) -> RaceConfig:
+    """Return the set-up of a measurement: a lane for each start of a race."""
+    # The held-out examples say nothing about the start.
+    return replace(config.of_starts(), eval_size=1)
+
+
+def start_styles(config: RaceConfig) -> tuple[LaneStyle, ...]:
+    """Return the styles of starts, whose learning rates do not matter."""
+    lanes = config.lanes
+    return lane_styles([replace(x, lr=1.0) for x in lanes], [x.label for x in lanes])
+
+
+@contextmanager
+def at_its_start(work: BackgroundWork) -> Iterator[Race]:
+    """Build the race of some work, and release its lanes afterwards."""
+    work.become(LOADING)
+    work.tell(0.0, f"loading {work.config.model}")
+    racing = race(work.raced, progress=work.tell)
+    try:
+        work.device, work.part = device_words(racing), 0.0
+        yield racing
+    finally:
+        racing.lanes.detach()

@@ -1,0 +1,167 @@
+"""A race in the background, which can be paused, stepped, resumed and stopped."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from olora_viz.lanes.generation import Answer
+from olora_viz.races import run as runs
+from olora_viz.races.race import Race, race
+from olora_viz.races.state import DIVERGED, RACING, STOPPED
+from olora_viz.races.step import Step
+from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.held_out import HeldOut
+from olora_viz.views.background_work import BackgroundWork, device_words
+from olora_viz.views.race_record import LOADING, PAUSED
+
+ANSWERS = 4
+"""Held-out prompts that every lane answers after a race."""
+
+
+@dataclass(eq=False)
+class BackgroundRace(BackgroundWork):
+    """A race and its results, see `RaceRecord`; the results only grow.
+
+    With a folder, its steps, checkpoints and adapters are on disk, and memory is released at the
+    end. Without one the race stays in memory, with its lanes.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    baseline: Evaluation | None = None
+    plain_text: bool = False
+    held_out: HeldOut | None = None
+    left_out: int = 0
+    """Training examples that were longer than ``config.max_length``."""
+    adapted: str = ""
+    """See `Race.adapted`."""
+    answers: list[Answer] = field(default_factory=list)
+    racing: Race | None = None
+    """The race while it is in memory."""
+    goal: float = math.inf
+    """The step after which it pauses automatically."""
+    pausing: threading.Event = field(default_factory=threading.Event)
+    why_paused: str = ""
+    """Why it paused, if its owner did not pause it."""
+    _going: Race | Generator[Step, None, None] | None = None
+    _run: runs.Run | None = None
+
+    def stop(self, why: str = "") -> None:
+        """Request the end after the current step, without its remaining measurements."""
+        super().stop(why)
+        racing = self.racing
+        if racing is not None:
+            racing.close()
+
+    def pause(self, why: str = "") -> None:
+        """Request a pause after the current step."""
+        self.why_paused = why
+        self.pausing.set()
+        self.wake()
+
+    def unpause(self, goal: float = math.inf) -> None:
+        """Cancel the request for a pause, until a given step."""
+        self.goal, self.why_paused = goal, ""
+        self.pausing.clear()
+        self.wake()
+
+    def step(self) -> None:
+        """Run one step, then pause."""
+        self.unpause(len(self.steps) + 1)
+
+    def run(self) -> bool:
+        """Train until the end, the goal, a requested pause, or the end of the time slice."""
+        try:
+            racing, going = self._open()
+            self.become(RACING)
+            while not self.rests():
+                step = next(going, None)
+                if step is None:
+                    break
+                self.steps.append(step)
+                self.adapted = racing.adapted
+                self.wake()
+                if self.is_over() and racing.status in (RACING, STOPPED):
+                    racing.close()
+                    self.become(STOPPED, "writing the adapters" if self._run else "")
+            else:
+                self.park(racing)
+                self.become(PAUSED, self.why_paused)
+                return True
+            self.become(racing.status, "generating answers")
+            if self.steps:
+                self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
+            self.become(self.state, self.reason(racing.state.diverged_at))
+        except BaseException:
+            self.let_go()
+            raise
+        if self._run is not None:
+            self.let_go()
+        return False
+
+    def rests(self) -> bool:
+        """Whether it should wait for a command before the next step."""
+        if self.stopping.is_set() or (self.racing and self.racing.status != RACING):
+            return False
+        return self.wants_rest()
+
+    def wants_rest(self) -> bool:
+        """Whether a pause was requested or the goal is reached."""
+        return self.pausing.is_set() or len(self.steps) >= self.goal
+
+    def park(self, racing: Race) -> None:
+        """Keep everything needed to resume bitwise."""
+        if self._run is not None:
+            self._run.checkpoint()
+
+    def release(self) -> None:
+        """Keep only the checkpoint on disk, from which `run` resumes bitwise."""
+        if self._run is not None and self._going is not None:
+            self._going.close()  # writes the checkpoint
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Release the race and its base model."""
+        racing, self.racing, self._going, self._run = self.racing, None, None, None
+        if racing is not None:
+            racing.lanes.detach()
+
+    def reason(self, at: np.ndarray) -> str:
+        """Return why it ended, if not by its owner or with the last step."""
+        if self.state == DIVERGED:
+            first = int(at.argmin())
+            return (
+                f"no lane is left: the loss of {self.styles[first].label} was no longer finite "
+                f"at step {at[first]}" + (f", the last lane's at step {at.max()}" * (len(at) > 1))
+            )
+        return self.why if self.state == STOPPED else ""
+
+    def _open(self) -> tuple[Race, Iterator[Step]]:
+        """Build the race, or resume the one in memory or on disk."""
+        if self.racing is not None and self._going is not None:
+            return self.racing, self._going
+        self.become(LOADING)
+        self.tell(0.0, f"loading {self.config.model}")
+        if self.folder is None:
+            racing = race(self.raced, progress=self.tell)
+            self._going = racing
+        else:
+            begun = (self.folder / "config.json").exists()
+            self._run = (
+                runs.resume(self.folder, progress=self.tell)
+                if begun
+                else runs.start(self.raced, self.folder, progress=self.tell)
+            )
+            racing, self._going = self._run.race, iter(self._run)
+        self.racing = racing
+        if self.stopping.is_set():
+            racing.close()
+        self.device = device_words(racing)
+        self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
+        self.left_out, self.adapted = racing.data.left_out, racing.adapted
+        self.held_out = racing.data.about_held_out
+        return racing, self._going
