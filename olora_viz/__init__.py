@@ -62,7 +62,7 @@ from olora_viz.races.tables import steps_frame
 from olora_viz.studies.decision import Comparison, Scores, compare
 from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
-from olora_viz.tasks import TASKS, load_task
+from olora_viz.tasks import TASKS, Example, Task, load_task
 
 __all__ = [
     "INITIALIZERS",
@@ -73,6 +73,7 @@ __all__ = [
     "Comparison",
     "Conditioning",
     "Curvature",
+    "Example",
     "FairRate",
     "Gradients",
     "Initializer",
@@ -88,6 +89,7 @@ __all__ = [
     "Start",
     "Step",
     "TangentKernel",
+    "Task",
     "Truncation",
     "UpdateSpectra",
     "Weight",

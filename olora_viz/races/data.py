@@ -28,6 +28,7 @@ from olora_viz.tasks import (
 )
 from olora_viz.tasks.evaluation import Evaluation, shared_tokens
 from olora_viz.tasks.held_out import held_out_of
+from olora_viz.tasks.own import Own
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -139,7 +140,10 @@ class RaceData:
 
 
 def training_batches(
-    config: RaceConfig, tokenizer: PreTrainedTokenizerBase, lane: Lane | None = None
+    config: RaceConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    lane: Lane | None = None,
+    task: Own | None = None,
 ) -> Iterator[BatchEncoding]:
     """Yield the batch of every step of a race, in the form that transformers' models take.
 
@@ -150,6 +154,7 @@ def training_batches(
     config : the race; its lanes need not be made.
     tokenizer : of its model.
     lane : the one that reads them, which matters with ``batches="by-seed"``.
+    task : used instead of loading ``config.task``, as in `race`.
 
     Yields
     ------
@@ -162,14 +167,14 @@ def training_batches(
     >>> [len(batch["labels"]) for batch in training_batches(config, load_model("glassllm")[1])]
     [4, 4]
     """
-    task = task_of(config)
+    its_task = task_of(config, task)
     train = encode(
-        task.train,
+        its_task.train,
         tokenizer,
         max_length=config.max_length,
         context=sys.maxsize,
-        ends=task.ends,
-        plain_text=task.plain_text,
+        ends=its_task.ends,
+        plain_text=its_task.plain_text,
         choices=False,
     ).kept
     order = config.seed if lane is None else config.order(lane)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from olora_viz.races.summary import Tested, summary_of
 from olora_viz.races.task import task_of
 from olora_viz.tasks import Batch
 from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.own import Own
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,6 +48,7 @@ def race(
     *,
     model: PreTrainedModel | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    task: Own | None = None,
     progress: Progress | None = None,
 ) -> Race:
     """Set up a race; iterating over it trains the lanes.
@@ -58,6 +61,8 @@ def race(
     config : the set-up.
     model, tokenizer : used instead of loading ``config.model``; give both or neither. The model is
         in eval mode until the race ends, is closed, or its lanes are detached.
+    task : used instead of loading ``config.task``, which becomes its name: a `Task`, or rows with
+        the columns of a task file, such as a ``datasets.Dataset``, which are split by content.
     progress : called with the progress of loading.
 
     Raises
@@ -66,7 +71,7 @@ def race(
         context, non-finite weights or held-out loss, and so on; the message names the value and the
         rule.
     """
-    return Race(config, model, tokenizer, progress)
+    return Race(config, model, tokenizer, progress, task)
 
 
 class Race(Iterator[Step]):
@@ -92,10 +97,13 @@ class Race(Iterator[Step]):
         model: PreTrainedModel | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         progress: Progress | None = None,
+        task: Own | None = None,
     ) -> None:
-        self.config = config
         device = resolve_device(config.device)
-        self.task = task_of(config)
+        self.task = task_of(config, task)
+        if task is not None:
+            config = replace(config, task=self.task.name)
+        self.config = config
         if (model is None) != (tokenizer is None):
             given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
             raise ValueError(f"the race has a {given} but no {lacks}: pass both or neither")
@@ -248,9 +256,10 @@ class Race(Iterator[Step]):
         None before the end, or if there are no test examples.
         """
         if self._tested is None and self.status == FINISHED and self.data.test:
-            with self.lanes.off():
-                base = self.data.evaluate(test=True)
-            self._tested = Tested(base, self._evaluate_lanes(test=True))
+            with closing(EvalMode(self.model)):
+                with self.lanes.off():
+                    base = self.data.evaluate(test=True)
+                self._tested = Tested(base, self._evaluate_lanes(test=True))
         return self._tested
 
     def snapshot(self) -> dict[str, Tensor]:

@@ -34,12 +34,18 @@ from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
-from olora_viz.tasks import TASKS
+from olora_viz.races.task import task_of
+from olora_viz.tasks import TASKS, Task
+from olora_viz.tasks.own import Own, sha256_of
 
 CHECKPOINT = "checkpoint.safetensors"
 
-FILES = ("task", "test")
-"""Settings that may be files, whose content must not change before a run is resumed."""
+CONTENTS = {
+    "task_sha256": "task file {0.task!r}",
+    "test_sha256": "test file {0.test!r}",
+    "own_task_sha256": "task of your own, {0.task!r},",
+}
+"""What a race reads besides its set-up; it must not change before a run is resumed."""
 
 CHECKPOINT_SECONDS = 10.0
 """Time between checkpoints; a resumed race repeats at most the steps in between."""
@@ -106,25 +112,34 @@ class Run:
                 keep(read_back(lanes, k, folder), folder)
 
 
-def start(config: RaceConfig, folder: str | Path, *, progress: Progress | None = None) -> Run:
+def start(
+    config: RaceConfig,
+    folder: str | Path,
+    *,
+    task: Own | None = None,
+    progress: Progress | None = None,
+) -> Run:
     """Set up a race in a new run folder; nothing is written if the set-up is invalid.
+
+    A task of one's own, see `race`, is not written either: who resumes the run passes it again.
 
     Raises
     ------
     ValueError : the folder is not empty, the set-up is invalid, or the disk is too full.
     """
-    folder, contents = Path(folder), _contents(config)
+    folder = Path(folder)
     if not is_free(folder):
         hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
-    racing = race(config, progress=progress)
+    racing = race(config, task=task, progress=progress)
     _check_space(folder, racing)
+    contents = _contents(racing.config, None if task is None else racing.task)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", racing.config.to_json() | contents)
     return Run(folder, racing, recorded=0)
 
 
-def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
+def resume(folder: str | Path, *, task: Own | None = None, progress: Progress | None = None) -> Run:
     """Resume a run from its last checkpoint, bitwise as if it had not been interrupted.
 
     Steps after the checkpoint that are already on disk are repeated but not reported again.
@@ -134,9 +149,9 @@ def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
     ValueError : the folder holds no run or a damaged one, or the task file has changed.
     """
     folder = Path(folder)
-    config = _read_unchanged(folder)
+    config = _read_unchanged(folder, task)
     recorded = _mend(folder)
-    racing = race(config, progress=progress)
+    racing = race(config, task=task, progress=progress)
     if (folder / CHECKPOINT).exists():
         state = _read_checkpoint(folder, racing)
         # A power cut may lose lines that the checkpoint includes: then restart from step 0.
@@ -176,7 +191,9 @@ def unreadable(folder: str | Path) -> list[str]:
     return list(dict.fromkeys(one.sentence for one in found if one and one.problem))
 
 
-def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
+def restored(
+    folder: str | Path, *, task: Own | None = None, progress: Progress | None = None
+) -> Race:
     """Restore a run's race from its last checkpoint, for export; nothing is written.
 
     Raises
@@ -184,36 +201,46 @@ def restored(folder: str | Path, *, progress: Progress | None = None) -> Race:
     ValueError : the folder holds no run or a damaged one, or no checkpoint yet.
     """
     folder = Path(folder)
-    config = _read_unchanged(folder)
+    config = _read_unchanged(folder, task)
     if not (folder / CHECKPOINT).exists():
         raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
-    racing = race(config, progress=progress)
+    racing = race(config, task=task, progress=progress)
     racing.restore(_read_checkpoint(folder, racing))
     return racing
 
 
 def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
-    """Read the set-up of a run, and the SHA-256 of its files."""
+    """Read the set-up of a run, and the SHA-256 of what it read besides."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")
     try:
         values = read_json_object(path)
-        contents = {f"{name}_sha256": values.pop(f"{name}_sha256", None) for name in FILES}
+        contents = {key: values.pop(key, None) for key in CONTENTS}
         return RaceConfig.from_json(old_names.config_of(values)), contents
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
 
 
-def _read_unchanged(folder: Path) -> RaceConfig:
-    """Read the set-up of a run, and check that its files have not changed."""
+def _read_unchanged(folder: Path, own: Own | None) -> RaceConfig:
+    """Read the set-up of a run, and check that its task and its files have not changed."""
     config, contents = _read_setup(folder)
-    now = _contents(config)
-    for name in FILES:
-        if contents[f"{name}_sha256"] != now[f"{name}_sha256"]:
+    if own is None and contents["own_task_sha256"]:
+        raise ValueError(
+            f"the run in {str(folder)!r} trains on a task of your own, {config.task!r}, which is "
+            "not in the folder: continue it in Python, with olora_viz.races.run.resume(folder, "
+            "task=…)"
+        )
+    if own is not None and not contents["own_task_sha256"]:
+        raise ValueError(
+            f"the run in {str(folder)!r} trains on {config.task!r}, not on a task of your own"
+        )
+    now = _contents(config, None if own is None else task_of(config, own))
+    for key, what in CONTENTS.items():
+        if contents[key] != now[key]:
             raise ValueError(
-                f"the {name} file {getattr(config, name)!r} has changed since the run in "
-                f"{str(folder)!r} started, so it cannot be resumed"
+                f"the {what.format(config)} has changed since the run in {str(folder)!r} started, "
+                "so it cannot be resumed"
             )
     return config
 
@@ -260,12 +287,17 @@ def _check_space(folder: Path, racing: Race) -> None:
         )
 
 
-def _contents(config: RaceConfig) -> dict[str, str | None]:
-    """Return the SHA-256 of the task file and of the test file; None for what is no file."""
-    return {f"{name}_sha256": _content(getattr(config, name)) for name in FILES}
+def _contents(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
+    """Return the SHA-256 of what a race reads besides its set-up, by the keys of `CONTENTS`."""
+    return {
+        "task_sha256": _content(config.task) if own is None else None,
+        "test_sha256": _content(config.test),
+        "own_task_sha256": own and sha256_of(own),
+    }
 
 
 def _content(task: str | None) -> str | None:
+    """Return the SHA-256 of a file; None for a named task."""
     if task is None or task in TASKS:
         return None
     path = Path(task).expanduser()

@@ -1,4 +1,4 @@
-"""The task of a race, split as its set-up says, with the test part from a file of its own."""
+"""The task of a race: as its set-up names and splits it, or one's own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from olora_viz.tasks import Task, load_task
 from olora_viz.tasks.duplicates import deduplicated
 from olora_viz.tasks.files import read_examples
 from olora_viz.tasks.old_split import by_position
+from olora_viz.tasks.own import Own, own_task
 
 
-def task_of(config: RaceConfig) -> Task:
-    """Load the task of a race.
+def task_of(config: RaceConfig, own: Own | None = None) -> Task:
+    """Load the task of a race, and the test examples of a file of its own.
+
+    Parameters
+    ----------
+    config : the set-up.
+    own : used in place of ``config.task``.
 
     Raises
     ------
     ValueError : an unknown name or an invalid file, or the test file leaves nothing to train on.
     """
-    if config.split_seed is None:
+    if own is not None:
+        task = own_task(own, config.split_seed or 0)
+    elif config.split_seed is None:
         task = load_task(config.task, config.seed, by_position)
     else:
         task = load_task(config.task, config.split_seed)

@@ -1,0 +1,66 @@
+"""Tasks of one's own from Python: a `Task`, or rows such as those of a `datasets.Dataset`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
+from typing import Any
+
+from olora_viz.tasks.duplicates import deduplicated
+from olora_viz.tasks.rows import example_of
+from olora_viz.tasks.split import by_content
+from olora_viz.tasks.task import Task
+
+Own = Task | Iterable[Any]
+"""A task with its parts, or rows with the columns of a task file, which are split here."""
+
+
+def own_task(own: Own, seed: int = 0) -> Task:
+    """Return a task of one's own; a `Task` stays as it is.
+
+    Parameters
+    ----------
+    own : a `Task`, or rows with `prompt` and `answer`, or those of Alpaca, as in `example_of`
+    seed : of the split of rows
+
+    Returns
+    -------
+    Task; answers of rows end with the end-of-text token, as those of a file do
+
+    Raises
+    ------
+    ValueError
+        With the number of the row, from 1, and the rule; or if they are neither.
+
+    >>> rows = [{"prompt": f"{a} and one make", "answer": str(a + 1)} for a in range(2, 40)]
+    >>> len(own_task(rows).examples)
+    38
+    """
+    if isinstance(own, Task):
+        if not own.train or not own.held_out:
+            raise ValueError(f"the task {own.name!r} needs training and held-out examples")
+        return own
+    if isinstance(own, str | Mapping):
+        raise ValueError(
+            f"task must be a Task or rows, such as a datasets.Dataset, not {type(own).__name__} "
+            "(of several splits pass one; a task's name or file belongs into the RaceConfig)"
+        )
+    examples = []
+    for number, row in enumerate(own, start=1):
+        if not isinstance(row, Mapping):
+            raise ValueError(f"row {number} is not a mapping but {type(row).__name__}")
+        examples.append(example_of(row, f"row {number}"))
+    if len(examples) < 2:
+        raise ValueError(f"the task has too few rows, {len(examples)}: at least two are needed")
+    name = getattr(getattr(own, "info", None), "dataset_name", None) or "rows"
+    parts = by_content(examples, name, None, seed)
+    summary = f"{len(examples):,} rows of one's own."
+    made = Task(name, summary, parts.train, parts.held_out, ends=True, test=parts.test)
+    return deduplicated(made)
+
+
+def sha256_of(task: Task) -> str:
+    """Return a hash of what a race sees of a task."""
+    parts = [list(map(astuple, part)) for part in (task.train, task.held_out, task.test)]
+    return hashlib.sha256(repr((task.plain_text, task.ends, parts)).encode()).hexdigest()
