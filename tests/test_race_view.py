@@ -11,6 +11,7 @@ from olora_viz.figures import race as charts
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.config import RaceConfig
+from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.gradients import gradients_view
 from olora_viz.views.race import RaceView, race_view
@@ -125,3 +126,15 @@ def test_a_view_stays_at_its_moment_and_computes_only_what_is_read(monkeypatch):
     later = race_view(record)
     assert (later.step, later.complete, view.step, view.complete) == (3, True, 2, False)
     assert later.loss != view.loss
+
+
+def test_the_results_say_how_many_examples_each_part_has_and_what_was_removed():
+    about = HeldOut(64, None, "", 80, 80, train=268, test=50, exact=2, near=1)
+    assert about.parts == (
+        "268 training examples, 64 held out, 50 for the test at the end. Removed from training: "
+        "3 examples with a held-out or test prompt (2 the same, 1 nearly)."
+    )
+    assert about.parts in race_view(going("racing", held_out=about)).results
+    unknown = HeldOut(64, None, "", 80, 80)
+    assert unknown.parts == ""
+    assert "held out" not in race_view(going("racing", held_out=unknown)).results

@@ -88,12 +88,12 @@ def test_a_file_takes_the_place_of_the_tasks_own(files):
     before = {example.prompt for example in own.train + own.test}
     assert trained == before - {"8 plus 3 is", "6 plus 5 is"}
     assert task.duplicates.exact + task.duplicates.near == len(before) - len(trained)
-    assert running.data.counts["test"] == 9
+    assert running.data.about_held_out.test == 9
 
 
 def test_at_most_so_many_are_evaluated():
     running = race(replace(small(task=TASK), test_size=5))
-    assert running.data.counts["test"] == 5
+    assert running.data.about_held_out.test == 5
 
 
 def test_the_command_says_the_counts_and_judges_by_the_file(files, capsys):

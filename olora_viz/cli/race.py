@@ -57,7 +57,7 @@ def run_race(options: argparse.Namespace) -> int:
     except RankError as error:
         raise ValueError(f"{error}; use a lower rank, or name other layers with --target") from None
     data = race.data
-    print(data.sentence, file=sys.stderr)
+    print(data.about_held_out.parts, file=sys.stderr)
     for kind, count in (
         ("training", data.left_out),
         ("held-out", data.held_out_left_out),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,7 +69,13 @@ class RaceData:
         test = self._encode(task.test) if task.test else Encoding((), ())
         self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
-        self.about_held_out = held_out_of(train, held_out, config.eval_size, task.plain_text)
+        self.about_held_out = replace(
+            held_out_of(train, held_out, config.eval_size, task.plain_text),
+            train=len(self._train),
+            test=len(self.test),
+            exact=task.duplicates.exact,
+            near=task.duplicates.near,
+        )
         answers = () if task.plain_text else (*self._train, *self.held_out)
         self._boilerplate = shared_tokens(answers)
 
@@ -88,20 +95,6 @@ class RaceData:
         if all(batch is batches[0] for batch in batches):
             return losses.lane_losses(self._model, batches[0], len(batches))
         return losses.own_losses(self._model, batches, self._pad_id)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of examples that are trained on, evaluated during the race, and at its end."""
-        return {"train": len(self._train), "held_out": len(self.held_out), "test": len(self.test)}
-
-    @property
-    def sentence(self) -> str:
-        """The counts in words, with the training examples removed as duplicates."""
-        train, held_out, test = self.counts.values()
-        said = f"{train:,} training examples, {held_out:,} held out"
-        if test:
-            said += f", {test:,} for the test at the end"
-        return f"{said}. {self.task.duplicates.sentence}".rstrip()
 
     def evaluate(self, K: int = 1, *, test: bool = False) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test."""

@@ -27,6 +27,7 @@ def summary_of(race: Race) -> dict[str, Any]:
     ``final_loss`` is the held-out loss. If the race has test examples, ``test_loss`` and
     ``test_accuracy`` are those of the finished lanes, and None before.
     """
+    about = race.data.about_held_out
     base: dict[str, Any] = {
         "loss": finite_or_none(race.baseline.loss[0]),
         "accuracy": finite_or_none(race.baseline.accuracy[0]),
@@ -49,11 +50,11 @@ def summary_of(race: Race) -> dict[str, Any]:
         "adapted": race.adapted,
         "coverage": race.lanes.plan.coverage.to_json(),
         "without_gradient": race.without_gradient,
-        "examples": race.data.counts,
-        "duplicates": asdict(race.task.duplicates),
+        "examples": {"train": about.train, "held_out": about.examples, "test": about.test},
+        "duplicates": {"exact": about.exact, "near": about.near},
         "left_out": race.data.left_out,
         "held_out_left_out": race.data.held_out_left_out,
-        "held_out": asdict(race.data.about_held_out),
+        "held_out": asdict(about),
         "test_left_out": race.data.test_left_out,
         "base": base,
         "lanes": lanes,

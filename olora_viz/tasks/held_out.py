@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from olora_viz.tasks.encoding import Encoding
 from olora_viz.tasks.evaluation import shared_tokens
+from olora_viz.tasks.task import Duplicates
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,27 @@ class HeldOut:
     """Supervised tokens of these examples."""
     deciding: int
     """Those of them that are not the same in every answer, see `shared_tokens`."""
+    train: int = 0
+    """Number of training examples; 0 if unknown."""
+    test: int = 0
+    """Number of test examples."""
+    exact: int = 0
+    """Number of training examples that were removed, see `Duplicates`."""
+    near: int = 0
+    """The same."""
+
+    @property
+    def parts(self) -> str:
+        """A sentence on the number of examples in each part; empty if unknown.
+
+        >>> HeldOut(64, None, "", 64, 64, train=268, test=64).parts
+        '268 training examples, 64 held out, 64 for the test at the end.'
+        """
+        if not self.train:
+            return ""
+        test = f", {self.test:,} for the test at the end" if self.test else ""
+        said = f"{self.train:,} training examples, {self.examples:,} held out{test}."
+        return f"{said} {Duplicates(self.exact, self.near).sentence}".rstrip()
 
     @property
     def boilerplate(self) -> str:

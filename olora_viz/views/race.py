@@ -272,6 +272,8 @@ def _remarks(race: RaceSnapshot) -> Markup:
         said += [
             f"Left out of the training: {examples} of more than {race.config.max_length} tokens."
         ]
+    if race.held_out and race.held_out.parts:
+        said += [race.held_out.parts]
     if race.held_out and race.held_out.boilerplate:
         said += [race.held_out.boilerplate]
     if race.adapted:
