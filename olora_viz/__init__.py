@@ -6,13 +6,8 @@
 [1, 2]
 """
 
-from olora_viz.figures.plots import (
-    plot_conditioning,
-    plot_gradients,
-    plot_race,
-    plot_rates,
-    plot_spectrum,
-)
+from olora_viz.figures.plots import plot_conditioning, plot_spectrum
+from olora_viz.figures.race_plots import plot_gradients, plot_race, plot_rates
 from olora_viz.initializers import (
     INITIALIZERS,
     Calibration,
@@ -57,6 +52,7 @@ from olora_viz.races.data import training_batches
 from olora_viz.races.fair_rate import FairRate, fair_rate
 from olora_viz.races.race import Race, race
 from olora_viz.races.saved_run import SavedRun, load_run
+from olora_viz.races.setups import compare_setups
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
 from olora_viz.studies.decision import Comparison, Scores, compare
@@ -95,6 +91,7 @@ __all__ = [
     "Weight",
     "attach",
     "compare",
+    "compare_setups",
     "conditioning",
     "corda",
     "curvature",

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
-from olora_viz.figures.comparison import Run
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.learn.gallery import load
@@ -75,8 +74,7 @@ def test_what_the_browser_makes_into_text_is_not_escaped(record):
 
 def test_of_runs_that_are_compared(record):
     plain = load("one-rate")
-    runs = [Run(EVIL, record.config, record.styles, []), Run("b", plain.config, plain.styles, [])]
-    html = shelf._differences(runs)
+    html = shelf._differences([(EVIL, record.config), ("b", plain.config)])
     assert is_escaped_once(html)
     assert html.count(str(escape(EVIL))) == 3  # a run's name, its model and its task
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from steps import a_step
 
-from olora_viz.figures.comparison import Run, differing, overlay_figure
+from olora_viz.figures.comparison import Run, overlay_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
@@ -113,7 +113,7 @@ def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> Run:
         a_step(10 * (i + 1), row, seconds=1.0, eval_loss=row, eval_accuracy=np.zeros(2))
         for i, row in enumerate(losses)
     ]  # fmt: skip
-    return Run(name, config, lane_styles(config.lanes), steps)
+    return Run(name, lane_styles(config.lanes), steps, config.steps)
 
 
 def test_the_chart_draws_every_lane_of_every_run_at_the_steps_where_it_was_judged() -> None:
@@ -128,12 +128,3 @@ def test_the_chart_draws_every_lane_of_every_run_at_the_steps_where_it_was_judge
     assert len({trace["line"]["dash"] for trace in data[:2]}) == 1
     assert data[0]["line"]["dash"] != data[2]["line"]["dash"]
     assert data[0]["line"]["color"] == data[2]["line"]["color"]
-
-
-def test_only_what_differs_is_said() -> None:
-    assert differing([CONFIG, CONFIG]) == []
-    other = replace(CONFIG, seed=3, lanes=(LANES[0],))
-    assert differing([CONFIG, other]) == [
-        ("seed", ["0", "3"]),
-        ("lanes", ["+ olora:lr=1e-3,r=8", ""]),
-    ]

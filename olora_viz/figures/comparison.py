@@ -1,4 +1,4 @@
-"""Several runs beside each other: their held-out curves on one chart, and what differs in them."""
+"""Several runs over each other: one measurement of all their lanes on one chart."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.labels import curve_ends, room_for
-from olora_viz.figures.layout import Figure, axis, layout, line, log_axis, log_range
+from olora_viz.figures.layout import (
+    Figure,
+    axis,
+    layout,
+    line,
+    linear_range,
+    log_axis,
+    robust_log_range,
+    steps_axis,
+)
+from olora_viz.figures.measure import LEFT, column, stride
+from olora_viz.figures.off_range import off_range
 from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle
-from olora_viz.lanes.lane import write_lane
-from olora_viz.races.config import RaceConfig
+from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
 
 HEIGHT = 230
 """Nominal height of the plot's area in pixels."""
-
-FIELDS = {
-    "model": "model", "task": "task", "steps": "steps", "batch_size": "prompts per step",
-    "seed": "seed", "batches": "batches", "max_length": "longest example",
-}  # fmt: skip
-"""Fields that may differ besides the lanes, and their display names."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,30 @@ class Run:
     """A run with the name that its owner gave it."""
 
     name: str
-    config: RaceConfig
     styles: tuple[LaneStyle, ...]
     steps: Sequence[Step]
+    total: int | None = None
+    """Steps of the whole race; None if unknown."""
 
 
-def overlay_figure(runs: Sequence[Run], *, revision: str = "overlay") -> Figure:
-    """Draw the held-out loss of all lanes of some runs; a run is a dash, a start is a colour."""
-    drawn = [_evaluations(run) for run in runs]
-    values = [losses for _, losses in drawn]
-    low, high = log_range(values)
-    total = max((run.config.steps for run in runs), default=1)
+def overlay_figure(
+    runs: Sequence[Run], key: str = "eval_loss", *, revision: str = "overlay"
+) -> Figure:
+    """Draw a measurement of all lanes of some runs; a run is a dash, an initialization a colour.
+
+    Parameters
+    ----------
+    runs : at least one.
+    key : of a measurement of one number per lane, in `MEASURES`.
+    revision : changes with the runs; zoom and hidden lanes are kept while it stays the same.
+    """
+    measure, drawn = MEASURES[key], [_measured(run, key) for run in runs]
+    log = measure.scale == "log"
+    bounds = (robust_log_range if log else linear_range)([values for _, values in drawn])
+    total = max((run.total or _last(run) for run in runs), default=1)
     data: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
-    for i, (run, (at, losses)) in enumerate(zip(runs, drawn, strict=True)):
+    for i, (run, (at, values)) in enumerate(zip(runs, drawn, strict=True)):
         if not at:
             continue
         dash, shape = DASHES[i % len(DASHES)], SHAPES[i % len(SHAPES)]
@@ -51,60 +65,55 @@ def overlay_figure(runs: Sequence[Run], *, revision: str = "overlay") -> Figure:
             replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape)
             for style in run.styles
         ]
+        every = stride(values)
+        # Marks show where something was measured, if that is not at every step.
+        sparse = len(at) < len(run.steps)
         for k, style in enumerate(own):
             more = {
-                "x": at,
+                "x": at[::every],
                 "name": style.label,
                 "legendgroup": style.label,
-                "mode": "lines+markers",
+                "mode": "lines+markers" if sparse else "lines",
             }
             mark = {"marker": {"color": style.color, "size": 5, "symbol": style.symbol}}
-            data.append(line(style, losses[:, k], 1.8, **more) | mark)
-        ends, crosses = curve_ends(own, at, losses, bounds=(low, high), height=HEIGHT, total=total)
-        # One name per run, at its best lane: colour and dash identify the others.
-        best = own[int(np.nanargmin(np.where(np.isfinite(losses[-1]), losses[-1], np.inf)))].label
-        labels += [label for label in ends if label["name"] in (f"end {best}", f"out {best}")]
-        data += crosses
+            data.append(line(style, values[::every, k], 1.8, **more) | (mark if sparse else {}))
+        ends, crosses = curve_ends(
+            own, at, values, bounds=bounds, height=HEIGHT, total=total, log=log
+        )
+        # One name per run, at its lowest curve: colour and dash identify the others.
+        lowest = own[_lowest(values[-1])].label
+        labels += [label for label in ends if label["name"] in (f"end {lowest}", f"out {lowest}")]
+        data += crosses + (off_range(own, at, values, bounds) if log else [])
+    title = measure.title
+    name = measure.symbol or measure.unit
     made = layout(
-        "Runs side by side",
-        "held-out loss, nats; dash: run, colour: initialization",
-        x=axis("step", range=[0, round(total * 1.008 + 0.5, 2)]),
-        y=log_axis("held-out loss, nats", low, high),
+        f"{title}, runs over each other",
+        f"{measure.unit}; dash: run, colour: initialization",
+        x=steps_axis(total),
+        y=log_axis(name, *bounds) if log else axis(name, range=list(bounds)),
         height=HEIGHT,
-        badge="log",
-        message="" if data else "Nothing was evaluated in these runs yet.",
+        badge="log" if log else "",
+        message="" if data else f"These runs have no measurement of the {title.lower()} yet.",
         revision=revision,
     )
     made["annotations"] = labels
+    made["margin"]["l"] = LEFT
     made["margin"]["r"] = room_for(
         [label["text"] for label in labels if label["name"].startswith("end ")]
     )
     return {"data": data, "layout": made}
 
 
-def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
-    """Return what differs in some set-ups: a name, and its value in each of them.
-
-    >>> from olora_viz.lanes.lane import Lane
-    >>> one = RaceConfig(lanes=(Lane("lora"),), steps=10)
-    >>> differing([one, RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=20)])
-    [('steps', ['10', '20']), ('lanes', ['', '+ olora:lr=1e-3,r=8'])]
-    """
-    rows = []
-    for field, words in FIELDS.items():
-        values = [str(getattr(config, field, "")) for config in configs]
-        if len(set(values)) > 1:
-            rows.append((words, values))
-    lanes = [[write_lane(lane) for lane in config.lanes] for config in configs]
-    shared = set(lanes[0]).intersection(*lanes[1:]) if lanes else set()
-    own = [", ".join(f"+ {lane}" for lane in its if lane not in shared) for its in lanes]
-    if any(own):
-        rows.append(("lanes", own))
-    return rows
+def _measured(run: Run, key: str) -> tuple[list[int], np.ndarray]:
+    """Return the steps at which a run was measured, (N,), and the values, (N, K)."""
+    found = [step for step in run.steps if key in step.measures]
+    return [step.step for step in found], column(found, key, len(run.styles))
 
 
-def _evaluations(run: Run) -> tuple[list[int], np.ndarray]:
-    """Return the steps at which a run was evaluated, (E,), and the losses, (E, K)."""
-    found = [step for step in run.steps if step.eval_loss is not None]
-    losses = np.array([step.eval_loss for step in found], dtype=float)
-    return [step.step for step in found], losses.reshape(len(found), len(run.styles))
+def _last(run: Run) -> int:
+    return run.steps[-1].step if run.steps else 1
+
+
+def _lowest(values: np.ndarray) -> int:
+    """Return the lane with the lowest value; 0 if none is finite."""
+    return int(np.argmin(np.where(np.isfinite(values), values, np.inf)))

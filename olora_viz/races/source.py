@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
@@ -15,6 +16,9 @@ from olora_viz.tasks import TASKS
 
 Source = Race | SavedRun | Iterable[Step] | str | Path
 """A race that has not started, a saved run, the steps of a race, or the path of a run folder."""
+
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,19 @@ class Raced:
         lanes = range(len(steps[0].loss) if steps else 0)
         labels = tuple(f"lane {k + 1}" for k in lanes)
         return cls(steps, labels, None)
+
+
+def named(runs: Mapping[str, R] | Sequence[R]) -> dict[str, R]:
+    """Give each of several runs a name: its own, that of its folder, or its number.
+
+    >>> named(["runs/first", "runs/second"])
+    {'first': 'runs/first', 'second': 'runs/second'}
+    """
+    if isinstance(runs, Mapping):
+        return dict(runs)
+    found: dict[str, R] = {}
+    for number, run in enumerate(runs, 1):
+        folder = run.folder if isinstance(run, SavedRun) else run
+        name = Path(folder).name if isinstance(folder, str | Path) else f"run {number}"
+        found[f"{name} #{number}" if name in found else name] = run
+    return found

@@ -13,9 +13,11 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.figures.comparison import Run, differing, overlay_figure
+from olora_viz.figures.comparison import Run, overlay_figure
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.machine.numbers import nats
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.setups import differing
 from olora_viz.studies.standings import standings
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
@@ -162,16 +164,13 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     chosen = [row for row in rows if row["overlaid"] or row["id"] == current][:OVERLAID]
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
         return gr.update(elem_classes=AWAY), gr.skip(), gr.skip()
-    runs = [
-        Run(row["name"], run.config, run.styles, list(run.steps))
-        for row in chosen
-        if (run := jobs.get(row["id"])) is not None
-    ]
+    found = [(row["name"], run) for row in chosen if (run := jobs.get(row["id"])) is not None]
+    runs = [Run(name, run.styles, list(run.steps), run.config.steps) for name, run in found]
     name = " ".join(row["id"] for row in chosen)
     return (
         gr.update(elem_classes=SHOWN),
         pack(overlay_figure(runs, revision=name)),
-        _differences(runs),
+        _differences([(name, run.config) for name, run in found]),
     )
 
 
@@ -181,15 +180,15 @@ def _words(run: RaceRecord) -> str:
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
 
 
-def _differences(runs: Sequence[Run]) -> Markup:
-    rows = differing([run.config for run in runs])
+def _differences(setups: Sequence[tuple[str, RaceConfig]]) -> Markup:
+    rows = differing([config for _, config in setups])
     if not rows:
         return fragments.remark("Their set-ups are the same.")
     return Markup(
         '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run alone'
         "</span></h2>"
     ) + table(
-        ("", *(run.name for run in runs)),
+        ("", *(name for name, _ in setups)),
         [(name, *(value or "–" for value in values)) for name, values in rows],
         kind="standing differences",
         scrolls=True,

@@ -1,0 +1,185 @@
+"""Plain Plotly figures of races, without panels.
+
+Each function returns one `plotly.graph_objects.Figure` with the requested figures below each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from olora_viz.figures import conditioning as conditioning_figures
+from olora_viz.figures import gradients as gradient_figures
+from olora_viz.figures import race as figures
+from olora_viz.figures import rates as rate_figures
+from olora_viz.figures.comparison import Run, overlay_figure
+from olora_viz.figures.layout import Figure, stacked
+from olora_viz.figures.plots import chosen
+from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle, lane_styles
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race
+from olora_viz.races.source import Raced, Source, named
+from olora_viz.races.step import Step
+from olora_viz.studies.rate_sweep import rate_curves
+
+
+def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
+    """Return the look of every lane; lanes that are known by their numbers alone share the ink."""
+    if raced.lanes is not None:
+        return lane_styles(raced.lanes, [lane.label for lane in raced.lanes])
+    return tuple(
+        LaneStyle(label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], SHAPES[k % len(SHAPES)])
+        for k, label in enumerate(raced.labels)
+    )
+
+
+_OF_RACE: dict[str, Callable[[Raced], Figure]] = {
+    "loss": lambda raced: figures.loss_figure(
+        styles_of(raced), raced.steps, total=raced.total, start_loss=raced.start_loss,
+        plain_text=raced.plain_text,
+    ),
+    "gradient": lambda raced: figures.gradient_figure(
+        styles_of(raced), raced.steps, total=raced.total
+    ),
+    "accuracy": lambda raced: figures.accuracy_figure(
+        styles_of(raced), raced.steps, total=raced.total, start_accuracy=raced.start_accuracy,
+        plain_text=raced.plain_text,
+    ),
+    "sharpness": lambda raced: conditioning_figures.sharpness_figure(
+        styles_of(raced), raced.steps, total=raced.total
+    ),
+    "stability": lambda raced: conditioning_figures.stability_figure(
+        styles_of(raced), raced.steps, total=raced.total
+    ),
+}  # fmt: skip
+
+
+_OVERLAID = {"loss": "eval_loss", "gradient": "grad_norm", "accuracy": "eval_accuracy"}
+"""The measurements that several races show over each other, by the names of their figures."""
+
+
+def plot_race(
+    steps: Source | Sequence[Source] | Mapping[str, Source],
+    config: RaceConfig | Race | None = None,
+    *,
+    what: str | Sequence[str] = ("loss", "gradient", "accuracy"),
+    theme: str = "light",
+) -> go.Figure:
+    """Draw a race, or several over each other.
+
+    Parameters
+    ----------
+    steps : a `Race` that has not begun (it is run to its end), its steps, a `SavedRun`, or a run
+        folder. For several: a list of them, or a dict with a name for each; a dash is then a run,
+        a colour an initialization, and the loss is the held-out one.
+    config : whose steps they are, for the lanes' names and colours; the `Race` itself adds the
+        loss before the first step. Without it the lanes are called by their numbers.
+    what : ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race
+        with ``curvature_every``), or several.
+    theme : ``light`` or ``dark``.
+
+    Raises
+    ------
+    ValueError : an unknown name, no run, a race that has begun, steps of another number of lanes.
+    """
+    several = _several(steps)
+    if several is not None:
+        names = chosen(what, _OVERLAID, theme)
+        if not several:
+            raise ValueError("there is no run to draw")
+        runs = [_run(name, Raced.of(source, config)) for name, source in several.items()]
+        return stacked([overlay_figure(runs, _OVERLAID[name]) for name in names], theme)
+    names = chosen(what, _OF_RACE, theme)
+    raced = Raced.of(steps, config)
+    if {"sharpness", "stability"} & {*names} and not any(s.curvature for s in raced.steps):
+        raise ValueError(
+            "these steps have no curvature: run the race with curvature_every=10, for example"
+        )
+    return stacked([_OF_RACE[name](raced) for name in names], theme)
+
+
+def plot_rates(
+    steps: Source,
+    config: RaceConfig | Race | None = None,
+    *,
+    measure: str = "final",
+    start_loss: float | None = None,
+    theme: str = "light",
+) -> go.Figure:
+    """Draw held-out loss against the learning rate, a curve for each initialization.
+
+    Parameters
+    ----------
+    steps, config, theme : see `plot_race`; steps need the config that made them.
+    measure : ``final`` or ``best``, the held-out loss that counts.
+    start_loss : held-out loss before the race, nats, where it is known: losses far above it are
+        drawn as marks. A `Race` and a run folder know it.
+
+    Raises
+    ------
+    ValueError : an unknown name, steps without a config, steps of another number of lanes.
+    """
+    (measure,) = chosen(measure, rate_figures.NAMES, theme)
+    raced = Raced.of(steps, config)
+    if raced.lanes is None:
+        raise ValueError("steps alone do not know their rates: plot_rates(steps, config)")
+    if start_loss is None:
+        start_loss = raced.start_loss
+    figure = rate_figures.rate_figure(
+        rate_curves(raced.lanes, raced.steps, measure), measure, start_loss=start_loss,
+        plain_text=raced.plain_text,
+    )  # fmt: skip
+    return stacked([figure], theme)
+
+
+def plot_gradients(
+    steps: Source,
+    config: RaceConfig | Race | None = None,
+    *,
+    measure: str = "gradient_B",
+    step: int | None = None,
+    module: str = "",
+    theme: str = "light",
+) -> go.Figure:
+    """Draw norms of gradients, parameters or updates against the depth, a curve for each lane.
+
+    Parameters
+    ----------
+    steps, config, theme : see `plot_race`; of a race with ``gradients_every``.
+    measure : ``gradient_A``, ``gradient_B``, ``update_A``, ``parameter_A``, ``ratio_A`` and so on,
+        or ``input``, the gradient that reaches a layer's input.
+    step : the step to show; ``None``: the last measured one.
+    module : the last part of the names of the layers that are joined; "" joins all.
+
+    Raises
+    ------
+    ValueError : an unknown measure, steps without gradients, a step that was not measured.
+    """
+    (measure,) = chosen(measure, gradient_figures.MEASURES, theme)
+    raced = Raced.of(steps, config)
+    seen = {one.step: one.gradients for one in raced.steps if one.gradients is not None}
+    if not seen:
+        raise ValueError(
+            "these steps have no gradients by layer: run the race with gradients_every=10, for "
+            "example"
+        )
+    if step is not None and step not in seen:
+        raise ValueError(f"step {step} was not measured, only {', '.join(map(str, seen))}")
+    at = step or max(seen)
+    return stacked(
+        [gradient_figures.depth_figure(at, seen[at], styles_of(raced), measure, module)], theme
+    )
+
+
+def _several(steps: Any) -> dict[str, Source] | None:
+    """Return several races by name; None for one race."""
+    if isinstance(steps, Mapping):
+        return named(steps)
+    is_list = isinstance(steps, list | tuple) and len(steps) > 0
+    return named(steps) if is_list and not isinstance(steps[0], Step) else None
+
+
+def _run(name: str, raced: Raced) -> Run:
+    return Run(name, styles_of(raced), raced.steps, raced.total)
