@@ -6,7 +6,7 @@ Each function returns one `plotly.graph_objects.Figure` with the requested figur
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import plotly.graph_objects as go
 
@@ -92,7 +92,7 @@ def plot_race(
         runs = [_run(name, Raced.of(source, config)) for name, source in several.items()]
         return stacked([overlay_figure(runs, _OVERLAID[name]) for name in names], theme)
     names = chosen(what, _OF_RACE, theme)
-    raced = Raced.of(steps, config)
+    raced = Raced.of(cast("Source", steps), config)
     if {"sharpness", "stability"} & {*names} and not any(s.curvature for s in raced.steps):
         raise ValueError(
             "these steps have no curvature: run the race with curvature_every=10, for example"
@@ -177,8 +177,8 @@ def _several(steps: Any) -> dict[str, Source] | None:
     """Return several races by name; None for one race."""
     if isinstance(steps, Mapping):
         return named(steps)
-    is_list = isinstance(steps, list | tuple) and len(steps) > 0
-    return named(steps) if is_list and not isinstance(steps[0], Step) else None
+    first = next(iter(steps), None) if isinstance(steps, list | tuple) else None
+    return None if first is None or isinstance(first, Step) else named(steps)
 
 
 def _run(name: str, raced: Raced) -> Run:
