@@ -26,9 +26,13 @@ def test_lists_in_a_spec_multiply():
 
 def test_every_key_can_be_written():
     (lane,) = parse_lanes(
-        "lora:lr=0.01,r=2,alpha=3,seed=4,weight_decay=0.1,clip=1,rslora=true,label=x"
+        "lora:lr=0.01,r=2,alpha=3,seed=4,weight_decay=0.1,clip=1,rslora=true,"
+        "beta1=0.8,beta2=0.9,lora_plus=16,dropout=0.1,label=x"
     )
-    assert lane == Lane("lora", 0.01, 2, 3.0, 4, 0.1, 1.0, True, "x")
+    assert lane == Lane(
+        "lora", 0.01, 2, 3.0, 4, 0.1, 1.0, True, "x",
+        beta1=0.8, beta2=0.9, lora_plus=16.0, dropout=0.1,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,12 @@ def test_every_key_can_be_written():
         ("olora:seed=-1", "seed must be a whole number from 0"),
         ("olora:weight_decay=-1", "weight_decay must be a number >= 0, not -1.0"),
         ("olora:clip=0", "clip must be a positive number, not 0.0"),
+        ("olora:beta1=1", "beta1 must be a number from 0 to below 1, not 1.0"),
+        ("olora:dropout=1", "dropout must be a number from 0 to below 1, not 1.0"),
+        ("olora:dropout=nan", "dropout must be a number from 0 to below 1, not nan"),
+        ("olora:lora_plus=0", "lora_plus must be a positive number, not 0.0"),
+        ("olora:beta2=0.81", r"the square of beta1 0.9 must be below beta2 0.81"),
+        ("olora:beta1=0,beta2=0", r"the square of beta1 0.0 must be below beta2 0.0"),
         ("olora:rslora=maybe", "rslora must be true or false, not 'maybe'"),
         ("olora:label=../../etc", "label '../../etc' must be 1 to 48 characters"),
         ("olora:label=<b>", "label '<b>' must be"),
@@ -75,6 +85,7 @@ OTHER_KINDS = {
     "Lane('lora', alpha='8')": "alpha must be a positive number, not '8'",
     "Lane('lora', clip=True)": "clip must be a positive number, not True",
     "Lane('lora', weight_decay=None)": "weight_decay must be a number >= 0, not None",
+    "Lane('lora', beta2='0.9')": "beta2 must be a number from 0 to below 1, not '0.9'",
     "Lane('lora', label=3)": "a label must be a text, not 3",
     "RaceConfig(lanes='lora')": "lanes must be a sequence of Lane, not 'lora'",
     "RaceConfig(lanes=3)": "lanes must be a sequence of Lane, not 3",

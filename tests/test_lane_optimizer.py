@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.optimizer import LARGEST_RATIO, LaneOptimizer
+from olora_viz.lanes.optimizer import LaneOptimizer, largest_ratio
 
 P = 50
+SIZES = (20, 10, 5, 15)  # of A and B in two layers
 
 
 def gradients(K: int, steps: int) -> list[torch.Tensor]:
@@ -18,7 +19,7 @@ def gradients(K: int, steps: int) -> list[torch.Tensor]:
 def made(lanes) -> tuple[torch.Tensor, LaneOptimizer]:
     theta = torch.randn(4, P, generator=torch.Generator().manual_seed(1))[: len(lanes)]
     theta = theta.clone().requires_grad_()
-    return theta, LaneOptimizer(theta, lanes)
+    return theta, LaneOptimizer(theta, lanes, SIZES)
 
 
 def step(optimizer, theta, gradient, lanes, out=None) -> np.ndarray:
@@ -28,22 +29,49 @@ def step(optimizer, theta, gradient, lanes, out=None) -> np.ndarray:
     return optimizer.step(rates, torch.linalg.vector_norm(gradient, dim=1), out)
 
 
-def test_each_row_moves_as_adamw_moves_it_alone():
-    lanes = [Lane("lora", lr=1e-3), Lane("lora", lr=0.1, weight_decay=0.3), Lane("lora", clip=0.5)]
-    theta, optimizer = made(lanes)
-    alone = [torch.nn.Parameter(row.clone()) for row in theta.detach()]
-    each = [
-        torch.optim.AdamW([row], lr=lane.lr, weight_decay=lane.weight_decay)
-        for row, lane in zip(alone, lanes, strict=True)
+KINDS = (
+    Lane("lora", lr=1e-3),
+    Lane("lora", lr=0.1, weight_decay=0.3, beta1=0.5, beta2=0.9),
+    Lane("lora", clip=0.5, lora_plus=16.0, weight_decay=0.1),
+    Lane("lora", beta1=0.0, beta2=0.99, lora_plus=0.25),
+)
+
+
+def alone(lane: Lane, row: torch.Tensor) -> tuple[list[torch.Tensor], torch.optim.AdamW]:
+    """A row's A and B as parameters of torch's own AdamW, with the rates of LoRA+."""
+    parts = [part.clone().requires_grad_() for part in row.detach().split(SIZES)]
+    groups = [
+        {"params": parts[::2], "lr": lane.lr},
+        {"params": parts[1::2], "lr": lane.lr * lane.lora_plus},
     ]
-    for gradient in gradients(3, 5):
-        assert not step(optimizer, theta, gradient, lanes).any()
-        for row, adamw, lane, g in zip(alone, each, lanes, gradient, strict=True):
-            row.grad = g.clone()
+    betas = (lane.beta1, lane.beta2)
+    return parts, torch.optim.AdamW(groups, betas=betas, weight_decay=lane.weight_decay)
+
+
+def test_each_row_moves_as_adamw_moves_it_alone():
+    theta, optimizer = made(KINDS)
+    each = [alone(lane, row) for lane, row in zip(KINDS, theta, strict=True)]
+    for gradient in gradients(4, 5):
+        assert not step(optimizer, theta, gradient, KINDS).any()
+        for (parts, adamw), lane, g in zip(each, KINDS, gradient, strict=True):
+            for part, its in zip(parts, g.split(SIZES), strict=True):
+                part.grad = its.clone()
             if lane.clip:
-                torch.nn.utils.clip_grad_norm_([row], lane.clip)
+                torch.nn.utils.clip_grad_norm_(parts, lane.clip)
             adamw.step()
-    torch.testing.assert_close(theta.detach(), torch.stack([row.detach() for row in alone]))
+    rows = torch.stack([torch.cat(parts).detach() for parts, _ in each])
+    torch.testing.assert_close(theta.detach(), rows)
+
+
+def test_a_row_moves_bitwise_the_same_whatever_the_settings_of_the_others():
+    theta, optimizer = made(KINDS)
+    plain = [KINDS[0], *[Lane("lora")] * 3]
+    other, other_optimizer = made(plain)
+    for gradient in gradients(4, 5):
+        step(optimizer, theta, gradient, KINDS)
+        step(other_optimizer, other, gradient, plain)
+    assert torch.equal(theta[0], other[0])
+    assert not torch.isclose(theta[1:], other[1:]).all(1).any()
 
 
 @pytest.mark.parametrize(
@@ -54,8 +82,10 @@ def test_each_row_moves_as_adamw_moves_it_alone():
         Lane("lora", lr=1e39),  # not even one
         Lane("lora", lr=1e6, weight_decay=1e3),  # its decay is a growth
         Lane("lora", lr=1e300, weight_decay=1e300),
+        Lane("lora", lr=1.0, lora_plus=1e38),  # its B alone
+        Lane("lora", lr=1.0, lora_plus=1e6, weight_decay=1e3),
     ],
-    ids=lambda lane: f"lr={lane.lr},weight_decay={lane.weight_decay}",
+    ids=lambda lane: f"lr={lane.lr},weight_decay={lane.weight_decay},lora_plus={lane.lora_plus}",
 )
 def test_an_update_that_is_not_finite_leaves_row_and_moments_as_they_were(wild):
     lanes = [Lane("lora", lr=1e-3), wild]
@@ -81,10 +111,13 @@ def test_an_update_that_is_not_finite_leaves_row_and_moments_as_they_were(wild):
     assert out.tolist() == [False, True]
 
 
-def test_a_step_of_adam_is_never_longer_than_the_ratio_that_is_counted_on():
+@pytest.mark.parametrize(
+    ("betas", "least"), [((0.9, 0.999), 2), ((0.5, 0.9), 1), ((0.0, 0.99), 1), ((0.95, 0.91), 0.1)]
+)
+def test_a_step_of_adam_is_never_longer_than_the_ratio_that_is_counted_on(betas, least):
     """The longest steps follow on a quiet time: rare, growing gradients come near the bound."""
     generator = torch.Generator().manual_seed(0)
-    lanes = [Lane("lora", lr=1.0)]
+    lanes = [Lane("lora", lr=1.0, beta1=betas[0], beta2=betas[1])]
     theta, optimizer = made(lanes)
     longest = 0.0
     for n in range(3000):
@@ -93,17 +126,17 @@ def test_a_step_of_adam_is_never_longer_than_the_ratio_that_is_counted_on():
         before = theta.detach().clone()
         step(optimizer, theta, gradient, lanes)
         longest = max(longest, float((theta.detach() - before).abs().max()))
-    assert 2.0 < longest < LARGEST_RATIO
+    assert least < longest < largest_ratio(*betas) * (1 + 1e-6)
 
 
 def test_a_restored_optimizer_goes_on_bitwise():
-    lanes = [Lane("lora", lr=1e-3), Lane("lora", lr=1e37)]
+    lanes = [Lane("lora", lr=1e-3), Lane("lora", lr=1e37), KINDS[2]]
     theta, optimizer = made(lanes)
-    first, second = gradients(2, 6)[:3], gradients(2, 6)[3:]
+    first, second = gradients(3, 6)[:3], gradients(3, 6)[3:]
     for gradient in first:
         step(optimizer, theta, gradient, lanes)
     later = theta.detach().clone().requires_grad_()
-    other = LaneOptimizer(later, lanes)
+    other = LaneOptimizer(later, lanes, SIZES)
     other.restore(optimizer.state())
     for gradient in second:
         step(optimizer, theta, gradient, lanes)

@@ -7,6 +7,7 @@ import math
 import peft
 import pytest
 import torch
+from peft.optimizers import create_loraplus_optimizer
 from starts import told
 from tiny import FAMILIES, tiny, tokens
 
@@ -87,7 +88,10 @@ def trains_alike(theirs, lane: Lane, steps, tolerance: float) -> None:
     """Train PEFT's model on the race's batches and compare every loss and gradient norm."""
     _, tokenizer = load_model("glassllm")
     trainable = [p for p in theirs.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=lane.lr, weight_decay=0.0)
+    optimizer = create_loraplus_optimizer(
+        theirs, torch.optim.AdamW, lr=lane.lr, loraplus_lr_ratio=lane.lora_plus,
+        betas=(lane.beta1, lane.beta2),
+    )  # fmt: skip
     train = encode(load_task("number-words", 0).train, tokenizer, context=128).kept
     for step in steps:
         chosen = batch_indices(len(train), 4, 0, step.step - 1)
@@ -101,11 +105,13 @@ def trains_alike(theirs, lane: Lane, steps, tolerance: float) -> None:
         assert math.isclose(step.grad_norm[1], norm.item(), rel_tol=tolerance)
 
 
-@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize(
+    "settings", [{}, {"rslora": True}, {"lora_plus": 16.0}, {"beta1": 0.8, "beta2": 0.95}], ids=str
+)
 @pytest.mark.parametrize("init", ["lora", "olora", "pissa", "lora_ga", "lora_one", "eva", "corda"])
-def test_ten_steps_of_a_lane_are_ten_steps_of_peft(init, rslora):
+def test_ten_steps_of_a_lane_are_ten_steps_of_peft(init, settings):
     """In float64, from the same start: PEFT trains s B A on the textbook's W - s B⁰A⁰."""
-    lane = Lane(init, lr=1e-3, r=8, alpha=4, rslora=rslora)
+    lane = Lane(init, lr=1e-3, r=8, alpha=4, **settings)
     running, steps = ten_steps(lane)
     model, _ = load_model("glassllm", dtype=torch.float64)
     theirs = peft_model(lane, running.lanes.layers, model, init=True)

@@ -23,8 +23,8 @@ CONFIG = RaceConfig(
         Lane("lora", lr=3e-3),
         Lane("olora", lr=1e-3, alpha=16, clip=0.5),
         Lane("pissa", lr=1e-3, r=4, weight_decay=0.1),
-        Lane("orthogonal", lr=3e-3, seed=5),
-        Lane("milora", lr=3e-3),
+        Lane("orthogonal", lr=3e-3, seed=5, beta1=0.8, beta2=0.95),
+        Lane("milora", lr=1e-3, lora_plus=4.0),
         Lane("corda", lr=1e-3),
         Lane("mica", lr=3e-3, rslora=True),
     ),
@@ -95,6 +95,14 @@ def test_the_script_with_peft_trains_every_lane_as_the_race_does(tmp_path, capsy
     found = peft_losses(CONFIG, said_by(peft_script(CONFIG), tmp_path, capsys))
     np.testing.assert_allclose(found, losses, rtol=1e-3)
     assert (np.ptp(losses, axis=1)[1:] > 0.1).all()  # the lanes do differ by far more
+
+
+def test_the_script_with_peft_has_the_dropout_of_the_race_by_masks_of_its_own(tmp_path, capsys):
+    config = small((Lane("lora", lr=1e-2, dropout=0.5),), device="cpu", dtype="float32")
+    losses = losses_of(config)
+    found = peft_losses(config, said_by(peft_script(config), tmp_path, capsys))
+    np.testing.assert_allclose(found[0], losses[0], rtol=1e-4)  # B is zero
+    assert not np.isclose(found[-1], losses[-1], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,10 @@ ANY = st.builds(
     weight_decay=st.floats(0, 1e9),
     clip=st.none() | POSITIVE,
     rslora=st.booleans(),
+    beta1=st.floats(0, 0.9),
+    beta2=st.floats(0.82, 1, exclude_max=True),
+    lora_plus=POSITIVE,
+    dropout=st.floats(0, 1, exclude_max=True),
     label=st.none() | LABEL,
 )
 

@@ -185,6 +185,9 @@ def test_a_start_that_has_lost_a_seed_is_not_compared() -> None:
         ({"seed": 1}, "seed"),
         ({"weight_decay": 0.1}, "weight decay"),
         ({"clip": 1.0}, "clipping"),
+        ({"beta2": 0.99}, "betas"),
+        ({"lora_plus": 16.0}, "LoRA+ ratio"),
+        ({"dropout": 0.1}, "dropout"),
     ],
 )
 def test_lanes_that_differ_in_more_than_start_and_rate_are_not_compared_as_starts(

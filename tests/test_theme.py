@@ -67,6 +67,9 @@ def test_a_label_shows_only_what_differs_inside_the_race() -> None:
     assert labels(Lane("olora", r=4), Lane("olora", r=64)) == ["OLoRA r 4", "OLoRA r 64"]
     assert labels(Lane("olora", seed=1), Lane("olora")) == ["OLoRA seed 1", "OLoRA seed 0"]
     assert labels(Lane("olora", alpha=16), Lane("olora")) == ["OLoRA α/r 2", "OLoRA α/r 1"]
+    assert labels(Lane("lora", lora_plus=16), Lane("lora")) == ["LoRA LoRA+ 16", "LoRA LoRA+ 1"]
+    assert labels(Lane("lora", dropout=0.1), Lane("lora")) == ["LoRA dropout 0.1", "LoRA dropout 0"]
+    assert labels(Lane("lora", beta2=0.95), Lane("lora")) == ["LoRA β₂ 0.95", "LoRA β₂ 0.999"]
 
 
 def test_labels_are_distinct_even_for_equal_lanes() -> None:

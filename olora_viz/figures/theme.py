@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.labels import LaneLike, differing, display_names, setting
+from olora_viz.lanes.labels import differing, display_names, setting
+from olora_viz.lanes.lane import Lane
 
 THEMES = ("light", "dark")
 
@@ -123,9 +124,7 @@ def resolve(token: str, theme: str) -> str:
     return palette(theme, (name.removesuffix("-text").removesuffix("-band"),))[name]
 
 
-def lane_styles(
-    lanes: Sequence[LaneLike], names: Sequence[str | None] = ()
-) -> tuple[LaneStyle, ...]:
+def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[LaneStyle, ...]:
     """Give every lane of a race its label, colour, dash and mark.
 
     A setting has the same dash in every initialization, so that the eye can compare lanes at one

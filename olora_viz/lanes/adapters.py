@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import Calibration
 from olora_viz.initializers.start import Start
+from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.labels import labels
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import common_owner, weight_of
@@ -66,6 +67,7 @@ class Lanes:
             # optimizer, no second derivative. Not a product: zero times NaN is NaN.
             self.theta.register_hook(lambda gradient: gradient.masked_fill(frozen, 0.0))
         self._rows: slice | None = slice(0, self.count)
+        self._dropout: Dropout | None = None
         self._now = self.theta
         self._views: dict[str, Factors] = {}
         self._start_views: dict[str, Factors] = {}
@@ -177,9 +179,12 @@ class Lanes:
             if attached:
                 self._hook()
 
-    def some(self, rows: slice) -> AbstractContextManager[None]:
-        """Run a slice of the lanes; the model then takes that many times the batch."""
-        return self._running(rows)
+    def some(self, rows: slice, dropout: Dropout | None = None) -> AbstractContextManager[None]:
+        """Run a slice of the lanes, with dropout in a training step.
+
+        The model then takes that many times the batch.
+        """
+        return self._running(rows, dropout)
 
     def only(self, k: int) -> AbstractContextManager[None]:
         """Run lane k alone, on plain batches."""
@@ -199,12 +204,13 @@ class Lanes:
         return self.model
 
     @contextmanager
-    def _running(self, rows: slice | None) -> Iterator[None]:
-        before, self._rows = self._rows, rows
+    def _running(self, rows: slice | None, dropout: Dropout | None = None) -> Iterator[None]:
+        before = self._rows, self._dropout
+        self._rows, self._dropout = rows, dropout
         try:
             yield
         finally:
-            self._rows = before
+            self._rows, self._dropout = before
 
     def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
         self.check_lane(k)
@@ -237,8 +243,9 @@ class Lanes:
             )
         start = None if self._from_zero else self._start_views[name]
         s = self.scale[self._rows, None, None]
-        layer = self.plan.layers[name]
-        return LaneLinear.apply(X, weight_of(layer), layer.bias, *self._views[name], start, s)
+        layer, (A, B) = self.plan.layers[name], self._views[name]
+        Y = LaneLinear.apply(X, weight_of(layer), layer.bias, A, B, start, s)
+        return self._dropout.add(name, Y, X, A, B, s) if self._dropout else Y
 
     def _hook(self) -> None:
         for name, layer in self.plan.layers.items():

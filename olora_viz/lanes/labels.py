@@ -4,44 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, label_number
 from olora_viz.machine import numbers
 
-SHOWN = ("lr", "r", "alpha", "seed")
+SHOWN = ("lr", "r", "alpha", "seed", "lora_plus", "dropout", "beta1", "beta2")
 """What a display name can tell lanes of one initialization by."""
-
-
-@runtime_checkable
-class LaneLike(Protocol):
-    """What a lane's display name and look depend on: any object with these attributes."""
-
-    @property
-    def init(self) -> str:
-        """Name of the initialization."""
-        ...
-
-    @property
-    def lr(self) -> float:
-        """Learning rate."""
-        ...
-
-    @property
-    def r(self) -> int:
-        """Rank."""
-        ...
-
-    @property
-    def alpha(self) -> float | None:
-        """Numerator of the scaling; None means the rank."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of the initialization."""
-        ...
 
 
 def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
@@ -64,7 +34,7 @@ def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
     return tuple(made)
 
 
-def display_names(lanes: Sequence[LaneLike], names: Sequence[str | None] = ()) -> tuple[str, ...]:
+def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[str, ...]:
     """Name every lane for people: its initialization, and what differs inside the race.
 
     Parameters
@@ -88,12 +58,12 @@ def display_names(lanes: Sequence[LaneLike], names: Sequence[str | None] = ()) -
     return tuple(made)
 
 
-def differing(lanes: Sequence[LaneLike]) -> list[str]:
+def differing(lanes: Sequence[Lane]) -> list[str]:
     """Return which of `SHOWN` is not the same in all lanes."""
     return [field for field in SHOWN if len({setting(lane, field) for lane in lanes}) > 1]
 
 
-def setting(lane: LaneLike, field: str) -> float:
+def setting(lane: Lane, field: str) -> float:
     """Return what one of `SHOWN` is: of alpha the ratio to the rank."""
     if field == "alpha":
         return 1.0 if lane.alpha is None else lane.alpha / lane.r
@@ -103,7 +73,8 @@ def setting(lane: LaneLike, field: str) -> float:
 def _words(field: str, value: float) -> str:
     return {
         "lr": numbers.compact(value), "r": f"r {value:g}", "alpha": f"α/r {value:g}",
-        "seed": f"seed {value:g}",
+        "seed": f"seed {value:g}", "lora_plus": f"LoRA+ {value:g}", "dropout": f"dropout {value:g}",
+        "beta1": f"β₁ {value:g}", "beta2": f"β₂ {value:g}",
     }[field]  # fmt: skip
 
 

@@ -38,6 +38,12 @@ class Lane:
     rslora : scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
     label : what the lane is called; ``None`` leaves it to `labels.labels`.
     fair : let a race put the fair rate in place of `lr`, see `fair_rate`; ``lr=fair`` in a SPEC.
+    beta1, beta2 : decay rates of Adam's moments, in [0, 1), with beta1² < beta2: otherwise the
+        length of a step has no bound.
+    lora_plus : learning rate of B as a multiple of that of A, > 0, as in LoRA+ (Hayou et al. 2024,
+        arXiv 2402.12354); `lr` is that of A. PEFT's ``loraplus_lr_ratio``.
+    dropout : probability that an input of the adapter is zero in a training step, in [0, 1), as
+        PEFT's ``lora_dropout``. The base, for OLoRA or PiSSA W − s B⁰A⁰, reads all inputs.
 
     >>> Lane("olora", lr=3e-4, r=16, alpha=32).scale
     2.0
@@ -53,6 +59,10 @@ class Lane:
     rslora: bool = False
     label: str | None = None
     fair: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
+    lora_plus: float = 1.0
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -67,6 +77,16 @@ class Lane:
             _positive("alpha", self.alpha)
         if self.clip is not None:
             _positive("clip", self.clip)
+        _positive("lora_plus", self.lora_plus)
+        for name in ("beta1", "beta2", "dropout"):
+            value = getattr(self, name)
+            if not (_is_number(value) and 0 <= value < 1):
+                raise ValueError(f"{name} must be a number from 0 to below 1, not {value!r}")
+        if not self.beta1**2 < self.beta2:
+            raise ValueError(
+                f"the square of beta1 {self.beta1} must be below beta2 {self.beta2}: otherwise the "
+                "length of Adam's steps has no bound"
+            )
         if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"weight_decay must be a number >= 0, not {self.weight_decay!r}")
         for name in ("rslora", "fair"):
@@ -178,6 +198,10 @@ _READERS: dict[str, tuple[Any, str]] = {
     "weight_decay": (float, "a number"),
     "clip": (float, "a positive number"),
     "rslora": (_flag, "true or false"),
+    "beta1": (float, "a number"),
+    "beta2": (float, "a number"),
+    "lora_plus": (float, "a positive number"),
+    "dropout": (float, "a number"),
     "label": (str, "a word"),
 }
 

@@ -1,10 +1,12 @@
-"""AdamW on the rows of theta, with a learning rate and clipping per lane, and finite updates."""
+"""AdamW on the rows of theta, with the settings of each lane, and finite updates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +16,34 @@ from olora_viz.lanes.lane import Lane
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
-LARGEST_RATIO = 10.0
-"""An upper bound of |m̂| / √v̂ in Adam for any gradients: with β = (0.9, 0.999) it is at most
-(1 − β₁) / √((1 − β₂)(1 − β₁² / β₂)) = 7.3, by the Cauchy–Schwarz inequality."""
+
+def largest_ratio(beta1: float, beta2: float) -> float:
+    """Return an upper bound of |m̂| / √v̂ in Adam for any gradients, by Cauchy–Schwarz.
+
+    >>> round(largest_ratio(0.9, 0.999), 1)
+    72.7
+    """
+    return 1.0 / math.sqrt((1.0 - beta2) * (1.0 - beta1**2 / beta2))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Parameters with one learning rate: a lane's whole row, or with LoRA+ every A or every B."""
+
+    lane: int
+    ratio: float
+    """Learning rate as a multiple of the lane's."""
+    pieces: tuple[tuple[slice, nn.Parameter], ...]
+    """Each with its columns of theta."""
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A row and its moments from before an update."""
+    """A row, its moments and the number of its updates from before an update."""
 
     row: Tensor
     moments: dict[str, Tensor]
+    clocks: list[Tensor]
 
 
 class LaneOptimizer:
@@ -33,27 +52,46 @@ class LaneOptimizer:
     Parameters
     ----------
     theta : (K, P), with its gradient at every step.
-    lanes : K, with their weight decay and clipping.
+    lanes : K, with their betas, weight decay, clipping and LoRA+ ratio.
+    sizes : columns of theta that each A and B takes, see `Lanes.sizes`.
     frozen : (K, P), mask of frozen parameters, with zero gradient and no weight decay. None if all
         are trained.
     """
 
-    def __init__(self, theta: Tensor, lanes: Sequence[Lane], frozen: Tensor | None = None) -> None:
-        self._theta, self._frozen = theta, {}
+    def __init__(
+        self,
+        theta: Tensor,
+        lanes: Sequence[Lane],
+        sizes: Sequence[int],
+        frozen: Tensor | None = None,
+    ) -> None:
+        self._theta, self._rows, self._frozen = theta, theta.detach(), {}
         if frozen is not None:
             # Without a gradient Adam itself moves nothing; only decay would.
             decaying = [k for k, lane in enumerate(lanes) if lane.weight_decay and frozen[k].any()]
             self._frozen = {k: frozen[k] for k in decaying}
-        # Each row of theta is a parameter of its own, so that it has its own learning rate.
-        self._rows = [nn.Parameter(row) for row in theta.detach()]
+        # Parts of theta are parameters of their own, so that each has its own learning rate.
+        self._parts = [
+            _Part(k, ratio, tuple((at, nn.Parameter(self._rows[k, at])) for at in columns))
+            for k, lane in enumerate(lanes)
+            for ratio, columns in _rates(lane, sizes)
+        ]
         self._adamw = torch.optim.AdamW(
-            [
-                {"params": [row], "lr": lane.lr, "weight_decay": lane.weight_decay}
-                for row, lane in zip(self._rows, lanes, strict=True)
-            ],
-            fused=True,
+            [_group(part, lanes[part.lane]) for part in self._parts], fused=True
         )
+        # AdamW's state is made here, not by its first step, so that its moments are views too.
+        self._moments = {name: torch.zeros_like(self._rows) for name in MOMENTS}
+        self._clocks: list[list[Tensor]] = [[] for _ in lanes]
+        for part in self._parts:
+            for at, piece in part.pieces:
+                clock = torch.zeros((), device=theta.device)
+                self._clocks[part.lane].append(clock)
+                moments = {name: its[part.lane, at] for name, its in self._moments.items()}
+                self._adamw.state[piece] = {"step": clock, **moments}
         self._clip = torch.tensor([lane.clip or math.inf for lane in lanes], device=theta.device)
+        self._decay = np.array([lane.weight_decay for lane in lanes])
+        self._fastest = np.array([max(1.0, lane.lora_plus) for lane in lanes])
+        self._ratio = np.array([largest_ratio(lane.beta1, lane.beta2) for lane in lanes])
         # Not the largest number itself: factorizations of A and B have to be finite too.
         self._limit = torch.finfo(theta.dtype).max / 1e4
         self._reach = self._largest()
@@ -63,7 +101,7 @@ class LaneOptimizer:
 
         Parameters
         ----------
-        rates : (K,) learning rates of this step.
+        rates : (K,) learning rates of this step; with LoRA+ those of A.
         norms : (K,) norms of the gradients.
         out : (K,) the lanes that are not updated.
 
@@ -73,15 +111,17 @@ class LaneOptimizer:
         moments are those from before it.
         """
         assert self._theta.grad is not None
-        self._clip_gradient(self._theta.grad, norms)
-        for k, row in enumerate(self._rows):
-            self._adamw.param_groups[k]["lr"] = float(rates[k])
-            row.grad = None if out[k] else self._theta.grad[k]
+        gradient = self._theta.grad
+        self._clip_gradient(gradient, norms)
+        for part, group in zip(self._parts, self._adamw.param_groups, strict=True):
+            group["lr"] = float(rates[part.lane]) * part.ratio
+            for at, piece in part.pieces:
+                piece.grad = None if out[part.lane] else gradient[part.lane, at]
         kept = {k: self._keep(k) for k in self._may_overflow(rates, out)}
-        held = {k: self._rows[k][frozen].detach() for k, frozen in self._frozen.items()}
+        held = {k: self._rows[k, frozen] for k, frozen in self._frozen.items()}
         self._adamw.step()
         for k, values in held.items():
-            self._rows[k].detach()[self._frozen[k]] = values
+            self._rows[k, self._frozen[k]] = values
         failed = np.zeros(len(self._rows), dtype=bool)
         for k, before in kept.items():
             if not self._rows[k].abs().max() <= self._limit:
@@ -91,20 +131,17 @@ class LaneOptimizer:
 
     def state(self) -> dict[str, Tensor]:
         """Return the moments (K, P) and the number of updates (K), on the CPU."""
-        found: dict[str, list[Tensor]] = {"step": [], **{name: [] for name in MOMENTS}}
-        for row in self._rows:
-            known = self._adamw.state.get(row, {})
-            for name, rows in found.items():
-                empty = torch.zeros(()) if name == "step" else torch.zeros_like(row)
-                rows.append(known.get(name, empty).detach().cpu())
-        return {name: torch.stack(rows) for name, rows in found.items()}
+        counts = torch.stack([clocks[0] for clocks in self._clocks])
+        found = {"step": counts, **self._moments}
+        return {name: its.detach().clone().cpu() for name, its in found.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Restore a `state`; theta itself is already set."""
-        for k, row in enumerate(self._rows):
-            self._adamw.state[row] = {
-                name: state[name][k].clone().to(row.device) for name in ("step", *MOMENTS)
-            }
+        for name, its in self._moments.items():
+            its.copy_(state[name])
+        for clocks, count in zip(self._clocks, state["step"], strict=True):
+            for clock in clocks:
+                clock.copy_(count)
         self._reach = self._largest()
 
     def _clip_gradient(self, gradient: Tensor, norms: Tensor) -> None:
@@ -120,12 +157,12 @@ class LaneOptimizer:
         A bound on the largest entry of each row, kept from step to step, decides this without
         reading theta. At reasonable learning rates there is no such lane, and nothing is copied.
         """
-        decay = np.array([group["weight_decay"] for group in self._adamw.param_groups])
 
         def ahead(largest: np.ndarray) -> np.ndarray:
             with np.errstate(over="ignore", invalid="ignore"):
-                grown = largest * np.maximum(1.0, np.abs(1.0 - rates * decay))
-                return np.where(out, 0.0, grown + LARGEST_RATIO * rates)
+                fastest = rates * self._fastest
+                grown = largest * np.maximum(1.0, np.abs(1.0 - fastest * self._decay))
+                return np.where(out, 0.0, grown + self._ratio * fastest)
 
         if not (ahead(self._reach) <= self._limit).all():
             self._reach = self._largest()
@@ -138,13 +175,30 @@ class LaneOptimizer:
         return largest.double().cpu().numpy()
 
     def _keep(self, k: int) -> _Kept:
-        row = self._rows[k]
-        return _Kept(
-            row.detach().clone(), {n: t.clone() for n, t in self._adamw.state.get(row, {}).items()}
-        )
+        moments = {name: its[k].clone() for name, its in self._moments.items()}
+        return _Kept(self._rows[k].clone(), moments, [clock.clone() for clock in self._clocks[k]])
 
-    @torch.no_grad()
     def _put_back(self, k: int, before: _Kept) -> None:
-        row = self._rows[k]
-        row.copy_(before.row)
-        self._adamw.state[row] = dict(before.moments)
+        self._rows[k] = before.row
+        for name, values in before.moments.items():
+            self._moments[name][k] = values
+        for clock, count in zip(self._clocks[k], before.clocks, strict=True):
+            clock.copy_(count)
+
+
+def _rates(lane: Lane, sizes: Sequence[int]) -> list[tuple[float, list[slice]]]:
+    """Return the columns of theta by their learning rate, as a multiple of the lane's."""
+    ends = [0, *accumulate(sizes)]
+    if lane.lora_plus == 1.0:
+        return [(1.0, [slice(0, ends[-1])])]
+    columns = [slice(*ends) for ends in pairwise(ends)]
+    return [(1.0, columns[::2]), (lane.lora_plus, columns[1::2])]
+
+
+def _group(part: _Part, lane: Lane) -> dict[str, Any]:
+    return {
+        "params": [piece for _, piece in part.pieces],
+        "lr": lane.lr * part.ratio,
+        "betas": (lane.beta1, lane.beta2),
+        "weight_decay": lane.weight_decay,
+    }

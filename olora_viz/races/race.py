@@ -17,6 +17,7 @@ from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import BATCHES, check_calibration, gather_planned
 from olora_viz.lanes.chunks import Footprint, check_adapters, lane_groups
 from olora_viz.lanes.coverage import worded
+from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
@@ -124,7 +125,9 @@ class Race(Iterator[Step]):
         except BaseException:
             self._mode.close()
             raise
-        self._optimizer = LaneOptimizer(self.lanes.theta, config.lanes, self.lanes.frozen)
+        self._optimizer = LaneOptimizer(
+            self.lanes.theta, self.lanes.lanes, self.lanes.sizes, self.lanes.frozen
+        )
         self._recorder = GradientRecorder(self.lanes)
         self.state = RaceState.at_start(self.baseline, self.lanes.count)
         self.without_gradient: list[str] | None = None
@@ -358,8 +361,13 @@ class Race(Iterator[Step]):
             max(batch.index.numel() for batch in batches.values()),
         )
         for rows in lane_groups(self.lanes.count, each, self.device.type):
-            with self.lanes.some(rows), recorder.inputs(rows) if recorder else nullcontext():
-                part = self.data.losses([batches[order] for order in orders[rows]])
+            its = [batches[order] for order in orders[rows]]
+            shapes = [(len(batch.input_ids), batch.input_ids.shape[1]) for batch in its]
+            with (
+                self.lanes.some(rows, Dropout(self.lanes.lanes[rows], number, shapes)),
+                recorder.inputs(rows) if recorder else nullcontext(),
+            ):
+                part = self.data.losses(its)
                 part.sum().backward()
             parts.append(part.detach())
         assert theta.grad is not None

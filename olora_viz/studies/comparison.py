@@ -21,11 +21,17 @@ class Setting:
     scale: float
     weight_decay: float
     clip: float | None
+    betas: tuple[float, float]
+    lora_plus: float
+    dropout: float
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
         """Return a lane's setting."""
-        return cls(lane.r, lane.scale, lane.weight_decay, lane.clip)
+        return cls(
+            lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
+            lane.lora_plus, lane.dropout,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,9 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
         "scaling": {lane.scale for lane in lanes},
         "weight decay": {lane.weight_decay for lane in lanes},
         "clipping": {lane.clip for lane in lanes},
+        "betas": {(lane.beta1, lane.beta2) for lane in lanes},
+        "LoRA+ ratio": {lane.lora_plus for lane in lanes},
+        "dropout": {lane.dropout for lane in lanes},
         "seed": {lane.seed for lane in lanes},
     }
     return [name for name, found in values.items() if len(found) > 1]

@@ -243,6 +243,9 @@ def _setting(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "scaling": f"scaling {compact(setting.scale)}",
         "weight decay": f"weight decay {compact(setting.weight_decay)}",
         "clipping": "no clipping" if clip is None else f"clipping at {compact(clip)}",
+        "betas": "betas {:g} and {:g}".format(*setting.betas),
+        "LoRA+ ratio": f"LoRA+ ratio {compact(setting.lora_plus)}",
+        "dropout": f"dropout {setting.dropout:g}",
         "seed": f"seed{'s' * (len(field.seeds) > 1)} {and_([str(s) for s in field.seeds])}",
     }
     return [words[name] for name in differences(lanes) if name in words]

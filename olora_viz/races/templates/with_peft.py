@@ -40,6 +40,7 @@ def adapt(model, tokenizer, lane, start):
         r=lane.r,
         lora_alpha=lane.r if lane.alpha is None else lane.alpha,
         use_rslora=lane.rslora,
+        lora_dropout=lane.dropout,
         target_modules=list(CONFIG.targets or ov.layers_like(model)),
         init_lora_weights=True if start is None else start,
         task_type="CAUSAL_LM",
@@ -74,11 +75,23 @@ def train(k):
     lane = CONFIG.lanes[k]
     model, tokenizer = load()
     model = adapt(model, tokenizer, lane, STARTS[k]).to(DEVICE)
-    model.eval()  # no dropout, as in the race
+    model.eval()  # no dropout in the base, as in the race
+    for layer in model.modules():
+        if isinstance(layer, peft.tuners.lora.LoraLayer):
+            layer.lora_dropout.train()  # by other random numbers than in the race
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=lane.lr, weight_decay=lane.weight_decay)
+    of_B = {id(p) for name, p in model.named_parameters() if ".lora_B." in name}
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if id(p) not in of_B], "ratio": 1.0},
+            {"params": [p for p in trained if id(p) in of_B], "ratio": lane.lora_plus},
+        ],
+        betas=(lane.beta1, lane.beta2),
+        weight_decay=lane.weight_decay,
+    )
     for step, batch in enumerate(ov.training_batches(CONFIG, tokenizer, lane), start=1):
-        optimizer.param_groups[0]["lr"] = CONFIG.rates(step)[k]
+        for group in optimizer.param_groups:
+            group["lr"] = CONFIG.rates(step)[k] * group["ratio"]
         optimizer.zero_grad()
         loss = model(**batch.to(DEVICE)).loss
         loss.backward()

@@ -1,0 +1,66 @@
+"""Dropout of the adapters' inputs, by masks that depend on a lane alone."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from olora_viz.lanes.lane import Lane
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """The dropout of one training step, of the lanes that are active in it; see `Lanes.some`.
+
+    A lane's masks depend on its seed, the step and the layer, and on the shape of its own batch,
+    never on the other lanes or the padding that they need.
+
+    Parameters
+    ----------
+    lanes : the active ones, in order.
+    step : its number.
+    shapes : rows and tokens of each lane's batch without the padding that other lanes need;
+        ``None``: there is no such padding.
+    """
+
+    lanes: tuple[Lane, ...]
+    step: int
+    shapes: Sequence[tuple[int, int]] | None = None
+
+    def add(self, layer: str, Y: Tensor, X: Tensor, A: Tensor, B: Tensor, s: Tensor) -> Tensor:
+        """Return Y_k + s_k B_k A_k (dropout(X_k) − X_k) for the lanes k that have dropout.
+
+        Y already holds s B A X, so that is the adapter of PEFT, which reads dropout(X), beside a
+        base that reads X. Other lanes get nothing added, and keep their bits.
+
+        Parameters
+        ----------
+        Y, X : output and input of a layer, (K·n, …, features).
+        A, B, s : (K, r, in), (K, out, r) and (K, 1, 1).
+        """
+        found = [k for k, lane in enumerate(self.lanes) if lane.dropout]
+        if not found:
+            return Y
+        K = len(self.lanes)
+        its = torch.tensor(found, device=X.device)
+        noise = torch.stack([self._noise(layer, k, X.unflatten(0, (K, -1))[k]) for k in found])
+        down, up = A[its].to(X.dtype), (s[its] * B[its]).to(X.dtype)
+        moved = noise.flatten(1, -2) @ down.mT @ up.mT
+        Y_lanes = Y.reshape(K, -1, Y.shape[-1])
+        return Y_lanes.index_add(0, its, moved).view(Y.shape)
+
+    def _noise(self, layer: str, k: int, X: Tensor) -> Tensor:
+        """Return dropout(X) − X of lane k, (rows, …, in)."""
+        lane = self.lanes[k]
+        shape = self.shapes[k] if self.shapes else X.shape[:2]
+        own = (*shape, X.shape[-1]) if X.dim() == 3 else X.shape
+        generator = torch.Generator(X.device)
+        generator.manual_seed(zlib.crc32(f"{lane.seed} {self.step} {layer}".encode()))
+        kept = torch.rand(own, generator=generator, device=X.device) >= lane.dropout
+        factor = X.new_zeros(X.shape)
+        factor[tuple(map(slice, own))] = kept.to(X.dtype) / (1.0 - lane.dropout) - 1.0
+        return X * factor
