@@ -61,7 +61,7 @@ def test_peft_reads_back_every_family(family, init, tmp_path):
     assert found.problem == ""
     assert found.difference < 1e-4
     assert all(torch.equal(p, before[name]) for name, p in lanes.model.named_parameters())
-    assert "reads it back with the lane's logits, within" in found.sentence
+    assert "reads it back with the lane's logits, " in found.sentence
 
 
 def test_the_olora_form_is_read_back_without_touching_the_base(tmp_path):
@@ -94,7 +94,8 @@ def test_what_peft_cannot_run_is_said_with_the_form_that_works(config, problem, 
     write_peft(lanes, 0, tmp_path / "a")
     found = read_back(lanes, 0, tmp_path / "a")
     assert found.problem.startswith(problem)
-    assert "--form merged" in found.sentence
+    assert found.by_ours
+    assert "--form merged, or load it with olora_viz.read_peft, which" in found.sentence
     tokenizer = tiny_tokenizer(pad_token="<pad>")
     write_merged(lanes, 0, tokenizer, tmp_path / "merged")
     assert read_back_merged(lanes, 0, tmp_path / "merged").problem == ""
@@ -108,7 +109,9 @@ def test_an_adapter_of_other_numbers_is_noticed(peft, tmp_path, monkeypatch):
     write_peft(lanes, 0, tmp_path / "a")
     file = tmp_path / "a" / "adapter_model.safetensors"
     save_file({name: 1.5 * tensor for name, tensor in load_file(file).items()}, file)
-    assert "gives other logits, by" in read_back(lanes, 0, tmp_path / "a").problem
+    found = read_back(lanes, 0, tmp_path / "a")
+    assert "gives other logits, by" in found.problem
+    assert found.sentence.endswith(": export it with --form merged")
 
 
 def test_a_run_on_such_a_model_says_it_once_at_its_end(tmp_path, capsys):

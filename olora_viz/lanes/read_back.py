@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +27,7 @@ FILE = "read_back.json"
 
 OURS = "olora_viz (PEFT is not installed)"
 
-ANOTHER_FORM = "export it with --form merged, or load it with olora_viz.read_peft"
+MERGED = "export it with --form merged"
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,17 @@ class ReadBack:
     """The largest difference between its logits and the lane's; None if it could not be loaded."""
     problem: str = ""
     """Why it does not compute what the lane does; empty if it does."""
+    by_ours: bool = False
+    """Where there is a problem: whether `read_peft` loads it with the lane's logits."""
 
     @property
     def sentence(self) -> str:
         """What was found, for people."""
         if self.problem:
-            return f"{self.by} {self.problem}: {ANOTHER_FORM}"
-        return f"{self.by} reads it back with the lane's logits, within {self.difference:.1g}"
+            ours = ", or load it with olora_viz.read_peft, which gives the lane's logits"
+            return f"{self.by} {self.problem}: {MERGED}{ours * self.by_ours}"
+        near = f"within {self.difference:.1g}" if self.difference else "exactly"
+        return f"{self.by} reads it back with the lane's logits, {near}"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -71,10 +75,15 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
     folder = Path(folder)
     changes_base = read_config(folder)["init_lora_weights"] == "olora"
     base = lanes.base(shared=not changes_base)
-    if find_spec("peft"):
-        by = f"PEFT {version('peft')}"
-        return _compare(lanes, k, by, lambda: _by_peft(base, folder, lanes.layers))
-    return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
+    if not find_spec("peft"):
+        return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
+    by = f"PEFT {version('peft')}"
+    found = _compare(lanes, k, by, lambda: _by_peft(base, folder, lanes.layers))
+    if not found.problem:
+        return found
+    fresh = lanes.base(shared=True)
+    ours = _compare(lanes, k, OURS, lambda: read_peft(fresh, folder).model)
+    return replace(found, by_ours=not ours.problem)
 
 
 def read_back_merged(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
@@ -122,7 +131,7 @@ def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> Re
     except _RefusedError as error:
         return ReadBack(by, None, str(error))
     except Exception as error:  # a loader can fail anywhere
-        return ReadBack(by, None, f"refuses it ({reason(error)})")
+        return ReadBack(by, None, f"refuses it ({reason(error).split('. ')[0]})")
     difference = float((found - wanted).abs().max())
     rounding = torch.finfo(wanted.dtype).eps ** 0.5 * float(wanted.abs().max())
     wrong = not difference <= rounding
