@@ -17,8 +17,8 @@ def lesson(race: Recording) -> Lesson:
     gradients = read.first_gradient("olora") / read.first_gradient("lora")
     more = mine > plain
     opposite = (
-        "The OLoRA paper claims well-conditioned starts and stable gradients. The measurements "
-        "here show the opposite: OLoRA starts steeper and more curved"
+        "The OLoRA paper claims stable gradients and a well-behaved loss at the start. Here OLoRA "
+        "starts steeper and more curved. Both are scales; a condition would be a ratio"
         if more and gradients > 1
         else "Here OLoRA's start is not both steeper and more curved than LoRA's"
     )
