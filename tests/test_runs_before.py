@@ -92,7 +92,7 @@ def test_the_stopped_one_goes_on_to_the_numbers_that_it_came_to_then(copy):
     assert found["tokens"] == summary["tokens"]
     for label, then in summary["lanes"].items():
         now = found["lanes"][label]
-        assert now.keys() == then.keys()
+        assert now.keys() >= then.keys()
         for key in ("final_loss", "final_accuracy", "train_loss", "first_grad_norm"):
             assert now[key] == pytest.approx(then[key], rel=1e-4), key
         assert now["status"] == then["status"] == "finished"
