@@ -13,7 +13,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import FOLDER, GALLERY, load, read, recorded
 from olora_viz.learn.gallery.__main__ import record
 from olora_viz.learn.gallery.recipes import RECIPES, Recipe
-from olora_viz.learn.gallery.recording import MAX_BYTES, write
+from olora_viz.learn.gallery.writing import MAX_BYTES, write
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies import story

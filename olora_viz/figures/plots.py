@@ -6,7 +6,6 @@ Each function returns one `plotly.graph_objects.Figure` with the requested figur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import plotly.graph_objects as go
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from olora_viz.figures import conditioning as conditioning_figures
 from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layout import Figure, stacked
-from olora_viz.figures.theme import THEMES, lane_styles
+from olora_viz.figures.theme import THEMES, start_styles
 from olora_viz.initializers import INITIALIZERS, lacking
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.conditioning import Conditioning, conditioning
@@ -128,8 +127,7 @@ def plot_conditioning(
         )
     if found.kernel is None and "kernel" in names:
         raise ValueError('the tangent kernel was not measured: use what="comparison"')
-    at_any_rate = [replace(lane, lr=1.0) for lane in setup.lanes]
-    its = lane_styles(at_any_rate, [lane.label for lane in setup.lanes])
+    its = start_styles(setup.lanes)
     made = {
         "comparison": conditioning_figures.comparison_figure,
         "kernel": conditioning_figures.ntk_figure,

@@ -8,7 +8,7 @@ An initialization is a colour, everywhere and always. What differs inside one in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.labels import differing, display_names, setting
@@ -122,6 +122,11 @@ def resolve(token: str, theme: str) -> str:
     """
     name = token.removeprefix("@")
     return palette(theme, (name.removesuffix("-text").removesuffix("-band"),))[name]
+
+
+def start_styles(lanes: Sequence[Lane]) -> tuple[LaneStyle, ...]:
+    """Give the start of every lane its look, which does not depend on the learning rate."""
+    return lane_styles([replace(x, lr=1.0) for x in lanes], [x.label for x in lanes])
 
 
 def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[LaneStyle, ...]:

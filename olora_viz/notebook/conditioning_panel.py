@@ -13,7 +13,7 @@ from markupsafe import Markup
 from olora_viz.figures.conditioning import comparison_figure, ntk_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
-from olora_viz.figures.theme import LaneStyle
+from olora_viz.figures.theme import LaneStyle, start_styles
 from olora_viz.machine.numbers import percent
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.notebook.pace import Pace
@@ -25,7 +25,6 @@ from olora_viz.views import html as fragments
 from olora_viz.views.background_measurement import (
     BackgroundMeasurement,
     start_config,
-    start_styles,
 )
 from olora_viz.views.race_record import FAILED, READY
 
@@ -84,7 +83,7 @@ class ConditioningPanel(Panel):
             raise ValueError("this panel is already measuring: stop it first")
         config, self._problem = start_config(self._setup.config), ""
         self._work = BackgroundMeasurement(
-            secrets.token_hex(4), config, None, start_styles(config), listen=self._show
+            secrets.token_hex(4), config, None, start_styles(config.lanes), listen=self._show
         )
         self._work.start()
 
@@ -146,7 +145,7 @@ class ConditioningPanel(Panel):
         self._show(at_once=True)
 
     def _looks(self) -> tuple[LaneStyle, ...]:
-        return start_styles(self.config)
+        return start_styles(self.config.lanes)
 
     def _figures(self) -> list[Figure]:
         styles, run = self._looks(), str(id(self.found))

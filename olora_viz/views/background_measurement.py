@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
@@ -39,12 +38,6 @@ def start_config(config: RaceConfig) -> RaceConfig:
     """Return the set-up of a measurement: a lane for each start of a race."""
     # The held-out examples say nothing about the start.
     return replace(config.of_starts(), eval_size=1)
-
-
-def start_styles(config: RaceConfig) -> tuple[LaneStyle, ...]:
-    """Return the styles of starts, whose learning rates do not matter."""
-    lanes = config.lanes
-    return lane_styles([replace(x, lr=1.0) for x in lanes], [x.label for x in lanes])
 
 
 @contextmanager

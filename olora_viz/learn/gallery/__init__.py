@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from olora_viz.learn.gallery.reading import read
 from olora_viz.learn.gallery.recipes import RECIPES
-from olora_viz.learn.gallery.recording import PREFIX, Made, Recording, read
+from olora_viz.learn.gallery.recording import PREFIX, Made, Recording
 from olora_viz.machine.naming import unknown
 
 FOLDER = Path(__file__).parent

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from olora_viz.figures.theme import start_styles
 from olora_viz.measures.conditioning import slices
 from olora_viz.measures.loss_slice import LossSlice
 from olora_viz.races.config import RaceConfig
@@ -14,7 +15,6 @@ from olora_viz.views.background_measurement import (
     BackgroundMeasurement,
     at_its_start,
     start_config,
-    start_styles,
 )
 from olora_viz.web.jobs.accelerator import here
 from olora_viz.web.jobs.queue import Jobs
@@ -83,7 +83,7 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
     name = secrets.token_urlsafe(16)
     return jobs.put(
         Measurement(
-            name, starts, jobs.folder / name, start_styles(starts),
+            name, starts, jobs.folder / name, start_styles(starts.lanes),
             rates=tuple(tuple(dict.fromkeys(x.lr for x in lanes)) for lanes in config.starts()),
             layer=(layer or "").strip() or None,
         )

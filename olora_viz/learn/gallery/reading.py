@@ -1,0 +1,176 @@
+"""A recorded race is read from its file, and every value in it is checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from olora_viz.lanes.generation import Answer
+from olora_viz.learn.gallery.recording import BASELINE, KEPT, Made, Recording
+from olora_viz.machine.files import read_json_object
+from olora_viz.measures.curvature import Curvature
+from olora_viz.measures.examples import Examples
+from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.update_spectra import QUANTITIES, UpdateSpectra
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.state import statuses
+from olora_viz.races.step import Step
+from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.held_out import HeldOut
+
+_NEEDED = ("loss", "grad_norm", "eval_loss", "eval_accuracy")
+"""What no recording lacks."""
+
+
+def read(path: Path) -> Recording:
+    """Read a recording; its name is the file's.
+
+    Raises
+    ------
+    ValueError : the file is not a recording.
+    OSError : the file does not exist or cannot be read.
+    """
+    values = read_json_object(path)
+    try:
+        return _recording(path.stem, values)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path.name!r} is not a recorded race: {what}") from None
+
+
+def _recording(name: str, values: dict[str, Any]) -> Recording:
+    config = RaceConfig.from_json(values["config"])
+    K = len(config.lanes)
+    layers = tuple(_typed(layer, str, "a layer") for layer in values["layers"])
+    lines = values["steps"]
+    # A recording lacks what nobody measured when it was made.
+    kept = [key for key in KEPT if key in _NEEDED or any(key in line for line in lines)]
+    steps = tuple(_step(line, n, config, layers, kept) for n, line in enumerate(lines, start=1))
+    over = bool(steps) and bool(steps[-1].out.all())
+    if len(steps) != config.steps and not over:
+        raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
+    base = {name: _numbers(values["baseline"][name], 1) for name in BASELINE}
+    held_out = values.get("held_out")
+    answers = tuple(
+        Answer(**{**answer, "lanes": tuple(answer["lanes"])}) for answer in values["answers"]
+    )
+    for answer in answers:
+        said = [answer.prompt, answer.expected, answer.base, *answer.lanes]
+        if len(answer.lanes) != K or not all(isinstance(words, str) for words in said):
+            raise ValueError(f"an answer must hold strings of {K} lanes, not {said!r}")
+    return Recording(
+        name=name,
+        title=_typed(values["title"], str, "title"),
+        sentence=_typed(values["sentence"], str, "sentence"),
+        made=Made(**values["made"]),
+        config=config,
+        steps=steps,
+        baseline=Evaluation.of_totals(**base),
+        plain_text=_typed(values["plain_text"], bool, "plain_text"),
+        held_out=None if held_out is None else HeldOut(**held_out),
+        left_out=_typed(values["left_out"], int, "left_out"),
+        answers=answers,
+        adapted=_typed(values.get("adapted", ""), str, "adapted"),
+    )
+
+
+def _step(
+    line: dict[str, Any],
+    n: int,
+    config: RaceConfig,
+    layers: tuple[str, ...],
+    kept: Sequence[str],
+) -> Step:
+    """Read a step and check that it holds exactly the measurements of the set-up."""
+    due = [key for key in kept if config.is_due(key, n)]
+    wanted = {"step", "seconds", "tokens", *due}
+    if set(line) != wanted:
+        raise ValueError(f"step {n} must hold {sorted(wanted)}, not {sorted(line)}")
+    if line["step"] != n:
+        raise ValueError(f"step {n} is numbered {line['step']!r}")
+    read = {
+        "update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature,
+        "eval_examples": _examples,
+    }  # fmt: skip
+    found = {
+        key: read[key](line[key], config, layers)
+        if key in read
+        else _numbers(line[key], len(config.lanes))
+        for key in due
+    }
+    return Step(
+        step=n,
+        measures={**found, "lr": config.rates(n)},
+        seconds=float(_typed(line["seconds"], float, "seconds")),
+        tokens=_typed(line["tokens"], int, "tokens"),
+        status=statuses(np.isnan(found["loss"])),
+    )
+
+
+def _spectra(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> UpdateSpectra:
+    found = UpdateSpectra.from_json({"layers": layers, "lanes": lanes}, config.labels)
+    shape = (len(config.lanes), len(layers))
+    whole = (*shape, 2 * max(lane.r for lane in config.lanes))
+    _check_shapes("update_spectra", found, {"sigma": whole, **dict.fromkeys(QUANTITIES, shape)})
+    return found
+
+
+def _gradients(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> Gradients:
+    found = Gradients.from_json({"layers": layers, "lanes": lanes}, config.labels)
+    shape = (len(config.lanes), len(layers))
+    by_factor = dict.fromkeys(("gradient", "parameter", "update"), (*shape, 2))
+    _check_shapes("gradients", found, {**by_factor, "input": shape})
+    return found
+
+
+def _curvature(
+    lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]
+) -> Curvature:
+    labels = config.labels
+    found = Curvature.from_json(dict(zip(labels, lines, strict=True)), labels)
+    names = [field.name for field in fields(Curvature) if field.name != "top"]
+    _check_shapes("curvature", found, dict.fromkeys(names, (len(labels),)))
+    return found
+
+
+def _examples(lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]) -> Examples:
+    labels = config.labels
+    found = Examples.from_json(dict(zip(labels, lines, strict=True)), labels)
+    count = found.loss.shape[-1]
+    shapes: dict[str, tuple[int, ...]] = {
+        "accuracy_normalized": (len(labels),), "deciding_loss": (len(labels),),
+        "loss": (len(labels), count), "right": (len(labels), count),
+    }  # fmt: skip
+    _check_shapes("eval_examples", found, shapes)
+    return found
+
+
+def _check_shapes(what: str, found: object, shapes: dict[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        values = getattr(found, name)
+        if values.shape != shape or values.dtype.kind not in "fib" or np.isinf(values).any():
+            raise ValueError(f"{name} of {what} must be numbers {shape}, not {values.shape}")
+
+
+def _numbers(values: Any, count: int) -> np.ndarray:
+    """Read one number per lane; null is NaN."""
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"expected {count} numbers, not {json.dumps(values)[:60]}")
+    numbers = [math.nan if x is None else float(_typed(x, float, "a number")) for x in values]
+    return np.array(numbers)
+
+
+def _typed(value: Any, kind: type[Any], what: str) -> Any:
+    """Check the type of a value; integers count as floats, and floats must be finite."""
+    kinds: tuple[type, ...] = (int, float) if kind is float else (kind,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{what} must be of type {kind.__name__}, not {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{what} must be finite, not {value!r}")
+    return value
