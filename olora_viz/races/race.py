@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from olora_viz.initializers import Calibration
-from olora_viz.lanes.adapters import Lanes, attach_planned
-from olora_viz.lanes.calibration import BATCHES, check_calibration, gather_planned
-from olora_viz.lanes.chunks import Footprint, check_adapters, lane_groups
+from olora_viz.lanes.chunks import Footprint, lane_groups
 from olora_viz.lanes.coverage import worded
 from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
-from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.machine.device import resolve_device, resolve_dtype
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gradient
@@ -31,7 +27,7 @@ from olora_viz.measures.training import Trained
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
-from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
+from olora_viz.races.start import attach_lanes
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
 from olora_viz.races.summary import Tested, summary_of
@@ -121,7 +117,10 @@ class Race(Iterator[Step]):
             passed = first_pass(model, name)
             self.data = RaceData(config, self.task, model, tokenizer)
             self._footprint = Footprint.of(model)
-            self.lanes = self._attach(passed.bypassed, progress)
+            start = attach_lanes(config, model, passed.bypassed, self.batch, progress)
+            self.config, self.lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
+            self.lanes.after_detach = self._mode.close
+            self.baseline = self._judged()
         except BaseException:
             self._mode.close()
             raise
@@ -134,28 +133,20 @@ class Race(Iterator[Step]):
         self.torn = self._closed = False
         self._tested: Tested | None = None
 
-    def _attach(self, bypassed: Collection[str], progress: Progress | None) -> Lanes:
-        """Put the lanes on the model; fair rates become numbers, and the base model is judged."""
-        config = self.config
-        plan = plan_adapters(self.model, config.lanes, config.targets, bypassed)
-        check_adapters(plan, f"{config.model!r}")
-        calibration = self._gather(plan, progress)
-        self.fair_rates = self._fair_rates(plan, calibration, progress)
-        config = self.config = resolved(config, self.fair_rates)
-        lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration)
-        lanes.after_detach = self._mode.close
+    def _judged(self) -> Evaluation:
+        """Evaluate the base model on the held-out examples; without it, detach the lanes."""
         try:
-            with lanes.off():
-                self.baseline = self.data.evaluate()
-            if not np.isfinite(self.baseline.loss).all():
+            with self.lanes.off():
+                baseline = self.data.evaluate()
+            if not np.isfinite(baseline.loss).all():
                 raise ValueError(
-                    f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
+                    f"the held-out loss of {self.config.model!r} is {baseline.loss[0]} before any "
                     "training: the weights must be damaged"
                 )
         except BaseException:
-            lanes.detach()
+            self.lanes.detach()
             raise
-        return lanes
+        return baseline
 
     def __iter__(self) -> Race:
         """A race is its own iterator: a second loop continues where the first one stopped."""
@@ -312,29 +303,6 @@ class Race(Iterator[Step]):
                 f"the step after step {self.done} was interrupted, so the lanes are inconsistent: "
                 "restore an earlier snapshot"
             )
-
-    def _fair_rates(
-        self,
-        plan: AdapterPlan,
-        calibration: dict[str, Calibration] | None,
-        progress: Progress | None,
-    ) -> list[FairRate]:
-        """Compute the rates of the lanes that request fair rates."""
-        fair = [lane for lane in plan.lanes if lane.fair]
-        if not fair:
-            return []
-        reference = reference_among(plan.lanes)
-        return proposals(plan, fair, reference, self.batch(1), calibration, progress)
-
-    def _gather(
-        self, plan: AdapterPlan, progress: Progress | None
-    ) -> dict[str, Calibration] | None:
-        """Gather calibration data from the first batches, if a lane needs it."""
-        if not plan.needs:
-            return None
-        check_calibration(plan, f"{self.config.model!r}")
-        batches = [self.batch(step + 1) for step in range(BATCHES)]
-        return gather_planned(plan, batches, progress)
 
     def _evaluate_lanes(self, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes, in chunks that fit into memory."""
