@@ -28,7 +28,7 @@ def lesson(race: Recording) -> Lesson:
         minutes=5,
         paragraphs=(
             f"Here {len(inits)} initializations race at {len(read.rates('lora'))} learning rates "
-            f"with {seeds} seeds each: {len(lanes)} lanes in one race, on the same batches. Each "
+            f"with {seeds} seeds each: {len(lanes)} lanes in one race. Each "
             "initialization is judged at its own best rate, so that only the initialization is "
             "compared.",
             read.told,
