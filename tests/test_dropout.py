@@ -79,7 +79,7 @@ def test_with_the_same_masks_a_layer_and_its_gradients_are_those_of_peft(init, m
     layer = model.get_submodule(name)
     W, factors, start = layer.weight, lanes.factors(name, 0), lanes.start_factors(name, 0)
     X = torch.randn(2, 5, W.shape[1], dtype=torch.float64)
-    noise = Dropout((lane,), 7)._noise(name, 0, X)
+    noise = Dropout((lane,), (7, 0))._noise(name, 0, X)
     kept = ((X + noise) / X).round(decimals=9)
     assert set(kept.unique().tolist()) == {0.0, round(1 / 0.6, 9)}
 
@@ -97,7 +97,7 @@ def test_with_the_same_masks_a_layer_and_its_gradients_are_those_of_peft(init, m
     monkeypatch.undo()
 
     lanes._split()
-    with lanes.some(slice(0, 1), Dropout((lane,), 7)):
+    with lanes.some(slice(0, 1), Dropout((lane,), (7, 0))):
         found = layer(ours_X)
     (found * G).sum().backward()
     torch.testing.assert_close(found, Y)
@@ -118,7 +118,7 @@ def test_the_mean_over_many_masks_of_a_layer_is_its_output_without_dropout():
         plain = layer(X)
         found = []
         for step in range(4000):
-            with lanes.some(slice(0, 1), Dropout((lane,), step)):
+            with lanes.some(slice(0, 1), Dropout((lane,), (step, 0))):
                 found.append(layer(X))
     values = torch.stack(found)
     error = values.std(0) / len(found) ** 0.5
@@ -129,19 +129,19 @@ def test_the_mean_over_many_masks_of_a_layer_is_its_output_without_dropout():
 def test_padding_that_other_lanes_need_changes_no_mask():
     lane = Lane("lora", r=2, dropout=0.5)
     X = torch.randn(4, 7, 6)
-    narrow = Dropout((lane,), 1, [(2, 5)])._noise("a", 0, X)
-    assert torch.equal(narrow[:2, :5], Dropout((lane,), 1)._noise("a", 0, X[:2, :5]))
+    narrow = Dropout((lane,), (1, 0), [(2, 5)])._noise("a", 0, X)
+    assert torch.equal(narrow[:2, :5], Dropout((lane,), (1, 0))._noise("a", 0, X[:2, :5]))
     assert not narrow[2:].any()
     assert not narrow[:, 5:].any()
 
 
-def test_the_model_with_dropout_differs_from_step_to_step_and_is_itself_again_behind_it():
+def test_the_model_with_dropout_differs_from_part_to_part_and_is_itself_again_behind_it():
     model, lanes = attached([LANES[0]])
     ids = tokens(2, 6)
     with torch.no_grad():
         plain = model(input_ids=ids).logits
         dropped = []
-        for step in (1, 1, 2):
+        for step in ((1, 0), (1, 0), (1, 1)):
             with lanes.some(slice(0, 1), Dropout(lanes.lanes, step)):
                 dropped.append(model(input_ids=ids).logits)
         assert torch.equal(dropped[0], dropped[1])

@@ -28,6 +28,10 @@ def add_verbs(verb: Verb) -> None:
         made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length", "--seed",
         "--split-seed", "--test", "--device", "--dtype",
     )  # fmt: skip
+    made.add_argument(
+        "--accumulate", type=int, metavar="N",
+        help="sum up the gradient of a step in N passes over parts of its batch, to save memory",
+    )  # fmt: skip
     made.add_argument("--batches", help="shared (all lanes), or by-seed (per lane seed)")
     add_intervals(made)
     made.add_argument("--eval-size", type=int, help="maximum number of held-out examples")

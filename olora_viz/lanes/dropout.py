@@ -22,13 +22,13 @@ class Dropout:
     Parameters
     ----------
     lanes : the active ones, in order.
-    step : its number.
+    step : its number, and that of a part of its batch, 0 for the first.
     shapes : rows and tokens of each lane's batch without the padding that other lanes need;
         ``None``: there is no such padding.
     """
 
     lanes: tuple[Lane, ...]
-    step: int
+    step: tuple[int, int]
     shapes: Sequence[tuple[int, int]] | None = None
 
     def add(self, layer: str, Y: Tensor, X: Tensor, A: Tensor, B: Tensor, s: Tensor) -> Tensor:
@@ -58,8 +58,9 @@ class Dropout:
         lane = self.lanes[k]
         shape = self.shapes[k] if self.shapes else X.shape[:2]
         own = (*shape, X.shape[-1]) if X.dim() == 3 else X.shape
+        number, part = self.step
         generator = torch.Generator(X.device)
-        generator.manual_seed(zlib.crc32(f"{lane.seed} {self.step} {layer}".encode()))
+        generator.manual_seed(zlib.crc32(f"{lane.seed} {number}.{part} {layer}".encode()))
         kept = torch.rand(own, generator=generator, device=X.device) >= lane.dropout
         factor = X.new_zeros(X.shape)
         factor[tuple(map(slice, own))] = kept.to(X.dtype) / (1.0 - lane.dropout) - 1.0

@@ -129,7 +129,10 @@ class GradientRecorder:
         for rows, found in self._inputs:
             if found:
                 at = torch.tensor(list(found), device=inputs.device)
-                inputs[rows, at] = torch.stack(list(found.values()), dim=1).to(inputs.dtype)
+                part = torch.stack(list(found.values()), dim=1).to(inputs.dtype)
+                # Of several passes, each over a part of the batch: their squares add up.
+                known = inputs[rows, at]
+                inputs[rows, at] = torch.where(known.isnan(), part, torch.hypot(known, part))
         self._inputs, self._norms = [], None
         whole = torch.cat([norms, *moved, inputs], dim=1).double().cpu().numpy()
         gradient, parameter, update, given = np.split(whole, [2 * L, 4 * L, 6 * L], axis=1)

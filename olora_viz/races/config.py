@@ -69,6 +69,8 @@ class RaceConfig:
     test : path of a task file whose examples the finished lanes are evaluated on, once, in place of
         the task's own test part, which is then trained on.
     test_size : maximum number of test examples to evaluate on.
+    accumulate : passes in which the gradient of a step is summed up, each over a part of the batch:
+        the same up to rounding, in less memory. Measurements on the first batch read it at once.
     """
 
     model: str = "glassllm"
@@ -92,6 +94,7 @@ class RaceConfig:
     split_seed: int | None = 0
     test: str | None = None
     test_size: int = 1000
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -108,7 +111,7 @@ class RaceConfig:
         labels(self.lanes)
         for name, least in (
             ("steps", 1), ("batch_size", 1), ("seed", 0), ("warmup", 0),
-            ("eval_size", 1), ("test_size", 1),
+            ("eval_size", 1), ("test_size", 1), ("accumulate", 1),
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             _check_whole(name, getattr(self, name), least)
@@ -123,6 +126,10 @@ class RaceConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step"
+            )
         if self.warmup >= self.steps:
             raise ValueError(f"warmup {self.warmup} must be shorter than the {self.steps} steps")
 
@@ -130,6 +137,11 @@ class RaceConfig:
     def labels(self) -> tuple[str, ...]:
         """Distinct labels of the lanes, in order."""
         return labels(self.lanes)
+
+    @property
+    def rows(self) -> int:
+        """The most prompts that are read in one pass."""
+        return math.ceil(self.batch_size / self.accumulate)
 
     def order(self, lane: Lane) -> int:
         """Return the seed of the order in which a lane sees the examples.

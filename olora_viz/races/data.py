@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,6 +84,15 @@ class RaceData:
         """Return the examples of a step, 1 for the first, in the order of a seed, on the device."""
         return losses.to_device(collate(self._examples(number, order), self._pad_id), self._device)
 
+    def parts(self, number: int, order: int) -> list[Batch]:
+        """Return a `batch` in the parts of ``config.accumulate`` passes, its examples in order."""
+        examples, count = self._examples(number, order), self._config.accumulate
+        borders = [i * len(examples) // count for i in range(count + 1)]
+        return [
+            losses.to_device(collate(examples[a:b], self._pad_id), self._device)
+            for a, b in pairwise(borders)
+        ]
+
     def tokens(self, number: int, order: int) -> int:
         """Count the tokens of a `batch`, without padding."""
         return sum(len(example.ids) for example in self._examples(number, order))
@@ -103,7 +113,7 @@ class RaceData:
             self.test if test else self.held_out,
             K,
             pad_id=self._pad_id,
-            batch_size=self._config.batch_size,
+            batch_size=self._config.rows,
             plain_text=self.task.plain_text,
             boilerplate=self._boilerplate,
         )
@@ -111,7 +121,7 @@ class RaceData:
     @property
     def evaluated_tokens(self) -> tuple[int, int]:
         """Maximum tokens per lane in one pass of `evaluate`: all, and supervised ones."""
-        size = self._config.batch_size
+        size = self._config.rows
         judged = (*self.held_out, *self.test)
         supervised = (len(s.ids) - s.supervised_from for e in judged for s in (e, *e.choices))
         return size * max(len(e.ids) for e in judged), size * max(supervised)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from olora_viz.lanes.chunks import Footprint, lane_groups
 from olora_viz.lanes.coverage import worded
-from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
@@ -25,6 +24,7 @@ from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gr
 from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
 from olora_viz.models import load_model
+from olora_viz.races.backward import backward
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.start import attach_lanes
@@ -318,36 +318,19 @@ class Race(Iterator[Step]):
     ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
         """Train the lanes that have not diverged; return losses and gradient norms."""
         orders = [self.config.order(lane) for lane in self.config.lanes]
-        batches = {order: self.data.batch(number, order) for order in dict.fromkeys(orders)}
         recorder = self._recorder if self.config.is_due("gradients", number) else None
+        losses = backward(self.lanes, self.data, number, orders, self._footprint, recorder)
         theta = self.lanes.theta
-        theta.grad = None
-        parts = []
-        each = self._footprint.training(
-            max(len(batch.input_ids) for batch in batches.values())
-            * max(batch.input_ids.shape[1] for batch in batches.values()),
-            max(batch.index.numel() for batch in batches.values()),
-        )
-        for rows in lane_groups(self.lanes.count, each, self.device.type):
-            its = [batches[order] for order in orders[rows]]
-            shapes = [(len(batch.input_ids), batch.input_ids.shape[1]) for batch in its]
-            with (
-                self.lanes.some(rows, Dropout(self.lanes.lanes[rows], number, shapes)),
-                recorder.inputs(rows) if recorder else nullcontext(),
-            ):
-                part = self.data.losses(its)
-                part.sum().backward()
-            parts.append(part.detach())
         assert theta.grad is not None
         if self.without_gradient is None:
             self.without_gradient = without_gradient(self.lanes)
         norms = torch.linalg.vector_norm(theta.grad, dim=1)
-        loss, norm = torch.stack([torch.cat(parts), norms]).double().cpu().numpy()
+        loss, norm = torch.stack([losses, norms]).double().cpu().numpy()
         self.state.trained(number, loss, norm)
         if recorder:
             recorder.before_update()
         overflown = self._optimizer.step(rates, norms, self.state.out)
         self.state.lose(overflown, number)
-        read = {order: self.data.tokens(number, order) for order in batches}
+        read = {order: self.data.tokens(number, order) for order in set(orders)}
         self.state.tokens += round(sum(read[order] for order in orders) / len(orders))
         return loss, norm, recorder.after_update() if recorder else None
