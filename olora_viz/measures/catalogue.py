@@ -43,7 +43,9 @@ def register_measure(measure: Measure) -> Measure:
 
     Parameters
     ----------
-    measure : its `compute` is called with the `Race` and returns (K,), NaN for missing values.
+    measure : its `compute` is called with the `Race` and returns (K,), NaN for missing values. It
+        may read ``race.lanes``, ``race.model`` and ``race.data``: ``data.held_out`` are the
+        encoded held-out examples, and ``data.evaluate(K)`` evaluates all lanes on them.
 
     Returns
     -------
@@ -64,6 +66,22 @@ def register_measure(measure: Measure) -> Measure:
     >>> next(ov.race(config)).measures["size"].shape
     (2,)
     >>> _ = ov.unregister_measure("size")
+
+    A metric of one's own, over the race's held-out examples: the loss of the hardest one. It is due
+    when the race evaluates.
+
+    >>> def hardest(race):
+    ...     losses = race.data.evaluate(race.lanes.count).example_loss  # (K, examples)
+    ...     return losses.max(axis=1)
+    >>> metric = ov.Measure(
+    ...     key="hardest", title="Hardest example", unit="nats per deciding token", scale="log",
+    ...     compute=hardest, every="eval_every", at_last=True,
+    ... )
+    >>> _ = ov.register_measure(metric)
+    >>> steps = list(ov.race(ov.RaceConfig(lanes=(ov.Lane("lora"),), steps=3, eval_every=2)))
+    >>> [bool(step.measures["hardest"] >= step.eval_loss) for step in steps[1:]]
+    [True, True]
+    >>> _ = ov.unregister_measure("hardest")
     """
     key = measure.key
     if not isinstance(key, str) or not key.isidentifier() or iskeyword(key):

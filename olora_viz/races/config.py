@@ -15,8 +15,7 @@ from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.device import DEVICES, DTYPES
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
-
-SCHEDULES = ("constant", "linear", "cosine")
+from olora_viz.races.schedule import Schedule, check_schedule, factor, plain
 
 BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
@@ -58,7 +57,9 @@ class RaceConfig:
     device : ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
     dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
         ``bfloat16`` or ``float64``. Adapters and optimizer use float32 or better.
-    schedule : of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``.
+    schedule : of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``; in
+        Python also a function ``f(step, steps)`` that returns what the rates are multiplied by, for
+        ``step`` from 1 to ``steps``. No run folder or JSON holds a function.
     warmup : steps over which the learning rates rise to their peak.
     targets : name suffixes of the layers to adapt; ``None``: all linear layers in the blocks.
     batches : ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed
@@ -87,7 +88,7 @@ class RaceConfig:
     eval_size: int = 64
     device: str = "auto"
     dtype: str = "auto"
-    schedule: str = "constant"
+    schedule: Schedule = "constant"
     warmup: int = 0
     targets: tuple[str, ...] | None = None
     batches: str = "auto"
@@ -119,7 +120,6 @@ class RaceConfig:
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), least)
         for name, allowed in (
-            ("schedule", SCHEDULES),
             ("dtype", ("auto", *DTYPES)),
             ("device", DEVICES),
             ("batches", BATCHES),
@@ -132,6 +132,7 @@ class RaceConfig:
             )
         if self.warmup >= self.steps:
             raise ValueError(f"warmup {self.warmup} must be shorter than the {self.steps} steps")
+        check_schedule(self.schedule, self.steps, self.warmup)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -179,13 +180,7 @@ class RaceConfig:
         peak = np.array([lane.lr for lane in self.lanes])
         if number <= self.warmup:
             return peak * number / self.warmup
-        past = (number - 1 - self.warmup) / (self.steps - self.warmup)
-        factor = {
-            "constant": 1.0,
-            "linear": 1.0 - past,
-            "cosine": 0.5 * (1.0 + math.cos(math.pi * past)),
-        }
-        return peak * factor[self.schedule]
+        return peak * factor(self.schedule, number, self.steps, self.warmup)
 
     def is_due(self, key: str, number: int) -> bool:
         """Whether a measurement of `MEASURES` is due at a step, 1 for the first."""
@@ -212,8 +207,13 @@ class RaceConfig:
         return list(groups.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, as in a run's ``config.json``."""
-        return asdict(self)
+        """Return plain values, as in a run's ``config.json``.
+
+        Raises
+        ------
+        ValueError : the schedule is a function.
+        """
+        return asdict(self) | {"schedule": plain(self.schedule)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:

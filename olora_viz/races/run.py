@@ -131,6 +131,7 @@ def start(
     if not is_free(folder):
         hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
+    config.to_json()  # what cannot be written is refused before a model is loaded
     racing = race(config, task=task, progress=progress)
     _check_space(folder, racing)
     contents = _contents(racing.config, None if task is None else racing.task)

@@ -9,6 +9,7 @@ from typing import Any
 from olora_viz.lanes.lane import Lane
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.schedule import plain as plain_schedule
 
 PEFT_STARTS: dict[str, Any] = {
     "lora": True,
@@ -73,6 +74,7 @@ def _filled(template: str, settings: str) -> str:
 
 
 def _config(config: RaceConfig) -> str:
+    plain_schedule(config.schedule)  # a function has no text
     plain = RaceConfig()
     given = "".join(
         f"    {field.name}={getattr(config, field.name)!r},\n"

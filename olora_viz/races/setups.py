@@ -35,7 +35,7 @@ def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
     """
     rows = []
     for field in fields(RaceConfig):
-        values = [str(getattr(config, field.name)) for config in configs]
+        values = [_text(getattr(config, field.name)) for config in configs]
         if field.name != "lanes" and len(set(values)) > 1:
             rows.append((WORDS.get(field.name, field.name.replace("_", " ")), values))
     lanes = [[_spec(lane) for lane in config.lanes] for config in configs]
@@ -91,6 +91,11 @@ def _setup(run: Setup | Path) -> RaceConfig:
     raise ValueError(
         f"expected a RaceConfig, a Race, a saved run or its folder, not {type(run).__name__}"
     )
+
+
+def _text(value: object) -> str:
+    """Return a setting as text; a schedule that is a function by its name."""
+    return getattr(value, "__name__", str(value))
 
 
 def _spec(lane: Lane) -> str:

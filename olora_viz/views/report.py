@@ -97,7 +97,8 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
     given = {
         "model": config.model, "task": config.task, "steps": config.steps,
         "prompts per step": config.batch_size, "seed": config.seed,
-        "schedule": config.schedule, "warm-up": config.warmup, "precision": config.dtype,
+        "schedule": getattr(config.schedule, "__name__", config.schedule),
+        "warm-up": config.warmup, "precision": config.dtype,
     }  # fmt: skip
     lanes = [
         (
