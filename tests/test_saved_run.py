@@ -25,8 +25,8 @@ def without_models(monkeypatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("olora_viz.races.race.load_model", refuse)
-    monkeypatch.setattr("olora_viz.races.race.load_task", refuse)
+    for name in ("RaceData", "load_model"):
+        monkeypatch.setattr(f"olora_viz.races.race.{name}", refuse)
 
 
 def test_a_saved_run_is_what_its_race_was(folder, monkeypatch):
