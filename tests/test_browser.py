@@ -95,7 +95,8 @@ def test_the_default_race_finishes_and_leaves_results_answers_and_adapters(page:
     expect(page.locator("#results tbody tr")).to_have_count(6)
     expect(page.locator("#answers .asked")).to_have_count(4)
     expect(page.locator("#answers .asked").first).to_contain_text("base model")
-    expect(page.locator("#story")).to_contain_text("At one shared rate (1e-3) OLoRA is")
+    expect(page.locator("#story")).to_contain_text("At one shared rate (1e-3) OLoRA")
+    expect(page.locator("#story")).to_contain_text("64 held-out examples; one seed")
     expect(page.locator("#adapters button")).to_have_count(5)
     wait_for_points(page, 100)
     assert points(page) == 100

@@ -80,6 +80,7 @@ def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
     assert json.loads(text)["columns"] == header
     assert len(json.loads(text)["rows"]) == len(rows)
 
+    page.locator("#spectra-map").scroll_into_view_if_needed()  # where its chart is drawn
     expect(page.locator("#spectra-map .js-plotly-plot")).to_be_visible()
     _, text = of_chart(page, "csv", "#spectra-map")
     header, *rows = csv.reader(io.StringIO(text.decode(), newline=""))

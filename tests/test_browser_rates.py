@@ -30,7 +30,7 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     seeds = f"{figure('rates-figure')}.data.find((t) => t.fill).y"
     page.wait_for_function(f"{figure('rates-figure')}?.data?.length === 15")
     assert page.evaluate(f"{seeds}.length") == 1
-    expect(page.locator("#rates-words")).to_contain_text("do best at the same rate, 1e-3")
+    expect(page.locator("#rates-words")).to_contain_text("5 seeds")
     expect(page.locator("#rates-words .reach tbody tr")).to_have_count(3)
     card.get_by_text("best loss of the run").click()
     expect(card.locator("h2").first).to_contain_text("Best held-out loss against learning rate")

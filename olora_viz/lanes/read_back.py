@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -133,6 +134,8 @@ def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> Re
     except Exception as error:  # a loader can fail anywhere
         return ReadBack(by, None, f"refuses it ({reason(error).split('. ')[0]})")
     difference = float((found - wanted).abs().max())
+    if not math.isfinite(difference):
+        return ReadBack(by, None, "cannot be compared: the logits are not finite")
     rounding = torch.finfo(wanted.dtype).eps ** 0.5 * float(wanted.abs().max())
     wrong = not difference <= rounding
     return ReadBack(by, difference, f"gives other logits, by {difference:.1g}" if wrong else "")
