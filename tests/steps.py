@@ -48,7 +48,7 @@ def judged(
     losses = np.array(loss, dtype=float)
     hits = np.where(np.isnan(losses), np.nan, losses < 1.0) if right is None else right
     unknown = np.full(len(losses), np.nan)
-    examples = Examples(losses, np.array(hits, dtype=float), unknown, losses.mean(1))
+    examples = Examples(losses, np.array(hits, dtype=float), unknown, unknown)
     return measuring(
         step,
         eval_loss=losses.mean(1),

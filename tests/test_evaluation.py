@@ -6,6 +6,7 @@ import torch
 from races import small
 
 import olora_viz as ov
+from olora_viz.tasks import BUILT_IN
 from olora_viz.tasks.encoding import encode
 from olora_viz.tasks.evaluation import evaluate, shared_tokens
 from olora_viz.tasks.held_out import held_out_of
@@ -72,9 +73,12 @@ def test_the_deciding_tokens_are_those_between_what_all_answers_share(glassllm: 
     assert front >= 3
     assert back >= 1
     found = evaluate(model, encoded.kept, 1, pad_id=0, batch_size=4, boilerplate=(front, back))
-    for its, loss in zip(encoded.kept, found.example_loss[0], strict=True):
-        tokens = scores_by_hand(model, its.ids, its.supervised_from)
-        assert loss == pytest.approx(tokens[front : len(tokens) - back].mean(), rel=1e-3)
+    by_hand = [scores_by_hand(model, e.ids, e.supervised_from)[front:-back] for e in encoded.kept]
+    count = np.mean([len(tokens) for tokens in by_hand])
+    for tokens, loss in zip(by_hand, found.example_loss[0], strict=True):
+        assert loss == pytest.approx(tokens.sum() / count, rel=1e-3)
+    assert found.deciding_loss[0] == pytest.approx(np.concatenate(by_hand).mean(), rel=1e-4)
+    assert found.deciding_loss[0] != pytest.approx(found.loss[0], rel=0.1)
     about = held_out_of(encoded, encoded, 12, plain_text=False)
     assert about.guess == 0.5
     assert about.guess_words == "always “the correct answer is true”"
@@ -97,3 +101,16 @@ def test_the_guess_among_choices_is_the_better_of_the_most_frequent_and_chance(
     assert held_out_of(often, often, 8, plain_text=False).guess == 1.0
     about = held_out_of(rarely, rarely, 8, plain_text=False)
     assert (about.guess, about.guess_words) == (0.5, "at random")
+
+
+@pytest.mark.parametrize("name", [card.name for card in BUILT_IN])
+def test_what_lanes_are_compared_by_is_the_held_out_loss_of_the_tables(
+    name: str, glassllm: tuple
+) -> None:
+    task = ov.load_task(name)
+    encoded = encode(task.held_out, glassllm[1], context=128, ends=task.ends).kept[:16]
+    shared = (0, 0) if task.plain_text else shared_tokens(encoded)
+    found = evaluate(glassllm[0], encoded, 1, pad_id=0, batch_size=8, boilerplate=shared)
+    compared = found.loss if shared == (0, 0) else found.deciding_loss
+    assert found.example_loss.mean(1) == pytest.approx(compared, rel=1e-4)
+    assert np.isnan(found.deciding_loss).all() == (shared == (0, 0))

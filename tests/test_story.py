@@ -302,6 +302,7 @@ def test_the_caveat_counts_what_was_repeated(lanes: tuple[Lane, ...], seeds: str
 def test_seeds_of_a_start_without_random_numbers_count_where_their_batches_vary() -> None:
     assert "this run, 3 seeds each." in story.caveat(SEEDS, by_seed=True)
     assert "The batches vary by seed." in story.caveat(SEEDS, by_seed=True)
+    assert "vary by seed" not in story.caveat(SEEDS[:1], by_seed=True)
     assert "one run, on shared batches" in story.caveat(SEEDS)
 
 
@@ -422,5 +423,5 @@ def test_the_table_says_on_how_much_it_rests_and_what_guessing_gets(tmp_path: Pa
 def test_boilerplate_is_said() -> None:
     words = HeldOut(64, 0.6, "always “true”", 6 * 64, 64).boilerplate
     assert "Of 6 supervised tokens per answer 1 differ" in words
-    assert HeldOut(64, 0.6, "always “true”", 100, 64).boilerplate == ""
+    assert HeldOut(64, 0.6, "always “true”", 64, 64).boilerplate == ""
     assert fragments.remark(words)

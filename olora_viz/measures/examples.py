@@ -16,14 +16,21 @@ class Examples(Record):
     """The results of K lanes on n held-out examples, the same ones in every evaluation."""
 
     loss: np.ndarray = field(metadata=by_lane())
-    """(K, n) mean cross-entropy of the example's tokens that differ between answers, nats."""
+    """(K, n) cross-entropy of every example's deciding tokens, summed and divided by their mean
+    number, nats: the mean over the examples is the loss that lanes are compared by."""
     right: np.ndarray = field(metadata=by_lane())
     """(K, n) 1 for a right answer, 0 for a wrong one; for plain text the share of right tokens."""
     accuracy_normalized: np.ndarray = field(metadata=by_lane())
     """(K,) accuracy with every choice's log-likelihood divided by its characters, as
     lm-evaluation-harness's ``acc_norm`` (Gao et al. 2021); NaN without choices."""
     deciding_loss: np.ndarray = field(metadata=by_lane())
-    """(K,) mean cross-entropy of the tokens that differ between answers, nats."""
+    """(K,) mean cross-entropy of the tokens that differ between answers, nats per token; NaN if all
+    tokens decide, so that lanes are compared by the held-out loss itself."""
+
+    @property
+    def all_decide(self) -> bool:
+        """Whether lanes are compared by the held-out loss, not by that of some of its tokens."""
+        return not np.isfinite(self.deciding_loss).any()
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> Examples:

@@ -10,7 +10,7 @@ import numpy as np
 
 from olora_viz.measures.examples import Examples
 from olora_viz.races.step import Step
-from olora_viz.studies.decision import LEVEL, Comparison, Pairs, Scores, compare_all
+from olora_viz.studies.decision import LEVEL, UNDECIDED, Comparison, Pairs, Scores, compare_all
 
 LEAST_HALVED = 8
 """From this many held-out examples on, rates are chosen on one half and compared on the other."""
@@ -34,7 +34,9 @@ class Contest:
     accuracy: tuple[float, ...]
     """Share of right answers of each; NaN for plain text."""
     loss: tuple[float, ...]
-    """Held-out loss of each, nats: of the tokens that decide between answers."""
+    """Loss of each on the examples, nats; what of, `loss_name` says."""
+    loss_name: str
+    """``held-out loss``, or ``loss of the deciding tokens`` where answers are mostly boilerplate."""
     by_accuracy: Pairs
     """Comparisons by the places of both entries; empty for plain text."""
     by_loss: Pairs
@@ -49,7 +51,7 @@ class Contest:
         return min((one.seeds for one in self.by_loss.values()), default=1)
 
     def between(self, i: int, j: int) -> Comparison:
-        """Return what decides between two entries: accuracy, or the loss where that is open."""
+        """Return what leads in a comparison of two entries: accuracy, or the loss of plain text."""
         if (i, j) in self.by_accuracy:
             return self.by_accuracy[i, j]
         return self.by_loss[i, j]
@@ -59,7 +61,7 @@ class Contest:
         if (i, j) not in self.by_accuracy:
             return None
         ordered = (
-            one.in_these_runs not in (LEVEL, "undecided")
+            one.in_these_runs not in (LEVEL, UNDECIDED)
             for one in (self.by_accuracy[i, j], self.by_loss[i, j])
         )
         return self.by_loss[i, j] if tuple(ordered) == (False, True) else None
@@ -106,6 +108,7 @@ def contest(
         entries=tuple(ranked),
         accuracy=tuple(accuracy[e] for e in ranked),
         loss=tuple(loss[e] for e in ranked),
+        loss_name="held-out loss" if examples.all_decide else "loss of the deciding tokens",
         by_accuracy=by_accuracy,
         by_loss=by_loss,
         examples=scores[ranked[0]].loss.shape[1],

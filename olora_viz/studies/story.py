@@ -87,7 +87,7 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
             for group in seed_groups(lanes)
         )
     )
-    vary = " The batches vary by seed." * by_seed
+    vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
     advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
     return f"Computed from this run, {runs}.{same}{vary}{advice}"
 
@@ -223,7 +223,8 @@ def _every_lane(lanes: Sequence[Lane], examples: Examples, plain_text: bool) -> 
     if len(names) == 1:
         n = held.examples
         score = f"accuracy {percent(held.accuracy[0])}, " * (not plain_text)
-        rest = f"{score}held-out loss {nats(held.loss[0])} ({n} held-out example{'s' * (n > 1)})."
+        loss = f"{held.loss_name} {nats(held.loss[0])}"
+        rest = f"{score}{loss} ({n} held-out example{'s' * (n > 1)})."
         return [Sentence(f"{names[0]}:", rest)]
     seeds = {tuple(sorted(lanes[k].seed for k in group.lanes)) for group in groups}
     apart = [what for what in differences(lanes) if what != "seed" or len(seeds) > 1]

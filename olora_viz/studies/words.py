@@ -42,7 +42,7 @@ def verdict(
     said = [Sentence(lead, f"{_scores(contest, i, j)}, {_interval(one)} ({basis(contest)}).")]
     by_loss = contest.loss_decides(i, j)
     if by_loss:
-        lead = f"By held-out loss {first} {_relation(by_loss, second)}:"
+        lead = f"By {contest.loss_name} {first} {_relation(by_loss, second)}:"
         numbers = f"{nats(contest.loss[i])} against {nats(contest.loss[j])}"
         said.append(Sentence(lead, f"{numbers}, {_interval(by_loss)}."))
     return said
@@ -66,8 +66,7 @@ def ranking(where: str, contest: Contest, names: Sequence[str]) -> list[Sentence
     some = next(iter(of.values()))
     parts = []
     if found[AHEAD]:
-        verb = "is ahead of" if contest.seeds > 1 else "did better in this run than"
-        parts.append(f"{verb} {listed(found[AHEAD])}")
+        parts.append(f"{_order(AHEAD, contest.seeds)} {listed(found[AHEAD])}")
     if found[LEVEL]:
         parts.append(f"is level with {listed(found[LEVEL])} within {_amount(some.margin, some)}")
     if found[UNDECIDED]:
@@ -85,16 +84,15 @@ def _by_loss(contest: Contest, names: Sequence[str]) -> list[Sentence]:
         if j and (one := contest.loss_decides(0, j))
     }
     said = []
-    for kind, words in ((AHEAD, "ahead of"), (BEHIND, "behind")):
+    for kind in (AHEAD, BEHIND):
         others = [name for name, its in decided.items() if its == kind]
         if others:
-            here = " in this run" * (contest.seeds < 2)
             losses = [
                 f"{name} {nats(loss)}"
                 for name, loss in zip(names, contest.loss, strict=True)
                 if name in (names[0], *others)
             ]
-            lead = f"By held-out loss {names[0]} is {words} {listed(others)}{here}:"
+            lead = f"By {contest.loss_name} {names[0]} {_order(kind, contest.seeds)} {listed(others)}:"
             said.append(Sentence(lead, f"{', '.join(losses)} nats."))
     return said
 
@@ -122,15 +120,19 @@ def _relation(one: Comparison, other: str) -> str:
         return f"is level with {other} within {_amount(one.margin, one)}"
     if one.in_these_runs == UNDECIDED:
         return f"cannot be told apart from {other}"
-    if one.seeds > 1:
-        return f"is {'ahead of' if one.in_these_runs == AHEAD else 'behind'} {other}"
-    return f"did {'better' if one.in_these_runs == AHEAD else 'worse'} in this run than {other}"
+    return f"{_order(one.in_these_runs, one.seeds)} {other}"
+
+
+def _order(kind: str, seeds: int) -> str:
+    if seeds > 1:
+        return "is ahead of" if kind == AHEAD else "is behind"
+    return f"did {'better' if kind == AHEAD else 'worse'} in this run than"
 
 
 def _scores(contest: Contest, i: int, j: int) -> str:
     if contest.by_accuracy:
         return f"accuracy {percent(contest.accuracy[i])} against {percent(contest.accuracy[j])}"
-    return f"held-out loss {nats(contest.loss[i])} against {nats(contest.loss[j])}"
+    return f"{contest.loss_name} {nats(contest.loss[i])} against {nats(contest.loss[j])}"
 
 
 def _each(contest: Contest, names: Sequence[str]) -> str:

@@ -26,9 +26,11 @@ class Evaluation:
     accuracy_normalized: np.ndarray
     """(K,) share of correct choices by log-likelihood per character; NaN without choices."""
     deciding_loss: np.ndarray
-    """(K,) mean cross-entropy of the tokens that differ between answers, nats per token."""
+    """(K,) mean cross-entropy of the deciding tokens alone, nats per token; NaN if all decide, see
+    `shared_tokens`."""
     example_loss: np.ndarray
-    """(K, n) mean cross-entropy of every example's deciding tokens, to five digits."""
+    """(K, n) summed cross-entropy of every example's deciding tokens over their mean number, to
+    five digits: the mean over the examples is the deciding loss, or the loss if all decide."""
     example_right: np.ndarray
     """(K, n) 1 for a correct answer, 0 for a wrong one; the share of tokens for plain text."""
 
@@ -94,6 +96,7 @@ def evaluate(
             choices = [next(by_sequence)[0].sum(1) for _ in example.choices]
             scored.append(_score(example, its, missed, choices, plain_text, boilerplate))
     tokens, deciding = (sum(getattr(s, name) for s in scored) for name in ("tokens", "deciding"))
+    all_decide = boilerplate == (0, 0)
     judged = [s.tokens if plain_text else 1 for s in scored]
     right, normalized, lost, decided = (
         torch.stack([getattr(s, name) for s in scored], 1).numpy()
@@ -103,8 +106,8 @@ def evaluate(
         loss=lost.sum(1) / tokens,
         accuracy=right.sum(1) / sum(judged),
         accuracy_normalized=normalized.mean(1),
-        deciding_loss=decided.sum(1) / deciding,
-        example_loss=_five_digits(decided / [s.deciding for s in scored]),
+        deciding_loss=np.full(K, np.nan) if all_decide else decided.sum(1) / deciding,
+        example_loss=_five_digits(decided * len(scored) / deciding),
         example_right=_five_digits(right / judged),
     )
 
@@ -152,13 +155,16 @@ def _score(
 
 
 def shared_tokens(encoded: Sequence[Encoded]) -> tuple[int, int]:
-    """Count the supervised tokens that all answers share, at their beginning and at their end.
+    """Count the boilerplate: supervised tokens at both ends of an answer that all answers share.
 
     The tokens between them decide which answer it is: of "the correct answer is true" a single one.
-    Without any common token, or if all answers are the same, (0, 0).
+    (0, 0), so that all tokens decide, if the shared ones are not the larger part, as where answers
+    share nothing but the end-of-text token; and if all answers are the same.
 
     >>> shared_tokens([Encoded((1, 7, 8, 3, 9), 1), Encoded((2, 2, 7, 8, 4, 9), 2)])
     (2, 1)
+    >>> shared_tokens([Encoded((1, 7, 9), 1), Encoded((1, 8, 9), 1)])
+    (0, 0)
     """
     answers = list({e.ids[e.supervised_from :] for e in encoded})
     if len(answers) < 2:
@@ -168,7 +174,10 @@ def shared_tokens(encoded: Sequence[Encoded]) -> tuple[int, int]:
     differs_from_end = [len({a[-1 - i] for a in answers}) > 1 for i in range(shortest)]
     front = differs.index(True) if any(differs) else shortest - 1
     back = differs_from_end.index(True) if any(differs_from_end) else shortest
-    return front, min(back, shortest - front - 1)
+    back = min(back, shortest - front - 1)
+    supervised = sum(len(e.ids) - e.supervised_from for e in encoded)
+    mostly = 2 * len(encoded) * (front + back) > supervised
+    return (front, back) if mostly else (0, 0)
 
 
 def _five_digits(values: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class HeldOut:
     supervised: int
     """Supervised tokens of these examples."""
     deciding: int
-    """Those of them that are not the same in every answer, see `shared_tokens`."""
+    """Those of them that are not boilerplate, see `shared_tokens`."""
     train: int = 0
     """Number of training examples; 0 if unknown."""
     test: int = 0
@@ -49,14 +49,15 @@ class HeldOut:
 
     @property
     def boilerplate(self) -> str:
-        """A sentence on tokens that all answers share; empty unless they are the larger part."""
-        if 2 * self.deciding >= self.supervised:
+        """A sentence on the tokens that all answers share; empty if all tokens decide."""
+        if self.deciding == self.supervised:
             return ""
         each = (self.deciding / self.examples, self.supervised / self.examples)
         few, all_ = (f"{value:.1f}".removesuffix(".0") for value in each)
         return (
             f"Of {all_} supervised tokens per answer {few} differ between answers: the others are "
-            "the same in every answer, and lower the loss without deciding anything."
+            "the same in every answer, and lower the loss without deciding anything. The lanes are "
+            "compared by the deciding ones."
         )
 
 

@@ -123,14 +123,15 @@ class RaceView:
 
     @cached_property
     def results(self) -> Markup:
-        """The table of results, the best lane first, after a note on examples left out."""
+        """The table of results, the best lane first, with remarks on the data and the lanes."""
         race = self.race
         held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
         table = fragments.results(
             self._group_styles, self._places, held, start_of(race), race.plain_text,
             race.held_out, self._intervals,
         )  # fmt: skip
-        return _remarks(race) + table
+        problem = fragments.problem(race.note) if race.state == FAILED else Markup("")
+        return problem + table + _remarks(race)
 
     @cached_property
     def answers(self) -> Markup:
@@ -264,8 +265,6 @@ def _introduction(record: RaceRecord, link: str) -> Markup:
 
 
 def _remarks(race: RaceSnapshot) -> Markup:
-    if race.state == FAILED:
-        return fragments.problem(race.note)
     said = []
     if race.left_out:
         examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
