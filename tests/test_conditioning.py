@@ -108,11 +108,9 @@ def test_too_little_memory_says_how_much_and_offers_a_layer(racing, monkeypatch)
         raise ValueError(f"{what} needs {needed / 1e9:.1f} GB of memory, but only 0.0 GB are free")
 
     monkeypatch.setattr(conditioning_module, "check_memory", refuse)
-    with pytest.raises(
-        ValueError, match=r"needs .* GB .* take a smaller batch, or one layer, such"
-    ):
+    with pytest.raises(ValueError, match=r"needs .* GB .* use a smaller batch, or one layer, such"):
         conditioning(racing.lanes, racing.batch(1))
-    with pytest.raises(ValueError, match=r"needs .* GB .* free: take a smaller batch$"):
+    with pytest.raises(ValueError, match=r"needs .* GB .* free: use a smaller batch$"):
         conditioning(racing.lanes, racing.batch(1), layer=racing.lanes.layers[0])
 
 
@@ -227,5 +225,5 @@ def test_a_distance_is_where_a_parabola_or_a_slope_has_risen_by_the_loss():
     assert radius(2.0, curvature=4.0, slope=0.0) == 1.0
     assert radius(2.0, curvature=0.0, slope=4.0) == 0.5
     assert radius(2.0, curvature=4.0, slope=4.0) == 0.5
-    with pytest.raises(ValueError, match="no distance suits"):
+    with pytest.raises(ValueError, match="give no extent"):
         radius(1.0, curvature=-1.0, slope=0.0)

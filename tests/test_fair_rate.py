@@ -111,7 +111,7 @@ def test_the_verb_curvature_prints_a_table():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--lane", "nope"], "error: unknown initialization 'nope'; there are"),
+        (["--lane", "nope"], "error: unknown initialization 'nope'; choose from"),
         (["--layer", "nowhere"], "error: no adapter on layer 'nowhere'"),
         (["--iterations", "0"], "error: iterations must be at least 1, not 0"),
         (["--probes", "1"], "error: probes must be 0 or at least 2, not 1"),

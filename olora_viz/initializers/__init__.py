@@ -2,7 +2,7 @@
 
 Every initialization is `(W, r, *, s, generator, calibration) → Start(A, B)`. To add one, write its
 file and its entry in `catalogue`; tests, command line, pages and plots read the table. `register`
-adds one from outside of the package.
+adds one from outside the package.
 """
 
 from olora_viz.initializers.calibration import Calibration, lacking

@@ -1,4 +1,4 @@
-"""The data that some initializations need beside the weight: its gradient or its inputs."""
+"""The data that some initializations need besides the weight: its gradient or its inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 NEEDS = {"gradient": "the gradient of W", "inputs": "the inputs of W"}
-"""The kinds of calibration data, with the words for them in messages."""
+"""The kinds of calibration data, as worded in messages."""
 
 
 @dataclass(frozen=True)

@@ -160,18 +160,18 @@ INITIALIZERS: dict[str, Initializer] = {
         ),
     )
 }
-"""Every initialization by its name: those of the package, then those that were registered."""
+"""All initializations by name: first the built-in ones, then the registered ones."""
 
 BUILT_IN = frozenset(INITIALIZERS)
 
 RESERVED = frozenset(
     {"accent", "bad", "bg", "card", "ink", "line", "mute", "ok", "on-accent", "soft"}
 )
-"""Names of the page's own colours, which cannot name an initialization's."""
+"""Names of the page's own colours, which no initialization can have."""
 
 
 def label_of(init: str) -> str:
-    """Return what people call an initialization; an unlisted one goes by its own name.
+    """Return an initialization's display name, made from its key if it is not listed.
 
     >>> label_of("olora"), label_of("my_start")
     ('OLoRA', 'My start')
@@ -181,20 +181,20 @@ def label_of(init: str) -> str:
 
 
 def register(entry: Initializer) -> None:
-    """Add an initialization of one's own; it is then raced, listed, drawn and exported by its name.
+    """Register your own initialization, to be raced, listed, drawn and exported by its name.
 
     Parameters
     ----------
-    entry : its `start` takes ``(W, r)`` and those of ``s``, ``generator`` and ``calibration`` that
-        it names, and returns a `Start`. W is a copy, in float32 or better: nothing that is done
-        to it reaches the model. See `Initializer` for what an entry may say beside the required
-        fields.
+    entry : its `start` takes ``(W, r)`` and any of the keyword arguments ``s``, ``generator`` and
+        ``calibration``, and returns a `Start`. W is a copy in float32 or better, so changing it
+        does not change the model. See `Initializer` for the optional fields.
 
     Raises
     ------
     ValueError
-        If the name or label is taken or malformed, or `start` has other arguments. Later, when it
-        is used: if the result is not a `Start` with finite A (r, in) and B (out, r).
+        If the name or label is taken or malformed, or `start` has other arguments. When the
+        initialization is used, also if the result is not a `Start` with finite A (r, in) and B
+        (out, r).
 
     Examples
     --------
@@ -221,7 +221,7 @@ def register(entry: Initializer) -> None:
     if name in RESERVED:
         raise ValueError(f"name {name!r} is reserved for a colour of the page; choose another one")
     if name in BUILT_IN:
-        raise ValueError(f"name {name!r} is that of a built-in initialization; choose another one")
+        raise ValueError(f"name {name!r} is a built-in initialization; choose another one")
     if name in INITIALIZERS:
         raise ValueError(f"{name!r} is already registered; call unregister({name!r}) first")
     if not isinstance(label, str) or not re.fullmatch(r"[^\W_][^<>&\x00-\x1f\x7f]{0,31}", label):
@@ -233,7 +233,7 @@ def register(entry: Initializer) -> None:
         raise ValueError(f"label {label!r} is taken by another initialization; labels must differ")
     for what in ("summary", "source"):
         if not isinstance(getattr(entry, what), str):
-            raise ValueError(f"{what} of {name!r} must be a text, not {getattr(entry, what)!r}")
+            raise ValueError(f"{what} of {name!r} must be a string, not {getattr(entry, what)!r}")
     INITIALIZERS[name] = replace(entry, start=OwnStart(name, entry.start))
 
 

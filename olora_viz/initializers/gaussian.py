@@ -16,7 +16,7 @@ def gaussian(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as LoRA with a Gaussian A, as in the paper, with PEFT's standard deviation.
+    """Start LoRA with a Gaussian A, as in the paper, with PEFT's standard deviation.
 
     `A⁰ ~ N(0, 1/r²)`, `B⁰ = 0`.
 
@@ -25,7 +25,7 @@ def gaussian(
     W : (out, in); only its shape, dtype and device matter
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
-    generator : CPU generator that draws A; None stands for seed 0
+    generator : CPU generator that draws A; None means seed 0
     calibration : unused
 
     Returns

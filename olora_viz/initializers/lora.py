@@ -18,7 +18,7 @@ def lora(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as plain LoRA: A uniform, B zero.
+    """Start plain LoRA: A uniform, B zero.
 
     `A⁰ ~ U(−1/√in, 1/√in)`, `B⁰ = 0`. This is Kaiming uniform initialization with `a = √5`, as in
     PEFT and the reference code; the paper itself says "random Gaussian" (see `gaussian`).
@@ -28,7 +28,7 @@ def lora(
     W : (out, in); only its shape, dtype and device matter
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
-    generator : CPU generator that draws A; None stands for seed 0
+    generator : CPU generator that draws A; None means seed 0
     calibration : unused
 
     Returns

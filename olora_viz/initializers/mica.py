@@ -19,7 +19,7 @@ def mica(
 ) -> Start:
     """Start with a frozen B in the minor directions of W; only A is trained, from zero.
 
-    `W = U diag(S) Vh`, `B⁰ = U_m`, `A⁰ = 0`, where m stands for the last r of the min(out, in)
+    `W = U diag(S) Vh`, `B⁰ = U_m`, `A⁰ = 0`, where m denotes the last r of the min(out, in)
     triplets, the smallest first. B has orthonormal columns, and in each column the entry of largest
     magnitude is positive.
 

@@ -19,8 +19,8 @@ def milora(
 ) -> Start:
     """Start from the r smallest singular triplets of W.
 
-    `W = U diag(S) Vh`, `B⁰ = U_m √(S_m / s)`, `A⁰ = √(S_m / s) Vh_m`, where m stands for the last r
-    of the min(out, in) triplets, the smallest first. `s B⁰A⁰` is the residual of the best
+    `W = U diag(S) Vh`, `B⁰ = U_m √(S_m / s)`, `A⁰ = √(S_m / s) Vh_m`, where m denotes the last r of
+    the min(out, in) triplets, the smallest first. `s B⁰A⁰` is the residual of the best
     approximation of W of rank min(out, in) − r. In each column of B the entry of largest magnitude
     is positive.
 

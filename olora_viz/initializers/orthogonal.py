@@ -28,7 +28,7 @@ def orthogonal(
     W : (out, in); only its shape, dtype and device matter
     r : rank, even, 2 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
-    generator : CPU generator that draws Q, X and Y; None stands for seed 0
+    generator : CPU generator that draws Q, X and Y; None means seed 0
     calibration : unused
 
     Returns

@@ -1,4 +1,4 @@
-"""One's own function as an initialization: called with what it names, its result checked."""
+"""A user's function as an initialization, with its arguments chosen and its result checked."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.start import Start, check_rank, precise, seeded
 
 NAMED = ("s", "generator", "calibration")
-"""What a function may ask for beside W and r, by these names."""
+"""The arguments that a function may take besides W and r."""
 
 
 class OwnStart:
-    """A `StartFunction` around a function that somebody registered.
+    """A `StartFunction` that wraps a registered function.
 
     Parameters
     ----------
     name : of the initialization, for messages.
-    f : takes ``(W, r)`` and those of `NAMED` that it names.
+    f : takes ``(W, r)`` and any of `NAMED`.
 
     Raises
     ------
-    ValueError : something that cannot be called, or asks for something else.
+    ValueError : `f` is not callable, or takes other arguments.
     """
 
     def __init__(self, name: str, f: Any) -> None:
@@ -58,8 +58,8 @@ class OwnStart:
 
         Raises
         ------
-        ValueError : a rank that W cannot hold; a result that is not a `Start` of A (r, in) and
-            B (out, r), in floating-point numbers that are finite.
+        ValueError : the rank is too large for W, or the result is not a `Start` with finite,
+            floating-point A (r, in) and B (out, r).
         """
         check_rank(W, r)
         given = {"s": s, "generator": seeded(generator), "calibration": calibration}

@@ -33,7 +33,7 @@ def pissa(
     W : (out, in)
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
-    generator : CPU generator of the randomized SVD, otherwise unused; None stands for seed 0
+    generator : CPU generator of the randomized SVD, otherwise unused; None means seed 0
     calibration : unused
     niter : None for the exact SVD, or the number of iterations of the randomized one, 0 or more
 

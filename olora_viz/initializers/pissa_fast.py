@@ -20,17 +20,17 @@ def pissa_fast(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as PiSSA, with the leading singular triplets of a randomized SVD.
+    """Start like PiSSA, with the leading singular triplets from a randomized SVD.
 
-    `s B⁰A⁰` is close to the best rank-r approximation of W, at O(out in r) instead of
-    O(out in min(out, in)). The same as `pissa` with `niter=6`.
+    `s B⁰A⁰` is close to the best rank-r approximation of W, at O(out in r) instead of O(out in
+    min(out, in)). It is `pissa` with `niter=6`.
 
     Parameters
     ----------
     W : (out, in)
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, positive
-    generator : CPU generator that draws the sketch; None stands for seed 0
+    generator : CPU generator that draws the sketch; None means seed 0
     calibration : unused
 
     Returns

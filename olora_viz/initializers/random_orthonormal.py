@@ -17,7 +17,7 @@ def random_orthonormal(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as OLoRA, but on a uniformly random subspace instead of one taken from W.
+    """Start like OLoRA, but on a uniformly random subspace instead of one taken from W.
 
     `Ω (out, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one;
     `B⁰ = Q` of the QR of Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is Haar-distributed (uniform over the
@@ -28,7 +28,7 @@ def random_orthonormal(
     W : (out, in)
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
-    generator : CPU generator that draws Ω; None stands for seed 0
+    generator : CPU generator that draws Ω; None means seed 0
     calibration : unused
 
     Returns

@@ -17,7 +17,7 @@ def sketch(
     generator: torch.Generator | None = None,
     calibration: Calibration | None = None,
 ) -> Start:
-    """Start as OLoRA, but on r random mixtures of all columns instead of the first r columns.
+    """Start like OLoRA, but on r random mixtures of all columns instead of the first r columns.
 
     `Ω (in, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one;
     `B⁰ = Q` of the QR of `W Ω`, `A⁰ = BᵀW`. The span leans towards the leading singular vectors of
@@ -32,7 +32,7 @@ def sketch(
     W : (out, in)
     r : rank, 1 ≤ r ≤ min(out, in)
     s : scale of the adapter, unused
-    generator : CPU generator that draws Ω; None stands for seed 0
+    generator : CPU generator that draws Ω; None means seed 0
     calibration : unused
 
     Returns

@@ -72,7 +72,9 @@ class Initializer:
     def __post_init__(self) -> None:
         """Check that `needs` is known."""
         if self.needs and self.needs not in NEEDS:
-            raise ValueError(f"{self.name!r} needs {self.needs!r}; there are {', '.join(NEEDS)}")
+            raise ValueError(
+                f"needs of {self.name!r} must be {' or '.join(NEEDS)}, not {self.needs!r}"
+            )
 
 
 class RankError(ValueError):
@@ -157,7 +159,7 @@ def draw(
     ----------
     rows, columns : the shape
     like : a tensor with the dtype and device of the result
-    generator : a CPU generator; None stands for a fresh one with seed 0
+    generator : a CPU generator; None means a fresh one with seed 0
     """
     return torch.randn(rows, columns, generator=seeded(generator)).to(like)
 
@@ -168,7 +170,7 @@ def draw_columns(
     like: Float[Tensor, "out in"],
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "rows columns"]:
-    """Draw as `draw`, but column by column, so that more columns extend fewer."""
+    """Draw column by column, so that a wider matrix begins with the columns of a narrower one."""
     generator = seeded(generator)
     drawn = [torch.randn(rows, generator=generator) for _ in range(columns)]
     return torch.stack(drawn, dim=1).to(like)

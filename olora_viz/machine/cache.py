@@ -1,4 +1,4 @@
-"""The folder in which converted models are kept between runs."""
+"""The cache folder for converted models and computed spectra."""
 
 import os
 import shutil

@@ -16,4 +16,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)
     if near:
         return f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, near))}?"
-    return f"unknown {kind} {name!r}; there are {', '.join(names)}"
+    return f"unknown {kind} {name!r}; choose from {', '.join(names)}"

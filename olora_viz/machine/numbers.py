@@ -9,11 +9,11 @@ import numpy as np
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
-    """Average exponentially down the steps, s ← w s + (1 − w) v, lane by lane.
+    """Return the exponential moving average over the steps, s ← w s + (1 − w) v, lane by lane.
 
     Parameters
     ----------
-    values : (N, K); a lane that holds NaN holds NaN from there on.
+    values : (N, K); after a NaN, the rest of the lane is NaN.
     weight : w, the share of the past, in [0, 1).
     """
     out = np.array(values, dtype=float)
@@ -23,7 +23,7 @@ def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
 
 
 def plain(values: np.ndarray, digits: int = 4) -> list[Any]:
-    """Return an array as lists of numbers of a few significant digits, None for what is not finite.
+    """Return an array as lists of rounded numbers, with None for non-finite values.
 
     >>> plain(np.array([[1234.5678, math.nan]]))
     [[1235.0, None]]
@@ -49,7 +49,7 @@ def finite_or_none(x: float) -> float | None:
 
 
 def compact(value: float) -> str:
-    """Write a rate the way that it is said: ``3e-3``, ``2.5e-4``, ``0.5``.
+    """Format a learning rate the way people write it: ``3e-3``, ``2.5e-4``, ``0.5``.
 
     >>> [compact(x) for x in (0.003, 0.00025, 0.5, 16.0)]
     ['3e-3', '2.5e-4', '0.5', '16']
@@ -61,7 +61,7 @@ def compact(value: float) -> str:
 
 
 def number(value: float | None, form: str = ".3g") -> str:
-    """Format a number; a dash for one that is unknown or not finite.
+    """Format a number; a dash if it is unknown or not finite.
 
     >>> number(0.12345), number(None), number(math.inf)
     ('0.123', '–', '–')
@@ -70,7 +70,7 @@ def number(value: float | None, form: str = ".3g") -> str:
 
 
 def nats(loss: float | None) -> str:
-    """Write a loss.
+    """Format a loss.
 
     >>> nats(0.4907), nats(math.nan)
     ('0.49', '–')
@@ -79,7 +79,7 @@ def nats(loss: float | None) -> str:
 
 
 def percent(share: float | None, decimals: int = 0) -> str:
-    """Write a share.
+    """Format a share as a percentage.
 
     >>> percent(0.906), percent(0.0123, 1), percent(math.nan)
     ('91%', '1.2%', '–')
@@ -88,7 +88,7 @@ def percent(share: float | None, decimals: int = 0) -> str:
 
 
 def factor(ratio: float) -> str:
-    """Write a ratio in two digits, or to the unit where it is large.
+    """Format a ratio with two digits, or as a whole number from 100 on.
 
     >>> factor(2.345), factor(1234.5)
     ('2.3', '1234')
@@ -106,7 +106,7 @@ def rounded(value: float, digits: int) -> float:
 
 
 def seconds(value: float) -> str:
-    """Write a time that was measured.
+    """Format a measured time.
 
     >>> seconds(3.14159)
     '3.1 s'
@@ -115,7 +115,7 @@ def seconds(value: float) -> str:
 
 
 def about(value: float) -> str:
-    """Write an approximate time, in seconds; from 90 s on in minutes.
+    """Format an approximate time: in seconds, or in minutes from 90 s on.
 
     >>> about(45.3), about(200.0)
     ('45 s', '3 min')
@@ -124,7 +124,7 @@ def about(value: float) -> str:
 
 
 def duration(value: float) -> str:
-    """Write a time limit, in seconds, in words.
+    """Format a time limit in seconds as words.
 
     >>> duration(1800), duration(60), duration(45)
     ('30 minutes', '1 minute', '45 seconds')

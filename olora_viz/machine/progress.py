@@ -9,7 +9,7 @@ from tqdm import tqdm
 Progress = Callable[[float, str], None]
 """Callback with the fraction done, in [0, 1], and a short description of the current work.
 
-What it raises passes through the work that reports, which is how a caller cancels it.
+An exception raised here propagates through the work, so that the caller can cancel it.
 """
 
 

@@ -1,4 +1,4 @@
-"""Singular values of weights, computed once and kept on disk by the weight's content."""
+"""Singular values of weights, cached on disk by the weight's content."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from olora_viz.measures.spectra import singular_values
 def known_singular_values(W: Float64[Tensor, "out in"]) -> Float64[Tensor, " m"]:
     """Return the singular values of W, descending, from the disk cache if available.
 
-    The file is named by a hash of W's numbers and shape: a weight that has changed is another one,
-    and the same weight in another folder is the same one. A disk that cannot be written costs the
-    time of computing again, nothing else.
+    The file is named by a hash of W's values and shape, so a changed weight is computed again and a
+    copy of the same weight is not. If the cache cannot be written, the values are computed each
+    time.
     """
     path = _place(W)
     known = _read(path, min(W.shape)) if path else None

@@ -1,8 +1,8 @@
 """The table of a race's measurements.
 
-To add a measurement, write its file with a `Measure` in it and name that in the table below: steps,
-JSON lines, tables, run folders, charts and the command line read it. `register_measure` adds one
-from outside of the package.
+To add a measurement, define its `Measure` in a file of its own and list it in the table below,
+which steps, JSON lines, tables, run folders, charts and the command line read. `register_measure`
+adds one from outside the package.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEASURES: dict[str, Measure] = {
         GRADIENTS,
     )
 }  # fmt: skip
-"""Every measurement by its key, in the order of files and tables."""
+"""All measurements by key, in the order of files and tables."""
 
 BUILT_IN = tuple(MEASURES)
 """Keys of the built-in measurements."""
@@ -37,24 +37,24 @@ TAKEN = {
 
 
 def register_measure(measure: Measure) -> Measure:
-    """Add a measurement of one number per lane: every later step of every race measures it.
+    """Register a measurement of one number per lane, to be made in every later race step.
 
-    It is found as ``step.measures[key]``, in JSON lines, tables and run folders, and on the page.
+    Results are in ``step.measures[key]``, JSON lines, tables and run folders, and on the page.
 
     Parameters
     ----------
     measure : its `compute` is called with the `Race` and returns (K,), NaN for missing values. It
-        may read ``race.lanes``, ``race.model`` and ``race.data``: ``data.held_out`` are the
+        may read ``race.lanes``, ``race.model`` and ``race.data``: ``data.held_out`` holds the
         encoded held-out examples, and ``data.evaluate(K)`` evaluates all lanes on them.
 
     Returns
     -------
     Measure
-        The same one.
+        The registered measurement.
 
     Raises
     ------
-    ValueError : a key that is no identifier or is taken, an unknown scale or interval.
+    ValueError : the key is not an identifier or is taken, or the scale or interval is unknown.
 
     Examples
     --------
@@ -67,8 +67,8 @@ def register_measure(measure: Measure) -> Measure:
     (2,)
     >>> _ = ov.unregister_measure("size")
 
-    A metric of one's own, over the race's held-out examples: the loss of the hardest one. It is due
-    when the race evaluates.
+    A custom metric on the race's held-out examples, the loss of the hardest one, is computed at
+    each evaluation of the race.
 
     >>> def hardest(race):
     ...     losses = race.data.evaluate(race.lanes.count).example_loss  # (K, examples)
@@ -87,7 +87,7 @@ def register_measure(measure: Measure) -> Measure:
     if not isinstance(key, str) or not key.isidentifier() or iskeyword(key):
         raise ValueError(f"the key of a measurement must be an identifier, not {key!r}")
     if key in TAKEN or key in MEASURES:
-        raise ValueError(f"the key {key!r} is taken: a key names one measurement")
+        raise ValueError(f"the key {key!r} is taken; choose another one")
     if measure.scale not in SCALES:
         raise ValueError(f"{key!r}: {unknown('scale', str(measure.scale), SCALES)}")
     intervals = intervals_of_measures()
@@ -113,7 +113,7 @@ def unregister_measure(key: str) -> Measure:
 
 
 def intervals_of_measures() -> dict[str, list[Measure]]:
-    """Return the measurements with an interval of their own, by the field of `RaceConfig`."""
+    """Return the measurements that have their own interval, by its field of `RaceConfig`."""
     found: dict[str, list[Measure]] = {}
     for key in BUILT_IN:
         measure = MEASURES[key]

@@ -26,18 +26,18 @@ OUTPUTS = 16
 """Predictions in the tangent kernel: the first ones of the batch."""
 
 TWICE = 4
-"""Activations that the gradient's own graph keeps, as a multiple of what training keeps."""
+"""Activations stored for the graph of the gradient, relative to those stored in training."""
 
 BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
-"""Bytes that the lanes in one group may take, about, by device."""
+"""Approximate memory for the lanes of one group, in bytes, by device."""
 
 TRACKED = 12
-"""Products per measurement during a race: a rough estimate is enough."""
+"""Hessian-vector products per measurement during a race, where a rough estimate is enough."""
 
 
 @dataclass(frozen=True, eq=False)
 class Conditioning(Record):
-    """Slope and curvature of K lanes' losses on one batch."""
+    """Gradient norm and curvature of K lanes' losses on one batch."""
 
     loss: np.ndarray = field(metadata=by_lane())
     """(K,) nats per supervised token."""
@@ -49,7 +49,7 @@ class Conditioning(Record):
     kernel: TangentKernel | None
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
-        """Return plain values by lane, the Hessian's beside the others; not finite is null."""
+        """Return plain values by lane, the Hessian's among them; non-finite values are null."""
         lanes = super().to_json(labels)
         parts = {"gauss_newton": self.gauss_newton, "ntk": self.kernel}
         for label, its in self.hessian.to_json(labels).items():
@@ -78,25 +78,25 @@ def conditioning(
     ----------
     lanes : on their model.
     batch : on the model's device, see `Race.batch`.
-    layer : over that layer's parameters alone.
-    with_gauss_newton, with_kernel : whether to measure these as well.
+    layer : the layer whose parameters are measured; None for all layers.
+    with_gauss_newton, with_kernel : whether to measure the Gauss-Newton matrix and the kernel too.
     steps, tolerance, probes : see `curvature`.
     progress : called after every product; raises to stop.
 
     Raises
     ------
-    ValueError : a layer that carries no adapter; more memory is needed than is free.
+    ValueError : the layer has no adapter, or there is not enough free memory.
     """
     groups = _groups(lanes, batch, layer, steps)
     stages = 1 + with_gauss_newton + with_kernel
     found: list[Conditioning] = []
     for i, rows in enumerate(groups):
         with lanes.some(rows):
-            told = _Told(progress, i * stages, len(groups) * stages)
+            reports = _Stages(progress, i * stages, len(groups) * stages)
             found.append(
                 _one_group(
                     lanes, batch, layer, rows.stop - rows.start, with_gauss_newton, with_kernel,
-                    told, steps=steps, tolerance=tolerance, probes=probes,
+                    reports, steps=steps, tolerance=tolerance, probes=probes,
                 )
             )  # fmt: skip
     return Conditioning.joined(found)
@@ -129,18 +129,18 @@ def slices(
     side: int = SIDE,
     progress: Progress | None = None,
 ) -> list[LossSlice]:
-    """Slice the losses of some lanes, all on one scale: as far as suits the steepest of them.
+    """Slice the losses of some lanes on one scale, which suits the steepest of them.
 
     Parameters
     ----------
-    found : what `conditioning` measured of the same lanes, unmoved, over all parameters.
-    chosen : numbers of lanes.
+    found : result of `conditioning` for the same lanes and parameters, over all layers.
+    chosen : indices of the lanes.
     side : points along each side, odd.
     progress : called after every point; raises to stop.
 
     Raises
     ------
-    ValueError : a lane whose loss is not finite, or that does not exist.
+    ValueError : a lane does not exist, or its loss or curvature is not finite.
     """
     for k in chosen:
         lanes.check_lane(k)
@@ -151,7 +151,7 @@ def slices(
     reach = min(
         radius(found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]) for k in chosen
     )
-    told = _Told(progress, 0, len(chosen))
+    reports = _Stages(progress, 0, len(chosen))
     made = []
     for k in chosen:
 
@@ -165,13 +165,15 @@ def slices(
         across, along = directions(gradient, found.hessian.top[k])
         name = f"slice of {lanes.labels[k]}"
         made.append(
-            loss_slice(lanes, k, loss, across, along, reach, side=side, progress=told.stage(name))
+            loss_slice(
+                lanes, k, loss, across, along, reach, side=side, progress=reports.stage(name)
+            )
         )
     return made
 
 
-class _Told:
-    """Turns the progress of each stage into that of the whole."""
+class _Stages:
+    """Reports the progress of each stage as progress of the whole."""
 
     def __init__(self, progress: Progress | None, done: int, total: int) -> None:
         self._progress, self._done, self._total = progress, done, total
@@ -180,11 +182,11 @@ class _Told:
         done = self._done
         self._done += 1
 
-        def tell(part: float, what: str) -> None:
+        def report(part: float, what: str) -> None:
             if self._progress:
                 self._progress((done + part) / self._total, f"{name}: {what}")
 
-        return tell
+        return report
 
 
 def _one_group(
@@ -194,20 +196,20 @@ def _one_group(
     K: int,
     with_gauss_newton: bool,
     with_kernel: bool,
-    told: _Told,
+    reports: _Stages,
     **search: Any,
 ) -> Conditioning:
     model = lanes.model
     value, norm = _slope(lanes, lambda: losses.lane_losses(model, batch, K), layer)
     hessian = curvature(
         lanes, lambda: losses.lane_losses(model, batch, K), layer=layer,
-        progress=told.stage("Hessian"), **search,
+        progress=reports.stage("Hessian"), **search,
     )  # fmt: skip
     newton = kernel = None
     if with_gauss_newton:
         newton = gauss_newton(
             lanes, lambda: losses.supervised_logits(model, batch, K), layer=layer,
-            progress=told.stage("Gauss-Newton"), **search,
+            progress=reports.stage("Gauss-Newton"), **search,
         )  # fmt: skip
     if with_kernel:
 
@@ -215,14 +217,16 @@ def _one_group(
             logits = losses.supervised_logits(model, batch, K)
             return target_logits(logits, batch.targets)[:, :OUTPUTS]
 
-        kernel = tangent_kernel(lanes, outputs, layer=layer, progress=told.stage("tangent kernel"))
+        kernel = tangent_kernel(
+            lanes, outputs, layer=layer, progress=reports.stage("tangent kernel")
+        )
     return Conditioning(value, norm, hessian, newton, kernel)
 
 
 def _slope(
     lanes: Lanes, loss: Callable[[], Tensor], layer: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the losses and the gradients' norms."""
+    """Return the losses and the gradient norms."""
     value = loss()
     parts = torch.autograd.grad(value.sum(), lanes.parts(layer))
     gradient = torch.cat([part.flatten(1) for part in parts], dim=1) * lanes.trained(layer)
@@ -246,9 +250,9 @@ def _groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[s
         check_memory(needed, device, what)
     except ValueError as error:
         if layer:
-            raise ValueError(f"{error}: take a smaller batch") from None
+            raise ValueError(f"{error}: use a smaller batch") from None
         raise ValueError(
-            f"{error}: take a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
+            f"{error}: use a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
         ) from None
     return groups
 

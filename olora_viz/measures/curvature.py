@@ -1,4 +1,4 @@
-"""How steep and how curved the loss is around the lanes: all of them in the same products."""
+"""The curvature of every lane's loss, from matrix-vector products that all lanes share."""
 
 from __future__ import annotations
 
@@ -21,40 +21,41 @@ from olora_viz.measures.lanczos import STEPS, TOLERANCE, Operator
 from olora_viz.measures.record import Record, by_lane
 
 PROBES = 8
-"""Random vectors from which a trace is estimated."""
+"""Random vectors for estimating a trace."""
 
 Losses = Callable[[], Tensor]
-"""Computes the losses (K,) of the lanes that run, with their graph."""
+"""Computes the losses (K,) of the active lanes, with their graph."""
 
 Logits = Callable[[], Tensor]
-"""Computes logits (K, n, V) of the lanes that run, with their graph."""
+"""Computes logits (K, n, V) of the active lanes, with their graph."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curvature(Record):
-    """The ends of the spectrum of K symmetric matrices over the lanes' parameters, and its trace.
+    """Extreme eigenvalues and trace of K symmetric matrices over the lanes' parameters.
 
-    A lane whose loss or gradient is not finite holds NaN everywhere.
+    All values of a lane whose loss or gradient is not finite are NaN.
     """
 
     lambda_max: np.ndarray = field(metadata=by_lane())
     """(K,) the largest eigenvalue."""
     lambda_min: np.ndarray = field(metadata=by_lane())
-    """(K,) the smallest one: below zero, the loss falls away in some direction."""
+    """(K,) the smallest eigenvalue; if negative, the loss curves downwards in some direction."""
     trace: np.ndarray = field(metadata=by_lane())
     """(K,) estimated sum of all eigenvalues; NaN if not requested."""
     residual: np.ndarray = field(metadata=by_lane())
-    """(K,) ‖Hv − λv‖ of lambda_max and its unit vector: some eigenvalue is at most so far away."""
+    """(K,) ‖Hv − λv‖ for lambda_max and its unit vector: some eigenvalue is at most this far
+    away."""
     residual_min: np.ndarray = field(metadata=by_lane())
     """(K,) the same for lambda_min."""
     trace_error: np.ndarray = field(metadata=by_lane())
     """(K,) standard error of the trace."""
     iterations: np.ndarray = field(metadata=by_lane(int))
-    """(K,) products that the eigenvalues took."""
+    """(K,) number of matrix-vector products for the eigenvalues."""
     converged: np.ndarray = field(metadata=by_lane(bool))
     """(K,) whether both residuals are within the tolerance."""
     top: Float[Tensor, "K n"] | None = field(default=None, compare=False)
-    """Unit eigenvectors of lambda_max; None if they were not kept."""
+    """Unit eigenvectors of lambda_max; None if not kept."""
 
 
 def curvature(
@@ -70,23 +71,23 @@ def curvature(
 ) -> Curvature:
     """Measure the Hessian of each lane's loss over the lane's own parameters.
 
-    The loss of all lanes is a sum in which no two share a parameter, so its Hessian has one block
-    per lane, and one backward pass through the gradient's graph multiplies every block by a vector
-    of its own. Computed in theta's dtype: float32, or float64 for a float64 model.
+    The total loss is a sum over lanes that share no parameters, so its Hessian has one block per
+    lane, and one backward pass through the graph of the gradient multiplies every block by its own
+    vector. Computed in theta's dtype: float32, or float64 for a float64 model.
 
     Parameters
     ----------
     lanes : all of them, or inside of ``lanes.some`` a few.
     losses : is called once.
-    layer : for that layer's block of the Hessian alone; ``None``: over all parameters.
+    layer : the layer whose block of the Hessian is measured; None for all parameters.
     steps, tolerance : of the search for the eigenvalues, see `lanczos.extremes`.
-    probes : random vectors for the trace, 2 or more; 0 leaves it out.
-    seed : of the start and of the probes.
+    probes : random vectors for the trace, 2 or more; 0 skips it.
+    seed : for the start vector and the probes.
     progress : called after every product; raises to stop.
 
     Raises
     ------
-    ValueError : a layer that carries no adapter, too few probes.
+    ValueError : the layer has no adapter, or there are too few probes.
 
     References
     ----------
@@ -119,10 +120,11 @@ def gauss_newton(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Curvature:
-    """Measure the Gauss-Newton matrix of the mean cross-entropy, as `curvature` does the Hessian.
+    """Measure the Gauss-Newton matrix of the mean cross-entropy, like `curvature` for the Hessian.
 
     `Jᵀ H_z J` with J the logits' Jacobian and `H_z = (diag p − p pᵀ) / n` the loss's curvature in
-    the logits: the Hessian without the curvature of the network itself, so never below zero.
+    the logits: the Hessian without the curvature of the network itself, so it is positive
+    semidefinite.
 
     Parameters
     ----------
@@ -137,7 +139,8 @@ def gauss_newton(
     with twice_differentiable():
         z = logits()
         parts = lanes.parts(layer)
-        # Jᵀu is linear in u, so its derivative by u is J: a forward product by backward passes.
+        #  # Jᵀu is linear in u, and its derivative with respect to u is J: a forward product from
+        # backward passes.
         u = torch.zeros_like(z, requires_grad=True)
         pulled = torch.autograd.grad(z, parts, u, create_graph=True, materialize_grads=True)
         p = z.detach().softmax(-1)
@@ -155,7 +158,7 @@ def gauss_newton(
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Use the attention that has a second derivative."""
+    """Use an attention kernel that supports second derivatives."""
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         yield
 
@@ -163,8 +166,8 @@ def twice_differentiable() -> Iterator[None]:
 def draws(lanes: Lanes, layer: str | None, seed: int) -> Float[Tensor, " n"]:
     """Draw a Gaussian vector over one lane's parameters, in the order of `Lanes.parts`.
 
-    Each layer has random numbers of its own, drawn rank by rank, so that a lane's vector does not
-    depend on which other lanes there are and how far they are padded.
+    Each layer has its own random numbers, drawn rank by rank, so a lane's vector depends neither on
+    the other lanes nor on their padding.
     """
     parts = []
     for name in [layer] if layer else lanes.layers:
@@ -229,6 +232,6 @@ def _flat(parts: tuple[Tensor, ...]) -> Tensor:
 
 
 def _like(parts: tuple[Tensor, ...], V: Tensor) -> list[Tensor]:
-    """Cut the rows of V into the shapes of the parts."""
+    """Split the rows of V into the shapes of the parts."""
     pieces = V.split([part[0].numel() for part in parts], dim=1)
     return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]

@@ -1,4 +1,4 @@
-"""The held-out results by example: what comparisons of lanes rest on."""
+"""Held-out results by example, the basis of all comparisons between lanes."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from olora_viz.tasks.evaluation import Evaluation
 
 @dataclass(frozen=True, eq=False)
 class Examples(Record):
-    """The results of K lanes on n held-out examples, the same ones in every evaluation."""
+    """Results of K lanes on n held-out examples, which are the same in every evaluation."""
 
     loss: np.ndarray = field(metadata=by_lane())
-    """(K, n) cross-entropy of every example's deciding tokens, summed and divided by their mean
-    number, nats: the mean over the examples is the loss that lanes are compared by."""
+    """(K, n) summed cross-entropy of each example's deciding tokens, divided by their mean number,
+    nats. Its mean over the examples is the loss by which lanes are compared."""
     right: np.ndarray = field(metadata=by_lane())
     """(K, n) 1 for a right answer, 0 for a wrong one; for plain text the share of right tokens."""
     accuracy_normalized: np.ndarray = field(metadata=by_lane())
-    """(K,) accuracy with every choice's log-likelihood divided by its characters, as
-    lm-evaluation-harness's ``acc_norm`` (Gao et al. 2021); NaN without choices."""
+    """(K,) accuracy with each choice's log-likelihood divided by its number of characters, like
+    ``acc_norm`` in lm-evaluation-harness (Gao et al. 2021); NaN without choices."""
     deciding_loss: np.ndarray = field(metadata=by_lane())
     """(K,) mean cross-entropy of the tokens that differ between answers, nats per token; NaN if all
     tokens decide, so that lanes are compared by the held-out loss itself."""
 
     @property
     def all_decide(self) -> bool:
-        """Whether lanes are compared by the held-out loss, not by that of some of its tokens."""
+        """Whether all tokens decide, so that lanes are compared by the held-out loss itself."""
         return not np.isfinite(self.deciding_loss).any()
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> Examples:
-        """Return those of an evaluation."""
+        """Return the results of an evaluation."""
         return cls(
             loss=evaluation.example_loss.copy(),
             right=evaluation.example_right.copy(),

@@ -1,4 +1,4 @@
-"""Norms of gradients, parameters and updates: every lane, layer and factor of a step at once."""
+"""Norms of gradients, parameters and updates in one step, for all lanes, layers and factors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from olora_viz.measures.measure import Measure
 from olora_viz.measures.record import SHARED, Record, by_lane
 
 QUANTITIES = ("gradient", "parameter", "update")
-"""What is measured of each factor; their ratio follows."""
+"""The norms of each factor; update / parameter follows from them."""
 
 FACTORS = ("A", "B")
 
 
 @dataclass(frozen=True, eq=False)
 class Gradients(Record):
-    """Euclidean norms of K lanes in L layers, in one step; a lane that has diverged holds NaN.
+    """Euclidean norms of K lanes in L layers, in one step; NaN for diverged lanes.
 
-    The last index of the factors' norms is 0 for A and 1 for B.
+    The last axis of the factors' norms is 0 for A and 1 for B.
     """
 
     JSON_DIGITS = 4
@@ -38,12 +38,12 @@ class Gradients(Record):
     gradient: np.ndarray = field(metadata=by_lane(last_axis=FACTORS))
     """(K, L, 2) of ∂L/∂A and ∂L/∂B, before clipping."""
     parameter: np.ndarray = field(metadata=by_lane(last_axis=FACTORS))
-    """(K, L, 2) of A and B before the update, those that the gradient belongs to."""
+    """(K, L, 2) of A and B before the update, where the gradient was computed."""
     update: np.ndarray = field(metadata=by_lane(last_axis=FACTORS))
-    """(K, L, 2) of what the update added to A and B."""
+    """(K, L, 2) of the update of A and B."""
     input: np.ndarray = field(metadata=by_lane())
-    """(K, L) of ∂L/∂X, all that reaches the layer's input X, also through layers that share X; NaN
-    where none flows, as into layers that read nothing but the frozen embedding."""
+    """(K, L) of ∂L/∂X, the whole gradient at the layer's input X, including what comes through
+    other layers with the same input; NaN where there is none, as when X is the frozen embedding."""
 
     @property
     def ratio(self) -> np.ndarray:
@@ -53,14 +53,14 @@ class Gradients(Record):
 
 
 class GradientRecorder:
-    """Measures the steps of a race, and changes no number of it.
+    """Measures the steps of a race without changing its results.
 
-    In a step, `inputs` goes around each forward and backward pass, and the update comes between
+    In each step, `inputs` wraps every forward and backward pass, and the update runs between
     `before_update` and `after_update`.
 
     Parameters
     ----------
-    lanes : what is trained.
+    lanes : the lanes in training.
     """
 
     def __init__(self, lanes: Lanes) -> None:
@@ -71,11 +71,11 @@ class GradientRecorder:
 
     @contextmanager
     def inputs(self, rows: slice) -> Iterator[None]:
-        """Note the gradients that reach the layers' inputs in a backward pass of some lanes.
+        """Record the gradients at the layers' inputs in a backward pass of some lanes.
 
         Parameters
         ----------
-        rows : the lanes that run, as in `Lanes.some`; forward and backward belong inside.
+        rows : the active lanes, as in `Lanes.some`. Run forward and backward inside this context.
         """
         K = rows.stop - rows.start
         shared: dict[int, tuple[Tensor, list[int]]] = {}
@@ -90,7 +90,7 @@ class GradientRecorder:
             X = given[0]
             if not X.requires_grad:
                 return
-            # The tensor is kept beside the list, so that no other gets its id meanwhile.
+            #  # The tensor is kept with the list, so that no other tensor can get its id meanwhile.
             if id(X) not in shared:
                 shared[id(X)] = X, []
                 X.register_hook(partial(note, shared[id(X)][1]))
@@ -109,17 +109,17 @@ class GradientRecorder:
 
     @torch.no_grad()
     def before_update(self) -> None:
-        """Measure the gradients, not clipped yet, and keep the parameters."""
+        """Measure the gradients before clipping, and copy the parameters."""
         theta = self._lanes.theta
         assert theta.grad is not None
-        if self._before is None:  # kept from step to step: to allocate it takes longer than to copy
+        if self._before is None:  # reused in every step: allocating takes longer than copying
             self._before = torch.empty_like(theta)
         self._before.copy_(theta)
         self._norms = segment_norms(theta.grad, self._lanes.sizes)
 
     @torch.no_grad()
     def after_update(self) -> Gradients:
-        """Measure the update, and bring all numbers of the step to the host in one transfer."""
+        """Measure the update, and move all results of the step to the CPU in one transfer."""
         lanes, before, norms = self._lanes, self._before, self._norms
         assert before is not None
         assert norms is not None
@@ -130,7 +130,7 @@ class GradientRecorder:
             if found:
                 at = torch.tensor(list(found), device=inputs.device)
                 part = torch.stack(list(found.values()), dim=1).to(inputs.dtype)
-                # Of several passes, each over a part of the batch: their squares add up.
+                #  # Over several passes, one per part of the batch, the squares add up.
                 known = inputs[rows, at]
                 inputs[rows, at] = torch.where(known.isnan(), part, torch.hypot(known, part))
         self._inputs, self._norms = [], None
@@ -163,15 +163,15 @@ def segment_norms(
 ) -> Float[Tensor, "K S"]:
     """Return the Euclidean norms of consecutive pieces of every row.
 
-    A model's blocks are alike, so the rows are cut into blocks first: one call then measures a
-    piece in all blocks and lanes, in place.
+    A model's blocks are alike, so the rows are split into blocks first. One call then measures a
+    piece in all blocks and lanes, without copying.
 
     Parameters
     ----------
-    X : like `Lanes.theta`.
-    sizes : S numbers of columns, such as `Lanes.sizes`; together P.
-    dtype : the least to sum the squares in.
-    minus : taken off X first.
+    X : (K, P), such as `Lanes.theta`.
+    sizes : S numbers of columns that add up to P, such as `Lanes.sizes`.
+    dtype : the lowest precision for summing the squares.
+    minus : subtracted from X first.
     """
     repeats = _repeats(sizes)
     pieces = list(sizes[: len(sizes) // repeats])
@@ -188,7 +188,7 @@ def segment_norms(
 
 
 def without_gradient(lanes: Lanes) -> list[str]:
-    """Name the layers whose A and B got no gradient in any lane, in the last backward pass."""
+    """Name the layers whose A and B received no gradient in any lane in the last backward pass."""
     assert lanes.theta.grad is not None
     norms = segment_norms(lanes.theta.grad, lanes.sizes).unflatten(1, (-1, len(FACTORS)))
     silent = (norms == 0).all(dim=2).all(dim=0).tolist()
@@ -196,7 +196,7 @@ def without_gradient(lanes: Lanes) -> list[str]:
 
 
 def lane_norms(G: Float[Tensor, "rows ..."], K: int) -> Float[Tensor, " K"]:
-    """Return each lane's Euclidean norm over its share of the rows, lane after lane."""
+    """Return each lane's Euclidean norm over its rows, which come lane after lane."""
     dtype = torch.promote_types(G.dtype, torch.float32)
     return torch.linalg.vector_norm(G.reshape(K, -1), dim=1, dtype=dtype)
 

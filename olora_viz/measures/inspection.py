@@ -1,4 +1,4 @@
-"""What a PEFT adapter from anywhere does to its base model, layer by layer."""
+"""What any PEFT adapter does to its base model, layer by layer."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class LayerInspection:
     stable_rank: float
     """Σσ² / σ₁²."""
     intruders: int
-    """How many of the leading singular vectors of W + ΔW resemble none of W's."""
+    """Number of leading singular vectors of W + ΔW that resemble none of W's."""
     similarity: np.ndarray
-    """For each of those leading vectors its largest |cosine| with a singular vector of W."""
+    """For each leading vector, the largest |cosine| with a singular vector of W."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -70,12 +70,13 @@ def inspect_adapter(
 ) -> list[LayerInspection]:
     """Measure what an adapter on disk does to each layer of its base model.
 
-    Where the adapter's start changed the base (OLoRA, exact PiSSA), B⁰A⁰ is computed again from
-    the base's weights and taken off: what is measured is what training moved.
+    If the adapter's initialization changed the base weights (OLoRA, exact PiSSA), B⁰A⁰ is
+    recomputed from the base model and subtracted, so that only the change from training is
+    measured.
 
     Parameters
     ----------
-    model : the base model; it comes back as it was.
+    model : the base model, unchanged afterwards.
     folder : with ``adapter_config.json`` and ``adapter_model.safetensors``.
     top, threshold : of `intruder_dimensions`.
 
@@ -94,7 +95,7 @@ def inspect_adapter(
 
 
 def base_of(folder: str | Path) -> str:
-    """Read which base model an adapter was made for.
+    """Return the name of the base model that an adapter was made for.
 
     Raises
     ------

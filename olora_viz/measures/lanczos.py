@@ -1,4 +1,4 @@
-"""Both ends of the spectra of K symmetric matrices at once, known by their products alone."""
+"""Extreme eigenvalues of K symmetric matrices at once, from matrix-vector products alone."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 Operator = Callable[[Tensor], Tensor]
-"""Multiplies row k of a (K, P) by the k-th symmetric matrix (P, P)."""
+"""Multiplies row k of a (K, P) tensor by the k-th symmetric matrix (P, P)."""
 
 STEPS = 32
-"""Products after which the search ends, converged or not."""
+"""Maximum number of products, converged or not."""
 
 TOLERANCE = 1e-2
-"""Residual at which an end of the spectrum counts as found, as a share of the largest |λ|: the
-error of an eigenvalue is of the order of the residual's square."""
+"""Residual at which an extreme eigenvalue counts as converged, relative to the largest |λ|. The
+error of the eigenvalue is of the order of the residual's square."""
 
 
 @dataclass(frozen=True, eq=False)
 class Extremes:
-    """The largest and the smallest eigenvalue of K symmetric matrices, with how sure they are."""
+    """The largest and the smallest eigenvalue of K symmetric matrices, with their residuals."""
 
     largest: np.ndarray
     """(K,) NaN if a product was not finite."""
     smallest: np.ndarray
     """(K,)"""
     residual_largest: np.ndarray
-    """(K,) ‖Hv − λv‖ of the unit vector v that goes with the largest; an eigenvalue of the matrix
-    is at most so far from λ."""
+    """(K,) ‖Hv − λv‖ for the largest eigenvalue and its unit vector v; some eigenvalue of the
+    matrix is at most this far from λ."""
     residual_smallest: np.ndarray
     """(K,)"""
     iterations: np.ndarray
-    """(K,) products that were made for each."""
+    """(K,) number of products for each matrix."""
     converged: np.ndarray
     """(K,) whether both residuals are within the tolerance."""
     top: Float[Tensor, "K P"]
-    """The unit vectors that go with the largest."""
+    """Unit vectors of the largest eigenvalues."""
 
 
 @torch.no_grad()
@@ -52,18 +52,18 @@ def extremes(
     steps: int = STEPS,
     tolerance: float = TOLERANCE,
 ) -> Extremes:
-    """Find both ends of K spectra by Lanczos' method, each row independently.
+    """Find the extreme eigenvalues of K matrices by the Lanczos method, each row independently.
 
     `H Q_m = Q_m T_m + β_m q_{m+1} e_mᵀ`: with an eigenpair `T_m s = λ s`, `v = Q_m s` has the
-    residual `|β_m s_m|`. Every new vector is made orthogonal to all that came before (a second time
-    where the first pass took most of it away), so no eigenvalue is found twice.
+    residual `|β_m s_m|`. Every new vector is orthogonalized against all earlier ones (twice where
+    the first pass removed most of it), so no eigenvalue is found twice.
 
     Parameters
     ----------
-    operator : may raise, to stop.
-    start : the first vector; nonzero, but zero in coordinates that do not take part.
-    steps : the most products.
-    tolerance : a row stops before that once it has converged, see `TOLERANCE`.
+    operator : may raise to cancel the search.
+    start : the first vector; nonzero, but zero in the excluded coordinates.
+    steps : maximum number of products.
+    tolerance : a row stops earlier once it has converged, see `TOLERANCE`.
 
     References
     ----------
@@ -88,8 +88,8 @@ def extremes(
         lost |= going & ~np.isfinite(beta[:, j])
         length[going] = j + 1
         found = _Ends.of(alpha, beta, length, lost)
-        # Each row ends independently of the others. If nothing is left, the
-        # vectors so far span all that the start can reach.
+        #  # Each row ends independently of the others. If nothing is left, the vectors so far span
+        # the whole Krylov space of the start.
         going &= ~lost & ~found.are_within(tolerance) & (beta[:, j] > floor * found.scale)
         if not going.any():
             break
@@ -111,7 +111,7 @@ def extremes(
 
 @dataclass(frozen=True)
 class _Ends:
-    """The ends of the spectra of the tridiagonal matrices: first the smallest, then the largest."""
+    """The extreme eigenvalues of the tridiagonal matrices, the smallest first."""
 
     values: np.ndarray  # (K, 2)
     residuals: np.ndarray  # (K, 2)
@@ -135,7 +135,7 @@ class _Ends:
         return np.abs(self.values).max(axis=1)
 
     def are_within(self, tolerance: float) -> np.ndarray:
-        """(K,) whether both residuals are a small share of the largest magnitude."""
+        """(K,) whether both residuals are small relative to the largest magnitude."""
         return np.all(self.residuals <= tolerance * self.scale[:, None], axis=1)
 
 
@@ -160,11 +160,11 @@ def _host(x: Tensor) -> np.ndarray:
 def trace(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[np.ndarray, np.ndarray]:
     """Estimate K traces and their standard errors by Hutchinson's method.
 
-    `E[zᵀHz] = tr H` for z of independent signs.
+    `E[zᵀHz] = tr H` for z with independent random signs.
 
     Parameters
     ----------
-    probes : rows of ±1 (0 in coordinates that do not take part), at least two.
+    probes : rows of ±1 (0 in the excluded coordinates), at least two.
 
     Returns
     -------
@@ -175,6 +175,8 @@ def trace(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[np.nd
     Hutchinson 1989, Commun. Stat. Simul. Comput. 18.
     """
     if len(probes) < 2:
-        raise ValueError(f"a trace needs at least 2 probes to know its error, not {len(probes)}")
+        raise ValueError(
+            f"the standard error of a trace needs at least 2 probes, not {len(probes)}"
+        )
     found = np.stack([_host((z * operator(z)).sum(1)) for z in probes])
     return found.mean(0), found.std(0, ddof=1) / math.sqrt(len(probes))

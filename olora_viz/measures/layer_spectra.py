@@ -1,4 +1,4 @@
-"""The spectra of a model's layers against the starts of adapters."""
+"""The spectra of a model's layers, compared with the starts of adapters."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from olora_viz.measures.truncation import Truncation, Weight, truncation
 
 
 def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor, "out in"]]:
-    """Find the weights of the linear layers inside the blocks whose names match, in order.
+    """Return the weights of the linear layers in the model's blocks whose names match, in order.
 
     Parameters
     ----------
-    pattern : some parts of a name in a row, with ``*``, ``?`` and ``[…]`` as in file names:
+    pattern : consecutive parts of a name, with ``*``, ``?`` and ``[…]`` as in file names:
         ``q_proj``, ``layers.3``, ``layers.*.mlp.down_proj``.
 
     Raises
@@ -57,7 +57,7 @@ def truncations(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[tuple[str, Truncation]]:
-    """Compare every matching layer with every start, layer after layer.
+    """Compare every matching layer with every start, layer by layer.
 
     Everything is checked before the first one is computed.
 
@@ -67,8 +67,8 @@ def truncations(
 
     Raises
     ------
-    ValueError : an unknown initialization, one that does not start from W alone, a rank that a
-        layer cannot hold (it is named), a pattern that matches nothing.
+    ValueError : an initialization is unknown or needs more than W, the rank is too large for a
+        layer (which the message names), or the pattern matches nothing.
     """
     for init in inits:
         if init not in INITIALIZERS:
@@ -91,7 +91,7 @@ def truncations(
 
 
 def energy_ranks(m: int, most: int = 256) -> list[int]:
-    """Return the ranks at which an energy curve is drawn: few, denser where they are small.
+    """Return the ranks at which an energy curve is drawn: a few, more densely at small ranks.
 
     >>> energy_ranks(64)
     [1, 2, 4, 8, 16, 24, 32, 48, 64]

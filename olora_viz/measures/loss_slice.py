@@ -29,7 +29,8 @@ class LossSlice(Record):
     across: np.ndarray
     """(n,) distance from the lane's parameters along the top eigenvector, ‖Δθ‖."""
     along: np.ndarray
-    """(n,) distance along what of the gradient is orthogonal to the eigenvector, uphill > 0."""
+    """(n,) distance along the gradient's component orthogonal to the eigenvector, positive
+    uphill."""
     loss: np.ndarray
     """(n, n) nats per supervised token; loss[i, j] is at along[i], across[j]; NaN where it is not
     finite."""
@@ -38,24 +39,24 @@ class LossSlice(Record):
 def directions(
     gradient: Float[Tensor, " P"], top: Float[Tensor, " P"]
 ) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
-    """Return two orthonormal vectors: the top eigenvector, and the gradient without its part there.
+    """Return the top eigenvector and the gradient's orthogonal component, both normalized.
 
     Raises
     ------
-    ValueError : the gradient is zero, or lies along the eigenvector, or one is not finite.
+    ValueError : the gradient is zero or parallel to the eigenvector, or one is not finite.
     """
     across = top / torch.linalg.vector_norm(top)
     along = gradient - (gradient @ across) * across
     norm = torch.linalg.vector_norm(along)
     if not (norm.isfinite() and across.isfinite().all() and norm > 0):
-        raise ValueError("a slice needs a gradient and an eigenvector that are finite and differ")
+        raise ValueError("a slice needs a finite gradient and eigenvector that are not parallel")
     return across, along / norm
 
 
 def radius(loss: float, curvature: float, slope: float) -> float:
-    """Return the extent of a slice, so that the steeper of some lanes changes visibly but in range.
+    """Return the extent of a slice on which the loss changes visibly but stays in range.
 
-    At this distance a parabola of the curvature or a slope would have risen by about the loss.
+    At this distance, the curvature or the slope alone would raise the loss by about its own value.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def radius(loss: float, curvature: float, slope: float) -> float:
     bounds = [math.sqrt(2 * loss / curvature)] if curvature > 0 else []
     bounds += [loss / slope] if slope > 0 else []
     if not bounds or not all(map(math.isfinite, bounds)):
-        raise ValueError(f"no distance suits a curvature of {curvature:g} and a slope of {slope:g}")
+        raise ValueError(f"a curvature of {curvature:g} and a slope of {slope:g} give no extent")
     return min(bounds)
 
 
@@ -87,14 +88,14 @@ def loss_slice(
     Parameters
     ----------
     loss : computes the loss (1,) while lane k alone runs.
-    across, along : unit vectors over the lane's row of theta.
-    reach : half the square's side, ‖Δθ‖.
+    across, along : unit vectors in the space of the lane's row of theta.
+    reach : half the side of the square, ‖Δθ‖.
     side : points along each side, odd, so that the center is a grid point.
     progress : called after every point; raises to stop.
 
     Raises
     ------
-    ValueError : a side that is even.
+    ValueError : `side` is even or below 3.
 
     References
     ----------

@@ -12,8 +12,7 @@ from olora_viz.machine.numbers import finite_or_none
 from olora_viz.measures.record import Record
 
 SHAPES = ("(K,)", "(K, examples)", "(K, layers)", "(K, layers, r)")
-"""Of what is measured of K lanes: a number for each lane, or for each held-out example or layer
-too, or several."""
+"""Shapes of measurements of K lanes: a number per lane, per example, per layer, or r per layer."""
 
 SCALES = ("linear", "log")
 
@@ -30,13 +29,14 @@ class Measure:
     compute : called with the `Race` after a step's update; returns one number per lane, (K,), or
         a `record`.
     symbol : name of its axis; by default the unit.
-    shape : of what it measures, one of `SHAPES`; the largest array of a record.
+    shape : of the result, one of `SHAPES`; for a record, that of its largest array.
     record : what `compute` returns if that is more than (K,).
-    columns : fields of the record that are (K,) and are columns of tables under their own names.
-    every : field of `RaceConfig` with the number of steps between two measurements, 0 for none;
-        ``None``: it is computed in every step.
-    at_first, at_last : whether it is computed at the first step too, where `every` is not 0, and
-        at the last step in any case.
+    columns : fields of the record of shape (K,) that are table columns under their own names.
+    every : field of `RaceConfig` that holds the number of steps between two measurements, 0 for
+        none; None to measure every step.
+    at_first : whether to measure the first step too, unless the interval is 0.
+
+        at_last : whether to measure the last step in any case.
     cost : what it costs, in a sentence.
     """
 
@@ -55,7 +55,7 @@ class Measure:
     cost: str = ""
 
     def to_json(self, value: Any, labels: Sequence[str]) -> dict[str, Any]:
-        """Return what was measured as plain values by lane; what is not finite is null."""
+        """Return the results as plain values by lane; non-finite values are null."""
         return value.to_json(labels) if self.record else by_label(value, labels)
 
     def from_json(self, values: dict[str, Any], labels: Sequence[str]) -> Any:
@@ -63,7 +63,7 @@ class Measure:
         return self.record.from_json(values, labels) if self.record else of_label(values, labels)
 
     def per_lane(self, value: Any) -> dict[str, np.ndarray]:
-        """Return its columns in a table, (K,) each, by name."""
+        """Return the table columns by name, (K,) each."""
         if self.record:
             return {name: getattr(value, name) for name in self.columns}
         return {self.key: value}

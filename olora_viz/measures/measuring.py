@@ -1,4 +1,4 @@
-"""A step's measurements: all that are due, and none of them changes the race."""
+"""The measurements due in a step, none of which changes the race."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from olora_viz.measures.measure import Measure
 
 
 class ClosedError(Exception):
-    """Raised out of a long measurement when the race is to stop."""
+    """Raised inside a long measurement to stop the race."""
 
 
 class MeasureError(ValueError):
-    """A registered measurement failed; the race itself is whole."""
+    """A registered measurement failed; the race itself is intact."""
 
 
 def measured(race: Any) -> dict[str, Any]:
-    """Compute what is due after the race's newest step, by key.
+    """Compute the measurements due after the race's latest step, by key.
 
     Parameters
     ----------
-    race : the `Race`, whose parameters are those after the update.
+    race : the `Race`, after the update of the step.
 
     Raises
     ------
-    MeasureError : a registered measurement raised, returned another shape than (K,), or changed
-        the parameters.
+    MeasureError : a registered measurement raised, returned a shape other than (K,), or changed the
+        parameters.
     """
     due = [measure for key, measure in MEASURES.items() if race.config.is_due(key, race.done)]
     found: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def measured(race: Any) -> dict[str, Any]:
 
 
 def _registered(measure: Measure, race: Any) -> np.ndarray:
-    """Compute a registered measurement, (K,); NaN if it is not finite or the lane is out."""
+    """Compute a registered measurement, (K,); NaN for non-finite values and diverged lanes."""
     where = f"measurement {measure.key!r} at step {race.done}"
     theta, grad = race.lanes.theta, race.lanes.theta.grad
     before = theta.detach().clone()

@@ -1,4 +1,4 @@
-"""Frozen records of arrays: read-only, compared bit for bit, and read back from their JSON."""
+"""Frozen records of arrays: read-only, compared bit for bit, and restored from JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from olora_viz.machine.numbers import finite_or_none, plain
 R = TypeVar("R", bound="Record")
 
 SHARED = {"shared": True}
-"""Metadata of a field that JSON keeps once for all lanes."""
+"""Metadata of a field that JSON stores once for all lanes."""
 
 
 def by_lane(dtype: type = float, *, last_axis: Sequence[str] = ()) -> dict[str, Any]:
@@ -24,8 +24,8 @@ def by_lane(dtype: type = float, *, last_axis: Sequence[str] = ()) -> dict[str, 
 
     Parameters
     ----------
-    dtype : of its numbers; one that is not finite is null in JSON and NaN when it is read back.
-    last_axis : names of the places along the last axis, its keys in JSON.
+    dtype : of the array; non-finite values are null in JSON and NaN when read back.
+    last_axis : names along the last axis, which are its keys in JSON.
     """
     return {"dtype": dtype, "last_axis": tuple(last_axis)}
 
@@ -34,8 +34,8 @@ def by_lane(dtype: type = float, *, last_axis: Sequence[str] = ()) -> dict[str, 
 class Record:
     """A frozen dataclass of arrays.
 
-    Two records of one class are equal if all compared fields are: bit for
-    bit, and NaN equals NaN. JSON holds the fields whose metadata are `by_lane` or `SHARED`.
+    Two records of one class are equal if all compared fields are equal bit for bit; NaN equals NaN.
+    JSON holds the fields with metadata `by_lane` or `SHARED`.
     """
 
     JSON_DIGITS: ClassVar[int | None] = None
@@ -75,14 +75,14 @@ class Record:
 
         Raises
         ------
-        KeyError, TypeError, ValueError : it is something else.
+        KeyError, TypeError, ValueError : the values have another form.
         """
         shared = {name: tuple(values[name]) for name in _shared(cls)}
         rows = [(values["lanes"] if shared else values)[label] for label in labels]
         return cls(**shared, **{name: _read(cls, name, rows) for name in lane_fields(cls)})
 
     def without(self: R, out: np.ndarray) -> R:
-        """Return it with NaN in the diverged lanes (K,)."""
+        """Return a copy with NaN in the diverged lanes (K,)."""
         gone = {
             name: np.where(out.reshape(-1, *[1] * (values.ndim - 1)), math.nan, values)
             for name in lane_fields(type(self))
@@ -92,7 +92,7 @@ class Record:
 
     @classmethod
     def joined(cls: type[R], parts: Sequence[R]) -> R:
-        """Put records of some lanes each behind one another."""
+        """Concatenate records along the lanes."""
 
         def whole(name: str) -> Any:
             values = [getattr(part, name) for part in parts]
@@ -117,7 +117,7 @@ class Record:
 
 
 def lane_fields(cls: type[Record]) -> dict[str, tuple[str, ...]]:
-    """Return the names of the fields by lane, with those of the places along their last axis."""
+    """Return the names of the fields by lane, with the names along their last axis."""
     return {
         each.name: each.metadata["last_axis"] for each in fields(cls) if "dtype" in each.metadata
     }

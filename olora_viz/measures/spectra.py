@@ -1,7 +1,7 @@
-"""Spectra: what an initialization takes of a weight, and what training makes of it.
+"""Spectra of weights, initializations and updates.
 
-Pure functions of tensors. Wherever a product of thin factors is asked about, the product itself is
-never made: its singular values come from two thin QRs and one small SVD.
+Pure functions of tensors. A product of thin factors is never formed: its singular values come from
+two thin QRs and one small SVD.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch 
 def product_singular_values(
     B: Float[Tensor, "*batch out r"], A: Float[Tensor, "*batch r in"]
 ) -> Float[Tensor, "*batch r"]:
-    """Return the singular values of BA, descending, without making BA.
+    """Return the singular values of BA, descending, without forming BA.
 
-    With `B = Q_B R_B` and `Aᵀ = Q_A R_A`, they are those of the small matrix `R_B R_Aᵀ`. Where r
-    exceeds min(out, in) the rest are zero. O((out + in) r² + r³).
+    With `B = Q_B R_B` and `Aᵀ = Q_A R_A`, they are those of the small matrix `R_B R_Aᵀ`. If r
+    exceeds min(out, in), the rest are zero. O((out + in) r² + r³).
     """
     r = A.shape[-2]
     core = _triangle(B) @ _triangle(A.mT).mT
@@ -39,7 +39,7 @@ def product_singular_values(
 def moved_factors(now: Start, start: Start) -> Start:
     """Return the factors of BA − B⁰A⁰: A (2r, in) and B (out, 2r).
 
-    Written as (B − B⁰)A + B⁰(A − A⁰), in which no digits cancel when little has moved.
+    Written as (B − B⁰)A + B⁰(A − A⁰), in which no digits cancel if the factors have changed little.
     """
     return Start(
         A=torch.cat([now.A, now.A - start.A], dim=-2),
@@ -118,7 +118,7 @@ def orthonormal(B: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*batch out r
 
 
 def captured_energy(W: Float[Tensor, "out in"], start: Start) -> float:
-    """Return which share of ‖W‖² the product BA accounts for: 1 − ‖W − BA‖² / ‖W‖².
+    """Return the share of ‖W‖² that BA accounts for: 1 − ‖W − BA‖² / ‖W‖².
 
     For a projection of W, and for singular triplets of W, this is ‖BA‖² / ‖W‖².
     """

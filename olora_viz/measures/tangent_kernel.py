@@ -1,4 +1,4 @@
-"""The empirical neural tangent kernel of every lane: how much alike the examples pull."""
+"""The empirical neural tangent kernel of every lane."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from olora_viz.machine.progress import Progress
 from olora_viz.measures.record import Record, by_lane
 
 Outputs = Callable[[], Tensor]
-"""Computes one number for each lane that runs and each of n predictions, (K, n), with a graph."""
+"""Computes one number for each active lane and each of n predictions, (K, n), with a graph."""
 
 
 @dataclass(frozen=True, eq=False)
 class TangentKernel(Record):
-    """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs by a lane's parameters."""
+    """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs with respect to a lane's parameters."""
 
     matrix: np.ndarray
-    """(K, n, n) symmetric; NaN for a lane that is not finite."""
+    """(K, n, n) symmetric; NaN for a lane with non-finite gradients."""
     eigenvalues: np.ndarray = field(metadata=by_lane())
     """(K, n) descending."""
     condition: np.ndarray = field(metadata=by_lane())
@@ -36,15 +36,15 @@ def tangent_kernel(
 ) -> TangentKernel:
     """Measure the kernel of each lane on a small batch.
 
-    `Θ_ij = ⟨∂f_i/∂θ, ∂f_j/∂θ⟩` over the lane's own parameters. Under gradient flow the outputs move
-    by −Θ times the loss's gradient in them: large eigenvalues are learned first, and the spread
-    between the largest and the smallest says how unequal the pace is.
+    `Θ_ij = ⟨∂f_i/∂θ, ∂f_j/∂θ⟩` over the lane's own parameters. Under gradient flow the outputs
+    change at the rate −Θ ∂L/∂f: directions of large eigenvalues are learned first, and the
+    condition number shows how much the rates differ.
 
     Parameters
     ----------
     lanes : all of them, or inside of ``lanes.some`` a few.
     outputs : (K, n), see `target_logits`; is called once.
-    layer : for its parameters alone.
+    layer : the layer whose parameters are used; None for all layers.
     progress : called after every backward pass; raises to stop.
 
     References
@@ -72,7 +72,7 @@ def target_logits(
 ) -> Float[Tensor, "K n"]:
     """Return each target's logit minus the mean logit, the part that softmax depends on.
 
-    Not its log-probability, whose gradient fades as the prediction becomes certain.
+    Unlike for the log-probability, its gradient does not vanish as the prediction becomes certain.
     """
     chosen = logits.gather(2, targets.expand(len(logits), -1)[..., None])[..., 0]
     return chosen - logits.mean(-1)

@@ -12,7 +12,7 @@ from olora_viz.measures.measure import Measure
 
 
 class Trained(NamedTuple):
-    """What a step's forward and backward passes gave; a lane that has diverged holds NaN."""
+    """Results of a step's forward and backward passes; NaN for diverged lanes."""
 
     loss: np.ndarray
     """(K,) nats per supervised token."""

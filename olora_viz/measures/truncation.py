@@ -1,4 +1,4 @@
-"""One weight against a start of rank r: bounds, energy, angles, and the paper's claim, measured."""
+"""A start of rank r compared with its weight: bounds, energy, angles, and the paper's claim."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from olora_viz.measures.spectra import (
 
 
 class Weight:
-    """A weight in float64 and its singular value decomposition, made once and when it is asked for.
+    """A weight in float64, and its singular value decomposition, computed once on first use.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Weight:
         return self._decomposition[1] if self._sigma is None else self._sigma
 
     def permuted(self, order: Tensor) -> Weight:
-        """Reorder the input features: U and σ stay what they are."""
+        """Return the weight with its input features reordered; U and σ stay the same."""
         other = Weight(self.W[:, order], self.sigma)
         other._decomposition = self.U, self.sigma
         return other
@@ -65,7 +65,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Truncation:
-    """What a rank-r start takes of one weight; every number is computed in float64."""
+    """A rank-r start compared with its weight; everything is computed in float64."""
 
     init: str
     """Name of the initialization."""
@@ -77,19 +77,19 @@ class Truncation:
     lower: Float[Tensor, " r"]
     """σ_{i+out−r}(W), or zero if there is none: the lower bound for a projection of W."""
     upper: Float[Tensor, " r"]
-    """σ_i(W): a projection of W cannot go above."""
+    """σ_i(W): the upper bound for a projection of W."""
     energy: float
     """Share of ‖W‖² that BA accounts for."""
     energy_optimal: float
-    """The most that rank r can."""
+    """The largest share that rank r can account for."""
     energy_random: float
-    """What a random orthonormal basis does on average."""
+    """The share that a random orthonormal basis accounts for on average."""
     distance: Float[Tensor, " r"]
     """How far each σ_i(BA) is from the nearest singular value of W."""
     bounded: bool
     """Whether lower ≤ σ(BA) ≤ upper, index by index."""
     subset: bool
-    """Whether σ(BA) is a part of σ(W), each value of W used once: the claim of the paper."""
+    """Whether σ(BA) is a subset of σ(W), with each value of W used once: the paper's claim."""
     weight: Weight = field(repr=False)
     start: Start = field(repr=False)
     """B and A."""
@@ -98,8 +98,8 @@ class Truncation:
     def angles(self) -> Float[Tensor, " r"] | None:
         """Principal angles between the columns of B and the top r left singular vectors of W.
 
-        In degrees, ascending; None where B is zero, or where σ_r(W) = σ_{r+1}(W), so that there is
-        no such subspace. They want the whole decomposition of W, and are computed when asked for.
+        In degrees, ascending; None where B is zero, or where σ_r(W) = σ_{r+1}(W), so that this
+        subspace is not unique. They need the full decomposition of W and are computed on first use.
         """
         following = self.sigma_W[self.rank] if self.rank < len(self.sigma_W) else 0.0
         gap = self.sigma_W[self.rank - 1] - following
@@ -153,14 +153,14 @@ def truncation(
 
     Parameters
     ----------
-    W : (out, in), or a `Weight` whose decomposition is known already.
+    W : (out, in), or a `Weight` whose decomposition is already known.
     r : rank, 1 ≤ r ≤ min(out, in).
     init : name of the initialization (with s = 1).
-    seed : of the starts that are random.
+    seed : for random starts.
 
     Raises
     ------
-    ValueError : an unknown initialization, a rank that W cannot hold, a W that is zero or not a
+    ValueError : the initialization is unknown, the rank is too large for W, or W is zero or not a
         matrix of finite numbers.
 
     References
@@ -187,9 +187,9 @@ def truncation(
 
 
 def compared(W: Weight, init: str, start: Start) -> Truncation:
-    """Compare a start that is there already with its weight, as `truncation` does."""
+    """Compare an existing start with its weight, like `truncation`."""
     if not W.sigma[0] > 0:
-        raise ValueError("the matrix is zero: no initialization takes anything of it")
+        raise ValueError("the matrix is zero, so no start can be compared with it")
     r = start.A.shape[0]
     out, sigma = W.W.shape[0], W.sigma
     sigma_BA = product_singular_values(start.B, start.A)
@@ -216,10 +216,10 @@ def compared(W: Weight, init: str, start: Start) -> Truncation:
 
 
 def is_part(few: Float[Tensor, " r"], many: Float[Tensor, " m"], tolerance: float) -> bool:
-    """Whether every value of `few` is one of `many`, each of those used once; both descending.
+    """Whether every value of `few` is in `many`, with each of those used once; both descending.
 
-    In a dense spectrum something is always near: the tolerance has to be that of rounding, in
-    float64.
+    In a dense spectrum some value is always close, so the tolerance must be that of float64
+    rounding.
     """
     at = 0
     for value in few.tolist():
@@ -233,7 +233,7 @@ def is_part(few: Float[Tensor, " r"], many: Float[Tensor, " m"], tolerance: floa
 
 @dataclass(frozen=True)
 class Intruders:
-    """The leading left singular vectors of W + ΔW, and how well W knows them."""
+    """The leading left singular vectors of W + ΔW, and their similarity to those of W."""
 
     sigma: Float[Tensor, " k"]
     """Singular values of W + ΔW, the k largest."""
@@ -243,7 +243,7 @@ class Intruders:
 
     @property
     def count(self) -> int:
-        """How many are intruders: similar to none of W's."""
+        """The number of intruders: vectors that are similar to none of W's."""
         return int((self.similarity < self.threshold).sum())
 
 
@@ -259,9 +259,10 @@ def intruder_dimensions(
     Parameters
     ----------
     W : the base weight.
-    moved : factors of ΔW, the scale in them.
+    moved : factors of ΔW, including the scale.
     top : number of largest singular values of W + ΔW to compare.
-    threshold : a vector whose cosine with each singular vector of W is below it is an intruder.
+    threshold : a vector is an intruder if its |cosine| with every singular vector of W is below
+        this.
 
     References
     ----------
@@ -275,6 +276,6 @@ def intruder_dimensions(
 
 
 def rounding(W: Weight) -> float:
-    """Return by how much computed singular values of W may be off: float64 rounding of ‖W‖."""
+    """Return the rounding error of the computed singular values of W, in float64."""
     eps = torch.finfo(torch.float64).eps
     return 4 * eps * max(W.W.shape) * float(W.sigma[0])

@@ -29,7 +29,7 @@ QUANTITIES = (
     "condition_A",
     "condition_B",
 )
-"""What has one number per lane and layer, in the order of the page's menu."""
+"""Quantities with one number per lane and layer, in the order of the page's menu."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class UpdateSpectra(Record):
     layers: tuple[str, ...] = field(metadata=SHARED)
     """(L) names, in the model's order."""
     sigma: np.ndarray = field(metadata=by_lane())
-    """(K, L, 2R) singular values of ΔW = s (BA − B⁰A⁰), descending; zeros behind its rank."""
+    """(K, L, 2R) singular values of ΔW = s (BA − B⁰A⁰), descending; zero beyond its rank."""
     norm: np.ndarray = field(metadata=by_lane())
     """(K, L) ‖ΔW‖, Frobenius."""
     effective_rank: np.ndarray = field(metadata=by_lane())
@@ -61,10 +61,10 @@ class UpdateSpectra(Record):
 def update_spectra(lanes: Lanes) -> UpdateSpectra:
     """Measure every lane's adapter in every layer.
 
-    Adapters of one shape are stacked, whatever lane and layer they belong to. Two thin QRs say
-    everything: with `[B − B⁰, B⁰] = Q [R₁, R₂]` and `[A; A − A⁰]ᵀ = Q' [S₁, S₂]`, ΔW has the
-    singular values of `s [R₁, R₂] [S₁, S₂]ᵀ`, B those of `R₁ + R₂`, A those of `S₁`, and the angles
-    between the columns of B and B⁰ are those between `R₁ + R₂` and `R₂`.
+    Adapters of the same shape are stacked across lanes and layers. Two thin QRs are enough: with
+    `[B − B⁰, B⁰] = Q [R₁, R₂]` and `[A; A − A⁰]ᵀ = Q' [S₁, S₂]`, ΔW has the singular values of `s
+    [R₁, R₂] [S₁, S₂]ᵀ`, B those of `R₁ + R₂`, A those of `S₁`, and the angles between the columns
+    of B and B⁰ are those between `R₁ + R₂` and `R₂`.
     """
     K, L, R = lanes.count, len(lanes.layers), lanes.rank
     sigma = np.zeros((K, L, 2 * R))
@@ -101,7 +101,7 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
 
 
 def _triangle(X: Float[Tensor, "n rows r"]) -> Float[Tensor, "n k r"]:
-    """Return the R of thin QRs, in float64: what follows is small."""
+    """Return the R of thin QRs, in float64, since the matrices that follow are small."""
     return torch.linalg.qr(X, mode="r").R.double()
 
 

@@ -15,7 +15,7 @@ from olora_viz.lanes.lane import Lane
 
 @dataclass(frozen=True)
 class Setting:
-    """The settings that comparable lanes share, besides their seed."""
+    """The settings that comparable lanes share."""
 
     r: int
     scale: float
@@ -46,7 +46,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Field:
-    """Lanes that may be compared."""
+    """Lanes that can be compared."""
 
     setting: Setting
     seeds: tuple[int, ...]
@@ -54,7 +54,7 @@ class Field:
 
     @property
     def starts(self) -> tuple[str, ...]:
-        """Every start once, in the race's order."""
+        """The distinct starts, in the race's order."""
         return tuple(dict.fromkeys(contender.init for contender in self.contenders))
 
     @property
@@ -75,7 +75,7 @@ class Field:
         return (heroes[0] if heroes else rival), rival
 
     def lanes_of(self, init: str) -> list[int]:
-        """Return the places of a start's lanes."""
+        """Return the indices of a start's lanes."""
         return [k for one in self.contenders if one.init == init for k in one.lanes]
 
     def rates(self, init: str) -> list[float]:
@@ -84,9 +84,9 @@ class Field:
 
 
 def fields_of(lanes: Sequence[Lane]) -> list[Field]:
-    """Return the fields of a race, those to speak of first: of OLoRA and LoRA, then the largest.
+    """Return the fields of a race: those with both OLoRA and LoRA first, then the largest.
 
-    Every setting has one field: of the seeds with which most starts race at most rates.
+    Each setting has one field, with the seeds for which the most starts race at the most rates.
 
     >>> fields_of([Lane("lora", r=2), Lane("olora", r=64), Lane("pissa", r=64)])[0].starts
     ('olora', 'pissa')
@@ -113,7 +113,7 @@ def fields_of(lanes: Sequence[Lane]) -> list[Field]:
 
 
 def _field(lanes: Sequence[Lane], setting: Setting, seeds: tuple[int, ...]) -> Field:
-    """Return a setting's field; of equal lanes the first stands for all."""
+    """Return a setting's field; only the first of identical lanes is used."""
     places: dict[tuple[str, float], dict[int, int]] = {}
     for k, lane in enumerate(lanes):
         if Setting.of(lane) == setting and lane.seed in seeds:
@@ -125,7 +125,7 @@ def _field(lanes: Sequence[Lane], setting: Setting, seeds: tuple[int, ...]) -> F
 
 
 def differences(lanes: Sequence[Lane]) -> list[str]:
-    """Name the settings in which some lanes differ.
+    """Name the settings in which the lanes differ.
 
     >>> differences([Lane("lora", r=2), Lane("olora", r=64)])
     ['start', 'rank']
@@ -146,12 +146,12 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
 
 
 def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
-    """Count the independent runs of every start at every rate in every setting, the fewest first.
+    """Count the independent runs of every start at every rate in every setting, in ascending order.
 
     Parameters
     ----------
-    by_seed : whether the batches vary by seed; on shared ones all seeds of a start without random
-        numbers are one run.
+    by_seed : whether each seed has its own batches. With shared batches, all seeds of a
+        deterministic start count as one run.
 
     >>> repeats([Lane("lora"), Lane("lora", seed=1), Lane("olora", seed=2)])
     [1, 2]

@@ -1,9 +1,10 @@
-"""What may be said of two contenders: the only place that decides who is ahead.
+"""The statistical comparison of two contenders: the only place that decides who is ahead.
 
 Contenders are compared on the same held-out examples and the same seeds, so everything rests on
-paired differences. Two questions are asked of them: do they hold for other examples, and do they
-hold for other seeds? Student's t answers each, and the weaker answer counts. Of several pairs the
-p-values are Holm's (Holm 1979), so that the chance of any false order among equals stays below 5%.
+paired differences. Would a difference hold for other examples, and would it hold for other seeds?
+Student's t-test answers each question, and the weaker answer counts. For several pairs the p-values
+are adjusted by Holm's method (Holm 1979), so the chance of any false order among equal contenders
+stays below 5%.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ AHEAD, BEHIND, LEVEL, UNDECIDED = "ahead", "behind", "level", "undecided"
 """The verdicts."""
 
 ERROR = 0.05
-"""Most accepted chance of an order among equal contenders."""
+"""Significance level: the accepted chance of a false order among equal contenders."""
 
 MARGIN_OF_SHARES = 0.05
-"""Accuracies whose difference lies within this margin are level: 5 points."""
+"""Accuracies are level if the interval of their difference lies within this margin: 5 points."""
 
 MARGIN_OF_LOSSES = 0.1
-"""Losses whose difference lies within this share of the lower one are level."""
+"""The same margin for losses, as a share of the lower one."""
 
 LEAST_MARGIN = 0.02
-"""Losses whose difference lies within this many nats are level, whatever their size."""
+"""The smallest margin for losses, in nats."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one contender: a row for every seed, a column for every held-out example."""
+    """The scores of one contender: one row per seed, one column per held-out example."""
 
     loss: Float[np.ndarray, "k n"]
     """Losses in nats, finite."""
@@ -45,7 +46,7 @@ class Scores:
 
     @property
     def runs(self) -> list[int]:
-        """The rows of independent runs: of rows with the same losses the first."""
+        """Rows of the independent runs: only the first of rows with identical losses."""
         return [
             i
             for i in range(len(self.loss))
@@ -55,19 +56,19 @@ class Scores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two contenders, and what may be said of it."""
+    """The difference between two contenders, with its interval, p-value and verdict."""
 
     difference: float
     """Mean score of the first minus that of the second, nats or share."""
     low: float
     high: float
-    """The 95% interval of the difference, infinite where nothing is known."""
+    """The 95% interval of the difference; infinite if it cannot be estimated."""
     p_value: float
-    """Of no difference; Holm's among several pairs."""
+    """P-value of the hypothesis of no difference; Holm's among several pairs."""
     margin: float
-    """Differences inside of it are level."""
+    """Differences within it are level."""
     shares: bool
-    """Whether more is better."""
+    """Whether shares of right answers are compared, so that higher is better, or losses."""
     examples: int
     """Number of held-out examples."""
     seeds: int
@@ -75,12 +76,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``ahead``, ``behind``, ``level`` or ``undecided``: with one seed always the last."""
+        """``ahead``, ``behind``, ``level`` or ``undecided``; always ``undecided`` with one seed."""
         return self.in_these_runs if self.seeds > 1 else UNDECIDED
 
     @property
     def in_these_runs(self) -> str:
-        """The verdict on these very runs, over the examples; another seed may reverse it."""
+        """The verdict on these runs alone, over the examples; another seed may reverse it."""
         if self.p_value < ERROR:
             return AHEAD if (self.difference > 0) == self.shares else BEHIND
         return LEVEL if -self.margin < self.low and self.high < self.margin else UNDECIDED
@@ -94,8 +95,8 @@ class Comparison:
 def compare(first: Scores, second: Scores, *, shares: bool = False) -> Comparison:
     """Compare two contenders on the same seeds and examples.
 
-    Runs that are equal in every loss count once. With one pair of runs left, the comparison is
-    about these runs alone, over the examples.
+    Runs with identical losses count once. With one pair of runs left, the comparison covers the
+    examples but not the seeds.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
 
 
 Pairs = dict[tuple[int, int], Comparison]
-"""Comparisons of contenders, by the places of both in either order."""
+"""Comparisons by the indices of both contenders, in either order."""
 
 
 def compare_all(contenders: Sequence[Scores]) -> tuple[Pairs, Pairs]:
@@ -148,17 +149,17 @@ def compare_all(contenders: Sequence[Scores]) -> tuple[Pairs, Pairs]:
     kinds = (False, True) if contenders[0].right is not None else (False,)
     found = [compare(contenders[i], contenders[j], shares=s) for s in kinds for i, j in pairs]
     adjusted = holm([one.p_value for one in found])
-    told = [replace(one, p_value=p) for one, p in zip(found, adjusted, strict=True)]
+    adjusted_pairs = [replace(one, p_value=p) for one, p in zip(found, adjusted, strict=True)]
     made = [
-        dict(zip(pairs, told[k : k + len(pairs)], strict=True))
+        dict(zip(pairs, adjusted_pairs[k : k + len(pairs)], strict=True))
         for k in (0, len(pairs))[: len(kinds)]
     ]
-    both = [one | {(j, i): its.reversed for (i, j), its in one.items()} for one in made]
+    both = [one | {(j, i): pair.reversed for (i, j), pair in one.items()} for one in made]
     return both[0], both[1] if len(both) > 1 else {}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for their number (Holm 1979).
+    """Adjust p-values for multiple comparisons (Holm 1979).
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -171,10 +172,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def share_interval(scores: Scores) -> tuple[float, float]:
-    """Return the 95% interval of a contender's share of right answers, by examples and by seeds.
+    """Return the 95% interval of a contender's share of right answers.
 
-    Over the examples it is Wilson's (1927), over several independent runs Student's; the wider one
-    on each side counts.
+    Over the examples this is Wilson's interval (1927), over several independent runs Student's t
+    interval. On each side, the wider one counts.
 
     Raises
     ------
@@ -202,7 +203,7 @@ def _interval(values: np.ndarray) -> tuple[float, float, float]:
     if len(values) < 2:
         return -math.inf, math.inf, 1.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal values: an interval without width
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal values: an interval of zero width
         found: Any = stats.ttest_1samp(values, 0.0)
         (low, high), p_value = found.confidence_interval(0.95), float(found.pvalue)
     if not math.isfinite(p_value):

@@ -17,7 +17,7 @@ from olora_viz.studies.words import Sentence, listed
 def describe_rates(
     lanes: Sequence[Lane], steps: Sequence[Step], *, plain_text: bool = False
 ) -> list[Sentence]:
-    """Say what may be said of the starts at their best rates, and what is missing.
+    """Describe how the starts compare at their best rates, and name the rates that diverged.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ def describe_rates(
 
 
 def describe_reach(reach: Reach) -> tuple[str, str, str]:
-    """Return a row of the table: the rate, the steps, and what the seeds say of them.
+    """Return a table row: the rate, the steps, and a note on the seeds.
 
     Parameters
     ----------
-    reach : of one start.
+    reach : when one start reached the target.
     """
     if reach.lr is None:
         return "–", "never", "a seed diverged at every rate"

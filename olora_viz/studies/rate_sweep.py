@@ -19,7 +19,7 @@ from olora_viz.races.step import Step
 from olora_viz.studies.comparison import Setting
 
 MEASURES = ("final", "best")
-"""The held-out loss of a lane to use: of the latest evaluation, or the lowest so far."""
+"""Which held-out loss of a lane to use: that of the latest evaluation, or the lowest so far."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Curve:
     label: str
     """The display name, see `display_names`."""
     lane: Lane
-    """A lane that stands for all of its rates and seeds."""
+    """A lane with the settings shared by all rates and seeds."""
     setting: Setting
     points: tuple[Point, ...]
     """The lowest rate first."""
@@ -65,7 +65,7 @@ class Curve:
 
     @property
     def seeds(self) -> int:
-        """The most seeds that a rate has."""
+        """The largest number of seeds at one rate."""
         return max(len(point.lanes) for point in self.points)
 
     @property
@@ -89,7 +89,7 @@ class Reach:
     lr: float | None
     """The rate that got there first; if none did, the closest one."""
     steps: float | None
-    """The step at which the median seed got there, interpolated; None: it never did."""
+    """The step at which the median seed got there, interpolated; None if it never did."""
     each: tuple[float | None, ...]
     """The same for each seed at that rate."""
     closest: float
@@ -114,8 +114,8 @@ def rate_curves(
 
     Parameters
     ----------
-    lanes : of the race; no lane is left out.
-    steps : what was measured so far.
+    lanes : all lanes of the race.
+    steps : the steps so far.
     measure : one of `MEASURES`.
     """
     held = _held_out(steps, len(lanes))
@@ -157,7 +157,7 @@ def steps_to_reach(
 
     Parameters
     ----------
-    lanes, steps : of the race, as far as it is.
+    lanes, steps : of the race so far.
     start_loss : held-out loss before the first step, nats; None while unknown.
     """
     curves = rate_curves(lanes, steps)
@@ -199,7 +199,7 @@ def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float
 
 
 def _reach(curve: Curve, target: float, at: Sequence[int], held: np.ndarray) -> Reach:
-    """Choose the rate that gets there first, or else closest, among those without divergence."""
+    """Choose the rate that gets there first, or comes closest, among those without divergence."""
     tried = []
     for point in curve.points:
         if point.diverged or not len(held):
@@ -217,7 +217,7 @@ def _reach(curve: Curve, target: float, at: Sequence[int], held: np.ndarray) -> 
 
 
 def _median(each: Sequence[float | None]) -> float | None:
-    """Return the median of the steps at which the seeds got there; never is later than any."""
+    """Return the median step at which the seeds got there; None counts as later than any step."""
     middle = statistics.median(math.inf if n is None else n for n in each)
     return middle if math.isfinite(middle) else None
 

@@ -16,9 +16,9 @@ class SeedGroup:
     """One contender with all its seeds."""
 
     lane: Lane
-    """The first of them."""
+    """The first lane of the group."""
     lanes: tuple[int, ...]
-    """Places in the race's list."""
+    """Indices of the lanes."""
 
 
 def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:

@@ -21,7 +21,7 @@ class Place:
     """Held-out accuracy, NaN if there is none."""
     first_grad_norm: float
     out_at: int
-    """The step at which it diverged, the first of a group; 0 if it has not."""
+    """The step at which it diverged, the earliest in a group; 0 if it has not."""
     seeds: int = 1
     """The number of lanes; loss, accuracy and norm are their means."""
     spread: float = math.nan
@@ -56,7 +56,7 @@ def standings(steps: Sequence[Step], lanes: int, *, plain_text: bool = True) -> 
 
 
 def rank(row: Place, plain_text: bool) -> tuple[float, float]:
-    """Return what a place is ordered by: the better, the lower."""
+    """Return the sort key of a place; lower is better."""
     led = 0.0 if plain_text else -row.accuracy
     return _last_if_nan(led), _last_if_nan(row.loss)
 
