@@ -5,7 +5,7 @@ from Race to the first point, updates a second while the default race runs, byte
 and late in the race (they should not grow), and on the Spectrum page milliseconds from a press of
 an arrow key on the rank's slider to the new curves (the page at rest before each press).
 
-    python benchmarks/ui.py [--visits 3] [--steps 100] [--json]
+    python benchmarks/ui.py [--visits 3] [--steps 100] [--moves 12] [--json]
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-MOVES = 12
 DRAWN = "document.querySelector('#loss-figure .js-plotly-plot')?.data?.some(t => t.y?.length > 10)"
 COUNT = """() => {
   window.updates = [];
@@ -53,7 +52,7 @@ SLID = f"""() => {{
 }}"""
 
 
-def visit(browser: Browser, url: str, steps: int) -> dict[str, float]:
+def visit(browser: Browser, url: str, steps: int, moves: int) -> dict[str, float]:
     """Open the page as a new visitor, race, and count."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
@@ -87,7 +86,7 @@ def visit(browser: Browser, url: str, steps: int) -> dict[str, float]:
     page.wait_for_timeout(1500)
     page.evaluate(SLID)
     page.locator("#spectrum-rank input[type=range]").focus()
-    for count in range(1, MOVES + 1):
+    for count in range(1, moves + 1):
         page.keyboard.press("ArrowRight")
         page.wait_for_function(f"window.moves.length >= {count}")
         page.wait_for_timeout(500)  # the other charts of the page follow
@@ -110,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--visits", type=int, default=3)
     parser.add_argument("--steps", type=int, default=100, help="of the race")
+    parser.add_argument("--moves", type=int, default=12, help="presses of an arrow key")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with socket.socket() as free:
@@ -131,7 +131,7 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=FLAGS.split()
             )
-            visits = [visit(browser, url, options.steps) for _ in range(options.visits)]
+            visits = [visit(browser, url, options.steps, options.moves) for _ in range(options.visits)]
             browser.close()
     finally:
         server.terminate()

@@ -42,12 +42,13 @@ def world(
 def test_equal_contenders_are_ordered_in_at_most_five_of_a_hundred_races(
     seeds: int, spread: float
 ) -> None:
-    rng, trials = np.random.default_rng(1), 150
+    rng, trials = np.random.default_rng(1), 80
     wrong = 0
     for _ in range(trials):
         found = compare_all(world(rng, 6, seeds, 40, seed=spread, example=1.0))
         wrong += any(one.verdict in (AHEAD, BEHIND) for kind in found for one in kind.values())
-    # The bound holds for the true rate; what 150 trials show may lie above it, rarely so far.
+    # The bound holds for the true rate; what 80 trials show may lie above it, rarely so far. Were
+    # one race in five ordered, nine of ten runs of this test would fail.
     assert stats.binomtest(wrong, trials, 0.05, alternative="greater").pvalue > 0.001
 
 
@@ -163,7 +164,7 @@ def test_eight_equal_lanes_are_not_ordered_on_any_built_in_task() -> None:
         if not card.offline:
             continue
         lanes = tuple(ov.Lane("lora", lr=3e-3, seed=seed) for seed in range(8))
-        race, steps = raced(small(lanes, task=name, steps=15, batch_size=8, eval_size=64))
+        race, steps = raced(small(lanes, task=name, steps=6, batch_size=8, eval_size=64, test_size=1))
         examples = latest_examples(steps)
         assert examples is not None
         found = [contest(pair, examples, plain_text=race.task.plain_text) for pair in splits(8)]
