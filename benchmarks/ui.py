@@ -131,7 +131,9 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=FLAGS.split()
             )
-            visits = [visit(browser, url, options.steps, options.moves) for _ in range(options.visits)]
+            visits = [
+                visit(browser, url, options.steps, options.moves) for _ in range(options.visits)
+            ]
             browser.close()
     finally:
         server.terminate()

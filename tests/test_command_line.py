@@ -1,20 +1,21 @@
 """The command line: in a process of its own where that matters, by its entry point elsewhere."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
 
 import pytest
+from races import small, steps_of
 from transformers import AutoModelForCausalLM
 from verbs import run, run_alone
 
 from olora_viz.cli.race import print_summary
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import race
+from olora_viz.tasks import evaluation
 
 RACE = ("race", "--steps", "4", "--batch-size", "4", "--eval-every", "2", "--eval-size", "8")
 
@@ -91,77 +92,61 @@ def test_divergence_in_the_last_update_is_reported_as_such():
     assert f"lowest held-out loss {step['eval_loss']['lora']:.3f}, lora" in done.stderr
 
 
-INTERRUPTED_IN_AN_EVALUATION = """
-import os, signal, sys
-from olora_viz.tasks import evaluation
-from olora_viz.__main__ import main
-
-number, times, *arguments = sys.argv[1:]
-evaluate, calls = evaluation.evaluate, 0
-
-def interrupted(*given, **more):
-    global calls
-    if calls == 5:  # the 0th is that of the base model, so this is in the middle of step 5
-        for _ in range(int(times)):
-            os.kill(os.getpid(), int(number))
-    calls += 1
-    return evaluate(*given, **more)
-
-evaluation.evaluate = interrupted
-sys.exit(main(arguments))
-"""
-
-
-@pytest.mark.parametrize(("name", "times"), [("SIGINT", 1), ("SIGTERM", 1), ("SIGTERM", 2)])
+@pytest.mark.parametrize(
+    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
+)
 def test_a_signal_in_the_middle_of_a_step_is_answered_after_it_or_the_second_time(
-    name, times, tmp_path
+    number, times, tmp_path, monkeypatch
 ):
     folder = tmp_path / "run"
-    command = [
-        sys.executable, "-c", INTERRUPTED_IN_AN_EVALUATION, str(int(getattr(signal, name))),
-        str(times), "race", "--json", "--run", str(folder), "--lane", "olora:r=4,lr=1e-3",
-        "--lane", "lora:r=4", "--steps", "9", "--batch-size", "4", "--eval-every", "1",
-        "--eval-size", "8",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    evaluate, calls = evaluation.evaluate, []
+
+    def interrupted(*given, **more):
+        calls.append(number)
+        if len(calls) == 4:  # the 1st is that of the base model, so this is in the middle of step 3
+            for _ in range(times):
+                os.kill(os.getpid(), number)
+        return evaluate(*given, **more)
+
+    config = small(
+        (Lane("olora", r=4, lr=1e-3), Lane("lora", r=4)), steps=5, eval_every=1, eval_size=8
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "evaluate", interrupted)
+        done = run(
+            "race", "--json", "--run", str(folder), "--lane", "olora:r=4,lr=1e-3",
+            "--lane", "lora:r=4", "--steps", "5", "--batch-size", "4", "--eval-every", "1",
+            "--eval-size", "8",
+        )  # fmt: skip
     assert done.returncode == 130, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "stopping after this step" in done.stderr
     told = objects(done.stdout)
     lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
     if times == 1:
         *told, last = told
-        assert (last["summary"]["status"], last["summary"]["steps"]) == ("stopped", 5)
+        assert (last["summary"]["status"], last["summary"]["steps"]) == ("stopped", 3)
         assert json.loads((folder / "summary.json").read_text()) == last["summary"]
     else:
         assert "interrupted" in done.stderr
         assert not (folder / "summary.json").exists()
     assert told == lines
-    assert [step["step"] for step in told] == list(range(1, 6 if times == 1 else 5))
+    assert [step["step"] for step in told] == list(range(1, 4 if times == 1 else 3))
     resumed = run("race", "--resume", str(folder), "--json")
     assert resumed.returncode == 0, resumed.stderr
-    config = RaceConfig(
-        lanes=(Lane("olora", r=4, lr=1e-3), Lane("lora", r=4)),
-        steps=9,
-        batch_size=4,
-        eval_every=1,
-        eval_size=8,
-    )
-    assert runs.read_steps(folder) == list(race(config))
+    assert runs.read_steps(folder) == steps_of(config)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_race_is_stopped_and_its_run_goes_on(name, tmp_path):
+def test_an_interrupted_race_in_a_process_of_its_own_is_stopped(tmp_path):
     folder = str(tmp_path / "run")
     command = [sys.executable, "-m", "olora_viz", *RACE, "--json", "--run", folder]
     command[command.index("--steps") + 1] = "400"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     first = process.stdout.readline()
-    process.send_signal(getattr(signal, name))
+    process.send_signal(signal.SIGINT)
     out, err = process.stdout.read(), process.stderr.read()  # communicate() skips what was buffered
     process.wait(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "stopping after this step" in err
     *steps, last = objects(first + out)
     assert last["summary"]["status"] == "stopped"
     assert {lane["status"] for lane in last["summary"]["lanes"].values()} == {"stopped"}

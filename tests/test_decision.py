@@ -164,7 +164,9 @@ def test_eight_equal_lanes_are_not_ordered_on_any_built_in_task() -> None:
         if not card.offline:
             continue
         lanes = tuple(ov.Lane("lora", lr=3e-3, seed=seed) for seed in range(8))
-        race, steps = raced(small(lanes, task=name, steps=6, batch_size=8, eval_size=64, test_size=1))
+        race, steps = raced(
+            small(lanes, task=name, steps=6, batch_size=8, eval_size=64, test_size=1)
+        )
         examples = latest_examples(steps)
         assert examples is not None
         found = [contest(pair, examples, plain_text=race.task.plain_text) for pair in splits(8)]
