@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from itertools import islice
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_what_is_read_back_is_what_was_raced_to_the_digits_kept(small, written):
                     assert value == its
 
 
+def test_its_test_and_its_coverage_are_read_back(small, written):
+    found = read(written)
+    assert found.adapted == small.adapted
+    assert found.adapted.startswith("adapts 28 layers")
+    assert close(found.tested.base.loss, small.tested.base.loss, 5)
+    for name in ("loss", "accuracy", "example_loss", "example_right"):
+        assert close(getattr(found.tested.lanes, name), getattr(small.tested.lanes, name), 5)
+
+
 def test_only_every_second_block_was_kept(written):
     blocks = {layer.split(".")[2] for layer in read(written).steps[2].update_spectra.layers}
     assert blocks == {"0", "2"}
@@ -117,6 +127,8 @@ DAMAGES = {
     "a title that is a number": _at(["title"], 5),
     "a date that is none": _at(["made", "date"], ""),
     "an answer of too few lanes": _at(["answers", 0, "lanes"], ["three"]),
+    "test results of a lane too few": _at(["tested", "lanes", "loss"], [1.0]),
+    "test examples of a lane too few": _at(["tested", "lanes", "example_loss"], [[1.0]]),
     "answers that are numbers": _at(["answers", 0, "base"], 3),
 }
 
@@ -155,6 +167,9 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
     assert its.device in ("CPU", "CUDA")
     assert its.made.date in its.note
     assert len(its.answers) == 4
+    assert re.match(r"adapts \d+ layers, \d+\.\d% of the weights", its.adapted)
+    assert its.tested
+    assert its.tested.lanes.example_loss.shape == (len(its.config.lanes), its.held_out.test)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -16,7 +16,7 @@ from olora_viz.figures.seed_bands import group_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.studies import story
 from olora_viz.studies.seed_groups import group_places, seed_groups
-from olora_viz.views import html as fragments
+from olora_viz.views.results import results
 from olora_viz.web.guard.limits import Limits, checked_config
 from olora_viz.web.race.presets import PRESETS, filled
 from olora_viz.web.race.repeat import repeated
@@ -96,7 +96,7 @@ def test_the_standing_of_a_group_is_its_mean_with_its_standard_deviation() -> No
     assert lora.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert (olora.loss, olora.lane) == (1.5, 1)
     assert pissa.lost == 1
-    table = fragments.results(LOOKS, [olora, lora, pissa], step=10)
+    table = results(LOOKS, [olora, lora, pissa], step=10)
     assert "1.50 <span" in table
     assert "± 2.65" in table
     assert "DNF at step 10" in table
@@ -107,7 +107,7 @@ def test_without_repetitions_the_standings_are_what_they_were() -> None:
     shown = theme.lane_styles(lanes)
     rows = story.standings(steps_of([[2.0, 1.0]]), 2)
     grouped = group_places(rows, seed_groups(lanes))
-    assert fragments.results(shown, grouped, 1) == fragments.results(shown, rows, 1)
+    assert results(shown, grouped, 1) == results(shown, rows, 1)
 
 
 def with_lanes(*lanes: Lane) -> SetUp:

@@ -23,6 +23,7 @@ from olora_viz.studies.standings import standings
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
+from olora_viz.views.results import results
 from olora_viz.web.jobs.queue import Job
 
 NAN = math.nan
@@ -400,7 +401,7 @@ def test_the_table_beside_the_story_names_what_a_loss_is_counted_in(
     plain_text: bool, unit: str, tmp_path: Path
 ) -> None:
     styles = theme.lane_styles(PAIR)
-    table = fragments.results(styles, standings([], 2), plain_text=plain_text)
+    table = results(styles, standings([], 2), plain_text=plain_text)
     assert f'title="nats per {unit}"' in table
     job = Job("id", RaceConfig(lanes=PAIR), tmp_path, styles, plain_text=plain_text)
     assert f'title="nats per {unit}"' in race_view(job).results

@@ -1,6 +1,7 @@
 """The test part: evaluated once, when a race is finished, and never before."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,11 @@ from olora_viz.races import run as runs
 from olora_viz.races.race import race
 from olora_viz.tasks import Task, collate, load_task
 from olora_viz.tasks.losses import lane_losses
+from olora_viz.views.background_race import BackgroundRace
+from olora_viz.views.race import race_view
+from olora_viz.views.race_record import ready_race
+from olora_viz.views.report import report
+from olora_viz.web.export.exports import KINDS
 
 TASK = "number-words"
 COMMAND = "race --model glassllm --steps 2 --batch-size 4 --eval-every 0 --lane lora --lane olora"
@@ -134,3 +140,62 @@ def test_a_task_without_a_test_part_has_no_such_results():
     assert summary["examples"]["test"] == 0
     assert "test_loss" not in summary["base"]
     assert isinstance(running.task, Task)
+
+
+def shown(config):
+    """A finished race as the page, the panel and the report see it."""
+    record = BackgroundRace("id", config, None, ready_race(config).styles)
+    record.run()
+    return record
+
+
+def cells(view):
+    """The rows of the table of the test, by the lane's name: accuracy and loss as they are read."""
+    table = view.results.partition("<h2>Test ")[2]
+    rows = re.findall(r'<tr(?: class="base")?><th scope="row">(.*?)</th>(.*?)</tr>', table)
+    return {
+        re.sub(r"<.*?>", "", name): [
+            re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", rest)
+        ]
+        for name, rest in rows
+    }
+
+
+def test_the_results_and_the_report_show_it_with_its_number_once_the_race_is_finished():
+    record = shown(small(task=TASK))
+    view = race_view(record)
+    summary = raced(small(task=TASK))[0].summary()
+    assert "on 64 test prompts, once, at the end" in view.results
+    read = cells(view)
+    assert list(read) == ["OLoRA", "LoRA", "before the race"]
+    theirs = (*reversed(summary["lanes"].values()), summary["base"])
+    for name, its in zip(read, theirs, strict=True):
+        accuracy, loss = read[name]
+        assert accuracy.split()[0] == f"{its['test_accuracy']:.0%}"
+        assert loss == f"{its['test_loss']:.2f}"
+    assert view.results in report(record)["body"]
+    assert "<h2>Test " not in race_view(record, upto=3).results
+
+
+def test_seeds_are_shown_as_their_mean_and_a_diverged_lane_as_such():
+    lanes = (Lane("lora", seed=0), Lane("lora", seed=1), Lane("lora", lr=1e30))
+    record = shown(small(lanes, task=TASK))
+    read = cells(race_view(record))
+    loss = record.tested.lanes.loss
+    assert np.isnan(loss[2])
+    assert read["LoRA 1e-3"][1].startswith(f"{loss[:2].mean():.2f} ±")
+    assert read["LoRA 1e30"] == ["DNF at step 2"]
+
+
+def test_the_file_of_a_run_on_the_page_has_it():
+    record = shown(small(task=TASK))
+    summary = json.loads(KINDS["json"].make(record))["summary"]
+    theirs = raced(small(task=TASK))[0].summary()
+    for label, lane in theirs["lanes"].items():
+        assert summary["lanes"][label]["test_loss"] == pytest.approx(lane["test_loss"])
+    assert summary["base"]["test_accuracy"] == theirs["base"]["test_accuracy"]
+
+
+def test_a_race_without_a_test_part_shows_no_table_of_one():
+    record = shown(replace(small(task=TASK), split_seed=None))
+    assert "<h2>Test " not in race_view(record).results

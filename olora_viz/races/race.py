@@ -253,7 +253,9 @@ class Race(Iterator[Step]):
             with closing(EvalMode(self.model)):
                 with self.lanes.off():
                     base = self.data.evaluate(test=True)
-                self._tested = Tested(base, self._evaluate_lanes(test=True))
+                lanes = self._evaluate_lanes(test=True)
+            lanes.lose(self.state.out)
+            self._tested = Tested(base, lanes)
         return self._tested
 
     def snapshot(self) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ class Tested(NamedTuple):
     base: Evaluation
     """Of the base model."""
     lanes: Evaluation
-    """Of the K lanes at the end of the race."""
+    """Of the K lanes at the end of the race; NaN for one that has diverged."""
 
 
 def summary_of(race: Race) -> dict[str, Any]:
@@ -35,9 +35,9 @@ def summary_of(race: Race) -> dict[str, Any]:
     lanes = race.state.of_lanes(race.lanes.labels, race.status)
     if race.data.test:
         tested = race.tested()
-        base |= _of_test(tested and tested.base, 0)
+        base |= figures_of_test(tested and tested.base, 0)
         for k, values in enumerate(lanes.values()):
-            values |= _of_test(None if race.state.out[k] else tested and tested.lanes, k)
+            values |= figures_of_test(tested and tested.lanes, k)
     return {
         "status": race.status,
         "model": race.config.model,
@@ -61,8 +61,8 @@ def summary_of(race: Race) -> dict[str, Any]:
     }
 
 
-def _of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
-    """Return a lane's results on the test examples."""
+def figures_of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
+    """Return lane k's results on the test examples; None before the test."""
     return {
         "test_loss": evaluation and finite_or_none(evaluation.loss[k]),
         "test_accuracy": evaluation and finite_or_none(evaluation.accuracy[k]),

@@ -16,6 +16,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.source import Raced, Source
 from olora_viz.races.state import DIVERGED, RACING
 from olora_viz.races.step import Step, out_at
+from olora_viz.races.summary import Tested, figures_of_test
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,10 @@ def _per_lane(step: Step) -> dict[str, np.ndarray]:
 
 
 def race_json(
-    config: RaceConfig, steps: Sequence[Step], summary: Mapping[str, Any] | None = None
+    config: RaceConfig,
+    steps: Sequence[Step],
+    summary: Mapping[str, Any] | None = None,
+    tested: Tested | None = None,
 ) -> str:
     """Return a race as one JSON object.
 
@@ -117,18 +121,21 @@ def race_json(
     ----------
     config, steps : as in a run's ``config.json`` and ``steps.jsonl``.
     summary : further plain values; each lane's final results are added automatically.
+    tested : the results on the test examples, which are added to these.
     """
     labels = config.labels
     told = {
-        "summary": {**(summary or {}), "lanes": last_figures(labels, steps)},
+        "summary": {**(summary or {}), "lanes": last_figures(labels, steps, tested)},
         "config": config.to_json(),
         "steps": [step.to_json(labels) for step in steps],
     }
     return json.dumps(told, allow_nan=False)
 
 
-def last_figures(labels: Sequence[str], steps: Sequence[Step]) -> dict[str, dict[str, Any]]:
-    """Return the final results of each lane: last held-out results, and where it diverged."""
+def last_figures(
+    labels: Sequence[str], steps: Sequence[Step], tested: Tested | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return each lane's final results: the last held-out ones, the test's, where it diverged."""
     evaluated = [step for step in steps if step.eval_loss is not None]
     left_at = out_at(steps, len(labels))
     found: dict[str, dict[str, Any]] = {}
@@ -143,6 +150,7 @@ def last_figures(labels: Sequence[str], steps: Sequence[Step]) -> dict[str, dict
             "eval_accuracy": _number(last.eval_accuracy, k) if last else None,
             "train_loss": _number(steps[-1].loss, k) if steps else None,
             "first_grad_norm": _number(steps[0].grad_norm, k) if steps else None,
+            **(figures_of_test(tested.lanes, k) if tested else {}),
         }
     return found
 

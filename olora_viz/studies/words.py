@@ -92,7 +92,9 @@ def _by_loss(contest: Contest, names: Sequence[str]) -> list[Sentence]:
                 for name, loss in zip(names, contest.loss, strict=True)
                 if name in (names[0], *others)
             ]
-            lead = f"By {contest.loss_name} {names[0]} {_order(kind, contest.seeds)} {listed(others)}:"
+            lead = (
+                f"By {contest.loss_name} {names[0]} {_order(kind, contest.seeds)} {listed(others)}:"
+            )
             said.append(Sentence(lead, f"{', '.join(losses)} nats."))
     return said
 

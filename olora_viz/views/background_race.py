@@ -14,6 +14,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.race import Race, race
 from olora_viz.races.state import DIVERGED, RACING, STOPPED
 from olora_viz.races.step import Step
+from olora_viz.races.summary import Tested
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background_work import BackgroundWork, device_words
@@ -39,6 +40,8 @@ class BackgroundRace(BackgroundWork):
     """Training examples that were longer than ``config.max_length``."""
     adapted: str = ""
     """See `Race.adapted`."""
+    tested: Tested | None = None
+    """See `Race.tested`."""
     answers: list[Answer] = field(default_factory=list)
     racing: Race | None = None
     """The race while it is in memory."""
@@ -92,6 +95,7 @@ class BackgroundRace(BackgroundWork):
                 self.park(racing)
                 self.become(PAUSED, self.why_paused)
                 return True
+            self.tested = racing.tested()
             self.become(racing.status, "generating answers")
             if self.steps:
                 self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)

@@ -6,19 +6,14 @@ every string that is not Markup. So text is never escaped by hand.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
-from olora_viz.machine.numbers import nats, number, percent
-from olora_viz.studies.standings import Place
 from olora_viz.studies.words import Sentence
 from olora_viz.tasks import TaskCard
-from olora_viz.tasks.held_out import HeldOut
-from olora_viz.views.table import Cell, table
 
 FEW_ANSWERS = 8
 """Number of answers to one prompt above which some are folded."""
@@ -119,53 +114,6 @@ def remark(sentence: str) -> Markup:
     return Markup('<p class="hint remark">{}</p>').format(sentence)
 
 
-def results(
-    styles: Sequence[LaneStyle],
-    rows: Sequence[Place],
-    step: int = 0,
-    base: tuple[float | None, float | None] = (None, None),
-    plain_text: bool = False,
-    held_out: HeldOut | None = None,
-    intervals: Sequence[tuple[float, float] | None] = (),
-) -> Markup:
-    """Return the table of results, the best lane first.
-
-    Parameters
-    ----------
-    styles, rows : of lanes, or of groups of lanes that differ in their seed alone.
-    step : of the latest evaluation, 0 before the first.
-    base : held-out loss and accuracy of the base model, None while unknown.
-    plain_text : every token is judged, not an answer alone.
-    held_out : how many examples there are and what guessing gets; None while unknown.
-    intervals : 95% intervals of the accuracies, one per row of `styles`; none while unknown.
-    """
-    known = [*intervals, *[None] * (len(styles) - len(intervals))]
-    what, token = ("texts", "token") if plain_text else ("prompts", "answer token")
-    what = f"{held_out.examples} held-out {what}" if held_out else f"held-out {what}"
-    if step:
-        what += f", {_seeds(rows)}"
-    beside: list[tuple[object, ...]] = []
-    if base[0] is not None and base[1] is not None:
-        beside.append(("before the race", percent(base[1]), nats(base[0]), ""))
-    if held_out and held_out.guess is not None:
-        beside.append((held_out.guess_words, percent(held_out.guess), "", ""))
-    placed = table(
-        ("lane", Cell("accuracy", "share of right answers, with its 95% interval"),
-         Cell("loss", f"nats per {token}"), Cell("first ‖∇‖", "norm of the first gradient")),
-        [
-            (lane(styles[row.lane]), *_placed(row, known[row.lane]),
-             number(row.first_grad_norm, ".2g"))
-            for row in rows
-        ],
-        kind="standing",
-        base=beside,
-        scrolls=True,
-    )  # fmt: skip
-    return Markup('<h2>{} <span class="hint">on {}</span></h2>{}').format(
-        f"Results at step {step}" if step else "Results", what, placed
-    )
-
-
 def answers(
     styles: Sequence[LaneStyle], order: Sequence[int], asked: Sequence[Answer], plain_text: bool
 ) -> Markup:
@@ -233,38 +181,3 @@ def _verdict(what: str, expected: str, plain_text: bool) -> Markup:
         '<span class="{kind}" role="img" title="{word}" aria-label="{word}">{sign}</span>'
         '<span class="said {kind}">{shown}</span>'
     ).format(kind=kind, word=word, sign=sign, shown=shown)
-
-
-def _placed(row: Place, interval: tuple[float, float] | None) -> tuple[object, ...]:
-    """Return the cells of a lane's accuracy and loss, or one that says when it left the race."""
-    if row.out_at:
-        return (Cell(_departure(row), kind="no", columns=2),)
-    between = (
-        Markup(' <span class="hint" title="95% interval">{:.0f} to {:.0f}</span>').format(
-            *(100 * end for end in interval)
-        )
-        if interval and math.isfinite(row.accuracy)
-        else Markup("")
-    )
-    return percent(row.accuracy) + between, nats(row.loss) + _spread(row)
-
-
-def _seeds(rows: Sequence[Place]) -> str:
-    """Return the number of seeds of every row, in words."""
-    counts = sorted({row.seeds for row in rows})
-    if counts == [1]:
-        return "one seed"
-    return f"{' or '.join(map(str, counts))} seeds"
-
-
-def _departure(row: Place) -> str:
-    who = f"{row.lost} of {row.seeds} seeds " if row.seeds > 1 else ""
-    return f"{who}DNF at step {row.out_at}"
-
-
-def _spread(row: Place) -> Markup:
-    if not math.isfinite(row.spread):
-        return Markup("")
-    return Markup(
-        ' <span class="hint" title="standard deviation over {} seeds">± {}</span>'
-    ).format(row.seeds, nats(row.spread))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from olora_viz.figures import race as charts
@@ -21,8 +20,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
 from olora_viz.studies import story
-from olora_viz.studies.contest import latest_examples, scores_of
-from olora_viz.studies.decision import share_interval
+from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, standings
 from olora_viz.studies.words import Sentence
@@ -35,6 +33,7 @@ from olora_viz.views.race_record import (
     snapshot,
     start_of,
 )
+from olora_viz.views.results import intervals, results, results_of_test
 from olora_viz.views.status import commands, status
 
 
@@ -123,15 +122,27 @@ class RaceView:
 
     @cached_property
     def results(self) -> Markup:
-        """The table of results, the best lane first, with remarks on the data and the lanes."""
+        """The tables of results, the best lane first, with remarks on the data and the lanes."""
         race = self.race
         held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
-        table = fragments.results(
+        its = intervals(self._groups, latest_examples(race.steps), race.plain_text)
+        table = results(
             self._group_styles, self._places, held, start_of(race), race.plain_text,
-            race.held_out, self._intervals,
+            race.held_out, its,
         )  # fmt: skip
         problem = fragments.problem(race.note) if race.state == FAILED else Markup("")
-        return problem + table + _remarks(race)
+        return problem + table + self._test + _remarks(race)
+
+    @cached_property
+    def _test(self) -> Markup:
+        """The table of the test, once the race is finished."""
+        race = self.race
+        if race.tested is None:
+            return Markup("")
+        return results_of_test(
+            self._group_styles, self._places, self._rows, self._groups, race.tested,
+            race.plain_text,
+        )  # fmt: skip
 
     @cached_property
     def answers(self) -> Markup:
@@ -156,18 +167,6 @@ class RaceView:
     def _rows(self) -> list[Place]:
         race = self.race
         return standings(race.steps, len(self.styles), plain_text=race.plain_text)
-
-    @cached_property
-    def _intervals(self) -> list[tuple[float, float] | None]:
-        """The 95% interval of every group's accuracy, once its examples are known."""
-        found = latest_examples(self.race.steps)
-        if found is None or self.race.plain_text:
-            return []
-        return [
-            share_interval(scores) if np.isfinite(scores.loss).all() else None
-            for group in self._groups
-            for scores in [scores_of(group.lanes, found, plain_text=False)]
-        ]
 
     @cached_property
     def _groups(self) -> tuple[SeedGroup, ...]:
@@ -228,8 +227,9 @@ def race_view(
         and charts of one name show the same step. By default the record's id.
     """
     now = snapshot(record)
-    race = now if upto is None else replace(now, steps=now.steps[:upto])
-    steps = race.steps
+    steps = now.steps[:upto]
+    at_end = len(steps) == now.config.steps
+    race = replace(now, steps=steps, tested=now.tested if at_end else None)
     return RaceView(
         id=now.id,
         state=now.state,

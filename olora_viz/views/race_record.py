@@ -12,6 +12,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import DIVERGED, FINISHED, STOPPED
 from olora_viz.races.step import Step
+from olora_viz.races.summary import Tested
 from olora_viz.studies.rate_sweep import is_sweep
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
@@ -73,6 +74,11 @@ class RaceRecord(Protocol):
         ...
 
     @property
+    def tested(self) -> Tested | None:
+        """The results on the test examples; None before the end, or without such examples."""
+        ...
+
+    @property
     def answers(self) -> Sequence[Answer]:
         """The answers of the base model and the lanes after the race."""
         ...
@@ -121,6 +127,7 @@ class RaceSnapshot:
     held_out: HeldOut | None = None
     left_out: int = 0
     adapted: str = ""
+    tested: Tested | None = None
     answers: tuple[Answer, ...] = ()
     steps: tuple[Step, ...] = field(default=(), repr=False)
 

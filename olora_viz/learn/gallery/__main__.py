@@ -34,7 +34,7 @@ def record(name: str, recipe: Recipe) -> Recording:
     racing = race(recipe.config)
     try:
         steps = tuple(_thinned(step, recipe.every_block) for step in _counted(name, racing))
-        answers = tuple(racing.answers(ANSWERS))
+        tested, answers = racing.tested(), tuple(racing.answers(ANSWERS))
     finally:
         racing.lanes.detach()
     return Recording(
@@ -50,6 +50,7 @@ def record(name: str, recipe: Recipe) -> Recording:
         left_out=racing.data.left_out,
         answers=answers,
         adapted=racing.adapted,
+        tested=tested,
     )
 
 

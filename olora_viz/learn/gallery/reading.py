@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from olora_viz.lanes.generation import Answer
-from olora_viz.learn.gallery.recording import BASELINE, KEPT, Made, Recording
+from olora_viz.learn.gallery.recording import BASELINE, KEPT, TESTED, Made, Recording
 from olora_viz.machine.files import read_json_object
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.examples import Examples
@@ -21,6 +21,7 @@ from olora_viz.measures.update_spectra import QUANTITIES, UpdateSpectra
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import statuses
 from olora_viz.races.step import Step
+from olora_viz.races.summary import Tested
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
 
@@ -55,7 +56,6 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     over = bool(steps) and bool(steps[-1].out.all())
     if len(steps) != config.steps and not over:
         raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
-    base = {name: _numbers(values["baseline"][name], 1) for name in BASELINE}
     held_out = values.get("held_out")
     answers = tuple(
         Answer(**{**answer, "lanes": tuple(answer["lanes"])}) for answer in values["answers"]
@@ -71,13 +71,34 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
         made=Made(**values["made"]),
         config=config,
         steps=steps,
-        baseline=Evaluation.of_totals(**base),
+        baseline=_of_base(values["baseline"]),
         plain_text=_typed(values["plain_text"], bool, "plain_text"),
         held_out=None if held_out is None else HeldOut(**held_out),
         left_out=_typed(values["left_out"], int, "left_out"),
         answers=answers,
         adapted=_typed(values.get("adapted", ""), str, "adapted"),
+        tested=_tested(values.get("tested"), K),
     )
+
+
+def _of_base(values: dict[str, Any]) -> Evaluation:
+    return Evaluation.of_totals(**{name: _numbers(values[name], 1) for name in BASELINE})
+
+
+def _tested(values: dict[str, Any] | None, K: int) -> Tested | None:
+    """Read the results on the test examples; a recording may lack them."""
+    if values is None:
+        return None
+    its = values["lanes"]
+    lanes = Evaluation.of_totals(**{name: _numbers(its[name], K) for name in BASELINE})
+    count = len(its["example_loss"][0])
+    by_example = {
+        name: np.array([_numbers(row, count) for row in its[name]])
+        for name in TESTED if name not in BASELINE
+    }  # fmt: skip
+    found = replace(lanes, **by_example)
+    _check_shapes("tested", found, dict.fromkeys(by_example, (K, count)))
+    return Tested(_of_base(values["base"]), found)
 
 
 def _step(

@@ -11,6 +11,7 @@ from olora_viz.measures.catalogue import BUILT_IN
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import DIVERGED, FINISHED
 from olora_viz.races.step import Step
+from olora_viz.races.summary import Tested
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
 
@@ -22,6 +23,9 @@ KEPT = tuple(key for key in BUILT_IN if key != "lr")
 
 BASELINE = ("loss", "accuracy")
 """What is recorded of the base model."""
+
+TESTED = (*BASELINE, "example_loss", "example_right")
+"""What is recorded of the lanes on the test examples."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Recording:
     """Answers of the base model and the lanes after the race."""
     adapted: str = ""
     """What the adapters reach of the model's weights, in words; empty if that was not recorded."""
+    tested: Tested | None = None
+    """The results on the test examples; None if it was recorded without."""
 
     @property
     def id(self) -> str:

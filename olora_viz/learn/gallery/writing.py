@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from olora_viz.learn.gallery.recording import BASELINE, KEPT, Recording
+from olora_viz.learn.gallery.recording import BASELINE, KEPT, TESTED, Recording
 from olora_viz.machine.files import write_text
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
+from olora_viz.tasks.evaluation import Evaluation
 
 MAX_BYTES = 300_000
 """The largest allowed file: recordings ship with the package."""
@@ -37,9 +38,12 @@ def write(recording: Recording, path: Path) -> None:
         "sentence": recording.sentence,
         "made": asdict(recording.made),
         "config": recording.config.to_json(),
-        "baseline": _rounded(
-            {name: getattr(recording.baseline, name).tolist() for name in BASELINE}, DIGITS
-        ),
+        "baseline": _figures(recording.baseline, BASELINE),
+        "tested": recording.tested
+        and {
+            "base": _figures(recording.tested.base, BASELINE),
+            "lanes": _figures(recording.tested.lanes, TESTED),
+        },
         "held_out": recording.held_out and asdict(recording.held_out),
         "plain_text": recording.plain_text,
         "left_out": recording.left_out,
@@ -69,6 +73,10 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
             else:
                 line[key] = _rounded([plain[label] for label in labels], DIGITS)
     return line | {"seconds": round(step.seconds, 3), "tokens": step.tokens}
+
+
+def _figures(found: Evaluation, names: Sequence[str]) -> dict[str, Any]:
+    return _rounded({name: getattr(found, name).tolist() for name in names}, DIGITS)
 
 
 def _layers(steps: Sequence[Step]) -> list[str]:

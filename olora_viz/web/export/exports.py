@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.script import olora_viz_script, peft_script
+from olora_viz.races.summary import figures_of_test
 from olora_viz.races.tables import race_json, steps_csv
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.report import report
@@ -50,7 +51,7 @@ def _csv(shown: RaceRecord) -> str:
 
 
 def _json(shown: RaceRecord) -> str:
-    base = shown.baseline
+    base, tested = shown.baseline, shown.tested
     summary = {
         "state": shown.state,
         "recorded": shown.recorded,
@@ -59,10 +60,11 @@ def _json(shown: RaceRecord) -> str:
         and {
             "loss": finite_or_none(base.loss[0]),
             "accuracy": finite_or_none(base.accuracy[0]),
+            **(figures_of_test(tested.base, 0) if tested else {}),
         },
         "left_out": shown.left_out,
     }
-    return race_json(shown.config, list(shown.steps), summary)
+    return race_json(shown.config, list(shown.steps), summary, tested)
 
 
 def _code(shown: RaceRecord) -> str:

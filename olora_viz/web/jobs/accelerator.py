@@ -27,6 +27,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
+from olora_viz.races.summary import Tested
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background_work import device_words
@@ -60,6 +61,7 @@ class Ended:
     answers: list[Answer]
     diverged_at: tuple[int, ...]
     adapted: str
+    tested: Tested | None
 
 
 def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
@@ -155,7 +157,7 @@ def turn(
             racing.answers(questions // 2 if racing.task.plain_text else questions) if done else []
         )
         at = tuple(int(step) for step in racing.state.diverged_at)
-        yield Ended(racing.status, answers, at, racing.adapted)
+        yield Ended(racing.status, answers, at, racing.adapted, racing.tested())
     finally:
         racing.lanes.detach()
 

@@ -65,6 +65,7 @@ class ZeroGpuJob(Job):
             self.become(PAUSED, self.why_paused)
             return True
         self.answers, self.adapted, self.state = ended.answers, ended.adapted, ended.status
+        self.tested = ended.tested
         self.become(ended.status, self.reason(np.array(ended.diverged_at)))
         return False
 

@@ -1,0 +1,162 @@
+"""The tables of results: on the held-out examples, and on those of the test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from markupsafe import Markup
+
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.numbers import nats, number, percent
+from olora_viz.measures.examples import Examples
+from olora_viz.races.summary import Tested
+from olora_viz.studies.contest import scores_of
+from olora_viz.studies.decision import share_interval
+from olora_viz.studies.seed_groups import SeedGroup, group_places
+from olora_viz.studies.standings import Place
+from olora_viz.tasks.held_out import HeldOut
+from olora_viz.views.html import lane
+from olora_viz.views.table import Cell, table
+
+Intervals = Sequence[tuple[float, float] | None]
+"""The 95% interval of every group's accuracy; None for a group with a diverged lane."""
+
+
+def results(
+    styles: Sequence[LaneStyle],
+    rows: Sequence[Place],
+    step: int = 0,
+    base: tuple[float | None, float | None] = (None, None),
+    plain_text: bool = False,
+    held_out: HeldOut | None = None,
+    intervals: Intervals = (),
+) -> Markup:
+    """Return the table of results, the best lane first.
+
+    Parameters
+    ----------
+    styles, rows : of lanes, or of groups of lanes that differ in their seed alone.
+    step : of the latest evaluation, 0 before the first.
+    base : held-out loss and accuracy of the base model, None while unknown.
+    plain_text : every token is judged, not an answer alone.
+    held_out : how many examples there are and what guessing gets; None while unknown.
+    intervals : one per row of `styles`; none while unknown.
+    """
+    what = "texts" if plain_text else "prompts"
+    what = f"{held_out.examples} held-out {what}" if held_out else f"held-out {what}"
+    if step:
+        what += f", {_seeds(rows)}"
+    beside: list[tuple[object, ...]] = []
+    if base[0] is not None and base[1] is not None:
+        beside.append(("before the race", percent(base[1]), nats(base[0]), ""))
+    if held_out and held_out.guess is not None:
+        beside.append((held_out.guess_words, percent(held_out.guess), "", ""))
+    norm = Cell("first ‖∇‖", "norm of the first gradient")
+    return _heading(f"Results at step {step}" if step else "Results", what) + table(
+        (*_head(plain_text), norm),
+        [
+            (*_row(styles, row, intervals), number(row.first_grad_norm, ".2g"))
+            for row in rows
+        ],
+        kind="standing",
+        base=beside,
+        scrolls=True,
+    )  # fmt: skip
+
+
+def results_of_test(
+    styles: Sequence[LaneStyle],
+    order: Sequence[Place],
+    rows: Sequence[Place],
+    groups: Sequence[SeedGroup],
+    tested: Tested,
+    plain_text: bool = False,
+) -> Markup:
+    """Return the table of a finished race on its test examples, in the order of the results.
+
+    Parameters
+    ----------
+    styles, order : of the groups.
+    rows, groups : of the lanes, and of those that differ in their seed alone.
+    """
+    found, base = tested.lanes, tested.base
+    theirs = [
+        replace(row, loss=float(found.loss[row.lane]), accuracy=float(found.accuracy[row.lane]))
+        for row in rows
+    ]
+    places = {place.lane: place for place in group_places(theirs, groups)}
+    examples = Examples.of(found)
+    known = intervals(groups, examples, plain_text)
+    what = f"{examples.loss.shape[1]} test {'texts' if plain_text else 'prompts'}"
+    return _heading("Test", f"{what}, once, at the end") + table(
+        _head(plain_text),
+        [_row(styles, places[place.lane], known) for place in order],
+        kind="standing",
+        base=[("before the race", percent(float(base.accuracy[0])), nats(float(base.loss[0])))],
+        scrolls=True,
+    )
+
+
+def intervals(
+    groups: Sequence[SeedGroup], examples: Examples | None, plain_text: bool
+) -> Intervals:
+    """Return the 95% interval of every group's accuracy; none without answers by example."""
+    if examples is None or plain_text:
+        return ()
+    return [
+        share_interval(scores) if np.isfinite(scores.loss).all() else None
+        for scores in (scores_of(group.lanes, examples, plain_text=False) for group in groups)
+    ]
+
+
+def _heading(title: str, what: str) -> Markup:
+    return Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
+
+
+def _head(plain_text: bool) -> tuple[object, ...]:
+    token = "token" if plain_text else "answer token"
+    return (
+        "lane",
+        Cell("accuracy", "share of right answers, with its 95% interval"),
+        Cell("loss", f"nats per {token}"),
+    )
+
+
+def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple[object, ...]:
+    """Return the cells of a lane's accuracy and loss, or one that says when it left the race."""
+    who = lane(styles[row.lane])
+    if row.out_at:
+        return who, Cell(_departure(row), kind="no", columns=2)
+    interval = intervals[row.lane] if intervals else None
+    between = (
+        Markup(' <span class="hint" title="95% interval">{:.0f} to {:.0f}</span>').format(
+            *(100 * end for end in interval)
+        )
+        if interval and math.isfinite(row.accuracy)
+        else Markup("")
+    )
+    return who, percent(row.accuracy) + between, nats(row.loss) + _spread(row)
+
+
+def _seeds(rows: Sequence[Place]) -> str:
+    """Return the number of seeds of every row, in words."""
+    counts = sorted({row.seeds for row in rows})
+    if counts == [1]:
+        return "one seed"
+    return f"{' or '.join(map(str, counts))} seeds"
+
+
+def _departure(row: Place) -> str:
+    who = f"{row.lost} of {row.seeds} seeds " if row.seeds > 1 else ""
+    return f"{who}DNF at step {row.out_at}"
+
+
+def _spread(row: Place) -> Markup:
+    if not math.isfinite(row.spread):
+        return Markup("")
+    return Markup(
+        ' <span class="hint" title="standard deviation over {} seeds">± {}</span>'
+    ).format(row.seeds, nats(row.spread))
