@@ -36,7 +36,7 @@ class Contest:
     loss: tuple[float, ...]
     """Loss of each on the examples, nats; what of, `loss_name` says."""
     loss_name: str
-    """``held-out loss``, or ``loss of the deciding tokens`` where answers are mostly boilerplate."""
+    """``held-out loss``; ``loss of the deciding tokens`` where answers are mostly boilerplate."""
     by_accuracy: Pairs
     """Comparisons by the places of both entries; empty for plain text."""
     by_loss: Pairs
