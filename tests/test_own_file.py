@@ -53,7 +53,7 @@ def wait(job: Work) -> Work:
     ("name", "text", "sentence"),
     [
         ("x.jsonl", TEXT.replace('"answer"', '"answr"', 1), "line 1 of your file"),
-        ("x.jsonl", TEXT + "\n{", "line 13 of your file is broken JSON"),
+        ("x.jsonl", TEXT + "\n{", "line 13 of your file is invalid JSON"),
         ("x.json", "[" * 100_000, "your file has 100,000 bytes, more than 4 KiB"),
         ("x.json", "[" * 4000, "line 1 of your file"),
         ("x.csv", "prompt,answer\na,b,c", "line 2 of your file has 3 cells"),

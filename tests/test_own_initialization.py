@@ -156,13 +156,13 @@ def test_what_depends_on_data_is_gathered_for_it() -> None:
 @pytest.mark.parametrize(
     ("own", "rule"),
     [
-        ({"name": "olora"}, "'olora' is that of a built-in"),
+        ({"name": "olora"}, "'olora' is a built-in"),
         ({"name": "My start"}, "'My start' must be 1 to 32 lower-case letters"),
         ({"name": "ink"}, "'ink' is reserved for a colour"),
         ({"name": 3}, "name 3 must be"),
         ({"label": "OLoRA"}, "label 'OLoRA' is taken"),
         ({"label": "<b>"}, "label '<b>' must be"),
-        ({"summary": None}, "summary of 'mine' must be a text, not None"),
+        ({"summary": None}, "summary of 'mine' must be a string, not None"),
         ({"start": "olora"}, "must be a function, not 'olora'"),
         ({"start": lambda W: W}, r"must take \(W, r\).*too many positional"),
         ({"start": lambda W, r, gain: W}, "must take .*'gain'"),

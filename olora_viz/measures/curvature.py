@@ -139,7 +139,7 @@ def gauss_newton(
     with twice_differentiable():
         z = logits()
         parts = lanes.parts(layer)
-        #  # Jᵀu is linear in u, and its derivative with respect to u is J: a forward product from
+        # Jᵀu is linear in u, and its derivative with respect to u is J: a forward product from
         # backward passes.
         u = torch.zeros_like(z, requires_grad=True)
         pulled = torch.autograd.grad(z, parts, u, create_graph=True, materialize_grads=True)

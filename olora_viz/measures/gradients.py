@@ -90,7 +90,7 @@ class GradientRecorder:
             X = given[0]
             if not X.requires_grad:
                 return
-            #  # The tensor is kept with the list, so that no other tensor can get its id meanwhile.
+            # The tensor is kept with the list, so that no other tensor can get its id meanwhile.
             if id(X) not in shared:
                 shared[id(X)] = X, []
                 X.register_hook(partial(note, shared[id(X)][1]))
@@ -130,7 +130,7 @@ class GradientRecorder:
             if found:
                 at = torch.tensor(list(found), device=inputs.device)
                 part = torch.stack(list(found.values()), dim=1).to(inputs.dtype)
-                #  # Over several passes, one per part of the batch, the squares add up.
+                # Over several passes, one per part of the batch, the squares add up.
                 known = inputs[rows, at]
                 inputs[rows, at] = torch.where(known.isnan(), part, torch.hypot(known, part))
         self._inputs, self._norms = [], None

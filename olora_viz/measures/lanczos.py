@@ -88,7 +88,7 @@ def extremes(
         lost |= going & ~np.isfinite(beta[:, j])
         length[going] = j + 1
         found = _Ends.of(alpha, beta, length, lost)
-        #  # Each row ends independently of the others. If nothing is left, the vectors so far span
+        # Each row ends independently of the others. If nothing is left, the vectors so far span
         # the whole Krylov space of the start.
         going &= ~lost & ~found.are_within(tolerance) & (beta[:, j] > floor * found.scale)
         if not going.any():

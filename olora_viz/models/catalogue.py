@@ -8,7 +8,7 @@ class ModelCard:
     """The description of a model."""
 
     name: str
-    """Lower-case key in ``MODELS`` and word on the command line."""
+    """Lower-case key in ``MODELS`` and name on the command line."""
     summary: str
     """One sentence."""
     parameters: int
@@ -20,14 +20,14 @@ class ModelCard:
     license: str
     """Licence of the weights."""
     offline: bool
-    """Whether the package index is enough, without a model hub."""
+    """Whether the package index alone provides the model, without the hub."""
     hub_id: str = ""
     """Repository on the Hugging Face hub, "" if there is none."""
     gated: bool = False
     """Whether the hub requires a token of a user who accepted the model's terms."""
 
     def __post_init__(self) -> None:
-        """Cross-check the numbers."""
+        """Check that the numbers are positive."""
         for field in ("parameters", "context"):
             if getattr(self, field) <= 0:
                 raise ValueError(
@@ -38,7 +38,7 @@ class ModelCard:
 _OFFLINE = (
     ModelCard(
         name="glassllm",
-        summary="A tiny Llama model of Lewis Carroll's prose; loads and trains instantly.",
+        summary="A tiny Llama trained on Lewis Carroll's prose; loads and trains instantly.",
         parameters=852_608,
         context=128,
         source="the package glassllm, installed with this one",
@@ -97,7 +97,7 @@ _HUB = (
             "A small Qwen3.",
             596_049_920, 40_960, "Apache-2.0"),
     _on_hub("tinyllama-1.1b", "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
-            "TinyLlama, a model of the paper.",
+            "TinyLlama, used in the paper.",
             1_100_048_384, 2048, "Apache-2.0"),
     _on_hub("opt-125m", "facebook/opt-125m",
             "The smallest OPT.",
@@ -106,22 +106,22 @@ _HUB = (
             "A small OPT.",
             331_196_416, 2048, "OPT-175B (research only)", source=_CONVERTED),
     _on_hub("opt-1.3b", "facebook/opt-1.3b",
-            "OPT, a model of the paper.",
+            "OPT, used in the paper.",
             1_315_758_080, 2048, "OPT-175B (research only)", source=_CONVERTED),
     _on_hub("gemma-3-270m", "google/gemma-3-270m",
             "The smallest Gemma 3.",
             268_098_176, 32_768, "Gemma terms of use", gated=True, source=_GATED),
     _on_hub("gemma-2b", "google/gemma-2b",
-            "Gemma, a model of the paper.",
+            "Gemma, used in the paper.",
             2_506_172_416, 8192, "Gemma terms of use", gated=True, source=_GATED),
     _on_hub("llama-3.2-1b", "meta-llama/Llama-3.2-1B",
             "The smallest Llama 3.2.",
             1_235_814_400, 131_072, "Llama 3.2 community licence", gated=True, source=_GATED),
     _on_hub("llama-2-7b", "meta-llama/Llama-2-7b-hf",
-            "Llama 2, a model of the paper: 27 GB of memory in float32.",
+            "Llama 2, used in the paper: 27 GB of memory in float32.",
             6_738_415_616, 4096, "Llama 2 community licence", gated=True, source=_GATED),
     _on_hub("mistral-7b", "mistralai/Mistral-7B-v0.1",
-            "Mistral, a model of the paper: 29 GB of memory in float32.",
+            "Mistral, used in the paper: 29 GB of memory in float32.",
             7_241_732_096, 32_768, "Apache-2.0", gated=True, source=_GATED),
 )  # fmt: skip
 

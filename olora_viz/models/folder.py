@@ -22,17 +22,17 @@ READ = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json",
 )  # fmt: skip
-"""The JSON files that transformers reads beside the weights, where they exist."""
+"""The JSON files that transformers reads besides the weights, if they exist."""
 
 HEADS = ("ForCausalLM", "LMHeadModel")
 
 
 def _check_config(folder: Path) -> None:
-    """Check that the folder holds a plain causal language model without code of its own."""
+    """Check that the folder holds a plain causal language model without its own code."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     model, adapter = ((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
-    if adapter:  # with PEFT at hand, transformers would load it into the frozen model
+    if adapter:  # if PEFT is installed, transformers would load it into the frozen model
         raise ValueError(
             f"{str(folder)!r} holds a PEFT adapter next to its model (adapter_config.json), which "
             "would be loaded with it; move the adapter to a folder of its own"
@@ -158,7 +158,7 @@ def load_folder(
     ----------
     folder : a Hugging Face folder.
     dtype : precision of the weights.
-    device : the later device of the weights; only its memory is checked.
+    device : the device that the weights will move to; only its memory is checked.
     base : name of this model in exported adapters; the folder itself by default.
 
     Returns

@@ -81,7 +81,7 @@ def _tokenizer(reader: GGUFReader) -> tuple[Tokenizer, list[str]]:
     types = _field(reader, "tokenizer.ggml.token_type")
     vocab = {piece: i for i, piece in enumerate(pieces)}
     core = Tokenizer(models.BPE(vocab=vocab, merges=merges))
-    # "smollm" is GPT-2's byte-level splitting, after every digit has been set apart.
+    # "smollm" is GPT-2's byte-level splitting, after every digit has been split off.
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
@@ -103,12 +103,12 @@ def convert(source: Path, target: Path, report: Progress) -> None:
     ----------
     source : the GGUF file.
     target : an existing folder.
-    report : told how far it is.
+    report : called with the progress.
 
     Raises
     ------
     ValueError
-        The file is no GGUF, or describes another kind of model or tokenizer.
+        If the file is not GGUF, or describes another kind of model or tokenizer.
     """
     from gguf import GGUFReader
     from safetensors.torch import save_file
@@ -139,7 +139,7 @@ def convert(source: Path, target: Path, report: Progress) -> None:
             "rope_type": "default",
             "rope_theta": float(_field(reader, "llama.rope.freq_base")),
         },
-        # Stored as a float32; the nearest short decimal is what was meant.
+        # Stored as a float32; the nearest short decimal is the intended value.
         rms_norm_eps=rounded(_field(reader, "llama.attention.layer_norm_rms_epsilon"), 6),
         tie_word_embeddings="output.weight" not in {tensor.name for tensor in reader.tensors},
         bos_token_id=token_id("bos"),

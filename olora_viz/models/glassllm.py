@@ -22,7 +22,7 @@ CHUNK = r"\n|▁*[^▁\n]+|▁+"
 
 
 def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict[str, torch.Tensor]:
-    """Name and orient the package's arrays as transformers' Llama wants them."""
+    """Return the package's arrays with the names and orientation of transformers' Llama."""
     state = {"model.embed_tokens.weight": arrays["E"], "model.norm.weight": arrays["norm_f.gamma"]}
     for i in range(sum(name.endswith("attn.W_Q") for name in arrays)):
         layer = {
@@ -52,8 +52,8 @@ def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict
 def load_tokenizer() -> PreTrainedTokenizerFast:
     """Build the package's byte-pair tokenizer as a fast one, with offsets.
 
-    Text is put in NFC and spaces become "▁". The strings "<eos>" and its kin inside a text are
-    plain characters, as in the package; only their ids are special.
+    Text is normalized to NFC and spaces become "▁". Strings such as "<eos>" inside a text are plain
+    characters, as in the package; only the token ids are special.
 
     Returns
     -------

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 PATIENCE = 5.0
 """Timeout in seconds after which the hub counts as unreachable."""
 
-# Only what sits at the top of a repository, and never a pickle. "consolidated" files are a second
-# copy of the same weights.
+# Only files at the top level of a repository, and never a pickle. "consolidated" files are a
+# second copy of the same weights.
 WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 UNWANTED = ("*/*", "consolidated*")
 
@@ -61,7 +61,7 @@ def _ask(card: ModelCard) -> tuple[ModelInfo, str]:
 
     info = HfApi().model_info(card.hub_id, timeout=PATIENCE, files_metadata=True)
     if info.gated:
-        HfApi().auth_check(card.hub_id)  # raises where this person may not have the files
+        HfApi().auth_check(card.hub_id)  # raises if the user may not access the files
     if _weights(info):
         return info, "main"
     for offer in get_repo_discussions(
@@ -98,11 +98,11 @@ def _sentence(card: ModelCard, error: Exception) -> str:
             "then log in with `hf auth login`"
         )
     if isinstance(error, RepositoryNotFoundError):
-        return f"the Hugging Face hub gives no {name}: it is not there, or wants you to log in"
+        return f"{name} is not on the Hugging Face hub, or you need to log in to access it"
     if isinstance(error, OfflineModeIsEnabled):
         return f"{name} is not on this machine, and HF_HUB_OFFLINE forbids downloading it"
     offline = ", ".join(other.name for other in MODELS.values() if other.offline)
-    hint = "" if card.offline else f"; models that need no hub: {offline}"
+    hint = "" if card.offline else f"; models that work without the hub: {offline}"
     return f"cannot fetch {name} from the Hugging Face hub ({reason(error)}){hint}"
 
 
@@ -117,7 +117,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
     Returns
     -------
     Path
-        The folder of a whole repository, safetensors only.
+        The folder of the complete repository, safetensors only.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
         return here
     try:
         info, revision = within(2 * PATIENCE, lambda: _ask(card))
-    except Exception as error:  # network libraries have many roots of their own
+    except Exception as error:  # network libraries have many exception hierarchies
         raise ValueError(_sentence(card, error)) from error
     size = _weights(info)
     if not size:
@@ -140,7 +140,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
             "which can run code when opened and are never loaded"
         )
     check_free_disk(Path(constants.HF_HUB_CACHE), size, repr(card.name))
-    if progress is not None:  # on standard error the hub's own bars tell
+    if progress is not None:  # the hub shows its own bars on standard error
         progress(0.0, f"fetching {card.hub_id} ({size / 1e6:,.0f} MB)")
     try:
         folder = snapshot_download(

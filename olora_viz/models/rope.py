@@ -1,4 +1,4 @@
-"""Two conventions of rotary position embedding, and the way from one to the other."""
+"""Conversion between the two conventions of rotary position embedding."""
 
 import numpy as np
 

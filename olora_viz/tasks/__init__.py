@@ -37,11 +37,11 @@ def load_task(name: str | os.PathLike[str], seed: int = 0, split: Split = by_con
 
     Parameters
     ----------
-    name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file; a name with a folder
-        or an extension, or of an existing file, is a path
-    seed : of the generated examples and of the split
-    split : divides them into training, held-out and test examples. With `by_content`, training
-        examples that nearly repeat one of the others are removed
+    name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file. A name is a path if
+        it has a folder or an extension, or if the file exists
+    seed : for the generated examples and the split
+    split : divides the examples into training, held-out and test examples. With `by_content`,
+        training examples that nearly repeat one of the others are removed
 
     Raises
     ------

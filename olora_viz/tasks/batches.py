@@ -29,7 +29,7 @@ class Batch:
     targets: Int64[Tensor, " n"]
     """The target tokens at these positions."""
     sequence: Int64[Tensor, " n"]
-    """The sequence of each target, by its index in the call of `collate`."""
+    """The sequence of each target, by its index in the argument of `collate`."""
 
 
 def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
@@ -41,7 +41,7 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
     Parameters
     ----------
     encoded : at least one, lengths may differ
-    pad_id : any token; it is never supervised nor attended to by supervised tokens
+    pad_id : any token; it is neither supervised nor attended to by supervised tokens
 
     Returns
     -------

@@ -11,7 +11,7 @@ from olora_viz.tasks.stories import stories
 from olora_viz.tasks.task import Example, Task, TaskCard
 
 HELD_OUT = 64
-"""Number of held-out prompts of each built-in task, and of test prompts."""
+"""Number of held-out prompts of each built-in task, and number of test prompts."""
 
 MAX_TRAIN = 1500
 """Maximum training examples of a built-in task: races are short, so more would not be seen."""
@@ -62,7 +62,8 @@ def number_words(rng: random.Random) -> list[Example]:
 
 
 def sentiment(rng: random.Random) -> list[Example]:
-    """Predict how a person felt about a thing that was good or bad, twice over: 10,080 prompts."""
+    """Predict how a person felt about something with two good or two bad qualities: 10,080
+    prompts."""
     return [
         Example(f"The {thing} was {first} and {second}. {somebody}", feeling)
         for adjectives, feeling in ((_GOOD, " happy"), (_BAD, " sad"))
@@ -95,7 +96,7 @@ def roman(rng: random.Random) -> list[Example]:
 
 
 def bigger(rng: random.Random) -> list[Example]:
-    """Choose the bigger of two different numbers of two digits: 8,010 prompts, two choices."""
+    """Choose the larger of two different two-digit numbers: 8,010 prompts, two choices."""
     return [
         Example(f"Which is bigger, {a} or {b}?", f" {max(a, b)}", choices=(f" {a}", f" {b}"))
         for a, b in itertools.permutations(range(10, 100), 2)
@@ -103,7 +104,7 @@ def bigger(rng: random.Random) -> list[Example]:
 
 
 def text(rng: random.Random) -> list[Example]:
-    """Generate distinct little stories; there is no prompt, and every token is supervised."""
+    """Generate distinct short stories; there is no prompt, and every token is supervised."""
     return [Example("", story) for story in stories(rng, MAX_TRAIN + HELD_OUT)]
 
 
@@ -155,7 +156,7 @@ CARDS = (
     ),
     _card(
         sentiment,
-        "Whether a person is happy or sad about a thing.",
+        "Whether a person is happy or sad about something.",
         Example("The tea was horrid and cold. She was", " sad"),
     ),
     _card(uppercase, "Two words in capitals.", Example("big garden in capitals:", " BIG GARDEN")),
@@ -167,7 +168,7 @@ CARDS = (
     ),
     _card(
         text,
-        "Little stories as plain text: every token is supervised.",
+        "Short stories as plain text: every token is supervised.",
         Example("", "An old fox lived by the river."),
     ),
 )

@@ -1,4 +1,4 @@
-"""Training examples that repeat a held-out or test example, or nearly do: counted and removed."""
+"""Removal of training examples that exactly or nearly repeat a held-out or test example."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from olora_viz.tasks.split import text_of, words_of
 from olora_viz.tasks.task import Duplicates, Example, Task
 
 NEAR = 0.9
-"""Prompts are near duplicates from this share of common words on (Jaccard index of multisets)."""
+"""Prompts with at least this share of common words (Jaccard index of multisets) are near
+duplicates."""
 
 SHORTEST = 8
-"""Prompts of fewer words are near duplicates only if all words are the same, in another order."""
+"""Shorter prompts, in words, are near duplicates only if they are reorderings of the same words."""
 
 MOST = 2000
-"""Near duplicates are looked for among that many examples of each part, the first ones, which a
-race evaluates; equal words among all."""
+"""Number of examples of each part, the first ones, which a race evaluates, that are searched for
+near duplicates. Prompts with the same words are found among all examples."""
 
 Words = frozenset[tuple[str, int]]
 """A multiset: each word with the number of its occurrence."""
@@ -55,19 +56,19 @@ def deduplicated(task: Task) -> Task:
             kept.append(example)
     if not kept:
         raise ValueError(
-            f"{task.name}: every training prompt is also held out or tested, or nearly: "
-            "nothing is left to train on"
+            f"{task.name}: every training prompt is also held out or tested, exactly or "
+            "nearly, so nothing is left to train on"
         )
     return replace(task, train=tuple(kept), duplicates=task.duplicates + Duplicates(exact, near))
 
 
 class _Alike:
-    """Finds judged prompts that share `NEAR` of their words with a given one.
+    """Finds evaluated prompts that share `NEAR` of their words with a given one.
 
-    Words of more than half of the prompts, those of a template, do not count. If two sets of words
-    have a Jaccard index of t or more, then the (1 - t) rarest words of each have one in common, so
-    only these are looked up (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity
-    search").
+    Words in more than half of the prompts belong to a template and are ignored. If two sets of
+    words have a Jaccard index of t or more, then the (1 - t) rarest words of each have one in
+    common, so only these are looked up (Bayardo, Ma and Srikant 2007, "Scaling up all pairs
+    similarity search").
     """
 
     def __init__(self, train: Iterable[Example], judged: Iterable[Example]) -> None:
@@ -82,7 +83,7 @@ class _Alike:
                 self._by_word[word].append(words)
 
     def has(self, example: Example) -> bool:
-        """Whether a judged prompt has nearly the same words."""
+        """Whether an evaluated prompt has nearly the same words."""
         words = self._words(example)
         size = len(words)
         for word in self._rarest(words):

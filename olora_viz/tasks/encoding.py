@@ -20,11 +20,11 @@ class Encoded:
     supervised_from: int
     """Index of the first supervised token, at least 1; all later tokens are supervised too."""
     choices: tuple[Encoded, ...] = ()
-    """The same prompt with each of its choices; empty for an open answer."""
+    """The same prompt with each choice; empty for an open answer."""
     correct: int = -1
     """Index of the correct choice; -1 for an open answer."""
     characters: int = 0
-    """Of a choice: its length in characters, without the space around it."""
+    """For a choice, its length in characters without surrounding space."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Encoding:
     kept: tuple[Encoded, ...]
     """The tokenized examples, in order."""
     examples: tuple[Example, ...]
-    """The examples of `kept`, one for one."""
+    """The examples that `kept` was made from, in the same order."""
     left_out: int = 0
     """Number of examples longer than `max_length`, which are not in `kept`."""
 
@@ -59,11 +59,11 @@ def encode(
     ----------
     examples : prompts and answers
     tokenizer : a fast tokenizer, with offsets
-    max_length : maximum tokens of an example, including choices; longer ones are left out and
-        counted. None: the context, and a longer example is an error
+    max_length : maximum tokens of an example, including choices; longer ones are skipped and
+        counted. If None, the limit is the context, and a longer example is an error
     context : maximum tokens of the model
     ends : append and supervise the tokenizer's end-of-text token, if it has one; choices get it
-        too, since one may begin another
+        too, since one may be a prefix of another
     plain_text : supervise every token but the first
     choices : tokenize the choices too, which scoring needs and training does not
 
@@ -107,12 +107,12 @@ def encode(
             if max_length is None:
                 raise ValueError(
                     f"{_named(example)} is {length} tokens long, more than the {context} of the "
-                    "model's context (set a maximum length to leave such examples out)"
+                    "model's context (set a maximum length to skip such examples)"
                 )
             continue
         if len(ids) < 2:
             raise ValueError(f"{_named(example)} is a single token, so nothing could predict it")
-        # Choices are compared token by token from one place on, or the comparison would be unfair.
+        # All choices are scored from the same position on, or the comparison would be unfair.
         common = min((first for _, first in options), default=0)
         kept.append(
             Encoded(
@@ -164,7 +164,7 @@ def _tokens(
 
 
 def _named(example: Example) -> str:
-    """Name an example in a message, by its line in the file or by its beginning."""
+    """Describe an example in a message by its line in the file or by its beginning."""
     start = (example.prompt or example.answer).strip()
     quoted = repr(start if len(start) <= 40 else start[:37] + "…")
     return f"the example on line {example.line}, {quoted}," if example.line else f"example {quoted}"

@@ -29,19 +29,20 @@ class Evaluation:
     """(K,) mean cross-entropy of the deciding tokens alone, nats per token; NaN if all decide, see
     `shared_tokens`."""
     example_loss: np.ndarray
-    """(K, n) summed cross-entropy of every example's deciding tokens over their mean number, to
-    five digits: the mean over the examples is the deciding loss, or the loss if all decide."""
+    """(K, n) summed cross-entropy of each example's deciding tokens, divided by their mean number
+    and rounded to five digits. Its mean over the examples is the deciding loss, or the loss if all
+    tokens decide."""
     example_right: np.ndarray
     """(K, n) 1 for a correct answer, 0 for a wrong one; the share of tokens for plain text."""
 
     @classmethod
     def of_totals(cls, loss: np.ndarray, accuracy: np.ndarray) -> Evaluation:
-        """Return an evaluation of which only the totals (K,) are known."""
+        """Return an evaluation with only the totals (K,) known."""
         unknown, none = np.full_like(loss, np.nan), np.empty((len(loss), 0))
         return cls(loss, accuracy, unknown, unknown.copy(), none, none.copy())
 
     def repeated(self, K: int) -> Evaluation:
-        """Return the results of one lane for K equal ones."""
+        """Repeat the results of one lane for K identical lanes."""
         return Evaluation(*(np.repeat(getattr(self, f.name), K, 0) for f in fields(self)))
 
     def lose(self, lanes: np.ndarray) -> None:
@@ -51,7 +52,7 @@ class Evaluation:
 
     @classmethod
     def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
-        """Put the results of some lanes each behind one another."""
+        """Concatenate results along the lanes."""
         return cls(
             *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls))
         )
@@ -77,8 +78,8 @@ def evaluate(
 
     Parameters
     ----------
-    boilerplate : supervised tokens at the beginning and at the end of an answer that all answers
-        share, see `shared_tokens`; the other ones decide.
+    boilerplate : number of supervised tokens at the beginning and at the end of an answer that all
+        answers share, see `shared_tokens`; the others decide.
     """
     scored: list[_Scored] = []
     device = next(model.parameters()).device
@@ -86,7 +87,7 @@ def evaluate(
         sequences = [s for e in some for s in (e, *e.choices)]
         batch = to_device(collate(sequences, pad_id), device)
         logits = supervised_logits(model, batch, K)
-        # Summed on the CPU, in one order: on a GPU the order would differ from run to run.
+        # Summed on the CPU in a fixed order: on a GPU the order would differ from run to run.
         lost = token_losses(logits, batch).double().cpu()
         wrong = (logits.argmax(-1) != batch.targets).double().cpu()
         lengths = [len(s.ids) - s.supervised_from for s in sequences]
@@ -157,9 +158,9 @@ def _score(
 def shared_tokens(encoded: Sequence[Encoded]) -> tuple[int, int]:
     """Count the boilerplate: supervised tokens at both ends of an answer that all answers share.
 
-    The tokens between them decide which answer it is: of "the correct answer is true" a single one.
-    (0, 0), so that all tokens decide, if the shared ones are not the larger part, as where answers
-    share nothing but the end-of-text token; and if all answers are the same.
+    The tokens between them decide which answer it is: a single one in "the correct answer is true".
+    The result is (0, 0), so that all tokens decide, if the shared tokens are not the larger part
+    (for instance only the end-of-text token), or if all answers are the same.
 
     >>> shared_tokens([Encoded((1, 7, 8, 3, 9), 1), Encoded((2, 2, 7, 8, 4, 9), 2)])
     (2, 1)
@@ -181,5 +182,5 @@ def shared_tokens(encoded: Sequence[Encoded]) -> tuple[int, int]:
 
 
 def _five_digits(values: np.ndarray) -> np.ndarray:
-    """Round to five significant digits, which JSON keeps short and reads back bit for bit."""
+    """Round to five significant digits, which are short in JSON and read back bit for bit."""
     return np.array([[float(f"{x:.5g}") for x in row] for row in values])

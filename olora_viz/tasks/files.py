@@ -22,14 +22,14 @@ _KINDS = {dict: "an object", str: "a text", int: "a number", float: "a number", 
 
 
 def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
-    """Read the user's examples, and set a tenth aside as held out and a tenth for the test.
+    """Read the user's examples, and set aside a tenth as held out and a tenth for the test.
 
-    The parts depend on the prompts alone: neither the name of the file nor other rows change them.
+    The split depends on the prompts alone, not on the name of the file or on other rows.
 
     Parameters
     ----------
     name : path of the file, see `read_examples`
-    seed, split : decide which prompts are in which part
+    seed, split : determine which prompts are in which part
 
     Returns
     -------
@@ -54,8 +54,8 @@ def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
 def read_examples(path: Path) -> list[Example]:
     """Read the user's examples.
 
-    The name's ending decides the format: `.json` (a list of objects), `.jsonl` (one object a line)
-    or `.csv` (a header, then rows; choices are separated by `|`). The fields are those of
+    The extension decides the format: `.json` (a list of objects), `.jsonl` (one object per line) or
+    `.csv` (a header, then rows; choices are separated by `|`). The fields are those of
     `example_of`. The file is UTF-8, with or without a byte order mark.
 
     Raises
@@ -102,7 +102,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]
     at, line = _skip(text, 0), 1
     if text[at] != "[":
         value, _ = _value(text, at, path)
-        hint = " (objects line by line are a .jsonl file)" if isinstance(value, dict) else ""
+        hint = " (for one object per line, use a .jsonl file)" if isinstance(value, dict) else ""
         raise ValueError(f"{path} holds {_kind(value)}, not a list of objects{hint}")
     at, counted = _skip(text, at + 1), 0
     closed = text[at : at + 1] == "]"
@@ -115,10 +115,10 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]
         closed = mark == "]"
         if not closed:
             if mark != ",":
-                raise _broken(path, text.count("\n", 0, at) + 1, "a comma or ] is expected")
+                raise _broken(path, text.count("\n", 0, at) + 1, "expected a comma or ]")
             at = _skip(text, at + 1)
     if _skip(text, at + 1) < len(text):
-        raise _broken(path, text.count("\n", 0, at) + 1, "something follows the list")
+        raise _broken(path, text.count("\n", 0, at) + 1, "unexpected text after the list")
 
 
 def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -129,7 +129,7 @@ def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]
             continue
         value, stop = _value(row, at, path, line)
         if _skip(row, stop) < len(row):
-            raise _broken(path, line, "something follows the object")
+            raise _broken(path, line, "unexpected text after the object")
         yield line, _object(value, line, path)
 
 
@@ -157,7 +157,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"line {line} of {path} is broken CSV: {error}") from error
+        raise ValueError(f"line {line} of {path} is invalid CSV: {error}") from error
 
 
 _READERS = {".json": _json_rows, ".jsonl": _jsonl_rows, ".csv": _csv_rows}
@@ -182,7 +182,9 @@ def _value(text: str, at: int, path: Path, line: int | None = None) -> tuple[obj
         raise _broken(path, where, rule) from error
     except (ValueError, RecursionError) as error:
         where = text.count("\n", 0, at) + 1 if line is None else line
-        raise _broken(path, where, "a number too long, or lists too deep") from error
+        raise _broken(
+            path, where, "a number is too long, or lists are nested too deeply"
+        ) from error
 
 
 def _object(value: object, line: int, path: Path) -> dict[str, object]:
@@ -196,4 +198,4 @@ def _kind(value: object) -> str:
 
 
 def _broken(path: Path, line: int, rule: str) -> ValueError:
-    return ValueError(f"line {line} of {path} is broken JSON: {rule}")
+    return ValueError(f"line {line} of {path} is invalid JSON: {rule}")

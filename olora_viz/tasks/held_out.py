@@ -1,4 +1,4 @@
-"""The held-out examples of a race in a few numbers: how many there are, and what guessing gets."""
+"""Summary of a race's held-out examples: their number, and the accuracy of guessing."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from olora_viz.tasks.task import Duplicates
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What an accuracy has to be compared with, and how much it rests on."""
+    """The baseline for an accuracy, and the amount of data behind it."""
 
     examples: int
     """Number of held-out examples that are evaluated."""
     guess: float | None
-    """Accuracy without reading the prompt; None for plain text, and if it is zero."""
+    """Accuracy of guessing without the prompt; None for plain text, and if it is zero."""
     guess_words: str
-    """How: ``always “sad”`` or ``at random``; empty without a guess."""
+    """The guess: ``always “sad”`` or ``at random``; empty without one."""
     supervised: int
-    """Supervised tokens of these examples."""
+    """Number of supervised tokens in these examples."""
     deciding: int
-    """Those of them that are not boilerplate, see `shared_tokens`."""
+    """Number of supervised tokens that are not boilerplate, see `shared_tokens`."""
     train: int = 0
     """Number of training examples; 0 if unknown."""
     test: int = 0
@@ -55,9 +55,9 @@ class HeldOut:
         each = (self.deciding / self.examples, self.supervised / self.examples)
         few, all_ = (f"{value:.1f}".removesuffix(".0") for value in each)
         return (
-            f"Of {all_} supervised tokens per answer {few} differ between answers: the others are "
-            "the same in every answer, and lower the loss without deciding anything. The lanes are "
-            "compared by the deciding ones."
+            f"Of {all_} supervised tokens per answer, {few} differ between answers; the others are "
+            "the same in every answer and lower the loss without deciding anything. Lanes are "
+            "compared by the deciding tokens."
         )
 
 

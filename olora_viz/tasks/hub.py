@@ -33,7 +33,7 @@ class Source:
     configuration: str | None
     """Its configuration, if it has several."""
     held_out: str | None
-    """Its evaluation split; None: a part of the training split is held out."""
+    """Its evaluation split; None if a part of the training split is held out."""
     example: Callable[[Row], Example]
     """Converts a row to an example; a row with a blank answer is skipped."""
     summary: str
@@ -95,7 +95,7 @@ def load_from_hub(source: Source, seed: int = 0, split: Split = by_content) -> T
     Parameters
     ----------
     source : where the rows are
-    seed, split : decide what is held out: at most `MAX_HELD_OUT` examples
+    seed, split : determine the held-out examples, at most `MAX_HELD_OUT`
 
     Returns
     -------
@@ -104,8 +104,8 @@ def load_from_hub(source: Source, seed: int = 0, split: Split = by_content) -> T
     Raises
     ------
     ValueError
-        If the hub is unreachable and there is no cached copy (within seconds), or if a row does not
-        have the documented form.
+        If the hub is unreachable (for a few seconds) and there is no cached copy, or if a row does
+        not have the documented form.
     """
     splits = _splits(source)
     train: Sequence[Example] = _examples(splits["train"], source)
@@ -150,12 +150,13 @@ def _plain(text: str) -> str:
 def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
     """Download the rows, or read the cached copy; raises if neither is available."""
     failure = _probe(source.repository)
-    import datasets  # a second or so, which other tasks need not wait for
+    import datasets  # takes about a second, and other tasks do not need it
     from datasets import config
 
     before = config.HF_HUB_OFFLINE
     try:
-        # Out of reach, the library would try for half a minute before it looks at its own copy.
+        # If the hub is unreachable, the library would retry for half a minute before using its
+        # cache.
         config.HF_HUB_OFFLINE = before or failure is not None
         return datasets.load_dataset(source.repository, source.configuration)  # type: ignore[return-value]
     except Exception as error:
@@ -186,7 +187,7 @@ SOURCES = (
         "ARC-Easy",
         "validation",
         question_and_choices,
-        "Science questions from school, the easy set (Clark et al. 2018, arXiv 1803.05457).",
+        "Grade-school science questions, the easy set (Clark et al. 2018, arXiv 1803.05457).",
         Example("Question: What do bees make?\nAnswer:", " honey"),
     ),
     Source(
@@ -195,7 +196,7 @@ SOURCES = (
         "ARC-Challenge",
         "validation",
         question_and_choices,
-        "Science questions from school, the hard set (Clark et al. 2018, arXiv 1803.05457).",
+        "Grade-school science questions, the hard set (Clark et al. 2018, arXiv 1803.05457).",
         Example("Question: Why does a ball fall?\nAnswer:", " gravity"),
     ),
     Source(

@@ -16,7 +16,7 @@ from olora_viz.tasks.batches import Batch
 def context_of(model: nn.Module) -> int | None:
     """Return the context length of a model; None if it has no limit or its config names none."""
     length = getattr(model.config, "max_position_embeddings", None)
-    return length if length and length > 0 else None  # XLNet's -1 stands for no limit
+    return length if length and length > 0 else None  # XLNet's -1 means no limit
 
 
 @contextmanager
@@ -60,12 +60,12 @@ def lane_losses(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, " K"]:
 
 
 def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float[Tensor, " K"]:
-    """Return each lane's mean loss over a batch of its own, with its graph, see `lane_losses`.
+    """Return each lane's mean loss over its own batch, with its graph; see `lane_losses`.
 
     Parameters
     ----------
-    batches : one per lane; they may differ in rows, tokens and what is supervised.
-    pad_id : any token. It fills rows and ends, which no supervised token attends to.
+    batches : one per lane; they may differ in rows, lengths and supervised tokens.
+    pad_id : any token. It pads lengths and rows; no supervised token attends to it.
     """
     shapes = [batch.input_ids.shape for batch in batches]
     rows, tokens = (max(sizes) for sizes in zip(*shapes, strict=True))

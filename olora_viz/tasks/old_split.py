@@ -19,7 +19,7 @@ def by_position(examples: Sequence[Example], name: str, held_out: int | None, se
     ----------
     examples : the examples; those of one prompt stay together
     name : of the task or the file, part of the seed of the shuffle
-    held_out : number of prompts to hold out; None: one in ten
+    held_out : number of prompts to hold out; None for one in ten
     seed : the other part of the seed
 
     >>> pairs = [Example(f"{n} doubled:", f" {2 * n}") for n in range(10)]

@@ -1,4 +1,4 @@
-"""Tasks of one's own from Python: a `Task`, or rows such as those of a `datasets.Dataset`."""
+"""The user's own tasks in Python: a `Task`, or rows such as those of a `datasets.Dataset`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ Own = Task | Iterable[Any]
 
 
 def own_task(own: Own, seed: int = 0) -> Task:
-    """Return a task of one's own; a `Task` stays as it is.
+    """Return the user's rows as a task; a `Task` is returned unchanged.
 
     Parameters
     ----------
     own : a `Task`, or rows with `prompt` and `answer`, or those of Alpaca, as in `example_of`
-    seed : of the split of rows
+    seed : for the split of rows
 
     Returns
     -------
-    Task; answers of rows end with the end-of-text token, as those of a file do
+    Task; answers of rows end with the end-of-text token, like those of a file
 
     Raises
     ------
     ValueError
-        With the number of the row, from 1, and the rule; or if they are neither.
+        If a row is invalid (the message has its number, from 1, and the rule), or if `own` is
+        neither a task nor rows.
 
     >>> rows = [{"prompt": f"{a} and one make", "answer": str(a + 1)} for a in range(2, 40)]
     >>> len(own_task(rows).examples)
@@ -44,7 +45,7 @@ def own_task(own: Own, seed: int = 0) -> Task:
     if isinstance(own, str | Mapping):
         raise ValueError(
             f"task must be a Task or rows, such as a datasets.Dataset, not {type(own).__name__} "
-            "(of several splits pass one; a task's name or file belongs into the RaceConfig)"
+            "(pass one split of several; the name or file of a task belongs in RaceConfig)"
         )
     examples = []
     for number, row in enumerate(own, start=1):
@@ -55,7 +56,7 @@ def own_task(own: Own, seed: int = 0) -> Task:
         raise ValueError(f"the task has too few rows, {len(examples)}: at least two are needed")
     name = getattr(getattr(own, "info", None), "dataset_name", None) or "rows"
     parts = by_content(examples, name, None, seed)
-    summary = f"{len(examples):,} rows of one's own."
+    summary = f"{len(examples):,} rows from Python."
     made = Task(name, summary, parts.train, parts.held_out, ends=True, test=parts.test)
     return deduplicated(made)
 

@@ -25,7 +25,7 @@ _FORMAT = re.compile(r"^Answer format: *(.+?)\s*$", re.MULTILINE)
 
 
 def fields_of(names: Collection[str], where: str) -> Fields:
-    """Return the kind of row with these fields; reject missing and misspelt ones.
+    """Return the kind of row with these fields; raise if one is missing or misspelt.
 
     An unknown field is ignored, unless it resembles a known field that is absent. If the fields of
     both kinds are complete, it is an Alpaca row, and `answer` belongs to `output`.
@@ -38,7 +38,7 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     Raises
     ------
     ValueError
-        With the nearest valid name.
+        With the closest valid name.
 
     >>> fields_of(["prompt", "anwser"], "line 1 of data.csv")
     Traceback (most recent call last):
@@ -129,7 +129,7 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
 
 
 def alpaca_prompt(instruction: str, given: str = "") -> str:
-    r"""Put an instruction, and its input where it has one, under the headings of Alpaca.
+    r"""Format an instruction, with its input if any, by the Alpaca template.
 
     >>> alpaca_prompt("Say hello.")
     '### Instruction:\nSay hello.\n\n### Response:\n'
@@ -153,7 +153,7 @@ def _text(value: object, name: str, where: str) -> str:
         raise ValueError(
             f"{where}: the field {name!r} contains half a character (a lone surrogate)"
         ) from error
-    # The space before an answer belongs to the answer; a line's end belongs to the prompt.
+    # A space before an answer belongs to the answer; a newline belongs to the prompt.
     return value.rstrip(" ") if name == "prompt" and value.strip() else value.strip()
 
 

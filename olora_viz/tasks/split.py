@@ -1,4 +1,4 @@
-"""Division of examples by what their prompts say, whatever their order and their file's name."""
+"""Splitting of examples by the content of their prompts, whatever their order and file name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from olora_viz.tasks.task import Example
 
 SHARE = 0.1
-"""The share of the prompts that is held out, and the share of those of the test."""
+"""Share of the prompts that is held out, and also the share for the test."""
 
 # Numbers, words, and signs such as + and = (a minus, but no hyphen); punctuation is skipped.
 _WORD = re.compile(
@@ -20,7 +20,7 @@ _WORD = re.compile(
 
 
 class Parts(NamedTuple):
-    """A task's examples, divided."""
+    """The parts of a task's examples."""
 
     train: tuple[Example, ...]
     """The training examples."""
@@ -36,7 +36,7 @@ Split = Callable[[Sequence[Example], str, int | None, int], Parts]
 
 
 def text_of(example: Example) -> str:
-    """Return the prompt, or the text of a plain text, which has no prompt."""
+    """Return the prompt, or for plain text, which has no prompt, the text."""
     return example.prompt or example.answer
 
 
@@ -55,16 +55,16 @@ def words_of(example: Example) -> tuple[str, ...]:
 def by_content(examples: Sequence[Example], name: str, held_out: int | None, seed: int) -> Parts:
     """Divide examples by a hash of the words of their prompts.
 
-    Examples whose prompts have the same words, in whatever order, are in the same part. With
-    `held_out` None every prompt is assigned by itself, so other rows do not change its part; only
-    if no prompt is held out, the one with the lowest hash is.
+    Examples whose prompts have the same words, in whatever order, are in the same part. If
+    `held_out` is None, every prompt is assigned independently, so other rows do not change its
+    part. If this leaves no prompt held out, the one with the lowest hash is.
 
     Parameters
     ----------
     examples : in any order
     name : of the task, for messages; it does not influence the split
-    held_out : number of held-out examples, and of test examples; None: a share of `SHARE` each
-    seed : of the split
+    held_out : number of held-out examples, and of test examples; None for a share of `SHARE` each
+    seed : for the split
 
     Returns
     -------
@@ -98,13 +98,13 @@ def by_content(examples: Sequence[Example], name: str, held_out: int | None, see
 
 
 def _hash(words: Iterable[str], seed: int) -> float:
-    """Return a number in [0, 1) that depends on nothing but the words and the seed."""
+    """Return a number in [0, 1) that depends only on the words and the seed."""
     digest = hashlib.blake2b("\n".join(words).encode(), digest_size=8, key=b"%d" % seed).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def _by_share(hashes: Sequence[float]) -> list[int]:
-    """Assign each group by its hash: 1 held out, 2 test, 0 training; something is held out."""
+    """Assign each group by its hash: 1 held out, 2 test, 0 training; at least one is held out."""
     places = [1 if value < SHARE else 2 if value < 2 * SHARE else 0 for value in hashes]
     places[0] = 1
     if 0 not in places:

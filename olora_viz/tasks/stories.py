@@ -1,4 +1,4 @@
-"""Little stories generated from a grammar, as plain text of any amount."""
+"""Short stories generated from a grammar, as any amount of plain text."""
 
 from __future__ import annotations
 

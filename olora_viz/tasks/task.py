@@ -25,7 +25,7 @@ class Example:
     answer: str
     """The correct answer, the only supervised part."""
     choices: tuple[str, ...] = ()
-    """The choices, including the correct one; empty: the answer is open."""
+    """The choices, including the correct one; empty for an open answer."""
     line: int = 0
     """The line of the example in its file, from 1; 0 without a file."""
 
@@ -79,7 +79,7 @@ class Task:
     held_out: tuple[Example, ...]
     """The examples that are evaluated during a race."""
     plain_text: bool = False
-    """Whether every token is supervised, not only an answer."""
+    """Whether every token is supervised instead of an answer."""
     ends: bool = False
     """Whether the end-of-text token is supervised too, so that the model learns to stop."""
     test: tuple[Example, ...] = ()
