@@ -151,13 +151,14 @@ def serve(
 
 
 @contextmanager
-def launched(demo: gr.Blocks) -> Iterator[str]:
+def launched(demo: gr.Blocks, root_path: str = "") -> Iterator[str]:
     """Serve pages in this process on a free port, as `app.py` does, and yield their address."""
     _, url, _ = demo.launch(
-        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page.launch_options()
-    )
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, root_path=root_path,
+        **page.launch_options(),
+    )  # fmt: skip
     try:
-        yield url
+        yield url.removesuffix(f"{root_path}/")
     finally:
         demo.close()
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import gradio as gr
 from gradio import themes
+from starlette.middleware import Middleware
 
 from olora_viz.figures import theme
+from olora_viz.web.embedding.prefix import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options
 from olora_viz.web.jobs.accelerator import on_zero_gpu
@@ -25,6 +27,8 @@ NAME = "OLoRA playground"
 PAGES = ("race", "spectrum", "conditioning", "learn")
 """Names of the pages, in the order of the navigation; ``#spectrum`` in the URL shows one."""
 
+
+FAVICON = Path(__file__).parent / "embedding" / "favicon.svg"
 
 STYLES = ("style.css", "learn/learn.css")
 """The style sheets, in their order."""
@@ -78,12 +82,13 @@ def launch_options() -> dict[str, Any]:
     """Return what `Blocks.launch` needs beside Gradio's own environment variables."""
     return {
         "theme": gradio_theme(),
+        "favicon_path": str(FAVICON),
         "css": css(),
         "footer_links": [],
         "run_history": False,
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
-        "app_kwargs": application_options(),
+        "app_kwargs": application_options(Middleware(UnderAPath)),
     }
 
 

@@ -15,10 +15,15 @@ MOST_BYTES = 8 * 2**20
 """The largest request that is read; the largest one of a page is a visitor's own file, as JSON."""
 
 
-def application_options() -> dict[str, Any]:
-    """Return what the web application is made with, so that it refuses them."""
+def application_options(*outer: Middleware) -> dict[str, Any]:
+    """Return what the web application is made with, so that it refuses them.
+
+    Parameters
+    ----------
+    outer : what else stands around the application, outside of this.
+    """
     return {
-        "middleware": [Middleware(SmallBodies, most=MOST_BYTES)],
+        "middleware": [*outer, Middleware(SmallBodies, most=MOST_BYTES)],
         "exception_handlers": {RequestValidationError: _misshapen},
     }
 

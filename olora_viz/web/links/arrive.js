@@ -4,17 +4,16 @@
 /** @param {any[]} values of the event's inputs */
 async (...values) => {
   const query = window.location.search;
-  const own = sessionStorage.getItem("olora-viz-link") === query;
-  const kept = new URLSearchParams(query);
-  if (kept.has("start")) {
-    kept.delete("start"); // a reload does not start the race again
-    const rest = query.replace(/([?&])start=[^&]*&?/g, "$1").replace(/[?&]$/, "");
+  const rest = query.replace(/([?&])start=[^&]*&?/g, "$1").replace(/[?&]$/, "");
+  // A reload does not start the race again, not even in a frame, where it brings start= back.
+  const own = sessionStorage.getItem("olora-viz-link") === rest;
+  if (rest !== query) {
     history.replaceState(history.state, "", window.location.pathname + rest + window.location.hash);
   }
-  sessionStorage.setItem("olora-viz-link", window.location.search);
-  const locks = (await navigator.locks?.query())?.held ?? [];
-  const elsewhere = locks.map(({ name = "" }) => name.replace("olora-viz ", ""));
+  sessionStorage.setItem("olora-viz-link", rest);
+  const locks = await navigator.locks?.query().catch(() => null); // denied in some frames
+  const elsewhere = (locks?.held ?? []).map(({ name = "" }) => name.replace("olora-viz ", ""));
   values[0] = sessionStorage.getItem("olora-viz-run");
-  values[2] = { query, own, elsewhere };
+  values[2] = { query: own ? rest : query, own, elsewhere };
   return values;
 };

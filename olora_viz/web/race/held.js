@@ -11,14 +11,12 @@ const keep = () => {
   release();
   release = () => {};
   if (id) {
-    navigator.locks?.request(
-      `olora-viz ${id}`,
-      { mode: "shared" },
-      () =>
-        new Promise((resolve) => {
-          release = () => resolve(undefined);
-        }),
-    );
+    const released = new Promise((resolve) => {
+      release = () => resolve(undefined);
+    });
+    navigator.locks
+      ?.request(`olora-viz ${id}`, { mode: "shared" }, () => released)
+      .catch(() => undefined); // denied in some frames
   }
 };
 watch("value", keep);

@@ -1,0 +1,1 @@
+"""The page under a proxy's path, in a frame, without the browser's storage."""

@@ -1,0 +1,63 @@
+// The first script of the page: it runs before Gradio's, in the HTML itself.
+(() => {
+  const { hash, origin, pathname, search } = window.location;
+
+  // Everything is fetched relative to the page, so that its address must end in a slash.
+  if (!pathname.endsWith("/")) {
+    window.location.replace(`${pathname}/${search}${hash}`);
+    return;
+  }
+
+  // A proxy may serve the page under a path that it does not tell the server: the page knows it.
+  const page = /** @type {any} */ (window);
+  const { root } = page.gradio_config;
+  const own = `${origin}${pathname.slice(0, -1)}`;
+  if (root !== own) {
+    const config = JSON.stringify(page.gradio_config).replaceAll(`"${root}/`, `"${own}/`);
+    page.gradio_config = { ...JSON.parse(config), root: own };
+  }
+
+  // Where a browser denies storage (a frame of another site, a private window), reading it throws:
+  // what is stored then lasts as long as the page.
+  /** @returns {Storage} */
+  const memory = () => {
+    const kept = new Map();
+    return {
+      get length() {
+        return kept.size;
+      },
+      clear: () => kept.clear(),
+      getItem: (name) => kept.get(String(name)) ?? null,
+      key: (i) => [...kept.keys()][i] ?? null,
+      removeItem: (name) => kept.delete(String(name)),
+      setItem: (name, value) => kept.set(String(name), String(value)),
+    };
+  };
+  for (const name of /** @type {const} */ (["localStorage", "sessionStorage"])) {
+    try {
+      window[name].getItem(name);
+    } catch {
+      Object.defineProperty(window, name, { value: memory(), configurable: true });
+      document.documentElement.dataset.storage = "none";
+    }
+  }
+
+  // A sandbox without this permission may not even load the page's scripts.
+  if (window.origin !== "null") return;
+  const show = () => {
+    const line = document.createElement("p");
+    line.style.cssText = "margin: 2em; font: 16px/1.5 system-ui, sans-serif";
+    const link = document.createElement("a");
+    link.href = window.location.href;
+    link.target = "_blank";
+    link.textContent = "Open it in a tab of its own";
+    line.append(
+      "This page cannot run here: its frame has a sandbox without the permission ",
+      "allow-same-origin. ",
+      link,
+      ".",
+    );
+    document.body.replaceChildren(line);
+  };
+  window.addEventListener("DOMContentLoaded", show);
+})();

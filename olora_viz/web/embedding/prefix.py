@@ -1,0 +1,85 @@
+"""The page under a path: what a proxy says of it, and the page's first script."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PREFIX = re.compile(r"(/[\w~-][\w.~-]{0,63}){1,8}")
+"""A path under which a proxy serves the page; anything else that it says is ignored."""
+
+FIRST = "\n".join(
+    [
+        '<link rel="icon" href="./favicon.ico" />',
+        f"<script>{(Path(__file__).parent / 'first.js').read_text('utf-8')}</script>",
+    ]
+)
+"""What is put into the head of the page, before Gradio's own scripts."""
+
+
+class UnderAPath:
+    """Around the application: serve it under the path that a proxy names in X-Forwarded-Prefix.
+
+    The path ``GRADIO_ROOT_PATH`` takes precedence. Proxies that remove the path from the requests
+    and those that leave it there are served alike. Where a proxy names none, the address of the
+    page that sends a request tells it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Set the path of a request, and put the first script into a page."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        if not scope.get("root_path"):
+            scope = {**scope, "root_path": _prefix(Headers(scope=scope))}
+        inside = scope["path"].removeprefix(scope.get("root_path", ""))
+        if scope["type"] == "http" and inside in ("", "/"):
+            send = _with_first_script(send)
+        if not inside:  # the path without its slash: the script asks for it with the slash
+            scope = {**scope, "path": f"{scope['path']}/"}
+        await self.app(scope, receive, send)
+
+
+def _prefix(headers: Headers) -> str:
+    """Return the path that a proxy serves the page under, without a slash at its end."""
+    told = headers.get("x-forwarded-prefix")
+    if told is None:
+        page = urlsplit(headers.get("referer", ""))
+        hosts = headers.get("x-forwarded-host", headers.get("host", ""))
+        told = page.path.rpartition("/")[0] if page.netloc in hosts.split(",") else ""
+    told = told.split(",")[0].strip().rstrip("/")
+    return told if PREFIX.fullmatch(told) else ""
+
+
+def _with_first_script(send: Send) -> Send:
+    """Hold an HTML page back until it is whole, and put the first script into its head."""
+    start: Message = {}
+    parts: list[bytes] = []
+
+    async def put(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message
+            if not Headers(raw=message["headers"]).get("content-type", "").startswith("text/html"):
+                start = {}
+                await send(message)
+            return
+        if not start:
+            await send(message)
+            return
+        parts.append(message.get("body", b""))
+        if message.get("more_body"):
+            return
+        body = b"".join(parts).replace(b"</head>", FIRST.encode() + b"</head>", 1)
+        MutableHeaders(raw=start["headers"])["content-length"] = str(len(body))
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+    return put

@@ -1,0 +1,117 @@
+"""The page under a proxy's path, and in frames of other sites, in a real Chromium."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import FLAGS, PLOT, chromium
+from playwright.sync_api import Browser, Page, expect
+from proxies import embedding, proxy
+from served import launched
+
+from olora_viz.web import page as web
+
+PATH = "/tools/olora"
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    yield page
+    context.close()
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["told", "not told"])
+def test_under_a_path_the_page_races_and_hands_out_files(
+    visitor: Page, address: str, tells: bool
+) -> None:
+    with proxy(address, PATH, tells=tells) as url:
+        visitor.goto(f"{url}?task=addition&steps=3&lane=olora:lr=1e-3,r=2#race")
+        expect(visitor).to_have_url(f"{url}/?task=addition&steps=3&lane=olora:lr=1e-3,r=2#race")
+        missing: list[str] = []
+        visitor.on("response", lambda got: missing.append(got.url) if got.status >= 400 else None)
+        visitor.wait_for_selector(PLOT)
+        visitor.click("#race-button")
+        expect(visitor.locator("#status .state")).to_have_text("finished", timeout=60_000)
+        with visitor.expect_download() as download:
+            visitor.locator("#adapters button").first.click()
+        assert Path(download.value.path()).stat().st_size > 1000
+        assert [one for one in missing if "manifest" not in one] == []
+
+
+def test_under_gradios_own_variable_the_slash_may_be_missing(visitor: Page) -> None:
+    with (
+        launched(web.build(), root_path=PATH) as target,
+        proxy(target, PATH, tells=False) as url,
+    ):
+        visitor.goto(url)
+        expect(visitor.locator(PLOT)).to_be_visible(timeout=60_000)
+        expect(visitor).to_have_url(f"{url}/")
+
+
+def test_a_proxy_may_leave_its_path_in_the_requests(address: str) -> None:
+    headers = {"X-Forwarded-Prefix": PATH}
+    for path in (PATH, f"{PATH}/", f"{PATH}/gradio_api/info", f"{PATH}/favicon.ico"):
+        got = httpx.get(address + path, headers=headers, trust_env=False)
+        assert got.status_code == 200
+    page = httpx.get(address + PATH, headers=headers, trust_env=False).text
+    assert f'"root":"{address}{PATH}"' in page
+
+
+@pytest.mark.parametrize("said", ["/a/../b", "//elsewhere.org", "/<script>", "https://a.b/c", "x"])
+def test_a_path_that_is_none_is_ignored(address: str, said: str) -> None:
+    got = httpx.get(address, headers={"X-Forwarded-Prefix": said}, trust_env=False)
+    assert got.status_code == 200
+    assert f'"root":"{address}"' in got.text
+
+
+def test_in_a_frame_of_another_site_without_storage_the_page_races(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    """As in Safari, in private windows, and with Chromium's setting against other sites' data."""
+    (tmp_path / "Default").mkdir()
+    blocked = {"profile": {"block_third_party_cookies": True, "cookie_controls_mode": 1}}
+    (tmp_path / "Default" / "Preferences").write_text(json.dumps(blocked))
+    with embedding(address) as outer:
+        context = browser.browser_type.launch_persistent_context(
+            tmp_path, executable_path=chromium(), args=FLAGS
+        )
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(outer)
+        frame = page.frame_locator("iframe")
+        expect(frame.locator(PLOT)).to_be_visible(timeout=60_000)
+        expect(frame.locator("html")).to_have_attribute("data-storage", "none")
+        frame.get_by_label("Steps", exact=True).fill("3")
+        frame.get_by_label("Steps", exact=True).press("Tab")
+        frame.locator("#race-button").click()
+        expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
+        frame.locator("#navigation a").nth(1).click()
+        expect(frame.locator("html")).to_have_attribute("data-page", "spectrum")
+        assert errors == []
+        context.close()
+
+
+def test_a_sandbox_without_its_own_origin_says_so(visitor: Page, address: str) -> None:
+    with embedding(address, 'sandbox="allow-scripts allow-popups"') as outer:
+        visitor.goto(outer)
+        frame = visitor.frame_locator("iframe")
+        expect(frame.locator("body")).to_contain_text("allow-same-origin")
+        expect(frame.locator("a")).to_have_attribute("href", f"{address}/")
+
+
+def test_in_a_frame_a_reload_does_not_start_another_race(visitor: Page, address: str) -> None:
+    with embedding(f"{address}/?task=addition&steps=2&lane=olora:lr=1e-3,r=2&start=1") as outer:
+        visitor.goto(outer)
+        frame = visitor.frame_locator("iframe")
+        expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
+        visitor.reload()
+        expect(frame.locator(PLOT)).to_be_visible(timeout=60_000)
+        expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
+        visitor.wait_for_timeout(3000)
+        expect(frame.locator("#shelf li")).to_have_count(1)
