@@ -96,7 +96,7 @@ def test_with_the_same_masks_a_layer_and_its_gradients_are_those_of_peft(init, m
     (Y * G).sum().backward()
     monkeypatch.undo()
 
-    lanes._split()
+    lanes._passes.split()
     with lanes.some(slice(0, 1), Dropout((lane,), (7, 0))):
         found = layer(ours_X)
     (found * G).sum().backward()
@@ -113,7 +113,7 @@ def test_the_mean_over_many_masks_of_a_layer_is_its_output_without_dropout():
     name = lanes.layers[0]
     layer = model.get_submodule(name)
     X = torch.randn(1, 3, layer.weight.shape[1], dtype=torch.float64)
-    lanes._split()
+    lanes._passes.split()
     with torch.no_grad():
         plain = layer(X)
         found = []

@@ -209,16 +209,18 @@ class Grid:
 
 
 def block_and_module(name: str) -> tuple[str, str]:
-    """Split a layer's name into the number of its block and its last part.
+    """Split a layer's name into the number of its block and its last part, an expert's with number.
 
     >>> block_and_module("model.layers.3.self_attn.q_proj"), block_and_module("head")
     (('3', 'q_proj'), ('', 'head'))
+    >>> block_and_module("model.layers.3.mlp.experts.down_proj.7")
+    ('3', 'down_proj.7')
     """
     found = re.search(r"\.(\d+)\.(.+)$", f".{name}")
     if not found:
         return "", name
-    module = found[2]
-    return found[1], module.rsplit(".", 1)[-1]
+    last = re.search(r"[^.]+(\.\d+)?$", found[2])
+    return found[1], last[0] if last else found[2]
 
 
 def _curve(

@@ -7,9 +7,8 @@ detaching restores it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,14 +19,13 @@ from olora_viz.initializers.start import Start
 from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.labels import labels
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import common_owner, weight_of
-from olora_viz.lanes.layout import Factors, Layout
-from olora_viz.lanes.linear import LaneLinear
+from olora_viz.lanes.layers import named_layers, weight_of
+from olora_viz.lanes.layout import Layout
+from olora_viz.lanes.passes import Passes
 from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.lanes.starts import (
     StartOf,
     fill,
-    from_zero,
     frozen_mask,
     start_from,
     start_matrix,
@@ -58,24 +56,16 @@ class Lanes:
         self.start = start_matrix(self._layout, plan, start_of, progress)
         self.theta = self.start.clone().requires_grad_()
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
-        # Where every B⁰ or its A⁰ is zero, there is nothing to take off: half the thin products
-        # suffice.
-        self._from_zero = from_zero(self._layout, self.start)
         self.frozen = frozen = frozen_mask(self._layout, plan, self.theta)
         if frozen is not None:
             # On theta itself, so that nothing sees a gradient of what is frozen: no norm, no
             # optimizer, no second derivative. Not a product: zero times NaN is NaN.
             self.theta.register_hook(lambda gradient: gradient.masked_fill(frozen, 0.0))
-        self._rows: slice | None = slice(0, self.count)
-        self._dropout: Dropout | None = None
-        self._now = self.theta
-        self._views: dict[str, Factors] = {}
-        self._start_views: dict[str, Factors] = {}
-        self._hooked: torch.utils.hooks.RemovableHandle | None = None
+        self._passes = Passes(plan, self._layout, self.theta, self.start)
         self.after_detach: Callable[[], None] = lambda: None
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.model.requires_grad_(False)
-        self._hook()
+        self._passes.begin()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -120,11 +110,11 @@ class Lanes:
             theta.
         """
         if layer is None:
-            return (self._now,)
+            return (self._passes.now,)
         self.shapes(layer)
-        if not self._views:
+        if not self._passes.views:
             raise ValueError("no forward pass yet")
-        return self._views[layer]
+        return self._passes.views[layer]
 
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the shapes of a layer's A and B in theta, with the largest rank."""
@@ -135,12 +125,13 @@ class Lanes:
 
         Padding and frozen parameters are not trained.
         """
-        assert self._rows is not None
-        ranks = [lane.r for lane in self.lanes[self._rows]]
+        rows = self._passes.rows
+        assert rows is not None
+        ranks = [lane.r for lane in self.lanes[rows]]
         mask = self._layout.real(ranks, layer).to(self.theta.device)
         if self.frozen is None:
             return mask
-        frozen = self.frozen[self._rows]
+        frozen = self.frozen[rows]
         if layer:
             of_A, of_B = self._layout.columns(layer)
             frozen = frozen[:, of_A.start : of_B.stop]
@@ -163,107 +154,52 @@ class Lanes:
         """Return a copy of the model with W + ΔW of lane k, without lanes."""
         self.check_lane(k)
         merged = self.base()
+        layers = named_layers(merged)
         for name in self.layers:
-            W = weight_of(merged.get_submodule(name))
+            W = weight_of(layers[name])
             W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
         return merged
 
     def base(self, *, shared: bool = False) -> nn.Module:
         """Return a copy of the model without lanes; `shared` copies no weight."""
         memo = {id(W): W for W in self.model.parameters()} if shared else {}
-        attached = self._hooked is not None
-        self._unhook()
+        attached = self._passes.begun
+        self._passes.end()
         try:
             return copy.deepcopy(self.model, memo)
         finally:
             if attached:
-                self._hook()
+                self._passes.begin()
 
     def some(self, rows: slice, dropout: Dropout | None = None) -> AbstractContextManager[None]:
         """Run a slice of the lanes, with dropout in a training step.
 
         The model then takes that many times the batch.
         """
-        return self._running(rows, dropout)
+        return self._passes.running(rows, dropout)
 
     def only(self, k: int) -> AbstractContextManager[None]:
         """Run lane k alone, on plain batches."""
         self.check_lane(k)
-        return self._running(slice(k, k + 1))
+        return self._passes.running(slice(k, k + 1))
 
     def off(self) -> AbstractContextManager[None]:
         """Run the untouched base model, on plain batches."""
-        return self._running(None)
+        return self._passes.running(None)
 
     def detach(self) -> nn.Module:
         """Remove the lanes and return the base model, bitwise unchanged."""
-        self._unhook()
+        self._passes.end()
         for parameter in self._trainable:
             parameter.requires_grad_(True)
         self.after_detach()
         return self.model
-
-    @contextmanager
-    def _running(self, rows: slice | None, dropout: Dropout | None = None) -> Iterator[None]:
-        before = self._rows, self._dropout
-        self._rows, self._dropout = rows, dropout
-        try:
-            yield
-        finally:
-            self._rows, self._dropout = before
 
     def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
         self.check_lane(k)
         A, B = self._layout.factors(theta, layer)
         r = self.lanes[k].r
         return Start(A=A[k, :r], B=B[k, :, :r])
-
-    def _split(self, *_: object) -> None:
-        """Split theta into every A and B, before the model's first layer with adapters."""
-        if self._rows is None:
-            return
-        self._now = self._chosen(self.theta)
-        self._views = self._layout.split(self._now)
-        self._start_views = self._layout.split(self._chosen(self.start))
-
-    def _chosen(self, theta: Tensor) -> Tensor:
-        """Return the active rows; if all are active, without a second gradient (K, P)."""
-        assert self._rows is not None
-        whole = self._rows == slice(0, self.count)
-        return theta if whole else theta[self._rows]
-
-    def _forward(self, name: str, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
-        """Replace the forward of a target layer."""
-        if self._rows is None:
-            return original(X)
-        K = self._rows.stop - self._rows.start
-        if X.shape[0] % K:
-            raise ValueError(
-                f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}"
-            )
-        start = None if self._from_zero else self._start_views[name]
-        s = self.scale[self._rows, None, None]
-        layer, (A, B) = self.plan.layers[name], self._views[name]
-        Y = LaneLinear.apply(X, weight_of(layer), layer.bias, A, B, start, s)
-        return self._dropout.add(name, Y, X, A, B, s) if self._dropout else Y
-
-    def _hook(self) -> None:
-        for name, layer in self.plan.layers.items():
-            if "forward" in layer.__dict__:
-                raise ValueError(f"layer {name!r} already has lanes; detach them first")
-        for name, layer in self.plan.layers.items():
-            layer.forward = partial(self._forward, name, layer.forward)
-        owner = common_owner(self.model, list(self.layers))
-        self._hooked = owner.register_forward_pre_hook(self._split)
-
-    def _unhook(self) -> None:
-        if self._hooked is None:
-            return
-        self._hooked.remove()
-        self._hooked = None
-        self._views, self._start_views = {}, {}
-        for layer in self.plan.layers.values():
-            del layer.forward
 
 
 def attach(

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from olora_viz.initializers import Calibration
+from olora_viz.lanes.experts import ExpertLinear, unrolling
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
@@ -169,7 +170,8 @@ class _Recorder:
             if "gradient" in self._needs:
                 hooks.append(layer.register_forward_hook(partial(self._leave, name)))
         try:
-            yield
+            with unrolling(self._layers):
+                yield
         finally:
             self._last = None
             for hook in hooks:
@@ -194,19 +196,27 @@ class _Recorder:
     def _enter(self, name: str, layer: nn.Module, given: tuple[Any, ...]) -> Any:
         X = given[0]
         if "inputs" in self._needs:
-            self._read(name, X)
+            self._read(name, X, self._real_rows(layer))
         if "gradient" in self._needs and not X.requires_grad:
             # Nothing below this layer has a gradient: let one begin here, so that its output has.
             return (X.detach().requires_grad_(), *given[1:])
         return None
 
-    def _read(self, name: str, X: Tensor) -> None:
+    def _real_rows(self, layer: nn.Module) -> Tensor:
+        """Tell the rows of a layer's input that belong to tokens from those of padding."""
+        if isinstance(layer, ExpertLinear):
+            return self._real[layer.experts.tokens]
+        return self._real
+
+    def _read(self, name: str, X: Tensor, real: Tensor) -> None:
         """Take one layer's inputs in; query, key and value share a tensor, which is read once."""
         if self._last is not None and self._last[0] is X:
             self._shared[name] = self._last[1]
             return
         self._last = (X, name)
-        read = _Inputs(_precise(X.detach().flatten(0, -2)[self._real]))
+        if not real.any():
+            return
+        read = _Inputs(_precise(X.detach().flatten(0, -2)[real]))
         if name in self._inputs:
             self._inputs[name].join(read)
         else:

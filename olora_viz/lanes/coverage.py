@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.layers import is_linear
 
 NAMED = 3
@@ -19,7 +20,9 @@ class Coverage:
     """The weights of a model, by what the adapters do with them; made by `coverage_of`."""
 
     layers: int
-    """How many layers have adapters."""
+    """How many layers have adapters, experts aside."""
+    experts: int
+    """How many matrices of experts have adapters."""
     adapted: int
     """Weights in these layers' matrices."""
     left_out: Mapping[str, int]
@@ -33,16 +36,19 @@ class Coverage:
     @property
     def sentence(self) -> str:
         """What is adapted and what is not, for people."""
-        plural = "s" * (self.layers != 1)
+        matrices = "expert matrix", "expert matrices"
+        counts = ((self.layers, "layer", "layers"), (self.experts, *matrices))
+        reached = " and ".join(f"{n} {one if n == 1 else more}" for n, one, more in counts if n)
         shares = [f"{kind} ({self._share(size)})" for kind, size in self.left_out.items()]
         left_out = f"; left out: {', '.join(shares)}" if shares else ""
         share = self._share(self.adapted)
-        return f"adapts {self.layers} layer{plural}, {share} of the weights{left_out}"
+        return f"adapts {reached}, {share} of the weights{left_out}"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
             "layers": self.layers,
+            "expert_matrices": self.experts,
             "adapted_weights": self.adapted,
             "weights": self.weights,
             "left_out": dict(self.left_out),
@@ -63,7 +69,9 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
     """
     head_of = getattr(model, "get_output_embeddings", None)
     head = head_of() if head_of else None
-    adapted = {id(layer.weight) for layer in layers.values()}
+    experts = [layer for layer in layers.values() if isinstance(layer, ExpertLinear)]
+    linear = [layer for layer in layers.values() if not isinstance(layer, ExpertLinear)]
+    adapted = {id(layer.weight) for layer in linear} | {id(layer.stored) for layer in experts}
     sizes: dict[str, int] = {}
     reached = 0
     for name, weight in model.named_parameters():
@@ -74,7 +82,7 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
         kind = "output head" if holder is head else _kind(name, weight, holder)
         sizes[kind] = sizes.get(kind, 0) + weight.numel()
     ordered = sorted(sizes.items(), key=lambda item: -item[1])
-    return Coverage(len(layers), reached, dict(ordered))
+    return Coverage(len(linear), len(experts), reached, dict(ordered))
 
 
 def worded(coverage: Coverage, without_gradient: Sequence[str] | None = None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from olora_viz.lanes.experts import ExpertLinear, expert_layers
 
 try:  # GPT-2's linear layer, which stores its weight as (in, out)
     from transformers.pytorch_utils import Conv1D
@@ -35,40 +37,73 @@ def is_linear(layer: nn.Module) -> bool:
     return any(isinstance(layer, kind) and type(layer).forward is kind.forward for kind in kinds)
 
 
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return every module and every matrix of its experts, by name and in the model's order."""
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        found[name] = module
+        found |= expert_layers(name, module)
+    return found
+
+
+def called_module(name: str, layer: nn.Module) -> str:
+    """Name the module that the model calls to run a layer: itself, or the experts it is part of."""
+    return name.rsplit(".", 2)[0] if isinstance(layer, ExpertLinear) else name
+
+
+def adaptable_layers(model: nn.Module, bypassed: Collection[str] = ()) -> dict[str, nn.Module]:
+    """Find all layers that can have adapters, by name and in the model's order.
+
+    Parameters
+    ----------
+    model : any torch module.
+    bypassed : modules whose forward the model does not call, see `FirstPass`; they are left out.
+    """
+    head_of = getattr(model, "get_output_embeddings", None)
+    head = head_of() if head_of else None
+    return {
+        name: layer
+        for name, layer in named_layers(model).items()
+        if (is_linear(layer) or isinstance(layer, ExpertLinear))
+        and layer is not head
+        and called_module(name, layer) not in bypassed
+    }
+
+
 def target_layers(
     model: nn.Module, targets: Sequence[str] | None = None, bypassed: Collection[str] = ()
 ) -> dict[str, nn.Module]:
-    """Find the linear layers that get adapters, by name and in the model's order.
+    """Find the layers that get adapters, by name and in the model's order.
 
     Parameters
     ----------
     model : any torch module.
     targets : suffixes of names, such as ``("q_proj", "mlp.down_proj")``; ``None`` takes every
-        linear layer inside the model's blocks (all of them, if the model has no blocks).
-    bypassed : layers whose forward the model does not call, see `FirstPass`; they are left out.
+        linear layer inside the model's blocks (all of them, if the model has no blocks). A suffix
+        that names the experts' module, such as ``experts.down_proj``, finds 3-D parameters too:
+        each expert's matrix is then a layer of its own, see `expert_layers`.
+    bypassed : see `adaptable_layers`.
 
     Raises
     ------
-    ValueError : a suffix matches no linear layer, or the model has none.
+    ValueError : a suffix matches no layer, or the model has none.
     """
-    head_of = getattr(model, "get_output_embeddings", None)
-    head = head_of() if head_of else None
-    linear = {
-        name: layer
-        for name, layer in model.named_modules()
-        if is_linear(layer) and layer is not head and name not in bypassed
-    }
+    layers = adaptable_layers(model, bypassed)
     if targets is None:
         blocks = _blocks(model)
-        found = {n: m for n, m in linear.items() if blocks is None or n.startswith(blocks + ".")}
+        found = {
+            name: layer
+            for name, layer in layers.items()
+            if not isinstance(layer, ExpertLinear)
+            and (blocks is None or name.startswith(blocks + "."))
+        }
     else:
         for target in targets:
-            if not any(_ends_with(name, target) for name in linear):
-                endings = sorted({name.rsplit(".", 1)[-1] for name in linear})
+            if not any(_ends_with(name, layer, target) for name, layer in layers.items()):
                 raise ValueError(
-                    f"no linear layer's name ends in {target!r}; there are {', '.join(endings)}"
+                    f"no linear layer's name ends in {target!r}; there are {_endings(layers)}"
                 )
-        found = {n: m for n, m in linear.items() if any(_ends_with(n, t) for t in targets)}
+        found = {n: m for n, m in layers.items() if any(_ends_with(n, m, t) for t in targets)}
     if not found:
         raise ValueError(f"{type(model).__name__} has no linear layer to adapt")
     return found
@@ -85,12 +120,26 @@ def _blocks(model: nn.Module) -> str | None:
     return best
 
 
-def _ends_with(name: str, target: str) -> bool:
+def _ends_with(name: str, layer: nn.Module, target: str) -> bool:
+    if isinstance(layer, ExpertLinear):
+        # All experts or none; and never by `down_proj` alone, which means the linear layers.
+        name = name.rpartition(".")[0]
+        if name.split(".")[-2] not in target.split("."):
+            return False
     return name == target or name.endswith("." + target)
 
 
-def common_owner(model: nn.Module, names: list[str]) -> nn.Module:
-    """Find the innermost module that holds all the named layers and that is itself called."""
+def _endings(layers: Mapping[str, nn.Module]) -> str:
+    """List the shortest suffixes that find each of the layers."""
+    found = set()
+    for name, layer in layers.items():
+        parts = name.split(".")
+        found.add(".".join(parts[-3:-1] if isinstance(layer, ExpertLinear) else parts[-1:]))
+    return ", ".join(sorted(found))
+
+
+def common_owner(model: nn.Module, names: Iterable[str]) -> nn.Module:
+    """Find the innermost module that holds all the named modules and that is itself called."""
     parts = [name.split(".")[:-1] for name in names]
     shared: list[str] = []
     for level in zip(*parts, strict=False):

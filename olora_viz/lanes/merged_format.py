@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.layers import weight_of
+from olora_viz.lanes.layers import named_layers, weight_of
 from olora_viz.machine.files import atomic_folder
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def write_merged(
     OSError : the folder cannot be written, for instance on a full disk.
     """
     merged: Any = lanes.merge(k)
+    layers = named_layers(merged)
     for name in lanes.layers:
-        if not weight_of(merged.get_submodule(name)).isfinite().all():
+        if not weight_of(layers[name]).isfinite().all():
             raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
     with atomic_folder(Path(folder)) as made, _without_bars():
         merged.save_pretrained(made)

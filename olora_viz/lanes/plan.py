@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from olora_viz.initializers import INITIALIZERS, Calibration, Initializer, lacking
 from olora_viz.initializers.start import check_rank
 from olora_viz.lanes.coverage import Coverage, coverage_of
+from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.lanes.layers import target_layers, weight_of
 
@@ -80,7 +81,7 @@ class AdapterPlan:
 
         Raises
         ------
-        ValueError : no lane or too many, a rank above min(out, in) of a layer.
+        ValueError : no lane or too many, a rank above min(out, in) of a layer, dropout on experts.
         """
         if not 1 <= len(lanes) <= MAX_LANES:
             raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
@@ -88,6 +89,11 @@ class AdapterPlan:
         for name, W in made.weights.items():
             for lane, start in zip(made.lanes, made.starts, strict=True):
                 check_rank(W, lane.r, name, start.vectors)
+                if lane.dropout and isinstance(made.layers[name], ExpertLinear):
+                    raise ValueError(
+                        f"dropout {lane.dropout:g} is not possible on experts, whose inputs the "
+                        f"router chooses, such as {name!r}: set it to 0, or name other targets"
+                    )
         return made
 
     def check_calibration(self, calibration: Mapping[str, Calibration]) -> None:

@@ -1,0 +1,168 @@
+"""Experts that a model stores as 3-D parameters, computed through one linear layer per matrix.
+
+A mixture of experts such as Mixtral keeps the same matrix of all experts in one parameter
+(experts, out, in), and computes with all of them in one call. Adapters need the matrices apart:
+`UnrolledExperts` computes what the module's own forward does, expert by expert, and each matrix of
+each expert is a layer with a weight, a bias and a forward, as `nn.Linear` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from olora_viz.lanes.overrides import override
+
+DECLARED = ("num_experts", "has_gate", "has_bias", "has_post_expert_norm", "is_transposed")
+"""What transformers' `use_experts_implementation` says of a module, so that it can be computed in
+several ways. Experts that do not say it, as Llama 4's, cannot be unrolled."""
+
+
+class ExpertLinear(nn.Module):
+    """One matrix of one expert: a slice of a 3-D parameter.
+
+    Attributes
+    ----------
+    experts : what it is part of.
+    parameter : name of the 3-D parameter in the experts' module.
+    index : of the expert.
+    """
+
+    def __init__(self, experts: UnrolledExperts, parameter: str, index: int) -> None:
+        super().__init__()
+        self.experts, self.parameter, self.index = experts, parameter, index
+
+    @property
+    def stored(self) -> nn.Parameter:
+        """The whole 3-D parameter."""
+        return getattr(self.experts.module, self.parameter)
+
+    @property
+    def weight(self) -> Float[Tensor, "out in"]:
+        """A view of the expert's matrix as (out, in), whatever its stored orientation."""
+        W = self.stored[self.index]
+        return W.T if self.experts.module.is_transposed else W
+
+    @property
+    def bias(self) -> Float[Tensor, " out"] | None:
+        """A view of the expert's bias."""
+        if not self.experts.module.has_bias:
+            return None
+        return getattr(self.experts.module, f"{self.parameter}_bias")[self.index]
+
+    def forward(self, X: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
+        """Multiply with the expert's matrix."""
+        return F.linear(X, self.weight, self.bias)
+
+
+class UnrolledExperts:
+    """A module of experts, computed through a layer for each matrix of each expert.
+
+    Attributes
+    ----------
+    module : the experts, in which nothing is changed.
+    layers : those of each 3-D parameter, by its name; one for each expert.
+    tokens : in a forward pass, the token of each row that the layers of the present expert read.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.layers = {
+            name: [ExpertLinear(self, name, e) for e in range(module.num_experts)]  # pyright: ignore
+            for name in ("gate_up_proj" if module.has_gate else "up_proj", "down_proj")
+        }
+        self.tokens = torch.empty(0, dtype=torch.long)
+
+    def forward(
+        self,
+        K: int,
+        X: Float[Tensor, "tokens features"],
+        chosen: Int[Tensor, "tokens top_k"],
+        weights: Float[Tensor, "tokens top_k"],
+    ) -> Float[Tensor, "tokens features"]:
+        """Compute what the module does, up to the order of rounding.
+
+        Parameters
+        ----------
+        K : lanes in X, lane after lane, of as many tokens each.
+        X : the experts' input.
+        chosen, weights : the experts of each token, and their shares in its output.
+        """
+        count, top_k = chosen.shape
+        lane = torch.arange(count * top_k, device=X.device) // (count * top_k // K)
+        group = chosen.flatten() * K + lane
+        # Stable, so that an expert's rows are in the order of the lanes, and of their tokens.
+        order = group.argsort(stable=True)
+        sizes = torch.bincount(group, minlength=len(self.layers["down_proj"]) * K)
+        shares = sizes.unflatten(0, (-1, K)).tolist()
+        totals = [sum(its) for its in shares]
+        # Repeated and reordered, not taken with repetition: that gradient would be a sum in no
+        # fixed order.
+        rows = X[:, None].expand(-1, top_k, -1).flatten(0, 1)[order].split(totals)
+        tokens = (order // top_k).split(totals)
+        made = []
+        for e, its in enumerate(shares):
+            if totals[e]:
+                self.tokens = tokens[e]
+                made.append(self._expert(e, rows[e], its))
+        Y = torch.cat(made)[order.argsort()].unflatten(0, (count, top_k))
+        return (Y * weights[..., None]).sum(1).to(X.dtype)
+
+    def _expert(self, e: int, X: Tensor, shares: list[int]) -> Tensor:
+        """Compute one expert, whose rows X are some of each lane's."""
+        up, down = (layers[e] for layers in self.layers.values())
+        module = self.module
+        # The lanes need as many rows each: one product with W then serves them all.
+        H = up(pad_sequence(X.split(shares), batch_first=True))  # (K, rows, …)
+        H = module._apply_gate(H) if module.has_gate else module.act_fn(H)  # pyright: ignore
+        Y = down(H)
+        if module.has_post_expert_norm:
+            Y = module.post_expert_norm(Y)  # pyright: ignore
+        return torch.cat([its[:n] for its, n in zip(Y, shares, strict=True)])
+
+
+def expert_layers(path: str, module: nn.Module) -> dict[str, ExpertLinear]:
+    """Return the matrices of experts that a module holds as 3-D parameters, by name.
+
+    Parameters
+    ----------
+    path : the module's name. A matrix's name is that of its 3-D parameter and the expert's number:
+        ``model.layers.0.mlp.experts.down_proj.3``.
+    """
+    if not all(hasattr(module, word) for word in DECLARED):
+        return {}
+    return {
+        f"{path}.{name}.{e}": layer
+        for name, layers in UnrolledExperts(module).layers.items()
+        for e, layer in enumerate(layers)
+    }
+
+
+def unrolled(layers: Mapping[str, nn.Module]) -> dict[str, UnrolledExperts]:
+    """Return the experts that some of the layers are part of, by the name of their module."""
+    return {
+        name.rsplit(".", 2)[0]: layer.experts
+        for name, layer in layers.items()
+        if isinstance(layer, ExpertLinear)
+    }
+
+
+@contextmanager
+def unrolling(layers: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Let a model without lanes call the layers that are matrices of experts, with their hooks."""
+    restore = override(
+        {
+            path: (experts.module, lambda _, *given, its=experts: its.forward(1, *given))
+            for path, experts in unrolled(layers).items()
+        }
+    )
+    try:
+        yield
+    finally:
+        restore()

@@ -1,0 +1,131 @@
+"""The forward passes of a model with lanes: which lanes run, with which A and B."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.lanes.dropout import Dropout
+from olora_viz.lanes.experts import UnrolledExperts, unrolled
+from olora_viz.lanes.layers import called_module, common_owner, weight_of
+from olora_viz.lanes.layout import Factors, Layout
+from olora_viz.lanes.linear import LaneLinear
+from olora_viz.lanes.overrides import override
+from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.lanes.starts import from_zero
+
+
+class Passes:
+    """Lets the layers of a plan add the adapters of the lanes that run, from `begin` to `end`.
+
+    Parameters
+    ----------
+    plan, layout : the layers, and where theta holds their A and B.
+    theta, start : (K, P), of `Lanes`.
+
+    Attributes
+    ----------
+    rows : the lanes that run; None: the base model alone.
+    now : (k, P), the rows of theta in the last forward pass, in its graph.
+    views : A and B of every layer in the last forward pass, views of `now`.
+    """
+
+    def __init__(
+        self,
+        plan: AdapterPlan,
+        layout: Layout,
+        theta: Float[Tensor, "K P"],
+        start: Float[Tensor, "K P"],
+    ) -> None:
+        self._plan, self._layout, self._theta, self._start = plan, layout, theta, start
+        self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
+        # Where every B⁰ or its A⁰ is zero, there is nothing to take off: half the thin products
+        # suffice.
+        self._from_zero = from_zero(layout, start)
+        self.rows: slice | None = slice(0, len(theta))
+        self.now = theta
+        self.views: dict[str, Factors] = {}
+        self._start_views: dict[str, Factors] = {}
+        self._dropout: Dropout | None = None
+        self._restore: list[Callable[[], None]] = []
+
+    @property
+    def begun(self) -> bool:
+        """Whether the model runs with lanes."""
+        return bool(self._restore)
+
+    def begin(self) -> None:
+        """Override the forward of the layers, and of the experts that they are part of.
+
+        Raises
+        ------
+        ValueError : there are lanes on one of them already.
+        """
+        layers = self._plan.layers
+        restore = override(
+            {name: (layer, partial(self._layer, name)) for name, layer in layers.items()}
+            | {
+                path: (experts.module, partial(self._experts, experts))
+                for path, experts in unrolled(layers).items()
+            }
+        )
+        called = [called_module(*item) for item in layers.items()]
+        hook = common_owner(self._plan.model, called).register_forward_pre_hook(self.split)
+        self._restore = [restore, hook.remove]
+
+    def end(self) -> None:
+        """Give every layer its own forward back."""
+        for restore in self._restore:
+            restore()
+        self._restore, self.views, self._start_views = [], {}, {}
+
+    @contextmanager
+    def running(self, rows: slice | None, dropout: Dropout | None = None) -> Iterator[None]:
+        """Run other lanes, or none."""
+        before = self.rows, self._dropout
+        self.rows, self._dropout = rows, dropout
+        try:
+            yield
+        finally:
+            self.rows, self._dropout = before
+
+    def split(self, *_: object) -> None:
+        """Split theta into every A and B, before the model's first layer with adapters."""
+        if self.rows is None:
+            return
+        self.now = self._chosen(self._theta)
+        self.views = self._layout.split(self.now)
+        self._start_views = self._layout.split(self._chosen(self._start))
+
+    def _chosen(self, theta: Tensor) -> Tensor:
+        """Return the active rows; if all are active, without a second gradient (K, P)."""
+        assert self.rows is not None
+        whole = self.rows == slice(0, len(theta))
+        return theta if whole else theta[self.rows]
+
+    def _layer(self, name: str, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
+        """Replace the forward of a layer with adapters."""
+        if self.rows is None:
+            return original(X)
+        K = self.rows.stop - self.rows.start
+        if X.shape[0] % K:
+            raise ValueError(
+                f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}"
+            )
+        start = None if self._from_zero else self._start_views[name]
+        s = self._scale[self.rows, None, None]
+        layer, (A, B) = self._plan.layers[name], self.views[name]
+        Y = LaneLinear.apply(X, weight_of(layer), layer.bias, A, B, start, s)
+        return self._dropout.add(name, Y, X, A, B, s) if self._dropout else Y
+
+    def _experts(
+        self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor
+    ) -> Tensor:
+        """Replace the forward of a module of experts by one that calls the layers above."""
+        if self.rows is None:
+            return original(*given)
+        return experts.forward(self.rows.stop - self.rows.start, *given)
