@@ -43,7 +43,7 @@ def add_verbs(verb: Verb) -> None:
         action="append",
         metavar="NAME",
         dest="targets",
-        help="suffix of the layers' names",
+        help="suffix of the layers' names; experts.down_proj adapts every expert's matrix",
     )
     made.add_argument(
         "--run", type=path, metavar="DIR", dest="folder", help="keep the run in this folder"

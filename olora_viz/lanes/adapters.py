@@ -218,7 +218,8 @@ def attach(
     ----------
     model : the base model; it is frozen until `Lanes.detach`.
     lanes : 1 to 64 contenders, of any mixture of initializations and ranks.
-    targets : suffixes of layer names; ``None`` takes all linear layers inside the blocks.
+    targets : suffixes of layer names, see `target_layers`; ``None`` takes all linear layers inside
+        the blocks.
     progress : called with the progress of initialization.
     calibration : by layer, for the initializations that need a gradient or inputs; a race gathers
         it automatically.

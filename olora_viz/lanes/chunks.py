@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 
-from olora_viz.lanes.layers import target_layers, weight_of
+from olora_viz.lanes.layers import expert_layers, target_layers, weight_of
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 
@@ -41,8 +42,12 @@ class Footprint:
     @classmethod
     def of(cls, model: nn.Module) -> Footprint:
         """Estimate it for a model."""
-        weights = [weight_of(layer) for layer in target_layers(model).values()]
-        sizes = [sum(W.shape) * W.element_size() for W in weights]
+        layers = list(target_layers(model).values())
+        # A token passes through some of the experts, adapted or not: the first ones stand for them.
+        config: Any = getattr(model, "config", None)
+        read = getattr(config and config.get_text_config(), "num_experts_per_tok", 1)
+        layers += [its for its in expert_layers(model).values() if its.index < read]
+        sizes = [sum(W.shape) * W.element_size() for W in map(weight_of, layers)]
         embedding = model.get_input_embeddings().weight  # pyright: ignore
         vocabulary = int(embedding.shape[0])
         return cls(KEPT * sum(sizes), 4 * max(sizes), LOGITS * 4 * vocabulary)

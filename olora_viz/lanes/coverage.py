@@ -102,7 +102,7 @@ def worded(coverage: Coverage, without_gradient: Sequence[str] | None = None) ->
 
 
 def _kind(name: str, weight: nn.Parameter, holder: nn.Module) -> str:
-    if weight.ndim < 2:
+    if weight.ndim < 2 or name.endswith("_bias"):
         return "norms and biases"
     if isinstance(holder, nn.Embedding):
         return "embeddings"

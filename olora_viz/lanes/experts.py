@@ -119,7 +119,7 @@ class UnrolledExperts:
         up, down = (layers[e] for layers in self.layers.values())
         module = self.module
         # The lanes need as many rows each: one product with W then serves them all.
-        H = up(pad_sequence(X.split(shares), batch_first=True))  # (K, rows, …)
+        H = up(pad_sequence(list(X.split(shares)), batch_first=True))  # (K, rows, …)
         H = module._apply_gate(H) if module.has_gate else module.act_fn(H)  # pyright: ignore
         Y = down(H)
         if module.has_post_expert_norm:
@@ -127,7 +127,7 @@ class UnrolledExperts:
         return torch.cat([its[:n] for its, n in zip(Y, shares, strict=True)])
 
 
-def expert_layers(path: str, module: nn.Module) -> dict[str, ExpertLinear]:
+def matrices_of(path: str, module: nn.Module) -> dict[str, ExpertLinear]:
     """Return the matrices of experts that a module holds as 3-D parameters, by name.
 
     Parameters

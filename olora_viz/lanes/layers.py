@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.lanes.experts import ExpertLinear, expert_layers
+from olora_viz.lanes.experts import ExpertLinear, matrices_of
 
 try:  # GPT-2's linear layer, which stores its weight as (in, out)
     from transformers.pytorch_utils import Conv1D
@@ -42,13 +42,33 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         found[name] = module
-        found |= expert_layers(name, module)
+        found |= matrices_of(name, module)
     return found
+
+
+def expert_layers(model: nn.Module) -> dict[str, ExpertLinear]:
+    """Return every matrix of experts that are 3-D parameters, by name and in the model's order."""
+    layers = named_layers(model)
+    return {name: layer for name, layer in layers.items() if isinstance(layer, ExpertLinear)}
 
 
 def called_module(name: str, layer: nn.Module) -> str:
     """Name the module that the model calls to run a layer: itself, or the experts it is part of."""
     return name.rsplit(".", 2)[0] if isinstance(layer, ExpertLinear) else name
+
+
+def target_name(name: str, layer: nn.Module) -> str:
+    """Return the name by which a target finds a layer: its own, or that of its 3-D parameter."""
+    return name.rpartition(".")[0] if isinstance(layer, ExpertLinear) else name
+
+
+def names_experts(target: str) -> bool:
+    """Whether a target can find 3-D parameters: ``down_proj`` alone means linear layers.
+
+    >>> names_experts("mlp.experts.down_proj"), names_experts("down_proj")
+    (True, False)
+    """
+    return "experts" in target.split(".")
 
 
 def adaptable_layers(model: nn.Module, bypassed: Collection[str] = ()) -> dict[str, nn.Module]:
@@ -80,8 +100,8 @@ def target_layers(
     model : any torch module.
     targets : suffixes of names, such as ``("q_proj", "mlp.down_proj")``; ``None`` takes every
         linear layer inside the model's blocks (all of them, if the model has no blocks). A suffix
-        that names the experts' module, such as ``experts.down_proj``, finds 3-D parameters too:
-        each expert's matrix is then a layer of its own, see `expert_layers`.
+        that names the experts, such as ``experts.down_proj``, finds 3-D parameters too: each
+        expert's matrix is then a layer of its own, see `matrices_of`.
     bypassed : see `adaptable_layers`.
 
     Raises
@@ -121,20 +141,19 @@ def _blocks(model: nn.Module) -> str | None:
 
 
 def _ends_with(name: str, layer: nn.Module, target: str) -> bool:
-    if isinstance(layer, ExpertLinear):
-        # All experts or none; and never by `down_proj` alone, which means the linear layers.
-        name = name.rpartition(".")[0]
-        if name.split(".")[-2] not in target.split("."):
-            return False
+    if isinstance(layer, ExpertLinear) and not names_experts(target):
+        return False
+    name = target_name(name, layer)
     return name == target or name.endswith("." + target)
 
 
 def _endings(layers: Mapping[str, nn.Module]) -> str:
-    """List the shortest suffixes that find each of the layers."""
-    found = set()
-    for name, layer in layers.items():
-        parts = name.split(".")
-        found.add(".".join(parts[-3:-1] if isinstance(layer, ExpertLinear) else parts[-1:]))
+    """List the shortest suffixes that find the layers."""
+    parts = {name: target_name(name, layer).split(".") for name, layer in layers.items()}
+    found = {
+        ".".join(parts[name][-2 if isinstance(layer, ExpertLinear) else -1 :])
+        for name, layer in layers.items()
+    }
     return ", ".join(sorted(found))
 
 

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.start import Start
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import is_transposed, weight_of
+from olora_viz.lanes.layers import is_transposed, named_layers, target_name, weight_of
+from olora_viz.lanes.peft_experts import stacked, unstacked
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.files import (
     atomic_folder,
@@ -43,13 +45,14 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know
         the initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰
         is zero. ``olora`` writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT
-        then subtracts B⁰A⁰ from the base at load.
+        then subtracts B⁰A⁰ from the base at load. Adapters on experts are what PEFT makes of
+        ``target_parameters``.
 
     Raises
     ------
     ValueError : an unknown form; a lane that does not exist or is not finite; form ``olora`` of a
-        lane with another initialization, or on GPT-2's `Conv1D` layers, for which PEFT's OLoRA is
-        wrong.
+        lane with another initialization, on GPT-2's `Conv1D` layers, for which PEFT's OLoRA is
+        wrong, or on experts, for which it has none.
     """
     if form not in FORMS:
         raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
@@ -60,9 +63,12 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         raise ValueError(f"form 'olora' needs a lane initialized by olora, not by {lane.init}")
     if form == "olora" and transposed:
         raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
+    experts = {n: m for n, m in lanes.plan.layers.items() if isinstance(m, ExpertLinear)}
+    if form == "olora" and experts:
+        raise ValueError("form 'olora' is not possible on experts; PEFT cannot start them by OLoRA")
     starts = [lanes.start_factors(name, k) for name in lanes.layers]
     from_zero = not any(start.A.any() and start.B.any() for start in starts)
-    tensors: dict[str, Tensor] = {}
+    factors: dict[str, Start] = {}
     rank = lane.r
     for name in lanes.layers:
         now, start = lanes.factors(name, k), lanes.start_factors(name, k)
@@ -72,8 +78,12 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         rank = A.shape[0]
         if not (A.isfinite().all() and B.isfinite().all()):
             raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = A.cpu().contiguous().clone()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = B.cpu().contiguous().clone()
+        factors[name] = Start(A, B)
+    linear = {name: its for name, its in factors.items() if name not in experts}
+    tensors: dict[str, Tensor] = {}
+    for name, its in (linear | stacked({name: factors[name] for name in experts})).items():
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = its.A.cpu().contiguous().clone()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = its.B.cpu().contiguous().clone()
     rslora = lane.rslora and rank == lane.r
     alpha = lane.scale * (math.sqrt(rank) if rslora else rank)
     config: dict[str, Any] = {
@@ -83,13 +93,17 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         "r": rank,
         "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
         "use_rslora": rslora,
-        "target_modules": list(lanes.layers),
+        "target_modules": list(linear),
         "init_lora_weights": "olora" if form == "olora" else True,
         "fan_in_fan_out": transposed,
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,
     }
+    if experts:
+        config["target_parameters"] = list(
+            dict.fromkeys(target_name(*it) for it in experts.items())
+        )
     return _replace(Path(folder), config, tensors)
 
 
@@ -108,9 +122,9 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     folder = Path(folder)
     config = read_config(folder)
     tensors = read_tensors(folder / "adapter_model.safetensors")
-    factors = _pair_up(tensors, folder)
+    factors = unstacked(model, _pair_up(tensors, folder), config)
     init = _start_named(config, folder)
-    modules = dict(model.named_modules())
+    modules = named_layers(model)
     for layer, given in factors.items():
         if layer not in modules:
             raise ValueError(f"the model has no layer {layer!r}, which the adapter needs")
@@ -118,7 +132,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
         wanted = (given.B.shape[0], given.A.shape[1])
         if shape != wanted:
             raise ValueError(f"layer {layer!r} is {shape} in the model, {wanted} in the adapter")
-    scales = {layer: _scale(config, layer) for layer in factors}
+    scales = {name: _scale(config, target_name(name, modules[name])) for name in factors}
 
     def start(layer: str, W: Tensor, _: Lane) -> Start:
         given, s = factors[layer], scales[layer]

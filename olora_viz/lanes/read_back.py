@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -18,6 +18,8 @@ from torch import nn
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import logits_of, sample
+from olora_viz.lanes.layers import target_name
+from olora_viz.lanes.peft_experts import INNER
 from olora_viz.lanes.peft_format import read_config, read_peft
 from olora_viz.machine.cache import reason
 from olora_viz.machine.files import read_json_object, write_json
@@ -79,7 +81,8 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
     if not find_spec("peft"):
         return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
     by = f"PEFT {version('peft')}"
-    found = _compare(lanes, k, by, lambda: _by_peft(base, folder, lanes.layers))
+    trained = {target_name(*item) for item in lanes.plan.layers.items()}
+    found = _compare(lanes, k, by, lambda: _by_peft(base, folder, trained))
     if not found.problem:
         return found
     fresh = lanes.base(shared=True)
@@ -109,18 +112,24 @@ def kept(folder: Path) -> ReadBack | None:
     return ReadBack(**read_json_object(path)) if path.is_file() else None
 
 
-def _by_peft(base: nn.Module, folder: Path, trained: Sequence[str]) -> nn.Module:
+def _by_peft(base: nn.Module, folder: Path, trained: set[str]) -> nn.Module:
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     with warnings.catch_warnings():  # of missing keys, where it adapts other layers
         warnings.simplefilter("ignore")
         PeftModel.from_pretrained(base, str(folder))  # puts its layers into the base
-    adapted = {name for name, layer in base.named_modules() if isinstance(layer, BaseTunerLayer)}
-    differing = sorted(adapted ^ set(trained))
+    tuners = {n: its for n, its in base.named_modules() if isinstance(its, BaseTunerLayer)}
+    differing = sorted({_adapted(name, its) for name, its in tuners.items()} ^ trained)
     if differing:
         raise _RefusedError(f"adapts other layers than were trained, such as {differing[0]!r}")
     return base.eval()
+
+
+def _adapted(name: str, tuner: object) -> str:
+    """Name the layer that one of PEFT's layers adapts, or the 3-D parameter."""
+    parameter = getattr(tuner, "parameter_name", None)
+    return f"{name.removesuffix(INNER)}.{parameter}" if parameter else name
 
 
 def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> ReadBack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, lacking
-from olora_viz.lanes.layers import target_layers, weight_of
+from olora_viz.lanes.layers import expert_layers, target_layers, weight_of
 from olora_viz.machine.naming import unknown
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress
@@ -22,6 +22,8 @@ from olora_viz.measures.truncation import Truncation, Weight, truncation
 
 def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor, "out in"]]:
     """Return the weights of the linear layers in the model's blocks whose names match, in order.
+
+    Where none matches, those of experts are searched, each matrix by itself.
 
     Parameters
     ----------
@@ -37,15 +39,19 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
     ['model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.k_proj']
     """
     layers = target_layers(model)
-    found = {
-        name: weight_of(layer).detach()
-        for name, layer in layers.items()
-        if fnmatch.fnmatchcase(f".{name}.", f"*.{pattern}.*")
-    }
+    found = _matching(layers, pattern) or _matching(expert_layers(model), pattern)
     if not found:
         endings = dict.fromkeys(name.rsplit(".", 1)[-1] for name in layers)
         raise ValueError(unknown("layer", pattern, (*endings, *layers)))
     return found
+
+
+def _matching(layers: Mapping[str, nn.Module], pattern: str) -> dict[str, Tensor]:
+    return {
+        name: weight_of(layer).detach()
+        for name, layer in layers.items()
+        if fnmatch.fnmatchcase(f".{name}.", f"*.{pattern}.*")
+    }
 
 
 def truncations(

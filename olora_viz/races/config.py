@@ -62,6 +62,8 @@ class RaceConfig:
         ``step`` from 1 to ``steps``. No run folder or JSON holds a function.
     warmup : steps over which the learning rates rise to their peak.
     targets : name suffixes of the layers to adapt; ``None``: all linear layers in the blocks.
+        Experts that are 3-D parameters are adapted where a suffix names them:
+        ``experts.down_proj``.
     batches : ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed
         ``seed + s``. Lanes of one seed still share their batches, so that starts are compared in
         pairs, and deterministic starts can be repeated. ``auto`` is ``by-seed`` if a start without

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import names_experts
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.schedule import plain as plain_schedule
@@ -45,8 +46,13 @@ def peft_script(config: RaceConfig) -> str:
 
     Raises
     ------
-    ValueError : a lane asks for a fair rate, which is not a number yet.
+    ValueError : a lane asks for a fair rate, which is not a number yet, or a target is experts'.
     """
+    for target in filter(names_experts, config.targets or ()):
+        raise ValueError(
+            f"the script with PEFT cannot start adapters on experts, as the target {target!r} "
+            "wants; the script with olora_viz can, and the lanes themselves export to PEFT's format"
+        )
     for lane, label in zip(config.lanes, config.labels, strict=True):
         if lane.fair:
             raise ValueError(

@@ -1,0 +1,53 @@
+"""Tiny random mixtures of experts, whose experts are 3-D parameters."""
+
+import torch
+import transformers as hf
+from tiny import VOCABULARY, exact_norms
+
+SIZES = {
+    "vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 40, "initializer_range": 0.2,
+    "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+CONFIGS = {
+    "mixtral": lambda: hf.MixtralConfig(**SIZES, num_local_experts=4),
+    "qwen3_moe": lambda: hf.Qwen3MoeConfig(
+        **SIZES, moe_intermediate_size=12, num_experts=6, num_experts_per_tok=3
+    ),
+    # Its experts are stored as (experts, in, out), with biases, gates between the others.
+    "gpt_oss": lambda: hf.GptOssConfig(
+        **SIZES,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        rope_parameters={"rope_type": "default"},
+    ),
+}
+
+MIXTURES = tuple(CONFIGS)
+
+EXPERTS = ("experts.gate_up_proj", "experts.down_proj")
+
+
+def mixture(
+    family: str, dtype: torch.dtype = torch.float32, experts: str | None = None
+) -> hf.PreTrainedModel:
+    """Build a tiny mixture, in eval mode; in float64 its norms are exact, see `tiny`.
+
+    Parameters
+    ----------
+    family : one of ``MIXTURES``.
+    dtype : of the weights.
+    experts : how transformers compute the experts; None: their choice.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = hf.AutoModelForCausalLM.from_config(CONFIGS[family](), dtype=torch.float32)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.1 * torch.randn_like(parameter)
+    if experts or dtype == torch.float64:  # which grouped_mm does not know
+        model.set_experts_implementation(experts or "eager")
+    if dtype == torch.float64:
+        exact_norms(model)
+    return model.to(dtype).eval()

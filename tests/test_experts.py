@@ -1,0 +1,368 @@
+"""Experts that are 3-D parameters carry lanes by the laws of linear layers."""
+
+import copy
+import json
+from functools import partial
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers as hf
+from mixtures import EXPERTS, MIXTURES, SIZES, mixture
+from races import small
+from starts import calibration
+from tiny import tiny_tokenizer, tokens
+from torch.func import functional_call
+from verbs import run
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.lanes.adapters import Lanes, attach
+from olora_viz.lanes.calibration import gather, real_tokens
+from olora_viz.lanes.chunks import KEPT, Footprint
+from olora_viz.lanes.experts import UnrolledExperts
+from olora_viz.lanes.generation import greedy
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import expert_layers, target_layers, target_name, weight_of
+from olora_viz.lanes.peft_format import read_peft, write_peft
+from olora_viz.lanes.plan import plan_adapters
+from olora_viz.lanes.read_back import read_back
+from olora_viz.measures.layer_spectra import layers_like
+from olora_viz.races.race import race
+from olora_viz.races.script import peft_script
+from olora_viz.tasks import Encoded, collate
+from olora_viz.tasks.losses import lane_losses
+
+IDS = tokens(2, 9)
+MIXED = (Lane("lora", r=4), Lane("olora", r=2, alpha=5), Lane("pissa", r=6, alpha=3, rslora=True))
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-6) -> None:
+    """Compare up to what routers leave, which compute in float32 whatever the dtype."""
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+def logits(model, K: int = 1) -> torch.Tensor:
+    return model(input_ids=IDS.repeat(K, 1), use_cache=False).logits
+
+
+def disturb(lanes: Lanes) -> None:
+    """Move every lane away from its start, as training would: the padding stays zero."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        noise = torch.randn(lanes.theta.shape, generator=generator).to(lanes.theta)
+        lanes.theta += 0.1 * noise * lanes.trained()
+
+
+def dense(lanes: Lanes, k: int, factors) -> dict[str, torch.Tensor]:
+    """W + s (B A − B⁰A⁰), spelled out as the model's parameters."""
+    slices: dict[str, list[torch.Tensor]] = {}
+    for name, layer in lanes.plan.layers.items():
+        (A, B), start = factors[name], lanes.start_factors(name, k)
+        W = weight_of(layer) + lanes.lanes[k].scale * (B @ A - start.B @ start.A)
+        if target_name(name, layer) == name:
+            slices[f"{name}.weight"] = [W]
+        else:
+            turned = layer.experts.module.is_transposed
+            slices.setdefault(target_name(name, layer), []).append(W.T if turned else W)
+    return {
+        name: its[0] if name.endswith(".weight") else torch.stack(its)
+        for name, its in slices.items()
+    }
+
+
+@pytest.mark.parametrize("init", INITIALIZERS)
+@pytest.mark.parametrize("family", MIXTURES)
+def test_the_function_at_step_0_is_the_base_s(family, init):
+    model = mixture(family, torch.float64)
+    layers = target_layers(model, EXPERTS)
+    told = {name: calibration(tuple(weight_of(layer).shape)) for name, layer in layers.items()}
+    lanes = attach(model, [Lane(init, r=4, alpha=10), Lane(init, r=2)], EXPERTS, calibration=told)
+    with lanes.off():
+        base = logits(model, 2)
+    close(logits(model, 2), base)
+
+
+@pytest.mark.parametrize("experts", ["eager", "batched_mm"])
+@pytest.mark.parametrize("family", MIXTURES)
+def test_function_and_gradients_of_each_lane_are_those_of_the_dense_formula(family, experts):
+    model = mixture(family, torch.float64, experts)
+    lanes = attach(model, MIXED, [*EXPERTS, "q_proj"])
+    disturb(lanes)
+    together = logits(model, 3).unflatten(0, (3, -1))
+    losses = together.logsumexp(-1).square().mean((1, 2))
+    losses.sum().backward()
+    for k in range(3):
+        factors = {}
+        for name in lanes.layers:
+            now = lanes.factors(name, k)
+            factors[name] = now.A.clone().requires_grad_(), now.B.clone().requires_grad_()
+        weights = dense(lanes, k, factors)
+        with lanes.off():
+            expected = functional_call(
+                model, weights, kwargs={"input_ids": IDS, "use_cache": False}
+            ).logits
+        close(together[k], expected)
+        with lanes.only(k):
+            close(logits(model), expected)
+        close(logits(lanes.merge(k)), expected)
+        expected.logsumexp(-1).square().mean().backward()
+        for name, (A, B) in factors.items():
+            gradient = lanes.gradient(name, k)
+            zero = torch.zeros_like
+            close(gradient.A, zero(A) if A.grad is None else A.grad)
+            close(gradient.B, zero(B) if B.grad is None else B.grad)
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_delta_is_what_merging_adds_to_each_matrix(family):
+    lanes = attach(mixture(family), MIXED, EXPERTS)
+    disturb(lanes)
+    merged = expert_layers(lanes.merge(1))
+    for name, W in lanes.plan.weights.items():
+        torch.testing.assert_close(merged[name].weight - W, lanes.delta(name, 1))
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_a_model_comes_back_bitwise_as_it_was(family):
+    model = mixture(family)
+    base, before = logits(model), {name: p.clone() for name, p in model.named_parameters()}
+    lanes = attach(model, MIXED, EXPERTS)
+    with lanes.off():
+        assert torch.equal(logits(model), base)
+    with pytest.raises(ValueError, match="already has lanes; detach them first"):
+        attach(model, MIXED, ["experts.down_proj"])
+    lanes.detach()
+    assert torch.equal(logits(model), base)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_lane_that_has_diverged_changes_others_by_rounding_alone():
+    model = mixture("mixtral", torch.float64)
+    lanes = attach(model, MIXED, EXPERTS)
+    disturb(lanes)
+
+    def run():
+        lanes.theta.grad = None
+        out = logits(model, 3).unflatten(0, (3, -1))
+        out.square().mean((1, 2, 3)).sum().backward()
+        return out.detach(), lanes.theta.grad
+
+    before = run()
+    with torch.no_grad():
+        lanes.theta[1] = float("nan")
+    after = run()
+    assert after[0][1].isnan().all()
+    for k in (0, 2):
+        close(after[0][k], before[0][k])
+        close(after[1][k], before[1][k])
+
+
+def modules():
+    """Modules of experts as they differ: gated or not, turned, with biases, with a norm."""
+    from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
+    from transformers.models.mixtral.modeling_mixtral import MixtralExperts
+    from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHExperts
+
+    nemotron = hf.NemotronHConfig(
+        hidden_size=24, moe_intermediate_size=12, n_routed_experts=4, mlp_hidden_act="relu2"
+    )
+    gpt_oss = hf.GptOssConfig(**SIZES, num_local_experts=4)
+    return (
+        MixtralExperts(hf.MixtralConfig(**SIZES, num_local_experts=4)),
+        GptOssExperts(gpt_oss),
+        NemotronHExperts(nemotron),
+    )
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda its: type(its).__name__)
+def test_unrolled_experts_compute_what_the_module_does(module):
+    module.config._experts_implementation = "eager"
+    for parameter in module.double().parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    X, weights = torch.randn(24, 24).double(), torch.rand(24, 2).double()
+    chosen = torch.rand(24, 4).topk(2).indices
+    for K in (1, 3):
+        close(UnrolledExperts(module).forward(K, X, chosen, weights), module(X, chosen, weights))
+
+
+def test_experts_are_targets_only_where_their_module_is_named():
+    model = mixture("mixtral")
+    assert not expert_layers(model).keys() & target_layers(model).keys()
+    assert len(target_layers(model, EXPERTS)) == len(expert_layers(model)) == 2 * 2 * 4
+    found = list(target_layers(model, ["experts.down_proj", "v_proj"]))
+    assert found[0] == "model.layers.0.self_attn.v_proj"
+    assert found[1:5] == [f"model.layers.0.mlp.experts.down_proj.{e}" for e in range(4)]
+    with pytest.raises(ValueError, match=r"'down_proj'; there are experts\.down_proj, experts\."):
+        target_layers(model, ["down_proj"])
+    mixed = hf.Qwen3MoeConfig(**SIZES, num_experts=4, mlp_only_layers=[0])
+    with torch.random.fork_rng(devices=[]):
+        dense_first = hf.AutoModelForCausalLM.from_config(mixed)
+    assert list(target_layers(dense_first, ["down_proj"])) == ["model.layers.0.mlp.down_proj"]
+
+
+def test_memory_is_that_of_the_experts_that_a_token_reads():
+    model = mixture("qwen3_moe")
+    attention, expert = 2 * (24 + 32) + 2 * (24 + 16), (24 + 24) + (24 + 12)
+    assert Footprint.of(model).kept == KEPT * 4 * 2 * (attention + 3 * expert)
+
+
+def test_dropout_on_experts_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"dropout 0\.1 is not possible on experts.*gate_up_proj"):
+        plan_adapters(mixture("mixtral"), [Lane("lora", dropout=0.1, r=2)], EXPERTS)
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_coverage_counts_the_matrices_of_experts_and_their_weights(family):
+    model = mixture(family)
+    found = plan_adapters(model, [Lane("lora", r=2)], [*EXPERTS, "q_proj"]).coverage
+    weights = {name: p.numel() for name, p in model.named_parameters()}
+    experts = sum(n for name, n in weights.items() if name.endswith(EXPERTS))
+    queries = sum(n for name, n in weights.items() if name.endswith("q_proj.weight"))
+    assert found.weights == sum(weights.values())
+    assert found.adapted == experts + queries
+    assert (found.layers, found.experts) == (2, len(expert_layers(model)))
+    assert "3-D experts" not in found.left_out
+    assert found.sentence.startswith(f"adapts 2 layers and {found.experts} expert matrices, ")
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_calibration_is_autograd_s_gradient_and_the_inputs_of_real_tokens(family):
+    model = mixture(family, torch.float64, "eager")
+    examples = [Encoded(tuple(tokens(1, n, seed=n)[0].tolist()), n - 2) for n in (6, 9, 14)]
+    batch = collate(examples, pad_id=0)
+    read = {}
+    hooks = [
+        layer.experts.module.register_forward_pre_hook(partial(keep, read))
+        for layer in expert_layers(model).values()
+    ]
+    lane_losses(model, batch, 1).sum().backward()
+    for hook in hooks:
+        hook.remove()
+    found = gather(model, [batch], frozenset({"gradient", "inputs"}), EXPERTS)
+    for name, layer in expert_layers(model).items():
+        G = layer.stored.grad[layer.index]
+        close(found[name].gradient, G.T if layer.experts.module.is_transposed else G)
+        if layer.parameter == "gate_up_proj":
+            X, chosen = read[layer.experts.module]
+            rows = X[real_tokens(batch).flatten() & (chosen == layer.index).any(1)]
+            close(found[name].mean, rows.mean(0))
+            close(found[name].covariance, rows.T.cov(correction=0))
+
+
+def keep(read: dict, module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+    read[module] = given[0].detach(), given[1]
+
+
+def racing(**changes):
+    config = small(MIXED[:2], steps=4, max_length=40, targets=EXPERTS, **changes)
+    return race(config, model=mixture("mixtral"), tokenizer=tiny_tokenizer(pad_token="<pad>"))
+
+
+def test_a_race_on_experts_learns_is_measured_and_resumes_bitwise():
+    every = {"gradients_every": 1, "spectra_every": 1, "curvature_every": 4}
+    whole, halves = racing(**every), [racing(**every), racing(**every)]
+    steps = list(whole)
+    assert (steps[-1].loss < steps[0].loss).all()
+    for _ in range(2):
+        next(halves[0])
+    halves[1].restore(halves[0].snapshot())
+    assert np.array_equal([step.loss for step in halves[1]], [step.loss for step in steps[2:]])
+    assert torch.equal(whole.lanes.theta, halves[1].lanes.theta)
+    assert steps[0].gradients.layers == whole.lanes.layers
+    assert np.isfinite(steps[-1].curvature.lambda_max).all()
+    for k in range(2):
+        for i, name in enumerate(whole.lanes.layers):
+            sigma = torch.linalg.svdvals(whole.lanes.delta(name, k))
+            found = steps[-1].update_spectra.sigma[k, i]
+            assert np.allclose(found[: len(sigma)], sigma[: len(found)], atol=1e-5)
+
+
+def test_answers_of_all_lanes_are_those_of_each_alone():
+    lanes = attach(mixture("qwen3_moe"), MIXED, EXPERTS)
+    disturb(lanes)
+    prompts = [tokens(1, length, seed=length)[0].tolist() for length in (2, 7, 12)]
+    together = greedy(lanes.model, prompts, 6, len(MIXED), 0)
+    for k, said in enumerate(together):
+        with lanes.only(k):
+            assert said == greedy(lanes.model, prompts, 6, 1, 0)[0]
+
+
+def test_spectra_find_the_matrices_of_experts_where_no_linear_layer_has_the_name():
+    model = mixture("gpt_oss")
+    assert list(layers_like(model)) == list(target_layers(model))
+    found = layers_like(model, "layers.1.*.down_proj.3")
+    assert list(found) == ["model.layers.1.mlp.experts.down_proj.3"]
+    assert found.popitem()[1].shape == (24, 40)
+
+
+@pytest.mark.parametrize("targets", [EXPERTS, (*EXPERTS, "q_proj"), ("experts.down_proj",)])
+@pytest.mark.parametrize("family", MIXTURES)
+def test_peft_reads_back_adapters_on_experts(family, targets, tmp_path):
+    lanes = attach(mixture(family), MIXED, targets)
+    disturb(lanes)
+    for k in range(len(MIXED)):
+        write_peft(lanes, k, tmp_path / "a")
+        found = read_back(lanes, k, tmp_path / "a")
+        assert (found.by[:6], found.problem) == ("PEFT 0", "")
+        ours = read_peft(lanes.base(), tmp_path / "a")
+        assert ours.layers == lanes.layers
+        for name in lanes.layers:
+            close(ours.delta(name, 0), lanes.delta(name, k))
+
+
+@pytest.mark.filterwarnings("ignore:The following alpha_pattern")  # which PEFT applies all the same
+def test_what_peft_saves_of_experts_is_read(tmp_path):
+    model = mixture("qwen3_moe")
+    config = peft.LoraConfig(
+        r=2, lora_alpha=6, init_lora_weights=False, target_modules=["q_proj"],
+        target_parameters=["experts.gate_up_proj", "experts.down_proj"],
+        alpha_pattern={"experts.down_proj": 3},
+    )  # fmt: skip
+    theirs = peft.get_peft_model(copy.deepcopy(model), config).eval()
+    theirs.save_pretrained(tmp_path)
+    lanes = read_peft(model, tmp_path)
+    assert len(lanes.layers) == 2 + len(expert_layers(model))
+    close(logits(model), logits(theirs), tolerance=1e-4)
+
+
+def test_an_adapter_of_another_number_of_experts_or_of_a_router_is_refused(tmp_path):
+    lanes = attach(mixture("mixtral"), [Lane("lora", r=2)], ["experts.down_proj"])
+    write_peft(lanes, 0, tmp_path / "a")
+    lanes.detach()
+    with pytest.raises(ValueError, match=r"has 6 experts, which cannot share 8 rows of A"):
+        read_peft(mixture("qwen3_moe"), tmp_path / "a")
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    config["target_parameters"] = ["mlp.gate.weight"]
+    (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"changes the parameter 'model.layers.0.mlp.gate.weight'"):
+        read_peft(lanes.model, tmp_path / "a")
+
+
+def test_what_peft_has_no_start_for_is_refused_with_a_sentence(tmp_path):
+    lanes = attach(mixture("mixtral"), [Lane("olora", r=2)], EXPERTS)
+    with pytest.raises(ValueError, match="form 'olora' is not possible on experts; PEFT cannot"):
+        write_peft(lanes, 0, tmp_path / "a", form="olora")
+    with pytest.raises(ValueError, match=r"adapters on experts, as the target 'experts\.gate_up"):
+        peft_script(small(targets=EXPERTS))
+
+
+def test_a_run_on_experts_resumes_and_exports_on_the_command_line(tmp_path):
+    folder, out = tmp_path / "model", tmp_path / "run"
+    mixture("mixtral").save_pretrained(folder)
+    tiny_tokenizer(pad_token="<pad>", eos_token="</s>").save_pretrained(folder)
+    given = ["--model", str(folder), "--lane", "olora:r=2", "--max-length", "40"]
+    targets = ["--target", EXPERTS[0], "--target", EXPERTS[1]]
+    done = run(
+        "race", *given, *targets, "--steps", "2", "--run", str(out), "--eval-size", "4", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])["summary"]
+    assert summary["adapted"].startswith("adapts 16 expert matrices, ")
+    assert summary["coverage"]["expert_matrices"] == 16
+    for form in ("lora", "merged"):
+        to = ["--out", str(tmp_path / form), "--form", form]
+        found = run("export", str(out), "--lane", "olora", *to)
+        assert found.returncode == 0, found.stderr
+        assert "reads it back with the lane's logits" in found.stderr + found.stdout
