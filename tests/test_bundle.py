@@ -50,7 +50,7 @@ def test_a_comment_ends_where_it_ends(tmp_path: Path) -> None:
         ('import * as a from "./b.js";\n', "a.js must import names"),
         ('export { b } from "./b.js";\n', "a.js must import names"),
         ('import b from "elsewhere";\n', "a.js must import names"),
-        ('import { b } from "./b.js";\n', "b.js must export where it declares"),
+        ('import { b } from "./b.js";\n', "b.js must export in a declaration"),
     ],
 )
 def test_a_form_that_would_be_lost_is_refused(tmp_path: Path, other: str, words: str) -> None:

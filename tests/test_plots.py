@@ -69,7 +69,7 @@ def test_a_sweep_draws_the_same_curves_from_a_race_its_steps_and_its_folder(raci
     (olora,) = (c for c in ov.rate_curves(CONFIG.lanes, steps) if c.lane.init == "olora")
     drawn = [t for t in one["data"] if t.get("mode", "").startswith("lines") and len(t["x"]) == 2]
     assert any(np.allclose(t["y"], [p.mean for p in olora.points], rtol=1e-3) for t in drawn)
-    with pytest.raises(ValueError, match="steps alone do not know their rates"):
+    with pytest.raises(ValueError, match="steps do not contain their learning rates"):
         ov.plot_rates(steps)
 
 
@@ -195,7 +195,7 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
             lambda race, steps: ov.plot_gradients([without(steps[0], "gradients")]),
             "these steps have no gradients",
         ),
-        (lambda race, steps: ov.plot_spectrum("glassllm", "q_proj"), "fits 4 layers"),
+        (lambda race, steps: ov.plot_spectrum("glassllm", "q_proj"), "matches 4 layers"),
         (lambda race, steps: ov.plot_spectrum("glasllm"), "did you mean 'glassllm'"),
         (lambda race, steps: ov.plot_spectrum(torch.ones(2, 2), inits=["eva"]), "eva"),
         (

@@ -1,4 +1,4 @@
-"""Several runs over each other: one measurement of all their lanes on one chart."""
+"""Several runs overlaid: one measurement of all their lanes on one chart."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
 
 HEIGHT = 230
-"""Nominal height of the plot's area in pixels."""
+"""Nominal height of the plot area in pixels."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run with the name that its owner gave it."""
+    """A run with the name that the user gave it."""
 
     name: str
     styles: tuple[LaneStyle, ...]
@@ -43,7 +43,7 @@ class Run:
 def overlay_figure(
     runs: Sequence[Run], key: str = "eval_loss", *, revision: str = "overlay"
 ) -> Figure:
-    """Draw a measurement of all lanes of some runs; a run is a dash, an initialization a colour.
+    """Draw a measurement of all lanes of some runs; runs differ by dash, initializations by colour.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def overlay_figure(
             for style in run.styles
         ]
         every = stride(values)
-        # Marks show where something was measured, if that is not at every step.
+        # Markers show the measured steps, unless every step is measured.
         sparse = len(at) < len(run.steps)
         for k, style in enumerate(own):
             more = {
@@ -87,7 +87,7 @@ def overlay_figure(
     title = measure.title
     name = measure.symbol or measure.unit
     made = layout(
-        f"{title}, runs over each other",
+        f"{title}, runs overlaid",
         f"{measure.unit}; dash: run, colour: initialization",
         x=steps_axis(total),
         y=log_axis(name, *bounds) if log else axis(name, range=list(bounds)),

@@ -25,14 +25,14 @@ from olora_viz.measures.conditioning import CURVATURE, Conditioning
 from olora_viz.races.step import Step
 
 HEIGHT = {"ntk": 220, "steps": 190}
-"""Heights of the plots' areas in pixels."""
+"""Heights of the plot areas in pixels."""
 
 NAMED = 8
-"""Up to so many lanes, every mark of the comparison has its lane's name beside it."""
+"""Up to this many lanes, every marker of the comparison is labelled with its lane's name."""
 
 
 def quantities(found: Conditioning) -> dict[str, np.ndarray]:
-    """Return what the comparison shows: (K,) each, by its name."""
+    """Return the quantities of the comparison by name, (K,) each."""
     shown = {
         "gradient ‖∇L‖": found.grad_norm,
         "curvature λₘₐₓ": found.hessian.lambda_max,
@@ -47,7 +47,7 @@ def quantities(found: Conditioning) -> dict[str, np.ndarray]:
 
 
 def reference(styles: Sequence[LaneStyle]) -> int:
-    """Return the lane that the others are compared with: the first plain LoRA, or else the first.
+    """Return the reference lane: the first plain LoRA, or else the first lane.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def reference(styles: Sequence[LaneStyle]) -> int:
 def comparison_figure(
     styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = ""
 ) -> Figure:
-    """Draw every quantity of every lane as a multiple of one lane's, on a log axis.
+    """Draw every quantity of every lane relative to one lane, on a log axis.
 
     Parameters
     ----------
     styles : one per lane.
-    found : of these lanes; ``None``: nothing is measured yet.
+    found : measured on these lanes; None before a measurement.
     """
     if found is None:
         return nothing_yet(
@@ -187,7 +187,7 @@ def sharpness_figure(
 def stability_figure(
     styles: Sequence[LaneStyle], steps: Sequence[Step], *, total: int | None = None, run: str = ""
 ) -> Figure:
-    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, beside each lane's rate in use."""
+    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, with each lane's learning rate."""
     at, found = curvatures(steps, len(styles))
     limit = np.where(found > 0, 2 / np.where(found > 0, found, 1.0), np.nan)
     rates = np.array([step.lr for step in steps if step.curvature is not None], dtype=float)
@@ -238,7 +238,7 @@ def _ratio_words(value: float, ratio: float) -> str:
 
 
 def _beside(x: float, y: float, text: str, style: LaneStyle, inner: bool) -> dict[str, Any]:
-    """Return the words at the right of a mark, or at its left (inner); x in powers of ten."""
+    """Return the label to the right of a marker, or to its left (inner); x in powers of ten."""
     return {
         "x": round(x, 4), "y": round(y, 4), "text": text, "showarrow": False,
         "xanchor": "right" if inner else "left",
@@ -264,10 +264,10 @@ def _name_ends(
 
     Parameters
     ----------
-    at : (N) places on the horizontal axis.
+    at : (N) positions on the horizontal axis.
     curves : (N, K) on a log axis.
     bounds : of that axis, in powers of ten.
-    extra : values with names and colours of their own, at the last place.
+    extra : further values with their own names and colours, at the last position.
     """
     ends: list[CurveEnd] = []
     for k, style in enumerate(styles):

@@ -17,26 +17,26 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.measures.gradients import FACTORS, Gradients
 
 HEIGHT = 200
-"""Height of the curves' plot areas in pixels."""
+"""Height of the plot areas of curves in pixels."""
 
 MOST_POINTS = 4000
-"""Maximum points behind the curves, which a browser can draw during a race."""
+"""Maximum number of points behind the curves that a browser can draw during a race."""
 
 MOST_LOOKS = 100
-"""Points of a curve over the run; a longer run shows every second look, and so on."""
+"""Points of a curve over the run; a longer run shows every second measurement, and so on."""
 
 
 class Measure(NamedTuple):
-    """One number of every lane and layer, in words."""
+    """The description of a quantity with one number per lane and layer."""
 
     words: str
     symbol: str
     unit: str
-    """What it says."""
+    """What the number means."""
 
     @property
     def title(self) -> str:
-        """The words at the beginning of a line."""
+        """The words with a capital."""
         return self.words[0].upper() + self.words[1:]
 
 
@@ -53,7 +53,7 @@ MEASURES = {
         for factor in FACTORS
     },
 }
-"""What can be drawn, in the order in which it is offered."""
+"""The quantities that can be drawn, in menu order."""
 
 
 def measured(found: Gradients, measure: str) -> Float[np.ndarray, "K L"]:
@@ -72,13 +72,13 @@ def gradient_map(
     *,
     run: str = "",
 ) -> Figure:
-    """Draw one measure of lane k as a map, steps across and layers down, its colour logarithmic.
+    """Draw one measure of lane k as a map, steps across and layers down, with logarithmic colours.
 
     Parameters
     ----------
-    steps : the number of each look's step.
-    found : at least one look.
-    look : of the lane.
+    steps : the step number of each measurement.
+    found : the measurements, at least one.
+    look : the lane's style.
     measure : a key of `MEASURES`.
     """
     its = MEASURES[measure]
@@ -106,12 +106,12 @@ def layer_figure(
     total: int | None = None,
     run: str = "",
 ) -> Figure:
-    """Draw one measure of one layer against the step, a curve for each lane.
+    """Draw one measure of one layer against the step, one curve per lane.
 
     Parameters
     ----------
-    steps : the number of each look's step.
-    found : at least one look.
+    steps : the step number of each measurement.
+    found : the measurements, at least one.
     styles : one per lane.
     layer : its name.
     measure : a key of `MEASURES`.
@@ -149,18 +149,18 @@ def depth_figure(
     *,
     run: str = "",
 ) -> Figure:
-    """Draw one measure at one step against the depth, a curve for each lane.
+    """Draw one measure at one step against depth, one curve per lane.
 
     Layers of different kinds differ in size, so the curve goes through one kind, block after block;
     the others are points behind it.
 
     Parameters
     ----------
-    step : the number of the look's step.
-    found : the look.
+    step : the step number of the measurement.
+    found : the measurement.
     styles : one per lane.
     measure : a key of `MEASURES`.
-    module : the last part of the names of the layers that are joined; "" joins all.
+    module : the last part of the names of the layers that a curve joins; "" joins all.
     """
     its, layers = MEASURES[measure], found.layers
     parts = [block_and_module(layer) for layer in layers]
@@ -230,7 +230,7 @@ def _name(
     curves: np.ndarray,
     total: int | None,
 ) -> list[dict[str, Any]]:
-    """Write the lanes' names at the ends of their curves; return the crosses of those out."""
+    """Write the lanes' names at the ends of their curves; return the crosses of diverged lanes."""
     low, high = made["yaxis"]["range"]
     labels, crosses = curve_ends(
         styles, numbers, curves, bounds=(low, high), height=HEIGHT, total=total
@@ -243,5 +243,5 @@ def _name(
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
-    """Leave out what a log axis has no place for."""
+    """Replace values that a log axis cannot show by NaN."""
     return np.where(np.isfinite(values) & (values > 0), values, math.nan)

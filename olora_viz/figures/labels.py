@@ -34,7 +34,7 @@ def curve_ends(
     numbers : (N) the number of each step.
     curves : (N, K), NaN once a lane has diverged.
     bounds : range of the vertical axis; as powers of ten if it is logarithmic.
-    height : of the plot's area, in pixels.
+    height : of the plot area, in pixels.
     total : steps of the whole race.
     log : whether the axis is logarithmic.
     """
@@ -82,7 +82,7 @@ def end_labels(
     Parameters
     ----------
     bounds : range of the vertical axis, in its units.
-    height : of the plot's area, in pixels.
+    height : of the plot area, in pixels.
     """
     found = [
         _End(

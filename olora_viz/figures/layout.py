@@ -1,10 +1,10 @@
-"""What all figures share: their layout, their lines, and their colours by token.
+"""Shared by all figures: layout, lines, and colours by token.
 
 A figure is plain Plotly JSON, ``{"data": […], "layout": {…}}`` of lists, numbers and text, in which
 a colour reads ``"@olora"``. `live/figure.js` draws it in the page's theme; `to_plotly` makes a
-`plotly.graph_objects.Figure` of it for a notebook. ``layout.meta`` carries the words around the
-chart: `title`, `unit`, `badge`, and `message` where there is nothing to draw yet; and `x`, the name
-of the horizontal axis: charts of one race whose `x` is the step show the same one.
+`plotly.graph_objects.Figure` of it for a notebook. ``layout.meta`` holds the text around the chart:
+`title`, `unit`, `badge`, and `message` if there is nothing to draw yet. It also holds `x`, the name
+of the horizontal axis; charts of one race whose `x` is the step mark the same step.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def layout(
     message: str = "",
     revision: str = "figure",
 ) -> dict[str, Any]:
-    """Lay a figure out.
+    """Return a figure with its layout.
 
     Parameters
     ----------
-    title, unit, badge, message : the words around the chart.
+    title, unit, badge, message : the text around the chart.
     x, y : Plotly's axes, see `axis`.
-    height : of the plot's area in pixels, by which labels are kept apart.
+    height : of the plot area in pixels, by which labels are kept apart.
     revision : zoom and hidden lines are kept while it stays the same.
     """
     return {
@@ -79,7 +79,7 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 
 
 def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Return the range of a log axis, in powers of ten, with some air around the numbers."""
+    """Return the range of a log axis, in powers of ten, with some room around the numbers."""
     kept = [v[np.isfinite(v) & (v > 0)] for v in values]
     flat = np.concatenate(kept) if kept else np.empty(0)
     if not flat.size:
@@ -90,13 +90,13 @@ def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def robust_log_range(values: Sequence[np.ndarray], beyond: float = 30.0) -> tuple[float, float]:
-    """Return the range of a log axis that a few wild numbers cannot stretch.
+    """Return the range of a log axis that outliers cannot stretch.
 
     Parameters
     ----------
     values : of any shapes.
-    beyond : the range ends at this multiple of the middle four fifths of the numbers, on either
-        side, or earlier, where the numbers do.
+    beyond : the range extends at most by this factor beyond the middle four fifths of the numbers,
+        on either side.
     """
     kept = [v[np.isfinite(v) & (v > 0)] for v in values]
     flat = np.concatenate(kept) if kept else np.empty(0)
@@ -107,7 +107,7 @@ def robust_log_range(values: Sequence[np.ndarray], beyond: float = 30.0) -> tupl
 
 
 def linear_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Return the range of a linear axis, with some air around the numbers."""
+    """Return the range of a linear axis, with some room around the numbers."""
     flat = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.empty(0)
     if not flat.size:
         return 0.0, 1.0
@@ -117,13 +117,13 @@ def linear_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def steps_axis(total: int | None) -> dict[str, Any]:
-    """Return the horizontal axis of a race of so many steps, None while unknown."""
+    """Return the horizontal axis of a race of `total` steps, None while unknown."""
     ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
     return axis("step", rangemode="tozero", **ends)
 
 
 def unlabelled_until(there: bool, shown: dict[str, Any]) -> dict[str, Any]:
-    """Return an axis without its numbers until there is something to measure."""
+    """Return an axis, without tick labels until there is something to show."""
     return shown if there else {**shown, "showticklabels": False}
 
 
@@ -135,9 +135,9 @@ def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Choose round numbers within 10^low … 10^high, at equal distances where that can be."""
+    """Choose round numbers within 10^low … 10^high, evenly spaced if possible."""
     decades = range(math.floor(low), math.ceil(high) + 1)
-    # Powers of two read well from 1/8 on; further down they are long.
+    # Powers of two read well from 1/8 on; smaller ones are long.
     twos = range(math.floor(low / math.log10(2)), math.ceil(high / math.log10(2)) + 1)
     ladders = (
         [m * 10.0**d for d in decades for m in (1, 1.5, 2, 3, 4, 5, 6, 8)],
@@ -170,7 +170,7 @@ def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
 
     Parameters
     ----------
-    figure : what a function of this module returned.
+    figure : a figure returned by a function of `olora_viz.figures`.
     theme_name : ``light`` or ``dark``.
     """
     inits = [str(t["line"]["color"])[1:] for t in figure["data"] if "line" in t]
@@ -187,7 +187,7 @@ def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
 
 
 def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
-    """Put figures below each other into one, as `to_plotly` shows a single one."""
+    """Stack figures vertically into one, drawn like a single one by `to_plotly`."""
     if len(figures) == 1:
         return to_plotly(figures[0], theme_name)
     shown = [to_plotly(figure, theme_name).to_plotly_json() for figure in figures]

@@ -1,4 +1,4 @@
-"""Slices of the loss as figures; pure functions, see `figure_parts`."""
+"""Slices of the loss as figures; pure functions, see `figures.layout`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from olora_viz.machine.numbers import plain, rounded
 from olora_viz.measures.loss_slice import LossSlice
 
 HEIGHT = 250
-"""Height of the plots' areas in pixels."""
+"""Height of the plot areas in pixels."""
 
 LEVELS = 16
-"""Contours over the whole scale of a slice, about."""
+"""Approximate number of contours over the scale of a slice."""
 
 
 def slice_figures(
@@ -27,13 +27,13 @@ def slice_figures(
     plain_text: bool = False,
     run: str = "",
 ) -> list[Figure]:
-    """Draw the loss on a plane through each lane's start, all on one scale of colours.
+    """Draw the loss on a plane through each lane's start, all on one colour scale.
 
     Parameters
     ----------
-    styles : of all lanes; a slice names its own by its number.
-    slices : measured with one reach.
-    plain_text : every token is judged, not an answer alone.
+    styles : of all lanes; a slice has the index of its lane.
+    slices : measured with the same reach.
+    plain_text : whether every token is supervised instead of an answer.
     """
     every = np.concatenate([one.loss.ravel() for one in slices])
     every = every[np.isfinite(every)]
@@ -81,7 +81,7 @@ def slice_figures(
 
 
 def empty_slice() -> Figure:
-    """Return a slice that is not computed yet."""
+    """Return the empty chart of a slice that is not computed yet."""
     return nothing_yet(
         "The loss around a start",
         "along the top eigenvector and the gradient",
@@ -92,7 +92,7 @@ def empty_slice() -> Figure:
 
 
 def _round_step(size: float) -> float:
-    """Return the round number next above a positive size.
+    """Return the next round number above a positive size.
 
     >>> _round_step(0.36), _round_step(0.021)
     (0.5, 0.05)

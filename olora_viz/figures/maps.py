@@ -35,12 +35,12 @@ def step_map(
 
     Parameters
     ----------
-    title, unit : the words around the map.
+    title, unit : the text around the map.
     steps : N numbers of steps.
     layers : L names in the model's order, the first one at the top.
-    values : what is not finite is left out, and on a log scale what is not positive.
+    values : non-finite values are left blank, and on a log scale also those that are not positive.
     color : token of the largest value.
-    log : the colour goes with the logarithm.
+    log : whether the colour scale is logarithmic.
     revision : the zoom is kept while it stays the same.
     """
     thin = math.ceil(len(steps) * len(layers) / MOST_CELLS)
@@ -83,7 +83,7 @@ def step_map(
 
 
 def _logarithmic(values: np.ndarray, bar: dict[str, Any]) -> dict[str, Any]:
-    """Return what colours by the logarithm and still says the value itself."""
+    """Return a trace that is coloured by the logarithm but shows the value itself."""
     shown = np.where(np.isfinite(values) & (values > 0), values, math.nan)
     power = np.round(np.log10(shown), 2)
     known = power[np.isfinite(power)]

@@ -27,10 +27,10 @@ from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
 
 MAX_POINTS = 60_000
-"""Most points of one kind in a figure; longer or wider races show every second step, and so on."""
+"""Maximum points of one kind in a figure; larger races show every second step, and so on."""
 
 HEIGHT = 150
-"""Nominal height of the plot's area in pixels, by which labels are kept apart."""
+"""Nominal height of the plot area in pixels, by which labels are kept apart."""
 
 LEFT = 70
 """Left margin in pixels, with room for numbers of any size."""
@@ -46,7 +46,7 @@ def measure_figure(
     seeds: Sequence[Sequence[int]] | None = None,
     named: bool = True,
 ) -> Figure:
-    """Draw a measurement of one number per lane, on its axis; a log one without the spikes.
+    """Draw a measurement of one number per lane; spikes do not stretch a log axis.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def measure_figure(
     steps : of the race so far; those in which it was measured are drawn.
     total : steps of the whole race, the end of the horizontal axis.
     run : changes with the race; zoom and hidden lanes are kept while it stays the same.
-    seeds : the lanes of each curve, which differ in their seed alone: their mean is drawn, and a
-        band from the lowest to the highest. ``None``: a curve for each lane.
+    seeds : the lanes of each curve, which differ only in their seed: their mean is drawn, with a
+        band from the lowest to the highest. None for one curve per lane.
     named : whether the curves have names at their ends.
     """
     groups, K = groups_of(styles, seeds)
@@ -112,7 +112,7 @@ def stride(values: np.ndarray) -> int:
 
 
 def places(numbers: Sequence[int]) -> dict[str, Any]:
-    """Return Plotly's horizontal places of some steps: by two numbers where they are even."""
+    """Return Plotly's x values of some steps, by two numbers if they are evenly spaced."""
     apart = set(np.diff(numbers).tolist())
     if len(apart) > 1:
         return {"x": list(numbers)}

@@ -1,4 +1,4 @@
-"""Arrows at the edge of a chart where a curve leaves it, so that a cut is never a silent one."""
+"""Arrows at the edge of a chart where a curve leaves it, so that no curve is cut silently."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import rounded
 
 OFF_RANGE = "; ▲▼ beyond the axis"
-"""What a chart's unit says where there are arrows."""
+"""Added to a chart's unit if there are arrows."""
 
 MOST_ARROWS = 40
-"""Arrows of one lane at one edge: more are thinned out."""
+"""Maximum arrows per lane and edge; more are thinned out."""
 
 
 def off_range(
@@ -23,7 +23,7 @@ def off_range(
     curves: np.ndarray,
     bounds: tuple[float, float],
 ) -> list[dict[str, Any]]:
-    """Return marks at the edges of a log axis, one at the wildest point of every excursion.
+    """Return marks at the edges of a log axis, one at the extreme point of every excursion.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def off_range(
 
 
 def _tops(excess: np.ndarray) -> list[int]:
-    """Return where each run of positive numbers is at its highest."""
+    """Return the position of the maximum of each run of positive numbers."""
     out = np.flatnonzero(excess > 0)
     runs = np.split(out, np.flatnonzero(np.diff(out) > 1) + 1)
     return [int(run[np.argmax(excess[run])]) for run in runs if run.size]

@@ -57,17 +57,17 @@ def plot_spectrum(
     Parameters
     ----------
     source : the name of a model, a model, or a weight (out, in).
-    layer : of a model; some parts of a name in a row, with ``*``; ``None``: the first one.
+    layer : of a model; consecutive parts of a name, with ``*``; None for the first layer.
     r : rank.
     inits : names of initializations that start from the weight alone.
-    seed : of the starts that are random.
+    seed : for random starts.
     what : ``singular``, ``energy`` or ``angles``, or several.
     theme : ``light`` or ``dark``.
 
     Raises
     ------
-    ValueError : an unknown name, a layer's name that fits several, a rank that the weight cannot
-        hold, a weight with an entry that is not finite.
+    ValueError : a name is unknown or matches several layers, the rank is too large for the weight,
+        or the weight is not finite.
     """
     names = chosen(what, ("singular", "energy", "angles"), theme)
     inits = [inits] if isinstance(inits, str) else list(inits)
@@ -102,15 +102,15 @@ def plot_conditioning(
 
     Parameters
     ----------
-    source : a set-up, whose starts are measured, those that differ in their rate alone as one; a
-        `Race`, measured on its first batch as it stands; or what `conditioning` has measured.
-    config : whose lanes were measured, where `source` is a measurement.
+    source : a config, whose starts are measured (lanes that differ only in their rate as one); a
+        `Race`, measured on its first batch in its current state; or a result of `conditioning`.
+    config : the config of the measured lanes, if `source` is a measurement.
     what : ``comparison`` or ``kernel``, or both.
     theme : ``light`` or ``dark``.
 
     Raises
     ------
-    ValueError : an unknown name, a measurement without its config, one that holds no kernel.
+    ValueError : a name is unknown, or a measurement lacks its config or the kernel.
     """
     names = chosen(what, ("comparison", "kernel"), theme)
     if isinstance(source, RaceConfig):
@@ -136,7 +136,7 @@ def plot_conditioning(
 
 
 def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tuple[str, Weight]:
-    """Find one weight, and its name where it is a model's."""
+    """Find one weight, and its name if it belongs to a model."""
     if isinstance(source, Weight):
         return "", source
     if isinstance(source, Tensor):
@@ -147,7 +147,9 @@ def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tup
     found = layers_like(model, layer or "*")
     if layer and len(found) > 1 and layer not in found:
         some = ", ".join(list(found)[:3])
-        raise ValueError(f"layer {layer!r} fits {len(found)} layers ({some}, …): name one of them")
+        raise ValueError(
+            f"layer {layer!r} matches {len(found)} layers ({some}, …): name one of them"
+        )
     name = layer if layer in found else next(iter(found))
     return name, Weight(found[name])
 

@@ -30,7 +30,7 @@ def write_png(
     Parameters
     ----------
     path : a new file, or one to replace.
-    figures : as the functions of `olora_viz.figures` return them.
+    figures : as returned by the functions of `olora_viz.figures`.
     theme_name : ``light`` or ``dark``.
     width : of the picture in pixels, before it is doubled for sharpness.
     """

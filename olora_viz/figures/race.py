@@ -35,7 +35,7 @@ DRAWN = frozenset({"loss", "grad_norm", "eval_loss", "eval_accuracy"})
 """Keys of the measurements that these figures show."""
 
 PLOT_HEIGHT = {"loss": 262, "gradient": HEIGHT, "accuracy": HEIGHT}
-"""Nominal heights of the plots' areas in pixels, by which labels are kept apart."""
+"""Nominal heights of the plot areas in pixels, by which labels are kept apart."""
 
 
 def loss_figure(
@@ -54,14 +54,14 @@ def loss_figure(
     Parameters
     ----------
     styles : one per curve.
-    steps : what was measured so far.
+    steps : the steps so far.
     total : steps of the whole race, the end of the horizontal axis.
     start_loss : held-out loss before the first step, the same for every lane; nats.
-    plain_text : every token is judged, not an answer alone.
+    plain_text : whether every token is supervised instead of an answer.
     run : changes with the race; zoom and hidden lanes are kept while it stays the same.
     smoothing : weight of the past in the exponential average, in [0, 1).
     seeds : the lanes of each curve, which differ only in their seed: their mean is drawn, with a
-        band from the lowest to the highest. ``None``: one curve per lane.
+        band from the lowest to the highest. None for one curve per lane.
     """
     groups, K = groups_of(styles, seeds)
     loss = column(steps, "loss", K)
@@ -149,7 +149,7 @@ def gradient_figure(
     run: str = "",
     seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
-    """Draw the norm of each lane's gradient before clipping, on a log axis without the spikes.
+    """Draw each lane's gradient norm before clipping, on a log axis that spikes do not stretch.
 
     See `loss_figure` for the parameters.
     """
@@ -173,7 +173,7 @@ def accuracy_figure(
 
     Parameters
     ----------
-    held_out : how many examples it rests on, and what guessing gets, drawn as a dotted line.
+    held_out : the number of examples, and the accuracy of guessing, drawn as a dotted line.
     """
     groups, K = groups_of(styles, seeds)
     what = "right tokens" if plain_text else "right answers"
@@ -214,7 +214,7 @@ def _guess(share: float, words: str, ends: list[int]) -> dict[str, Any]:
 def _evaluations(
     steps: Sequence[Step], name: str, lanes: int, start: float | None
 ) -> tuple[list[int], np.ndarray]:
-    """Return the steps at which the lanes were evaluated and what was found: (E,) and (E, K)."""
+    """Return the steps at which the lanes were evaluated, (E,), and the results, (E, K)."""
     found = [step for step in steps if name in step.measures]
     at, values = [step.step for step in found], column(found, name, lanes)
     if start is None or not steps or steps[0].step != 1:

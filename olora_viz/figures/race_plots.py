@@ -26,7 +26,7 @@ from olora_viz.studies.rate_sweep import rate_curves
 
 
 def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
-    """Return the look of every lane; lanes that are known by their numbers alone share the ink."""
+    """Return the style of every lane; lanes known only by number share one colour."""
     if raced.lanes is not None:
         return lane_styles(raced.lanes, [lane.label for lane in raced.lanes])
     return tuple(
@@ -57,7 +57,7 @@ _OF_RACE: dict[str, Callable[[Raced], Figure]] = {
 
 
 _OVERLAID = {"loss": "eval_loss", "gradient": "grad_norm", "accuracy": "eval_accuracy"}
-"""The measurements that several races show over each other, by the names of their figures."""
+"""The measurements that can be overlaid for several races, by the names of their figures."""
 
 
 def plot_race(
@@ -67,22 +67,23 @@ def plot_race(
     what: str | Sequence[str] = ("loss", "gradient", "accuracy"),
     theme: str = "light",
 ) -> go.Figure:
-    """Draw a race, or several over each other.
+    """Draw a race, or overlay several.
 
     Parameters
     ----------
-    steps : a `Race` that has not begun (it is run to its end), its steps, a `SavedRun`, or a run
-        folder. For several: a list of them, or a dict with a name for each; a dash is then a run,
-        a colour an initialization, and the loss is the held-out one.
-    config : whose steps they are, for the lanes' names and colours; the `Race` itself adds the
-        loss before the first step. Without it the lanes are called by their numbers.
+    steps : a `Race` that has not started (it is run to its end), its steps, a `SavedRun`, or a run
+        folder. To overlay several, a list of them, or a dict with a name for each; runs then differ
+        by dash, initializations by colour, and the loss is the held-out loss.
+    config : the config of the steps, for the lanes' names and colours; a `Race` also provides the
+        loss before the first step. Without it, lanes are labelled by number.
     what : ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race
         with ``curvature_every``), or several.
     theme : ``light`` or ``dark``.
 
     Raises
     ------
-    ValueError : an unknown name, no run, a race that has begun, steps of another number of lanes.
+    ValueError : a name is unknown, there is no run, the race has already started, or the steps have
+        another number of lanes.
     """
     several = _several(steps)
     if several is not None:
@@ -108,23 +109,25 @@ def plot_rates(
     start_loss: float | None = None,
     theme: str = "light",
 ) -> go.Figure:
-    """Draw held-out loss against the learning rate, a curve for each initialization.
+    """Draw held-out loss against the learning rate, one curve per initialization.
 
     Parameters
     ----------
     steps, config, theme : see `plot_race`; steps need the config that made them.
-    measure : ``final`` or ``best``, the held-out loss that counts.
-    start_loss : held-out loss before the race, nats, where it is known: losses far above it are
-        drawn as marks. A `Race` and a run folder know it.
+    measure : which held-out loss to draw, ``final`` or ``best``.
+    start_loss : held-out loss before the race, nats, if known: losses far above it are drawn as
+        marks. A `Race` and a run folder provide it.
 
     Raises
     ------
-    ValueError : an unknown name, steps without a config, steps of another number of lanes.
+    ValueError : a name is unknown, or the steps have no config or another number of lanes.
     """
     (measure,) = chosen(measure, rate_figures.NAMES, theme)
     raced = Raced.of(steps, config)
     if raced.lanes is None:
-        raise ValueError("steps alone do not know their rates: plot_rates(steps, config)")
+        raise ValueError(
+            "steps do not contain their learning rates: call plot_rates(steps, config)"
+        )
     if start_loss is None:
         start_loss = raced.start_loss
     figure = rate_figures.rate_figure(
@@ -143,19 +146,19 @@ def plot_gradients(
     module: str = "",
     theme: str = "light",
 ) -> go.Figure:
-    """Draw norms of gradients, parameters or updates against the depth, a curve for each lane.
+    """Draw norms of gradients, parameters or updates against depth, one curve per lane.
 
     Parameters
     ----------
     steps, config, theme : see `plot_race`; of a race with ``gradients_every``.
     measure : ``gradient_A``, ``gradient_B``, ``update_A``, ``parameter_A``, ``ratio_A`` and so on,
         or ``input``, the gradient that reaches a layer's input.
-    step : the step to show; ``None``: the last measured one.
-    module : the last part of the names of the layers that are joined; "" joins all.
+    step : the step to show; None for the last measured one.
+    module : the last part of the names of the layers that a curve joins; "" joins all.
 
     Raises
     ------
-    ValueError : an unknown measure, steps without gradients, a step that was not measured.
+    ValueError : the measure is unknown, or the steps or this step have no gradients.
     """
     (measure,) = chosen(measure, gradient_figures.MEASURES, theme)
     raced = Raced.of(steps, config)

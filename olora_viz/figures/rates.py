@@ -1,4 +1,4 @@
-"""Held-out loss against the learning rate as a figure; a pure function, see `figure_parts`."""
+"""Held-out loss against the learning rate as a figure; a pure function, see `figures.layout`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from olora_viz.machine.numbers import compact, plain
 from olora_viz.studies.rate_sweep import Curve, Point
 
 HEIGHT = 250
-"""Height of the plot's area in pixels."""
+"""Height of the plot area in pixels."""
 
 HIGHEST = 2.0
 """The loss axis ends at this multiple of the loss before the race; losses above are marked at its
@@ -39,14 +39,14 @@ def rate_figure(
 ) -> Figure:
     """Draw a curve for every start, its optimum, and its seeds as a band, on log axes.
 
-    A rate at which a seed diverged, and one whose loss is off the scale, is a cross at the top.
+    Rates at which a seed diverged or the loss is off the scale are crosses at the top.
 
     Parameters
     ----------
     curves : of `rate_sweep.rate_curves`, by the same measure.
     measure : one of `rate_sweep.MEASURES`.
     start_loss : held-out loss before the race, nats.
-    plain_text : every token is judged, not an answer alone.
+    plain_text : whether every token is supervised instead of an answer.
     run : changes with the race; zoom and hidden curves are kept while it stays the same.
     """
     title = f"{NAMES[measure]} against learning rate"
@@ -93,7 +93,7 @@ def rate_figure(
 
 
 def curve_styles(curves: Sequence[Curve]) -> dict[str, LaneStyle]:
-    """Return the look of every curve by its label."""
+    """Return the style of every curve by its label."""
     its = lane_styles([curve.lane for curve in curves])
     return {curve.label: style for curve, style in zip(curves, its, strict=True)}
 
@@ -164,7 +164,7 @@ def _crosses(
     bounds: tuple[float, float],
     most: float,
 ) -> list[dict[str, Any]]:
-    """Return a cross at the top for every rate that has no place on the scale."""
+    """Return a cross at the top for every rate that does not fit on the scale."""
     low, high = bounds
     taken: dict[float, int] = {}
     made = []
@@ -222,5 +222,5 @@ def _names(
 
 
 def _few(rates: Sequence[float], most: int = 9) -> list[float]:
-    """Return rates to write at the axis: all that were tried, or every second one, and so on."""
+    """Return the rates of the tick labels: all that were tried, or every second one, and so on."""
     return list(rates[:: math.ceil(len(rates) / most)])

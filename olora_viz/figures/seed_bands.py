@@ -1,4 +1,4 @@
-"""Lanes that differ in their seed alone, drawn as one curve: their mean, and a band around it."""
+"""Lanes that differ only in their seed, drawn as one curve: their mean, and a band around it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from olora_viz.studies.seed_groups import SeedGroup
 
 
 def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
-    """Return the look of every group: without any repeated seed that of its lane, or a new one.
+    """Return the style of every group: its lane's if no seed is repeated, otherwise a new one.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def one_each(count: int) -> list[tuple[int, ...]]:
 
 
 def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return the mean of every group; NaN from where one of its lanes diverged.
+    """Return the mean of every group; NaN from the step at which one of its lanes diverged.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray
 def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[str, Any]]:
     """Return the edges of a group's band, filled between: its lowest and its highest lane.
 
-    A lane that diverged is no longer in it.
+    Diverged lanes are left out.
 
     Parameters
     ----------
-    look : of the group.
+    look : the group's style.
     values : (N, lanes), of the group's lanes.
-    more : goes to both traces.
+    more : passed to both traces.
     """
     there = np.isfinite(values)
     some = there.any(1)

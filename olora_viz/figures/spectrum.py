@@ -1,4 +1,4 @@
-"""A weight's spectrum against its starts as figures; pure functions, see `figure_parts`."""
+"""The spectra of a weight and its starts as figures; pure functions, see `figures.layout`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from olora_viz.measures.inspection import LayerInspection
 from olora_viz.measures.truncation import Truncation
 
 HEIGHT = 268
-"""Height of the plots' areas in pixels."""
+"""Height of the plot areas in pixels."""
 
 MOST = 512
-"""Most singular values in a chart; a longer spectrum is thinned out behind the rank."""
+"""Maximum singular values in a chart; a longer spectrum is thinned out beyond the rank."""
 
 
 def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
@@ -45,7 +45,7 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
     reach = max(2 * r, min(m, 12))
     made = layout(
         "Singular values",
-        "index by index; the band is what a projection of W may have",
+        "index by index; the band is the range for a projection of W",
         x=axis("index i", range=[0.5, min(m, reach) + 0.5], **_whole(min(m, reach))),
         y=axis("σᵢ", range=[0, 1.06 * top]),
         height=HEIGHT,
@@ -76,7 +76,7 @@ def energy_figure(
     curves : for each initialization, one share per rank.
     optimum : of the truncated SVD, one per rank.
     out : of W (out, in): a random basis captures r / out on average.
-    rank : the one chosen, a vertical line.
+    rank : the chosen rank, drawn as a vertical line.
     """
     x = np.array(ranks)
     ends = []
@@ -97,7 +97,7 @@ def energy_figure(
     low = min(0.0, *(min(y) for y in curves.values())) if curves else 0.0
     made = layout(
         "Energy of W captured",
-        "share of ‖W‖² in BA, by a start of rank r",
+        "share of ‖W‖² in BA, for a start of rank r",
         x=axis("rank r", range=[0, int(x[-1]) * 1.01]),
         y=axis("share of ‖W‖²", range=[1.06 * low, top], tickformat=".0%"),
         height=HEIGHT,
@@ -178,7 +178,7 @@ class Grid:
         return cls(blocks, modules, names)
 
     def ticks(self) -> tuple[list[int], list[str]]:
-        """Return where the horizontal axis has its names, at most about ten of them."""
+        """Return the positions of the tick labels on the horizontal axis, at most about ten."""
         every = max(1, -(-len(self.blocks) // 10))
         places = list(range(0, len(self.blocks), every))
         return places, [self.blocks[i] for i in places]
@@ -279,7 +279,7 @@ def adapter_map(found: Sequence[LayerInspection]) -> Figure:
     """Draw ‖ΔW‖ / ‖W‖ of an inspected adapter for every layer."""
     values = {one.layer: one.relative_norm for one in found}
     grid = Grid.of(list(values))
-    made = _map_layout(grid, "What the adapter moves", "‖ΔW‖ / ‖W‖ of every layer", "adapter")
+    made = _map_layout(grid, "What the adapter changes", "‖ΔW‖ / ‖W‖ of every layer", "adapter")
     hover = "%{y} of block %{x}: %{z:.2%}<extra></extra>"
     return {"data": [grid.heat(values, "olora", hover, ".1%")], "layout": made}
 

@@ -1,7 +1,7 @@
-"""The only colours: two palettes, a colour per initialization, a look per lane.
+"""All colours: two palettes, a colour per initialization, a style per lane.
 
-An initialization is a colour, everywhere and always. What differs inside one initialization
-(learning rate, rank, seed) is the line's dash and its mark. Figures name colours by token
+An initialization has the same colour everywhere. Differences within an initialization (learning
+rate, rank, seed) are shown by the line's dash and its marker. Figures name colours by token
 (``"@olora"``), so that one figure can be shown in either theme; `resolve` looks a token up.
 """
 
@@ -51,8 +51,9 @@ LINES: dict[str, tuple[str, str]] = {
     "mica": ("#2f5a10", "#cdf09a"),
 }
 """A colour per initialization, light and dark, from the colour-blind safe set of Okabe and Ito
-(2008), moved where needed to reach a contrast of 3 : 1 against the card; the last five, which that
-set has no more room for, are what stands out most from the others to every kind of eye."""
+(2008), adjusted where needed to reach a contrast of 3 : 1 against the card. The last five, for
+which that set has no colours left, are the most distinct from the others for all types of colour
+vision."""
 
 RESERVE = (
     ("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#a8328f", "#f08be0"),
@@ -62,7 +63,7 @@ RESERVE = (
 registered."""
 
 BAND = 0.18
-"""How opaque the colour of a band is: token ``@olora-band``."""
+"""Opacity of a band's colour: token ``@olora-band``."""
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "star")
@@ -73,7 +74,7 @@ class LaneStyle:
     """Colour, dash, mark and label of one lane."""
 
     label: str
-    """What it is called, with only what differs inside the race: ``OLoRA 3e-3``."""
+    """Its name, with only the settings that differ within the race: ``OLoRA 3e-3``."""
     init: str
     color: str
     """Token of the line's colour, 3 : 1 against the card."""
@@ -97,7 +98,7 @@ def line_colors(init: str) -> tuple[str, str]:
 
 
 def palette(theme: str, inits: Sequence[str] = ()) -> dict[str, str]:
-    """Return every colour token of a theme, with those of `inits` beside the known ones."""
+    """Return every colour token of a theme, with those of `inits` in addition to the known ones."""
     colors = dict(SURFACES[theme])
     for init in dict.fromkeys((*LINES, *INITIALIZERS, *inits)):
         if init in SURFACES[theme]:
@@ -125,7 +126,7 @@ def resolve(token: str, theme: str) -> str:
 
 
 def start_styles(lanes: Sequence[Lane]) -> tuple[LaneStyle, ...]:
-    """Give the start of every lane its look, which does not depend on the learning rate."""
+    """Return the style of every lane's start, which does not depend on the learning rate."""
     return lane_styles([replace(x, lr=1.0) for x in lanes], [x.label for x in lanes])
 
 
@@ -138,7 +139,7 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
     Parameters
     ----------
     lanes : the lanes of one race, in order.
-    names : a name per lane that its owner chose, or None.
+    names : a name per lane chosen by the user, or None.
     """
     varying = differing(lanes)
     ranks = {f: sorted({setting(lane, f) for lane in lanes}, reverse=True) for f in varying}

@@ -43,9 +43,9 @@ def spectra_map(
 
     Parameters
     ----------
-    steps : the number of each one's step.
+    steps : the step number of each.
     spectra : at least one.
-    look : of the lane.
+    look : the lane's style.
     measure : a key of `MEASURES`.
     """
     name, unit = MEASURES[measure]
@@ -97,7 +97,7 @@ def growth_figure(
         x=axis("step", **ends),
         y=axis("σᵢ(ΔW)", range=[-0.02 * top, 1.06 * top]),
         height=210,
-        message="" if shown else "Nothing has moved yet.",
+        message="" if shown else "Nothing has changed yet.",
         revision=run or "growth",
     )
     return {"data": data, "layout": made}

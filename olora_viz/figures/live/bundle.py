@@ -9,27 +9,28 @@ _IMPORT = re.compile(r'^import \{([^{}]*)\} from "(\.{1,2}/[^"\n]+)";$', re.MULT
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 _LEFT = re.compile(r"^(?:import\b|export\b[^;]*? from\b).*", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)[\s\S])*\*/[ \t]*)\n", re.MULTILINE)
-"""A comment that has its lines to itself."""
+"""A comment on lines of its own."""
 
 
 def bundle(entry: Path) -> str:
-    """Return a module and all that it imports as one module.
+    """Return a module and everything it imports as one module.
 
-    Each of the others becomes a constant, the value of a function that runs once and returns what
-    the module exports; those that a module imports come before it. Comments are left out.
+    Each imported module becomes a constant, the value of a function that runs once and returns the
+    module's exports. Modules come after those that they import. Comments are dropped.
 
     Parameters
     ----------
-    entry : its exports are those of the result, in any form that names no other file. The others
-        export functions, constants and classes where they declare them. All of them import names
-        from relative paths, in the form of ``import { one, two as other } from "./three.js";``.
+    entry : the module whose exports become those of the result, in any form that names no other
+        file. The other modules export functions, constants and classes in their declarations. All
+        modules import names from relative paths, in the form of ``import { one, two as other } from
+        "./three.js";``.
 
     Raises
     ------
     ValueError
-        A module imports or exports in another form, or imports itself by way of others.
+        A module imports or exports in another form, or the imports are circular.
     OSError
-        A module is not there.
+        A module does not exist.
     """
     sources: dict[Path, str] = {}
     _collect(entry.resolve(), (), sources)
@@ -40,7 +41,7 @@ def bundle(entry: Path) -> str:
 
 
 def _collect(path: Path, importers: tuple[Path, ...], sources: dict[Path, str]) -> None:
-    """Read a module, after all that it imports."""
+    """Read a module after its imports."""
     if path in importers:
         circle = " → ".join(one.name for one in (*importers, path))
         raise ValueError(f"modules must not import each other in a circle: {circle}")
@@ -66,9 +67,9 @@ def _linked(path: Path, source: str, names: dict[Path, str]) -> str:
 
 
 def _wrapped(path: Path, linked: str, name: str) -> str:
-    """Make a module a constant: what it exports, by name."""
+    """Return a module as a constant that holds its exports by name."""
     exported = ", ".join(_EXPORT.findall(linked))
     body = _EXPORT.sub("", linked)
     if left := re.search(r"^export\b.*", body, re.MULTILINE):
-        raise ValueError(f"{path.name} must export where it declares, not {left[0]!r}")
+        raise ValueError(f"{path.name} must export in a declaration, not {left[0]!r}")
     return f"const {name} = (() => {{\n{body}return {{ {exported} }};\n}})();\n"

@@ -1,4 +1,4 @@
-"""Live charts in Gradio: a node that persists and receives only what is new."""
+"""Live charts in Gradio: a node that persists and receives only new data."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def live_figure(
     Parameters
     ----------
     value : a figure of `olora_viz.figures.race`, or None.
-    elem_id : id of the element that Plotly's node is inside of.
-    picks : a click on a map's cell is the event ``select`` of value ``layout.meta.names[y][x]``,
-        or ``layout.meta.rows[y]`` if a whole row has one name.
-    more : goes to `gr.HTML`.
+    elem_id : id of the element around Plotly's node.
+    picks : whether a click on a map's cell is an event ``select`` with the value
+        ``layout.meta.names[y][x]``, or ``layout.meta.rows[y]`` if a whole row has one name.
+    more : passed to `gr.HTML`.
     """
     return _charts(
         "chart.js", "live-figure", pack(value) if value else None,
@@ -37,12 +37,12 @@ def live_figure(
 
 
 def live_figures(*, elem_id: str) -> gr.HTML:
-    """Make a component of any number of charts; its values are of `pack_all`."""
+    """Make a component of any number of charts; its values come from `pack_all`."""
     return _charts("charts.js", "live-figures", pack_all({}), elem_id=elem_id)
 
 
 def pack_all(figures: Mapping[str, Figure]) -> dict[str, Any]:
-    """Pack figures by name, under one key, since Gradio adds keys of its own beside it."""
+    """Pack figures by name, under one key, since Gradio adds its own keys next to it."""
     return {"figures": {name: pack(figure) for name, figure in figures.items()}}
 
 

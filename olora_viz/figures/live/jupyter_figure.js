@@ -1,8 +1,8 @@
 // The chart as an anywidget.
 //
 // A view requests its data and receives it in custom messages, so that the notebook does not store it:
-// {whole, palette, serial}, then {change, serial} with what is new since serial − 1, and {tools} once
-// per page for all charts.
+// {whole, palette, serial}, then {change, serial} with the changes since serial − 1, and {tools}
+// once per page for all charts.
 
 /** @import { Packed, Palette } from "./types.d.ts" */
 /** @import { Change } from "./jupyter/change.js" */

@@ -1,4 +1,4 @@
-"""A live chart in Jupyter: the page's own module under an anywidget, fed with what is new."""
+"""A live chart in Jupyter: the page's module in an anywidget that receives only new data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 _DARK = (
     '[data-jp-theme-light="false"]', "[data-vscode-theme-kind*=dark]", 'html[theme="dark"]',
 )  # fmt: skip
-"""Where JupyterLab, VS Code and Colab say that they are dark."""
+"""Selectors of the dark themes of JupyterLab, VS Code and Colab."""
 
 
 def style() -> str:
@@ -37,7 +37,7 @@ def style() -> str:
 
 @cache
 def tools() -> dict[str, str]:
-    """Return what saves a chart, and the chart itself for a page that stands alone."""
+    """Return the module that saves charts, and the chart's own module for self-contained pages."""
     return {
         "module": bundle(HERE / "figure.js"),
         "exporter": bundle(HERE / "figure_export.js"),
@@ -52,11 +52,11 @@ def plotly_source() -> bytes:
 
 
 class LiveFigure(anywidget.AnyWidget):
-    """A chart that receives only what is new.
+    """A chart that receives only new data.
 
     Parameters
     ----------
-    figure : what a function of `figures` and its siblings returns.
+    figure : a figure returned by a function of `olora_viz.figures`.
     picked : called with the name of a map's cell that was clicked.
     """
 
@@ -71,7 +71,7 @@ class LiveFigure(anywidget.AnyWidget):
         self.on_msg(self._answer)
 
     def draw(self, figure: dict[str, Any]) -> None:
-        """Show another figure, or more of the same; any thread may call it."""
+        """Show another figure, or an update of the same one; can be called from any thread."""
         packed = pack(figure)
         with self._lock:
             change = difference(self._packed, packed)
@@ -90,7 +90,7 @@ class LiveFigure(anywidget.AnyWidget):
         return {"whole": self._packed, "palette": palette, "serial": self._serial}
 
     def _answer(self, _: Any, message: Any, __: Any) -> None:
-        """Answer a view of the chart: whatever else comes from a browser is passed over."""
+        """Answer a view of the chart; other messages from a browser are ignored."""
         if not isinstance(message, dict):
             return
         if message.get("want") == "figure":
@@ -103,7 +103,7 @@ class LiveFigure(anywidget.AnyWidget):
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what is new in a packed figure; None if it has to be sent as a whole.
+    """Return the changes in a packed figure; None if it has to be sent as a whole.
 
     Text that has grown at its end is ``{"more": rest}``.
 

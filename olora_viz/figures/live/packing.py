@@ -1,4 +1,4 @@
-"""A figure on its way to a browser: its points as text that grows, the rest as JSON."""
+"""Packing of figures for a browser: points as text that grows, the rest as JSON."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 
 def pack(figure: dict[str, Any]) -> dict[str, Any]:
-    """Write a figure as a few texts: the points of each trace, its rest, the parts of the layout.
+    """Pack a figure as a few texts: each trace's points, each trace's rest, the parts of the
+    layout.
 
-    Gradio sends a generator's output as differences, and for text that has grown only the rest. And
-    Gradio's page copies a value leaf by leaf, several times an event, which for a figure of a
-    thousand leaves takes longer than to draw it. ``unpack`` in figure.js is the inverse.
+    Gradio sends a generator's output as differences, and for text that has grown only the new part.
+    Also, Gradio's page copies a value leaf by leaf, several times per event, which for a figure of
+    a thousand leaves takes longer than drawing it. ``unpack`` in figure.js is the inverse.
 
     Raises
     ------
     ValueError
-        A number is not finite: a gap is None.
+        If a number is not finite; a gap is None.
 
     >>> pack({"data": [{"y": [1.5, None, 2], "name": "a"}], "layout": {"xaxis": {"title": "step"}}})
     {'data': [{'y': '1.5,,2', 'trace': '{"name":"a"}'}], 'layout': {'xaxis': '{"title":"step"}'}}

@@ -29,7 +29,7 @@ def installed(path: Path) -> dict[str, Any]:
 
     Parameters
     ----------
-    path : of a JavaScript file of this package, or of any file of another one.
+    path : of a JavaScript file of this package, or of any file of another package.
     """
     if path.is_relative_to(PACKAGE):
         text = bundle(path).encode()

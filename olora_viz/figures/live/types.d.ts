@@ -6,15 +6,15 @@ export type Colors = Record<string, string>;
 export type Palette = { light: Colors; dark: Colors };
 export type Numbers = (number | null)[];
 
-/** A figure as packing.py sends it: texts only. */
+/** A figure as packing.py sends it: strings only. */
 export interface Packed {
   data: PackedTrace[];
   layout: Record<string, string>;
 }
 export interface PackedTrace {
-  /** All but the points, as JSON. */
+  /** Everything except the points, as JSON. */
   trace: string;
-  /** "1.5,2,,3": an empty place is null. */
+  /** "1.5,2,,3": an empty field is null. */
   x?: string;
   y?: string;
 }
@@ -49,13 +49,13 @@ export interface Trace extends TraceBase {
 }
 export type Visible = boolean | "legendonly";
 
-/** The words around a chart, and what its modules know of it. */
+/** The text around a chart, and data for the chart's modules. */
 export interface Meta {
   title: string;
   unit: string;
   badge: string;
   message: string;
-  /** Of the plot's area, in pixels. */
+  /** Of the plot area, in pixels. */
   height: number;
   /** Name of the horizontal axis; charts of one race whose `x` is "step" show the same step. */
   x?: string;
@@ -142,7 +142,7 @@ export interface Chart {
   /** The colours in use. */
   colors(): Colors;
   value(): Value;
-  /** The newest value, as it came. */
+  /** The newest value, as received. */
   given(): Packed;
   Plotly(): PlotlyApi;
 }

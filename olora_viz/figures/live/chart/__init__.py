@@ -1,1 +1,1 @@
-"""The chart in the browser: one idea a JavaScript module, drawn with Plotly's public API."""
+"""The chart in the browser: one idea per JavaScript module, drawn with Plotly's public API."""

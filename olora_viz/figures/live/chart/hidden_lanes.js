@@ -1,4 +1,4 @@
-// Lanes that the reader hid: a lane is hidden in all charts of its race.
+// Lanes hidden by the reader: a lane is hidden in all charts of its race.
 
 /** @import { Trace, Visible } from "../types.d.ts" */
 
@@ -8,7 +8,7 @@ const EVENT = "olora-viz-hide";
 /** @typedef {Map<string | number, Visible>} Choices lane, or index of a trace without one → choice */
 
 /**
- * What was chosen in each race, for charts that are drawn later.
+ * The choices in each race, for charts that are drawn later.
  *
  * @type {Map<string, Choices>}
  */
@@ -64,7 +64,7 @@ export function hiddenLanes(changed) {
   }
 
   /**
-   * Keep a choice that Plotly reports.
+   * Record a choice that Plotly reports.
    *
    * @param {Record<string, unknown>} change
    * @param {number[]} traces

@@ -2,7 +2,7 @@
 
 /** @import { Annotation, Layout } from "../types.d.ts" */
 
-const GAP = 14; // pixels between the middles of two labels
+const GAP = 14; // pixels between the centres of two labels
 
 /**
  * Return the lane that a label names.
@@ -15,10 +15,10 @@ export function laneOf(label) {
 
 /**
  * Keep the labels of a layout apart, strike out those of hidden lanes, and drop those of curves
- * that end outside of what is shown.
+ * that end outside the visible range.
  *
  * @param {Layout} layout changed in place
- * @param {{ height: number, narrow: boolean, hidden: Set<string> }} how height of the plot's area
+ * @param {{ height: number, narrow: boolean, hidden: Set<string> }} how height of the plot area
  * @returns {string[]} the lanes that a click on a label hides or shows
  */
 export function placeLabels(layout, { height, narrow, hidden }) {

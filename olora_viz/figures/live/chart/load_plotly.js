@@ -6,7 +6,7 @@
 let loading;
 
 /**
- * Load Plotly, unless it is there.
+ * Load Plotly, unless it is already loaded.
  *
  * @param {PlotlyApi | string} source Plotly itself, or the URL of plotly.min.js
  * @returns {Promise<PlotlyApi>}

@@ -33,7 +33,7 @@ export function skeleton(element) {
   const plot = /** @type {PlotElement} */ (
     /** @type {unknown} */ (append(frame, "div", "figure-plot"))
   );
-  plot.setAttribute("role", "group"); // it holds buttons: no image to a screen reader
+  plot.setAttribute("role", "group"); // it contains buttons, so it is not an image to a screen reader
   const pointer = append(frame, "div", "figure-pointer");
   pointer.hidden = true;
   const message = append(frame, "p", "figure-message");
@@ -42,14 +42,14 @@ export function skeleton(element) {
 }
 
 /**
- * Write the words around a chart.
+ * Write the text around a chart.
  *
  * @param {Parts} parts
  * @param {Meta} meta
  * @param {object} axis
- * @param {boolean} axis.logarithmic whether its vertical axis is, unless the reader makes it linear
- * @param {boolean} axis.linear whether the reader did
- * @param {number | undefined} axis.weight of the past in the curves that are smoothed
+ * @param {boolean} axis.logarithmic whether the vertical axis is logarithmic by default @param
+ * {boolean} axis.linear whether the reader made it linear @param {number | undefined} axis.weight
+ * of the past in the curves that are smoothed
  */
 export function write(parts, meta, { logarithmic, linear, weight }) {
   const { badge, scale, smoothing, message } = parts;

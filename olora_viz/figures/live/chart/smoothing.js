@@ -2,16 +2,16 @@
 
 /** @import { Layout, Numbers, TextTrace, Trace } from "../types.d.ts" */
 
-/** Weights of the past that are offered. */
+/** The choices of the weight of the past. */
 export const SMOOTHINGS = [0, 0.6, 0.85, 0.95];
 
 /**
- * Average the traces "raw" anew into the traces "smooth" of their lanes, and move what is at the
- * ends of these: the cross of a lane that has diverged, and the lane's label.
+ * Recompute the "smooth" trace of each lane from its "raw" trace, and move the marks at its end:
+ * the cross of a diverged lane, and the lane's label.
  *
  * @param {Trace[]} data changed in place
  * @param {Layout} layout changed in place
- * @param {TextTrace[]} given the same traces before `points`, which know how far apart their points are
+ * @param {TextTrace[]} given the same traces before `points`, with the spacing of their points
  * @param {number} weight of the past, from one step to the next
  */
 export function average(data, layout, given, weight) {
@@ -30,7 +30,7 @@ export function average(data, layout, given, weight) {
 }
 
 /**
- * Return the exponential moving average of some values; from a gap on there is none.
+ * Return the exponential moving average of some values; null from a gap on.
  *
  * @param {Numbers} values
  * @param {number} past weight of the past

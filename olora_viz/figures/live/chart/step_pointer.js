@@ -72,7 +72,7 @@ export function stepPointer(plot, line, chart) {
 }
 
 /**
- * Return the plot's area inside a chart, in pixels. Its margins must be fixed.
+ * Return the plot area inside a chart, in pixels. Its margins must be fixed.
  *
  * @param {Fitted} layout
  */

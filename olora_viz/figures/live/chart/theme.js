@@ -2,7 +2,7 @@
 
 /** @import { Colors } from "../types.d.ts" */
 
-/** The attributes by which Gradio, JupyterLab, VS Code and Colab say which theme they show. */
+/** The attributes by which Gradio, JupyterLab, VS Code and Colab mark their theme. */
 const ATTRIBUTES = [
   "class",
   "data-jp-theme-light",

@@ -3,7 +3,7 @@
 /** @import { Numbers, Packed, TextTrace, Trace, Value } from "../types.d.ts" */
 
 /**
- * Undo `pack` of packing.py, but for the points, which stay text.
+ * Undo `pack` of packing.py, except for the points, which stay text.
  *
  * @param {Packed} packed
  * @returns {Value}
@@ -40,7 +40,7 @@ export function points(trace, index, decode) {
 }
 
 /**
- * Return a function that parses "1.5,2,,3"; of a text that has grown, it parses only the new part.
+ * Return a function that parses "1.5,2,,3"; if a text has grown, it parses only the new part.
  *
  * @returns {(key: string, text: string) => Numbers}
  */

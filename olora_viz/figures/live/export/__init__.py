@@ -1,1 +1,1 @@
-"""A chart saved from the browser: as a picture, as a page that stands alone, as numbers."""
+"""A chart saved from the browser as a picture, a self-contained page or numbers."""

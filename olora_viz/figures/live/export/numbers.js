@@ -6,7 +6,7 @@
 /** @typedef {{ header: string[], rows: Cell[][] }} Table */
 
 /**
- * Return the numbers of a chart, a row each, under names with units.
+ * Return the numbers of a chart as rows, with units in the header.
  *
  * @param {Trace[]} data
  * @param {Pick<Layout, "xaxis" | "yaxis"> & { meta: Meta }} layout
@@ -28,8 +28,8 @@ export function table(data, { meta, xaxis, yaxis }) {
 }
 
 /**
- * Write a table as CSV. A text that a spreadsheet would take for a formula gets an apostrophe in
- * front, as in olora_viz/races/tables.py.
+ * Write a table as CSV. Text that a spreadsheet would read as a formula gets a leading apostrophe,
+ * as in olora_viz/races/tables.py.
  *
  * @param {Table} table
  */
@@ -62,7 +62,7 @@ function series({ name = "", meta }) {
 function cells({ x, y, z, customdata }, { names, rows, columns }) {
   const all = (z ?? []).flatMap((row, i) =>
     [...row].map((shown, j) => {
-      const value = customdata?.[i]?.[j] ?? shown; // what a logarithm was taken of
+      const value = customdata?.[i]?.[j] ?? shown; // the values before the logarithm
       if (names) return [names[i][j], value];
       if (rows) return [rows[y?.[i]] ?? y?.[i], ...(columns ? [columns[j]] : []), value];
       return [x?.[j] ?? j, y?.[i] ?? i, value];

@@ -2,7 +2,7 @@
 
 /** @import { Chart } from "../types.d.ts" */
 
-const HEAD = 52; // pixels above the plot, for the words around it
+const HEAD = 52; // pixels above the plot, for the text around it
 
 /**
  * Draw the chart as it is on the screen, with its title, in the current theme.

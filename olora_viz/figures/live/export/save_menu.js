@@ -66,7 +66,7 @@ export function saveMenu(sources) {
         items[MOVES[key](at, items.length)].focus();
       } else return;
       event.preventDefault();
-      event.stopPropagation(); // the page has keys of its own
+      event.stopPropagation(); // the page has its own keyboard shortcuts
     }
 
     button.addEventListener("click", () => (isOpen() ? close(true) : open()));

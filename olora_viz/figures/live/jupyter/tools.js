@@ -3,7 +3,8 @@
 /** @import { Menu, PlotlyApi } from "../types.d.ts" */
 
 /** @typedef {{ Plotly: PlotlyApi, menu: Menu }} Tools */
-/** @typedef {{ module: string, exporter: string }} Texts figure.js and figure_export.js, a file each */
+/** @typedef {{ module: string, exporter: string }} Texts figure.js and figure_export.js, each as
+one file */
 /** @typedef {(message: any, buffers: ArrayBuffer[]) => void} Listener */
 
 /**
@@ -52,7 +53,7 @@ async function load({ module, exporter }, packed) {
   await import(/* webpackIgnore: true */ sources.plotly);
   const { Plotly } = page;
   if (!Plotly) throw new Error("Plotly did not load");
-  if (before) page.Plotly = before; // the notebook may have one of its own
+  if (before) page.Plotly = before; // the notebook may have its own
   const { saveMenu } = await import(/* webpackIgnore: true */ urlOf(exporter));
   return { Plotly, menu: saveMenu(sources) };
 }
