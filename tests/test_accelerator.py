@@ -15,9 +15,8 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import Ended, Opened, forked, seconds_needed, turn, wish
-from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.job import Job, Work
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.work import Work
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 
 CONFIG = small(task="addition", steps=8, eval_every=4, eval_size=8)

@@ -13,8 +13,8 @@ from olora_viz.web.conditioning.measurement import measure
 from olora_viz.web.export.exports import KINDS, export
 from olora_viz.web.guard.limits import Limits, checked_config
 from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.jobs.job import Work
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.work import Work
 from olora_viz.web.setup import SetUp
 
 LANES = [{"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]

@@ -24,10 +24,9 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links.share import PARTS
 from olora_viz.web.race import cards, stream
 from olora_viz.web.race.arrival import FIRST, arrive
-from olora_viz.web.race.card import AWAY, SHOWN, Card
-from olora_viz.web.race.cards import CARDS, Board
-from olora_viz.web.race.commands import Commands
-from olora_viz.web.race.events import Pressed, press
+from olora_viz.web.race.card import AWAY, SHOWN, Board, Card
+from olora_viz.web.race.cards import CARDS
+from olora_viz.web.race.events import Commands, Pressed, press
 from olora_viz.web.race.stream import Streams
 from olora_viz.web.setup import SetUp
 

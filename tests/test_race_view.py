@@ -15,10 +15,9 @@ from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.gradients import gradients_view
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import RaceRecord, RaceSnapshot, ready_race, snapshot
+from olora_viz.views.race_record import COMMANDS, RaceRecord, RaceSnapshot, ready_race, snapshot
 from olora_viz.views.rates import rates_view
 from olora_viz.views.report import report
-from olora_viz.views.status import COMMANDS
 from olora_viz.views.update_spectra import spectra_view
 
 LAZY = {

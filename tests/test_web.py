@@ -32,10 +32,10 @@ from olora_viz.views.race import RaceView, race_view
 from olora_viz.web import page
 from olora_viz.web.export.take import adapter_list, find
 from olora_viz.web.guard.limits import Limits, checked_config, from_environment
-from olora_viz.web.jobs import work
+from olora_viz.web.jobs import job as computed
 from olora_viz.web.jobs.queue import Job, Jobs
+from olora_viz.web.race.controls import buttons
 from olora_viz.web.race.lane_table import lane_table, marks
-from olora_viz.web.race.status import buttons
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
 ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}
@@ -265,7 +265,7 @@ def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(computed, "time", SimpleNamespace(monotonic=lambda: clock.now))
     jobs = Jobs(folder=tmp_path / "jobs", max_seconds=1800)
     try:
         job = jobs.start(asked(steps=400))

@@ -29,12 +29,13 @@ from olora_viz.views.race_record import (
     FAILED,
     RaceRecord,
     RaceSnapshot,
+    commands,
     news,
     snapshot,
     start_of,
+    status,
 )
 from olora_viz.views.results import intervals, results, results_of_test
-from olora_viz.views.status import commands, status
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class RaceView:
     """Whether the race has ended: nothing changes any more."""
     recorded: bool
     commands: frozenset[str]
-    """The available commands, see `olora_viz.views.status.COMMANDS`."""
+    """The available commands, see `olora_viz.views.race_record.COMMANDS`."""
     status: Markup
     """One line of HTML: the state, the progress, the speed."""
     made: int

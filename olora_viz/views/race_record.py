@@ -1,4 +1,4 @@
-"""The interface of a race for views: running, recorded, or only set up."""
+"""A race as views read it: running, recorded, or only set up; its status and its commands."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol, runtime_checkable
 
+from markupsafe import Markup
+
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
+from olora_viz.machine.numbers import about, seconds
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import DIVERGED, FINISHED, STOPPED
 from olora_viz.races.step import Step
@@ -16,12 +19,19 @@ from olora_viz.races.summary import Tested
 from olora_viz.studies.rate_sweep import is_sweep
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
+from olora_viz.views import html as fragments
 
 READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
 """States of a race in the background, beside those of `races.state`."""
 
 ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 """States in which no further step is made."""
+
+WINDOW = 20
+"""Steps over which the speed is measured."""
+
+COMMANDS = ("start", "pause", "resume", "step", "stop")
+"""The commands: start a race, and control a running one."""
 
 
 @runtime_checkable
@@ -165,3 +175,55 @@ def news(record: RaceRecord) -> dict[str, int]:
         "curvature": measured["curvature"],
         "rates": 1 + measured["eval_loss"] + int(steps[-1].out.sum()) if swept else 0,
     }
+
+
+def commands(record: RaceRecord) -> frozenset[str]:
+    """Return those of `COMMANDS` that are possible now; beside what has ended a new one starts."""
+    if record.recorded or record.complete or record.state == READY:
+        return frozenset({"start", "step"})
+    if record.state in ENDED:  # it is writing adapters and generating answers
+        return frozenset()
+    return frozenset({"resume" if record.state == PAUSED else "pause", "step", "stop"})
+
+
+def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
+    """Return the line: the state in a word, the progress, the speed and the device.
+
+    Parameters
+    ----------
+    done : the step shown.
+    before : races ahead of this one in the queue.
+    """
+    config, state = record.config, record.state
+    if state in (READY, FAILED):
+        return fragments.status(state, *([record.note] if record.note else []))
+    if state == WAITING:
+        races = "1 race" if before == 1 else f"{before} races"
+        return fragments.status(WAITING, f"{races} before yours" if before else "next in line")
+    if state == LOADING:
+        return fragments.status(LOADING, record.note)
+    parts: list[str] = [Markup("<b>{}</b> / {}").format(done, config.steps)]
+    if record.recorded:  # its speed was measured on another machine
+        parts.append(f"{config.model}, {config.task}")
+        return fragments.status("recorded", *parts, progress=done / config.steps)
+    parts += _speed(record, done)
+    if (state in ENDED or state == PAUSED) and record.note:
+        parts.append(record.note)
+    return fragments.status(state, *parts, progress=done / config.steps)
+
+
+def _speed(record: RaceRecord, done: int) -> list[str]:
+    """Return the speed, the device, and the elapsed or remaining time."""
+    steps, device = record.steps[:done], record.device
+    if not steps:
+        return [device] if device else []
+    last = steps[-1]
+    if record.complete or record.state in ENDED:
+        rate, time = last.step / max(last.seconds, 1e-9), seconds(last.seconds)
+    else:
+        window = steps[-WINDOW - 1 :]
+        spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
+        rate = max(len(window) - 1, 1) / max(spent, 1e-9)
+        time = f"{about((record.config.steps - last.step) / rate)} left"
+    speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"
+    return [speed, device, time]

@@ -17,8 +17,8 @@ from olora_viz.views.background_measurement import (
     start_config,
 )
 from olora_viz.web.jobs.accelerator import here
+from olora_viz.web.jobs.job import Work
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.work import Work
 
 MAX_NAME = 200
 """Maximum length of a layer's name, in characters."""

@@ -15,7 +15,7 @@ from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import hero_of, numbers, rates, tell
 from olora_viz.views.race_record import FAILED, WAITING
 from olora_viz.web.conditioning.measurement import Measurement, Slicing
-from olora_viz.web.jobs.work import Work
+from olora_viz.web.jobs.job import Work
 
 
 class View(NamedTuple):

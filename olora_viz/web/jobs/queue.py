@@ -27,8 +27,7 @@ from olora_viz.learn.gallery import recorded
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import PAUSED, WAITING, RaceRecord
-from olora_viz.web.jobs.job import Job
-from olora_viz.web.jobs.work import Work
+from olora_viz.web.jobs.job import Job, Work
 
 Taken = TypeVar("Taken", bound=Work)
 

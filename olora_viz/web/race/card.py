@@ -1,14 +1,17 @@
-"""A card of the Race page: its inputs, when it has news, and its outputs."""
+"""A card of the Race page: its inputs, when it has news, and its outputs; and a board of cards."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
+from olora_viz.figures.live.gradio_figure import live_figure
+from olora_viz.figures.live.packing import pack
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
@@ -92,6 +95,108 @@ class Card:
 def fact(view: RaceView, need: str) -> Any:
     """Return a field of a view, or one of its news."""
     return view.news[need] if need in view.news else getattr(view, need)
+
+
+def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
+    """Make a card of one chart: a figure of the `RaceView`."""
+    return Card(
+        name,
+        ("id", "state", "step", *needs),
+        lambda desk: [live_figure(getattr(desk.blank, shown), elem_id=f"{shown}-figure")],
+        lambda view: [pack(getattr(view, shown))],
+        **more,
+    )
+
+
+def words(
+    name: str,
+    shown: str,
+    elem_id: str,
+    below: Callable[[Desk], object] = lambda _: None,
+    **more: Any,
+) -> Card:
+    """Make a card of HTML: a field of the `RaceView`, which is also the name of its part.
+
+    Parameters
+    ----------
+    below : makes what is below it.
+    """
+
+    def build(desk: Desk) -> list[Any]:
+        made = gr.HTML(getattr(desk.blank, shown), elem_id=elem_id, apply_default_css=False)
+        desk.parts[shown] = made
+        below(desk)
+        return [made]
+
+    return Card(name, (shown,), build, lambda view: [getattr(view, shown)], **more)
+
+
+class Board:
+    """The cards of one page with the components that a redraw fills."""
+
+    def __init__(self) -> None:
+        self.cards: list[Card] = []
+        self.outputs: list[Any] = []
+        self._slots: list[slice] = []
+
+    def add(self, card: Card, components: Sequence[Any]) -> None:
+        """Register the components that a redraw fills; a card's own column, if hidden, is first."""
+        self.cards.append(card)
+        self._slots.append(slice(len(self.outputs), len(self.outputs) + len(components)))
+        self.outputs += components
+
+    def lay_out(self, desk: Desk, cards: Iterable[Card]) -> None:
+        """Build the cards of a column."""
+        left = list(cards)
+        while left:
+            count = 2 if left[0].half else 1
+            with _row(count):
+                for card in left[:count]:
+                    with _frame(card) as frame:
+                        made = card.build(desk)
+                    self.add(card, [frame, *made] if card.only_with else made)
+            del left[:count]
+
+    def row(self, view: RaceView, news: Callable[[Card], bool] = lambda _: True) -> list[Any]:
+        """Return the values of all outputs; cards without news keep theirs."""
+        values = self.nothing()
+        for card, slot in zip(self.cards, self._slots, strict=True):
+            if not news(card):
+                continue
+            if not card.only_with:
+                values[slot] = card.drawn(view)
+            elif view.news[card.only_with]:
+                values[slot] = [gr.update(elem_classes=SHOWN), *card.drawn(view)]
+            else:
+                values[slot.start] = gr.update(elem_classes=AWAY)
+        return values
+
+    def nothing(self) -> list[Any]:
+        """Return values that leave all outputs unchanged."""
+        return [gr.skip()] * len(self.outputs)
+
+    def facts(self, view: RaceView) -> dict[str, Any]:
+        """Return the cursor of a page that shows this view."""
+        return {need: fact(view, need) for card in self.cards for need in card.needs}
+
+
+@contextmanager
+def _row(count: int) -> Iterator[None]:
+    if count == 1:
+        yield
+        return
+    with gr.Row(elem_classes="two charts"):
+        yield
+
+
+@contextmanager
+def _frame(card: Card) -> Iterator[gr.Column | None]:
+    if not card.frame:
+        yield None
+        return
+    classes = AWAY if card.only_with else [*SHOWN, "slim"] if card.slim else SHOWN
+    with gr.Column(elem_classes=classes, elem_id=card.id, min_width=0) as frame:
+        yield frame
 
 
 def again() -> dict[str, str]:

@@ -14,12 +14,11 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links import share_link
-from olora_viz.web.race import events, repeat, setup_cards
-from olora_viz.web.race.card import Desk
-from olora_viz.web.race.cards import Board
+from olora_viz.web.race import cards, events, repeat, setup_cards
+from olora_viz.web.race.card import Board, Desk
+from olora_viz.web.race.controls import CONTROLS, LINE, Buttons, make_buttons, make_line
 from olora_viz.web.race.held import held
 from olora_viz.web.race.pulse import pulse
-from olora_viz.web.race.status import CONTROLS, LINE, Buttons, make_buttons, make_line
 from olora_viz.web.setup import SetUp
 
 COLUMNS = {
@@ -73,7 +72,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
         for column, classes in COLUMNS.items():
             scale = 0 if "side" in classes else 1
             with gr.Column(elem_classes=classes, scale=scale, min_width=0):
-                board.lay_out(desk, column)
+                board.lay_out(desk, (card for card in cards.CARDS if card.column == column))
         its = conditioning.columns(blank.styles, first.steps)
 
     board.add(conditioning.CURVED, [its.curved])

@@ -10,6 +10,7 @@ import gradio as gr
 
 from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits, OwnFiles
+from olora_viz.web.race.card import Desk
 from olora_viz.web.setup import SetUp
 
 SEEDS = 5
@@ -33,9 +34,9 @@ class Parts(NamedTuple):
     go: gr.Checkbox
 
 
-def build() -> Parts:
+def build(desk: Desk) -> None:
     """Make the button and the line below it."""
-    return Parts(
+    desk.parts["repeat"] = Parts(
         gr.Button(WORDS, elem_id="repeat-button", size="sm", scale=0, min_width=0),
         gr.HTML(HINT, elem_id="repeat-note", apply_default_css=False),
         gr.Checkbox(False, visible=False),

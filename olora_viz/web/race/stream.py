@@ -15,7 +15,7 @@ from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import WAITING, RaceRecord
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.cards import Board
+from olora_viz.web.race.card import Board
 from olora_viz.web.setup import SetUp
 
 PACE = 0.2

@@ -1,4 +1,4 @@
-"""The run's controls in the top bar: which of them can be pressed."""
+"""The run's controls: its line and buttons in the top bar, and the slider through its steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gradio as gr
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import PAUSED, READY
-from olora_viz.web.race.card import Card
+from olora_viz.web.race.card import Card, Desk
 
 RACE, RESUME = "▶ Race", "▶ Resume"
 
@@ -71,6 +71,33 @@ def buttons(shown: RaceView) -> Buttons:
     )
 
 
+def make_scrubber() -> gr.HTML:
+    """Make the slider below the charts; moving it triggers ``select`` with the step."""
+    return gr.HTML(
+        value={"steps": 0},
+        elem_id="scrubber",
+        html_template=(
+            '<div class="scrub"><button type="button" class="quiet replay" title="Replay" '
+            'aria-label="Replay the race">▶</button><span class="from">step 0</span>'
+            '<input type="range" min="0" max="0" value="0" aria-label="Step, back through the '
+            'race" disabled><span class="to"></span></div>'
+        ),
+        js_on_load=(Path(__file__).parent / "scrubber.js").read_text("utf-8"),
+        apply_default_css=False,
+    )
+
+
+def position(shown: RaceView) -> dict[str, Any]:
+    """Return the slider's value for a race that is shown up to a step."""
+    seconds = round(shown.seconds, 1)
+    return {"run": shown.id, "steps": shown.made, "at": shown.step, "seconds": seconds}
+
+
+def _build_scrubber(desk: Desk) -> list[Any]:
+    desk.parts["scrubber"] = make_scrubber()
+    return [desk.parts["scrubber"]]
+
+
 LINE = Card("status", ("status",), lambda desk: (), lambda view: [view.status])
 """The top bar's line."""
 
@@ -78,3 +105,9 @@ CONTROLS = Card(
     "controls", ("commands", "state"), lambda desk: (), lambda view: list(buttons(view))
 )
 """The run's buttons."""
+
+SCRUBBER = Card(
+    "scrubber", ("id", "made", "step", "seconds"), _build_scrubber,
+    lambda view: [position(view)], slim=True,
+)  # fmt: skip
+"""The slider: goes back to any step of a race, and replays it."""
