@@ -13,18 +13,18 @@ from olora_viz.cli.console import BAD_INPUT, INTERRUPTED
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one sentence."""
+    """A parser whose error message is one sentence."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"error: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; return the exit code: 0, 2 for bad input, 130 where it was interrupted."""
+    """Run one verb; return the exit code: 0, 2 for bad input, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except BrokenPipeError:  # the reader, `head` for instance, has enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Parser:
         made = verbs.add_parser(name, help=text, description=text)
         made.set_defaults(run=run)
-        made.add_argument("--json", action="store_true", help="JSON only, one object a line")
+        made.add_argument("--json", action="store_true", help="JSON only, one object per line")
         return made
 
     for module in (lists, race, export, spectrum, inspect, gradients, curvature):

@@ -331,7 +331,7 @@ def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(
     assert asked(task="addition").max_length is None
     job = wait(jobs.start(asked(task="boolq")))
     assert (job.state, job.left_out) == ("finished", 3)
-    sentence = "Left out of the training: 3 examples of more than 128 tokens."
+    sentence = "Left out of training: 3 examples of more than 128 tokens."
     assert sentence in race_view(job).results
     assert "Left out" not in race_view(wait(jobs.start(asked()))).results
 

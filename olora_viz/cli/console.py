@@ -1,4 +1,4 @@
-"""What the command line shows a person: progress on standard error, tables on standard output."""
+"""Output of the command line: progress on standard error, tables on standard output."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ INTERRUPTED = 130
 """The exit codes other than 0: invalid input; stopped by Ctrl-C or SIGTERM."""
 
 Verb = Callable[..., argparse.ArgumentParser]
-"""Adds a verb of a name, the function that runs it and one line of help; returns its parser."""
+"""Adds a verb with its name, the function that runs it and one line of help; returns its parser."""
 
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Show how far the loading is, on standard error."""
+    """Show the progress of loading on standard error."""
     from tqdm import tqdm
 
     form = "{desc}: {percentage:3.0f}% |{bar}|"
-    # Only where somebody watches: a log wants the error that may follow, not the bar.
+    # Only in a terminal: a log needs the error that may follow, not the bar.
     with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, disable=None) as bar:
 
         def show(fraction: float, text: str) -> None:
             bar.set_description_str(text, refresh=False)
-            if fraction < bar.n:  # the next thing begins
+            if fraction < bar.n:  # the next task begins
                 bar.reset()
             bar.update(fraction - bar.n)
 

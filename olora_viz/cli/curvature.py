@@ -21,7 +21,7 @@ def add_verbs(verb: Verb) -> None:
         made, "--batch-size", "--max-length", "--seed", "--split-seed", "--device", "--dtype",
         "--png", dtype="float32",
     )  # fmt: skip
-    made.add_argument("--layer", metavar="NAME", help="only over this layer's parameters")
+    made.add_argument("--layer", metavar="NAME", help="measure only this layer's parameters")
     made.add_argument("--iterations", type=int, help="maximum products for the eigenvalues")
     made.add_argument("--probes", type=int, help="random vectors for the trace; 0 skips it")
 
@@ -59,7 +59,7 @@ def run_curvature(options: argparse.Namespace) -> int:
 
         its = lane_styles(racing.config.lanes)
         write_png(options.png, [comparison_figure(its, found), ntk_figure(its, found)])
-        print(f"comparison drawn into {options.png}", file=sys.stderr)
+        print(f"comparison saved to {options.png}", file=sys.stderr)
     return 0
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from olora_viz.races.step import Step
 
 MOST_MAPS = 8
-"""The most lanes whose maps go into one picture."""
+"""Maximum number of lanes whose maps are drawn in one picture."""
 
 
 def add_verbs(verb: Verb) -> None:
@@ -43,7 +43,7 @@ def run_gradients(options: argparse.Namespace) -> int:
     with progress_bar() as progress:
         running = race(config, progress=progress)
     print(f"every lane {running.adapted}", file=sys.stderr)
-    config = running.config  # with numbers for fair rates
+    config = running.config  # with fair rates as numbers
     steps: list[Step] = []
     with on_interruption(running.close):
         for step in running:
@@ -59,7 +59,7 @@ def run_gradients(options: argparse.Namespace) -> int:
 
 
 def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Return the norms of one step, a dictionary for each lane and layer; not finite is None."""
+    """Return the norms of one step, one dictionary per lane and layer; None if not finite."""
     from olora_viz.machine.numbers import finite_or_none
     from olora_viz.measures.gradients import FACTORS, QUANTITIES
 
@@ -118,4 +118,4 @@ def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
             for k, style in enumerate(styles[:MOST_MAPS])
         ]
     write_png(path, figures)
-    print(f"gradients drawn into {path}", file=sys.stderr)
+    print(f"gradients saved to {path}", file=sys.stderr)

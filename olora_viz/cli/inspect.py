@@ -1,4 +1,4 @@
-"""The verb ``inspect``: what a PEFT adapter from anywhere does to its base model."""
+"""The verb ``inspect``: what any PEFT adapter does to its base model."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def run_inspect(options: argparse.Namespace) -> int:
         from olora_viz.figures.spectrum import adapter_map
 
         write_png(options.png, [adapter_map(found)])
-        print(f"adapter drawn into {options.png}", file=sys.stderr)
+        print(f"adapter saved to {options.png}", file=sys.stderr)
     return 0

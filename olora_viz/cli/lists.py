@@ -1,4 +1,4 @@
-"""The verbs ``models``, ``tasks`` and ``initializers``: what can be named."""
+"""The verbs ``models``, ``tasks`` and ``initializers``: lists of known names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def list_tasks(options: argparse.Namespace) -> int:
 
 
 def list_initializers(options: argparse.Namespace) -> int:
-    """List the initializations, with where each comes from."""
+    """List the initializations, with their sources."""
     from olora_viz.initializers import INITIALIZERS
 
     return _list(options, ("name", "label", "source", "summary"), INITIALIZERS.values())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from olora_viz.races.config import RaceConfig
 
 COMPARED = ("lora", "olora")
-"""The lanes that a measurement compares where none is given."""
+"""The lanes that a measurement compares by default."""
 
 
 def path(text: str) -> Path:
@@ -33,7 +33,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     },
     "--steps": {"type": int, "help": "number of updates"},
     "--batch-size": {"type": int, "help": "prompts per step"},
-    "--max-length": {"type": int, "help": "leave out longer examples, in tokens"},
+    "--max-length": {"type": int, "help": "maximum tokens of an example; longer ones are skipped"},
     "--seed": {"type": int, "help": "seed of the order of the examples"},
     "--split-seed": {"type": int, "help": "seed of the split into training and held-out examples"},
     "--test": {"metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
@@ -68,7 +68,7 @@ def add_compared_lanes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_intervals(parser: argparse.ArgumentParser) -> None:
-    """Add how often a race is evaluated and measured: the options that end in ``-every``."""
+    """Add the options that end in ``-every``, for how often a race is evaluated and measured."""
     from olora_viz.measures.catalogue import intervals_of_measures
 
     for interval, measures in intervals_of_measures().items():
@@ -93,7 +93,7 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def compared(options: argparse.Namespace, **fixed: Any) -> RaceConfig:
-    """Return the race of a verb that measures: of `COMPARED` lanes where none is given."""
+    """Return the race of a measuring verb, with the lanes of `COMPARED` by default."""
     from olora_viz.lanes.lane import Lane
     from olora_viz.races.config import RaceConfig
 

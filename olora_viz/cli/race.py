@@ -30,7 +30,7 @@ def add_verbs(verb: Verb) -> None:
     )  # fmt: skip
     made.add_argument(
         "--accumulate", type=int, metavar="N",
-        help="sum up the gradient of a step in N passes over parts of its batch, to save memory",
+        help="accumulate the gradient of a step over N parts of its batch, to save memory",
     )  # fmt: skip
     made.add_argument("--batches", help="shared (all lanes), or by-seed (per lane seed)")
     add_intervals(made)
@@ -43,10 +43,10 @@ def add_verbs(verb: Verb) -> None:
         action="append",
         metavar="NAME",
         dest="targets",
-        help="suffix of the layers' names; experts.down_proj adapts every expert's matrix",
+        help="suffix of layer names to adapt; experts.down_proj adapts every expert's matrix",
     )
     made.add_argument(
-        "--run", type=path, metavar="DIR", dest="folder", help="keep the run in this folder"
+        "--run", type=path, metavar="DIR", dest="folder", help="save the run in this folder"
     )
 
 
@@ -91,7 +91,7 @@ def run_race(options: argparse.Namespace) -> int:
 
 
 def _begin(options: argparse.Namespace) -> tuple[Race, Race | Generator[Step, None, None]]:
-    """Return a race that is set up, and its steps to come."""
+    """Return a race and its remaining steps."""
     from olora_viz.races import run as runs
     from olora_viz.races.config import RaceConfig
     from olora_viz.races.race import race
@@ -161,7 +161,7 @@ def _test_figures(values: dict[str, Any]) -> tuple[str, str]:
 
 
 def leader(eval_loss: Sequence[float], labels: Sequence[str]) -> str:
-    """Say which lane has the lowest held-out loss; nothing where every lane has diverged.
+    """Describe the lane with the lowest held-out loss; empty if every lane has diverged.
 
     >>> leader([2.0, math.nan, 1.5], ["lora", "pissa", "olora"])
     'lowest held-out loss 1.500, olora'

@@ -1,4 +1,4 @@
-"""The verb ``spectrum``: what starts take of a model's weights."""
+"""The verb ``spectrum``: how starts approximate a model's weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from olora_viz.cli.options import add_shared
 from olora_viz.machine.numbers import percent
 
 STARTS = ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
-"""The starts that are compared where none is given."""
+"""The starts that are compared by default."""
 
 
 def add_verbs(verb: Verb) -> None:
@@ -21,7 +21,7 @@ def add_verbs(verb: Verb) -> None:
     made = verb("spectrum", run_spectrum, "how initializations approximate a model's weights")
     add_shared(made, "--model", "--png", model="glassllm")
     made.add_argument(
-        "--layer", default="*", metavar="PATTERN", help="parts of a layer's name; * stands for any"
+        "--layer", default="*", metavar="PATTERN", help="parts of layer names; * matches anything"
     )
     made.add_argument("--rank", type=int, default=8, help="default: 8")
     made.add_argument(
@@ -94,4 +94,4 @@ def _draw_spectrum(path: Path, first: list[tuple[str, Any]]) -> None:
     ]
     figures[0]["layout"]["meta"]["title"] += f" of {layer}"
     write_png(path, figures)
-    print(f"{layer} drawn into {path}", file=sys.stderr)
+    print(f"{layer} saved to {path}", file=sys.stderr)

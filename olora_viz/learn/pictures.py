@@ -21,7 +21,7 @@ from olora_viz.measures.truncation import truncation
 from olora_viz.studies.rate_sweep import rate_curves
 
 HEIGHT = 230
-"""Height of the plot's area in pixels."""
+"""Height of the plot area in pixels."""
 
 GAP = 1.2
 """Gap between two matrices, in cells."""

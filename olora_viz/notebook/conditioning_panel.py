@@ -1,4 +1,4 @@
-"""Slope and curvature of every start as a panel."""
+"""A panel with the gradient norm and curvature of every start."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ConditioningPanel(Panel):
 
     Parameters
     ----------
-    config : the set-up that it begins with; ``None``: the page's.
+    config : the initial set-up; None for that of the page.
     name : see `RacePanel`.
 
     Examples
@@ -111,17 +111,17 @@ class ConditioningPanel(Panel):
 
     @property
     def found(self) -> Conditioning | None:
-        """What was measured, lane by lane of `config`; None until then."""
+        """The measurement of the lanes of `config`; None before it is made."""
         return self._work.found if self._work else None
 
     @property
     def config(self) -> RaceConfig:
-        """Whose starts were measured; before that, what the panel was made with."""
+        """The set-up that was measured; before a measurement, the panel's initial one."""
         return self._work.config if self._work else self._first
 
     @property
     def state(self) -> str:
-        """In a word: ready, loading, measuring, finished, stopped or failed."""
+        """One of ready, loading, measuring, finished, stopped and failed."""
         return self._work.state if self._work else READY
 
     @property
@@ -155,7 +155,7 @@ class ConditioningPanel(Panel):
         ]
 
     def _show(self, *, at_once: bool = False) -> None:
-        """Show what is new; the measurement's thread calls it after every change."""
+        """Show new results; called in the measurement's thread after every change."""
         work, now = self._work, f"{self.state} {self.is_busy}"
         if now == self._shown and not at_once and not self._pace.is_due():
             return
@@ -179,7 +179,7 @@ class ConditioningPanel(Panel):
         self._pace.took(began)
 
     def _line(self) -> Markup:
-        """Return the state, and how far it is."""
+        """Return the state and the progress."""
         work = self._work
         if self._problem:
             return fragments.status(FAILED, self._problem)

@@ -6,7 +6,7 @@ import time
 
 
 class Pace:
-    """About four times a second, and a tenth of the time at most."""
+    """At most about four updates per second and a tenth of the time."""
 
     EVERY, SHARE = 0.22, 0.1
 

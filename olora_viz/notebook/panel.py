@@ -1,4 +1,4 @@
-"""What all panels share: their frame, the picture for readers without a kernel, one run a cell."""
+"""Shared by all panels: the frame, the picture for readers without a kernel, one run per cell."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ STILL_WIDTH = 780
 """Width of the picture in pixels, before it is doubled."""
 
 SOON = 0.4
-"""Seconds without news after which the picture is made of a state that may not last."""
+"""Seconds without a change before a picture is made of a state that may be temporary."""
 
 _panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
 
 class Panel(widgets.VBox):
-    """A panel. The cell that makes it, or its `name`, makes it one: a newer one ends it.
+    """A panel, identified by its cell or its `name`: a newer one replaces it.
 
     Parameters
     ----------
-    children : what it shows.
-    name : panels of one name replace each other, wherever they were made. By default it is the
-        cell: running it again ends what its panels did before.
+    children : its widgets.
+    name : panels with the same name replace each other, wherever they were created. By default the
+        cell identifies its panels: running it again ends the earlier ones.
     """
 
     def __init__(self, children: Sequence[widgets.Widget], name: str | None) -> None:
@@ -44,11 +44,11 @@ class Panel(widgets.VBox):
         self._soon: threading.Timer | None = None
         self._place = place() if name is None else (("name", name), secrets.token_hex(8))
         self.replaced = [panel for panel in list(_panels) if self._replaces(panel)]
-        """The panels that this one has ended."""
+        """The panels that this one replaced."""
         for panel in self.replaced:
             _panels.discard(panel)
             panel._was_busy = panel.is_busy
-            panel.end("a newer panel of this cell took its place")
+            panel.end("a newer panel of this cell replaced it")
         _panels.add(self)
 
     @property
@@ -79,7 +79,7 @@ class Panel(widgets.VBox):
     def _ipython_display_(self, **_: Any) -> None:
         """Show the live panel, and below it the picture, which a page with a kernel hides."""
         bundle = {
-            "text/plain": f"{type(self).__name__}, as it was last:",
+            "text/plain": f"{type(self).__name__}, last state:",
             "application/vnd.jupyter.widget-view+json": {
                 "version_major": 2, "version_minor": 0, "model_id": self.model_id,
             },
@@ -89,7 +89,7 @@ class Panel(widgets.VBox):
         publish_display_data(still, transient={"display_id": self._still_id})
 
     def _keep_soon(self, figures: Sequence[Figure], text: str) -> None:
-        """Do as `_keep_still` when nothing new has come for a moment: a picture takes a while."""
+        """Call `_keep_still` after a moment without changes, since a picture takes a while."""
         if self._soon:
             self._soon.cancel()
         self._soon = threading.Timer(SOON, self._keep_still, (figures, text))
@@ -97,7 +97,7 @@ class Panel(widgets.VBox):
         self._soon.start()
 
     def _keep_still(self, figures: Sequence[Figure], text: str) -> None:
-        """Put the last state into the notebook as a picture and as text; any thread may call it."""
+        """Store the last state in the notebook as a picture and as text, from any thread."""
         if self._soon:
             self._soon.cancel()
         picture = base64.b64encode(png_bytes(figures, width=STILL_WIDTH, sharpness=1.5))

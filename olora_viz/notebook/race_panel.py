@@ -1,4 +1,4 @@
-"""A race as a panel: set-up, controls, live charts, the table and what it says."""
+"""A race as a panel: set-up, controls, live charts, the table and the conclusions."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class RacePanel(Panel):
 
     Parameters
     ----------
-    config : the initial set-up; ``None``: the page's, which also measures spectra and gradients.
-    name : panels of one name replace each other, wherever they were made; by default the cell
-        says which panel it is.
+    config : the initial set-up; None for that of the page, with spectra and gradients measured.
+    name : panels with the same name replace each other, wherever they were created; by default the
+        cell identifies the panel.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class RacePanel(Panel):
         self._buttons["race"].button_style = "primary"
         self._status, self._story, self._table, self._answers = (widgets.HTML() for _ in range(4))
         self._record: RaceRecord = ready_race(config)
-        """What is shown: the set-up of a race to come, or the newest race."""
+        """The race shown: one that has not started, or the newest one."""
         self._shown = ("", False)
         self._charts = [LiveFigure(figure) for figure in race_view(self._record).figures.values()]
         self._sections = [make() for make in SECTIONS]
@@ -111,7 +111,7 @@ class RacePanel(Panel):
         )
         return [bar, body]
 
-    # What a cell does ------------------------------------------------------------------------
+    # For use in cells ------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start a race with the set-up of the controls.
@@ -140,7 +140,7 @@ class RacePanel(Panel):
             self._job.step()
 
     def stop(self) -> None:
-        """Stop the race after the current step; the lanes stay."""
+        """Stop the race after the current step; its lanes remain available."""
         if self._job:
             self._job.stop()
 
@@ -169,7 +169,7 @@ class RacePanel(Panel):
 
     @property
     def config(self) -> RaceConfig:
-        """The set-up of the race, or the one that the controls show where there is none."""
+        """The set-up of the race, or of the controls if there is none."""
         if self.race is not None:
             return self.race.config
         return self._job.config if self._job else self._setup.config
@@ -191,7 +191,7 @@ class RacePanel(Panel):
 
     @property
     def state(self) -> str:
-        """In a word: ready, loading, racing, paused, stopped, finished, diverged or failed."""
+        """One of ready, loading, racing, paused, stopped, finished, diverged and failed."""
         return self._job.state if self._job else READY
 
     @property
@@ -226,11 +226,11 @@ class RacePanel(Panel):
             job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._show)
             self._job = self._record = job
             if before:
-                before.racing = None  # its model need not be kept beside the next one's
+                before.racing = None  # its model need not stay in memory with the next one
             job.start()
 
     def _pressed(self, act: Callable[[], None]) -> Callable[[Any], None]:
-        """Return what a button does: what goes wrong is a sentence in the panel."""
+        """Return the handler of a button, which shows errors as a sentence in the panel."""
 
         def press(_: Any) -> None:
             self._problem = ""
@@ -243,7 +243,7 @@ class RacePanel(Panel):
         return press
 
     def _show(self, *, at_once: bool = False) -> None:
-        """Show what is new; the race's thread calls it after every change."""
+        """Show new results; called in the race's thread after every change."""
         record = self._record
         now = (record.state, record.complete)
         if now == self._shown and record.steps and not at_once and not self._pace.is_due():
@@ -263,7 +263,7 @@ class RacePanel(Panel):
         self._pace.took(began)
 
     def _say(self, view: RaceView) -> None:
-        """Bring the words and the buttons up to date."""
+        """Update the text and the buttons."""
         problem = self._problem and fragments.status(FAILED, self._problem)
         for widget, text in (
             (self._status, problem or view.status),

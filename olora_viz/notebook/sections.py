@@ -1,4 +1,4 @@
-"""Parts of a race that a panel folds away: each is drawn only while it is open."""
+"""The collapsible sections of a race panel; each is drawn only while it is open."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ ROW = widgets.Layout(flex_flow="row wrap", grid_gap="4px 14px")
 
 
 class Section(widgets.Accordion):
-    """A folded part of a race; it is not seen where the race has nothing for it."""
+    """A collapsible section of a race; hidden if the race has nothing to show in it."""
 
     TITLE, NEWS = "", ""
-    """What its head says, and its key in `RaceView.news`."""
+    """Its heading, and its key in `RaceView.news`."""
 
     def __init__(self) -> None:
         self._record: RaceRecord | None = None
@@ -43,11 +43,11 @@ class Section(widgets.Accordion):
 
     @property
     def is_open(self) -> bool:
-        """Whether it is unfolded."""
+        """Whether it is open."""
         return self.selected_index == 0
 
     def show(self, record: RaceRecord, view: RaceView) -> None:
-        """Follow a race; any thread may call it."""
+        """Follow a race; can be called from any thread."""
         self._record, self._news = record, view.news[self.NEWS]
         display = "" if self._news else "none"
         if self.layout.display != display:
@@ -55,17 +55,17 @@ class Section(widgets.Accordion):
         self._draw()
 
     def close(self) -> None:
-        """Leave the page."""
+        """Close the section and its charts."""
         for chart in self._charts:
             chart.close()
         super().close()
 
     def controls(self) -> list[widgets.Widget]:
-        """Make what is above and below the charts' `place`, which is among them."""
+        """Make the widgets above and below the charts' `place`, in a list with it."""
         return [self._place]
 
     def figures(self, record: RaceRecord) -> Sequence[Figure]:
-        """Return what is drawn of a race, and bring the controls up to date."""
+        """Return the figures of a race, and update the controls."""
         raise NotImplementedError
 
     def chosen(self, *controls: widgets.Widget) -> None:
@@ -74,7 +74,7 @@ class Section(widgets.Accordion):
             control.observe(self._changed, "value")
 
     def choose(self, control: Any, options: Sequence[Any], value: Any) -> None:
-        """Bring a control up to date, which is no choice of its reader."""
+        """Update a control without counting this as a choice of the reader."""
         self._setting = True
         try:
             if tuple(control.options) != tuple(options):
@@ -111,7 +111,7 @@ class Section(widgets.Accordion):
                     chart.draw(figure)
 
     def picked(self, name: str) -> None:
-        """Take a click on a map's cell, which has a layer's name."""
+        """Handle a click on a map's cell, given the name of its layer."""
 
 
 class LayerSection(Section):
@@ -166,7 +166,7 @@ class SpectraSection(LayerSection):
 
 
 class GradientsSection(LayerSection):
-    """The gradient that reaches each layer, and the change that a step makes."""
+    """The gradient at each layer, and the change in one step."""
 
     TITLE, NEWS = "Gradients: norms of gradients and updates by layer", "gradients"
     MEASURES = tuple((its.words, key) for key, its in gradient_figures.MEASURES.items())
@@ -197,7 +197,7 @@ class RatesSection(Section):
     TITLE, NEWS = "Learning rates: held-out loss against the rate", "rates"
 
     def controls(self) -> list[widgets.Widget]:
-        """Make the choice of a loss, and the place of the words."""
+        """Make the menu of losses, and the place of the text."""
         self.measure = widgets.ToggleButtons(
             options=[(WORDS[key], key) for key in MEASURES], value="final"
         )
@@ -230,11 +230,11 @@ class MeasurementsSection(Section):
     TITLE, NEWS = "Measurements: one number per lane and step", "measurements"
 
     def figures(self, record: RaceRecord) -> Sequence[Figure]:
-        """Draw a chart of each."""
+        """Draw a chart of each measurement."""
         return tuple(race_view(record).measurements.values())
 
 
 SECTIONS: tuple[Callable[[], Section], ...] = (
     RatesSection, MeasurementsSection, SpectraSection, GradientsSection, CurvatureSection,
 )  # fmt: skip
-"""All of them, in the order in which a panel shows them."""
+"""All sections, in display order."""

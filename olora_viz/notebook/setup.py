@@ -15,11 +15,11 @@ WIDE = widgets.Layout(width="98%")
 
 
 class SetUp(widgets.VBox):
-    """Controls that show a set-up, and read it back; what has no control stays as it was.
+    """Controls that show and return a set-up; settings without a control are unchanged.
 
     Parameters
     ----------
-    config : what they show.
+    config : the set-up to show.
     """
 
     def __init__(self, config: RaceConfig) -> None:
@@ -51,7 +51,7 @@ class SetUp(widgets.VBox):
 
     @property
     def config(self) -> RaceConfig:
-        """What is set up.
+        """The set-up of the controls.
 
         Raises
         ------

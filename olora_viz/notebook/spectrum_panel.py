@@ -1,4 +1,4 @@
-"""A model's weights against the starts of adapters as a panel: a layer, a rank, three charts."""
+"""A panel that compares a model's weights with the starts of adapters."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class SpectrumPanel(Panel):
     Parameters
     ----------
     model : name of a model, or the path of a local Hugging Face folder.
-    inits : names of the starts that are drawn first.
-    r : rank to begin with.
+    inits : names of the starts that are drawn initially.
+    r : initial rank.
     name : see `RacePanel`.
 
     Examples
@@ -52,7 +52,7 @@ class SpectrumPanel(Panel):
     ) -> None:
         self._lab, self._model, self._lock = Lab(), model, threading.RLock()
         self.found: dict[str, Truncation] = {}
-        """What was computed of each start that is drawn."""
+        """The results of each start that is drawn."""
         self._problem = widgets.HTML()
         layers, self._wrong = self._layers(inits)
         narrow = widgets.Layout(width="98%")
@@ -95,12 +95,12 @@ class SpectrumPanel(Panel):
         return self._lab.weight(self._model, str(self.layer.value))
 
     def end(self, why: str) -> None:
-        """Leave the page."""
+        """Close the panel and its charts."""
         for widget in (*self._charts, self):
             widget.close()
 
     def _layers(self, inits: Any) -> tuple[list[tuple[str, str]], str]:
-        """Return the names of the model's layers, or none and the sentence that says why."""
+        """Return the names of the model's layers, or none and the error message."""
         try:
             for init in inits:
                 if init not in from_weight():

@@ -1,1 +1,1 @@
-"""Numbers become words and HTML, for the page and the notebook alike."""
+"""Numbers as text and HTML, for the page and the notebook."""

@@ -1,4 +1,4 @@
-"""The measurement of a race's start in the background: gradient and curvature of every lane."""
+"""Measurement of a race's start in the background: gradient and curvature of every lane."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from olora_viz.views.race_record import LOADING
 
 @dataclass(eq=False)
 class BackgroundMeasurement(BackgroundWork):
-    """Slope and curvature of every start, on the race's first batch."""
+    """Gradient norm and curvature of every start, on the race's first batch."""
 
     layer: str | None = None
-    """Over that layer's parameters alone; ``None``: over all."""
+    """The layer whose parameters are measured; None for all layers."""
     found: Conditioning | None = None
     plain_text: bool = False
 

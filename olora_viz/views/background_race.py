@@ -49,7 +49,7 @@ class BackgroundRace(BackgroundWork):
     """The step after which it pauses automatically."""
     pausing: threading.Event = field(default_factory=threading.Event)
     why_paused: str = ""
-    """Why it paused, if its owner did not pause it."""
+    """Why it paused, if the user did not pause it."""
     _going: Race | Generator[Step, None, None] | None = None
     _run: runs.Run | None = None
 
@@ -135,7 +135,7 @@ class BackgroundRace(BackgroundWork):
             racing.lanes.detach()
 
     def reason(self, at: np.ndarray) -> str:
-        """Return why it ended, if not by its owner or with the last step."""
+        """Return why it ended, if not by the user or at the last step."""
         if self.state == DIVERGED:
             first = int(at.argmin())
             return (

@@ -35,16 +35,16 @@ class BackgroundWork:
     id: str
     config: RaceConfig
     folder: Path | None
-    """The folder of its results; None: in memory only."""
+    """The folder of its results; None to keep them in memory only."""
     styles: tuple[LaneStyle, ...]
     state: str = WAITING
-    """waiting, loading, what it does (racing, …), paused, or one of `ENDED`."""
+    """waiting, loading, the activity (racing, …), paused, or one of `ENDED`."""
     note: str = ""
     """The current activity; after the end, the reason for the end."""
     part: float = 0.0
     """The completed fraction, from 0 to 1, if known."""
     why: str = ""
-    """Why it ended, if its owner did not end it."""
+    """Why it ended, if the user did not end it."""
     device: str = ""
     """``CPU`` or ``CUDA``; empty while unknown."""
     complete: bool = False
@@ -175,7 +175,7 @@ class BackgroundWork:
                 self.wake()
 
     def end(self, state: str, note: str = "") -> None:
-        """Enter the last state: a reader who sees that it is complete sees that state."""
+        """Enter the final state, which a reader who sees that it is complete also sees."""
         with self.changed:
             self.state, self.note, self.complete = state, note, True
         self.wake()

@@ -103,15 +103,15 @@ def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> Markup:
         Cell("trace GN", "of the Gauss-Newton matrix, estimated"),
         Cell(
             "NTK cond.",
-            "condition number of the tangent kernel; below it the products that the eigenvalues "
-            "took, and whether they converged",
+            "condition number of the tangent kernel; below it the number of products for the "
+            "eigenvalues, and whether they converged",
         ),
     )
     rows = [(fragments.lane(style), *_measured(found, k)) for k, style in enumerate(styles)]
     return Markup(
         '<h2>What was measured <span class="hint">± residual, error</span></h2>{}'
-        '<p class="foot">Trace GN: of the Gauss-Newton matrix. Small, last: products that the '
-        "eigenvalues took, ✓ converged.</p>"
+        '<p class="foot">Trace GN: of the Gauss-Newton matrix. Small print in the last column: '
+        "products for the eigenvalues, ✓ converged.</p>"
     ).format(table(head, rows, kind="standing measured", scrolls=True))
 
 

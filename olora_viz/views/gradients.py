@@ -1,4 +1,4 @@
-"""The gradients of a race: by layer and step, of one layer, and against the depth."""
+"""The gradients of a race: by layer and step, of one layer, and against depth."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from olora_viz.views.race_record import RaceRecord
 
 @dataclass(frozen=True)
 class GradientsView:
-    """One measure of a race's gradients, in three ways."""
+    """One measure of a race's gradients, in three charts."""
 
     choices: Choices
     measure: str
     numbers: tuple[int, ...]
     """The steps at which the gradients were measured."""
     step: int
-    """The step shown in the chart against the depth."""
+    """The step shown in the chart against depth."""
     map: Figure
     """One lane as a map: steps across, layers down."""
     depth: Figure
@@ -31,7 +31,7 @@ class GradientsView:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """All layers at one step, against the depth."""
+        """All layers at one step, against depth."""
         return self.map, self.depth, self.of_A, self.of_B
 
 
@@ -54,9 +54,9 @@ def gradients_view(
 
     Parameters
     ----------
-    lane, layer : a label and a name, else the first OLoRA lane and the last layer.
-    measure : a key of `olora_viz.figures.gradients.MEASURES`, else ``input``.
-    step : selects the nearest measured step for the depth; by default the latest one.
+    lane, layer : a label and a name; otherwise the first OLoRA lane and the last layer.
+    measure : a key of `olora_viz.figures.gradients.MEASURES`; otherwise ``input``.
+    step : the nearest measured step is drawn against depth; by default the latest one.
     run : see `race_view`.
     """
     numbers, found = looks(record)
@@ -85,12 +85,14 @@ def gradients_view(
         _depth(record, numbers[at], found[at], named, its.layer, run), of_A, of_B,
     )  # fmt: skip
     for figure in view.figures:
-        figure["layout"]["meta"]["race"] = run  # it hides a lane, shows a step, with the others
+        figure["layout"]["meta"]["race"] = (
+            run  # it shares hidden lanes and the marked step with the others
+        )
     return view
 
 
 def depth_view(record: RaceRecord, measure: object, layer: object, step: float) -> Figure | None:
-    """Show only the depth, at another step; None if it was not measured."""
+    """Show only the chart against depth, at another step; None if it was not measured."""
     numbers, found = looks(record)
     if not found or not isinstance(measure, str) or measure not in MEASURES:
         return None

@@ -16,7 +16,7 @@ from olora_viz.studies.words import Sentence
 from olora_viz.tasks import TaskCard
 
 FEW_ANSWERS = 8
-"""Number of answers to one prompt above which some are folded."""
+"""Number of answers to one prompt above which some are collapsed."""
 
 
 def mark(style: LaneStyle) -> Markup:
@@ -43,7 +43,7 @@ def status(state: str, *parts: str, progress: float | None = None) -> Markup:
     words = Markup(" · ").join(parts)
     return Markup(
         '<div class="status {state}"{width}>'
-        # A screen reader speaks the state when it changes, not the steps that are counted.
+        # A screen reader announces a change of the state, but not every step of the counter.
         '<span class="state" role="status">{state}</span>{gap}{words}</div>'
     ).format(state=state, width=width, gap=" " if words else "", words=words)
 
@@ -69,7 +69,7 @@ def recorded(title: str, sentence: str, made: str, query: str) -> Markup:
 
     Parameters
     ----------
-    title, sentence : what it is, and what to look for.
+    title, sentence : what was raced, and what to look for.
     made : when and on what it was recorded.
     query : of the link that opens the same set-up; "" outside the page.
     """
@@ -121,7 +121,7 @@ def answers(
 
     Lanes with the same answer are grouped; the best lane comes first, the base model last. Many
     lanes are shown by their marks only, with names in tooltips and for screen readers. Of many
-    answers a few are shown, with the correct one; the others are folded.
+    answers, a few and the correct one are shown; the others are collapsed.
     """
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(order) > 8 else "")
     blocks = []
@@ -154,7 +154,7 @@ def answers(
 
 
 def _folded(lines: Sequence[Markup]) -> Markup:
-    """Return a list of the first few lines and the last one, with the others to be unfolded."""
+    """Return a list of the first few lines and the last one, with the others collapsed."""
     few, others = lines[: FEW_ANSWERS - 1], lines[FEW_ANSWERS - 1 : -1]
     if len(others) < 2:
         return Markup("<ul>{}</ul>").format(Markup("").join(lines))

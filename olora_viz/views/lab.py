@@ -24,7 +24,7 @@ MOST_RANK = 256
 
 
 class Kept:
-    """The newest few results of slow computations; each is computed once, also by many threads."""
+    """The latest few results of slow computations, each computed once, even with many threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -33,7 +33,7 @@ class Kept:
         self._busy: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what is known, or make it."""
+        """Return the known result, or compute it."""
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
@@ -53,7 +53,7 @@ class Kept:
 
 
 class Lab:
-    """Answers the Spectrum page; all that is slow is kept."""
+    """Computes the data of the Spectrum page, and caches slow results."""
 
     def __init__(self) -> None:
         self._models, self._weights = Kept(2), Kept(12)
@@ -87,7 +87,7 @@ class Lab:
         return self._weights.get((key, "permuted"), lambda: weight.permuted(order))
 
     def truncation(self, key: Hashable, weight: Weight, rank: int, init: str) -> Truncation:
-        """Compare a start with its weight; a nested one is cut from the largest rank."""
+        """Compare a start with its weight; a nested start is cut from the largest rank."""
         check_rank(weight.W, rank)
         if INITIALIZERS[init].nested:
             most = min(MOST_RANK, len(weight.sigma))
@@ -102,7 +102,7 @@ class Lab:
         return self._curves.get((key, init), lambda: energies(weight, init, ranks))
 
     def optimum(self, weight: Weight) -> list[float]:
-        """Return the most that any matrix of each rank captures."""
+        """Return the largest energy that a matrix of each rank can capture."""
         return [optimal_energy(weight.sigma, r) for r in self.ranks(weight)]
 
     def ranks(self, weight: Weight) -> list[int]:
@@ -110,7 +110,7 @@ class Lab:
         return energy_ranks(len(weight.sigma), MOST_RANK)
 
     def energy_map(self, model: str, rank: int, init: str) -> dict[str, float]:
-        """Return the energy that a start captures in every layer that can hold the rank."""
+        """Return the energy that a start captures in every layer large enough for the rank."""
         most = 1 << (rank - 1).bit_length() if INITIALIZERS[init].nested else rank
 
         def make() -> dict[str, Tensor]:  # a nested start contains those of all smaller ranks

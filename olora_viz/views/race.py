@@ -42,8 +42,8 @@ from olora_viz.views.results import intervals, results, results_of_test
 class RaceView:
     """A race at one moment, or at one of its steps: values, figures and HTML, no widget.
 
-    Figures, tables and sentences are computed when they are first read, from values that do not
-    change: a page that does not draw a card does not pay for it.
+    Figures, tables and sentences are computed on first use, from values that do not change, so a
+    page pays only for the cards that it draws.
     """
 
     id: str
@@ -65,7 +65,7 @@ class RaceView:
     styles: tuple[LaneStyle, ...]
     """Colours, dashes and labels of the lanes."""
     news: dict[str, int]
-    """See `olora_viz.views.race_record.news`; of the ``measurements`` as well."""
+    """See `olora_viz.views.race_record.news`; also for ``measurements``."""
     race: RaceSnapshot = field(repr=False)
     """The race, without its steps after the one shown."""
     run: str
@@ -155,7 +155,7 @@ class RaceView:
 
     @cached_property
     def text(self) -> str:
-        """Standings and story in plain words, for readers of text."""
+        """Standings and story as plain text."""
         lines = [
             f"{self._group_styles[place.lane].label}: "
             + (f"out at step {place.out_at}" if place.out_at else f"held-out loss {place.loss:.3g}")
@@ -201,7 +201,7 @@ class RaceView:
             if len(group.lanes) > 1
         }
         if members:
-            # Bands, when they are hidden, hide their lanes in the other charts.
+            # Hiding a band hides its lanes in the other charts.
             figure["layout"]["meta"]["members"] = members
         return figure
 
@@ -216,14 +216,14 @@ def race_view(
 ) -> RaceView:
     """Return the view of a race, now or at an earlier step.
 
-    Lanes that differ in their seed alone are shown as one: their mean, and a band.
+    Lanes that differ only in their seed are shown as one: their mean, and a band.
 
     Parameters
     ----------
-    record : of the race; a `ready_race` for one that has not begun.
+    record : of the race; a `ready_race` for one that has not started.
     upto : the last step to show; None shows all of them.
     before : races ahead of this one in the queue.
-    link : query of the page that sets up the same race, offered beside a recorded one.
+    link : query of the page that sets up the same race, offered with a recorded one.
     run : the race's name in its figures: zoom and hidden lanes are kept while it stays the same,
         and charts of one name show the same step. By default the record's id.
     """
@@ -269,9 +269,7 @@ def _remarks(race: RaceSnapshot) -> Markup:
     said = []
     if race.left_out:
         examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
-        said += [
-            f"Left out of the training: {examples} of more than {race.config.max_length} tokens."
-        ]
+        said += [f"Left out of training: {examples} of more than {race.config.max_length} tokens."]
     if race.held_out and race.held_out.parts:
         said += [race.held_out.parts]
     if race.held_out and race.held_out.boilerplate:

@@ -22,7 +22,7 @@ from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views import html as fragments
 
 READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
-"""States of a race in the background, beside those of `races.state`."""
+"""States of a race in the background, in addition to those of `races.state`."""
 
 ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 """States in which no further step is made."""
@@ -55,7 +55,7 @@ class RaceRecord(Protocol):
 
     @property
     def steps(self) -> Sequence[Step]:
-        """What was measured so far, from the first step on; it only grows."""
+        """The steps so far, from the first one on; the list only grows."""
         ...
 
     @property
@@ -65,12 +65,12 @@ class RaceRecord(Protocol):
 
     @property
     def plain_text(self) -> bool:
-        """Whether every token is judged, not an answer alone."""
+        """Whether every token is supervised instead of an answer."""
         ...
 
     @property
     def held_out(self) -> HeldOut | None:
-        """Number of held-out examples, and what guessing gets; None while unknown."""
+        """Number of held-out examples, and accuracy of guessing; None while unknown."""
         ...
 
     @property
@@ -80,7 +80,7 @@ class RaceRecord(Protocol):
 
     @property
     def adapted(self) -> str:
-        """What the adapters reach of the model's weights, in words; empty while unknown."""
+        """The share of the model that has adapters, in words; empty while unknown."""
         ...
 
     @property
@@ -95,22 +95,22 @@ class RaceRecord(Protocol):
 
     @property
     def state(self) -> str:
-        """In a word: ready, waiting, loading, racing, paused, or one of `ENDED`."""
+        """One of ready, waiting, loading, racing, paused and `ENDED`."""
         ...
 
     @property
     def note(self) -> str:
-        """What is being done now; once it has ended, the reason."""
+        """The current activity; after the end, the reason for the end."""
         ...
 
     @property
     def device(self) -> str:
-        """What it ran on, ``CPU`` or ``CUDA``; empty while unknown."""
+        """The device, ``CPU`` or ``CUDA``; empty while unknown."""
         ...
 
     @property
     def complete(self) -> bool:
-        """Nothing will change any more."""
+        """Whether nothing changes any more."""
         ...
 
     @property
@@ -121,13 +121,14 @@ class RaceRecord(Protocol):
 
 @dataclass(frozen=True)
 class RaceSnapshot:
-    """A record that does not change: a race at one moment, or one that has not begun."""
+    """A record that does not change: a race at one moment, or one that has not started."""
 
     config: RaceConfig
     styles: tuple[LaneStyle, ...]
     id: str = ""
     complete: bool = False
-    """Read before the state and the steps: what is complete has its last state and all steps."""
+    """Read before the state and the steps, so that a complete race has its last state and all
+    steps."""
     state: str = READY
     note: str = ""
     device: str = ""
@@ -143,7 +144,7 @@ class RaceSnapshot:
 
 
 def ready_race(config: RaceConfig, note: str = "") -> RaceSnapshot:
-    """Return a race that is set up and has not begun."""
+    """Return a race that is set up but has not started."""
     styles = lane_styles(config.lanes, [lane.label for lane in config.lanes])
     return RaceSnapshot(config, styles, note=note)
 
@@ -162,7 +163,7 @@ def start_of(record: RaceRecord) -> tuple[float | None, float | None]:
 
 
 def news(record: RaceRecord) -> dict[str, int]:
-    """Return, for each view of its own, a number that grows when there is more to show; 0: nothing.
+    """Return a number per separate view that grows when there is more to show; 0 for nothing.
 
     These are ``spectra``, ``gradients``, ``curvature`` and ``rates``.
     """

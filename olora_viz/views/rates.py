@@ -33,11 +33,11 @@ class RatesView:
 def rates_view(
     record: RaceRecord, measure: object = None, *, run: str | None = None
 ) -> RatesView | None:
-    """Show a race as a sweep; None if its lanes are not one, or before the first step.
+    """Show a race as a sweep; None if it is not a sweep, or before the first step.
 
     Parameters
     ----------
-    measure : one of `olora_viz.studies.rate_sweep.MEASURES`, else ``final``.
+    measure : one of `olora_viz.studies.rate_sweep.MEASURES`; otherwise ``final``.
     run : see `race_view`.
     """
     lanes, steps = record.config.lanes, list(record.steps)

@@ -22,7 +22,7 @@ from olora_viz.views.table import table
 from olora_viz.views.update_spectra import spectra_view
 
 MAPS = 8
-"""The most lanes whose spectra are drawn; the first ones of the standings."""
+"""Maximum number of lanes whose spectra are drawn, the first ones of the standings."""
 
 RUN = "report"
 """The race's name in the figures: its id grants access to it, so no file contains it."""

@@ -38,11 +38,11 @@ def results(
 
     Parameters
     ----------
-    styles, rows : of lanes, or of groups of lanes that differ in their seed alone.
+    styles, rows : of lanes, or of groups of lanes that differ only in their seed.
     step : of the latest evaluation, 0 before the first.
     base : held-out loss and accuracy of the base model, None while unknown.
-    plain_text : every token is judged, not an answer alone.
-    held_out : how many examples there are and what guessing gets; None while unknown.
+    plain_text : whether every token is supervised instead of an answer.
+    held_out : number of examples and accuracy of guessing; None while unknown.
     intervals : one per row of `styles`; none while unknown.
     """
     what = "texts" if plain_text else "prompts"
@@ -80,7 +80,7 @@ def results_of_test(
     Parameters
     ----------
     styles, order : of the groups.
-    rows, groups : of the lanes, and of those that differ in their seed alone.
+    rows, groups : of the lanes, and of those that differ only in their seed.
     """
     found, base = tested.lanes, tested.base
     theirs = [
@@ -126,7 +126,7 @@ def _head(plain_text: bool) -> tuple[object, ...]:
 
 
 def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple[object, ...]:
-    """Return the cells of a lane's accuracy and loss, or one that says when it left the race."""
+    """Return the cells of a lane's accuracy and loss, or one with the step at which it diverged."""
     who = lane(styles[row.lane])
     if row.out_at:
         return who, Cell(_departure(row), kind="no", columns=2)

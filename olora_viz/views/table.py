@@ -34,11 +34,11 @@ def table(
 
     Parameters
     ----------
-    head : the cells of the head; none: a table without one.
+    head : the cells of the head; if empty, the table has none.
     rows : their cells.
     kind : its CSS class.
-    base : rows at the end that the others are compared with.
-    scrolls : inside a frame that scrolls, for a table that may be large.
+    base : reference rows, at the end.
+    scrolls : whether to put it in a scrolling frame, for a table that may be large.
 
     Examples
     --------

@@ -32,8 +32,8 @@ def spectra_view(
 
     Parameters
     ----------
-    lane, layer : a label and a name, else the first OLoRA lane and the first layer.
-    measure : a key of `olora_viz.figures.update_spectra.MEASURES`, else ``norm``.
+    lane, layer : a label and a name; otherwise the first OLoRA lane and the first layer.
+    measure : a key of `olora_viz.figures.update_spectra.MEASURES`; otherwise ``norm``.
     run : see `race_view`.
     """
     looks = [
@@ -58,5 +58,5 @@ def spectra_view(
         ),
     )  # fmt: skip
     for figure in (view.map, view.growth):
-        figure["layout"]["meta"]["race"] = run  # they show the same step as its other charts
+        figure["layout"]["meta"]["race"] = run  # they mark the same step as its other charts
     return view

@@ -7,8 +7,7 @@ from typing import Any
 
 
 def pack(figure: dict[str, Any]) -> dict[str, Any]:
-    """Pack a figure as a few texts: each trace's points, each trace's rest, the parts of the
-    layout.
+    """Pack a figure as a few texts: points and rest of each trace, and the parts of the layout.
 
     Gradio sends a generator's output as differences, and for text that has grown only the new part.
     Also, Gradio's page copies a value leaf by leaf, several times per event, which for a figure of

@@ -26,7 +26,7 @@ from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
 
 _NEEDED = ("loss", "grad_norm", "eval_loss", "eval_accuracy")
-"""What no recording lacks."""
+"""The keys that every recording has."""
 
 
 def read(path: Path) -> Recording:
@@ -50,7 +50,7 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     K = len(config.lanes)
     layers = tuple(_typed(layer, str, "a layer") for layer in values["layers"])
     lines = values["steps"]
-    # A recording lacks what nobody measured when it was made.
+    # An older recording lacks measurements that were added later.
     kept = [key for key in KEPT if key in _NEEDED or any(key in line for line in lines)]
     steps = tuple(_step(line, n, config, layers, kept) for n, line in enumerate(lines, start=1))
     over = bool(steps) and bool(steps[-1].out.all())

@@ -19,7 +19,7 @@ PREFIX = "recorded:"
 """Prefix of the ids of recorded races."""
 
 KEPT = tuple(key for key in BUILT_IN if key != "lr")
-"""What is recorded; the rates follow from the set-up."""
+"""The measurements that are recorded; the rates follow from the set-up."""
 
 BASELINE = ("loss", "accuracy")
 """What is recorded of the base model."""
@@ -30,7 +30,7 @@ TESTED = (*BASELINE, "example_loss", "example_right")
 
 @dataclass(frozen=True)
 class Made:
-    """When and on what a race was recorded; the same set-up there gives the same numbers."""
+    """When and on what a race was recorded; there, the same set-up gives the same numbers."""
 
     date: str
     """Year, month and day."""
@@ -63,15 +63,15 @@ class Recording:
     baseline: Evaluation
     """Held-out loss and accuracy of the base model."""
     plain_text: bool
-    """Whether every token is supervised, not only an answer."""
+    """Whether every token is supervised instead of an answer."""
     held_out: HeldOut | None
-    """What its held-out results rest on; None if it was recorded without."""
+    """Summary of the held-out examples; None if it was not recorded."""
     left_out: int
     """Number of training examples that were too long."""
     answers: tuple[Answer, ...]
     """Answers of the base model and the lanes after the race."""
     adapted: str = ""
-    """What the adapters reach of the model's weights, in words; empty if that was not recorded."""
+    """The share of the model that has adapters, in words; empty if it was not recorded."""
     tested: Tested | None = None
     """The results on the test examples; None if it was recorded without."""
 
@@ -82,17 +82,17 @@ class Recording:
 
     @property
     def styles(self) -> tuple[LaneStyle, ...]:
-        """How its lanes are drawn and called."""
+        """The styles and labels of its lanes."""
         return _styles(self.config.lanes)
 
     @property
     def state(self) -> str:
-        """``finished``, or ``diverged`` where no lane came to the end."""
+        """``finished``, or ``diverged`` if no lane reached the end."""
         return FINISHED if len(self.steps) == self.config.steps else DIVERGED
 
     @property
     def complete(self) -> bool:
-        """Always: nothing will change any more."""
+        """Always True: nothing changes any more."""
         return True
 
     @property

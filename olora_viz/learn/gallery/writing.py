@@ -26,7 +26,7 @@ LAYER_DIGITS = 3
 
 
 def write(recording: Recording, path: Path) -> None:
-    """Write a recording, one step a line.
+    """Write a recording, one step per line.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def write(recording: Recording, path: Path) -> None:
 
 
 def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
-    """Return a step as plain values: lists over the lanes, NaN as null; rates are the set-up's."""
+    """Return a step as plain values: lists over the lanes, NaN as null, without the rates."""
     line: dict[str, Any] = {"step": step.step}
     for key, value in step.measures.items():
         if key in KEPT:

@@ -17,7 +17,7 @@ def lesson(race: Recording) -> Lesson:
     read = Recorded(race)
     first = race.steps[0].loss
     apart = float(first.max() - first.min())
-    same = "the same, digit for digit" if apart == 0 else f"the same to within {apart:.1g} nats"
+    same = "identical to the last digit" if apart == 0 else f"equal to within {apart:.1g} nats"
     best = min(race.config.lanes, key=lambda lane: read.loss(lane.init, lane.lr))
     millions = MODELS[race.config.model].parameters / 1e6
     r = race.config.lanes[0].r

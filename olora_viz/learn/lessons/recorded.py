@@ -62,7 +62,7 @@ class Recorded:
 
     @property
     def told(self) -> str:
-        """The sentences on the starts of the race, as its page says them."""
+        """The sentences on the starts of the race, as on its page."""
         return " ".join(map(str, describe_rates(self.race.config.lanes, self.race.steps)))
 
     def contest(self, first: str, second: str, lr: float) -> Contest:
@@ -81,7 +81,7 @@ class Recorded:
         return held
 
     def verdict(self, where: str, first: str, second: str, lr: float) -> str:
-        """Say what may be said of two initializations at one rate."""
+        """Describe how two initializations compare at one rate."""
         held = self.contest(first, second, lr)
         i = [entry.name for entry in held.entries].index(first)
         said = verdict(where, label_of(first), label_of(second), held, i, 1 - i)

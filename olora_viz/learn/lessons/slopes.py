@@ -18,7 +18,7 @@ def lesson(race: Recording) -> Lesson:
     more = mine > plain
     opposite = (
         "The OLoRA paper claims stable gradients and a well-behaved loss at the start. Here OLoRA "
-        "starts steeper and more curved. Both are scales; a condition would be a ratio"
+        "starts steeper and more curved. Both are scales; conditioning would be a ratio"
         if more and gradients > 1
         else "Here OLoRA's start is not both steeper and more curved than LoRA's"
     )

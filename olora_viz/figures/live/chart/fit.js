@@ -15,8 +15,10 @@ const NARROW = 420; // pixels
  * @param {Meta} meta
  * @param {object} how
  * @param {number} how.width of the element
- * @param {boolean} how.touch whether the pointer is a finger @param {boolean} how.linear whether
- * the vertical axis is made linear @param {Held} how.held @param {Set<string>} how.hidden lanes
+ * @param {boolean} how.touch whether the pointer is a finger
+ * @param {boolean} how.linear whether the vertical axis is made linear
+ * @param {Held} how.held
+ * @param {Set<string>} how.hidden lanes
  * @returns {{ layout: Fitted, named: string[] }} and the lanes that a click on a label hides
  */
 export function fit(layout, meta, { width, touch, linear, held, hidden }) {

@@ -47,9 +47,9 @@ export function skeleton(element) {
  * @param {Parts} parts
  * @param {Meta} meta
  * @param {object} axis
- * @param {boolean} axis.logarithmic whether the vertical axis is logarithmic by default @param
- * {boolean} axis.linear whether the reader made it linear @param {number | undefined} axis.weight
- * of the past in the curves that are smoothed
+ * @param {boolean} axis.logarithmic whether the vertical axis is logarithmic by default
+ * @param {boolean} axis.linear whether the reader made it linear
+ * @param {number | undefined} axis.weight of the past in the curves that are smoothed
  */
 export function write(parts, meta, { logarithmic, linear, weight }) {
   const { badge, scale, smoothing, message } = parts;

@@ -3,8 +3,7 @@
 /** @import { Menu, PlotlyApi } from "../types.d.ts" */
 
 /** @typedef {{ Plotly: PlotlyApi, menu: Menu }} Tools */
-/** @typedef {{ module: string, exporter: string }} Texts figure.js and figure_export.js, each as
-one file */
+/** @typedef {{ module: string, exporter: string }} Texts figure.js and figure_export.js, bundled */
 /** @typedef {(message: any, buffers: ArrayBuffer[]) => void} Listener */
 
 /**
