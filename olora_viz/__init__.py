@@ -33,6 +33,7 @@ from olora_viz.initializers import (
 )
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.peft_format import read_peft, write_peft
 from olora_viz.lanes.read_back import ReadBack, read_back
 from olora_viz.learn.gallery import load as load_recording
@@ -135,6 +136,7 @@ __all__ = [
     "steps_frame",
     "steps_to_reach",
     "tangent_kernel",
+    "target_layers",
     "training_batches",
     "truncation",
     "unregister",

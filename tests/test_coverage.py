@@ -50,15 +50,19 @@ def test_experts_routers_and_layers_that_are_not_targets_are_named():
     assert found.left_out["routers"] == 2 * 4 * 24
     assert found.left_out["embeddings"] == found.left_out["output head"] == VOCABULARY * 24
     assert found.left_out["other linear layers"] == 2 * (2 * 24 * 16 + 24 * 32)
-    assert found.sentence.startswith("adapts 2 layers, 4.9% of the weights; left out: 3-D experts")
+    assert worded(found, {None: found}).startswith(
+        "every lane adapts 2 layers, 4.9% of the weights; left out: 3-D experts"
+    )
     assert list(found.left_out)[-1] == "norms and biases"
 
 
 def test_what_got_no_gradient_is_named_and_no_more_than_three_layers_of_it():
     found = coverage_of(tiny("llama"), target_layers(tiny("llama")))
-    assert worded(found) == worded(found, []) == found.sentence
-    assert worded(found, ["a", "b"]).endswith("; no gradient in the first step: a, b")
-    assert worded(found, list("abcde")).endswith("first step: a, b, c and 2 more")
+    whole = found, {None: found}
+    assert "gradient" not in worded(*whole, [])
+    assert worded(*whole) == worded(*whole, [])
+    assert worded(*whole, ["a", "b"]).endswith("; no gradient in the first step: a, b")
+    assert worded(*whole, list("abcde")).endswith("first step: a, b, c and 2 more")
 
 
 def test_a_layer_without_a_gradient_is_found_in_the_first_step():
@@ -86,14 +90,14 @@ def test_it_is_said_on_the_command_line_and_in_the_summary(tmp_path, capsys):
     assert main([*given, "--run", str(tmp_path / "run"), "--json"]) == 0
     said = capsys.readouterr()
     summary = json.loads(said.out.splitlines()[-1])["summary"]
-    assert summary["adapted"].startswith("adapts 28 layers, ")
-    assert f"every lane {summary['adapted']}" in said.err.splitlines()
+    assert summary["adapted"].startswith("every lane adapts 28 layers, ")
+    assert summary["adapted"] in said.err.splitlines()
     assert summary["coverage"]["layers"] == 28
     assert summary["without_gradient"] == []
     assert runs.read_summary(tmp_path / "run") == summary
     for verb in ("gradients", "curvature"):
         assert main([verb, "--lane", "lora:r=2", "--json"]) == 0
-        assert f"every lane {summary['adapted']}" in capsys.readouterr().err.splitlines()
+        assert summary["adapted"] in capsys.readouterr().err.splitlines()
 
 
 def test_it_is_a_remark_under_the_results_of_page_panel_and_report():
@@ -101,4 +105,4 @@ def test_it_is_a_remark_under_the_results_of_page_panel_and_report():
     job = BackgroundRace("a", config, None, ready_race(config).styles)
     job.compute()
     assert job.adapted == raced(config)[0].adapted
-    assert f"Every lane {job.adapted}." in race_view(job).results
+    assert f"E{job.adapted[1:]}." in race_view(job).results

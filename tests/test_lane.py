@@ -27,11 +27,11 @@ def test_lists_in_a_spec_multiply():
 def test_every_key_can_be_written():
     (lane,) = parse_lanes(
         "lora:lr=0.01,r=2,alpha=3,seed=4,weight_decay=0.1,clip=1,rslora=true,"
-        "beta1=0.8,beta2=0.9,lora_plus=16,dropout=0.1,label=x"
+        "beta1=0.8,beta2=0.9,lora_plus=16,dropout=0.1,targets=q_proj+layers.[01].*,label=x"
     )
     assert lane == Lane(
         "lora", 0.01, 2, 3.0, 4, 0.1, 1.0, True, "x",
-        beta1=0.8, beta2=0.9, lora_plus=16.0, dropout=0.1,
+        beta1=0.8, beta2=0.9, lora_plus=16.0, dropout=0.1, targets=("q_proj", "layers.[01].*"),
     )  # fmt: skip
 
 
@@ -64,6 +64,11 @@ def test_every_key_can_be_written():
         ("olora:lora_plus=0", "lora_plus must be a positive number, not 0.0"),
         ("olora:beta2=0.81", r"the square of beta1 0.9 must be below beta2 0.81"),
         ("olora:beta1=0,beta2=0", r"the square of beta1 0.0 must be below beta2 0.0"),
+        ("olora:targets=q_proj+", r"a lane's target must be of letters, digits and .*, not ''"),
+        (
+            "olora:targets=q proj",
+            r"a lane's target must be of letters, digits and .*, not 'q proj'",
+        ),
         ("olora:rslora=maybe", "rslora must be true or false, not 'maybe'"),
         ("olora:label=../../etc", "label '../../etc' must be 1 to 48 characters"),
         ("olora:label=<b>", "label '<b>' must be"),
@@ -87,6 +92,13 @@ OTHER_KINDS = {
     "Lane('lora', weight_decay=None)": "weight_decay must be a number >= 0, not None",
     "Lane('lora', beta2='0.9')": "beta2 must be a number from 0 to below 1, not '0.9'",
     "Lane('lora', label=3)": "a label must be a text, not 3",
+    "Lane('lora', targets=())": "targets must be a sequence of names of layers, not ()",
+    "Lane('lora', targets='q_proj')": (
+        "targets must be a sequence of names of layers, not 'q_proj'"
+    ),
+    "Lane('lora', targets=[3])": (
+        "a lane's target must be of letters, digits and . _ - * ? ! [ ], not 3"
+    ),
     "RaceConfig(lanes='lora')": "lanes must be a sequence of Lane, not 'lora'",
     "RaceConfig(lanes=3)": "lanes must be a sequence of Lane, not 3",
     "RaceConfig(targets='q_proj')": "targets must be a sequence of names, not the text 'q_proj'",

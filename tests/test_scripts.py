@@ -27,6 +27,7 @@ CONFIG = RaceConfig(
         Lane("milora", lr=1e-3, lora_plus=4.0),
         Lane("corda", lr=1e-3),
         Lane("mica", lr=3e-3, rslora=True),
+        Lane("olora", lr=1e-3, r=4, targets=("q_proj", "layers.[01].*")),
     ),
     steps=3, batch_size=4, seed=2, eval_every=0, device="cpu", dtype="float32",
     schedule="cosine", warmup=1, batches="by-seed",

@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,10 +190,11 @@ def test_a_start_that_has_lost_a_seed_is_not_compared() -> None:
         ({"beta2": 0.99}, "betas"),
         ({"lora_plus": 16.0}, "LoRA+ ratio"),
         ({"dropout": 0.1}, "dropout"),
+        ({"targets": ("q_proj", "v_proj")}, "targets"),
     ],
 )
 def test_lanes_that_differ_in_more_than_start_and_rate_are_not_compared_as_starts(
-    other: dict[str, float], what: str
+    other: dict[str, Any], what: str
 ) -> None:
     lanes = (Lane("lora"), Lane("olora", **other))
     text = told(lanes, steps([0.9, 0.4], first_norms=[1.0, 5.0]))

@@ -70,6 +70,9 @@ def test_a_label_shows_only_what_differs_inside_the_race() -> None:
     assert labels(Lane("lora", lora_plus=16), Lane("lora")) == ["LoRA LoRA+ 16", "LoRA LoRA+ 1"]
     assert labels(Lane("lora", dropout=0.1), Lane("lora")) == ["LoRA dropout 0.1", "LoRA dropout 0"]
     assert labels(Lane("lora", beta2=0.95), Lane("lora")) == ["LoRA β₂ 0.95", "LoRA β₂ 0.999"]
+    assert labels(Lane("lora", targets=("q_proj", "v_proj")), Lane("lora")) == [
+        "LoRA q_proj+v_proj", "LoRA",
+    ]  # fmt: skip
 
 
 def test_labels_are_distinct_even_for_equal_lanes() -> None:

@@ -44,7 +44,7 @@ def run_curvature(options: argparse.Namespace) -> int:
         found = conditioning(
             racing.lanes, racing.batch(1), layer=options.layer, progress=progress, **search
         )
-    print(f"every lane {racing.adapted}", file=sys.stderr)
+    print(racing.adapted, file=sys.stderr)
     labels = racing.lanes.labels
     lines = [{"lane": label, **line} for label, line in found.to_json(labels).items()]
     if options.json:

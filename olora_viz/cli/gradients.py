@@ -42,7 +42,7 @@ def run_gradients(options: argparse.Namespace) -> int:
     config = compared(options, eval_every=0, eval_size=1, gradients_every=1)
     with progress_bar() as progress:
         running = race(config, progress=progress)
-    print(f"every lane {running.adapted}", file=sys.stderr)
+    print(running.adapted, file=sys.stderr)
     config = running.config  # with fair rates as numbers
     steps: list[Step] = []
     with on_interruption(running.close):

@@ -75,7 +75,7 @@ def run_race(options: argparse.Namespace) -> int:
             )
     for fair in race.fair_rates:
         print(fair.sentence, file=sys.stderr)
-    print(f"every lane {race.adapted}", file=sys.stderr)
+    print(race.adapted, file=sys.stderr)
     with on_interruption(race.close), closing(steps):
         _follow(steps, race, options.json)
     summary = race.summary()
@@ -83,7 +83,7 @@ def run_race(options: argparse.Namespace) -> int:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
     else:
         print_summary(summary)
-        print(f"every lane {race.adapted}")
+        print(race.adapted)
     folder = options.resume or options.folder
     for problem in runs.unreadable(folder) if folder else ():
         print(f"adapters: {problem}", file=sys.stderr)

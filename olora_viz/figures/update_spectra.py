@@ -73,6 +73,8 @@ def growth_figure(
     """Draw the singular values of one layer's ΔW against the step, for lane k."""
     i = spectra[0].layers.index(layer)
     sigma = np.array([one.sigma[k, i] for one in spectra])
+    left_out = np.isnan(sigma).all()
+    still = "No adapter on this layer." if left_out else "Nothing has changed yet."
     shown = [j for j in range(min(sigma.shape[1], MOST_LINES)) if (sigma[:, j] > 0).any()]
     data: list[dict[str, Any]] = [
         {
@@ -88,7 +90,7 @@ def growth_figure(
         }
         for place, j in enumerate(shown)
     ]
-    top = float(sigma.max(initial=0.0)) or 1.0
+    top = float(np.fmax.reduce(sigma, axis=None, initial=0.0)) or 1.0
     ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
     where = " · ".join(part for part in block_and_module(layer) if part)
     made = layout(
@@ -97,7 +99,7 @@ def growth_figure(
         x=axis("step", **ends),
         y=axis("σᵢ(ΔW)", range=[-0.02 * top, 1.06 * top]),
         height=210,
-        message="" if shown else "Nothing has changed yet.",
+        message="" if shown else still,
         revision=run or "growth",
     )
     return {"data": data, "layout": made}

@@ -38,8 +38,9 @@ class Lanes:
 
     Attributes
     ----------
-    theta : (K, P) float32. Row k holds every A and B of lane k. A lane whose rank is below
-        the largest one is padded with zeros, which get zero gradient and stay zero.
+    theta : (K, P) float32. Row k holds every A and B of lane k. A lane whose rank in a layer is
+        below the largest one is padded with zeros, which get zero gradient and stay zero; in a
+        layer that it leaves out its rank is 0.
     plan : the layers and lanes that take part.
     start : (K, P), theta at step 0.
     frozen : (K, P), what of theta stays as it started and gets no gradient: the B of the lanes
@@ -52,7 +53,7 @@ class Lanes:
     ) -> None:
         self.plan, self.model = plan, plan.model
         self.lanes, self.labels, self.rank = plan.lanes, labels(plan.lanes), plan.rank
-        self._layout = Layout(plan.shapes, plan.rank)
+        self._layout = Layout(plan.shapes, plan.ranks)
         self.start = start_matrix(self._layout, plan, start_of, progress)
         self.theta = self.start.clone().requires_grad_()
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
@@ -69,7 +70,7 @@ class Lanes:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of the layers with adapters, in the model's order."""
+        """The names of the layers with an adapter of any lane, in the model's order."""
         return self._layout.layers
 
     @property
@@ -88,7 +89,10 @@ class Lanes:
             raise ValueError(f"lane {k} does not exist; there are lanes 0 to {self.count - 1}")
 
     def factors(self, layer: str, k: int) -> Start:
-        """Return lane k's A (r, in) and B (out, r) of one layer, without the padding; see `put`."""
+        """Return lane k's A (r, in) and B (out, r) of one layer, without the padding; see `put`.
+
+        Where the lane leaves the layer out, r is 0.
+        """
         return self._trimmed(self.theta.detach(), layer, k)
 
     def start_factors(self, layer: str, k: int) -> Start:
@@ -127,8 +131,7 @@ class Lanes:
         """
         rows = self._passes.rows
         assert rows is not None
-        ranks = [lane.r for lane in self.lanes[rows]]
-        mask = self._layout.real(ranks, layer).to(self.theta.device)
+        mask = self._layout.real(rows, layer).to(self.theta.device)
         if self.frozen is None:
             return mask
         frozen = self.frozen[rows]
@@ -155,7 +158,7 @@ class Lanes:
         self.check_lane(k)
         merged = self.base()
         layers = named_layers(merged)
-        for name in self.layers:
+        for name in self.plan.layers_of(k):
             W = weight_of(layers[name])
             W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
         return merged
@@ -198,7 +201,7 @@ class Lanes:
     def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
         self.check_lane(k)
         A, B = self._layout.factors(theta, layer)
-        r = self.lanes[k].r
+        r = self._layout.ranks[layer][k]
         return Start(A=A[k, :r], B=B[k, :, :r])
 
 
@@ -218,8 +221,8 @@ def attach(
     ----------
     model : the base model; it is frozen until `Lanes.detach`.
     lanes : 1 to 64 contenders, of any mixture of initializations and ranks.
-    targets : suffixes of layer names, see `target_layers`; ``None`` takes all linear layers inside
-        the blocks.
+    targets : of the lanes without their own, see `target_layers`; ``None`` takes all linear layers
+        inside the blocks.
     progress : called with the progress of initialization.
     calibration : by layer, for the initializations that need a gradient or inputs; a race gathers
         it automatically.

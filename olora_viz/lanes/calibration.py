@@ -39,7 +39,7 @@ def check_calibration(plan: AdapterPlan, name: str) -> None:
     needs = plan.needs
     sizes = [
         out * into * ("gradient" in needs) + into**2 * ("inputs" in needs)
-        for out, into in plan.shapes.values()
+        for out, into in (plan.shapes[name] for name in plan.calibrated)
     ]
     # All layers at once, and beside them what a batch adds to one of them.
     needed = (sum(sizes) + 2 * max(sizes)) * plan.dtype.itemsize
@@ -51,7 +51,7 @@ def gather_planned(
     plan: AdapterPlan, batches: Sequence[Batch], progress: Progress | None = None
 ) -> dict[str, Calibration]:
     """Gather what the lanes of a plan need, see `gather`."""
-    return _gather(plan.model, plan.layers, batches, plan.needs, progress)
+    return _gather(plan.model, plan.calibrated, batches, plan.needs, progress)
 
 
 def gather(

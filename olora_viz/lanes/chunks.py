@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from olora_viz.lanes.layers import expert_layers, target_layers, weight_of
+from olora_viz.lanes.layout import Layout
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 
@@ -97,6 +98,6 @@ def check_adapters(plan: AdapterPlan, name: str) -> None:
     ValueError : adapters and optimizer take more memory than is free.
     """
     K, rank = len(plan.lanes), plan.rank
-    width = sum(map(sum, plan.shapes.values())) * rank
+    width = Layout(plan.shapes, plan.ranks).width
     needed = COPIES * K * width * plan.dtype.itemsize
     check_memory(needed, plan.device, f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {name}")

@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from olora_viz.lanes.experts import ExpertLinear
+from olora_viz.lanes.lane import Targets
 from olora_viz.lanes.layers import is_linear
 
 NAMED = 3
-"""The most layers without a gradient that a sentence names."""
+"""The most layers without a gradient, and the most targets, that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,21 @@ class Coverage:
         return self.adapted + sum(self.left_out.values())
 
     @property
-    def sentence(self) -> str:
-        """What is adapted and what is not, for people."""
+    def extent(self) -> str:
+        """How many layers and expert matrices have adapters."""
         matrices = "expert matrix", "expert matrices"
         counts = ((self.layers, "layer", "layers"), (self.experts, *matrices))
-        reached = " and ".join(f"{n} {one if n == 1 else more}" for n, one, more in counts if n)
-        shares = [f"{kind} ({self._share(size)})" for kind, size in self.left_out.items()]
-        left_out = f"; left out: {', '.join(shares)}" if shares else ""
-        share = self._share(self.adapted)
-        return f"adapts {reached}, {share} of the weights{left_out}"
+        return " and ".join(f"{n} {one if n == 1 else more}" for n, one, more in counts if n)
+
+    @property
+    def share(self) -> str:
+        """The share of the weights that is adapted, as a percentage."""
+        return self._share(self.adapted)
+
+    @property
+    def shares_left_out(self) -> str:
+        """What is left out, each kind with its share of the weights; empty if nothing is."""
+        return ", ".join(f"{kind} ({self._share(size)})" for kind, size in self.left_out.items())
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -85,20 +92,55 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
     return Coverage(len(linear), len(experts), reached, dict(ordered))
 
 
-def worded(coverage: Coverage, without_gradient: Sequence[str] | None = None) -> str:
-    """Say what is adapted, and which of it did not train.
+def worded(
+    whole: Coverage,
+    by_targets: Mapping[Targets, Coverage],
+    without_gradient: Sequence[str] | None = None,
+) -> str:
+    """Say what the lanes adapt, what none of them does, and what did not train.
 
     Parameters
     ----------
-    coverage : of the adapters.
+    whole : of the adapters of all lanes together.
+    by_targets : of the lanes by their targets.
     without_gradient : layers with adapters that got no gradient in the first step; None before it.
     """
-    names = list(without_gradient or ())
-    if not names:
-        return coverage.sentence
+    alike = all(its == whole for its in by_targets.values())
+    parts = [_alike(whole) if alike else _by_targets(by_targets)]
+    if whole.left_out:
+        parts.append(f"left out{'' if alike else ' by all'}: {whole.shares_left_out}")
+    if without_gradient:
+        parts.append(f"no gradient in the first step: {_first(without_gradient)}")
+    return "; ".join(parts)
+
+
+def _alike(its: Coverage) -> str:
+    return f"every lane adapts {its.extent}, {its.share} of the weights"
+
+
+def _by_targets(by_targets: Mapping[Targets, Coverage]) -> str:
+    """Say what the lanes of each targets adapt, those with the race's own last."""
+    own = [targets for targets in by_targets if targets is not None]
+    others = [its for targets, its in by_targets.items() if targets not in own[:NAMED]]
+    said = [f"those on {_first(its)} {_brief([by_targets[its]])}" for its in own[:NAMED]]
+    if others:
+        said.append(f"the others {_brief(others)}")
+    first = by_targets[own[0]]
+    said[0] = f"lanes on {_first(own[0])} adapt {first.extent} ({first.share} of the weights)"
+    return ", ".join(said)
+
+
+def _brief(coverages: Sequence[Coverage]) -> str:
+    """Say how many layers there are, and their share of the weights: the fewest and the most."""
+    least, *_, most = sorted([*coverages, *coverages], key=lambda its: its.adapted)
+    if least.extent == most.extent:
+        return f"{least.extent} ({least.share})"
+    return f"{least.extent} ({least.share}) to {most.extent} ({most.share})"
+
+
+def _first(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    silent = f"no gradient in the first step: {', '.join(names[:NAMED])}{more}"
-    return f"{coverage.sentence}; {silent}"
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _kind(name: str, weight: nn.Parameter, holder: nn.Module) -> str:

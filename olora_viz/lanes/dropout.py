@@ -31,7 +31,16 @@ class Dropout:
     step: tuple[int, int]
     shapes: Sequence[tuple[int, int]] | None = None
 
-    def add(self, layer: str, Y: Tensor, X: Tensor, A: Tensor, B: Tensor, s: Tensor) -> Tensor:
+    def add(
+        self,
+        layer: str,
+        Y: Tensor,
+        X: Tensor,
+        A: Tensor,
+        B: Tensor,
+        s: Tensor,
+        ranks: Sequence[int],
+    ) -> Tensor:
         """Return Y_k + s_k B_k A_k (dropout(X_k) − X_k) for the lanes k that have dropout.
 
         Y already holds s B A X, so that is the adapter of PEFT, which reads dropout(X), beside a
@@ -41,8 +50,9 @@ class Dropout:
         ----------
         Y, X : output and input of a layer, (K·n, …, features).
         A, B, s : (K, r, in), (K, out, r) and (K, 1, 1).
+        ranks : (K) of the lanes in this layer, 0 for a lane that leaves it out.
         """
-        found = [k for k, lane in enumerate(self.lanes) if lane.dropout]
+        found = [k for k, lane in enumerate(self.lanes) if lane.dropout and ranks[k]]
         if not found:
             return Y
         K = len(self.lanes)

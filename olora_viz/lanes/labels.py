@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -10,8 +11,11 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, label_number
 from olora_viz.machine import numbers
 
-SHOWN = ("lr", "r", "alpha", "seed", "lora_plus", "dropout", "beta1", "beta2")
+SHOWN = ("lr", "r", "alpha", "seed", "lora_plus", "dropout", "beta1", "beta2", "targets")
 """What a display name can tell lanes of one initialization by."""
+
+MOST_TARGETS = 32
+"""The longest name of a lane's targets, in characters."""
 
 
 def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
@@ -50,7 +54,7 @@ def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tu
     made: list[str] = []
     for lane, name in zip(lanes, wanted, strict=True):
         words = [label_of(lane.init), *(_words(f, setting(lane, f)) for f in varying)]
-        own = name or " ".join(words)
+        own = name or " ".join(filter(None, words))
         distinct, copy = own, 2
         while distinct in made:
             distinct, copy = f"{own} #{copy}", copy + 1
@@ -63,14 +67,16 @@ def differing(lanes: Sequence[Lane]) -> list[str]:
     return [field for field in SHOWN if len({setting(lane, field) for lane in lanes}) > 1]
 
 
-def setting(lane: Lane, field: str) -> float:
-    """Return what one of `SHOWN` is: of alpha the ratio to the rank."""
+def setting(lane: Lane, field: str) -> Any:
+    """Return what one of `SHOWN` is: of alpha the ratio to the rank, and targets as a text."""
     if field == "alpha":
         return 1.0 if lane.alpha is None else lane.alpha / lane.r
-    return getattr(lane, field)
+    return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field)
 
 
-def _words(field: str, value: float) -> str:
+def _words(field: str, value: Any) -> str:
+    if field == "targets":
+        return _short(value)
     return {
         "lr": numbers.compact(value), "r": f"r {value:g}", "alpha": f"α/r {value:g}",
         "seed": f"seed {value:g}", "lora_plus": f"LoRA+ {value:g}", "dropout": f"dropout {value:g}",
@@ -84,6 +90,7 @@ def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
         f"{field.name}={_word(getattr(lane, field.name))}"
         for field in fields(Lane)
         if field.name not in ("init", "label")
+        and (field.name, getattr(lane, field.name)) != ("targets", None)
         and len({getattr(other, field.name) for other in family}) > 1
     ]
     return f"{lane.init}@{','.join(parts)}" if parts else lane.init
@@ -92,4 +99,20 @@ def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
 def _word(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, tuple):
+        return _short("+".join(value))
     return label_number(value) if isinstance(value, float) else str(value).lower()
+
+
+def _short(targets: str) -> str:
+    """Shorten targets, and leave out wildcards: a label also names a folder.
+
+    >>> _short("q_proj+v_proj"), _short("layers.[01].*"), _short("q_proj+up_projection+" * 4 + "*")
+    ('q_proj+v_proj', 'layers-01', 'q_proj+8more')
+    """
+    plain = [re.sub(r"\.?[*?!\[\]]+\.?", "-", name).strip("-.") for name in targets.split("+")]
+    names = [name or "all" for name in plain]
+    whole = "+".join(names)
+    if len(names) > 1 and len(whole) > MOST_TARGETS:
+        whole = f"{names[0]}+{len(names) - 1}more"
+    return whole[:MOST_TARGETS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,6 +20,9 @@ FAIR = "fair"
 
 MAX_LABEL = 48
 """The longest label, in characters: it also names a folder."""
+
+Targets = tuple[str, ...] | None
+"""What a lane adapts, see `Lane.targets`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Lane:
         arXiv 2402.12354); `lr` is that of A. PEFT's ``loraplus_lr_ratio``.
     dropout : probability that an input of the adapter is zero in a training step, in [0, 1), as
         PEFT's ``lora_dropout``. The base, for OLoRA or PiSSA W − s B⁰A⁰, reads all inputs.
+    targets : the layers that the lane adapts, as in `RaceConfig`: endings of their names, in which
+        ``*``, ``?`` and ``[…]`` are wildcards, such as ``("q_proj", "v_proj")`` or
+        ``("layers.0.*",)``. ``None``: those of the race. In a SPEC, ``targets=q_proj+v_proj``.
 
     >>> Lane("olora", lr=3e-4, r=16, alpha=32).scale
     2.0
@@ -63,6 +70,7 @@ class Lane:
     beta2: float = 0.999
     lora_plus: float = 1.0
     dropout: float = 0.0
+    targets: Targets = None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -94,6 +102,8 @@ class Lane:
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.label is not None:
             _check_label(self.label)
+        if self.targets is not None:
+            object.__setattr__(self, "targets", _target_names(self.targets))
 
     @property
     def scale(self) -> float:
@@ -156,6 +166,8 @@ def write_lane(lane: Lane) -> str:
 
 def _exact(value: Any) -> str:
     """Return the shortest text that reads back as the same value."""
+    if isinstance(value, tuple):
+        return "+".join(value)
     if not isinstance(value, float):
         return str(value).lower() if isinstance(value, bool) else str(value)
     short = label_number(value)
@@ -202,6 +214,7 @@ _READERS: dict[str, tuple[Any, str]] = {
     "beta2": (float, "a number"),
     "lora_plus": (float, "a positive number"),
     "dropout": (float, "a number"),
+    "targets": (lambda text: tuple(text.split("+")), "names of layers"),
     "label": (str, "a word"),
 }
 
@@ -226,6 +239,18 @@ def _positive(what: str, value: Any) -> None:
 def _whole(what: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
         raise ValueError(f"{what} must be a whole number from {least} to 2147483647, not {value!r}")
+
+
+def _target_names(targets: Any) -> tuple[str, ...]:
+    names = () if isinstance(targets, str) or not isinstance(targets, Iterable) else tuple(targets)
+    if not names:
+        raise ValueError(f"targets must be a sequence of names of layers, not {targets!r}")
+    for name in names:
+        if not (isinstance(name, str) and re.fullmatch(r"[\w.*?![\]-]+", name, re.ASCII)):
+            raise ValueError(
+                f"a lane's target must be of letters, digits and . _ - * ? ! [ ], not {name!r}"
+            )
+    return names
 
 
 def _check_label(label: Any) -> None:

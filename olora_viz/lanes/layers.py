@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -98,15 +99,16 @@ def target_layers(
     Parameters
     ----------
     model : any torch module.
-    targets : suffixes of names, such as ``("q_proj", "mlp.down_proj")``; ``None`` takes every
-        linear layer inside the model's blocks (all of them, if the model has no blocks). A suffix
-        that names the experts, such as ``experts.down_proj``, finds 3-D parameters too: each
-        expert's matrix is then a layer of its own, see `matrices_of`.
+    targets : endings of names, such as ``("q_proj", "mlp.down_proj")``, with the wildcards ``*``,
+        ``?`` and ``[…]``, such as ``("layers.[01].*",)``; ``None`` takes every linear layer inside
+        the model's blocks (all of them, if the model has no blocks). A target that names the
+        experts, such as ``experts.down_proj``, finds 3-D parameters too: each expert's matrix is
+        then a layer of its own, see `matrices_of`.
     bypassed : see `adaptable_layers`.
 
     Raises
     ------
-    ValueError : a suffix matches no layer, or the model has none.
+    ValueError : a target matches no layer, or the model has none.
     """
     layers = adaptable_layers(model, bypassed)
     if targets is None:
@@ -144,7 +146,7 @@ def _ends_with(name: str, layer: nn.Module, target: str) -> bool:
     if isinstance(layer, ExpertLinear) and not names_experts(target):
         return False
     name = target_name(name, layer)
-    return name == target or name.endswith("." + target)
+    return fnmatchcase(name, target) or fnmatchcase(name, f"*.{target}")
 
 
 def _endings(layers: Mapping[str, nn.Module]) -> str:

@@ -15,26 +15,33 @@ Factors = tuple[Tensor, Tensor]
 class Layout:
     """The columns of theta (K, P): for one layer after the other its A, then its B, flat.
 
+    Parameters
+    ----------
+    shapes : (out, in) of each layer, in the model's order.
+    ranks : of each layer the rank of every lane, 0 for a lane without an adapter there. A layer has
+        room for the largest one; lower ones are padded with zeros.
+
     Attributes
     ----------
-    layers : the names of the layers, in the model's order.
-    rank : the largest rank of any lane; lower ones are padded with zeros.
+    layers : the names of the layers.
     sizes : (2L) columns that each A and B takes.
     """
 
-    def __init__(self, shapes: Mapping[str, Sequence[int]], rank: int) -> None:
-        self.rank = rank
+    def __init__(
+        self, shapes: Mapping[str, Sequence[int]], ranks: Mapping[str, Sequence[int]]
+    ) -> None:
         self.layers = tuple(shapes)
-        self._shapes = dict(shapes)
+        self.ranks = dict(ranks)
+        self._shapes = {layer: (*shape, max(ranks[layer])) for layer, shape in shapes.items()}
         self.sizes = tuple(
-            size for out, into in shapes.values() for size in (rank * into, out * rank)
+            size for out, into, rank in self._shapes.values() for size in (rank * into, out * rank)
         )
         ends = torch.tensor(self.sizes).cumsum(0).tolist()
         self._starts = dict(zip(self.layers, [0, *ends[1::2]], strict=False))
         self.width = ends[-1]
 
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return the shapes of a layer's A and B as theta holds them, with the largest rank.
+        """Return the shapes of a layer's A and B as theta holds them, with its largest rank.
 
         Raises
         ------
@@ -42,8 +49,8 @@ class Layout:
         """
         if layer not in self._shapes:
             raise ValueError(f"no adapter on layer {layer!r}; there are {', '.join(self.layers)}")
-        out, into = self._shapes[layer]
-        return (self.rank, into), (out, self.rank)
+        out, into, rank = self._shapes[layer]
+        return (rank, into), (out, rank)
 
     def columns(self, layer: str) -> tuple[slice, slice]:
         """Return the columns of a layer's A and of its B."""
@@ -70,12 +77,12 @@ class Layout:
             views[layer] = (next(parts).unflatten(1, of_A), next(parts).unflatten(1, of_B))
         return views
 
-    def real(self, ranks: Sequence[int], layer: str | None = None) -> Bool[Tensor, "k n"]:
-        """Return the mask of entries that are not padding, for one layer or whole rows."""
-        used = torch.arange(self.rank) < torch.tensor(ranks)[:, None]  # (k, R)
+    def real(self, rows: slice, layer: str | None = None) -> Bool[Tensor, "k n"]:
+        """Return the mask of some lanes' entries that are not padding, in one layer or all."""
         masks = []
         for name in [layer] if layer else self.layers:
-            (_, into), (out, _) = self.shapes(name)
+            (rank, into), (out, _) = self.shapes(name)
+            used = torch.arange(rank) < torch.tensor(self.ranks[name][rows])[:, None]  # (k, R)
             masks.append(used[:, :, None].expand(-1, -1, into).flatten(1))
             masks.append(used[:, None, :].expand(-1, out, -1).flatten(1))
         return torch.cat(masks, dim=1)

@@ -33,7 +33,7 @@ def write_merged(
     """
     merged: Any = lanes.merge(k)
     layers = named_layers(merged)
-    for name in lanes.layers:
+    for name in lanes.plan.layers_of(k):
         if not weight_of(layers[name]).isfinite().all():
             raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
     with atomic_folder(Path(folder)) as made, _without_bars():

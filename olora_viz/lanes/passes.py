@@ -120,7 +120,10 @@ class Passes:
         s = self._scale[self.rows, None, None]
         layer, (A, B) = self._plan.layers[name], self.views[name]
         Y = LaneLinear.apply(X, weight_of(layer), layer.bias, A, B, start, s)
-        return self._dropout.add(name, Y, X, A, B, s) if self._dropout else Y
+        if self._dropout is None:
+            return Y
+        ranks = self._plan.ranks[name][self.rows]
+        return self._dropout.add(name, Y, X, A, B, s, ranks)
 
     def _experts(
         self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor

@@ -58,19 +58,20 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
     lanes.check_lane(k)
     lane = lanes.lanes[k]
-    transposed = any(map(is_transposed, lanes.plan.layers.values()))
+    layers = {name: lanes.plan.layers[name] for name in lanes.plan.layers_of(k)}
+    transposed = any(map(is_transposed, layers.values()))
     if form == "olora" and lane.init != "olora":
         raise ValueError(f"form 'olora' needs a lane initialized by olora, not by {lane.init}")
     if form == "olora" and transposed:
         raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
-    experts = {n: m for n, m in lanes.plan.layers.items() if isinstance(m, ExpertLinear)}
+    experts = {n: m for n, m in layers.items() if isinstance(m, ExpertLinear)}
     if form == "olora" and experts:
         raise ValueError("form 'olora' is not possible on experts; PEFT cannot start them by OLoRA")
-    starts = [lanes.start_factors(name, k) for name in lanes.layers]
+    starts = [lanes.start_factors(name, k) for name in layers]
     from_zero = not any(start.A.any() and start.B.any() for start in starts)
     factors: dict[str, Start] = {}
     rank = lane.r
-    for name in lanes.layers:
+    for name in layers:
         now, start = lanes.factors(name, k), lanes.start_factors(name, k)
         A, B = now.A, now.B
         if form == "lora" and not from_zero:
@@ -144,7 +145,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     rank = max(given.A.shape[0] for given in factors.values())
     lane = Lane(init, r=rank)  # alpha = r: B holds each layer's scaling
     layers = {name: module for name, module in modules.items() if name in factors}
-    lanes = Lanes(AdapterPlan(model, layers, (lane,)), start)
+    lanes = Lanes(AdapterPlan(model, layers, (lane,), chosen={None: layers}), start)
     for layer, given in factors.items():
         lanes.put(layer, 0, Start(given.A, scales[layer] * given.B))
     return lanes

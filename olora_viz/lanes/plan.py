@@ -6,16 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Calibration, Initializer, lacking
 from olora_viz.initializers.start import check_rank
 from olora_viz.lanes.coverage import Coverage, coverage_of
 from olora_viz.lanes.experts import ExpertLinear
-from olora_viz.lanes.lane import MAX_LANES, Lane
-from olora_viz.lanes.layers import target_layers, weight_of
+from olora_viz.lanes.lane import MAX_LANES, Lane, Targets
+from olora_viz.lanes.layers import adaptable_layers, target_layers, weight_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,13 +25,44 @@ class AdapterPlan:
 
     model: nn.Module
     layers: Mapping[str, nn.Module]
-    """The layers that get adapters, by name and in the model's order."""
+    """The layers that get adapters of any lane, by name and in the model's order."""
     lanes: tuple[Lane, ...]
+    chosen: Mapping[Targets, Collection[str]]
+    """The names of the layers that a lane adapts, by its targets."""
 
     @cached_property
     def starts(self) -> tuple[Initializer, ...]:
         """The initialization of each lane, unaffected by later changes of the registry."""
         return tuple(INITIALIZERS[lane.init] for lane in self.lanes)
+
+    @cached_property
+    def ranks(self) -> dict[str, tuple[int, ...]]:
+        """Of each layer the rank of every lane, 0 for a lane that leaves it out."""
+        return {
+            name: tuple(lane.r if name in self.chosen[lane.targets] else 0 for lane in self.lanes)
+            for name in self.layers
+        }
+
+    def layers_of(self, k: int) -> tuple[str, ...]:
+        """Return the names of the layers that lane k adapts."""
+        return tuple(name for name, ranks in self.ranks.items() if ranks[k])
+
+    @property
+    def left_out(self) -> Bool[np.ndarray, "K L"]:
+        """Which lanes leave which layers out."""
+        return np.array([*self.ranks.values()]).T == 0
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """(K) how many parameters each lane trains."""
+        shapes = self.shapes
+        return tuple(
+            sum(
+                shapes[name][1] * ranks[k] + shapes[name][0] * ranks[k] * (not start.frozen_B)
+                for name, ranks in self.ranks.items()
+            )
+            for k, start in enumerate(self.starts)
+        )
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -48,8 +80,19 @@ class AdapterPlan:
 
     @cached_property
     def coverage(self) -> Coverage:
-        """What the layers hold of the model's weights, and what is left out."""
+        """What the layers hold of the model's weights, and what every lane leaves out."""
         return coverage_of(self.model, self.layers)
+
+    @cached_property
+    def coverages(self) -> dict[Targets, Coverage]:
+        """The same of the lanes alone that have some targets."""
+        return {
+            targets: coverage_of(
+                self.model,
+                {name: its for name, its in self.layers.items() if name in self.chosen[targets]},
+            )
+            for targets in dict.fromkeys(lane.targets for lane in self.lanes)
+        }
 
     @property
     def rank(self) -> int:
@@ -60,6 +103,16 @@ class AdapterPlan:
     def needs(self) -> frozenset[str]:
         """What the starts need to know of the data: of ``gradient`` and ``inputs``."""
         return frozenset(start.needs for start in self.starts) - {""}
+
+    @property
+    def calibrated(self) -> dict[str, nn.Module]:
+        """The layers of the lanes whose starts need that, as `layers`."""
+        its = {name for k in self._informed for name in self.layers_of(k)}
+        return {name: layer for name, layer in self.layers.items() if name in its}
+
+    @property
+    def _informed(self) -> list[int]:
+        return [k for k, start in enumerate(self.starts) if start.needs]
 
     @property
     def frozen_B(self) -> list[int]:
@@ -77,7 +130,7 @@ class AdapterPlan:
         return next(iter(self.weights.values())).device
 
     def with_lanes(self, lanes: Sequence[Lane]) -> AdapterPlan:
-        """Return the same layers with other lanes.
+        """Return the layers of some other lanes, whose targets are among those of these lanes.
 
         Raises
         ------
@@ -85,9 +138,12 @@ class AdapterPlan:
         """
         if not 1 <= len(lanes) <= MAX_LANES:
             raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
-        made = replace(self, lanes=tuple(lanes))
+        used = {name for lane in lanes for name in self.chosen[lane.targets]}
+        layers = {name: layer for name, layer in self.layers.items() if name in used}
+        made = replace(self, layers=layers, lanes=tuple(lanes))
         for name, W in made.weights.items():
-            for lane, start in zip(made.lanes, made.starts, strict=True):
+            its = [k for k, r in enumerate(made.ranks[name]) if r]
+            for lane, start in ((made.lanes[k], made.starts[k]) for k in its):
                 check_rank(W, lane.r, name, start.vectors)
                 if lane.dropout and isinstance(made.layers[name], ExpertLinear):
                     raise ValueError(
@@ -103,9 +159,9 @@ class AdapterPlan:
         ------
         ValueError : a layer without calibration, and a lane that starts from some.
         """
-        for start in self.starts:
-            if start.needs and not self.layers.keys() <= calibration.keys():
-                raise lacking(start.name, start.needs)
+        for k in self._informed:
+            if not calibration.keys() >= set(self.layers_of(k)):
+                raise lacking(self.starts[k].name, self.starts[k].needs)
 
 
 def plan_adapters(
@@ -118,7 +174,8 @@ def plan_adapters(
 
     Parameters
     ----------
-    model, lanes, targets : of `attach`.
+    model, lanes : of `attach`.
+    targets : of `attach`, for the lanes without targets of their own.
     bypassed : layers that get no adapters, see `target_layers`.
 
     Raises
@@ -126,7 +183,11 @@ def plan_adapters(
     ValueError : no lane or too many, a target that matches nothing, a rank above min(out, in) of a
         layer, a weight that is not finite.
     """
-    plan = AdapterPlan(model, target_layers(model, targets, bypassed), ()).with_lanes(lanes)
+    chosen = {
+        its: target_layers(model, targets if its is None else its, bypassed)
+        for its in dict.fromkeys(lane.targets for lane in lanes)
+    }
+    plan = AdapterPlan(model, adaptable_layers(model, bypassed), (), chosen).with_lanes(lanes)
     for name, W in plan.weights.items():
         if not W.isfinite().all():
             raise ValueError(f"the model's weight {name!r} holds NaN or infinity")

@@ -81,7 +81,7 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
     if not find_spec("peft"):
         return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
     by = f"PEFT {version('peft')}"
-    trained = {target_name(*item) for item in lanes.plan.layers.items()}
+    trained = {target_name(name, lanes.plan.layers[name]) for name in lanes.plan.layers_of(k)}
     found = _compare(lanes, k, by, lambda: _by_peft(base, folder, trained))
     if not found.problem:
         return found

@@ -49,6 +49,8 @@ def start_matrix(
         made: dict[tuple[str, int, float, int], Start] = {}
         A, B = layout.factors(theta, name)
         for k, lane in enumerate(plan.lanes):
+            if not plan.ranks[name][k]:
+                continue
             key = (lane.init, lane.r, lane.scale, lane.seed)
             if key not in made:
                 made[key] = start_of(name, W, lane)

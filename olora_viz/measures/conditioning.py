@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -226,11 +227,12 @@ def _one_group(
 def _slope(
     lanes: Lanes, loss: Callable[[], Tensor], layer: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the losses and the gradient norms."""
+    """Return the losses and the gradient norms, NaN for a lane without an adapter on the layer."""
     value = loss()
     parts = torch.autograd.grad(value.sum(), lanes.parts(layer))
-    gradient = torch.cat([part.flatten(1) for part in parts], dim=1) * lanes.trained(layer)
-    norm = torch.linalg.vector_norm(gradient, dim=1)
+    trained = lanes.trained(layer)
+    gradient = torch.cat([part.flatten(1) for part in parts], dim=1) * trained
+    norm = torch.linalg.vector_norm(gradient, dim=1).where(trained.any(1), math.nan)
     loss_, norm_ = torch.stack([value.detach(), norm.to(value.dtype)]).double().cpu().numpy()
     return loss_, norm_
 

@@ -34,7 +34,8 @@ Logits = Callable[[], Tensor]
 class Curvature(Record):
     """Extreme eigenvalues and trace of K symmetric matrices over the lanes' parameters.
 
-    All values of a lane whose loss or gradient is not finite are NaN.
+    All values of a lane are NaN if its loss or gradient is not finite, or if it has no adapter on
+    the measured layer.
     """
 
     lambda_max: np.ndarray = field(metadata=by_lane())
@@ -209,6 +210,7 @@ def _measure(
     if probes:
         signs = [draws(lanes, layer, seed + 1 + i).sign() * mask for i in range(probes)]
         trace, error = lanczos.trace(masked, signs)
+        trace, error = (np.where(np.isnan(found.largest), math.nan, its) for its in (trace, error))
     return Curvature(
         lambda_max=found.largest,
         lambda_min=found.smallest,

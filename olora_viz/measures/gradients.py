@@ -28,7 +28,8 @@ FACTORS = ("A", "B")
 class Gradients(Record):
     """Euclidean norms of K lanes in L layers, in one step; NaN for diverged lanes.
 
-    The last axis of the factors' norms is 0 for A and 1 for B.
+    The last axis of the factors' norms is 0 for A and 1 for B. They are NaN in the layers that a
+    lane leaves out.
     """
 
     JSON_DIGITS = 4
@@ -140,13 +141,10 @@ class GradientRecorder:
             # Squares overflow in float32 long before the parameters themselves do.
             parameter = segment_norms(before, lanes.sizes, torch.float64).cpu().numpy()
             update = self._update_norms(torch.float64).cpu().numpy()
-        by_factor = (K, L, len(FACTORS))
+        factors = (its.reshape(K, L, len(FACTORS)) for its in (gradient, parameter, update))
+        left_out = lanes.plan.left_out[..., None]
         return Gradients(
-            lanes.layers,
-            gradient.reshape(by_factor),
-            parameter.reshape(by_factor),
-            update.reshape(by_factor),
-            given,
+            lanes.layers, *(np.where(left_out, math.nan, its) for its in factors), given
         )
 
     def _update_norms(self, dtype: torch.dtype) -> Tensor:

@@ -24,7 +24,7 @@ class TangentKernel(Record):
     """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs with respect to a lane's parameters."""
 
     matrix: np.ndarray
-    """(K, n, n) symmetric; NaN for a lane with non-finite gradients."""
+    """(K, n, n) symmetric; NaN for a lane with non-finite gradients or no adapter on the layer."""
     eigenvalues: np.ndarray = field(metadata=by_lane())
     """(K, n) descending."""
     condition: np.ndarray = field(metadata=by_lane())
@@ -64,6 +64,7 @@ def tangent_kernel(
         if progress:
             progress((i + 1) / n, f"gradient {i + 1} of {n}")
     kernel = torch.bmm(J, J.mT).double().cpu().numpy()
+    kernel[~mask.any(1).cpu().numpy()] = math.nan  # no adapter on the layer
     return _decomposed(kernel, torch.finfo(J.dtype).eps)
 
 

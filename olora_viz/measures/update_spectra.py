@@ -34,7 +34,7 @@ QUANTITIES = (
 
 @dataclass(frozen=True, eq=False)
 class UpdateSpectra(Record):
-    """The adapters of K lanes in L layers, at one step."""
+    """The adapters of K lanes in L layers, at one step; NaN where a lane leaves a layer out."""
 
     JSON_DIGITS = 4
 
@@ -67,13 +67,16 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
     of B and B⁰ are those between `R₁ + R₂` and `R₂`.
     """
     K, L, R = lanes.count, len(lanes.layers), lanes.rank
+    left_out = lanes.plan.left_out
     sigma = np.zeros((K, L, 2 * R))
+    sigma[left_out] = math.nan
     found = {name: np.full((K, L), math.nan) for name in QUANTITIES}
     alike: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
     for i, layer in enumerate(lanes.layers):
         for k in range(K):
             shape = lanes.factors(layer, k)
-            alike[(*shape.B.shape, shape.A.shape[1])].append((k, i))
+            if not left_out[k, i]:
+                alike[(*shape.B.shape, shape.A.shape[1])].append((k, i))
     for (_, r, _), places in alike.items():
         names = [(lanes.layers[i], k) for k, i in places]
         now = [lanes.factors(*name) for name in names]

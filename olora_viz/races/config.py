@@ -61,8 +61,9 @@ class RaceConfig:
         Python also a function ``f(step, steps)`` that returns what the rates are multiplied by, for
         ``step`` from 1 to ``steps``. No run folder or JSON holds a function.
     warmup : steps over which the learning rates rise to their peak.
-    targets : name suffixes of the layers to adapt; ``None``: all linear layers in the blocks.
-        Experts that are 3-D parameters are adapted where a suffix names them:
+    targets : the layers to adapt, for the lanes without targets of their own: endings of their
+        names, in which ``*``, ``?`` and ``[…]`` are wildcards; ``None``: all linear layers in the
+        blocks. Experts that are 3-D parameters are adapted where a target names them:
         ``experts.down_proj``.
     batches : ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed
         ``seed + s``. Lanes of one seed still share their batches, so that starts are compared in
@@ -205,7 +206,8 @@ class RaceConfig:
         """Group the lanes by their start: those of a group differ in the learning rate alone."""
         groups: dict[tuple[Any, ...], list[Lane]] = {}
         for lane in self.lanes:
-            groups.setdefault((lane.init, lane.r, lane.scale, lane.seed), []).append(lane)
+            start = (lane.init, lane.r, lane.scale, lane.seed, lane.targets)
+            groups.setdefault(start, []).append(lane)
         return list(groups.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -220,12 +222,16 @@ class RaceConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:
         """Read back what `to_json` wrote."""
-        lanes = tuple(Lane(**lane) for lane in values["lanes"])
-        targets = values.get("targets")
-        targets = tuple(targets) if isinstance(targets, list) else targets
+        lanes = tuple(Lane(**_targets_read(lane)) for lane in values["lanes"])
         # Older versions split by position, and all lanes shared their batches.
         before: dict[str, Any] = {"split_seed": None, "batches": "shared"}
-        return cls(**{**before, **values, "lanes": lanes, "targets": targets})
+        return cls(**{**before, **_targets_read(values), "lanes": lanes})
+
+
+def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values of JSON with targets as a tuple, which JSON has as a list."""
+    targets = values.get("targets")
+    return {**values, "targets": tuple(targets)} if isinstance(targets, list) else values
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

@@ -135,10 +135,11 @@ def proposals(
 def reference_among(lanes: Sequence[Lane]) -> Lane:
     """Return the first plain LoRA lane with a given rate, otherwise one with the rate `REFERENCE`.
 
-    The latter has the rank of the first lane.
+    The latter has the rank and the targets of the first lane.
     """
     tuned = [lane for lane in lanes if lane.init == "lora" and not lane.fair]
-    return tuned[0] if tuned else Lane("lora", lr=REFERENCE, r=lanes[0].r)
+    first = lanes[0]
+    return tuned[0] if tuned else Lane("lora", REFERENCE, r=first.r, targets=first.targets)
 
 
 def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:
@@ -155,4 +156,7 @@ def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:
 
 def _start(lane: Lane) -> Lane:
     """Return the fields that a lane's curvature at the start depends on."""
-    return Lane(lane.init, r=lane.r, alpha=lane.alpha, seed=lane.seed, rslora=lane.rslora)
+    return Lane(
+        lane.init, r=lane.r, alpha=lane.alpha, seed=lane.seed, rslora=lane.rslora,
+        targets=lane.targets,
+    )  # fmt: skip

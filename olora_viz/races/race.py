@@ -232,7 +232,8 @@ class Race(Iterator[Step]):
     @property
     def adapted(self) -> str:
         """What the adapters reach of the model's weights, and what they leave out, in words."""
-        return worded(self.lanes.plan.coverage, self.without_gradient)
+        plan = self.lanes.plan
+        return worded(plan.coverage, plan.coverages, self.without_gradient)
 
     def answers(self, count: int) -> list[Answer]:
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""

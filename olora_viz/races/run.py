@@ -105,7 +105,8 @@ class Run:
         lanes, out = self.race.lanes, self.race.state.out
         for k, label in enumerate(lanes.labels):
             folder = self.folder / "adapters" / label
-            if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in lanes.layers):
+            its = lanes.plan.layers_of(k)
+            if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in its):
                 shutil.rmtree(folder, ignore_errors=True)
             else:
                 write_peft(lanes, k, folder, form="lora")

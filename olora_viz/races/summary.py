@@ -24,8 +24,9 @@ class Tested(NamedTuple):
 def summary_of(race: Race) -> dict[str, Any]:
     """Return the results so far.
 
-    ``final_loss`` is the held-out loss. If the race has test examples, ``test_loss`` and
-    ``test_accuracy`` are those of the finished lanes, and None before.
+    ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains. If the race
+    has test examples, ``test_loss`` and ``test_accuracy`` are those of the finished lanes, and None
+    before.
     """
     about = race.data.about_held_out
     base: dict[str, Any] = {
@@ -33,6 +34,8 @@ def summary_of(race: Race) -> dict[str, Any]:
         "accuracy": finite_or_none(race.baseline.accuracy[0]),
     }
     lanes = race.state.of_lanes(race.lanes.labels, race.status)
+    for values, count in zip(lanes.values(), race.lanes.plan.parameters, strict=True):
+        values["parameters"] = count
     if race.data.test:
         tested = race.tested()
         base |= figures_of_test(tested and tested.base, 0)

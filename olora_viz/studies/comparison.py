@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, Targets
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,14 @@ class Setting:
     betas: tuple[float, float]
     lora_plus: float
     dropout: float
+    targets: Targets
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
         """Return a lane's setting."""
         return cls(
             lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
-            lane.lora_plus, lane.dropout,
+            lane.lora_plus, lane.dropout, lane.targets,
         )  # fmt: skip
 
 
@@ -140,6 +141,7 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
         "betas": {(lane.beta1, lane.beta2) for lane in lanes},
         "LoRA+ ratio": {lane.lora_plus for lane in lanes},
         "dropout": {lane.dropout for lane in lanes},
+        "targets": {lane.targets for lane in lanes},
         "seed": {lane.seed for lane in lanes},
     }
     return [name for name, found in values.items() if len(found) > 1]

@@ -247,6 +247,9 @@ def _setting(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "betas": "betas {:g} and {:g}".format(*setting.betas),
         "LoRA+ ratio": f"LoRA+ ratio {compact(setting.lora_plus)}",
         "dropout": f"dropout {setting.dropout:g}",
+        "targets": f"targets {', '.join(setting.targets)}"
+        if setting.targets
+        else "no targets of their own",
         "seed": f"seed{'s' * (len(field.seeds) > 1)} {and_([str(s) for s in field.seeds])}",
     }
     return [words[name] for name in differences(lanes) if name in words]

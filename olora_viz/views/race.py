@@ -275,5 +275,5 @@ def _remarks(race: RaceSnapshot) -> Markup:
     if race.held_out and race.held_out.boilerplate:
         said += [race.held_out.boilerplate]
     if race.adapted:
-        said += [f"Every lane {race.adapted}."]
+        said += [f"{race.adapted[0].upper()}{race.adapted[1:]}."]
     return Markup("").join(map(fragments.remark, said))

@@ -106,10 +106,14 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
             f"{lane.r if lane.alpha is None else lane.alpha:g}", lane.seed,
             f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
             f"{lane.beta1:g}, {lane.beta2:g}", f"{lane.lora_plus:g}", f"{lane.dropout:g}",
+            ", ".join(lane.targets or ("–",)),
         )
         for lane, style in zip(config.lanes, styles, strict=True)
     ]  # fmt: skip
-    head = ("lane", "start", "rate", "r", "α", "seed", "decay", "clip", "β", "LoRA+", "dropout")
+    head = (
+        "lane", "start", "rate", "r", "α", "seed", "decay", "clip", "β", "LoRA+", "dropout",
+        "targets",
+    )  # fmt: skip
     return Markup("<h2>Set-up</h2>{}{}").format(
         table((), given.items(), kind="facts"), table(head, lanes, scrolls=True)
     )

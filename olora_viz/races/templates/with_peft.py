@@ -41,7 +41,7 @@ def adapt(model, tokenizer, lane, start):
         lora_alpha=lane.r if lane.alpha is None else lane.alpha,
         use_rslora=lane.rslora,
         lora_dropout=lane.dropout,
-        target_modules=list(CONFIG.targets or ov.layers_like(model)),
+        target_modules=list(ov.target_layers(model, lane.targets or CONFIG.targets)),
         init_lora_weights=True if start is None else start,
         task_type="CAUSAL_LM",
     )
