@@ -140,7 +140,7 @@ def test_a_script_is_its_template_but_for_the_settings(script):
 def test_a_start_that_peft_lacks_says_so_and_is_written_from_ours():
     text = peft_script(CONFIG)
     starts = re.search(r"STARTS = (\(.*?\n\))", text, re.DOTALL)[1]
-    assert eval(starts) == (True, "olora", "pissa", "orthogonal", None, None, "mica")
+    assert eval(starts) == (True, "olora", "pissa", "orthogonal", None, None, "mica", "olora")
 
 
 def test_peft_s_olora_is_not_asked_for_where_it_is_wrong():

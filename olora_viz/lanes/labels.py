@@ -76,7 +76,7 @@ def setting(lane: Lane, field: str) -> Any:
 
 def _words(field: str, value: Any) -> str:
     if field == "targets":
-        return _short(value)
+        return value and _short(value)
     return {
         "lr": numbers.compact(value), "r": f"r {value:g}", "alpha": f"α/r {value:g}",
         "seed": f"seed {value:g}", "lora_plus": f"LoRA+ {value:g}", "dropout": f"dropout {value:g}",

@@ -141,10 +141,13 @@ class GradientRecorder:
             # Squares overflow in float32 long before the parameters themselves do.
             parameter = segment_norms(before, lanes.sizes, torch.float64).cpu().numpy()
             update = self._update_norms(torch.float64).cpu().numpy()
-        factors = (its.reshape(K, L, len(FACTORS)) for its in (gradient, parameter, update))
         left_out = lanes.plan.left_out[..., None]
+
+        def by_factor(norms: np.ndarray) -> np.ndarray:
+            return np.where(left_out, math.nan, norms.reshape(K, L, len(FACTORS)))
+
         return Gradients(
-            lanes.layers, *(np.where(left_out, math.nan, its) for its in factors), given
+            lanes.layers, by_factor(gradient), by_factor(parameter), by_factor(update), given
         )
 
     def _update_norms(self, dtype: torch.dtype) -> Tensor:
