@@ -224,7 +224,7 @@ def test_coverage_counts_the_matrices_of_experts_and_their_weights(family):
     assert found.adapted == experts + queries
     assert (found.layers, found.experts) == (2, len(expert_layers(model)))
     assert "3-D experts" not in found.left_out
-    assert found.sentence.startswith(f"adapts 2 layers and {found.experts} expert matrices, ")
+    assert found.extent == f"2 layers and {found.experts} expert matrices"
 
 
 @pytest.mark.parametrize("family", MIXTURES)
@@ -277,6 +277,27 @@ def test_a_race_on_experts_learns_is_measured_and_resumes_bitwise():
             sigma = torch.linalg.svdvals(whole.lanes.delta(name, k))
             found = steps[-1].update_spectra.sigma[k, i]
             assert np.allclose(found[: len(sigma)], sigma[: len(found)], atol=1e-5)
+
+
+def test_one_lane_adapts_the_experts_and_another_the_queries_as_each_does_alone(tmp_path):
+    pair = (
+        Lane("olora", r=2, targets=EXPERTS),
+        Lane("lora", r=4, lr=1e-2, targets=("q_proj",), dropout=0.1),
+    )
+    both, *alone = (
+        race(
+            small(lanes, steps=3, max_length=40),
+            model=mixture("mixtral"), tokenizer=tiny_tokenizer(pad_token="<pad>"),
+        )
+        for lanes in (pair, pair[:1], pair[1:])
+    )  # fmt: skip
+    for step, *own in zip(both, *alone, strict=True):
+        np.testing.assert_allclose(step.loss, [its.loss[0] for its in own], rtol=1e-5)
+    for k in range(2):
+        write_peft(both.lanes, k, tmp_path / str(k))
+        assert read_back(both.lanes, k, tmp_path / str(k)).problem == ""
+    with pytest.raises(ValueError, match=r"dropout 0\.1 is not possible on experts"):
+        attach(mixture("mixtral"), [Lane("lora", targets=EXPERTS, dropout=0.1), pair[1]])
 
 
 def test_answers_of_all_lanes_are_those_of_each_alone():
@@ -346,6 +367,8 @@ def test_what_peft_has_no_start_for_is_refused_with_a_sentence(tmp_path):
         write_peft(lanes, 0, tmp_path / "a", form="olora")
     with pytest.raises(ValueError, match=r"adapters on experts, as the target 'experts\.gate_up"):
         peft_script(small(targets=EXPERTS))
+    with pytest.raises(ValueError, match=r"adapters on experts, as the target 'experts\.gate_up"):
+        peft_script(small((Lane("lora"), Lane("olora", targets=EXPERTS))))
 
 
 def test_a_run_on_experts_resumes_and_exports_on_the_command_line(tmp_path):
@@ -359,7 +382,7 @@ def test_a_run_on_experts_resumes_and_exports_on_the_command_line(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])["summary"]
-    assert summary["adapted"].startswith("adapts 16 expert matrices, ")
+    assert summary["adapted"].startswith("every lane adapts 16 expert matrices, ")
     assert summary["coverage"]["expert_matrices"] == 16
     for form in ("lora", "merged"):
         to = ["--out", str(tmp_path / form), "--form", form]

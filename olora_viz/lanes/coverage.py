@@ -132,10 +132,9 @@ def _by_targets(by_targets: Mapping[Targets, Coverage]) -> str:
 
 def _brief(coverages: Sequence[Coverage]) -> str:
     """Say how many layers there are, and their share of the weights: the fewest and the most."""
-    least, *_, most = sorted([*coverages, *coverages], key=lambda its: its.adapted)
-    if least.extent == most.extent:
-        return f"{least.extent} ({least.share})"
-    return f"{least.extent} ({least.share}) to {most.extent} ({most.share})"
+    ordered = sorted(coverages, key=lambda its: its.adapted)
+    ends = [f"{its.extent} ({its.share})" for its in (ordered[0], ordered[-1])]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _first(names: Sequence[str]) -> str:

@@ -48,7 +48,8 @@ def peft_script(config: RaceConfig) -> str:
     ------
     ValueError : a lane asks for a fair rate, which is not a number yet, or a target is experts'.
     """
-    for target in filter(names_experts, config.targets or ()):
+    targets = [name for lane in config.lanes for name in lane.targets or config.targets or ()]
+    for target in filter(names_experts, targets):
         raise ValueError(
             f"the script with PEFT cannot start adapters on experts, as the target {target!r} "
             "wants; the script with olora_viz can, and the lanes themselves export to PEFT's format"
