@@ -87,7 +87,7 @@ def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: 
     name = page.locator("#shelf li input").nth(1)
     name.fill("<b>short</b>")
     name.press("Enter")
-    page.locator("#shelf li").nth(1).get_by_role("button", name="over the others").click()
+    page.locator("#shelf li").nth(1).get_by_role("button", name="overlay").click()
     expect(name).to_have_value("<b>short</b>")
     expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
     expect(page.locator("#run-differences tbody tr")).to_have_count(1)

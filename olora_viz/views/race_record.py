@@ -179,7 +179,7 @@ def news(record: RaceRecord) -> dict[str, int]:
 
 
 def commands(record: RaceRecord) -> frozenset[str]:
-    """Return those of `COMMANDS` that are possible now; beside what has ended a new one starts."""
+    """Return the `COMMANDS` that are possible now; after a race has ended, a new one can start."""
     if record.recorded or record.complete or record.state == READY:
         return frozenset({"start", "step"})
     if record.state in ENDED:  # it is writing adapters and generating answers

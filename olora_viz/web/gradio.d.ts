@@ -1,5 +1,5 @@
-// What Gradio hands to the script of a component (`js_on_load`), whose HTML is ours: what the script
-// looks for in it is there.
+// What Gradio passes to the script of a component (`js_on_load`). Its HTML is ours, so the elements
+// that the script looks up exist.
 
 interface ComponentElement extends Omit<HTMLElement, "querySelector"> {
   querySelector<Tag extends keyof HTMLElementTagNameMap>(tag: Tag): HTMLElementTagNameMap[Tag];

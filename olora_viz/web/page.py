@@ -57,10 +57,10 @@ def build(limits: Limits | None = None) -> gr.Blocks:
 
 
 def _show_progress_on(part: gr.HTML, demo: gr.Blocks) -> None:
-    """Let Gradio's page note on one small part alone how calls that show no progress are doing.
+    """Make Gradio's page track calls that show no progress on one small component only.
 
-    Otherwise it notes each call on every part that any call has ever filled, and copies all that
-    is in those parts to do so: a few hundred, twice a call.
+    Otherwise it tracks each call on every component that any call has ever filled, and copies all
+    of them, a few hundred, twice per call.
     """
     for call in demo.fns.values():
         if call.show_progress == "hidden":
@@ -79,7 +79,7 @@ def navigation() -> gr.HTML:
 
 
 def launch_options() -> dict[str, Any]:
-    """Return what `Blocks.launch` needs beside Gradio's own environment variables."""
+    """Return the arguments of `Blocks.launch` that Gradio's environment variables do not set."""
     return {
         "theme": gradio_theme(),
         "favicon_path": str(FAVICON),
@@ -93,7 +93,7 @@ def launch_options() -> dict[str, Any]:
 
 
 def css() -> str:
-    """Return the style sheet, behind the palettes as variables."""
+    """Return the style sheet, after the palettes as variables."""
     blocks = []
     for name, selector in (("light", ":root"), ("dark", ".dark")):
         blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")

@@ -33,16 +33,16 @@ class SetUp:
     """A name, or the token of a visitor's own file."""
     steps: int
     batch: int
-    """Prompts a step."""
+    """Prompts per step."""
     seed: int
-    """Of the task and of the order of its examples."""
+    """Seed of the task and of the order of its examples."""
     lanes: tuple[Lane, ...]
     curvature: int = 0
-    """Steps between two measurements of the curvature; 0: never."""
+    """Steps between two measurements of the curvature; 0 for none."""
 
     @classmethod
     def first(cls, limits: Limits) -> SetUp:
-        """Return what the page opens with, within the limits of this server."""
+        """Return the page's initial set-up, within the limits of this server."""
         plain = RaceConfig()
         return cls(
             limits.models[0], plain.task, min(plain.steps, limits.max_steps),
@@ -95,11 +95,11 @@ class SetUp:
         return cls.of(_checked(limits, {**first.values(), **said, "lanes": rows_of(lanes)}))
 
     def values(self) -> dict[str, Any]:
-        """Return what the controls hold, by their names: the lanes as rows of the table."""
+        """Return the values of the controls by name, with the lanes as rows of the table."""
         return {**{name: getattr(self, name) for name in NAMES}, "lanes": rows_of(self.lanes)}
 
     def to_query(self) -> str:
-        """Write a link's query. A visitor's own file is in no link.
+        """Write a link's query, never with a visitor's own file.
 
         >>> SetUp.of(RaceConfig(lanes=(Lane("olora", lr=3e-3),), steps=50)).to_query()
         'model=glassllm&task=number-words&steps=50&batch=16&seed=0&lane=olora:lr=3e-3,r=8'
@@ -194,9 +194,9 @@ def _plain(lane: Lane) -> Lane:
 
     Raises
     ------
-    ValueError : it has more than that.
+    ValueError : it has other settings.
     """
     if lane != Lane(**{key: getattr(lane, key) for key in OF_A_LANE}):
         keys = ", ".join(OF_A_LANE[1:])
-        raise ValueError(f"a lane of a link has {keys} alone, unlike {write_lane(lane)!r}")
+        raise ValueError(f"a lane of a link has only {keys}, unlike {write_lane(lane)!r}")
     return lane

@@ -1,4 +1,4 @@
-"""Fair rates on the page: each start at plain LoRA's rate, and at one of its own beside it."""
+"""Fair rates on the page: each start at plain LoRA's rate and at its own fair rate."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from olora_viz.web.setup import SetUp
 HEAD = Markup("<h2>Fair rates</h2>")
 
 HINT = Markup(
-    '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate over the third '
-    "root of the curvature ratio. It was off by a factor of 1.5 to 1.6, 2.4 at worst. It scales "
-    "the rate of the first LoRA lane: tune that one.</p>"
+    '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate divided by the '
+    "cube root of the curvature ratio. It was off by a factor of 1.5 to 1.6, 2.4 at worst. It "
+    "scales the rate of the first LoRA lane: tune that one.</p>"
 )
 
 
@@ -33,12 +33,12 @@ def before() -> Markup:
 
 
 def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[SetUp, Markup]:
-    """Return the set-up with same and fair rates, and the words for the card.
+    """Return the set-up with same and fair rates, and the text of the card.
 
     Parameters
     ----------
-    setup : the page's, whose lanes are replaced.
-    work : what was measured; its lanes are the starts.
+    setup : of the page; its lanes are replaced.
+    work : the measurement; its lanes are the starts.
 
     Raises
     ------

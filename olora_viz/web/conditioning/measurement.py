@@ -39,7 +39,7 @@ class Measurement(WorkHere, BackgroundMeasurement):
     """A measurement of a race's start in the queue."""
 
     rates: tuple[tuple[float, ...], ...] = ()
-    """Of each start, the learning rates that the race would use."""
+    """The learning rates that the race would use, for each start."""
 
 
 @dataclass(eq=False)
@@ -47,9 +47,9 @@ class Slicing(WorkHere):
     """The loss on a plane through some starts."""
 
     source: Measurement | None = None
-    """What was measured of the same starts."""
+    """The measurement of the same starts."""
     chosen: tuple[int, ...] = ()
-    """Numbers of its lanes."""
+    """Indices of its lanes."""
     slices: list[LossSlice] = field(default_factory=list)
 
     def run(self) -> None:
@@ -67,7 +67,7 @@ class Slicing(WorkHere):
 def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
     """Put a measurement of a race's start into the queue.
 
-    Lanes that differ in their rate alone start as one: it is measured once.
+    Lanes that differ only in their rate have the same start, which is measured once.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
 
     Raises
     ------
-    ValueError : the queue is full, or `layer` is no name.
+    ValueError : the queue is full, or `layer` is not a name.
     """
     if layer is not None and (not isinstance(layer, str) or len(layer) > MAX_NAME):
         raise ValueError(f"the layer must be a name of at most {MAX_NAME} characters")
@@ -95,7 +95,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
 
     Parameters
     ----------
-    chosen : numbers of lanes; the same one twice counts once.
+    chosen : indices of lanes; duplicates count once.
 
     Raises
     ------

@@ -40,7 +40,7 @@ ONLY = "conditioning-only"
 
 
 CURVED = Card(
-    # It draws at every measurement of the curvature, and once more in the end.
+    # It draws at every measurement of the curvature, and once more at the end.
     "curved",
     ("id", "curvature", "complete"),
     lambda desk: (),
@@ -49,10 +49,10 @@ CURVED = Card(
 
 
 class Columns(NamedTuple):
-    """What the page's columns hold."""
+    """The components of the page's columns."""
 
     outputs: View
-    """The components that a `View` is for, in its order."""
+    """The components that a `View` fills, in its order."""
     layer: gr.Textbox
     every: gr.Number
     curved: gr.Textbox
@@ -81,7 +81,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                     min_width=0,
                 )  # fmt: skip
                 layer = gr.Textbox(
-                    label="Over one layer only (empty: all parameters)", elem_id="measure-layer",
+                    label="One layer only (empty: all parameters)", elem_id="measure-layer",
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
                 )  # fmt: skip
             status = gr.HTML(
@@ -163,9 +163,9 @@ def connect(
 
     Parameters
     ----------
-    controls : the set-up's.
+    controls : of the set-up.
     run : the id of the run that the page shows.
-    files : the visitors' own.
+    files : the visitors' own files.
     """
     page = its.outputs
 
@@ -219,7 +219,7 @@ def connect(
                 jobs.stop(job)
 
     def propose(measured: Any, *values: Any) -> tuple[Any, ...]:
-        """Put every start into the set-up at plain LoRA's rate and at its fair one."""
+        """Put every start into the set-up at plain LoRA's rate and at its fair rate."""
         try:
             setup = SetUp.from_controls(limits, values, files)
             setup, words = fair_rates.proposed(setup, jobs.find(measured, Measurement), limits)
@@ -228,7 +228,7 @@ def connect(
         return (*setup.to_controls(), words)
 
     def track(name: Any) -> tuple[Any, ...]:
-        """Draw the curvature of the current race, with its loss and its gradients beside."""
+        """Draw the curvature of the current race, with its loss and its gradients."""
         job = jobs.shown(name)
         if job is None:
             return tuple(gr.skip() for _ in its.race_figures)

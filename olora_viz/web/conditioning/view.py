@@ -39,7 +39,7 @@ class View(NamedTuple):
 
 
 def some(**shown: Any) -> View:
-    """Show what is given; the rest stays as it is."""
+    """Update the given outputs and leave the others unchanged."""
     kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
     return View(**(kept | shown))
 
@@ -55,7 +55,7 @@ def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
     Parameters
     ----------
     before : number of jobs ahead of it.
-    last : whether the page will be shown nothing after this.
+    last : whether this is the last update of the page.
     """
     free = last and work.complete
     shown: dict[str, Any] = {

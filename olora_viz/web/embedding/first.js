@@ -2,13 +2,13 @@
 (() => {
   const { hash, origin, pathname, search } = window.location;
 
-  // Everything is fetched relative to the page, so that its address must end in a slash.
+  // Everything is fetched relative to the page, so its address must end in a slash.
   if (!pathname.endsWith("/")) {
     window.location.replace(`${pathname}/${search}${hash}`);
     return;
   }
 
-  // A proxy may serve the page under a path that it does not tell the server: the page knows it.
+  // A proxy may serve the page under a path that the server does not know, but the page does.
   const page = /** @type {any} */ (window);
   const { root } = page.gradio_config;
   const own = `${origin}${pathname.slice(0, -1)}`;
@@ -17,8 +17,8 @@
     page.gradio_config = { ...JSON.parse(config), root: own };
   }
 
-  // Where a browser denies storage (a frame of another site, a private window), reading it throws:
-  // what is stored then lasts as long as the page.
+  // If a browser denies storage (a frame of another site, a private window), reading it throws.
+  // Stored values then last as long as the page.
   /** @returns {Storage} */
   const memory = () => {
     const kept = new Map();
@@ -50,7 +50,7 @@
     const link = document.createElement("a");
     link.href = window.location.href;
     link.target = "_blank";
-    link.textContent = "Open it in a tab of its own";
+    link.textContent = "Open it in a new tab";
     line.append(
       "This page cannot run here: its frame has a sandbox without the permission ",
       "allow-same-origin. ",

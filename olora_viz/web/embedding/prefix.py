@@ -1,4 +1,4 @@
-"""The page under a path: what a proxy says of it, and the page's first script."""
+"""The page under a path: the path that a proxy names, and the page's first script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PREFIX = re.compile(r"(/[\w~-][\w.~-]{0,63}){1,8}")
-"""A path under which a proxy serves the page; anything else that it says is ignored."""
+"""A path under which a proxy serves the page; other values of the header are ignored."""
 
 FIRST = "\n".join(
     [
@@ -18,15 +18,15 @@ FIRST = "\n".join(
         f"<script>{(Path(__file__).parent / 'first.js').read_text('utf-8')}</script>",
     ]
 )
-"""What is put into the head of the page, before Gradio's own scripts."""
+"""Inserted into the head of the page, before Gradio's own scripts."""
 
 
 class UnderAPath:
-    """Around the application: serve it under the path that a proxy names in X-Forwarded-Prefix.
+    """Middleware that serves the application under the path that X-Forwarded-Prefix names.
 
-    The path ``GRADIO_ROOT_PATH`` takes precedence. Proxies that remove the path from the requests
-    and those that leave it there are served alike. Where a proxy names none, the address of the
-    page that sends a request tells it.
+    The path ``GRADIO_ROOT_PATH`` takes precedence. Proxies may remove the path from the requests or
+    leave it there. If a proxy names no path, it is taken from the address of the page that sends a
+    request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,7 +48,7 @@ class UnderAPath:
 
 
 def _prefix(headers: Headers) -> str:
-    """Return the path that a proxy serves the page under, without a slash at its end."""
+    """Return the path under which a proxy serves the page, without a trailing slash."""
     told = headers.get("x-forwarded-prefix")
     if told is None:
         page = urlsplit(headers.get("referer", ""))
@@ -59,7 +59,7 @@ def _prefix(headers: Headers) -> str:
 
 
 def _with_first_script(send: Send) -> Send:
-    """Hold an HTML page back until it is whole, and put the first script into its head."""
+    """Buffer an HTML page until it is complete, and insert the first script into its head."""
     start: Message = {}
     parts: list[bytes] = []
 

@@ -26,7 +26,7 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
 
     Returns
     -------
-    ``{"name", "type", "text"}``, or ``{"name", "page"}`` for what the browser makes a page of, see
+    ``{"name", "type", "text"}``, or ``{"name", "page"}`` if the browser builds a page from it, see
     `olora_viz.views.report.report`, or ``{"problem"}``.
     """
     try:
@@ -76,7 +76,7 @@ def _peft(shown: RaceRecord) -> str:
 
 
 def found_rates(shown: RaceRecord) -> RaceConfig:
-    """Return the set-up, with the fair rates that the race computed once it has made a step."""
+    """Return the set-up, with the fair rates that the race computed, after its first step."""
     steps = list(shown.steps)
     lanes = [
         replace(lane, lr=float(max(step.lr[k] for step in steps)), fair=False)
@@ -91,7 +91,7 @@ class Kind(NamedTuple):
     """One export format."""
 
     ending: str
-    """How the file's name ends."""
+    """The suffix of the file's name."""
     type: str
     """The file's media type."""
     make: Callable[[RaceRecord], str | dict[str, Any]]
@@ -108,5 +108,5 @@ KINDS = {
 
 
 def _words(config: RaceConfig) -> str:
-    """Name a run after its set-up, in characters that are valid on every disk."""
+    """Name a run after its set-up, in characters that are valid in every file system."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.model}-{config.task}").strip("-.")[-80:]

@@ -72,9 +72,9 @@ def value(view: RaceView) -> dict[str, Any] | None:
 
 
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
-    """Zip an adapter and return its URL and what was found when it was read back.
+    """Zip an adapter and return its URL and the result of reading it back.
 
-    Where it is not available, return the reason.
+    If it is not available, return the reason.
 
     Parameters
     ----------

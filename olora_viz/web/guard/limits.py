@@ -1,9 +1,9 @@
 """The limits on visitors' requests, and the checks of all inputs of the page.
 
 Every field of `Limits` is set by an environment variable of its name, ``OLORA_VIZ_MAX_STEPS`` for
-``max_steps`` and so on, and ``OLORA_VIZ_MODELS`` lists names with commas between them; the README
-has a table of them. Models and tasks come from lists of names, and a visitor's own file is known
-by a token: a path never comes from a page.
+``max_steps`` and so on, and ``OLORA_VIZ_MODELS`` lists names separated by commas; the README has a
+table of them. Models and tasks come from lists of names, and a visitor's own file is known by a
+token: a path never comes from a page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_LOOKS = 51
 
 
 def small_models(most: int) -> tuple[str, ...]:
-    """Name the models of at most so many parameters that anybody may download."""
+    """Return the names of the public models with at most this many parameters."""
     return tuple(
         card.name for card in MODELS.values() if card.parameters <= most and not card.gated
     )
@@ -133,9 +133,9 @@ def checked_config(
     task : a name, or the token of a file in `files`, whose path it becomes.
     steps, batch : numbers, or text that reads as one.
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lane`.
-    curvature_every : steps between curvature measurements, 0: never.
+    curvature_every : steps between curvature measurements, 0 for none.
     seed : of the task and of the order of its examples.
-    files : the visitors' own.
+    files : the visitors' own files.
     """
     if model not in limits.models:
         raise ValueError(unknown("model", _word(model), limits.models))
@@ -156,7 +156,7 @@ def checked_config(
         steps=steps,
         batch_size=_whole("prompts per step", batch, 1, limits.max_batch),
         seed=_whole("seed of the race", seed, 0, 2**31 - 1),
-        # What this package brings fits every model; of other examples the longest are left out.
+        # The built-in examples fit every model; other examples are left out if they are too long.
         max_length=None if not own and TASKS[task].offline else longest_example(model),
         eval_every=every,
         spectra_every=every,
@@ -181,7 +181,7 @@ def longest_example(model: str) -> int:
 
 
 def tokens_at_most(config: RaceConfig) -> int:
-    """Return what a race of the page computes on at most, were every example the longest.
+    """Return the maximum tokens of a race on the page: those if every example were the longest.
 
     >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of five lanes
     1024000
@@ -254,5 +254,5 @@ def _word(value: Any) -> str:
 def _shown(value: Any) -> str:
     try:
         return repr(value)[:40]
-    except ValueError:  # Python writes no number of more than a few thousand digits
+    except ValueError:  # Python does not print numbers of more than a few thousand digits
         return "a number too long to write"

@@ -16,11 +16,11 @@ MOST_BYTES = 8 * 2**20
 
 
 def application_options(*outer: Middleware) -> dict[str, Any]:
-    """Return what the web application is made with, so that it refuses them.
+    """Return the arguments that make the web application reject them.
 
     Parameters
     ----------
-    outer : what else stands around the application, outside of this.
+    outer : further middleware, outside this one.
     """
     return {
         "middleware": [*outer, Middleware(SmallBodies, most=MOST_BYTES)],
@@ -34,11 +34,11 @@ async def _misshapen(request: Request, error: Exception) -> PlainTextResponse:
 
 
 class _TooLargeError(Exception):
-    """Raised out of the reading of a body."""
+    """Raised while a body is read."""
 
 
 class SmallBodies:
-    """Around an application: answer 413 to a request whose body has more than `most` bytes."""
+    """Middleware that answers 413 to a request whose body has more than `most` bytes."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
@@ -63,7 +63,7 @@ class SmallBodies:
             return message
 
         async def watched(message: Message) -> None:
-            # What the application makes of a body that was cut short is not sent.
+            # The application's answer to a truncated body is not sent.
             nonlocal answered
             if read <= self.most:
                 answered = True

@@ -15,7 +15,7 @@ from olora_viz.tasks import Task, load_task
 from olora_viz.web.guard.limits import Limits
 
 FORMATS = (".json", ".jsonl", ".csv")
-"""Endings of the files that are read."""
+"""The supported file extensions."""
 
 TOKEN = "file:"
 """Prefix of a file's token, which is the name of its task in the set-up."""
@@ -49,7 +49,7 @@ class VisitorFiles:
         Parameters
         ----------
         visit : of the page that it comes from.
-        name : of the visitor's file; its ending alone counts.
+        name : of the visitor's file; only its extension counts.
         text : the file's content.
 
         Raises
@@ -98,7 +98,7 @@ class VisitorFiles:
         return brought.path if brought else None
 
     def forget(self, visit: str | None) -> None:
-        """Remove the file of a page that was closed; races that began keep copies of their own."""
+        """Remove the file of a closed page; races that have started keep their own copies."""
         for token in [t for t, b in list(self._brought.items()) if b.visit == (visit or "")]:
             self._drop(token)
 
@@ -110,7 +110,7 @@ class VisitorFiles:
 
 
 def _check(task: Task, limits: Limits) -> None:
-    """Refuse what takes too long to read as tokens."""
+    """Reject files that would take too long to tokenize."""
     examples = task.examples
     if len(examples) > limits.max_examples:
         raise ValueError(

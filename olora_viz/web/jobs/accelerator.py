@@ -173,11 +173,11 @@ def _duration(config: RaceConfig, *_: Any) -> int:
 
 
 def lent() -> Callable[..., Iterator[Opened | Step | Ended]]:
-    """Return `turn` as this machine takes it."""
+    """Return `turn` as it runs on this machine."""
     if not on_zero_gpu():
         return turn
     return import_module("spaces").GPU(duration=_duration)(forked)
 
 
 taken: Callable[..., Iterator[Opened | Step | Ended]] = lent()
-"""Made when the server starts, where ZeroGPU looks for it."""
+"""Created when the server starts, since ZeroGPU looks for it then."""

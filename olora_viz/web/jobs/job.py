@@ -1,4 +1,4 @@
-"""What the queue computes: work of any kind, and races that open pages pause, step and stop."""
+"""The jobs of the queue: work of any kind, and races that open pages pause, step and stop."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from olora_viz.views.background_work import BackgroundWork
 class Work(BackgroundWork):
     """A unit of work in the queue: a race, or a measurement at initialization.
 
-    Where its task is a visitor's own file, `config` has the file's name alone, as anybody may see
-    it, and `raced` has the path of a copy that belongs to this work.
+    If its task is a visitor's own file, `config` has only the file's name, since anybody may see
+    it, and `raced` has the path of this job's copy.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class Work(BackgroundWork):
     """The visitor's own file, if the task is one."""
 
     def __post_init__(self) -> None:
-        """Keep the path of a visitor's own file apart from all that is shown."""
+        """Keep the path of a visitor's own file out of everything that is shown."""
         if self.config.task not in TASKS:
             self.own_file = Path(self.config.task)
             self.config = replace(self.config, task=self.own_file.name)
@@ -52,7 +52,7 @@ class Work(BackgroundWork):
 
     @property
     def keeps(self) -> Path:
-        """The folder of its copy of the visitor's own file, beside the run's."""
+        """The folder of its copy of the visitor's own file, next to the run's folder."""
         return self.folder.with_name(f"{self.folder.name}.task")
 
     def keep_own_file(self) -> None:
@@ -60,7 +60,7 @@ class Work(BackgroundWork):
 
         Raises
         ------
-        ValueError : it is gone.
+        ValueError : the file is gone.
         """
         if self.own_file is not None:
             copy = self.keeps / self.own_file.name
@@ -74,7 +74,7 @@ class Work(BackgroundWork):
             self.own_file = copy
 
     def sayable(self, sentence: str) -> str:
-        """Take the path of the visitor's own file out of a sentence."""
+        """Remove the path of the visitor's own file from a sentence."""
         return (
             sentence.replace(str(self.own_file), self.own_file.name) if self.own_file else sentence
         )
@@ -125,12 +125,12 @@ class Job(Work, BackgroundRace):
             self.release()
 
     def read_back(self, k: int) -> str:
-        """Say what was found when lane k's adapter was read back; empty if it was not."""
+        """Describe the result of reading lane k's adapter back; empty if it was not read."""
         found = kept(self.folder / "adapters" / self.config.labels[k])
         return found.sentence if found else ""
 
     def adapter_zip(self, k: int) -> Path:
-        """Zip lane k's adapter, once, beside the run.
+        """Zip lane k's adapter, once, next to the run.
 
         Raises
         ------

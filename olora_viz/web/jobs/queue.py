@@ -37,10 +37,10 @@ class Jobs:
 
     Parameters
     ----------
-    keep, keep_mib : ended and paused races that are kept, and their most MiB on disk.
+    keep, keep_mib : maximum number of ended and paused races kept, and of their MiB on disk.
     max_waiting : races that may wait.
-    folder : where the run folders go; a new temporary one by default.
-    max_seconds : a race that computes longer, its model's loading included, is stopped.
+    folder : for the run folders; a new temporary one by default.
+    max_seconds : a race that computes longer, including the loading of its model, is stopped.
     grace : seconds without an open page after which a race pauses.
     races : how they are computed.
     """
@@ -207,7 +207,7 @@ class Jobs:
                     job.remove()
 
     def _dropped(self, job: Work) -> bool:
-        """Take work at rest out of the list, unless it went on meanwhile or still has to end."""
+        """Remove idle work from the list, unless it has resumed meanwhile or still has to end."""
         with self._wake:
             if job.state == PAUSED and not job.complete:
                 self.stop(job)
@@ -228,7 +228,7 @@ class Jobs:
                 return
             _reported(job.compute)
             with self._wake:
-                # What was asked for while it came to rest.
+                # A request that arrived while it paused.
                 if job.state == PAUSED and not job.rests():
                     job.become(WAITING)
                     self._waiting.appendleft(job)

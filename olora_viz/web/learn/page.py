@@ -22,7 +22,7 @@ from olora_viz.web.setup import possible
 ASKED = '(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""'
 
 RANK = 2
-"""The rank at which the picture of a QR opens."""
+"""The initial rank of the QR picture."""
 
 
 class Opened(NamedTuple):
@@ -85,7 +85,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
         )
 
     def arrive(name: Any) -> tuple[Any, ...]:
-        """Show the lesson that the address names; of a name that nobody knows the page speaks."""
+        """Show the lesson that the address names, or a message if the name is unknown."""
         lesson = LESSONS.get(name) if isinstance(name, str) else None
         if lesson is None:
             return (gr.skip(),) * (len(Opened._fields) + 1)
@@ -136,7 +136,7 @@ def _known(name: Any) -> Lesson | str:
 
 
 def _pressed(elem_id: str, value: str) -> gr.HTML:
-    """Make HTML in which lessons are chosen, opened and closed."""
+    """Make an HTML component that chooses, opens and closes lessons."""
     return gr.HTML(
         value,
         elem_id=elem_id,

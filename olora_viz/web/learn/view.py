@@ -17,7 +17,7 @@ PAGE_WORDS = {
     "conditioning": "Open the Conditioning page",
     "spectrum": "Open the Spectrum page",
 }
-"""The words on the button that opens a lesson's page, by that page."""
+"""The label of the button that opens a lesson's page, by page."""
 
 
 def contents(chosen: str) -> Markup:

@@ -1,10 +1,10 @@
 """A race's set-up as a link, and back: pure functions; `share_link` puts them on the page.
 
 A link's query is ``model=…&task=…&steps=…&batch=…&seed=…&lane=SPEC&lane=SPEC…``, where a SPEC is
-the command line's, ``olora:lr=3e-3,r=8``; what is left out stays as the page has it. Beside the
-set-up it may say ``start=1``, which begins the race at once, ``hide=setup,lanes``, names of `PARTS`
-to hide, and ``curvature=20``, the steps between curvature measurements. All
-of it is checked as strictly as what is typed into the page.
+the command line's, ``olora:lr=3e-3,r=8``; whatever is left out keeps the page's default. A link may
+also contain ``start=1``, which starts the race at once, ``hide=setup,lanes``, names of `PARTS` to
+hide, and ``curvature=20``, the steps between curvature measurements. Everything is checked as
+strictly as input to the page.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PARTS = {
     "share": "#share",
     "help": "#help-part",
 }
-"""What ``hide=`` takes, and the selector of it: parts of the set-up, every card, and the bar's."""
+"""The names for ``hide=`` and their selectors: parts of the set-up, every card, and the bar's."""
 
 LONGEST = 8192
 """The longest query, in characters: 64 lanes fit."""
 
 ONCE = ("model", "task", "steps", "batch", "seed", "curvature", "start", "hide", "lesson")
-"""Names that a query holds once at most; ``lane`` it may hold often."""
+"""Names that may occur only once in a query; ``lane`` may be repeated."""
 
 MOST_NOTES = 3
 """Maximum number of notes on unknown names."""

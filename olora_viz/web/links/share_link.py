@@ -15,7 +15,7 @@ from olora_viz.web.links import share
 from olora_viz.web.setup import SetUp
 
 READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
-"""Gives the event `load` the run of this tab, and what the address asks for."""
+"""Passes the run of this tab, and the request in the address, to the event `load`."""
 
 
 def button(setup: SetUp) -> gr.HTML:
@@ -23,7 +23,7 @@ def button(setup: SetUp) -> gr.HTML:
 
     Parameters
     ----------
-    setup : what the page opens with.
+    setup : the page's initial set-up.
     """
     return gr.HTML(
         value=setup.to_query(),
@@ -45,8 +45,8 @@ def follow(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFil
 
     Parameters
     ----------
-    controls : the set-up's.
-    files : the visitors' own.
+    controls : of the set-up.
+    files : the visitors' own files.
     """
 
     def written(*values: Any) -> Any:

@@ -20,7 +20,7 @@ SHOWN = ["card"]
 """CSS classes of a visible card."""
 
 AWAY = ["card", "away"]
-"""CSS classes of a hidden card. Its charts stay in the page: they cannot draw outside of it."""
+"""CSS classes of a hidden card. Its charts stay in the page, since they cannot draw outside it."""
 
 QUIET: dict[str, Any] = {
     "queue": False, "show_progress": "hidden", "api_visibility": "private",
@@ -56,8 +56,8 @@ class Card:
     build: Callable[[Desk], Sequence[Any]]
     """Builds the content of the card; returns the components that `draw` fills."""
     draw: Callable[[RaceView], Sequence[Any]] | None = None
-    """Returns their values. ``None``: drawing depends on choices that only the page knows; the
-    value is a text of what the card needs, and its change triggers the card's own event."""
+    """Returns their values. None if drawing depends on choices that only the page knows; the value
+    is then a text of what the card needs, and a change of it triggers the card's own event."""
     only_with: str = ""
     """A key of the view's ``news``: while that is 0, the card is hidden and not drawn."""
     column: str = "middle"
@@ -65,11 +65,11 @@ class Card:
     half: bool = False
     """Whether it shares its row with the next or the previous card."""
     frame: bool = True
-    """Whether its column is made around what `build` makes."""
+    """Whether its column is created around the content of `build`."""
     slim: bool = False
     """Whether it has less padding."""
     elem_id: str = ""
-    """The id of its element; by default it is made of the name."""
+    """The id of its element; by default it is derived from the name."""
 
     @property
     def id(self) -> str:
@@ -119,7 +119,7 @@ def words(
 
     Parameters
     ----------
-    below : makes what is below it.
+    below : makes the content below it.
     """
 
     def build(desk: Desk) -> list[Any]:

@@ -16,7 +16,7 @@ RACE, RESUME = "▶ Race", "▶ Resume"
 
 
 class Buttons(NamedTuple):
-    """The run's controls, or what they become."""
+    """The run's controls, or their updates."""
 
     race: Any
     pause: Any
@@ -26,7 +26,7 @@ class Buttons(NamedTuple):
 
 
 def make_buttons() -> Buttons:
-    """Make the controls of a page that shows no race of its own yet."""
+    """Make the controls of a page that has no race of its own yet."""
     small: dict[str, Any] = {"scale": 0, "min_width": 0}
     return Buttons(
         race=gr.Button(RACE, elem_id="race-button", variant="primary", **small),

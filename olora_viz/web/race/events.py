@@ -1,7 +1,7 @@
 """The events of the Race page: buttons, slider, stream and loading.
 
-Every event receives the id of the current run, which the browser holds. What it asks for is checked
-and done by `Commands`.
+Every event receives the id of the current run, which the browser holds. `Commands` checks and
+executes its request.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def connect(
     Parameters
     ----------
     board : the cards.
-    controls : the set-up's.
-    files : the visitors' own.
+    controls : of the set-up.
+    files : the visitors' own files.
     """
     commands, streams = Commands(desk.jobs, desk.limits, files), Streams(desk.jobs, board)
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]

@@ -1,4 +1,4 @@
-"""The gradients of a run: by layer and step, of one layer, and against the depth."""
+"""The gradients of a run: by layer and step, of one layer, and against depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// The table of lanes: a row each, edited in place.
+// The table of lanes: one row per lane, edited in place.
 //
 //   mount(element, { rows, starts, most, seen, changed })
 

@@ -50,7 +50,7 @@ PRESETS = (
     ),
     Preset(
         "a sweep: 3 initializations × 5 rates × 3 seeds",
-        "45 lanes: held-out loss against the rate, a curve for each start, its seeds as a band.",
+        "45 lanes: held-out loss against the rate, one curve per start, its seeds as a band.",
         tuple(
             f"{init}:lr=3e-4/1e-3/3e-3/1e-2/3e-2,seed=0/1/2" for init in ("lora", "olora", "pissa")
         ),

@@ -8,7 +8,7 @@ let asked = null;
 
 const follow = () => {
   heard = performance.now();
-  // In the next task, when what came with this value is on the page too.
+  // In the next task, when everything that came with this value is on the page.
   setTimeout(() => trigger("select", { index: 0, value: "follow" }));
 };
 

@@ -1,7 +1,7 @@
 // The slider that goes back through a race, and the replay button.
 //
 // Gradio runs this with `element`, `props`, `watch` and `trigger`; props.value is {run, steps, at,
-// seconds}. While the reader holds the slider, or plays, the page's news do not move it.
+// seconds}. While the reader holds the slider, or plays, updates of the page do not move it.
 const slider = element.querySelector("input");
 const from = element.querySelector(".from");
 const to = element.querySelector(".to");

@@ -79,9 +79,7 @@ const item = ({ id, name, pinned, overlaid, current, words }) => {
   tools.className = "tools";
   tools.append(
     button("show", `show ${name}`, null, () => wish(id, "show")),
-    button("overlay", `lay ${name} over the others`, overlaid, () =>
-      change(id, { overlaid: !overlaid }),
-    ),
+    button("overlay", `overlay ${name}`, overlaid, () => change(id, { overlaid: !overlaid })),
     button("pin", `pin ${name}`, pinned, () => change(id, { pinned: !pinned })),
     button("×", `remove ${name} from the list`, null, () => wish(id, "remove")),
   );
@@ -102,8 +100,8 @@ const show = () => {
     [...again].find((one) => one.textContent === said)?.focus();
   }
   hint.textContent = rows.length
-    ? "Overlay a run to see it beside the one that is shown."
-    : "Every race of this visit stays here: to show again, to name, to compare.";
+    ? "Overlay a run to compare it with the one that is shown."
+    : "Every race of this visit stays here, to reopen, name or compare.";
 };
 watch("value", show);
 show();

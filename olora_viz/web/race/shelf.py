@@ -56,8 +56,8 @@ def build(desk: Desk) -> list[Any]:
     def listing(visit: Any, run: Any) -> tuple[Any, ...]:
         """List the current run, and draw the comparison.
 
-        The visit is left alone unless the run is new in it: the visitor may have renamed another
-        one since this event was sent.
+        The list is changed only if the run is new in it: the visitor may have renamed another one
+        since this event was sent.
         """
         mine = added(jobs, visit, run)
         return (
@@ -185,7 +185,7 @@ def _differences(setups: Sequence[tuple[str, RaceConfig]]) -> Markup:
     if not rows:
         return fragments.remark("Their set-ups are the same.")
     return Markup(
-        '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run alone'
+        '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run only'
         "</span></h2>"
     ) + table(
         ("", *(name for name, _ in setups)),

@@ -3,7 +3,7 @@ const help = element.querySelector("dialog");
 const TYPING = "input, select, textarea, [contenteditable], [role=listbox], [role=option]";
 const PRESSED_BY_SPACE = "button, a, summary, [role=button], [role=tab]";
 
-// The button, where it can be pressed now: it is there, on this page, and enabled.
+// The button, if it can be pressed now: it exists, is on this page, and is enabled.
 /** @param {string} id */
 const ready = (id) => {
   const button = /** @type {HTMLButtonElement | null} */ (document.getElementById(id));

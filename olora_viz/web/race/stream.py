@@ -66,8 +66,8 @@ class Stream:
 class Streams:
     """The streams of all open pages; a new stream ends the page's previous one.
 
-    Gradio's page can also cancel a stream, but it does not track which one. The cards of a page are
-    filled by its streams alone, one after the other: what is late cannot be drawn over what is new.
+    Gradio's page can also cancel a stream, but it does not track which one. Only a page's streams
+    fill its cards, one after the other, so a late update cannot overwrite a newer one.
     """
 
     def __init__(self, jobs: Jobs, board: Board) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 MOST_SIDE = 64
-"""The most rows or columns of a pasted matrix."""
+"""Maximum rows or columns of a pasted matrix."""
 
 
 def counterexample() -> Tensor:
@@ -24,12 +24,12 @@ def diagonal() -> Tensor:
 
 
 def gaussian() -> Tensor:
-    """Independent Gaussian entries: a dense spectrum, in which something is always near."""
+    """Independent Gaussian entries: a dense spectrum, in which some value is always close."""
     return torch.randn(24, 32, generator=torch.Generator().manual_seed(0))
 
 
 def power_law() -> Tensor:
-    """Singular values 1 / i between random directions, as trained weights have them, about."""
+    """Singular values 1 / i in random directions, roughly like trained weights."""
     return _between_random_bases(1 / torch.arange(1.0, 25.0), 24, 32)
 
 
@@ -49,11 +49,12 @@ EXAMPLES: dict[str, tuple[str, Callable[[], Tensor]]] = {
 
 
 def read_matrix(text: str) -> Tensor:
-    """Read a pasted matrix: a row a line (or up to a semicolon), numbers with spaces or commas.
+    """Read a pasted matrix: one row per line or semicolon, numbers separated by spaces or commas.
 
     Raises
     ------
-    ValueError : no numbers, rows of different lengths, a word that is no finite number, too large.
+    ValueError : there are no numbers, the rows differ in length, a word is not a finite number, or
+        the matrix is too large.
 
     >>> read_matrix("1 1; 0 1").tolist()
     [[1.0, 1.0], [0.0, 1.0]]

@@ -26,7 +26,7 @@ A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 
 
 def compared() -> list[str]:
-    """Return the starts that take something of W, from W alone, at every rank at once."""
+    """Return the nested starts that depend on W alone and have a non-zero product."""
     return [
         name
         for name, entry in INITIALIZERS.items()
@@ -192,7 +192,7 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
 def _matrix(
     lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any
 ) -> tuple[Hashable, Weight]:
-    """Return the matrix that was chosen, under a key of its own."""
+    """Return the chosen matrix, under its own key."""
     if source == A_MATRIX:
         W = read_matrix(str(text))
         key = ("own", tuple(map(tuple, W.tolist())))
@@ -240,7 +240,7 @@ def _show(
 
 
 def _other_source(source: Any, text: Any) -> tuple[Any, ...]:
-    """Show what belongs to the source, in its own order, at a rank that suits it."""
+    """Show the controls of the source, in its own order, at a suitable rank."""
     of_model = source == A_LAYER
     rank = 8 if of_model else _fitting_rank(str(text))
     shown, hidden = gr.update(visible=of_model), gr.update(visible=not of_model)
@@ -248,7 +248,7 @@ def _other_source(source: Any, text: Any) -> tuple[Any, ...]:
 
 
 def _example(name: Any) -> tuple[Any, ...]:
-    """Write an example into the text, in its own order, at a rank that suits it."""
+    """Write an example into the text, in its own order, at a suitable rank."""
     if name not in list(EXAMPLES):
         return (gr.skip(),) * 4
     text = _as_text(name)
