@@ -19,6 +19,7 @@ from olora_viz.measures import conditioning as conditioning_module
 from olora_viz.measures.conditioning import conditioning, slices, track
 from olora_viz.measures.curvature import curvature, twice_differentiable
 from olora_viz.measures.loss_slice import directions, loss_slice, radius
+from olora_viz.measures.tangent_kernel import tangent_kernel, target_logits
 from olora_viz.models import load_model
 from olora_viz.races.race import race
 from olora_viz.tasks import losses
@@ -101,6 +102,44 @@ def test_progress_goes_from_nothing_to_all_and_never_back(racing):
     assert told == sorted(told)
     assert told[0] < 0.1
     assert told[-1] == 1.0
+
+
+def test_every_batchs_condition_is_that_of_a_measurement_on_it_alone(racing):
+    batches = [racing.batch(number) for number in (1, 2, 3)]
+    found = conditioning(racing.lanes, batches[0], more_batches=batches[1:])
+    assert found.conditions.shape == (3, 3)
+    for i, batch in enumerate(batches):
+        alone = conditioning(racing.lanes, batch, with_gauss_newton=False, steps=1, probes=0)
+        np.testing.assert_array_equal(found.conditions[:, i], alone.kernel.condition)
+        np.testing.assert_array_equal(alone.conditions[:, 0], alone.kernel.condition)
+    assert len(np.unique(found.conditions[0])) == 3
+    for label, lane in found.to_json(racing.lanes.labels).items():
+        values = found.conditions[racing.lanes.labels.index(label)]
+        assert lane["ntk"]["conditions"] == list(values)
+        assert lane["ntk"]["condition_median"] == sorted(values)[1]
+        assert lane["ntk"]["condition_range"] == [min(values), max(values)]
+
+
+def test_ten_times_the_outputs_is_a_scale_and_leaves_the_condition():
+    racing = exact(*LANES[:2])
+    batch = racing.batch(1)
+
+    def of(factor):
+        def outputs():
+            return factor * target_logits(
+                losses.supervised_logits(racing.model, batch, 2), batch.targets
+            )
+
+        def loss():
+            return factor * losses.lane_losses(racing.model, batch, 2)
+
+        search = {"steps": 60, "tolerance": 1e-6, "probes": 0}
+        return tangent_kernel(racing.lanes, outputs), curvature(racing.lanes, loss, **search)
+
+    (kernel, hessian), (scaled, steeper) = of(1.0), of(10.0)
+    np.testing.assert_allclose(scaled.condition, kernel.condition, rtol=1e-8)
+    np.testing.assert_allclose(scaled.eigenvalues, 100 * kernel.eigenvalues, rtol=1e-8)
+    np.testing.assert_allclose(steeper.lambda_max, 10 * hessian.lambda_max, rtol=1e-5)
 
 
 def test_too_little_memory_says_how_much_and_offers_a_layer(racing, monkeypatch):

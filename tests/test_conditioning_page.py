@@ -15,7 +15,7 @@ import pytest
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact
 from olora_viz.measures import conditioning as conditioning_module
-from olora_viz.measures.conditioning import Conditioning
+from olora_viz.measures.conditioning import BATCHES, Conditioning
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.views.conditioning import numbers, rates, tell
@@ -97,9 +97,15 @@ def test_the_table_and_the_rates_hold_the_measured_numbers(measured) -> None:
     _, job = measured
     found = job.found
     table = words(numbers(job.styles, found))
-    for values in (found.hessian.lambda_max, found.hessian.lambda_min, found.kernel.condition):
+    conditions = found.conditions
+    assert conditions.shape == (3, BATCHES)
+    for values in (
+        found.hessian.lambda_max, found.hessian.lambda_min, np.median(conditions, axis=1),
+        conditions.min(1), conditions.max(1),
+    ):  # fmt: skip
         for value in values:
             assert compact(float(f"{value:.3g}")) in table
+    assert f"median and range over {BATCHES} batches" in table
     for products in found.hessian.iterations:
         assert re.search(rf"\b{products} [✓✗]", table)
     shown = words(rates(job.styles, found, job.rates))
@@ -112,7 +118,7 @@ def test_the_table_and_the_rates_hold_the_measured_numbers(measured) -> None:
             assert (f"{share:.1%}" if share < 0.1 else f"{share:.0%}") in shown
 
 
-def turned(found: Conditioning, curved: float, steep: float, even: float) -> Conditioning:
+def turned(found: Conditioning, curved: float, steep: float, even: float = 1.0) -> Conditioning:
     """Give lane 0 these multiples of lane 1's numbers."""
 
     def scaled(values: np.ndarray, factor: float) -> np.ndarray:
@@ -123,6 +129,7 @@ def turned(found: Conditioning, curved: float, steep: float, even: float) -> Con
         grad_norm=scaled(found.grad_norm, steep),
         hessian=replace(found.hessian, lambda_max=scaled(found.hessian.lambda_max, curved)),
         kernel=replace(found.kernel, condition=scaled(found.kernel.condition, even)),
+        more_conditions=scaled(found.more_conditions, even),
     )
 
 
@@ -130,9 +137,8 @@ def turned(found: Conditioning, curved: float, steep: float, even: float) -> Con
     ("factors", "sentence"),
     [
         ((8.2, 4.7, 2.0), "the start is steeper and more curved."),
-        ((8.2, 4.7, 1.0), "the start is steeper and more curved."),
         ((0.5, 0.4, 0.3), "the start is flatter and less curved."),
-        ((1.0, 1.0, 0.5), "the start is as steep and as curved."),
+        ((1.0, 1.0, 1.0), "the start is as steep and as curved."),
     ],
 )
 def test_the_sentence_says_what_was_measured_in_either_direction(
@@ -140,11 +146,13 @@ def test_the_sentence_says_what_was_measured_in_either_direction(
 ) -> None:
     _, job = measured
     curved, steep, even = factors
+    name = job.styles[0].label
     said = [str(s) for s in tell(job.styles, turned(job.found, curved, steep, even))]
     lead = f"largest eigenvalue is {curved:.2g} times plain LoRA's, its gradient {steep:.2g} times:"
     assert any(lead in one and sentence in one for one in said)
-    pace = {2.0: "less evenly than", 1.0: "as evenly as"}.get(even, "more evenly than")
-    assert any(f"learned {pace} plain LoRA's." in one for one in said)
+    lead = {2.0: "worse conditioned than", 1.0: "about as well conditioned as"}
+    lead = lead.get(even, "better conditioned than")
+    assert any(one.startswith(f"{name} is {lead} plain LoRA:") for one in said)
 
 
 def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_the_page_says_so(jobs: Jobs) -> None:

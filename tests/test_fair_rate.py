@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_the_verb_curvature_prints_one_object_a_lane_and_draws(tmp_path):
     picture = tmp_path / "curvature.png"
     done = run(
         "curvature", "--lane", "lora", "--lane", "olora", "--batch-size", "4", "--json",
-        "--png", str(picture),
+        "--batches", "2", "--png", str(picture),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -95,6 +96,10 @@ def test_the_verb_curvature_prints_one_object_a_lane_and_draws(tmp_path):
     lora, olora = lines
     assert olora["lambda_max"] > 2 * lora["lambda_max"] > 0
     assert olora["gauss_newton"]["lambda_max"] > 0
+    for lane in lines:
+        first, second = lane["ntk"]["conditions"]
+        assert first == lane["ntk"]["condition"] != second
+        assert lane["ntk"]["condition_range"] == sorted([first, second])
     assert lora["residual"] <= 0.011 * lora["lambda_max"]
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
@@ -106,6 +111,7 @@ def test_the_verb_curvature_prints_a_table():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "λ_max of olora is" in done.stdout
+    assert re.search(r"over 5 batches the condition number of olora's tangent kernel", done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +120,7 @@ def test_the_verb_curvature_prints_a_table():
         (["--lane", "nope"], "error: unknown initialization 'nope'; choose from"),
         (["--layer", "nowhere"], "error: no adapter on layer 'nowhere'"),
         (["--iterations", "0"], "error: iterations must be at least 1, not 0"),
+        (["--batches", "0"], "error: batches must be at least 1, not 0"),
         (["--probes", "1"], "error: probes must be 0 or at least 2, not 1"),
         (["--lane", "olora:r=4000"], "error: rank 4000 exceeds"),
         (["--batch-size", "0"], "error: batch_size must be a whole number from 1"),

@@ -22,14 +22,19 @@ def add_verbs(verb: Verb) -> None:
         "--png", dtype="float32",
     )  # fmt: skip
     made.add_argument("--layer", metavar="NAME", help="measure only this layer's parameters")
+    made.add_argument(
+        "--batches", type=int, metavar="N", dest="kernel_batches",
+        help="measure the condition of the tangent kernel on the first N batches; default: 5",
+    )  # fmt: skip
     made.add_argument("--iterations", type=int, help="maximum products for the eigenvalues")
     made.add_argument("--probes", type=int, help="random vectors for the trace; 0 skips it")
 
 
 def run_curvature(options: argparse.Namespace) -> int:
     """Measure lanes at their start: a table, JSON lines, a picture."""
-    from olora_viz.measures.conditioning import conditioning
+    from olora_viz.measures.conditioning import BATCHES, conditioning
     from olora_viz.races.race import race
+    from olora_viz.studies.conditioned import compared_conditions
 
     config = compared(options, eval_size=1)
     search: dict[str, Any] = {}
@@ -39,10 +44,14 @@ def run_curvature(options: argparse.Namespace) -> int:
         search["steps"] = options.iterations
     if options.probes is not None:
         search["probes"] = options.probes
+    count = BATCHES if options.kernel_batches is None else options.kernel_batches
+    if count < 1:
+        raise ValueError(f"batches must be at least 1, not {count}")
     with progress_bar() as progress:
         racing = race(config, progress=progress)
+        batch, *more = (racing.batch(number) for number in range(1, count + 1))
         found = conditioning(
-            racing.lanes, racing.batch(1), layer=options.layer, progress=progress, **search
+            racing.lanes, batch, more_batches=more, layer=options.layer, progress=progress, **search
         )
     print(racing.adapted, file=sys.stderr)
     labels = racing.lanes.labels
@@ -52,6 +61,8 @@ def run_curvature(options: argparse.Namespace) -> int:
             print(json.dumps(line, allow_nan=False))
     else:
         _print(lines)
+        for k, label in enumerate(labels[1:], start=1):
+            print(compared_conditions(found.conditions, k, 0, label, labels[0]))
     if options.png:
         from olora_viz.figures.conditioning import comparison_figure, ntk_figure
         from olora_viz.figures.png import write_png
@@ -74,7 +85,7 @@ def _print(lines: list[dict[str, Any]]) -> None:
                 f"{number(line['lambda_min'])} ± {number(line['residual_min'], '.1g')}",
                 f"{number(line['trace'])} ± {number(line['trace_error'], '.1g')}",
                 number(line["gauss_newton"]["lambda_max"]),
-                number(line["ntk"]["condition"]),
+                _spread(line["ntk"]),
                 f"{'converged' if line['converged'] else 'not converged'} after "
                 f"{line['iterations']} products"
                 if line["lambda_max"] is not None
@@ -83,10 +94,19 @@ def _print(lines: list[dict[str, Any]]) -> None:
         )
     print_table(rows)
     print(
-        "λ and trace are the Hessian's, ± residual and standard error; GN: the Gauss-Newton matrix"
+        "λ and trace are the Hessian's, ± residual and standard error; GN: the Gauss-Newton "
+        "matrix; NTK condition: median and range over the batches"
     )
     first = lines[0]
     for line in lines[1:]:
         if line["lambda_max"] and first["lambda_max"]:
             ratio = line["lambda_max"] / first["lambda_max"]
             print(f"λ_max of {line['lane']} is {ratio:.3g} times that of {first['lane']}")
+
+
+def _spread(kernel: dict[str, Any]) -> str:
+    """Return the median of a lane's conditions, with their range if there are several."""
+    median = number(kernel["condition_median"])
+    if len(kernel["conditions"]) == 1:
+        return median
+    return f"{median} ({' to '.join(map(number, kernel['condition_range']))})"

@@ -32,7 +32,7 @@ NAMED = 8
 
 
 def quantities(found: Conditioning) -> dict[str, np.ndarray]:
-    """Return the quantities of the comparison by name, (K,) each."""
+    """Return the quantities of the comparison by name, (K,) each; medians over the batches."""
     shown = {
         "gradient ‖∇L‖": found.grad_norm,
         "curvature λₘₐₓ": found.hessian.lambda_max,
@@ -42,7 +42,7 @@ def quantities(found: Conditioning) -> dict[str, np.ndarray]:
         shown["trace of Gauss-Newton"] = found.gauss_newton.trace
     if found.kernel:
         shown["NTK: largest λ"] = found.kernel.eigenvalues[:, 0]
-        shown["NTK: condition"] = found.kernel.condition
+        shown["NTK: condition"] = np.median(found.conditions, axis=1)
     return shown
 
 

@@ -37,3 +37,27 @@ def reporting(progress: Progress | None) -> Iterator[Progress]:
                 progress(fraction, words)
 
         yield report
+
+
+class Stages:
+    """Reports the progress of each stage as progress of the whole.
+
+    Parameters
+    ----------
+    progress : of the whole, or None.
+    done, total : stages that are done already, and their number in all.
+    """
+
+    def __init__(self, progress: Progress | None, done: int, total: int) -> None:
+        self._progress, self._done, self._total = progress, done, total
+
+    def stage(self, name: str) -> Progress:
+        """Begin the next stage, and return its progress callback."""
+        done = self._done
+        self._done += 1
+
+        def report(part: float, what: str) -> None:
+            if self._progress:
+                self._progress((done + part) / self._total, f"{name}: {what}")
+
+        return report

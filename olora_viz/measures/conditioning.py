@@ -14,7 +14,8 @@ from torch import Tensor
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.chunks import Footprint, lane_groups
 from olora_viz.machine.memory import check_memory
-from olora_viz.machine.progress import Progress
+from olora_viz.machine.numbers import finite_or_none
+from olora_viz.machine.progress import Progress, Stages
 from olora_viz.measures.curvature import PROBES, Curvature, curvature, gauss_newton
 from olora_viz.measures.lanczos import STEPS, TOLERANCE
 from olora_viz.measures.loss_slice import SIDE, LossSlice, directions, loss_slice, radius
@@ -25,6 +26,9 @@ from olora_viz.tasks import Batch, losses
 
 OUTPUTS = 16
 """Predictions in the tangent kernel: the first ones of the batch."""
+
+BATCHES = 5
+"""Batches on which the condition of the tangent kernel is measured by default."""
 
 TWICE = 4
 """Activations stored for the graph of the gradient, relative to those stored in training."""
@@ -48,6 +52,15 @@ class Conditioning(Record):
     gauss_newton: Curvature | None
     """None if not requested."""
     kernel: TangentKernel | None
+    more_conditions: np.ndarray
+    """(K, n) condition of the tangent kernel on n further batches."""
+
+    @property
+    def conditions(self) -> np.ndarray:
+        """(K, n + 1) condition of the tangent kernel on every batch; (K, 0) if not requested."""
+        if self.kernel is None:
+            return self.more_conditions
+        return np.column_stack([self.kernel.condition, self.more_conditions])
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return plain values by lane, the Hessian's among them; non-finite values are null."""
@@ -58,6 +71,9 @@ class Conditioning(Record):
         for name, part in parts.items():
             for label, its in part.to_json(labels).items() if part else ():
                 lanes[label][name] = its
+        for label, values in zip(labels, self.conditions, strict=True):
+            if self.kernel:
+                lanes[label]["ntk"] |= _over_batches(values)
         return lanes
 
 
@@ -65,6 +81,7 @@ def conditioning(
     lanes: Lanes,
     batch: Batch,
     *,
+    more_batches: Sequence[Batch] = (),
     layer: str | None = None,
     with_gauss_newton: bool = True,
     with_kernel: bool = True,
@@ -88,16 +105,18 @@ def conditioning(
     ------
     ValueError : the layer has no adapter, or there is not enough free memory.
     """
-    groups = _groups(lanes, batch, layer, steps)
-    stages = 1 + with_gauss_newton + with_kernel
+    largest = max((batch, *more_batches), key=lambda one: one.input_ids.numel())
+    groups = _groups(lanes, largest, layer, steps)
+    stages = 1 + with_gauss_newton + with_kernel * (1 + len(more_batches))
     found: list[Conditioning] = []
     for i, rows in enumerate(groups):
         with lanes.some(rows):
-            reports = _Stages(progress, i * stages, len(groups) * stages)
+            reports = Stages(progress, i * stages, len(groups) * stages)
             found.append(
                 _one_group(
-                    lanes, batch, layer, rows.stop - rows.start, with_gauss_newton, with_kernel,
-                    reports, steps=steps, tolerance=tolerance, probes=probes,
+                    lanes, (batch, *more_batches), layer, rows.stop - rows.start,
+                    with_gauss_newton, with_kernel, reports,
+                    steps=steps, tolerance=tolerance, probes=probes,
                 )
             )  # fmt: skip
     return Conditioning.joined(found)
@@ -152,7 +171,7 @@ def slices(
     reach = min(
         radius(found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]) for k in chosen
     )
-    reports = _Stages(progress, 0, len(chosen))
+    reports = Stages(progress, 0, len(chosen))
     made = []
     for k in chosen:
 
@@ -173,55 +192,59 @@ def slices(
     return made
 
 
-class _Stages:
-    """Reports the progress of each stage as progress of the whole."""
-
-    def __init__(self, progress: Progress | None, done: int, total: int) -> None:
-        self._progress, self._done, self._total = progress, done, total
-
-    def stage(self, name: str) -> Progress:
-        done = self._done
-        self._done += 1
-
-        def report(part: float, what: str) -> None:
-            if self._progress:
-                self._progress((done + part) / self._total, f"{name}: {what}")
-
-        return report
-
-
 def _one_group(
     lanes: Lanes,
-    batch: Batch,
+    batches: Sequence[Batch],
     layer: str | None,
     K: int,
     with_gauss_newton: bool,
     with_kernel: bool,
-    reports: _Stages,
+    reports: Stages,
     **search: Any,
 ) -> Conditioning:
-    model = lanes.model
+    model, batch = lanes.model, batches[0]
     value, norm = _slope(lanes, lambda: losses.lane_losses(model, batch, K), layer)
     hessian = curvature(
         lanes, lambda: losses.lane_losses(model, batch, K), layer=layer,
         progress=reports.stage("Hessian"), **search,
     )  # fmt: skip
-    newton = kernel = None
+    newton = None
     if with_gauss_newton:
         newton = gauss_newton(
             lanes, lambda: losses.supervised_logits(model, batch, K), layer=layer,
             progress=reports.stage("Gauss-Newton"), **search,
         )  # fmt: skip
-    if with_kernel:
+    kernels = [
+        _kernel(lanes, one, layer, K, reports.stage("tangent kernel"))
+        for one in batches if with_kernel
+    ]  # fmt: skip
+    conditions = [kernel.condition for kernel in kernels[1:]]
+    return Conditioning(
+        value, norm, hessian, newton, kernels[0] if kernels else None,
+        np.column_stack(conditions) if conditions else np.empty((K, 0)),
+    )  # fmt: skip
 
-        def outputs() -> Tensor:
-            logits = losses.supervised_logits(model, batch, K)
-            return target_logits(logits, batch.targets)[:, :OUTPUTS]
 
-        kernel = tangent_kernel(
-            lanes, outputs, layer=layer, progress=reports.stage("tangent kernel")
-        )
-    return Conditioning(value, norm, hessian, newton, kernel)
+def _kernel(
+    lanes: Lanes, batch: Batch, layer: str | None, K: int, progress: Progress
+) -> TangentKernel:
+    """Measure the tangent kernel of the first predictions of a batch."""
+
+    def outputs() -> Tensor:
+        logits = losses.supervised_logits(lanes.model, batch, K)
+        return target_logits(logits, batch.targets)[:, :OUTPUTS]
+
+    return tangent_kernel(lanes, outputs, layer=layer, progress=progress)
+
+
+def _over_batches(conditions: np.ndarray) -> dict[str, Any]:
+    """Return a lane's condition on every batch, with its median and range, as plain values."""
+    low, high = conditions.min(), conditions.max()
+    return {
+        "conditions": [finite_or_none(value) for value in conditions],
+        "condition_median": finite_or_none(np.median(conditions)),
+        "condition_range": [finite_or_none(low), finite_or_none(high)],
+    }
 
 
 def _slope(

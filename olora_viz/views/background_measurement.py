@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from olora_viz.measures.conditioning import Conditioning, conditioning
+from olora_viz.measures.conditioning import BATCHES, Conditioning, conditioning
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.state import FINISHED
@@ -29,8 +29,9 @@ class BackgroundMeasurement(BackgroundWork):
             self.plain_text = racing.task.plain_text
             self.become("measuring")
             self.found = conditioning(
-                racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell
-            )
+                racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell,
+                more_batches=[racing.batch(number) for number in range(2, BATCHES + 1)],
+            )  # fmt: skip
             self.become(FINISHED)
 
 

@@ -12,6 +12,7 @@ from olora_viz.figures.conditioning import reference
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import compact, factor, percent, rounded
 from olora_viz.measures.conditioning import Conditioning
+from olora_viz.studies.conditioned import compared_conditions
 from olora_viz.studies.words import Sentence
 from olora_viz.views import html as fragments
 from olora_viz.views.table import Cell, table
@@ -72,16 +73,7 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
             )
         )
     if found.kernel:
-        mine, theirs = (float(found.kernel.condition[k]) for k in (hero, base))
-        if math.isfinite(mine) and math.isfinite(theirs):
-            even = _than(mine / theirs, "less evenly than", "more evenly than", "as evenly as")
-            said.append(
-                Sentence(
-                    "",
-                    f"On this batch the condition number of its tangent kernel is {mine:.3g} "
-                    f"against {theirs:.3g}: at first its predictions are learned {even} {other}'s.",
-                )
-            )
+        said.append(compared_conditions(found.conditions, hero, base, name, other))
     unsure = [
         style.label
         for k, style in enumerate(styles)
@@ -103,16 +95,16 @@ def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> Markup:
         Cell("trace GN", "of the Gauss-Newton matrix, estimated"),
         Cell(
             "NTK cond.",
-            "condition number of the tangent kernel; below it the number of products for the "
-            "eigenvalues, and whether they converged",
+            "condition number of the tangent kernel, median and range over the batches; below it "
+            "the number of products for the eigenvalues, and whether they converged",
         ),
     )
     rows = [(fragments.lane(style), *_measured(found, k)) for k, style in enumerate(styles)]
     return Markup(
         '<h2>What was measured <span class="hint">± residual, error</span></h2>{}'
-        '<p class="foot">Trace GN: of the Gauss-Newton matrix. Small print in the last column: '
-        "products for the eigenvalues, ✓ converged.</p>"
-    ).format(table(head, rows, kind="standing measured", scrolls=True))
+        '<p class="foot">Trace GN: of the Gauss-Newton matrix. NTK cond.: of the tangent kernel, '
+        "{}. Small print in the last column: products for the eigenvalues, ✓ converged.</p>"
+    ).format(table(head, rows, kind="standing measured", scrolls=True), _batches(found))
 
 
 def rates(
@@ -160,9 +152,24 @@ def _measured(found: Conditioning, k: int) -> tuple[object, ...]:
         _pm(hessian.lambda_max[k], hessian.residual[k]),
         _pm(hessian.lambda_min[k], hessian.residual_min[k]),
         _pm(newton.trace[k], newton.trace_error[k]) if newton else "–",
-        (_n(kernel.condition[k]) if kernel else "–")
+        (_spread(found.conditions[k]) if kernel else Markup("–"))
         + products.format(ended=ended, count=int(hessian.iterations[k]), sign=sign),
     )
+
+
+def _spread(conditions: np.ndarray) -> Markup:
+    """Return the median of a lane's conditions, and their range if there are several."""
+    median = Markup("{}").format(_n(float(np.median(conditions))))
+    if len(conditions) == 1:
+        return median
+    ends = (_n(float(end)) for end in (conditions.min(), conditions.max()))
+    return median + Markup('<small title="range over the batches">{} to {}</small>').format(*ends)
+
+
+def _batches(found: Conditioning) -> str:
+    """Return on how many batches the condition was measured, in words."""
+    n = found.conditions.shape[1]
+    return f"median and range over {n} batches" if n > 1 else "on one batch"
 
 
 def _is_finite(found: Conditioning, k: int) -> bool:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from olora_viz.figures.conditioning import comparison_figure, ntk_figure, reference
 from olora_viz.figures.live.gradio_figure import pack
 from olora_viz.figures.loss_slice import empty_slice, slice_figures
+from olora_viz.measures.conditioning import BATCHES
 from olora_viz.races.state import FINISHED
 from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import hero_of, numbers, rates, tell
@@ -121,4 +122,7 @@ def _slices(work: Slicing) -> dict[str, Any]:
 
 def _scope(work: Measurement) -> str:
     where = f"For the layer {work.layer} only. " if work.layer else ""
-    return f"{where}Measured on the first batch, one seed of the data: other batches differ."
+    return (
+        f"{where}Gradient and curvature on the first batch, the condition of the tangent kernel on "
+        f"{BATCHES} batches, in one order of the data."
+    )
