@@ -1,9 +1,9 @@
-"""Take the pictures of the README again, of real runs in a real browser.
+"""Take the README's screenshots again, of real runs in a real browser.
 
     python docs/pictures.py [NAME …]
 
-A name is that of a file here, without its ending. This needs Chromium and the packages of the
-tests, and takes about two minutes on two cores.
+A name is that of a file in this folder, without its extension. This needs Chromium and the test
+dependencies, and takes about two minutes on two cores.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ lanes = ov.parse_lanes("lora:lr=1e-3/3e-3") + ov.parse_lanes("olora:lr=1e-3/3e-3
 panel = RacePanel(ov.RaceConfig(lanes=lanes, task="number-words", steps=100))
 panel"""
 DRAWN = 2000
-"""Milliseconds until all charts stand still."""
+"""Milliseconds until all charts are drawn."""
 
 
 def race_page(page: Page) -> None:
@@ -40,13 +40,13 @@ def race_page(page: Page) -> None:
 
 
 def spectrum_page(page: Page) -> None:
-    """Show the layer and the rank with which the page opens."""
+    """Show the initial layer and rank of the page."""
     page.get_by_role("link", name="Spectrum").click()
     expect(page.locator("#spectrum-figure .js-plotly-plot")).to_be_visible()
 
 
 def conditioning_page(page: Page) -> None:
-    """Show slope and curvature of the default lanes."""
+    """Show gradient norm and curvature of the default lanes."""
     page.get_by_role("link", name="Conditioning").click()
     page.click("#measure-button")
     expect(page.locator("#conditioning-status")).to_contain_text("finished", timeout=300_000)
@@ -61,7 +61,7 @@ PANEL = "notebook-panel"
 
 
 def of_pages(browser: Browser, names: Sequence[str], folder: Path) -> None:
-    """Take the pictures of the app."""
+    """Take the screenshots of the app."""
     with serve(folder / "app", inherited()) as server:
         for name in names:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -75,7 +75,7 @@ def of_pages(browser: Browser, names: Sequence[str], folder: Path) -> None:
 
 
 def of_panel(browser: Browser, folder: Path) -> None:
-    """Take the picture of a panel in JupyterLab."""
+    """Take the screenshot of a panel in JupyterLab."""
     with jupyterlab(folder / "jupyter") as lab:
         nbformat.write(
             nbformat.v4.new_notebook(
@@ -97,7 +97,7 @@ def of_panel(browser: Browser, folder: Path) -> None:
 
 
 def main() -> None:
-    """Take all pictures, or those that are named."""
+    """Take all screenshots, or the named ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*PAGES, PANEL]))
     names = parser.parse_args().names or [*PAGES, PANEL]

@@ -1,7 +1,7 @@
-"""Tell the notebooks where their repository is: ``python -m notebooks.address OWNER/NAME``.
+"""Set the repository of the notebooks: ``python -m notebooks.address OWNER/NAME``.
 
-Their link then opens them in Colab at once, and their first cell installs the package from there.
-Without an address (``--none``) the link opens Colab's own dialog to upload a notebook.
+Their link then opens them in Colab directly, and their first cell installs the package from the
+repository. Without one (``--none``) the link opens Colab's upload dialog.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def link(path: Path, repository: str) -> str:
 
 
 def write(path: Path, repository: str) -> None:
-    """Put the address into the line and into the first cell of one notebook.
+    """Write the repository into the link and the first cell of one notebook.
 
     Raises
     ------
@@ -52,15 +52,15 @@ def write(path: Path, repository: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
-    """Write an address into all notebooks."""
+    """Write a repository into all notebooks."""
     parser = argparse.ArgumentParser(prog="python -m notebooks.address", description=__doc__)
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("repository", nargs="?", metavar="OWNER/NAME", help="on GitHub")
-    given.add_argument("--none", action="store_true", help="take the address out again")
+    given.add_argument("--none", action="store_true", help="remove the repository again")
     chosen = parser.parse_args(arguments)
     repository = "" if chosen.none else chosen.repository
     if repository and not NAME.fullmatch(repository):
-        parser.error(f"{repository!r} is no OWNER/NAME")
+        parser.error(f"{repository!r} is not of the form OWNER/NAME")
     for path in NOTEBOOKS:
         write(folder / path.name, repository)
     return 0

@@ -1,6 +1,6 @@
-"""Run the notebooks and write a page of each: ``python -m notebooks.build``, in a checkout.
+"""Run the notebooks and write an HTML page of each: ``python -m notebooks.build``, in a checkout.
 
-A page holds its outputs and Plotly, once, and asks nothing of any other host.
+A page contains its outputs and one copy of Plotly, and loads nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ NOTEBOOKS = tuple(sorted(FOLDER.glob("[0-9]*.ipynb")))
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 OUTSIDE = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "widget_renderer_url")
-"""What an exporter would fetch from elsewhere; nothing here has a use for it."""
+"""What an exporter would fetch from other hosts; the pages do not need it."""
 
 TIMEOUT = 1800
-"""Seconds for one cell: against a hang alone, a busy machine is slow."""
+"""Timeout of one cell in seconds, long enough for a busy machine: it only ends hangs."""
 
 
 def parameters_of(notebook: NotebookNode) -> int:
-    """Return the place of the cell that is tagged ``parameters``.
+    """Return the index of the cell that is tagged ``parameters``.
 
     Raises
     ------
@@ -54,19 +54,19 @@ def executed(path: Path, values: Mapping[str, Any] | None = None) -> NotebookNod
 
     Parameters
     ----------
-    path : of the notebook; it stays as it is.
-    values : put in place of some of its parameters.
+    path : of the notebook, which is not changed.
+    values : new values of some of its parameters.
 
     Raises
     ------
-    ValueError : a value for something that is no parameter of it.
+    ValueError : a value's name is not a parameter of the notebook.
     nbclient.exceptions.CellExecutionError : a cell failed.
     """
     notebook = nbformat.read(path, as_version=4)
     at = parameters_of(notebook)
     for name in values or ():
         if f"\n{name} = " not in f"\n{notebook.cells[at].source}":
-            raise ValueError(f"{name} is no parameter of {path.name}")
+            raise ValueError(f"{name} is not a parameter of {path.name}")
     lines = [f"{name} = {value!r}" for name, value in (values or {}).items()]
     if lines:
         notebook.cells.insert(at + 1, nbformat.v4.new_code_cell("\n".join(lines)))
@@ -83,9 +83,9 @@ def executed(path: Path, values: Mapping[str, Any] | None = None) -> NotebookNod
 
 
 def page(notebook: NotebookNode, title: str) -> str:
-    """Return an executed notebook as one HTML page that stands alone."""
+    """Return an executed notebook as one self-contained HTML page."""
     notebook = copy.deepcopy(notebook)
-    notebook.metadata.pop("widgets", None)  # a page has no kernel to speak with
+    notebook.metadata.pop("widgets", None)  # a page has no kernel
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
@@ -103,7 +103,7 @@ def page(notebook: NotebookNode, title: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the notebooks that are named, or all, and write their pages."""
+    """Run the named notebooks, or all of them, and write their pages."""
     parser = argparse.ArgumentParser(prog="python -m notebooks.build", description=__doc__)
     parser.add_argument("numbers", nargs="*", help="of the notebooks, such as 1 3; all by default")
     parser.add_argument("--out", type=Path, default=FOLDER.parent / "build" / "notebooks")

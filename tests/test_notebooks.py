@@ -155,7 +155,7 @@ def test_a_page_holds_the_outputs_and_asks_nothing_of_another_host():
 
 
 def test_a_value_for_no_parameter_is_refused():
-    with pytest.raises(ValueError, match="SPEED is no parameter of 1-what-olora-is"):
+    with pytest.raises(ValueError, match="SPEED is not a parameter of 1-what-olora-is"):
         executed(NOTEBOOKS[0], {"SPEED": 1})
 
 
@@ -180,4 +180,4 @@ def test_an_address_opens_the_notebooks_in_colab_and_can_be_taken_out_again(tmp_
     for wrong in ("a.fork", "https://github.com/someone/a.fork", 'a/b"\nimport os'):
         with pytest.raises(SystemExit, match="2"):
             address.main([wrong], tmp_path)
-        assert f"{wrong!r} is no OWNER/NAME" in capsys.readouterr().err
+        assert f"{wrong!r} is not of the form OWNER/NAME" in capsys.readouterr().err
