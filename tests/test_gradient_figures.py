@@ -10,20 +10,17 @@ from PIL import Image
 
 from olora_viz.figures import theme
 from olora_viz.figures.gradients import (
-    MEASURES,
     MOST_LOOKS,
     MOST_POINTS,
     depth_figure,
-    gradient_map,
     layer_figure,
-    measured,
 )
 from olora_viz.figures.layout import log_ticks, to_plotly
 from olora_viz.figures.live.gradio_figure import pack
-from olora_viz.figures.maps import MOST_CELLS, step_map
+from olora_viz.figures.maps import MOST_CELLS, layer_map, step_map
 from olora_viz.figures.png import write_png
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.gradients import GRADIENTS, Gradients
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
 LOOKS = theme.lane_styles(LANES)
@@ -44,8 +41,13 @@ def found(steps=5, lanes=3, layers=LAYERS) -> list[Gradients]:
     return made
 
 
+MEASURES = GRADIENTS.parts
 STEPS = [1, 2, 3, 4, 5]
 LAYER = LAYERS[-1]
+
+
+def gradient_map(steps, found, style, k, measure):
+    return layer_map(GRADIENTS, measure, steps, found, style, k)
 
 
 def drawn():
@@ -85,7 +87,7 @@ def test_every_kind_of_figure_works_in_both_themes_and_as_a_png(tmp_path):
 def test_the_map_is_the_logarithm_of_the_numbers_and_says_them(measure):
     styles = found()
     cells = trace(gradient_map(STEPS, styles, LOOKS[1], 1, measure), type="heatmap")
-    values = np.array([measured(one, measure)[1] for one in styles]).T
+    values = np.array([MEASURES[measure].of(one)[1] for one in styles]).T
     z = np.array(cells["z"], dtype=float)
     np.testing.assert_allclose(z, np.log10(values), atol=0.011)
     np.testing.assert_allclose(np.array(cells["customdata"], dtype=float), values, rtol=1e-3)

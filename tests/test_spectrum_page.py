@@ -12,13 +12,14 @@ from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures import theme
 from olora_viz.figures import update_spectra as trace_figures
 from olora_viz.figures.layout import to_plotly
+from olora_viz.figures.maps import layer_map
 from olora_viz.figures.png import write_png
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.layer_spectra import layers_like
 from olora_viz.measures.truncation import Weight, truncation
-from olora_viz.measures.update_spectra import update_spectra
+from olora_viz.measures.update_spectra import UPDATE_SPECTRA, update_spectra
 from olora_viz.models import load_model
 from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.lab import Kept, Lab
@@ -176,8 +177,8 @@ def figures():
             dict.fromkeys(names, 0.1) | {LAYER: 0.5}, 8, "olora", chosen=LAYER
         ),
         **{
-            measure: trace_figures.spectra_map([5, 10, 15], traces, lane, 1, measure)
-            for measure in trace_figures.MEASURES
+            measure: layer_map(UPDATE_SPECTRA, measure, [5, 10, 15], traces, lane, 1)
+            for measure in UPDATE_SPECTRA.parts
         },
         "growth": trace_figures.growth_figure([5, 10, 15], traces, lane, 1, LAYER, total=20),
     }

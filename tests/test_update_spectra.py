@@ -13,7 +13,7 @@ from tiny import FAMILIES, tiny
 from olora_viz.initializers import INITIALIZERS, Start
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.update_spectra import QUANTITIES, UpdateSpectra, update_spectra
+from olora_viz.measures.update_spectra import PARTS, UpdateSpectra, update_spectra
 
 LANES = tuple(
     Lane(init, lr=1e-3, r=r, alpha=alpha)
@@ -84,7 +84,7 @@ def test_a_lane_has_the_spectra_that_it_has_alone():
         alone = attach(tiny("llama", torch.float64), [LANES[k]])
         for layer in alone.layers:
             alone.put(layer, 0, lanes.factors(layer, k))
-        for name in QUANTITIES:
+        for name in PARTS:
             np.testing.assert_allclose(
                 getattr(update_spectra(alone), name)[0], getattr(found, name)[k], rtol=1e-8
             )
@@ -97,7 +97,7 @@ def test_update_spectra_go_through_json_with_four_digits():
     line = json.loads(json.dumps(found.to_json(lanes.labels), allow_nan=False))
     back = UpdateSpectra.from_json(line, lanes.labels)
     assert back.layers == found.layers
-    for name in ("sigma", *QUANTITIES):
+    for name in ("sigma", *PARTS):
         np.testing.assert_allclose(getattr(back, name), getattr(found, name), rtol=1e-3)
     assert found == update_spectra(lanes)
     assert found != back

@@ -100,9 +100,11 @@ def _print(step: Step, labels: Sequence[str]) -> None:
 
 def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
     from olora_viz.figures import theme
-    from olora_viz.figures.gradients import depth_figure, gradient_map
+    from olora_viz.figures.gradients import depth_figure
+    from olora_viz.figures.maps import layer_map
     from olora_viz.figures.png import write_png
     from olora_viz.figures.spectrum import block_and_module
+    from olora_viz.measures.gradients import GRADIENTS
 
     styles = theme.lane_styles(config.lanes, [lane.label for lane in config.lanes])
     found: list[Gradients] = [step.gradients for step in steps if step.gradients is not None]
@@ -114,7 +116,7 @@ def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
     ]
     if len(steps) > 1:
         figures += [
-            gradient_map(numbers, found, style, k, "gradient_B")
+            layer_map(GRADIENTS, "gradient_B", numbers, found, style, k)
             for k, style in enumerate(styles[:MOST_MAPS])
         ]
     write_png(path, figures)

@@ -8,18 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import curve_ends, room_for
+from olora_viz.figures.labels import annotate, curve_ends
 from olora_viz.figures.layout import (
     Figure,
-    axis,
     layout,
     line,
-    linear_range,
-    log_axis,
-    robust_log_range,
     steps_axis,
 )
-from olora_viz.figures.measure import LEFT, column, stride
+from olora_viz.figures.measure import LEFT, column, stride, value_axis
 from olora_viz.figures.off_range import off_range
 from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle
 from olora_viz.measures.catalogue import MEASURES
@@ -53,7 +49,7 @@ def overlay_figure(
     """
     measure, drawn = MEASURES[key], [_measured(run, key) for run in runs]
     log = measure.scale == "log"
-    bounds = (robust_log_range if log else linear_range)([values for _, values in drawn])
+    bounds, y = value_axis(measure, [values for _, values in drawn])
     total = max((run.total or _last(run) for run in runs), default=1)
     data: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
@@ -85,22 +81,18 @@ def overlay_figure(
         labels += [label for label in ends if label["name"] in (f"end {lowest}", f"out {lowest}")]
         data += crosses + (off_range(own, at, values, bounds) if log else [])
     title = measure.title
-    name = measure.symbol or measure.unit
     made = layout(
         f"{title}, runs overlaid",
         f"{measure.unit}; dash: run, colour: initialization",
         x=steps_axis(total),
-        y=log_axis(name, *bounds) if log else axis(name, range=list(bounds)),
+        y=y,
         height=HEIGHT,
         badge="log" if log else "",
         message="" if data else f"These runs have no measurement of the {title.lower()} yet.",
         revision=revision,
     )
-    made["annotations"] = labels
+    annotate(made, labels)
     made["margin"]["l"] = LEFT
-    made["margin"]["r"] = room_for(
-        [label["text"] for label in labels if label["name"].startswith("end ")]
-    )
     return {"data": data, "layout": made}
 
 

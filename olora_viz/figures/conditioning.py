@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import CurveEnd, end_labels, room_for
+from olora_viz.figures.labels import CurveEnd, annotate, end_labels
 from olora_viz.figures.layout import (
     Figure,
     axis,
@@ -278,8 +278,7 @@ def _name_ends(
             out = ": out" if last < len(at) - 1 else ""
             ends.append(CurveEnd(style.label, style.init, style.text, at[last], y, out))
     ends += [CurveEnd(name, "", color, at[-1], math.log10(y)) for y, name, color in extra]
-    made["annotations"] = end_labels(ends, bounds=bounds, height=made["meta"]["height"])
-    made["margin"]["r"] = room_for([label["text"] for label in made["annotations"]])
+    annotate(made, end_labels(ends, bounds=bounds, height=made["meta"]["height"]))
 
 
 def _mark(style: LaneStyle, size: float) -> dict[str, Any]:

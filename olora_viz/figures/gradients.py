@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from olora_viz.figures.labels import curve_ends, room_for
+from olora_viz.figures.labels import annotate, curve_ends
 from olora_viz.figures.layout import Figure, axis, layout, line, log_axis, log_range
-from olora_viz.figures.maps import step_map
 from olora_viz.figures.spectrum import block_and_module
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.measures.gradients import FACTORS, Gradients
+from olora_viz.measures.gradients import GRADIENTS, Gradients
+from olora_viz.measures.measure import Part
 
 HEIGHT = 200
 """Height of the plot areas of curves in pixels."""
@@ -24,76 +23,6 @@ MOST_POINTS = 4000
 
 MOST_LOOKS = 100
 """Points of a curve over the run; a longer run shows every second measurement, and so on."""
-
-
-class Measure(NamedTuple):
-    """The description of a quantity with one number per lane and layer."""
-
-    words: str
-    symbol: str
-    unit: str
-    """What the number means."""
-
-    @property
-    def title(self) -> str:
-        """The words with a capital."""
-        return self.words[0].upper() + self.words[1:]
-
-
-MEASURES = {
-    "input": Measure("gradient at the input", "‖∂L/∂X‖", "backpropagated to the layer's input"),
-    **{
-        f"{quantity}_{factor}": Measure(words.format(factor), symbol.format(factor), unit)
-        for quantity, words, symbol, unit in (
-            ("gradient", "gradient of {}", "‖∂L/∂{}‖", "before clipping"),
-            ("ratio", "update / parameter of {}", "‖Δ{0}‖ / ‖{0}‖", "relative change in one step"),
-            ("update", "update of {}", "‖Δ{}‖", "change in one step"),
-            ("parameter", "norm of {}", "‖{}‖", "before the update"),
-        )
-        for factor in FACTORS
-    },
-}
-"""The quantities that can be drawn, in menu order."""
-
-
-def measured(found: Gradients, measure: str) -> Float[np.ndarray, "K L"]:
-    """Return one number of every lane and layer; `measure` is a key of `MEASURES`."""
-    quantity, _, factor = measure.partition("_")
-    values = getattr(found, quantity)
-    return values[..., FACTORS.index(factor)] if factor else values
-
-
-def gradient_map(
-    steps: Sequence[int],
-    found: Sequence[Gradients],
-    style: LaneStyle,
-    k: int,
-    measure: str,
-    *,
-    run: str = "",
-) -> Figure:
-    """Draw one measure of lane k as a map, steps across and layers down, with logarithmic colours.
-
-    Parameters
-    ----------
-    steps : the step number of each measurement.
-    found : the measurements, at least one.
-    look : the lane's style.
-    measure : a key of `MEASURES`.
-    """
-    its = MEASURES[measure]
-    values = _positive(np.array([measured(one, measure)[k] for one in found]))
-    blank = "" if np.isfinite(values).all() else "; blank: zero, or nothing to measure"
-    return step_map(
-        f"{style.label}: {its.words}",
-        f"{its.symbol}, {its.unit}; input at the top, output at the bottom{blank}",
-        steps,
-        found[0].layers,
-        values,
-        style.color,
-        log=True,
-        revision=run or "gradients",
-    )
 
 
 def layer_figure(
@@ -114,12 +43,12 @@ def layer_figure(
     found : the measurements, at least one.
     styles : one per lane.
     layer : its name.
-    measure : a key of `MEASURES`.
+    measure : a key of ``GRADIENTS.parts``.
     total : steps of the whole race, the end of the horizontal axis.
     """
-    its, i = MEASURES[measure], found[0].layers.index(layer)
+    its, i = GRADIENTS.parts[measure], found[0].layers.index(layer)
     thin = math.ceil(len(steps) / MOST_LOOKS)
-    curves = _positive(np.array([measured(one, measure)[:, i] for one in found[::thin]]))
+    curves = _positive(np.array([its.of(one)[:, i] for one in found[::thin]]))
     numbers = list(steps[::thin])
     ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
     ends |= {"dtick": 1} if max(total or 0, *numbers) <= 12 else {}
@@ -159,15 +88,15 @@ def depth_figure(
     step : the step number of the measurement.
     found : the measurement.
     styles : one per lane.
-    measure : a key of `MEASURES`.
+    measure : a key of ``GRADIENTS.parts``.
     module : the last part of the names of the layers that a curve joins; "" joins all.
     """
-    its, layers = MEASURES[measure], found.layers
+    its, layers = GRADIENTS.parts[measure], found.layers
     parts = [block_and_module(layer) for layer in layers]
     joined = [i for i, (_, name) in enumerate(parts) if not module or name == module]
     first = [i for i, (block, _) in enumerate(parts) if i == 0 or block != parts[i - 1][0]]
     every = max(1, -(-len(first) // 10))
-    values = _positive(measured(found, measure))
+    values = _positive(its.of(found))
     has_points = bool(module) and values.size <= MOST_POINTS
     words = f"curves: {module or 'all layers'}" + (", points: the others" if has_points else "")
     made = _curves_layout(
@@ -206,7 +135,7 @@ def depth_figure(
 
 
 def _curves_layout(
-    title: str, unit: str, x: dict[str, Any], its: Measure, curves: np.ndarray, run: str
+    title: str, unit: str, x: dict[str, Any], its: Part, curves: np.ndarray, run: str
 ) -> dict[str, Any]:
     """Lay out curves on a log axis, with room for all of them."""
     shown = np.isfinite(curves).any()
@@ -235,10 +164,7 @@ def _name(
     labels, crosses = curve_ends(
         styles, numbers, curves, bounds=(low, high), height=HEIGHT, total=total
     )
-    made["annotations"] = labels
-    made["margin"]["r"] = room_for(
-        [label["text"] for label in labels if label["name"].startswith("end ")]
-    )
+    annotate(made, labels)
     return crosses
 
 

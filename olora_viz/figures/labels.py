@@ -162,10 +162,11 @@ def _cross(end: _End, log: bool) -> dict[str, Any]:
     }
 
 
-def room_for(texts: Sequence[str]) -> int:
-    """Return a right margin in pixels that fits the longest label."""
-    longest = max((len(text) for text in texts), default=0)
-    return min(180, max(24, 14 + math.ceil(7.1 * longest)))
+def annotate(made: dict[str, Any], labels: list[dict[str, Any]]) -> None:
+    """Write labels into a layout, with a right margin that fits the longest at a curve's end."""
+    ends = [label["text"] for label in labels if label["name"].startswith("end ")]
+    made["annotations"] = labels
+    made["margin"]["r"] = min(180, max(24, 14 + math.ceil(7.1 * max(map(len, ends), default=0))))
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

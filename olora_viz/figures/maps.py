@@ -11,13 +11,53 @@ from jaxtyping import Float
 
 from olora_viz.figures.layout import Figure, axis, layout, log_ticks
 from olora_viz.figures.spectrum import block_and_module
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain
+from olora_viz.measures.measure import Measure
 
 ROW = 9
 """Height of a layer in pixels."""
 
 MOST_CELLS = 12_000
 """Maximum cells across; a longer run shows every second step, and so on."""
+
+
+def layer_map(
+    measure: Measure,
+    key: str,
+    steps: Sequence[int],
+    found: Sequence[Any],
+    style: LaneStyle,
+    k: int,
+    *,
+    run: str = "",
+) -> Figure:
+    """Draw one part of a measurement by layer, for lane k.
+
+    Parameters
+    ----------
+    measure : its colours are linear or logarithmic, as its scale is.
+    key : of one of its `parts`.
+    steps : the step number of each measurement.
+    found : the records, at least one.
+    style : the lane's.
+    """
+    part, log = measure.parts[key], measure.scale == "log"
+    values = np.array([part.of(one)[k] for one in found])
+    shown = np.isfinite(values) & ((values > 0) | (not log))
+    where = ["input at the top, output at the bottom"]
+    if not shown.all():
+        where += ["blank: zero, or nothing to measure" if log else "blank: not defined"]
+    return step_map(
+        f"{style.label}: {part.words}",
+        "; ".join([", ".join(filter(None, (part.symbol, part.unit))), *where]),
+        steps,
+        found[0].layers,
+        values,
+        style.color,
+        log=log,
+        revision=run or measure.key,
+    )
 
 
 def step_map(

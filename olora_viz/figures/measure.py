@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import curve_ends, room_for
+from olora_viz.figures.labels import annotate, curve_ends
 from olora_viz.figures.layout import (
     Figure,
     axis,
@@ -71,16 +71,13 @@ def measure_figure(
     ]
     means = seed_means(values, groups)
     log = measure.scale == "log"
-    bounds = robust_log_range([values]) if log else linear_range([values])
-    name = measure.symbol or measure.unit
+    bounds, y = value_axis(measure, [values])
     beyond = off_range(styles, numbers, means, bounds) if log else []
     made = layout(
         measure.title,
         measure.unit + (OFF_RANGE if beyond else ""),
         x=steps_axis(total),
-        y=unlabelled_until(
-            bool(found), log_axis(name, *bounds) if log else axis(name, range=list(bounds))
-        ),
+        y=unlabelled_until(bool(found), y),
         height=HEIGHT,
         badge="log" if log else "",
         revision=run or "race",
@@ -90,12 +87,21 @@ def measure_figure(
     labels, crosses = curve_ends(
         styles, numbers, means, bounds=bounds, height=HEIGHT, total=total, log=log
     )
-    made["annotations"] = labels
+    annotate(made, labels)
     made["margin"]["l"] = LEFT
-    made["margin"]["r"] = room_for(
-        [label["text"] for label in labels if label["name"].startswith("end ")]
-    )
     return {"data": data + beyond + crosses, "layout": made}
+
+
+def value_axis(
+    measure: Measure, values: Sequence[np.ndarray]
+) -> tuple[tuple[float, float], dict[str, Any]]:
+    """Return the range of a measurement's values and Plotly's axis for it, on its scale."""
+    name = measure.symbol or measure.unit
+    if measure.scale == "log":
+        bounds = robust_log_range(values)
+        return bounds, log_axis(name, *bounds)
+    bounds = linear_range(values)
+    return bounds, axis(name, range=list(bounds))
 
 
 def column(steps: Sequence[Step], key: str, lanes: int) -> np.ndarray:

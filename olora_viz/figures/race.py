@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import curve_ends, room_for
+from olora_viz.figures.labels import annotate, curve_ends
 from olora_viz.figures.layout import (
     Figure,
     axis,
@@ -133,11 +133,8 @@ def loss_figure(
         message="" if steps else "Press Race: curves appear here as the lanes train.",
         revision=run or "race",
     )
-    made["annotations"] = labels
+    annotate(made, labels)
     made["meta"]["smoothing"] = smoothing
-    made["margin"]["r"] = room_for(
-        [label["text"] for label in labels if label["name"].startswith("end ")]
-    )
     return {"data": data + beyond + crosses, "layout": made}
 
 

@@ -18,6 +18,7 @@ from olora_viz.figures.comparison import Run, overlay_figure
 from olora_viz.figures.layout import Figure, stacked
 from olora_viz.figures.plots import chosen
 from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle, lane_styles
+from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.source import Raced, Source, named
@@ -160,7 +161,7 @@ def plot_gradients(
     ------
     ValueError : the measure is unknown, or the steps or this step have no gradients.
     """
-    (measure,) = chosen(measure, gradient_figures.MEASURES, theme)
+    (measure,) = chosen(measure, GRADIENTS.parts, theme)
     raced = Raced.of(steps, config)
     seen = {one.step: one.gradients for one in raced.steps if one.gradients is not None}
     if not seen:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import CurveEnd, end_labels, room_for
+from olora_viz.figures.labels import CurveEnd, annotate, end_labels
 from olora_viz.figures.layout import Figure, layout, log_axis, log_range, nothing_yet
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.machine.numbers import compact, plain
@@ -87,8 +87,7 @@ def rate_figure(
     made["hovermode"] = "closest"
     shown = _few([lr for lr in tried.tolist() if lr <= most])
     made["xaxis"] |= {"tickvals": shown, "ticktext": [compact(lr) for lr in shown]}
-    made["annotations"] = _names(curves, styles, ceiling, low, high)
-    made["margin"]["r"] = room_for([label["text"] for label in made["annotations"]])
+    annotate(made, _names(curves, styles, ceiling, low, high))
     return {"data": data, "layout": made}
 
 

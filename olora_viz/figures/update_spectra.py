@@ -8,56 +8,12 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.layout import Figure, axis, layout
-from olora_viz.figures.maps import step_map
 from olora_viz.figures.spectrum import block_and_module
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain
 from olora_viz.measures.update_spectra import UpdateSpectra
 
-MEASURES = {
-    "norm": ("‖ΔW‖", "how far the weight has moved, Frobenius norm"),
-    "effective_rank": ("effective rank of ΔW", "exp of the entropy of its singular values"),
-    "max_principal_angle": (
-        "rotation of B",
-        "largest principal angle between the columns of B and of B⁰, degrees",
-    ),
-    "orthogonality_error": ("‖BᵀB − I‖", "how far the columns of B are from orthonormal"),
-    "condition_A": ("cond(A)", "largest over smallest singular value of A"),
-    "condition_B": ("cond(B)", "largest over smallest singular value of B"),
-}
-"""Name and description of each measure."""
-
 MOST_LINES = 32
-
-
-def spectra_map(
-    steps: Sequence[int],
-    spectra: Sequence[UpdateSpectra],
-    style: LaneStyle,
-    k: int,
-    measure: str,
-    *,
-    run: str = "",
-) -> Figure:
-    """Draw one measure of lane k as a map, steps across and layers down.
-
-    Parameters
-    ----------
-    steps : the step number of each.
-    spectra : at least one.
-    look : the lane's style.
-    measure : a key of `MEASURES`.
-    """
-    name, unit = MEASURES[measure]
-    return step_map(
-        f"{style.label}: {name}",
-        f"{unit}; layers from the input (top) to the output",
-        steps,
-        spectra[0].layers,
-        np.array([getattr(one, measure)[k] for one in spectra]),
-        style.color,
-        revision=run or "one",
-    )
 
 
 def growth_figure(

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.measures.measure import Measure
+from olora_viz.measures.measure import Measure, Part
 from olora_viz.measures.record import SHARED, Record, by_lane
 
 QUANTITIES = ("gradient", "parameter", "update")
@@ -214,6 +214,30 @@ def _repeats(sizes: Sequence[int]) -> int:
     return next(count // n for n in lengths if whole == whole[:n] * (count // n))
 
 
+def _of_factor(quantity: str, i: int, found: Gradients) -> Float[np.ndarray, "K L"]:
+    return getattr(found, quantity)[..., i]
+
+
+PARTS = {
+    "input": Part(
+        "gradient at the input", "backpropagated to the layer's input", attrgetter("input"),
+        "‖∂L/∂X‖",
+    ),
+    **{
+        f"{quantity}_{factor}": Part(
+            words.format(factor), unit, partial(_of_factor, quantity, i), symbol.format(factor)
+        )
+        for quantity, words, symbol, unit in (
+            ("gradient", "gradient of {}", "‖∂L/∂{}‖", "before clipping"),
+            ("ratio", "update / parameter of {}", "‖Δ{0}‖ / ‖{0}‖", "relative change in one step"),
+            ("update", "update of {}", "‖Δ{}‖", "change in one step"),
+            ("parameter", "norm of {}", "‖{}‖", "before the update"),
+        )
+        for i, factor in enumerate(FACTORS)
+    },
+}  # fmt: skip
+"""The quantities that are drawn by layer; update / parameter follows from the recorded ones."""
+
 GRADIENTS = Measure(
     key="gradients",
     title="Gradients by layer",
@@ -223,6 +247,7 @@ GRADIENTS = Measure(
     compute=attrgetter("trained.gradients"),
     shape="(K, layers)",
     record=Gradients,
+    parts=PARTS,
     every="gradients_every",
     at_first=True,
     cost="Hooks on the layers' inputs, and the norms of all parts of the parameters.",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,25 @@ SHAPES = ("(K,)", "(K, examples)", "(K, layers)", "(K, layers, r)")
 """Shapes of measurements of K lanes: a number per lane, per example, per layer, or r per layer."""
 
 SCALES = ("linear", "log")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A quantity of a record with one number per lane and layer."""
+
+    words: str
+    """Its name in menus and titles."""
+    unit: str
+    """What the number means."""
+    of: Callable[[Any], np.ndarray]
+    """Returns it, (K, layers), from the record."""
+    symbol: str = ""
+    """Name of its axis; by default the words."""
+
+    @property
+    def title(self) -> str:
+        """The words with a capital."""
+        return self.words[0].upper() + self.words[1:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +50,12 @@ class Measure:
     symbol : name of its axis; by default the unit.
     shape : of the result, one of `SHAPES`; for a record, that of its largest array.
     record : what `compute` returns if that is more than (K,).
+    parts : the quantities of the record that are drawn by layer, in menu order.
     columns : fields of the record of shape (K,) that are table columns under their own names.
     every : field of `RaceConfig` that holds the number of steps between two measurements, 0 for
         none; None to measure every step.
     at_first : whether to measure the first step too, unless the interval is 0.
-
-        at_last : whether to measure the last step in any case.
+    at_last : whether to measure the last step in any case.
     cost : what it costs, in a sentence.
     """
 
@@ -48,6 +67,7 @@ class Measure:
     symbol: str = ""
     shape: str = "(K,)"
     record: type[Record] | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict, hash=False)
     columns: tuple[str, ...] = ()
     every: str | None = None
     at_first: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.measures.measure import Measure
+from olora_viz.measures.measure import Measure, Part
 from olora_viz.measures.record import SHARED, Record, by_lane
 from olora_viz.measures.spectra import (
     condition_number,
@@ -20,16 +21,6 @@ from olora_viz.measures.spectra import (
     orthogonality_error,
     principal_angles,
 )
-
-QUANTITIES = (
-    "norm",
-    "effective_rank",
-    "max_principal_angle",
-    "orthogonality_error",
-    "condition_A",
-    "condition_B",
-)
-"""Quantities with one number per lane and layer, in the order of the page's menu."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +61,7 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
     left_out = lanes.plan.left_out
     sigma = np.zeros((K, L, 2 * R))
     sigma[left_out] = math.nan
-    found = {name: np.full((K, L), math.nan) for name in QUANTITIES}
+    found = {name: np.full((K, L), math.nan) for name in PARTS}
     alike: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
     for i, layer in enumerate(lanes.layers):
         for k in range(K):
@@ -114,6 +105,22 @@ def _largest_angle(B: Float[Tensor, "n k r"], B0: Float[Tensor, "n k r"]) -> Flo
     return torch.where(B0.abs().amax((-2, -1)) > 0, angles, math.nan)
 
 
+PARTS = {
+    key: Part(words, unit, attrgetter(key))
+    for key, words, unit in (
+        ("norm", "‖ΔW‖", "how far the weight has moved, Frobenius norm"),
+        ("effective_rank", "effective rank of ΔW", "exp of the entropy of its singular values"),
+        (
+            "max_principal_angle", "rotation of B",
+            "largest principal angle between the columns of B and of B⁰, degrees",
+        ),
+        ("orthogonality_error", "‖BᵀB − I‖", "how far the columns of B are from orthonormal"),
+        ("condition_A", "cond(A)", "largest over smallest singular value of A"),
+        ("condition_B", "cond(B)", "largest over smallest singular value of B"),
+    )
+}  # fmt: skip
+"""The quantities with one number per lane and layer."""
+
 UPDATE_SPECTRA = Measure(
     key="update_spectra",
     title="Spectra of the updates",
@@ -123,6 +130,7 @@ UPDATE_SPECTRA = Measure(
     compute=lambda race: update_spectra(race.lanes),
     shape="(K, layers, r)",
     record=UpdateSpectra,
+    parts=PARTS,
     every="spectra_every",
     cost="Two thin QRs and a few small SVDs for each layer and lane, in batches.",
 )

@@ -8,10 +8,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from olora_viz.figures import gradients as gradient_figures
-from olora_viz.figures import update_spectra as spectra_figures
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
+from olora_viz.measures.gradients import GRADIENTS
+from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.studies.rate_sweep import MEASURES
 from olora_viz.views.curvature import curvature_view
 from olora_viz.views.gradients import gradients_view
@@ -154,7 +154,7 @@ class SpectraSection(LayerSection):
     """How training changes the adapters."""
 
     TITLE, NEWS = "Spectra: how training changes the adapters", "spectra"
-    MEASURES = tuple((words, key) for key, (words, _) in spectra_figures.MEASURES.items())
+    MEASURES = tuple((part.words, key) for key, part in UPDATE_SPECTRA.parts.items())
     FIRST = "norm"
 
     def figures(self, record: RaceRecord) -> Sequence[Figure]:
@@ -169,7 +169,7 @@ class GradientsSection(LayerSection):
     """The gradient at each layer, and the change in one step."""
 
     TITLE, NEWS = "Gradients: norms of gradients and updates by layer", "gradients"
-    MEASURES = tuple((its.words, key) for key, its in gradient_figures.MEASURES.items())
+    MEASURES = tuple((part.words, key) for key, part in GRADIENTS.parts.items())
     FIRST = "input"
 
     def controls(self) -> list[widgets.Widget]:

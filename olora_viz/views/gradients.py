@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from olora_viz.figures.gradients import MEASURES, depth_figure, gradient_map, layer_figure
+from olora_viz.figures.gradients import depth_figure, layer_figure
 from olora_viz.figures.layout import Figure
+from olora_viz.figures.maps import layer_map
 from olora_viz.figures.spectrum import block_and_module
-from olora_viz.measures.gradients import FACTORS, Gradients
+from olora_viz.measures.gradients import FACTORS, GRADIENTS, Gradients
 from olora_viz.views.layers import Choices, chosen_among
 from olora_viz.views.race_record import RaceRecord
 
@@ -55,7 +56,7 @@ def gradients_view(
     Parameters
     ----------
     lane, layer : a label and a name; otherwise the first OLoRA lane and the last layer.
-    measure : a key of `olora_viz.figures.gradients.MEASURES`; otherwise ``input``.
+    measure : a key of ``GRADIENTS.parts``; otherwise ``input``.
     step : the nearest measured step is drawn against depth; by default the latest one.
     run : see `race_view`.
     """
@@ -66,7 +67,7 @@ def gradients_view(
     # The last layer's input always receives a gradient; those of the first ones, after the frozen
     # embedding, never do.
     its = chosen_among(record.styles, found[0].layers, lane, layer, default=found[0].layers[-1])
-    named = measure if isinstance(measure, str) and measure in MEASURES else "input"
+    named = measure if isinstance(measure, str) and measure in GRADIENTS.parts else "input"
     at = _nearest(numbers, numbers[-1] if step is None else step)
     quantity = named.partition("_")[0] if named != "input" else "gradient"
     of_A, of_B = (
@@ -78,8 +79,8 @@ def gradients_view(
     )  # fmt: skip
     view = GradientsView(
         its, named, numbers, numbers[at],
-        gradient_map(
-            numbers, found, record.styles[its.lane], its.lane, named,
+        layer_map(
+            GRADIENTS, named, numbers, found, record.styles[its.lane], its.lane,
             run=f"{run} {named} {its.lane}",
         ),
         _depth(record, numbers[at], found[at], named, its.layer, run), of_A, of_B,
@@ -94,7 +95,7 @@ def gradients_view(
 def depth_view(record: RaceRecord, measure: object, layer: object, step: float) -> Figure | None:
     """Show only the chart against depth, at another step; None if it was not measured."""
     numbers, found = looks(record)
-    if not found or not isinstance(measure, str) or measure not in MEASURES:
+    if not found or not isinstance(measure, str) or measure not in GRADIENTS.parts:
         return None
     if not isinstance(layer, str) or layer not in found[0].layers:
         return None

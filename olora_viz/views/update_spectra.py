@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.update_spectra import MEASURES, growth_figure, spectra_map
+from olora_viz.figures.maps import layer_map
+from olora_viz.figures.update_spectra import growth_figure
+from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.views.layers import Choices, chosen_among
 from olora_viz.views.race_record import RaceRecord
 
@@ -33,7 +35,7 @@ def spectra_view(
     Parameters
     ----------
     lane, layer : a label and a name; otherwise the first OLoRA lane and the first layer.
-    measure : a key of `olora_viz.figures.update_spectra.MEASURES`; otherwise ``norm``.
+    measure : a key of ``UPDATE_SPECTRA.parts``; otherwise ``norm``.
     run : see `race_view`.
     """
     looks = [
@@ -46,12 +48,12 @@ def spectra_view(
     numbers, spectra = zip(*looks, strict=True)
     run = record.id if run is None else run
     its = chosen_among(record.styles, spectra[0].layers, lane, layer, default=spectra[0].layers[0])
-    named = measure if isinstance(measure, str) and measure in MEASURES else "norm"
+    named = measure if isinstance(measure, str) and measure in UPDATE_SPECTRA.parts else "norm"
     style, k = record.styles[its.lane], its.lane
     view = SpectraView(
         its,
         named,
-        spectra_map(numbers, spectra, style, k, named, run=f"{run} {k} {named}"),
+        layer_map(UPDATE_SPECTRA, named, numbers, spectra, style, k, run=f"{run} {k} {named}"),
         growth_figure(
             numbers, spectra, style, k, its.layer, total=record.config.steps,
             run=f"{run} {its.layer}",

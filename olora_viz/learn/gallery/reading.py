@@ -17,7 +17,7 @@ from olora_viz.machine.files import read_json_object
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.examples import Examples
 from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.update_spectra import QUANTITIES, UpdateSpectra
+from olora_viz.measures.update_spectra import PARTS, UpdateSpectra
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import statuses
 from olora_viz.races.step import Step
@@ -138,7 +138,7 @@ def _spectra(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...])
     found = UpdateSpectra.from_json({"layers": layers, "lanes": lanes}, config.labels)
     shape = (len(config.lanes), len(layers))
     whole = (*shape, 2 * max(lane.r for lane in config.lanes))
-    _check_shapes("update_spectra", found, {"sigma": whole, **dict.fromkeys(QUANTITIES, shape)})
+    _check_shapes("update_spectra", found, {"sigma": whole, **dict.fromkeys(PARTS, shape)})
     return found
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures.gradients import MEASURES
 from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.views.gradients import depth_view, gradients_view, looks
 from olora_viz.web.race.card import QUIET, Card, Desk
 
@@ -28,7 +28,7 @@ def build(desk: Desk) -> list[Any]:
     with gr.Row(elem_classes="three"):
         lane = gr.Dropdown([], label="Lane of the map", min_width=0)
         measure = gr.Dropdown(
-            [(its.words, key) for key, its in MEASURES.items()], value="input",
+            [(part.words, key) for key, part in GRADIENTS.parts.items()], value="input",
             label="Measure", filterable=False, min_width=0, elem_id="run-gradients-measure",
         )  # fmt: skip
         layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-gradients-layer")

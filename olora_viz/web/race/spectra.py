@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, pack
-from olora_viz.figures.update_spectra import MEASURES
+from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.views.update_spectra import spectra_view
 from olora_viz.web.race.card import QUIET, Card, Desk
 
@@ -22,7 +22,7 @@ def build(desk: Desk) -> list[Any]:
     with gr.Row(elem_classes="three"):
         lane = gr.Dropdown([], label="Lane", min_width=0, elem_id="run-spectra-lane")
         measure = gr.Dropdown(
-            [(name, key) for key, (name, _) in MEASURES.items()], value="norm",
+            [(part.words, key) for key, part in UPDATE_SPECTRA.parts.items()], value="norm",
             label="Measure", filterable=False, min_width=0,
         )  # fmt: skip
         layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-spectra-layer")
