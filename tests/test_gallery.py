@@ -77,7 +77,7 @@ def test_what_is_read_back_is_what_was_raced_to_the_digits_kept(small, written):
 def test_its_test_and_its_coverage_are_read_back(small, written):
     found = read(written)
     assert found.adapted == small.adapted
-    assert found.adapted.startswith("adapts 28 layers")
+    assert found.adapted.startswith("every lane adapts 28 layers")
     assert close(found.tested.base.loss, small.tested.base.loss, 5)
     for name in ("loss", "accuracy", "example_loss", "example_right"):
         assert close(getattr(found.tested.lanes, name), getattr(small.tested.lanes, name), 5)
