@@ -167,7 +167,7 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
     assert its.device in ("CPU", "CUDA")
     assert its.made.date in its.note
     assert len(its.answers) == 4
-    assert re.match(r"adapts \d+ layers, \d+\.\d% of the weights", its.adapted)
+    assert re.match(r"every lane adapts \d+ layers, \d+\.\d% of the weights", its.adapted)
     assert its.tested
     assert its.tested.lanes.example_loss.shape == (len(its.config.lanes), its.held_out.test)
 

@@ -193,14 +193,14 @@ def test_an_interruption_while_steps_are_made_again_leaves_the_folder_as_it_was(
     (tmp_path / "checkpoint.safetensors").unlink()
     before = contents(tmp_path)
     run = runs.resume(tmp_path)
-    original = run.race._update
+    original = run.race._trainer.update
 
-    def closing(number, rates):
+    def closing(number, state):
         if number == 3:
             run.race.close()
-        return original(number, rates)
+        return original(number, state)
 
-    run.race._update = closing
+    run.race._trainer.update = closing
     assert list(run) == []
     assert run.race.done == 3
     assert contents(tmp_path) == before

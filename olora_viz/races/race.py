@@ -9,22 +9,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from olora_viz.lanes.chunks import Footprint, lane_groups
 from olora_viz.lanes.coverage import worded
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
-from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.machine.device import resolve_device, resolve_dtype
 from olora_viz.machine.progress import Progress
-from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gradient
 from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
 from olora_viz.models import load_model
-from olora_viz.races.backward import backward
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.start import attach_lanes
@@ -32,6 +27,7 @@ from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState
 from olora_viz.races.step import Step
 from olora_viz.races.summary import Tested, summary_of
 from olora_viz.races.task import task_of
+from olora_viz.races.trainer import Trainer
 from olora_viz.tasks import Batch
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.own import Own
@@ -82,8 +78,6 @@ class Race(Iterator[Step]):
     baseline : held-out loss and accuracy of the base model, which every lane has at step 0.
     state : the clock and the state of every lane.
     trained : loss and gradients of the latest step, read by measurements; unset before the first.
-    without_gradient : the layers whose adapters got no gradient in any lane, in the first step that
-        this object made; None before it.
     torn : whether a step was interrupted, for instance by Ctrl-C. Parameters and clock are then
         inconsistent, and only `restore` recovers the race.
     """
@@ -116,7 +110,6 @@ class Race(Iterator[Step]):
         try:
             passed = first_pass(model, name)
             self.data = RaceData(config, self.task, model, tokenizer)
-            self._footprint = Footprint.of(model)
             start = attach_lanes(config, model, passed.bypassed, self.batch, progress)
             self.config, self.lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
             self.lanes.after_detach = self._mode.close
@@ -124,12 +117,8 @@ class Race(Iterator[Step]):
         except BaseException:
             self._mode.close()
             raise
-        self._optimizer = LaneOptimizer(
-            self.lanes.theta, self.lanes.lanes, self.lanes.sizes, self.lanes.frozen
-        )
-        self._recorder = GradientRecorder(self.lanes)
+        self._trainer = Trainer(self.config, self.lanes, self.data)
         self.state = RaceState.at_start(self.baseline, self.lanes.count)
-        self.without_gradient: list[str] | None = None
         self.torn = self._closed = False
         self._tested: Tested | None = None
 
@@ -169,9 +158,9 @@ class Race(Iterator[Step]):
         self.torn = True
         began = time.perf_counter()
         number = self.done + 1
-        loss, norm, gradients = self._update(number, config.rates(number))
+        loss, norm, gradients = self._trainer.update(number, state)
         if config.is_due("eval_loss", number):
-            state.evaluated(number, self._evaluate_lanes())
+            state.evaluated(number, self._trainer.evaluate())
         out = state.out
         self.trained = Trained(
             np.where(out, np.nan, loss),
@@ -230,6 +219,11 @@ class Race(Iterator[Step]):
         return STOPPED if self._closed else RACING
 
     @property
+    def without_gradient(self) -> list[str] | None:
+        """The layers without a gradient in the first step, see `Trainer`."""
+        return self._trainer.without_gradient
+
+    @property
     def adapted(self) -> str:
         """What the adapters reach of the model's weights, and what they leave out, in words."""
         plan = self.lanes.plan
@@ -254,7 +248,7 @@ class Race(Iterator[Step]):
             with closing(EvalMode(self.model)):
                 with self.lanes.off():
                     base = self.data.evaluate(test=True)
-                lanes = self._evaluate_lanes(test=True)
+                lanes = self._trainer.evaluate(test=True)
             lanes.lose(self.state.out)
             self._tested = Tested(base, lanes)
         return self._tested
@@ -267,8 +261,7 @@ class Race(Iterator[Step]):
         ValueError : a step was cut short.
         """
         self._check_whole()
-        theta = self.lanes.theta.detach().cpu().clone()
-        return {"theta": theta, **self._optimizer.state(), **self.state.to_tensors()}
+        return {**self._trainer.snapshot(), **self.state.to_tensors()}
 
     def check_snapshot(self, snapshot: dict[str, Tensor]) -> None:
         """Check that a snapshot fits this race.
@@ -277,10 +270,8 @@ class Race(Iterator[Step]):
         ------
         ValueError : the snapshot is of another race.
         """
-        whole = tuple(self.lanes.theta.shape)
-        wanted = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
-        wanted |= {name: tuple(tensor.shape) for name, tensor in self.state.to_tensors().items()}
-        for name, shape in wanted.items():
+        its = {name: tuple(tensor.shape) for name, tensor in self.state.to_tensors().items()}
+        for name, shape in (self._trainer.shapes | its).items():
             found = tuple(snapshot[name].shape) if name in snapshot else "missing"
             if found != shape:
                 raise ValueError(f"{name!r} is {found} in the snapshot, {shape} in this race")
@@ -294,9 +285,7 @@ class Race(Iterator[Step]):
         """
         self.check_snapshot(snapshot)
         self.torn = True
-        with torch.no_grad():
-            self.lanes.theta.copy_(snapshot["theta"])
-        self._optimizer.restore(snapshot)
+        self._trainer.restore(snapshot)
         self.state = RaceState.from_tensors(snapshot)
         self.torn, self._tested = False, None
 
@@ -306,34 +295,3 @@ class Race(Iterator[Step]):
                 f"the step after step {self.done} was interrupted, so the lanes are inconsistent: "
                 "restore an earlier snapshot"
             )
-
-    def _evaluate_lanes(self, *, test: bool = False) -> Evaluation:
-        """Evaluate all lanes, in chunks that fit into memory."""
-        each = self._footprint.evaluation(*self.data.evaluated_tokens)
-        parts = []
-        for rows in lane_groups(self.lanes.count, each, self.device.type):
-            with self.lanes.some(rows):
-                parts.append(self.data.evaluate(rows.stop - rows.start, test=test))
-        return Evaluation.joined(parts)
-
-    def _update(
-        self, number: int, rates: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
-        """Train the lanes that have not diverged; return losses and gradient norms."""
-        orders = [self.config.order(lane) for lane in self.config.lanes]
-        recorder = self._recorder if self.config.is_due("gradients", number) else None
-        losses = backward(self.lanes, self.data, number, orders, self._footprint, recorder)
-        theta = self.lanes.theta
-        assert theta.grad is not None
-        if self.without_gradient is None:
-            self.without_gradient = without_gradient(self.lanes)
-        norms = torch.linalg.vector_norm(theta.grad, dim=1)
-        loss, norm = torch.stack([losses, norms]).double().cpu().numpy()
-        self.state.trained(number, loss, norm)
-        if recorder:
-            recorder.before_update()
-        overflown = self._optimizer.step(rates, norms, self.state.out)
-        self.state.lose(overflown, number)
-        read = {order: self.data.tokens(number, order) for order in set(orders)}
-        self.state.tokens += round(sum(read[order] for order in orders) / len(orders))
-        return loss, norm, recorder.after_update() if recorder else None

@@ -9,7 +9,6 @@ adapters/LANE/          every finite lane in PEFT's format; written at the end, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -32,20 +31,12 @@ from olora_viz.machine.files import (
 from olora_viz.machine.progress import Progress
 from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.contents import CONTENTS, check_contents, contents_of
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
-from olora_viz.races.task import task_of
-from olora_viz.tasks import TASKS, Task
-from olora_viz.tasks.own import Own, sha256_of
+from olora_viz.tasks.own import Own
 
 CHECKPOINT = "checkpoint.safetensors"
-
-CONTENTS = {
-    "task_sha256": "task file {0.task!r}",
-    "test_sha256": "test file {0.test!r}",
-    "own_task_sha256": "task of your own, {0.task!r},",
-}
-"""What a race reads besides its set-up; it must not change before a run is resumed."""
 
 CHECKPOINT_SECONDS = 10.0
 """Time between checkpoints; a resumed race repeats at most the steps in between."""
@@ -135,7 +126,7 @@ def start(
     config.to_json()  # what cannot be written is refused before a model is loaded
     racing = race(config, task=task, progress=progress)
     _check_space(folder, racing)
-    contents = _contents(racing.config, None if task is None else racing.task)
+    contents = contents_of(racing.config, None if task is None else racing.task)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", racing.config.to_json() | contents)
     return Run(folder, racing, recorded=0)
@@ -227,23 +218,7 @@ def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
 def _read_unchanged(folder: Path, own: Own | None) -> RaceConfig:
     """Read the set-up of a run, and check that its task and its files have not changed."""
     config, contents = _read_setup(folder)
-    if own is None and contents["own_task_sha256"]:
-        raise ValueError(
-            f"the run in {str(folder)!r} trains on a task of your own, {config.task!r}, which is "
-            "not in the folder: continue it in Python, with olora_viz.races.run.resume(folder, "
-            "task=…)"
-        )
-    if own is not None and not contents["own_task_sha256"]:
-        raise ValueError(
-            f"the run in {str(folder)!r} trains on {config.task!r}, not on a task of your own"
-        )
-    now = _contents(config, None if own is None else task_of(config, own))
-    for key, what in CONTENTS.items():
-        if contents[key] != now[key]:
-            raise ValueError(
-                f"the {what.format(config)} has changed since the run in {str(folder)!r} started, "
-                "so it cannot be resumed"
-            )
+    check_contents(folder, config, contents, own)
     return config
 
 
@@ -287,20 +262,3 @@ def _check_space(folder: Path, racing: Race) -> None:
             f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has "
             f"{free / 2**20:.0f} MiB free"
         )
-
-
-def _contents(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
-    """Return the SHA-256 of what a race reads besides its set-up, by the keys of `CONTENTS`."""
-    return {
-        "task_sha256": _content(config.task) if own is None else None,
-        "test_sha256": _content(config.test),
-        "own_task_sha256": own and sha256_of(own),
-    }
-
-
-def _content(task: str | None) -> str | None:
-    """Return the SHA-256 of a file; None for a named task."""
-    if task is None or task in TASKS:
-        return None
-    path = Path(task).expanduser()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

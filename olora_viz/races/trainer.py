@@ -1,0 +1,90 @@
+"""The training of a race's lanes: updates, evaluation, and the parameters and moments to resume."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.chunks import Footprint, lane_groups
+from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
+from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gradient
+from olora_viz.races.backward import backward
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import RaceData
+from olora_viz.races.state import RaceState
+from olora_viz.tasks.evaluation import Evaluation
+
+
+class Trainer:
+    """Trains and evaluates the lanes of a race, in groups that fit into memory.
+
+    Parameters
+    ----------
+    config, lanes, data : of the race.
+
+    Attributes
+    ----------
+    without_gradient : the layers whose adapters got no gradient in any lane, in the first step that
+        this object made; None before it.
+    """
+
+    def __init__(self, config: RaceConfig, lanes: Lanes, data: RaceData) -> None:
+        self._config, self._lanes, self._data = config, lanes, data
+        self._footprint = Footprint.of(lanes.model)
+        self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
+        self._recorder = GradientRecorder(lanes)
+        self.without_gradient: list[str] | None = None
+
+    def update(
+        self, number: int, state: RaceState
+    ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
+        """Train the lanes that have not diverged by one step, and record it in the race's state.
+
+        Returns
+        -------
+        (K,) losses, (K,) gradient norms, and the norms by layer where they are due.
+        """
+        config, lanes = self._config, self._lanes
+        orders = [config.order(lane) for lane in config.lanes]
+        recorder = self._recorder if config.is_due("gradients", number) else None
+        losses = backward(lanes, self._data, number, orders, self._footprint, recorder)
+        assert lanes.theta.grad is not None
+        if self.without_gradient is None:
+            self.without_gradient = without_gradient(lanes)
+        norms = torch.linalg.vector_norm(lanes.theta.grad, dim=1)
+        loss, norm = torch.stack([losses, norms]).double().cpu().numpy()
+        state.trained(number, loss, norm)
+        if recorder:
+            recorder.before_update()
+        overflown = self._optimizer.step(config.rates(number), norms, state.out)
+        state.lose(overflown, number)
+        read = {order: self._data.tokens(number, order) for order in set(orders)}
+        state.tokens += round(sum(read[order] for order in orders) / len(orders))
+        return loss, norm, recorder.after_update() if recorder else None
+
+    def evaluate(self, *, test: bool = False) -> Evaluation:
+        """Evaluate all lanes on the held-out or the test examples."""
+        each = self._footprint.evaluation(*self._data.evaluated_tokens)
+        parts = []
+        for rows in lane_groups(self._lanes.count, each, self._lanes.theta.device.type):
+            with self._lanes.some(rows):
+                parts.append(self._data.evaluate(rows.stop - rows.start, test=test))
+        return Evaluation.joined(parts)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors of a `snapshot`."""
+        whole = tuple(self._lanes.theta.shape)
+        return {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return the parameters and the optimizer's state, on the CPU."""
+        return {"theta": self._lanes.theta.detach().cpu().clone(), **self._optimizer.state()}
+
+    @torch.no_grad()
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Restore a `snapshot`."""
+        self._lanes.theta.copy_(snapshot["theta"])
+        self._optimizer.restore(snapshot)
