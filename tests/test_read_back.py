@@ -62,6 +62,7 @@ def test_peft_reads_back_every_family(family, init, tmp_path):
     assert found.difference < 1e-4
     assert all(torch.equal(p, before[name]) for name, p in lanes.model.named_parameters())
     assert "reads it back with the lane's logits, " in found.sentence
+    assert found.warning == ""
 
 
 def test_the_olora_form_is_read_back_without_touching_the_base(tmp_path):
@@ -72,13 +73,35 @@ def test_the_olora_form_is_read_back_without_touching_the_base(tmp_path):
     assert all(torch.equal(p, before[name]) for name, p in lanes.model.named_parameters())
 
 
-def test_without_peft_the_package_reads_it_itself_and_says_so(tmp_path, monkeypatch):
+@pytest.fixture
+def without_peft(monkeypatch):
     monkeypatch.setattr(reading, "find_spec", lambda name: name != "peft" and find_spec(name))
-    lanes = moved(made(DEEPSEEK_V3), Lane("olora", r=2))
+
+
+@pytest.mark.parametrize("config", [DEEPSEEK_V3, MAMBA], ids=lambda config: config.model_type)
+def test_without_peft_the_package_reads_it_itself_and_says_that_peft_did_not(
+    config, tmp_path, without_peft
+):
+    lanes = moved(made(config), Lane("olora", r=2))
     write_peft(lanes, 0, tmp_path / "a")
     found = read_back(lanes, 0, tmp_path / "a")
     assert (found.by, found.problem) == (reading.OURS, "")
-    assert found.sentence.startswith("olora_viz (PEFT is not installed) reads it back with")
+    assert found.sentence.startswith("olora_viz reads it back with the lane's logits, ")
+    assert "; not checked with PEFT, which is not installed" in found.sentence
+    write_merged(lanes, 0, tiny_tokenizer(pad_token="<pad>"), tmp_path / "merged")
+    assert read_back_merged(lanes, 0, tmp_path / "merged").warning == ""
+
+
+def test_without_peft_a_run_and_an_export_say_that_the_adapters_were_not_checked(
+    tmp_path, capsys, without_peft
+):
+    run, out = str(tmp_path / "run"), str(tmp_path / "out")
+    lanes = ["--lane", "lora:r=2", "--lane", "olora:r=2"]
+    assert main(["race", *lanes, "--steps", "1", "--eval-size", "4", "--run", run]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "adapters:" in line] == [f"adapters: {reading.UNCHECKED}"]
+    assert main(["export", run, "--lane", "olora", "--out", out]) == 0
+    assert reading.UNCHECKED in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

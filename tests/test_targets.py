@@ -278,7 +278,7 @@ def test_a_run_folder_keeps_each_adapter_with_its_layers(tmp_path):
     made = config(lanes=(Lane("lora", r=2, targets=Q_AND_V), Lane("lora", r=2)), steps=1)
     list(runs.start(made, tmp_path / "run"))
     assert runs.read_config(tmp_path / "run") == made
-    assert not runs.unreadable(tmp_path / "run")
+    assert not runs.adapter_warnings(tmp_path / "run")
     for label, count in zip(made.labels, (8, 28), strict=True):
         said = json.loads((tmp_path / "run/adapters" / label / "adapter_config.json").read_text())
         assert len(said["target_modules"]) == count

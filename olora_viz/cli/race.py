@@ -85,8 +85,8 @@ def run_race(options: argparse.Namespace) -> int:
         print_summary(summary)
         print(race.adapted)
     folder = options.resume or options.folder
-    for problem in runs.unreadable(folder) if folder else ():
-        print(f"adapters: {problem}", file=sys.stderr)
+    for warning in runs.adapter_warnings(folder) if folder else ():
+        print(f"adapters: {warning}", file=sys.stderr)
     return INTERRUPTED if race.status == STOPPED else 0
 
 

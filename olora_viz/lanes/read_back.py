@@ -28,9 +28,14 @@ from olora_viz.models.folder import load_folder
 FILE = "read_back.json"
 """Where a run keeps what was found, in the adapter's folder."""
 
-OURS = "olora_viz (PEFT is not installed)"
+OURS = "olora_viz"
 
 MERGED = "export it with --form merged"
+
+UNCHECKED = (
+    "not checked with PEFT, which is not installed and does not run adapters of every model: "
+    "install it and export again"
+)
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,18 @@ class ReadBack:
     def sentence(self) -> str:
         """What was found, for people."""
         if self.problem:
+            return self.warning
+        near = f"within {self.difference:.1g}" if self.difference else "exactly"
+        found = f"{self.by} reads it back with the lane's logits, {near}"
+        return f"{found}; {self.warning}" if self.warning else found
+
+    @property
+    def warning(self) -> str:
+        """Why it may not work elsewhere, for people; empty if PEFT, or transformers, runs it."""
+        if self.problem:
             ours = ", or load it with olora_viz.read_peft, which gives the lane's logits"
             return f"{self.by} {self.problem}: {MERGED}{ours * self.by_ours}"
-        near = f"within {self.difference:.1g}" if self.difference else "exactly"
-        return f"{self.by} reads it back with the lane's logits, {near}"
+        return UNCHECKED if self.by.startswith(OURS) else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""

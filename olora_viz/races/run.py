@@ -178,10 +178,10 @@ def read_summary(folder: str | Path) -> dict[str, Any] | None:
     return read_json_object(path) if path.is_file() else None
 
 
-def unreadable(folder: str | Path) -> list[str]:
-    """Say what was wrong when the adapters of a run were read back, each sentence once."""
+def adapter_warnings(folder: str | Path) -> list[str]:
+    """Say why the adapters of a run may not work elsewhere, each sentence once."""
     found = map(kept, sorted((Path(folder) / "adapters").glob("*")))
-    return list(dict.fromkeys(one.sentence for one in found if one and one.problem))
+    return list(dict.fromkeys(one.warning for one in found if one and one.warning))
 
 
 def restored(
