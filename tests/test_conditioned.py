@@ -53,8 +53,8 @@ def test_equal_conditions_are_level_and_any_scale_of_all_changes_no_verdict():
 def test_a_singular_kernel_has_no_condition_and_the_other_lanes_are_compared():
     singular = np.array([np.inf, *EASE[1:]])
     told = said(EASE, singular)
-    assert told.startswith("The tangent kernel of OLoRA has no condition: on 1 of 8 batches")
-    assert said(singular, EASE).startswith("The tangent kernel of LoRA has no condition")
+    assert told.startswith("The tangent kernel of OLoRA has no condition number: on 1 of 8 batches")
+    assert said(singular, EASE).startswith("The tangent kernel of LoRA has no condition number")
     found = compare_conditions(np.array([EASE, singular, EASE]))
     assert set(found) == {(0, 2), (2, 0)}
     assert compare_conditions(np.array([singular])) == {}

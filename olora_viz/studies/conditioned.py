@@ -1,4 +1,4 @@
-"""Which start is better conditioned: the tangent kernel's condition, compared over batches."""
+"""Which start is better conditioned: tangent-kernel condition numbers compared over batches."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from olora_viz.studies.words import Sentence
 
 
 def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
-    """Compare the logarithm of the condition of every pair of lanes, paired by batch.
+    """Compare the log condition numbers of every pair of lanes, paired by batch.
 
-    A condition is a ratio, which a loss ten times as large does not change, so its logarithms are
-    compared. Lanes with a condition that is not finite are left out.
+    A condition number is a ratio that does not depend on the scale of the loss, so logarithms are
+    compared. Lanes with a condition number that is not finite are left out.
     """
     lanes = np.flatnonzero(np.isfinite(conditions).all(1))
     if not len(lanes):
@@ -28,13 +28,13 @@ def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
 def compared_conditions(
     conditions: Float[np.ndarray, "K n"], lane: int, other: int, name: str, its_name: str
 ) -> Sentence:
-    """Say which of two lanes is better conditioned, if that holds over the batches.
+    """Describe which of two lanes is better conditioned, if this holds over the batches.
 
     Parameters
     ----------
     conditions : of all lanes on every batch, see `Conditioning.conditions`.
     lane, other : the lanes to compare.
-    name, its_name : what they are called.
+    name, its_name : their names.
     """
     mine, theirs = conditions[lane], conditions[other]
     n = len(mine)
@@ -43,7 +43,7 @@ def compared_conditions(
         singular, values = (its_name, theirs) if np.isfinite(mine).all() else (name, mine)
         count = int((~np.isfinite(values)).sum())
         return Sentence(
-            f"The tangent kernel of {singular} has no condition:",
+            f"The tangent kernel of {singular} has no condition number:",
             f"on {count} of {n} batches its smallest eigenvalue is zero to rounding.",
         )
     values = f"{_range(mine)} against {_range(theirs)}"
@@ -75,7 +75,7 @@ _LEADS = {
 
 
 def _ratio(found: Comparison) -> str:
-    """Return the ratio of two conditions, with its 95% interval."""
+    """Return the ratio of two condition numbers, with its 95% interval."""
     ratio, low, high = (math.exp(x) for x in (found.difference, found.low, found.high))
     return f"{ratio:.2g} (95% interval {low:.2g} to {high:.2g})"
 
