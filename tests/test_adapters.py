@@ -225,7 +225,7 @@ def test_all_linear_layers_inside_the_blocks_are_the_default_targets(family):
 def test_targets_are_endings_of_names():
     model = tiny("llama")
     assert len(target_layers(model, ["q_proj", "mlp.down_proj"])) == 4
-    with pytest.raises(ValueError, match=r"'qproj'; there are .*q_proj"):
+    with pytest.raises(ValueError, match=r"'qproj'; choose from .*q_proj"):
         target_layers(model, ["qproj"])
 
 

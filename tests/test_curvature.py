@@ -265,5 +265,5 @@ def test_too_few_probes_get_a_sentence(probes):
 
 def test_a_layer_without_an_adapter_gets_a_sentence():
     its = Measured()
-    with pytest.raises(ValueError, match="no adapter on layer 'nowhere'; there are "):
+    with pytest.raises(ValueError, match="no adapter on layer 'nowhere'; choose from "):
         curvature(its.lanes, its.losses, layer="nowhere")

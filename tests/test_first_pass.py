@@ -108,7 +108,7 @@ def test_what_is_no_plain_linear_layer_or_is_never_called_gets_no_adapter(name):
     assert not set(named) & set(running.lanes.layers)
     assert all(step.loss.tolist() for step in running)
     running.lanes.detach()
-    with pytest.raises(ValueError, match=f"no linear layer's name ends in '{layer}'; there are"):
+    with pytest.raises(ValueError, match=f"no linear layer's name ends in '{layer}'; choose from"):
         race(replace(pair, targets=(layer,)), model=model, tokenizer=tokenizer)
 
 

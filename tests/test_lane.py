@@ -91,7 +91,7 @@ OTHER_KINDS = {
     "Lane('lora', clip=True)": "clip must be a positive number, not True",
     "Lane('lora', weight_decay=None)": "weight_decay must be a number >= 0, not None",
     "Lane('lora', beta2='0.9')": "beta2 must be a number from 0 to below 1, not '0.9'",
-    "Lane('lora', label=3)": "a label must be a text, not 3",
+    "Lane('lora', label=3)": "a label must be a string, not 3",
     "Lane('lora', targets=())": "targets must be a sequence of names of layers, not ()",
     "Lane('lora', targets='q_proj')": (
         "targets must be a sequence of names of layers, not 'q_proj'"
@@ -101,7 +101,7 @@ OTHER_KINDS = {
     ),
     "RaceConfig(lanes='lora')": "lanes must be a sequence of Lane, not 'lora'",
     "RaceConfig(lanes=3)": "lanes must be a sequence of Lane, not 3",
-    "RaceConfig(targets='q_proj')": "targets must be a sequence of names, not the text 'q_proj'",
+    "RaceConfig(targets='q_proj')": "targets must be a sequence of names, not the string 'q_proj'",
 }
 
 

@@ -107,8 +107,8 @@ def test_without_peft_a_run_and_an_export_say_that_the_adapters_were_not_checked
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        (DEEPSEEK_V3, "adapts other layers than were trained, such as 'model.layers.0.mlp.down"),
-        (MAMBA, "refuses it ([PEFT:PeftType.LORA] Module 'out_proj' is incompatible with Mamba"),
+        (DEEPSEEK_V3, "adapts other layers than those trained, such as 'model.layers.0.mlp.down"),
+        (MAMBA, "rejects it ([PEFT:PeftType.LORA] Module 'out_proj' is incompatible with Mamba"),
     ],
     ids=lambda value: getattr(value, "model_type", ""),
 )
@@ -133,7 +133,7 @@ def test_an_adapter_of_other_numbers_is_noticed(peft, tmp_path, monkeypatch):
     file = tmp_path / "a" / "adapter_model.safetensors"
     save_file({name: 1.5 * tensor for name, tensor in load_file(file).items()}, file)
     found = read_back(lanes, 0, tmp_path / "a")
-    assert "gives other logits, by" in found.problem
+    assert "gives logits that differ by" in found.problem
     assert found.sentence.endswith(": export it with --form merged")
 
 
@@ -145,7 +145,7 @@ def test_a_run_on_such_a_model_says_it_once_at_its_end(tmp_path, capsys):
     assert main(["race", *given, *lanes, "--steps", "2", "--run", str(tmp_path / "run")]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "adapters: PEFT" in line]
     assert len(said) == 1
-    assert "adapts other layers than were trained" in said[0]
+    assert "adapts other layers than those trained" in said[0]
     out = ["--out", str(tmp_path / "out")]
     assert main(["export", str(tmp_path / "run"), "--lane", "olora", *out, "--json"]) == 0
     assert "adapts other layers" in json.loads(capsys.readouterr().out)["read_back"]["problem"]

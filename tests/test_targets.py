@@ -236,7 +236,7 @@ def test_targets_are_endings_of_names_with_wildcards():
 @pytest.mark.parametrize("target", ["qproj", "layers.9.*", "proj"])
 def test_a_target_that_matches_nothing_is_refused_by_name(target):
     with pytest.raises(
-        ValueError, match=r"no linear layer's name ends in '.*'; there are .*q_proj"
+        ValueError, match=r"no linear layer's name ends in '.*'; choose from .*q_proj"
     ):
         race(config(lanes=(Lane("lora"), Lane("lora", targets=(target,)))))
 

@@ -38,14 +38,14 @@ class Lanes:
 
     Attributes
     ----------
-    theta : (K, P) float32. Row k holds every A and B of lane k. A lane whose rank in a layer is
-        below the largest one is padded with zeros, which get zero gradient and stay zero; in a
-        layer that it leaves out its rank is 0.
+    theta : (K, P) float32. Row k holds every A and B of lane k. Lanes of smaller rank in a layer
+        are padded with zeros, which get zero gradient and stay zero; a lane has rank 0 in a layer
+        that it leaves out.
     plan : the layers and lanes that take part.
     start : (K, P), theta at step 0.
-    frozen : (K, P), what of theta stays as it started and gets no gradient: the B of the lanes
-        whose initialization says so. None where there is no such lane.
-    after_detach : called by `detach`, for whoever set the model up for the lanes.
+    frozen : (K, P), mask of the entries of theta that are not trained: the B of lanes whose
+        initialization freezes it. None if there is no such lane.
+    after_detach : called by `detach`, to undo other changes to the model.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Lanes:
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
         self.frozen = frozen = frozen_mask(self._layout, plan, self.theta)
         if frozen is not None:
-            # On theta itself, so that nothing sees a gradient of what is frozen: no norm, no
-            # optimizer, no second derivative. Not a product: zero times NaN is NaN.
+            # On theta itself, so that no norm, optimizer or second derivative sees a gradient of
+            # frozen entries. Not a product, since zero times NaN is NaN.
             self.theta.register_hook(lambda gradient: gradient.masked_fill(frozen, 0.0))
         self._passes = Passes(plan, self._layout, self.theta, self.start)
         self.after_detach: Callable[[], None] = lambda: None
@@ -75,7 +75,7 @@ class Lanes:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """(2L) columns of theta that each A and B takes: A before B, layer after layer."""
+        """(2L) numbers of columns of theta for each A and B: A before B, layer after layer."""
         return self._layout.sizes
 
     @property
@@ -91,12 +91,12 @@ class Lanes:
     def factors(self, layer: str, k: int) -> Start:
         """Return lane k's A (r, in) and B (out, r) of one layer, without the padding; see `put`.
 
-        Where the lane leaves the layer out, r is 0.
+        If the lane leaves the layer out, r is 0.
         """
         return self._trimmed(self.theta.detach(), layer, k)
 
     def start_factors(self, layer: str, k: int) -> Start:
-        """Return A⁰ and B⁰, as `factors` returns A and B."""
+        """Return A⁰ and B⁰, like `factors` for A and B."""
         return self._trimmed(self.start, layer, k)
 
     def gradient(self, layer: str, k: int) -> Start:
@@ -142,7 +142,7 @@ class Lanes:
 
     @torch.no_grad()
     def put(self, layer: str, k: int, now: Start) -> None:
-        """Set lane k's A and B of one layer, of the lane's rank or below."""
+        """Set lane k's A and B of one layer, of at most the lane's rank."""
         A, B = self._layout.factors(self.theta.detach(), layer)
         fill(A[k], B[k], now)
 
@@ -215,7 +215,7 @@ def attach(
     """Attach K lanes to a model and freeze the model.
 
     The model then takes K·batch rows, lane after lane, and returns as many; its function is
-    unchanged until `theta` moves.
+    unchanged until `theta` changes.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def attach_planned(
     progress: Progress | None = None,
     calibration: Mapping[str, Calibration] | None = None,
 ) -> Lanes:
-    """Put the lanes of a plan on its model, see `attach`."""
+    """Attach the lanes of a plan to its model, see `attach`."""
     calibration = calibration or {}
     plan.check_calibration(calibration)
     return Lanes(plan, start_from(calibration), progress)

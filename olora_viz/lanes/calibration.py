@@ -21,8 +21,8 @@ from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import lane_losses
 
 BATCHES = 8
-"""Number of batches a race reads for calibration. With 16 prompts each they hold 128 examples, as
-many as in the papers by order of magnitude, and cost as much as that many steps of one lane."""
+"""Number of batches that a race reads for calibration. With 16 prompts each, these are 128
+examples, of the order of magnitude used in the papers, at the cost of as many steps of one lane."""
 
 
 def check_calibration(plan: AdapterPlan, name: str) -> None:
@@ -30,18 +30,18 @@ def check_calibration(plan: AdapterPlan, name: str) -> None:
 
     Parameters
     ----------
-    plan : what takes part; its base is called `name` in the message.
+    plan : the layers and lanes; its base model is called `name` in the message.
 
     Raises
     ------
-    ValueError : it takes more memory than is free.
+    ValueError : there is not enough free memory.
     """
     needs = plan.needs
     sizes = [
         out * into * ("gradient" in needs) + into**2 * ("inputs" in needs)
         for out, into in (plan.shapes[name] for name in plan.calibrated)
     ]
-    # All layers at once, and beside them what a batch adds to one of them.
+    # The data of all layers, and what one batch adds to one of them.
     needed = (sum(sizes) + 2 * max(sizes)) * plan.dtype.itemsize
     what = " and ".join(f"the {need}" for need in sorted(needs))
     check_memory(needed, plan.device, f"a start from {what} of every layer of {name}")
@@ -50,7 +50,7 @@ def check_calibration(plan: AdapterPlan, name: str) -> None:
 def gather_planned(
     plan: AdapterPlan, batches: Sequence[Batch], progress: Progress | None = None
 ) -> dict[str, Calibration]:
-    """Gather what the lanes of a plan need, see `gather`."""
+    """Gather the calibration data that the lanes of a plan need, see `gather`."""
     return _gather(plan.model, plan.calibrated, batches, plan.needs, progress)
 
 
@@ -63,11 +63,11 @@ def gather(
 ) -> dict[str, Calibration]:
     """Run batches through a model and gather the calibration data `needs` of each target layer.
 
-    The gradient is the mean over the batches of that of each batch's loss, the mean over its
-    supervised tokens. The inputs are those of all tokens but padding, each alike. The model is as
-    it was afterwards, and no weight of it gets a gradient of its own at any time: what a layer
-    needs is made from its inputs X and the gradient dY of its outputs, `G = dYᵀ X`, and summed up
-    in float32 or better as soon as dY is there. The same batches give bitwise the same.
+    The gradient is the mean over the batches of the gradient of each batch's loss, which is the
+    mean over its supervised tokens. The input statistics weight all tokens except padding equally.
+    The model is unchanged afterwards, and its weights never get gradients: `G = dYᵀ X` is computed
+    from a layer's inputs X and the gradient dY of its outputs, and accumulated in float32 or better
+    as soon as dY is known. The same batches give bitwise the same result.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def gather(
 
     Raises
     ------
-    ValueError : a loss that is not finite, or a layer that no batch comes through.
+    ValueError : a loss is not finite, or no batch reaches a layer.
     """
     return _gather(model, target_layers(model, targets), batches, needs, progress)
 
@@ -114,7 +114,7 @@ def _gather(
 
 
 def real_tokens(batch: Batch) -> Bool[Tensor, "rows tokens"]:
-    """Tell tokens from padding: the last token that a row reads is always a supervised one.
+    """Return the mask of non-padding tokens: each row's last one predicts a supervised token.
 
     >>> from olora_viz.tasks import Encoded, collate
     >>> batch = collate([Encoded((5, 6, 7, 8), 2), Encoded((8, 9), 1)], pad_id=0)
@@ -128,10 +128,10 @@ def real_tokens(batch: Batch) -> Bool[Tensor, "rows tokens"]:
 
 
 class _Inputs:
-    """Mean and scatter of rows that come batch after batch.
+    """Running mean and scatter of rows that arrive in batches.
 
-    Batches are joined as Chan, Golub, LeVeque 1983 (The American Statistician 37) do: never as the
-    difference of large sums, so that float32 is enough.
+    Batches are combined as in Chan, Golub, LeVeque 1983 (The American Statistician 37), without
+    differences of large sums, so float32 is enough.
     """
 
     def __init__(self, X: Float[Tensor, "n in"]) -> None:
@@ -140,7 +140,7 @@ class _Inputs:
         self.scatter = (X - self.mean).mT @ (X - self.mean)
 
     def join(self, other: _Inputs) -> None:
-        """Take the rows of another one in."""
+        """Add the rows of another one."""
         count = self.count + other.count
         apart = other.mean - self.mean
         self.scatter += other.scatter
@@ -150,7 +150,7 @@ class _Inputs:
 
 
 class _Recorder:
-    """What was read so far, of some layers of a model."""
+    """The calibration data read so far, of some layers of a model."""
 
     def __init__(self, layers: Mapping[str, nn.Module], needs: frozenset[str]) -> None:
         self._layers, self._needs = layers, needs
@@ -162,7 +162,7 @@ class _Recorder:
 
     @contextmanager
     def listening(self, batch: Batch) -> Iterator[None]:
-        """Read what comes through the layers with one batch."""
+        """Read the layers' inputs and output gradients for one batch."""
         self._real = real_tokens(batch).flatten()
         hooks = []
         for name, layer in self._layers.items():
@@ -178,7 +178,7 @@ class _Recorder:
                 hook.remove()
 
     def calibration(self, count: int) -> dict[str, Calibration]:
-        """Return what `count` batches say."""
+        """Return the calibration data of `count` batches."""
         found: dict[str, Calibration] = {}
         covariances = {name: seen.scatter / seen.count for name, seen in self._inputs.items()}
         for name in self._layers:
@@ -198,18 +198,18 @@ class _Recorder:
         if "inputs" in self._needs:
             self._read(name, X, self._real_rows(layer))
         if "gradient" in self._needs and not X.requires_grad:
-            # Nothing below this layer has a gradient: let one begin here, so that its output has.
+            # Nothing below this layer has a gradient: start one here, so that its output has one.
             return (X.detach().requires_grad_(), *given[1:])
         return None
 
     def _real_rows(self, layer: nn.Module) -> Tensor:
-        """Tell the rows of a layer's input that belong to tokens from those of padding."""
+        """Return the mask of a layer's input rows that belong to tokens and not to padding."""
         if isinstance(layer, ExpertLinear):
             return self._real[layer.experts.tokens]
         return self._real
 
     def _read(self, name: str, X: Tensor, real: Tensor) -> None:
-        """Take one layer's inputs in; query, key and value share a tensor, which is read once."""
+        """Add one layer's inputs; query, key and value share a tensor, which is read once."""
         if self._last is not None and self._last[0] is X:
             self._shared[name] = self._last[1]
             return
@@ -226,7 +226,7 @@ class _Recorder:
         X = given[0].detach()
 
         def add(dY: Tensor) -> None:
-            # Padding stands behind all that is supervised: its rows of dY are zero.
+            # Padding comes after all supervised tokens, so its rows of dY are zero.
             G = _precise(dY.flatten(0, -2)).mT @ _precise(X.flatten(0, -2))
             known = self._gradients.get(name)
             self._gradients[name] = G if known is None else known.add_(G)

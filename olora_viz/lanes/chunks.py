@@ -19,14 +19,14 @@ ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
 """Approximate memory budget of the activations of one pass in bytes, by device."""
 
 KEPT = 1.5
-"""What a pass keeps, as a multiple of what goes into and comes out of the linear layers alone."""
+"""Activations stored by a pass, relative to the inputs and outputs of the linear layers."""
 
 LOGITS = 3
-"""Copies of the logits that live at once: themselves, in float32, and their softmax."""
+"""Copies of the logits in memory at once: the logits, in float32, and their softmax."""
 
 COPIES = 7
-"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, what theta was before an
-update (where that is looked at), and one for passing."""
+"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, theta before an update
+(if that is measured), and a temporary one."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Footprint:
     """Memory of one lane's tokens in a pass, estimated from the model's shapes."""
 
     kept: float
-    """Bytes a token that the backward pass needs."""
+    """Bytes per token for the backward pass."""
     passing: float
-    """Bytes a token that live while a pass without gradients goes through one layer."""
+    """Bytes per token in memory while a pass without gradients runs one layer."""
     logits: float
-    """Bytes a supervised token."""
+    """Bytes per supervised token."""
 
     @classmethod
     def of(cls, model: nn.Module) -> Footprint:
         """Estimate it for a model."""
         layers = list(target_layers(model).values())
-        # A token passes through some of the experts, adapted or not: the first ones stand for them.
+        # A token passes through some of the experts, adapted or not: count the first ones.
         config: Any = getattr(model, "config", None)
         read = getattr(config and config.get_text_config(), "num_experts_per_tok", 1)
         layers += [its for its in expert_layers(model).values() if its.index < read]
@@ -75,7 +75,7 @@ def lane_groups(
     K : lanes.
     bytes_each : of one lane in a pass, see `Footprint`.
     device : ``cpu`` or ``cuda``.
-    budget : bytes of one group, by device; ``None``: `ACTIVATIONS`.
+    budget : bytes of one group, by device; None for `ACTIVATIONS`.
 
     >>> lane_groups(10, bytes_each=512 * 2**20, device="cpu")
     [slice(0, 5, None), slice(5, 10, None)]
@@ -91,11 +91,11 @@ def check_adapters(plan: AdapterPlan, name: str) -> None:
 
     Parameters
     ----------
-    plan : what takes part; its base is called `name` in the message.
+    plan : the layers and lanes; its base model is called `name` in the message.
 
     Raises
     ------
-    ValueError : adapters and optimizer take more memory than is free.
+    ValueError : there is not enough free memory for adapters and optimizer.
     """
     K, rank = len(plan.lanes), plan.rank
     width = Layout(plan.shapes, plan.ranks).width

@@ -1,4 +1,4 @@
-"""What the adapters of a race reach of a model's weights, and what they leave out."""
+"""Which of a model's weights the adapters of a race adapt, and which they leave out."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from olora_viz.lanes.lane import Targets
 from olora_viz.lanes.layers import is_linear
 
 NAMED = 3
-"""The most layers without a gradient, and the most targets, that a sentence names."""
+"""Maximum layers without a gradient, and maximum targets, that a sentence names."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """The weights of a model, by what the adapters do with them; made by `coverage_of`."""
+    """The weights of a model, adapted and left out; made by `coverage_of`."""
 
     layers: int
-    """How many layers have adapters, experts aside."""
+    """Number of layers with adapters, apart from experts."""
     experts: int
-    """How many matrices of experts have adapters."""
+    """Number of experts' matrices with adapters."""
     adapted: int
     """Weights in these layers' matrices."""
     left_out: Mapping[str, int]
-    """Weights that are left out, by kind, the most first. Tied weights count once."""
+    """Weights that are left out, by kind, the largest number first. Tied weights count once."""
 
     @property
     def weights(self) -> int:
@@ -36,7 +36,7 @@ class Coverage:
 
     @property
     def extent(self) -> str:
-        """How many layers and expert matrices have adapters."""
+        """The number of layers and experts' matrices with adapters, in words."""
         matrices = "expert matrix", "expert matrices"
         counts = ((self.layers, "layer", "layers"), (self.experts, *matrices))
         return " and ".join(f"{n} {one if n == 1 else more}" for n, one, more in counts if n)
@@ -67,7 +67,7 @@ class Coverage:
 
 
 def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
-    """Count a model's weights, by whether adapters reach them.
+    """Count a model's weights, adapted and left out.
 
     Parameters
     ----------
@@ -97,13 +97,13 @@ def worded(
     by_targets: Mapping[Targets, Coverage],
     without_gradient: Sequence[str] | None = None,
 ) -> str:
-    """Say what the lanes adapt, what none of them does, and what did not train.
+    """Describe what the lanes adapt, what they all leave out, and what received no gradient.
 
     Parameters
     ----------
     whole : of the adapters of all lanes together.
     by_targets : of the lanes by their targets.
-    without_gradient : layers with adapters that got no gradient in the first step; None before it.
+    without_gradient : layers whose adapters received no gradient in the first step; None before it.
     """
     alike = all(its == whole for its in by_targets.values())
     parts = [_alike(whole) if alike else _by_targets(by_targets)]
@@ -119,7 +119,7 @@ def _alike(its: Coverage) -> str:
 
 
 def _by_targets(by_targets: Mapping[Targets, Coverage]) -> str:
-    """Say what the lanes of each targets adapt, those with the race's own last."""
+    """Describe what the lanes adapt, for each set of targets; the race's own come last."""
     own = [targets for targets in by_targets if targets is not None]
     others = [its for targets, its in by_targets.items() if targets not in own[:NAMED]]
     said = [f"those on {_first(its)} {_brief([by_targets[its]])}" for its in own[:NAMED]]
@@ -131,7 +131,7 @@ def _by_targets(by_targets: Mapping[Targets, Coverage]) -> str:
 
 
 def _brief(coverages: Sequence[Coverage]) -> str:
-    """Say how many layers there are, and their share of the weights: the fewest and the most."""
+    """Describe the number of layers and their share of the weights, as ranges."""
     ordered = sorted(coverages, key=lambda its: its.adapted)
     ends = [f"{its.extent} ({its.share})" for its in (ordered[0], ordered[-1])]
     return " to ".join(dict.fromkeys(ends))

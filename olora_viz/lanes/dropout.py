@@ -1,4 +1,4 @@
-"""Dropout of the adapters' inputs, by masks that depend on a lane alone."""
+"""Dropout of the adapters' inputs, with masks that depend on the lane alone."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Dropout:
     Parameters
     ----------
     lanes : the active ones, in order.
-    step : its number, and that of a part of its batch, 0 for the first.
+    step : its number, and the index of the part of its batch.
     shapes : rows and tokens of each lane's batch without the padding that other lanes need;
-        ``None``: there is no such padding.
+        None if there is no such padding.
     """
 
     lanes: tuple[Lane, ...]
@@ -43,8 +43,8 @@ class Dropout:
     ) -> Tensor:
         """Return Y_k + s_k B_k A_k (dropout(X_k) − X_k) for the lanes k that have dropout.
 
-        Y already holds s B A X, so that is the adapter of PEFT, which reads dropout(X), beside a
-        base that reads X. Other lanes get nothing added, and keep their bits.
+        Y already contains s B A X, so this equals PEFT: an adapter that reads dropout(X), on a base
+        that reads X. Other lanes are unchanged, bit for bit.
 
         Parameters
         ----------

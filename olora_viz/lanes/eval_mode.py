@@ -1,4 +1,4 @@
-"""Eval mode for as long as a model is raced, and every module's own mode afterwards."""
+"""Eval mode during a race, and every module's own mode afterwards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 class EvalMode:
-    """Keeps a model in eval mode, in which nothing is dropped out, until it is closed.
+    """Keeps a model in eval mode, so without dropout, until it is closed.
 
     Parameters
     ----------
@@ -19,14 +19,14 @@ class EvalMode:
         self.open()
 
     def open(self) -> None:
-        """Enter eval mode, unless the model is in it."""
+        """Enter eval mode, unless the model is already in it."""
         training = [module for module in self._model.modules() if module.training]
         self._training += training
         for module in training:
             module.training = False
 
     def close(self) -> None:
-        """Put every module back into the mode that it was in."""
+        """Restore the mode of every module."""
         training, self._training = self._training, []
         for module in training:
             module.training = True

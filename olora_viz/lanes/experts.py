@@ -20,8 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 from olora_viz.lanes.overrides import override
 
 DECLARED = ("num_experts", "has_gate", "has_bias", "has_post_expert_norm", "is_transposed")
-"""What transformers' `use_experts_implementation` says of a module, so that it can be computed in
-several ways. Experts that do not say it, as Llama 4's, cannot be unrolled."""
+"""Attributes that transformers' `use_experts_implementation` sets on a module that can be computed
+in several ways. Experts without them, such as Llama 4's, cannot be unrolled."""
 
 
 class ExpertLinear(nn.Module):
@@ -29,7 +29,7 @@ class ExpertLinear(nn.Module):
 
     Attributes
     ----------
-    experts : what it is part of.
+    experts : the module that it is part of.
     parameter : name of the 3-D parameter in the experts' module.
     index : of the expert.
     """
@@ -68,7 +68,7 @@ class UnrolledExperts:
     ----------
     module : the experts, in which nothing is changed.
     layers : those of each 3-D parameter, by its name; one for each expert.
-    tokens : in a forward pass, the token of each row that the layers of the present expert read.
+    tokens : in a forward pass, the token of each row that the layers of the current expert read.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -86,11 +86,11 @@ class UnrolledExperts:
         chosen: Int[Tensor, "tokens top_k"],
         weights: Float[Tensor, "tokens top_k"],
     ) -> Float[Tensor, "tokens features"]:
-        """Compute what the module does, up to the order of rounding.
+        """Compute the module's output, up to rounding.
 
         Parameters
         ----------
-        K : lanes in X, lane after lane, of as many tokens each.
+        K : number of lanes in X, lane after lane, with equally many tokens each.
         X : the experts' input.
         chosen, weights : the experts of each token, and their shares in its output.
         """
@@ -102,8 +102,8 @@ class UnrolledExperts:
         sizes = torch.bincount(group, minlength=len(self.layers["down_proj"]) * K)
         shares = sizes.unflatten(0, (-1, K)).tolist()
         totals = [sum(its) for its in shares]
-        # Repeated and reordered, not taken with repetition: that gradient would be a sum in no
-        # fixed order.
+        # Repeated and reordered, not indexed with repetition, whose gradient is a sum in no fixed
+        # order.
         rows = X[:, None].expand(-1, top_k, -1).flatten(0, 1)[order].split(totals)
         tokens = (order // top_k).split(totals)
         made = []
@@ -115,10 +115,10 @@ class UnrolledExperts:
         return (Y * weights[..., None]).sum(1).to(X.dtype)
 
     def _expert(self, e: int, X: Tensor, shares: list[int]) -> Tensor:
-        """Compute one expert, whose rows X are some of each lane's."""
+        """Compute one expert on X, some rows of each lane."""
         up, down = (layers[e] for layers in self.layers.values())
         module = self.module
-        # The lanes need as many rows each: one product with W then serves them all.
+        # With equally many rows per lane, one product with W serves them all.
         H = up(pad_sequence(list(X.split(shares)), batch_first=True))  # (K, rows, …)
         H = module._apply_gate(H) if module.has_gate else module.act_fn(H)  # pyright: ignore
         Y = down(H)
@@ -155,7 +155,7 @@ def unrolled(layers: Mapping[str, nn.Module]) -> dict[str, UnrolledExperts]:
 
 @contextmanager
 def unrolling(layers: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Let a model without lanes call the layers that are matrices of experts, with their hooks."""
+    """Make a model without lanes call the layers of its experts' matrices, with their hooks."""
     restore = override(
         {
             path: (experts.module, lambda _, *given, its=experts: its.forward(1, *given))

@@ -22,12 +22,12 @@ class FirstPass:
 
     logits: Float[Tensor, "2 T V"]
     bypassed: frozenset[str]
-    """Names of the modules that were not called although the module that holds them was: the model
-    reads their weights itself, as Mamba does its ``dt_proj``, or does not use them."""
+    """Names of the modules that were not called although their parent was: the model reads their
+    weights itself, like Mamba its ``dt_proj``, or does not use them."""
 
     @property
     def is_causal(self) -> bool:
-        """Whether the last token leaves the earlier logits as they are, up to rounding."""
+        """Whether the last token does not affect the earlier logits, up to rounding."""
         change = (self.logits[1] - self.logits[0]).abs().amax(-1)  # (T)
         rounding = torch.finfo(self.logits.dtype).eps ** 0.5
         return not bool((change[:-1] > rounding * change[-1]).any())
@@ -43,12 +43,12 @@ def sample(model: nn.Module) -> Int[Tensor, "1 T"]:
 
 @torch.no_grad()
 def logits_of(model: nn.Module, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
-    """Run a language model, in its present mode."""
+    """Run a language model, in its current mode."""
     return model(input_ids=ids, use_cache=False).logits
 
 
 def first_pass(model: nn.Module, name: str) -> FirstPass:
-    """Run a causal language model once, in its present mode.
+    """Run a causal language model once, in its current mode.
 
     Parameters
     ----------

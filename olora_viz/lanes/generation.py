@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 MORE = 8
-"""How many tokens a wrong answer may be longer than the right one, to end its word."""
+"""Maximum tokens of a wrong answer beyond those of the right one, to complete its word."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def said(
 
     Parameters
     ----------
-    ids : the continuation in tokens, with up to `MORE` behind the length of the right answer.
+    ids : the continuation in tokens, with up to `MORE` beyond the length of the right answer.
     right : the right answer in tokens.
     decode : from tokens to text, without special tokens.
     ends : the end-of-text token.
@@ -126,7 +126,7 @@ def said(
 
 
 def within_word(text: str, at: int) -> bool:
-    """Say whether a place in a text, from 1, lies between letters or digits of one word."""
+    """Whether a position in a text, from 1, lies between letters or digits of one word."""
     before, behind = text[at - 1 : at], text[at : at + 2]
     joined = behind[:1] in ("-", "'", "’") and behind[1:].isalnum()
     return (before.isalnum() or before in ("-", "'", "’")) and (behind[:1].isalnum() or joined)
@@ -140,14 +140,14 @@ def greedy(
     Parameters
     ----------
     prompts : n prompts in tokens, of any lengths >= 1.
-    count : how many tokens to add; fewer where the model's context ends before.
+    count : number of tokens to add; fewer if the model's context ends before.
 
     Returns
     -------
     For each lane, for each prompt, the tokens added.
     """
     context = context_of(model) or math.inf
-    # The last token is not read any more, so it may stand behind the context.
+    # The last token is not read any more, so it may lie beyond the context.
     counts = [int(max(0, min(count, context + 1 - len(prompt)))) for prompt in prompts]
     added: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(K)]
     for more in sorted(set(counts) - {0}):  # a call adds as many tokens to each of its prompts
@@ -180,7 +180,7 @@ def _generate(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence transformers' note that padding and prompt come near the end of the context."""
+    """Silence transformers' warning that padding and prompt almost fill the context."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

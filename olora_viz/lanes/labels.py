@@ -1,4 +1,4 @@
-"""What lanes are called: on the command line and in folders, and where people read."""
+"""Names of lanes: labels for the command line and folders, and display names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from olora_viz.lanes.lane import Lane, label_number
 from olora_viz.machine import numbers
 
 SHOWN = ("lr", "r", "alpha", "seed", "lora_plus", "dropout", "beta1", "beta2", "targets")
-"""What a display name can tell lanes of one initialization by."""
+"""The settings by which a display name can distinguish lanes of one initialization."""
 
 MOST_TARGETS = 32
 """The longest name of a lane's targets, in characters."""
 
 
 def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
-    """Give every lane a distinct label: the name, and what differs where a name repeats.
+    """Return distinct labels: the initialization, and the settings that differ if it repeats.
 
     >>> labels([Lane("lora"), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('lora', 'olora@lr=1e-3', 'olora@lr=3e-3')
@@ -39,12 +39,12 @@ def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
 
 
 def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[str, ...]:
-    """Name every lane for people: its initialization, and what differs inside the race.
+    """Return display names: the initialization, and the settings that differ within the race.
 
     Parameters
     ----------
     lanes : the lanes of one race, in order.
-    names : a name per lane that its owner chose, or None.
+    names : a name per lane chosen by the user, or None.
 
     >>> display_names([Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('LoRA 1e-3', 'OLoRA 3e-3')
@@ -63,12 +63,12 @@ def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tu
 
 
 def differing(lanes: Sequence[Lane]) -> list[str]:
-    """Return which of `SHOWN` is not the same in all lanes."""
+    """Return the settings of `SHOWN` that are not the same in all lanes."""
     return [field for field in SHOWN if len({setting(lane, field) for lane in lanes}) > 1]
 
 
 def setting(lane: Lane, field: str) -> Any:
-    """Return what one of `SHOWN` is: of alpha the ratio to the rank, and targets as a text."""
+    """Return the value of one of `SHOWN`: the ratio to the rank for alpha, a text for targets."""
     if field == "alpha":
         return 1.0 if lane.alpha is None else lane.alpha / lane.r
     return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field)

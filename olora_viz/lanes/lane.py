@@ -13,7 +13,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.naming import unknown
 
 MAX_LANES = 64
-"""The most lanes that one race takes."""
+"""Maximum lanes of one race."""
 
 FAIR = "fair"
 """The word for a learning rate that the race computes."""
@@ -22,7 +22,7 @@ MAX_LABEL = 48
 """The longest label, in characters: it also names a folder."""
 
 Targets = tuple[str, ...] | None
-"""What a lane adapts, see `Lane.targets`."""
+"""The target modules of a lane, see `Lane.targets`."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class Lane:
     weight_decay : decoupled weight decay of AdamW on A and B, >= 0.
     clip : maximum norm of the lane's gradient, > 0; ``None`` disables clipping.
     rslora : scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
-    label : what the lane is called; ``None`` leaves it to `labels.labels`.
-    fair : let a race put the fair rate in place of `lr`, see `fair_rate`; ``lr=fair`` in a SPEC.
+    label : the lane's name; None for an automatic one, see `labels.labels`.
+    fair : whether a race replaces `lr` by the fair rate, see `fair_rate`; ``lr=fair`` in a SPEC.
     beta1, beta2 : decay rates of Adam's moments, in [0, 1), with beta1² < beta2: otherwise the
-        length of a step has no bound.
+        length of a step is unbounded.
     lora_plus : learning rate of B as a multiple of that of A, > 0, as in LoRA+ (Hayou et al. 2024,
         arXiv 2402.12354); `lr` is that of A. PEFT's ``loraplus_lr_ratio``.
     dropout : probability that an input of the adapter is zero in a training step, in [0, 1), as
         PEFT's ``lora_dropout``. The base, for OLoRA or PiSSA W − s B⁰A⁰, reads all inputs.
-    targets : the layers that the lane adapts, as in `RaceConfig`: endings of their names, in which
-        ``*``, ``?`` and ``[…]`` are wildcards, such as ``("q_proj", "v_proj")`` or
-        ``("layers.0.*",)``. ``None``: those of the race. In a SPEC, ``targets=q_proj+v_proj``.
+    targets : the target modules of the lane, as in `RaceConfig`: suffixes of their names, with the
+        wildcards ``*``, ``?`` and ``[…]``, such as ``("q_proj", "v_proj")`` or
+        ``("layers.0.*",)``. None for those of the race. In a SPEC, ``targets=q_proj+v_proj``.
 
     >>> Lane("olora", lr=3e-4, r=16, alpha=32).scale
     2.0
@@ -93,7 +93,7 @@ class Lane:
         if not self.beta1**2 < self.beta2:
             raise ValueError(
                 f"the square of beta1 {self.beta1} must be below beta2 {self.beta2}: otherwise the "
-                "length of Adam's steps has no bound"
+                "length of Adam's steps is unbounded"
             )
         if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"weight_decay must be a number >= 0, not {self.weight_decay!r}")
@@ -255,7 +255,7 @@ def _target_names(targets: Any) -> tuple[str, ...]:
 
 def _check_label(label: Any) -> None:
     if not isinstance(label, str):
-        raise ValueError(f"a label must be a text, not {label!r}")
+        raise ValueError(f"a label must be a string, not {label!r}")
     if len(label) > MAX_LABEL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+@=,#-]*", label):
         raise ValueError(
             f"label {label!r} must be 1 to {MAX_LABEL} characters, begin with a letter or a digit "

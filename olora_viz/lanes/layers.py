@@ -31,8 +31,8 @@ def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
 def is_linear(layer: nn.Module) -> bool:
     """Whether this kind of layer can have adapters: its forward is `nn.Linear`'s or `Conv1D`'s.
 
-    A subclass with a forward of its own, as the routers of some mixtures of experts are, computes
-    more than a product.
+    A subclass with its own forward, such as the router of some mixtures of experts, computes more
+    than a product.
     """
     kinds = (nn.Linear, Conv1D) if Conv1D else (nn.Linear,)
     return any(isinstance(layer, kind) and type(layer).forward is kind.forward for kind in kinds)
@@ -54,7 +54,7 @@ def expert_layers(model: nn.Module) -> dict[str, ExpertLinear]:
 
 
 def called_module(name: str, layer: nn.Module) -> str:
-    """Name the module that the model calls to run a layer: itself, or the experts it is part of."""
+    """Return the name of the module that runs a layer: itself, or the experts around it."""
     return name.rsplit(".", 2)[0] if isinstance(layer, ExpertLinear) else name
 
 
@@ -99,11 +99,11 @@ def target_layers(
     Parameters
     ----------
     model : any torch module.
-    targets : endings of names, such as ``("q_proj", "mlp.down_proj")``, with the wildcards ``*``,
+    targets : suffixes of names, such as ``("q_proj", "mlp.down_proj")``, with the wildcards ``*``,
         ``?`` and ``[…]``, such as ``("layers.[01].*",)``; ``None`` takes every linear layer inside
         the model's blocks (all of them, if the model has no blocks). A target that names the
         experts, such as ``experts.down_proj``, finds 3-D parameters too: each expert's matrix is
-        then a layer of its own, see `matrices_of`.
+        then its own layer, see `matrices_of`.
     bypassed : see `adaptable_layers`.
 
     Raises
@@ -123,7 +123,7 @@ def target_layers(
         for target in targets:
             if not any(_ends_with(name, layer, target) for name, layer in layers.items()):
                 raise ValueError(
-                    f"no linear layer's name ends in {target!r}; there are {_endings(layers)}"
+                    f"no linear layer's name ends in {target!r}; choose from {_endings(layers)}"
                 )
         found = {n: m for n, m in layers.items() if any(_ends_with(n, m, t) for t in targets)}
     if not found:
@@ -132,7 +132,7 @@ def target_layers(
 
 
 def _blocks(model: nn.Module) -> str | None:
-    """Name the list of blocks: the outermost ModuleList that holds the most linear layers."""
+    """Return the name of the blocks: the outermost ModuleList with the most linear layers."""
     best, most = None, 0
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList):

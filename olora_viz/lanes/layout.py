@@ -13,18 +13,18 @@ Factors = tuple[Tensor, Tensor]
 
 
 class Layout:
-    """The columns of theta (K, P): for one layer after the other its A, then its B, flat.
+    """The columns of theta (K, P): the flattened A, then B, of one layer after the other.
 
     Parameters
     ----------
     shapes : (out, in) of each layer, in the model's order.
-    ranks : of each layer the rank of every lane, 0 for a lane without an adapter there. A layer has
-        room for the largest one; lower ones are padded with zeros.
+    ranks : the rank of every lane in each layer, 0 for a lane without an adapter there. A layer has
+        room for the largest rank; smaller ones are padded with zeros.
 
     Attributes
     ----------
     layers : the names of the layers.
-    sizes : (2L) columns that each A and B takes.
+    sizes : (2L) numbers of columns of each A and B.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class Layout:
 
         Raises
         ------
-        ValueError : no adapter is on that layer.
+        ValueError : the layer has no adapter.
         """
         if layer not in self._shapes:
-            raise ValueError(f"no adapter on layer {layer!r}; there are {', '.join(self.layers)}")
+            raise ValueError(f"no adapter on layer {layer!r}; choose from {', '.join(self.layers)}")
         out, into, rank = self._shapes[layer]
         return (rank, into), (out, rank)
 
@@ -69,7 +69,7 @@ class Layout:
         return A, B
 
     def split(self, theta: Tensor) -> dict[str, Factors]:
-        """View every A and B; one node of the graph, whatever the number of layers."""
+        """View every A and B, in one node of the graph for any number of layers."""
         parts = iter(theta.split(list(self.sizes), dim=1))
         views = {}
         for layer in self.layers:

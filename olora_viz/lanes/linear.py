@@ -57,9 +57,9 @@ class LaneLinear(torch.autograd.Function):
         # dY·sB: the columns of `up` that belong together, s(B − B⁰) and sB⁰, add up to sB.
         dY_sB = U if U.shape[-1] == r else U[..., :r] + U[..., r:]
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
-        # Z was made outside of the graph: a second derivative has to go through it again.
+        # Z was computed outside the graph, so a second derivative has to recompute it.
         XA = torch.bmm(X_lanes, A.mT.to(X.dtype)) if torch.is_grad_enabled() else Z[..., :r]
-        # As (r, out) and turned round: the other order is four times slower in MKL.
+        # As (r, out) and transposed: the other order is four times slower in MKL.
         dB = (torch.bmm(XA.mT, dY_lanes).to(B.dtype) * s).mT
         return dX, None, None, dA, dB, None, None
 

@@ -22,13 +22,13 @@ def write_merged(
 
     Parameters
     ----------
-    lanes, k : which lane.
+    lanes, k : the lane to merge.
     tokenizer : the base model's.
     folder : written atomically.
 
     Raises
     ------
-    ValueError : a lane that does not exist or is not finite.
+    ValueError : the lane does not exist or is not finite.
     OSError : the folder cannot be written, for instance on a full disk.
     """
     merged: Any = lanes.merge(k)
@@ -40,7 +40,7 @@ def write_merged(
         merged.save_pretrained(made)
         try:
             tokenizer.save_pretrained(made)
-        except Exception as error:  # a full disk is an exception of no kind in `tokenizers`
+        except Exception as error:  # `tokenizers` has no exception type for a full disk
             raise OSError(f"cannot write the tokenizer into {str(folder)!r}: {error}") from error
     return Path(folder)
 

@@ -34,12 +34,12 @@ class _Part:
     ratio: float
     """Learning rate as a multiple of the lane's."""
     pieces: tuple[tuple[slice, nn.Parameter], ...]
-    """Each with its columns of theta."""
+    """The parameters, each with its columns of theta."""
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A row, its moments and the number of its updates from before an update."""
+    """A row, its moments and its number of updates, saved before an update."""
 
     row: Tensor
     moments: dict[str, Tensor]
@@ -53,7 +53,7 @@ class LaneOptimizer:
     ----------
     theta : (K, P), with its gradient at every step.
     lanes : K, with their betas, weight decay, clipping and LoRA+ ratio.
-    sizes : columns of theta that each A and B takes, see `Lanes.sizes`.
+    sizes : numbers of columns of theta for each A and B, see `Lanes.sizes`.
     frozen : (K, P), mask of frozen parameters, with zero gradient and no weight decay. None if all
         are trained.
     """
@@ -67,10 +67,10 @@ class LaneOptimizer:
     ) -> None:
         self._theta, self._rows, self._frozen = theta, theta.detach(), {}
         if frozen is not None:
-            # Without a gradient Adam itself moves nothing; only decay would.
+            # Without a gradient, Adam itself changes nothing; only weight decay would.
             decaying = [k for k, lane in enumerate(lanes) if lane.weight_decay and frozen[k].any()]
             self._frozen = {k: frozen[k] for k in decaying}
-        # Parts of theta are parameters of their own, so that each has its own learning rate.
+        # Parts of theta are separate parameters, so that each has its own learning rate.
         self._parts = [
             _Part(k, ratio, tuple((at, nn.Parameter(self._rows[k, at])) for at in columns))
             for k, lane in enumerate(lanes)
@@ -79,7 +79,7 @@ class LaneOptimizer:
         self._adamw = torch.optim.AdamW(
             [_group(part, lanes[part.lane]) for part in self._parts], fused=True
         )
-        # AdamW's state is made here, not by its first step, so that its moments are views too.
+        # AdamW's state is created here, not in its first step, so that its moments are views too.
         self._moments = {name: torch.zeros_like(self._rows) for name in MOMENTS}
         self._clocks: list[list[Tensor]] = [[] for _ in lanes]
         for part in self._parts:
@@ -107,8 +107,8 @@ class LaneOptimizer:
 
         Returns
         -------
-        (K,) the lanes whose update was not finite, or about as large as numbers get: their rows and
-        moments are those from before it.
+        (K,) the lanes whose update was not finite or close to overflow; their rows and moments are
+        restored.
         """
         assert self._theta.grad is not None
         gradient = self._theta.grad
@@ -154,7 +154,7 @@ class LaneOptimizer:
     def _may_overflow(self, rates: np.ndarray, out: np.ndarray) -> list[int]:
         """Find the lanes whose next update could overflow.
 
-        A bound on the largest entry of each row, kept from step to step, decides this without
+        A bound on the largest entry of each row, updated from step to step, decides this without
         reading theta. At reasonable learning rates there is no such lane, and nothing is copied.
         """
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 Override = tuple[nn.Module, Callable[..., Any]]
-"""A module, and what to call in place of its forward: with that forward, then with its inputs."""
+"""A module, and the function to call instead of its forward, with that forward and its inputs."""
 
 
 def override(overrides: Mapping[str, Override]) -> Callable[[], None]:
@@ -17,7 +17,7 @@ def override(overrides: Mapping[str, Override]) -> Callable[[], None]:
 
     Raises
     ------
-    ValueError : a module, by its name, whose forward is already overridden; then none is.
+    ValueError : a module's forward is already overridden; no forward is changed then.
     """
     for name, (module, _) in overrides.items():
         if "forward" in module.__dict__:

@@ -20,7 +20,7 @@ from olora_viz.lanes.starts import from_zero
 
 
 class Passes:
-    """Lets the layers of a plan add the adapters of the lanes that run, from `begin` to `end`.
+    """Makes the layers of a plan add the adapters of the active lanes, from `begin` to `end`.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Passes:
 
     Attributes
     ----------
-    rows : the lanes that run; None: the base model alone.
+    rows : the active lanes; None for the base model alone.
     now : (k, P), the rows of theta in the last forward pass, in its graph.
     views : A and B of every layer in the last forward pass, views of `now`.
     """
@@ -43,7 +43,7 @@ class Passes:
     ) -> None:
         self._plan, self._layout, self._theta, self._start = plan, layout, theta, start
         self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
-        # Where every B⁰ or its A⁰ is zero, there is nothing to take off: half the thin products
+        # If every B⁰ or its A⁰ is zero, there is nothing to subtract, and half the thin products
         # suffice.
         self._from_zero = from_zero(layout, start)
         self.rows: slice | None = slice(0, len(theta))
@@ -63,7 +63,7 @@ class Passes:
 
         Raises
         ------
-        ValueError : there are lanes on one of them already.
+        ValueError : one of them already has lanes.
         """
         layers = self._plan.layers
         restore = override(
@@ -78,14 +78,14 @@ class Passes:
         self._restore = [restore, hook.remove]
 
     def end(self) -> None:
-        """Give every layer its own forward back."""
+        """Restore the forward of every layer."""
         for restore in self._restore:
             restore()
         self._restore, self.views, self._start_views = [], {}, {}
 
     @contextmanager
     def running(self, rows: slice | None, dropout: Dropout | None = None) -> Iterator[None]:
-        """Run other lanes, or none."""
+        """Activate other lanes, or none."""
         before = self.rows, self._dropout
         self.rows, self._dropout = rows, dropout
         try:

@@ -1,7 +1,7 @@
 """PEFT's form of adapters on experts: one A and one B for all matrices of a 3-D parameter.
 
-PEFT adapts what ``target_parameters`` names by a wrapper around the experts' module, and several
-parameters of a module by one wrapper around the other.
+PEFT adapts the parameters in ``target_parameters`` with a wrapper around the experts' module, and
+several parameters of one module with nested wrappers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from olora_viz.initializers.start import Start
 from olora_viz.lanes.layers import expert_layers, target_name
 
 INNER = ".base_layer"
-"""What PEFT's name of an inner wrapper ends in, once for each one around it."""
+"""Suffix of an inner wrapper's name in PEFT, once for each wrapper around it."""
 
 
 def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
@@ -42,7 +42,7 @@ def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
 def unstacked(
     model: nn.Module, factors: Mapping[str, Start], config: dict[str, Any]
 ) -> dict[str, Start]:
-    """Return the factors of an adapter by layer, with those of experts taken apart.
+    """Return the factors of an adapter by layer, with those of experts separated.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def unstacked(
 
 
 def _wrappers(parameters: Sequence[str]) -> dict[str, str]:
-    """Name the wrapper of each parameter: of those in a module, the last has the outermost one."""
+    """Name the wrapper of each parameter; the last one in a module has the outermost wrapper."""
     modules: dict[str, list[str]] = {}
     for name in parameters:
         modules.setdefault(name.rpartition(".")[0], []).append(name)

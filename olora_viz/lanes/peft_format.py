@@ -40,12 +40,12 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
 
     Parameters
     ----------
-    lanes, k : which lane.
+    lanes, k : the lane to write.
     folder : written atomically; an existing adapter is replaced.
     form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know
         the initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰
         is zero. ``olora`` writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT
-        then subtracts B⁰A⁰ from the base at load. Adapters on experts are what PEFT makes of
+        then subtracts B⁰A⁰ from the base at load. Adapters on experts have the form of PEFT's
         ``target_parameters``.
 
     Raises
@@ -156,7 +156,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ValueError : not an adapter, not a plain LoRA, or no safetensors beside it.
+    ValueError : the folder is not an adapter, not a plain LoRA, or has no safetensors.
     """
     path = folder / "adapter_config.json"
     if not path.is_file():
@@ -176,7 +176,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _start_named(config: dict[str, Any], folder: Path) -> str:
-    """Name the start whose B⁰A⁰ was subtracted from the base: ``lora`` if none was."""
+    """Return the initialization whose B⁰A⁰ was subtracted from the base: ``lora`` if none was."""
     init = str(config.get("init_lora_weights", True)).lower()
     if init in ("olora", "pissa"):
         return init

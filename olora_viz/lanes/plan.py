@@ -1,4 +1,4 @@
-"""What takes part, resolved once: the layers that carry adapters, the lanes, and what they need."""
+"""The plan of an attachment, resolved once: the layers with adapters, the lanes and their needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from olora_viz.lanes.layers import adaptable_layers, target_layers, weight_of
 
 @dataclass(frozen=True, eq=False)
 class AdapterPlan:
-    """K lanes on some layers of a model; made and checked by `plan_adapters`, no weight touched."""
+    """K lanes on some layers of a model; made by `plan_adapters`, which changes no weight."""
 
     model: nn.Module
     layers: Mapping[str, nn.Module]
@@ -37,7 +37,7 @@ class AdapterPlan:
 
     @cached_property
     def ranks(self) -> dict[str, tuple[int, ...]]:
-        """Of each layer the rank of every lane, 0 for a lane that leaves it out."""
+        """The rank of every lane in each layer, 0 for a lane that leaves it out."""
         return {
             name: tuple(lane.r if name in self.chosen[lane.targets] else 0 for lane in self.lanes)
             for name in self.layers
@@ -49,12 +49,12 @@ class AdapterPlan:
 
     @property
     def left_out(self) -> Bool[np.ndarray, "K L"]:
-        """Which lanes leave which layers out."""
+        """Whether lane k leaves out layer l."""
         return np.array([*self.ranks.values()]).T == 0
 
     @property
     def parameters(self) -> tuple[int, ...]:
-        """(K) how many parameters each lane trains."""
+        """(K) number of trained parameters of each lane."""
         shapes = self.shapes
         return tuple(
             sum(
@@ -80,12 +80,12 @@ class AdapterPlan:
 
     @cached_property
     def coverage(self) -> Coverage:
-        """What the layers hold of the model's weights, and what every lane leaves out."""
+        """The weights of the model in these layers, and those that every lane leaves out."""
         return coverage_of(self.model, self.layers)
 
     @cached_property
     def coverages(self) -> dict[Targets, Coverage]:
-        """The same of the lanes alone that have some targets."""
+        """The same for the lanes with certain targets."""
         return {
             targets: coverage_of(
                 self.model,
@@ -101,12 +101,12 @@ class AdapterPlan:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the starts need to know of the data: of ``gradient`` and ``inputs``."""
+        """The calibration data that the starts need, of ``gradient`` and ``inputs``."""
         return frozenset(start.needs for start in self.starts) - {""}
 
     @property
     def calibrated(self) -> dict[str, nn.Module]:
-        """The layers of the lanes whose starts need that, as `layers`."""
+        """The layers of the lanes whose starts need it, like `layers`."""
         its = {name for k in self._informed for name in self.layers_of(k)}
         return {name: layer for name, layer in self.layers.items() if name in its}
 
@@ -121,12 +121,12 @@ class AdapterPlan:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of theta: float32, or float64 where the weights are."""
+        """Dtype of theta: float32, or float64 if the weights are."""
         return torch.promote_types(next(iter(self.weights.values())).dtype, torch.float32)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are, and theta will be."""
+        """The device of the weights and of theta."""
         return next(iter(self.weights.values())).device
 
     def with_lanes(self, lanes: Sequence[Lane]) -> AdapterPlan:
@@ -153,11 +153,11 @@ class AdapterPlan:
         return made
 
     def check_calibration(self, calibration: Mapping[str, Calibration]) -> None:
-        """Refuse initializations that need statistics which are not there.
+        """Raise if an initialization lacks the calibration data that it needs.
 
         Raises
         ------
-        ValueError : a layer without calibration, and a lane that starts from some.
+        ValueError : a lane starts from calibration data that a layer does not have.
         """
         for k in self._informed:
             if not calibration.keys() >= set(self.layers_of(k)):
@@ -170,12 +170,12 @@ def plan_adapters(
     targets: Sequence[str] | None = None,
     bypassed: Collection[str] = (),
 ) -> AdapterPlan:
-    """Resolve which layers carry which lanes, and check that all lanes can start there.
+    """Resolve which lanes adapt which layers, and check that all lanes can start there.
 
     Parameters
     ----------
     model, lanes : of `attach`.
-    targets : of `attach`, for the lanes without targets of their own.
+    targets : of `attach`, for the lanes without their own targets.
     bypassed : layers that get no adapters, see `target_layers`.
 
     Raises

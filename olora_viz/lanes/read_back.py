@@ -26,7 +26,7 @@ from olora_viz.machine.files import read_json_object, write_json
 from olora_viz.models.folder import load_folder
 
 FILE = "read_back.json"
-"""Where a run keeps what was found, in the adapter's folder."""
+"""The file in an adapter's folder with the result."""
 
 OURS = "olora_viz"
 
@@ -40,20 +40,20 @@ UNCHECKED = (
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What became of an export when it was loaded again."""
+    """The result of loading an export again."""
 
     by: str
     """The library that loaded it, with its version."""
     difference: float | None
     """The largest difference between its logits and the lane's; None if it could not be loaded."""
     problem: str = ""
-    """Why it does not compute what the lane does; empty if it does."""
+    """Why it does not compute the same as the lane; empty if it does."""
     by_ours: bool = False
-    """Where there is a problem: whether `read_peft` loads it with the lane's logits."""
+    """If there is a problem: whether `read_peft` loads it with the lane's logits."""
 
     @property
     def sentence(self) -> str:
-        """What was found, for people."""
+        """The result in words."""
         if self.problem:
             return self.warning
         near = f"within {self.difference:.1g}" if self.difference else "exactly"
@@ -74,19 +74,19 @@ class ReadBack:
 
 
 class _RefusedError(Exception):
-    """The loader does not take the export, or adapts other layers."""
+    """The loader rejects the export, or adapts other layers."""
 
 
 def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
-    """Load lane k's adapter again, by PEFT where it is installed, and compare logits.
+    """Load lane k's adapter again, with PEFT if it is installed, and compare logits.
 
-    The base model shares its weights with the one that is loaded, where the adapter leaves them as
-    they are: little memory is needed.
+    The loaded model shares the weights that the adapter does not change with the base model, so
+    little memory is needed.
 
     Parameters
     ----------
     lanes, k : the lane, on a language model.
-    folder : what `write_peft` wrote.
+    folder : written by `write_peft`.
     """
     folder = Path(folder)
     changes_base = read_config(folder)["init_lora_weights"] == "olora"
@@ -115,7 +115,7 @@ def read_back_merged(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
 
 
 def keep(found: ReadBack, folder: Path) -> None:
-    """Write what was found into an adapter's folder."""
+    """Write the result into an adapter's folder."""
     write_json(folder / FILE, found.to_json())
 
 
@@ -135,7 +135,7 @@ def _by_peft(base: nn.Module, folder: Path, trained: set[str]) -> nn.Module:
     tuners = {n: its for n, its in base.named_modules() if isinstance(its, BaseTunerLayer)}
     differing = sorted({_adapted(name, its) for name, its in tuners.items()} ^ trained)
     if differing:
-        raise _RefusedError(f"adapts other layers than were trained, such as {differing[0]!r}")
+        raise _RefusedError(f"adapts other layers than those trained, such as {differing[0]!r}")
     return base.eval()
 
 
@@ -154,10 +154,12 @@ def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> Re
     except _RefusedError as error:
         return ReadBack(by, None, str(error))
     except Exception as error:  # a loader can fail anywhere
-        return ReadBack(by, None, f"refuses it ({reason(error).split('. ')[0]})")
+        return ReadBack(by, None, f"rejects it ({reason(error).split('. ')[0]})")
     difference = float((found - wanted).abs().max())
     if not math.isfinite(difference):
         return ReadBack(by, None, "cannot be compared: the logits are not finite")
     rounding = torch.finfo(wanted.dtype).eps ** 0.5 * float(wanted.abs().max())
     wrong = not difference <= rounding
-    return ReadBack(by, difference, f"gives other logits, by {difference:.1g}" if wrong else "")
+    return ReadBack(
+        by, difference, f"gives logits that differ by {difference:.1g}" if wrong else ""
+    )

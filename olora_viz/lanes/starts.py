@@ -1,4 +1,4 @@
-"""How lanes start on a model's layers: each layer and lane from a seed of its own."""
+"""How lanes start on a model's layers: each layer and lane has its own seed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.progress import Progress
 
 StartOf = Callable[[str, Tensor, Lane], Start]
-"""Makes the start of a lane on the weight of the layer of a name."""
+"""Makes the start of a lane on a layer, from the layer's name and weight."""
 
 
 def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None) -> Start:
-    """Return a lane's A⁰ and B⁰ for one layer, from a random generator of the layer's own."""
-    # torch's generator on the CPU looks at the low 32 bits of a seed only.
+    """Return a lane's A⁰ and B⁰ for one layer, from the layer's own random generator."""
+    # torch's CPU generator uses only the low 32 bits of a seed.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
     start = INITIALIZERS[lane.init].start
     return start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
 
 
 def start_from(calibration: Mapping[str, Calibration]) -> StartOf:
-    """Return `start_of` with each layer's own calibration, where there is one."""
+    """Return `start_of` with each layer's own calibration, if there is one."""
 
     def made(name: str, W: Tensor, lane: Lane) -> Start:
         return start_of(name, W, lane, calibration.get(name))
@@ -61,7 +61,7 @@ def start_matrix(
 def frozen_mask(
     layout: Layout, plan: AdapterPlan, theta: Float[Tensor, "K P"]
 ) -> Bool[Tensor, "K P"] | None:
-    """Mark the B of the lanes that do not train it; None where there is no such lane."""
+    """Return the mask of the B that are not trained; None if there are none."""
     if not plan.frozen_B:
         return None
     mask = torch.zeros_like(theta, dtype=torch.bool)
@@ -71,7 +71,7 @@ def frozen_mask(
 
 
 def from_zero(layout: Layout, start: Float[Tensor, "K P"]) -> bool:
-    """Say whether B⁰A⁰ = 0 in every lane and layer, as B⁰ or A⁰ is zero."""
+    """Whether B⁰A⁰ = 0 in every lane and layer, because B⁰ or A⁰ is zero."""
     return not any(
         (A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in layout.split(start).values()
     )

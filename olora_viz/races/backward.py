@@ -28,15 +28,15 @@ def backward(
     """Put the gradient of every lane's loss into ``lanes.theta.grad``, and return the losses.
 
     The loss of a batch is the mean over its supervised tokens. If its examples are read in several
-    parts, each part counts by its share of those tokens, so that loss and gradient are those of the
-    whole batch up to rounding.
+    parts, each part is weighted by its share of those tokens, so that loss and gradient are those
+    of the whole batch up to rounding.
 
     Parameters
     ----------
     number : of the step, 1 for the first.
     orders : the seed of each lane's order of examples.
-    footprint : memory of a lane's tokens, by which lanes are read in groups.
-    recorder : notes the gradients at the layers' inputs.
+    footprint : memory of a lane's tokens, which determines the groups of lanes.
+    recorder : records the gradients at the layers' inputs.
     """
     parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
     tokens = {order: sum(map(_supervised, its)) for order, its in parts.items()}

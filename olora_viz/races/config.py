@@ -27,7 +27,8 @@ DEFAULT_LANES = (
     Lane("olora", lr=3e-3),
     Lane("pissa", lr=1e-3),
 )
-"""The default lanes of the page and the command line: one shared rate, and three times as much."""
+"""The default lanes of the page and the command line: one shared rate, and three times that
+rate."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class RaceConfig:
     lanes : 1 to 64 contenders.
     steps : number of updates.
     batch_size : prompts per step; all lanes see the same ones.
-    max_length : the maximum length of an example in tokens; longer ones are left out. ``None``: the
-        model's context, and a longer example is an error.
+    max_length : the maximum length of an example in tokens; longer ones are skipped. If None, the
+        limit is the model's context, and a longer example is an error.
     seed : seed of the order of the examples.
     split_seed : seed of the split into training, held-out and test examples, and of the examples
-        of a task that generates them. ``None``: the split of older versions, by ``seed`` and the
+        of a task that generates them. None for the split of older versions, by ``seed`` and the
         order of the examples, with which their run folders are read.
     eval_every : steps between evaluations; 0 evaluates after the last step only.
     spectra_every : steps between measurements of the spectra of all adapters; 0 disables them.
@@ -58,23 +59,22 @@ class RaceConfig:
     dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
         ``bfloat16`` or ``float64``. Adapters and optimizer use float32 or better.
     schedule : of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``; in
-        Python also a function ``f(step, steps)`` that returns what the rates are multiplied by, for
-        ``step`` from 1 to ``steps``. No run folder or JSON holds a function.
+        Python also a function ``f(step, steps)`` that returns the factor of the rates, for ``step``
+        from 1 to ``steps``. A function cannot be saved in a run folder or JSON.
     warmup : steps over which the learning rates rise to their peak.
-    targets : the layers to adapt, for the lanes without targets of their own: endings of their
-        names, in which ``*``, ``?`` and ``[…]`` are wildcards; ``None``: all linear layers in the
-        blocks. Experts that are 3-D parameters are adapted where a target names them:
-        ``experts.down_proj``.
+    targets : target modules of the lanes without their own: suffixes of their names, with the
+        wildcards ``*``, ``?`` and ``[…]``; None for all linear layers in the blocks. Experts that
+        are 3-D parameters are adapted if a target names them, such as ``experts.down_proj``.
     batches : ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed
         ``seed + s``. Lanes of one seed still share their batches, so that starts are compared in
-        pairs, and deterministic starts can be repeated. ``auto`` is ``by-seed`` if a start without
-        random numbers races with several seeds, which would all be the same run on shared batches.
+        pairs, and deterministic starts can be repeated. ``auto`` is ``by-seed`` if a deterministic
+        start races with several seeds, which would all be the same run on shared batches.
         Measurements and calibration on the first batches always use those of seed 0.
-    test : path of a task file whose examples the finished lanes are evaluated on, once, in place of
-        the task's own test part, which is then trained on.
+    test : path of a task file with test examples, on which the finished lanes are evaluated once.
+        The task's own test part is then used for training.
     test_size : maximum number of test examples to evaluate on.
-    accumulate : passes in which the gradient of a step is summed up, each over a part of the batch:
-        the same up to rounding, in less memory. Measurements on the first batch read it at once.
+    accumulate : number of parts of the batch over which the gradient of a step is accumulated: the
+        same up to rounding, in less memory. Measurements on the first batch read it in one pass.
     """
 
     model: str = "glassllm"
@@ -107,7 +107,9 @@ class RaceConfig:
             raise ValueError(f"lanes must be a sequence of Lane, not {self.lanes!r}")
         object.__setattr__(self, "lanes", lanes)
         if isinstance(self.targets, str):
-            raise ValueError(f"targets must be a sequence of names, not the text {self.targets!r}")
+            raise ValueError(
+                f"targets must be a sequence of names, not the string {self.targets!r}"
+            )
         if self.targets is not None:
             object.__setattr__(self, "targets", tuple(self.targets))
         if not 1 <= len(self.lanes) <= MAX_LANES:
@@ -144,7 +146,7 @@ class RaceConfig:
 
     @property
     def rows(self) -> int:
-        """The most prompts that are read in one pass."""
+        """Maximum prompts that are read in one pass."""
         return math.ceil(self.batch_size / self.accumulate)
 
     def order(self, lane: Lane) -> int:
@@ -203,7 +205,7 @@ class RaceConfig:
         return replace(self, lanes=tuple(lanes[0] for lanes in self.starts()))
 
     def starts(self) -> list[list[Lane]]:
-        """Group the lanes by their start: those of a group differ in the learning rate alone."""
+        """Group the lanes by their start: those of a group differ only in the learning rate."""
         groups: dict[tuple[Any, ...], list[Lane]] = {}
         for lane in self.lanes:
             start = (lane.init, lane.r, lane.scale, lane.seed, lane.targets)
@@ -229,7 +231,7 @@ class RaceConfig:
 
 
 def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values of JSON with targets as a tuple, which JSON has as a list."""
+    """Return values of JSON with targets as a tuple, which is a list in JSON."""
     targets = values.get("targets")
     return {**values, "targets": tuple(targets)} if isinstance(targets, list) else values
 

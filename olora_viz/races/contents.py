@@ -1,4 +1,4 @@
-"""What a race reads besides its set-up, by SHA-256: it must not change before a run is resumed."""
+"""Inputs of a race besides its set-up, by SHA-256: they must not change before a run is resumed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ CONTENTS = {
     "test_sha256": "test file {0.test!r}",
     "own_task_sha256": "task of your own, {0.task!r},",
 }
-"""What is read, by the keys of ``config.json`` that hold its SHA-256."""
+"""The inputs, by the keys of ``config.json`` that hold their SHA-256."""
 
 
 def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
-    """Return the SHA-256 of what a race reads, by the keys of `CONTENTS`; None: it does not.
+    """Return the SHA-256 of a race's inputs, by the keys of `CONTENTS`; None for those it lacks.
 
     Parameters
     ----------
     config : the set-up.
-    own : the task of one's own.
+    own : the user's own task.
     """
     return {
         "task_sha256": _content(config.task) if own is None else None,
@@ -37,17 +37,17 @@ def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
 def check_contents(
     folder: Path, config: RaceConfig, before: Mapping[str, str | None], own: Own | None
 ) -> None:
-    """Check that what a run reads is what it was when the run started.
+    """Check that the inputs of a run have not changed since it started.
 
     Parameters
     ----------
     folder, config : of the run.
-    before : what `contents_of` returned then.
-    own : the task of one's own that is passed now.
+    before : the result of `contents_of` at the start.
+    own : the user's own task that is passed now.
 
     Raises
     ------
-    ValueError : a file or a task has changed, or a task of one's own is missing or too many.
+    ValueError : a file or a task has changed, or the user's own task is missing or not expected.
     """
     if own is None and before["own_task_sha256"]:
         raise ValueError(

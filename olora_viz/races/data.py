@@ -43,7 +43,7 @@ class RaceData:
     ----------
     task : where the examples come from.
     held_out : the held-out examples, at most ``config.eval_size``.
-    about_held_out : the same in a few numbers, with what guessing gets.
+    about_held_out : a summary of them, with the accuracy of guessing.
     test : the test examples, at most ``config.test_size``; none if the task has no such part.
     left_out, held_out_left_out, test_left_out : number of training, held-out and test examples
         longer than ``config.max_length``.
@@ -154,7 +154,7 @@ def training_batches(
 
     Parameters
     ----------
-    config : the race; its lanes need not be made.
+    config : the set-up; the race itself need not exist.
     tokenizer : of its model.
     lane : the one that reads them, which matters with ``batches="by-seed"``.
     task : used instead of loading ``config.task``, as in `race`.

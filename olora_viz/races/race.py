@@ -195,7 +195,7 @@ class Race(Iterator[Step]):
         return self.data.batch(number, self.config.seed)
 
     def go_on(self, *_: object) -> None:
-        """Be the progress callback of a long measurement: it ends when the race is closed.
+        """Progress callback of a long measurement, which ends it when the race is closed.
 
         Raises
         ------
@@ -225,7 +225,7 @@ class Race(Iterator[Step]):
 
     @property
     def adapted(self) -> str:
-        """What the adapters reach of the model's weights, and what they leave out, in words."""
+        """Which of the model's weights the adapters adapt, and which they leave out, in words."""
         plan = self.lanes.plan
         return worded(plan.coverage, plan.coverages, self.without_gradient)
 
@@ -258,7 +258,7 @@ class Race(Iterator[Step]):
 
         Raises
         ------
-        ValueError : a step was cut short.
+        ValueError : a step was interrupted.
         """
         self._check_whole()
         return {**self._trainer.snapshot(), **self.state.to_tensors()}

@@ -113,7 +113,7 @@ def start(
 ) -> Run:
     """Set up a race in a new run folder; nothing is written if the set-up is invalid.
 
-    A task of one's own, see `race`, is not written either: who resumes the run passes it again.
+    The user's own task, see `race`, is not written either: pass it again to resume the run.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def start(
     if not is_free(folder):
         hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
-    config.to_json()  # what cannot be written is refused before a model is loaded
+    config.to_json()  # reject what cannot be written before a model is loaded
     racing = race(config, task=task, progress=progress)
     _check_space(folder, racing)
     contents = contents_of(racing.config, None if task is None else racing.task)
@@ -203,7 +203,7 @@ def restored(
 
 
 def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
-    """Read the set-up of a run, and the SHA-256 of what it read besides."""
+    """Read the set-up of a run, and the SHA-256 of its other inputs."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")

@@ -13,9 +13,9 @@ from olora_viz.races.step import Step
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run as its folder holds it; made by `load_run`.
+    """A run as saved in its folder; made by `load_run`.
 
-    Tables and figures take it in place of the steps of a race: ``steps_frame(run)``,
+    Tables and figures accept it instead of the steps of a race: ``steps_frame(run)``,
     ``plot_race(run)``.
     """
 
@@ -24,7 +24,7 @@ class SavedRun:
     steps: tuple[Step, ...] = field(repr=False)
     """From the first to the last one on disk."""
     summary: dict[str, Any] | None = field(repr=False)
-    """The results, as in ``summary.json``; None if the run is still going on or was killed."""
+    """The results, as in ``summary.json``; None if the run is still in progress or was killed."""
 
     @property
     def labels(self) -> tuple[str, ...]:

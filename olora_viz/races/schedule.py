@@ -1,4 +1,4 @@
-"""Schedules of the learning rates: one of a name, or a function of the step."""
+"""Schedules of the learning rates: a named one, or a function of the step."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from olora_viz.machine.naming import unknown
 
 Schedule = str | Callable[[int, int], float]
-"""A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps: it
-returns what the peak rates are multiplied by."""
+"""A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that
+returns the factor of the peak rates."""
 
 _OF_PAST: dict[str, Callable[[float], float]] = {
     "constant": lambda past: 1.0,
@@ -22,7 +22,7 @@ SCHEDULES = tuple(_OF_PAST)
 
 
 def factor(schedule: Schedule, number: int, steps: int, warmup: int) -> float:
-    """Return what the peak rates are multiplied by at a step after the warm-up.
+    """Return the factor of the peak rates at a step after the warm-up.
 
     >>> factor("linear", 3, steps=4, warmup=0), factor(lambda step, steps: 1 / step, 4, 8, 0)
     (0.5, 0.25)
@@ -60,7 +60,7 @@ def plain(schedule: Schedule) -> str:
 
     Raises
     ------
-    ValueError : it is a function, which has none.
+    ValueError : the schedule is a function, which has no name.
     """
     if not isinstance(schedule, str):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The code of a race: scripts that repeat it, made of a template and the race's settings."""
+"""The code of a race: scripts that repeat it, made from a template and the race's settings."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ PEFT_STARTS: dict[str, Any] = {
     "orthogonal": "orthogonal",
     "mica": "mica",
 }
-"""Starts that PEFT makes as we do, up to signs that cancel, and its names of them.
+"""Starts that PEFT computes as we do, up to signs that cancel, with PEFT's names.
 
-PEFT also has ``pissa_niter_6``, EVA, CorDA and LoRA-GA, but from random numbers or data of its own:
-a lane that starts from those would be another lane.
+PEFT also has ``pissa_niter_6``, EVA, CorDA and LoRA-GA, but with its own random numbers or data,
+which would make a different lane.
 """
 
 CONV1D = ("gpt2", "distilgpt2")
-"""Models of GPT-2's layers, whose OLoRA start PEFT computes from the wrong side of W."""
+"""Models with GPT-2's layers, whose OLoRA start PEFT computes from the wrong side of W."""
 
 NOT_ON_THE_HUB = ("glassllm", "smollm2-135m")
-"""Models whose weights come from a package; SmolLM2's are 4-bit ones where no hub is in reach."""
+"""Models whose weights come from a package; SmolLM2's are 4-bit weights if the hub is
+unreachable."""
 
 ALWAYS = ("model", "task", "steps", "batch_size", "seed", "eval_every", "dtype")
 """Settings that a script states even if they are the default."""
@@ -62,8 +63,8 @@ def peft_script(config: RaceConfig) -> str:
     starts = "".join(f"    {_start(config, lane)!r},\n" for lane in config.lanes)
     settings = (
         f"{_config(config)}\n"
-        "# PEFT's init_lora_weights for each lane; None: PEFT has no such start, or makes a wrong\n"
-        "# one of these weights, and A and B are olora_viz's.\n"
+        "# PEFT's init_lora_weights for each lane; None if PEFT lacks the start or computes it\n"
+        "# wrongly for these weights: olora_viz then computes A and B.\n"
         f"STARTS = (\n{starts})\n"
         f"DEVICE = {_device(config)}\n"
         f"DTYPE = {_dtype(config)}\n\n\n"
@@ -94,7 +95,7 @@ def _config(config: RaceConfig) -> str:
 
 
 def _call(lane: Lane) -> str:
-    """Write a lane as Python, with what is not the default and what people look for.
+    """Write a lane as Python, with its non-default values and those that readers look for.
 
     >>> _call(Lane("olora", lr=3e-3, alpha=16.0))
     "Lane('olora', lr=0.003, r=8, alpha=16.0)"
@@ -110,7 +111,7 @@ def _call(lane: Lane) -> str:
 
 
 def _start(config: RaceConfig, lane: Lane) -> Any:
-    """Return PEFT's name of a lane's start; None where PEFT has none, or gets it wrong."""
+    """Return PEFT's name of a lane's start; None if PEFT lacks it or computes it wrongly."""
     turned = config.model in (*CONV1D, *(MODELS[name].hub_id for name in CONV1D))
     local = config.model not in MODELS and config.model not in {m.hub_id for m in MODELS.values()}
     if lane.init == "olora" and (turned or local):
@@ -133,7 +134,7 @@ def _dtype(config: RaceConfig) -> str:
 
 
 def _load(config: RaceConfig) -> str:
-    """Write the function that loads the base model: by transformers, where they can."""
+    """Write the function that loads the base model, with transformers if possible."""
     head = 'def load():\n    """Return the base model, on the CPU, and its tokenizer."""\n'
     if config.model in NOT_ON_THE_HUB:
         return f"{head}    return ov.load_model({config.model!r}, device='cpu', dtype=DTYPE)\n"

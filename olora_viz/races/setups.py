@@ -1,4 +1,4 @@
-"""What differs in the set-ups of several races."""
+"""The differences between the set-ups of several races."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Setup = RaceConfig | Race | SavedRun | str
-"""A set-up, or what has one; a text is the path of a run folder."""
+"""A set-up, or something that has one; a string is the path of a run folder."""
 
 WORDS = {"batch_size": "prompts per step", "max_length": "longest example"}
-"""Names of fields that need other words than their own."""
+"""Display names of fields that differ from their own."""
 
 
 def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
-    """Return what differs in some set-ups: a name, and its value in each of them.
+    """Return the differences between set-ups: the name of a setting, and its value in each.
 
-    Labels of lanes do not count: they change nothing in a race.
+    Labels of lanes are ignored, since they do not affect a race.
 
     >>> one = RaceConfig(lanes=(Lane("lora"),), steps=10)
     >>> differing([one, RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=20)])
@@ -47,7 +47,7 @@ def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
 
 
 def compare_setups(runs: Sequence[Setup | Path] | Mapping[str, Setup | Path]) -> pd.DataFrame:
-    """Return a table of what differs in the set-ups of some races; it is empty if nothing does.
+    """Return a table of the differences between the set-ups of races; empty if there are none.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def compare_setups(runs: Sequence[Setup | Path] | Mapping[str, Setup | Path]) ->
     -------
     pandas.DataFrame
         A row for each setting that is not the same in all of them, and a column for each run. The
-        row ``lanes`` holds the lanes that are not in every run, each behind a plus.
+        row ``lanes`` holds the lanes that are not in every run, each after a plus.
 
     Raises
     ------
-    ValueError : fewer than two, or something without a set-up, such as steps alone.
+    ValueError : there are fewer than two, or one has no set-up, such as steps alone.
 
     Examples
     --------

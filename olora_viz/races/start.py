@@ -19,7 +19,7 @@ from olora_viz.tasks import Batch
 
 @dataclass(frozen=True)
 class RaceStart:
-    """What takes part in a race."""
+    """The participants of a race."""
 
     config: RaceConfig
     """Its set-up, in which fair rates are numbers."""
@@ -45,8 +45,8 @@ def attach_lanes(
 
     Raises
     ------
-    ValueError : a layer or a rank that does not fit, a curvature that gives no fair rate, too
-        little memory.
+    ValueError : a layer or a rank does not fit, a curvature gives no fair rate, or there is not
+        enough memory.
     """
     name = repr(config.model)
     plan = plan_adapters(model, config.lanes, config.targets, bypassed)

@@ -19,7 +19,7 @@ from olora_viz.measures.update_spectra import UpdateSpectra
 from olora_viz.races.state import DIVERGED, statuses
 
 BESIDE = ("step", "seconds", "tokens", "diverged")
-"""Keys of a step's JSON that are no measurements."""
+"""Keys of a step's JSON that are not measurements."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Step(Record):
     """(K) ``racing`` or ``diverged``."""
 
     def __post_init__(self) -> None:
-        """Make it read-only."""
+        """Make the measurements read-only."""
         object.__setattr__(self, "measures", MappingProxyType(dict(self.measures)))
         for value in self.measures.values():
             if isinstance(value, np.ndarray):
@@ -91,12 +91,12 @@ class Step(Record):
 
     @property
     def curvature(self) -> Curvature | None:
-        """Ends of the Hessian's spectrum on the first batch; None if not measured."""
+        """Extreme eigenvalues of the Hessian on the first batch; None if not measured."""
         return self.measures.get("curvature")
 
     @property
     def gradients(self) -> Gradients | None:
-        """Norms of gradients and update by layer; None if not measured."""
+        """Norms of gradients and updates by layer; None if not measured."""
         return self.measures.get("gradients")
 
     @property

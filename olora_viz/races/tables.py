@@ -28,7 +28,7 @@ _PER_LANE = tuple(
 )
 
 COLUMNS = ("step", "lane", *_PER_LANE, "status", "seconds", "tokens")
-"""The columns of every table; a registered measurement adds one behind them."""
+"""The columns of every table; each registered measurement adds one after them."""
 
 
 def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.DataFrame:
@@ -36,9 +36,10 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
 
     Parameters
     ----------
-    steps : a `Race` that has not begun (it is run to its end), its steps, a `SavedRun`, or a run
+    steps : a `Race` that has not started (it is run to its end), its steps, a `SavedRun`, or a run
         folder.
-    config : whose steps they are, or the `Race` itself; without it lanes are called by number.
+    config : the config of the steps, or the `Race` itself; without it, lanes are labelled by
+        number.
 
     Returns
     -------
@@ -102,7 +103,7 @@ def _frame(labels: Sequence[str], steps: Sequence[Step]) -> pd.DataFrame:
 
 
 def _per_lane(step: Step) -> dict[str, np.ndarray]:
-    """Return all of a step that is one number per lane, by column."""
+    """Return the values of a step with one number per lane, by column."""
     found: dict[str, np.ndarray] = {}
     for key, value in step.measures.items():
         found |= MEASURES[key].per_lane(value) if key in MEASURES else {key: value}
@@ -135,7 +136,7 @@ def race_json(
 def last_figures(
     labels: Sequence[str], steps: Sequence[Step], tested: Tested | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return each lane's final results: the last held-out ones, the test's, where it diverged."""
+    """Return each lane's final results: held-out, on the test, and the step of divergence."""
     evaluated = [step for step in steps if step.eval_loss is not None]
     left_at = out_at(steps, len(labels))
     found: dict[str, dict[str, Any]] = {}
@@ -156,7 +157,7 @@ def last_figures(
 
 
 def safe(text: str) -> str:
-    """Escape a text that a spreadsheet would evaluate as a formula, by an apostrophe in front.
+    """Escape text that a spreadsheet would evaluate as a formula with a leading apostrophe.
 
     >>> safe("=1+1"), safe("olora@lr=3e-3")
     ("'=1+1", 'olora@lr=3e-3')

@@ -1,4 +1,4 @@
-"""The task of a race: as its set-up names and splits it, or one's own."""
+"""The task of a race: as its set-up names and splits it, or the user's own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from olora_viz.tasks.own import Own, own_task
 
 
 def task_of(config: RaceConfig, own: Own | None = None) -> Task:
-    """Load the task of a race, and the test examples of a file of its own.
+    """Load the task of a race, and the test examples of a separate file.
 
     Parameters
     ----------
     config : the set-up.
-    own : used in place of ``config.task``.
+    own : used instead of ``config.task``.
 
     Raises
     ------

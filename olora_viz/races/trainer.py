@@ -1,4 +1,4 @@
-"""The training of a race's lanes: updates, evaluation, and the parameters and moments to resume."""
+"""Training of a race's lanes: updates, evaluation, and the parameters and moments for resuming."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Trainer:
 
     Attributes
     ----------
-    without_gradient : the layers whose adapters got no gradient in any lane, in the first step that
-        this object made; None before it.
+    without_gradient : the layers whose adapters received no gradient in any lane, in the first step
+        that this object ran; None before it.
     """
 
     def __init__(self, config: RaceConfig, lanes: Lanes, data: RaceData) -> None:
@@ -44,7 +44,7 @@ class Trainer:
 
         Returns
         -------
-        (K,) losses, (K,) gradient norms, and the norms by layer where they are due.
+        (K,) losses, (K,) gradient norms, and the norms by layer if they are due.
         """
         config, lanes = self._config, self._lanes
         orders = [config.order(lane) for lane in config.lanes]
