@@ -5,13 +5,14 @@ Each is a small JSON file in this folder, computed by ``python -m olora_viz.lear
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from olora_viz.learn.gallery.reading import read
 from olora_viz.learn.gallery.recipes import RECIPES
 from olora_viz.learn.gallery.recording import PREFIX, Made, Recording
+from olora_viz.machine.lazy import LazyMapping
 from olora_viz.machine.naming import unknown
 
 FOLDER = Path(__file__).parent
@@ -31,22 +32,7 @@ def load(name: str) -> Recording:
     return read(FOLDER / f"{name}.json")
 
 
-class _Gallery(Mapping[str, Recording]):
-    """The recordings by name, in display order; each is read on first use."""
-
-    def __getitem__(self, name: str) -> Recording:
-        if name not in RECIPES:
-            raise KeyError(name)
-        return load(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(RECIPES)
-
-    def __len__(self) -> int:
-        return len(RECIPES)
-
-
-GALLERY: Mapping[str, Recording] = _Gallery()
+GALLERY: Mapping[str, Recording] = LazyMapping(tuple(RECIPES), load)
 """The recordings by name, in display order; each is read on first use."""
 
 

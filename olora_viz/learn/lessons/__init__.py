@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from olora_viz.learn.gallery import Recording, load
@@ -17,6 +17,7 @@ from olora_viz.learn.lessons import (
     slopes,
 )
 from olora_viz.learn.lessons.lesson import Lesson
+from olora_viz.machine.lazy import LazyMapping
 from olora_viz.machine.naming import unknown
 
 FROM_RACES: dict[str, tuple[Callable[[Recording], Lesson], str]] = {
@@ -59,22 +60,7 @@ def find(name: str) -> Lesson:
     return write(load(recording))
 
 
-class _Lessons(Mapping[str, Lesson]):
-    """The lessons by name, in reading order; each is written on first use."""
-
-    def __getitem__(self, name: str) -> Lesson:
-        if name not in NAMES:
-            raise KeyError(name)
-        return find(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(NAMES)
-
-    def __len__(self) -> int:
-        return len(NAMES)
-
-
-LESSONS: Mapping[str, Lesson] = _Lessons()
+LESSONS: Mapping[str, Lesson] = LazyMapping(NAMES, find)
 """The lessons by name, in reading order; each is written on first use."""
 
 
