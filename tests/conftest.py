@@ -4,17 +4,23 @@ On models as small as these, threads wait for each other longer than they comput
 workers test at once, file by file, but one browser at a time.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A page that a test builds leaves its races in no folder of the user's.
+os.environ["OLORA_VIZ_RUNS"] = tempfile.mkdtemp(prefix="olora-viz-tests-")
+atexit.register(shutil.rmtree, os.environ["OLORA_VIZ_RUNS"], True)
+
 from jaxtyping import install_import_hook
 
 install_import_hook("olora_viz", "checked.check")
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

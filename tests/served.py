@@ -29,6 +29,7 @@ class Server:
     process: subprocess.Popen[bytes]
     log: Path
     temporary: Path
+    runs: Path
 
     @property
     def said(self) -> str:
@@ -129,20 +130,23 @@ def serve(
     python: Path | str = sys.executable,
     root: Path = ROOT,
     seconds: float = 120,
+    port: int | None = None,
 ) -> Iterator[Server]:
-    """Start ``app.py`` with a temporary folder of its own, and end it."""
-    port = free_port()
-    (folder / "tmp").mkdir(parents=True)
+    """Start ``app.py`` with folders of its own below `folder`, and end it."""
+    port = port or free_port()
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
     log = folder / "log"
     its = {
         "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp"),
+        "OLORA_VIZ_RUNS": str(folder / "runs"),
     }  # fmt: skip
     with log.open("wb") as out:
         process = subprocess.Popen(
             [str(python), "app.py"], cwd=root, env=its | dict(environment), stdout=out, stderr=out
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log, folder / "tmp")
+    url = f"http://127.0.0.1:{port}"
+    server = Server(url, process, log, folder / "tmp", folder / "runs")
     try:
         _wait_for(server.url, process, seconds, log)
         yield server
@@ -164,8 +168,9 @@ def launched(demo: gr.Blocks, root_path: str = "") -> Iterator[str]:
 
 
 def inherited() -> dict[str, str]:
-    """Return this process's environment, for a server of the same packages."""
-    return dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+    """Return this process's environment, for a server of the same packages with its own runs."""
+    kept = {name: value for name, value in os.environ.items() if name != "OLORA_VIZ_RUNS"}
+    return kept | {"PYTHONPATH": str(ROOT)}
 
 
 class Visitor:

@@ -124,6 +124,7 @@ def test_the_app_starts_and_races_as_on_a_space(python: Path, tmp_path: Path) ->
         "HOME": "/dev/null/home",
         "PYTHONDONTWRITEBYTECODE": "1",
         "SYSTEM": "spaces",
+        "OLORA_VIZ_RUNS": "",
     }
     try:
         with serve(

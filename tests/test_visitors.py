@@ -45,7 +45,7 @@ def test_twenty_visitors_at_once_all_finish_and_nobody_sees_another_s_race(serve
     assert len({str(run["steps"]) for _, _, run in visits}) == VISITORS
     visit(server, 99)  # what has ended is forgotten when the next one comes
     assert server.resident_mib - before < MOST_MIB
-    kept = [path for path in server.temporary.glob("olora-viz-*/*") if path.is_dir()]
+    kept = [path for path in server.runs.iterdir() if path.is_dir()]
     assert len(kept) <= 6 + 1
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -52,6 +52,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{str(path)!r} is damaged: {error}") from None
+
+
+def check_tensors(path: Path) -> None:
+    """Check that a safetensors file is whole, by its header alone.
+
+    Raises
+    ------
+    ValueError : the file is empty, truncated or not a safetensors file.
+    OSError : the file does not exist or cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            pass
     except SafetensorError as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from None
 

@@ -30,12 +30,17 @@ def plain(values: np.ndarray, digits: int = 4) -> list[Any]:
     """
     safe = np.where(np.isfinite(values) & (values != 0), np.abs(values), 1.0)
     scale = 10.0 ** (digits - 1 - np.floor(np.log10(safe)))
-    return _nulls((np.round(values * scale) / scale).tolist())
+    return nulls((np.round(values * scale) / scale).tolist())
 
 
-def _nulls(values: list[Any]) -> list[Any]:
+def nulls(values: list[Any]) -> list[Any]:
+    """Return lists of numbers, nested or not, with None for non-finite values.
+
+    >>> nulls([[0.5, math.nan]])
+    [[0.5, None]]
+    """
     if values and isinstance(values[0], list):
-        return [_nulls(row) for row in values]
+        return [nulls(row) for row in values]
     return [x if math.isfinite(x) else None for x in values]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from olora_viz.machine.numbers import nulls
 from olora_viz.tasks.batches import collate, packed
 from olora_viz.tasks.encoding import Encoded
 from olora_viz.tasks.losses import supervised_logits, to_device, token_losses
@@ -40,6 +42,20 @@ class Evaluation:
         """Return an evaluation with only the totals (K,) known."""
         unknown, none = np.full_like(loss, np.nan), np.empty((len(loss), 0))
         return cls(loss, accuracy, unknown, unknown.copy(), none, none.copy())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; NaN is null."""
+        return {each.name: nulls(getattr(self, each.name).tolist()) for each in fields(self)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Evaluation:
+        """Read back what `to_json` wrote, bit for bit.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError : the values have another form.
+        """
+        return cls(*(np.array(values[each.name], dtype=float) for each in fields(cls)))
 
     def repeated(self, K: int) -> Evaluation:
         """Repeat the results of one lane for K identical lanes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,7 @@ from olora_viz.views.background_measurement import (
     start_config,
 )
 from olora_viz.web.jobs.accelerator import here
-from olora_viz.web.jobs.job import Work
+from olora_viz.web.jobs.job import Work, new_id
 from olora_viz.web.jobs.queue import Jobs
 
 MAX_NAME = 200
@@ -80,7 +79,7 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
     if layer is not None and (not isinstance(layer, str) or len(layer) > MAX_NAME):
         raise ValueError(f"the layer must be a name of at most {MAX_NAME} characters")
     starts = start_config(config)
-    name = secrets.token_urlsafe(16)
+    name = new_id()
     return jobs.put(
         Measurement(
             name, starts, jobs.folder / name, start_styles(starts.lanes),
@@ -111,7 +110,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
     for k in chosen:
         if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(source.styles):
             raise ValueError(f"a lane must be from 0 to {len(source.styles) - 1}, not {k!r:.40}")
-    name = secrets.token_urlsafe(16)
+    name = new_id()
     return jobs.put(
         Slicing(
             name, source.raced, jobs.folder / name, source.styles, source=source,

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import secrets
 import shutil
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from olora_viz.lanes.read_back import kept
-from olora_viz.machine.numbers import duration
+from olora_viz.machine.files import write_json
+from olora_viz.machine.numbers import duration, finite_or_none
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.findings import findings_json
 from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.background_work import BackgroundWork
+
+SEEN_SECONDS = 1.0
+"""Least time between two notes on the disk that a page asks for a race."""
+
+
+def record_of(folder: Path) -> Path:
+    """Return the file with what a page shows of a run, beside the run's folder."""
+    return folder.with_name(f"{folder.name}.record")
+
+
+def new_id() -> str:
+    """Return a random id, which is the only key to some work."""
+    return secrets.token_urlsafe(16)
+
+
+def own_folder(folder: Path) -> Path:
+    """Return the folder of the copy of a visitor's own file, beside the run's folder."""
+    return folder.with_name(f"{folder.name}.task")
 
 
 @dataclass(eq=False)
@@ -38,6 +60,8 @@ class Work(BackgroundWork):
     max_seconds: float = math.inf
     own_file: Path | None = None
     """The visitor's own file, if the task is one."""
+    forgettable: bool = True
+    """Whether the server may drop it, with its folder, for newer ones."""
 
     def __post_init__(self) -> None:
         """Keep the path of a visitor's own file out of everything that is shown."""
@@ -50,11 +74,6 @@ class Work(BackgroundWork):
         """The set-up to compute with."""
         return replace(self.config, task=str(self.own_file)) if self.own_file else self.config
 
-    @property
-    def keeps(self) -> Path:
-        """The folder of its copy of the visitor's own file, next to the run's folder."""
-        return self.folder.with_name(f"{self.folder.name}.task")
-
     def keep_own_file(self) -> None:
         """Copy the visitor's own file, which may be gone before its turn comes.
 
@@ -63,7 +82,7 @@ class Work(BackgroundWork):
         ValueError : the file is gone.
         """
         if self.own_file is not None:
-            copy = self.keeps / self.own_file.name
+            copy = own_folder(self.folder) / self.own_file.name
             try:
                 copy.parent.mkdir(parents=True)
                 shutil.copyfile(self.own_file, copy)
@@ -73,15 +92,22 @@ class Work(BackgroundWork):
                 ) from None
             self.own_file = copy
 
+    def keep(self) -> None:
+        """Write what a restart of the server needs to show it again; by default it is lost."""
+
+    def was_seen(self) -> None:
+        """Note that a page asks for it."""
+        self.seen = time.monotonic()
+
     def sayable(self, sentence: str) -> str:
-        """Remove the path of the visitor's own file from a sentence."""
-        return (
-            sentence.replace(str(self.own_file), self.own_file.name) if self.own_file else sentence
-        )
+        """Remove the paths of the server from a sentence."""
+        if self.own_file:
+            sentence = sentence.replace(str(self.own_file), self.own_file.name)
+        return sentence.replace(str(self.folder), "the run")
 
     def remove(self) -> None:
         """Remove all that it has on disk."""
-        for folder in (self.folder, self.keeps):
+        for folder in (self.folder, own_folder(self.folder)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def is_over(self) -> bool:
@@ -110,6 +136,59 @@ class Job(Work, BackgroundRace):
 
     grace: float = math.inf
     """Seconds without an open page after which it pauses."""
+    last: float = math.inf
+    """The step after which it stops."""
+    cut_off: bool = False
+    """Whether the server ended before its adapters were those of its last step."""
+    kept: tuple[str, bool] | None = None
+    """State and completeness in its record; None while it has none."""
+    zips: Path | None = None
+    """Where its adapters are zipped; None: in its folder."""
+    _marked: float = -math.inf
+
+    @property
+    def record(self) -> Path:
+        """The file beside the run's folder with all that a page shows and the folder has not."""
+        return record_of(self.folder)
+
+    def wake(self) -> None:
+        """Keep a new state before anybody hears of it."""
+        with self.changed:
+            if self.kept is not None and self.kept != (self.state, self.complete):
+                self.keep()
+        super().wake()
+
+    def keep(self) -> None:
+        """Write the record; without room on the disk the older one stays."""
+        with self.changed, suppress(OSError):
+            self.kept, self._marked = (self.state, self.complete), -math.inf
+            left = min(self.left, self.deadline - time.monotonic())
+            values = {
+                "config": self.config.to_json(), "state": self.state, "note": self.note,
+                "complete": self.complete, "steps": len(self.steps), "left": finite_or_none(left),
+            }  # fmt: skip
+            write_json(self.record, values | findings_json(self))
+
+    def was_seen(self) -> None:
+        """Note that a page asks for it, also as the time of the record."""
+        super().was_seen()
+        if self.kept is not None and self.seen - self._marked > SEEN_SECONDS:
+            self._marked = self.seen
+            with suppress(OSError):
+                os.utime(self.record)
+
+    def remove(self) -> None:
+        """Remove all that it has on disk."""
+        with self.changed:
+            self.kept = None
+            self.record.unlink(missing_ok=True)
+        super().remove()
+
+    def is_over(self) -> bool:
+        """Whether the end was requested, its last step is made, or the time is up."""
+        if len(self.steps) >= self.last:
+            self.stop()
+        return super().is_over()
 
     def wants_rest(self) -> bool:
         """Whether to pause: on request, at the goal, or without an open page."""
@@ -121,6 +200,7 @@ class Job(Work, BackgroundRace):
     def park(self, racing: Race) -> None:
         """Write a checkpoint, and release the GPU."""
         super().park(racing)
+        self.cut_off = False
         if racing.device.type != "cpu":
             self.release()
 
@@ -143,7 +223,9 @@ class Job(Work, BackgroundRace):
         if not self.complete or not source.is_dir():
             raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
         name = f"{self.config.model}-{self.config.task}-{labels[k]}".replace("=", "")
-        target = self.folder / f"{re.sub(r'[^A-Za-z0-9._+-]', '-', name)}.zip"
+        beside = self.zips or self.folder
+        beside.mkdir(exist_ok=True)
+        target = beside / f"{re.sub(r'[^A-Za-z0-9._+-]', '-', name)}.zip"
         if not target.exists():
             partial = target.with_suffix(f".{secrets.token_hex(4)}")
             try:

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
-import shutil
-import tempfile
 import threading
 import time
-import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +23,9 @@ from olora_viz.learn.gallery import recorded
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import PAUSED, WAITING, RaceRecord
-from olora_viz.web.jobs.job import Job, Work
+from olora_viz.web.jobs.job import Job, Work, new_id
+from olora_viz.web.jobs.runs_folder import RunsFolder
+from olora_viz.web.jobs.shelving import RESTARTED, opened, shelved
 
 Taken = TypeVar("Taken", bound=Work)
 
@@ -39,7 +37,8 @@ class Jobs:
     ----------
     keep, keep_mib : maximum number of ended and paused races kept, and of their MiB on disk.
     max_waiting : races that may wait.
-    folder : for the run folders; a new temporary one by default.
+    folder : for the run folders, where those of an earlier server are found; by default the one
+        of `RunsFolder`.
     max_seconds : a race that computes longer, including the loading of its model, is stopped.
     grace : seconds without an open page after which a race pauses.
     races : how they are computed.
@@ -55,17 +54,22 @@ class Jobs:
         keep_mib: int = 4000,
         races: type[Job] = Job,
     ) -> None:
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="olora-viz-"))
-        self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, True)
+        self._place = RunsFolder(folder)
+        self.folder = self._place.path
         self._keep, self._keep_bytes, self._max_waiting = keep, keep_mib * 2**20, max_waiting
         self._races = races
         self._max_seconds, self._grace = max_seconds, grace
-        self._jobs: OrderedDict[str, Work] = OrderedDict()
+        self._jobs: dict[str, Work] = {}
         self._waiting: deque[Work] = deque()
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closed = False
         self._parked: Work | None = None
+        for job in shelved(self.folder, races):
+            job.grace, job.max_seconds = grace, max_seconds
+            job.left = min(job.left, max_seconds)
+            self._jobs[job.id] = job
+        self._forget()
 
     def start(self, config: RaceConfig, goal: float = math.inf) -> Job:
         """Put a race into the queue.
@@ -78,7 +82,7 @@ class Jobs:
         ------
         ValueError : too many races wait already.
         """
-        name = secrets.token_urlsafe(16)
+        name = new_id()
         job = self._races(
             name, config, self.folder / name, lane_styles(config.lanes), grace=self._grace
         )
@@ -92,9 +96,21 @@ class Jobs:
                 raise ValueError(self._full())
             job.keep_own_file()
             job.max_seconds = job.left = self._max_seconds
+            job.keep()
             self._jobs[job.id] = job
             self._enqueue(job)
         self._forget()
+        return job
+
+    def open(self, folder: Path) -> Job:
+        """Show a run folder of the server's owner, under a new id.
+
+        Raises
+        ------
+        ValueError : the folder holds no run, or a damaged one.
+        """
+        job = opened(folder, self.folder)
+        self._jobs[job.id] = job
         return job
 
     def _enqueue(self, job: Work) -> None:
@@ -130,9 +146,13 @@ class Jobs:
                 raise ValueError(self._full())
             job.unpause(goal)
             if job.state == PAUSED:
-                job.seen = time.monotonic()
-                job.become(WAITING)
-                self._enqueue(job)
+                self._return(job)
+
+    def _return(self, job: Job) -> None:
+        """Let a paused race wait again; call it with the lock held."""
+        job.seen = time.monotonic()
+        job.become(WAITING)
+        self._enqueue(job)
 
     def _full(self) -> str:
         return (
@@ -143,6 +163,11 @@ class Jobs:
     def stop(self, job: Work) -> None:
         """End waiting work immediately, and running work soon, see `Job.stop`."""
         with self._wake:
+            if isinstance(job, Job) and job.cut_off and job.state == PAUSED:
+                job.last = len(job.steps) + 1  # it catches up, and writes its adapters
+                job.unpause()
+                self._return(job)
+                return
             job.stop()
             if job in self._waiting:
                 self._waiting.remove(job)
@@ -167,7 +192,7 @@ class Jobs:
         job = self._jobs.get(name) if isinstance(name, str) else None
         if not isinstance(job, kind):
             return None
-        job.seen = time.monotonic()
+        job.was_seen()
         return job
 
     def before(self, job: Work) -> int:
@@ -179,15 +204,19 @@ class Jobs:
         return running + (waiting.index(job) if job in waiting else 0)
 
     def close(self) -> None:
-        """Stop all races and remove their folders."""
+        """Pause all races as they are, for the next server on the folder, and give it back."""
         with self._wake:
             self._closed = True
+            self._waiting.clear()
             for job in self._jobs.values():
-                job.stop()
+                if isinstance(job, Job):
+                    job.pause(RESTARTED)
+                else:
+                    job.stop()
             self._wake.notify()
         if self._worker is not None:
             self._worker.join(timeout=10)
-        self._remove_folder()
+        self._place.give_back()
 
     def _forget(self) -> None:
         """Drop the least recently viewed races, with their folders.
@@ -196,7 +225,8 @@ class Jobs:
         read and cleared without the lock, for which every open page asks.
         """
         with self._wake:
-            at_rest = [job for job in self._jobs.values() if job.complete or job.state == PAUSED]
+            ours = [job for job in self._jobs.values() if job.forgettable]
+        at_rest = [job for job in ours if job.complete or job.state == PAUSED]
         at_rest.sort(key=lambda job: job.seen)
         for kind in {type(job) for job in at_rest}:
             alike = [job for job in at_rest if type(job) is kind]
@@ -210,7 +240,10 @@ class Jobs:
         """Remove idle work from the list, unless it has resumed meanwhile or still has to end."""
         with self._wake:
             if job.state == PAUSED and not job.complete:
-                self.stop(job)
+                if job is self._parked:
+                    self.stop(job)
+                else:
+                    job.end(STOPPED)
             return job.complete and self._jobs.pop(job.id, None) is not None
 
     def _work(self) -> None:
@@ -229,7 +262,7 @@ class Jobs:
             _reported(job.compute)
             with self._wake:
                 # A request that arrived while it paused.
-                if job.state == PAUSED and not job.rests():
+                if job.state == PAUSED and not job.rests() and not self._closed:
                     job.become(WAITING)
                     self._waiting.appendleft(job)
 

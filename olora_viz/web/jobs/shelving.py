@@ -1,0 +1,180 @@
+"""Races found again in their folders: of a server that ended, and of the server's owner.
+
+A server's runs folder has, of each race, a run folder whose name is the race's id, and beside it
+``ID.record``, see `Job.keep`, and ``ID.task``, a copy of the visitor's own file.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from olora_viz.figures.theme import lane_styles
+from olora_viz.machine.cache import reason
+from olora_viz.machine.files import check_tensors, is_free, read_json_object
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.findings import findings_of, findings_of_summary
+from olora_viz.races.run import CHECKPOINT
+from olora_viz.races.saved_run import SavedRun, load_run
+from olora_viz.races.state import DIVERGED, FINISHED
+from olora_viz.tasks import TASKS
+from olora_viz.views.race_record import ENDED, PAUSED
+from olora_viz.web.jobs.job import Job, new_id, own_folder, record_of
+
+ID = re.compile(r"[A-Za-z0-9_-]{22}")
+"""The ids of races; what has another name in the folder is left alone."""
+
+ASIDE = "set-aside"
+"""The folder for what cannot be read; nobody deletes it."""
+
+RESTARTED = "the server was restarted"
+"""Why a race is paused that was computing or waiting when its server ended."""
+
+DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OSError)
+"""What reading a damaged file raises."""
+
+log = logging.getLogger(__name__)
+
+
+def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:
+    """Find the races of a runs folder: ended, or paused.
+
+    What cannot be read is set aside, and the log says why.
+    """
+    names = {path.name.partition(".")[0] for path in home.iterdir()}
+    for name in sorted(filter(ID.fullmatch, names)):
+        folder = home / name
+        try:
+            if folder.exists() or record_of(folder).exists():
+                yield _of_server(folder, kind)
+            else:  # of a measurement, which is not kept
+                for path in _beside(folder):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except DAMAGED as error:
+            _set_aside(folder, error)
+
+
+def opened(folder: Path, home: Path) -> Job:
+    """Show a run folder of the server's owner under a new id.
+
+    Nothing is written to it, unless the race is unfinished and goes on.
+
+    Parameters
+    ----------
+    home : the runs folder of the server, where adapters are zipped.
+
+    Raises
+    ------
+    ValueError : the folder holds no run, or a damaged one; the message is one sentence.
+    """
+    folder = folder.absolute()
+    try:
+        found = _read(folder)
+    except DAMAGED as error:
+        if isinstance(error, ValueError | OSError):
+            raise
+        raise ValueError(f"the run in {str(folder)!r} is damaged: {reason(error)}") from None
+    name = new_id()
+    beside = home / f"{name}.zips"
+    return Job(name, folder=folder, zips=beside, forgettable=False, **found)
+
+
+def _of_server(folder: Path, kind: type[Job]) -> Job:
+    """Read a race of this server, which was last seen when its record was last touched."""
+    found, record = _read(folder), record_of(folder)
+    ago = time.time() - (record if record.exists() else folder).stat().st_mtime
+    kept = found["state"], found["complete"]
+    return kind(folder.name, folder=folder, seen=time.monotonic() - ago, kept=kept, **found)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return the fields of a race by name, read from its folder and what lies beside it.
+
+    Raises
+    ------
+    ValueError, and the others of `DAMAGED` : they cannot be read.
+    """
+    record = record_of(folder)
+    if record.exists():
+        run = None if is_free(folder) else load_run(folder)
+        found, made = _of_record(record)
+    else:
+        run = load_run(folder)
+        found, made = _of_summary(run)
+    steps = list(run.steps) if run else []
+    for number, step in enumerate(steps, 1):
+        if step.step != number:
+            raise ValueError(f"step {number} is missing in {str(folder)!r}")
+    if found["complete"]:
+        if len(steps) < made:
+            raise ValueError(f"{str(folder)!r} has {len(steps)} of its {made} steps")
+    elif (folder / CHECKPOINT).exists():
+        check_tensors(folder / CHECKPOINT)
+    config = found["config"]
+    if record.exists() and config.task not in TASKS:
+        found["config"] = replace(config, task=str(own_folder(folder) / config.task))
+    ended_well = found["complete"] or run is None or run.summary is not None
+    return {
+        **found, "styles": lane_styles(config.lanes), "steps": steps,
+        "why_paused": found["note"] if found["state"] == PAUSED else "",
+        "cut_off": bool(steps) and not ended_well,
+    }  # fmt: skip
+
+
+def _of_record(record: Path) -> tuple[dict[str, Any], int]:
+    """Return what `Job.keep` wrote, and the number of steps; what was going on is paused."""
+    values = read_json_object(record)
+    state, note, complete = values["state"], values["note"], values["complete"] is True
+    if complete and state not in ENDED:
+        raise ValueError(f"{str(record)!r} has a race that ended as {state!r}")
+    if not complete and state != PAUSED:
+        state, note = PAUSED, RESTARTED
+    left = values["left"]
+    return {
+        "config": RaceConfig.from_json(values["config"]),
+        "state": state, "note": note, "complete": complete,
+        "left": math.inf if left is None else float(left),
+        **findings_of(values),
+    }, int(values["steps"])  # fmt: skip
+
+
+def _of_summary(run: SavedRun) -> tuple[dict[str, Any], int]:
+    """Return what a run folder says by itself, and the number of steps; it may go on if it can."""
+    summary, card = run.summary, TASKS.get(run.config.task)
+    status = summary["status"] if summary else PAUSED
+    ended = status in (FINISHED, DIVERGED)
+    return {
+        "config": run.config,
+        "state": status if ended else PAUSED, "note": "", "complete": ended,
+        "plain_text": card is not None and not card.prompt,
+        **(findings_of_summary(summary) if summary else {}),
+    }, summary["steps"] if summary else 0  # fmt: skip
+
+
+def _set_aside(folder: Path, error: Exception) -> None:
+    """Move what belongs to a race into the folder `ASIDE`, and say so."""
+    aside = folder.parent / ASIDE
+    why = reason(error) if isinstance(error, KeyError) else " ".join(str(error).split())
+    why = why.replace(f"{folder.parent}{os.sep}", "")
+    log.warning(
+        "the run %r cannot be read and is set aside in %r: %s", folder.name, str(aside), why
+    )
+    try:
+        aside.mkdir(exist_ok=True)
+        for path in (folder, *_beside(folder)):
+            if path.exists():
+                path.rename(aside / path.name)
+    except OSError as error:
+        log.warning("the run %r stays where it is: %s", folder.name, reason(error))
+
+
+def _beside(folder: Path) -> list[Path]:
+    return list(folder.parent.glob(f"{folder.name}.*"))

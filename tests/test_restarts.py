@@ -1,0 +1,297 @@
+"""What a server finds of its races when it starts again, whatever ended it."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from races import small
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.races import run as runs
+from olora_viz.views.race import race_view
+from olora_viz.web.jobs.job import Job, own_folder, record_of
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.runs_folder import usual
+from olora_viz.web.jobs.shelving import ASIDE, RESTARTED
+
+STEPS = 40
+config = partial(small, task="addition", steps=STEPS, eval_every=10)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def numbers(job: Job) -> list[dict]:
+    """Return the lines of a race on the disk, without how long they took."""
+    lines = (job.folder / "steps.jsonl").read_text("utf-8").splitlines()
+    return [{**json.loads(line), "seconds": 0} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    """The server that will be killed: what a test copies of its folder is what it leaves."""
+    made = Jobs(folder=tmp_path_factory.mktemp("before"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def whole(before: Jobs) -> Job:
+    """A race from its beginning to its end, without a rest."""
+    job = before.start(config())
+    assert job.wait(60)
+    return job
+
+
+@pytest.fixture
+def again(before: Jobs, whole: Job, tmp_path: Path) -> Iterator[Callable[..., Jobs]]:
+    """Start a server on a copy of the folder as it is now."""
+    made: list[Jobs] = []
+
+    def start(damage: Callable[[Path], object] = lambda folder: None, **options) -> Jobs:
+        folder = tmp_path / "after"
+        shutil.copytree(before.folder, folder)
+        damage(folder)
+        made.append(Jobs(folder=folder, **options))
+        return made[0]
+
+    yield start
+    for jobs in made:
+        jobs.close()
+
+
+def found(jobs: Jobs, job: Job) -> Job:
+    """Find a race of the server before."""
+    there = jobs.get(job.id)
+    assert there is not None
+    return there
+
+
+def test_a_race_that_was_computing_is_paused_and_goes_on_bitwise(
+    before: Jobs, whole: Job, again: Callable[..., Jobs]
+) -> None:
+    going = before.start(config())
+    until(lambda: len(going.steps) >= 5)
+    jobs = again()
+    assert going.wait(60)
+    job = found(jobs, going)
+    made = len(job.steps)
+    assert (job.state, job.note, job.complete) == ("paused", RESTARTED, False)
+    assert 5 <= made < STEPS
+    assert job.steps[:5] == whole.steps[:5]
+    view = race_view(job)
+    assert RESTARTED in view.status
+    assert "resume" in view.commands
+    jobs.go_on(job)
+    assert job.wait(60)
+    assert (job.state, len(job.steps)) == ("finished", STEPS)
+    assert numbers(job) == numbers(whole)
+    assert job.steps[made:] == whole.steps[made:]
+    assert job.answers == whole.answers
+    assert job.adapter_zip(1).is_file()
+
+
+def test_a_race_that_has_ended_comes_back_with_all_that_its_page_shows(
+    whole: Job, again: Callable[..., Jobs]
+) -> None:
+    jobs = again()
+    job = found(jobs, whole)
+    assert (job.state, job.complete, job.steps) == ("finished", True, whole.steps)
+    assert job.tested
+    for name in ("status", "results", "story", "answers"):
+        assert getattr(race_view(job), name) == getattr(race_view(whole), name)
+    assert job.adapter_zip(0).is_file()
+    assert job.read_back(0) == whole.read_back(0)
+
+
+def test_a_race_that_waited_with_a_visitor_s_own_file_is_paused_and_still_has_it(
+    before: Jobs, tmp_path: Path, again: Callable[..., Jobs]
+) -> None:
+    file = tmp_path / "your-file.jsonl"
+    rows = [{"prompt": f"{a} and one is", "answer": f"{a + 1}"} for a in range(12)]
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    first = before.start(config(steps=2000))
+    waiting = before.start(config(task=str(file), steps=2))
+    jobs = again(keep=10)
+    for job in (first, waiting):
+        before.stop(job)
+    file.unlink()
+    job = found(jobs, waiting)
+    assert (job.state, job.note, job.steps) == ("paused", RESTARTED, [])
+    assert job.config.task == file.name
+    jobs.go_on(job)
+    assert job.wait(60)
+    assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
+    assert own_folder(job.folder).is_dir()
+    job.remove()
+    assert not list(jobs.folder.glob(f"{job.id}*"))
+
+
+def test_a_race_that_was_cut_off_and_is_stopped_has_its_adapters(
+    before: Jobs, again: Callable[..., Jobs]
+) -> None:
+    going = before.start(config())
+    until(lambda: len(going.steps) >= 3)
+    jobs = again()
+    assert going.wait(60)
+    job = found(jobs, going)
+    made = len(job.steps)
+    jobs.stop(job)
+    assert job.wait(60)
+    assert (job.state, len(job.steps)) == ("stopped", made + 1)
+    assert job.answers
+    assert job.adapter_zip(1).is_file()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def lose_a_line(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3] + lines[4:]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda folder: cut(folder / "config.json"), "is not JSON"),
+        (lambda folder: (folder / "config.json").unlink(), "it has no config.json"),
+        (lambda folder: (folder / "steps.jsonl").unlink(), f"has 0 of its {STEPS} steps"),
+        (lambda folder: lose_a_line(folder / "steps.jsonl"), "step 4 is missing"),
+        (lambda folder: (folder / "steps.jsonl").write_bytes(b"\x00\xff\n"), "can't decode"),
+        (lambda folder: record_of(folder).write_text("[1]"), "must hold a JSON object"),
+        (lambda folder: record_of(folder).write_text('{"state": 3}'), "is missing"),
+    ],
+)
+def test_a_half_written_race_is_set_aside_with_a_sentence_and_the_others_are_served(
+    before: Jobs,
+    whole: Job,
+    again: Callable[..., Jobs],
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], object],
+    sentence: str,
+) -> None:
+    broken = "b" * 22
+
+    def spoil(folder: Path) -> None:
+        shutil.copytree(folder / whole.id, folder / broken)
+        shutil.copy(record_of(folder / whole.id), record_of(folder / broken))
+        damage(folder / broken)
+        (folder / "a-run-of-my-own").mkdir()
+
+    with caplog.at_level(logging.WARNING):
+        jobs = again(spoil)
+    (said,) = caplog.messages
+    assert broken in said
+    assert sentence in said
+    assert "\n" not in said
+    assert jobs.get(broken) is None
+    assert (jobs.folder / ASIDE / broken).is_dir()
+    assert (jobs.folder / ASIDE / f"{broken}.record").is_file()
+    assert not list(jobs.folder.glob(f"{broken}*"))
+    assert found(jobs, whole).complete
+    assert (jobs.folder / "a-run-of-my-own").is_dir()
+
+
+def test_a_damaged_checkpoint_of_a_paused_race_sets_it_aside(
+    before: Jobs, again: Callable[..., Jobs]
+) -> None:
+    job = before.start(config(), goal=2)
+    until(lambda: job.state == "paused")
+    jobs = again(lambda folder: cut(folder / job.id / "checkpoint.safetensors"))
+    assert jobs.get(job.id) is None
+    assert (jobs.folder / ASIDE / job.id).is_dir()
+
+
+def test_the_longest_unseen_race_goes_first_also_after_a_restart(tmp_path: Path) -> None:
+    with closing(Jobs(folder=tmp_path)) as jobs:
+        made = [jobs.start(config(steps=1, lanes=(Lane("lora", r=2),))) for _ in range(3)]
+        assert all(job.wait(60) for job in made)
+    for age, job in zip((20, 5, 10), made, strict=True):
+        os.utime(record_of(job.folder), (time.time() - age,) * 2)
+    (tmp_path / f"{'m' * 22}.task").mkdir()  # of a measurement
+    with closing(Jobs(folder=tmp_path, keep=2)) as jobs:
+        assert [jobs.get(job.id) is None for job in made] == [True, False, False]
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {
+        "in-use", made[1].id, made[2].id
+    }  # fmt: skip
+
+
+def test_a_folder_is_one_server_s_at_a_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Jobs(folder=tmp_path / "runs")
+    second = Jobs(folder=tmp_path / "runs")
+    assert second.folder != first.folder
+    assert "another server uses the runs folder" in caplog.text
+    temporary = second.folder
+    second.close()
+    assert not temporary.exists()
+    first.close()
+    third = Jobs(folder=tmp_path / "runs")
+    assert third.folder == first.folder
+    third.close()
+    assert first.folder.is_dir()
+
+
+def test_the_folder_is_the_one_that_the_variable_names_or_in_the_cache_or_a_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OLORA_VIZ_RUNS", str(tmp_path / "mine"))
+    assert usual() == [tmp_path / "mine", tmp_path / "cache" / "runs"]
+    monkeypatch.delenv("OLORA_VIZ_RUNS")
+    with closing(Jobs()) as jobs:
+        assert jobs.folder == tmp_path / "cache" / "runs"
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OLORA_VIZ_RUNS", str(tmp_path / "file"))
+    monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path / "file"))
+    with closing(Jobs()) as jobs:
+        assert jobs.folder.is_dir()
+        assert jobs.folder.name.startswith("olora-viz-")
+    assert "cannot be used" in caplog.text
+
+
+def test_a_run_of_the_command_line_is_shown_and_goes_on_only_when_asked(tmp_path: Path) -> None:
+    of_whole = config(steps=3, lanes=(Lane("lora", r=2, weight_decay=0.1), Lane("olora", r=2)))
+    whole = list(runs.start(of_whole, tmp_path / "whole"))
+    run = runs.start(of_whole, tmp_path / "cut")
+    next(iter(run))
+    run.race.lanes.detach()
+    left = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with closing(Jobs(folder=tmp_path / "runs", keep=1)) as jobs:
+        ended, paused = jobs.open(tmp_path / "whole"), jobs.open(tmp_path / "cut")
+        assert (ended.state, ended.complete, len(ended.steps)) == ("finished", True, 3)
+        assert "Results at step 3" in race_view(ended).results
+        assert ended.adapter_zip(0).is_relative_to(jobs.folder)
+        assert (paused.state, len(paused.steps)) == ("paused", 1)
+        assert "resume" in race_view(paused).commands
+        assert {path: path.stat().st_mtime_ns for path in left} == left
+        jobs.go_on(paused)
+        assert paused.wait(60)
+        assert (paused.state, len(paused.steps)) == ("finished", 3)
+        assert paused.steps[1:] == whole[1:]
+        for _ in range(2):
+            assert jobs.start(config(steps=1)).wait(60)
+        assert jobs.get(ended.id) is ended
+    assert runs.read_summary(tmp_path / "cut")
+
+
+def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model": "x"}')
+    with closing(Jobs(folder=tmp_path / "runs")) as jobs:
+        for folder in (tmp_path, tmp_path / "none"):
+            with pytest.raises(ValueError, match=r"config\.json"):
+                jobs.open(folder)
