@@ -23,7 +23,8 @@ from olora_viz.web.conditioning import fair_rates, measurement
 from olora_viz.web.conditioning import view as conditioning_view
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import view
-from olora_viz.web.guard.limits import Limits, checked_config
+from olora_viz.web.guard.config import checked_config
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs, Work
 from olora_viz.web.setup import SetUp
 

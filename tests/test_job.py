@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from olora_viz.races.config import RaceConfig
-from olora_viz.web.guard.limits import Limits, checked_config
+from olora_viz.web.guard.config import checked_config
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 

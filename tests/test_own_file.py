@@ -11,7 +11,8 @@ import pytest
 from olora_viz.views.race import race_view
 from olora_viz.web.conditioning.measurement import measure
 from olora_viz.web.export.exports import KINDS, export
-from olora_viz.web.guard.limits import Limits, checked_config
+from olora_viz.web.guard.config import checked_config
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Work
 from olora_viz.web.jobs.queue import Jobs
@@ -90,9 +91,10 @@ def test_only_a_token_names_a_file_and_it_is_gone_with_its_page(files: VisitorFi
     assert found.path.name == "your-file.jsonl"
     assert asked(files, found.token).task == str(found.path)
     for task in (str(found.path), found.path.parent.name, "file:", "/etc/passwd", found.token[:-1]):
-        with pytest.raises(ValueError, match="unknown task"):
+        rule = "your file is no longer" if task.startswith("file:") else "unknown task"
+        with pytest.raises(ValueError, match=rule):
             asked(files, task)
-    with pytest.raises(ValueError, match="unknown task"):
+    with pytest.raises(ValueError, match="your file is no longer"):
         asked(None, found.token)
     files.forget("two")
     assert files.find(found.token)
@@ -127,7 +129,7 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(
     secrets = (found.token.removeprefix("file:"), str(jobs.folder), str(files._folder))
     for text in said:
         assert not any(secret in text for secret in secrets)
-    assert "task=" not in link
+    assert "task=your-file&" in link
     assert "task='your-file.jsonl'" in export(jobs, [job.id, "peft"])["text"]
     copy = job.own_file
     assert copy

@@ -22,7 +22,7 @@ from olora_viz.figures import theme
 from olora_viz.figures.live.serving import served
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
@@ -31,7 +31,8 @@ from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.web import page
 from olora_viz.web.export.take import adapter_list, find
-from olora_viz.web.guard.limits import Limits, checked_config, from_environment
+from olora_viz.web.guard.config import checked_config
+from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.jobs import job as computed
 from olora_viz.web.jobs.queue import Job, Jobs
 from olora_viz.web.race.controls import buttons
@@ -132,11 +133,16 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
     ("changes", "sentence"),
     [
         ({"steps": 401}, "steps must be a whole number from 1 to 400, not 401"),
-        ({"steps": None}, "steps must be a whole number from 1 to 400, not None"),
         ({"steps": float("nan")}, "steps must be a whole number"),
         ({"steps": 10**400}, "steps must be a whole number from 1 to 400, not 1000"),
         ({"steps": 10**5000}, "steps must be a whole number from 1 to 400, not a number too long"),
         ({"steps": True}, "steps must be a whole number from 1 to 400, not True"),
+        ({"steps": None}, "steps must be a whole number from 1 to 400, but its field is empty"),
+        ({"batch": " "}, "prompts per step must be a whole number from 1 to 64, but its field is"),
+        ({"steps": 3.7}, "steps must be a whole number from 1 to 400, not 3.7"),
+        ({"lanes": lane(lr="1e-3/x")}, "learning rate must be a positive number, not 'x'"),
+        ({"lanes": lane(lr="1/2", seed="/".join("1" * 40))}, "its lists make 80 lanes"),
+        ({"lanes": lane(seed="/".join("1" * 60)) * 2}, "a race takes 1 to 64 lanes, not 120"),
         ({"steps": 2.5}, "steps must be a whole number from 1 to 400, not 2.5"),
         ({"batch": 0}, "prompts per step must be a whole number from 1 to 64, not 0"),
         ({"model": "glasslm"}, "unknown model 'glasslm'; did you mean 'glassllm'"),
@@ -169,6 +175,20 @@ def test_bad_values_are_refused_with_the_value_and_the_rule(
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         asked(**changes)
     assert "\n" not in str(caught.value)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ValueError, match="steps must") as caught:
+        asked(steps=0, batch=0, lanes=lane(lr=0))
+    assert str(caught.value).count(" must be ") == 3
+
+
+def test_a_cell_of_the_table_takes_what_a_link_takes() -> None:
+    lanes = asked(lanes=lane(init="olora", lr="1e-3/3e-3", r="2/4", alpha="")).lanes
+    assert lanes == tuple(parse_lanes("olora:lr=1e-3/3e-3,r=2/4"))
+    assert asked(lanes=lane(init="olora", lr="fair", r=4)).lanes == tuple(
+        parse_lanes("olora:lr=fair,r=4")
+    )
 
 
 def test_the_server_s_environment_sets_the_limits() -> None:

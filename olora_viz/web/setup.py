@@ -9,14 +9,18 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import gradio as gr
 
-from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
+from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, write_lane
 from olora_viz.machine.numbers import compact
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
-from olora_viz.web.guard.limits import Limits, OwnFiles, checked_config
-from olora_viz.web.guard.visitor_files import TOKEN
+from olora_viz.web.guard.config import OwnFiles, Problems, checked_config
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import SHOWN, TOKEN
 
-OF_A_LANE = ("init", "lr", "r", "alpha", "seed")
+YOUR_FILE = SHOWN
+"""The task of a link whose set-up has a visitor's own file: no link carries the file itself."""
+
+OF_A_LANE = ("init", "lr", "r", "alpha", "seed", "fair")
 """Fields of a lane that the page's table has."""
 
 
@@ -80,9 +84,11 @@ class SetUp:
     def from_query(cls, limits: Limits, query: str) -> SetUp | None:
         """Read a link, with defaults from `first`; return None if it contains no set-up.
 
+        Where the link's task is a visitor's own file, the set-up's task is `YOUR_FILE`.
+
         Raises
         ------
-        ValueError : a value breaks a rule of the page; the message is one sentence.
+        ValueError : values break rules of the page; the message has a sentence for each.
         """
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
         said: dict[str, Any] = {key: value for key, value in pairs if key in NAMES}
@@ -90,23 +96,30 @@ class SetUp:
         said.pop("lanes", None)
         if not said and not specs:
             return None
-        first = cls.first(limits)
-        lanes = _parsed(limits, specs) if specs else first.lanes
-        return cls.of(_checked(limits, {**first.values(), **said, "lanes": rows_of(lanes)}))
+        first, wrong = cls.first(limits), Problems()
+        parsed = [wrong.check(_parsed, spec, instead=[]) for spec in specs]
+        lanes = [lane for its in parsed for lane in its] or first.lanes
+        task = said.pop("task", first.task)
+        own = task == YOUR_FILE
+        values = first.values() | said | {"task": first.task if own else task}
+        config = wrong.check(_checked, limits, values | {"lanes": rows_of(lanes)}, instead=None)
+        wrong.report()
+        assert config is not None
+        return replace(cls.of(config), task=YOUR_FILE) if own else cls.of(config)
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls by name, with the lanes as rows of the table."""
         return {**{name: getattr(self, name) for name in NAMES}, "lanes": rows_of(self.lanes)}
 
     def to_query(self) -> str:
-        """Write a link's query, never with a visitor's own file.
+        """Write a link's query; of a visitor's own file it says only that there is one.
 
         >>> SetUp.of(RaceConfig(lanes=(Lane("olora", lr=3e-3),), steps=50)).to_query()
         'model=glassllm&task=number-words&steps=50&batch=16&seed=0&lane=olora:lr=3e-3,r=8'
         """
         pairs = [
             ("model", self.model),
-            *([("task", self.task)] if self.task in TASKS else []),
+            ("task", self.task if self.task in TASKS else YOUR_FILE),
             ("steps", str(self.steps)),
             ("batch", str(self.batch)),
             ("seed", str(self.seed)),
@@ -139,6 +152,9 @@ class SetUp:
 NAMES = tuple(field.name for field in fields(SetUp))
 """Names of the controls."""
 
+TASK = NAMES.index("task")
+"""The place of the task among the controls."""
+
 
 def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
     """Return the rows of the page's table that show some lanes.
@@ -151,7 +167,7 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
             "init": lane.init,
             "r": lane.r,
             "alpha": "" if lane.alpha is None else _exact(lane.alpha),
-            "lr": _exact(lane.lr),
+            "lr": FAIR if lane.fair else _exact(lane.lr),
             "seed": lane.seed,
         }
         for lane in lanes
@@ -180,13 +196,8 @@ def _checked(limits: Limits, said: dict[str, Any], files: OwnFiles | None = None
     )  # fmt: skip
 
 
-def _parsed(limits: Limits, specs: Sequence[str]) -> list[Lane]:
-    found: list[Lane] = []
-    for spec in specs:
-        found += parse_lanes(spec)
-        if len(found) > limits.max_lanes:
-            raise ValueError(f"a race takes 1 to {limits.max_lanes} lanes, not {len(found)}")
-    return [_plain(lane) for lane in found]
+def _parsed(spec: str) -> list[Lane]:
+    return [_plain(lane) for lane in parse_lanes(spec)]
 
 
 def _plain(lane: Lane) -> Lane:
@@ -197,6 +208,6 @@ def _plain(lane: Lane) -> Lane:
     ValueError : it has other settings.
     """
     if lane != Lane(**{key: getattr(lane, key) for key in OF_A_LANE}):
-        keys = ", ".join(OF_A_LANE[1:])
+        keys = ", ".join(OF_A_LANE[1:-1])
         raise ValueError(f"a lane of a link has only {keys}, unlike {write_lane(lane)!r}")
     return lane

@@ -26,7 +26,8 @@ from olora_viz.views.race_record import READY, start_of
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
-from olora_viz.web.guard.limits import Limits, OwnFiles
+from olora_viz.web.guard.config import OwnFiles
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
 from olora_viz.web.race.held import held, read
@@ -111,7 +112,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
             )
             with gr.Row(elem_classes="measuring"):
                 every = gr.Number(
-                    0, label="Measure the curvature every E updates (0: never)", precision=0,
+                    0, label="Measure the curvature every E updates (0: never)",
                     elem_id="curvature-every", min_width=0,
                 )  # fmt: skip
             with gr.Row(elem_classes="two charts"):

@@ -1,6 +1,6 @@
 // Fills the inputs of the event `load`: the first is the id of this tab's run ("" if it showed none,
-// null in a new tab); the third has the query of the address, whether this tab wrote it, and the runs
-// that other tabs show.
+// null in a new tab); the third has the query of the address, whether this tab wrote it, the runs that
+// other tabs show, and the visitor's own file, which the tab keeps.
 /** @param {any[]} values of the event's inputs */
 async (...values) => {
   const query = window.location.search;
@@ -14,6 +14,7 @@ async (...values) => {
   const locks = await navigator.locks?.query().catch(() => null); // denied in some frames
   const elsewhere = (locks?.held ?? []).map(({ name = "" }) => name.replace("olora-viz ", ""));
   values[0] = sessionStorage.getItem("olora-viz-run");
-  values[2] = { query: own ? rest : query, own, elsewhere };
+  const file = JSON.parse(sessionStorage.getItem("olora-viz-file") ?? "null");
+  values[2] = { query: own ? rest : query, own, elsewhere, file };
   return values;
 };

@@ -40,8 +40,9 @@ button.addEventListener("click", async () => {
   window.history.replaceState(window.history.state, "", text);
   sessionStorage.setItem(KEY, window.location.search);
   const done = await copied(text);
-  said.textContent = done ? "The link is copied." : "The link is in the address bar.";
-  button.textContent = done ? "Link copied" : "See address bar";
+  const without = props.value.includes("task=your-file") ? ", without your file" : "";
+  said.textContent = `The link is ${done ? "copied" : "in the address bar"}${without}.`;
+  button.textContent = `${done ? "Link copied" : "See address bar"}${without}`;
   clearTimeout(back);
   back = window.setTimeout(() => {
     button.textContent = words;

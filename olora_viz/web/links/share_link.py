@@ -10,9 +10,15 @@ import gradio as gr
 
 from olora_viz.learn.lessons import find
 from olora_viz.views import html as fragments
-from olora_viz.web.guard.limits import Limits, OwnFiles
+from olora_viz.web.guard.config import OwnFiles
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.links import share
 from olora_viz.web.setup import SetUp
+
+WITHOUT_FILE = (
+    "The task of this set-up is a visitor's own file, which is in no link: choose it again under "
+    "“Your own examples…”."
+)
 
 READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 """Passes the run of this tab, and the request in the address, to the event `load`."""

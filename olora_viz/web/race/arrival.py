@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
+from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links import share_link
 from olora_viz.web.race import shelf
 from olora_viz.web.setup import SetUp, possible
+
+GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
+AGAIN = "Press Race to run the set-up again."
 
 FIRST = "recorded:smollm2"
 """The race shown to a visitor without a run."""
@@ -23,10 +30,20 @@ class Arrival(NamedTuple):
     setup: SetUp | None
     """None leaves the controls unchanged."""
     words: str
-    """Notes on the parts of the link that were ignored, as HTML."""
+    """Notes on the parts of the link that were ignored, and on what is gone, as HTML."""
+    brought: Brought | None = None
+    """The visitor's own file, again on the server."""
 
 
-def arrive(limits: Limits, jobs: Jobs, run_id: Any, visit: Any, address: Any) -> Arrival:
+def arrive(
+    limits: Limits,
+    jobs: Jobs,
+    files: VisitorFiles,
+    run_id: Any,
+    visit: Any,
+    address: Any,
+    page: str | None = None,
+) -> Arrival:
     """Show the run of the address, else of this tab, else the latest one of this browser.
 
     A set-up in a link takes precedence over the run; reloading the page's own address keeps both.
@@ -37,27 +54,68 @@ def arrive(limits: Limits, jobs: Jobs, run_id: Any, visit: Any, address: Any) ->
     run_id : id of the run that this tab shows; None in a new tab.
     visit : the runs of this browser.
     address : what `share_link.READ` sends.
+    page : Gradio's session hash of the page.
     """
     link, own, words = share_link.asked(limits, address)
     run = jobs.shown(run_id)
+    words += _gone(jobs, run_id, visit)
     if run_id is None:
         run = _newest(jobs, visit, address)
     setup = link.setup
     new = setup is not None and not own
     if new and (run is None or setup_of(limits, run) != setup or (link.start and run.complete)):
         run = None
+    if run is not None and setup is None and not run.recorded:
+        setup = setup_of(limits, run)
+    brought = _brought(files, page, run if link.setup is None else None, address)
+    if setup is not None and setup.task not in TASKS:
+        if brought is None:
+            words += fragments.remark(share_link.WITHOUT_FILE)
+        else:
+            setup = replace(setup, task=brought.token)
     if setup and link.start and run is None:
         try:
-            run = jobs.start(setup.to_config(limits))
+            run = jobs.start(setup.to_config(limits, files))
         except ValueError as error:
             words = fragments.problem(str(error))
     lesson = share_link.lesson_race(link, own)
     if lesson or (run is None and setup is None):
         run = jobs.shown(lesson or FIRST)
     # The first race shown is recorded; the set-up next to it is the page's default.
-    if setup is None and run and (lesson or not run.recorded):
+    if link.setup is None and run and lesson:
         setup = setup_of(limits, run)
-    return Arrival(run.id if run else None, setup, words)
+    return Arrival(run.id if run else None, setup, words, brought)
+
+
+def _brought(
+    files: VisitorFiles, page: str | None, run: RaceRecord | None, address: Any
+) -> Brought | None:
+    """Take the visitor's own file from the run that is shown, else from the browser's storage."""
+    kept = run.own_file if isinstance(run, Job) else None
+    sent = address.get("file") if isinstance(address, dict) else None
+    try:
+        if kept is not None:
+            return files.bring(page, kept.name, kept.read_text("utf-8"))
+        if isinstance(sent, dict):
+            return files.bring(page, sent.get("name"), sent.get("text"))
+    except (OSError, ValueError):  # it was removed, or does not fit into the limits any more
+        return None
+    return None
+
+
+def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
+    """Say that the tab's run, or runs of the visit, are no longer on the server."""
+    lost = len(visit) - len(shelf.checked(jobs, visit)) if isinstance(visit, list) else 0
+    if isinstance(run_id, str) and run_id and jobs.shown(run_id) is None:
+        others = f", and {lost - 1} more of this visit" if lost > 1 else ""
+        return fragments.remark(f"{GONE}{others}. {AGAIN}")
+    if lost:
+        runs = "One run" if lost == 1 else f"{lost} runs"
+        return fragments.remark(
+            f"{runs} of this visit {'is' if lost == 1 else 'are'} no longer on the server: it "
+            "keeps the latest ones."
+        )
+    return ""
 
 
 def setup_of(limits: Limits, run: RaceRecord) -> SetUp | None:

@@ -19,11 +19,12 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links.share_link import READ
+from olora_viz.web.race import own_file
 from olora_viz.web.race.arrival import arrive
 from olora_viz.web.race.card import QUIET, Board, Desk, again
 from olora_viz.web.race.controls import Buttons
 from olora_viz.web.race.stream import Streams, view_of
-from olora_viz.web.setup import SetUp
+from olora_viz.web.setup import TASK, SetUp
 
 
 class Commands:
@@ -167,11 +168,14 @@ def connect(
         async for row in rows:
             yield row
 
-    def opened(run: Any, visit: Any, address: Any) -> list[Any]:
-        found = arrive(desk.limits, desk.jobs, run, visit, address)
+    def opened(request: gr.Request, run: Any, visit: Any, address: Any) -> list[Any]:
+        found = arrive(desk.limits, desk.jobs, files, run, visit, address, request.session_hash)
         kept = tuple(gr.skip() for _ in controls)
-        chosen = found.setup.to_controls() if found.setup else kept
-        return [found.run or "", again(), *chosen, found.words]
+        chosen = list(found.setup.to_controls() if found.setup else kept)
+        sample = gr.skip()
+        if found.brought is not None:
+            chosen[TASK], sample = own_file.offered(found.brought, found.setup)
+        return [found.run or "", again(), *chosen, found.words, sample]
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")
@@ -193,7 +197,8 @@ def connect(
     )  # fmt: skip
     demo.load(
         opened, [desk.run, visit, desk.parts["address"]],
-        [desk.run, desk.again, *controls, desk.parts["note"]], js=READ, queue=False,
+        [desk.run, desk.again, *controls, desk.parts["note"], desk.parts["own"]], js=READ,
+        queue=False,
         **hidden,
     )  # fmt: skip
     demo.unload(leave)

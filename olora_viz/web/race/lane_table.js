@@ -95,6 +95,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
       });
       if (key === "alpha") Object.assign(input, { placeholder: lane.r, title: "empty: the rank" });
       input.addEventListener("input", () => edit(i, key, input.value.trim()));
+      input.addEventListener("change", () => spread(i, key));
       input.addEventListener("focus", () => input.select());
       row.append(cell(input));
     }
@@ -121,6 +122,22 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     lanes[i] = { ...lanes[i], [key]: value };
     if (key === "r") field(i, ".alpha").placeholder = value;
     tell();
+  }
+
+  /**
+   * Make a row for each value of a list such as 1e-3/3e-3, once it is typed.
+   *
+   * @param {number} i @param {string} key
+   */
+  function spread(i, key) {
+    const values = String(lanes[i][key])
+      .split("/")
+      .map((value) => value.trim());
+    if (values.length < 2 || lanes.length + values.length - 1 > most) return;
+    lanes.splice(i, 1, ...values.map((value) => ({ ...lanes[i], [key]: value })));
+    build();
+    tell();
+    setTimeout(() => field(i, `.${key}`).focus());
   }
 
   function tell() {

@@ -13,14 +13,15 @@ from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import installed
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.web.guard.limits import Limits, checked_lane, problems
+from olora_viz.web.guard.config import checked_lanes, problems
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.setup import rows_of
 
 _HERE = Path(__file__).parent
 
 
 def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTML:
-    """Make the table; as an event's input its value is a list of rows, see `checked_lane`."""
+    """Make the table; as an event's input its value is a list of rows, see `checked_lanes`."""
 
     def seen(rows: list[Any]) -> list[dict[str, str]]:
         return marks(limits, rows)
@@ -46,7 +47,8 @@ def marks(limits: Limits, rows: Any) -> list[dict[str, str]]:
     """
     rows = rows[: limits.max_lanes] if isinstance(rows, list) else []
     wrong = problems(limits, rows)
-    good = [checked_lane(limits, row) for row, why in zip(rows, wrong, strict=True) if not why]
+    valid = (row for row, why in zip(rows, wrong, strict=True) if not why)
+    good = [checked_lanes(limits, row)[0] for row in valid]
     styles = iter(theme.lane_styles(good))
     found = []
     for why in wrong:

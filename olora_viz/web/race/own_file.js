@@ -1,6 +1,9 @@
 // Reads a visitor's file and sends it as text: the server accepts no uploads.
 //
-// Gradio runs this with `element`, `props` and `trigger`.
+// Gradio runs this with `element`, `props`, `trigger` and `watch`. The tab keeps the file, so that a
+// reload or a restart of the server finds it again, see arrive.js.
+const KEPT = "olora-viz-file";
+
 /** @param {string} sentence */
 const refuse = (sentence) => {
   const line = document.createElement("p");
@@ -8,6 +11,18 @@ const refuse = (sentence) => {
   line.textContent = sentence;
   element.querySelector(".said").replaceChildren(line);
 };
+
+/** @param {string} own */
+const keep = (own) => {
+  try {
+    sessionStorage.setItem(KEPT, own);
+  } catch {
+    sessionStorage.removeItem(KEPT); // too large for this browser: a reload loses it, and says so
+  }
+};
+watch("value", () => {
+  if (String(props.value).includes('class="problem"')) sessionStorage.removeItem(KEPT);
+});
 
 element.addEventListener("change", async (event) => {
   const input = /** @type {HTMLInputElement} */ (event.target);
@@ -20,7 +35,9 @@ element.addEventListener("change", async (event) => {
     }
     const decoder = new TextDecoder("utf-8", { fatal: true });
     const text = decoder.decode(await file.arrayBuffer());
-    trigger("select", { index: 0, value: { name: file.name, text } });
+    const own = { name: file.name, text };
+    keep(JSON.stringify(own));
+    trigger("select", { index: 0, value: own });
   } catch {
     refuse("your file is not UTF-8 text");
   } finally {

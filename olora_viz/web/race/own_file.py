@@ -11,6 +11,7 @@ from markupsafe import Markup
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
+from olora_viz.web.setup import SetUp
 
 CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 """The tasks offered to every visitor."""
@@ -44,13 +45,23 @@ def connect(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
             found = files.bring(request.session_hash, asked.get("name"), asked.get("text"))
         except ValueError as error:
             return gr.skip(), fragments.problem(str(error))
-        choices = [*CHOICES, (words(found), found.token)]
-        return gr.Dropdown(choices, value=found.token), _sample(found)
+        return offered(found)
 
     button.select(
         brought, None, [task, button], queue=False, show_progress="hidden",
         api_visibility="private",
     )  # fmt: skip
+
+
+def offered(found: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
+    """Return the list of tasks with a visitor's file, and a sample of it.
+
+    Parameters
+    ----------
+    setup : what the page shows; by default the file is chosen.
+    """
+    choices = [*CHOICES, (words(found), found.token)]
+    return gr.Dropdown(choices, value=setup.task if setup else found.token), _sample(found)
 
 
 def words(found: Brought) -> str:

@@ -75,6 +75,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
                 board.lay_out(desk, (card for card in cards.CARDS if card.column == column))
         its = conditioning.columns(blank.styles, first.steps)
 
+    desk.parts["own"] = shared.own
     board.add(conditioning.CURVED, [its.curved])
     controls = [*shared.controls, its.every]
     setup_cards.connect(desk, shared, controls, files)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.setup import SetUp
+from olora_viz.web.guard.visitor_files import TOKEN
+from olora_viz.web.setup import TASK, SetUp
 
 MODEL = "glassllm"
 """The presets' model; a server that does not offer it uses its first one."""
@@ -99,11 +101,17 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
     )
 
 
-def filled(limits: Limits, preset: Preset) -> tuple[Any, ...]:
-    """Return the values of the set-up's controls; the seed and the curvature stay unchanged."""
+def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
+    """Return the values of the set-up's controls; the seed and the curvature stay unchanged.
+
+    Parameters
+    ----------
+    task : the page's; a visitor's own file stays.
+    """
     model = MODEL if MODEL in limits.models else limits.models[0]
     setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))
-    return setup.to_controls(keep=("seed", "curvature"))
+    own = ["task"] if isinstance(task, str) and task.startswith(TOKEN) else []
+    return setup.to_controls(keep=("seed", "curvature", *own))
 
 
 def build(limits: Limits) -> list[gr.Button]:
@@ -129,6 +137,6 @@ def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any
     """Make every button fill in the set-up's controls."""
     for button, preset in zip(buttons, offered(limits), strict=True):
         button.click(
-            lambda preset=preset: filled(limits, preset), None, list(controls), queue=False,
+            partial(filled, limits, preset), controls[TASK], list(controls), queue=False,
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip

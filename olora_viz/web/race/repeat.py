@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.views import html as fragments
-from olora_viz.web.guard.limits import Limits, OwnFiles
+from olora_viz.web.guard.config import OwnFiles
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.card import Desk
 from olora_viz.web.setup import SetUp
 

@@ -46,7 +46,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         own = own_file.bring(limits.max_upload_kib)
         with gr.Row(elem_classes="three counts"):
             numbers = [
-                gr.Number(value, label=words, precision=0, min_width=0, elem_id=f"setup-{name}")
+                gr.Number(value, label=words, min_width=0, elem_id=f"setup-{name}")
                 for name, words, value in (
                     ("steps", "Steps", first.steps),
                     ("batch", "Prompts per step", first.batch),

@@ -1,0 +1,293 @@
+"""The set-up that a page sent, checked: the only way from a visitor to a race.
+
+Models and tasks come from lists of names, and a visitor's own file is known by a token: a path
+never comes from a page.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from olora_viz.lanes.lane import FAIR, Lane
+from olora_viz.machine.naming import unknown
+from olora_viz.models import MODELS
+from olora_viz.races.config import RaceConfig
+from olora_viz.tasks import TASKS
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import TOKEN
+
+Value = TypeVar("Value")
+
+MOST_PROBLEMS = 4
+"""Maximum number of problems in one message; the others are counted."""
+
+MAX_LENGTH = 512
+"""The longest example of a task from the hub, in tokens; longer ones are left out of the race."""
+
+MOST_LOOKS = 51
+"""Maximum number of gradient measurements in a race: the first step, and fifty more."""
+
+
+@runtime_checkable
+class OwnFiles(Protocol):
+    """A lookup of visitors' files by token."""
+
+    def find(self, token: object) -> Path | None:
+        """Return the file of a token; None if it does not exist (any more)."""
+        ...
+
+
+def checked_config(
+    limits: Limits,
+    *,
+    model: Any,
+    task: Any,
+    steps: Any,
+    batch: Any,
+    lanes: Any,
+    curvature_every: Any = 0,
+    seed: Any = 0,
+    files: OwnFiles | None = None,
+) -> RaceConfig:
+    """Validate the values that a page sent, and return the race.
+
+    Parameters
+    ----------
+    model : a name.
+    task : a name, or the token of a file in `files`, whose path it becomes.
+    steps, batch : numbers, or text that reads as one.
+    lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lanes`.
+    curvature_every : steps between curvature measurements, 0: never.
+    seed : of the task and of the order of its examples.
+    files : the visitors' own.
+
+    Raises
+    ------
+    ValueError : values break rules of the page; the message has a sentence for each.
+    """
+    found = Problems()
+    model = found.check(_model, limits, model, instead=limits.models[0])
+    path = found.check(_task, task, files, instead=RaceConfig().task)
+    steps = found.check(_whole, "steps", steps, 1, limits.max_steps, instead=1)
+    batch = found.check(_whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
+    seed = found.check(_whole, "seed of the race", seed, 0, 2**31 - 1, instead=0)
+    curvature_every = found.check(
+        _whole, "steps between curvature measurements", curvature_every, 0, limits.max_steps,
+        instead=0,
+    )  # fmt: skip
+    lanes = found.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
+    found.report()
+    every = max(1, min(10, steps // 5), math.ceil(steps / 100))
+    config = RaceConfig(
+        batches="by-seed",
+        model=model,
+        task=path,
+        lanes=lanes,
+        steps=steps,
+        batch_size=batch,
+        seed=seed,
+        # What this package brings fits every model; of other examples the longest are left out.
+        max_length=None if path in TASKS and TASKS[path].offline else longest_example(model),
+        eval_every=every,
+        spectra_every=every,
+        gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
+        curvature_every=curvature_every,
+    )
+    tokens = tokens_at_most(config)
+    if tokens > limits.max_tokens:
+        raise ValueError(
+            f"{steps} steps of {len(lanes)} lanes with {config.batch_size} prompts of up to "
+            f"{longest_example(model)} tokens are {tokens:,} tokens, but this server allows at "
+            f"most {limits.max_tokens:,} per race: reduce one of them"
+        )
+    return config
+
+
+def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
+    """Turn one row of the page's table into its lanes.
+
+    As on the command line, a cell may have a list ``1e-3/3e-3``, which makes one lane for each
+    value, and lists multiply; the rate may be ``fair``.
+
+    Parameters
+    ----------
+    row : text or numbers by ``init``, ``r``, ``alpha`` (empty: the rank), ``lr``, ``seed``.
+
+    Raises
+    ------
+    ValueError : a value breaks a rule; the message is one sentence.
+    """
+    if not isinstance(row, dict):
+        raise ValueError("a lane is a row with init, r, alpha, lr and seed")
+    cells = [_values(row.get(key, default)) for key, default in _CELLS]
+    count = math.prod(map(len, cells))
+    if count > limits.max_lanes:
+        raise ValueError(f"its lists make {count} lanes; a race takes at most {limits.max_lanes}")
+    init = _word(row.get("init", ""))
+    return [_lane(limits, init, *values) for values in itertools.product(*cells)]
+
+
+def _lanes(limits: Limits, rows: Any) -> tuple[Lane, ...]:
+    """Turn the whole table into lanes.
+
+    Raises
+    ------
+    ValueError : there are too many or none, or a value breaks a rule.
+    """
+    rows = rows if isinstance(rows, list) else []
+    found = [] if len(rows) > limits.max_lanes else [checked_lanes(limits, row) for row in rows]
+    count = sum(map(len, found)) or len(rows)
+    if not 1 <= count <= limits.max_lanes:
+        raise ValueError(f"a race takes 1 to {limits.max_lanes} lanes, not {count}")
+    return tuple(itertools.chain.from_iterable(found))
+
+
+def problems(limits: Limits, rows: Iterable[Any]) -> list[str]:
+    """Return an error message for every row, "" if the row is valid."""
+    found = []
+    for row in rows:
+        try:
+            checked_lanes(limits, row)
+            found.append("")
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+_CELLS = (("lr", None), ("r", None), ("alpha", None), ("seed", 0))
+
+
+def _values(cell: Any) -> list[Any]:
+    return cell.split("/") if isinstance(cell, str) else [cell]
+
+
+def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> Lane:
+    fair = isinstance(lr, str) and lr.strip().lower() == FAIR
+    return Lane(
+        init=init,
+        lr=Lane.lr if fair else _number("learning rate", lr),
+        fair=fair,
+        r=_whole("rank", r, 1, limits.max_rank),
+        alpha=None if _empty(alpha) else _number("alpha", alpha),
+        seed=_whole("seed", seed, 0, 2**31 - 1),
+    )
+
+
+def longest_example(model: str) -> int:
+    """Return the most tokens that an example may have: the model's context, or `MAX_LENGTH`."""
+    return min(MODELS[model].context, MAX_LENGTH)
+
+
+def tokens_at_most(config: RaceConfig) -> int:
+    """Return what a race of the page computes on at most, were every example the longest.
+
+    >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of five lanes
+    1024000
+    """
+    examples = config.steps * len(config.lanes) * config.batch_size
+    return examples * longest_example(config.model)
+
+
+def _model(limits: Limits, name: Any) -> str:
+    if name not in limits.models:
+        raise ValueError(unknown("model", _word(name), limits.models))
+    return name
+
+
+def _task(name: Any, files: OwnFiles | None) -> str:
+    """Return the name of a task, or the path of a visitor's own file."""
+    if isinstance(name, str) and name in TASKS:
+        return name
+    own = files.find(name) if files else None
+    if own is None and isinstance(name, str) and name.startswith(TOKEN):
+        raise ValueError("your file is no longer on this server: choose it again")
+    if own is None:
+        raise ValueError(unknown("task", _word(name), TASKS))
+    return str(own)
+
+
+class Problems:
+    """What is wrong with a set-up, one sentence for each value."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def check(self, check: Callable[..., Value], *values: Any, instead: Value) -> Value:
+        """Return the checked value; keep the sentence of a wrong one, and return `instead`."""
+        try:
+            return check(*values)
+        except ValueError as error:
+            self.found.append(str(error))
+            return instead
+
+    def report(self) -> None:
+        """Raise all that was found, if anything.
+
+        Raises
+        ------
+        ValueError : the sentences, with semicolons between them.
+        """
+        if self.found:
+            told, more = self.found[:MOST_PROBLEMS], len(self.found) - MOST_PROBLEMS
+            raise ValueError("; ".join([*told, *([f"and {more} more"] if more > 0 else [])]))
+
+
+def _number(what: str, value: Any) -> float:
+    """Return a positive number.
+
+    Raises
+    ------
+    ValueError : it is none.
+    """
+    read = _float(value)
+    if not 0 < read < math.inf:
+        raise ValueError(f"{what} must be a positive number, {_not(value)}")
+    return read
+
+
+def _whole(what: str, value: Any, least: int, most: int) -> int:
+    """Return a whole number from `least` to `most`.
+
+    Raises
+    ------
+    ValueError : it is none.
+    """
+    read = _float(value)
+    if not read.is_integer() or not least <= read <= most:
+        raise ValueError(f"{what} must be a whole number from {least} to {most}, {_not(value)}")
+    return int(read)
+
+
+def _word(value: Any) -> str:
+    """Return a text as it may be repeated in a message."""
+    return (value if isinstance(value, str) else _shown(value))[:80]
+
+
+def _empty(value: Any) -> bool:
+    """Whether a field was left empty."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _not(value: Any) -> str:
+    return "but its field is empty" if _empty(value) else f"not {_shown(value)}"
+
+
+def _float(value: Any) -> float:
+    """Read a number: NaN if it is not one, infinity if it is too large."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:40]
+    except ValueError:  # Python writes no number of more than a few thousand digits
+        return "a number too long to write"
