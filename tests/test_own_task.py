@@ -69,7 +69,7 @@ def test_its_batches_are_those_of_the_race():
     ("own", "said"),
     [
         ("addition", "task must be a Task or rows, such as a datasets.Dataset, not str"),
-        ({"train": ROWS}, "not dict .of several splits pass one"),
+        ({"train": ROWS}, "not dict .pass one split of several"),
         ([], "the task has too few rows, 0: at least two are needed"),
         (["3 plus 4"], "row 1 is not a mapping but str"),
         ([*ROWS, {"prompt": "a", "anwser": "b"}], f"row {len(ROWS) + 1}: the field 'answer' is"),

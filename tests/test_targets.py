@@ -12,8 +12,9 @@ from races import resumed, small, steps_of
 from starts import told
 from tiny import tiny, tokens
 
+from olora_viz.figures.maps import layer_map
 from olora_viz.figures.theme import lane_styles
-from olora_viz.figures.update_spectra import growth_figure, spectra_map
+from olora_viz.figures.update_spectra import growth_figure
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.labels import labels
@@ -24,6 +25,7 @@ from olora_viz.lanes.peft_format import read_config, write_peft
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.lanes.read_back import read_back, read_back_merged
 from olora_viz.measures.conditioning import conditioning
+from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
@@ -192,7 +194,7 @@ def test_measurements_leave_out_what_a_lane_does_and_are_else_those_of_its_own_r
     assert type(step).from_json(line, whole.labels).update_spectra.layers == step.gradients.layers
     styles = lane_styles(whole.lanes)
     left_out = step.update_spectra.layers[others[0]]
-    spectra_map([4], [step.update_spectra], styles[0], 0, "norm")
+    layer_map(UPDATE_SPECTRA, "norm", [4], [step.update_spectra], styles[0], 0)
     drawn = growth_figure([4], [step.update_spectra], styles[0], 0, left_out)
     assert drawn["layout"]["meta"]["message"] == "No adapter on this layer."
     assert all(map(math.isfinite, drawn["layout"]["yaxis"]["range"]))
