@@ -322,6 +322,7 @@ def test_a_prompt_longer_than_the_context_is_named(tmp_path):
 
 def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
     lane = {"status": "diverged", "diverged_at": 1, "final_loss": None, "final_accuracy": None}
+    lane["diverged_why"] = "loss or gradient was no longer finite"
     print_summary(
         {
             "base": {"loss": None, "accuracy": None},
@@ -335,8 +336,9 @@ def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
             },
         }
     )
-    header, lora, base, end = capsys.readouterr().out.splitlines()
+    header, lora, base, why, end = capsys.readouterr().out.splitlines()
     assert lora.split() == ["lora", "diverged", "at", "step", "1", "–", "–", "–"]
     assert base.split() == ["(base", "model)", "–", "–"]
     assert header.startswith("lane")
+    assert why == "lora is out of the race: its loss or gradient was no longer finite"
     assert end == "diverged after 1 steps in 0.1 s on cpu (float32)"

@@ -1,5 +1,6 @@
 """Races that pause, step, go on and stop, alone and beside others."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,8 +142,9 @@ def test_a_race_without_a_lane_left_says_which_went_first(jobs: Jobs) -> None:
     job = jobs.start(config)
     until(lambda: job.complete)
     assert job.state == "diverged"
-    assert "no lane is left: the loss of" in job.note
-    assert "was no longer finite at step" in job.note
+    assert re.match(
+        r"no lane is left: at step \d LoRA .*'s loss or gradient was no longer finite", job.note
+    )
 
 
 def test_paused_races_that_are_too_many_end_the_longest_unseen_first(jobs: Jobs) -> None:

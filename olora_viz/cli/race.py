@@ -150,6 +150,9 @@ def print_summary(summary: dict[str, Any]) -> None:
     figures = number(base["loss"], ".4f"), number(base["accuracy"], ".1%")
     rows.append(["(base model)", "", *figures, *(_test_figures(base) if tested else ()), ""])
     print_table(rows)
+    for label, lane in lanes:
+        if lane["diverged_at"]:
+            print(f"{label} is out of the race: its {lane['diverged_why']}")
     print(
         f"{summary['status']} after {summary['steps']} steps in {seconds(summary['seconds'])} "
         f"on {summary['device']} ({summary['dtype']})"

@@ -23,8 +23,9 @@ GLOSSARY = (
     Term("base model", "The pretrained language model that the adapters modify. It is frozen: no "
          "race changes it."),
     Term("claim", "A statement of a paper, together with the measurement that decides it."),
-    Term("diverged", "A lane whose loss or gradient is no longer finite. It stops; the other lanes "
-         "continue."),
+    Term("diverged", "A lane whose loss or gradient is no longer finite, or whose gradient is "
+         "exactly zero for two steps while its loss is above the base model's. It stops; the other "
+         "lanes continue."),
     Term("effective rank", "The number of directions a matrix effectively uses: the exponential of "
          "the entropy of its normalized singular values.", "Roy and Vetterli 2007"),
     Term("energy", r"The sum of the squared singular values, $\|W\|_F^2$. The energy of a start is "

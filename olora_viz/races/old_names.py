@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 _CONFIG = {"trace_every": "spectra_every"}
 _STEP = {"trace": "update_spectra"}
 _LANE = {"turned": "max_principal_angle", "defect": "orthogonality_error"}
@@ -22,6 +25,13 @@ def step_of(line: dict[str, Any]) -> dict[str, Any]:
         return line
     lanes = {label: _renamed(lane, _LANE) for label, lane in spectra["lanes"].items()}
     return {**line, "update_spectra": {**spectra, "lanes": lanes}}
+
+
+def checkpoint_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint with those of today; what was not kept is NaN."""
+    if "last_loss" not in tensors:
+        return tensors
+    return {"last_grad_norm": torch.full_like(tensors["last_loss"], torch.nan), **tensors}
 
 
 def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

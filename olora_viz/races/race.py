@@ -117,7 +117,7 @@ class Race(Iterator[Step]):
         except BaseException:
             self._mode.close()
             raise
-        self._trainer = Trainer(self.config, self.lanes, self.data)
+        self._trainer = Trainer(self.config, self.lanes, self.data, float(self.baseline.loss[0]))
         self.state = RaceState.at_start(self.baseline, self.lanes.count)
         self.torn = self._closed = False
         self._tested: Tested | None = None

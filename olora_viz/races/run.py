@@ -225,7 +225,7 @@ def _read_unchanged(folder: Path, own: Own | None) -> RaceConfig:
 def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
     """Read a run's checkpoint, and check that it fits the race."""
     path = folder / CHECKPOINT
-    state = read_tensors(path)
+    state = old_names.checkpoint_of(read_tensors(path))
     try:
         racing.check_snapshot(state)
     except ValueError as error:

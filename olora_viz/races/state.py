@@ -17,6 +17,16 @@ RACING, FINISHED, STOPPED, DIVERGED = "racing", "finished", "stopped", "diverged
 """The statuses of a lane, and of a race whose lanes all have it."""
 
 
+NOT_FINITE = "loss or gradient was no longer finite"
+NO_GRADIENT = "gradient was exactly zero for two steps, with a loss above the base model's"
+"""Why a lane diverged: what became of its own."""
+
+
+def why_out(last_grad_norm: float) -> str:
+    """Return why a lane diverged, from the norm of its gradient in the step before."""
+    return NO_GRADIENT if last_grad_norm == 0 else NOT_FINITE
+
+
 def statuses(out: np.ndarray, race: str = RACING) -> tuple[str, ...]:
     """Return every lane's status: the race's, or ``diverged`` for a lane that is out of it.
 
@@ -38,6 +48,8 @@ class RaceState:
     """(K,) the last finite training loss."""
     first_grad_norm: np.ndarray
     """(K,) the gradient's norm at the first step."""
+    last_grad_norm: np.ndarray
+    """(K,) the gradient's norm at the last step before the lane diverged."""
     last_eval: Evaluation
     """The last held-out results, NaN for a lane that had diverged."""
     last_eval_step: int = 0
@@ -53,6 +65,7 @@ class RaceState:
             diverged_at=np.zeros(K, dtype=np.int64),
             last_loss=np.full(K, np.nan),
             first_grad_norm=np.full(K, np.nan),
+            last_grad_norm=np.full(K, np.nan),
             last_eval=baseline.repeated(K),
         )
 
@@ -65,12 +78,20 @@ class RaceState:
         """Mark lanes (K,) as diverged at a step, unless they are already."""
         self.diverged_at[lanes & ~self.out] = number
 
-    def trained(self, number: int, loss: np.ndarray, norm: np.ndarray) -> None:
-        """Record a step's losses and gradient norms; a lane diverges if they are not finite."""
+    def trained(self, number: int, loss: np.ndarray, norm: np.ndarray, base_loss: float) -> None:
+        """Record a step's losses and gradient norms.
+
+        A lane diverges if they are not finite, or if it cannot learn any more: its gradient, which
+        was not zero at the start, is exactly zero for two steps, and its loss is above the base
+        model's. A lane that has learned everything has a gradient of zero and a lower loss.
+        """
         self.lose(~(np.isfinite(loss) & np.isfinite(norm)), number)
+        silent = (norm == 0) & (self.last_grad_norm == 0) & (self.first_grad_norm > 0)
+        self.lose(silent & (np.minimum(loss, self.last_loss) > base_loss), number)
         if number == 1:
             self.first_grad_norm = norm
         self.last_loss = np.where(self.out, self.last_loss, loss)
+        self.last_grad_norm = np.where(self.out, self.last_grad_norm, norm)
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         """Record a step's held-out results; a lane diverges if its loss is not finite."""
@@ -93,6 +114,7 @@ class RaceState:
                 "train_loss": finite_or_none(self.last_loss[k]),
                 "first_grad_norm": finite_or_none(self.first_grad_norm[k]),
                 "diverged_at": int(self.diverged_at[k]) or None,
+                "diverged_why": why_out(self.last_grad_norm[k]) if out else None,
             }
             for k, (label, out) in enumerate(zip(labels, self.out, strict=True))
         }
@@ -104,6 +126,7 @@ class RaceState:
             "diverged_at": torch.tensor(self.diverged_at),
             "last_loss": torch.tensor(self.last_loss),
             "first_grad_norm": torch.tensor(self.first_grad_norm),
+            "last_grad_norm": torch.tensor(self.last_grad_norm),
             "last_eval": torch.tensor(np.stack([self.last_eval.loss, self.last_eval.accuracy])),
             "clock": torch.tensor(clock, dtype=torch.float64),
         }
@@ -116,6 +139,7 @@ class RaceState:
             diverged_at=tensors["diverged_at"].numpy().copy(),
             last_loss=tensors["last_loss"].numpy().copy(),
             first_grad_norm=tensors["first_grad_norm"].numpy().copy(),
+            last_grad_norm=tensors["last_grad_norm"].numpy().copy(),
             last_eval=Evaluation.of_totals(*tensors["last_eval"].numpy().copy()),
             last_eval_step=int(last_eval_step),
             done=int(done),

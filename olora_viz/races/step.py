@@ -16,7 +16,7 @@ from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import by_label, of_label
 from olora_viz.measures.record import Record
 from olora_viz.measures.update_spectra import UpdateSpectra
-from olora_viz.races.state import DIVERGED, statuses
+from olora_viz.races.state import DIVERGED, statuses, why_out
 
 BESIDE = ("step", "seconds", "tokens", "diverged")
 """Keys of a step's JSON that are not measurements."""
@@ -129,6 +129,15 @@ class Step(Record):
             tokens=values["tokens"],
             status=statuses(np.array([label in values["diverged"] for label in labels])),
         )
+
+
+def whys_out(steps: Sequence[Step], K: int) -> list[str]:
+    """Return why each of K lanes diverged, see `why_out`; empty for a lane that has not."""
+    before = dict(zip((step.step for step in steps[1:]), steps, strict=False))
+    return [
+        why_out(before[at].grad_norm[k] if at in before else np.nan) if at else ""
+        for k, at in enumerate(out_at(steps, K))
+    ]
 
 
 def out_at(steps: Sequence[Step], K: int) -> list[int]:

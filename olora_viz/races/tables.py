@@ -15,7 +15,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.source import Raced, Source
 from olora_viz.races.state import DIVERGED, RACING
-from olora_viz.races.step import Step, out_at
+from olora_viz.races.step import Step, out_at, whys_out
 from olora_viz.races.summary import Tested, figures_of_test
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def last_figures(
 ) -> dict[str, dict[str, Any]]:
     """Return each lane's final results: held-out, on the test, and the step of divergence."""
     evaluated = [step for step in steps if step.eval_loss is not None]
-    left_at = out_at(steps, len(labels))
+    left_at, whys = out_at(steps, len(labels)), whys_out(steps, len(labels))
     found: dict[str, dict[str, Any]] = {}
     for k, label in enumerate(labels):
         out = left_at[k] or None
@@ -146,6 +146,7 @@ def last_figures(
         found[label] = {
             "status": RACING if out is None else DIVERGED,
             "diverged_at": out,
+            "diverged_why": whys[k] or None,
             "eval_step": last.step if last else None,
             "eval_loss": _number(last.eval_loss, k) if last else None,
             "eval_accuracy": _number(last.eval_accuracy, k) if last else None,

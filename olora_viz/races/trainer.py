@@ -23,6 +23,7 @@ class Trainer:
     Parameters
     ----------
     config, lanes, data : of the race.
+    base_loss : held-out loss of the base model.
 
     Attributes
     ----------
@@ -30,7 +31,8 @@ class Trainer:
         that this object ran; None before it.
     """
 
-    def __init__(self, config: RaceConfig, lanes: Lanes, data: RaceData) -> None:
+    def __init__(self, config: RaceConfig, lanes: Lanes, data: RaceData, base_loss: float) -> None:
+        self._base_loss = base_loss
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = Footprint.of(lanes.model)
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
@@ -55,7 +57,7 @@ class Trainer:
             self.without_gradient = without_gradient(lanes)
         norms = torch.linalg.vector_norm(lanes.theta.grad, dim=1)
         loss, norm = torch.stack([losses, norms]).double().cpu().numpy()
-        state.trained(number, loss, norm)
+        state.trained(number, loss, norm, self._base_loss)
         if recorder:
             recorder.before_update()
         overflown = self._optimizer.step(config.rates(number), norms, state.out)

@@ -52,6 +52,7 @@ def group_places(
 
 def _place(group: int, rows: Sequence[Place]) -> Place:
     out = [row.out_at for row in rows if row.out_at]
+    whys = dict.fromkeys(row.why_out for row in rows if row.out_at)
     losses = [row.loss for row in rows]
     known = len(rows) > 1 and all(map(math.isfinite, losses))
     return Place(
@@ -63,4 +64,5 @@ def _place(group: int, rows: Sequence[Place]) -> Place:
         first_grad_norm=math.fsum(row.first_grad_norm for row in rows) / len(rows),
         lost=len(out),
         out_at=min(out, default=0),
+        why_out=", or its ".join(whys),
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olora_viz.races.step import Step, out_at
+from olora_viz.races.step import Step, out_at, whys_out
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Place:
     first_grad_norm: float
     out_at: int
     """The step at which it diverged, the earliest in a group; 0 if it has not."""
+    why_out: str = ""
+    """Why it diverged, see `olora_viz.races.state.why_out`; empty if it has not."""
     seeds: int = 1
     """The number of lanes; loss, accuracy and norm are their means."""
     spread: float = math.nan
@@ -41,7 +43,7 @@ def standings(steps: Sequence[Step], lanes: int, *, plain_text: bool = True) -> 
     nothing = [math.nan] * lanes
     loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
     share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
-    left_at = out_at(steps, lanes)
+    left_at, whys = out_at(steps, lanes), whys_out(steps, lanes)
     rows = [
         Place(
             lane=k,
@@ -49,6 +51,7 @@ def standings(steps: Sequence[Step], lanes: int, *, plain_text: bool = True) -> 
             accuracy=float(share[k]),
             first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan,
             out_at=left_at[k],
+            why_out=whys[k],
         )
         for k in range(lanes)
     ]

@@ -289,5 +289,6 @@ def _departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
         gone[NAMED - 1 :] = [f"{len(gone) - NAMED + 1} more"]
     verb, whose = ("is", "its") if len(out) == 1 else ("are", "their")
     others = "The others are not affected." if len(out) < len(rows) else "No lane is left."
-    rest = f"{whose} loss or gradient was no longer finite. {others}"
+    whys = dict.fromkeys(row.why_out for row in out)
+    rest = " or ".join(f"{whose} {why}" for why in whys) + f". {others}"
     return [Sentence(f"{and_(gone)} {verb} out of the race:", rest)]

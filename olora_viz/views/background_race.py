@@ -13,7 +13,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.races import run as runs
 from olora_viz.races.race import Race, race
 from olora_viz.races.state import DIVERGED, RACING, STOPPED
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, whys_out
 from olora_viz.races.summary import Tested
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
@@ -138,10 +138,9 @@ class BackgroundRace(BackgroundWork):
         """Return why it ended, if not by the user or at the last step."""
         if self.state == DIVERGED:
             first = int(at.argmin())
-            return (
-                f"no lane is left: the loss of {self.styles[first].label} was no longer finite "
-                f"at step {at[first]}" + (f", the last lane's at step {at.max()}" * (len(at) > 1))
-            )
+            why = whys_out(self.steps, len(at))[first]
+            last = f"; the last lane was out at step {at.max()}" * (len(at) > 1)
+            return f"no lane is left: at step {at[first]} {self.styles[first].label}'s {why}{last}"
         return self.why if self.state == STOPPED else ""
 
     def _open(self) -> tuple[Race, Iterator[Step]]:

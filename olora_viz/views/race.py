@@ -158,7 +158,11 @@ class RaceView:
         """Standings and story as plain text."""
         lines = [
             f"{self._group_styles[place.lane].label}: "
-            + (f"out at step {place.out_at}" if place.out_at else f"held-out loss {place.loss:.3g}")
+            + (
+                f"out at step {place.out_at}, its {place.why_out}"
+                if place.out_at
+                else f"held-out loss {place.loss:.3g}"
+            )
             for place in self._places
             if place.out_at or math.isfinite(place.loss)
         ]

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import nats, number, percent
 from olora_viz.measures.examples import Examples
+from olora_viz.races.state import NO_GRADIENT
 from olora_viz.races.summary import Tested
 from olora_viz.studies.contest import scores_of
 from olora_viz.studies.decision import share_interval
@@ -129,7 +130,7 @@ def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple
     """Return the cells of a lane's accuracy and loss, or one with the step at which it diverged."""
     who = lane(styles[row.lane])
     if row.out_at:
-        return who, Cell(_departure(row), kind="no", columns=2)
+        return who, Cell(_departure(row), f"its {row.why_out}", kind="no", columns=2)
     interval = intervals[row.lane] if intervals else None
     between = (
         Markup(' <span class="hint" title="95% interval">{:.0f} to {:.0f}</span>').format(
@@ -151,7 +152,8 @@ def _seeds(rows: Sequence[Place]) -> str:
 
 def _departure(row: Place) -> str:
     who = f"{row.lost} of {row.seeds} seeds " if row.seeds > 1 else ""
-    return f"{who}DNF at step {row.out_at}"
+    silent = ": gradient zero" * (row.why_out == NO_GRADIENT)
+    return f"{who}DNF at step {row.out_at}{silent}"
 
 
 def _spread(row: Place) -> Markup:
