@@ -1,7 +1,7 @@
-"""What a race finds beside its steps, as plain values: for who shows it when it is not in memory.
+"""Results of a race besides its steps, as plain values, to show a race that is not in memory.
 
 A run folder has the steps, and a summary once it has ended. The base model's results by example,
-the test and the answers are known to whoever ran the race.
+the test and the answers are known only to the race itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from olora_viz.tasks.held_out import HeldOut
 
 @runtime_checkable
 class Findings(Protocol):
-    """Whatever has these attributes; see `olora_viz.views.race_record.RaceRecord`."""
+    """Anything with these attributes, such as `olora_viz.views.race_record.RaceRecord`."""
 
     device: str
     baseline: Evaluation | None
@@ -67,11 +67,11 @@ def findings_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def findings_of_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the findings that a run's ``summary.json`` has: no answers, and nothing by example.
+    """Return the findings in a run's ``summary.json``, without answers and results by example.
 
     Raises
     ------
-    KeyError, TypeError, ValueError : it is not the summary of a race.
+    KeyError, TypeError, ValueError : the file is not the summary of a race.
     """
     base, held_out = summary["base"], summary.get("held_out")
     start = [np.array([base[name]], dtype=float) for name in ("loss", "accuracy")]

@@ -24,11 +24,11 @@ from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.background_work import BackgroundWork
 
 SEEN_SECONDS = 1.0
-"""Least time between two notes on the disk that a page asks for a race."""
+"""Minimum time between two updates on disk of when a page last asked for a race."""
 
 
 def record_of(folder: Path) -> Path:
-    """Return the file with what a page shows of a run, beside the run's folder."""
+    """Return the file with the data that a page shows of a run, next to the run's folder."""
     return folder.with_name(f"{folder.name}.record")
 
 
@@ -38,7 +38,7 @@ def new_id() -> str:
 
 
 def own_folder(folder: Path) -> Path:
-    """Return the folder of the copy of a visitor's own file, beside the run's folder."""
+    """Return the folder of the copy of a visitor's own file, next to the run's folder."""
     return folder.with_name(f"{folder.name}.task")
 
 
@@ -93,10 +93,10 @@ class Work(BackgroundWork):
             self.own_file = copy
 
     def keep(self) -> None:
-        """Write what a restart of the server needs to show it again; by default it is lost."""
+        """Write what is needed to show it after a restart of the server; by default it is lost."""
 
     def was_seen(self) -> None:
-        """Note that a page asks for it."""
+        """Record that a page asks for it."""
         self.seen = time.monotonic()
 
     def sayable(self, sentence: str) -> str:
@@ -106,7 +106,7 @@ class Work(BackgroundWork):
         return sentence.replace(str(self.folder), "the run")
 
     def remove(self) -> None:
-        """Remove all that it has on disk."""
+        """Remove all its files."""
         for folder in (self.folder, own_folder(self.folder)):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -143,23 +143,23 @@ class Job(Work, BackgroundRace):
     kept: tuple[str, bool] | None = None
     """State and completeness in its record; None while it has none."""
     zips: Path | None = None
-    """Where its adapters are zipped; None: in its folder."""
+    """The folder for its zipped adapters; None for its own folder."""
     _marked: float = -math.inf
 
     @property
     def record(self) -> Path:
-        """The file beside the run's folder with all that a page shows and the folder has not."""
+        """The file next to the run's folder with the data of a page that the folder lacks."""
         return record_of(self.folder)
 
     def wake(self) -> None:
-        """Keep a new state before anybody hears of it."""
+        """Save a new state before anybody is notified."""
         with self.changed:
             if self.kept is not None and self.kept != (self.state, self.complete):
                 self.keep()
         super().wake()
 
     def keep(self) -> None:
-        """Write the record; without room on the disk the older one stays."""
+        """Write the record; on a full disk the older one is kept."""
         with self.changed, suppress(OSError):
             self.kept, self._marked = (self.state, self.complete), -math.inf
             left = min(self.left, self.deadline - time.monotonic())
@@ -170,7 +170,7 @@ class Job(Work, BackgroundRace):
             write_json(self.record, values | findings_json(self))
 
     def was_seen(self) -> None:
-        """Note that a page asks for it, also as the time of the record."""
+        """Record that a page asks for it, also in the file time of the record."""
         super().was_seen()
         if self.kept is not None and self.seen - self._marked > SEEN_SECONDS:
             self._marked = self.seen
@@ -178,7 +178,7 @@ class Job(Work, BackgroundRace):
                 os.utime(self.record)
 
     def remove(self) -> None:
-        """Remove all that it has on disk."""
+        """Remove all its files."""
         with self.changed:
             self.kept = None
             self.record.unlink(missing_ok=True)

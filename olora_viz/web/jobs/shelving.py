@@ -1,6 +1,6 @@
-"""Races found again in their folders: of a server that ended, and of the server's owner.
+"""Races restored from their folders: those of a server that ended, and those of its owner.
 
-A server's runs folder has, of each race, a run folder whose name is the race's id, and beside it
+For each race, a server's runs folder has a run folder named by the race's id and, next to it,
 ``ID.record``, see `Job.keep`, and ``ID.task``, a copy of the visitor's own file.
 """
 
@@ -30,16 +30,16 @@ from olora_viz.views.race_record import ENDED, PAUSED
 from olora_viz.web.jobs.job import Job, new_id, own_folder, record_of
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
-"""The ids of races; what has another name in the folder is left alone."""
+"""The ids of races; anything else in the folder is ignored."""
 
 ASIDE = "set-aside"
-"""The folder for what cannot be read; nobody deletes it."""
+"""The folder for runs that cannot be read; it is never deleted."""
 
 RESTARTED = "the server was restarted"
-"""Why a race is paused that was computing or waiting when its server ended."""
+"""The reason for pausing a race that was computing or waiting when its server ended."""
 
 DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OSError)
-"""What reading a damaged file raises."""
+"""The exceptions that a damaged file raises."""
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:
     """Find the races of a runs folder: ended, or paused.
 
-    What cannot be read is set aside, and the log says why.
+    Unreadable runs are set aside, and the log says why.
     """
     names = {path.name.partition(".")[0] for path in home.iterdir()}
     for name in sorted(filter(ID.fullmatch, names)):
@@ -65,7 +65,7 @@ def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:
 def opened(folder: Path, home: Path) -> Job:
     """Show a run folder of the server's owner under a new id.
 
-    Nothing is written to it, unless the race is unfinished and goes on.
+    Nothing is written to it, unless the race is unfinished and resumed.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def opened(folder: Path, home: Path) -> Job:
 
 
 def _of_server(folder: Path, kind: type[Job]) -> Job:
-    """Read a race of this server, which was last seen when its record was last touched."""
+    """Read a race of this server, last viewed when its record was last touched."""
     found, record = _read(folder), record_of(folder)
     ago = time.time() - (record if record.exists() else folder).stat().st_mtime
     kept = found["state"], found["complete"]
@@ -96,7 +96,7 @@ def _of_server(folder: Path, kind: type[Job]) -> Job:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """Return the fields of a race by name, read from its folder and what lies beside it.
+    """Return the fields of a race by name, from its folder and the files next to it.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _of_record(record: Path) -> tuple[dict[str, Any], int]:
-    """Return what `Job.keep` wrote, and the number of steps; what was going on is paused."""
+    """Return what `Job.keep` wrote, and the number of steps; a race in progress becomes paused."""
     values = read_json_object(record)
     state, note, complete = values["state"], values["note"], values["complete"] is True
     if complete and state not in ENDED:
@@ -147,7 +147,7 @@ def _of_record(record: Path) -> tuple[dict[str, Any], int]:
 
 
 def _of_summary(run: SavedRun) -> tuple[dict[str, Any], int]:
-    """Return what a run folder says by itself, and the number of steps; it may go on if it can."""
+    """Return the contents of a run folder alone, and the number of steps, resumable if possible."""
     summary, card = run.summary, TASKS.get(run.config.task)
     status = summary["status"] if summary else PAUSED
     ended = status in (FINISHED, DIVERGED)
@@ -160,7 +160,7 @@ def _of_summary(run: SavedRun) -> tuple[dict[str, Any], int]:
 
 
 def _set_aside(folder: Path, error: Exception) -> None:
-    """Move what belongs to a race into the folder `ASIDE`, and say so."""
+    """Move the files of a race into the folder `ASIDE`, and log this."""
     aside = folder.parent / ASIDE
     why = reason(error) if isinstance(error, KeyError) else " ".join(str(error).split())
     why = why.replace(f"{folder.parent}{os.sep}", "")

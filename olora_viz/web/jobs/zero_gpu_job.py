@@ -70,7 +70,7 @@ class ZeroGpuJob(Job):
         return False
 
     def remove(self) -> None:
-        """Remove all that it has on disk."""
+        """Remove all its files."""
         super().remove()
         accelerator.wish(self._wishes, "")
 
