@@ -194,7 +194,8 @@ def test_measurements_leave_out_what_a_lane_does_and_are_else_those_of_its_own_r
     assert type(step).from_json(line, whole.labels).update_spectra.layers == step.gradients.layers
     styles = lane_styles(whole.lanes)
     left_out = step.update_spectra.layers[others[0]]
-    layer_map(UPDATE_SPECTRA, "norm", [4], [step.update_spectra], styles[0], 0)
+    (heat,) = layer_map(UPDATE_SPECTRA, "norm", [4], [step.update_spectra], styles[0], 0)["data"]
+    assert [row == [None] for row in heat["z"]] == [i in others for i in range(len(heat["z"]))]
     drawn = growth_figure([4], [step.update_spectra], styles[0], 0, left_out)
     assert drawn["layout"]["meta"]["message"] == "No adapter on this layer."
     assert all(map(math.isfinite, drawn["layout"]["yaxis"]["range"]))
