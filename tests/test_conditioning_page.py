@@ -84,7 +84,8 @@ def test_each_start_is_measured_once_whatever_the_rates_of_its_lanes(measured) -
     assert [style.label for style in job.styles] == ["OLoRA α/r 1", "LoRA α/r 1", "OLoRA α/r 2"]
     assert len(job.found.grad_norm) == 3
     said = words(view(job, 0, last=True).status)
-    assert "3 starts on CPU: 4 lanes start like these, whatever their learning rate" in said
+    assert re.findall(r"\d+", said)[:2] == ["3", "4"]
+    assert "CPU" in said
 
 
 def test_what_is_measured_is_the_start_of_the_very_race(measured) -> None:
@@ -135,25 +136,25 @@ def turned(found: Conditioning, curved: float, steep: float, even: float = 1.0) 
 
 
 @pytest.mark.parametrize(
-    ("factors", "sentence"),
-    [
-        ((8.2, 4.7, 2.0), "the start is steeper and more curved."),
-        ((0.5, 0.4, 0.3), "the start is flatter and less curved."),
-        ((1.0, 1.0, 1.0), "the start is as steep and as curved."),
-    ],
+    ("factors", "direction"), [((8.2, 4.7, 2.0), 2), ((0.5, 0.4, 0.3), 0), ((1.0, 1.0, 1.0), 1)]
 )
-def test_the_sentence_says_what_was_measured_in_either_direction(
-    measured, factors: tuple[float, float, float], sentence: str
+def test_the_sentences_say_what_was_measured_in_either_direction(
+    measured, factors: tuple[float, float, float], direction: int
 ) -> None:
+    """Each of the three ratios by the words of its direction, and of no other."""
     _, job = measured
     curved, steep, even = factors
     name = job.styles[0].label
     said = [str(s) for s in tell(job.styles, turned(job.found, curved, steep, even))]
-    lead = f"largest eigenvalue is {curved:.2g} times plain LoRA's, its gradient {steep:.2g} times:"
-    assert any(lead in one and sentence in one for one in said)
-    lead = {2.0: "worse conditioned than", 1.0: "about as well conditioned as"}
-    lead = lead.get(even, "better conditioned than")
-    assert any(one.startswith(f"{name} is {lead} plain LoRA:") for one in said)
+    scale = next(one for one in said if name in one and "eigenvalue" in one)
+    assert {f"{curved:.2g}", f"{steep:.2g}"} <= set(re.findall(r"\d+\.?\d*", scale))
+    condition = next(one for one in said if name in one and "conditioned" in one)
+    for sentence, *words in (
+        (scale, "flatter", "as steep", "steeper"),
+        (scale, "less curved", "as curved", "more curved"),
+        (condition, "better", "as well", "worse"),
+    ):
+        assert [word in sentence for word in words] == [i == direction for i in range(3)]
 
 
 def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_the_page_says_so(jobs: Jobs) -> None:
@@ -162,8 +163,8 @@ def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_the_page_says_so(jobs:
     assert job.state == "finished"
     assert not np.isfinite(job.found.hessian.lambda_max[1])
     shown = view(job, 0, last=True)
-    assert "has no eigenvalues" in words(shown.story)
-    assert "loss not finite: no eigenvalues" in words(shown.numbers)
+    for said in (shown.story, shown.numbers):
+        assert re.search(rf"{re.escape(job.styles[1].label)}.* no eigenvalues", words(said))
     assert "nan" not in (shown.story + shown.numbers + shown.rates).lower()
     cutting = wait(cut(jobs, job, [0, 1]))
     assert cutting.state == "failed"
@@ -180,7 +181,7 @@ def test_two_slices_come_from_the_measured_starts(measured) -> None:
     shown = view(cutting, 0, last=True)
     assert json.loads(shown.left_slice["layout"]["meta"])["title"].startswith("LoRA")
     assert json.loads(shown.right_slice["layout"]["meta"])["title"].startswith("OLoRA α/r 1")
-    assert "LoRA α/r 1 and OLoRA α/r 1 on one scale" in words(shown.status)
+    assert all(job.styles[k].label in words(shown.status) for k in (0, 1))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_races_and_measurements_wait_for_each_other_in_one_queue(jobs: Jobs) -> 
     waiting = measure(jobs, asked())
     later = jobs.start(asked(steps=1))
     assert (waiting.state, jobs.before(waiting), jobs.before(later)) == ("waiting", 1, 2)
-    assert "1 before yours" in words(view(waiting, 1, last=False).status)
+    assert re.search(r"\b1\b", words(view(waiting, 1, last=False).status))
     with pytest.raises(ValueError, match="already waiting"):
         measure(jobs, asked())
     jobs.stop(waiting)

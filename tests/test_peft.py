@@ -8,6 +8,7 @@ import peft
 import pytest
 import torch
 from peft.optimizers import create_loraplus_optimizer
+from races import raced, small
 from starts import told
 from tiny import FAMILIES, tiny, tokens
 
@@ -16,8 +17,6 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, weight_of
 from olora_viz.lanes.peft_format import read_peft, write_peft
 from olora_viz.models import load_model
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import race
 from olora_viz.tasks import batch_indices, collate, encode, load_task
 from olora_viz.tasks.losses import lane_losses
 
@@ -79,9 +78,7 @@ def test_the_function_at_the_start_is_the_one_that_peft_starts_from(init):
 def ten_steps(lane: Lane):
     """Race a lane for ten steps in float64, among others that differ from it."""
     others = (Lane("gaussian", lr=1e-2), lane, Lane("pissa", lr=1e-3, r=4))
-    config = RaceConfig(lanes=others, steps=10, batch_size=4, eval_every=0, dtype="float64")
-    running = race(config)
-    return running, list(running)
+    return raced(small(others, steps=10, dtype="float64"))
 
 
 def trains_alike(theirs, lane: Lane, steps, tolerance: float) -> None:
@@ -106,7 +103,9 @@ def trains_alike(theirs, lane: Lane, steps, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"rslora": True}, {"lora_plus": 16.0}, {"beta1": 0.8, "beta2": 0.95}], ids=str
+    "settings",
+    [{}, {"rslora": True, "lora_plus": 4.0, "beta1": 0.8, "beta2": 0.95}],
+    ids=["default", "all-settings"],
 )
 @pytest.mark.parametrize("init", ["lora", "olora", "pissa", "lora_ga", "lora_one", "eva", "corda"])
 def test_ten_steps_of_a_lane_are_ten_steps_of_peft(init, settings):

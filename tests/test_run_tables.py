@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from races import small
 from steps import a_step
 
 from olora_viz.lanes.lane import Lane
@@ -13,7 +14,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.races.tables import COLUMNS, race_json, safe, steps_csv
 
-CONFIG = RaceConfig(lanes=(Lane("lora"), Lane("olora", lr=3e-3)), steps=3)
+CONFIG = small((Lane("lora"), Lane("olora", lr=3e-3)), steps=3)
 
 
 def made() -> list[Step]:

@@ -12,6 +12,7 @@ from olora_viz.figures.layout import Figure, axis, layout, nothing_yet
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, rounded
 from olora_viz.measures.loss_slice import LossSlice
+from olora_viz.measures.training import loss_unit
 
 HEIGHT = 250
 """Height of the plot areas in pixels."""
@@ -40,7 +41,6 @@ def slice_figures(
     low, high = (float(every.min()), float(every.max())) if every.size else (0.0, 1.0)
     size = _round_step((high - low) / LEVELS)
     first = math.ceil(low / size) * size
-    token = "token" if plain_text else "answer token"
     made = []
     for one in slices:
         style = styles[one.lane]
@@ -68,7 +68,7 @@ def slice_figures(
         }  # fmt: skip
         figure = layout(
             f"{style.label}: the loss around its start",
-            f"nats per {token}, a contour every {size:g}; one scale for both",
+            f"{loss_unit(plain_text)}, a contour every {size:g}; one scale for both",
             x=axis("along the top eigenvector, ‖Δθ‖", range=[-reach, reach], nticks=5),
             y=axis("along the gradient, ‖Δθ‖", range=[-reach, reach], nticks=5),
             height=HEIGHT,

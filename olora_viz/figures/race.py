@@ -24,6 +24,7 @@ from olora_viz.figures.seed_bands import group_bands, groups_of, seed_band, seed
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
+from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step
 from olora_viz.tasks.held_out import HeldOut
 
@@ -117,9 +118,8 @@ def loss_figure(
     for label in labels:
         if label["name"] in several:
             label["text"] = label["text"].replace(": DNF", ": a seed DNF")
-    token = "token" if plain_text else "answer token"
     behind = "raw behind" if len(styles) == K else "band: lowest to highest seed"
-    unit = f"nats per {token}: training (smoothed, {behind}), ● held out"
+    unit = f"{loss_unit(plain_text)}: training (smoothed, {behind}), ● held out"
     unit += OFF_RANGE if beyond else ""
     if every > 1:
         unit += f"; every {every} steps"

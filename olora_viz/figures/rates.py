@@ -12,6 +12,7 @@ from olora_viz.figures.labels import CurveEnd, annotate, end_labels
 from olora_viz.figures.layout import Figure, layout, log_axis, log_range, nothing_yet
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.machine.numbers import compact, plain
+from olora_viz.measures.training import loss_unit
 from olora_viz.studies.rate_sweep import Curve, Point
 
 HEIGHT = 250
@@ -50,13 +51,11 @@ def rate_figure(
     run : changes with the race; zoom and hidden curves are kept while it stays the same.
     """
     title = f"{NAMES[measure]} against learning rate"
-    token = "token" if plain_text else "answer token"
+    nats = loss_unit(plain_text)
     seeds = max((curve.seeds for curve in curves), default=1)
-    unit = f"nats per {token}; ○ optimum, × diverged"
+    unit = f"{nats}; ○ optimum, × diverged"
     if seeds > 1:
-        unit = (
-            f"nats per {token}; mean and lowest to highest of {seeds} seeds; ○ optimum, × diverged"
-        )
+        unit = f"{nats}; mean and lowest to highest of {seeds} seeds; ○ optimum, × diverged"
     ceiling = math.inf if start_loss is None else HIGHEST * start_loss
     drawn = [loss for c in curves for p in c.points for loss in p.known if loss <= ceiling]
     if not drawn and not any(point.diverged for curve in curves for point in curve.points):

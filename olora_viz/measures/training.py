@@ -22,10 +22,22 @@ class Trained(NamedTuple):
     """By layer; None if not measured at this step."""
 
 
+def loss_unit(plain_text: bool | None = None) -> str:
+    """Return the unit of a loss.
+
+    Parameters
+    ----------
+    plain_text : whether every token is supervised instead of an answer; None if unknown.
+    """
+    if plain_text is None:
+        return "nats per supervised token"
+    return "nats per token" if plain_text else "nats per answer token"
+
+
 LOSS = Measure(
     key="loss",
     title="Loss",
-    unit="nats per supervised token",
+    unit=loss_unit(),
     symbol="loss, nats",
     scale="log",
     compute=attrgetter("trained.loss"),
@@ -55,7 +67,7 @@ LR = Measure(
 EVAL_LOSS = Measure(
     key="eval_loss",
     title="Held-out loss",
-    unit="nats per supervised token",
+    unit=loss_unit(),
     symbol="loss, nats",
     scale="log",
     compute=lambda race: race.state.last_eval.loss.copy(),

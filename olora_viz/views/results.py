@@ -12,6 +12,7 @@ from markupsafe import Markup
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import nats, number, percent
 from olora_viz.measures.examples import Examples
+from olora_viz.measures.training import loss_unit
 from olora_viz.races.state import NO_GRADIENT
 from olora_viz.races.summary import Tested
 from olora_viz.studies.contest import scores_of
@@ -118,11 +119,10 @@ def _heading(title: str, what: str) -> Markup:
 
 
 def _head(plain_text: bool) -> tuple[object, ...]:
-    token = "token" if plain_text else "answer token"
     return (
         "lane",
         Cell("accuracy", "share of right answers, with its 95% interval"),
-        Cell("loss", f"nats per {token}"),
+        Cell("loss", loss_unit(plain_text)),
     )
 
 
