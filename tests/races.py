@@ -11,6 +11,13 @@ from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
 
 PAIR = (Lane("lora", r=2), Lane("olora", r=2))
+FOUR = (
+    Lane("lora", lr=3e-3, r=4),
+    Lane("olora", lr=1e-3, r=4, alpha=8, weight_decay=0.1),
+    Lane("pissa", lr=1e-3, r=2, clip=0.5),
+    Lane("gaussian", lr=1e-2, r=6, seed=3),
+)
+"""Four lanes that differ in everything."""
 
 
 def small(lanes: tuple[Lane, ...] = PAIR, **changes) -> RaceConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from queued import wait, wait_until
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact
@@ -25,7 +26,7 @@ from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, me
 from olora_viz.web.conditioning.view import view
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.queue import Jobs, Work
+from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.setup import SetUp
 
 ROWS = [
@@ -41,21 +42,6 @@ SETUP = SetUp.first(Limits())
 def asked(**changes: object) -> RaceConfig:
     values = {"model": "glassllm", "task": "addition", "steps": 300, "batch": 3, "lanes": ROWS}
     return checked_config(Limits(), **(values | changes))
-
-
-def wait(job: Work, seconds: float = 60) -> Work:
-    end = time.monotonic() + seconds
-    while not job.complete and time.monotonic() < end:
-        time.sleep(0.01)
-    assert job.complete
-    return job
-
-
-def wait_until(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def words(markup: str) -> str:

@@ -2,11 +2,11 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from queued import wait
 
 from olora_viz.views.race import race_view
 from olora_viz.web.conditioning.measurement import measure
@@ -14,7 +14,6 @@ from olora_viz.web.export.exports import KINDS, export
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
-from olora_viz.web.jobs.job import Work
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.setup import SetUp
 
@@ -40,14 +39,6 @@ def asked(files: VisitorFiles | None, task: object, steps: int = 2):
     return checked_config(
         Limits(), model="glassllm", task=task, steps=steps, batch=4, lanes=LANES, files=files
     )
-
-
-def wait(job: Work) -> Work:
-    end = time.monotonic() + 60
-    while not job.complete:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return job
 
 
 @pytest.mark.parametrize(

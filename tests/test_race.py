@@ -2,20 +2,17 @@
 
 import json
 import math
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from races import raced, resumed, small, steps_of
+from races import FOUR, raced, resumed, small, steps_of
 from steps import without
-from tiny import CONTEXT, tiny, tokens
 from transformers import BloomConfig, BloomForCausalLM
 
 from olora_viz.lanes import chunks as lane_groups
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.generation import greedy, said
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine import memory
 from olora_viz.models import load_model
@@ -23,14 +20,6 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
 from olora_viz.tasks import batch_indices, collate, encode, evaluation, load_task
-
-FOUR = (
-    Lane("lora", lr=3e-3, r=4),
-    Lane("olora", lr=1e-3, r=4, alpha=8, weight_decay=0.1),
-    Lane("pissa", lr=1e-3, r=2, clip=0.5),
-    Lane("gaussian", lr=1e-2, r=6, seed=3),
-)
-
 
 config = partial(small, lanes=FOUR, steps=8, eval_every=4, eval_size=16)
 
@@ -156,74 +145,6 @@ def test_what_a_lane_does_is_bitwise_independent_of_the_others():
             assert a.grad_norm[k] == b.grad_norm[k]
 
 
-def test_a_lane_that_diverges_is_out_and_the_others_go_on_bitwise():
-    wild = (FOUR[0], Lane("olora", lr=1e30, r=4), *FOUR[2:])
-    running = race(config(lanes=wild))
-    steps = list(running)
-    gone = next(s.step for s in steps if s.status[1] == "diverged")
-    assert 2 <= gone < 8
-    assert running.lanes.theta[1].isfinite().all()
-    for step, healthy in zip(steps, steps_of(config()), strict=True):
-        assert [step.loss[k] for k in (0, 2, 3)] == [healthy.loss[k] for k in (0, 2, 3)]
-        assert math.isnan(step.loss[1]) == (step.step >= gone)
-        if step.eval_loss is not None and step.step >= gone:
-            assert math.isnan(step.eval_loss[1])
-            assert np.isfinite(np.delete(step.eval_loss, 1)).all()
-    summary = running.summary()
-    label = running.lanes.labels[1]
-    assert summary["status"] == "finished"
-    assert summary["lanes"][label]["status"] == "diverged"
-    assert summary["lanes"][label]["diverged_at"] == gone
-
-
-@pytest.mark.parametrize("lr", [1e30, 3e37, 1e300])
-def test_a_lane_that_has_diverged_far_can_still_be_traced(lr):
-    wild = (FOUR[0], Lane("olora", lr=lr, r=4))
-    for step in race(config(lanes=wild, spectra_every=1, steps=3)):
-        assert step.update_spectra is not None
-        assert np.isfinite(step.update_spectra.sigma).all()
-
-
-@pytest.mark.parametrize("eval_every", [1, 0])
-def test_a_lane_that_diverges_in_the_very_last_update_has_diverged(eval_every):
-    running = race(config(lanes=(FOUR[0], Lane("olora", lr=1e30)), steps=1, eval_every=eval_every))
-    (step,) = running
-    assert step.status == ("racing", "diverged")
-    assert np.isfinite(step.loss[0])
-    assert np.isnan(step.loss[1])
-    lora, olora = running.summary()["lanes"].values()
-    assert (lora["status"], lora["diverged_at"]) == ("finished", None)
-    assert lora["final_loss"] == step.eval_loss[0]
-    assert (olora["status"], olora["diverged_at"]) == ("diverged", 1)
-    assert olora["final_loss"] is olora["final_accuracy"] is olora["final_loss_step"] is None
-
-
-def test_a_lane_that_diverged_before_the_first_evaluation_has_no_final_loss():
-    running = race(config(lanes=(FOUR[0], Lane("olora", lr=1e30)), eval_every=0))
-    while not running.state.out.any():
-        next(running)
-    lora, olora = running.summary()["lanes"].values()
-    assert (lora["final_loss"], lora["final_loss_step"]) == (running.baseline.loss[0], 0)
-    assert (olora["status"], olora["final_loss"]) == ("diverged", None)
-
-
-def test_a_lane_whose_update_overflows_keeps_what_it_had_and_the_others_go_on_bitwise():
-    wild = (FOUR[0], Lane("olora", lr=1e39, r=4), *FOUR[2:])
-    running = race(config(lanes=wild, eval_every=0))
-    steps = list(running)
-    assert torch.equal(running.lanes.theta[1], running.lanes.start[1])
-    assert not running.snapshot()["exp_avg"][1].any()
-    assert running.summary()["lanes"]["olora"]["diverged_at"] == 1
-    for step, healthy in zip(steps, steps_of(config()), strict=True):
-        assert [step.loss[k] for k in (0, 2, 3)] == [healthy.loss[k] for k in (0, 2, 3)]
-
-
-def test_a_race_ends_where_every_lane_has_diverged():
-    running = race(config(lanes=(Lane("olora", lr=1e30), Lane("pissa", lr=1e30)), steps=50))
-    assert len(list(running)) < 50
-    assert running.status == "diverged"
-
-
 def test_a_closed_race_has_stopped_and_makes_no_further_step():
     running = race(config())
     next(running)
@@ -263,15 +184,6 @@ def test_a_sweep_of_45_lanes_is_one_race():
     step = next(race(config(lanes=sweep, steps=1)))
     assert step.loss.shape == step.grad_norm.shape == (45,)
     assert len(set(RaceConfig(lanes=sweep).labels)) == 45
-
-
-@pytest.mark.parametrize("task", ["text", "addition"])
-def test_answers_come_from_the_base_and_from_every_lane(task):
-    running = race(config(task=task, steps=2))
-    list(running)
-    answers = running.answers(3)
-    assert len(answers) == 3
-    assert all(len(answer.lanes) == 4 and answer.expected for answer in answers)
 
 
 def test_looking_at_the_spectra_changes_nothing_of_the_race():
@@ -347,76 +259,6 @@ def test_a_model_and_its_tokenizer_go_together(lacks):
     given = dict(zip(("model", "tokenizer"), load_model("glassllm"), strict=True))
     with pytest.raises(ValueError, match=f"has a .* but no {lacks}: pass both"):
         race(config(), **{**given, lacks: None})
-
-
-def test_answers_are_whole_words_and_right_where_accuracy_says_so():
-    running = race(config(task="number-words", lanes=FOUR[:2], steps=30))
-    *_, last = running
-    asked = running.answers(16)
-    prompts = [e.ids[: e.supervised_from] for e in running.data.held_out[:16]]
-    for k, lane in enumerate(greedy(running.model, prompts, 20, 2, 0)):
-        for answer, ids in zip(asked, lane, strict=True):
-            text, all_that_follows = answer.lanes[k], running.tokenizer.decode(ids).strip()
-            assert all_that_follows.startswith(text.rstrip("…"))
-            behind = all_that_follows[len(text.rstrip("…")) :]
-            if text != answer.expected:
-                assert text.endswith("…") or not behind[:1].isalnum()
-    right = np.mean([[text == a.expected for text in a.lanes] for a in asked], axis=0)
-    np.testing.assert_array_equal(right, last.eval_accuracy)
-
-
-@pytest.mark.parametrize(
-    ("says", "right", "shown"),
-    [
-        (" fifty-nine, and so", " six", "fifty-nine"),
-        (" sixty-two", " six", "six"),  # it was not taught to stop
-        (" seveny and on", " eight", "seveny"),
-        (" forty, and", " six", "forty"),
-        (" it’s so", " of", "it’s"),
-        (" the cat and", " three", "the cat"),
-        (" SOULLLLLLLLLLLLLLLLL", " SONG", "SOULLLLLLLLL…"),
-        (" 788888", " 6", "7…"),
-        (" 78.", " 65", "78"),
-        (" no.\n\nThe next", " yes, it is", "no."),
-        ("\nThe next", " yes", "The"),
-        (" no|and so on", " yes, it is", "no"),
-        (" hedge|hog", " fox", "hedge"),
-        (" -- no", " a dog", "-- no"),
-    ],
-)
-def test_an_answer_ends_with_its_word_its_line_or_its_text(says, right, shown):
-    def letters(ids: Sequence[int]) -> str:
-        return "".join(map(chr, ids))
-
-    ids = [ord(letter) for letter in says]
-    assert said(ids, [ord(letter) for letter in right], letters, ends=ord("|")) == shown
-
-
-def test_greedy_answers_are_those_of_generate():
-    running = race(config(lanes=FOUR[:2], steps=4))
-    list(running)
-    prompts = [e.ids[: e.supervised_from] for e in running.data.held_out[:5]]
-    for k in range(2):
-        ours = greedy(running.model, prompts, 4, 2, 0)[k]
-        with running.lanes.only(k):
-            for prompt, tokens in zip(prompts, ours, strict=True):
-                theirs = running.model.generate(
-                    torch.tensor([prompt]), max_new_tokens=4, do_sample=False, eos_token_id=None
-                )
-                assert theirs[0, len(prompt) :].tolist() == tokens
-
-
-@pytest.mark.parametrize("family", ["gpt2", "opt", "llama"])
-def test_an_answer_ends_where_the_context_does_and_other_prompts_go_on(family):
-    model = tiny(family)
-    short, long = tokens(1, 2)[0].tolist(), tokens(1, 25)[0].tolist()
-    ((short_said, long_said),) = greedy(model, [short, long], 20, 1, 0)
-    assert (len(short_said), len(long_said)) == (20, CONTEXT + 1 - 25)
-    for prompt, added in ((short, short_said), (long, long_said)):
-        assert greedy(model, [prompt], 20, 1, 0) == [[added]]
-        for n, token in enumerate(added):
-            ids = torch.tensor([prompt + added[:n]])
-            assert int(model(input_ids=ids).logits[0, -1].argmax()) == token
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,36 @@
+"""Races as a page asks for them, and waiting for what the queue computes."""
+
+import time
+from collections.abc import Callable
+
+from olora_viz.races.config import RaceConfig
+from olora_viz.web.guard.config import checked_config
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.queue import Taken
+
+LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
+ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}
+
+
+def asked(**changes: object) -> RaceConfig:
+    """Return the set-up that the server makes of a page's values; some of them are others."""
+    return checked_config(Limits(max_steps=400), **(ASKED | changes))
+
+
+def lane(**changes: object) -> list[dict[str, object]]:
+    """Return the only row of the page's table."""
+    return [LANES[0] | changes]
+
+
+def wait(job: Taken, seconds: float = 60) -> Taken:
+    """Return work of the queue once it is complete."""
+    wait_until(lambda: job.complete, seconds)
+    return job
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Return once a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
