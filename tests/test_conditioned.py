@@ -26,7 +26,7 @@ def test_a_ratio_that_holds_on_every_batch_decides(ratio, lead):
 def test_a_ratio_that_turns_from_batch_to_batch_decides_nothing():
     told = said(EASE, EASE * np.array([0.3, 3.0] * 4))
     assert told.startswith("Which is better conditioned differs by batch:")
-    assert told.endswith("is the lower one on 4.")
+    assert told.endswith("it is lower on 4 of 8.")
 
 
 def test_the_first_two_batches_of_the_default_race_decide_nothing():

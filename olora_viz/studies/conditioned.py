@@ -63,7 +63,7 @@ def compared_conditions(
     told = "differs by batch" if 0 < lower < n else f"is not decided by {n} batches"
     return Sentence(
         f"Which is better conditioned {told}:",
-        f"{number} has a median of {values} for {its_name}'s, and is the lower one on {lower}.",
+        f"{number} has a median of {values} for {its_name}'s; it is lower on {lower} of {n}.",
     )
 
 
