@@ -124,3 +124,21 @@ def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
     page.click("#stop-button")
     state(page, "stopped")
     context.close()
+
+
+def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(page: Page) -> None:
+    state(page, "recorded")
+    slider = page.locator("#scrubber input")
+    slider.focus()
+    for keys in ("ArrowLeft",) * 3, ("ArrowLeft",) * 22 + ("ArrowRight",) * 4, ("Home",):
+        for key in keys:
+            slider.press(key)
+        step = int(slider.input_value())
+        page.wait_for_function(
+            f"(step) => document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length"
+            " === step",
+            arg=step,
+        )
+        expect(page.locator("#scrubber .from")).to_have_text(f"step {step}")
+        expect(page.locator("#status b")).to_have_text(str(step))
+        assert slider.input_value() == str(step)

@@ -115,3 +115,15 @@ def test_in_a_frame_a_reload_does_not_start_another_race(visitor: Page, address:
         expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
         visitor.wait_for_timeout(3000)
         expect(frame.locator("#shelf li")).to_have_count(1)
+
+
+def test_an_outage_is_said(visitor: Page, address: str) -> None:
+    with proxy(address, PATH) as url:
+        visitor.goto(f"{url}/?task=addition&steps=400&lane=olora:lr=1e-3,r=2")
+        visitor.wait_for_selector(PLOT)
+        visitor.click("#race-button")
+        expect(visitor.locator("#status .state")).to_have_text("racing")
+        visitor.click("#pause-button")
+        expect(visitor.locator("#status .state")).to_have_text("paused")
+        expect(visitor.locator("#pulse p")).to_be_hidden()
+    expect(visitor.locator("#pulse")).to_contain_text("The server does not answer")

@@ -26,6 +26,7 @@ from olora_viz.web.race import cards, stream
 from olora_viz.web.race.arrival import FIRST, arrive
 from olora_viz.web.race.card import AWAY, SHOWN, Board, Card
 from olora_viz.web.race.cards import CARDS
+from olora_viz.web.race.controls import CONTROLS, LINE
 from olora_viz.web.race.events import Commands, Pressed, press
 from olora_viz.web.race.presets import PRESETS, filled
 from olora_viz.web.race.stream import Streams
@@ -35,6 +36,7 @@ LIMITS = Limits()
 FILES = VisitorFiles(LIMITS)
 SETUP = replace(SetUp.first(LIMITS), task="addition", steps=20, batch=4, lanes=(Lane("lora", r=2),))
 LONG = replace(SETUP, steps=2000)
+BLANK = race_view(ready_race(SETUP.to_config(LIMITS)))
 CSV = "prompt,answer\n" + "".join(f"{n} and {n + 1} make, {2 * n + 1}\n" for n in range(30))
 RECORDED = next(iter(GALLERY.values()))
 
@@ -203,7 +205,7 @@ def board() -> Board:
 
 def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Commands) -> None:
     job = start(jobs, commands, replace(SETUP, steps=60))
-    streams = Streams(jobs, board())
+    streams = Streams(jobs, board(), BLANK)
 
     async def follow() -> list[tuple[float, list[Any]]]:
         return [(time.monotonic(), row) async for row in streams.follow("page", job.id)]
@@ -222,7 +224,7 @@ def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Com
 def test_a_newer_stream_of_the_page_ends_the_older_one_and_a_closed_page_all(
     jobs: Jobs, commands: Commands
 ) -> None:
-    job, streams = start(jobs, commands, LONG), Streams(jobs, board())
+    job, streams = start(jobs, commands, LONG), Streams(jobs, board(), BLANK)
     ended: list[str] = []
 
     async def follow(page: str, name: str) -> None:
@@ -250,7 +252,7 @@ def test_a_paused_run_says_that_it_is_there_and_goes_on_for_all_who_follow_it(
     jobs: Jobs, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "QUIET", 0.1)
-    job, streams = start(jobs, commands, SETUP, goal=1), Streams(jobs, board())
+    job, streams = start(jobs, commands, SETUP, goal=1), Streams(jobs, board(), BLANK)
     until(lambda: job.state == "paused")
 
     async def follow() -> list[Any]:
@@ -270,7 +272,7 @@ def test_a_paused_run_says_that_it_is_there_and_goes_on_for_all_who_follow_it(
 def test_a_reader_who_went_back_stays_there_while_the_run_goes_on(
     jobs: Jobs, commands: Commands
 ) -> None:
-    job, streams = start(jobs, commands, replace(SETUP, steps=100)), Streams(jobs, board())
+    job, streams = start(jobs, commands, replace(SETUP, steps=100)), Streams(jobs, board(), BLANK)
     until(lambda: len(job.steps) > 3)
 
     async def follow() -> list[Any]:
@@ -289,13 +291,12 @@ def test_a_reader_who_went_back_stays_there_while_the_run_goes_on(
     assert views[-1].made == 100
 
 
-def test_a_run_that_nobody_knows_and_one_that_rests_end_their_stream_at_once(jobs: Jobs) -> None:
-    streams = Streams(jobs, board())
+def test_a_run_that_rests_ends_its_stream_at_once(jobs: Jobs) -> None:
+    streams = Streams(jobs, board(), BLANK)
 
     async def follow(run: Any) -> list[Any]:
         return [row async for row in streams.follow("page", run)]
 
-    assert asyncio.run(follow("nothing")) == []
     ((pulse, view),) = asyncio.run(follow(RECORDED.id))
     assert pulse["going"] is False
     assert view.recorded
@@ -321,7 +322,7 @@ def test_reset_is_the_last_that_a_slow_browser_draws() -> None:
 def test_a_stream_takes_over_when_the_last_update_of_the_one_before_was_sent(
     jobs: Jobs, commands: Commands
 ) -> None:
-    job, streams = start(jobs, commands, LONG), Streams(jobs, board())
+    job, streams = start(jobs, commands, LONG), Streams(jobs, board(), BLANK)
 
     async def visit() -> None:
         older = streams.follow("page", job.id)
@@ -336,6 +337,20 @@ def test_a_stream_takes_over_when_the_last_update_of_the_one_before_was_sent(
         assert view.id == RECORDED.id
 
     asyncio.run(visit())
+
+
+def test_a_run_that_the_server_no_longer_has_is_said_and_leaves_the_results(jobs: Jobs) -> None:
+    made = board_of([LINE, CONTROLS, *CARDS])
+
+    async def visit() -> list[list[Any]]:
+        return [row async for row in Streams(jobs, made, BLANK).follow("page", "gone")]
+
+    [[pulse, *row]] = asyncio.run(visit())
+    assert pulse["going"] is False
+    assert "no longer on the server" in pulse["gone"]
+    changed = [i for i, value in enumerate(row) if value != gr.skip()]
+    assert changed == list(range(6))  # the status and the five buttons
+    assert row[1]["interactive"]
 
 
 # Arrival ---------------------------------------------------------------------------------------

@@ -133,7 +133,10 @@ def connect(
     controls : of the set-up.
     files : the visitors' own files.
     """
-    commands, streams = Commands(desk.jobs, desk.limits, files), Streams(desk.jobs, board)
+    commands, streams = (
+        Commands(desk.jobs, desk.limits, files),
+        Streams(desk.jobs, board, desk.blank),
+    )
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
 
     def race(run: Any, *values: Any) -> Pressed:
@@ -158,8 +161,7 @@ def connect(
         if view is None:
             return board.nothing()
         streams.go_back(request.session_hash or "", view.step if view.step < view.made else None)
-        # The slider stays where the user moved it.
-        return board.row(view, lambda card: card.name != "scrubber")
+        return board.row(view)
 
     async def follow(request: gr.Request, run: Any, *values: Any) -> AsyncIterator[list[Any]]:
         """Fill the cards: with the run, or for the set-up where there is none."""

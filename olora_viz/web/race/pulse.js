@@ -1,25 +1,38 @@
-// Starts the page's stream on request, and restarts it when it has been silent for too long.
+// Starts the page's stream on request, restarts it when it has been silent for too long, and says
+// when the server does not answer or no longer has the race.
 //
-// Gradio runs this with `props`, `watch` and `trigger`; props.value is {again} or {going, beat}.
+// Gradio runs this with `element`, `props`, `watch` and `trigger`; props.value is {again}, {gone} or
+// {going, beat}.
 const LOST = 7000; // ms without a message after which an active stream is lost
-let heard = performance.now();
+const line = element.querySelector("p");
+let heard = performance.now(); // the latest message, or the latest request for one
+let answered = heard; // the latest message
 /** @type {unknown} */
 let asked = null;
 
 const follow = () => {
   heard = performance.now();
-  // In the next task, when everything that came with this value is on the page.
+  // In the next task, when what came with this value is on the page too.
   setTimeout(() => trigger("select", { index: 0, value: "follow" }));
 };
 
+/** @param {string} sentence */
+const say = (sentence) => {
+  if (line.textContent !== sentence) line.textContent = sentence;
+  line.hidden = !sentence;
+};
+
 watch("value", () => {
-  heard = performance.now();
-  const { again } = props.value ?? {};
+  heard = answered = performance.now();
+  const { again, gone = "" } = props.value ?? {};
+  say(gone);
   if (!again || again === asked) return;
   asked = again;
   follow();
 });
 setInterval(() => {
   const going = props.value?.going || props.value?.again;
-  if (going && performance.now() - heard >= LOST && navigator.onLine) follow();
+  if (!going || performance.now() - heard < LOST) return;
+  if (performance.now() - answered > LOST) say(props.outage);
+  if (navigator.onLine) follow();
 }, 1000);

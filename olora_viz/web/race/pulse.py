@@ -6,6 +6,16 @@ from pathlib import Path
 
 import gradio as gr
 
+OUTAGE = (
+    "The server does not answer. What you see is the latest that it sent; the page goes on as soon "
+    "as it answers again."
+)
+
+GONE = (
+    "This race is no longer on the server, which was restarted or made room for newer ones. What "
+    "you see is the latest that it sent. Press Race to run the set-up again."
+)
+
 
 def pulse() -> gr.HTML:
     """Make the component that starts the stream; its event is ``select``.
@@ -16,7 +26,8 @@ def pulse() -> gr.HTML:
     return gr.HTML(
         value=None,
         elem_id="pulse",
-        html_template="<span hidden></span>",
+        html_template='<p class="problem" role="alert" hidden></p>',
         js_on_load=(Path(__file__).parent / "pulse.js").read_text("utf-8"),
         apply_default_css=False,
+        outage=OUTAGE,
     )

@@ -9,20 +9,36 @@ const to = element.querySelector(".to");
 const replay = element.querySelector(".replay");
 const PLAY_SECONDS = 12; // a whole race, whatever its length
 const NEWEST = 1e8; // also for a race that has advanced meanwhile
+const PATIENCE = 1500; // ms after which a request without an answer is sent again
 let held = false;
 let playing = 0;
 /** @type {string | null | undefined} */
 let run = null;
-let asked = 0;
+/** @type {number | null} */
+let wish = null; // the step that the reader chose, until the page shows it
+let sent = 0; // when it was last requested; 0: answered
 
 /** @param {number} step */
 const ask = (step) => {
   words(step);
-  cancelAnimationFrame(asked);
-  asked = requestAnimationFrame(() =>
-    trigger("select", { index: 0, value: step >= Number(slider.max) ? NEWEST : step }),
-  );
+  wish = step >= Number(slider.max) ? Infinity : step; // the newest, however far the race is
+  if (!sent) send();
 };
+
+// One request at a time: of many quick ones the last could be dropped, or answered first.
+const send = () => {
+  if (wish === null) return;
+  sent = performance.now();
+  trigger("select", { index: 0, value: Math.min(wish, NEWEST) });
+};
+
+const answered = () => {
+  const { steps = 0, at = 0 } = props.value ?? {};
+  sent = 0;
+  if (wish !== null && at === Math.min(wish, steps)) wish = null;
+  else send();
+};
+setInterval(() => sent && performance.now() - sent > PATIENCE && send(), 500);
 
 /** @param {number} step */
 const words = (step) => {
@@ -62,12 +78,15 @@ const show = () => {
   const { steps = 0, at = 0 } = props.value ?? {};
   if (props.value?.run !== run) {
     run = props.value?.run;
+    wish = null;
+    sent = 0;
     stop();
   }
   slider.max = steps;
   slider.disabled = replay.disabled = steps < 2;
-  if (!held && !playing) slider.value = String(at);
+  if (!held && !playing && wish === null) slider.value = String(at);
   words(Number(slider.value));
+  answered();
 };
 
 slider.addEventListener("pointerdown", () => {

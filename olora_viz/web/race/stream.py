@@ -16,6 +16,7 @@ from olora_viz.views.race_record import WAITING, RaceRecord
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Board
+from olora_viz.web.race.pulse import GONE
 from olora_viz.web.setup import SetUp
 
 PACE = 0.2
@@ -29,6 +30,9 @@ SHARE = 0.1
 
 QUIET = 2.0
 """Seconds between signs of life to a page whose run has no news."""
+
+TOP_BAR = ("status", "controls")
+"""Names of the cards that are drawn anew when the run is gone; the others keep its last results."""
 
 _waiting = ThreadPoolExecutor(256, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
@@ -70,8 +74,8 @@ class Streams:
     fill its cards, one after the other, so a late update cannot overwrite a newer one.
     """
 
-    def __init__(self, jobs: Jobs, board: Board) -> None:
-        self._jobs, self._board = jobs, board
+    def __init__(self, jobs: Jobs, board: Board, blank: RaceView) -> None:
+        self._jobs, self._board, self._blank = jobs, board, blank
         self._open: dict[str, Stream] = {}
 
     async def follow(self, page: str, run_id: Any) -> AsyncIterator[list[Any]]:
@@ -91,6 +95,8 @@ class Streams:
             for beat in itertools.count(1):
                 run = self._jobs.shown(run_id)
                 if run is None:
+                    top = self._board.row(self._blank, lambda card: card.name in TOP_BAR)
+                    yield [{"going": False, "gone": GONE}, *top]
                     return
                 began, version, before = time.monotonic(), _version(run), _before(self._jobs, run)
                 row, complete = self._board.nothing(), run.complete
