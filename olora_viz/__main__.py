@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from olora_viz.cli import curvature, export, gradients, inspect, lists, race, spectrum
+from olora_viz.cli import curvature, export, gradients, inspect, lists, race, show, spectrum
 from olora_viz.cli.console import BAD_INPUT, INTERRUPTED
 
 
@@ -49,7 +50,15 @@ def _parser() -> argparse.ArgumentParser:
 
     for module in (lists, race, export, spectrum, inspect, gradients, curvature):
         module.add_verbs(verb)
+    show.add_verbs(verb, _serve)
     return parser
+
+
+def _serve(folder: Path, ready: Callable[[str], None]) -> None:
+    """Serve the page on a run, see `web.show`: the command line does not import the page."""
+    from olora_viz.web.show import serve
+
+    serve(folder, ready)
 
 
 def _sentence(error: Exception) -> str:

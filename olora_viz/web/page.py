@@ -34,14 +34,19 @@ STYLES = ("style.css", "learn/learn.css")
 """The style sheets, in their order."""
 
 
-def build(limits: Limits | None = None) -> gr.Blocks:
-    """Build the whole application."""
-    limits = limits or from_environment()
-    jobs = Jobs(
+def jobs_of(limits: Limits) -> Jobs:
+    """Return the races of a server, with those of an earlier one."""
+    return Jobs(
         limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds,
         grace=limits.grace_seconds, keep_mib=limits.keep_mib,
         races=ZeroGpuJob if on_zero_gpu() else Job,
     )  # fmt: skip
+
+
+def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
+    """Build the whole application."""
+    limits = limits or from_environment()
+    jobs = jobs or jobs_of(limits)
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)

@@ -12,11 +12,12 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.links import share_link
+from olora_viz.web.links import share, share_link
 from olora_viz.web.race import shelf
 from olora_viz.web.setup import SetUp, possible
 
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
+NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
 AGAIN = "Press Race to run the set-up again."
 
 FIRST = "recorded:smollm2"
@@ -46,8 +47,9 @@ def arrive(
 ) -> Arrival:
     """Show the run of the address, else of this tab, else the latest one of this browser.
 
-    A set-up in a link takes precedence over the run; reloading the page's own address keeps both.
-    A run that another tab shows stays there. Without any run the page shows a recorded race.
+    A set-up in a link takes precedence over the run of the tab, and a run in a link, ``?run=ID``,
+    over both; reloading the page's own address keeps run and set-up. A run that another tab shows
+    stays there. Without any run the page shows a recorded race.
 
     Parameters
     ----------
@@ -57,6 +59,11 @@ def arrive(
     page : Gradio's session hash of the page.
     """
     link, own, words = share_link.asked(limits, address)
+    wanted = address.get("run") if isinstance(address, dict) else None
+    if jobs.get(wanted) is not None:
+        run_id, link = wanted, share.Link()
+    elif wanted:
+        words += fragments.problem(NOT_HERE)
     run = jobs.shown(run_id)
     words += _gone(jobs, run_id, visit)
     if run_id is None:
@@ -119,8 +126,13 @@ def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
 
 
 def setup_of(limits: Limits, run: RaceRecord) -> SetUp | None:
-    """Return the set-up of a run; of a recorded one only if this server may race it."""
-    return possible(limits, run.config) if run.recorded else SetUp.of(run.config)
+    """Return the set-up of a run, or None if the controls cannot show it.
+
+    That of a recorded run, or of one that the owner opened, is shown only if this server may race
+    it.
+    """
+    ours = isinstance(run, Job) and run.forgettable
+    return SetUp.of(run.config) if ours else possible(limits, run.config)
 
 
 def _newest(jobs: Jobs, visit: Any, address: Any) -> RaceRecord | None:

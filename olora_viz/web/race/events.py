@@ -23,6 +23,7 @@ from olora_viz.web.race import own_file
 from olora_viz.web.race.arrival import arrive
 from olora_viz.web.race.card import QUIET, Board, Desk, again
 from olora_viz.web.race.controls import Buttons
+from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
 from olora_viz.web.setup import TASK, SetUp
 
@@ -177,7 +178,8 @@ def connect(
         sample = gr.skip()
         if found.brought is not None:
             chosen[TASK], sample = own_file.offered(found.brought, found.setup)
-        return [found.run or "", again(), *chosen, found.words, sample]
+        mine = checked(desk.jobs, visit)
+        return [found.run or "", again(), mine, *chosen, found.words, sample]
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")
@@ -199,8 +201,8 @@ def connect(
     )  # fmt: skip
     demo.load(
         opened, [desk.run, visit, desk.parts["address"]],
-        [desk.run, desk.again, *controls, desk.parts["note"], desk.parts["own"]], js=READ,
-        queue=False,
+        [desk.run, desk.again, visit, *controls, desk.parts["note"], desk.parts["own"]],
+        js=READ, queue=False,
         **hidden,
     )  # fmt: skip
     demo.unload(leave)

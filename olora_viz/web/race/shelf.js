@@ -55,6 +55,17 @@ const button = (text, title, pressed, act) => {
   return made;
 };
 
+/** @param {string} id @param {string} name */
+const link = (id, name) => {
+  const made = document.createElement("a");
+  made.href = `?run=${encodeURIComponent(id)}`;
+  made.target = "_blank";
+  made.textContent = "link";
+  made.title = `${name} in a tab of its own`;
+  made.setAttribute("aria-label", made.title);
+  return made;
+};
+
 /** @param {Run} run */
 const item = ({ id, name, pinned, overlaid, current, words }) => {
   const row = document.createElement("li");
@@ -81,6 +92,7 @@ const item = ({ id, name, pinned, overlaid, current, words }) => {
     button("show", `show ${name}`, null, () => wish(id, "show")),
     button("overlay", `overlay ${name}`, overlaid, () => change(id, { overlaid: !overlaid })),
     button("pin", `pin ${name}`, pinned, () => change(id, { pinned: !pinned })),
+    link(id, name),
     button("×", `remove ${name} from the list`, null, () => wish(id, "remove")),
   );
   row.append(input, small, tools);

@@ -25,8 +25,8 @@ from olora_viz.views.table import table
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, again
 
-STORAGE = "olora-viz-runs"
-"""The list in the browser's storage: a fixed name and secret, so that it outlives the server."""
+STORAGE = "olora-viz-visit"
+"""The key of the list in the browser's storage."""
 
 MOST = 12
 """Maximum number of runs in a list; the oldest unpinned ones are removed."""
@@ -47,7 +47,13 @@ def build(desk: Desk) -> list[Any]:
         js_on_load=(Path(__file__).parent / "shelf.js").read_text("utf-8"),
         apply_default_css=False,
     )
-    visit = gr.BrowserState([], storage_key=STORAGE, secret=STORAGE)
+    visit = gr.HTML(
+        value=[],
+        html_template="<span hidden></span>",
+        js_on_load=(Path(__file__).parent / "visit.js").read_text("utf-8"),
+        apply_default_css=False,
+        storage=STORAGE,
+    )
     desk.parts["visit"] = visit
     seen = gr.Textbox("", visible=False)
     jobs, run = desk.jobs, desk.run
