@@ -8,9 +8,10 @@ import pytest
 
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import found_rates
 from olora_viz.views.race import race_view
 from olora_viz.web.export import take
-from olora_viz.web.export.exports import KINDS, export, found_rates
+from olora_viz.web.export.exports import KINDS, export
 from olora_viz.web.jobs.queue import Jobs
 
 
@@ -33,7 +34,7 @@ def test_a_recorded_race_is_taken_away_in_every_kind(name, jobs):
     assert told["summary"]["recorded"] is True
     for kind in ("code", "peft"):
         compile(files[kind]["text"], kind, "exec")
-    assert not any(lane.fair for lane in found_rates(run).lanes)
+    assert not any(lane.fair for lane in found_rates(run.config, run.steps).lanes)
 
 
 def test_a_report_says_that_a_race_was_recorded_and_has_a_chart_for_every_place(jobs):

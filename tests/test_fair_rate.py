@@ -4,17 +4,23 @@ import json
 import math
 import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from races import small
 from verbs import run
 
+from olora_viz.figures.theme import lane_styles
+from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.machine.numbers import compact
 from olora_viz.measures.conditioning import track
 from olora_viz.races import run as runs
 from olora_viz.races.fair_rate import REFERENCE, fair_rate
 from olora_viz.races.race import race
+from olora_viz.views.race import race_view
+from olora_viz.web.jobs.job import Job
 
 config = partial(small, steps=2)
 
@@ -131,3 +137,16 @@ def test_bad_input_gets_a_sentence_and_exit_code_two(arguments, sentence):
     assert done.returncode == 2
     assert sentence in done.stderr
     assert done.stdout == ""
+
+
+def test_the_rate_that_a_race_found_is_what_is_told_of_a_fair_lane(tmp_path: Path) -> None:
+    lanes = (Lane("lora", lr=1e-3, r=2), Lane("olora", r=2, fair=True))
+    assert display_names(lanes) == ("LoRA 1e-3", "OLoRA fair")
+    job = Job("id", small(lanes, steps=2), tmp_path / "run", lane_styles(lanes))
+    job.compute()
+    view = race_view(job)
+    rate = view.race.config.lanes[1].lr
+    assert rate == pytest.approx(float(max(step.lr[1] for step in job.steps)))
+    assert rate != 1e-3
+    assert "At one shared rate" not in str(view.story)
+    assert f"({compact(rate)})" in str(view.story)

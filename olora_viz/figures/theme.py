@@ -7,8 +7,9 @@ rate, rank, seed) are shown by the line's dash and its marker. Figures name colo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.labels import differing, display_names, setting
@@ -142,7 +143,7 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
     names : a name per lane chosen by the user, or None.
     """
     varying = differing(lanes)
-    ranks = {f: sorted({setting(lane, f) for lane in lanes}, reverse=True) for f in varying}
+    ranks = {f: _from_the_largest({setting(lane, f) for lane in lanes}) for f in varying}
     made: list[LaneStyle] = []
     for lane, label in zip(lanes, display_names(lanes, names), strict=True):
         place = [ranks[f].index(setting(lane, f)) for f in varying]
@@ -159,6 +160,11 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
             )
         )
     return tuple(made)
+
+
+def _from_the_largest(values: Collection[Any]) -> list[Any]:
+    """Sort values of a setting; words, such as the rate ``fair``, come first."""
+    return sorted(values, key=lambda value: (isinstance(value, str), value), reverse=True)
 
 
 def contrast(a: str, b: str) -> float:

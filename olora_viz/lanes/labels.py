@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from olora_viz.initializers import label_of
-from olora_viz.lanes.lane import Lane, label_number
+from olora_viz.lanes.lane import FAIR, Lane, label_number
 from olora_viz.machine import numbers
 
 SHOWN = ("lr", "r", "alpha", "seed", "lora_plus", "dropout", "beta1", "beta2", "targets")
@@ -68,15 +68,20 @@ def differing(lanes: Sequence[Lane]) -> list[str]:
 
 
 def setting(lane: Lane, field: str) -> Any:
-    """Return the value of one of `SHOWN`: the ratio to the rank for alpha, a text for targets."""
+    """Return the value of one of `SHOWN`: the ratio to the rank for alpha, a text for targets.
+
+    The rate of a fair lane is the word, until its race has found the number.
+    """
+    if field == "lr" and lane.fair:
+        return FAIR
     if field == "alpha":
         return 1.0 if lane.alpha is None else lane.alpha / lane.r
     return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field)
 
 
 def _words(field: str, value: Any) -> str:
-    if field == "targets":
-        return value and _short(value)
+    if isinstance(value, str):
+        return _short(value) if field == "targets" and value else value
     return {
         "lr": numbers.compact(value), "r": f"r {value:g}", "alpha": f"α/r {value:g}",
         "seed": f"seed {value:g}", "lora_plus": f"LoRA+ {value:g}", "dropout": f"dropout {value:g}",

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from olora_viz.initializers import INITIALIZERS, Calibration
 from olora_viz.lanes.adapters import attach_planned
 from olora_viz.lanes.lane import Lane
@@ -14,6 +16,7 @@ from olora_viz.machine.numbers import compact, factor
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.conditioning import track
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.step import Step
 from olora_viz.tasks import Batch
 
 EXPONENT = 1 / 3
@@ -151,6 +154,18 @@ def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:
     """
     rates = iter(found)
     lanes = [replace(o, lr=next(rates).rate, fair=False) if o.fair else o for o in config.lanes]
+    return replace(config, lanes=tuple(lanes))
+
+
+def found_rates(config: RaceConfig, steps: Sequence[Step]) -> RaceConfig:
+    """Return the set-up with the fair rates that its race used, once it has made a step."""
+    if not steps or not any(lane.fair for lane in config.lanes):
+        return config
+    highest = np.max([step.lr for step in steps], 0)
+    lanes = [
+        replace(lane, lr=float(rate), fair=False) if lane.fair else lane
+        for lane, rate in zip(config.lanes, highest, strict=True)
+    ]
     return replace(config, lanes=tuple(lanes))
 
 

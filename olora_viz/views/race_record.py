@@ -13,6 +13,7 @@ from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.numbers import about, seconds
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.state import DIVERGED, FINISHED, STOPPED
 from olora_viz.races.step import Step
 from olora_viz.races.summary import Tested
@@ -150,10 +151,14 @@ def ready_race(config: RaceConfig, note: str = "") -> RaceSnapshot:
 
 
 def snapshot(record: RaceRecord) -> RaceSnapshot:
-    """Return a race as it is now; its fields are read in their order."""
+    """Return a race as it is now; its fields are read in their order.
+
+    Fair rates are the numbers that it found: what is told of a lane is told of its rate.
+    """
     values = {each.name: getattr(record, each.name) for each in fields(RaceSnapshot)}
     kept = {name: tuple(values[name]) for name in ("styles", "answers", "steps")}
-    return RaceSnapshot(**{**values, **kept})
+    config = found_rates(values["config"], kept["steps"])
+    return RaceSnapshot(**{**values, **kept, "config": config})
 
 
 def start_of(record: RaceRecord) -> tuple[float | None, float | None]:

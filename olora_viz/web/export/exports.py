@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.races.summary import figures_of_test
 from olora_viz.races.tables import race_json, steps_csv
@@ -72,19 +72,7 @@ def _code(shown: RaceRecord) -> str:
 
 
 def _peft(shown: RaceRecord) -> str:
-    return peft_script(found_rates(shown))
-
-
-def found_rates(shown: RaceRecord) -> RaceConfig:
-    """Return the set-up, with the fair rates that the race computed, after its first step."""
-    steps = list(shown.steps)
-    lanes = [
-        replace(lane, lr=float(max(step.lr[k] for step in steps)), fair=False)
-        if lane.fair and steps
-        else lane
-        for k, lane in enumerate(shown.config.lanes)
-    ]
-    return replace(shown.config, lanes=tuple(lanes))
+    return peft_script(found_rates(shown.config, list(shown.steps)))
 
 
 class Kind(NamedTuple):
