@@ -32,6 +32,6 @@ from olora_viz.web.page import build, launch_options  # noqa: E402
 demo = build()
 
 if __name__ == "__main__":
-    # A polite end (also of a container) removes temporary folders.
+    # A polite end (also of a container) pauses the races and removes temporary folders.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     demo.launch(**launch_options())

@@ -11,6 +11,7 @@ an arrow key on the rank's slider to the new curves (the page at rest before eac
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -116,7 +118,11 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    runs = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, runs, True)
+    environment = os.environ | {
+        "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "OLORA_VIZ_RUNS": runs,
+    }  # fmt: skip
     server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from queued import wait_until
 from races import small
 
 from olora_viz.lanes.lane import Lane
@@ -23,13 +24,6 @@ from olora_viz.web.jobs.shelving import ASIDE, RESTARTED
 
 STEPS = 40
 config = partial(small, task="addition", steps=STEPS, eval_every=10)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def numbers(job: Job) -> list[dict]:
@@ -82,7 +76,7 @@ def test_a_race_that_was_computing_is_paused_and_goes_on_bitwise(
     before: Jobs, whole: Job, again: Callable[..., Jobs]
 ) -> None:
     going = before.start(config())
-    until(lambda: len(going.steps) >= 5)
+    wait_until(lambda: len(going.steps) >= 5)
     jobs = again()
     assert going.wait(60)
     job = found(jobs, going)
@@ -142,7 +136,7 @@ def test_a_race_that_was_cut_off_and_is_stopped_has_its_adapters(
     before: Jobs, again: Callable[..., Jobs]
 ) -> None:
     going = before.start(config())
-    until(lambda: len(going.steps) >= 3)
+    wait_until(lambda: len(going.steps) >= 3)
     jobs = again()
     assert going.wait(60)
     job = found(jobs, going)
@@ -209,10 +203,26 @@ def test_a_damaged_checkpoint_of_a_paused_race_sets_it_aside(
     before: Jobs, again: Callable[..., Jobs]
 ) -> None:
     job = before.start(config(), goal=2)
-    until(lambda: job.state == "paused")
+    wait_until(lambda: job.state == "paused")
     jobs = again(lambda folder: cut(folder / job.id / "checkpoint.safetensors"))
     assert jobs.get(job.id) is None
     assert (jobs.folder / ASIDE / job.id).is_dir()
+
+
+def test_a_server_that_is_asked_to_end_pauses_its_races_with_nothing_to_repeat(
+    tmp_path: Path,
+) -> None:
+    with closing(Jobs(folder=tmp_path)) as jobs:
+        going, waiting = jobs.start(config(steps=2000)), jobs.start(config(steps=1))
+        wait_until(lambda: len(going.steps) >= 3)
+    with closing(Jobs(folder=tmp_path)) as jobs:
+        job = found(jobs, going)
+        assert (job.state, job.note, job.cut_off) == ("paused", RESTARTED, False)
+        assert (job.folder / "checkpoint.safetensors").is_file()
+        assert found(jobs, waiting).state == "paused"
+        jobs.stop(job)
+        assert job.complete
+        assert job.adapter_zip(0).is_file()
 
 
 def test_the_longest_unseen_race_goes_first_also_after_a_restart(tmp_path: Path) -> None:

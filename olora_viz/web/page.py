@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,14 @@ STYLES = ("style.css", "learn/learn.css")
 
 
 def jobs_of(limits: Limits) -> Jobs:
-    """Return the races of a server, with those of an earlier one."""
-    return Jobs(
+    """Return the races of a server, with those of an earlier one; they are paused at its end."""
+    jobs = Jobs(
         limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds,
         grace=limits.grace_seconds, keep_mib=limits.keep_mib,
         races=ZeroGpuJob if on_zero_gpu() else Job,
     )  # fmt: skip
+    atexit.register(jobs.close)
+    return jobs
 
 
 def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
