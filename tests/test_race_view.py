@@ -137,3 +137,13 @@ def test_the_results_say_how_many_examples_each_part_has_and_what_was_removed():
     unknown = HeldOut(64, None, "", 80, 80)
     assert unknown.parts == ""
     assert "held out" not in race_view(going("racing", held_out=unknown)).results
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_chart_of_held_out_results_says_on_how_many_examples_it_rests(name):
+    record = GALLERY[name]
+    view, rates = race_view(record), rates_view(record)
+    count = record.held_out.examples
+    charts_ = [view.loss, view.accuracy, *([rates.figure] if rates else [])]
+    for figure in charts_:
+        assert f"{count} " in figure["layout"]["meta"]["unit"]

@@ -132,10 +132,10 @@ def test_more_repetitions_than_a_race_takes_are_refused_in_one_sentence() -> Non
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.title)
 def test_every_preset_is_a_set_up_that_the_server_takes(preset) -> None:
-    model, task, steps, batch, seed, rows, curvature = filled(Limits(), preset)
+    model, task, steps, batch, seed, rows, curvature = filled(Limits(), preset, "addition")
     assert seed == curvature == gr.skip()  # they stay as they are
     config = checked_config(Limits(), model=model, task=task, steps=steps, batch=batch, lanes=rows)
     assert list(config.lanes) == preset.lanes
     assert config.batches == "by-seed"
     only = replace(Limits(), models=("smollm2-135m",))
-    assert filled(only, preset)[0] == "smollm2-135m"
+    assert filled(only, preset, "addition")[0] == "smollm2-135m"

@@ -25,7 +25,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.training import loss_unit
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, held_out_count
 from olora_viz.tasks.held_out import HeldOut
 
 HIGHEST = 10.0
@@ -118,8 +118,11 @@ def loss_figure(
     for label in labels:
         if label["name"] in several:
             label["text"] = label["text"].replace(": DNF", ": a seed DNF")
-    behind = "raw behind" if len(styles) == K else "band: lowest to highest seed"
-    unit = f"{loss_unit(plain_text)}: training (smoothed, {behind}), ● held out"
+    most = max(map(len, groups), default=1)
+    behind = "raw behind" if len(styles) == K else f"band: lowest to highest of {most} seeds"
+    count = held_out_count(steps)
+    rests = f" ({count} examples)" if count else ""
+    unit = f"{loss_unit(plain_text)}: training (smoothed, {behind}), ● held out{rests}"
     unit += OFF_RANGE if beyond else ""
     if every > 1:
         unit += f"; every {every} steps"

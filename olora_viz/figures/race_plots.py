@@ -22,7 +22,7 @@ from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.source import Raced, Source, named
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, held_out_count
 from olora_viz.studies.rate_sweep import rate_curves
 
 
@@ -133,7 +133,7 @@ def plot_rates(
         start_loss = raced.start_loss
     figure = rate_figures.rate_figure(
         rate_curves(raced.lanes, raced.steps, measure), measure, start_loss=start_loss,
-        plain_text=raced.plain_text,
+        plain_text=raced.plain_text, examples=held_out_count(raced.steps),
     )  # fmt: skip
     return stacked([figure], theme)
 

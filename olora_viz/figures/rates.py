@@ -36,6 +36,7 @@ def rate_figure(
     *,
     start_loss: float | None = None,
     plain_text: bool = False,
+    examples: int = 0,
     run: str = "",
 ) -> Figure:
     """Draw a curve for every start, its optimum, and its seeds as a band, on log axes.
@@ -48,10 +49,11 @@ def rate_figure(
     measure : one of `rate_sweep.MEASURES`.
     start_loss : held-out loss before the race, nats.
     plain_text : whether every token is supervised instead of an answer.
+    examples : number of held-out examples; 0 if unknown.
     run : changes with the race; zoom and hidden curves are kept while it stays the same.
     """
     title = f"{NAMES[measure]} against learning rate"
-    nats = loss_unit(plain_text)
+    nats = loss_unit(plain_text) + (f", {examples} held-out examples" if examples else "")
     seeds = max((curve.seeds for curve in curves), default=1)
     unit = f"{nats}; ○ optimum, × diverged"
     if seeds > 1:

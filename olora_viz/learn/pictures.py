@@ -18,6 +18,7 @@ from olora_viz.learn.lessons import Lesson, singular_values
 from olora_viz.learn.lessons.example import example_matrix
 from olora_viz.machine.numbers import percent
 from olora_viz.measures.truncation import truncation
+from olora_viz.races.step import held_out_count
 from olora_viz.studies.rate_sweep import rate_curves
 
 HEIGHT = 230
@@ -44,7 +45,10 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
     lanes, styles, steps, total = race.config.lanes, race.styles, race.steps, race.config.steps
     start = float(race.baseline.loss[0])
     if lesson.picture == "rates":
-        made = rate_figure(rate_curves(lanes, steps), start_loss=start, run=lesson.name)
+        made = rate_figure(
+            rate_curves(lanes, steps), start_loss=start, examples=held_out_count(steps),
+            run=lesson.name,
+        )  # fmt: skip
     elif lesson.picture == "curvature":
         made = sharpness_figure(styles, steps, total=total, run=lesson.name)
     else:

@@ -131,6 +131,11 @@ class Step(Record):
         )
 
 
+def held_out_count(steps: Sequence[Step]) -> int:
+    """Return on how many examples the lanes are evaluated; 0 while unknown."""
+    return next((s.eval_examples.loss.shape[1] for s in steps if s.eval_examples is not None), 0)
+
+
 def whys_out(steps: Sequence[Step], K: int) -> list[str]:
     """Return why each of K lanes diverged, see `why_out`; empty for a lane that has not."""
     before = dict(zip((step.step for step in steps[1:]), steps, strict=False))

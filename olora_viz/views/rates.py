@@ -11,6 +11,8 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import nats
+from olora_viz.races.fair_rate import found_rates
+from olora_viz.races.step import held_out_count
 from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
 from olora_viz.views import html as fragments
@@ -40,7 +42,8 @@ def rates_view(
     measure : one of `olora_viz.studies.rate_sweep.MEASURES`; otherwise ``final``.
     run : see `race_view`.
     """
-    lanes, steps = record.config.lanes, list(record.steps)
+    steps = list(record.steps)
+    lanes = found_rates(record.config, steps).lanes
     if not steps or not is_sweep(lanes):
         return None
     run = record.id if run is None else run
@@ -48,8 +51,9 @@ def rates_view(
     start, _ = start_of(record)
     curves = rate_curves(lanes, steps, named)
     drawn = rate_figure(
-        curves, named, start_loss=start, plain_text=record.plain_text, run=f"{run} {named}"
-    )
+        curves, named, start_loss=start, plain_text=record.plain_text,
+        examples=held_out_count(steps), run=f"{run} {named}",
+    )  # fmt: skip
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
     reached = steps_to_reach(lanes, steps, start)
     said = describe_rates(lanes, steps, plain_text=record.plain_text)
