@@ -199,3 +199,22 @@ def test_a_random_walk_never_loses_or_swaps_the_set_up(
     )
     context.close()
     assert Walk.jobs[0]._jobs
+
+
+def test_a_file_that_is_refused_leaves_the_one_before_it_in_the_set_up_and_after_a_reload(
+    browser: Browser, server: tuple[str, list[Jobs]]
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(server[0])
+    page.wait_for_selector(PLOT)
+    chosen, said = page.locator("#setup-task input"), page.locator("#setup-file .said")
+    for _ in range(2):
+        page.locator("#setup-file input").set_input_files([FILE])
+        expect(said).to_contain_text("held out")
+        page.locator("#setup-file input").set_input_files([FILE | {"buffer": b"{"}])
+        expect(said.locator(".problem")).to_be_visible()
+        expect(chosen).to_have_value(OWN)
+    page.reload()
+    expect(chosen).to_have_value(OWN)
+    context.close()

@@ -20,8 +20,12 @@ const keep = (own) => {
     sessionStorage.removeItem(KEPT); // too large for this browser: a reload loses it, and says so
   }
 };
+/** @type {string | null} */
+let sent = null; // the file that the server is checking; until it is accepted, the last one stays
 watch("value", () => {
-  if (String(props.value).includes('class="problem"')) sessionStorage.removeItem(KEPT);
+  if (sent === null || !props.value) return;
+  if (!String(props.value).includes('class="problem"')) keep(sent);
+  sent = null;
 });
 
 element.addEventListener("change", async (event) => {
@@ -36,7 +40,8 @@ element.addEventListener("change", async (event) => {
     const decoder = new TextDecoder("utf-8", { fatal: true });
     const text = decoder.decode(await file.arrayBuffer());
     const own = { name: file.name, text };
-    keep(JSON.stringify(own));
+    sent = JSON.stringify(own);
+    props.value = ""; // the same answer again is news too
     trigger("select", { index: 0, value: own });
   } catch {
     refuse("your file is not UTF-8 text");
