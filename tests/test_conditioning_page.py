@@ -44,6 +44,9 @@ def asked(**changes: object) -> RaceConfig:
     return checked_config(Limits(), **(values | changes))
 
 
+MEASURED = SetUp.of(asked())
+
+
 def words(markup: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", markup)))
 
@@ -308,7 +311,7 @@ def test_text_from_elsewhere_is_escaped() -> None:
 
 def test_fair_rates_set_every_start_up_twice_at_the_reference_s_rate_and_at_its_own(measured):
     _, work = measured
-    before = replace(SetUp.first(Limits()), steps=7)
+    before = replace(MEASURED, steps=7)
     setup, said = fair_rates.proposed(before, work, Limits())
     assert replace(setup, lanes=before.lanes) == before
     lanes = setup.lanes
@@ -337,4 +340,28 @@ def test_fair_rates_without_a_measurement_or_plain_lora_are_refused(measured):
             SETUP, replace(work, config=replace(work.config, lanes=others)), Limits()
         )
     with pytest.raises(ValueError, match="a race takes at most 2"):
-        fair_rates.proposed(SETUP, work, Limits(max_lanes=2))
+        fair_rates.proposed(MEASURED, work, Limits(max_lanes=2))
+
+
+def test_fair_rates_scale_the_rate_that_the_set_up_has_now(measured):
+    _, work = measured
+    tuned = [replace(one, lr=7e-3) if one.init == "lora" else one for one in MEASURED.lanes]
+    tuned[0] = replace(tuned[0], fair=True)
+    setup, said = fair_rates.proposed(replace(MEASURED, lanes=tuple(tuned)), work, Limits())
+    assert (setup.lanes[0].init, setup.lanes[0].lr) == ("lora", 7e-3)
+    assert {lane.lr for lane in setup.lanes[1::2]} == {7e-3}
+    assert not any(lane.fair for lane in setup.lanes)
+    assert "7e-3 / ∛" in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "roman"}, {"batch": 4}, {"seed": 1}, {"lanes": SETUP.lanes},
+        {"lanes": (replace(MEASURED.lanes[0], r=8), *MEASURED.lanes[1:])},
+    ],
+)  # fmt: skip
+def test_fair_rates_of_a_set_up_that_was_not_measured_are_refused(measured, change: dict) -> None:
+    _, work = measured
+    with pytest.raises(ValueError, match="changed since the measurement: measure the start again"):
+        fair_rates.proposed(replace(MEASURED, **change), work, Limits())

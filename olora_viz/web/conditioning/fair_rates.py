@@ -8,10 +8,11 @@ from markupsafe import Markup
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.fair_rate import FairRate, fair_rate
+from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem
 from olora_viz.web.conditioning.measurement import Measurement
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.setup import SetUp
+from olora_viz.web.setup import YOUR_FILE, SetUp
 
 HEAD = Markup("<h2>Fair rates</h2>")
 
@@ -42,8 +43,9 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
 
     Raises
     ------
-    ValueError : nothing was measured over all parameters, there is no plain LoRA lane or only that
-        one, a curvature is not positive, or there would be more lanes than a race takes.
+    ValueError : nothing was measured over all parameters, or another set-up was, there is no plain
+        LoRA lane or only that one, a curvature is not positive, or there would be more lanes than a
+        race takes.
     """
     if work is None or work.found is None or work.layer is not None:
         raise ValueError("measure the start first, over all parameters")
@@ -51,19 +53,28 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
     plain = next((k for k, lane in enumerate(starts) if lane.init == "lora"), None)
     if plain is None or len(starts) == 1:
         raise ValueError("fair rates need a plain LoRA lane and at least one other start")
-    tuned, base = starts[plain].lr, float(found[plain])
-    lanes: list[Lane] = [starts[plain]]
-    said = []
+    if _start(setup) != _start(SetUp.of(work.config)):
+        raise ValueError("the set-up has changed since the measurement: measure the start again")
+    tuned = next(lane.lr for lane in setup.lanes if lane.init == "lora")
+    lanes: list[Lane] = [replace(starts[plain], lr=tuned, fair=False)]
+    said, base = [], float(found[plain])
     for k, lane in enumerate(starts):
         if k == plain:
             continue
         rate = fair_rate(tuned, base, float(found[k]))
-        lanes += [replace(lane, lr=tuned), replace(lane, lr=rate)]
+        lanes += [replace(lane, lr=lr, fair=False) for lr in (tuned, rate)]
         said.append(FairRate(lane.init, rate, tuned, float(found[k]), base).sentence)
     if len(lanes) > limits.max_lanes:
         raise ValueError(f"that makes {len(lanes)} lanes; a race takes at most {limits.max_lanes}")
     words = Markup("").join(Markup('<p class="say">{}</p>').format(sentence) for sentence in said)
     return replace(setup, lanes=tuple(dict.fromkeys(lanes))), HEAD + words + HINT
+
+
+def _start(setup: SetUp) -> tuple[object, ...]:
+    """Return what the curvature at the start depends on: every setting but the rates."""
+    task = setup.task if setup.task in TASKS else YOUR_FILE
+    starts = {(lane.init, lane.r, lane.scale, lane.seed) for lane in setup.lanes}
+    return setup.model, task, setup.batch, setup.seed, starts
 
 
 def refused(sentence: str) -> Markup:
