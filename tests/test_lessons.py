@@ -20,11 +20,14 @@ from olora_viz.learn.glossary import GLOSSARY
 from olora_viz.learn.lessons import FROM_RACES, LESSONS, NAMES, Lesson, beside
 from olora_viz.learn.lessons.example import example_matrix
 from olora_viz.learn.pictures import picture, qr_figure
+from olora_viz.races.script import peft_script
+from olora_viz.views.html import story_before
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.learn import view as learn_view
 from olora_viz.web.links import share
 from olora_viz.web.links.share_link import lesson_race
 from olora_viz.web.page import PAGES
+from olora_viz.web.race import shortcuts
 from olora_viz.web.setup import SetUp
 
 EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
@@ -214,6 +217,22 @@ def test_a_lesson_that_nobody_knows_gets_the_nearest_names():
     assert "'one-rate'" in note
     with pytest.raises(ValueError, match="unknown lesson 'nothing'"):
         lessons.find("nothing")
+
+
+def test_the_script_of_the_last_lesson_imports_no_more_than_the_lesson_says():
+    lesson = LESSONS["export"]
+    script = peft_script(lesson.config)
+    assert "import olora_viz" in script
+    assert "PEFT alone" not in lesson.see
+    assert "olora_viz loads the model and the data" in lesson.see
+
+
+@pytest.mark.parametrize(
+    "text", [story_before(), shortcuts.WORDS, next(t.meaning for t in GLOSSARY if t.word == "race")]
+)
+def test_what_is_said_of_batches_holds_for_several_seeds_too(text):
+    assert SetUp.first(Limits()).to_config(Limits()).batches == "by-seed"
+    assert re.search(r"same seed see the\s+same batches", text)
 
 
 def test_the_lessons_stand_in_a_row():

@@ -54,8 +54,8 @@ GLOSSARY = (
     Term("principal angle", "A measure of the angle between two subspaces, one for each dimension: "
          "zero for a shared direction, a right angle for a direction orthogonal to the other "
          "subspace."),
-    Term("race", "Several lanes that train in lockstep, on the same batches, on one frozen "
-         "model."),
+    Term("race", "Several lanes that train in lockstep on one frozen model. Lanes with the same "
+         "seed see the same batches."),
     Term("rank", "The number $r$ of columns of $B$ and rows of $A$: how thin the adapter is."),
     Term("recorded race", "A race that was computed earlier and ships with the program. It can be "
          "viewed without loading a model."),

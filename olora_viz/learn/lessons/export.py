@@ -39,7 +39,8 @@ def lesson(race: Recording) -> Lesson:
             r"\begin{pmatrix} A \\ A^0 \end{pmatrix}",
         ),
         do="Press Code (peft) under “Take it with you”. Then race it live and download a lane.",
-        see="The script repeats this race with PEFT alone. The adapter is a zip file for "
+        see="The script trains the same lanes with PEFT; olora_viz loads the model and the data, "
+        "and computes the starts that PEFT lacks. The adapter is a zip file for "
         "peft.PeftModel.from_pretrained.",
         recording=race.name,
         where="take",

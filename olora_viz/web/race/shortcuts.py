@@ -16,10 +16,11 @@ KEYS = (
 
 WORDS = (
     "Each lane is one initialization of a LoRA adapter, with its own learning rate and rank. Press "
-    "<b>Race</b>: all lanes train at once, on the same batches, on one frozen model. Curves show "
-    "the loss on the training batches and, as marks, on held-out prompts. Point at a chart to mark "
-    "the same step in all charts of the race. Click a lane's name to hide it, <b>log</b> to change "
-    "an axis, and drag to zoom. <b>Share</b> copies a link that opens the same set-up."
+    "<b>Race</b>: all lanes train at once on one frozen model; those with the same seed see the "
+    "same batches. Curves show the loss on the training batches and, as marks, on held-out "
+    "prompts. Point at a chart to mark the same step in all charts of the race. Click a lane's "
+    "name to hide it, <b>log</b> to change an axis, and drag to zoom. <b>Share</b> copies a link "
+    "that opens the same set-up."
 )
 
 
