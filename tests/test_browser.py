@@ -169,6 +169,15 @@ def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it
     page.wait_for_function(f"!({SHOWN})().some((text) => text.endsWith('legendonly'))")
 
 
+def test_a_lane_that_is_out_leaves_the_table_inside_its_card(page: Page) -> None:
+    link = "?task=addition&steps=5&lane=olora:lr=1e6&lane=lora&lane=lora:lr=1e30&start=1"
+    page.goto(f"{page.url.partition('?')[0]}{link}")
+    expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
+    frame = page.locator("#results .standing-frame").first
+    expect(frame).to_contain_text("DNF at step 3: gradient zero")
+    assert frame.evaluate("(frame) => frame.scrollWidth <= frame.clientWidth")
+
+
 def test_equal_lanes_have_adapters_of_their_own(page: Page) -> None:
     for _ in range(3):
         page.get_by_label("remove lane 1").press("Enter")

@@ -12,6 +12,7 @@ from olora_viz.races.race import race
 from olora_viz.races.state import NO_GRADIENT, NOT_FINITE, RaceState
 from olora_viz.races.step import out_at, whys_out
 from olora_viz.races.tables import last_figures
+from olora_viz.studies.story import tell
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import race_view
@@ -82,6 +83,15 @@ def test_the_reason_is_read_from_the_steps_as_from_the_state(capsys):
     told = capsys.readouterr().out
     assert f"{labels[1]} is out of the race: its {NO_GRADIENT}" in told
     assert f"{labels[2]} is out of the race: its {NOT_FINITE}" in told
+
+
+def test_every_reason_is_told_of_the_lanes_that_it_put_out():
+    lanes = (*LANES, Lane("olora", r=2, lr=1e30))
+    running, steps = raced(config(*lanes))
+    names = running.lanes.labels
+    text = " ".join(map(str, tell(lanes, names, steps)))
+    assert f"{names[2]} (step 2) is out of the race: its {NOT_FINITE}." in text
+    assert f"So is {names[1]} (step 3): its {NO_GRADIENT}. The others are not affected." in text
 
 
 def test_the_table_the_words_and_the_status_say_why():

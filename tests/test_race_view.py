@@ -53,6 +53,7 @@ def test_going_back_to_a_step_shows_a_race_as_it_was_then(name):
     assert back.figures == then.figures
     assert (back.story, back.results, back.order) == (then.story, then.results, then.order)
     assert (back.step, back.made) == (7, len(record.steps))
+    assert f">after step {back.made}<" in str(back.answers)  # they are those of the end
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,8 @@ def test_the_results_say_how_many_examples_each_part_has_and_what_was_removed():
         "3 examples with a held-out or test prompt (2 the same, 1 nearly)."
     )
     assert about.parts in race_view(going("racing", held_out=about)).results
+    one = race_view(going("racing", held_out=HeldOut(1, None, "", 1, 1)))
+    assert "on 1 held-out prompt<" in one.results
     unknown = HeldOut(64, None, "", 80, 80)
     assert unknown.parts == ""
     assert "held out" not in race_view(going("racing", held_out=unknown)).results

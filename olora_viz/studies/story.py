@@ -280,15 +280,20 @@ def _first_gradients(field: Field, first: Step) -> list[Sentence]:
 
 
 def _departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
-    """Name the diverged lanes, the earliest first."""
+    """Name the diverged lanes, the earliest first, by their reason."""
     out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
-    if not out:
-        return []
-    gone = [f"{names[row.lane]} (step {row.out_at})" for row in out]
-    if len(gone) > NAMED:
-        gone[NAMED - 1 :] = [f"{len(gone) - NAMED + 1} more"]
-    verb, whose = ("is", "its") if len(out) == 1 else ("are", "their")
-    others = "The others are not affected." if len(out) < len(rows) else "No lane is left."
-    whys = dict.fromkeys(row.why_out for row in out)
-    rest = " or ".join(f"{whose} {why}" for why in whys) + f". {others}"
-    return [Sentence(f"{and_(gone)} {verb} out of the race:", rest)]
+    shown = out if len(out) <= NAMED else out[: NAMED - 1]
+    said = []
+    for why in dict.fromkeys(row.why_out for row in out):
+        gone = [f"{names[row.lane]} (step {row.out_at})" for row in shown if row.why_out == why]
+        more = sum(row.why_out == why for row in out) - len(gone)
+        if more:
+            gone.append(f"{more} more" if gone else f"{more} others" if more > 1 else "another")
+        many = len(gone) > 1 or more > 1
+        verb, whose = ("are", "their") if many else ("is", "its")
+        lead = f"So {verb} {and_(gone)}:" if said else f"{and_(gone)} {verb} out of the race:"
+        said.append(Sentence(lead, f"{whose} {why}."))
+    if said:
+        others = "The others are not affected." if len(out) < len(rows) else "No lane is left."
+        said[-1] = replace(said[-1], rest=f"{said[-1].rest} {others}")
+    return said

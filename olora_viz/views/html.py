@@ -91,8 +91,8 @@ def story_before() -> Markup:
     return Markup(
         "<h2>What you are seeing</h2>"
         '<p class="say"><b>All lanes train side by side on one frozen model.</b> They start as '
-        "the same function and see the same batches. Only the initialization and the settings of "
-        "their adapters differ.</p>"
+        "the same function, and lanes with the same seed see the same batches. What differs is the "
+        "initialization and the settings of their adapters.</p>"
     )
 
 
@@ -115,13 +115,21 @@ def remark(sentence: str) -> Markup:
 
 
 def answers(
-    styles: Sequence[LaneStyle], order: Sequence[int], asked: Sequence[Answer], plain_text: bool
+    styles: Sequence[LaneStyle],
+    order: Sequence[int],
+    asked: Sequence[Answer],
+    plain_text: bool,
+    after: int = 0,
 ) -> Markup:
     """Return the answers of the base model and the lanes to the same prompts, right or wrong.
 
     Lanes with the same answer are grouped; the best lane comes first, the base model last. Many
     lanes are shown by their marks only, with names in tooltips and for screen readers. Of many
     answers, a few and the correct one are shown; the others are collapsed.
+
+    Parameters
+    ----------
+    after : the step after which they were given, whatever the step that the charts show.
     """
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(order) > 8 else "")
     blocks = []
@@ -148,8 +156,9 @@ def answers(
                 _folded(lines),
             )
         )  # fmt: skip
-    return Markup('<h2>Answers on held-out prompts</h2><div class="{}">{}</div>').format(
-        kind, Markup("").join(blocks)
+    when = Markup(' <span class="hint">after step {}</span>').format(after) if after else ""
+    return Markup('<h2>Answers on held-out prompts{}</h2><div class="{}">{}</div>').format(
+        when, kind, Markup("").join(blocks)
     )
 
 

@@ -150,7 +150,9 @@ class RaceView:
         """The answers of the base model and the lanes to the same prompts."""
         race = self.race
         if race.answers:
-            return fragments.answers(race.styles, self.order, race.answers, race.plain_text)
+            return fragments.answers(
+                race.styles, self.order, race.answers, race.plain_text, self.made
+            )
         return fragments.answers_before()
 
     @cached_property

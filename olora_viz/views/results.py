@@ -47,8 +47,8 @@ def results(
     held_out : number of examples and accuracy of guessing; None while unknown.
     intervals : one per row of `styles`; none while unknown.
     """
-    what = "texts" if plain_text else "prompts"
-    what = f"{held_out.examples} held-out {what}" if held_out else f"held-out {what}"
+    count = held_out.examples if held_out else None
+    what = _examples("held-out", count, plain_text)
     if step:
         what += f", {_seeds(rows)}"
     beside: list[tuple[object, ...]] = []
@@ -92,7 +92,7 @@ def results_of_test(
     places = {place.lane: place for place in group_places(theirs, groups)}
     examples = Examples.of(found)
     known = intervals(groups, examples, plain_text)
-    what = f"{examples.loss.shape[1]} test {'texts' if plain_text else 'prompts'}"
+    what = _examples("test", examples.loss.shape[1], plain_text)
     return _heading("Test", f"{what}, once, at the end") + table(
         _head(plain_text),
         [_row(styles, places[place.lane], known) for place in order],
@@ -116,6 +116,12 @@ def intervals(
 
 def _heading(title: str, what: str) -> Markup:
     return Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
+
+
+def _examples(part: str, count: int | None, plain_text: bool) -> str:
+    """Return the examples of a part in words, with their number if it is known."""
+    what = f"{part} {'text' if plain_text else 'prompt'}"
+    return f"{what}s" if count is None else f"{count} {what}{'s' * (count != 1)}"
 
 
 def _head(plain_text: bool) -> tuple[object, ...]:
