@@ -55,13 +55,17 @@ def sentences(told: Sequence[Sentence], foot: str = "") -> Markup:
 
 
 def said(told: Sequence[Sentence]) -> Markup:
-    """Return sentences as one paragraph, with their leads in bold."""
-    words = Markup(" ").join(
-        Markup("<b>{}</b> {}").format(sentence.lead, sentence.rest) if sentence.lead
-        else sentence.rest
-        for sentence in told
-    )  # fmt: skip
-    return Markup('<p class="say">{}</p>').format(words)
+    """Return sentences as paragraphs: each begins with a lead, in bold, if it has any."""
+    paragraphs: list[list[Markup]] = []
+    for sentence in told:
+        lead = Markup("<b>{}</b>").format(sentence.lead) if sentence.lead else Markup("")
+        words = lead + (" " if lead and sentence.rest else "") + sentence.rest
+        if lead or not paragraphs:
+            paragraphs.append([words])
+        else:
+            paragraphs[-1].append(words)
+    made = (Markup('<p class="say">{}</p>').format(Markup(" ").join(each)) for each in paragraphs)
+    return Markup("").join(made)
 
 
 def recorded(title: str, sentence: str, made: str, query: str) -> Markup:
