@@ -50,6 +50,13 @@ def test_equal_conditions_are_level_and_any_scale_of_all_changes_no_verdict():
         assert found[1, 0].in_these_runs == "behind"
 
 
+@pytest.mark.parametrize("power", [1.0, 1e3, 1e9])
+def test_what_is_about_equal_does_not_depend_on_how_large_the_conditions_are(power):
+    unsure, near = (EASE * np.exp(spread * np.array([-1.0, 1.0] * 4)) for spread in (0.6, 0.1))
+    assert said(power * EASE, power * unsure).startswith("Which is better conditioned differs")
+    assert said(power * EASE, power * near).startswith("OLoRA is about as well conditioned as LoRA")
+
+
 def test_a_singular_kernel_has_no_condition_and_the_other_lanes_are_compared():
     singular = np.array([np.inf, *EASE[1:]])
     told = said(EASE, singular)

@@ -10,6 +10,7 @@ from races import raced, small
 from scipy import stats
 
 import olora_viz as ov
+from olora_viz.measures.examples import Examples
 from olora_viz.studies.contest import Entry, contest, halves, latest_examples
 from olora_viz.studies.decision import (
     AHEAD,
@@ -101,16 +102,59 @@ def test_a_single_example_decides_nothing(shares: bool) -> None:
     assert found.verdict == found.in_these_runs == UNDECIDED
 
 
-def test_losses_are_compared_by_students_t_over_examples_and_over_seeds() -> None:
+def test_losses_are_compared_over_examples_over_seeds_and_over_both_by_scipys_t_tests() -> None:
     first, second = world(np.random.default_rng(7), 2, 4, 25, seed=0.2, example=1.0, gap=0.4)
     gap = first.loss - second.loss
     found = compare(first, second)
-    tests = [stats.ttest_1samp(gap.mean(axis), 0.0) for axis in (0, 1)]
+    by_example, by_seed = gap.mean(0), gap.mean(1)
+    tests = [
+        stats.ttest_1samp(by_example, 0.0),
+        stats.ttest_1samp(by_seed, 0.0),
+        stats.ttest_ind(by_example, by_seed - by_seed.mean(), equal_var=False),
+    ]
     ends = [test.confidence_interval() for test in tests]
     assert found.p_value == pytest.approx(max(test.pvalue for test in tests))
     assert found.low == pytest.approx(min(low for low, _ in ends))
     assert found.high == pytest.approx(max(high for _, high in ends))
     assert found.difference == pytest.approx(gap.mean())
+
+
+def test_equal_contenders_that_differ_by_example_and_by_seed_are_seldom_ordered() -> None:
+    rng, trials, seeds, examples = np.random.default_rng(11), 400, 8, 64
+    wrong = 0
+    for _ in range(trials):
+        one, other = (
+            5.0 + rng.normal(size=examples) + seeds**0.5 / 8 * rng.normal(size=(seeds, 1))
+            + 0.1 * rng.normal(size=(seeds, examples))
+            for _ in range(2)
+        )  # fmt: skip
+        wrong += compare(Scores(one), Scores(other)).verdict in (AHEAD, BEHIND)
+    assert stats.binomtest(wrong, trials, 0.05, alternative="greater").pvalue > 0.001
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_interval_of_a_difference_of_shares_ends_at_a_hundred_points(seeds: int) -> None:
+    rng = np.random.default_rng(12)
+    best, worst = np.ones((seeds, 9)), np.zeros((seeds, 9))
+    worst[-1, 0] = 1.0
+    first, second = (Scores(rng.random((seeds, 9)), right) for right in (best, worst))
+    found = compare(first, second, shares=True)
+    assert found.low < found.difference <= found.high == 1.0
+
+
+def test_scores_are_those_of_the_runs_that_are_compared() -> None:
+    rng = np.random.default_rng(13)
+    varied = rng.random((3, 20)) + np.array([[2.0], [0.0], [0.0]])
+    loss = np.concatenate([varied, np.ones((3, 20))])
+    unknown = np.full(6, np.nan)
+    held = contest(
+        (Entry("varies", (0, 1, 2)), Entry("thrice", (3, 4, 5))),
+        Examples(loss, np.zeros((6, 20)), unknown, unknown),
+        plain_text=True,
+    )
+    assert held is not None
+    assert [entry.name for entry in held.entries] == ["thrice", "varies"]
+    assert held.loss[0] - held.loss[1] == pytest.approx(held.by_loss[0, 1].difference)
 
 
 def test_paired_shares_of_one_run_have_bonett_and_prices_standard_error() -> None:

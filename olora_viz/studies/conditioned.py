@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +11,9 @@ from jaxtyping import Float
 from olora_viz.machine.numbers import compact, rounded
 from olora_viz.studies.decision import AHEAD, BEHIND, LEVEL, Comparison, Pairs, Scores, compare_all
 from olora_viz.studies.words import Sentence
+
+MARGIN = math.log(1.25)
+"""Condition numbers are about equal if the interval of their ratio lies within a factor of 1.25."""
 
 
 def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
@@ -22,7 +26,10 @@ def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
     if not len(lanes):
         return {}
     by_loss, _ = compare_all([Scores(np.log(conditions[k])[None]) for k in lanes])
-    return {(int(lanes[i]), int(lanes[j])): found for (i, j), found in by_loss.items()}
+    return {
+        (int(lanes[i]), int(lanes[j])): replace(found, margin=MARGIN)
+        for (i, j), found in by_loss.items()
+    }
 
 
 def compared_conditions(

@@ -1,10 +1,10 @@
 """The statistical comparison of two contenders: the only place that decides who is ahead.
 
 Contenders are compared on the same held-out examples and the same seeds, so everything rests on
-paired differences. Would a difference hold for other examples, and would it hold for other seeds?
-Student's t-test answers each question, and the weaker answer counts. For several pairs the p-values
-are adjusted by Holm's method (Holm 1979), so the chance of any false order among equal contenders
-stays below 5%.
+paired differences. Would a difference hold for other examples, for other seeds, for both at once?
+Student's t-test answers the first two questions, Welch's with the sum of both variances the third,
+and the weakest answer counts. For several pairs the p-values are adjusted by Holm's method (Holm
+1979), so the chance of any false order among equal contenders stays below 5%.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class Scores:
             for i in range(len(self.loss))
             if not any(np.array_equal(self.loss[i], self.loss[j]) for j in range(i))
         ]
+
+    def of(self, runs: Sequence[int]) -> Scores:
+        """Return the scores of some of the runs."""
+        return Scores(self.loss[runs], None if self.right is None else self.right[runs])
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
 
     References
     ----------
-    Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares).
+    Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares); Welch
+    1947, Biometrika 34 (the sum of two variances).
     """
     ours, theirs = (one.right if shares else one.loss for one in (first, second))
     if ours is None or theirs is None or ours.shape != theirs.shape:
@@ -119,12 +124,15 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
     seeds, examples = gap.shape
     same = np.array_equal(first.loss[runs], second.loss[runs])
     by_example = np.append(gap.mean(0), (1.0, -1.0)) if shares else gap.mean(0)
-    asked = [_interval(by_example)] + [_interval(gap.mean(1))] * (seeds > 1)
+    by_seed = [gap.mean(1)] * (seeds > 1)
+    asked = [_interval(values) for values in (by_example, *by_seed)]
+    asked += [_interval_of_both(by_example, values) for values in by_seed]
+    least, most = (-1.0, 1.0) if shares else (-math.inf, math.inf)
     margin = max(LEAST_MARGIN, MARGIN_OF_LOSSES * min(ours.mean(), theirs.mean()))
     return Comparison(
         difference=float(gap.mean()),
-        low=0.0 if same else min(low for low, _, _ in asked),
-        high=0.0 if same else max(high for _, high, _ in asked),
+        low=0.0 if same else max(least, min(low for low, _, _ in asked)),
+        high=0.0 if same else min(most, max(high for _, high, _ in asked)),
         p_value=1.0 if same else max(p for _, _, p in asked),
         margin=MARGIN_OF_SHARES if shares else float(margin),
         shares=shares,
@@ -209,3 +217,20 @@ def _interval(values: np.ndarray) -> tuple[float, float, float]:
     if not math.isfinite(p_value):
         return float(values[0]), float(values[0]), 0.0 if values[0] else 1.0
     return float(low), float(high), p_value
+
+
+def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray) -> tuple[float, float, float]:
+    """Return the same for other examples and other seeds at once, whose variances add up."""
+    if len(by_example) < 2:
+        return -math.inf, math.inf, 1.0
+    squares = [float(values.var(ddof=1)) / len(values) for values in (by_example, by_seed)]
+    error = math.sqrt(sum(squares))
+    if not error:
+        return _interval(by_seed)
+    freedom = error**4 / sum(
+        square**2 / (len(values) - 1)
+        for square, values in zip(squares, (by_example, by_seed), strict=True)
+    )
+    mean, law = float(by_example.mean()), stats.t(freedom)
+    half = error * float(law.ppf(0.975))
+    return mean - half, mean + half, 2.0 * float(law.sf(abs(mean) / error))
