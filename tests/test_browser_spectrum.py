@@ -88,6 +88,17 @@ def test_a_pasted_matrix_gets_its_own_verdict_and_nonsense_a_sentence(lab: Page)
     expect(verdict).to_contain_text("a subset of σ(W)fails")
 
 
+def test_a_matrix_of_rank_one_has_a_verdict_and_no_choice_of_rank(lab: Page) -> None:
+    lab.get_by_label("my own matrix").check()
+    verdict = lab.locator("#spectrum-verdict")
+    expect(verdict).to_contain_text("1.414")
+    lab.locator("#own-matrix textarea").fill("3 4")
+    expect(verdict).to_contain_text("one of W's, to rounding")
+    rank = lab.locator("#spectrum-rank")
+    expect(rank).to_contain_text("Rank, at most 1")
+    expect(rank.locator("input[type=range]")).to_be_disabled()
+
+
 def test_a_race_shows_the_spectra_of_its_adapters(page: Page) -> None:
     expect(page.locator("#status .state")).to_have_text("recorded")
     expect(page.locator("#run-spectra")).to_be_visible()  # the recorded race has spectra too

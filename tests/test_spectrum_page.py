@@ -97,7 +97,7 @@ def test_a_matrix_can_be_pasted_in_many_ways(text):
     ("text", "message"),
     [
         ("", "no matrix yet"),
-        ("1 2\n3", "row 2 of the matrix has 1 numbers, the first one 2"),
+        ("1 2\n3", "row 2 of the matrix has 1 number, the first one 2"),
         ("1 x", "row 1 of the matrix holds 'x', not a finite number"),
         ("1 nan", "holds 'nan', not a finite number"),
         ("1 1e999", "holds '1e999', not a finite number"),

@@ -70,7 +70,7 @@ def read_matrix(text: str) -> Tensor:
         rows.append(row)
         if len(row) != len(rows[0]):
             raise ValueError(
-                f"row {number} of the matrix has {len(row)} numbers, the first one {len(rows[0])}"
+                f"row {number} of the matrix has {_count(row)}, the first one {len(rows[0])}"
             )
     if not rows:
         raise ValueError("no matrix yet: paste rows of numbers, such as 1 1; 0 1")
@@ -79,6 +79,10 @@ def read_matrix(text: str) -> Tensor:
             f"the matrix is {len(rows)} × {len(rows[0])}, larger than {MOST_SIDE} × {MOST_SIDE}"
         )
     return torch.tensor(rows, dtype=torch.float64)
+
+
+def _count(row: list[float]) -> str:
+    return f"{len(row)} number{'s' * (len(row) != 1)}"
 
 
 def _number(word: str, row: int) -> float:

@@ -235,7 +235,10 @@ def _show(
         table=spectrum_view.energies(list(found.values()), unpermuted),
         factors=spectrum_view.factors(list(found.values())),
         seeing=spectrum_view.seeing(found, bool(number)),
-        rank=gr.update(maximum=most, value=r, label=f"Rank, at most {most}"),
+        # Gradio has no slider of a single value.
+        rank=gr.update(
+            maximum=max(2, most), value=r, label=f"Rank, at most {most}", interactive=most > 1
+        ),
     )
 
 
