@@ -259,4 +259,5 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(
     heights = [box["y"] for box in tops if box]
     assert heights == sorted(heights)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(page.locator("body")).not_to_contain_text("on the left")  # the set-up is below
     context.close()

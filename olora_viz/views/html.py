@@ -79,8 +79,7 @@ def recorded(title: str, sentence: str, made: str, query: str) -> Markup:
     """
     link = (
         Markup(
-            '<p><a href="?{}">Use the set-up of this race</a>, or press Race for the set-up on the '
-            "left.</p>"
+            '<p><a href="?{}">Use the set-up of this race</a>, or press Race for your own.</p>'
         ).format(query)
         if query
         else ""

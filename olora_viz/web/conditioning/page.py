@@ -86,7 +86,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
                 )  # fmt: skip
             status = gr.HTML(
-                fragments.status(READY, "the model, task and lanes on the left, at step 0"),
+                fragments.status(READY, "the model, task and lanes of the set-up, at step 0"),
                 elem_id="conditioning-status", apply_default_css=False,
             )  # fmt: skip
         with gr.Column(elem_classes="card"):
