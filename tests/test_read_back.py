@@ -137,6 +137,14 @@ def test_an_adapter_of_other_numbers_is_noticed(peft, tmp_path, monkeypatch):
     assert found.sentence.endswith(": export it with --form merged")
 
 
+def test_of_a_lane_that_diverged_no_other_form_is_recommended(tmp_path):
+    lanes = moved(tiny("llama"), Lane("lora", r=2, lr=1e30), by=1e30)
+    write_peft(lanes, 0, tmp_path / "a")
+    found = read_back(lanes, 0, tmp_path / "a")
+    assert found.sentence == found.warning == reading.DIVERGED
+    assert "--form" not in found.sentence
+
+
 def test_a_run_on_such_a_model_says_it_once_at_its_end(tmp_path, capsys):
     made(DEEPSEEK_V3).save_pretrained(tmp_path / "model")
     tiny_tokenizer(pad_token="<pad>", eos_token="</s>").save_pretrained(tmp_path / "model")

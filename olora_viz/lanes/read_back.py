@@ -32,6 +32,8 @@ OURS = "olora_viz"
 
 MERGED = "export it with --form merged"
 
+DIVERGED = "the lane diverged: its own logits are not finite, and no form of its adapter is usable"
+
 UNCHECKED = (
     "not checked with PEFT, which is not installed and does not run adapters of every model: "
     "install it and export again"
@@ -63,6 +65,8 @@ class ReadBack:
     @property
     def warning(self) -> str:
         """Why it may not work elsewhere, for people; empty if PEFT, or transformers, runs it."""
+        if self.problem == DIVERGED:
+            return DIVERGED
         if self.problem:
             ours = ", or load it with olora_viz.read_peft, which gives the lane's logits"
             return f"{self.by} {self.problem}: {MERGED}{ours * self.by_ours}"
@@ -149,6 +153,8 @@ def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> Re
     ids = sample(lanes.model)
     with closing(EvalMode(lanes.model)), lanes.only(k):
         wanted = logits_of(lanes.model, ids)
+    if not wanted.isfinite().all():
+        return ReadBack(by, None, DIVERGED)
     try:
         found = logits_of(load(), ids)
     except _RefusedError as error:
