@@ -74,8 +74,10 @@ def truncations(
     Raises
     ------
     ValueError : an initialization is unknown or needs more than W, the rank is too large for a
-        layer (which the message names), or the pattern matches nothing.
+        layer (which the message names), the pattern matches nothing, or the seed is negative.
     """
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, not {seed}")
     for init in inits:
         if init not in INITIALIZERS:
             raise ValueError(unknown("initialization", init, INITIALIZERS))
