@@ -77,6 +77,8 @@ def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_
             bodies += (
                 [f"[{','.join([*usual[:where], value, *usual[where + 1 :]])}]"] if usual else []
             )
+            if name == "nothing":
+                bodies.append(f"[{','.join(usual)}]")  # what the page itself sends
             for body in bodies:
                 answer = visitor.send(fn, body, event)
                 answered += 1
