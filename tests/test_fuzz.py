@@ -38,7 +38,7 @@ SECRET = "root:"  # how /etc/passwd begins
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("fuzzed")
-    environment = inherited() | {"OLORA_VIZ_MODELS": "glassllm", "OLORA_VIZ_MAX_WAITING": "4"}
+    environment = inherited() | {"OLORA_VIZ_MODELS": "glassllm", "OLORA_VIZ_MAX_WAITING": "12"}
     with serve(folder, environment) as running:
         yield running
         assert running.process.poll() is None
