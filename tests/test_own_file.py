@@ -122,6 +122,10 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(
         assert not any(secret in text for secret in secrets)
     assert "task=your-file&" in link
     assert "task='your-file.jsonl'" in export(jobs, [job.id, "peft"])["text"]
+    for kind in ("code", "peft"):
+        text = export(jobs, [job.id, kind])["text"]
+        assert "Save your own examples as your-file.jsonl" in text.splitlines()[0]
+        compile(text, kind, "exec")
     copy = job.own_file
     assert copy
     assert copy.read_text("utf-8") == TEXT

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.comparison import fields_of
+from olora_viz.studies.remarks import caveat
 from olora_viz.studies.standings import standings
+from olora_viz.studies.words import NAMED
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
@@ -275,8 +278,8 @@ def test_all_who_are_out_are_told_of_once_and_so_are_those_who_are_left(out: int
     assert text.count("out of the race") == (out > 0)
     assert text.count("The others are not affected.") == (0 < out < 4)
     assert text.count("No lane is left.") == (out == 4)
-    assert text.count("(step 2)") == (out if out <= story.NAMED else story.NAMED - 1)
-    assert text.count("more are out") == (out > story.NAMED)
+    assert text.count("(step 2)") == (out if out <= NAMED else story.NAMED - 1)
+    assert text.count("more are out") == (out > NAMED)
 
 
 @pytest.mark.parametrize("losses", [[], [0.4, 0.3, 0.2, 0.1]])
@@ -299,14 +302,14 @@ def test_standings_hold_the_newest_evaluation_and_the_first_gradient(losses: lis
     ],
 )
 def test_the_caveat_counts_what_was_repeated(lanes: tuple[Lane, ...], seeds: str) -> None:
-    assert seeds in story.caveat(lanes)
+    assert seeds in caveat(lanes)
 
 
 def test_seeds_of_a_start_without_random_numbers_count_where_their_batches_vary() -> None:
-    assert "this run, 3 seeds each." in story.caveat(SEEDS, by_seed=True)
-    assert "The batches vary by seed." in story.caveat(SEEDS, by_seed=True)
-    assert "vary by seed" not in story.caveat(SEEDS[:1], by_seed=True)
-    assert "one run, on shared batches" in story.caveat(SEEDS)
+    assert "this run, 3 seeds each." in caveat(SEEDS, by_seed=True)
+    assert "The batches vary by seed." in caveat(SEEDS, by_seed=True)
+    assert "vary by seed" not in caveat(SEEDS[:1], by_seed=True)
+    assert "one run, on shared batches" in caveat(SEEDS)
 
 
 A_LANE = st.builds(
@@ -428,3 +431,20 @@ def test_boilerplate_is_said() -> None:
     assert "Of 6 supervised tokens per answer, 1 differ" in words
     assert HeldOut(64, 0.6, "always “true”", 64, 64).boilerplate == ""
     assert fragments.remark(words)
+
+
+def test_that_no_lane_does_better_than_guessing_is_said() -> None:
+    right = np.zeros((2, 40))
+    right[:, :16] = 1
+    loss = np.random.default_rng(0).uniform(0.5, 1, (2, 40)) * [[1.0], [3.0]]
+    lanes = (Lane("lora"), Lane("olora"))
+    steps = [judged(a_step(1, loss.mean(1)), loss, right)]
+    about = HeldOut(40, 0.5, "always “true”", 80, 80)
+
+    def told(held_out: HeldOut) -> str:
+        said = story.tell(lanes, ("LoRA", "OLoRA"), steps, held_out=held_out)
+        return " ".join(map(str, said))
+
+    assert "No lane does better than guessing: always “true” is right in 50%." in told(about)
+    assert "guessing" not in told(replace(about, guess=0.3))
+    assert "guessing" not in told(replace(about, guess=None))

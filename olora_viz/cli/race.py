@@ -82,7 +82,8 @@ def run_race(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
     else:
-        print_summary(summary)
+        print_summary(summary, plain_text=race.task.plain_text)
+        print(data.about_held_out.baseline)
         print(race.adapted)
     folder = options.resume or options.folder
     for warning in runs.adapter_warnings(folder) if folder else ():
@@ -127,13 +128,18 @@ def _follow(steps: Iterator[Step], race: Race, as_json: bool) -> None:
                 bar.set_postfix_str(leader(step.eval_loss.tolist(), labels), refresh=False)
 
 
-def print_summary(summary: dict[str, Any]) -> None:
-    """Print a race's summary, the lane with the lowest held-out loss first."""
+def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:
+    """Print a race's summary, the best lane first.
+
+    Parameters
+    ----------
+    plain_text : whether the held-out loss alone counts; else accuracy leads, and it breaks ties.
+    """
     lanes, base = summary["lanes"].items(), summary["base"]
     tested = base.get("test_loss") is not None
     head = ["lane", "status", "held-out loss", "accuracy", *["test loss", "accuracy"] * tested]
     rows = [[*head, "first gradient norm"]]
-    for label, lane in sorted(lanes, key=lambda item: _loss(item[1])):
+    for label, lane in sorted(lanes, key=lambda item: _rank(item[1], plain_text)):
         status = lane["status"]
         if lane["diverged_at"]:
             status += f" at step {lane['diverged_at']}"
@@ -174,5 +180,8 @@ def leader(eval_loss: Sequence[float], labels: Sequence[str]) -> str:
     return "lowest held-out loss {:.3f}, {}".format(*min(known)) if known else ""
 
 
-def _loss(lane: dict[str, Any]) -> float:
-    return math.inf if lane["final_loss"] is None else lane["final_loss"]
+def _rank(lane: dict[str, Any], plain_text: bool) -> tuple[float, float]:
+    """Return what lanes are ordered by: the better, the lower."""
+    loss, share = lane["final_loss"], lane["final_accuracy"]
+    led = 0.0 if plain_text or share is None else -share
+    return led, math.inf if loss is None else loss

@@ -10,17 +10,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.initializers import label_of
 from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import compact, nats, percent
 from olora_viz.measures.examples import Examples
 from olora_viz.races.step import Step
-from olora_viz.studies.comparison import Contender, Field, differences, fields_of, repeats
+from olora_viz.studies.comparison import Contender, Field, differences, fields_of
 from olora_viz.studies.contest import Entry, best_of, contest, halves, latest_examples
+from olora_viz.studies.remarks import departures, no_better_than_guessing
 from olora_viz.studies.seed_groups import seed_groups
 from olora_viz.studies.standings import Place, standings
-from olora_viz.studies.words import NAMED, Sentence, and_, ranking, times, verdict
+from olora_viz.studies.words import Sentence, and_, ranking, times, verdict
+from olora_viz.tasks.held_out import HeldOut
 
 SAME_LOSS = 0.02
 """Losses of the first batch within this many nats come from the same function."""
@@ -38,6 +40,7 @@ def tell(
     steps: Sequence[Step],
     *,
     plain_text: bool = False,
+    held_out: HeldOut | None = None,
 ) -> list[Sentence]:
     """Return sentences on the results so far.
 
@@ -65,31 +68,7 @@ def tell(
         said = _every_lane(lanes, examples, plain_text)
     if fields and len(fields) == 1:
         said = _scope(fields[0], lanes) * bool(said) + said + _first_gradients(fields[0], steps[0])
-    return said + _departures(rows, names)
-
-
-def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
-    """Return a sentence on the reliability of the results.
-
-    Parameters
-    ----------
-    by_seed : whether the batches vary by seed, so that a start without random numbers varies too.
-    """
-    counts = repeats(lanes, by_seed=by_seed)
-    fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
-    runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
-    same = " Seeds of a start without random numbers are one run, on shared batches." * (
-        not by_seed
-        and any(
-            group.lane.init in INITIALIZERS
-            and not INITIALIZERS[group.lane.init].random
-            and len(group.lanes) > 1
-            for group in seed_groups(lanes)
-        )
-    )
-    vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
-    advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
-    return f"Computed from this run, {runs}.{same}{vary}{advice}"
+    return said + no_better_than_guessing(rows, held_out) + departures(rows, names)
 
 
 def _without_examples(
@@ -277,23 +256,3 @@ def _first_gradients(field: Field, first: Step) -> list[Sentence]:
         rest = f"The first gradients of {much} and {little} are about equally large."
         return [Sentence("", rest)]
     return [Sentence("", f"{much}'s first gradient is {times(ratio)} {little}'s.")]
-
-
-def _departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
-    """Name the diverged lanes, the earliest first, by their reason."""
-    out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
-    shown = out if len(out) <= NAMED else out[: NAMED - 1]
-    said = []
-    for why in dict.fromkeys(row.why_out for row in out):
-        gone = [f"{names[row.lane]} (step {row.out_at})" for row in shown if row.why_out == why]
-        more = sum(row.why_out == why for row in out) - len(gone)
-        if more:
-            gone.append(f"{more} more" if gone else f"{more} others" if more > 1 else "another")
-        many = len(gone) > 1 or more > 1
-        verb, whose = ("are", "their") if many else ("is", "its")
-        lead = f"So {verb} {and_(gone)}:" if said else f"{and_(gone)} {verb} out of the race:"
-        said.append(Sentence(lead, f"{whose} {why}."))
-    if said:
-        others = "The others are not affected." if len(out) < len(rows) else "No lane is left."
-        said[-1] = replace(said[-1], rest=f"{said[-1].rest} {others}")
-    return said

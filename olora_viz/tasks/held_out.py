@@ -48,6 +48,18 @@ class HeldOut:
         return f"{said} {Duplicates(self.exact, self.near).sentence}".rstrip()
 
     @property
+    def baseline(self) -> str:
+        """A sentence on how many examples the results rest on, and what guessing gets.
+
+        >>> HeldOut(64, 0.5, "always “sad”", 64, 64).baseline
+        'Evaluated on 64 held-out examples; guessing (always “sad”) is right in 50%.'
+        """
+        guess = "" if self.guess is None else f"; guessing ({self.guess_words}) is right in "
+        share = "" if self.guess is None else f"{self.guess:.0%}"
+        s = "s" * (self.examples != 1)
+        return f"Evaluated on {self.examples:,} held-out example{s}{guess}{share}."
+
+    @property
     def boilerplate(self) -> str:
         """A sentence on the tokens that all answers share; empty if all tokens decide."""
         if self.deciding == self.supervised:

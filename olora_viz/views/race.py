@@ -21,6 +21,7 @@ from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
+from olora_viz.studies.remarks import caveat
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, standings
 from olora_viz.studies.words import Sentence
@@ -117,8 +118,8 @@ class RaceView:
     def story(self) -> Markup:
         """Sentences on the results."""
         config = self.race.config
-        caveat = story.caveat(config.lanes, by_seed=config.by_seed)
-        said = fragments.sentences(self._told, caveat) if self._told else Markup("")
+        foot = caveat(config.lanes, by_seed=config.by_seed)
+        said = fragments.sentences(self._told, foot) if self._told else Markup("")
         return self.introduction + said or fragments.story_before()
 
     @cached_property
@@ -193,7 +194,10 @@ class RaceView:
         names = [style.label for style in race.styles]
         if not race.steps:
             return []
-        return story.tell(race.config.lanes, names, race.steps, plain_text=race.plain_text)
+        return story.tell(
+            race.config.lanes, names, race.steps, plain_text=race.plain_text,
+            held_out=race.held_out,
+        )  # fmt: skip
 
     def _drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
         """Draw a chart of lanes over steps, a curve for each group of seeds."""

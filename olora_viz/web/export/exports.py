@@ -12,6 +12,7 @@ from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.races.summary import figures_of_test
 from olora_viz.races.tables import race_json, steps_csv
+from olora_viz.tasks import TASKS
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.report import report
 from olora_viz.web.jobs.queue import Jobs
@@ -68,11 +69,19 @@ def _json(shown: RaceRecord) -> str:
 
 
 def _code(shown: RaceRecord) -> str:
-    return olora_viz_script(shown.config)
+    return _own_file(shown.config) + olora_viz_script(shown.config)
 
 
 def _peft(shown: RaceRecord) -> str:
-    return peft_script(found_rates(shown.config, list(shown.steps)))
+    config = found_rates(shown.config, list(shown.steps))
+    return _own_file(config) + peft_script(config)
+
+
+def _own_file(config: RaceConfig) -> str:
+    """Return a comment on a visitor's own file, which a script does not contain."""
+    if config.task in TASKS:
+        return ""
+    return f"# Save your own examples as {config.task} in the folder where you run this script.\n"
 
 
 class Kind(NamedTuple):
