@@ -7,10 +7,13 @@ several seeds, the field holds all of them, and comparisons use means over the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, Targets
+
+MOST_FIELDS = 3
+"""Most settings, such as ranks, of which a story compares the starts."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Field:
     setting: Setting
     seeds: tuple[int, ...]
     contenders: tuple[Contender, ...]
+    told: int = 1
+    """Number of comparisons in the story of the race, which share one error rate."""
 
     @property
     def starts(self) -> tuple[str, ...]:
@@ -74,6 +79,17 @@ class Field:
         rival = rivals[0] if rivals else starts[0]
         heroes = [init for init in ("olora", *starts) if init in starts and init != rival]
         return (heroes[0] if heroes else rival), rival
+
+    @property
+    def shared_rates(self) -> list[float]:
+        """The rates at which both `roles` race, the lowest first."""
+        hero, rival = self.roles
+        return sorted(set(self.rates(hero)) & set(self.rates(rival)))
+
+    @property
+    def is_one_pair(self) -> bool:
+        """Whether it is two starts at one rate, which one comparison tells of."""
+        return len(self.starts) == 2 and len({one.lr for one in self.contenders}) == 1
 
     def lanes_of(self, init: str) -> list[int]:
         """Return the indices of a start's lanes."""
@@ -110,7 +126,16 @@ def fields_of(lanes: Sequence[Lane]) -> list[Field]:
     for key in sorted(same, key=worth, reverse=True):
         if key[0] not in found:
             found[key[0]] = _field(lanes, key[0], tuple(sorted(same[key])))
-    return list(found.values())
+    fields = list(found.values())
+    told = _comparisons([field for field in fields if len(field.starts) > 1])
+    return [replace(field, told=told) for field in fields]
+
+
+def _comparisons(fields: Sequence[Field]) -> int:
+    """Count the comparisons in a story: of several fields the best rates, of one the shared too."""
+    if len(fields) != 1:
+        return max(1, min(len(fields), MOST_FIELDS))
+    return 2 if fields[0].shared_rates and not fields[0].is_one_pair else 1
 
 
 def _field(lanes: Sequence[Lane], setting: Setting, seeds: tuple[int, ...]) -> Field:

@@ -79,6 +79,7 @@ def contest(
     plain_text: bool,
     columns: slice = slice(None),
     chosen_on: int = 0,
+    told: int = 1,
 ) -> Contest | None:
     """Compare entries; those with a diverged lane are left out, since a mean would be biased.
 
@@ -87,6 +88,7 @@ def contest(
     entries : all with as many lanes.
     examples : of the race's latest evaluation.
     columns : the examples to compare on.
+    told : number of such contests that are told of together, and share one error rate.
 
     Returns
     -------
@@ -106,7 +108,7 @@ def contest(
     }
     loss = {e: float(s.loss.mean()) for e, s in scores.items()}
     ranked = sorted(whole, key=lambda e: (0.0 if plain_text else -accuracy[e], loss[e]))
-    by_loss, by_accuracy = compare_all([scores[e] for e in ranked])
+    by_loss, by_accuracy = compare_all([scores[e] for e in ranked], told=told)
     return Contest(
         entries=tuple(ranked),
         accuracy=tuple(accuracy[e] for e in ranked),

@@ -145,8 +145,13 @@ Pairs = dict[tuple[int, int], Comparison]
 """Comparisons by the indices of both contenders, in either order."""
 
 
-def compare_all(contenders: Sequence[Scores]) -> tuple[Pairs, Pairs]:
+def compare_all(contenders: Sequence[Scores], *, told: int = 1) -> tuple[Pairs, Pairs]:
     """Compare every pair of contenders, with Holm's p-values over all comparisons.
+
+    Parameters
+    ----------
+    told : number of such groups of comparisons that are told of together: the p-values are
+        multiplied by it (Bonferroni), so that the chance of any false order in all is bounded.
 
     Returns
     -------
@@ -157,7 +162,9 @@ def compare_all(contenders: Sequence[Scores]) -> tuple[Pairs, Pairs]:
     kinds = (False, True) if contenders[0].right is not None else (False,)
     found = [compare(contenders[i], contenders[j], shares=s) for s in kinds for i, j in pairs]
     adjusted = holm([one.p_value for one in found])
-    adjusted_pairs = [replace(one, p_value=p) for one, p in zip(found, adjusted, strict=True)]
+    adjusted_pairs = [
+        replace(one, p_value=min(1.0, told * p)) for one, p in zip(found, adjusted, strict=True)
+    ]
     made = [
         dict(zip(pairs, adjusted_pairs[k : k + len(pairs)], strict=True))
         for k in (0, len(pairs))[: len(kinds)]

@@ -16,7 +16,13 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import compact, nats, percent
 from olora_viz.measures.examples import Examples
 from olora_viz.races.step import Step
-from olora_viz.studies.comparison import Contender, Field, differences, fields_of
+from olora_viz.studies.comparison import (
+    MOST_FIELDS,
+    Contender,
+    Field,
+    differences,
+    fields_of,
+)
 from olora_viz.studies.contest import Entry, best_of, contest, halves, latest_examples
 from olora_viz.studies.remarks import departures, no_better_than_guessing
 from olora_viz.studies.seed_groups import seed_groups
@@ -29,9 +35,6 @@ SAME_LOSS = 0.02
 
 SAME_NORM = 1.1
 """Gradient norms within this factor are about equally large."""
-
-MOST_FIELDS = 3
-"""Most settings, such as ranks, of which the best starts are told."""
 
 
 def tell(
@@ -95,7 +98,7 @@ def _same_function(first: Step) -> list[Sentence]:
 def _told_of(field: Field, examples: Examples, plain_text: bool, at: str) -> list[Sentence]:
     """Compare the starts of a field: at the rate that the main two share, and at their best."""
     shared = [] if at else _at_shared_rate(field, examples, plain_text)
-    if shared and len(field.starts) == 2 and len({one.lr for one in field.contenders}) == 1:
+    if shared and field.is_one_pair:
         return shared
     return shared + best_rates(field, examples, plain_text=plain_text, at=at)
 
@@ -121,7 +124,7 @@ def best_rates(
     chosen_on = len(range(examples.loss.shape[1])[choose]) if choose != judge else 0
     held = contest(
         [Entry(one.init, one.lanes) for one in best.values()], examples,
-        plain_text=plain_text, columns=judge, chosen_on=chosen_on,
+        plain_text=plain_text, columns=judge, chosen_on=chosen_on, told=field.told,
     )  # fmt: skip
     if held is None or len(held.entries) < 2:
         return []
@@ -170,8 +173,7 @@ def _one_start(field: Field, examples: Examples, plain_text: bool) -> list[Sente
 
 def _at_shared_rate(field: Field, examples: Examples, plain_text: bool) -> list[Sentence]:
     """Compare the main two starts at the lowest rate that both race at."""
-    hero, rival = field.roles
-    shared = sorted(set(field.rates(hero)) & set(field.rates(rival)))
+    (hero, rival), shared = field.roles, field.shared_rates
     if not shared:
         return []
     entries = [
@@ -180,7 +182,7 @@ def _at_shared_rate(field: Field, examples: Examples, plain_text: bool) -> list[
         for one in field.contenders
         if one.init == init and one.lr == shared[0]
     ]
-    held = contest(entries, examples, plain_text=plain_text)
+    held = contest(entries, examples, plain_text=plain_text, told=field.told)
     if held is None or len(held.entries) < 2:
         return []
     i = [entry.name for entry in held.entries].index(hero)

@@ -8,6 +8,7 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
+from olora_viz.studies.comparison import fields_of
 from olora_viz.studies.contest import Contest, Entry, contest, latest_examples
 from olora_viz.studies.rate_story import describe_rates
 from olora_viz.studies.rate_sweep import Point, rate_curves
@@ -75,7 +76,8 @@ class Recorded:
         examples = latest_examples(self.race.steps)
         entries = [Entry(init, tuple(self.lanes(init, lr))) for init in (first, second)]
         plain = self.race.plain_text
-        held = contest(entries, examples, plain_text=plain) if examples else None
+        told = fields_of(self.race.config.lanes)[0].told
+        held = contest(entries, examples, plain_text=plain, told=told) if examples else None
         if held is None or len(held.entries) < 2:
             raise ValueError(f"{first} and {second} cannot be compared in {self.race.name}")
         return held
