@@ -107,6 +107,8 @@ def test_the_table_and_the_rates_hold_the_measured_numbers(measured) -> None:
             assert compact(rate) in shown
             share = rate / limit
             assert (f"{share:.1%}" if share < 0.1 else f"{share:.0%}") in shown
+    # A lane at its fair rate has no rate before its race finds it.
+    assert words(rates(job.styles, found, [(), *job.rates[1:]])).count("–") == 2
 
 
 def turned(found: Conditioning, curved: float, steep: float, even: float = 1.0) -> Conditioning:

@@ -114,15 +114,16 @@ def rates(
 
     Parameters
     ----------
-    used : the rates of every start.
+    used : the rates of every start; none where a lane is at its fair rate, which its race finds.
     """
     head = ("start", "2/λₘₐₓ", "in use", Cell("share", "rate in use, as a share of 2/λ"))
     lines, rows = Markup("<br>"), []
     for k, style in enumerate(styles):
         top = float(found.hessian.lambda_max[k])
         limit = 2 / top if top > 0 else math.nan
-        share = lines.join(_share(rate / limit) for rate in used[k]) if top > 0 else "–"
-        rows.append((fragments.lane(style), _n(limit), lines.join(map(compact, used[k])), share))
+        share = lines.join(_share(rate / limit) for rate in used[k]) if top > 0 else ""
+        its = lines.join(map(compact, used[k]))
+        rows.append((fragments.lane(style), _n(limit), its or "–", share or "–"))
     return Markup(
         "<h2>What it means for the learning rate</h2>{}"
         '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ overshoots further with '

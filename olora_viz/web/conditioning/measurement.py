@@ -83,7 +83,10 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
     return jobs.put(
         Measurement(
             name, starts, jobs.folder / name, start_styles(starts.lanes),
-            rates=tuple(tuple(dict.fromkeys(x.lr for x in lanes)) for lanes in config.starts()),
+            rates=tuple(
+                tuple(dict.fromkeys(lane.lr for lane in lanes if not lane.fair))
+                for lanes in config.starts()
+            ),
             layer=(layer or "").strip() or None,
         )
     )  # fmt: skip
