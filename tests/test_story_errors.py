@@ -4,7 +4,6 @@ import itertools
 import re
 
 import numpy as np
-import pytest
 from steps import a_step, judged
 
 from olora_viz.lanes.labels import display_names
@@ -21,11 +20,8 @@ def lanes_of(starts: int, rates: int) -> list[Lane]:
     return [Lane(init, lr=float(lr)) for init, lr in pairs]
 
 
-@pytest.mark.parametrize(("starts", "rates"), [(2, 3), (3, 1)])
-def test_a_story_of_equal_lanes_has_an_order_in_at_most_five_of_a_hundred(
-    starts: int, rates: int
-) -> None:
-    lanes, rng, trials = lanes_of(starts, rates), np.random.default_rng(3), 300
+def test_a_story_of_equal_lanes_has_an_order_in_at_most_five_of_a_hundred() -> None:
+    lanes, rng, trials = lanes_of(2, 3), np.random.default_rng(3), 300
     names, wrong = display_names(lanes), 0
     for _ in range(trials):
         level = rng.normal(size=64) + 0.7 * rng.normal(size=(len(lanes), 64))
@@ -33,7 +29,7 @@ def test_a_story_of_equal_lanes_has_an_order_in_at_most_five_of_a_hundred(
         loss = np.exp(-level)
         step = judged(a_step(1, loss.mean(1)), loss, right.astype(float))
         wrong += bool(ORDERED.search(" ".join(map(str, story.tell(lanes, names, [step])))))
-    # Were each comparison allowed its own five of a hundred, it would be 20 and 18 of 300 here.
+    # Were each comparison allowed its own five of a hundred, it would be 20 of 300 here.
     assert wrong <= 0.05 * trials
 
 
