@@ -34,6 +34,8 @@ def address(folder: Path, tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "olora_viz", "show", str(folder), "--json"],
         stdout=subprocess.PIPE, text=True,
+        # Where tests run in the background, their children would ignore the interrupt.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         env=os.environ | {
             "OLORA_VIZ_RUNS": str(tmp_path / ".cache" / "runs"),
             "GRADIO_SERVER_PORT": str(free_port()), "GRADIO_ANALYTICS_ENABLED": "False",
