@@ -60,6 +60,13 @@ def test_of_what_is_said_of_a_race():
     assert fragments.sentences([Sentence(EVIL, EVIL)], EVIL).count(str(escape(EVIL))) == 3
 
 
+def test_a_rate_in_a_sentence_stays_on_one_line():
+    said = fragments.said([Sentence("OLoRA 1e-3 did better.", "LoRA 2.5e-4 <b> did not.")])
+    assert said.count('<span class="word">') == 2
+    assert '<span class="word">2.5e-4</span> &lt;b&gt; did not.' in said
+    assert said.striptags() == "OLoRA 1e-3 did better. LoRA 2.5e-4 <b> did not."
+
+
 def test_of_a_report(record):
     page = report(record)
     assert is_escaped_once(page["body"])

@@ -6,6 +6,7 @@ every string that is not Markup. So text is never escaped by hand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -14,6 +15,9 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
 from olora_viz.studies.words import Sentence
 from olora_viz.tasks import TaskCard
+
+RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
+"""A number such as 1e-3, which browsers would break after its hyphen."""
 
 FEW_ANSWERS = 8
 """Number of answers to one prompt above which some are collapsed."""
@@ -58,14 +62,23 @@ def said(told: Sequence[Sentence]) -> Markup:
     """Return sentences as paragraphs: each begins with a lead, in bold, if it has any."""
     paragraphs: list[list[Markup]] = []
     for sentence in told:
-        lead = Markup("<b>{}</b>").format(sentence.lead) if sentence.lead else Markup("")
-        words = lead + (" " if lead and sentence.rest else "") + sentence.rest
+        lead = Markup("<b>{}</b>").format(_unbroken(sentence.lead)) if sentence.lead else Markup("")
+        words = lead + (" " if lead and sentence.rest else "") + _unbroken(sentence.rest)
         if lead or not paragraphs:
             paragraphs.append([words])
         else:
             paragraphs[-1].append(words)
     made = (Markup('<p class="say">{}</p>').format(Markup(" ").join(each)) for each in paragraphs)
     return Markup("").join(made)
+
+
+def _unbroken(text: str) -> Markup:
+    """Return text whose rates stay on one line."""
+    parts = RATE.split(text)  # text and rates in turn
+    word = Markup('<span class="word">{}</span>')
+    return Markup("").join(
+        word.format(part) if at % 2 else Markup("{}").format(part) for at, part in enumerate(parts)
+    )
 
 
 def recorded(title: str, sentence: str, made: str, query: str) -> Markup:

@@ -4,12 +4,20 @@
 // reload or a restart of the server finds it again, see arrive.js.
 const KEPT = "olora-viz-file";
 
+/**
+ * @param {string} sentence
+ * @param {string} kind
+ */
+const line = (sentence, kind) => {
+  const words = document.createElement("p");
+  words.className = kind;
+  words.textContent = sentence;
+  return words;
+};
+
 /** @param {string} sentence */
 const refuse = (sentence) => {
-  const line = document.createElement("p");
-  line.className = "problem";
-  line.textContent = sentence;
-  element.querySelector(".said").replaceChildren(line);
+  element.querySelector(".said").replaceChildren(line(sentence, "problem"));
 };
 
 /** @param {string} own */
@@ -17,14 +25,18 @@ const keep = (own) => {
   try {
     sessionStorage.setItem(KEPT, own);
   } catch {
-    sessionStorage.removeItem(KEPT); // too large for this browser: a reload loses it, and says so
+    sessionStorage.removeItem(KEPT);
+    const loss = "This browser does not keep your file: after a reload, choose it again.";
+    element.querySelector(".said").append(line(loss, "hint"));
   }
 };
 /** @type {string | null} */
 let sent = null; // the file that the server is checking; until it is accepted, the last one stays
 watch("value", () => {
   if (sent === null || !props.value) return;
-  if (!String(props.value).includes('class="problem"')) keep(sent);
+  const accepted = !String(props.value).includes('class="problem"');
+  // The server's answer is drawn first, and this adds to it.
+  if (accepted) requestAnimationFrame(keep.bind(null, sent));
   sent = null;
 });
 
