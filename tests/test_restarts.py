@@ -239,6 +239,19 @@ def test_the_longest_unseen_race_goes_first_also_after_a_restart(tmp_path: Path)
     }  # fmt: skip
 
 
+def test_a_user_s_own_files_stay_whatever_they_are_called(tmp_path: Path) -> None:
+    name = "my-notes-of-2026-11-26"  # as long as an id
+    mine = [tmp_path / f"{name}{ending}" for ending in ("", ".txt", ".csv", ".task", ".zips")]
+    for path in mine:
+        path.write_text("mine")
+    (tmp_path / f"{'m' * 22}.task").mkdir()
+    (tmp_path / f"{'m' * 22}.txt").write_text("mine")
+    with closing(Jobs(folder=tmp_path)):
+        assert [path.read_text() for path in mine] == ["mine"] * 5
+        assert [path.name for path in tmp_path.glob(f"{'m' * 22}*")] == [f"{'m' * 22}.txt"]
+        assert not (tmp_path / ASIDE).exists()
+
+
 def test_a_folder_is_one_server_s_at_a_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

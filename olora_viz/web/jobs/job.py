@@ -42,6 +42,11 @@ def own_folder(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.task")
 
 
+def zips_of(folder: Path) -> Path:
+    """Return the folder of zipped adapters of a run whose own folder nothing is written to."""
+    return folder.with_name(f"{folder.name}.zips")
+
+
 @dataclass(eq=False)
 class Work(BackgroundWork):
     """A unit of work in the queue: a race, or a measurement at initialization.

@@ -1,7 +1,8 @@
 """Races restored from their folders: those of a server that ended, and those of its owner.
 
 For each race, a server's runs folder has a run folder named by the race's id and, next to it,
-``ID.record``, see `Job.keep`, and ``ID.task``, a copy of the visitor's own file.
+``ID.record``, see `Job.keep`, and ``ID.task``, a copy of the visitor's own file; ``ID.zips`` has the
+zipped adapters of a run that the owner opened. Nothing else in it is read, moved or deleted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.state import DIVERGED, FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.race_record import ENDED, PAUSED
-from olora_viz.web.jobs.job import Job, new_id, own_folder, record_of
+from olora_viz.web.jobs.job import Job, new_id, own_folder, record_of, zips_of
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 """The ids of races; anything else in the folder is ignored."""
@@ -53,11 +54,11 @@ def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:
     for name in sorted(filter(ID.fullmatch, names)):
         folder = home / name
         try:
-            if folder.exists() or record_of(folder).exists():
+            if folder.is_dir() or record_of(folder).is_file():
                 yield _of_server(folder, kind)
-            else:  # of a measurement, which is not kept
-                for path in _beside(folder):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            else:  # of a measurement, or of a run that the owner opened, which are not kept
+                for path in _folders_beside(folder):
+                    shutil.rmtree(path)
         except DAMAGED as error:
             _set_aside(folder, error)
 
@@ -83,8 +84,8 @@ def opened(folder: Path, home: Path) -> Job:
             raise
         raise ValueError(f"the run in {str(folder)!r} is damaged: {reason(error)}") from None
     name = new_id()
-    beside = home / f"{name}.zips"
-    return Job(name, folder=folder, zips=beside, forgettable=False, **found)
+    zips = zips_of(home / name)
+    return Job(name, folder=folder, zips=zips, forgettable=False, **found)
 
 
 def _of_server(folder: Path, kind: type[Job]) -> Job:
@@ -169,12 +170,14 @@ def _set_aside(folder: Path, error: Exception) -> None:
     )
     try:
         aside.mkdir(exist_ok=True)
-        for path in (folder, *_beside(folder)):
+        for path in (folder, record_of(folder), *_folders_beside(folder)):
             if path.exists():
                 path.rename(aside / path.name)
     except OSError as error:
         log.warning("the run %r stays where it is: %s", folder.name, reason(error))
 
 
-def _beside(folder: Path) -> list[Path]:
-    return list(folder.parent.glob(f"{folder.name}.*"))
+def _folders_beside(folder: Path) -> list[Path]:
+    """Return the folders that a server made next to a run's folder; all else is the user's."""
+    made = (own_folder(folder), zips_of(folder))
+    return [path for path in made if path.is_dir() and not path.is_symlink()]
