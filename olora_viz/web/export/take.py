@@ -9,9 +9,10 @@ import gradio as gr
 
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.serving import HERE, PLOTLY, installed, served
+from olora_viz.figures.live.serving import HERE, PLOTLY, installed
 from olora_viz.views.race import RaceView
 from olora_viz.web.export.exports import export
+from olora_viz.web.guard.downloads import DOWNLOADS
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
 
@@ -27,7 +28,6 @@ BUTTONS = (
 
 def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     """Make the card's content; its value is what `value` returns."""
-    gr.set_static_paths([jobs.folder])
 
     def adapter(asked: Any) -> dict[str, str]:
         return find(jobs, asked)
@@ -72,7 +72,7 @@ def value(view: RaceView) -> dict[str, Any] | None:
 
 
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
-    """Zip an adapter and return its URL and the result of reading it back.
+    """Zip an adapter and return its URL, which expires, and the result of reading it back.
 
     If it is not available, return the reason.
 
@@ -90,7 +90,7 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
         return {"problem": f"the adapter could not be zipped: {error.strerror or error}"}
     except (ValueError, TypeError, OverflowError) as error:
         return {"problem": str(error)}
-    return {"url": served(path), "name": path.name, "found": found}
+    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": found}
 
 
 CARD = Card(

@@ -11,12 +11,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from olora_viz.web.guard import downloads
+
 MOST_BYTES = 8 * 2**20
 """The largest request that is read; the largest one of a page is a visitor's own file, as JSON."""
 
 
 def application_options(*outer: Middleware) -> dict[str, Any]:
-    """Return the arguments that make the web application reject them.
+    """Return the arguments that make the web application reject them, and serve the downloads.
 
     Parameters
     ----------
@@ -25,6 +27,7 @@ def application_options(*outer: Middleware) -> dict[str, Any]:
     return {
         "middleware": [*outer, Middleware(SmallBodies, most=MOST_BYTES)],
         "exception_handlers": {RequestValidationError: _misshapen},
+        "routes": [downloads.route()],
     }
 
 
