@@ -6,6 +6,10 @@
 [1, 2]
 """
 
+from olora_viz.machine.threads import wait_asleep
+
+wait_asleep()  # before torch is loaded
+
 from olora_viz.figures.plots import plot_conditioning, plot_spectrum
 from olora_viz.figures.race_plots import plot_gradients, plot_race, plot_rates
 from olora_viz.initializers import (

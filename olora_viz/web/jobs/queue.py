@@ -20,6 +20,7 @@ import torch
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.learn.gallery import recorded
+from olora_viz.machine.threads import cores
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import PAUSED, WAITING, RaceRecord
@@ -290,10 +291,7 @@ def _reported(call: Callable[[], None]) -> None:
 def _leave_a_core() -> None:
     """Train on all cores but one, unless ``OMP_NUM_THREADS`` says otherwise.
 
-    The server, and often the browser, need one. OpenMP's threads wait for each other many times a
-    step: with as many of them as cores, anything else that runs makes a step many times longer.
+    The server, and often the browser, need one.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        affinity = getattr(os, "sched_getaffinity", None)
-        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores - 1))
+        torch.set_num_threads(max(1, cores() - 1))

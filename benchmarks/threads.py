@@ -1,0 +1,99 @@
+"""A race beside busy processes: how its threads wait for each other, and how many there are.
+
+Each measurement is a process of its own that loads the model, takes three steps, and then times
+the others. OpenMP's own default lets waiting threads spin; olora_viz lets them sleep.
+
+    python benchmarks/threads.py [--steps 60] [--busy 2] [--repeats 3] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from olora_viz.machine.threads import CHOSEN_BY_THE_USER, cores
+
+WAITING = {"OpenMP's default": {}, "sleep (ours)": None}
+"""Environment variables by policy; None leaves the choice to olora_viz."""
+
+THEIRS = "import torch, olora_viz"  # the choice comes too late
+OURS = "import olora_viz, torch"
+
+TIMED = """
+import sys, time
+from olora_viz.races.race import race
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.setup import SetUp
+from dataclasses import replace
+threads, steps = int(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(threads)
+config = replace(SetUp.first(Limits()).to_config(Limits()), steps=steps + 3, device="cpu")
+for step in race(config):
+    if step.step == 3:
+        began = time.perf_counter()
+print(time.perf_counter() - began)
+"""
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Keep as many cores busy as there are processes, if others let them."""
+    load = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in load:
+            process.kill()
+            process.wait()
+
+
+def seconds(threads: int, steps: int, waiting: str) -> float:
+    """Return the time of `steps` steps of the page's default race."""
+    chosen = WAITING[waiting]
+    kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_THE_USER}
+    code = (OURS if chosen is None else THEIRS) + TIMED
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(threads), str(steps)],
+        env=kept | (chosen or {}), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--busy", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if not options.json:
+        print(f"{cores()} cores, {options.steps} steps of the default race, seconds (median)")
+        print(
+            f"{'threads':>8} {'waiting':18} {'alone':>8} {f'{options.busy} busy':>8} {'ratio':>6}"
+        )
+    for threads in sorted({max(1, cores() - 1), cores()}):
+        for waiting in WAITING:
+            medians = []
+            for count in (0, options.busy):
+                with busy(count):
+                    runs = [
+                        seconds(threads, options.steps, waiting) for _ in range(options.repeats)
+                    ]
+                medians.append(statistics.median(runs))
+            alone, beside = medians
+            row = {"threads": threads, "waiting": waiting, "alone": alone, "busy": beside}
+            if options.json:
+                print(json.dumps(row), flush=True)
+            else:
+                figures = f"{alone:8.1f} {beside:8.1f} {beside / alone:6.1f}"
+                print(f"{threads:8} {waiting:18} {figures}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

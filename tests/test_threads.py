@@ -1,0 +1,35 @@
+"""How the threads of a computation wait for each other, as the OpenMP library itself reports it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from olora_viz.machine.threads import CHOSEN_BY_THE_USER
+
+
+def reported(**chosen: str) -> str:
+    """Return what OpenMP prints of its settings when a new process loads it."""
+    kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_THE_USER}
+    done = subprocess.run(
+        [sys.executable, "-c", "import olora_viz"],
+        env=kept | {"OMP_DISPLAY_ENV": "VERBOSE"} | chosen,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stderr
+
+
+def test_waiting_threads_sleep() -> None:
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in reported()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("OMP_WAIT_POLICY", "ACTIVE", "OMP_WAIT_POLICY = 'ACTIVE'"),
+        ("GOMP_SPINCOUNT", "1234", "GOMP_SPINCOUNT = '1234'"),
+    ],
+)
+def test_the_user_s_own_choice_stays(name: str, value: str, shown: str) -> None:
+    assert shown in reported(**{name: value})
