@@ -239,4 +239,5 @@ def test_what_nobody_foresaw_is_one_line_for_the_page_and_a_traceback_for_the_se
     shown = race_view(job)
     assert "no such kernel" in shown.status
     assert "secret" not in str(shown)
+    wait_until(lambda: logged)
     assert len(logged) == 1

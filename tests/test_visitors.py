@@ -60,13 +60,55 @@ def test_one_who_does_not_know_a_race_s_id_can_neither_see_nor_stop_it(server: S
     assert owner.finished(job)["summary"]["state"] == "finished"
 
 
+def elsewhere(server: Server, page: str, address: str) -> Visitor:
+    """Open a page from another address, which a proxy on this machine names."""
+    visitor = Visitor(server.url, page)
+    visitor.client.headers["x-forwarded-for"] = address
+    opened = visitor.functions["opened"]
+    visitor.call("opened", visitor.payload(opened))
+    return visitor
+
+
+def test_many_races_of_one_client_evict_no_race_of_another(server: Server) -> None:
+    owner = elsewhere(server, "owner of one", "203.0.113.1")
+    job = owner.race(steps=1, lanes=LANES)
+    run = owner.finished(job)
+    client = elsewhere(server, "client", "203.0.113.2")
+    for number in range(8):
+        client.visit = f"client {number}"
+        client.finished(client.race(steps=1, lanes=LANES[:1]))
+    assert owner.finished(job)["steps"] == run["steps"]
+
+
+def test_sixty_pages_of_one_client_leave_places_and_the_next_turn_to_others(
+    server: Server,
+) -> None:
+    limits = Limits()
+    assert limits.address_waiting >= VISITORS
+    client = elsewhere(server, "client", "203.0.113.3")
+    said = []
+    for number in range(60):
+        client.visit = f"many {number}"
+        client.call("opened", client.payload(client.functions["opened"]))
+        said.append(client.race(steps=200, lanes=LANES))
+    refused = [words for words in said if "from your network are already waiting" in words]
+    assert f"{limits.address_waiting} races from your network" in refused[-1]
+    assert len(refused) >= 60 - limits.address_waiting - 10
+    other = elsewhere(server, "other", "203.0.113.4")
+    run = other.finished(other.race(steps=3, lanes=LANES))
+    assert run["summary"]["state"] == "finished"
+    waiting = [job for job in said if job not in refused]
+    begun = [job for job in waiting if "text" in client.ask("taken", [job, "csv"])]
+    left = [job for job in begun if len(client.ask("taken", [job, "csv"])["text"].split()) < 20]
+    assert len(left) > limits.address_waiting / 2, "the other did not wait for all of the client's"
+
+
 def test_a_full_queue_answers_with_a_sentence_and_twenty_fit(server: Server) -> None:
     room = Limits().max_waiting
     assert room >= VISITORS
-    visitor = Visitor(server.url, "many")
     said = []
     for number in range(room + 2):
-        visitor.visit = f"many{number}"
+        visitor = elsewhere(server, f"many{number}", f"198.51.100.{number}")
         said.append(visitor.race(steps=2000, lanes=LANES))
     assert f"{room} races are already waiting, the maximum on this server" in said[-1]
     assert len([words for words in said if "races wait" in words]) <= 2

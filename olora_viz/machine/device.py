@@ -1,8 +1,11 @@
-"""The device a model runs on and the dtype of its frozen weights."""
+"""The device a model runs on, the dtype of its frozen weights, and the cores that it uses."""
+
+import os
 
 import torch
 
 from olora_viz.machine.naming import unknown
+from olora_viz.machine.threads import cores
 
 DTYPES = {
     "float32": torch.float32,
@@ -72,3 +75,12 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     if name not in DTYPES:
         raise ValueError(unknown("dtype", name, ("auto", *DTYPES)))
     return DTYPES[name]
+
+
+def leave_a_core() -> None:
+    """Train on all cores but one, unless ``OMP_NUM_THREADS`` says otherwise.
+
+    A server, and often the browser, need one.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, cores() - 1))

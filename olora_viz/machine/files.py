@@ -1,4 +1,4 @@
-"""Atomic files and folders: written under a temporary name, then renamed."""
+"""Atomic files and folders: written under a temporary name, then renamed; and their sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,16 @@ def is_free(folder: Path) -> bool:
     if not folder.exists():
         return True
     return folder.is_dir() and all(path.name.endswith(".partial") for path in folder.iterdir())
+
+
+def folder_size(folder: Path) -> int:
+    """Return the total size of the files below a folder, in bytes; 0 if it does not exist."""
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # it is being deleted
+                size += (Path(parent) / name).stat().st_size
+    return size
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def jobs_of(limits: Limits) -> Jobs:
         limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds,
         grace=limits.grace_seconds, keep_mib=limits.keep_mib,
         races=ZeroGpuJob if on_zero_gpu() else Job,
+        page_waiting=limits.page_waiting, address_waiting=limits.address_waiting,
     )  # fmt: skip
     atexit.register(jobs.close)
     return jobs

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
 from olora_viz.figures import theme
-from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.packing import pack
+from olora_viz.figures.live.packing import pack, pack_all
 from olora_viz.figures.live.serving import HERE, PLOTLY, installed
 
 
@@ -39,11 +37,6 @@ def live_figure(
 def live_figures(*, elem_id: str) -> gr.HTML:
     """Make a component of any number of charts; its values come from `pack_all`."""
     return _charts("charts.js", "live-figures", pack_all({}), elem_id=elem_id)
-
-
-def pack_all(figures: Mapping[str, Figure]) -> dict[str, Any]:
-    """Pack figures by name, under one key, since Gradio adds its own keys next to it."""
-    return {"figures": {name: pack(figure) for name, figure in figures.items()}}
 
 
 def _charts(script: str, classes: str, value: Any, **more: Any) -> gr.HTML:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
+
+from olora_viz.figures.layout import Figure
 
 
 def pack(figure: dict[str, Any]) -> dict[str, Any]:
@@ -25,6 +28,11 @@ def pack(figure: dict[str, Any]) -> dict[str, Any]:
         "data": [_packed(trace) for trace in figure["data"]],
         "layout": {key: _json(part) for key, part in figure["layout"].items()},
     }
+
+
+def pack_all(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Pack figures by name, under one key, since Gradio adds its own keys next to it."""
+    return {"figures": {name: pack(figure) for name, figure in figures.items()}}
 
 
 def _packed(trace: dict[str, Any]) -> dict[str, str]:

@@ -42,8 +42,12 @@ class Limits:
     """Weights of a model; larger ones are offered only if ``OLORA_VIZ_MODELS`` names them."""
     max_seconds: int = 1800
     """Computing time of a race or measurement, in seconds."""
-    max_waiting: int = 24
-    """Races and measurements in the queue."""
+    max_waiting: int = 48
+    """Races and measurements in the queue; the last third is for visitors who have none in it."""
+    page_waiting: int = 3
+    """Of these, those of one page."""
+    address_waiting: int = 24
+    """Of these, those of one address, which an office or a class shares."""
     keep_races: int = 60
     """Finished and paused races that are kept for their pages."""
     keep_mib: int = 4000

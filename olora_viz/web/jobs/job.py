@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.background_work import BackgroundWork
+from olora_viz.web.guard.visitor import NOBODY, Visitor
 
 SEEN_SECONDS = 1.0
 """Minimum time between two updates on disk of when a page last asked for a race."""
@@ -58,6 +60,10 @@ class Work(BackgroundWork):
     folder: Path
     seen: float = field(default_factory=time.monotonic)
     """Time of a page's last request for it, by the monotonic clock."""
+    owner: Visitor = NOBODY
+    """The visitor who asked for it."""
+    turn: tuple[float, float] = (0.0, 0.0)
+    """See `fairness.Waits`."""
     left: float = math.inf
     """Seconds that it may still compute."""
     deadline: float = math.inf
@@ -141,6 +147,8 @@ class Job(Work, BackgroundRace):
 
     grace: float = math.inf
     """Seconds without an open page after which it pauses."""
+    gives_way: Callable[[], bool] = lambda: False
+    """Whether to let others compute first, since its page is closed and they wait."""
     last: float = math.inf
     """The step after which it stops."""
     cut_off: bool = False
@@ -171,6 +179,7 @@ class Job(Work, BackgroundRace):
             values = {
                 "config": self.config.to_json(), "state": self.state, "note": self.note,
                 "complete": self.complete, "steps": len(self.steps), "left": finite_or_none(left),
+                "owner": list(self.owner),
             }  # fmt: skip
             write_json(self.record, values | findings_json(self))
 
@@ -196,6 +205,10 @@ class Job(Work, BackgroundRace):
         return super().is_over()
 
     def wants_rest(self) -> bool:
+        """Whether to let go of the processor, for a while or until it is resumed."""
+        return self.wants_pause() or self.gives_way()
+
+    def wants_pause(self) -> bool:
         """Whether to pause: on request, at the goal, or without an open page."""
         away = time.monotonic() - self.seen > self.grace
         if away:

@@ -1,29 +1,28 @@
-"""The queue: one race or measurement runs at a time, and the others wait in order.
+"""The queue: one race or measurement runs at a time, and the others wait for their turns.
 
 All of them run on one thread: a second thread that uses OpenMP would double the time of a step on
-two cores. A page knows its job by a random id, which is the only key to it.
+two cores. A page knows its job by a random id, which is the only key to it. Whose turn is next, who
+may still wait, and what is dropped for newer races is in `fairness`.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from olora_viz.figures.theme import lane_styles
 from olora_viz.learn.gallery import recorded
-from olora_viz.machine.threads import cores
+from olora_viz.machine.device import leave_a_core
+from olora_viz.machine.files import folder_size
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import PAUSED, WAITING, RaceRecord
+from olora_viz.web.guard.visitor import NOBODY, Visitor
+from olora_viz.web.jobs.fairness import Line, Pages, Places, too_many
 from olora_viz.web.jobs.job import Job, Work, new_id
 from olora_viz.web.jobs.runs_folder import RunsFolder
 from olora_viz.web.jobs.shelving import RESTARTED, opened, shelved
@@ -37,7 +36,8 @@ class Jobs:
     Parameters
     ----------
     keep, keep_mib : maximum number of ended and paused races kept, and of their MiB on disk.
-    max_waiting : races that may wait.
+    max_waiting, page_waiting, address_waiting : races that may wait: of all visitors, of one page,
+        and of one address.
     folder : for the run folders, where those of an earlier server are found; by default the one
         of `RunsFolder`.
     max_seconds : a race that computes longer, including the loading of its model, is stopped.
@@ -48,20 +48,24 @@ class Jobs:
     def __init__(
         self,
         keep: int = 6,
-        max_waiting: int = 16,
+        max_waiting: int = Places.most,
         folder: Path | None = None,
         max_seconds: float = 1800,
         grace: float = math.inf,
         keep_mib: int = 4000,
         races: type[Job] = Job,
+        page_waiting: int = Places.per_page,
+        address_waiting: int = Places.per_address,
     ) -> None:
         self._place = RunsFolder(folder)
         self.folder = self._place.path
-        self._keep, self._keep_bytes, self._max_waiting = keep, keep_mib * 2**20, max_waiting
+        self._keep, self._keep_bytes = keep, keep_mib * 2**20
+        self.pages = Pages()
+        places = Places(max_waiting, page_waiting, address_waiting)
+        self._line: Line[Work] = Line(places, self.pages)
         self._races = races
         self._max_seconds, self._grace = max_seconds, grace
         self._jobs: dict[str, Work] = {}
-        self._waiting: deque[Work] = deque()
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closed = False
@@ -72,12 +76,13 @@ class Jobs:
             self._jobs[job.id] = job
         self._forget()
 
-    def start(self, config: RaceConfig, goal: float = math.inf) -> Job:
+    def start(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> Job:
         """Put a race into the queue.
 
         Parameters
         ----------
         goal : the step after which it pauses.
+        owner : who asks for it.
 
         Raises
         ------
@@ -85,16 +90,16 @@ class Jobs:
         """
         name = new_id()
         job = self._races(
-            name, config, self.folder / name, lane_styles(config.lanes), grace=self._grace
-        )
+            name, config, self.folder / name, lane_styles(config.lanes), grace=self._grace,
+            owner=owner,
+        )  # fmt: skip
         job.goal = goal
         return self.put(job)
 
     def put(self, job: Taken) -> Taken:
         """Put a race or a measurement into the queue, as `start` does."""
         with self._wake:
-            if len(self._waiting) >= self._max_waiting:
-                raise ValueError(self._full())
+            self._make_room(job)
             job.keep_own_file()
             job.max_seconds = job.left = self._max_seconds
             job.keep()
@@ -114,10 +119,27 @@ class Jobs:
         self._jobs[job.id] = job
         return job
 
+    def _make_room(self, job: Work) -> None:
+        """Let waiting work that nobody watches leave its place to a job, if no other place is free.
+
+        Raises
+        ------
+        ValueError : there is none.
+        """
+        for other in self._line.let_in(job.owner):
+            if isinstance(other, Job):
+                other.pause("its page was closed, and others needed its place in the queue")
+                other.become(PAUSED, other.why_paused)
+            else:
+                other.stop()
+                other.end(STOPPED)
+
     def _enqueue(self, job: Work) -> None:
         """Let work wait for its turn; call it with the lock held."""
         with self._wake:
-            self._waiting.append(job)
+            if isinstance(job, Job):
+                job.gives_way = lambda: self._line.gives_way(job)
+            self._line.join(job)
             if self._worker is None or not self._worker.is_alive():
                 self._worker = threading.Thread(target=self._work, name="races", daemon=True)
                 self._worker.start()
@@ -129,8 +151,7 @@ class Jobs:
             if job.ended or job.state == PAUSED:
                 return
             job.pause()
-            if job in self._waiting:
-                self._waiting.remove(job)
+            if self._line.leave(job):
                 job.become(PAUSED)
 
     def go_on(self, job: Job, goal: float = math.inf) -> None:
@@ -143,8 +164,8 @@ class Jobs:
         with self._wake:
             if job.ended:
                 return
-            if job.state == PAUSED and len(self._waiting) >= self._max_waiting:
-                raise ValueError(self._full())
+            if job.state == PAUSED:
+                self._make_room(job)
             job.unpause(goal)
             if job.state == PAUSED:
                 self._return(job)
@@ -155,12 +176,6 @@ class Jobs:
         job.become(WAITING)
         self._enqueue(job)
 
-    def _full(self) -> str:
-        return (
-            f"{len(self._waiting)} races are already waiting, the maximum on this server: "
-            "try again in a minute"
-        )
-
     def stop(self, job: Work) -> None:
         """End waiting work immediately, and running work soon, see `Job.stop`."""
         with self._wake:
@@ -170,12 +185,11 @@ class Jobs:
                 self._return(job)
                 return
             job.stop()
-            if job in self._waiting:
-                self._waiting.remove(job)
+            if self._line.leave(job):
                 job.end(STOPPED)
             elif job.state == PAUSED:
                 if job is self._parked:
-                    self._waiting.appendleft(job)  # it asks its lanes, and ends
+                    self._line.join(job, first=True)  # it asks its lanes, and ends
                     self._wake.notify()
                 else:
                     job.end(STOPPED)
@@ -199,16 +213,13 @@ class Jobs:
     def before(self, job: Work) -> int:
         """Count the work ahead of this one."""
         with self._wake:
-            waiting = list(self._waiting)
-            idle = [j for j in self._jobs.values() if j.complete or j.state == PAUSED]
-            running = len(self._jobs) - len(idle) - len(waiting)
-        return running + (waiting.index(job) if job in waiting else 0)
+            return self._line.before(job)
 
     def close(self) -> None:
         """Pause all races as they are, for the next server on the folder, and give it back."""
         with self._wake:
             self._closed = True
-            self._waiting.clear()
+            self._line.waiting.clear()
             for job in self._jobs.values():
                 if isinstance(job, Job):
                     job.pause(RESTARTED)
@@ -220,7 +231,7 @@ class Jobs:
         self._place.give_back()
 
     def _forget(self) -> None:
-        """Drop the least recently viewed races, with their folders.
+        """Drop races, with their folders, where too many are kept; see `fairness.too_many`.
 
         Measurements do not count as races. A paused race is ended before it is dropped. The disk is
         read and cleared without the lock, for which every open page asks.
@@ -228,14 +239,18 @@ class Jobs:
         with self._wake:
             ours = [job for job in self._jobs.values() if job.forgettable]
         at_rest = [job for job in ours if job.complete or job.state == PAUSED]
-        at_rest.sort(key=lambda job: job.seen)
         for kind in {type(job) for job in at_rest}:
             alike = [job for job in at_rest if type(job) is kind]
-            sizes = [folder_size(job.folder) for job in alike]
-            while alike and (len(alike) > self._keep or sum(sizes) > self._keep_bytes):
-                job, _ = alike.pop(0), sizes.pop(0)
+            gone = too_many(alike, self._keep, is_open=self._is_shown)
+            left = [job for job in alike if job not in gone]
+            sizes = {job: folder_size(job.folder) for job in left}
+            gone += too_many(left, self._keep_bytes, sizes, self._is_shown)
+            for job in gone:
                 if self._dropped(job):
                     job.remove()
+
+    def _is_shown(self, job: Work) -> bool:
+        return self.pages.show(job.id)
 
     def _dropped(self, job: Work) -> bool:
         """Remove idle work from the list, unless it has resumed meanwhile or still has to end."""
@@ -248,13 +263,13 @@ class Jobs:
             return job.complete and self._jobs.pop(job.id, None) is not None
 
     def _work(self) -> None:
-        _leave_a_core()
+        leave_a_core()
         while True:
             with self._wake:
-                while not self._waiting and not self._closed:
+                while not self._line.waiting and not self._closed:
                     self._wake.wait()
-                closed = self._closed and not self._waiting
-                job = None if closed else self._waiting.popleft()
+                closed = self._closed and not self._line.waiting
+                job = None if closed else self._line.call()
                 parked, self._parked = self._parked, job
             if parked is not None and parked is not job:
                 _reported(parked.release)
@@ -262,20 +277,13 @@ class Jobs:
                 return
             _reported(job.compute)
             with self._wake:
-                # A request that arrived while it paused.
-                if job.state == PAUSED and not job.rests() and not self._closed:
-                    job.become(WAITING)
-                    self._waiting.appendleft(job)
-
-
-def folder_size(folder: Path) -> int:
-    """Return the total size of the files below a folder, in bytes; 0 if it does not exist."""
-    size = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):  # it is being deleted
-                size += (Path(parent) / name).stat().st_size
-    return size
+                self._line.done()
+                if isinstance(job, Job) and job.state == PAUSED and not self._closed:
+                    # A request that arrived while it paused, or it gave way to others.
+                    waits = job in self._line.waiting
+                    if not waits and not (job.rests() and job.wants_pause()):
+                        job.become(WAITING)
+                        self._line.waiting.insert(0, job)
 
 
 def _reported(call: Callable[[], None]) -> None:
@@ -286,12 +294,3 @@ def _reported(call: Callable[[], None]) -> None:
         threading.excepthook(
             threading.ExceptHookArgs((type(error), error, error.__traceback__, None))
         )
-
-
-def _leave_a_core() -> None:
-    """Train on all cores but one, unless ``OMP_NUM_THREADS`` says otherwise.
-
-    The server, and often the browser, need one.
-    """
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, cores() - 1))

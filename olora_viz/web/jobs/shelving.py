@@ -28,6 +28,7 @@ from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.state import DIVERGED, FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.race_record import ENDED, PAUSED
+from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job, new_id, own_folder, record_of, zips_of
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -143,6 +144,7 @@ def _of_record(record: Path) -> tuple[dict[str, Any], int]:
         "config": RaceConfig.from_json(values["config"]),
         "state": state, "note": note, "complete": complete,
         "left": math.inf if left is None else float(left),
+        "owner": Visitor(*map(str, values.get("owner", NOBODY))),
         **findings_of(values),
     }, int(values["steps"])  # fmt: skip
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures.live.gradio_figure import live_figure
-from olora_viz.figures.live.packing import pack
+from olora_viz.figures.live.gradio_figure import live_figure, live_figures
+from olora_viz.figures.live.packing import pack, pack_all
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
@@ -104,6 +104,29 @@ def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
         ("id", "state", "step", *needs),
         lambda desk: [live_figure(getattr(desk.blank, shown), elem_id=f"{shown}-figure")],
         lambda view: [pack(getattr(view, shown))],
+        **more,
+    )
+
+
+def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
+    """Make a card of any number of charts: figures by name, a field of the `RaceView`.
+
+    Parameters
+    ----------
+    name : of the card, of the field, and of the count of its news.
+    """
+
+    def build(_: Desk) -> list[Any]:
+        gr.HTML(title, apply_default_css=False)
+        return [live_figures(elem_id=f"{name.removesuffix('s')}-figures")]
+
+    return Card(
+        name,
+        ("id", "state", "step", *needs),
+        build,
+        lambda view: [pack_all(getattr(view, name))],
+        only_with=name,
+        elem_id=f"run-{name}",
         **more,
     )
 

@@ -6,13 +6,12 @@ from olora_viz.web.export import take
 from olora_viz.web.race import (
     controls,
     gradients,
-    measurements,
     rates,
     repeat,
     shelf,
     spectra,
 )
-from olora_viz.web.race.card import chart, words
+from olora_viz.web.race.card import chart, charts, words
 
 CARDS = (
     chart("loss", "loss"),
@@ -26,7 +25,11 @@ CARDS = (
     take.CARD,
     shelf.CARD,
     words("answers", "answers", "answers", column="after"),
-    measurements.CARD,
+    charts(
+        "measurements",
+        '<h2>Measurements <span class="hint">one number per lane and step</span></h2>',
+        column="after",
+    ),
     spectra.CARD,
     gradients.CARD,
 )

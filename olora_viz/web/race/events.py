@@ -16,6 +16,7 @@ from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import FAILED, PAUSED, ready_race
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links.share_link import READ
@@ -34,20 +35,23 @@ class Commands:
     def __init__(self, jobs: Jobs, limits: Limits, files: VisitorFiles) -> None:
         self._jobs, self._limits, self._files = jobs, limits, files
 
-    def start(self, controls: Sequence[Any], goal: float = math.inf) -> str:
+    def start(
+        self, controls: Sequence[Any], goal: float = math.inf, owner: Visitor = NOBODY
+    ) -> str:
         """Queue a race with the page's set-up; return its id.
 
         Parameters
         ----------
         controls : the values of the set-up's controls.
         goal : the step after which it pauses.
+        owner : who asks for it.
 
         Raises
         ------
-        ValueError : a value is invalid, or the queue is full.
+        ValueError : a value is invalid, or there is no place in the queue.
         """
         setup = SetUp.from_controls(self._limits, controls, self._files)
-        return self._jobs.start(setup.to_config(self._limits, self._files), goal).id
+        return self._jobs.start(setup.to_config(self._limits, self._files), goal, owner).id
 
     def do(self, run: Any, what: str) -> bool:
         """Pause, step, resume or stop a run; return whether the run exists and has not ended.
@@ -106,18 +110,22 @@ class Pressed(NamedTuple):
     results: Any = gr.skip()
 
 
-def press(commands: Commands, what: str, run: Any, controls: Sequence[Any]) -> Pressed:
+def press(
+    commands: Commands, what: str, run: Any, controls: Sequence[Any], owner: Visitor = NOBODY
+) -> Pressed:
     """Control the page's run, or start a race if it has none or the run has ended.
 
     Parameters
     ----------
     what : resume, step or pause.
     controls : the values of the set-up's controls.
+    owner : who pressed.
     """
     try:
         if commands.do(run, what) or what == "pause":
             return Pressed()
-        return Pressed(commands.start(controls, 1 if what == "step" else math.inf), again())
+        goal = 1 if what == "step" else math.inf
+        return Pressed(commands.start(controls, goal, owner), again())
     except ValueError as error:
         words = fragments.status(FAILED, str(error))
         return Pressed(status=words, results=fragments.problem(str(error)))
@@ -140,11 +148,11 @@ def connect(
     )
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
 
-    def race(run: Any, *values: Any) -> Pressed:
-        return press(commands, "resume", run, values)
+    def race(request: gr.Request, run: Any, *values: Any) -> Pressed:
+        return press(commands, "resume", run, values, visitor_of(request))
 
-    def step(run: Any, *values: Any) -> Pressed:
-        return press(commands, "step", run, values)
+    def step(request: gr.Request, run: Any, *values: Any) -> Pressed:
+        return press(commands, "step", run, values, visitor_of(request))
 
     def pause(run: Any) -> Pressed:
         return press(commands, "pause", run, ())
@@ -167,11 +175,13 @@ def connect(
     async def follow(request: gr.Request, run: Any, *values: Any) -> AsyncIterator[list[Any]]:
         """Fill the cards: with the run, or for the set-up where there is none."""
         name = request.session_hash or ""
+        desk.jobs.pages.open(visitor_of(request), run)
         rows = streams.follow(name, run) if run else streams.blank(name, commands.ready(values))
         async for row in rows:
             yield row
 
     def opened(request: gr.Request, run: Any, visit: Any, address: Any) -> list[Any]:
+        desk.jobs.pages.open(visitor_of(request))
         found = arrive(desk.limits, desk.jobs, files, run, visit, address, request.session_hash)
         kept = tuple(gr.skip() for _ in controls)
         chosen = list(found.setup.to_controls() if found.setup else kept)
@@ -183,6 +193,7 @@ def connect(
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")
+        desk.jobs.pages.close(visitor_of(request))
         files.forget(request.session_hash)
 
     buttons: Buttons = desk.parts["buttons"]
