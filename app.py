@@ -1,16 +1,14 @@
 """The entry of the app, here and on a Hugging Face Space: build the pages, launch."""
 
-import atexit
 import os
-import shutil
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
 
-def writable_caches() -> None:
-    """Keep caches in a temporary folder where the home cannot be written.
+def writable_caches() -> Path | None:
+    """Keep caches in a temporary folder where the home cannot be written; return that folder.
 
     This comes before everything else: huggingface_hub looks at ``HF_HOME`` when it is imported.
     """
@@ -20,15 +18,19 @@ def writable_caches() -> None:
         cache.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=cache).close()
     except (OSError, RuntimeError):
-        folder = tempfile.mkdtemp(prefix="olora-viz-caches-")
-        atexit.register(shutil.rmtree, folder, True)
-        os.environ |= {name: os.path.join(folder, name.lower()) for name in names}
+        folder = Path(tempfile.mkdtemp(prefix="olora-viz-caches-"))
+        os.environ |= {name: str(folder / name.lower()) for name in names}
+        return folder
+    return None
 
 
-writable_caches()
+caches = writable_caches()
 
+from olora_viz.machine.temporary import delete_with  # noqa: E402
 from olora_viz.web.page import build, launch_options  # noqa: E402
 
+if caches is not None:
+    delete_with(build, caches)
 demo = build()
 
 if __name__ == "__main__":

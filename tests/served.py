@@ -155,11 +155,16 @@ def serve(
 
 
 @contextmanager
-def launched(demo: gr.Blocks, root_path: str = "") -> Iterator[str]:
-    """Serve pages in this process on a free port, as `app.py` does, and yield their address."""
+def launched(demo: gr.Blocks, root_path: str = "", **changes: Any) -> Iterator[str]:
+    """Serve pages in this process on a free port, as `app.py` does, and yield their address.
+
+    Parameters
+    ----------
+    changes : of the arguments of `Blocks.launch`.
+    """
     _, url, _ = demo.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, root_path=root_path,
-        **page.launch_options(),
+        **(page.launch_options() | changes),
     )  # fmt: skip
     try:
         yield url.removesuffix(f"{root_path}/")
@@ -190,6 +195,10 @@ class Visitor:
     def payload(self, fn: Mapping[str, Any]) -> list[Any]:
         """Return what the page would send at first."""
         return [self.defaults.get(part) for part in fn["inputs"]]
+
+    def parts(self, fn: Mapping[str, Any]) -> list[str | None]:
+        """Return the ids of the parts whose values a function of the page receives."""
+        return [self.names[part] for part in fn["inputs"]]
 
     def send(self, fn: Mapping[str, Any], data: str, event: str = "null") -> httpx.Response:
         """Call a function of the page with raw JSON."""

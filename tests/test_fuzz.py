@@ -182,7 +182,9 @@ def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) ->
         assert secret not in run
         assert not any(secret in str(visitor.ask("taken", [job, kind])) for kind in KINDS)
     # Nobody else can race on it, were its token known.
-    assert other.send(other.functions["race"], json.dumps(setup)).status_code != 200
+    nothing, _, _, said = other.call("race", setup)
+    assert not isinstance(nothing, str)
+    assert "your file is no longer on this server" in said
 
 
 def test_a_request_that_is_too_large_is_refused_whether_or_not_it_says_so(server: Server) -> None:

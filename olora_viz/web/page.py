@@ -34,6 +34,11 @@ FAVICON = Path(__file__).parent / "embedding" / "favicon.svg"
 STYLES = ("style.css", "learn/learn.css")
 """The style sheets, in their order."""
 
+SESSIONS = 100
+"""Page loads for which Gradio keeps its copy of the page, those used last: 0.4 MB each and as much
+for the charts that it was sent. A page whose copy is dropped works on, see `_check_nothing_twice`.
+"""
+
 
 def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
@@ -62,6 +67,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         spectrum.build(demo, limits)
         learn.build(demo, card, stage, jobs, limits)
     _show_progress_on(links, demo)
+    _check_nothing_twice(demo)
     return demo
 
 
@@ -74,6 +80,16 @@ def _show_progress_on(part: gr.HTML, demo: gr.Blocks) -> None:
     for call in demo.fns.values():
         if call.show_progress == "hidden":
             call.show_progress_on = [part]
+
+
+def _check_nothing_twice(demo: gr.Blocks) -> None:
+    """Let no value be checked against Gradio's copy of a page: the functions check all of them.
+
+    The copy is forgotten after `SESSIONS` further page loads, and with it the choices of lists that
+    were filled later, so that a page left open would have its own choices refused.
+    """
+    for call in demo.fns.values():
+        call.preprocess = False
 
 
 def navigation() -> gr.HTML:
@@ -95,6 +111,7 @@ def launch_options() -> dict[str, Any]:
         "css": css(),
         "footer_links": [],
         "run_history": False,
+        "state_session_capacity": SESSIONS,
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
         "app_kwargs": application_options(Middleware(UnderAPath)),

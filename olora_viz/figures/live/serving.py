@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import gradio as gr
 import plotly
 
 from olora_viz.figures.live.bundle import bundle
+from olora_viz.machine.temporary import temporary_folder
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1]
@@ -34,7 +34,7 @@ def installed(path: Path) -> dict[str, Any]:
     if path.is_relative_to(PACKAGE):
         text = bundle(path).encode()
         version = hashlib.sha256(text).hexdigest()[:16]
-        path = Path(_bundles().name) / f"{path.stem}-{version}.js"
+        path = _bundles() / f"{path.stem}-{version}.js"
         path.write_bytes(text)
     else:
         version = str(path.stat().st_mtime_ns)
@@ -44,9 +44,9 @@ def installed(path: Path) -> dict[str, Any]:
 
 
 @cache
-def _bundles() -> tempfile.TemporaryDirectory[str]:
+def _bundles() -> Path:
     """Make the folder of the served modules, which is deleted when the server ends."""
-    return tempfile.TemporaryDirectory(prefix="olora_viz-")
+    return temporary_folder(_bundles, "modules")[0]
 
 
 def served(path: Path) -> str:

@@ -26,8 +26,8 @@ from olora_viz.views.race_record import READY, start_of
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
-from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
 from olora_viz.web.race.held import held, read
@@ -158,7 +158,7 @@ def connect(
     limits: Limits,
     controls: Sequence[Any],
     run: gr.HTML,
-    files: OwnFiles,
+    files: VisitorFiles,
 ) -> None:
     """Connect the columns to the set-up and the race that they share with the Race page.
 
@@ -170,10 +170,11 @@ def connect(
     """
     page = its.outputs
 
-    async def start(*values: Any) -> AsyncIterator[View]:
+    async def start(request: gr.Request, *values: Any) -> AsyncIterator[View]:
         *setup, layer = values
         try:
-            config = SetUp.from_controls(limits, setup, files).to_config(limits, files)
+            mine = files.of(request.session_hash)
+            config = SetUp.from_controls(limits, setup, mine).to_config(limits, mine)
             job = measure(jobs, replace(config, curvature_every=0), layer)
         except ValueError as error:
             yield problem_view(str(error))

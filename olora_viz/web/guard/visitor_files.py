@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 import threading
-import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from olora_viz.machine.temporary import temporary_folder
 from olora_viz.tasks import Task, load_task
 from olora_viz.web.guard.limits import Limits
 
@@ -33,13 +32,24 @@ class Brought(NamedTuple):
     task: Task
 
 
+class FilesOfPage(NamedTuple):
+    """The files of one page: another page's token finds nothing."""
+
+    files: VisitorFiles
+    visit: str
+
+    def find(self, token: object) -> Path | None:
+        """Return the file of a token; None if this page has none (any more)."""
+        return self.files.sent_by(self.visit, token)
+
+
 class VisitorFiles:
     """The files of the open pages: one per page, removed when the page is closed."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._folder = Path(tempfile.mkdtemp(prefix="olora-viz-files-"))
-        self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, True)
+        self._folder = temporary_folder(self, "files")[0] / "sent"
+        self._folder.mkdir()
         self._brought: OrderedDict[str, Brought] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -96,6 +106,15 @@ class VisitorFiles:
         """Return the file of a token; None if it does not exist (any more)."""
         brought = self._brought.get(token) if isinstance(token, str) else None
         return brought.path if brought else None
+
+    def of(self, visit: str | None) -> FilesOfPage:
+        """Return the files that a page may use: its own."""
+        return FilesOfPage(self, visit or "")
+
+    def sent_by(self, visit: str, token: object) -> Path | None:
+        """Return the file of a token if that page has sent it; None otherwise."""
+        brought = self._brought.get(token) if isinstance(token, str) else None
+        return brought.path if brought and brought.visit == visit else None
 
     def forget(self, visit: str | None) -> None:
         """Remove the file of a closed page; races that have started keep their own copies."""

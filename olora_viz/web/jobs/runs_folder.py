@@ -8,21 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import weakref
 from contextlib import suppress
 from pathlib import Path
 
 from olora_viz.machine.cache import cache_folder, reason
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks, and the folder is not guarded
-    fcntl = None
-
-LOCK = "in-use.lock"
-"""The file in the folder that is locked; the lock ends with its process, however that ends."""
+from olora_viz.machine.temporary import lock_folder, temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +31,8 @@ class RunsFolder:
     def __init__(self, folder: Path | None = None) -> None:
         for wanted in [folder] if folder else usual():
             try:
-                lock = _lock(wanted)
+                wanted.mkdir(parents=True, exist_ok=True)
+                lock = lock_folder(wanted)
             except BlockingIOError:
                 log.warning(
                     "another server uses the runs folder %r: the races of this one go to a "
@@ -53,8 +45,7 @@ class RunsFolder:
             else:
                 self.path, self.give_back = wanted, weakref.finalize(self, os.close, lock)
                 return
-        self.path = Path(tempfile.mkdtemp(prefix="olora-viz-"))
-        self.give_back = weakref.finalize(self, shutil.rmtree, self.path, True)
+        self.path, self.give_back = temporary_folder(self)
 
 
 def usual() -> list[Path]:
@@ -65,24 +56,3 @@ def usual() -> list[Path]:
     with suppress(ValueError):
         folders.append(cache_folder() / "runs")
     return folders
-
-
-def _lock(folder: Path) -> int:
-    """Create a folder, and lock it for this process.
-
-    Raises
-    ------
-    BlockingIOError : another server has it.
-    OSError : it cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise
-    except OSError:  # a file system without locks
-        pass
-    return lock

@@ -2,7 +2,7 @@
 
 For each race, a server's runs folder has a run folder named by the race's id and, next to it,
 ``ID.record``, see `Job.keep`, and ``ID.task``, a copy of the visitor's own file; ``ID.zips`` has
-the zipped adapters of a run that the owner opened. Nothing else in it is read, moved or deleted.
+the zipped adapters of a run that the owner opened. Nothing else is read, moved or deleted.
 """
 
 from __future__ import annotations

@@ -36,7 +36,11 @@ class Commands:
         self._jobs, self._limits, self._files = jobs, limits, files
 
     def start(
-        self, controls: Sequence[Any], goal: float = math.inf, owner: Visitor = NOBODY
+        self,
+        controls: Sequence[Any],
+        goal: float = math.inf,
+        owner: Visitor = NOBODY,
+        page: str | None = None,
     ) -> str:
         """Queue a race with the page's set-up; return its id.
 
@@ -45,13 +49,15 @@ class Commands:
         controls : the values of the set-up's controls.
         goal : the step after which it pauses.
         owner : who asks for it.
+        page : Gradio's session hash of the page; a visitor's own file is raced by its page alone.
 
         Raises
         ------
         ValueError : a value is invalid, or there is no place in the queue.
         """
-        setup = SetUp.from_controls(self._limits, controls, self._files)
-        return self._jobs.start(setup.to_config(self._limits, self._files), goal, owner).id
+        files = self._files.of(page)
+        setup = SetUp.from_controls(self._limits, controls, files)
+        return self._jobs.start(setup.to_config(self._limits, files), goal, owner).id
 
     def do(self, run: Any, what: str) -> bool:
         """Pause, step, resume or stop a run; return whether the run exists and has not ended.
@@ -111,7 +117,12 @@ class Pressed(NamedTuple):
 
 
 def press(
-    commands: Commands, what: str, run: Any, controls: Sequence[Any], owner: Visitor = NOBODY
+    commands: Commands,
+    what: str,
+    run: Any,
+    controls: Sequence[Any],
+    owner: Visitor = NOBODY,
+    page: str | None = None,
 ) -> Pressed:
     """Control the page's run, or start a race if it has none or the run has ended.
 
@@ -120,12 +131,13 @@ def press(
     what : resume, step or pause.
     controls : the values of the set-up's controls.
     owner : who pressed.
+    page : Gradio's session hash of the page.
     """
     try:
         if commands.do(run, what) or what == "pause":
             return Pressed()
         goal = 1 if what == "step" else math.inf
-        return Pressed(commands.start(controls, goal, owner), again())
+        return Pressed(commands.start(controls, goal, owner, page), again())
     except ValueError as error:
         words = fragments.status(FAILED, str(error))
         return Pressed(status=words, results=fragments.problem(str(error)))
@@ -149,10 +161,10 @@ def connect(
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
 
     def race(request: gr.Request, run: Any, *values: Any) -> Pressed:
-        return press(commands, "resume", run, values, visitor_of(request))
+        return press(commands, "resume", run, values, visitor_of(request), request.session_hash)
 
     def step(request: gr.Request, run: Any, *values: Any) -> Pressed:
-        return press(commands, "step", run, values, visitor_of(request))
+        return press(commands, "step", run, values, visitor_of(request), request.session_hash)
 
     def pause(run: Any) -> Pressed:
         return press(commands, "pause", run, ())

@@ -53,7 +53,7 @@ _AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read
 def build(demo: gr.Blocks, limits: Limits) -> None:
     """Lay the page out in `demo`."""
     lab = Lab()
-    permutation = gr.State(0)
+    permutation = gr.Number(0, visible=False)  # in the page, which the server may forget
     with gr.Row(elem_classes="page", elem_id="spectrum-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             with gr.Column(elem_classes="card"):
@@ -199,23 +199,23 @@ def _matrix(
         return key, lab.decomposed(key, W)
     if model not in limits.models:
         raise ValueError(unknown("model", str(model)[:80], limits.models))
-    return (model, layer), lab.weight(model, layer)
+    name = str(layer)
+    return (model, name), lab.weight(model, name)
 
 
 def _show(
     lab: Lab, key: Hashable, weight: Weight, rank: Any, starts: Any, permutation: Any
 ) -> Shown:
-    number = _whole(permutation)
+    number, known = _whole(permutation), _known(starts)
     most = min(MOST_RANK, len(weight.sigma))
     r = max(1, min(_whole(rank), most))
     own_key, own = key, weight
     if number:
         key, weight = (key, number), lab.permuted(key, weight, number)
     found = {
-        init: lab.truncation(key, weight, r, init)
-        for init in dict.fromkeys(["olora", *_known(starts)])
+        init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *known])
     }
-    chosen = [one for init, one in found.items() if init in starts] or [found["olora"]]
+    chosen = [one for init, one in found.items() if init in known] or [found["olora"]]
     run = repr(hash(own_key))
     ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
     curves = {
