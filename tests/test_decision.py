@@ -15,14 +15,12 @@ from olora_viz.studies.contest import Entry, contest, halves, latest_examples
 from olora_viz.studies.decision import (
     AHEAD,
     BEHIND,
-    LEVEL,
-    UNDECIDED,
     Scores,
     compare,
     compare_all,
-    holm,
     share_interval,
 )
+from olora_viz.studies.statistics import LEVEL, UNDECIDED, holm
 
 
 def world(

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.numbers import compact, rounded
-from olora_viz.studies.decision import AHEAD, BEHIND, LEVEL, Comparison, Pairs, Scores, compare_all
+from olora_viz.studies.decision import AHEAD, BEHIND, Comparison, Pairs, Scores, compare_all
+from olora_viz.studies.statistics import LEVEL
 from olora_viz.studies.words import Sentence
 
 MARGIN = math.log(1.25)

@@ -10,7 +10,8 @@ import numpy as np
 
 from olora_viz.measures.examples import Examples
 from olora_viz.races.step import Step
-from olora_viz.studies.decision import LEVEL, UNDECIDED, Comparison, Pairs, Scores, compare_all
+from olora_viz.studies.decision import Comparison, Pairs, Scores, compare_all
+from olora_viz.studies.statistics import LEVEL, UNDECIDED
 
 LEAST_HALVED = 8
 """From this many held-out examples on, rates are chosen on one half and compared on the other."""

@@ -10,20 +10,17 @@ and the weakest answer counts. For several pairs the p-values are adjusted by Ho
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
-AHEAD, BEHIND, LEVEL, UNDECIDED = "ahead", "behind", "level", "undecided"
-"""The verdicts."""
+from olora_viz.studies.statistics import ERROR, LEVEL, UNDECIDED, Interval, holm, t_interval
 
-ERROR = 0.05
-"""Significance level: the accepted chance of a false order among equal contenders."""
+AHEAD, BEHIND = "ahead", "behind"
+"""The verdicts, beside `LEVEL` and `UNDECIDED`."""
 
 MARGIN_OF_SHARES = 0.05
 """Accuracies are level if the interval of their difference lies within this margin: 5 points."""
@@ -125,15 +122,15 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
     same = np.array_equal(first.loss[runs], second.loss[runs])
     by_example = np.append(gap.mean(0), (1.0, -1.0)) if shares else gap.mean(0)
     by_seed = [gap.mean(1)] * (seeds > 1)
-    asked = [_interval(values) for values in (by_example, *by_seed)]
+    asked = [t_interval(values) for values in (by_example, *by_seed)]
     asked += [_interval_of_both(by_example, values) for values in by_seed]
     least, most = (-1.0, 1.0) if shares else (-math.inf, math.inf)
     margin = max(LEAST_MARGIN, MARGIN_OF_LOSSES * min(ours.mean(), theirs.mean()))
     return Comparison(
         difference=float(gap.mean()),
-        low=0.0 if same else max(least, min(low for low, _, _ in asked)),
-        high=0.0 if same else min(most, max(high for _, high, _ in asked)),
-        p_value=1.0 if same else max(p for _, _, p in asked),
+        low=0.0 if same else max(least, min(one.low for one in asked)),
+        high=0.0 if same else min(most, max(one.high for one in asked)),
+        p_value=1.0 if same else max(one.p_value for one in asked),
         margin=MARGIN_OF_SHARES if shares else float(margin),
         shares=shares,
         examples=examples,
@@ -173,19 +170,6 @@ def compare_all(contenders: Sequence[Scores], *, told: int = 1) -> tuple[Pairs, 
     return both[0], both[1] if len(both) > 1 else {}
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for multiple comparisons (Holm 1979).
-
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        adjusted[i] = highest
-    return adjusted
-
-
 def share_interval(scores: Scores) -> tuple[float, float]:
     """Return the 95% interval of a contender's share of right answers.
 
@@ -203,41 +187,29 @@ def share_interval(scores: Scores) -> tuple[float, float]:
     if scores.right is None:
         raise ValueError("without right answers there is no share of them")
     share, n = float(scores.right.mean()), scores.right.shape[1]
-    z = float(stats.norm.ppf(0.975))
+    z = float(special.ndtri(1 - ERROR / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     if len(scores.runs) > 1:
-        by_seed = _interval(scores.right[scores.runs].mean(1))
-        low, high = min(low, max(0.0, by_seed[0])), max(high, min(1.0, by_seed[1]))
+        by_seed = t_interval(scores.right[scores.runs].mean(1))
+        low, high = min(low, max(0.0, by_seed.low)), max(high, min(1.0, by_seed.high))
     return low, high
 
 
-def _interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the 95% t interval of a mean and the p-value of zero."""
-    if len(values) < 2:
-        return -math.inf, math.inf, 1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal values: an interval of zero width
-        found: Any = stats.ttest_1samp(values, 0.0)
-        (low, high), p_value = found.confidence_interval(0.95), float(found.pvalue)
-    if not math.isfinite(p_value):
-        return float(values[0]), float(values[0]), 0.0 if values[0] else 1.0
-    return float(low), float(high), p_value
-
-
-def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray) -> tuple[float, float, float]:
-    """Return the same for other examples and other seeds at once, whose variances add up."""
+def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray) -> Interval:
+    """Return the interval for other examples and other seeds at once, whose variances add up."""
+    mean = float(by_example.mean())
     if len(by_example) < 2:
-        return -math.inf, math.inf, 1.0
+        return Interval(mean, -math.inf, math.inf, 1.0)
     squares = [float(values.var(ddof=1)) / len(values) for values in (by_example, by_seed)]
     error = math.sqrt(sum(squares))
     if not error:
-        return _interval(by_seed)
+        return t_interval(by_seed)
     freedom = error**4 / sum(
         square**2 / (len(values) - 1)
         for square, values in zip(squares, (by_example, by_seed), strict=True)
     )
-    mean, law = float(by_example.mean()), stats.t(freedom)
-    half = error * float(law.ppf(0.975))
-    return mean - half, mean + half, 2.0 * float(law.sf(abs(mean) / error))
+    half = error * float(special.stdtrit(freedom, 1 - ERROR / 2))
+    p_value = 2 * float(special.stdtr(freedom, -abs(mean) / error))
+    return Interval(mean, mean - half, mean + half, p_value)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from olora_viz.machine.numbers import compact, nats, percent, rounded
 from olora_viz.studies.contest import Contest
-from olora_viz.studies.decision import AHEAD, BEHIND, LEVEL, UNDECIDED, Comparison
+from olora_viz.studies.decision import AHEAD, BEHIND, Comparison
+from olora_viz.studies.statistics import LEVEL, UNDECIDED
 
 NAMED = 4
 """Most contenders to name in a sentence; the others are counted."""

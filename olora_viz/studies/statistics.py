@@ -1,0 +1,263 @@
+"""The statistics of comparisons: pure functions on arrays, with SciPy's distributions.
+
+Losses of two methods that share their batches and held-out examples are compared by their paired
+differences, one per seed. Their mean has Student's t interval: with 3 to 10 seeds a percentile
+bootstrap over them is far too narrow. Every difference is a method's loss minus the reference's,
+so a negative one is better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special, stats
+
+ERROR = 0.05
+"""Significance level: the accepted chance of a false order among equal contenders."""
+
+LEAST_SEEDS = 3
+"""A verdict rests on at least this many paired differences."""
+
+POWER = 0.8
+"""The chance of telling a difference, when the number of seeds for it is given."""
+
+MOST_SEEDS = 10_000
+"""Above this, more seeds do not settle a comparison."""
+
+PARTS = (np.arange(2000) + 0.5) / 2000
+"""Midpoints of equal parts of a probability."""
+
+RESAMPLES = 10_000
+"""Number of samples of a bootstrap."""
+
+BETTER, WORSE, LEVEL, UNDECIDED = "better", "worse", "level", "undecided"
+"""The verdicts on a method against the reference."""
+
+
+class Interval(NamedTuple):
+    """A mean, its 95% interval, and the p-value of a mean of zero."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
+def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
+    """Return Student's t interval of a mean (Student 1908, Biometrika 6).
+
+    A single value has an infinite interval; equal values have one of width zero.
+
+    >>> [round(x, 3) for x in t_interval(np.array([-0.1, -0.2, -0.3]))]
+    [-0.2, -0.448, 0.048, 0.074]
+    """
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return Interval(mean, -math.inf, math.inf, 1.0)
+    error = float(values.std(ddof=1)) / math.sqrt(n)
+    if error <= 1e-15 * abs(mean):
+        return Interval(mean, mean, mean, 0.0 if mean else 1.0)
+    half = error * float(special.stdtrit(n - 1, 1 - ERROR / 2))
+    p_value = 2 * float(special.stdtr(n - 1, -abs(mean) / error))
+    return Interval(mean, mean - half, mean + half, p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for multiple comparisons (Holm 1979).
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def verdict(interval: Interval, p_value: float, margin: float, seeds: int) -> str:
+    """Return ``better``, ``worse``, ``level`` or ``undecided``.
+
+    Level is equivalence, not the absence of proof: the whole interval lies inside the margin, also
+    if it does not hold zero.
+
+    Parameters
+    ----------
+    interval : of the paired differences in loss.
+    p_value : adjusted for the other comparisons that are made with this one.
+    margin : the largest difference that does not matter, stated before the comparison; nats.
+    seeds : number of paired differences; below `LEAST_SEEDS` nothing is decided.
+
+    >>> verdict(Interval(-0.2, -0.3, -0.1, 0.001), 0.004, 0.05, 5)
+    'better'
+    >>> verdict(Interval(-0.2, -0.3, -0.1, 0.001), 0.004, 0.05, 2)
+    'undecided'
+    """
+    if seeds < LEAST_SEEDS or not math.isfinite(interval.mean):
+        return UNDECIDED
+    if -margin < interval.low and interval.high < margin:
+        return LEVEL
+    if p_value < ERROR:
+        return BETTER if interval.mean < 0 else WORSE
+    return UNDECIDED
+
+
+def choose(losses: Float[np.ndarray, "rates seeds"]) -> int | None:
+    """Return the index of the rate with the lowest mean loss; None if each has a diverged run.
+
+    A rate at which one seed diverged (NaN) is not chosen: the mean of the others is biased.
+    """
+    means = losses.mean(1)
+    return int(np.nanargmin(means)) if np.isfinite(means).any() else None
+
+
+def power(difference: float, spread: float, seeds: int, tests: int = 1) -> float:
+    """Return the chance that a t-test on paired differences finds a true mean difference.
+
+    Parameters
+    ----------
+    difference : the true mean, nats.
+    spread : standard deviation of the paired differences, nats, positive.
+    tests : number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
+    """
+    freedom = seeds - 1
+    critical = special.stdtrit(freedom, 1 - ERROR / (2 * tests))
+    shift = abs(difference) / spread * math.sqrt(seeds)
+    # Over the distribution of the estimated spread, in equal parts; SciPy's noncentral t returns
+    # NaN for few seeds and large shifts.
+    estimated = np.sqrt(special.chdtri(freedom, PARTS) / freedom)
+    found = special.ndtr(shift - critical * estimated) + special.ndtr(-shift - critical * estimated)
+    return float(found.mean())
+
+
+def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
+    """Return the smallest true difference that is found with a chance of `POWER`; nats.
+
+    Parameters
+    ----------
+    spread, tests : see `power`.
+    seeds : number of paired differences; with a single one the result is infinite.
+    """
+    if seeds < 2:
+        return math.inf
+    low, high = 0.0, spread
+    while power(high, spread, seeds, tests) < POWER:
+        high *= 2
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if power(middle, spread, seeds, tests) < POWER else (low, middle)
+    return high
+
+
+def seeds_to_settle(
+    differences: Float[np.ndarray, " n"], margin: float, tests: int = 1
+) -> int | None:
+    """Return how many seeds would settle a comparison, if the differences so far are typical.
+
+    It is settled if the t-test finds the mean with a chance of `POWER`, or if the expected interval
+    lies inside the margin. None if `MOST_SEEDS` would not be enough.
+
+    Parameters
+    ----------
+    differences : paired, at least two.
+    margin, tests : see `verdict` and `power`.
+    """
+    mean, spread = abs(float(differences.mean())), float(differences.std(ddof=1))
+    if not spread:
+        return LEAST_SEEDS
+
+    def settled(seeds: int) -> bool:
+        half = special.stdtrit(seeds - 1, 1 - ERROR / 2) * spread / math.sqrt(seeds)
+        return bool(mean + half < margin) or power(mean, spread, seeds, tests) >= POWER
+
+    high = LEAST_SEEDS
+    while not settled(high):
+        if high >= MOST_SEEDS:
+            return None
+        high = min(2 * high, MOST_SEEDS)
+    low = max(LEAST_SEEDS, high // 2)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if settled(middle) else (middle + 1, high)
+    return high
+
+
+def bootstrap_over_cells(
+    cells: Sequence[Float[np.ndarray, " _"]], seed: int = 0
+) -> tuple[float, float, float]:
+    """Return the mean of cell means, and its 95% interval by a hierarchical bootstrap.
+
+    Cells are drawn with replacement, then seeds within each (Davison and Hinkley 1997, section
+    3.8). It summarizes many cells; it does not decide any of them.
+
+    Parameters
+    ----------
+    cells : paired differences, one array per cell.
+    seed : of the samples.
+    """
+    random = np.random.default_rng(seed)
+    means = np.array([cell.mean() for cell in cells])
+    drawn = random.integers(len(cells), size=(RESAMPLES, len(cells)))
+    sampled = np.empty(drawn.shape)
+    for i, cell in enumerate(cells):
+        here = drawn == i
+        rows = random.integers(len(cell), size=(int(here.sum()), len(cell)))
+        sampled[here] = cell[rows].mean(1)
+    low, high = np.quantile(sampled.mean(1), (ERROR / 2, 1 - ERROR / 2))
+    return float(means.mean()), float(low), float(high)
+
+
+def probability_of_improvement(
+    ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " m"]
+) -> float:
+    """Return the chance that a run of ours has a lower loss than one of theirs; a tie is half.
+
+    Agarwal et al. 2021, arXiv 2108.13264 (Mann and Whitney's U).
+    """
+    return float(stats.mannwhitneyu(theirs, ours).statistic) / (len(ours) * len(theirs))
+
+
+def interquartile_mean(values: Float[np.ndarray, " n"]) -> float:
+    """Return the mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264)."""
+    return float(stats.trim_mean(values, 0.25))
+
+
+def performance_profile(
+    times: Float[np.ndarray, "methods tasks"], factors: Float[np.ndarray, " f"]
+) -> Float[np.ndarray, "methods f"]:
+    """Return the share of tasks that a method finishes within a factor of the fastest method.
+
+    Dolan and Moré 2002; as in AlgoPerf (Dahl et al. 2023, arXiv 2306.07179), a run that never
+    reaches the target has an infinite time.
+
+    Parameters
+    ----------
+    times : steps or tokens to the target; infinite if it is never reached.
+    factors : at least 1.
+    """
+    fastest = times.min(0)
+    with np.errstate(invalid="ignore"):  # a task that no method finishes
+        ratios = np.where(np.isfinite(times), times / fastest, math.inf)
+    return (ratios[:, None, :] <= factors[:, None]).mean(2)
+
+
+def expected_best(losses: Float[np.ndarray, " n"], budget: int) -> float:
+    """Return the expected lowest loss of `budget` rates drawn from those tried, with replacement.
+
+    Dodge et al. 2019, arXiv 1909.03004. A diverged run (NaN) counts as the worst loss tried.
+
+    Parameters
+    ----------
+    losses : one per tried rate, nats.
+    budget : number of rates drawn, at least 1.
+
+    >>> expected_best(np.array([1.0, 2.0, 3.0]), 1)
+    2.0
+    """
+    ordered = np.sort(np.where(np.isfinite(losses), losses, np.nanmax(losses)))
+    left = np.arange(len(ordered), -1, -1) / len(ordered)
+    return float(ordered @ (left[:-1] ** budget - left[1:] ** budget))

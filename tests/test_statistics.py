@@ -1,0 +1,176 @@
+"""The statistics of a study: against SciPy, opda and hand algebra, and in simulated studies."""
+
+import math
+
+import numpy as np
+import opda.nonparametric
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from olora_viz.studies.statistics import (
+    BETTER,
+    LEVEL,
+    UNDECIDED,
+    WORSE,
+    Interval,
+    bootstrap_over_cells,
+    choose,
+    expected_best,
+    holm,
+    interquartile_mean,
+    performance_profile,
+    power,
+    probability_of_improvement,
+    seeds_to_settle,
+    smallest_difference,
+    t_interval,
+    verdict,
+)
+
+TRIALS = 1500
+losses = st.lists(st.floats(0.01, 10.0), min_size=1, max_size=12).map(np.array)
+
+
+def simulated(
+    random: np.random.Generator, seeds: int, gap: float, noise: float = 0.05
+) -> tuple[Interval, int]:
+    """Return what a study of two methods, 6 rates and some seeds says of the second.
+
+    The methods differ in their best rate and, by `gap`, in the loss there; runs of a seed share
+    their batches. The rate is chosen on validation losses, and test losses are compared.
+    """
+    rates = np.arange(6.0)
+    ideal, depth = np.array([2.0, 2.7]), np.array([0.5, 0.5 + gap])
+    true = depth[:, None] + 0.04 * (rates - ideal[:, None]) ** 2
+    runs = (
+        true[:, :, None] + random.normal(0, noise, seeds) + random.normal(0, noise, (2, 6, seeds))
+    )
+    valid, test = (runs + random.normal(0, 0.02, runs.shape) for _ in range(2))
+    at = [choose(one) for one in valid]
+    chosen = [true[k, i] for k, i in enumerate(at)]
+    ours, reference = test[1, at[1]], test[0, at[0]]
+    found = t_interval(ours - reference)
+    return found, int(found.low <= chosen[1] - chosen[0] <= found.high)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("gap", [0.0, -0.08])
+def test_intervals_hold_the_truth_and_equal_methods_have_no_winner(seeds: int, gap: float) -> None:
+    random = np.random.default_rng(seeds)
+    held, named = 0, 0
+    for _ in range(TRIALS):
+        found, holds = simulated(random, seeds, gap)
+        held += holds
+        named += verdict(found, found.p_value, 0.001, seeds) in (BETTER, WORSE)
+    assert held / TRIALS >= 0.93
+    if gap == 0.0:
+        assert named / TRIALS <= 0.05
+    elif seeds == 10:
+        assert named / TRIALS > 0.5  # what is there is found
+
+
+def test_several_equal_methods_have_no_winner_in_95_of_100_cells() -> None:
+    random, false = np.random.default_rng(0), 0
+    for _ in range(TRIALS):
+        runs = random.normal(0, 1, (8, 5))  # the reference and seven methods
+        found = [t_interval(one - runs[0]) for one in runs[1:]]
+        adjusted = holm([one.p_value for one in found])
+        false += any(
+            verdict(one, p, 1e-6, 5) in (BETTER, WORSE)
+            for one, p in zip(found, adjusted, strict=True)
+        )
+    assert false / TRIALS <= 0.05
+
+
+def test_an_interval_is_scipy_s() -> None:
+    values = np.random.default_rng(0).normal(0.1, 1, 7)
+    found = stats.ttest_1samp(values, 0)
+    low, high = found.confidence_interval()
+    assert t_interval(values) == pytest.approx((values.mean(), low, high, found.pvalue))
+    assert t_interval(np.full(4, 0.25)) == (0.25, 0.25, 0.25, 0.0)
+    assert t_interval(np.zeros(4)).p_value == 1.0
+    assert t_interval(np.ones(1)).high == math.inf
+
+
+def test_a_verdict_needs_three_seeds_and_equivalence_is_proved() -> None:
+    clear, narrow = Interval(-0.2, -0.3, -0.1, 0.001), Interval(0.01, -0.01, 0.03, 0.2)
+    assert verdict(clear, 0.02, 0.05, 3) == BETTER
+    assert verdict(clear, 0.06, 0.05, 3) == UNDECIDED  # after Holm
+    assert verdict(clear, 0.02, 0.05, 2) == UNDECIDED
+    assert verdict(clear, 0.02, 0.5, 3) == LEVEL
+    assert verdict(narrow, 0.2, 0.05, 3) == LEVEL
+    assert verdict(narrow, 0.2, 0.02, 3) == UNDECIDED
+    assert verdict(Interval(0.2, 0.1, 0.3, 0.001), 0.001, 0.05, 5) == WORSE
+    assert verdict(t_interval(np.array([math.nan] * 4)), 1.0, 0.05, 4) == UNDECIDED
+
+
+def test_a_rate_with_a_diverged_seed_is_not_chosen() -> None:
+    runs = np.array([[3.0, 3.0], [1.0, math.nan], [2.0, 2.0]])
+    assert choose(runs) == 2
+    assert choose(runs[1:2]) is None
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 12])
+def test_power_is_that_of_simulated_tests(seeds: int) -> None:
+    random = np.random.default_rng(1)
+    drawn = random.normal(0.9, 1.0, (4000, seeds))
+    found = np.mean(stats.ttest_1samp(drawn, 0.0, axis=1).pvalue < 0.05)
+    assert power(0.9, 1.0, seeds) == pytest.approx(found, abs=0.03)
+    smallest = smallest_difference(1.0, seeds, tests=3)
+    assert power(smallest, 1.0, seeds, tests=3) == pytest.approx(0.8, abs=1e-3)
+    assert smallest > smallest_difference(1.0, seeds)
+
+
+def test_the_seeds_that_settle_a_comparison_are_the_fewest_that_do() -> None:
+    random = np.random.default_rng(2)
+    differences = random.normal(0.0, 1.0, 6)
+    differences += 0.6 - differences.mean()
+    spread, needed = differences.std(ddof=1), seeds_to_settle(differences, 1e-9)
+    assert needed is not None
+    assert power(0.6, spread, needed) >= 0.8 > power(0.6, spread, needed - 1)
+    level = seeds_to_settle(differences - 0.6, 0.1)
+    assert level is not None
+    half = [stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n) for n in (level, level - 1)]
+    assert half[0] < 0.1 <= half[1]
+    assert seeds_to_settle(differences - 0.6, 0.0) is None
+    assert seeds_to_settle(np.array([0.5, 0.5]), 0.1) == 3
+
+
+def test_the_bootstrap_over_cells_covers_the_mean_of_all_cells() -> None:
+    random, held = np.random.default_rng(3), 0
+    for trial in range(100):
+        cells = [random.normal(effect, 0.1, 5) for effect in random.normal(0.3, 0.2, 14)]
+        _, low, high = bootstrap_over_cells(cells, seed=trial)
+        held += low <= 0.3 <= high
+    assert held / 100 >= 0.88
+    mean, _, _ = bootstrap_over_cells([np.array([1.0, 3.0]), np.array([4.0])])
+    assert mean == 3.0
+
+
+@given(losses, st.integers(1, 20))
+def test_the_expected_best_of_a_budget_is_opda_s(tried: np.ndarray, budget: int) -> None:
+    oracle = opda.nonparametric.EmpiricalDistribution(tried)
+    expected = oracle.average_tuning_curve(np.array([budget]), minimize=True)[0]
+    assert expected_best(tried, budget) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_diverged_rate_is_the_worst_of_those_tried() -> None:
+    assert expected_best(np.array([1.0, math.nan, 3.0]), 1) == pytest.approx((1 + 3 + 3) / 3)
+
+
+@given(losses, losses)
+def test_the_probability_of_improvement_counts_pairs(ours: np.ndarray, theirs: np.ndarray) -> None:
+    pairs = [1.0 if a < b else 0.5 if a == b else 0.0 for a in ours for b in theirs]
+    assert probability_of_improvement(ours, theirs) == pytest.approx(np.mean(pairs))
+
+
+def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end() -> None:
+    assert interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -100])) == pytest.approx(3.5)
+
+
+def test_a_profile_counts_what_never_arrives_as_infinite() -> None:
+    times = np.array([[10.0, math.inf, math.inf], [20.0, 30.0, math.inf]])
+    found = performance_profile(times, np.array([1.0, 2.0, 100.0]))
+    assert found == pytest.approx(np.array([[1, 1, 1], [1, 2, 2]]) / 3)
