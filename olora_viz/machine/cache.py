@@ -1,5 +1,6 @@
 """The cache folder for converted models and computed spectra."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -47,6 +48,38 @@ def reason(error: BaseException) -> str:
     return words.splitlines()[0][:200] if words else type(error).__name__
 
 
+class DiskFullError(ValueError):
+    """The disk has less room than is needed.
+
+    Parameters
+    ----------
+    sentence : the message.
+    needed : bytes.
+    """
+
+    def __init__(self, sentence: str, needed: int = 0) -> None:
+        super().__init__(sentence)
+        self.needed = needed
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk has no room left.
+
+    >>> is_disk_full(OSError(errno.ENOSPC, "No space left on device")), is_disk_full(OSError())
+    (True, False)
+    """
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, DiskFullError) or getattr(error, "errno", None) in full
+
+
+def free_disk(folder: Path) -> int:
+    """Return how many bytes are free where a folder is, or will be."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
 def check_free_disk(folder: Path, needed: int, what: str) -> None:
     """Check that the disk has enough free space.
 
@@ -58,15 +91,13 @@ def check_free_disk(folder: Path, needed: int, what: str) -> None:
 
     Raises
     ------
-    ValueError
+    DiskFullError
         If fewer than ``needed`` bytes are free.
     """
-    there = folder
-    while not there.exists():
-        there = there.parent
-    free = shutil.disk_usage(there).free
+    free = free_disk(folder)
     if free < needed:
-        raise ValueError(
+        raise DiskFullError(
             f"{what} needs {needed / 1e6:,.0f} MB of disk in {str(folder)!r}, "
-            f"but only {free / 1e6:,.0f} MB are free"
+            f"but only {free / 1e6:,.0f} MB are free",
+            needed,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,8 +38,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     def save(partial: Path) -> None:
         try:
             save_file(tensors, partial, metadata={"format": "pt"})
-        except SafetensorError as error:  # safetensors wraps the OSError
-            raise OSError(f"cannot write {str(path)!r}: {error}") from None
+        except SafetensorError as error:
+            raise _unwrapped(error, path) from None
 
     _replace(path, save)
 
@@ -124,7 +126,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         try:
             yield made
         except SafetensorError as error:
-            raise OSError(f"cannot write {str(folder)!r}: {error}") from None
+            raise _unwrapped(error, folder) from None
         if is_empty:
             for file in sorted(made.iterdir()):
                 os.replace(file, folder / file.name)
@@ -133,6 +135,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             os.replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _unwrapped(error: SafetensorError, path: Path) -> OSError:
+    """Return the OSError that safetensors wraps in a text, with its number."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]) if number else errno.EIO, f"cannot write {str(path)!r}: {error}")
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from olora_viz.lanes.peft_format import write_peft
 from olora_viz.lanes.read_back import keep, kept, read_back
+from olora_viz.machine.cache import DiskFullError, free_disk
 from olora_viz.machine.files import (
     is_free,
     read_json_object,
@@ -125,7 +126,11 @@ def start(
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     config.to_json()  # reject what cannot be written before a model is loaded
     racing = race(config, task=task, progress=progress)
-    _check_space(folder, racing)
+    try:
+        _check_space(folder, racing)
+    except ValueError:
+        racing.lanes.detach()
+        raise
     contents = contents_of(racing.config, None if task is None else racing.task)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", racing.config.to_json() | contents)
@@ -255,10 +260,10 @@ def _check_space(folder: Path, racing: Race) -> None:
     """Check that the disk has room for two checkpoints and the adapters."""
     matrix = racing.lanes.theta.numel() * racing.lanes.theta.element_size()
     need = 2 * 3 * matrix + 2 * matrix + 2**20
-    existing = next(p for p in [folder.absolute(), *folder.absolute().parents] if p.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_disk(folder)
     if free < need:
-        raise ValueError(
+        raise DiskFullError(
             f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has "
-            f"{free / 2**20:.0f} MiB free"
+            f"{free / 2**20:.0f} MiB free",
+            need,
         )

@@ -162,11 +162,10 @@ class BackgroundWork:
             self.end(STOPPED, self.why)
         except ValueError as error:
             self.error = error
-            self.end(FAILED, self.sayable(str(error)))
+            self.end(FAILED, self.words(error))
         except Exception as error:
             self.error = error
-            why = error.strerror if isinstance(error, OSError) else f"{error}".split("\n")[0]
-            self.end(FAILED, f"{type(error).__name__}: {self.sayable(str(why))[:200]}")
+            self.end(FAILED, self.words(error))
             raise
         finally:
             self.came_to_rest()
@@ -193,6 +192,13 @@ class BackgroundWork:
 
     def release(self) -> None:
         """Release memory that is kept only for a quick resume."""
+
+    def words(self, error: Exception) -> str:
+        """Return one sentence on why it failed."""
+        if isinstance(error, ValueError):
+            return self.sayable(str(error))
+        why = getattr(error, "strerror", None) or f"{error}".split("\n")[0]
+        return f"{type(error).__name__}: {self.sayable(str(why))[:200]}"
 
     def sayable(self, sentence: str) -> str:
         """Return a sentence without private information."""

@@ -82,14 +82,17 @@ class VisitorFiles:
             )
         key = secrets.token_urlsafe(16)
         path = self._folder / key / f"{SHOWN}{ending}"
-        path.parent.mkdir()
         try:
+            path.parent.mkdir()
             path.write_bytes(data)
             task = load_task(path)
             _check(task, limits)
         except ValueError as error:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise ValueError(str(error).replace(str(path), "your file")) from None
+        except OSError:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise ValueError("the server's disk is full: try again later") from None
         except BaseException:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise

@@ -9,17 +9,19 @@ import secrets
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from olora_viz.lanes.read_back import kept
+from olora_viz.machine.cache import DiskFullError, is_disk_full
 from olora_viz.machine.files import write_json
 from olora_viz.machine.numbers import duration, finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.findings import findings_json
 from olora_viz.races.race import Race
+from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.background_work import BackgroundWork
@@ -27,6 +29,15 @@ from olora_viz.web.guard.visitor import NOBODY, Visitor
 
 SEEN_SECONDS = 1.0
 """Minimum time between two updates on disk of when a page last asked for a race."""
+
+
+DISK_FULL = (
+    "the server's disk is full: its oldest races are deleted already, so try again later, or with "
+    "fewer lanes or a smaller rank"
+)
+
+PATH = re.compile(r"'?(?<![\w.:/])/(?:[\w.+@~-]+/)+[\w.+@~-]*'?")
+"""An absolute path in a sentence, with its quotes."""
 
 
 def record_of(folder: Path) -> Path:
@@ -71,6 +82,8 @@ class Work(BackgroundWork):
     max_seconds: float = math.inf
     own_file: Path | None = None
     """The visitor's own file, if the task is one."""
+    clear_disk: Callable[[int], None] = lambda _: None
+    """Called with the bytes that it needs and the disk lacks."""
     forgettable: bool = True
     """Whether the server may drop it, with its folder, for newer ones."""
 
@@ -90,14 +103,16 @@ class Work(BackgroundWork):
 
         Raises
         ------
-        ValueError : the file is gone.
+        ValueError : the file is gone, or the disk is full.
         """
         if self.own_file is not None:
             copy = own_folder(self.folder) / self.own_file.name
             try:
                 copy.parent.mkdir(parents=True)
                 shutil.copyfile(self.own_file, copy)
-            except OSError:
+            except OSError as error:
+                if is_disk_full(error):
+                    raise ValueError(DISK_FULL) from None
                 raise ValueError(
                     "your file is no longer available: its page was closed; choose it again"
                 ) from None
@@ -114,7 +129,11 @@ class Work(BackgroundWork):
         """Remove the paths of the server from a sentence."""
         if self.own_file:
             sentence = sentence.replace(str(self.own_file), self.own_file.name)
-        return sentence.replace(str(self.folder), "the run")
+        return PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
+
+    def words(self, error: Exception) -> str:
+        """Return one sentence on why it failed."""
+        return DISK_FULL if is_disk_full(error) else super().words(error)
 
     def remove(self) -> None:
         """Remove all its files."""
@@ -214,6 +233,14 @@ class Job(Work, BackgroundRace):
         if away:
             self.why_paused = f"no page watched it for {duration(self.grace)}"
         return away or super().wants_rest()
+
+    def _open(self) -> tuple[Race, Iterator[Step]]:
+        """Build or resume the race, on a short disk with the room of older ones."""
+        try:
+            return super()._open()
+        except DiskFullError as full:
+            self.clear_disk(full.needed)
+            return super()._open()
 
     def park(self, racing: Race) -> None:
         """Write a checkpoint, and release the GPU."""

@@ -102,6 +102,7 @@ class Jobs:
             self._make_room(job)
             job.keep_own_file()
             job.max_seconds = job.left = self._max_seconds
+            job.clear_disk = self._clear_disk
             job.keep()
             self._jobs[job.id] = job
             self._enqueue(job)
@@ -252,6 +253,16 @@ class Jobs:
     def _is_shown(self, job: Work) -> bool:
         return self.pages.show(job.id)
 
+    def _clear_disk(self, needed: int = 0, kept: Work | None = None) -> None:
+        """Drop ended work, all but `kept`, until the disk has so many bytes; see `too_many`."""
+        with self._wake:
+            ended = [job for job in self._jobs.values() if job.forgettable and job.complete]
+        for job in too_many(ended, 0, is_open=self._is_shown):
+            if self._place.has_room(needed):
+                return
+            if job is not kept and self._dropped(job):
+                job.remove()
+
     def _dropped(self, job: Work) -> bool:
         """Remove idle work from the list, unless it has resumed meanwhile or still has to end."""
         with self._wake:
@@ -275,7 +286,9 @@ class Jobs:
                 _reported(parked.release)
             if job is None:
                 return
+            self._clear_disk()
             _reported(job.compute)
+            self._clear_disk(kept=job)
             with self._wake:
                 self._line.done()
                 if isinstance(job, Job) and job.state == PAUSED and not self._closed:
