@@ -83,6 +83,9 @@ def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser
     context: BrowserContext, address: str
 ) -> None:
     page = opened(context, f"{address}/?steps=2&start=1")
+    expect(page.locator("#countdown .ticking")).to_contain_text("starts in")
+    page.get_by_role("button", name="Start now").press("Enter")
+    expect(page.locator("#countdown .countdown")).to_be_hidden()
     expect(page.locator("#status")).to_contain_text("2 / 2", timeout=120_000)
     expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
     assert "start" not in dict(said(page))
@@ -92,6 +95,41 @@ def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser
     other = opened(context, f"{address}/{LINK}")
     expect_set_up(other)
     expect(other.locator("#status")).not_to_contain_text("2 / 2")
+
+
+def test_a_link_starts_its_race_on_a_visible_page_after_a_countdown_that_escape_cancels(
+    context: BrowserContext, address: str
+) -> None:
+    context.add_init_script(
+        "window.away = true;"
+        "Object.defineProperty(document, 'hidden', { get: () => window.away });"
+        "window.look = (away) => { window.away = away;"
+        " document.dispatchEvent(new Event('visibilitychange')); };"
+    )
+    page = opened(context, f"{address}/?task=addition&steps=3&lane=lora:lr=1e-3,r=2&start=1")
+    ticking, status = page.locator("#countdown .ticking"), page.locator("#status .state")
+    expect(ticking).to_have_text("The race starts when the page is shown.")
+    page.wait_for_timeout(6000)
+    expect(status).to_have_text("ready")
+    page.evaluate("look(false)")
+    expect(ticking).to_have_text("The race starts in 5 s.")
+    expect(ticking).to_have_text("The race starts in 4 s.")
+    page.evaluate("look(true)")
+    page.evaluate("look(false)")
+    expect(ticking).to_have_text("The race starts in 5 s.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#countdown .countdown")).to_be_hidden()
+    expect(page.locator("#countdown [role=status]")).to_have_text("The race was not started.")
+    page.wait_for_timeout(6000)
+    expect(status).to_have_text("ready")
+    page.reload()
+    page.evaluate("look(false)")
+    page.wait_for_timeout(2000)
+    expect(page.locator("#countdown .countdown")).to_be_hidden()
+
+    other = opened(context, f"{address}/?task=addition&steps=3&lane=lora:lr=2e-3,r=2&start=1")
+    other.evaluate("look(false)")
+    expect(other.locator("#status .state")).to_have_text("finished", timeout=60_000)
 
 
 def test_a_hidden_set_up_leaves_its_room_to_the_charts_of_its_own_page_alone(

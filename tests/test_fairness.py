@@ -12,9 +12,9 @@ import pytest
 from queued import asked, wait, wait_until
 from starlette.datastructures import Headers
 
+from olora_viz.web.guard import fairness
+from olora_viz.web.guard.fairness import ABSENT, Line, Pages, Places, too_many
 from olora_viz.web.guard.visitor import NOBODY, Visitor, address_of, visitor_of
-from olora_viz.web.jobs import fairness
-from olora_viz.web.jobs.fairness import ABSENT, Line, Pages, Places, too_many
 from olora_viz.web.jobs.job import record_of
 from olora_viz.web.jobs.queue import Jobs
 
@@ -229,8 +229,8 @@ def test_a_race_whose_page_is_closed_lets_those_who_wait_go_first_and_loses_no_b
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(Jobs(folder=tmp_path / "jobs")) as jobs:
-        whole = wait(jobs.start(asked(steps=120)))
-        gone = jobs.start(asked(steps=120), owner=page("gone"))
+        whole = wait(jobs.start(asked(steps=40)))
+        gone = jobs.start(asked(steps=40), owner=page("gone"))
         here = page("here")
         jobs.pages.open(here)
         wait_until(lambda: len(gone.steps) > 2)
@@ -238,7 +238,7 @@ def test_a_race_whose_page_is_closed_lets_those_who_wait_go_first_and_loses_no_b
         reached = len(gone.steps)
         first = jobs.start(asked(steps=2), owner=here)
         wait(first)
-        assert reached <= len(gone.steps) < 120, "it gave way before its end"
+        assert reached <= len(gone.steps) < 40, "it gave way before its end"
         assert wait(gone).state == "finished", "it goes on when nobody waits"
         assert gone.steps == whole.steps
         assert gone.answers == whole.answers

@@ -384,7 +384,10 @@ def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(
     same = arrive(LIMITS, jobs, FILES, job.id, [], {"query": SETUP.to_query(), "own": False})
     assert same.run == job.id
     begun = arrive(LIMITS, jobs, FILES, None, [], {"query": f"{SETUP.to_query()}&start=1"})
-    assert begun.run not in (None, job.id)
+    assert (begun.run, begun.setup, begun.starts) == (None, SETUP, True)
+    assert not same.starts, "a set-up alone starts nothing"
+    away = arrive(LIMITS, jobs, FILES, None, [], {"query": f"task={YOUR_FILE}&start=1"})
+    assert not away.starts, "there is no file to race on"
     refused = arrive(LIMITS, jobs, FILES, None, [], {"query": "steps=x"})
     assert "This link cannot be opened" in refused.words
     twice = arrive(LIMITS, jobs, FILES, None, [], {"query": "steps=x&batch=0&lane=olra"})

@@ -15,6 +15,7 @@ from olora_viz.views.background_measurement import (
     at_its_start,
     start_config,
 )
+from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.accelerator import here
 from olora_viz.web.jobs.job import Work, new_id
 from olora_viz.web.jobs.queue import Jobs
@@ -63,7 +64,9 @@ class Slicing(WorkHere):
             self.become(FINISHED)
 
 
-def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
+def measure(
+    jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = NOBODY
+) -> Measurement:
     """Put a measurement of a race's start into the queue.
 
     Lanes that differ only in their rate have the same start, which is measured once.
@@ -71,6 +74,7 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
     Parameters
     ----------
     layer : name of a layer, or nothing for all parameters.
+    owner : who asks for it.
 
     Raises
     ------
@@ -87,17 +91,18 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None) -> Measurement:
                 tuple(dict.fromkeys(lane.lr for lane in lanes if not lane.fair))
                 for lanes in config.starts()
             ),
-            layer=(layer or "").strip() or None,
+            layer=(layer or "").strip() or None, owner=owner,
         )
     )  # fmt: skip
 
 
-def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
+def cut(jobs: Jobs, source: Measurement, chosen: list[Any], owner: Visitor = NOBODY) -> Slicing:
     """Put slices through some of the measured starts into the queue.
 
     Parameters
     ----------
     chosen : indices of lanes; duplicates count once.
+    owner : who asks for them.
 
     Raises
     ------
@@ -117,6 +122,6 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any]) -> Slicing:
     return jobs.put(
         Slicing(
             name, source.raced, jobs.folder / name, source.styles, source=source,
-            chosen=tuple(dict.fromkeys(chosen)),
+            chosen=tuple(dict.fromkeys(chosen)), owner=owner,
         )
     )  # fmt: skip

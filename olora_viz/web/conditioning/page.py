@@ -27,6 +27,7 @@ from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
@@ -175,19 +176,21 @@ def connect(
         try:
             mine = files.of(request.session_hash)
             config = SetUp.from_controls(limits, setup, mine).to_config(limits, mine)
-            job = measure(jobs, replace(config, curvature_every=0), layer)
+            job = measure(jobs, replace(config, curvature_every=0), layer, visitor_of(request))
         except ValueError as error:
             yield problem_view(str(error))
             return
         async for update in follow(job):
             yield update
 
-    async def slice_(measured: Any, left: Any, right: Any) -> AsyncIterator[View]:
+    async def slice_(
+        request: gr.Request, measured: Any, left: Any, right: Any
+    ) -> AsyncIterator[View]:
         try:
             source = jobs.find(measured, Measurement)
             if source is None:
                 raise ValueError("measure the start first: a slice uses the measured directions")
-            job = cut(jobs, source, [left, right])
+            job = cut(jobs, source, [left, right], visitor_of(request))
         except ValueError as error:
             yield problem_view(str(error))
             return

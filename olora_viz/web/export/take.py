@@ -13,6 +13,8 @@ from olora_viz.figures.live.serving import HERE, PLOTLY, installed
 from olora_viz.views.race import RaceView
 from olora_viz.web.export.exports import export
 from olora_viz.web.guard.downloads import DOWNLOADS
+from olora_viz.web.guard.visitor import visitor_of
+from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
 
@@ -29,11 +31,19 @@ BUTTONS = (
 def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     """Make the card's content; its value is what `value` returns."""
 
-    def adapter(asked: Any) -> dict[str, str]:
-        return find(jobs, asked)
+    pool = Pool(few("exports"))
 
-    def taken(asked: Any) -> dict[str, Any]:
-        return export(jobs, asked)
+    async def adapter(request: gr.Request, asked: Any) -> dict[str, str]:
+        return await in_turn(request, find, asked)
+
+    async def taken(request: gr.Request, asked: Any) -> dict[str, Any]:
+        return await in_turn(request, export, asked)
+
+    async def in_turn(request: Any, make: Any, asked: Any) -> dict[str, Any]:
+        try:
+            return await pool.run(visitor_of(request), make, jobs, asked)
+        except ValueError as error:
+            return {"problem": str(error)}
 
     buttons = "".join(
         f'<button type="button" class="quiet" data-kind="{kind}" title="{words}" disabled>{name}'

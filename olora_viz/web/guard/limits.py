@@ -48,6 +48,8 @@ class Limits:
     """Of these, those of one page."""
     address_waiting: int = 24
     """Of these, those of one address, which an office or a class shares."""
+    address_screens: int = 48
+    """Pages of one address that follow a race at once; the oldest is told when there are more."""
     keep_races: int = 60
     """Finished and paused races that are kept for their pages."""
     keep_mib: int = 4000

@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 import shutil
 import threading
-from collections import OrderedDict
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from olora_viz.machine.temporary import temporary_folder
 from olora_viz.tasks import Task, load_task
+from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor import NOBODY, Visitor
 
 FORMATS = (".json", ".jsonl", ".csv")
 """The supported file extensions."""
@@ -30,6 +32,9 @@ class Brought(NamedTuple):
     visit: str
     path: Path
     task: Task
+    owner: Visitor = NOBODY
+    seen: float = 0.0
+    """When it was brought."""
 
 
 class FilesOfPage(NamedTuple):
@@ -50,10 +55,10 @@ class VisitorFiles:
         self._limits = limits
         self._folder = temporary_folder(self, "files")[0] / "sent"
         self._folder.mkdir()
-        self._brought: OrderedDict[str, Brought] = OrderedDict()
+        self._brought: dict[str, Brought] = {}
         self._lock = threading.Lock()
 
-    def bring(self, visit: str | None, name: Any, text: Any) -> Brought:
+    def bring(self, visit: str | None, name: Any, text: Any, owner: Visitor = NOBODY) -> Brought:
         """Check and keep a file.
 
         Parameters
@@ -61,6 +66,7 @@ class VisitorFiles:
         visit : of the page that it comes from.
         name : of the visitor's file; only its extension counts.
         text : the file's content.
+        owner : who brings it; where too many are kept, whoever has the most loses the oldest.
 
         Raises
         ------
@@ -96,13 +102,13 @@ class VisitorFiles:
         except BaseException:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise
-        brought = Brought(f"{TOKEN}{key}", visit or "", path, task)
+        brought = Brought(f"{TOKEN}{key}", visit or "", path, task, owner, time.monotonic())
         self.forget(visit)
         with self._lock:
             self._brought[brought.token] = brought
-            oldest = list(self._brought)[: -limits.keep_files]
-        for token in oldest:
-            self._drop(token)
+            gone = too_many(self._brought.values(), limits.keep_files)
+        for one in gone:
+            self._drop(one.token)
         return brought
 
     def find(self, token: object) -> Path | None:

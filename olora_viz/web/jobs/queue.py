@@ -21,8 +21,8 @@ from olora_viz.machine.files import folder_size
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import PAUSED, WAITING, RaceRecord
+from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.fairness import Line, Pages, Places, too_many
 from olora_viz.web.jobs.job import Job, Work, new_id
 from olora_viz.web.jobs.runs_folder import RunsFolder
 from olora_viz.web.jobs.shelving import RESTARTED, opened, shelved

@@ -2,9 +2,9 @@
 
 A link's query is ``model=…&task=…&steps=…&batch=…&seed=…&lane=SPEC&lane=SPEC…``, where a SPEC is
 the command line's, ``olora:lr=3e-3,r=8``; whatever is left out keeps the page's default. A link may
-also contain ``start=1``, which starts the race at once, ``hide=setup,lanes``, names of `PARTS` to
-hide, and ``curvature=20``, the steps between curvature measurements. Everything is checked as
-strictly as input to the page.
+also contain ``start=1``, which starts the race after a countdown, ``hide=setup,lanes``, names of
+`PARTS` to hide, and ``curvature=20``, the steps between curvature measurements. Everything is
+checked as strictly as input to the page.
 """
 
 from __future__ import annotations

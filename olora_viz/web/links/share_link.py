@@ -20,6 +20,9 @@ WITHOUT_FILE = (
     "“Your own examples…”."
 )
 
+COUNTDOWN = {"seconds": 5}
+"""How long a page shows that it will start the race of its link."""
+
 READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 """Passes the run of this tab, and the request in the address, to the event `load`."""
 
@@ -44,6 +47,20 @@ def button(setup: SetUp) -> gr.HTML:
 def note() -> gr.HTML:
     """Make the place for notes on the ignored parts of a link."""
     return gr.HTML("", elem_id="link-note", apply_default_css=False)
+
+
+def countdown() -> gr.HTML:
+    """Make the bar that counts down to the race of a link; its value is None or `COUNTDOWN`."""
+    return gr.HTML(
+        value=None,
+        elem_id="countdown",
+        html_template='<div class="countdown" hidden><span class="ticking" aria-hidden="true">'
+        '</span><button type="button" class="quiet">Start now</button>'
+        '<button type="button" class="quiet" title="Cancel (Esc)">Cancel</button></div>'
+        '<span class="unseen" role="status" aria-live="polite"></span>',
+        js_on_load=(Path(__file__).parent / "start.js").read_text("utf-8"),
+        apply_default_css=False,
+    )
 
 
 def follow(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:

@@ -9,6 +9,7 @@ from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
@@ -34,6 +35,8 @@ class Arrival(NamedTuple):
     """Notes on the parts of the link that were ignored, and on what is gone, as HTML."""
     brought: Brought | None = None
     """The visitor's own file, again on the server."""
+    starts: bool = False
+    """Whether the page starts the race of the set-up, after a countdown."""
 
 
 def arrive(
@@ -44,6 +47,7 @@ def arrive(
     visit: Any,
     address: Any,
     page: str | None = None,
+    owner: Visitor = NOBODY,
 ) -> Arrival:
     """Show the run of the address, else of this tab, else the latest one of this browser.
 
@@ -57,6 +61,7 @@ def arrive(
     visit : the runs of this browser.
     address : what `share_link.READ` sends.
     page : Gradio's session hash of the page.
+    owner : whose page it is.
     """
     link, own, words = share_link.asked(limits, address)
     wanted = address.get("run") if isinstance(address, dict) else None
@@ -74,37 +79,38 @@ def arrive(
         run = None
     if run is not None and setup is None and not run.recorded:
         setup = setup_of(limits, run)
-    brought = _brought(files, page, run if link.setup is None else None, address)
+    brought = _brought(files, page, owner, run if link.setup is None else None, address)
     if setup is not None and setup.task not in TASKS:
         if brought is None:
             words += fragments.remark(share_link.WITHOUT_FILE)
         else:
             setup = replace(setup, task=brought.token)
-    if setup and link.start and run is None:
+    starts = link.start and run is None
+    if setup and starts:
         try:
-            run = jobs.start(setup.to_config(limits, files))
+            setup.to_config(limits, files)
         except ValueError as error:
-            words = fragments.problem(str(error))
+            words, starts = fragments.problem(str(error)), False
     lesson = share_link.lesson_race(link, own)
     if lesson or (run is None and setup is None):
         run = jobs.shown(lesson or FIRST)
     # The first race shown is recorded; the set-up next to it is the page's default.
     if link.setup is None and run and lesson:
         setup = setup_of(limits, run)
-    return Arrival(run.id if run else None, setup, words, brought)
+    return Arrival(run.id if run else None, setup, words, brought, starts)
 
 
 def _brought(
-    files: VisitorFiles, page: str | None, run: RaceRecord | None, address: Any
+    files: VisitorFiles, page: str | None, owner: Visitor, run: RaceRecord | None, address: Any
 ) -> Brought | None:
     """Take the visitor's own file from the run that is shown, else from the browser's storage."""
     kept = run.own_file if isinstance(run, Job) else None
     sent = address.get("file") if isinstance(address, dict) else None
     try:
         if kept is not None:
-            return files.bring(page, kept.name, kept.read_text("utf-8"))
+            return files.bring(page, kept.name, kept.read_text("utf-8"), owner)
         if isinstance(sent, dict):
-            return files.bring(page, sent.get("name"), sent.get("text"))
+            return files.bring(page, sent.get("name"), sent.get("text"), owner)
     except (OSError, ValueError):  # it was removed, or does not fit into the limits any more
         return None
     return None

@@ -19,7 +19,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.links.share_link import READ
+from olora_viz.web.links.share_link import COUNTDOWN, READ
 from olora_viz.web.race import own_file
 from olora_viz.web.race.arrival import arrive
 from olora_viz.web.race.card import QUIET, Board, Desk, again
@@ -156,7 +156,7 @@ def connect(
     """
     commands, streams = (
         Commands(desk.jobs, desk.limits, files),
-        Streams(desk.jobs, board, desk.blank),
+        Streams(desk.jobs, board, desk.blank, desk.limits.address_screens),
     )
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
 
@@ -187,21 +187,30 @@ def connect(
     async def follow(request: gr.Request, run: Any, *values: Any) -> AsyncIterator[list[Any]]:
         """Fill the cards: with the run, or for the set-up where there is none."""
         name = request.session_hash or ""
-        desk.jobs.pages.open(visitor_of(request), run)
-        rows = streams.follow(name, run) if run else streams.blank(name, commands.ready(values))
+        visitor = visitor_of(request)
+        desk.jobs.pages.open(visitor, run)
+        rows = (
+            streams.follow(name, run, visitor)
+            if run
+            else streams.blank(name, commands.ready(values))
+        )
         async for row in rows:
             yield row
 
     def opened(request: gr.Request, run: Any, visit: Any, address: Any) -> list[Any]:
-        desk.jobs.pages.open(visitor_of(request))
-        found = arrive(desk.limits, desk.jobs, files, run, visit, address, request.session_hash)
+        visitor = visitor_of(request)
+        desk.jobs.pages.open(visitor)
+        found = arrive(
+            desk.limits, desk.jobs, files, run, visit, address, request.session_hash, visitor
+        )  # fmt: skip
         kept = tuple(gr.skip() for _ in controls)
         chosen = list(found.setup.to_controls() if found.setup else kept)
         sample = gr.skip()
         if found.brought is not None:
             chosen[TASK], sample = own_file.offered(found.brought, found.setup)
         mine = checked(desk.jobs, visit)
-        return [found.run or "", again(), mine, *chosen, found.words, sample]
+        counts = COUNTDOWN if found.starts else None
+        return [found.run or "", again(), mine, *chosen, found.words, sample, counts]
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")
@@ -224,7 +233,8 @@ def connect(
     )  # fmt: skip
     demo.load(
         opened, [desk.run, visit, desk.parts["address"]],
-        [desk.run, desk.again, visit, *controls, desk.parts["note"], desk.parts["own"]],
+        [desk.run, desk.again, visit, *controls, desk.parts["note"], desk.parts["own"],
+         desk.parts["countdown"]],
         js=READ, queue=False,
         **hidden,
     )  # fmt: skip

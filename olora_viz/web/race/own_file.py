@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
+from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
 from olora_viz.web.setup import SetUp
 
@@ -42,7 +43,9 @@ def connect(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
             asked = event.value
             if not isinstance(asked, dict):
                 raise ValueError("a file must be sent as its name and its text")
-            found = files.bring(request.session_hash, asked.get("name"), asked.get("text"))
+            found = files.bring(
+                request.session_hash, asked.get("name"), asked.get("text"), visitor_of(request)
+            )
         except ValueError as error:
             return gr.skip(), fragments.problem(str(error))
         return offered(found)

@@ -64,6 +64,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     board.add(CONTROLS, bar.buttons)
     desk.parts |= {
         "status": bar.status, "buttons": bar.buttons, "note": share_link.note(),
+        "countdown": share_link.countdown(),
         "address": gr.JSON(visible=False),
     }  # fmt: skip
     with gr.Row(elem_classes="page", elem_id="race-page"):

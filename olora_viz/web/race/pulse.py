@@ -17,6 +17,12 @@ GONE = (
 )
 
 
+CROWDED = (
+    "More than {} pages from your network follow a race here, the maximum for one address: this "
+    "one, the oldest, no longer does. Close others, and reload it."
+)
+
+
 def pulse() -> gr.HTML:
     """Make the component that starts the stream; its event is ``select``.
 

@@ -13,10 +13,13 @@ from typing import Any
 
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import WAITING, RaceRecord
+from olora_viz.web.guard.fairness import too_many
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Board
-from olora_viz.web.race.pulse import GONE
+from olora_viz.web.race.pulse import CROWDED, GONE
 from olora_viz.web.setup import SetUp
 
 PACE = 0.2
@@ -34,7 +37,10 @@ QUIET = 2.0
 TOP_BAR = ("status", "controls")
 """Names of the cards that are drawn anew when the run is gone; the others keep its last results."""
 
-_waiting = ThreadPoolExecutor(256, thread_name_prefix="follow")
+MOST = 240
+"""Maximum number of streams at once."""
+
+_waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
 
 
@@ -50,6 +56,11 @@ class Stream:
 
     upto: int | None = None
     """The last step to show; None shows all of the run."""
+    owner: Visitor = NOBODY
+    seen: float = field(default_factory=time.monotonic)
+    """When it was opened."""
+    crowded_out: bool = False
+    """Whether it ends because its visitor opened too many."""
     sent: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while no update is on its way: Gradio asks for the next one when it has sent the last."""
 
@@ -74,11 +85,16 @@ class Streams:
     fill its cards, one after the other, so a late update cannot overwrite a newer one.
     """
 
-    def __init__(self, jobs: Jobs, board: Board, blank: RaceView) -> None:
+    def __init__(
+        self, jobs: Jobs, board: Board, blank: RaceView, per_address: int = Limits.address_screens
+    ) -> None:
         self._jobs, self._board, self._blank = jobs, board, blank
+        self._per_address = per_address
         self._open: dict[str, Stream] = {}
 
-    async def follow(self, page: str, run_id: Any) -> AsyncIterator[list[Any]]:
+    async def follow(
+        self, page: str, run_id: Any, owner: Visitor = NOBODY
+    ) -> AsyncIterator[list[Any]]:
         """Yield the values of the pulse and of the board's outputs until nothing will change.
 
         A paused run is followed as well: another tab may resume it.
@@ -87,8 +103,9 @@ class Streams:
         ----------
         page : Gradio's session hash of the page.
         run_id : id of the run; a page without a run requests no stream.
+        owner : whose page it is; where a visitor has too many, the oldest is told that it ends.
         """
-        stream = await self._take_over(page)
+        stream = await self._take_over(page, owner)
         cursor: dict[str, Any] = {}
         shown: Any = None
         try:
@@ -106,6 +123,10 @@ class Streams:
                     row = await asyncio.to_thread(self._row, view, cursor)
                     cursor, complete = self._board.facts(view), view.complete
                 if self._open.get(page) is not stream:
+                    return
+                if stream.crowded_out:
+                    said = CROWDED.format(self._per_address)
+                    yield [{"going": False, "gone": said}, *self._board.nothing()]
                     return
                 with stream.sending():
                     yield [{"going": not complete, "beat": beat}, *row]
@@ -129,10 +150,14 @@ class Streams:
             del self._open[page]
             yield [{"going": False}, *row]
 
-    async def _take_over(self, page: str) -> Stream:
+    async def _take_over(self, page: str, owner: Visitor = NOBODY) -> Stream:
         """End the page's open stream, after its last update was sent."""
-        before, stream = self._open.get(page), Stream()
+        before, stream = self._open.get(page), Stream(owner=owner)
         self._open[page] = stream
+        own = [one for one in self._open.values() if one.owner.share == owner.share != ""]
+        crowded = [*too_many(own, self._per_address), *too_many(self._open.values(), MOST)]
+        for one in crowded:
+            one.crowded_out = True
         if before is not None:
             await before.sent.wait()
         return stream

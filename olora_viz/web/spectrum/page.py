@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures import spectrum as spectrum_figures
-from olora_viz.figures.live.gradio_figure import live_figure, pack
-from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.naming import unknown
-from olora_viz.measures.truncation import Weight
+from olora_viz.figures.live.gradio_figure import live_figure
+from olora_viz.initializers import label_of
 from olora_viz.models import MODELS
 from olora_viz.views import html as fragments
-from olora_viz.views import spectrum as spectrum_view
-from olora_viz.views.lab import MOST_RANK, Lab
-from olora_viz.views.layers import layer_words
+from olora_viz.views.lab import Lab
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor import visitor_of
+from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.spectrum.matrices import EXAMPLES, read_matrix
+from olora_viz.web.spectrum.shown import (
+    A_LAYER,
+    A_MATRIX,
+    Shown,
+    compared,
+    layer_map,
+    layer_names,
+    shown,
+    whole,
+)
 
 CHOSEN = ["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"]
-A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
-
-
-def compared() -> list[str]:
-    """Return the nested starts that depend on W alone and have a non-zero product."""
-    return [
-        name
-        for name, entry in INITIALIZERS.items()
-        if entry.nested and not entry.needs and not entry.zero_product
-    ]
-
-
-class Shown(NamedTuple):
-    """What the page's outputs show, in their order."""
-
-    singular: Any
-    energy: Any
-    angles: Any
-    verdict: Any
-    table: Any
-    factors: Any
-    seeing: Any
-    rank: Any
 
 
 _AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read_text("utf-8")
@@ -52,7 +36,7 @@ _AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read
 
 def build(demo: gr.Blocks, limits: Limits) -> None:
     """Lay the page out in `demo`."""
-    lab = Lab()
+    lab, pool = Lab(), Pool(few("spectra"))
     permutation = gr.Number(0, visible=False)  # in the page, which the server may forget
     with gr.Row(elem_classes="page", elem_id="spectrum-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
@@ -119,31 +103,26 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
     outputs = [singular, energy, angles, verdict, table, factors, seeing, rank]
     inputs = [source, model, layer, text, rank, starts, permutation]
 
-    def show(
-        source: Any, model: Any, layer: Any, text: Any, rank: Any, starts: Any, permutation: Any
-    ) -> Shown:
+    async def show(request: gr.Request, *values: Any) -> Shown:
         try:
-            key, weight = _matrix(lab, limits, source, model, layer, text)
-            return _show(lab, key, weight, rank, starts, permutation)
+            return await pool.run(visitor_of(request), shown, lab, limits, *values)
         except ValueError as error:
             kept: list[Any] = [gr.skip()] * len(outputs)
             kept[3] = fragments.problem(str(error))
             return Shown(*kept)
 
-    def show_map(source: Any, model: Any, layer: Any, rank: Any, starts: Any) -> Any:
-        init = next((name for name in _known(starts) if name != "pissa"), "olora")
-        if source != A_LAYER or model not in limits.models:
-            return gr.skip()
-        names = lab.layers(model)
-        r = max(1, min(_whole(rank), max(min(W.shape) for W in names.values())))
-        shares = lab.energy_map(model, r, init)
-        return pack(spectrum_figures.layer_map(shares, r, init, chosen=str(layer), run=model))
+    async def show_map(request: gr.Request, *values: Any) -> Any:
+        return await in_turn(request, layer_map, lab, limits, *values)
 
-    def names_of(model: Any) -> Any:
-        if model not in limits.models:
+    async def names_of(request: gr.Request, model: Any) -> Any:
+        return await in_turn(request, layer_names, lab, limits, model)
+
+    async def in_turn(request: gr.Request, compute: Callable[..., Any], *values: Any) -> Any:
+        """Compute, or leave as it is what too many ask for; `show`, which follows, says so."""
+        try:
+            return await pool.run(visitor_of(request), compute, *values)
+        except ValueError:
             return gr.skip()
-        names = list(lab.layers(model))
-        return gr.update(choices=[(layer_words(name), name) for name in names], value=names[0])
 
     quick: dict[str, Any] = {
         "queue": False, "show_progress": "hidden", "api_visibility": "private",
@@ -174,7 +153,7 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
     )
     text.change(show, inputs, outputs, trigger_mode="always_last", **quick)
     permute.click(
-        lambda number: (_whole(number) + 1, gr.update(interactive=True)),
+        lambda number: (whole(number) + 1, gr.update(interactive=True)),
         permutation, [permutation, restore], **quick,
     ).then(show, inputs, outputs, **quick)  # fmt: skip
     restore.click(
@@ -186,59 +165,6 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
 
     layers.select(pick, None, layer, **quick).then(show, inputs, outputs, **quick).then(
         show_map, map_of, layers, **quick
-    )
-
-
-def _matrix(
-    lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any
-) -> tuple[Hashable, Weight]:
-    """Return the chosen matrix, under its own key."""
-    if source == A_MATRIX:
-        W = read_matrix(str(text))
-        key = ("own", tuple(map(tuple, W.tolist())))
-        return key, lab.decomposed(key, W)
-    if model not in limits.models:
-        raise ValueError(unknown("model", str(model)[:80], limits.models))
-    name = str(layer)
-    return (model, name), lab.weight(model, name)
-
-
-def _show(
-    lab: Lab, key: Hashable, weight: Weight, rank: Any, starts: Any, permutation: Any
-) -> Shown:
-    number, known = _whole(permutation), _known(starts)
-    most = min(MOST_RANK, len(weight.sigma))
-    r = max(1, min(_whole(rank), most))
-    own_key, own = key, weight
-    if number:
-        key, weight = (key, number), lab.permuted(key, weight, number)
-    found = {
-        init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *known])
-    }
-    chosen = [one for init, one in found.items() if init in known] or [found["olora"]]
-    run = repr(hash(own_key))
-    ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
-    curves = {
-        one.init: lab.curve(key, weight, one.init)[: len(ranks)]
-        for one in chosen
-        if one.init != "pissa"
-    }
-    energy = spectrum_figures.energy_figure(
-        ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run
-    )
-    unpermuted = lab.truncation(own_key, own, r, "olora") if number else None
-    return Shown(
-        singular=pack(spectrum_figures.singular_values_figure(chosen, run=run)),
-        energy=pack(energy),
-        angles=pack(spectrum_figures.angles_figure(chosen, run=run)),
-        verdict=spectrum_view.verdict(found["olora"]),
-        table=spectrum_view.energies(list(found.values()), unpermuted),
-        factors=spectrum_view.factors(list(found.values())),
-        seeing=spectrum_view.seeing(found, bool(number)),
-        # Gradio has no slider of a single value.
-        rank=gr.update(
-            maximum=max(2, most), value=r, label=f"Rank, at most {most}", interactive=most > 1
-        ),
     )
 
 
@@ -262,17 +188,6 @@ def _fitting_rank(text: str) -> int:
     try:
         return max(1, min(read_matrix(text).shape) // 4)
     except ValueError:
-        return 1
-
-
-def _known(starts: Any) -> list[str]:
-    return [name for name in starts if name in compared()] if isinstance(starts, list) else []
-
-
-def _whole(value: Any) -> int:
-    try:
-        return max(0, min(int(value), 10**6))
-    except (TypeError, ValueError, OverflowError):
         return 1
 
 

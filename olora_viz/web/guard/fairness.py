@@ -96,8 +96,8 @@ def _rules(
     if owner != NOBODY:
         page = [one for one in waiting if one.owner == owner]
         yield page, places.per_page, (
-            f"{len(page)} {what} of this page are already waiting, the maximum for one page: stop "
-            "one, or wait for its turn"
+            f"{len(page)} {what} of this page are already waiting, the maximum for one page: wait "
+            "for the turn of one"
         )  # fmt: skip
         own = [one for one in waiting if one.owner.share == owner.share]
         yield own, places.per_address, (
