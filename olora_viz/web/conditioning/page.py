@@ -28,7 +28,7 @@ from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, me
 from olora_viz.web.conditioning.view import View, problem_view, some, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
-from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
 from olora_viz.web.race.held import held, read
@@ -174,7 +174,7 @@ def connect(
     async def start(request: gr.Request, *values: Any) -> AsyncIterator[View]:
         *setup, layer = values
         try:
-            mine = files.of(request.session_hash)
+            mine = FilesOfPage(files, request.session_hash)
             config = SetUp.from_controls(limits, setup, mine).to_config(limits, mine)
             job = measure(jobs, replace(config, curvature_every=0), layer, visitor_of(request))
         except ValueError as error:

@@ -41,11 +41,11 @@ class FilesOfPage(NamedTuple):
     """The files of one page: another page's token finds nothing."""
 
     files: VisitorFiles
-    visit: str
+    visit: str | None
 
     def find(self, token: object) -> Path | None:
         """Return the file of a token; None if this page has none (any more)."""
-        return self.files.sent_by(self.visit, token)
+        return self.files.sent_by(self.visit or "", token)
 
 
 class VisitorFiles:
@@ -115,10 +115,6 @@ class VisitorFiles:
         """Return the file of a token; None if it does not exist (any more)."""
         brought = self._brought.get(token) if isinstance(token, str) else None
         return brought.path if brought else None
-
-    def of(self, visit: str | None) -> FilesOfPage:
-        """Return the files that a page may use: its own."""
-        return FilesOfPage(self, visit or "")
 
     def sent_by(self, visit: str, token: object) -> Path | None:
         """Return the file of a token if that page has sent it; None otherwise."""

@@ -17,7 +17,7 @@ from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import FAILED, PAUSED, ready_race
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
-from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links.share_link import COUNTDOWN, READ
 from olora_viz.web.race import own_file
@@ -55,7 +55,7 @@ class Commands:
         ------
         ValueError : a value is invalid, or there is no place in the queue.
         """
-        files = self._files.of(page)
+        files = FilesOfPage(self._files, page)
         setup = SetUp.from_controls(self._limits, controls, files)
         return self._jobs.start(setup.to_config(self._limits, files), goal, owner).id
 
