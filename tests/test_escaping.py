@@ -15,9 +15,9 @@ from olora_viz.studies.story import Sentence
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views import inspection
+from olora_viz.views.html import Cell, table
 from olora_viz.views.race import race_view
 from olora_viz.views.report import report
-from olora_viz.views.table import Cell, table
 from olora_viz.web.export import take
 from olora_viz.web.race import shelf
 

@@ -177,7 +177,7 @@ def test_a_recording_is_told_and_shown_like_a_race(name):
     its = load(name)
     assert story.tell(its.config.lanes, [style.label for style in its.styles], its.steps)
     shown = race_view(its)
-    assert shown.id == f"recorded:{name}"
+    assert shown.name == name
     assert "recorded" in shown.status
     assert shown.news["spectra"] == sum(step.update_spectra is not None for step in its.steps)
 

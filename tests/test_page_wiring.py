@@ -334,7 +334,7 @@ def test_a_stream_takes_over_when_the_last_update_of_the_one_before_was_sent(
             await anext(older)
         pulse, view = await newer
         assert pulse == {"going": False}
-        assert view.id == RECORDED.id
+        assert view.name == RECORDED.name
 
     asyncio.run(visit())
 

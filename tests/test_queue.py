@@ -240,4 +240,5 @@ def test_what_nobody_foresaw_is_one_line_for_the_page_and_a_traceback_for_the_se
     assert "no such kernel" in shown.status
     assert "secret" not in str(shown)
     wait_until(lambda: logged)
+    wait_until(lambda: logged)  # after the page is told
     assert len(logged) == 1

@@ -94,7 +94,7 @@ class Section(widgets.Accordion):
             record = self._record
             if record is None or not self._news or not self.is_open:
                 return
-            now = (record.id, self._news)
+            now = (record.name, self._news)
             if now == self._drawn:
                 return
             self._drawn = now

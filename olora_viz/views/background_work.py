@@ -65,6 +65,11 @@ class BackgroundWork:
         return self.config
 
     @property
+    def name(self) -> str:
+        """See `RaceRecord.name`."""
+        return self.id
+
+    @property
     def recorded(self) -> bool:
         """Always False: it is computed live, see `RaceRecord`."""
         return False

@@ -15,7 +15,7 @@ from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.conditioned import compared_conditions
 from olora_viz.studies.words import Sentence
 from olora_viz.views import html as fragments
-from olora_viz.views.table import Cell, table
+from olora_viz.views.html import Cell, table
 
 SAME = 1.1
 """Ratios within this factor are about one."""

@@ -26,7 +26,7 @@ def curvature_view(record: RaceRecord, *, run: str | None = None) -> CurvatureVi
     run : see `race_view`.
     """
     steps = list(record.steps)
-    named = record.id if run is None else run
+    named = record.name if run is None else run
     common: dict[str, Any] = {"total": record.config.steps, "run": named}
     return CurvatureView(
         sharpness_figure(record.styles, steps, **common),

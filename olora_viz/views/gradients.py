@@ -63,7 +63,7 @@ def gradients_view(
     numbers, found = looks(record)
     if not found:
         return None
-    run = record.id if run is None else run
+    run = record.name if run is None else run
     # The last layer's input always receives a gradient; those of the first ones, after the frozen
     # embedding, never do.
     its = chosen_among(record.styles, found[0].layers, lane, layer, default=found[0].layers[-1])
@@ -100,8 +100,8 @@ def depth_view(record: RaceRecord, measure: object, layer: object, step: float) 
     if not isinstance(layer, str) or layer not in found[0].layers:
         return None
     at = _nearest(numbers, step)
-    figure = _depth(record, numbers[at], found[at], measure, layer, record.id)
-    figure["layout"]["meta"]["race"] = record.id
+    figure = _depth(record, numbers[at], found[at], measure, layer, record.name)
+    figure["layout"]["meta"]["race"] = record.name
     return figure
 
 

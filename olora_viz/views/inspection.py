@@ -11,7 +11,7 @@ from olora_viz.figures import theme
 from olora_viz.machine.files import write_text
 from olora_viz.machine.numbers import percent
 from olora_viz.measures.inspection import LayerInspection, total_norm
-from olora_viz.views.table import table
+from olora_viz.views.html import table
 
 WIDTH, HEIGHT = 150, 34
 

@@ -25,6 +25,7 @@ from olora_viz.studies.remarks import caveat
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, standings
 from olora_viz.studies.words import Sentence
+from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import (
     FAILED,
@@ -38,6 +39,13 @@ from olora_viz.views.race_record import (
 )
 from olora_viz.views.results import intervals, results, results_of_test
 
+ELSEWHERE = frozenset({"start", "step"})
+"""The commands next to somebody else's race: each starts a race of one's own."""
+
+SOMEBODY_S = "You are watching somebody's run. Race starts your own."
+
+WITHHELD = "Its examples are the owner's own and are not shown."
+
 
 @dataclass(frozen=True)
 class RaceView:
@@ -47,7 +55,8 @@ class RaceView:
     page pays only for the cards that it draws.
     """
 
-    id: str
+    name: str
+    """See `RaceRecord.name`."""
     state: str
     """See `RaceRecord.state`."""
     complete: bool
@@ -73,6 +82,10 @@ class RaceView:
     """The race's name in its figures."""
     introduction: Markup
     """What a recorded race is about; empty for any other."""
+    owned: bool = True
+    """Whether it obeys the commands of whoever looks at it."""
+    readers_key: str = ""
+    """What opens it in a link to show it to others; empty if nothing does."""
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -134,6 +147,12 @@ class RaceView:
         )  # fmt: skip
         problem = fragments.problem(race.note) if race.state == FAILED else Markup("")
         return problem + table + self._test + _remarks(race)
+
+    @property
+    def whose(self) -> Markup:
+        """A line that it is somebody else's; empty for one's own and for recorded ones."""
+        own = "" if self.race.config.task in TASKS else f" {WITHHELD}"
+        return Markup("") if self.owned else fragments.remark(f"{SOMEBODY_S}{own}")
 
     @cached_property
     def _test(self) -> Markup:
@@ -223,6 +242,7 @@ def race_view(
     before: int = 0,
     link: str = "",
     run: str | None = None,
+    owned: bool = True,
 ) -> RaceView:
     """Return the view of a race, now or at an earlier step.
 
@@ -235,18 +255,19 @@ def race_view(
     before : races ahead of this one in the queue.
     link : query of the page that sets up the same race, offered with a recorded one.
     run : the race's name in its figures: zoom and hidden lanes are kept while it stays the same,
-        and charts of one name show the same step. By default the record's id.
+        and charts of one name show the same step. By default the record's name.
+    owned : whether it obeys whoever looks at it; otherwise the only command is to start another.
     """
     now = snapshot(record)
     steps = now.steps[:upto]
     at_end = len(steps) == now.config.steps
     race = replace(now, steps=steps, tested=now.tested if at_end else None)
     return RaceView(
-        id=now.id,
+        name=now.name,
         state=now.state,
         complete=now.complete,
         recorded=now.recorded,
-        commands=commands(now),
+        commands=commands(now) if owned else ELSEWHERE,
         status=status(now, len(steps), before),
         made=len(now.steps),
         step=len(steps),
@@ -254,8 +275,9 @@ def race_view(
         styles=now.styles,
         news=news(now) | {"measurements": len(now.steps) if _without_chart(now.steps) else 0},
         race=race,
-        run=now.id if run is None else run,
+        run=now.name if run is None else run,
         introduction=_introduction(record, link),
+        owned=owned,
     )
 
 

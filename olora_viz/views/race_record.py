@@ -40,8 +40,8 @@ class RaceRecord(Protocol):
     """A race as views read it; views never modify it."""
 
     @property
-    def id(self) -> str:
-        """Its name in the page's address and in events."""
+    def name(self) -> str:
+        """Its name in figures, which tells races apart and is in what is saved of them."""
         ...
 
     @property
@@ -126,7 +126,7 @@ class RaceSnapshot:
 
     config: RaceConfig
     styles: tuple[LaneStyle, ...]
-    id: str = ""
+    name: str = ""
     complete: bool = False
     """Read before the state and the steps, so that a complete race has its last state and all
     steps."""

@@ -16,8 +16,8 @@ from olora_viz.races.step import held_out_count
 from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
 from olora_viz.views import html as fragments
+from olora_viz.views.html import table
 from olora_viz.views.race_record import RaceRecord, start_of
-from olora_viz.views.table import table
 
 WORDS = {"final": "final loss", "best": "best loss of the run"}
 """Display names of the measures."""
@@ -46,7 +46,7 @@ def rates_view(
     lanes = found_rates(record.config, steps).lanes
     if not steps or not is_sweep(lanes):
         return None
-    run = record.id if run is None else run
+    run = record.name if run is None else run
     named = measure if isinstance(measure, str) and measure in MEASURES else "final"
     start, _ = start_of(record)
     curves = rate_curves(lanes, steps, named)

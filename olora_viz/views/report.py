@@ -15,17 +15,17 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.views import html as fragments
 from olora_viz.views.curvature import curvature_view
 from olora_viz.views.gradients import gradients_view
+from olora_viz.views.html import table
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.views.rates import rates_view
-from olora_viz.views.table import table
 from olora_viz.views.update_spectra import spectra_view
 
 MAPS = 8
 """Maximum number of lanes whose spectra are drawn, the first ones of the standings."""
 
 RUN = "report"
-"""The race's name in the figures: its id grants access to it, so no file contains it."""
+"""The race's name in the figures of every report."""
 
 
 def report(record: RaceRecord) -> dict[str, Any]:

@@ -20,8 +20,7 @@ from olora_viz.studies.decision import share_interval
 from olora_viz.studies.seed_groups import SeedGroup, group_places
 from olora_viz.studies.standings import Place
 from olora_viz.tasks.held_out import HeldOut
-from olora_viz.views.html import lane
-from olora_viz.views.table import Cell, table
+from olora_viz.views.html import Cell, lane, table
 
 Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import percent
 from olora_viz.measures.truncation import Truncation
-from olora_viz.views.table import Cell, table
+from olora_viz.views.html import Cell, table
 
 
 def verdict(olora: Truncation) -> Markup:

@@ -46,7 +46,7 @@ def spectra_view(
     if not looks:
         return None
     numbers, spectra = zip(*looks, strict=True)
-    run = record.id if run is None else run
+    run = record.name if run is None else run
     its = chosen_among(record.styles, spectra[0].layers, lane, layer, default=spectra[0].layers[0])
     named = measure if isinstance(measure, str) and measure in UPDATE_SPECTRA.parts else "norm"
     style, k = record.styles[its.lane], its.lane

@@ -51,7 +51,7 @@ class Recording:
     """A finished race as its pages read it, see `olora_viz.views.race_record.RaceRecord`."""
 
     name: str
-    """The name in the gallery."""
+    """The name in the gallery and in figures."""
     title: str
     """A short title."""
     sentence: str
@@ -77,7 +77,7 @@ class Recording:
 
     @property
     def id(self) -> str:
-        """Its name in a page's address and in events."""
+        """The key that opens it on a page."""
         return f"{PREFIX}{self.name}"
 
     @property

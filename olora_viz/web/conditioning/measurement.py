@@ -15,9 +15,10 @@ from olora_viz.views.background_measurement import (
     at_its_start,
     start_config,
 )
+from olora_viz.web.guard.keys import new_key
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.accelerator import here
-from olora_viz.web.jobs.job import Work, new_id
+from olora_viz.web.jobs.job import Work
 from olora_viz.web.jobs.queue import Jobs
 
 MAX_NAME = 200
@@ -83,7 +84,7 @@ def measure(
     if layer is not None and (not isinstance(layer, str) or len(layer) > MAX_NAME):
         raise ValueError(f"the layer must be a name of at most {MAX_NAME} characters")
     starts = start_config(config)
-    name = new_id()
+    name = new_key()
     return jobs.put(
         Measurement(
             name, starts, jobs.folder / name, start_styles(starts.lanes),
@@ -118,7 +119,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any], owner: Visitor = NOB
     for k in chosen:
         if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(source.styles):
             raise ValueError(f"a lane must be from 0 to {len(source.styles) - 1}, not {k!r:.40}")
-    name = new_id()
+    name = new_key()
     return jobs.put(
         Slicing(
             name, source.raced, jobs.folder / name, source.styles, source=source,

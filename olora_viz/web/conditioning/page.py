@@ -44,7 +44,7 @@ ONLY = "conditioning-only"
 CURVED = Card(
     # It draws at every measurement of the curvature, and once more at the end.
     "curved",
-    ("id", "curvature", "complete"),
+    ("name", "curvature", "complete"),
     lambda desk: (),
 )
 """The curvature of the run that the page shows."""
@@ -237,7 +237,7 @@ def connect(
         job = jobs.shown(name)
         if job is None:
             return tuple(gr.skip() for _ in its.race_figures)
-        steps, common = list(job.steps), {"total": job.config.steps, "run": job.id}
+        steps, common = list(job.steps), {"total": job.config.steps, "run": job.name}
         first, _ = start_of(job)
         curved = curvature_view(job)
         drawn = (

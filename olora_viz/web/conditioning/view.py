@@ -78,8 +78,8 @@ def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
     return some(
         **shown,
         slice=gr.update(interactive=free and work.layer is None),
-        comparison=pack(comparison_figure(work.styles, found, run=work.id)),
-        ntk=pack(ntk_figure(work.styles, found, run=work.id)),
+        comparison=pack(comparison_figure(work.styles, found, run=work.name)),
+        ntk=pack(ntk_figure(work.styles, found, run=work.name)),
         story=fragments.sentences(tell(work.styles, found), _scope(work)),
         numbers=numbers(work.styles, found),
         rates=rates(work.styles, found, work.rates),
@@ -115,7 +115,7 @@ def _status(work: Work, before: int) -> Markup:
 
 def _slices(work: Slicing) -> dict[str, Any]:
     plain_text = bool(work.source and work.source.plain_text)
-    made = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.id)
+    made = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.name)
     made += [empty_slice()] * (2 - len(made))
     return {"left_slice": pack(made[0]), "right_slice": pack(made[1])}
 

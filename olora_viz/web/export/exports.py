@@ -21,9 +21,11 @@ from olora_viz.web.jobs.queue import Jobs
 def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
     """Make a file of a run, or return the reason why it is not available.
 
+    A reader may have it too: what quotes a visitor's own file is for the owner alone.
+
     Parameters
     ----------
-    asked : the run's id and a key of `KINDS`.
+    asked : a key of the run, its owner's or its readers', and one of `KINDS`.
 
     Returns
     -------

@@ -1,12 +1,13 @@
 // Exports of a run, and the adapters of its lanes.
 //
 // Gradio runs this with `element`, `props`, `server` and `watch`; props.value is null before the
-// first step, then { job, lanes, recorded }.
+// first step, then { lanes, recorded, owned }. The key of the run is where the tab holds it, see held.js.
 
 import { beside, here, load } from "../../figures/live/gradio/serving.js";
 
 const list = element.querySelector(".adapters");
 const hint = element.querySelector(".hint");
+const key = () => sessionStorage.getItem(props.held);
 /** @type {NodeListOf<HTMLButtonElement>} */
 const buttons = element.querySelectorAll(".exports button");
 for (const button of buttons) {
@@ -14,7 +15,7 @@ for (const button of buttons) {
     button.disabled = true;
     try {
       const { save, standalone } = await load(props.exporter);
-      const file = await server.taken([props.value.job, button.dataset.kind]);
+      const file = await server.taken([key(), button.dataset.kind]);
       const sources = { plotly: here(props.plotly), module: here(props.module) };
       if (file.problem) hint.textContent = file.problem;
       else if (file.page) {
@@ -32,14 +33,16 @@ for (const button of buttons) {
 /** @typedef {{ lane: number, label: string, init: string, dash: string }} Adapter */
 
 const show = () => {
-  /** @type {{ job?: string, lanes: Adapter[], recorded?: boolean }} */
-  const { job, lanes, recorded } = props.value || { lanes: [] };
-  for (const button of buttons) button.disabled = !job;
+  /** @type {{ lanes: Adapter[], recorded?: boolean, owned?: boolean }} */
+  const { lanes, recorded, owned = true } = props.value || { lanes: [] };
+  for (const button of buttons) button.disabled = !props.value;
   hint.textContent = lanes.length
     ? "Adapters in PEFT's format, zipped. Each was loaded again and compared with its lane."
     : recorded
       ? "A recorded race has no adapters: press Race to train your own."
-      : "After the race: every lane as an adapter in PEFT's format, loaded again as a check.";
+      : !owned
+        ? "The adapters are for the run's owner alone: press Race to train your own."
+        : "After the race: every lane as an adapter in PEFT's format, loaded again as a check.";
   list.replaceChildren(
     ...lanes.map(({ lane, label, init, dash }) => {
       const button = document.createElement("button");
@@ -52,7 +55,7 @@ const show = () => {
       mark.style.setProperty("--lane", `var(--${init})`);
       button.append(mark, label, " ↓");
       button.addEventListener("click", async () => {
-        const file = await server.adapter([job, lane]);
+        const file = await server.adapter([key(), lane]);
         if (!file.url) {
           hint.textContent = file.problem;
           return;

@@ -17,6 +17,7 @@ from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
+from olora_viz.web.race.held import stored
 
 BUTTONS = (
     ("report", "Report", "the whole run as one self-contained page"),
@@ -60,6 +61,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
         js_on_load=bundle(Path(__file__).parent / "take.js"),
         apply_default_css=False,
         server_functions=[adapter, taken],
+        held=stored("run"),
         sibling=installed(HERE / "figure.js"),
         module=installed(HERE / "figure.js"),
         exporter=installed(HERE / "figure_export.js"),
@@ -72,13 +74,13 @@ def value(view: RaceView) -> dict[str, Any] | None:
     """Return what the card shows: nothing before the first step, adapters after the end."""
     if not view.made:
         return None
-    has_adapters = view.complete and not view.recorded
+    has_adapters = view.complete and not view.recorded and view.owned
     lanes = [
         {"lane": k, "label": style.label, "init": style.init, "dash": style.dash}
         for k in (view.order if has_adapters else ())
         for style in [view.styles[k]]
     ]
-    return {"job": view.id, "lanes": lanes, "recorded": view.recorded}
+    return {"lanes": lanes, "recorded": view.recorded, "owned": view.owned}
 
 
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
@@ -88,7 +90,7 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
 
     Parameters
     ----------
-    asked : the random id of a race, which grants access to it, and the number of a lane.
+    asked : the owner's key of a race, and the number of a lane.
     """
     try:
         name, lane = asked
@@ -105,7 +107,7 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
 
 CARD = Card(
     "take",
-    ("id", "complete", "order"),
+    ("name", "complete", "order"),
     lambda desk: [adapter_list(desk.jobs, elem_id="take")],
     lambda view: [value(view)],
     column="right",

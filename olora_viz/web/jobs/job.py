@@ -25,6 +25,8 @@ from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.background_work import BackgroundWork
+from olora_viz.views.race_record import FAILED, RaceRecord, snapshot
+from olora_viz.web.guard.keys import public_name
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 
 SEEN_SECONDS = 1.0
@@ -43,11 +45,6 @@ PATH = re.compile(r"'?(?<![\w.:/])/(?:[\w.+@~-]+/)+[\w.+@~-]*'?")
 def record_of(folder: Path) -> Path:
     """Return the file with the data that a page shows of a run, next to the run's folder."""
     return folder.with_name(f"{folder.name}.record")
-
-
-def new_id() -> str:
-    """Return a random id, which is the only key to some work."""
-    return secrets.token_urlsafe(16)
 
 
 def own_folder(folder: Path) -> Path:
@@ -92,6 +89,11 @@ class Work(BackgroundWork):
         if self.config.task not in TASKS:
             self.own_file = Path(self.config.task)
             self.config = replace(self.config, task=self.own_file.name)
+
+    @property
+    def name(self) -> str:
+        """Its name in figures, which opens nothing; its id is its owner's key."""
+        return public_name(self.id)
 
     @property
     def raced(self) -> RaceConfig:
@@ -182,6 +184,15 @@ class Job(Work, BackgroundRace):
     def record(self) -> Path:
         """The file next to the run's folder with the data of a page that the folder lacks."""
         return record_of(self.folder)
+
+    def for_readers(self) -> RaceRecord:
+        """Return what others may see: nothing that quotes a visitor's own file."""
+        if self.own_file is None:
+            return self
+        now = snapshot(self)
+        held_out = now.held_out and replace(now.held_out, guess_words="without the prompt")
+        note = "" if now.state == FAILED else now.note
+        return replace(now, answers=(), held_out=held_out, note=note)
 
     def wake(self) -> None:
         """Save a new state before anybody is notified."""

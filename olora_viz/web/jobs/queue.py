@@ -1,8 +1,9 @@
 """The queue: one race or measurement runs at a time, and the others wait for their turns.
 
 All of them run on one thread: a second thread that uses OpenMP would double the time of a step on
-two cores. A page knows its job by a random id, which is the only key to it. Whose turn is next, who
-may still wait, and what is dropped for newer races is in `fairness`.
+two cores. A page asks for a job with a key, see `olora_viz.web.guard.keys`; a job's id is its
+owner's. Whose turn is next, who may still wait, and what is dropped for newer races is in
+`fairness`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import PAUSED, WAITING, RaceRecord
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
+from olora_viz.web.guard.keys import Shown, new_key, reading_key
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import Job, Work, new_id
+from olora_viz.web.jobs.job import Job, Work
 from olora_viz.web.jobs.runs_folder import RunsFolder
 from olora_viz.web.jobs.shelving import RESTARTED, opened, shelved
 
@@ -66,6 +68,7 @@ class Jobs:
         self._races = races
         self._max_seconds, self._grace = max_seconds, grace
         self._jobs: dict[str, Work] = {}
+        self._for_readers: dict[str, str] = {}
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closed = False
@@ -73,7 +76,7 @@ class Jobs:
         for job in shelved(self.folder, races):
             job.grace, job.max_seconds = grace, max_seconds
             job.left = min(job.left, max_seconds)
-            self._jobs[job.id] = job
+            self._list(job)
         self._forget()
 
     def start(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> Job:
@@ -88,7 +91,7 @@ class Jobs:
         ------
         ValueError : too many races wait already.
         """
-        name = new_id()
+        name = new_key()
         job = self._races(
             name, config, self.folder / name, lane_styles(config.lanes), grace=self._grace,
             owner=owner,
@@ -104,21 +107,25 @@ class Jobs:
             job.max_seconds = job.left = self._max_seconds
             job.clear_disk = self._clear_disk
             job.keep()
-            self._jobs[job.id] = job
+            self._list(job)
             self._enqueue(job)
         self._forget()
         return job
 
     def open(self, folder: Path) -> Job:
-        """Show a run folder of the server's owner, under a new id.
+        """Show a run folder of the server's owner, under a new key.
 
         Raises
         ------
         ValueError : the folder holds no run, or a damaged one.
         """
         job = opened(folder, self.folder)
-        self._jobs[job.id] = job
+        self._list(job)
         return job
+
+    def _list(self, job: Work) -> None:
+        self._jobs[job.id] = job
+        self._for_readers[reading_key(job.id)] = job.id
 
     def _make_room(self, job: Work) -> None:
         """Let waiting work that nobody watches leave its place to a job, if no other place is free.
@@ -195,17 +202,33 @@ class Jobs:
                 else:
                     job.end(STOPPED)
 
-    def get(self, name: object) -> Job | None:
-        """Find a race; None if it does not exist (any more)."""
-        return self.find(name, Job)
+    def get(self, key: object) -> Job | None:
+        """Find a race by its owner's key; None if it does not exist (any more)."""
+        return self.find(key, Job)
 
-    def shown(self, name: object) -> RaceRecord | None:
-        """Find what a page shows under a name: a race of this server, or a recorded one."""
-        return self.get(name) or recorded(name)
+    def opened(self, key: object) -> Shown | None:
+        """Find what a key opens, and with which rights: a race of this server, or a recorded one.
 
-    def find(self, name: object, kind: type[Taken]) -> Taken | None:
-        """Find work of a kind; None if it does not exist (any more)."""
-        job = self._jobs.get(name) if isinstance(name, str) else None
+        A dictionary compares hashes that are salted anew in every process, so the time of an answer
+        tells nothing about the keys.
+        """
+        job = self.get(key)
+        if job is not None:
+            return Shown(job, job, reading_key(job.id), owned=True)
+        job = self.get(self._for_readers.get(key)) if isinstance(key, str) else None
+        if job is not None:
+            return Shown(job.for_readers(), job, reading_key(job.id), owned=False)
+        race = recorded(key)
+        return Shown(race) if race else None
+
+    def shown(self, key: object) -> RaceRecord | None:
+        """Find what a page shows under a key, its owner's or its readers'."""
+        found = self.opened(key)
+        return found.record if found else None
+
+    def find(self, key: object, kind: type[Taken]) -> Taken | None:
+        """Find work of a kind by its owner's key; None if it does not exist (any more)."""
+        job = self._jobs.get(key) if isinstance(key, str) else None
         if not isinstance(job, kind):
             return None
         job.was_seen()
@@ -271,6 +294,8 @@ class Jobs:
                     self.stop(job)
                 else:
                     job.end(STOPPED)
+            if job.complete:
+                self._for_readers.pop(reading_key(job.id), None)
             return job.complete and self._jobs.pop(job.id, None) is not None
 
     def _work(self) -> None:

@@ -28,8 +28,9 @@ from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.state import DIVERGED, FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.race_record import ENDED, PAUSED
+from olora_viz.web.guard.keys import new_key
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import Job, new_id, own_folder, record_of, zips_of
+from olora_viz.web.jobs.job import Job, own_folder, record_of, zips_of
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 """The ids of races; anything else in the folder is ignored."""
@@ -65,7 +66,7 @@ def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:
 
 
 def opened(folder: Path, home: Path) -> Job:
-    """Show a run folder of the server's owner under a new id.
+    """Show a run folder of the server's owner under a new key.
 
     Nothing is written to it, unless the race is unfinished and resumed.
 
@@ -84,7 +85,7 @@ def opened(folder: Path, home: Path) -> Job:
         if isinstance(error, ValueError | OSError):
             raise
         raise ValueError(f"the run in {str(folder)!r} is damaged: {reason(error)}") from None
-    name = new_id()
+    name = new_key()
     zips = zips_of(home / name)
     return Job(name, folder=folder, zips=zips, forgettable=False, **found)
 

@@ -105,7 +105,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
             return (*shown, said, *kept[1:])
         setup = possible(limits, race.config)
         chosen = setup.to_controls() if setup else kept[3:]
-        return (*shown, said, race.id, again(), *chosen)
+        return (*shown, said, lesson.race, again(), *chosen)
 
     def turn_rank(r: Any) -> Any:
         most = min(example_matrix().shape)

@@ -1,14 +1,14 @@
-// Fills the inputs of the event `load`: the first is the id of this tab's run ("" if it showed none,
+// Fills the inputs of the event `load`: the first is the key of this tab's run ("" if it showed none,
 // null in a new tab); the second the runs of this browser; the third has the query of the address,
-// whether this tab wrote it, the id of the run that it asks for, the runs that other tabs show, and the
-// visitor's own file, which the tab keeps.
+// whether this tab wrote it, the key of the run that it asks for, the runs that other tabs show, and
+// the visitor's own file, which the tab keeps.
 /** @param {any[]} values of the event's inputs */
 async (...values) => {
   const { hash, pathname, search } = window.location;
   /** @param {string} query @param {string} name */
   const without = (query, name) =>
     query.replace(new RegExp(`([?&])${name}=[^&]*&?`, "g"), "$1").replace(/[?&]$/, "");
-  const query = without(search, "run"); // the id is the only key to a run: it is in no shared link
+  const query = without(search, "run"); // the address follows the set-up; the tab holds the key
   const rest = without(query, "start");
   // A reload does not start the race again, not even in a frame, where it brings start= back.
   const own = sessionStorage.getItem("olora-viz-link") === rest;

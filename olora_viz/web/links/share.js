@@ -2,13 +2,11 @@
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
 // wrote for the set-up. hide=, lesson= and all other parameters of the address are kept.
+import { copies } from "./copy_button.js";
+
 const KEY = "olora-viz-link"; // the query that this tab wrote itself: a reload is no new link
-const OF_SETUP = ["model", "task", "steps", "batch", "seed", "lane", "curvature", "start"];
-const button = element.querySelector("button");
-const said = element.querySelector("[role=status]");
-const words = button.textContent;
+const OF_SETUP = ["model", "task", "steps", "batch", "seed", "lane", "curvature", "start", "run"];
 let timer = 0;
-let back = 0;
 
 const query = () => {
   const kept = new URLSearchParams(window.location.search);
@@ -25,29 +23,11 @@ const follow = () => {
   }, 250);
 };
 
-/** @param {string} text */
-const copied = async (text) => {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return false; // not a secure page, or not permitted: the address bar shows it as well
-  }
-};
-
-button.addEventListener("click", async () => {
+copies(element, () => {
   const text = link() + window.location.hash;
   window.history.replaceState(window.history.state, "", text);
   sessionStorage.setItem(KEY, window.location.search);
-  const done = await copied(text);
-  const without = props.value.includes("task=your-file") ? ", without your file" : "";
-  said.textContent = `The link is ${done ? "copied" : "in the address bar"}${without}.`;
-  button.textContent = `${done ? "Link copied" : "See address bar"}${without}`;
-  clearTimeout(back);
-  back = window.setTimeout(() => {
-    button.textContent = words;
-    said.textContent = "";
-  }, 2500);
+  return { link: text, note: props.value.includes("task=your-file") ? ", without your file" : "" };
 });
 
 let changed = false; // an unchanged page has a short address

@@ -29,7 +29,7 @@ PARTS = {
     "presets": "#presets",
     **{card.name: f"#{card.id}" for card in CARDS},
     "navigation": "#navigation",
-    "share": "#share",
+    "share": "#share, #show-run",
     "help": "#help-part",
 }
 """The names for ``hide=`` and their selectors: parts of the set-up, every card, and the bar's."""

@@ -1,4 +1,4 @@
-"""The Share button, the URL that follows the set-up, and the reading of links."""
+"""The buttons of links, the URL that follows the set-up, and the reading of links."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from olora_viz.figures.live.bundle import bundle
 from olora_viz.learn.lessons import find
 from olora_viz.views import html as fragments
 from olora_viz.web.guard.config import OwnFiles
@@ -24,7 +25,7 @@ COUNTDOWN = {"seconds": 5}
 """How long a page shows that it will start the race of its link."""
 
 READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
-"""Passes the run of this tab, and the request in the address, to the event `load`."""
+"""Passes the key of this tab, and the request in the address, to the event `load`."""
 
 
 def button(setup: SetUp) -> gr.HTML:
@@ -39,7 +40,22 @@ def button(setup: SetUp) -> gr.HTML:
         elem_id="share",
         html_template='<button type="button" class="quiet" id="share-button">Share</button>'
         '<span class="unseen" role="status"></span>',
-        js_on_load=(Path(__file__).parent / "share.js").read_text("utf-8"),
+        js_on_load=bundle(Path(__file__).parent / "share.js"),
+        apply_default_css=False,
+    )
+
+
+def show_button() -> gr.HTML:
+    """Make the button that copies a link to the run for others; its value is their key."""
+    return gr.HTML(
+        value="",
+        elem_id="show-run",
+        html_template=(
+            '<button type="button" class="quiet" id="show-run-button" hidden title="Copy a link '
+            'with which others watch this run: they cannot pause, step or stop it">'
+            'Show this to others</button><span class="unseen" role="status"></span>'
+        ),
+        js_on_load=bundle(Path(__file__).parent / "show_run.js"),
         apply_default_css=False,
     )
 

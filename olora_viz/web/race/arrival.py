@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
-from olora_viz.views.race_record import RaceRecord
+from olora_viz.web.guard.keys import Shown
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
@@ -29,6 +29,7 @@ class Arrival(NamedTuple):
     """The initial values of a page."""
 
     run: str | None
+    """A key, of its owner or its readers."""
     setup: SetUp | None
     """None leaves the controls unchanged."""
     words: str
@@ -51,13 +52,13 @@ def arrive(
 ) -> Arrival:
     """Show the run of the address, else of this tab, else the latest one of this browser.
 
-    A set-up in a link takes precedence over the run of the tab, and a run in a link, ``?run=ID``,
+    A set-up in a link takes precedence over the run of the tab, and a run in a link, ``?run=KEY``,
     over both; reloading the page's own address keeps run and set-up. A run that another tab shows
     stays there. Without any run the page shows a recorded race.
 
     Parameters
     ----------
-    run_id : id of the run that this tab shows; None in a new tab.
+    run_id : key of the run that this tab shows; None in a new tab.
     visit : the runs of this browser.
     address : what `share_link.READ` sends.
     page : Gradio's session hash of the page.
@@ -65,19 +66,21 @@ def arrive(
     """
     link, own, words = share_link.asked(limits, address)
     wanted = address.get("run") if isinstance(address, dict) else None
-    if jobs.get(wanted) is not None:
-        run_id, link = wanted, share.Link()
+    linked = _linked(jobs, wanted, run_id, visit)
+    if linked is not None:
+        run_id, link = linked, share.Link()
     elif wanted:
         words += fragments.problem(NOT_HERE)
-    run = jobs.shown(run_id)
     words += _gone(jobs, run_id, visit)
-    if run_id is None:
-        run = _newest(jobs, visit, address)
+    key = _newest(jobs, visit, address) if run_id is None else run_id
+    run = jobs.opened(key)
     setup = link.setup
     new = setup is not None and not own
-    if new and (run is None or setup_of(limits, run) != setup or (link.start and run.complete)):
+    if new and (
+        run is None or setup_of(limits, run) != setup or (link.start and run.record.complete)
+    ):
         run = None
-    if run is not None and setup is None and not run.recorded:
+    if run is not None and setup is None and run.job is not None:
         setup = setup_of(limits, run)
     brought = _brought(files, page, owner, run if link.setup is None else None, address)
     if setup is not None and setup.task not in TASKS:
@@ -93,18 +96,35 @@ def arrive(
             words, starts = fragments.problem(str(error)), False
     lesson = share_link.lesson_race(link, own)
     if lesson or (run is None and setup is None):
-        run = jobs.shown(lesson or FIRST)
+        key = lesson or FIRST
+        run = jobs.opened(key)
     # The first race shown is recorded; the set-up next to it is the page's default.
     if link.setup is None and run and lesson:
         setup = setup_of(limits, run)
-    return Arrival(run.id if run else None, setup, words, brought, starts)
+    return Arrival(key if run else None, setup, words, brought, starts)
+
+
+def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
+    """Return the key by which a page shows the run of its address; None if there is no such run.
+
+    An address opens a run for reading, also if it holds the owner's key, as addresses once did. A
+    browser that has the owner's key anyway keeps its rights, and so does the address that ``show``
+    prints for a run of the server's owner.
+    """
+    found = jobs.opened(wanted)
+    if found is None or found.job is None:
+        return None
+    if found.owned and isinstance(found.job, Job) and not found.job.forgettable:
+        return wanted
+    mine = (run_id, *(row["id"] for row in shelf.checked(jobs, visit)))
+    return next((key for key in mine if jobs.get(key) is found.job), found.readers_key)
 
 
 def _brought(
-    files: VisitorFiles, page: str | None, owner: Visitor, run: RaceRecord | None, address: Any
+    files: VisitorFiles, page: str | None, owner: Visitor, run: Shown | None, address: Any
 ) -> Brought | None:
-    """Take the visitor's own file from the run that is shown, else from the browser's storage."""
-    kept = run.own_file if isinstance(run, Job) else None
+    """Take the visitor's own file from the own run that is shown, else from the browser."""
+    kept = run.job.own_file if run and run.owned and isinstance(run.job, Job) else None
     sent = address.get("file") if isinstance(address, dict) else None
     try:
         if kept is not None:
@@ -131,19 +151,20 @@ def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
     return ""
 
 
-def setup_of(limits: Limits, run: RaceRecord) -> SetUp | None:
+def setup_of(limits: Limits, run: Shown) -> SetUp | None:
     """Return the set-up of a run, or None if the controls cannot show it.
 
     That of a recorded run, or of one that the owner opened, is shown only if this server may race
     it.
     """
-    ours = isinstance(run, Job) and run.forgettable
-    return SetUp.of(run.config) if ours else possible(limits, run.config)
+    if isinstance(run.job, Job) and run.job.forgettable:
+        return SetUp.of(run.job.config)
+    return possible(limits, run.record.config)
 
 
-def _newest(jobs: Jobs, visit: Any, address: Any) -> RaceRecord | None:
+def _newest(jobs: Jobs, visit: Any, address: Any) -> str | None:
     elsewhere = address.get("elsewhere") if isinstance(address, dict) else None
     for row in shelf.checked(jobs, visit):
         if not isinstance(elsewhere, list) or row["id"] not in elsewhere:
-            return jobs.shown(row["id"])
+            return row["id"]
     return None

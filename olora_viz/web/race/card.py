@@ -36,7 +36,7 @@ class Desk:
     limits: Limits
     jobs: Jobs
     run: gr.HTML
-    """The id of the run that the page shows, an input of every event."""
+    """The key of the run that the page shows, an input of every event."""
     again: gr.HTML
     """Events that change what the page shows set it to `again()`."""
     blank: RaceView
@@ -101,7 +101,7 @@ def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
     """Make a card of one chart: a figure of the `RaceView`."""
     return Card(
         name,
-        ("id", "state", "step", *needs),
+        ("name", "state", "step", *needs),
         lambda desk: [live_figure(getattr(desk.blank, shown), elem_id=f"{shown}-figure")],
         lambda view: [pack(getattr(view, shown))],
         **more,
@@ -122,7 +122,7 @@ def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
 
     return Card(
         name,
-        ("id", "state", "step", *needs),
+        ("name", "state", "step", *needs),
         build,
         lambda view: [pack_all(getattr(view, name))],
         only_with=name,

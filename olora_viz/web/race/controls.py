@@ -9,7 +9,7 @@ import gradio as gr
 
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
-from olora_viz.views.race_record import PAUSED, READY
+from olora_viz.views.race_record import READY
 from olora_viz.web.race.card import Card, Desk
 
 RACE, RESUME = "▶ Race", "▶ Resume"
@@ -59,10 +59,10 @@ def make_line() -> gr.HTML:
 
 def buttons(shown: RaceView) -> Buttons:
     """Return the controls for a race."""
-    can, paused = shown.commands, shown.state == PAUSED
+    can = shown.commands
     return Buttons(
         race=gr.update(
-            value=RESUME if paused else RACE, interactive=bool(can & {"start", "resume"})
+            value=RESUME if "resume" in can else RACE, interactive=bool(can & {"start", "resume"})
         ),
         pause=gr.update(interactive=bool(can & {"pause", "resume"})),
         step=gr.update(interactive="step" in can),
@@ -90,7 +90,7 @@ def make_scrubber() -> gr.HTML:
 def position(shown: RaceView) -> dict[str, Any]:
     """Return the slider's value for a race that is shown up to a step."""
     seconds = round(shown.seconds, 1)
-    return {"run": shown.id, "steps": shown.made, "at": shown.step, "seconds": seconds}
+    return {"run": shown.name, "steps": shown.made, "at": shown.step, "seconds": seconds}
 
 
 def _build_scrubber(desk: Desk) -> list[Any]:
@@ -106,8 +106,14 @@ CONTROLS = Card(
 )
 """The run's buttons."""
 
+READERS = Card(
+    "readers", ("readers_key", "whose"), lambda desk: (),
+    lambda view: [view.readers_key, view.whose],
+)  # fmt: skip
+"""The button that copies the link for others, and the line that they read."""
+
 SCRUBBER = Card(
-    "scrubber", ("id", "made", "step", "seconds"), _build_scrubber,
+    "scrubber", ("name", "made", "step", "seconds"), _build_scrubber,
     lambda view: [position(view)], slim=True,
 )  # fmt: skip
 """The slider: goes back to any step of a race, and replays it."""

@@ -1,7 +1,7 @@
 """The events of the Race page: buttons, slider, stream and loading.
 
-Every event receives the id of the current run, which the browser holds. `Commands` checks and
-executes its request.
+Every event receives the key of the current run, which the browser holds: its owner's, or its
+readers'. `Commands` checks and executes its request.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import gradio as gr
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import FAILED, PAUSED, ready_race
+from olora_viz.web.guard.keys import Shown
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
@@ -30,7 +31,7 @@ from olora_viz.web.setup import TASK, SetUp
 
 
 class Commands:
-    """The three commands of a page; the id of a run grants access to it."""
+    """The three commands of a page; the key of a run says which of them it obeys."""
 
     def __init__(self, jobs: Jobs, limits: Limits, files: VisitorFiles) -> None:
         self._jobs, self._limits, self._files = jobs, limits, files
@@ -42,7 +43,7 @@ class Commands:
         owner: Visitor = NOBODY,
         page: str | None = None,
     ) -> str:
-        """Queue a race with the page's set-up; return its id.
+        """Queue a race with the page's set-up; return its owner's key.
 
         Parameters
         ----------
@@ -60,7 +61,9 @@ class Commands:
         return self._jobs.start(setup.to_config(self._limits, files), goal, owner).id
 
     def do(self, run: Any, what: str) -> bool:
-        """Pause, step, resume or stop a run; return whether the run exists and has not ended.
+        """Pause, step, resume or stop a run, with its owner's key.
+
+        Return whether there is such a run, and it has not ended.
 
         Raises
         ------
@@ -79,8 +82,8 @@ class Commands:
 
     def show(self, run: Any, step: Any = None) -> RaceView | None:
         """Show a run at a step, by default the latest; None if there is no such run."""
-        known = self._jobs.shown(run)
-        return None if known is None else view_of(known, _earlier(step, len(known.steps)))
+        known = self._jobs.opened(run)
+        return known and view_of(known, _earlier(step, len(known.record.steps)))
 
     def ready(self, controls: Sequence[Any]) -> RaceView:
         """Show the set-up before its race starts; the page's default if the set-up is invalid."""
@@ -88,7 +91,7 @@ class Commands:
             setup = SetUp.from_controls(self._limits, controls, self._files)
         except ValueError:
             setup = SetUp.first(self._limits)
-        return view_of(ready_race(setup.to_config(self._limits, self._files)))
+        return view_of(Shown(ready_race(setup.to_config(self._limits, self._files))))
 
 
 def _earlier(step: Any, made: int) -> int | None:

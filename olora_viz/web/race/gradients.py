@@ -61,10 +61,10 @@ def build(desk: Desk) -> list[Any]:
         if record is None or not numbers:
             return (gr.skip(),) * len(outputs)
         # Out of view only the first and the last measurement are drawn.
-        if shown == name and not in_view and (not record.complete or newest == numbers[-1]):
+        if shown == record.name and not in_view and (not record.complete or newest == numbers[-1]):
             return (gr.skip(),) * len(outputs)
         numeric = isinstance(step, int | float) and isinstance(newest, int | float)
-        follows = shown != name or not numeric or step >= newest
+        follows = shown != record.name or not numeric or step >= newest
         # A choice that does not exist in this run is replaced by the first one.
         view = gradients_view(
             record, lane=lane, measure=measure, layer=layer, step=None if follows else step
@@ -82,7 +82,7 @@ def build(desk: Desk) -> list[Any]:
             ),
             pack(view.of_A),
             pack(view.of_B),
-            name,
+            record.name,
             last,
         )  # fmt: skip
 
@@ -109,7 +109,7 @@ def build(desk: Desk) -> list[Any]:
 CARD = Card(
     "gradients",
     # The end is needed for a card that was out of view at the last measurement.
-    ("id", "gradients", "complete"),
+    ("name", "gradients", "complete"),
     build,
     only_with="gradients",
     column="after",

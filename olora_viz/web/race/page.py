@@ -16,7 +16,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links import share_link
 from olora_viz.web.race import cards, events, repeat, setup_cards
 from olora_viz.web.race.card import Board, Desk
-from olora_viz.web.race.controls import CONTROLS, LINE, Buttons, make_buttons, make_line
+from olora_viz.web.race.controls import CONTROLS, LINE, READERS, Buttons, make_buttons, make_line
 from olora_viz.web.race.held import held
 from olora_viz.web.race.pulse import pulse
 from olora_viz.web.setup import SetUp
@@ -35,6 +35,7 @@ class Controls(NamedTuple):
     status: gr.HTML
     buttons: Buttons
     share: gr.HTML
+    show: gr.HTML
 
 
 def controls(limits: Limits) -> Controls:
@@ -43,6 +44,7 @@ def controls(limits: Limits) -> Controls:
         status=make_line(),
         buttons=make_buttons(),
         share=share_link.button(SetUp.first(limits)),
+        show=share_link.show_button(),
     )
 
 
@@ -62,6 +64,8 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     desk, board = Desk(limits, jobs, held("run"), pulse(), blank), Board()
     board.add(LINE, [bar.status])
     board.add(CONTROLS, bar.buttons)
+    whose = gr.HTML("", elem_id="whose", apply_default_css=False)
+    board.add(READERS, [bar.show, whose])
     desk.parts |= {
         "status": bar.status, "buttons": bar.buttons, "note": share_link.note(),
         "countdown": share_link.countdown(),

@@ -37,7 +37,7 @@ def build(desk: Desk) -> list[Any]:
 
 CARD = Card(
     "rates",
-    ("id", "rates", "complete"),
+    ("name", "rates", "complete"),
     build,
     only_with="rates",
     elem_id="run-rates",

@@ -1,5 +1,6 @@
 // The list of a visit's runs. Gradio runs this with `element`, `props`, `watch` and `trigger`;
-// props.value is a list of {id, name, pinned, overlaid, current, words}.
+// props.value is a list of {id, name, pinned, overlaid, current, words, link}. The page itself holds the
+// keys of the runs' readers alone: it may be saved, and its links copied.
 const list = element.querySelector(".shelf");
 const hint = element.querySelector(".hint");
 
@@ -11,6 +12,7 @@ const hint = element.querySelector(".hint");
  * @property {boolean} overlaid
  * @property {boolean} current
  * @property {string} words
+ * @property {string} link
  */
 
 /** @type {Map<string, Partial<Run>>} */
@@ -55,21 +57,21 @@ const button = (text, title, pressed, act) => {
   return made;
 };
 
-/** @param {string} id @param {string} name */
-const link = (id, name) => {
+/** @param {string} key @param {string} name */
+const link = (key, name) => {
   const made = document.createElement("a");
-  made.href = `?run=${encodeURIComponent(id)}`;
+  made.href = `?run=${encodeURIComponent(key)}`;
   made.target = "_blank";
   made.textContent = "link";
-  made.title = `${name} in a tab of its own`;
+  made.title = `show ${name} to others: they can watch it, not command it`;
   made.setAttribute("aria-label", made.title);
   return made;
 };
 
 /** @param {Run} run */
-const item = ({ id, name, pinned, overlaid, current, words }) => {
+const item = ({ id, name, pinned, overlaid, current, words, link: key }) => {
   const row = document.createElement("li");
-  row.dataset.run = id;
+  row.dataset.run = key;
   row.classList.toggle("current", current);
   const input = document.createElement("input");
   input.value = name;
@@ -92,7 +94,7 @@ const item = ({ id, name, pinned, overlaid, current, words }) => {
     button("show", `show ${name}`, null, () => wish(id, "show")),
     button("overlay", `overlay ${name}`, overlaid, () => change(id, { overlaid: !overlaid })),
     button("pin", `pin ${name}`, pinned, () => change(id, { pinned: !pinned })),
-    link(id, name),
+    link(key, name),
     button("×", `remove ${name} from the list`, null, () => wish(id, "remove")),
   );
   row.append(input, small, tools);

@@ -1,7 +1,8 @@
 """Earlier runs of a visit: reopened, named, pinned, overlaid and compared.
 
-The browser keeps the list of a visit: a row ``{"id", "name", "pinned", "overlaid"}`` per run. Only
-the id of a run grants access to it, so a page cannot list the runs of others.
+The browser keeps the list of a visit: a row ``{"id", "name", "pinned", "overlaid"}`` per run. The
+id is a key: the owner's, or the readers' for a run that was opened from a link. Without a key a
+page cannot list the runs of others.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.setups import differing
 from olora_viz.studies.standings import standings
 from olora_viz.views import html as fragments
+from olora_viz.views.html import table
 from olora_viz.views.race_record import RaceRecord
-from olora_viz.views.table import table
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, again
 
@@ -75,10 +76,11 @@ def build(desk: Desk) -> list[Any]:
     def shelve(visit: Any, run: Any, event: gr.SelectData) -> tuple[Any, ...]:
         """Apply an action from the list of runs."""
         wish = event.value if isinstance(event.value, dict) else {}
-        wanted = jobs.get(wish.get("id")) if wish.get("do") == "show" else None
-        name = wanted.id if wanted else run
+        wanted = wish.get("id") if wish.get("do") == "show" else None
+        wanted = wanted if _raced(jobs, wanted) else None
+        name = wanted or run
         mine = changed(jobs, visit, wish)
-        shown = (wanted.id, again()) if wanted else (gr.skip(), gr.skip())
+        shown = (wanted, again()) if wanted else (gr.skip(), gr.skip())
         return mine, listed(jobs, mine, name), *compared(jobs, mine, name), *shown
 
     seen.change(listing, [visit, run], listed_in, **QUIET)
@@ -103,14 +105,14 @@ def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
     Parameters
     ----------
     visit : the list that the browser keeps, or anything else.
-    name : id of the run that the page shows.
+    name : key of the run that the page shows.
     """
     rows = checked(jobs, visit)
-    run = jobs.get(name)
-    if run is not None and all(row["id"] != run.id for row in rows):
+    run = _raced(jobs, name)
+    if run is not None and all(row["id"] != name for row in rows):
         words = f"{run.config.model}, {run.config.task.replace('-', ' ')}"
         count = 1 + sum(row["name"].startswith(words) for row in rows)
-        own = {"id": run.id, "name": f"{words} {count}"[:LONGEST]}
+        own = {"id": name, "name": f"{words} {count}"[:LONGEST]}
         rows = [{**own, "pinned": False, "overlaid": False}, *rows]
     while len(rows) > MOST:
         loose = [i for i, row in enumerate(rows) if not row["pinned"]]
@@ -123,7 +125,7 @@ def checked(jobs: Jobs, visit: Any) -> list[dict[str, Any]]:
     rows = []
     for row in visit[: 2 * MOST] if isinstance(visit, list) else []:
         name = row.get("name") if isinstance(row, dict) else None
-        if isinstance(name, str) and jobs.get(row.get("id")) is not None:
+        if isinstance(name, str) and _raced(jobs, row.get("id")) is not None:
             flags = {key: row.get(key) is True for key in ("pinned", "overlaid")}
             rows.append({"id": row["id"], "name": name[:LONGEST], **flags})
     return rows
@@ -146,6 +148,12 @@ def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
     return [row | _edit(edits.get(row["id"])) for row in rows]
 
 
+def _raced(jobs: Jobs, key: Any) -> RaceRecord | None:
+    """Return a race of this server; recorded ones are in no list."""
+    found = jobs.opened(key)
+    return found.record if found and found.job else None
+
+
 def _edit(edit: Any) -> dict[str, Any]:
     """Return the valid part of an edit."""
     asked = edit if isinstance(edit, dict) else {}
@@ -156,12 +164,16 @@ def _edit(edit: Any) -> dict[str, Any]:
 
 
 def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dict[str, Any]]:
-    """Return the displayed list: pinned runs first, then by age, the newest first."""
+    """Return the displayed list: pinned runs first, then by age, the newest first.
+
+    ``link`` is the key for others.
+    """
     told = []
     for row in sorted(rows, key=lambda row: not row["pinned"]):
-        run = jobs.get(row["id"])
-        if run is not None:
-            told.append({**row, "current": run.id == current, "words": _words(run)})
+        found = jobs.opened(row["id"])
+        if found is not None:
+            now = {"current": row["id"] == current, "link": found.readers_key}
+            told.append({**row, **now, "words": _words(found.record)})
     return told
 
 
@@ -170,9 +182,9 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     chosen = [row for row in rows if row["overlaid"] or row["id"] == current][:OVERLAID]
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
         return gr.update(elem_classes=AWAY), gr.skip(), gr.skip()
-    found = [(row["name"], run) for row in chosen if (run := jobs.get(row["id"])) is not None]
+    found = [(row["name"], run) for row in chosen if (run := _raced(jobs, row["id"])) is not None]
     runs = [Run(name, run.styles, list(run.steps), run.config.steps) for name, run in found]
-    name = " ".join(row["id"] for row in chosen)
+    name = " ".join(run.name for _, run in found)
     return (
         gr.update(elem_classes=SHOWN),
         pack(overlay_figure(runs, revision=name)),
@@ -207,7 +219,7 @@ COMPARISON = Card(
 
 CARD = Card(
     "runs",
-    ("id", "state", "complete"),
+    ("name", "state", "complete"),
     build,
     column="right",
     elem_id="visit",

@@ -59,7 +59,7 @@ def build(desk: Desk) -> list[Any]:
 
 CARD = Card(
     "spectra",
-    ("id", "spectra"),
+    ("name", "spectra"),
     build,
     only_with="spectra",
     column="after",

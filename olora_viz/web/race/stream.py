@@ -8,12 +8,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import WAITING, RaceRecord
+from olora_viz.views.race_record import WAITING
 from olora_viz.web.guard.fairness import too_many
+from olora_viz.web.guard.keys import Shown
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
@@ -34,7 +36,7 @@ SHARE = 0.1
 QUIET = 2.0
 """Seconds between signs of life to a page whose run has no news."""
 
-TOP_BAR = ("status", "controls")
+TOP_BAR = ("status", "controls", "readers")
 """Names of the cards that are drawn anew when the run is gone; the others keep its last results."""
 
 MOST = 240
@@ -44,10 +46,12 @@ _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
 
 
-def view_of(run: RaceRecord, upto: int | None = None, before: int = 0) -> RaceView:
+def view_of(shown: Shown, upto: int | None = None, before: int = 0) -> RaceView:
     """Show a run up to a step, or all of it; a recorded run has a link to its set-up."""
+    run = shown.record
     link = SetUp.of(run.config).to_query() if run.recorded else ""
-    return race_view(run, upto=upto, before=before, link=link)
+    view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
+    return replace(view, readers_key=shown.readers_key)
 
 
 @dataclass(eq=False)
@@ -93,7 +97,7 @@ class Streams:
         self._open: dict[str, Stream] = {}
 
     async def follow(
-        self, page: str, run_id: Any, owner: Visitor = NOBODY
+        self, page: str, key: Any, owner: Visitor = NOBODY
     ) -> AsyncIterator[list[Any]]:
         """Yield the values of the pulse and of the board's outputs until nothing will change.
 
@@ -102,7 +106,7 @@ class Streams:
         Parameters
         ----------
         page : Gradio's session hash of the page.
-        run_id : id of the run; a page without a run requests no stream.
+        key : the run's, of its owner or its readers; a page without a run requests no stream.
         owner : whose page it is; where a visitor has too many, the oldest is told that it ends.
         """
         stream = await self._take_over(page, owner)
@@ -110,16 +114,17 @@ class Streams:
         shown: Any = None
         try:
             for beat in itertools.count(1):
-                run = self._jobs.shown(run_id)
-                if run is None:
+                found = self._jobs.opened(key)
+                if found is None:
                     top = self._board.row(self._blank, lambda card: card.name in TOP_BAR)
                     yield [{"going": False, "gone": GONE}, *top]
                     return
-                began, version, before = time.monotonic(), _version(run), _before(self._jobs, run)
-                row, complete = self._board.nothing(), run.complete
+                job, began = found.job, time.monotonic()
+                version, before = (job.version if job else 0), _before(self._jobs, job)
+                row, complete = self._board.nothing(), found.record.complete
                 last, shown = shown, (version, before, complete, stream.upto)
                 if shown != last:
-                    view = await asyncio.to_thread(view_of, run, stream.upto, before)
+                    view = await asyncio.to_thread(view_of, found, stream.upto, before)
                     row = await asyncio.to_thread(self._row, view, cursor)
                     cursor, complete = self._board.facts(view), view.complete
                 if self._open.get(page) is not stream:
@@ -132,7 +137,8 @@ class Streams:
                     yield [{"going": not complete, "beat": beat}, *row]
                 if complete:
                     return
-                await _newer(run, version, time.monotonic() - began)
+                assert job is not None
+                await _newer(job, version, time.monotonic() - began)
         finally:
             if self._open.get(page) is stream:
                 del self._open[page]
@@ -176,16 +182,11 @@ class Streams:
         return self._board.row(view, lambda card: card.news(view, cursor))
 
 
-def _version(run: RaceRecord) -> int:
-    return run.version if isinstance(run, Job) else 0
-
-
-def _before(jobs: Jobs, run: RaceRecord) -> int:
+def _before(jobs: Jobs, run: BackgroundRace | None) -> int:
     return jobs.before(run) if isinstance(run, Job) and run.state == WAITING else 0
 
 
-async def _newer(run: RaceRecord, version: int, spent: float) -> None:
+async def _newer(run: BackgroundRace, version: int, spent: float) -> None:
     """Wait until a run has changed since a version, at most `QUIET` seconds."""
-    assert isinstance(run, Job)
     await asyncio.sleep(max(PACE - spent, spent / SHARE) if run.steps else LOOK)
     await asyncio.get_running_loop().run_in_executor(_waiting, run.newer, version, QUIET)
