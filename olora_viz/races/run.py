@@ -49,8 +49,9 @@ class Run:
     Iterating yields the steps that are new to the folder, each after its line is on disk.
     """
 
-    def __init__(self, folder: Path, racing: Race, recorded: int) -> None:
+    def __init__(self, folder: Path, racing: Race, recorded: int, adapters: bool = True) -> None:
         self.folder, self.race, self._recorded = folder, racing, recorded
+        self._keeps_adapters = adapters
 
     def __iter__(self) -> Generator[Step, None, None]:
         """Run the race, and leave the folder complete when it finishes, is closed or fails.
@@ -73,7 +74,8 @@ class Run:
             self.race.close()
             if self._is_level:
                 self.checkpoint()
-                self._write_adapters()
+                if self._keeps_adapters:
+                    self._write_adapters()
                 write_json(self.folder / "summary.json", self.race.summary())
 
     def checkpoint(self) -> None:
@@ -110,11 +112,16 @@ def start(
     folder: str | Path,
     *,
     task: Own | None = None,
+    adapters: bool = True,
     progress: Progress | None = None,
 ) -> Run:
     """Set up a race in a new run folder; nothing is written if the set-up is invalid.
 
     The user's own task, see `race`, is not written either: pass it again to resume the run.
+
+    Parameters
+    ----------
+    adapters : whether the adapters are written at the end.
 
     Raises
     ------
@@ -134,10 +141,16 @@ def start(
     contents = contents_of(racing.config, None if task is None else racing.task)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", racing.config.to_json() | contents)
-    return Run(folder, racing, recorded=0)
+    return Run(folder, racing, 0, adapters)
 
 
-def resume(folder: str | Path, *, task: Own | None = None, progress: Progress | None = None) -> Run:
+def resume(
+    folder: str | Path,
+    *,
+    task: Own | None = None,
+    adapters: bool = True,
+    progress: Progress | None = None,
+) -> Run:
     """Resume a run from its last checkpoint, bitwise as if it had not been interrupted.
 
     Steps after the checkpoint that are already on disk are repeated but not reported again.
@@ -155,7 +168,7 @@ def resume(folder: str | Path, *, task: Own | None = None, progress: Progress | 
         # A power cut may lose lines that the checkpoint includes: then restart from step 0.
         if state["clock"][0] <= recorded:
             racing.restore(state)
-    return Run(folder, racing, recorded)
+    return Run(folder, racing, recorded, adapters)
 
 
 def read_config(folder: str | Path) -> RaceConfig:

@@ -1,0 +1,186 @@
+"""What a study still has to run: its grid, rates beyond its edges, and half steps around the best.
+
+All of it follows from the set-up and the results so far, so a study that was killed, extended or
+moved to another machine goes on with the same function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from olora_viz.lanes.lane import MAX_LANES
+from olora_viz.studies.statistics import choose
+from olora_viz.studies.study import Cell, Study, Trial
+
+MOST_EXTENSIONS = 4
+"""The most rates by which the grid of a cell grows on either side."""
+
+Losses = Mapping[Trial, float]
+"""The validation loss of each finished trial; NaN if it has diverged."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The best rate of one method in one cell."""
+
+    lr: float
+    is_inside: bool
+    """Whether lower and higher rates of the grid were tried as well."""
+
+
+def needed(study: Study, losses: Losses) -> list[Trial]:
+    """Return the trials that are still to run at this stage; empty at the end.
+
+    1. The grid: every method at every rate with every seed.
+    2. If the best rate of a method lies at the edge of the grid, one rate beyond it, for all
+       methods of the cell, at most `MOST_EXTENSIONS` times on each side.
+    3. Two rates for each method, half a step below and above its best one.
+
+    Parameters
+    ----------
+    losses : of all trials so far.
+    """
+    wanted: list[Trial] = []
+    for cell in study.cells():
+        missing = [
+            trial
+            for init in study.inits
+            for trial in study.trials(cell, init, grid_of(study, cell, losses))
+            if trial not in losses
+        ]
+        wanted += missing or _beyond(study, cell, losses) or _refined(study, cell, losses)
+    return wanted
+
+
+def grid_of(study: Study, cell: Cell, losses: Collection[Trial]) -> list[float]:
+    """Return the rates that all methods of a cell get, the lowest first: the study's own, and those
+    that were added beyond its edges.
+    """
+    return [*reversed(_added(study, cell, losses, -1)), *study.lrs, *_added(study, cell, losses, 1)]
+
+
+def best(study: Study, cell: Cell, init: str, losses: Losses) -> Chosen | None:
+    """Choose the rate of a method by its mean validation loss over the seeds, from all tried.
+
+    None if no rate has finished with every seed.
+    """
+    grid = grid_of(study, cell, losses)
+    halves = _halves_tried(study, cell, init, losses)
+    tried = sorted([*grid, *halves])
+    at = choose(values_at(study, cell, init, tried, losses))
+    if at is None:
+        return None
+    return Chosen(tried[at], grid[0] < tried[at] < grid[-1])
+
+
+def values_at(
+    study: Study, cell: Cell, init: str, lrs: Sequence[float], values: Mapping[Trial, float]
+) -> np.ndarray:
+    """Return values of a method's trials (rates, seeds); NaN where there is none."""
+    found = [values.get(trial, math.nan) for trial in study.trials(cell, init, lrs)]
+    return np.array(found, dtype=float).reshape(len(lrs), study.seeds)
+
+
+def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[list[Trial]]:
+    """Group trials into races of one model and task, seed by seed, so that pairs end together.
+
+    Lanes of one seed share their batches in whichever race they run.
+
+    Parameters
+    ----------
+    most : maximum lanes of a race.
+    """
+    order = sorted(
+        trials,
+        key=lambda t: (
+            study.models.index(t.cell.model), study.tasks.index(t.cell.task), t.seed,
+            study.ranks.index(t.cell.r), t.lr, study.inits.index(t.init),
+        ),
+    )  # fmt: skip
+    made: list[list[Trial]] = []
+    for trial in order:
+        last = made[-1] if made else None
+        place = trial.cell.model, trial.cell.task
+        if last is None or len(last) >= most or (last[0].cell.model, last[0].cell.task) != place:
+            made.append([])
+        made[-1].append(trial)
+    return made
+
+
+def _added(study: Study, cell: Cell, known: Collection[Trial], side: int) -> list[float]:
+    """Return the rates beyond one edge that were run for any method, the nearest first."""
+    found: list[float] = []
+    for lr in _outside(study, side):
+        if not any(Trial(cell, init, lr, 0) in known for init in study.inits):
+            break
+        found.append(lr)
+    return found
+
+
+def _outside(study: Study, side: int) -> list[float]:
+    """Return the rates that may be added beyond one edge of the grid, the nearest first."""
+    if len(study.lrs) < 2:
+        return []
+    edge, inner = (study.lrs[-1], study.lrs[-2]) if side > 0 else study.lrs[:2]
+    factor = edge / inner
+    return [rounded(edge * factor**n) for n in range(1, MOST_EXTENSIONS + 1)]
+
+
+def _beyond(study: Study, cell: Cell, losses: Losses) -> list[Trial]:
+    """Return the trials one rate beyond the edges at which some method is best."""
+    grid = grid_of(study, cell, losses)
+    more: list[float] = []
+    for side, edge in ((-1, grid[0]), (1, grid[-1])):
+        left = [lr for lr in _outside(study, side) if lr not in grid]
+        at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
+        more += left[:1] if at_edge else []
+    return [
+        trial
+        for init in study.inits
+        for trial in study.trials(cell, init, more)
+        if trial not in losses
+    ]
+
+
+def _best_of_grid(study: Study, cell: Cell, init: str, losses: Losses) -> float | None:
+    grid = grid_of(study, cell, losses)
+    at = choose(values_at(study, cell, init, grid, losses))
+    return None if at is None else grid[at]
+
+
+def _halves(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
+    """Return the rates half a step below and above the best one of the grid."""
+    grid, lr = grid_of(study, cell, losses), _best_of_grid(study, cell, init, losses)
+    if lr is None or len(grid) < 2:
+        return []
+    at = grid.index(lr)
+    pairs = [(grid[i], grid[i + 1]) for i in (at - 1, at) if 0 <= i < len(grid) - 1]
+    return [rounded(math.sqrt(low * high)) for low, high in pairs]
+
+
+def _halves_tried(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
+    halves = _halves(study, cell, init, losses)
+    return [lr for lr in halves if Trial(cell, init, lr, 0) in losses]
+
+
+def _refined(study: Study, cell: Cell, losses: Losses) -> list[Trial]:
+    """Return the missing trials half a step around each method's best rate."""
+    return [
+        trial
+        for init in study.inits
+        for trial in study.trials(cell, init, _halves(study, cell, init, losses))
+        if trial not in losses
+    ]
+
+
+def rounded(lr: float) -> float:
+    """Round a rate to three digits, which read well and are found again.
+
+    >>> rounded(0.0017320508)
+    0.00173
+    """
+    return float(f"{lr:.3g}")

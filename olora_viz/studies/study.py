@@ -1,0 +1,263 @@
+"""A study: which initialization, learning rate and rank, on which models and tasks, how often."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.naming import unknown
+from olora_viz.machine.threads import cores
+from olora_viz.races.config import RaceConfig
+
+GRID = ("models", "tasks", "inits", "lrs", "ranks", "seeds")
+"""The settings that may grow when a study is continued; all others are those of its runs."""
+
+JUDGED = ("reference", "margin")
+"""The settings that only the verdicts depend on."""
+
+RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 6e-3)
+"""The default learning rates, a factor of about 1.8 apart."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where methods are compared: a model, a task and a rank."""
+
+    model: str
+    task: str
+    r: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One lane of a study."""
+
+    cell: Cell
+    init: str
+    lr: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """The set-up of a study, checked: every method gets the same rates, seeds and batches.
+
+    Parameters
+    ----------
+    models, tasks, inits, lrs, ranks : the grid; the initializations are the methods compared.
+    seeds : number of seeds: 0, 1, …; each has its own order of the examples, which all methods
+        share, so that they are compared in pairs.
+    reference : the method that the others are compared with.
+    margin : a difference in test loss below this share of the reference's loss reduction does not
+        matter: methods within it are ``level``.
+    steps, batch_size, max_length, seed, split_seed, eval_every, eval_size, test, test_size,
+    schedule, warmup, device, dtype : of each race, see `RaceConfig`. Rates are chosen on the
+        held-out examples, and the verdicts rest on the test examples.
+    alpha : of each lane; None for the rank, that is a scaling of 1.
+    threads : of each race on a CPU, also where several run at once, so that the results do not
+        depend on how many do; None for the cores of this machine.
+    """
+
+    models: tuple[str, ...] = ("glassllm",)
+    tasks: tuple[str, ...] = ("number-words",)
+    inits: tuple[str, ...] = ("lora", "olora")
+    lrs: tuple[float, ...] = RATES
+    ranks: tuple[int, ...] = (8,)
+    seeds: int = 5
+    reference: str = "lora"
+    margin: float = 0.02
+    steps: int = 100
+    batch_size: int = 16
+    max_length: int | None = None
+    alpha: float | None = None
+    seed: int = 0
+    split_seed: int = 0
+    eval_every: int = 10
+    eval_size: int = 64
+    test: str | None = None
+    test_size: int = 1000
+    schedule: str = "constant"
+    warmup: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value; lists are sorted only where their order does not matter."""
+        for name in GRID[:-1]:
+            values = getattr(self, name)
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                raise ValueError(f"{name} must be a list, not {values!r}")
+            values = tuple(values)
+            if not values:
+                raise ValueError(f"{name} must name at least one")
+            twice = [value for value in values if values.count(value) > 1]
+            if twice:
+                raise ValueError(f"{name} names {twice[0]!r} twice")
+            object.__setattr__(self, name, tuple(sorted(values)) if name == "lrs" else values)
+        for name in ("seeds", "threads"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 1 <= value <= 1000):
+                raise ValueError(f"{name} must be a whole number from 1 to 1000, not {value!r}")
+        if self.reference not in INITIALIZERS:
+            raise ValueError(unknown("reference", str(self.reference), INITIALIZERS))
+        if not isinstance(self.margin, int | float) or not 0 < self.margin < 1:
+            raise ValueError(
+                f"margin must be a share of the reference's loss reduction between 0 and 1, not "
+                f"{self.margin!r}"
+            )
+        if len(self.inits) < 2 or self.reference not in self.inits:
+            raise ValueError(
+                f"a study compares at least two initializations, the reference {self.reference!r} "
+                f"and others: inits is {', '.join(self.inits)}"
+            )
+        for cell in self.cells():
+            for init in self.inits:
+                self.config((Trial(cell, init, self.lrs[0], 0),))
+
+    def cells(self) -> list[Cell]:
+        """Return where the methods are compared."""
+        return [Cell(*each) for each in itertools.product(self.models, self.tasks, self.ranks)]
+
+    def trials(self, cell: Cell, init: str, lrs: Iterable[float]) -> Iterator[Trial]:
+        """Return the lanes of a method at some rates, with all seeds."""
+        for lr, seed in itertools.product(lrs, range(self.seeds)):
+            yield Trial(cell, init, lr, seed)
+
+    def config(self, trials: Iterable[Trial]) -> RaceConfig:
+        """Return the race of some trials of one model and one task.
+
+        Raises
+        ------
+        ValueError : a value breaks a rule of races.
+        """
+        trials = tuple(trials)
+        shared = {
+            name: getattr(self, name)
+            for name in (each.name for each in fields(self))
+            if name in RACE_FIELDS
+        }
+        return RaceConfig(
+            **shared,
+            model=trials[0].cell.model,
+            task=trials[0].cell.task,
+            lanes=tuple(
+                Lane(one.init, lr=one.lr, r=one.cell.r, alpha=self.alpha, seed=one.seed)
+                for one in trials
+            ),
+            batches="by-seed",
+        )
+
+    def fixed(self) -> Study:
+        """Return the study with its number of threads, for its folder."""
+        return self if self.threads else replace(self, threads=cores())
+
+    def to_toml(self) -> str:
+        """Return the set-up as TOML, without settings that are None."""
+        lines = []
+        for name, value in asdict(self).items():
+            if value is not None:
+                shown = json.dumps(list(value) if isinstance(value, tuple) else value)
+                lines.append(f"{name} = {shown}")
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, text: str, name: str = "the study") -> Study:
+        """Read what `to_toml` wrote, or a person.
+
+        Parameters
+        ----------
+        name : of the file, for messages.
+
+        Raises
+        ------
+        ValueError : the text is not TOML, or a value breaks a rule; the message names the line.
+        """
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{name} is not TOML: {error}") from None
+        known = [each.name for each in fields(cls)]
+        for key, value in values.items():
+            where = f"line {_line_of(key, text)} of {name}"
+            if key not in known:
+                raise ValueError(f"{where}: {unknown('setting', key, known)}")
+            values[key] = _of_kind(key, value, where)
+        try:
+            return cls(**values)
+        except ValueError as error:
+            lines = [_line_of(key, text) for key in values if str(error).startswith(f"{key} ")]
+            where = f"line {lines[0]} of {name}" if lines else name
+            raise ValueError(f"{where}: {error}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Study:
+        """Read a TOML file; see `from_toml`.
+
+        Raises
+        ------
+        ValueError : the file is not a study.
+        OSError : the file cannot be read.
+        """
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{str(path)!r} is not a study: it is not UTF-8 text") from None
+        return cls.from_toml(text, repr(str(path)))
+
+    def check_grows_from(self, earlier: Study, where: str) -> None:
+        """Check that the runs of an earlier study can stand beside those of this one.
+
+        Raises
+        ------
+        ValueError : a setting other than those of `GRID` and `JUDGED` differs.
+        """
+        for each in fields(self):
+            before, now = getattr(earlier, each.name), getattr(self, each.name)
+            if each.name not in (*GRID, *JUDGED) and before != now:
+                raise ValueError(
+                    f"{each.name} is {before!r} in {where}, but {now!r} here: runs that differ in "
+                    "it cannot be compared; use another folder"
+                )
+
+
+RACE_FIELDS = frozenset(each.name for each in fields(RaceConfig)) - {"model", "task", "lanes"}
+
+
+def _line_of(key: str, text: str) -> int:
+    """Return the number of the line that sets a key, 1 for the first."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=|\s*\[+\s*{re.escape(key)}\b", line):
+            return number
+    return 1
+
+
+def _of_kind(key: str, value: Any, where: str) -> Any:
+    """Return a value of TOML as a `Study` takes it.
+
+    Raises
+    ------
+    ValueError : a list where a single value is needed, or a value of another kind.
+    """
+    kinds = {"models": str, "tasks": str, "inits": str, "lrs": float, "ranks": int}
+    if key not in kinds:
+        if isinstance(value, list | dict):
+            raise ValueError(f"{where}: {key} must be a single value, not {value!r}")
+        return value
+    values = value if isinstance(value, list) else [value]
+    for each in values:
+        fits = isinstance(each, kinds[key]) or (key == "lrs" and type(each) is int)
+        if not fits or isinstance(each, bool):
+            raise ValueError(f"{where}: {key} must be a list of {_NAMES[kinds[key]]}, not {each!r}")
+    return tuple(float(each) for each in values) if key == "lrs" else tuple(values)
+
+
+_NAMES = {str: "names", float: "numbers", int: "whole numbers"}

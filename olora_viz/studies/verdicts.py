@@ -1,0 +1,213 @@
+"""What a study decides: every method of a cell against the reference, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from olora_viz.machine.numbers import finite_or_none
+from olora_viz.studies.planning import best, grid_of, values_at
+from olora_viz.studies.rate_sweep import first_at
+from olora_viz.studies.statistics import (
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    Interval,
+    choose,
+    holm,
+    seeds_to_settle,
+    t_interval,
+    verdict,
+)
+from olora_viz.studies.study import Cell, Study, Trial
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One method of a cell against the reference; losses are means over the seeds, in nats."""
+
+    cell: Cell
+    init: str
+    best_lr: float | None
+    """Chosen by the mean validation loss; None if each rate has a diverged or missing run."""
+    valid_loss: float
+    test_loss: float
+    test_accuracy: float
+    differences: tuple[float, ...]
+    """Test loss minus the reference's by seed, each method at its best rate; negative is better."""
+    interval: Interval
+    """Student's t interval of the differences, not adjusted for several methods."""
+    p_value: float
+    """Holm's, over the methods of the cell."""
+    margin: float
+    """Differences within it do not matter; nats."""
+    verdict: str
+    """better, worse, level or undecided."""
+    why: str
+    """Why it is undecided, in words."""
+    shared_lr: float | None
+    """The one rate of the grid with the lowest validation loss over all methods."""
+    verdict_shared_rate: str
+    """The verdict with all methods at that rate."""
+    steps_to_reference: float | None
+    """When the median seed reached the reference's final validation loss; None if it never did."""
+    seeds: int
+    """Number of paired differences."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; numbers that are not finite become null."""
+        low, high = finite_or_none(self.interval.low), finite_or_none(self.interval.high)
+        return {
+            "model": self.cell.model, "task": self.cell.task, "r": self.cell.r, "init": self.init,
+            "best_lr": self.best_lr, "valid_loss": finite_or_none(self.valid_loss),
+            "test_loss": finite_or_none(self.test_loss),
+            "test_accuracy": finite_or_none(self.test_accuracy),
+            "difference": finite_or_none(self.interval.mean), "interval": [low, high],
+            "p_value": finite_or_none(self.p_value), "margin": finite_or_none(self.margin),
+            "verdict": self.verdict, "why": self.why, "shared_lr": self.shared_lr,
+            "verdict_shared_rate": self.verdict_shared_rate,
+            "steps_to_reference": self.steps_to_reference, "seeds": self.seeds,
+        }  # fmt: skip
+
+
+Row = Mapping[str, Any]
+"""The columns of `ledger.COLUMNS` by name."""
+
+
+def verdicts(study: Study, rows: Mapping[Trial, Row]) -> list[Verdict]:
+    """Return the verdict on every method in every cell, the reference included.
+
+    Rates are chosen on validation losses, and compared on test losses. The differences are paired
+    by seed, whose runs share their batches.
+
+    Parameters
+    ----------
+    rows : of all finished trials.
+    """
+    return [found for cell in study.cells() for found in _of_cell(study, cell, rows)]
+
+
+def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> list[Verdict]:
+    valid, test = _column(rows, "valid_loss"), _column(rows, "test_loss")
+    its_best = {init: best(study, cell, init, valid) for init in study.inits}
+    rates = {init: one.lr if one else None for init, one in its_best.items()}
+    shared = _shared(study, cell, valid)
+    base = [row["base_test_loss"] for trial, row in rows.items() if trial.cell == cell]
+    reference = _at(study, cell, study.reference, rates[study.reference], test)
+    margin = study.margin * (base[0] - _mean(reference)) if base else math.nan
+    target = _mean(_at(study, cell, study.reference, rates[study.reference], valid))
+
+    compared = _compare(study, cell, rates, test, margin)
+    at_shared = _compare(study, cell, dict.fromkeys(study.inits, shared), test, margin)
+    made = []
+    for init in study.inits:
+        lr, (gap, interval, p_value, said) = rates[init], compared[init]
+        outside = [
+            name
+            for name in dict.fromkeys((init, study.reference))
+            if (one := its_best[name]) is not None and not one.is_inside
+        ]
+        said, why = _explained(study, said, gap, margin, outside, init)
+        made.append(
+            Verdict(
+                cell=cell, init=init, best_lr=lr,
+                valid_loss=_mean(_at(study, cell, init, lr, valid)),
+                test_loss=_mean(_at(study, cell, init, lr, test)),
+                test_accuracy=_mean(_at(study, cell, init, lr, _column(rows, "test_accuracy"))),
+                differences=tuple(gap.tolist()), interval=interval, p_value=p_value, margin=margin,
+                verdict=said, why=why, shared_lr=shared, verdict_shared_rate=at_shared[init][3],
+                steps_to_reference=_reached(study, cell, init, lr, rows, target), seeds=len(gap),
+            )
+        )  # fmt: skip
+    return made
+
+
+def _compare(
+    study: Study, cell: Cell, rates: Mapping[str, float | None], test: Mapping[Trial, float],
+    margin: float,
+) -> dict[str, tuple[np.ndarray, Interval, float, str]]:  # fmt: skip
+    """Return differences, interval, Holm's p-value and verdict of every method at a rate."""
+    reference = _at(study, cell, study.reference, rates[study.reference], test)
+    gaps = {init: _at(study, cell, init, rates[init], test) - reference for init in study.inits}
+    gaps = {init: gap[np.isfinite(gap)] for init, gap in gaps.items()}
+    nothing = Interval(math.nan, -math.inf, math.inf, 1.0)
+    found = {init: t_interval(gap) if len(gap) else nothing for init, gap in gaps.items()}
+    others = [init for init in study.inits if init != study.reference]
+    adjusted = dict(zip(others, holm([found[i].p_value for i in others]), strict=True))
+    made = {}
+    for init, gap in gaps.items():
+        if init == study.reference:
+            itself = Interval(0.0, 0.0, 0.0, 1.0) if len(gap) else nothing
+            made[init] = gap, itself, 1.0, LEVEL if len(gap) else UNDECIDED
+        else:
+            said = verdict(found[init], adjusted[init], margin, len(gap))
+            made[init] = gap, found[init], adjusted[init], said
+    return made
+
+
+def _explained(
+    study: Study, said: str, gap: np.ndarray, margin: float, outside: Sequence[str], init: str
+) -> tuple[str, str]:
+    """Return the verdict, undecided where a best rate is not known, and the reason."""
+    if init == study.reference:
+        return said, ""
+    if not len(gap):
+        return UNDECIDED, "at every rate a run of it or of the reference has diverged"
+    if outside:
+        whose = " and ".join(outside)
+        return UNDECIDED, f"the best rate of {whose} lies at the edge of the rates tried"
+    if len(gap) < LEAST_SEEDS:
+        return UNDECIDED, f"{len(gap)} of at least {LEAST_SEEDS} seeds"
+    if said != UNDECIDED:
+        return said, ""
+    needed = seeds_to_settle(gap, margin, len(study.inits) - 1)
+    return said, f"about {needed} seeds would settle it" if needed else "more seeds would not help"
+
+
+def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | None:
+    """Return the rate of the grid with the lowest mean validation loss over all methods."""
+    grid = grid_of(study, cell, valid)
+    at = choose(np.hstack([values_at(study, cell, init, grid, valid) for init in study.inits]))
+    return None if at is None else grid[at]
+
+
+def _column(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
+    return {
+        trial: math.nan if row["status"] == "diverged" or row[name] is None else float(row[name])
+        for trial, row in rows.items()
+    }
+
+
+def _at(
+    study: Study, cell: Cell, init: str, lr: float | None, values: Mapping[Trial, float]
+) -> np.ndarray:
+    """Return a method's values at a rate (seeds,); NaN where there is none."""
+    if lr is None:
+        return np.full(study.seeds, math.nan)
+    return values_at(study, cell, init, [lr], values)[0]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+def _reached(
+    study: Study, cell: Cell, init: str, lr: float | None, rows: Mapping[Trial, Row], target: float
+) -> float | None:
+    """Return the step at which the median seed reached a validation loss; None if it never did."""
+    if lr is None or not math.isfinite(target):
+        return None
+    each = []
+    for trial in study.trials(cell, init, [lr]):
+        row = rows.get(trial)
+        if row is None:
+            return None
+        at = [0, *(int(step) for step in row["evaluated"])]
+        losses = [float(row["base_valid_loss"]), *(float(x) for x in row["valid_losses"])]
+        step = first_at(target, at, losses)
+        each.append(math.inf if step is None else step)
+    return finite_or_none(float(np.median(each)))
