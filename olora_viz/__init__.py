@@ -61,8 +61,12 @@ from olora_viz.races.setups import compare_setups
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
 from olora_viz.studies.decision import Comparison, Scores, compare
+from olora_viz.studies.ledger import verdicts
 from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
+from olora_viz.studies.running import run_study
+from olora_viz.studies.study import Study
+from olora_viz.studies.verdicts import Verdicts
 from olora_viz.tasks import TASKS, Example, Task, load_task
 
 __all__ = [
@@ -89,10 +93,12 @@ __all__ = [
     "Scores",
     "Start",
     "Step",
+    "Study",
     "TangentKernel",
     "Task",
     "Truncation",
     "UpdateSpectra",
+    "Verdicts",
     "Weight",
     "attach",
     "compare",
@@ -136,6 +142,7 @@ __all__ = [
     "read_peft",
     "register",
     "register_measure",
+    "run_study",
     "sketch",
     "steps_frame",
     "steps_to_reach",
@@ -146,5 +153,6 @@ __all__ = [
     "unregister",
     "unregister_measure",
     "update_spectra",
+    "verdicts",
     "write_peft",
 ]

@@ -9,7 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from olora_viz.cli import curvature, export, gradients, inspect, lists, race, show, spectrum
+from olora_viz.cli import (
+    curvature,
+    export,
+    gradients,
+    inspect,
+    lists,
+    race,
+    show,
+    spectrum,
+    study,
+)
 from olora_viz.cli.console import BAD_INPUT, INTERRUPTED
 
 
@@ -48,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--json", action="store_true", help="JSON only, one object per line")
         return made
 
-    for module in (lists, race, export, spectrum, inspect, gradients, curvature):
+    for module in (lists, race, study, export, spectrum, inspect, gradients, curvature):
         module.add_verbs(verb)
     show.add_verbs(verb, _serve)
     return parser

@@ -26,7 +26,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT
 from olora_viz.races.step import Step
 from olora_viz.studies.study import Cell, Study, Trial
-from olora_viz.studies.verdicts import Verdict, verdicts
+from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 SETUP = "study.toml"
 DIVERGED = "diverged"
@@ -97,9 +97,9 @@ class Ledger:
         """Return the validation loss of each finished trial; NaN if it has diverged."""
         return {trial: _valid(row) for trial, row in self.trials().items()}
 
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> Verdicts:
         """Return what the races so far decide."""
-        return verdicts(self.study, self.trials())
+        return verdicts_of(self.study, self.trials())
 
     def unfinished(self) -> list[Path]:
         """Return the run folders of races that were interrupted; others without rows are deleted.
@@ -125,7 +125,8 @@ class Ledger:
         parts = [pd.read_parquet(p) for p in sorted(self.runs.glob("*/examples.parquet"))]
         if parts:
             write_parquet(pd.concat(parts, ignore_index=True), self.folder / "examples.parquet")
-        found = {"verdicts": [one.to_json() for one in self.verdicts()], "summary": self.summary()}
+        each = [one.to_json() for one in self.verdicts().each]
+        found = {"verdicts": each, "summary": self.summary()}
         write_json(self.folder / "verdicts.json", found)
 
     def summary(self) -> dict[str, Any]:
@@ -136,6 +137,20 @@ class Ledger:
             "seconds": round(float(rows["seconds"].sum()), 1),
             "table": str(self.folder / "lanes.parquet"),
         }  # fmt: skip
+
+
+def verdicts(folder: str | Path) -> Verdicts:
+    """Return what a study's races so far decide.
+
+    Parameters
+    ----------
+    folder : of the study.
+
+    Raises
+    ------
+    ValueError : the folder holds no study.
+    """
+    return Ledger(Path(folder)).verdicts()
 
 
 def _values(study: Study) -> dict[str, Any]:

@@ -184,7 +184,9 @@ class Study:
         try:
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{name} is not TOML: {error}") from None
+            end = f"at the end, line {len(text.splitlines())}"
+            why = str(error).replace("at end of document", end)
+            raise ValueError(f"{name} is not TOML: {why}") from None
         known = [each.name for each in fields(cls)]
         for key, value in values.items():
             where = f"line {_line_of(key, text)} of {name}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.studies.planning import best, grid_of, values_at
@@ -74,11 +75,23 @@ class Verdict:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Verdicts:
+    """What a study decides, one entry per cell and method; made by ``ov.verdicts(folder)``."""
+
+    study: Study
+    each: tuple[Verdict, ...]
+
+    def table(self) -> pd.DataFrame:
+        """Return the entries as a table, with the columns of `Verdict.to_json`."""
+        return pd.DataFrame([one.to_json() for one in self.each])
+
+
 Row = Mapping[str, Any]
 """The columns of `ledger.COLUMNS` by name."""
 
 
-def verdicts(study: Study, rows: Mapping[Trial, Row]) -> list[Verdict]:
+def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
     """Return the verdict on every method in every cell, the reference included.
 
     Rates are chosen on validation losses, and compared on test losses. The differences are paired
@@ -88,7 +101,8 @@ def verdicts(study: Study, rows: Mapping[Trial, Row]) -> list[Verdict]:
     ----------
     rows : of all finished trials.
     """
-    return [found for cell in study.cells() for found in _of_cell(study, cell, rows)]
+    each = (found for cell in study.cells() for found in _of_cell(study, cell, rows))
+    return Verdicts(study, tuple(each))
 
 
 def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> list[Verdict]:

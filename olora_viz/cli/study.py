@@ -1,0 +1,235 @@
+"""The verb ``study``: many races, and what they decide."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from olora_viz.cli.console import Verb, print_table, progress_bar
+from olora_viz.cli.options import add_shared, path
+from olora_viz.machine.numbers import compact, number, seconds
+from olora_viz.machine.signals import on_interruption
+
+if TYPE_CHECKING:
+    from olora_viz.studies.ledger import Ledger
+    from olora_viz.studies.study import Study
+    from olora_viz.studies.verdicts import Verdict
+
+MOST_LANES = 500
+"""A study with more lanes has to be confirmed with ``--yes``."""
+
+LISTS = {
+    "models": ("--model", str, "models or folders, as a list A,B"),
+    "tasks": ("--task", str, "tasks or files, as a list A,B"),
+    "inits": ("--init", str, "initializations, as a list A,B"),
+    "lrs": ("--lr", float, "learning rates, as a list 3e-4/1e-3/3e-3"),
+    "ranks": ("--r", int, "ranks, as a list 8,16"),
+}
+"""The options with lists: their settings, values and help."""
+
+
+def add_verbs(verb: Verb) -> None:
+    """Add the verb."""
+    made = verb("study", study, "compare initializations over learning rates and seeds")
+    made.add_argument(
+        "what", nargs="?", type=path, metavar="FILE|DIR",
+        help="a study as TOML, or the folder of a study to resume, extend or read",
+    )  # fmt: skip
+    made.add_argument("--out", type=path, metavar="DIR", help="the study's folder")
+    for name, (option, _, text) in LISTS.items():
+        made.add_argument(option, dest=name, metavar="LIST", help=text)
+    made.add_argument("--seeds", type=int, help="number of seeds")
+    made.add_argument("--reference", help="the initialization that the others are compared with")
+    made.add_argument(
+        "--margin", type=float,
+        help="share of the reference's loss reduction within which methods are level",
+    )  # fmt: skip
+    made.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
+    add_shared(
+        made, "--steps", "--batch-size", "--max-length", "--seed", "--split-seed", "--test",
+        "--device", "--dtype",
+    )  # fmt: skip
+    made.add_argument("--eval-every", type=int, help="steps between evaluations")
+    made.add_argument("--eval-size", type=int, help="maximum number of validation examples")
+    made.add_argument("--test-size", type=int, help="maximum number of test examples")
+    made.add_argument("--schedule", help="constant, linear or cosine")
+    made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
+    made.add_argument("--threads", type=int, help="threads of each race on a CPU")
+    made.add_argument("--workers", type=int, default=1, help="races at once; default: 1")
+    made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
+    made.add_argument("--yes", action="store_true", help=f"run also more than {MOST_LANES} lanes")
+
+
+def study(options: argparse.Namespace) -> int:
+    """Show the plan, run what is missing, and print the verdicts."""
+    from olora_viz.studies.ledger import Ledger
+    from olora_viz.studies.running import run_study
+
+    folder, asked = _asked(options)
+    ledger = Ledger(folder, asked)
+    todo = _plan(ledger)
+    if options.plan:
+        return 0
+    if todo > MOST_LANES and not options.yes:
+        raise ValueError(
+            f"the study has {todo} lanes left to run, more than {MOST_LANES}: see the plan above, "
+            "and pass --yes to run it"
+        )
+    if todo:
+        races = run_study(ledger.study, folder, workers=options.workers)
+        with on_interruption(_stopped):
+            for one in races:
+                rest = f", {one.left} to go" if one.left else ""
+                print(f"{one.folder.name}: {one.lanes} lanes{rest}", file=sys.stderr)
+    ledger = Ledger(folder)
+    _report(ledger, options.json)
+    return 0
+
+
+def _stopped() -> None:
+    raise KeyboardInterrupt
+
+
+def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
+    """Return the study's folder, and its set-up; None leaves that of the folder.
+
+    Raises
+    ------
+    ValueError : no folder is given, or a setting is invalid.
+    """
+    from olora_viz.studies.ledger import SETUP
+    from olora_viz.studies.study import Study
+
+    given = _given(options)
+    what, out = options.what, options.out
+    if what is not None and what.is_dir():
+        if out is not None and out != what:
+            raise ValueError(f"the study's folder is {str(what)!r}: leave out --out")
+        return what, _grown(Study.read(what / SETUP), given) if given else None
+    if out is None:
+        raise ValueError("a study needs --out DIR, the folder for its results")
+    if what is None:
+        return out, Study(**given) if given or not (out / SETUP).exists() else None
+    return out, _grown(Study.read(what), given)
+
+
+def _grown(base: Study, given: dict[str, Any]) -> Study:
+    from dataclasses import replace
+
+    return replace(base, **given)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the options give.
+
+    Raises
+    ------
+    ValueError : an entry of a list is of the wrong kind.
+    """
+    from dataclasses import fields
+
+    from olora_viz.studies.study import Study
+
+    found = {}
+    for name in (each.name for each in fields(Study)):
+        value = getattr(options, name, None)
+        if value is None:
+            continue
+        found[name] = _list(name, value) if name in LISTS else value
+    return found
+
+
+def _list(name: str, text: str) -> tuple[Any, ...]:
+    option, kind, _ = LISTS[name]
+    parts = [part.strip() for part in text.split("/" if name == "lrs" else ",")]
+    try:
+        return tuple(kind(part) for part in parts)
+    except ValueError:
+        words = {float: "numbers", int: "whole numbers"}[kind]
+        raise ValueError(f"{option} must be a list of {words}, not {text!r}") from None
+
+
+def _plan(ledger: Ledger) -> int:
+    """Print what the study is, and what is left to run; return the number of lanes."""
+    from olora_viz.studies.estimate import estimate, most_trials
+    from olora_viz.studies.planning import needed
+
+    its = ledger.study
+    done = len(ledger.losses())
+    missing = needed(its, ledger.losses())
+    others = [init for init in its.inits if init != its.reference]
+    say = _to_stderr
+    say(
+        f"{len(its.cells())} cells (model, task, rank), {len(its.inits)} methods, {len(its.lrs)} "
+        f"rates, {its.seeds} seeds: at least {most_trials(its)} lanes of {its.steps} steps, with "
+        "half steps around each best rate, and more if one lies at the edge of the rates"
+    )
+    say(
+        f"decides for {', '.join(others)} against {its.reference}: better, worse, level (within "
+        f"{its.margin:.0%} of its loss reduction) or undecided, each at its best rate and all at "
+        "one rate"
+    )
+    if done:
+        say(f"{done} lanes have run")
+    left = max(len(missing), most_trials(its) - done) if missing else 0
+    if not missing:
+        say("nothing is left to run")
+        return 0
+    with progress_bar() as progress:
+        found = estimate(its, missing, progress)
+    say(
+        f"{left} lanes to run: about {seconds(found.seconds * left / found.lanes)}, measured on "
+        f"the first steps of the first of {found.races} races"
+    )
+    say(
+        f"{its.seeds} seeds find a difference of {number(found.smallest, '.2g')} standard "
+        "deviations of the paired differences with a chance of 80%"
+    )
+    return left
+
+
+def _to_stderr(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _report(ledger: Ledger, as_json: bool) -> None:
+    found, summary = ledger.verdicts().each, ledger.summary()
+    if as_json:
+        for one in found:
+            print(json.dumps(one.to_json(), allow_nan=False))
+        print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
+        return
+    print_table([list(HEAD), *(_row(one, ledger.study) for one in found)])
+    for one in found:
+        if one.why:
+            cell = f"{one.cell.model}, {one.cell.task}, r {one.cell.r}"
+            print(f"{cell}: {one.init} is {one.verdict}, since {one.why}")
+    print(
+        f"{summary['cells']} cells, {summary['lanes']} lanes, {seconds(summary['seconds'])} of "
+        f"racing; {summary['table']} has every lane"
+    )
+
+
+HEAD = (
+    "model", "task", "r", "init", "best rate", "test loss", "accuracy", "difference", "95%",
+    "p (Holm)", "verdict", "at one rate", "steps to reference", "seeds",
+)  # fmt: skip
+
+
+def _row(one: Verdict, its: Study) -> list[str]:
+    shown = one.init != its.reference
+    low, high = one.interval.low, one.interval.high
+    reached = one.steps_to_reference
+    return [
+        one.cell.model, one.cell.task, str(one.cell.r), one.init,
+        compact(one.best_lr) if one.best_lr else "",
+        number(one.test_loss, ".4f"), number(one.test_accuracy, ".1%"),
+        number(one.interval.mean, "+.4f") if shown else "reference",
+        f"{number(low, '+.4f')} to {number(high, '+.4f')}" if shown else "",
+        number(one.p_value, ".3f") if shown else "",
+        one.verdict if shown else "", one.verdict_shared_rate if shown else "",
+        number(reached, ".0f") if reached is not None else "never", str(one.seeds),
+    ]  # fmt: skip

@@ -1,0 +1,200 @@
+"""A study: what it runs, that it goes on after any end, and that nothing else changes its table."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from olora_viz.__main__ import main
+from olora_viz.races import run as runs
+from olora_viz.studies.ledger import Ledger
+from olora_viz.studies.planning import needed, races
+from olora_viz.studies.running import run_study
+from olora_viz.studies.study import Study, Trial
+
+SMALL = Study(
+    tasks=("sentiment",), lrs=(1e-3, 3e-3), seeds=2, steps=3, batch_size=4, eval_size=8,
+    test_size=8, eval_every=2, ranks=(2,), threads=1,
+)  # fmt: skip
+KEYS = ["model", "task", "init", "r", "lr", "seed"]
+BESIDE = ["seconds", "run"]
+"""Columns that depend on when a race ran, and in which folder."""
+
+
+def finished(study: Study | None, out: Path, workers: int = 1) -> pd.DataFrame:
+    """Run a study to its end; return its table."""
+    list(run_study(study, out, workers=workers))
+    return table(out)
+
+
+def table(out: Path) -> pd.DataFrame:
+    """Return the table on disk, in an order of its own, without clocks."""
+    found = pd.read_parquet(out / "lanes.parquet").drop(columns=BESIDE)
+    return found.sort_values(KEYS, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that ran without an interruption."""
+    out = tmp_path_factory.mktemp("study") / "whole"
+    finished(SMALL, out)
+    return out
+
+
+def losses_of(study: Study, best: dict[str, float]) -> dict[Trial, float]:
+    """Run a study on losses known beforehand: parabolas in the logarithm of the rate."""
+    losses: dict[Trial, float] = {}
+    while todo := needed(study, losses):
+        for one in todo:
+            losses[one] = float(np.log(one.lr / best[one.init]) ** 2) + 0.01 * one.seed
+    return losses
+
+
+def rates(losses: dict[Trial, float], init: str) -> list[float]:
+    return sorted({trial.lr for trial in losses if trial.init == init})
+
+
+def test_every_method_gets_the_same_grid_and_half_steps_around_its_best() -> None:
+    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=2)
+    losses = losses_of(study, {"lora": 2.1e-3, "olora": 1.9e-3})
+    assert rates(losses, "lora") == rates(losses, "olora")
+    assert rates(losses, "lora") == [1e-3, 1.41e-3, 2e-3, 2.83e-3, 4e-3]
+    assert len(losses) == 2 * 5 * 2
+
+
+def test_the_grid_grows_beyond_its_edge_for_all_methods_until_the_best_rate_is_inside() -> None:
+    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=2)
+    losses = losses_of(study, {"lora": 8.1e-3, "olora": 2e-3})
+    assert {8e-3, 16e-3} <= set(rates(losses, "olora")) & set(rates(losses, "lora"))
+    assert 32e-3 not in rates(losses, "lora")
+    far = losses_of(study, {"lora": 1.0, "olora": 2e-3})
+    assert max(rates(far, "lora")) == 64e-3  # four rates beyond, and no more
+
+
+def test_races_hold_lanes_of_one_model_and_task_and_at_most_64() -> None:
+    study = Study(tasks=("sentiment", "addition"), ranks=(4, 8), inits=("lora", "olora", "pissa"))
+    groups = races(study, needed(study, {}))
+    assert sum(map(len, groups)) == 2 * 2 * 3 * 6 * 5
+    for group in groups:
+        assert len(group) <= 64
+        assert len({trial.cell.task for trial in group}) == 1
+
+
+def test_the_table_has_every_lane_with_the_results_of_its_run(whole: Path) -> None:
+    rows = pd.read_parquet(whole / "lanes.parquet")
+    assert not rows.duplicated(KEYS).any()
+    assert set(rows["init"]) == {"lora", "olora"}
+    assert set(rows["status"]) == {"finished"}
+    for folder, its in rows.groupby("run"):
+        summary = runs.read_summary(whole / "runs" / str(folder))
+        assert summary is not None
+        finals = [lane["final_loss"] for lane in summary["lanes"].values()]
+        assert its["valid_loss"].tolist() == finals
+        tested = [lane["test_loss"] for lane in summary["lanes"].values()]
+        assert its["test_loss"].tolist() == tested
+    examples = pd.read_parquet(whole / "examples.parquet")
+    means = examples.groupby(KEYS)["loss"].mean()
+    of_lanes = rows.set_index(KEYS)["test_loss"]
+    assert np.allclose(means, of_lanes.loc[means.index], rtol=1e-4)
+
+
+def test_two_workers_fill_the_same_table(whole: Path, tmp_path: Path) -> None:
+    pd.testing.assert_frame_equal(finished(SMALL, tmp_path / "two", workers=2), table(whole))
+
+
+def test_a_killed_study_goes_on_and_fills_the_same_table(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    Ledger(out, SMALL).open()
+    for at in (1, 2):
+        process = subprocess.Popen([sys.executable, "-m", "olora_viz", "study", str(out)])
+        steps = out / "runs" / f"{at:04d}" / "steps.jsonl"
+        until = time.monotonic() + 60
+        while not steps.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    pd.testing.assert_frame_equal(finished(None, out), table(whole))
+
+
+def test_a_study_that_grows_runs_only_what_is_new(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grown"
+    first = Study(**{**vars(SMALL), "seeds": 1})
+    before = finished(first, out)
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("runs/*.parquet")}
+    after = finished(SMALL, out)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    kept = after.merge(before[KEYS], on=KEYS)
+    pd.testing.assert_frame_equal(kept, before)
+    both = after.merge(table(whole)[KEYS], on=KEYS)
+    expected = table(whole).merge(after[KEYS], on=KEYS)
+    # Beside other lanes a lane is the same up to rounding, which training magnifies.
+    pd.testing.assert_frame_equal(both, expected, rtol=1e-2)
+
+
+def test_runs_of_another_set_up_are_refused_and_the_difference_is_named(whole: Path) -> None:
+    with pytest.raises(ValueError, match=r"steps is 3 in .* but 5 here"):
+        Ledger(whole, Study(**{**vars(SMALL), "steps": 5}))
+    Ledger(whole, Study(**{**vars(SMALL), "seeds": 9, "margin": 0.1}))
+    with pytest.raises(ValueError, match="not the folder of a study"):
+        Ledger(whole / "runs")
+    with pytest.raises(ValueError, match="must be new or empty"):
+        Ledger(whole / "runs", SMALL)
+
+
+def test_a_study_is_written_as_toml_and_read_back() -> None:
+    assert Study.from_toml(SMALL.to_toml()) == SMALL
+    assert Study.from_toml('tasks = "addition"\nlrs = [1, 2e-3]\n').lrs == (2e-3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('tasks = ["sentiment"]\nlrs = [1e-3,\n', "line 2"),
+        ('tasks = ["sentiment"]\nlrss = [1e-3]\n', "line 2 of the study: unknown setting 'lrss'"),
+        ('seeds = 5\n\nlrs = ["a"]\n', "line 3 of the study: lrs must be a list of numbers"),
+        ("seeds = 0\n", "line 1 of the study: seeds must be a whole number from 1"),
+        ('steps = 5\ninits = ["lora"]\n', "at least two initializations"),
+        ('inits = ["lora", "olra"]\n', "unknown initialization 'olra'"),
+        ("[seeds]\nfirst = 1\n", "line 1 of the study: seeds must be a single value"),
+        ("lrs = [1e-3, 1e-3]\n", "line 1 of the study: lrs names 0.001 twice"),
+    ],
+)
+def test_a_malformed_study_names_the_line(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Study.from_toml(text)
+
+
+def test_the_command_prints_the_verdicts_and_a_summary(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", str(whole), "--json"]) == 0
+    *found, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [(one["init"], one["verdict"]) for one in found] == [
+        ("lora", "level"), ("olora", "undecided")
+    ]  # fmt: skip
+    assert {"best_lr", "interval", "p_value", "verdict_shared_rate", "seeds"} <= set(found[1])
+    assert found[1]["seeds"] == 2
+    assert "2 of at least 3 seeds" in found[1]["why"] or "edge" in found[1]["why"]
+    assert last["summary"]["lanes"] == len(table(whole))
+    assert Path(last["summary"]["table"]).exists()
+
+
+def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "planned"
+    small = ["study", "--task", "sentiment", "--steps", "3", "--batch-size", "4", "--out", str(out)]
+    assert main([*small, "--plan"]) == 0
+    planned = capsys.readouterr().err
+    assert "measured on the first steps" in planned
+    assert "standard deviations" in planned
+    assert main([*small, "--seeds", "60"]) == 2
+    assert "--yes" in capsys.readouterr().err
+    assert not out.exists()
