@@ -17,20 +17,22 @@ from torch.func import functional_call
 from verbs import run
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.adapters import Lanes, attach
+from olora_viz.lanes.adapters import Lanes, attach, attach_planned
 from olora_viz.lanes.calibration import gather, real_tokens
-from olora_viz.lanes.chunks import KEPT, Footprint
 from olora_viz.lanes.experts import UnrolledExperts
+from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.generation import greedy
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import expert_layers, target_layers, target_name, weight_of
 from olora_viz.lanes.peft_format import read_peft, write_peft
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.lanes.read_back import read_back
+from olora_viz.machine.meter import Meter
 from olora_viz.measures.layer_spectra import layers_like
 from olora_viz.races.race import race
 from olora_viz.races.script import peft_script
 from olora_viz.tasks import Encoded, collate
+from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.losses import lane_losses
 
 IDS = tokens(2, 9)
@@ -204,8 +206,16 @@ def test_experts_are_targets_only_where_their_module_is_named():
 
 def test_memory_is_that_of_the_experts_that_a_token_reads():
     model = mixture("qwen3_moe")
-    attention, expert = 2 * (24 + 32) + 2 * (24 + 16), (24 + 24) + (24 + 12)
-    assert Footprint.of(model).kept == KEPT * 4 * 2 * (attention + 3 * expert)
+    plan = plan_adapters(model, [Lane("olora", r=2)], EXPERTS)
+    size = Size(3, 40, 60)
+    ids = torch.randint(0, 40, (size.rows, size.width), generator=torch.Generator().manual_seed(0))
+    batch = Batch(ids, torch.arange(60), ids.flatten()[:60], torch.zeros(60, dtype=torch.int64))
+    footprint = Footprint.of(plan)
+    lanes = attach_planned(plan)
+    with Meter(model.parameters()) as meter:
+        lane_losses(model, batch, 1).sum().backward()
+    lanes.detach()
+    assert 1 <= footprint.training.bytes(size) / max(meter.live) <= 2
 
 
 def test_dropout_on_experts_is_refused_by_name():

@@ -75,7 +75,8 @@ def run_race(options: argparse.Namespace) -> int:
             )
     for fair in race.fair_rates:
         print(fair.sentence, file=sys.stderr)
-    print(race.adapted, file=sys.stderr)
+    for words in filter(None, (race.adapted, race.in_parts)):
+        print(words, file=sys.stderr)
     with on_interruption(race.close), closing(steps):
         _follow(steps, race, options.json)
     summary = race.summary()
@@ -84,7 +85,8 @@ def run_race(options: argparse.Namespace) -> int:
     else:
         print_summary(summary, plain_text=race.task.plain_text)
         print(data.about_held_out.baseline)
-        print(race.adapted)
+        for words in filter(None, (race.adapted, race.in_parts)):
+            print(words)
     folder = options.resume or options.folder
     for warning in runs.adapter_warnings(folder) if folder else ():
         print(f"adapters: {warning}", file=sys.stderr)

@@ -36,21 +36,30 @@ def check_calibration(plan: AdapterPlan, name: str) -> None:
     ------
     ValueError : there is not enough free memory.
     """
+    what = " and ".join(f"the {need}" for need in sorted(plan.needs))
+    what = f"a start from {what} of every layer of {name}"
+    check_memory(calibration_bytes(plan), plan.device, what)
+
+
+def calibration_bytes(plan: AdapterPlan) -> int:
+    """Return the memory of the calibration data, and of what one batch adds to one layer."""
     needs = plan.needs
     sizes = [
         out * into * ("gradient" in needs) + into**2 * ("inputs" in needs)
         for out, into in (plan.shapes[name] for name in plan.calibrated)
     ]
-    # The data of all layers, and what one batch adds to one of them.
-    needed = (sum(sizes) + 2 * max(sizes)) * plan.dtype.itemsize
-    what = " and ".join(f"the {need}" for need in sorted(needs))
-    check_memory(needed, plan.device, f"a start from {what} of every layer of {name}")
+    return (sum(sizes) + 2 * max(sizes, default=0)) * plan.dtype.itemsize
 
 
 def gather_planned(
-    plan: AdapterPlan, batches: Sequence[Batch], progress: Progress | None = None
+    plan: AdapterPlan, batches: Sequence[Sequence[Batch]], progress: Progress | None = None
 ) -> dict[str, Calibration]:
-    """Gather the calibration data that the lanes of a plan need, see `gather`."""
+    """Gather the calibration data that the lanes of a plan need, see `gather`.
+
+    Parameters
+    ----------
+    batches : each in parts, which are read one after another.
+    """
     return _gather(plan.model, plan.calibrated, batches, plan.needs, progress)
 
 
@@ -81,13 +90,14 @@ def gather(
     ------
     ValueError : a loss is not finite, or no batch reaches a layer.
     """
-    return _gather(model, target_layers(model, targets), batches, needs, progress)
+    parts = [[batch] for batch in batches]
+    return _gather(model, target_layers(model, targets), parts, needs, progress)
 
 
 def _gather(
     model: nn.Module,
     layers: Mapping[str, nn.Module],
-    batches: Sequence[Batch],
+    batches: Sequence[Sequence[Batch]],
     needs: frozenset[str],
     progress: Progress | None,
 ) -> dict[str, Calibration]:
@@ -95,11 +105,11 @@ def _gather(
     trainable = [p for p in model.parameters() if p.requires_grad]
     model.requires_grad_(False)
     try:
-        for i, batch in enumerate(batches):
+        for i, part, share in _shares(batches):
             if progress:
                 progress(i / len(batches), "reading the first batches")
-            with recorder.listening(batch), torch.set_grad_enabled("gradient" in needs):
-                loss = lane_losses(model, batch, 1).sum()
+            with recorder.listening(part), torch.set_grad_enabled("gradient" in needs):
+                loss = share * lane_losses(model, part, 1).sum()
                 if not loss.isfinite():
                     raise ValueError(
                         f"the loss of the first batches is {loss.item()} before any training: the "
@@ -111,6 +121,14 @@ def _gather(
         for parameter in trainable:
             parameter.requires_grad_(True)
     return recorder.calibration(len(batches))
+
+
+def _shares(batches: Sequence[Sequence[Batch]]) -> Iterator[tuple[int, Batch, float]]:
+    """Yield each part, with its batch's index and its share of that batch's supervised tokens."""
+    for i, parts in enumerate(batches):
+        total = sum(part.size.supervised for part in parts)
+        for part in parts:
+            yield i, part, part.size.supervised / total
 
 
 def real_tokens(batch: Batch) -> Bool[Tensor, "rows tokens"]:

@@ -17,7 +17,8 @@ class Dropout:
     """The dropout of one training step, of the lanes that are active in it; see `Lanes.some`.
 
     A lane's masks depend on its seed, the step and the layer, and on the shape of its own batch,
-    never on the other lanes or the padding that they need.
+    never on the other lanes or the padding that they need, nor on the parts in which a batch is
+    computed.
 
     Parameters
     ----------
@@ -25,11 +26,14 @@ class Dropout:
     step : its number, and the index of the part of its batch.
     shapes : rows and tokens of each lane's batch without the padding that other lanes need;
         None if there is no such padding.
+    wholes : for each lane the rows of its batch before this part, and the rows and tokens of the
+        batch; None if it has one part.
     """
 
     lanes: tuple[Lane, ...]
     step: tuple[int, int]
     shapes: Sequence[tuple[int, int]] | None = None
+    wholes: Sequence[tuple[int, int, int]] | None = None
 
     def add(
         self,
@@ -69,9 +73,14 @@ class Dropout:
         shape = self.shapes[k] if self.shapes else X.shape[:2]
         own = (*shape, X.shape[-1]) if X.dim() == 3 else X.shape
         number, part = self.step
+        before, whole = 0, own
+        if self.wholes and X.dim() == 3:  # the part's rows of the mask that one pass would draw
+            before, whole = self.wholes[k][0], (*self.wholes[k][1:], X.shape[-1])
+            part = 0
         generator = torch.Generator(X.device)
         generator.manual_seed(zlib.crc32(f"{lane.seed} {number}.{part} {layer}".encode()))
-        kept = torch.rand(own, generator=generator, device=X.device) >= lane.dropout
+        drawn = torch.rand(whole, generator=generator, device=X.device)
+        kept = drawn[before:][tuple(map(slice, own))] >= lane.dropout
         factor = X.new_zeros(X.shape)
         factor[tuple(map(slice, own))] = kept.to(X.dtype) / (1.0 - lane.dropout) - 1.0
         return X * factor

@@ -1,8 +1,17 @@
-"""Free memory, checked before a model is loaded."""
+"""The memory of a device: what there is, what is free, and what one computation may take."""
 
+import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+
+SHARE = 0.5
+"""The part of a device's memory that one pass through a model may take, unless `LIMIT` is set."""
+
+LIMIT = "OLORA_VIZ_PASS_MIB"
+"""The environment variable that sets it, in MiB."""
 
 
 def _number(path: str) -> int | None:
@@ -29,13 +38,55 @@ def available_memory(device: torch.device) -> int | None:
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    free = _of_system("MemAvailable")
+    limit, used = (_number(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
+    if free is None or limit is None or used is None:
+        return free
+    return max(0, min(free, limit - used))
+
+
+def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int | None:
+    """Return the memory that one pass may take, in bytes, whatever is free at the moment.
+
+    So a set-up is always computed alike on a machine: this is half of the device's memory (of the
+    container's limit, if that is smaller), or what `LIMIT` says.
+
+    Returns
+    -------
+    int or None
+        None if the system does not report its memory.
+
+    >>> pass_limit(torch.device("cpu"), {"OLORA_VIZ_PASS_MIB": "2"})
+    2097152
+    """
+    text = env.get(LIMIT, "").strip()
+    if text:
+        if not (text.isascii() and text.isdecimal() and int(text) > 0):
+            raise ValueError(f"{LIMIT} must be a whole number of at least 1, not {text!r}")
+        return int(text) * 2**20
+    if device.type == "cuda":
+        return int(SHARE * torch.cuda.mem_get_info(device)[1])
+    total, most = _of_system("MemTotal"), _number("/sys/fs/cgroup/memory.max")
+    known = [one for one in (total, most) if one is not None]
+    return int(SHARE * min(known)) if known else None
+
+
+def bytes_words(count: float) -> str:
+    """Return a number of bytes in words.
+
+    >>> bytes_words(3.14e9), bytes_words(27e6)
+    ('3.1 GB', '27 MB')
+    """
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{math.ceil(count / 1e6)} MB"
+
+
+def _of_system(name: str) -> int | None:
+    """Return a line of Linux's table of memory, in bytes."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
     except (OSError, StopIteration):
         return None
-    limit, used = (_number(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
-    return free if limit is None or used is None else max(0, min(free, limit - used))
 
 
 def check_memory(needed: int, device: torch.device, what: str) -> None:

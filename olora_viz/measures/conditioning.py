@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.chunks import Footprint, lane_groups
+from olora_viz.lanes.chunks import lane_groups
+from olora_viz.lanes.footprint import PassCost, known_cost
+from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress, Stages
@@ -29,9 +31,6 @@ OUTPUTS = 16
 
 BATCHES = 5
 """Batches on which the condition of the tangent kernel is measured by default."""
-
-TWICE = 4
-"""Activations stored for the graph of the gradient, relative to those stored in training."""
 
 BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
 """Approximate memory for the lanes of one group, in bytes, by device."""
@@ -262,14 +261,13 @@ def _slope(
 
 def _groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[slice]:
     """Split the lanes into groups that fit into memory, or raise with the memory they need."""
-    footprint = Footprint.of(lanes.model)
-    graph = TWICE * footprint.training(batch.input_ids.numel(), batch.index.numel())
     size = sum(r * c for r, c in lanes.shapes(layer)) if layer else lanes.theta.shape[1]
     vectors = (steps + 6) * size * lanes.theta.element_size()
+    each = vectors + product_cost(lanes.plan, layer, lanes).bytes(batch.size)
     device = lanes.theta.device
-    groups = lane_groups(lanes.count, graph + vectors, device.type, BUDGET)
+    groups = lane_groups(lanes.count, each, device.type, BUDGET)
     largest = max(rows.stop - rows.start for rows in groups)
-    needed = int(largest * (graph + vectors))
+    needed = int(largest * each)
     what = f"the curvature of {largest} lane{'s' * (largest > 1)} over {size:,} parameters each"
     try:
         check_memory(needed, device, what)
@@ -280,6 +278,25 @@ def _groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[s
             f"{error}: use a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
         ) from None
     return groups
+
+
+def product_cost(
+    plan: AdapterPlan, layer: str | None = None, lanes: Lanes | None = None
+) -> PassCost:
+    """Return the memory of one lane's products with the Hessian and the Gauss-Newton matrix.
+
+    Parameters
+    ----------
+    plan, lanes : see `known_cost`.
+    layer : the layer that is measured; None for all.
+    """
+
+    def products(lanes: Lanes, batch: Batch) -> None:
+        search: dict[str, Any] = {"layer": layer, "steps": 1, "probes": 0}
+        curvature(lanes, lambda: losses.lane_losses(lanes.model, batch, 1), **search)
+        gauss_newton(lanes, lambda: losses.supervised_logits(lanes.model, batch, 1), **search)
+
+    return known_cost(f"products {layer}", plan, products, lanes)
 
 
 CURVATURE = Measure(

@@ -10,11 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.chunks import Footprint, lane_groups
+from olora_viz.lanes.chunks import lane_groups
 from olora_viz.lanes.dropout import Dropout
+from olora_viz.lanes.footprint import Footprint
 from olora_viz.measures.gradients import GradientRecorder
 from olora_viz.races.data import RaceData
 from olora_viz.tasks import Batch
+from olora_viz.tasks.batches import Size
 
 
 def backward(
@@ -41,10 +43,7 @@ def backward(
     parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
     tokens = {order: sum(map(_supervised, its)) for order, its in parts.items()}
     every = [part for its in parts.values() for part in its]
-    each = footprint.training(
-        max(len(part.input_ids) for part in every) * max(part.input_ids.shape[1] for part in every),
-        max(map(_supervised, every)),
-    )
+    each = footprint.training.bytes(Size.covering(part.size for part in every))
     lanes.theta.grad = None
     losses = []
     for rows in lane_groups(lanes.count, each, lanes.theta.device.type):
@@ -55,13 +54,20 @@ def backward(
                 [_supervised(parts[order][i]) / tokens[order] for order in orders[rows]]
             )
             shapes = [(len(part.input_ids), part.input_ids.shape[1]) for part in its]
-            dropout = Dropout(lanes.lanes[rows], (number, i), shapes)
+            wholes = [_whole(parts[order], i) for order in orders[rows]]
+            dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes)
             with lanes.some(rows, dropout), recorder.inputs(rows) if recorder else nullcontext():
                 loss = data.losses(its) * share
                 loss.sum().backward()
             total += loss.detach()
         losses.append(total)
     return torch.cat(losses)
+
+
+def _whole(parts: Sequence[Batch], i: int) -> tuple[int, int, int]:
+    """Return the rows of a batch before its part i, and all its rows and tokens."""
+    rows = [part.size.rows for part in parts]
+    return sum(rows[:i]), sum(rows), max(part.size.width for part in parts)
 
 
 def _supervised(part: Batch) -> int:

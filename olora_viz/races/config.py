@@ -74,7 +74,8 @@ class RaceConfig:
         The task's own test part is then used for training.
     test_size : maximum number of test examples to evaluate on.
     accumulate : number of parts of the batch over which the gradient of a step is accumulated: the
-        same up to rounding, in less memory. Measurements on the first batch read it in one pass.
+        same up to rounding, in less memory. A race takes more parts if a pass would not fit into
+        memory otherwise, see `in_parts`. Measurements on the first batch read it in one pass.
     """
 
     model: str = "glassllm"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from olora_viz.tasks import (
     evaluation,
     losses,
 )
+from olora_viz.tasks.batches import Size, packed_size
 from olora_viz.tasks.evaluation import Evaluation, shared_tokens
 from olora_viz.tasks.held_out import held_out_of
 from olora_viz.tasks.own import Own
@@ -118,13 +121,28 @@ class RaceData:
             boilerplate=self._boilerplate,
         )
 
-    @property
-    def evaluated_tokens(self) -> tuple[int, int]:
-        """Maximum tokens per lane in one pass of `evaluate`: all, and supervised ones."""
-        size = self._config.rows
-        judged = (*self.held_out, *self.test)
-        supervised = (len(s.ids) - s.supervised_from for e in judged for s in (e, *e.choices))
-        return size * max(len(e.ids) for e in judged), size * max(supervised)
+    @cached_property
+    def judged_size(self) -> Size:
+        """The size of the largest pass of `evaluate`."""
+        return self.judged_with(self._config.rows)
+
+    def judged_with(self, rows: int) -> Size:
+        """Return a size that no pass of `evaluate` exceeds if it reads so many rows at once."""
+        return packed_size((*self.held_out, *self.test), rows)
+
+    def trained_with(self, rows: int) -> Size:
+        """Return a size that no pass of a step exceeds if it reads so many rows at once."""
+        lengths = [len(e.ids) - 1 for e in self._train]
+        judged = sorted((len(e.ids) - e.supervised_from for e in self._train), reverse=True)
+        epochs, rest = divmod(rows, len(judged))
+        return Size(rows, max(lengths), epochs * sum(judged) + sum(judged[:rest]))
+
+    def in_parts(self, config: RaceConfig) -> RaceData:
+        """Return the same data for a set-up that differs in ``accumulate`` alone."""
+        other = copy.copy(self)
+        other._config = config
+        other.__dict__.pop("judged_size", None)
+        return other
 
     def _examples(self, number: int, order: int) -> list[Encoded]:
         chosen = batch_indices(len(self._train), self._config.batch_size, order, number - 1)

@@ -28,6 +28,7 @@ class Findings(Protocol):
     held_out: HeldOut | None
     left_out: int
     adapted: str
+    in_parts: str
     tested: Tested | None
     answers: list[Answer]
 
@@ -40,6 +41,7 @@ def findings_json(race: Findings) -> dict[str, Any]:
         "plain_text": race.plain_text,
         "left_out": race.left_out,
         "adapted": race.adapted,
+        "in_parts": race.in_parts,
         "baseline": base and base.to_json(),
         "held_out": held_out and asdict(held_out),
         "tested": tested and [each.to_json() for each in tested],
@@ -57,6 +59,7 @@ def findings_of(values: Mapping[str, Any]) -> dict[str, Any]:
     base, held_out, tested = values["baseline"], values["held_out"], values["tested"]
     return {
         **{name: values[name] for name in ("device", "plain_text", "left_out", "adapted")},
+        "in_parts": values.get("in_parts", ""),  # older versions had none
         "baseline": base and Evaluation.from_json(base),
         "held_out": held_out and HeldOut(**held_out),
         "tested": tested and Tested(*map(Evaluation.from_json, tested)),
@@ -79,6 +82,7 @@ def findings_of_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
         "device": str(summary["device"]).split(":")[0].upper(),
         "left_out": int(summary.get("left_out", 0)),
         "adapted": str(summary.get("adapted", "")),
+        "in_parts": str(summary.get("in_parts", "")),
         "baseline": Evaluation.of_totals(*start),
         "held_out": held_out and HeldOut(**held_out),
     }

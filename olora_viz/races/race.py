@@ -22,6 +22,7 @@ from olora_viz.measures.training import Trained
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
+from olora_viz.races.parts import parts_words
 from olora_viz.races.start import attach_lanes
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
@@ -75,6 +76,7 @@ class Race(Iterator[Step]):
     config, task, model, tokenizer, lanes : the participants; in the config, fair rates are numbers.
     data : training examples in batches, and held-out examples.
     fair_rates : the fair rates of the lanes that requested them, in order.
+    in_parts : in how many parts a batch is computed to fit into memory, in words; empty for one.
     baseline : held-out loss and accuracy of the base model, which every lane has at step 0.
     state : the clock and the state of every lane.
     trained : loss and gradients of the latest step, read by measurements; unset before the first.
@@ -89,6 +91,8 @@ class Race(Iterator[Step]):
         tokenizer: PreTrainedTokenizerBase | None = None,
         progress: Progress | None = None,
         task: Own | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
         device = resolve_device(config.device)
         self.task = task_of(config, task)
@@ -109,15 +113,18 @@ class Race(Iterator[Step]):
         self._mode = EvalMode(model)
         try:
             passed = first_pass(model, name)
-            self.data = RaceData(config, self.task, model, tokenizer)
-            start = attach_lanes(config, model, passed.bypassed, self.batch, progress)
-            self.config, self.lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
+            data = RaceData(config, self.task, model, tokenizer)
+            start = attach_lanes(config, model, passed.bypassed, data, progress, resumed=resumed)
+            self.config, self.data = start.config, start.data
+            self.lanes, self.fair_rates = start.lanes, start.fair_rates
             self.lanes.after_detach = self._mode.close
             self.baseline = self._judged()
         except BaseException:
             self._mode.close()
             raise
-        self._trainer = Trainer(self.config, self.lanes, self.data, float(self.baseline.loss[0]))
+        self.in_parts = parts_words(self.config, self.data, start.footprint)
+        base_loss = float(self.baseline.loss[0])
+        self._trainer = Trainer(self.config, self.lanes, self.data, start.footprint, base_loss)
         self.state = RaceState.at_start(self.baseline, self.lanes.count)
         self.torn = self._closed = False
         self._tested: Tested | None = None

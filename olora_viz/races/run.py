@@ -162,7 +162,7 @@ def resume(
     folder = Path(folder)
     config = _read_unchanged(folder, task)
     recorded = _mend(folder)
-    racing = race(config, task=task, progress=progress)
+    racing = Race(config, task=task, progress=progress, resumed=True)
     if (folder / CHECKPOINT).exists():
         state = _read_checkpoint(folder, racing)
         # A power cut may lose lines that the checkpoint includes: then restart from step 0.
@@ -215,7 +215,7 @@ def restored(
     config = _read_unchanged(folder, task)
     if not (folder / CHECKPOINT).exists():
         raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
-    racing = race(config, task=task, progress=progress)
+    racing = Race(config, task=task, progress=progress, resumed=True)
     racing.restore(_read_checkpoint(folder, racing))
     return racing
 

@@ -51,6 +51,7 @@ def summary_of(race: Race) -> dict[str, Any]:
         "seconds": round(race.state.seconds, 3),
         "tokens": race.state.tokens,
         "adapted": race.adapted,
+        "in_parts": race.in_parts,
         "coverage": race.lanes.plan.coverage.to_json(),
         "without_gradient": race.without_gradient,
         "examples": {"train": about.train, "held_out": about.examples, "test": about.test},

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.chunks import Footprint, lane_groups
+from olora_viz.lanes.chunks import lane_groups
+from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gradient
 from olora_viz.races.backward import backward
@@ -23,6 +24,7 @@ class Trainer:
     Parameters
     ----------
     config, lanes, data : of the race.
+    footprint : memory of one lane.
     base_loss : held-out loss of the base model.
 
     Attributes
@@ -31,10 +33,17 @@ class Trainer:
         that this object ran; None before it.
     """
 
-    def __init__(self, config: RaceConfig, lanes: Lanes, data: RaceData, base_loss: float) -> None:
+    def __init__(
+        self,
+        config: RaceConfig,
+        lanes: Lanes,
+        data: RaceData,
+        footprint: Footprint,
+        base_loss: float,
+    ) -> None:
         self._base_loss = base_loss
         self._config, self._lanes, self._data = config, lanes, data
-        self._footprint = Footprint.of(lanes.model)
+        self._footprint = footprint
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
         self._recorder = GradientRecorder(lanes)
         self.without_gradient: list[str] | None = None
@@ -68,7 +77,7 @@ class Trainer:
 
     def evaluate(self, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes on the held-out or the test examples."""
-        each = self._footprint.evaluation(*self._data.evaluated_tokens)
+        each = self._footprint.evaluation.bytes(self._data.judged_size)
         parts = []
         for rows in lane_groups(self._lanes.count, each, self._lanes.theta.device.type):
             with self._lanes.some(rows):

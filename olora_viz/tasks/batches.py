@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from olora_viz.tasks.encoding import Encoded
+
+
+class Size(NamedTuple):
+    """What the memory of a pass over some rows depends on."""
+
+    rows: int
+    width: int
+    """Tokens of each row, padding included."""
+    supervised: int
+    """Supervised tokens of all rows."""
+
+    @classmethod
+    def covering(cls, sizes: Iterable[Size]) -> Size:
+        """Return a size that is at least as large as each of these in every respect.
+
+        >>> Size.covering([Size(2, 8, 1), Size(4, 3, 5)])
+        Size(rows=4, width=8, supervised=5)
+        """
+        return cls(*map(max, zip(*sizes, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -30,6 +51,11 @@ class Batch:
     """The target tokens at these positions."""
     sequence: Int64[Tensor, " n"]
     """The sequence of each target, by its index in the argument of `collate`."""
+
+    @property
+    def size(self) -> Size:
+        """Its size."""
+        return Size(*self.input_ids.shape, self.index.numel())
 
 
 def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
@@ -86,6 +112,24 @@ def packed(encoded: Sequence[Encoded], most_rows: int) -> Iterator[list[Encoded]
         taken += rows
     if part:
         yield part
+
+
+def packed_size(encoded: Sequence[Encoded], most_rows: int) -> Size:
+    """Return a size that covers every part that `packed` makes of examples, choices included.
+
+    >>> packed_size([Encoded((5, 6, 7), 2), Encoded((8, 9, 1, 2), 2)], most_rows=10)
+    Size(rows=2, width=3, supervised=4)
+    """
+    all_rows, longest, most_judged = 0, 1, 0.0
+    for example in encoded:
+        sequences = (example, *example.choices)
+        its, _ = _rows(sequences)
+        judged = sum(len(e.ids) - e.supervised_from for e in sequences)
+        all_rows, longest = all_rows + len(its), max(longest, *map(len, its))
+        most_judged = max(most_judged, judged / len(its))
+        most_rows = max(most_rows, len(its))
+    rows = min(most_rows, all_rows)
+    return Size(rows, longest, math.ceil(rows * most_judged))
 
 
 def _rows(encoded: Sequence[Encoded]) -> tuple[list[tuple[int, ...]], list[int]]:

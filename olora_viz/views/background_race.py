@@ -40,6 +40,8 @@ class BackgroundRace(BackgroundWork):
     """Training examples that were longer than ``config.max_length``."""
     adapted: str = ""
     """See `Race.adapted`."""
+    in_parts: str = ""
+    """See `Race.in_parts`."""
     tested: Tested | None = None
     """See `Race.tested`."""
     answers: list[Answer] = field(default_factory=list)
@@ -166,5 +168,5 @@ class BackgroundRace(BackgroundWork):
         self.device = device_words(racing)
         self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
         self.left_out, self.adapted = racing.data.left_out, racing.adapted
-        self.held_out = racing.data.about_held_out
+        self.held_out, self.in_parts = racing.data.about_held_out, racing.in_parts
         return racing, self._going

@@ -306,6 +306,6 @@ def _remarks(race: RaceSnapshot) -> Markup:
         said += [race.held_out.parts]
     if race.held_out and race.held_out.boilerplate:
         said += [race.held_out.boilerplate]
-    if race.adapted:
-        said += [f"{race.adapted[0].upper()}{race.adapted[1:]}."]
+    for words in filter(None, (race.adapted, race.in_parts)):
+        said += [f"{words[0].upper()}{words[1:]}."]
     return Markup("").join(map(fragments.remark, said))

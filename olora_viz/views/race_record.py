@@ -85,6 +85,11 @@ class RaceRecord(Protocol):
         ...
 
     @property
+    def in_parts(self) -> str:
+        """In how many parts a batch is computed, in words; empty for one, or while unknown."""
+        ...
+
+    @property
     def tested(self) -> Tested | None:
         """The results on the test examples; None before the end, or without such examples."""
         ...
@@ -139,6 +144,7 @@ class RaceSnapshot:
     held_out: HeldOut | None = None
     left_out: int = 0
     adapted: str = ""
+    in_parts: str = ""
     tested: Tested | None = None
     answers: tuple[Answer, ...] = ()
     steps: tuple[Step, ...] = field(default=(), repr=False)

@@ -50,6 +50,7 @@ class Opened:
     plain_text: bool
     left_out: int
     adapted: str
+    in_parts: str
     held_out: HeldOut
 
 
@@ -135,6 +136,7 @@ def turn(
             racing.task.plain_text,
             racing.data.left_out,
             racing.adapted,
+            racing.in_parts,
             racing.data.about_held_out,
         )
         going = iter(run)

@@ -50,7 +50,7 @@ class ZeroGpuJob(Job):
         for news in self._turn():
             if isinstance(news, Opened):
                 self.device, self.left_out = news.device, news.left_out
-                self.adapted = news.adapted
+                self.adapted, self.in_parts = news.adapted, news.in_parts
                 self.baseline, self.plain_text = news.baseline, news.plain_text
                 self.held_out = news.held_out
                 self.become(RACING)

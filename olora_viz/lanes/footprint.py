@@ -1,0 +1,181 @@
+"""The memory of one lane's passes, extrapolated from tiny passes of the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from olora_viz.initializers.start import Start
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.dropout import Dropout
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.machine.meter import Meter
+from olora_viz.tasks.batches import Batch, Size
+from olora_viz.tasks.losses import context_of, lane_losses, supervised_logits, token_losses
+
+PROBES = (Size(2, 4, 2), Size(2, 8, 2), Size(2, 12, 2), Size(4, 4, 4))
+"""The sizes of the tiny passes."""
+
+OVERHEAD = 1.3
+"""Memory that a pass takes, relative to its tensors: allocators keep some of what was freed, and
+operations have memory of their own. ``benchmarks/memory.py`` measures 1.05 to 1.2."""
+
+WINDOWS = 50
+"""Parts in which passes of different numbers of operations are compared."""
+
+KEEP = 64
+"""Costs that are remembered."""
+
+_KNOWN: dict[Hashable, PassCost] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class PassCost:
+    """The memory of one kind of pass, as a function of its size.
+
+    Every operation leaves alive a number of bytes that is a constant, plus one per token
+    (activations), per token and length (attention), and per supervised token (logits). Passes of
+    all sizes run the same operations, so a few tiny ones determine these numbers.
+    """
+
+    factors: np.ndarray
+    """(operations, 4) bytes: constant, per token, per token and length, per supervised token."""
+
+    @classmethod
+    def of(cls, run: Callable[[Batch], object], model: nn.Module) -> PassCost:
+        """Measure a pass.
+
+        Parameters
+        ----------
+        run : makes the pass over a batch, and keeps none of its tensors.
+        model : what it runs; the tiny batches are within its context.
+        """
+        unit = max(2, min(PROBES[0].width, (context_of(model) or 2**31) // 3))
+        sizes = [its._replace(width=its.width * unit // PROBES[0].width) for its in PROBES]
+        live = _aligned([_metered(run, model, size) for size in sizes])
+        found = np.linalg.solve(np.array([_terms(size) for size in sizes]), live).T
+        return cls(np.unique(found.round(2), axis=0))
+
+    def bytes(self, size: Size) -> float:
+        """Return the most memory that a pass of a size takes."""
+        return OVERHEAD * max(0.0, float((self.factors @ _terms(size)).max()))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The memory of one lane in the passes of a race."""
+
+    training: PassCost
+    evaluation: PassCost
+
+    @classmethod
+    def of(cls, plan: AdapterPlan) -> Footprint:
+        """Measure a lane of the largest rank of a plan, whose model has no lanes yet."""
+        return cls(
+            known_cost("training", plan, _train),
+            known_cost("evaluation", plan, _evaluate),
+        )
+
+
+def known_cost(
+    kind: str,
+    plan: AdapterPlan,
+    run: Callable[[Lanes, Batch], object],
+    lanes: Lanes | None = None,
+) -> PassCost:
+    """Return the cost of one lane's pass; each kind is measured once for each model and rank.
+
+    Parameters
+    ----------
+    kind : a name for `run`.
+    lanes : those on the model; None if there are none, to measure a lane of the plan's largest
+        rank.
+    """
+    key = (kind, *_shape_of(plan))
+    if key not in _KNOWN:
+        while len(_KNOWN) >= KEEP:
+            del _KNOWN[next(iter(_KNOWN))]
+        with _trial(plan) if lanes is None else lanes.some(slice(0, 1)) as trial:
+            _KNOWN[key] = PassCost.of(partial(run, lanes or trial), plan.model)
+    return _KNOWN[key]
+
+
+def _train(lanes: Lanes, batch: Batch) -> None:
+    dropped = Dropout((Lane("lora", dropout=0.5),), (1, 0))
+    with lanes.some(slice(0, 1), dropped if any(its.dropout for its in lanes.lanes) else None):
+        torch.autograd.grad(lane_losses(lanes.model, batch, 1).sum(), lanes.parts())
+
+
+@torch.no_grad()
+def _evaluate(lanes: Lanes, batch: Batch) -> None:
+    logits = supervised_logits(lanes.model, batch, 1)
+    token_losses(logits, batch).double()
+    (logits.argmax(-1) != batch.targets).double()
+
+
+@contextmanager
+def _trial(plan: AdapterPlan) -> Iterator[Lanes]:
+    """Attach one lane, with the largest rank in every layer."""
+    dropout = max(lane.dropout for lane in plan.lanes)
+    lane = Lane("lora", r=plan.rank, dropout=dropout)
+    alone = replace(plan, lanes=(lane,), chosen={None: tuple(plan.layers)})
+
+    def start(_: str, W: Tensor, lane: Lane) -> Start:
+        return Start(A=W.new_ones(lane.r, W.shape[1]), B=W.new_ones(W.shape[0], lane.r))
+
+    lanes = Lanes(alone, start)
+    try:
+        yield lanes
+    finally:
+        lanes.detach()
+
+
+def _shape_of(plan: AdapterPlan) -> tuple[Hashable, ...]:
+    """Return what the memory of a pass depends on."""
+    model = plan.model
+    config = getattr(model, "config", None)
+    return (
+        type(model),
+        config and config.to_json_string(use_diff=False),
+        getattr(config, "_attn_implementation", None),
+        tuple((name, tuple(p.shape), p.dtype, p.device) for name, p in model.named_parameters()),
+        tuple(plan.layers),
+        plan.rank,
+        any(lane.dropout for lane in plan.lanes),
+    )
+
+
+def _terms(size: Size) -> np.ndarray:
+    tokens = size.rows * size.width
+    return np.array([1.0, tokens, tokens * size.width, size.supervised])
+
+
+def _metered(run: Callable[[Batch], object], model: nn.Module, size: Size) -> np.ndarray:
+    """Return the bytes alive after each operation of a pass over a batch of one repeated token.
+
+    The router of a mixture of experts sends all of them the same way, so that passes of all sizes
+    run the same operations.
+    """
+    device = next(model.parameters()).device
+    each = size.supervised // size.rows
+    at = torch.arange(size.width - each, size.width, device=device)
+    index = (torch.arange(size.rows, device=device)[:, None] * size.width + at).flatten()
+    ids = torch.zeros(size.rows, size.width, dtype=torch.int64, device=device)
+    targets = torch.zeros_like(index)
+    with Meter((*model.parameters(), *model.buffers())) as meter:
+        run(Batch(input_ids=ids, index=index, targets=targets, sequence=targets))
+    return np.array(meter.live, dtype=float)
+
+
+def _aligned(traces: list[np.ndarray]) -> np.ndarray:
+    """Stack the traces of passes; by windows if their numbers of operations differ."""
+    if len({len(trace) for trace in traces}) == 1:
+        return np.stack(traces)
+    return np.stack([[part.max() for part in np.array_split(its, WINDOWS)] for its in traces])
