@@ -16,6 +16,7 @@ from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
 from olora_viz.measures import conditioning as conditioning_module
+from olora_viz.measures import products
 from olora_viz.measures.conditioning import conditioning, slices, track
 from olora_viz.measures.curvature import curvature, twice_differentiable
 from olora_viz.measures.loss_slice import directions, loss_slice, radius
@@ -87,7 +88,7 @@ def test_loss_and_gradient_are_those_of_the_races_first_step(racing, found):
 
 
 def test_lanes_in_groups_are_measured_as_they_are_together(racing, found, monkeypatch):
-    monkeypatch.setattr(conditioning_module, "BUDGET", {"cpu": 1})
+    monkeypatch.setattr(products, "BUDGET", {"cpu": 1})
     apart = conditioning(racing.lanes, racing.batch(1))
     for name in ("lambda_max", "lambda_min", "trace"):
         for which in ("hessian", "gauss_newton"):
@@ -146,7 +147,7 @@ def test_too_little_memory_says_how_much_and_offers_a_layer(racing, monkeypatch)
     def refuse(needed, device, what):
         raise ValueError(f"{what} needs {needed / 1e9:.1f} GB of memory, but only 0.0 GB are free")
 
-    monkeypatch.setattr(conditioning_module, "check_memory", refuse)
+    monkeypatch.setattr(products, "check_memory", refuse)
     with pytest.raises(ValueError, match=r"needs .* GB .* use a smaller batch, or one layer, such"):
         conditioning(racing.lanes, racing.batch(1))
     with pytest.raises(ValueError, match=r"needs .* GB .* free: use a smaller batch$"):
@@ -155,7 +156,7 @@ def test_too_little_memory_says_how_much_and_offers_a_layer(racing, monkeypatch)
 
 def test_one_layer_needs_less_memory_than_all(racing, monkeypatch):
     needed = []
-    monkeypatch.setattr(conditioning_module, "check_memory", lambda n, *_: needed.append(n))
+    monkeypatch.setattr(products, "check_memory", lambda n, *_: needed.append(n))
     options = {"with_gauss_newton": False, "with_kernel": False, "steps": 2, "probes": 0}
     conditioning(racing.lanes, racing.batch(1), **options)
     conditioning(racing.lanes, racing.batch(1), layer=racing.lanes.layers[0], **options)

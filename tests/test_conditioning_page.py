@@ -16,6 +16,7 @@ from queued import wait, wait_until
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact
 from olora_viz.measures import conditioning as conditioning_module
+from olora_viz.measures import products as memory_of_products
 from olora_viz.measures.conditioning import BATCHES, Conditioning
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
@@ -207,7 +208,7 @@ def test_too_large_for_memory_says_how_much_and_offers_a_layer(
     def full(needed: int, device: object, what: str) -> None:
         raise ValueError(f"{what} needs {needed / 2**30:.1f} GB, and 0.1 GB is free")
 
-    monkeypatch.setattr(conditioning_module, "check_memory", full)
+    monkeypatch.setattr(memory_of_products, "check_memory", full)
     job = wait(measure(jobs, asked()))
     assert job.state == "failed"
     said = words(view(job, 0, last=True).status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -102,8 +102,8 @@ def known_cost(
     if key not in _KNOWN:
         while len(_KNOWN) >= KEEP:
             del _KNOWN[next(iter(_KNOWN))]
-        with _trial(plan) if lanes is None else lanes.some(slice(0, 1)) as trial:
-            _KNOWN[key] = PassCost.of(partial(run, lanes or trial), plan.model)
+        with _trial(plan) if lanes is None else nullcontext(lanes) as its, its.some(slice(0, 1)):
+            _KNOWN[key] = PassCost.of(partial(run, its), plan.model)
     return _KNOWN[key]
 
 

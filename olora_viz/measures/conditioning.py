@@ -12,16 +12,13 @@ import torch
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.chunks import lane_groups
-from olora_viz.lanes.footprint import PassCost, known_cost
-from olora_viz.lanes.plan import AdapterPlan
-from olora_viz.machine.memory import check_memory
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress, Stages
 from olora_viz.measures.curvature import PROBES, Curvature, curvature, gauss_newton
 from olora_viz.measures.lanczos import STEPS, TOLERANCE
 from olora_viz.measures.loss_slice import SIDE, LossSlice, directions, loss_slice, radius
 from olora_viz.measures.measure import Measure
+from olora_viz.measures.products import TRACKED, product_groups
 from olora_viz.measures.record import Record, by_lane
 from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel, target_logits
 from olora_viz.tasks import Batch, losses
@@ -31,12 +28,6 @@ OUTPUTS = 16
 
 BATCHES = 5
 """Batches on which the condition of the tangent kernel is measured by default."""
-
-BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
-"""Approximate memory for the lanes of one group, in bytes, by device."""
-
-TRACKED = 12
-"""Hessian-vector products per measurement during a race, where a rough estimate is enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +96,7 @@ def conditioning(
     ValueError : the layer has no adapter, or there is not enough free memory.
     """
     largest = max((batch, *more_batches), key=lambda one: one.input_ids.numel())
-    groups = _groups(lanes, largest, layer, steps)
+    groups = product_groups(lanes, largest, layer, steps)
     stages = 1 + with_gauss_newton + with_kernel * (1 + len(more_batches))
     found: list[Conditioning] = []
     for i, rows in enumerate(groups):
@@ -124,7 +115,7 @@ def conditioning(
 def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curvature:
     """Estimate only the extreme eigenvalues of the Hessian, as a race does every few steps."""
     parts = []
-    for rows in _groups(lanes, batch, None, TRACKED):
+    for rows in product_groups(lanes, batch, None, TRACKED):
         K = rows.stop - rows.start
         with lanes.some(rows):
             found = curvature(
@@ -257,46 +248,6 @@ def _slope(
     norm = torch.linalg.vector_norm(gradient, dim=1).where(trained.any(1), math.nan)
     loss_, norm_ = torch.stack([value.detach(), norm.to(value.dtype)]).double().cpu().numpy()
     return loss_, norm_
-
-
-def _groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[slice]:
-    """Split the lanes into groups that fit into memory, or raise with the memory they need."""
-    size = sum(r * c for r, c in lanes.shapes(layer)) if layer else lanes.theta.shape[1]
-    vectors = (steps + 6) * size * lanes.theta.element_size()
-    each = vectors + product_cost(lanes.plan, layer, lanes).bytes(batch.size)
-    device = lanes.theta.device
-    groups = lane_groups(lanes.count, each, device.type, BUDGET)
-    largest = max(rows.stop - rows.start for rows in groups)
-    needed = int(largest * each)
-    what = f"the curvature of {largest} lane{'s' * (largest > 1)} over {size:,} parameters each"
-    try:
-        check_memory(needed, device, what)
-    except ValueError as error:
-        if layer:
-            raise ValueError(f"{error}: use a smaller batch") from None
-        raise ValueError(
-            f"{error}: use a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
-        ) from None
-    return groups
-
-
-def product_cost(
-    plan: AdapterPlan, layer: str | None = None, lanes: Lanes | None = None
-) -> PassCost:
-    """Return the memory of one lane's products with the Hessian and the Gauss-Newton matrix.
-
-    Parameters
-    ----------
-    plan, lanes : see `known_cost`.
-    layer : the layer that is measured; None for all.
-    """
-
-    def products(lanes: Lanes, batch: Batch) -> None:
-        search: dict[str, Any] = {"layer": layer, "steps": 1, "probes": 0}
-        curvature(lanes, lambda: losses.lane_losses(lanes.model, batch, 1), **search)
-        gauss_newton(lanes, lambda: losses.supervised_logits(lanes.model, batch, 1), **search)
-
-    return known_cost(f"products {layer}", plan, products, lanes)
 
 
 CURVATURE = Measure(

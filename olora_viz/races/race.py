@@ -115,16 +115,15 @@ class Race(Iterator[Step]):
             passed = first_pass(model, name)
             data = RaceData(config, self.task, model, tokenizer)
             start = attach_lanes(config, model, passed.bypassed, data, progress, resumed=resumed)
-            self.config, self.data = start.config, start.data
-            self.lanes, self.fair_rates = start.lanes, start.fair_rates
+            self.config, self.lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
+            self.data = start.data
             self.lanes.after_detach = self._mode.close
             self.baseline = self._judged()
         except BaseException:
             self._mode.close()
             raise
         self.in_parts = parts_words(self.config, self.data, start.footprint)
-        base_loss = float(self.baseline.loss[0])
-        self._trainer = Trainer(self.config, self.lanes, self.data, start.footprint, base_loss)
+        self._trainer = Trainer(self.config, self.lanes, self.data, start.footprint, self.baseline)
         self.state = RaceState.at_start(self.baseline, self.lanes.count)
         self.torn = self._closed = False
         self._tested: Tested | None = None

@@ -18,6 +18,7 @@ from olora_viz.lanes.chunks import check_adapters
 from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine.progress import Progress
+from olora_viz.measures.products import check_tracking
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
@@ -72,11 +73,13 @@ def attach_lanes(
         config = in_parts(config, data, footprint, plan.device)
         data = data.in_parts(config)
     check_free(config, data, footprint, plan.device, calibration_bytes(plan))
+    fair = [lane for lane in plan.lanes if lane.fair]
+    if fair or config.curvature_every:
+        check_tracking(plan, data.batch(1, config.seed).size)
     calibration = None
     if plan.needs:
         batches = [data.parts(i + 1, config.seed) for i in range(BATCHES)]
         calibration = gather_planned(plan, batches, progress)
-    fair = [lane for lane in plan.lanes if lane.fair]
     rates: list[FairRate] = []
     if fair:
         reference = reference_among(plan.lanes)

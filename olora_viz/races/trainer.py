@@ -25,7 +25,7 @@ class Trainer:
     ----------
     config, lanes, data : of the race.
     footprint : memory of one lane.
-    base_loss : held-out loss of the base model.
+    baseline : the base model's held-out results.
 
     Attributes
     ----------
@@ -39,9 +39,9 @@ class Trainer:
         lanes: Lanes,
         data: RaceData,
         footprint: Footprint,
-        base_loss: float,
+        baseline: Evaluation,
     ) -> None:
-        self._base_loss = base_loss
+        self._base_loss = float(baseline.loss[0])
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = footprint
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)

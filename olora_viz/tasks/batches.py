@@ -32,7 +32,8 @@ class Size(NamedTuple):
         >>> Size.covering([Size(2, 8, 1), Size(4, 3, 5)])
         Size(rows=4, width=8, supervised=5)
         """
-        return cls(*map(max, zip(*sizes, strict=True)))
+        rows, width, supervised = map(max, zip(*sizes, strict=True))
+        return cls(rows, width, supervised)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Batch:
     @property
     def size(self) -> Size:
         """Its size."""
-        return Size(*self.input_ids.shape, self.index.numel())
+        return Size(len(self.input_ids), self.input_ids.shape[1], self.index.numel())
 
 
 def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
