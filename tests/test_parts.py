@@ -98,8 +98,6 @@ def test_the_command_line_says_in_how_many_parts(monkeypatch):
 def test_a_curvature_that_does_not_fit_is_refused_before_the_lanes_start(monkeypatch, asked):
     monkeypatch.setenv(memory.LIMIT, "140")
     said = []
-    with pytest.raises(
-        ValueError, match=r"curvature .* of 16 prompts .*: \d prompts per step"
-    ):
+    with pytest.raises(ValueError, match=r"curvature .* of 16 prompts .*: \d prompts per step"):
         race(config(**asked), progress=lambda _, text: said.append(text))
     assert "starting adapters" not in said

@@ -71,8 +71,9 @@ class Recording:
     answers: tuple[Answer, ...]
     """Answers of the base model and the lanes after the race."""
     adapted: str = ""
-    in_parts: str = ""
     """The share of the model that has adapters, in words; empty if it was not recorded."""
+    in_parts: str = ""
+    """See `Race.in_parts`."""
     tested: Tested | None = None
     """The results on the test examples; None if it was recorded without."""
 
