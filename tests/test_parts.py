@@ -4,13 +4,17 @@ from functools import partial
 
 import numpy as np
 import pytest
+from queued import asked, wait
 from races import small
 from verbs import run
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine import memory
+from olora_viz.races import race as race_module
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
+from olora_viz.views.race import race_view
+from olora_viz.web.jobs.queue import Jobs
 
 KINDS = (
     Lane("lora", r=2, lr=3e-3, dropout=0.3),
@@ -101,3 +105,24 @@ def test_a_curvature_that_does_not_fit_is_refused_before_the_lanes_start(monkeyp
     with pytest.raises(ValueError, match=r"curvature .* of 16 prompts .*: \d prompts per step"):
         race(config(**asked), progress=lambda _, text: said.append(text))
     assert "starting adapters" not in said
+
+
+def test_a_page_is_told_of_the_parts_or_of_what_would_fit(monkeypatch, tmp_path):
+    loaded = []
+    load = race_module.load_model
+    monkeypatch.setattr(
+        race_module, "load_model", lambda *a, **k: loaded.append(a) or load(*a, **k)
+    )
+    jobs = Jobs(folder=tmp_path / "jobs")
+    try:
+        monkeypatch.setenv(memory.LIMIT, "3")
+        told = race_view(wait(jobs.start(asked(batch=16, steps=1)))).results
+        assert "Each batch of 16 prompts is computed in 4 parts" in str(told)
+        monkeypatch.setenv(memory.LIMIT, "1")
+        refused = wait(jobs.start(asked(task="text", batch=64, steps=1)))
+        assert refused.state == "failed"
+        assert "one prompt of" in refused.note
+        assert "may take 2 MB here: up to" in refused.note
+        assert len(loaded) == 2
+    finally:
+        jobs.close()

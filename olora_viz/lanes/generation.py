@@ -13,6 +13,10 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.chunks import lane_groups
+from olora_viz.lanes.footprint import PassCost, known_cost
+from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.encoding import Encoded
 from olora_viz.tasks.losses import context_of
 
@@ -58,7 +62,12 @@ def ask(
     ends = tokenizer.eos_token_id
     with lanes.off():
         base = greedy(lanes.model, prompts, count, 1, pad_id)[0]
-    each = greedy(lanes.model, prompts, count, lanes.count, pad_id)
+    size = Size(len(prompts), max(map(len, prompts)) + count, len(prompts))
+    cost = answer_cost(lanes.plan, lanes).bytes(size)
+    each: list[list[list[int]]] = []
+    for rows in lane_groups(lanes.count, cost, lanes.theta.device.type):
+        with lanes.some(rows):
+            each += greedy(lanes.model, prompts, count, rows.stop - rows.start, pad_id)
 
     def text(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -75,6 +84,20 @@ def ask(
         )
         for i, (prompt, right) in enumerate(zip(prompts, wanted, strict=True))
     ]
+
+
+def answer_cost(plan: AdapterPlan, lanes: Lanes | None = None) -> PassCost:
+    """Return the memory of one lane's answers: the tokens of a row are its prompt and its answer.
+
+    Parameters
+    ----------
+    plan, lanes : see `known_cost`.
+    """
+
+    def answer(lanes: Lanes, batch: Batch) -> None:
+        _generate(lanes.model, batch.input_ids.tolist(), 1, 1, 0)
+
+    return known_cost("answers", plan, answer, lanes)
 
 
 def said(

@@ -54,21 +54,31 @@ def check_tracking(plan: AdapterPlan, size: Size) -> None:
     """
     bounds = [memory.pass_limit(plan.device), memory.available_memory(plan.device)]
     most = min((bound for bound in bounds if bound is not None), default=None)
-    vectors = (TRACKED + VECTORS) * Layout(plan.shapes, plan.ranks).width * plan.dtype.itemsize
-    cost = product_cost(plan)
-    need = vectors + cost.bytes(size)
+    need = product_bytes(plan, size, TRACKED)
     if most is None or need <= most:
         return
-    each = size.supervised / size.rows
-    fits = max(
-        (n for n in range(1, size.rows) if vectors + cost.bytes(_of_rows(size, n, each)) <= most),
-        default=0,
-    )
+    smaller = {
+        rows: Size(rows, size.width, round(size.supervised * rows / size.rows))
+        for rows in range(1, size.rows)
+    }
+    fitting = [rows for rows, its in smaller.items() if product_bytes(plan, its, TRACKED) <= most]
+    fits = max(fitting, default=0)
     raise ValueError(
         f"the curvature of one lane on a batch of {size.rows} prompts of up to {size.width} tokens "
         f"needs {bytes_words(need)} of memory, but may take {bytes_words(most)} here: "
         + (f"{fits} prompts per step would fit" if fits else "not even one prompt would fit")
     )
+
+
+def product_bytes(plan: AdapterPlan, size: Size, steps: int) -> float:
+    """Return the memory of one lane's curvature from so many products, over all layers.
+
+    Parameters
+    ----------
+    plan : of a model without lanes.
+    """
+    vectors = (steps + VECTORS) * Layout(plan.shapes, plan.ranks).width * plan.dtype.itemsize
+    return vectors + product_cost(plan).bytes(size)
 
 
 def product_cost(
@@ -88,7 +98,3 @@ def product_cost(
         gauss_newton(lanes, lambda: losses.supervised_logits(lanes.model, batch, 1), **search)
 
     return known_cost(f"products {layer}", plan, products, lanes)
-
-
-def _of_rows(size: Size, rows: int, each: float) -> Size:
-    return Size(rows, size.width, round(rows * each))

@@ -11,15 +11,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers import Start
+from olora_viz.machine.memory import check_memory
 
 
 def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch m"]:
     """Return the singular values of W in float64, descending, m = min(out, in).
 
+    Raises
+    ------
+    ValueError : there is not enough free memory.
+
     >>> singular_values(torch.tensor([[1.0, 1.0], [0.0, 1.0]])).round(decimals=3)
     tensor([1.6180, 0.6180], dtype=torch.float64)
     """
+    check_memory(decomposition_bytes(W), W.device, f"the spectrum of {W.shape[-2]} × {W.shape[-1]}")
     return torch.linalg.svdvals(W.detach().double())
+
+
+def decomposition_bytes(W: Float[Tensor, "*batch out in"]) -> int:
+    """Return the memory that `singular_values` takes: W in float64, a copy, and some work."""
+    return 3 * 8 * W.numel()
 
 
 def product_singular_values(
