@@ -15,6 +15,7 @@ SMALL = {
     "init.py": "--model glassllm --rank 4 --init olora lora --wide 256 128 4",
     "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1",
     "spectra.py": "--model glassllm",
+    "memory.py": "--models glassllm --kinds spectra",
     "measures.py": "--model glassllm --lanes 2 --rank 4",
     "ui.py": "--visits 1 --steps 12 --moves 2",
 }
