@@ -41,10 +41,10 @@ def test_on_a_disk_for_two_races_every_race_finishes_and_the_oldest_make_way(
     shrink: Callable[[float], Jobs], tmp_path: Path
 ) -> None:
     with closing(shrink(1000)) as jobs:
-        size = folder_size(wait(jobs.start(asked(steps=1))).folder)
-        (alone,) = jobs._jobs
-        jobs._dropped(jobs.get(alone))
-        shutil.rmtree(jobs.folder / alone)
+        alone = wait(jobs.start(asked(steps=1)))
+        size = folder_size(alone.folder)
+        jobs._dropped(alone)
+        alone.remove()
     most = 4 * size / MIB + 2
     with closing(shrink(most)) as jobs:
         made = [wait(jobs.start(asked(steps=1))) for _ in range(6)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from olora_viz.figures.labels import annotate, curve_ends
 from olora_viz.figures.layout import Figure, axis, layout, line, log_axis, log_range
+from olora_viz.figures.measure import spread_out
 from olora_viz.figures.spectrum import block_and_module
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.measures.gradients import GRADIENTS, Gradients
@@ -21,8 +22,9 @@ HEIGHT = 200
 MOST_POINTS = 4000
 """Maximum number of points behind the curves that a browser can draw during a race."""
 
-MOST_LOOKS = 100
-"""Points of a curve over the run; a longer run shows every second measurement, and so on."""
+MOST_LOOKS, MOST_VALUES = 100, 600
+"""Points of a curve over the run, and of all curves; a longer run shows every second measurement,
+the first and the last one, and so on."""
 
 
 def layer_figure(
@@ -47,9 +49,10 @@ def layer_figure(
     total : steps of the whole race, the end of the horizontal axis.
     """
     its, i = GRADIENTS.parts[measure], found[0].layers.index(layer)
-    thin = math.ceil(len(steps) / MOST_LOOKS)
-    curves = _positive(np.array([its.of(one)[:, i] for one in found[::thin]]))
-    numbers = list(steps[::thin])
+    thin = math.ceil(len(steps) / min(MOST_LOOKS - 1, max(10, MOST_VALUES // len(styles))))
+    shown = spread_out(len(steps), thin)
+    curves = _positive(np.array([its.of(found[n])[:, i] for n in shown]))
+    numbers = [steps[n] for n in shown]
     ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
     ends |= {"dtick": 1} if max(total or 0, *numbers) <= 12 else {}
     where = " · ".join(part for part in block_and_module(layer) if part)

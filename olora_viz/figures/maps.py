@@ -22,6 +22,10 @@ MOST_CELLS = 12_000
 """Maximum cells across; a longer run shows every second step, and so on."""
 
 
+FEW_CELLS, COLUMNS = 1_000, 26
+"""A run's map of more cells is thinned out to so many columns, since it is sent again and again."""
+
+
 def layer_map(
     measure: Measure,
     key: str,
@@ -43,9 +47,14 @@ def layer_map(
     style : the lane's.
     """
     part, log = measure.parts[key], measure.scale == "log"
+    cells = len(steps) * len(found[0].layers)
+    thin = min(math.ceil(cells / FEW_CELLS), math.ceil(len(steps) / COLUMNS))
+    columns = range((len(steps) - 1) % thin, len(steps), thin)
+    steps, found = [steps[n] for n in columns], [found[n] for n in columns]
     values = np.array([part.of(one)[k] for one in found])
     shown = np.isfinite(values) & ((values > 0) | (not log))
     where = ["input at the top, output at the bottom"]
+    where += [f"every {thin} measurements"] if thin > 1 else []
     if not shown.all():
         where += ["blank: zero, or nothing to measure" if log else "blank: not defined"]
     return step_map(

@@ -62,8 +62,8 @@ def measure_figure(
     groups, K = groups_of(styles, seeds)
     found = [step for step in steps if measure.key in step.measures]
     values = column(found, measure.key, K)
-    every = stride(values)
     numbers = [step.step for step in found]
+    every = stride(K, numbers, total)
     place = places(numbers[::every])
     data = group_bands(styles, values[::every], groups, **place) + [
         line(style, curve, 1.6, name=style.label, legendgroup=style.label) | place
@@ -112,9 +112,30 @@ def column(steps: Sequence[Step], key: str, lanes: int) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def stride(values: np.ndarray) -> int:
-    """Return the number of steps per point of a curve, which limits the number of points."""
-    return max(1, math.ceil(values.size / MAX_POINTS))
+def stride(lanes: int, numbers: Sequence[int], total: int | None = None) -> int:
+    """Return the number of measurements per point of a curve, which limits the number of points.
+
+    It is that of the whole race from the start, so that points are only appended during a race.
+
+    Parameters
+    ----------
+    numbers : the steps measured so far.
+    total : steps of the whole race; None if it has ended.
+
+    >>> stride(64, range(1, 11), 2000), stride(64, range(1, 2001)), stride(64, [100, 200], 2000)
+    (3, 3, 1)
+    """
+    apart = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    return max(1, math.ceil(lanes * max(len(numbers), (total or 0) / apart) / MAX_POINTS))
+
+
+def spread_out(count: int, apart: int) -> list[int]:
+    """Return the places of every n-th of some measurements, of the first and of the last one.
+
+    >>> spread_out(6, 2), spread_out(3, 1)
+    ([0, 1, 3, 5], [0, 1, 2])
+    """
+    return sorted({0, *range(count - 1, -1, -apart)} if count else [])
 
 
 def places(numbers: Sequence[int]) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def loss_figure(
     """
     groups, K = groups_of(styles, seeds)
     loss = column(steps, "loss", K)
-    every = stride(loss)
+    numbers = [step.step for step in steps]
+    every = stride(K, numbers, total)
     of_lanes = smoothed(loss, smoothing)
     smooth = seed_means(of_lanes, groups)
     at, held = _evaluations(steps, "eval_loss", K, start_loss)
@@ -109,7 +110,6 @@ def loss_figure(
     ceiling = HIGHEST * np.nanmax(loss[:1], initial=0.0)
     drawn = loss if len(styles) == K else of_lanes
     low, high = log_range([np.minimum(v, ceiling) for v in (drawn, smooth, held)])
-    numbers = [step.step for step in steps]
     beyond = off_range(styles, numbers, seed_means(loss, groups), (low, high))
     labels, crosses = curve_ends(
         styles, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total

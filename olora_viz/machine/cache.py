@@ -48,6 +48,10 @@ def reason(error: BaseException) -> str:
     return words.splitlines()[0][:200] if words else type(error).__name__
 
 
+SPARE = 256 * 2**20
+"""Bytes of a disk that stay free for what is written next, at most a tenth of the disk."""
+
+
 class DiskFullError(ValueError):
     """The disk has less room than is needed.
 
@@ -78,6 +82,12 @@ def free_disk(folder: Path) -> int:
     while not there.exists():
         there = there.parent
     return shutil.disk_usage(there).free
+
+
+def has_room(folder: Path, needed: int = 0) -> bool:
+    """Whether the disk of a folder has so many bytes free, and the spare ones on top."""
+    spare = min(SPARE, shutil.disk_usage(folder).total // 10)
+    return free_disk(folder) >= needed + spare
 
 
 def check_free_disk(folder: Path, needed: int, what: str) -> None:

@@ -11,6 +11,7 @@ from gradio import themes
 from starlette.middleware import Middleware
 
 from olora_viz.figures import theme
+from olora_viz.machine.memory import share_arenas
 from olora_viz.web.embedding.prefix import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options
@@ -42,6 +43,7 @@ for the charts that it was sent. A page whose copy is dropped works on, see `_ch
 
 def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
+    share_arenas()
     jobs = Jobs(
         limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds,
         grace=limits.grace_seconds, keep_mib=limits.keep_mib,

@@ -82,6 +82,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
 
   /** @param {Packed | null} next */
   function draw(next) {
+    if (next && given && JSON.stringify(next) === JSON.stringify(given)) return;
     given = next;
     value = next && unpack(next);
     pace.schedule();

@@ -35,6 +35,15 @@ def pack_all(figures: Mapping[str, Figure]) -> dict[str, Any]:
     return {"figures": {name: pack(figure) for name, figure in figures.items()}}
 
 
+def is_packed(value: Any) -> bool:
+    """Whether a value is a packed figure, or several by their names.
+
+    >>> is_packed(pack({"data": [], "layout": {}})), is_packed("text")
+    (True, False)
+    """
+    return isinstance(value, dict) and bool({"data", "figures"} & value.keys())
+
+
 def _packed(trace: dict[str, Any]) -> dict[str, str]:
     points = {key: _text(trace[key]) for key in ("x", "y") if _is_numeric(trace.get(key))}
     rest = {key: value for key, value in trace.items() if key not in points}

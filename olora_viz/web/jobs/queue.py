@@ -17,8 +17,10 @@ from typing import TypeVar
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.learn.gallery import recorded
+from olora_viz.machine.cache import has_room
 from olora_viz.machine.device import leave_a_core
 from olora_viz.machine.files import folder_size
+from olora_viz.machine.memory import give_back
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import PAUSED, WAITING, RaceRecord
@@ -281,7 +283,7 @@ class Jobs:
         with self._wake:
             ended = [job for job in self._jobs.values() if job.forgettable and job.complete]
         for job in too_many(ended, 0, is_open=self._is_shown):
-            if self._place.has_room(needed):
+            if has_room(self.folder, needed):
                 return
             if job is not kept and self._dropped(job):
                 job.remove()
@@ -314,6 +316,7 @@ class Jobs:
             self._clear_disk()
             _reported(job.compute)
             self._clear_disk(kept=job)
+            give_back()
             with self._wake:
                 self._line.done()
                 if isinstance(job, Job) and job.state == PAUSED and not self._closed:

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import weakref
 from contextlib import suppress
 from pathlib import Path
 
-from olora_viz.machine.cache import cache_folder, free_disk, reason
+from olora_viz.machine.cache import cache_folder, reason
 from olora_viz.machine.temporary import lock_folder, temporary_folder
-
-SPARE = 256 * 2**20
-"""Bytes of its disk that stay free for what a race writes, at most a tenth of the disk."""
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +46,6 @@ class RunsFolder:
                 self.path, self.give_back = wanted, weakref.finalize(self, os.close, lock)
                 return
         self.path, self.give_back = temporary_folder(self)
-
-    def has_room(self, needed: int = 0) -> bool:
-        """Whether the disk has so many bytes free, and the spare ones on top."""
-        spare = min(SPARE, shutil.disk_usage(self.path).total // 10)
-        return free_disk(self.path) >= needed + spare
 
 
 def usual() -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, live_figures
-from olora_viz.figures.live.packing import pack, pack_all
+from olora_viz.figures.live.packing import is_packed, pack, pack_all
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
@@ -197,6 +197,18 @@ class Board:
     def nothing(self) -> list[Any]:
         """Return values that leave all outputs unchanged."""
         return [gr.skip()] * len(self.outputs)
+
+    def sent_again(self, row: list[Any], before: list[Any]) -> list[Any]:
+        """Return a row in which charts without news have the values of the row before.
+
+        Gradio sends differences to the row before: of the same value nothing, but after nothing
+        the whole value.
+        """
+        nothing = gr.skip()
+        return [
+            old if new == nothing and is_packed(old) else new
+            for new, old in zip(row, before or row, strict=True)
+        ]
 
     def facts(self, view: RaceView) -> dict[str, Any]:
         """Return the cursor of a page that shows this view."""

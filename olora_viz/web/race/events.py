@@ -199,6 +199,8 @@ def connect(
         )
         async for row in rows:
             yield row
+        # Gradio sends the last row once more, as a whole and late: let it be one without values.
+        yield [gr.skip(), *board.nothing()]
 
     def opened(request: gr.Request, run: Any, visit: Any, address: Any) -> list[Any]:
         visitor = visitor_of(request)

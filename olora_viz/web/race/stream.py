@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from olora_viz.machine.memory import give_back
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import WAITING
@@ -112,6 +113,7 @@ class Streams:
         stream = await self._take_over(page, owner)
         cursor: dict[str, Any] = {}
         shown: Any = None
+        sent: list[Any] = []
         try:
             for beat in itertools.count(1):
                 found = self._jobs.opened(key)
@@ -133,9 +135,11 @@ class Streams:
                     said = CROWDED.format(self._per_address)
                     yield [{"going": False, "gone": said}, *self._board.nothing()]
                     return
+                row = sent = self._board.sent_again(row, sent)
                 with stream.sending():
                     yield [{"going": not complete, "beat": beat}, *row]
                 if complete:
+                    await asyncio.to_thread(give_back)  # what the drawing of the race has taken
                     return
                 assert job is not None
                 await _newer(job, version, time.monotonic() - began)
