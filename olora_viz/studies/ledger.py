@@ -134,7 +134,7 @@ class Ledger:
         rows = self.rows()
         return {
             "cells": len(self.study.cells()), "lanes": len(rows),
-            "seconds": round(float(rows["seconds"].sum()), 1),
+            "seconds": round(math.fsum(rows["seconds"]), 1),
             "table": str(self.folder / "lanes.parquet"),
         }  # fmt: skip
 
