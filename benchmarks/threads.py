@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--busy", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, nargs="+", help="default: all cores, and one less")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
@@ -77,17 +78,20 @@ def main() -> None:
         print(
             f"{'threads':>8} {'waiting':18} {'alone':>8} {f'{options.busy} busy':>8} {'ratio':>6}"
         )
-    for threads in sorted({max(1, cores() - 1), cores()}):
+    for threads in options.threads or sorted({max(1, cores() - 1), cores()}):
         for waiting in WAITING:
             medians = []
-            for count in (0, options.busy):
+            for count in dict.fromkeys((0, options.busy)):
                 with busy(count):
                     runs = [
                         seconds(threads, options.steps, waiting) for _ in range(options.repeats)
                     ]
                 medians.append(statistics.median(runs))
-            alone, beside = medians
-            row = {"threads": threads, "waiting": waiting, "alone": alone, "busy": beside}
+            alone, beside = medians[0], medians[-1]
+            row = {
+                "threads": threads, "waiting": waiting, "steps": options.steps,
+                "busy": options.busy, "alone": alone, "beside": beside,
+            }  # fmt: skip
             if options.json:
                 print(json.dumps(row), flush=True)
             else:

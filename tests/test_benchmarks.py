@@ -17,6 +17,7 @@ SMALL = {
     "spectra.py": "--model glassllm",
     "memory.py": "--models glassllm --kinds spectra",
     "measures.py": "--model glassllm --lanes 2 --rank 4",
+    "threads.py": "--threads 1 --busy 0 --steps 1 --repeats 1",
     "ui.py": "--visits 1 --steps 12 --moves 2",
 }
 """How each is tried. The prompts and ranks are the defaults: glassllm reads 128 tokens, its
