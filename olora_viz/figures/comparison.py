@@ -61,7 +61,7 @@ def overlay_figure(
             replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape)
             for style in run.styles
         ]
-        every = stride(values)
+        every = stride(values.shape[1], at, run.total)
         # Markers show the measured steps, unless every step is measured.
         sparse = len(at) < len(run.steps)
         for k, style in enumerate(own):
