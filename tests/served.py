@@ -39,8 +39,21 @@ class Server:
     @property
     def resident_mib(self) -> float:
         """Return the memory that it holds."""
+        return int(self._status("VmRSS")) / 1024
+
+    @property
+    def threads(self) -> int:
+        """Return the number of its threads."""
+        return int(self._status("Threads"))
+
+    @property
+    def open_files(self) -> int:
+        """Return the number of its open files and connections."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def _status(self, name: str) -> str:
         status = Path(f"/proc/{self.process.pid}/status").read_text("utf-8")
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return status.split(f"{name}:")[1].split()[0]
 
 
 @dataclass

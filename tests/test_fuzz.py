@@ -8,31 +8,12 @@ from typing import Any
 
 import gradio_client
 import pytest
+from hostile import EVIL, SECRET, VALUES
 from served import ROOT, Server, Visitor, inherited, serve
 
 from olora_viz.web.export.exports import KINDS
 
 LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
-EVIL = "<script>alert(1)</script>"
-VALUES = {
-    "nothing": "null",
-    "truth": "true",
-    "a huge text": json.dumps("x" * 100_000),
-    "NaN": "NaN",
-    "Infinity": "-Infinity",
-    "a huge number": "1" + "0" * 400,
-    "a billion": "1000000000",
-    "deep nesting": "[" * 300 + "]" * 300,
-    "script": json.dumps(EVIL),
-    "a path": json.dumps("../../../../../../etc/passwd"),
-    "an address": json.dumps("file:///etc/passwd"),
-    "a file": json.dumps({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}),
-    "many kinds": "[[], {}, null, true]",
-    "a set-up": json.dumps({"query": "?steps=1000000000&start=1&lane=olora:r=99999", "own": []}),
-    "a lane": json.dumps([{"init": EVIL, "r": 1e9, "alpha": "NaN", "lr": "1e999", "seed": -1}]),
-    "a forged race": json.dumps("recorded:../../../../etc/passwd"),
-}
-SECRET = "root:"  # how /etc/passwd begins
 
 
 @pytest.fixture(scope="module")

@@ -34,14 +34,17 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     ------
     OSError : the file cannot be written, for instance on a full disk; an older file is kept.
     """
-
-    def save(partial: Path) -> None:
-        try:
-            save_file(tensors, partial, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise _unwrapped(error, path) from None
-
-    _replace(path, save)
+    # safetensors writes to a file of its own beside its target, which a kill would leave behind.
+    made = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        made.mkdir()
+        save_file(tensors, made / path.name, metadata={"format": "pt"})
+        os.replace(made / path.name, path)
+    except SafetensorError as error:
+        raise _unwrapped(error, path) from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -112,7 +115,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces `folder` on success and is deleted on error.
 
     An existing empty folder is filled instead of replaced, since it may be a mount point or the
-    working directory of a process. A folder with contents is replaced as a whole.
+    working directory of a process; its largest file, which no reader can do without, comes last.
+    A folder with contents is replaced as a whole: killed at any moment, it is whole or missing.
 
     Raises
     ------
@@ -120,7 +124,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """
     is_empty = folder.is_dir() and is_free(folder)
     made = folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(made, ignore_errors=True)
+    old = folder.with_name(f".{folder.name}.old.partial")
+    for left in (made, old):  # by a writer that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
         made.mkdir(parents=True)
         try:
@@ -128,13 +134,15 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         except SafetensorError as error:
             raise _unwrapped(error, folder) from None
         if is_empty:
-            for file in sorted(made.iterdir()):
+            for file in sorted(made.iterdir(), key=lambda file: file.stat().st_size):
                 os.replace(file, folder / file.name)
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                os.replace(folder, old)
             os.replace(made, folder)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        for left in (made, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _unwrapped(error: SafetensorError, path: Path) -> OSError:
