@@ -224,10 +224,12 @@ def wrong(server: Server, status: int | str, text: str) -> str:
     """Say what an answer must not be; empty if it is none of that."""
     if PASSWD in text:
         return "holds /etc/passwd"
-    # Gradio serves the scripts of the page from its own temporary folder, by their paths.
-    for place in (f"{server.temporary}/olora-viz-", str(server.runs)):
-        if place in text:
-            return f"names a folder of the server, {place}"
+    own = re.escape(f"{server.temporary}/olora-viz-")
+    private = (
+        rf"{own}[^/\s]*/(?![\w-]+\.js)|{re.escape(str(server.runs))}"  # the scripts are public
+    )
+    if found := re.search(private, text):
+        return f"names a private place, {found[0]}"
     if "Traceback (most" in text:
         return "holds a traceback"
     return "has no status of HTTP" if isinstance(status, int) and not 200 <= status < 600 else ""
