@@ -12,6 +12,7 @@ wait_asleep()  # before torch is loaded
 
 from olora_viz.figures.plots import plot_conditioning, plot_spectrum
 from olora_viz.figures.race_plots import plot_gradients, plot_race, plot_rates
+from olora_viz.figures.study_plots import plot_study
 from olora_viz.initializers import (
     INITIALIZERS,
     Calibration,
@@ -135,6 +136,7 @@ __all__ = [
     "plot_race",
     "plot_rates",
     "plot_spectrum",
+    "plot_study",
     "race",
     "random_orthonormal",
     "rate_curves",

@@ -50,8 +50,11 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
     add_shared(
         made, "--steps", "--batch-size", "--max-length", "--seed", "--split-seed", "--test",
-        "--device", "--dtype",
+        "--device", "--dtype", "--png",
     )  # fmt: skip
+    made.add_argument(
+        "--html", type=path, metavar="FILE", help="save the charts as one interactive page"
+    )
     made.add_argument("--eval-every", type=int, help="steps between evaluations")
     made.add_argument("--eval-size", type=int, help="maximum number of validation examples")
     made.add_argument("--test-size", type=int, help="maximum number of test examples")
@@ -86,6 +89,7 @@ def study(options: argparse.Namespace) -> int:
                 print(f"{one.folder.name}: {one.lanes} lanes{rest}", file=sys.stderr)
     ledger = Ledger(folder)
     _report(ledger, options.json)
+    _draw(ledger, options.png, options.html)
     return 0
 
 
@@ -211,6 +215,20 @@ def _report(ledger: Ledger, as_json: bool) -> None:
         f"{summary['cells']} cells, {summary['lanes']} lanes, {seconds(summary['seconds'])} of "
         f"racing; {summary['table']} has every lane"
     )
+
+
+def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:
+    """Save the pictures of the study."""
+    from olora_viz.figures.study_plots import plot_study, study_figures
+
+    if png:
+        from olora_viz.figures.png import write_png
+
+        write_png(png, study_figures(ledger.verdicts()))
+        _to_stderr(f"charts saved to {png}")
+    if html:
+        plot_study(ledger.verdicts()).write_html(html, include_plotlyjs=True)
+        _to_stderr(f"charts saved to {html}")
 
 
 HEAD = (

@@ -150,7 +150,14 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
         inside = [rounded(t, 6) for t in ladder if low <= math.log10(t) <= high]
         if len(inside) <= most:
             break
-    return inside
+    return inside if len(inside) > 1 or high <= low else _even_ticks(10**low, 10**high, most)
+
+
+def _even_ticks(low: float, high: float, most: int) -> list[float]:
+    """Choose round numbers for a range that is too narrow for those of a log axis."""
+    coarse = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(m * coarse for m in (1, 2, 5, 10) if (high - low) / (m * coarse) <= most)
+    return [rounded(n * step, 6) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def line(style: LaneStyle, values: np.ndarray, width: float, **more: Any) -> dict[str, Any]:
@@ -179,6 +186,12 @@ def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
     layout, meta = painted["layout"], painted["layout"]["meta"]
     badge = f" ({meta['badge']})" if meta.get("badge") else ""
     words = f"<b>{meta['title']}</b>{badge}<br><sub>{meta['unit']}</sub>"
+    if meta.get("message"):
+        layout["annotations"] = [
+            *layout.get("annotations", ()),
+            {"text": meta["message"], "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper",
+             "showarrow": False, "font": {"size": 13, "color": colors["mute"]}},
+        ]  # fmt: skip
     layout["title"] = {"text": words, "font": {"size": 15, "color": colors["ink"]}, "x": 0.02}
     layout["margin"] = layout["margin"] | {"t": 64, "l": max(62, layout["margin"]["l"])}
     layout["height"] = meta["height"] + 64 + layout["margin"]["b"]
@@ -218,7 +231,9 @@ def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
         for shape in layout.get("shapes", ()):
             ends = f"{y} domain" if shape.get("yref") == "paper" else y
             whole["shapes"].append({**shape, "xref": x, "yref": ends})
-        whole["annotations"] += [{**a, "xref": x, "yref": y} for a in layout.get("annotations", ())]
+        for label in layout.get("annotations", ()):
+            domain = " domain" if label.get("yref") == "paper" else ""
+            whole["annotations"].append({**label, "xref": x + domain, "yref": y + domain})
         whole["annotations"].append(
             {"text": layout["title"]["text"], "font": layout["title"]["font"], "align": "left",
              "xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left",

@@ -55,7 +55,10 @@ def png_bytes(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    heights = [figure["layout"]["meta"]["height"] + 104 for figure in figures]
+    heights = [
+        figure["layout"]["meta"]["height"] + 64 + max(40, figure["layout"]["margin"]["b"])
+        for figure in figures
+    ]
     total = sum(heights)
     painted = [_painted(figure, theme_name) for figure in figures]
     colors = theme.palette(theme_name)
@@ -78,7 +81,8 @@ def png_bytes(
 
 def _painted(figure: Figure, theme_name: str) -> Figure:
     text = repr(figure)
-    inits = [part.split("'")[0].removesuffix("-text") for part in text.split("'@")[1:]]
+    tokens = [part.split("'")[0] for part in text.split("'@")[1:]]
+    inits = [token.removesuffix("-text").removesuffix("-band") for token in tokens]
     return paint(figure, theme.palette(theme_name, inits))
 
 
@@ -121,6 +125,8 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
         )  # fmt: skip
     meta = layout["meta"]
     badge = f" · {meta['badge']} axis" if meta["badge"] else ""
+    axes.text(0.5, 0.5, meta["message"], transform=axes.transAxes, ha="center", va="center",
+              fontsize=9.5, color=colors["mute"])  # fmt: skip
     axes.annotate(
         meta["title"],
         (0, 1),
@@ -136,12 +142,14 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
 
 
 def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) -> None:
-    y = np.array([np.nan if v is None else v for v in trace["y"]], dtype=float)
-    x = trace.get("x")
-    if x is None:
-        x = trace.get("x0", 0) + trace.get("dx", 1) * np.arange(len(y))
+    y = _numbers(trace["y"])
+    given = trace.get("x")
+    x = trace.get("x0", 0) + trace.get("dx", 1) * np.arange(len(y))
+    if given is not None:
+        x = _numbers(given)
     if trace.get("fill") == "tonexty" and previous is not None:
-        axes.fill_between(x, previous["y"], y, color=trace["fillcolor"], linewidth=0)
+        low, color = _numbers(previous["y"]), _rgba(trace["fillcolor"])
+        axes.fill_between(x, low, y, color=color, linewidth=0)
     style, marker = trace.get("line", {}), trace.get("marker")
     if style.get("color", "").startswith("rgba"):
         return
@@ -157,6 +165,22 @@ def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) ->
     )  # fmt: skip
 
 
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], dtype=float)
+
+
+def _rgba(color: str) -> str | tuple[float, ...]:
+    """Return a colour as matplotlib takes it: CSS's channels as shares.
+
+    >>> _rgba("rgba(255,0,51,0.18)")
+    (1.0, 0.0, 0.2, 0.18)
+    """
+    if not color.startswith("rgba("):
+        return color
+    *channels, opacity = map(float, color[5:-1].split(","))
+    return (*(channel / 255 for channel in channels), opacity)
+
+
 def _heat(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.ticker import PercentFormatter
@@ -166,15 +190,25 @@ def _heat(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
     box = axes.get_window_extent()
     fine = min(box.width / z.shape[1], box.height / z.shape[0]) < 12
     mesh = axes.pcolormesh(
-        trace["x"], range(len(z)), z, cmap=shades, edgecolor="face" if fine else colors["card"],
-        linewidth=0 if fine else 1.2,
+        _edges(trace["x"]), _edges(range(len(z))), z, cmap=shades,
+        edgecolor="face" if fine else colors["card"], linewidth=0 if fine else 1.2,
         vmin=trace.get("zmin"), vmax=trace.get("zmax"),
     )  # fmt: skip
+    if trace.get("showscale") is False:
+        return
     bar = _bar(axes, mesh, colors)
     if "tickvals" in trace["colorbar"]:
         bar.set_ticks(trace["colorbar"]["tickvals"], labels=trace["colorbar"]["ticktext"])
     if "%" in trace["colorbar"]["tickformat"]:
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _edges(centres: Sequence[float]) -> np.ndarray:
+    """Return the edges of cells around their centres; a single one has width 1."""
+    at = np.asarray(centres, dtype=float)
+    between = (at[1:] + at[:-1]) / 2
+    first, last = (at[1] - at[0], at[-1] - at[-2]) if len(at) > 1 else (1.0, 1.0)
+    return np.concatenate([[at[0] - first / 2], between, [at[-1] + last / 2]])
 
 
 def _contours(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
@@ -220,6 +254,11 @@ def _axis(axes: Any, which: str, given: dict[str, Any], colors: dict[str, str]) 
         its.set_major_locator(MaxNLocator(6, integer=given.get("dtick") == 1))
     if given.get("tickformat") == ".0%":
         its.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if "tickangle" in given:
+        for label in its.get_ticklabels():
+            label.set(rotation=-given["tickangle"], ha="right", rotation_mode="anchor")
+    if given.get("showgrid") is False:
+        its.grid(False)
     if given.get("showticklabels") is False:
         its.set_major_formatter(NullFormatter())
     its.set_label_text(given["title"]["text"], color=colors["mute"], fontsize=9)

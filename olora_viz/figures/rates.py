@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ def rate_figure(
     plain_text: bool = False,
     examples: int = 0,
     run: str = "",
+    chosen: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw a curve for every start, its optimum, and its seeds as a band, on log axes.
 
@@ -51,7 +52,10 @@ def rate_figure(
     plain_text : whether every token is supervised instead of an answer.
     examples : number of held-out examples; 0 if unknown.
     run : changes with the race; zoom and hidden curves are kept while it stays the same.
+    chosen : the rates to mark, by the curves' labels; None for those of the optima.
     """
+    if chosen is None:
+        chosen = {curve.label: curve.optimum.lr for curve in curves if curve.optimum}
     title = f"{NAMES[measure]} against learning rate"
     nats = loss_unit(plain_text) + (f", {examples} held-out examples" if examples else "")
     seeds = max((curve.seeds for curve in curves), default=1)
@@ -73,7 +77,7 @@ def rate_figure(
     for curve in curves:
         data += _band(curve, styles[curve.label], ceiling)
     for curve in curves:
-        data += _curve(curve, styles[curve.label], ceiling)
+        data += _curve(curve, styles[curve.label], ceiling, chosen.get(curve.label))
     data += _crosses(curves, styles, ceiling, (low, high), most)
     first, last = log_range([rates])
     made = layout(
@@ -134,9 +138,11 @@ def _band(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]
     ]
 
 
-def _curve(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]]:
-    """Return the means of a curve and its optimum."""
-    best = curve.optimum
+def _curve(
+    curve: Curve, style: LaneStyle, ceiling: float, chosen: float | None
+) -> list[dict[str, Any]]:
+    """Return the means of a curve, and a ring around one of them."""
+    best = next((point for point in curve.points if point.lr == chosen), None)
     means = [p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points]
     common = {"type": "scatter", "name": style.label, "legendgroup": style.label}
     line = {
@@ -146,7 +152,7 @@ def _curve(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any
         "line": {"color": style.color, "width": 2.2, "dash": style.dash},
         "marker": {"color": style.color, "size": 6, "symbol": style.symbol},
     }  # fmt: skip
-    if best is None or best.mean > ceiling:
+    if best is None or not _on_scale(best, ceiling):
         return [line]
     ring = {
         **common, "mode": "markers", "x": [best.lr], "y": plain(np.array([best.mean])),

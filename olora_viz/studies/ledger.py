@@ -34,9 +34,11 @@ DIVERGED = "diverged"
 COLUMNS = (
     "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
     "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
-    "first_grad_norm", "tokens", "seconds", "run", "evaluated", "valid_losses",
+    "valid_examples", "test_examples", "first_grad_norm", "tokens", "seconds", "run", "evaluated",
+    "valid_losses",
 )  # fmt: skip
-"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`."""
+"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the examples are
+counted."""
 
 
 class Ledger:
@@ -205,6 +207,8 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
                 "test_accuracy": tested and tested.lanes.accuracy[k],
                 "base_valid_loss": racing.baseline.loss[0],
                 "base_test_loss": tested and tested.base.loss[0],
+                "valid_examples": racing.baseline.example_loss.shape[1],
+                "test_examples": tested.lanes.example_loss.shape[1] if tested else 0,
                 "first_grad_norm": found["first_grad_norm"],
                 "tokens": _tokens(racing, lane), "seconds": racing.state.seconds / len(lanes),
                 "run": run.name, "evaluated": evaluated,

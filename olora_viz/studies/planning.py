@@ -63,14 +63,19 @@ def grid_of(study: Study, cell: Cell, losses: Collection[Trial]) -> list[float]:
     return [*reversed(_added(study, cell, losses, -1)), *study.lrs, *_added(study, cell, losses, 1)]
 
 
+def rates_tried(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
+    """Return the rates from which a method's best is chosen: the grid, and half steps around it."""
+    halves = _halves(study, cell, init, losses)
+    tried = [lr for lr in halves if Trial(cell, init, lr, 0) in losses]
+    return sorted([*grid_of(study, cell, losses), *tried])
+
+
 def best(study: Study, cell: Cell, init: str, losses: Losses) -> Chosen | None:
     """Choose the rate of a method by its mean validation loss over the seeds, from all tried.
 
     None if no rate has finished with every seed.
     """
-    grid = grid_of(study, cell, losses)
-    halves = _halves_tried(study, cell, init, losses)
-    tried = sorted([*grid, *halves])
+    grid, tried = grid_of(study, cell, losses), rates_tried(study, cell, init, losses)
     at = choose(values_at(study, cell, init, tried, losses))
     if at is None:
         return None
@@ -160,11 +165,6 @@ def _halves(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
     at = grid.index(lr)
     pairs = [(grid[i], grid[i + 1]) for i in (at - 1, at) if 0 <= i < len(grid) - 1]
     return [rounded(math.sqrt(low * high)) for low, high in pairs]
-
-
-def _halves_tried(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
-    halves = _halves(study, cell, init, losses)
-    return [lr for lr in halves if Trial(cell, init, lr, 0) in losses]
 
 
 def _refined(study: Study, cell: Cell, losses: Losses) -> list[Trial]:

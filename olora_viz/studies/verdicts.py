@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ from olora_viz.studies.statistics import (
     verdict,
 )
 from olora_viz.studies.study import Cell, Study, Trial
+
+Row = Mapping[str, Any]
+"""The columns of `ledger.COLUMNS` by name."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,16 @@ class Verdict:
     """The one rate of the grid with the lowest validation loss over all methods."""
     verdict_shared_rate: str
     """The verdict with all methods at that rate."""
-    steps_to_reference: float | None
-    """When the median seed reached the reference's final validation loss; None if it never did."""
+    reached_at: tuple[float, ...]
+    """When each seed, at the best rate, reached the reference's final validation loss: a step,
+    infinite if it never did."""
     seeds: int
     """Number of paired differences."""
+
+    @property
+    def steps_to_reference(self) -> float | None:
+        """When the median seed reached that loss; None if it never did."""
+        return finite_or_none(float(np.median(self.reached_at))) if self.reached_at else None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""
@@ -81,14 +90,16 @@ class Verdicts:
 
     study: Study
     each: tuple[Verdict, ...]
+    rows: Mapping[Trial, Row] = field(repr=False)
+    """Of all finished trials, on which the verdicts rest."""
+
+    def of(self, cell: Cell) -> list[Verdict]:
+        """Return the entries of one cell."""
+        return [one for one in self.each if one.cell == cell]
 
     def table(self) -> pd.DataFrame:
         """Return the entries as a table, with the columns of `Verdict.to_json`."""
         return pd.DataFrame([one.to_json() for one in self.each])
-
-
-Row = Mapping[str, Any]
-"""The columns of `ledger.COLUMNS` by name."""
 
 
 def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
@@ -102,11 +113,19 @@ def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
     rows : of all finished trials.
     """
     each = (found for cell in study.cells() for found in _of_cell(study, cell, rows))
-    return Verdicts(study, tuple(each))
+    return Verdicts(study, tuple(each), rows)
+
+
+def values_of(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
+    """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
+    return {
+        trial: math.nan if row["status"] == "diverged" or row[name] is None else float(row[name])
+        for trial, row in rows.items()
+    }
 
 
 def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> list[Verdict]:
-    valid, test = _column(rows, "valid_loss"), _column(rows, "test_loss")
+    valid, test = values_of(rows, "valid_loss"), values_of(rows, "test_loss")
     its_best = {init: best(study, cell, init, valid) for init in study.inits}
     rates = {init: one.lr if one else None for init, one in its_best.items()}
     shared = _shared(study, cell, valid)
@@ -131,10 +150,10 @@ def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> list[Verdic
                 cell=cell, init=init, best_lr=lr,
                 valid_loss=_mean(_at(study, cell, init, lr, valid)),
                 test_loss=_mean(_at(study, cell, init, lr, test)),
-                test_accuracy=_mean(_at(study, cell, init, lr, _column(rows, "test_accuracy"))),
+                test_accuracy=_mean(_at(study, cell, init, lr, values_of(rows, "test_accuracy"))),
                 differences=tuple(gap.tolist()), interval=interval, p_value=p_value, margin=margin,
                 verdict=said, why=why, shared_lr=shared, verdict_shared_rate=at_shared[init][3],
-                steps_to_reference=_reached(study, cell, init, lr, rows, target), seeds=len(gap),
+                reached_at=_reached(study, cell, init, lr, rows, target), seeds=len(gap),
             )
         )  # fmt: skip
     return made
@@ -189,13 +208,6 @@ def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | N
     return None if at is None else grid[at]
 
 
-def _column(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
-    return {
-        trial: math.nan if row["status"] == "diverged" or row[name] is None else float(row[name])
-        for trial, row in rows.items()
-    }
-
-
 def _at(
     study: Study, cell: Cell, init: str, lr: float | None, values: Mapping[Trial, float]
 ) -> np.ndarray:
@@ -211,17 +223,15 @@ def _mean(values: np.ndarray) -> float:
 
 def _reached(
     study: Study, cell: Cell, init: str, lr: float | None, rows: Mapping[Trial, Row], target: float
-) -> float | None:
-    """Return the step at which the median seed reached a validation loss; None if it never did."""
+) -> tuple[float, ...]:
+    """Return when each seed reached a validation loss; empty where there is no rate or target."""
     if lr is None or not math.isfinite(target):
-        return None
+        return ()
     each = []
     for trial in study.trials(cell, init, [lr]):
-        row = rows.get(trial)
-        if row is None:
-            return None
+        row = rows[trial]
         at = [0, *(int(step) for step in row["evaluated"])]
         losses = [float(row["base_valid_loss"]), *(float(x) for x in row["valid_losses"])]
         step = first_at(target, at, losses)
         each.append(math.inf if step is None else step)
-    return finite_or_none(float(np.median(each)))
+    return tuple(each)

@@ -1,0 +1,70 @@
+"""Pictures of a study, for notebooks, pages and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from olora_viz.figures.layout import Figure, stacked
+from olora_viz.figures.plots import chosen
+from olora_viz.figures.study_curves import budget_figure, rates_figure, target_figure
+from olora_viz.figures.study_verdicts import differences_figure, wins_figure
+from olora_viz.studies.ledger import verdicts
+from olora_viz.studies.study import Cell
+from olora_viz.studies.verdicts import Verdicts
+
+OF_STUDY = {"wins": wins_figure, "differences": differences_figure}
+OF_CELL = {"rates": rates_figure, "budget": budget_figure, "target": target_figure}
+PICTURES = (*OF_STUDY, *OF_CELL)
+"""The names of the pictures."""
+
+
+def plot_study(
+    source: Verdicts | str | Path,
+    *,
+    what: str | Sequence[str] = PICTURES,
+    cell: Cell | None = None,
+    theme: str = "light",
+) -> go.Figure:
+    """Draw what a study decides and why.
+
+    Parameters
+    ----------
+    source : the result of `verdicts`, or the folder of a study.
+    what : ``wins`` (all verdicts, at one rate and at best rates), ``differences`` (with their
+        intervals), ``rates`` (test loss by learning rate), ``budget`` (expected best loss by number
+        of rates), ``target`` (share of seeds that reached the reference's loss by step), or several
+        of them; by default all.
+    cell : one of ``study.cells()``; the last three have one chart for each cell, by default all.
+    theme : ``light`` or ``dark``.
+
+    Raises
+    ------
+    ValueError : a name is unknown, the cell is not the study's, or the folder holds no study.
+    """
+    names = chosen(what, PICTURES, theme)
+    found = source if isinstance(source, Verdicts) else verdicts(source)
+    return stacked(study_figures(found, names, cell), theme)
+
+
+def study_figures(
+    found: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None
+) -> list[Figure]:
+    """Return the figures of `plot_study`, in the order of `what`.
+
+    Raises
+    ------
+    ValueError : the cell is not the study's.
+    """
+    cells = found.study.cells()
+    if cell is not None and cell not in cells:
+        raise ValueError(f"{cell} is not a cell of the study: see study.cells()")
+    made: list[Figure] = []
+    for name in what:
+        if name in OF_STUDY:
+            made.append(OF_STUDY[name](found))
+        else:
+            made += [OF_CELL[name](found, one) for one in ([cell] if cell else cells)]
+    return made

@@ -1,0 +1,263 @@
+"""What a study decides, as pictures: the table of wins, and the differences with their intervals.
+
+Pure functions, see `figures.layout`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.layout import Figure, axis, layout, nothing_yet
+from olora_viz.figures.study_curves import examples, many, method_styles, name_of
+from olora_viz.initializers import label_of
+from olora_viz.machine.numbers import compact, number
+from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
+from olora_viz.studies.study import Cell
+from olora_viz.studies.verdicts import Verdict, Verdicts
+
+TILES = {
+    BETTER: ("@ok", "@on-accent", "✓"),
+    WORSE: ("@bad", "@on-accent", "✗"),
+    LEVEL: ("@mute", "@on-accent", "="),
+    UNDECIDED: ("@soft", "@mute", "?"),
+}
+"""The colour of each verdict, of the text on it, and its sign where a word does not fit."""
+
+ROW, LINE = 30, 24
+"""Heights in pixels: of a row of the table, and of an interval."""
+
+MOST_WORDS = 8
+"""With more columns than this, verdicts are signs."""
+
+CAP = 0.18
+"""Half the height of the caps of an interval, in rows."""
+
+NOTHING = "No run of this study has ended yet."
+
+
+def wins_figure(found: Verdicts) -> Figure:
+    """Draw every verdict as a tile: all methods at one rate, and each at its best.
+
+    A row is a cell of the study. Where the two halves differ, the rate decided rather than the
+    method.
+    """
+    study, who = found.study, label_of(found.study.reference)
+    others = [init for init in study.inits if init != study.reference]
+    halves = [[one.verdict_shared_rate for one in found.each], [one.verdict for one in found.each]]
+    compared = [i for i, one in enumerate(found.each) if one.init != study.reference]
+    won = [sum(half[i] == BETTER for i in compared) for half in halves]
+    title = (
+        f"Better than {who}: {won[0]} of {len(compared)} at one shared rate, "
+        f"{won[1]} of {len(compared)} at best rates"
+    )
+    words = len(others) * 2 <= MOST_WORDS
+    signs = "" if words else "; " + ", ".join(f"{TILES[said][2]} {said}" for said in TILES)
+    unit = f"by test loss; {_basis(found)}{signs}"
+    cells = study.cells()
+    if not found.rows:
+        return nothing_yet(f"Verdicts against {who}", unit, ("method", "cell"), NOTHING)
+    columns = [*range(len(others)), *range(len(others) + 1, 2 * len(others) + 1)]
+    names, shared = varying(cells)
+    data: list[dict[str, Any]] = []
+    notes = []
+    for half, (said_by, left, head) in enumerate(
+        zip(halves, (0, len(others) + 1), ("all at one rate", "each at its best rate"), strict=True)
+    ):
+        middle = left + (len(others) - 1) / 2
+        notes.append(_note(head, middle, len(cells) - 0.2, "@ink", "center"))
+        tiles = [[math.nan] * len(others) for _ in cells]
+        hover = [[""] * len(others) for _ in cells]
+        for one, said in zip(found.each, said_by, strict=True):
+            if one.init == study.reference:
+                continue
+            row, column = cells.index(one.cell), others.index(one.init)
+            y, (_, color, sign) = len(cells) - 1 - row, TILES[said]
+            tiles[y][column] = float(list(TILES).index(said))
+            hover[y][column] = _hover(one, said, half == 1, names)
+            notes.append(_note(said if words else sign, left + column, y, color, "center"))
+        data.append(
+            {
+                "type": "heatmap", "z": [[None if math.isnan(v) else v for v in r] for r in tiles],
+                "x": list(range(left, left + len(others))), "y": list(range(len(cells))),
+                "text": hover, "hovertemplate": "%{text}<extra></extra>", "showscale": False,
+                "colorscale": _steps([TILES[said][0] for said in TILES]), "xgap": 2, "ygap": 2,
+                "zmin": -0.5, "zmax": len(TILES) - 0.5, "name": head,
+            }
+        )  # fmt: skip
+    labels = [label_of(init) for init in others]
+    rows = [name_of(cell, names) for cell in reversed(cells)]
+    x = axis(
+        f"method, against {who}", range=[-0.6, columns[-1] + 0.6], tickvals=columns,
+        ticktext=labels * 2, showgrid=False,
+    )  # fmt: skip
+    y = axis("", range=[-0.6, len(cells) + 0.2], tickvals=list(range(len(cells))), ticktext=rows)
+    height = round(ROW * (len(cells) + 0.8))
+    if shared:
+        unit = f"{name_of(cells[0], shared)}; {unit}"
+    made = layout(title, unit, x=x, y={**y, "showgrid": False}, height=height, revision="wins")
+    made |= {"annotations": notes, "hovermode": "closest"}
+    made["margin"] |= {"l": _room(rows)}
+    if not words:
+        made["xaxis"]["tickangle"] = -45
+        made["margin"]["b"] = 30 + round(0.75 * _room(labels))
+    return {"data": data, "layout": made}
+
+
+def differences_figure(found: Verdicts) -> Figure:
+    """Draw the difference of every method from the reference, with its interval: a forest plot.
+
+    The grey band holds the differences that do not matter.
+    """
+    study, who = found.study, label_of(found.study.reference)
+    title = f"Test loss against {who}'s, each method at its best rate: left of zero is better"
+    unit = f"mean paired difference and its 95% interval, {_basis(found)}; band: level"
+    name = f"test loss minus {who}'s, nats"
+    shown = [one for one in found.each if one.init != study.reference]
+    if not any(one.seeds for one in shown):
+        why = f"No seed finished with both {who} and another method." if found.rows else NOTHING
+        return nothing_yet(title, unit, (name, "method"), why)
+    several = len({one.cell for one in found.each}) > 1
+    names, shared = varying(study.cells())
+    rows: list[Verdict | Cell] = []
+    for cell in dict.fromkeys(one.cell for one in shown):
+        rows += [cell] if several else []
+        rows += [one for one in shown if one.cell == cell]
+    height_of = {id(row): len(rows) - 1 - i for i, row in enumerate(rows)}
+    styles = method_styles([init for init in study.inits if init != study.reference])
+    low, high = _span([one for one in shown if one.seeds])
+    data: list[dict[str, Any]] = []
+    for cell in dict.fromkeys(one.cell for one in shown):
+        its = [one for one in shown if one.cell == cell]
+        data += _level(its[0].margin, height_of[id(its[-1])], height_of[id(its[0])])
+    notes, ticks = [], []
+    for row in rows:
+        y = height_of[id(row)]
+        if isinstance(row, Cell):
+            ticks.append(name_of(row, names))
+            continue
+        style = styles[row.init]
+        ticks.append(style.label)
+        data += _interval(row, style.color, style.label, y, names) if row.seeds else []
+        told = f"{row.verdict}, {signed(row.interval.mean)}"
+        notes.append(_note(told, high, y, style.text, "left") | {"xshift": 8})
+    x = axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute")
+    y = axis(
+        "", range=[-0.7, len(rows) - 0.3], tickvals=list(range(len(rows)))[::-1], ticktext=ticks,
+        showgrid=False,
+    )  # fmt: skip
+    if shared:
+        unit = f"{name_of(study.cells()[0], shared)}; {unit}"
+    made = layout(title, unit, x=x, y=y, height=max(110, LINE * len(rows)), revision="differences")
+    made["hovermode"] = "closest"
+    made["annotations"] = notes
+    made["margin"] |= {"l": _room(ticks), "r": _room([note["text"] for note in notes])}
+    zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "paper"}
+    made["shapes"] = [{**zero, "line": {"color": "@mute", "width": 1}}]
+    return {"data": data, "layout": made}
+
+
+def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
+    """Return in which parts cells differ, and which they share.
+
+    >>> varying([Cell("glassllm", "sentiment", 8), Cell("glassllm", "sentiment", 2)])
+    (['r'], ['model', 'task'])
+    """
+    if len(cells) == 1:
+        return ["model", "task", "r"], []
+    parts = {name: len({getattr(cell, name) for cell in cells}) for name in ("model", "task", "r")}
+    return [n for n, count in parts.items() if count > 1], [n for n, c in parts.items() if c == 1]
+
+
+def signed(value: float) -> str:
+    """Write a difference with its sign.
+
+    >>> signed(-0.1234), signed(0.05)
+    ('−0.12', '+0.05')
+    """
+    return number(value, "+.2g").replace("-", "−")
+
+
+def _basis(found: Verdicts) -> str:
+    """Say on how many seeds and examples the verdicts rest."""
+    return f"{many(found.study.seeds, 'seed')}, {examples(found, None, 'test')}"
+
+
+def _hover(one: Verdict, said: str, at_best: bool, names: Sequence[str]) -> str:
+    """Return what a tile or an interval stands for."""
+    head = f"{name_of(one.cell, names)}: {label_of(one.init)} is {said}"
+    if not at_best:
+        return f"{head} at {compact(one.shared_lr)}" if one.shared_lr else head
+    rate = f" at {compact(one.best_lr)}" if one.best_lr else ""
+    low, high = one.interval.low, one.interval.high
+    ends = f" ({signed(low)} to {signed(high)})" if math.isfinite(low) else ""
+    why = f"<br>{one.why}" if one.why else ""
+    return f"{head}{rate}<br>{signed(one.interval.mean)} nats{ends}{why}"
+
+
+def _note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:
+    return {
+        "name": f"note {text}", "text": text, "x": x, "y": y, "xanchor": anchor,
+        "yanchor": "middle", "showarrow": False, "font": {"size": 12, "color": color},
+    }  # fmt: skip
+
+
+def _steps(colors: Sequence[str]) -> list[list[Any]]:
+    """Return a scale of equal steps."""
+    n = len(colors)
+    return [[end / n, color] for i, color in enumerate(colors) for end in (i, i + 1)]
+
+
+def _room(texts: Iterable[str]) -> int:
+    """Return a margin that fits the longest text, in pixels."""
+    return min(300, max(62, 18 + math.ceil(6.8 * max(map(len, texts), default=0))))
+
+
+def _span(shown: Sequence[Verdict]) -> tuple[float, float]:
+    """Return the range of the differences: intervals far wider than the others are cut off."""
+    ends = np.array([[*one.interval[1:3]] for one in shown])
+    means = np.array([one.interval.mean for one in shown])
+    margins = np.array([one.margin for one in shown])
+    most = 4 * max(float(np.abs(means).max()), float(np.nan_to_num(margins).max()), 1e-6)
+    kept = np.clip(np.concatenate([ends.ravel(), means, margins, -margins, [0.0]]), -most, most)
+    low, high = float(np.nanmin(kept)), float(np.nanmax(kept))
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def _level(margin: float, bottom: float, top: float) -> list[dict[str, Any]]:
+    """Return the band of the differences that do not matter, behind the rows of one cell."""
+    if not math.isfinite(margin):
+        return []
+    edge = {
+        "type": "scatter", "mode": "lines", "x": [-margin, margin], "hoverinfo": "skip",
+        "name": "level", "line": {"color": "@line", "width": 0},
+    }  # fmt: skip
+    fill = {"fill": "tonexty", "fillcolor": "@line"}
+    return [{**edge, "y": [bottom - 0.5] * 2}, {**edge, "y": [top + 0.5] * 2, **fill}]
+
+
+def _interval(
+    one: Verdict, color: str, label: str, y: float, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the interval with its caps, if it is finite, and the mean."""
+    low, high = one.interval.low, one.interval.high
+    common = {"name": label, "legendgroup": label}
+    drawn = []
+    if math.isfinite(low):
+        x = [low, low, None, low, high, None, high, high]
+        heights = [y - CAP, y + CAP, None, y, y, None, y - CAP, y + CAP]
+        drawn.append(
+            {"type": "scatter", "mode": "lines", "x": x, "y": heights, "hoverinfo": "skip",
+             "line": {"color": color, "width": 2.2}, **common}
+        )  # fmt: skip
+    symbol = "circle" if math.isfinite(low) else "circle-open"
+    return [
+        *drawn,
+        {"type": "scatter", "mode": "markers", "x": [one.interval.mean], "y": [y],
+         "text": [_hover(one, one.verdict, True, names)],
+         "hovertemplate": "%{text}<extra></extra>",
+         "marker": {"color": color, "size": 10, "symbol": symbol}, **common},
+    ]  # fmt: skip
