@@ -74,7 +74,7 @@ def budget_figure(found: Verdicts, cell: Cell) -> Figure:
     title = f"What a larger budget of learning rates buys: {name_of(cell)}"
     seeds = many(study.seeds, "seed")
     unit = (
-        f"expected lowest of rates drawn at random; nats, {examples(found, cell, 'valid')}, "
+        f"expected lowest of random rates, nats, {examples(found, cell, 'valid')}, "
         f"{f'mean and range of {seeds}' if study.seeds > 1 else seeds}{_absent(study, best)}"
     )
     names = "number of rates tried", "expected best validation loss, nats"
