@@ -52,7 +52,7 @@ def campaign(tally: Tally, home: Path, count: int, start: int) -> None:
             assert len(set(seen)) == VISITORS, "two visitors saw the same race"
             tally.seen["races finished, each its owner's"] = len(seen)
         say(f"after {VISITORS} visitors")
-        half = now()
+        marks = [now()]
         parts = 10
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for part in range(parts):
@@ -63,8 +63,8 @@ def campaign(tally: Tally, home: Path, count: int, start: int) -> None:
                     list(pool.map(lambda k: load(server, k), numbers))
                 tally.seen["reloads"] += len(numbers)
                 say(f"after {numbers.stop} reloads")
-                if part < parts / 2:
-                    half = now()
+                marks.append(now())
+        half = marks[len(marks) // 2]
         for what, before, after, most in zip(
             ("MiB", "threads", "open files"), half, now(), (MOST_MIB, MOST_THREADS, MOST_FILES),
             strict=True,
