@@ -14,7 +14,7 @@ from olora_viz.figures import theme
 from olora_viz.machine.memory import share_arenas
 from olora_viz.web.embedding.prefix import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
-from olora_viz.web.guard.requests import application_options
+from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.jobs.accelerator import on_zero_gpu
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
@@ -23,6 +23,7 @@ from olora_viz.web.learn import page as learn
 from olora_viz.web.links import share
 from olora_viz.web.race import page as race
 from olora_viz.web.race import shortcuts
+from olora_viz.web.race.stream import MOST
 from olora_viz.web.spectrum import page as spectrum
 
 NAME = "OLoRA playground"
@@ -39,6 +40,9 @@ SESSIONS = 100
 """Page loads for which Gradio keeps its copy of the page, those used last: 0.4 MB each and as much
 for the charts that it was sent. A page whose copy is dropped works on, see `_check_nothing_twice`.
 """
+
+SPARE = 60
+"""Events at once beside the open pages that follow a race."""
 
 
 def jobs_of(limits: Limits) -> Jobs:
@@ -70,6 +74,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         learn.build(demo, card, stage, jobs, limits)
     _show_progress_on(links, demo)
     _check_nothing_twice(demo)
+    forgive_forgotten_pages(demo)
     return demo
 
 
@@ -114,6 +119,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": [],
         "run_history": False,
         "state_session_capacity": SESSIONS,
+        "max_threads": MOST + SPARE,  # Gradio's events at once, of which each open page is one
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
         "app_kwargs": application_options(Middleware(UnderAPath)),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import gradio as gr
 from fastapi.exceptions import RequestValidationError
+from gradio.queueing import Event
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -29,6 +31,22 @@ def application_options(*outer: Middleware) -> dict[str, Any]:
         "exception_handlers": {RequestValidationError: _misshapen},
         "routes": [downloads.route()],
     }
+
+
+def forgive_forgotten_pages(demo: gr.Blocks) -> None:
+    """Send nothing to a page that Gradio no longer knows, and go on.
+
+    Gradio keeps the messages of the last 2000 pages. An event that waits for a page that it has
+    forgotten raised a KeyError, and that stopped Gradio's queue, for every page.
+    """
+    queue = demo._queue
+    send = queue.send_message
+
+    def send_if_known(event: Event, message: Any) -> None:
+        if event.session_hash in queue.pending_messages_per_session:
+            send(event, message)
+
+    queue.send_message = send_if_known
 
 
 async def _misshapen(request: Request, error: Exception) -> PlainTextResponse:
