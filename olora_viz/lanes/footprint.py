@@ -96,13 +96,15 @@ def known_cost(
     ----------
     kind : a name for `run`.
     lanes : those on the model; None if there are none, to measure a lane of the plan's largest
-        rank.
+        rank or somewhat above it.
     """
-    key = (kind, *_shape_of(plan))
+    rank = _measured_rank(plan) if lanes is None else plan.rank
+    key = (kind, *_shape_of(plan), rank)
     if key not in _KNOWN:
         while len(_KNOWN) >= KEEP:
             del _KNOWN[next(iter(_KNOWN))]
-        with _trial(plan) if lanes is None else nullcontext(lanes) as its, its.some(slice(0, 1)):
+        trial = _trial(plan, rank) if lanes is None else nullcontext(lanes)
+        with trial as its, its.some(slice(0, 1)):
             _KNOWN[key] = PassCost.of(partial(run, its), plan.model)
     return _KNOWN[key]
 
@@ -121,10 +123,10 @@ def _evaluate(lanes: Lanes, batch: Batch) -> None:
 
 
 @contextmanager
-def _trial(plan: AdapterPlan) -> Iterator[Lanes]:
-    """Attach one lane, with the largest rank in every layer."""
+def _trial(plan: AdapterPlan, rank: int) -> Iterator[Lanes]:
+    """Attach one lane, with a rank in every layer."""
     dropout = max(lane.dropout for lane in plan.lanes)
-    lane = Lane("lora", r=plan.rank, dropout=dropout)
+    lane = Lane("lora", r=rank, dropout=dropout)
     alone = replace(plan, lanes=(lane,), chosen={None: tuple(plan.layers)})
 
     def start(_: str, W: Tensor, lane: Lane) -> Start:
@@ -147,9 +149,14 @@ def _shape_of(plan: AdapterPlan) -> tuple[Hashable, ...]:
         getattr(config, "_attn_implementation", None),
         tuple((name, tuple(p.shape), p.dtype, p.device) for name, p in model.named_parameters()),
         tuple(plan.layers),
-        plan.rank,
         any(lane.dropout for lane in plan.lanes),
     )
+
+
+def _measured_rank(plan: AdapterPlan) -> int:
+    """Return a rank at or above that of a plan, the same for several, so that few are measured."""
+    most = min(min(shape) for shape in plan.shapes.values())
+    return max(plan.rank, min(most, max(8, 1 << (plan.rank - 1).bit_length())))
 
 
 def _terms(size: Size) -> np.ndarray:

@@ -46,7 +46,7 @@ def forgive_forgotten_pages(demo: gr.Blocks) -> None:
         if event.session_hash in queue.pending_messages_per_session:
             send(event, message)
 
-    queue.send_message = send_if_known
+    queue.send_message = send_if_known  # type: ignore[method-assign]
 
 
 async def _misshapen(request: Request, error: Exception) -> PlainTextResponse:
