@@ -202,9 +202,14 @@ def _explained(
 
 
 def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | None:
-    """Return the rate of the grid with the lowest mean validation loss over all methods."""
+    """Return the rate of the grid with the lowest mean validation loss over all methods.
+
+    A method that diverges at every rate has no say.
+    """
     grid = grid_of(study, cell, valid)
-    at = choose(np.hstack([values_at(study, cell, init, grid, valid) for init in study.inits]))
+    each = [values_at(study, cell, init, grid, valid) for init in study.inits]
+    whole = [values for values in each if choose(values) is not None]
+    at = choose(np.hstack(whole)) if whole else None
     return None if at is None else grid[at]
 
 
