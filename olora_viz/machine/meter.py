@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -58,12 +58,11 @@ class Meter(TorchDispatchMode):
             return
         size = storage.nbytes()
         self._now += size
+        self._alive[key] = weakref.ref(storage, partial(self._forget, key, size))
 
-        def gone(_: object) -> None:
-            del self._alive[key]
-            self._now -= size
-
-        self._alive[key] = weakref.ref(storage, gone)
+    def _forget(self, key: int, size: int, _: object) -> None:
+        del self._alive[key]
+        self._now -= size
 
 
 @cache
