@@ -25,7 +25,7 @@ PROBES = (Size(2, 4, 2), Size(2, 8, 2), Size(2, 12, 2), Size(4, 4, 4))
 
 OVERHEAD = 1.4
 """Memory that a pass takes at most, relative to its tensors: allocators keep some of what was
-freed, and operations have memory of their own. ``benchmarks/memory.py`` measures 1.06 to 1.27."""
+freed, and operations have memory of their own. ``benchmarks/memory.py`` measures up to 1.26."""
 
 WINDOWS = 50
 """Parts in which passes of different numbers of operations are compared."""
