@@ -43,9 +43,13 @@ def lane(style: LaneStyle) -> Markup:
 
 
 def status(state: str, *parts: str, progress: float | None = None) -> Markup:
-    """Return the top bar's line: the state in a word, then the progress, as text or Markup."""
+    """Return the top bar's line: the state in a word, then the progress, as text or Markup.
+
+    The line breaks between the parts and never inside one.
+    """
     width = Markup(' style="--done:{:.1f}%"').format(100 * progress) if progress is not None else ""
-    words = Markup(" · ").join(parts)
+    word = Markup('<span class="word">{}</span>')
+    words = Markup(" · ").join(word.format(part) for part in parts)
     return Markup(
         '<div class="status {state}"{width}>'
         # A screen reader announces a change of the state, but not every step of the counter.
