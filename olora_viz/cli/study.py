@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,18 +114,12 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     if what is not None and what.is_dir():
         if out is not None and out != what:
             raise ValueError(f"the study's folder is {str(what)!r}: leave out --out")
-        return what, _grown(Study.read(what / SETUP), given) if given else None
+        return what, replace(Study.read(what / SETUP), **given) if given else None
     if out is None:
         raise ValueError("a study needs --out DIR, the folder for its results")
     if what is None:
         return out, Study(**given) if given or not (out / SETUP).exists() else None
-    return out, _grown(Study.read(what), given)
-
-
-def _grown(base: Study, given: dict[str, Any]) -> Study:
-    from dataclasses import replace
-
-    return replace(base, **given)
+    return out, replace(Study.read(what), **given)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -133,8 +129,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     ------
     ValueError : an entry of a list is of the wrong kind.
     """
-    from dataclasses import fields
-
     from olora_viz.studies.study import Study
 
     found = {}
@@ -160,12 +154,13 @@ def _plan(ledger: Ledger) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
     from olora_viz.studies.estimate import estimate, most_trials
     from olora_viz.studies.planning import needed
+    from olora_viz.studies.statistics import LEAST_SEEDS
 
     its = ledger.study
     done = len(ledger.losses())
     missing = needed(its, ledger.losses())
     others = [init for init in its.inits if init != its.reference]
-    say = _to_stderr
+    say = partial(print, file=sys.stderr)
     say(
         f"{len(its.cells())} cells (model, task, rank), {len(its.inits)} methods, {len(its.lrs)} "
         f"rates, {its.seeds} seeds: at least {most_trials(its)} lanes of {its.steps} steps, with "
@@ -188,15 +183,14 @@ def _plan(ledger: Ledger) -> int:
         f"{left} lanes to run: about {seconds(found.seconds * left / found.lanes)}, measured on "
         f"the first steps of the first of {found.races} races"
     )
-    say(
-        f"{its.seeds} seeds find a difference of {number(found.smallest, '.2g')} standard "
-        "deviations of the paired differences with a chance of 80%"
-    )
+    if its.seeds < LEAST_SEEDS:
+        say(f"nothing is decided with fewer than {LEAST_SEEDS} seeds")
+    else:
+        say(
+            f"{its.seeds} seeds find a difference of {number(found.smallest, '.2g')} standard "
+            "deviations of the paired differences with a chance of 80%"
+        )
     return left
-
-
-def _to_stderr(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
 
 
 def _report(ledger: Ledger, as_json: bool) -> None:
@@ -225,10 +219,10 @@ def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:
         from olora_viz.figures.png import write_png
 
         write_png(png, study_figures(ledger.verdicts()))
-        _to_stderr(f"charts saved to {png}")
+        print(f"charts saved to {png}", file=sys.stderr)
     if html:
         plot_study(ledger.verdicts()).write_html(html, include_plotlyjs=True)
-        _to_stderr(f"charts saved to {html}")
+        print(f"charts saved to {html}", file=sys.stderr)
 
 
 HEAD = (

@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ class Ledger:
         if setup.exists():
             earlier = Study.read(setup)
             if study is not None:
-                threads = study.threads or earlier.threads
-                study = Study(**{**_values(study), "threads": threads})
+                study = replace(study, threads=study.threads or earlier.threads)
                 study.check_grows_from(earlier, repr(str(folder)))
             self.study = study or earlier
         elif study is None:
@@ -153,10 +153,6 @@ def verdicts(folder: str | Path) -> Verdicts:
     ValueError : the folder holds no study.
     """
     return Ledger(Path(folder)).verdicts()
-
-
-def _values(study: Study) -> dict[str, Any]:
-    return {name: getattr(study, name) for name in study.__dataclass_fields__}
 
 
 def _valid(row: dict[str, Any]) -> float:
