@@ -112,7 +112,7 @@ def check_memory(needed: int, device: torch.device, what: str) -> None:
     free = available_memory(device)
     if free is not None and needed > free:
         raise ValueError(
-            f"{what} needs {needed / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are free"
+            f"{what} needs {bytes_words(needed)} of memory, but only {bytes_words(free)} are free"
         )
 
 

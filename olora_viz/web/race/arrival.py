@@ -15,11 +15,11 @@ from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links import share, share_link
 from olora_viz.web.race import shelf
+from olora_viz.web.race.pulse import AGAIN
 from olora_viz.web.setup import SetUp, possible
 
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
 NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
-AGAIN = "Press Race to run the set-up again."
 
 FIRST = "recorded:smollm2"
 """The race shown to a visitor without a run."""

@@ -11,9 +11,11 @@ OUTAGE = (
     "as it answers again."
 )
 
+AGAIN = "Press Race to run the set-up again."
+
 GONE = (
     "This race is no longer on the server, which was restarted or made room for newer ones. What "
-    "you see is the latest that it sent. Press Race to run the set-up again."
+    f"you see is the latest that it sent. {AGAIN}"
 )
 
 
