@@ -16,10 +16,9 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import is_free, write_json, write_text
@@ -28,6 +27,9 @@ from olora_viz.races.run import CHECKPOINT
 from olora_viz.races.step import Step
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SETUP = "study.toml"
 DIVERGED = "diverged"
@@ -84,6 +86,8 @@ class Ledger:
 
     def rows(self) -> pd.DataFrame:
         """Return the rows of all races that have ended, those of the set-up's grid or not."""
+        import pandas as pd
+
         for path in sorted(self.runs.glob("*.parquet")) if self.runs.is_dir() else ():
             if path.suffixes == [".parquet"] and path.name not in self._parts:
                 self._parts[path.name] = pd.read_parquet(path)
@@ -123,6 +127,8 @@ class Ledger:
 
     def finish(self) -> None:
         """Write the tables of all races, and the verdicts."""
+        import pandas as pd
+
         write_parquet(self.rows(), self.folder / "lanes.parquet")
         parts = [pd.read_parquet(p) for p in sorted(self.runs.glob("*/examples.parquet"))]
         if parts:
@@ -184,6 +190,8 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
 
     The rows are written last: a race without them has not ended.
     """
+    import pandas as pd
+
     config, steps = racing.config, list(steps)
     tested = racing.tested()
     if tested is not None:
@@ -227,6 +235,8 @@ def _tokens(racing: Race, lane: Lane) -> int:
 
 def _examples(racing: Race, run: str) -> pd.DataFrame:
     """Return the test results by lane and example."""
+    import pandas as pd
+
     tested = racing.tested()
     assert tested is not None
     loss, right = tested.lanes.example_loss, tested.lanes.example_right

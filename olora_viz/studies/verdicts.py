@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.studies.planning import best, grid_of, values_at
@@ -25,6 +24,9 @@ from olora_viz.studies.statistics import (
     verdict,
 )
 from olora_viz.studies.study import Cell, Study, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = Mapping[str, Any]
 """The columns of `ledger.COLUMNS` by name."""
@@ -99,6 +101,8 @@ class Verdicts:
 
     def table(self) -> pd.DataFrame:
         """Return the entries as a table, with the columns of `Verdict.to_json`."""
+        import pandas as pd
+
         return pd.DataFrame([one.to_json() for one in self.each])
 
 
