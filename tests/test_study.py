@@ -14,8 +14,11 @@ import pytest
 
 from olora_viz.__main__ import main
 from olora_viz.races import run as runs
+from olora_viz.races.step import Step
+from olora_viz.studies.estimate import most_trials
 from olora_viz.studies.ledger import Ledger
-from olora_viz.studies.planning import needed, races
+from olora_viz.studies.planning import best as best_rate
+from olora_viz.studies.planning import finalists, needed, races
 from olora_viz.studies.running import run_study
 from olora_viz.studies.study import Study, Trial
 
@@ -76,6 +79,34 @@ def test_the_grid_grows_beyond_its_edge_for_all_methods_until_the_best_rate_is_i
     assert 32e-3 not in rates(losses, "lora")
     far = losses_of(study, {"lora": 1.0, "olora": 2e-3})
     assert max(rates(far, "lora")) == 64e-3  # four rates beyond, and no more
+
+
+def test_after_a_coarse_pass_all_seeds_race_at_each_methods_best_rate_and_around_it_only() -> None:
+    study = Study(lrs=(1e-3, 2e-3, 4e-3, 8e-3), seeds=3, coarse=1)
+    losses = losses_of(study, {"lora": 4e-3, "olora": 2.7e-3})
+    for init, best in {"lora": 4e-3, "olora": 2.83e-3}.items():
+        seeds = {lr: sum(t.init == init and t.lr == lr for t in losses) for lr in study.lrs}
+        finals = finalists(study, study.cells()[0], init, losses)
+        assert {lr for lr, n in seeds.items() if n == 3} == set(finals) & set(study.lrs)
+        assert set(seeds.values()) == {1, 3}
+        chosen = best_rate(study, study.cells()[0], init, losses)
+        assert chosen is not None
+        assert (chosen.lr, chosen.is_inside) == (best, True)
+    assert len(losses) == most_trials(study)
+
+
+def test_a_watcher_ends_a_study_which_then_goes_on_to_the_same_table(
+    whole: Path, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+
+    def until_the_second_step(step: Step) -> bool:
+        seen.append(step.step)
+        return len(seen) < 2
+
+    assert not list(run_study(SMALL, tmp_path / "out", most=4, watch=until_the_second_step))
+    assert seen == [1, 2]
+    pd.testing.assert_frame_equal(finished(None, tmp_path / "out"), table(whole))
 
 
 def test_races_hold_lanes_of_one_model_and_task_and_at_most_64() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from olora_viz.machine.progress import Progress
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies.planning import races
 from olora_viz.studies.statistics import smallest_difference
@@ -19,6 +20,28 @@ LOOK = 4
 
 LANES = 8
 """Maximum lanes that are timed, so that the plan takes a small part of the study's time."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the parts of a race take, in seconds."""
+
+    setup: float
+    """Of the race: loading, the starts, the base model's evaluation."""
+    step: float
+    """Of one lane."""
+    example: float
+    """Of evaluating one lane on one example."""
+    train: int
+    """Number of training examples."""
+    held_out: int
+    """Number of held-out examples that were evaluated."""
+    test: int
+    """Number of test examples, at most ``test_size``."""
+
+    def of_lane(self, steps: int, examples: int) -> float:
+        """Return the seconds of one lane that is evaluated on so many examples in all."""
+        return self.step * steps + self.example * examples
 
 
 @dataclass(frozen=True)
@@ -46,13 +69,30 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     ValueError : the race cannot be set up.
     """
     groups = races(study, trials)
-    timed = groups[0][:LANES]
-    config = study.config(timed)
+    pace = pace_of(study.config(groups[0][:LANES]), progress)
+    evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
+    of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
+    return Estimate(
+        races=len(groups),
+        lanes=len(trials),
+        seconds=pace.setup * len(groups) + of_lane * len(trials),
+        smallest=smallest_difference(1.0, study.seeds, len(study.inits) - 1),
+    )
+
+
+def pace_of(config: RaceConfig, progress: Progress | None = None) -> Pace:
+    """Time the first steps of a race.
+
+    Raises
+    ------
+    ValueError : the race cannot be set up.
+    """
     began = time.perf_counter()
-    steps = min(LOOK, config.steps)
-    short = replace(config, steps=steps, warmup=0, eval_every=2, test_size=1)
+    short = replace(config, steps=min(LOOK, config.steps), warmup=0, eval_every=2)
     racing = race(short, progress=progress)
-    loading = time.perf_counter() - began
+    setup = time.perf_counter() - began
+    test, racing.data.test = len(racing.data.test), ()
+    about, held_out = racing.data.about_held_out, len(racing.data.held_out)
     ends = [time.perf_counter()]
     for _ in racing:
         ends.append(time.perf_counter())
@@ -60,21 +100,16 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     took = [end - start for start, end in itertools.pairwise(ends)]
     step = took[2] if len(took) > 2 else took[-1]
     evaluation = max(0.0, took[1] - step) if len(took) > 2 else 0.0
-    evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
-    of_lane = (step * study.steps + evaluation * (evaluations + 1)) / len(timed)
-    others = len(study.inits) - 1
-    return Estimate(
-        races=len(groups),
-        lanes=len(trials),
-        seconds=loading * len(groups) + of_lane * len(trials),
-        smallest=smallest_difference(1.0, study.seeds, others),
-    )
+    lanes = len(config.lanes)
+    return Pace(setup, step / lanes, evaluation / held_out / lanes, about.train, held_out, test)
 
 
 def most_trials(study: Study) -> int:
-    """Return the lanes of the grid and of the half steps around each best rate.
+    """Return the lanes of the grid and of the rates around each best one.
 
     Rates beyond the edges of the grid come on top.
     """
     halves = 2 if len(study.lrs) > 1 else 0
-    return len(study.cells()) * len(study.inits) * (len(study.lrs) + halves) * study.seeds
+    finals = halves * study.seeds + study.seeds - study.first_seeds
+    each = len(study.lrs) * study.first_seeds + finals
+    return len(study.cells()) * len(study.inits) * each

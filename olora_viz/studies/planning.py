@@ -35,10 +35,11 @@ class Chosen:
 def needed(study: Study, losses: Losses) -> list[Trial]:
     """Return the trials that are still to run at this stage; empty at the end.
 
-    1. The grid: every method at every rate with every seed.
+    1. The grid: every method at every rate with every seed, or with those of the first pass.
     2. If the best rate of a method lies at the edge of the grid, one rate beyond it, for all
        methods of the cell, at most `MOST_EXTENSIONS` times on each side.
-    3. Two rates for each method, half a step below and above its best one.
+    3. Two rates for each method, half a step below and above its best one, with every seed; and
+       the best one itself with the seeds that it lacks.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def needed(study: Study, losses: Losses) -> list[Trial]:
         missing = [
             trial
             for init in study.inits
-            for trial in study.trials(cell, init, grid_of(study, cell, losses))
+            for trial in study.trials(cell, init, grid_of(study, cell, losses), study.first_seeds)
             if trial not in losses
         ]
         wanted += missing or _beyond(study, cell, losses) or _refined(study, cell, losses)
@@ -83,11 +84,17 @@ def best(study: Study, cell: Cell, init: str, losses: Losses) -> Chosen | None:
 
 
 def values_at(
-    study: Study, cell: Cell, init: str, lrs: Sequence[float], values: Mapping[Trial, float]
-) -> np.ndarray:
-    """Return values of a method's trials (rates, seeds); NaN where there is none."""
-    found = [values.get(trial, math.nan) for trial in study.trials(cell, init, lrs)]
-    return np.array(found, dtype=float).reshape(len(lrs), study.seeds)
+    study: Study, cell: Cell, init: str, lrs: Sequence[float], values: Mapping[Trial, float],
+    seeds: int | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Return values of a method's trials (rates, seeds); NaN where there is none.
+
+    Parameters
+    ----------
+    seeds : how many, the first ones; by default all.
+    """
+    found = [values.get(trial, math.nan) for trial in study.trials(cell, init, lrs, seeds)]
+    return np.array(found, dtype=float).reshape(len(lrs), seeds or study.seeds)
 
 
 def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[list[Trial]]:
@@ -146,15 +153,24 @@ def _beyond(study: Study, cell: Cell, losses: Losses) -> list[Trial]:
     return [
         trial
         for init in study.inits
-        for trial in study.trials(cell, init, more)
+        for trial in study.trials(cell, init, more, study.first_seeds)
         if trial not in losses
     ]
 
 
 def _best_of_grid(study: Study, cell: Cell, init: str, losses: Losses) -> float | None:
     grid = grid_of(study, cell, losses)
-    at = choose(values_at(study, cell, init, grid, losses))
+    at = choose(values_at(study, cell, init, grid, losses, study.first_seeds))
     return None if at is None else grid[at]
+
+
+def finalists(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
+    """Return the rates that race with every seed: the best of the grid, and half steps around it.
+
+    The lowest first; empty if each rate of the grid has a diverged run.
+    """
+    lr = _best_of_grid(study, cell, init, losses)
+    return [] if lr is None else sorted([lr, *_halves(study, cell, init, losses)])
 
 
 def _halves(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
@@ -168,11 +184,11 @@ def _halves(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
 
 
 def _refined(study: Study, cell: Cell, losses: Losses) -> list[Trial]:
-    """Return the missing trials half a step around each method's best rate."""
+    """Return the missing trials at each method's best rate, and half a step around it."""
     return [
         trial
         for init in study.inits
-        for trial in study.trials(cell, init, _halves(study, cell, init, losses))
+        for trial in study.trials(cell, init, finalists(study, cell, init, losses))
         if trial not in losses
     ]
 

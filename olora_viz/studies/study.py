@@ -55,6 +55,8 @@ class Study:
     models, tasks, inits, lrs, ranks : the grid; the initializations are the methods compared.
     seeds : number of seeds: 0, 1, …; each has its own order of the examples, which all methods
         share, so that they are compared in pairs.
+    coarse : number of seeds of the first pass over all rates; all seeds then race at each method's
+        best rate and half a step on both sides only. None for all seeds at all rates.
     reference : the method that the others are compared with.
     margin : a difference in test loss below this share of the reference's loss reduction does not
         matter: methods within it are ``level``.
@@ -72,6 +74,7 @@ class Study:
     lrs: tuple[float, ...] = RATES
     ranks: tuple[int, ...] = (8,)
     seeds: int = 5
+    coarse: int | None = None
     reference: str = "lora"
     margin: float = 0.02
     steps: int = 100
@@ -107,6 +110,13 @@ class Study:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 1 <= value <= 1000):
                 raise ValueError(f"{name} must be a whole number from 1 to 1000, not {value!r}")
+        if self.coarse is not None and (
+            type(self.coarse) is not int or not 1 <= self.coarse <= self.seeds
+        ):
+            raise ValueError(
+                f"coarse must be a whole number of seeds, from 1 to the {self.seeds} of the study, "
+                f"not {self.coarse!r}"
+            )
         if self.reference not in INITIALIZERS:
             raise ValueError(unknown("reference", str(self.reference), INITIALIZERS))
         if not isinstance(self.margin, int | float) or not 0 < self.margin < 1:
@@ -127,9 +137,16 @@ class Study:
         """Return where the methods are compared."""
         return [Cell(*each) for each in itertools.product(self.models, self.tasks, self.ranks)]
 
-    def trials(self, cell: Cell, init: str, lrs: Iterable[float]) -> Iterator[Trial]:
-        """Return the lanes of a method at some rates, with all seeds."""
-        for lr, seed in itertools.product(lrs, range(self.seeds)):
+    @property
+    def first_seeds(self) -> int:
+        """The number of seeds of the first pass over all rates."""
+        return self.coarse or self.seeds
+
+    def trials(
+        self, cell: Cell, init: str, lrs: Iterable[float], seeds: int | None = None
+    ) -> Iterator[Trial]:
+        """Return the lanes of a method at some rates, with all seeds or the first few."""
+        for lr, seed in itertools.product(lrs, range(seeds or self.seeds)):
             yield Trial(cell, init, lr, seed)
 
     def config(self, trials: Iterable[Trial]) -> RaceConfig:
