@@ -11,6 +11,7 @@ from PIL import Image
 from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures import theme
 from olora_viz.figures import update_spectra as trace_figures
+from olora_viz.figures.layer_grid import layer_grid
 from olora_viz.figures.layout import to_plotly
 from olora_viz.figures.maps import layer_map
 from olora_viz.figures.png import write_png
@@ -173,9 +174,7 @@ def figures():
             [1, 2, 4], {"olora": [0.1, 0.2, 0.3]}, [0.2, 0.3, 0.4], 128, 2
         ),
         "angles": spectrum_figures.angles_figure(found),
-        "map": spectrum_figures.layer_map(
-            dict.fromkeys(names, 0.1) | {LAYER: 0.5}, 8, "olora", chosen=LAYER
-        ),
+        "map": layer_grid(dict.fromkeys(names, 0.1) | {LAYER: 0.5}, 8, "olora", chosen=LAYER),
         **{
             measure: layer_map(UPDATE_SPECTRA, measure, [5, 10, 15], traces, lane, 1)
             for measure in UPDATE_SPECTRA.parts

@@ -101,9 +101,9 @@ def _print(step: Step, labels: Sequence[str]) -> None:
 def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
     from olora_viz.figures import theme
     from olora_viz.figures.gradients import depth_figure
+    from olora_viz.figures.layer_grid import block_and_module
     from olora_viz.figures.maps import layer_map
     from olora_viz.figures.png import write_png
-    from olora_viz.figures.spectrum import block_and_module
     from olora_viz.measures.gradients import GRADIENTS
 
     styles = theme.lane_styles(config.lanes, [lane.label for lane in config.lanes])

@@ -57,8 +57,8 @@ def run_inspect(options: argparse.Namespace) -> int:
         write_report(options.html, options.folder, base, found)
         print(f"report written to {options.html}", file=sys.stderr)
     if options.png:
+        from olora_viz.figures.layer_grid import adapter_map
         from olora_viz.figures.png import write_png
-        from olora_viz.figures.spectrum import adapter_map
 
         write_png(options.png, [adapter_map(found)])
         print(f"adapter saved to {options.png}", file=sys.stderr)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.labels import annotate, curve_ends
+from olora_viz.figures.layer_grid import block_and_module
 from olora_viz.figures.layout import Figure, axis, layout, line, log_axis, log_range
 from olora_viz.figures.measure import spread_out
-from olora_viz.figures.spectrum import block_and_module
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.measures.gradients import GRADIENTS, Gradients
 from olora_viz.measures.measure import Part

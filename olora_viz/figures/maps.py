@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from olora_viz.figures.layer_grid import block_and_module
 from olora_viz.figures.layout import Figure, axis, layout, log_ticks
-from olora_viz.figures.spectrum import block_and_module
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain
 from olora_viz.measures.measure import Measure

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.figures.layer_grid import block_and_module
 from olora_viz.figures.layout import Figure, axis, layout
-from olora_viz.figures.spectrum import block_and_module
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain
 from olora_viz.measures.update_spectra import UpdateSpectra

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from olora_viz.figures import spectrum as spectrum_figures
+from olora_viz.figures.layer_grid import block_and_module
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.jupyter_figure import LiveFigure
 from olora_viz.initializers import INITIALIZERS, label_of
@@ -109,7 +110,7 @@ class SpectrumPanel(Panel):
         except ValueError as error:
             self._problem.value = problem(str(error))
             return [], str(error)
-        split = [(name, *spectrum_figures.block_and_module(name)) for name in names]
+        split = [(name, *block_and_module(name)) for name in names]
         return [(f"{b} · {m}" if b else m, name) for name, b, m in split], ""
 
     def _changed(self, _: Any) -> None:

@@ -276,11 +276,7 @@ class Race(Iterator[Step]):
         ------
         ValueError : the snapshot is of another race.
         """
-        its = {name: tuple(tensor.shape) for name, tensor in self.state.to_tensors().items()}
-        for name, shape in (self._trainer.shapes | its).items():
-            found = tuple(snapshot[name].shape) if name in snapshot else "missing"
-            if found != shape:
-                raise ValueError(f"{name!r} is {found} in the snapshot, {shape} in this race")
+        self._trainer.check(snapshot, self.state)
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
         """Restore a `snapshot` of a race with the same config.

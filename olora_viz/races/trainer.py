@@ -84,11 +84,20 @@ class Trainer:
                 parts.append(self._data.evaluate(rows.stop - rows.start, test=test))
         return Evaluation.joined(parts)
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the tensors of a `snapshot`."""
+    def check(self, snapshot: dict[str, Tensor], state: RaceState) -> None:
+        """Check that the tensors of a `snapshot` and of a race's state have the right shapes.
+
+        Raises
+        ------
+        ValueError : they are of another race.
+        """
         whole = tuple(self._lanes.theta.shape)
-        return {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
+        shapes = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
+        shapes |= {name: tuple(tensor.shape) for name, tensor in state.to_tensors().items()}
+        for name, shape in shapes.items():
+            found = tuple(snapshot[name].shape) if name in snapshot else "missing"
+            if found != shape:
+                raise ValueError(f"{name!r} is {found} in the snapshot, {shape} in this race")
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return the parameters and the optimizer's state, on the CPU."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from olora_viz.figures.gradients import depth_figure, layer_figure
+from olora_viz.figures.layer_grid import block_and_module
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.maps import layer_map
-from olora_viz.figures.spectrum import block_and_module
 from olora_viz.measures.gradients import FACTORS, GRADIENTS, Gradients
 from olora_viz.views.layers import Choices, chosen_among
 from olora_viz.views.race_record import RaceRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olora_viz.figures.spectrum import block_and_module
+from olora_viz.figures.layer_grid import block_and_module
 from olora_viz.figures.theme import LaneStyle
 
 

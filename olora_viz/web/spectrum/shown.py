@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.figures import spectrum as spectrum_figures
+from olora_viz.figures.layer_grid import layer_grid
 from olora_viz.figures.live.gradio_figure import pack
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.naming import unknown
@@ -75,7 +76,7 @@ def layer_map(
     names = lab.layers(model)
     r = max(1, min(whole(rank), max(min(W.shape) for W in names.values())))
     shares = lab.energy_map(model, r, init)
-    return pack(spectrum_figures.layer_map(shares, r, init, chosen=str(layer), run=model))
+    return pack(layer_grid(shares, r, init, chosen=str(layer), run=model))
 
 
 def layer_names(lab: Lab, limits: Limits, model: Any) -> Any:
