@@ -6,7 +6,7 @@ from collections.abc import Callable
 from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.queue import Taken
+from olora_viz.web.jobs.register import Found
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
 ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}
@@ -22,7 +22,7 @@ def lane(**changes: object) -> list[dict[str, object]]:
     return [LANES[0] | changes]
 
 
-def wait(job: Taken, seconds: float = 60) -> Taken:
+def wait(job: Found, seconds: float = 60) -> Found:
     """Return work of the queue once it is complete."""
     wait_until(lambda: job.complete, seconds)
     return job

@@ -13,6 +13,7 @@ from races import small, steps_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
+from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import Ended, Opened, forked, seconds_needed, turn, wish
 from olora_viz.web.jobs.job import Job, Work
@@ -122,7 +123,7 @@ def test_a_job_of_turns_is_paused_stepped_and_finished_as_any_other(jobs: Jobs) 
     assert job.steps == expected.steps
     assert job.answers == expected.answers
     assert (job.device, job.note, job.complete) == ("CPU", "", True)
-    assert job.adapter_zip(1).is_file()
+    assert adapter_zip(job, 1).is_file()
     plain.close()
 
 

@@ -25,6 +25,7 @@ from olora_viz.web.conditioning import fair_rates, measurement
 from olora_viz.web.conditioning import view as conditioning_view
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import view
+from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
@@ -54,7 +55,7 @@ def words(markup: str) -> str:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(keep=2, max_waiting=2, folder=tmp_path / "jobs")
+    made = Jobs(Limits(keep_races=2, max_waiting=2), folder=tmp_path / "jobs")
     yield made
     made.close()
 
@@ -263,7 +264,7 @@ def test_many_measurements_take_no_race_s_place(jobs: Jobs, monkeypatch) -> None
     raced = wait(jobs.start(asked(steps=1)))
     made = [wait(measure(jobs, asked())) for _ in range(5)]
     assert jobs.get(raced.id) is raced
-    assert raced.adapter_zip(0).exists()
+    assert adapter_zip(raced, 0).exists()
     assert [jobs.find(job.id, Measurement) is not None for job in made[:2]] == [False] * 2
 
 
@@ -282,24 +283,24 @@ def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
         return told(lanes, batch, tell)
 
     monkeypatch.setattr(conditioning_module, "track", slow)
-    job = jobs.start(asked(curvature_every="1"))
+    job = jobs.start(asked(curvature="1"))
     assert looking.wait(60)
     jobs.stop(job)
     wait(job, 10)
     assert (job.state, len(job.steps)) == ("stopped", 1)
     assert job.steps[0].curvature is None
     assert len(products) <= 3
-    assert job.adapter_zip(0).exists()
+    assert adapter_zip(job, 0).exists()
 
 
 @pytest.mark.parametrize("value", [-1, 2001, 1.5, "often", None, True])
 def test_how_often_to_look_is_checked_on_the_server(value: object) -> None:
     with pytest.raises(ValueError, match="steps between curvature measurements must be a whole"):
-        asked(curvature_every=value)
+        asked(curvature=value)
 
 
 def test_a_race_looks_as_often_as_it_was_told_and_never_by_itself() -> None:
-    assert asked(curvature_every=" 7").curvature_every == 7
+    assert asked(curvature=" 7").curvature_every == 7
     assert asked().curvature_every == 0
 
 

@@ -10,6 +10,7 @@ from queued import asked, wait
 from served import Visitor, launched
 
 from olora_viz.web import page
+from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.downloads import EXPIRED, Downloads
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.job import Job, own_folder, record_of
@@ -69,7 +70,7 @@ def test_an_adapter_comes_by_an_address_that_tells_neither_its_race_nor_its_plac
         assert str(jobs.folder) not in str(found)
         answer = visitor.client.get(found["url"])
         assert answer.status_code == 200
-        assert answer.content == job.adapter_zip(0).read_bytes()
+        assert answer.content == adapter_zip(job, 0).read_bytes()
         assert f'filename="{found["name"]}"' in answer.headers["content-disposition"]
         assert answer.headers["cache-control"] == "no-store"
 

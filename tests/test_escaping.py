@@ -18,7 +18,6 @@ from olora_viz.views import inspection
 from olora_viz.views.html import Cell, table
 from olora_viz.views.race import race_view
 from olora_viz.views.report import report
-from olora_viz.web.export import take
 from olora_viz.web.race import shelf
 
 EVIL = """<script>alert(1)</script>"&'"""
@@ -74,7 +73,7 @@ def test_of_a_report(record):
 
 
 def test_what_the_browser_makes_into_text_is_not_escaped(record):
-    shown = take.value(replace(race_view(record), recorded=False, complete=True))
+    shown = replace(race_view(record), recorded=False, complete=True).adapters
     assert shown
     assert {lane["label"] for lane in shown["lanes"]} == {style.label for style in record.styles}
 

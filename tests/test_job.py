@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from olora_viz.races.config import RaceConfig
+from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.job import Job
@@ -36,7 +37,7 @@ def rest(job: Job) -> Job:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(keep=3, max_waiting=2, folder=tmp_path / "jobs")
+    made = Jobs(Limits(keep_races=3, max_waiting=2), folder=tmp_path / "jobs")
     yield made
     made.close()
 
@@ -88,14 +89,14 @@ def test_a_paused_race_stops_with_its_adapters(jobs: Jobs) -> None:
     until(lambda: in_memory.complete)
     assert (in_memory.state, len(in_memory.steps)) == ("stopped", 3)
     assert in_memory.answers
-    assert in_memory.adapter_zip(1).exists()
+    assert adapter_zip(in_memory, 1).exists()
 
     on_disk = rest(jobs.start(asked(), goal=3))
     other = jobs.start(asked(1))
     until(lambda: other.complete)
     jobs.stop(on_disk)
     assert (on_disk.state, on_disk.complete) == ("stopped", True)
-    assert on_disk.adapter_zip(1).exists()
+    assert adapter_zip(on_disk, 1).exists()
 
 
 def test_a_race_that_waits_pauses_at_once_and_keeps_nobody_waiting(jobs: Jobs) -> None:
@@ -116,7 +117,7 @@ def test_a_race_that_waits_pauses_at_once_and_keeps_nobody_waiting(jobs: Jobs) -
 def test_a_race_that_nobody_watches_rests_and_goes_on_when_somebody_comes_back(
     tmp_path: Path,
 ) -> None:
-    jobs = Jobs(folder=tmp_path / "jobs", grace=0.5)
+    jobs = Jobs(Limits(grace_seconds=1), folder=tmp_path / "jobs")
     try:
         job = jobs.start(asked(2000))
         end = time.monotonic() + 1.5
@@ -125,7 +126,7 @@ def test_a_race_that_nobody_watches_rests_and_goes_on_when_somebody_comes_back(
             time.sleep(0.05)
         assert job.state in ("loading", "racing")
         rest(job)
-        assert job.note == "no page watched it for 0.5 seconds"
+        assert job.note == "no page watched it for 1 second"
         assert (job.folder / "checkpoint.safetensors").exists()
         reached = len(job.steps)
         jobs.go_on(job)

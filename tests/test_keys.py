@@ -23,11 +23,10 @@ from olora_viz.views.rates import rates_view
 from olora_viz.views.update_spectra import spectra_view
 from olora_viz.web import page
 from olora_viz.web.export.exports import KINDS, export
-from olora_viz.web.export.take import find, value
-from olora_viz.web.guard.keys import new_key, public_name, reading_key
+from olora_viz.web.export.take import adapter_zip, find
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
-from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.job import Job, derived, new_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race import shelf
 from olora_viz.web.race.arrival import FIRST, NOT_HERE, arrive
@@ -43,7 +42,7 @@ ROWS = "prompt,answer\n" + "".join(f"{SECRET} number {n},{SECRET} {n % 7}\n" for
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    made = Jobs(keep=20, folder=tmp_path_factory.mktemp("keys") / "jobs")
+    made = Jobs(Limits(keep_races=20), folder=tmp_path_factory.mktemp("keys") / "jobs")
     yield made
     made.close()
 
@@ -51,7 +50,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 @pytest.fixture(scope="module")
 def ended(jobs: Jobs) -> Job:
     """A race with everything that can be measured."""
-    return wait(jobs.start(asked(steps=2, lanes=SWEEP, curvature_every=1)))
+    return wait(jobs.start(asked(steps=2, lanes=SWEEP, curvature=1)))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def commands(jobs: Jobs) -> Commands:
 
 
 def readers(job: Job) -> str:
-    return reading_key(job.id)
+    return job.readers_key
 
 
 def test_no_key_leads_to_the_owner_s_and_whatever_else_opens_nothing(
@@ -77,7 +76,8 @@ def test_no_key_leads_to_the_owner_s_and_whatever_else_opens_nothing(
     key, read = ended.id, readers(ended)
     assert len({key, read, ended.name}) == 3
     assert len(read) == len(key) == 22
-    assert len({f(k) for f in (reading_key, public_name) for k in map(str, range(50))}) == 100
+    uses = (b"read", b"name")
+    assert len({derived(str(k), use, 9) for use in uses for k in range(50)}) == 100
     shown = jobs.opened(read)
     assert shown is not None
     assert (shown.job, shown.owned, shown.readers_key) == (ended, False, read)
@@ -85,7 +85,8 @@ def test_no_key_leads_to_the_owner_s_and_whatever_else_opens_nothing(
     assert found is not None
     assert (found.job, found.owned, found.readers_key) == (ended, True, read)
     others = (
-        ended.name, reading_key(read), new_key(), key[:-1], key + "A", key.swapcase(), f" {key}",
+        ended.name, derived(read, b"read", 16), new_key(), key[:-1], key + "A", key.swapcase(),
+        f" {key}",
         read[:-1], "", "ä" * 22, "x" * 10_000, None, 7, [key], {"key": read}, b"k",
         f"../{key}", f"recorded:{read}",
     )  # fmt: skip
@@ -131,7 +132,8 @@ def test_an_adapter_is_its_owner_s(jobs: Jobs, ended: Job, commands: Commands) -
     for key, lanes in ((ended.id, 6), (readers(ended), 0)):
         view = commands.show(key)
         assert view is not None
-        assert len(value(view)["lanes"]) == lanes
+        assert view.adapters is not None
+        assert len(view.adapters["lanes"]) == lanes
 
 
 def test_readers_see_nothing_that_quotes_the_owner_s_own_file(
@@ -189,7 +191,7 @@ def test_a_list_of_runs_links_to_them_for_reading_alone(jobs: Jobs, ended: Job) 
 def test_the_keys_open_a_run_after_a_restart_and_nothing_once_it_is_dropped(tmp_path: Path) -> None:
     with closing(Jobs(folder=tmp_path)) as jobs:
         job = wait(jobs.start(asked(steps=1)))
-    with closing(Jobs(keep=1, folder=tmp_path)) as jobs:
+    with closing(Jobs(Limits(keep_races=1), folder=tmp_path)) as jobs:
         again = jobs.opened(readers(job))
         assert again is not None
         assert (again.record.name, again.owned) == (job.name, False)
@@ -205,7 +207,7 @@ def test_nothing_that_is_shown_or_saved_holds_a_key(jobs: Jobs, ended: Job) -> N
     assert all(drawn)
     rows = shelf.added(jobs, shelf.added(jobs, [], ended.id), wait(jobs.start(asked(steps=1))).id)
     overlay = shelf.compared(jobs, [row | {"overlaid": True} for row in rows], ended.id)[1]
-    archive = zipfile.ZipFile(io.BytesIO(ended.adapter_zip(0).read_bytes()))
+    archive = zipfile.ZipFile(io.BytesIO(adapter_zip(ended, 0).read_bytes()))
     with launched(page.build(Limits(), jobs)) as url:
         visitor = Visitor(url, "owner")
         for _ in visitor.heard({visitor.follow(ended.id): "follow"}):

@@ -11,6 +11,7 @@ from queued import wait
 from olora_viz.views.race import race_view
 from olora_viz.web.conditioning.measurement import measure
 from olora_viz.web.export.exports import KINDS, export
+from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -30,7 +31,7 @@ def files() -> VisitorFiles:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(keep=1, folder=tmp_path / "jobs")
+    made = Jobs(Limits(keep_races=1), folder=tmp_path / "jobs")
     yield made
     made.close()
 
@@ -116,7 +117,7 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(
     assert {answer.prompt.strip() for answer in job.answers} <= prompts
     said = [json.dumps(export(jobs, [job.id, kind])) for kind in KINDS]
     link = SetUp.of(job.config).to_query()
-    said += [str(race_view(job)), link, str(job.config), job.adapter_zip(0).name]
+    said += [str(race_view(job)), link, str(job.config), adapter_zip(job, 0).name]
     secrets = (found.token.removeprefix("file:"), str(jobs.folder), str(files._folder))
     for text in said:
         assert not any(secret in text for secret in secrets)

@@ -20,6 +20,7 @@ from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS, Example, Task
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView, race_view
+from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs import job as computed
 from olora_viz.web.jobs.queue import Jobs
@@ -35,7 +36,7 @@ def can_press(shown: RaceView) -> tuple[bool, bool]:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(keep=1, max_waiting=2, folder=tmp_path / "jobs")
+    made = Jobs(Limits(keep_races=1, max_waiting=2), folder=tmp_path / "jobs")
     yield made
     made.close()
 
@@ -75,12 +76,12 @@ def test_a_race_in_the_background_finishes_with_answers_and_adapters_that_peft_l
     assert len(job.answers[0].lanes) == 2
     model, _ = load_model("glassllm")
     for k in range(2):
-        with zipfile.ZipFile(job.adapter_zip(k)) as archive:
+        with zipfile.ZipFile(adapter_zip(job, k)) as archive:
             archive.extractall(tmp_path / str(k))
         (folder,) = (tmp_path / str(k)).iterdir()
         peft.PeftModel.from_pretrained(model, str(folder)).unload()
     with pytest.raises(ValueError, match="lane 2 must be from 0 to 1"):
-        job.adapter_zip(2)
+        adapter_zip(job, 2)
 
 
 def test_the_page_s_table_races_every_start_that_there_is(jobs: Jobs) -> None:
@@ -104,7 +105,7 @@ def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> N
     assert done <= len(job.steps) <= done + 1
     assert "stopped" in race_view(job).status
     assert "finished" not in race_view(job).status
-    assert job.adapter_zip(0).exists()
+    assert adapter_zip(job, 0).exists()
 
 
 def test_one_race_trains_at_a_time_and_the_others_wait_their_turn(jobs: Jobs) -> None:
@@ -134,7 +135,7 @@ def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(
 ) -> None:
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(computed, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    jobs = Jobs(folder=tmp_path / "jobs", max_seconds=1800)
+    jobs = Jobs(Limits(max_seconds=1800), folder=tmp_path / "jobs")
     try:
         job = jobs.start(asked(steps=400))
         wait_until(lambda: len(job.steps) >= 3)
@@ -145,14 +146,14 @@ def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(
         shown = html.unescape(race_view(job).status)
         assert re.search(r">stopped<.*stopped after 30 minutes, this server's limit", shown)
         assert "finished" not in shown
-        assert job.adapter_zip(0).exists()
+        assert adapter_zip(job, 0).exists()
         assert wait(jobs.start(asked())).state == "finished"
     finally:
         jobs.close()
 
 
 def test_loading_a_model_counts_as_time_too(tmp_path: Path) -> None:
-    jobs = Jobs(folder=tmp_path / "jobs", max_seconds=0)
+    jobs = Jobs(Limits(max_seconds=0), folder=tmp_path / "jobs")
     try:
         job = wait(jobs.start(asked()))
         assert (job.state, job.steps) == ("stopped", [])

@@ -87,7 +87,7 @@ def test_a_set_up_of_the_page_comes_back_from_its_link_as_it_was(
 ) -> None:
     config = checked_config(
         LIMITS, model=model, task=task, steps=steps, batch=batch, seed=seed,
-        curvature_every=curvature, lanes=rows_of(lanes),
+        curvature=curvature, lanes=rows_of(lanes),
     )  # fmt: skip
     assert list(config.lanes) == lanes
     setup = SetUp.of(config)

@@ -12,6 +12,7 @@ from olora_viz.figures.comparison import Run, overlay_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race import shelf
@@ -22,7 +23,7 @@ CONFIG = RaceConfig(task="addition", lanes=LANES, steps=2, batch_size=4, eval_si
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    made = Jobs(keep=20, folder=tmp_path_factory.mktemp("jobs") / "jobs")
+    made = Jobs(Limits(keep_races=20), folder=tmp_path_factory.mktemp("jobs") / "jobs")
     yield made
     made.close()
 

@@ -14,6 +14,7 @@ from queued import asked, lane, wait
 from olora_viz.machine.cache import DiskFullError
 from olora_viz.machine.files import folder_size
 from olora_viz.views.race import race_view
+from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import DISK_FULL, Job
@@ -43,8 +44,7 @@ def test_on_a_disk_for_two_races_every_race_finishes_and_the_oldest_make_way(
     with closing(shrink(1000)) as jobs:
         alone = wait(jobs.start(asked(steps=1)))
         size = folder_size(alone.folder)
-        jobs._dropped(alone)
-        alone.remove()
+        jobs._drop(alone)
     most = 4 * size / MIB + 2
     with closing(shrink(most)) as jobs:
         made = [wait(jobs.start(asked(steps=1))) for _ in range(6)]
@@ -54,7 +54,7 @@ def test_on_a_disk_for_two_races_every_race_finishes_and_the_oldest_make_way(
         assert kept == sorted(kept), "the oldest go first"
         assert kept[-1]
         assert not kept[0]
-        assert made[-1].adapter_zip(0).is_file()
+        assert adapter_zip(made[-1], 0).is_file()
         assert not list(jobs.folder.glob(f"{made[0].id}*"))
 
 

@@ -20,7 +20,7 @@ from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.web import page
-from olora_viz.web.export.take import adapter_list, find
+from olora_viz.web.export.take import adapter_list, adapter_zip, find
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.jobs.queue import Jobs
@@ -36,7 +36,7 @@ def visited(demo: gr.Blocks) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(keep=1, max_waiting=2, folder=tmp_path / "jobs")
+    made = Jobs(Limits(keep_races=1, max_waiting=2), folder=tmp_path / "jobs")
     yield made
     made.close()
 
@@ -169,7 +169,7 @@ def test_every_lane_s_adapter_can_be_fetched_where_lanes_are_equal(tmp_path: Pat
                 assert "reads it back with the lane's logits" in found["found"]
                 fetched = visitor.get(found["url"])
                 assert fetched.status_code == 200
-                assert fetched.content == job.adapter_zip(k).read_bytes()
+                assert fetched.content == adapter_zip(job, k).read_bytes()
     finally:
         jobs.close()
 

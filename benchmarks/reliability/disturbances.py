@@ -20,6 +20,7 @@ from races import small
 
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from reliability.laws import check_same, contents, numbers
 from reliability.tally import Tally
@@ -149,7 +150,7 @@ def a_clock_that_jumps(home: Path) -> str:
         time.time = lambda: true() + drawn.uniform(-3e7, 3e7)
         list(runs.start(CONFIG, home / "run"))
         check_same(home / "run", whole)
-        with closing(Jobs(folder=home / "jobs", grace=300)) as jobs:
+        with closing(Jobs(Limits(grace_seconds=300), folder=home / "jobs")) as jobs:
             made = [jobs.start(CONFIG) for _ in range(3)]
             assert all(job.wait(120) for job in made)
             assert {job.state for job in made} == {"finished"}, [job.note for job in made]

@@ -21,6 +21,7 @@ from olora_viz.machine.files import is_free
 from olora_viz.races import run as runs
 from olora_viz.races.race import Race
 from olora_viz.web import page
+from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shelving import ASIDE
@@ -181,14 +182,14 @@ class Kills:
                 assert job.wait(120)
                 assert job.state == "finished", job.note
                 assert numbers(job.folder) == self._served[seed], f"visitor {seed}'s race differs"
-                assert job.adapter_zip(1).is_file()
+                assert adapter_zip(job, 1).is_file()
             say(str(unfinished))
 
 
 def serve_until_killed(folder: Path, say: Say) -> None:
     """Serve the pages with a runs folder."""
     limits = Limits(models=("glassllm",))
-    with launched(page.build(limits, Jobs(keep=20, folder=folder))) as url:
+    with launched(page.build(limits, Jobs(Limits(keep_races=20), folder=folder))) as url:
         say(url)
         time.sleep(3600)
 

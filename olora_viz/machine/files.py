@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,6 +46,17 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         raise _unwrapped(error, path) from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def write_zip(path: Path, folder: Path) -> None:
+    """Write the files of a folder into a zip file atomically, below a folder of the zip's name."""
+
+    def write(partial: Path) -> None:
+        with zipfile.ZipFile(partial, "w") as archive:
+            for file in sorted(folder.iterdir()):
+                archive.write(file, f"{path.stem}/{file.name}")
+
+    _replace(path, write)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -20,7 +20,6 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
 from olora_viz.studies import story
-from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.remarks import caveat
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, standings
@@ -37,7 +36,7 @@ from olora_viz.views.race_record import (
     start_of,
     status,
 )
-from olora_viz.views.results import intervals, results, results_of_test
+from olora_viz.views.results import results_of
 
 ELSEWHERE = frozenset({"start", "step"})
 """The commands next to somebody else's race: each starts a race of one's own."""
@@ -138,15 +137,9 @@ class RaceView:
     @cached_property
     def results(self) -> Markup:
         """The tables of results, the best lane first, with remarks on the data and the lanes."""
-        race = self.race
-        held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
-        its = intervals(self._groups, latest_examples(race.steps), race.plain_text)
-        table = results(
-            self._group_styles, self._places, held, start_of(race), race.plain_text,
-            race.held_out, its,
-        )  # fmt: skip
-        problem = fragments.problem(race.note) if race.state == FAILED else Markup("")
-        return problem + table + self._test + _remarks(race)
+        problem = fragments.problem(self.race.note) if self.race.state == FAILED else Markup("")
+        styles, places = self._group_styles, self._places
+        return problem + results_of(self.race, styles, places, self._rows, self._groups)
 
     @property
     def whose(self) -> Markup:
@@ -154,16 +147,21 @@ class RaceView:
         own = "" if self.race.config.task in TASKS else f" {WITHHELD}"
         return Markup("") if self.owned else fragments.remark(f"{SOMEBODY_S}{own}")
 
-    @cached_property
-    def _test(self) -> Markup:
-        """The table of the test, once the race is finished."""
-        race = self.race
-        if race.tested is None:
-            return Markup("")
-        return results_of_test(
-            self._group_styles, self._places, self._rows, self._groups, race.tested,
-            race.plain_text,
-        )  # fmt: skip
+    @property
+    def adapters(self) -> dict[str, Any] | None:
+        """The lanes whose adapters can be downloaded; None before the first step."""
+        if not self.made:
+            return None
+        lanes = self.order if self.complete and not self.recorded and self.owned else ()
+        styles = [(k, self.styles[k]) for k in lanes]
+        return {
+            "lanes": [
+                {"lane": k, "label": style.label, "init": style.init, "dash": style.dash}
+                for k, style in styles
+            ],
+            "recorded": self.recorded,
+            "owned": self.owned,
+        }
 
     @cached_property
     def answers(self) -> Markup:
@@ -295,17 +293,3 @@ def _introduction(record: RaceRecord, link: str) -> Markup:
         return Markup("")
     made = f"Recorded on {record.made.date}, on {record.made.device}."
     return fragments.recorded(record.title, record.sentence, made, link)
-
-
-def _remarks(race: RaceSnapshot) -> Markup:
-    said = []
-    if race.left_out:
-        examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
-        said += [f"Left out of training: {examples} of more than {race.config.max_length} tokens."]
-    if race.held_out and race.held_out.parts:
-        said += [race.held_out.parts]
-    if race.held_out and race.held_out.boilerplate:
-        said += [race.held_out.boilerplate]
-    for words in filter(None, (race.adapted, race.in_parts)):
-        said += [f"{words[0].upper()}{words[1:]}."]
-    return Markup("").join(map(fragments.remark, said))

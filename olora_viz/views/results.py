@@ -15,15 +15,39 @@ from olora_viz.measures.examples import Examples
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.state import NO_GRADIENT
 from olora_viz.races.summary import Tested
-from olora_viz.studies.contest import scores_of
+from olora_viz.studies.contest import latest_examples, scores_of
 from olora_viz.studies.decision import share_interval
 from olora_viz.studies.seed_groups import SeedGroup, group_places
 from olora_viz.studies.standings import Place
 from olora_viz.tasks.held_out import HeldOut
-from olora_viz.views.html import Cell, lane, table
+from olora_viz.views.html import Cell, lane, remark, table
+from olora_viz.views.race_record import RaceSnapshot, start_of
 
 Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""
+
+
+def results_of(
+    race: RaceSnapshot,
+    styles: Sequence[LaneStyle],
+    places: Sequence[Place],
+    rows: Sequence[Place],
+    groups: Sequence[SeedGroup],
+) -> Markup:
+    """Return the tables of a race, with remarks on the data and the lanes.
+
+    Parameters
+    ----------
+    styles, places : of the groups, the best one first.
+    rows, groups : of the lanes, and of those that differ only in their seed.
+    """
+    held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
+    its = intervals(groups, latest_examples(race.steps), race.plain_text)
+    base, text = start_of(race), race.plain_text
+    made = [results(styles, places, held, base, text, race.held_out, its)]
+    if race.tested is not None:
+        made.append(results_of_test(styles, places, rows, groups, race.tested, text))
+    return Markup("").join([*made, _remarks(race)])
 
 
 def results(
@@ -167,3 +191,17 @@ def _spread(row: Place) -> Markup:
     return Markup(
         ' <span class="hint" title="standard deviation over {} seeds">± {}</span>'
     ).format(row.seeds, nats(row.spread))
+
+
+def _remarks(race: RaceSnapshot) -> Markup:
+    said = []
+    if race.left_out:
+        examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
+        said += [f"Left out of training: {examples} of more than {race.config.max_length} tokens."]
+    if race.held_out and race.held_out.parts:
+        said += [race.held_out.parts]
+    if race.held_out and race.held_out.boilerplate:
+        said += [race.held_out.boilerplate]
+    for words in filter(None, (race.adapted, race.in_parts)):
+        said += [f"{words[0].upper()}{words[1:]}."]
+    return Markup("").join(map(remark, said))

@@ -48,12 +48,7 @@ SPARE = 60
 def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
-    jobs = Jobs(
-        limits.keep_races, limits.max_waiting, max_seconds=limits.max_seconds,
-        grace=limits.grace_seconds, keep_mib=limits.keep_mib,
-        races=ZeroGpuJob if on_zero_gpu() else Job,
-        page_waiting=limits.page_waiting, address_waiting=limits.address_waiting,
-    )  # fmt: skip
+    jobs = Jobs(limits, races=ZeroGpuJob if on_zero_gpu() else Job)
     atexit.register(jobs.close)
     return jobs
 

@@ -77,7 +77,7 @@ class SetUp:
         ValueError : a value breaks a rule of the page; the message is one sentence.
         """
         said = dict(zip(NAMES, values, strict=True))
-        config = _checked(limits, said, files)
+        config = checked_config(limits, **said, files=files)
         return replace(cls.of(config), task=said["task"])
 
     @classmethod
@@ -101,8 +101,9 @@ class SetUp:
         lanes = [lane for its in parsed for lane in its] or first.lanes
         task = said.pop("task", first.task)
         own = task == YOUR_FILE
-        values = first.values() | said | {"task": first.task if own else task}
-        config = wrong.check(_checked, limits, values | {"lanes": rows_of(lanes)}, instead=None)
+        values: dict[str, Any] = first.values() | said | {"task": first.task if own else task}
+        values["lanes"] = rows_of(lanes)
+        config = wrong.check(lambda: checked_config(limits, **values), instead=None)
         wrong.report()
         assert config is not None
         return replace(cls.of(config), task=YOUR_FILE) if own else cls.of(config)
@@ -135,7 +136,7 @@ class SetUp:
         ------
         ValueError : a value breaks a rule of the page; the message is one sentence.
         """
-        return _checked(limits, self.values(), files)
+        return checked_config(limits, **self.values(), files=files)
 
     def to_controls(self, keep: Collection[str] = ()) -> tuple[Any, ...]:
         """Return the controls' values, in the order of the fields.
@@ -187,13 +188,6 @@ def possible(limits: Limits, config: RaceConfig) -> SetUp | None:
     except ValueError:
         return None
     return made
-
-
-def _checked(limits: Limits, said: dict[str, Any], files: OwnFiles | None = None) -> RaceConfig:
-    return checked_config(
-        limits, **{name: said[name] for name in NAMES[:-1]}, curvature_every=said["curvature"],
-        files=files,
-    )  # fmt: skip
 
 
 def _parsed(spec: str) -> list[Lane]:

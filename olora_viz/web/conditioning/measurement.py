@@ -15,10 +15,9 @@ from olora_viz.views.background_measurement import (
     at_its_start,
     start_config,
 )
-from olora_viz.web.guard.keys import new_key
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.accelerator import here
-from olora_viz.web.jobs.job import Work
+from olora_viz.web.jobs.job import Work, new_key
 from olora_viz.web.jobs.queue import Jobs
 
 MAX_NAME = 200

@@ -45,7 +45,6 @@ CURVED = Card(
     # It draws at every measurement of the curvature, and once more at the end.
     "curved",
     ("name", "curvature", "complete"),
-    lambda desk: (),
 )
 """The curvature of the run that the page shows."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import gradio as gr
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import HERE, PLOTLY, installed
-from olora_viz.views.race import RaceView
+from olora_viz.lanes.read_back import kept
+from olora_viz.machine.files import write_zip
 from olora_viz.web.export.exports import export
 from olora_viz.web.guard.downloads import DOWNLOADS
 from olora_viz.web.guard.visitor import visitor_of
+from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.card import Card
+from olora_viz.web.race.card import showing
 from olora_viz.web.race.held import stored
 
 BUTTONS = (
@@ -30,7 +33,7 @@ BUTTONS = (
 
 
 def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
-    """Make the card's content; its value is what `value` returns."""
+    """Make the card's content; its value is `RaceView.adapters`."""
 
     pool = Pool(few("exports"))
 
@@ -70,19 +73,6 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     )
 
 
-def value(view: RaceView) -> dict[str, Any] | None:
-    """Return what the card shows: nothing before the first step, adapters after the end."""
-    if not view.made:
-        return None
-    has_adapters = view.complete and not view.recorded and view.owned
-    lanes = [
-        {"lane": k, "label": style.label, "init": style.init, "dash": style.dash}
-        for k in (view.order if has_adapters else ())
-        for style in [view.styles[k]]
-    ]
-    return {"lanes": lanes, "recorded": view.recorded, "owned": view.owned}
-
-
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
     """Zip an adapter and return its URL, which expires, and the result of reading it back.
 
@@ -97,18 +87,40 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
         job = jobs.get(name)
         if job is None:
             raise ValueError("this race is no longer available: run it again for its adapters")
-        path, found = job.adapter_zip(int(lane)), job.read_back(int(lane))
+        path = adapter_zip(job, int(lane))
+        read = kept(job.folder / "adapters" / job.config.labels[int(lane)])
     except OSError as error:
         return {"problem": f"the adapter could not be zipped: {error.strerror or error}"}
     except (ValueError, TypeError, OverflowError) as error:
         return {"problem": str(error)}
-    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": found}
+    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": read.sentence if read else ""}
 
 
-CARD = Card(
+def adapter_zip(job: Job, k: int) -> Path:
+    """Zip lane k's adapter, once, next to the run.
+
+    Raises
+    ------
+    ValueError : there is no such lane, or its adapter is not written yet.
+    """
+    labels = job.config.labels
+    if not 0 <= k < len(labels):
+        raise ValueError(f"lane {k} must be from 0 to {len(labels) - 1}")
+    source = job.folder / "adapters" / labels[k]
+    if not job.complete or not source.is_dir():
+        raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
+    name = f"{job.config.model}-{job.config.task}-{labels[k]}".replace("=", "")
+    beside = job.zips or job.folder
+    beside.mkdir(exist_ok=True)
+    target = beside / f"{re.sub(r'[^A-Za-z0-9._+-]', '-', name)}.zip"
+    if not target.exists():
+        write_zip(target, source)
+    return target
+
+
+CARD = showing(
     "take",
-    ("name", "complete", "order"),
-    lambda desk: [adapter_list(desk.jobs, elem_id="take")],
-    lambda view: [value(view)],
+    "adapters",
+    build=lambda desk: [adapter_list(desk.jobs, elem_id="take")],
     column="right",
 )

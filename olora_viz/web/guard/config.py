@@ -49,11 +49,11 @@ def checked_config(
     steps: Any,
     batch: Any,
     lanes: Any,
-    curvature_every: Any = 0,
+    curvature: Any = 0,
     seed: Any = 0,
     files: OwnFiles | None = None,
 ) -> RaceConfig:
-    """Validate the values that a page sent, and return the race.
+    """Validate the values that a page sent for the fields of a `SetUp`, and return the race.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def checked_config(
     task : a name, or the token of a file in `files`, whose path it becomes.
     steps, batch : numbers, or text that reads as one.
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lanes`.
-    curvature_every : steps between curvature measurements, 0: never.
+    curvature : steps between two measurements of the curvature, 0: never.
     seed : of the task and of the order of its examples.
     files : the visitors' own.
 
@@ -75,10 +75,9 @@ def checked_config(
     steps = found.check(_whole, "steps", steps, 1, limits.max_steps, instead=1)
     batch = found.check(_whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
     seed = found.check(_whole, "seed of the race", seed, 0, 2**31 - 1, instead=0)
-    curvature_every = found.check(
-        _whole, "steps between curvature measurements", curvature_every, 0, limits.max_steps,
-        instead=0,
-    )  # fmt: skip
+    curvature = found.check(
+        _whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0
+    )
     lanes = found.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
     found.report()
     every = max(1, min(10, steps // 5), math.ceil(steps / 100))
@@ -95,7 +94,7 @@ def checked_config(
         eval_every=every,
         spectra_every=every,
         gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
-        curvature_every=curvature_every,
+        curvature_every=curvature,
     )
     tokens = tokens_at_most(config)
     if tokens > limits.max_tokens:

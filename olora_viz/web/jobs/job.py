@@ -1,4 +1,9 @@
-"""The jobs of the queue: work of any kind, and races that open pages pause, step and stop."""
+"""The jobs of the queue: work of any kind, and races that open pages pause, step and stop.
+
+A job's id is its owner's key: random, and never outside its owner's browser and the name of its
+folder. Links carry the readers' key, and what is saved or drawn the name. Both are derived from the
+id, also after a restart, and neither leads back to it.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +13,29 @@ import re
 import secrets
 import shutil
 import time
-import zipfile
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 
-from olora_viz.lanes.read_back import kept
 from olora_viz.machine.cache import DiskFullError, is_disk_full
 from olora_viz.machine.files import write_json
 from olora_viz.machine.numbers import duration, finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.findings import findings_json
 from olora_viz.races.race import Race
+from olora_viz.races.state import STOPPED
 from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.background_work import BackgroundWork
-from olora_viz.views.race_record import FAILED, RaceRecord, snapshot
-from olora_viz.web.guard.keys import public_name
+from olora_viz.views.race_record import FAILED, PAUSED, RaceRecord, snapshot
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 
 SEEN_SECONDS = 1.0
 """Minimum time between two updates on disk of when a page last asked for a race."""
-
 
 DISK_FULL = (
     "the server's disk is full: its oldest races are deleted already, so try again later, or with "
@@ -42,6 +46,21 @@ PATH = re.compile(r"'?(?<![\w.:/])/(?:[\w.+@~-]+/)+[\w.+@~-]*'?")
 """An absolute path in a sentence, with its quotes."""
 
 
+def new_key() -> str:
+    """Return the id of a job: 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def derived(key: str, use: bytes, size: int) -> str:
+    """Derive bytes from a key that do not lead back to it, as text.
+
+    >>> derived("a" * 22, b"read", 16)
+    'mnZUaxxlNYv1j6uRk0wNjQ'
+    """
+    digest = blake2b(key.encode(), digest_size=size, person=use).digest()
+    return urlsafe_b64encode(digest).decode().rstrip("=")
+
+
 def record_of(folder: Path) -> Path:
     """Return the file with the data that a page shows of a run, next to the run's folder."""
     return folder.with_name(f"{folder.name}.record")
@@ -50,11 +69,6 @@ def record_of(folder: Path) -> Path:
 def own_folder(folder: Path) -> Path:
     """Return the folder of the copy of a visitor's own file, next to the run's folder."""
     return folder.with_name(f"{folder.name}.task")
-
-
-def zips_of(folder: Path) -> Path:
-    """Return the folder of zipped adapters of a run whose own folder nothing is written to."""
-    return folder.with_name(f"{folder.name}.zips")
 
 
 @dataclass(eq=False)
@@ -77,6 +91,9 @@ class Work(BackgroundWork):
     deadline: float = math.inf
     """The end of its time, by the monotonic clock, while it computes."""
     max_seconds: float = math.inf
+    """The same at its start."""
+    grace: float = math.inf
+    """Seconds without an open page after which a race pauses."""
     own_file: Path | None = None
     """The visitor's own file, if the task is one."""
     clear_disk: Callable[[int], None] = lambda _: None
@@ -92,8 +109,13 @@ class Work(BackgroundWork):
 
     @property
     def name(self) -> str:
-        """Its name in figures, which opens nothing; its id is its owner's key."""
-        return public_name(self.id)
+        """Its name in figures and files, which opens nothing."""
+        return derived(self.id, b"name", 9)
+
+    @property
+    def readers_key(self) -> str:
+        """What opens it for reading."""
+        return derived(self.id, b"read", 16)
 
     @property
     def raced(self) -> RaceConfig:
@@ -122,6 +144,14 @@ class Work(BackgroundWork):
 
     def keep(self) -> None:
         """Write what is needed to show it after a restart of the server; by default it is lost."""
+
+    def interrupt(self, why: str) -> None:
+        """Request that it comes to rest; by default this is its end."""
+        self.stop()
+
+    def rest(self) -> None:
+        """Come to rest before its turn, as was requested."""
+        self.end(STOPPED)
 
     def was_seen(self) -> None:
         """Record that a page asks for it."""
@@ -166,8 +196,6 @@ class Job(Work, BackgroundRace):
     another race's turn, so that single steps are quick. A GPU is released immediately.
     """
 
-    grace: float = math.inf
-    """Seconds without an open page after which it pauses."""
     gives_way: Callable[[], bool] = lambda: False
     """Whether to let others compute first, since its page is closed and they wait."""
     last: float = math.inf
@@ -193,6 +221,14 @@ class Job(Work, BackgroundRace):
         held_out = now.held_out and replace(now.held_out, guess_words="without the prompt")
         note = "" if now.state == FAILED else now.note
         return replace(now, answers=(), held_out=held_out, note=note)
+
+    def interrupt(self, why: str) -> None:
+        """Request a pause."""
+        self.pause(why)
+
+    def rest(self) -> None:
+        """Pause before its turn."""
+        self.become(PAUSED, self.why_paused)
 
     def wake(self) -> None:
         """Save a new state before anybody is notified."""
@@ -259,37 +295,3 @@ class Job(Work, BackgroundRace):
         self.cut_off = False
         if racing.device.type != "cpu":
             self.release()
-
-    def read_back(self, k: int) -> str:
-        """Describe the result of reading lane k's adapter back; empty if it was not read."""
-        found = kept(self.folder / "adapters" / self.config.labels[k])
-        return found.sentence if found else ""
-
-    def adapter_zip(self, k: int) -> Path:
-        """Zip lane k's adapter, once, next to the run.
-
-        Raises
-        ------
-        ValueError : there is no such lane, or its adapter is not written yet.
-        """
-        labels = self.config.labels
-        if not 0 <= k < len(labels):
-            raise ValueError(f"lane {k} must be from 0 to {len(labels) - 1}")
-        source = self.folder / "adapters" / labels[k]
-        if not self.complete or not source.is_dir():
-            raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
-        name = f"{self.config.model}-{self.config.task}-{labels[k]}".replace("=", "")
-        beside = self.zips or self.folder
-        beside.mkdir(exist_ok=True)
-        target = beside / f"{re.sub(r'[^A-Za-z0-9._+-]', '-', name)}.zip"
-        if not target.exists():
-            partial = target.with_suffix(f".{secrets.token_hex(4)}")
-            try:
-                with zipfile.ZipFile(partial, "w") as archive:
-                    for path in sorted(source.iterdir()):
-                        archive.write(path, f"{target.stem}/{path.name}")
-                partial.replace(target)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
-        return target

@@ -28,9 +28,8 @@ from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.state import DIVERGED, FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.race_record import ENDED, PAUSED
-from olora_viz.web.guard.keys import new_key
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import Job, own_folder, record_of, zips_of
+from olora_viz.web.jobs.job import Job, new_key, own_folder, record_of
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 """The ids of races; anything else in the folder is ignored."""
@@ -88,6 +87,11 @@ def opened(folder: Path, home: Path) -> Job:
     name = new_key()
     zips = zips_of(home / name)
     return Job(name, folder=folder, zips=zips, forgettable=False, **found)
+
+
+def zips_of(folder: Path) -> Path:
+    """Return the folder of zipped adapters of a run whose own folder nothing is written to."""
+    return folder.with_name(f"{folder.name}.zips")
 
 
 def _of_server(folder: Path, kind: type[Job]) -> Job:

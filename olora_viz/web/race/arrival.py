@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
-from olora_viz.web.guard.keys import Shown
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.register import Shown
 from olora_viz.web.links import share, share_link
 from olora_viz.web.race import shelf
 from olora_viz.web.race.pulse import AGAIN

@@ -53,7 +53,7 @@ class Card:
     """Its name in ``hide=``."""
     needs: tuple[str, ...]
     """Fields of a `RaceView`, or keys of its ``news``; a change of any of them is news."""
-    build: Callable[[Desk], Sequence[Any]]
+    build: Callable[[Desk], Sequence[Any]] = lambda desk: ()
     """Builds the content of the card; returns the components that `draw` fills."""
     draw: Callable[[RaceView], Sequence[Any]] | None = None
     """Returns their values. None if drawing depends on choices that only the page knows; the value
@@ -95,6 +95,11 @@ class Card:
 def fact(view: RaceView, need: str) -> Any:
     """Return a field of a view, or one of its news."""
     return view.news[need] if need in view.news else getattr(view, need)
+
+
+def showing(name: str, *shown: str, **more: Any) -> Card:
+    """Make a card whose components show fields of the `RaceView` as they are."""
+    return Card(name, shown, draw=lambda view: [getattr(view, one) for one in shown], **more)
 
 
 def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
@@ -151,7 +156,7 @@ def words(
         below(desk)
         return [made]
 
-    return Card(name, (shown,), build, lambda view: [getattr(view, shown)], **more)
+    return showing(name, shown, build=build, **more)
 
 
 class Board:

@@ -10,7 +10,7 @@ import gradio as gr
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import READY
-from olora_viz.web.race.card import Card, Desk
+from olora_viz.web.race.card import Card, Desk, showing
 
 RACE, RESUME = "▶ Race", "▶ Resume"
 
@@ -98,18 +98,13 @@ def _build_scrubber(desk: Desk) -> list[Any]:
     return [desk.parts["scrubber"]]
 
 
-LINE = Card("status", ("status",), lambda desk: (), lambda view: [view.status])
+LINE = showing("status", "status")
 """The top bar's line."""
 
-CONTROLS = Card(
-    "controls", ("commands", "state"), lambda desk: (), lambda view: list(buttons(view))
-)
+CONTROLS = Card("controls", ("commands", "state"), draw=buttons)
 """The run's buttons."""
 
-READERS = Card(
-    "readers", ("readers_key", "whose"), lambda desk: (),
-    lambda view: [view.readers_key, view.whose],
-)  # fmt: skip
+READERS = showing("readers", "readers_key", "whose")
 """The button that copies the link for others, and the line that they read."""
 
 SCRUBBER = Card(

@@ -15,11 +15,12 @@ import gradio as gr
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import FAILED, PAUSED, ready_race
-from olora_viz.web.guard.keys import Shown
+from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.register import Shown
 from olora_viz.web.links.share_link import COUNTDOWN, READ
 from olora_viz.web.race import own_file
 from olora_viz.web.race.arrival import arrive
@@ -27,7 +28,7 @@ from olora_viz.web.race.card import QUIET, Board, Desk, again
 from olora_viz.web.race.controls import Buttons
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
-from olora_viz.web.setup import TASK, SetUp
+from olora_viz.web.setup import NAMES, TASK, SetUp
 
 
 class Commands:
@@ -57,8 +58,9 @@ class Commands:
         ValueError : a value is invalid, or there is no place in the queue.
         """
         files = FilesOfPage(self._files, page)
-        setup = SetUp.from_controls(self._limits, controls, files)
-        return self._jobs.start(setup.to_config(self._limits, files), goal, owner).id
+        said = dict(zip(NAMES, controls, strict=True))
+        config = checked_config(self._limits, **said, files=files)
+        return self._jobs.start(config, goal, owner).id
 
     def do(self, run: Any, what: str) -> bool:
         """Pause, step, resume or stop a run, with its owner's key.

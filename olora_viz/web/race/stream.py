@@ -16,11 +16,11 @@ from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import WAITING
 from olora_viz.web.guard.fairness import too_many
-from olora_viz.web.guard.keys import Shown
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.register import Shown
 from olora_viz.web.race.card import Board
 from olora_viz.web.race.pulse import CROWDED, GONE
 from olora_viz.web.setup import SetUp
