@@ -61,6 +61,7 @@ from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.setups import compare_setups
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
+from olora_viz.studies.deciding import Decision, decide
 from olora_viz.studies.decision import Comparison, Scores, compare
 from olora_viz.studies.ledger import verdicts
 from olora_viz.studies.rate_story import describe_rates, describe_reach
@@ -79,6 +80,7 @@ __all__ = [
     "Comparison",
     "Conditioning",
     "Curvature",
+    "Decision",
     "Example",
     "FairRate",
     "Gradients",
@@ -107,6 +109,7 @@ __all__ = [
     "conditioning",
     "corda",
     "curvature",
+    "decide",
     "describe_rates",
     "describe_reach",
     "eva",

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from olora_viz.cli import (
     curvature,
+    decide,
     export,
     gradients,
     inspect,
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--json", action="store_true", help="JSON only, one object per line")
         return made
 
-    for module in (lists, race, study, export, spectrum, inspect, gradients, curvature):
+    for module in (lists, race, study, decide, export, spectrum, inspect, gradients, curvature):
         module.add_verbs(verb)
     show.add_verbs(verb, _serve)
     return parser

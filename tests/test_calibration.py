@@ -252,7 +252,7 @@ def test_calibration_that_the_memory_does_not_hold_is_refused_before_it_is_read(
     ):
         lane = Lane(name, r=1)
         monkeypatch.setattr(memory, "available_memory", lambda _, most=4 * entries: most)
-        with pytest.raises(ValueError, match=r"a start from the \w+ of every layer .* needs .*GB"):
+        with pytest.raises(ValueError, match=r"a start from the \w+ of every layer .* needs .*MB"):
             race(config(lanes=(lane,)), model=model, tokenizer=tokenizer)
         monkeypatch.undo()
     attach(model, [Lane("lora")]).detach()

@@ -57,7 +57,8 @@ def again(before: Jobs, whole: Job, tmp_path: Path) -> Iterator[Callable[..., Jo
 
     def start(damage: Callable[[Path], object] = lambda folder: None, **options) -> Jobs:
         folder = tmp_path / "after"
-        shutil.copytree(before.folder, folder)
+        # A file that is being replaced meanwhile may be gone before it is copied.
+        shutil.copytree(before.folder, folder, ignore=shutil.ignore_patterns("*.partial"))
         damage(folder)
         made.append(Jobs(folder=folder, **options))
         return made[0]

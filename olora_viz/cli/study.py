@@ -18,7 +18,7 @@ from olora_viz.machine.signals import on_interruption
 if TYPE_CHECKING:
     from olora_viz.studies.ledger import Ledger
     from olora_viz.studies.study import Study
-    from olora_viz.studies.verdicts import Verdict
+    from olora_viz.studies.verdicts import Verdict, Verdicts
 
 MOST_LANES = 500
 """A study with more lanes has to be confirmed with ``--yes``."""
@@ -136,11 +136,17 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         value = getattr(options, name, None)
         if value is None:
             continue
-        found[name] = _list(name, value) if name in LISTS else value
+        found[name] = listed(name, value) if name in LISTS else value
     return found
 
 
-def _list(name: str, text: str) -> tuple[Any, ...]:
+def listed(name: str, text: str) -> tuple[Any, ...]:
+    """Return the values of an option with a list.
+
+    Raises
+    ------
+    ValueError : an entry is of the wrong kind.
+    """
     option, kind, _ = LISTS[name]
     parts = [part.strip() for part in text.split("/" if name == "lrs" else ",")]
     try:
@@ -194,21 +200,28 @@ def _plan(ledger: Ledger) -> int:
 
 
 def _report(ledger: Ledger, as_json: bool) -> None:
-    found, summary = ledger.verdicts().each, ledger.summary()
+    summary = ledger.summary()
+    print_verdicts(ledger.verdicts(), as_json)
     if as_json:
-        for one in found:
-            print(json.dumps(one.to_json(), allow_nan=False))
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
         return
-    print_table([list(HEAD), *(_row(one, ledger.study) for one in found)])
-    for one in found:
-        if one.why:
-            cell = f"{one.cell.model}, {one.cell.task}, r {one.cell.r}"
-            print(f"{cell}: {one.init} is {one.verdict}, since {one.why}")
     print(
         f"{summary['cells']} cells, {summary['lanes']} lanes, {seconds(summary['seconds'])} of "
         f"racing; {summary['table']} has every lane"
     )
+
+
+def print_verdicts(found: Verdicts, as_json: bool) -> None:
+    """Print a line for every method of every cell, and why some are undecided."""
+    if as_json:
+        for one in found.each:
+            print(json.dumps(one.to_json(), allow_nan=False))
+        return
+    print_table([list(HEAD), *(_row(one, found.study) for one in found.each)])
+    for one in found.each:
+        if one.why:
+            cell = f"{one.cell.model}, {one.cell.task}, r {one.cell.r}"
+            print(f"{cell}: {one.init} is {one.verdict}, since {one.why}")
 
 
 def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:

@@ -137,3 +137,14 @@ def duration(value: float) -> str:
     whole = value >= 60 and value % 60 == 0
     count, unit = (value / 60, "minute") if whole else (value, "second")
     return f"{count:g} {unit}{'s' * (count != 1)}"
+
+
+def clock(value: float) -> str:
+    """Format seconds as a clock.
+
+    >>> clock(221.4), clock(4000)
+    ('3:41', '1:06:40')
+    """
+    minutes, rest = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

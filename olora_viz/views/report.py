@@ -54,7 +54,7 @@ def report(record: RaceRecord) -> dict[str, Any]:
     body = Markup("").join(section.format(card) for card in cards if card)
     return {
         "title": title,
-        "style": _STYLE,
+        "style": STYLE,
         "body": Markup("<h1>{}</h1><p>{}</p>{}").format(title, _origin(record), body),
         "figures": {name: pack(figure) for name, figure in drawn.items()},
     }
@@ -119,7 +119,7 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
     )
 
 
-_STYLE = """
+STYLE = """
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}
 td,th{padding:5px 8px;text-align:right;border-bottom:1px solid var(--line);font-weight:400}
 thead th{color:var(--mute);font-size:12px}tr>:first-child{text-align:left}

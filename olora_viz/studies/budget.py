@@ -1,0 +1,228 @@
+"""A study that fits a number of minutes: how many methods, rates, seeds, steps and examples."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from olora_viz.initializers import label_of
+from olora_viz.lanes.lane import MAX_LANES
+from olora_viz.machine.numbers import about, duration, number
+from olora_viz.machine.progress import Progress
+from olora_viz.studies.estimate import Pace, most_trials, pace_of
+from olora_viz.studies.statistics import smallest_difference
+from olora_viz.studies.study import Study, Trial
+
+METHODS = ("lora", "olora", "pissa", "milora")
+"""The methods that are compared by default; the last ones are left out where time is short."""
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+"""The rates of the coarse pass: wide, since a method's best may be 18 times below LoRA's ("Learning
+Rate Matters", 2026, arXiv 2602.04998)."""
+
+BATCHES = (4, 16)
+"""Prompts per step, the larger where time allows it."""
+
+LEAST_STEPS, MOST_STEPS = 5, 200
+"""Steps of a lane."""
+
+SAFE = 0.75
+"""The share of the time that is planned; rates beyond the edges take the rest."""
+
+JUDGED = 0.4
+"""Maximum share of a lane's time for its evaluation."""
+
+STEP_SECONDS = 5.0
+"""About the longest step of a race, after which the time limit is looked at."""
+
+RACES = 10
+"""About the most races of a study: enough to see something early."""
+
+SETUPS = 0.15
+"""Maximum share of the time for setting up races."""
+
+
+class Size(NamedTuple):
+    """How thoroughly methods are compared, if there is time for so many steps."""
+
+    seeds: int
+    coarse: int
+    lrs: tuple[float, ...]
+    steps: int
+
+
+SIZES = (
+    Size(8, 2, RATES, 150), Size(5, 1, RATES, 60), Size(3, 1, RATES, 40), Size(3, 1, RATES[1:], 25),
+)  # fmt: skip
+"""The first that fits is taken."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study made for a time limit."""
+
+    study: Study
+    minutes: float
+    seconds: float
+    """Expected, of all races and the final adapter."""
+    final: float
+    """Of these, for the final adapter, seconds."""
+    most: int
+    """Maximum lanes of a race."""
+    left_out: tuple[str, ...] = ()
+    """Methods for which there is no time."""
+
+    @property
+    def lanes(self) -> int:
+        """The number of lanes, if no best rate lies at the edge of the rates."""
+        return most_trials(self.study)
+
+    @property
+    def each(self) -> int:
+        """The lanes of each method: all get the same number."""
+        return self.lanes // len(self.study.inits) // len(self.study.cells())
+
+    @property
+    def words(self) -> list[str]:
+        """The plan, a sentence each."""
+        its = self.study
+        names = ", ".join(label_of(init) for init in its.inits)
+        finals = len(its.lrs) > 1
+        said = [
+            f"{len(its.inits)} starts ({names}), {self.each} lanes each: {len(its.lrs)} rates with "
+            f"{its.first_seeds} seed{'s' * (its.first_seeds > 1)}, then {its.seeds} seeds at each "
+            f"start's best rate{' and half a step on both sides' * finals}.",
+            f"{self.lanes} lanes of {its.steps} steps of {its.batch_size} prompts: about "
+            f"{about(self.seconds)} of {duration(self.minutes * 60)}. More, if a best rate lies at "
+            "the edge of the rates.",
+        ]
+        if self.left_out:
+            left = ", ".join(label_of(init) for init in self.left_out)
+            said.append(f"There is no time for {left}.")
+        if self.seconds > 60 * self.minutes:
+            said.append(
+                f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the "
+                "best answer so far."
+            )
+        smallest = smallest_difference(1.0, its.seeds, len(its.inits) - 1)
+        said.append(
+            f"{its.seeds} seeds find a difference of {number(smallest, '.2g')} standard deviations "
+            "of the paired differences with a chance of 80%."
+        )
+        return said
+
+
+def plan_for(
+    study: Study,
+    minutes: float,
+    fixed: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Plan:
+    """Measure the pace of a study's races, and make it fit the time.
+
+    Parameters
+    ----------
+    study : its model, task, methods and all settings that are not planned.
+    minutes : in which it should end, with the final adapter.
+    fixed : names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``,
+        ``coarse``, ``steps`` and ``batch_size``.
+
+    Raises
+    ------
+    ValueError : the race cannot be set up, or there are no test examples.
+    """
+    began, plan = time.monotonic(), None
+    for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
+        sized = replace(study, batch_size=rows)
+        lanes = [Trial(study.cells()[0], init, 1e-3, 0) for init in study.inits]
+        pace = pace_of(sized.config(lanes), progress)
+        if not pace.test:
+            raise ValueError(f"{study.tasks[0]!r} has too few rows: none is left for the test")
+        left = 60 * minutes - (time.monotonic() - began)
+        found = fitted(sized, pace, left, minutes, fixed)
+        if plan is None or found.study.steps >= plan.study.steps / 2 >= SIZES[1].steps / 2:
+            plan = found
+        if plan.study.steps < MOST_STEPS / 2:
+            break
+    assert plan is not None
+    return plan
+
+
+def fitted(
+    study: Study, pace: Pace, left: float, minutes: float, fixed: Collection[str] = ()
+) -> Plan:
+    """Return the most thorough plan that fits.
+
+    Parameters
+    ----------
+    pace : of the study's races.
+    left : seconds for races and the final adapter.
+    minutes, fixed : see `plan_for`.
+    """
+    plan = None
+    for sized, wanted in _candidates(study, fixed):
+        count = most_trials(sized) + len(sized.inits) * len(sized.cells()) * sized.first_seeds
+        most = _most(len(sized.inits), pace, count, left)
+        each = max(0.0, SAFE * left - pace.setup * math.ceil(count / most)) / (count + 1)
+        examples = min(pace.held_out + pace.test, _at_most(each * JUDGED, pace.example))
+        held_out = max(16, min(64, pace.held_out, examples // 3))
+        test = max(32, min(pace.test, examples - held_out))
+        fit = min(MOST_STEPS, _at_most(each - pace.example * (held_out + test), pace.step))
+        if "steps" not in fixed:
+            sized = replace(sized, steps=max(LEAST_STEPS, fit))
+        sized = replace(sized, eval_every=0, eval_size=held_out, test_size=test)
+        lane = pace.of_lane(sized.steps, held_out + test)
+        races = math.ceil(most_trials(sized) / most)
+        final = pace.setup + lane
+        plan = Plan(
+            sized, minutes, races * pace.setup + most_trials(sized) * lane + final, final, most,
+            tuple(init for init in study.inits if init not in sized.inits),
+        )  # fmt: skip
+        if fit >= (study.steps if "steps" in fixed else wanted):
+            break
+    assert plan is not None
+    return plan
+
+
+def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, int]]:
+    """Yield what may be planned, the most thorough first, and the steps that each should have."""
+    others = [init for init in study.inits if init != study.reference]
+    for count in range(len(others), len(others) - 1 if "inits" in fixed else 0, -1):
+        inits = [init for init in study.inits if init in (study.reference, *others[:count])]
+        for size in SIZES:
+            seeds = study.seeds if "seeds" in fixed else size.seeds
+            planned = {"lrs": size.lrs, "seeds": seeds, "coarse": min(seeds, size.coarse)}
+            planned = {name: value for name, value in planned.items() if name not in fixed}
+            yield replace(study, inits=tuple(inits), **planned), size.steps
+
+
+def _most(methods: int, pace: Pace, lanes: int, left: float) -> int:
+    """Return the maximum lanes of a race: all methods at a few rates."""
+    races = max(1, min(RACES, _at_most(SETUPS * left, pace.setup)))
+    many = min(MAX_LANES, _at_most(STEP_SECONDS, pace.step), math.ceil(lanes / races))
+    return methods * max(1, many // methods)
+
+
+def _at_most(seconds: float, each: float) -> int:
+    return int(max(0.0, seconds) / max(each, 1e-9))
+
+
+def checked_minutes(minutes: float) -> float:
+    """Return a time limit.
+
+    Raises
+    ------
+    ValueError : it is not a number from 0.1 to 10,000.
+    """
+    fits = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+    if not fits or not 0.1 <= minutes <= 10_000:
+        raise ValueError(f"minutes must be a number from 0.1 to 10000, not {minutes!r}")
+    return float(minutes)
+
+
+def inits_of(names: Sequence[str] | None, reference: str) -> tuple[str, ...]:
+    """Return the methods to compare: the reference, and the named ones or the usual ones."""
+    return tuple(dict.fromkeys((reference, *(names or METHODS))))

@@ -1,0 +1,272 @@
+"""The road to one decision: a plan that fits some minutes, its races, and the adapter to take.
+
+A coarse pass races every method at all rates; then every method races with all seeds at its best
+rate and half a step around it, so that all get the same number of lanes. The number of seeds is
+fixed before the first race: nobody goes on until a result pleases. At the time limit, those seeds
+that every method has finished decide.
+
+DIR/study.toml, runs/, *.parquet, verdicts.json   the study, see `ledger`
+DIR/final/                                        the run of the adapter that is taken
+DIR/adapter/                                      this adapter in PEFT's format
+DIR/decision.json                                 the plan and the decision so far
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from olora_viz.machine.files import read_json_object, write_json
+from olora_viz.machine.naming import unknown
+from olora_viz.machine.progress import Progress
+from olora_viz.races import run as runs
+from olora_viz.races.step import Step
+from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
+from olora_viz.studies.ledger import SETUP, Ledger
+from olora_viz.studies.planning import Losses, finalists
+from olora_viz.studies.recommendation import Recommendation, recommend
+from olora_viz.studies.running import Watch, run_study
+from olora_viz.studies.statistics import LEAST_SEEDS
+from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.verdicts import Verdicts, verdicts_of
+
+RECORD = "decision.json"
+
+ANSWERS = 6
+"""Number of the user's own prompts that are answered before and after training."""
+
+COARSE, SEEDS, FINAL, DONE = "coarse rates", "all seeds", "final adapter", "done"
+"""The stages of a decision."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is known at some moment on the road."""
+
+    folder: Path
+    plan: Plan
+    stage: str
+    """One of `COARSE`, `SEEDS`, `FINAL` and `DONE`: what runs next."""
+    verdicts: Verdicts
+    """Of the seeds that every method has finished."""
+    taken: Recommendation | None
+    """What to take by now; None if nothing has finished."""
+    lanes: int
+    """Number of finished lanes."""
+    seconds: float
+    """Spent so far."""
+    adapter: Path | None = None
+    """The final adapter in PEFT's format; None before the end, or if there was no time for it."""
+    answers: tuple[Mapping[str, str], ...] = ()
+    """Own prompts with the expected answer, and those of the base model and the adapter."""
+
+    @property
+    def sentence(self) -> str:
+        """The recommendation, or that there is none."""
+        return self.taken.sentence if self.taken else "No race has ended yet: nothing is known."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        empty = dict.fromkeys(("init", "r", "lr", "test_loss", "interval", "verdict"))
+        return {
+            **(self.taken.to_json() if self.taken else empty),
+            "adapter": str(self.adapter) if self.adapter else None,
+        }
+
+
+def decide(
+    out: str | Path,
+    *,
+    minutes: float = 20.0,
+    model: str | None = None,
+    task: str | None = None,
+    inits: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    plan: Plan | None = None,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Iterator[Decision]:
+    """Decide which initialization, learning rate and rank to take for a model and a task.
+
+    Yields what is known: first the plan, then after every race, and last with the final adapter.
+    An earlier decision's folder is gone on with as it was planned, for as many minutes again.
+
+    Parameters
+    ----------
+    out : a folder, new or of an earlier decision.
+    minutes : the time limit.
+    model, task : names or paths; those of the folder, or the built-in ones by default.
+    inits : the methods, beside the reference; by default `METHODS`, as far as there is time.
+    batch_size, steps : of each race; planned by default.
+    plan : used instead of one that is measured here.
+    watch : called with every step; it ends here, without an adapter, when this returns False.
+    progress : called with the progress of loading.
+    settings : other fields of `Study`, such as ``ranks``; those that are usually planned, such as
+        ``seeds`` and ``lrs``, are then as given.
+
+    Raises
+    ------
+    ValueError : an unknown name, an invalid value, or the folder is of another set-up.
+    """
+    end = time.monotonic() + 60 * checked_minutes(minutes)
+    folder = Path(out)
+    given = settings | {"batch_size": batch_size, "steps": steps}
+    given |= {"models": model and (model,), "tasks": task and (task,)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if (folder / SETUP).exists():
+        plan = _earlier(folder, given, inits, minutes)
+    elif plan is None:
+        plan = _new(folder, given, inits, minutes, progress)
+    road = _Road(folder, plan, end)
+    yield road.known()
+    yield from road.races(watch, progress)
+    yield from road.final(watch, progress)
+
+
+class _Road:
+    """A decision on its way.
+
+    Parameters
+    ----------
+    folder : of the decision.
+    end : the time limit, by the monotonic clock.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, end: float) -> None:
+        self.folder, self.plan, self.end = folder, plan, end
+        self.ledger = Ledger(folder, plan.study)
+        self.is_ended = False
+        """Whether somebody ended it before its time."""
+
+    def known(self, stage: str = "") -> Decision:
+        """Return what is known by now."""
+        rows, study = self.ledger.trials(), self.plan.study
+        losses = self.ledger.losses()
+        seeds = max(1, complete_seeds(study, losses))
+        whole = replace(study, seeds=seeds, coarse=min(study.first_seeds, seeds))
+        found = verdicts_of(whole, rows)
+        coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
+        return Decision(
+            folder=self.folder, plan=self.plan, stage=stage or (COARSE if coarse else SEEDS),
+            verdicts=found, taken=recommend(found), lanes=len(rows),
+            seconds=60 * self.plan.minutes - (self.end - time.monotonic()),
+        )  # fmt: skip
+
+    def races(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
+        """Run the study until its end, the time limit less the final adapter, or the watcher's."""
+        end = self.end - self.plan.final
+
+        def goes_on(step: Step) -> bool:
+            self.is_ended = watch is not None and not watch(step)
+            return not self.is_ended and time.monotonic() < end
+
+        running = run_study(
+            self.plan.study, self.folder, most=self.plan.most, watch=goes_on, progress=progress
+        )
+        with closing(running):
+            for _ in running:
+                yield self._kept(self.known())
+                if time.monotonic() >= end:
+                    break
+
+    def final(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
+        """Train the adapter that is taken; yield what is known before and after."""
+        known = self.known(DONE)
+        taken = known.taken
+        if taken is None or self.is_ended:
+            yield self._kept(known)
+            return
+        yield self._kept(replace(known, stage=FINAL))
+        its, run_folder = taken.its, self.folder / "final"
+        assert its.best_lr is not None
+        config = self.plan.study.config((Trial(its.cell, its.init, its.best_lr, 0),))
+        if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
+            run = runs.resume(run_folder, progress=progress)
+        else:
+            shutil.rmtree(run_folder, ignore_errors=True)
+            run = runs.start(config, run_folder, progress=progress)
+        with closing(iter(run)) as steps:
+            is_whole = all(watch is None or watch(step) for step in steps)
+        answers = run.race.answers(ANSWERS) if is_whole else []
+        run.race.lanes.detach()
+        known = self.known(DONE)
+        found = run_folder / "adapters" / config.labels[0]
+        if is_whole and found.is_dir():
+            adapter = self.folder / "adapter"
+            shutil.rmtree(adapter, ignore_errors=True)
+            shutil.copytree(found, adapter)
+            asked = ({"prompt": one.prompt, "expected": one.expected, "base": one.base,
+                      "adapter": one.lanes[0]} for one in answers)  # fmt: skip
+            known = replace(known, adapter=adapter, answers=tuple(asked))
+        yield self._kept(known)
+
+    def _kept(self, known: Decision) -> Decision:
+        """Write what is known into the folder."""
+        plan = {name: getattr(self.plan, name) for name in ("seconds", "final", "most", "left_out")}
+        record = {"plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
+        write_json(self.folder / RECORD, record)
+        return known
+
+
+def complete_seeds(study: Study, losses: Losses) -> int:
+    """Return the number of seeds that every method has finished at its best rate and around it."""
+    wanted = [
+        [trial for lr in finalists(study, cell, init, losses)
+         for trial in study.trials(cell, init, [lr])]
+        for cell in study.cells()
+        for init in study.inits
+    ]  # fmt: skip
+    missing = [trial.seed for trials in wanted for trial in trials if trial not in losses]
+    return min(missing, default=study.seeds)
+
+
+def _new(
+    folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float,
+    progress: Progress | None,
+) -> Plan:  # fmt: skip
+    """Plan a new decision."""
+    reference = given.get("reference", Study.reference)
+    known = [each.name for each in fields(Study)]
+    for name in given:
+        if name not in known:
+            raise ValueError(unknown("setting", name, known))
+    study = Study(**{"seeds": LEAST_SEEDS, **given, "inits": inits_of(inits, reference)})
+    if len(study.models) > 1 or len(study.tasks) > 1:
+        raise ValueError("a decision is for one model and one task: a study compares several")
+    Ledger(folder, study)  # it refuses a folder that holds something else
+    fixed = {*given, "inits"} if inits else {*given}
+    plan = plan_for(study, minutes, fixed, progress)
+    return replace(plan, study=plan.study.fixed())
+
+
+def _earlier(
+    folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float
+) -> Plan:
+    """Return the plan of a folder, in which what is given must be as it was.
+
+    Raises
+    ------
+    ValueError : a setting differs, or the folder is of a study.
+    """
+    study = Study.read(folder / SETUP)
+    if not (folder / RECORD).exists():
+        raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
+    if inits is not None:
+        given = {**given, "inits": inits_of(inits, study.reference)}
+    for name, value in given.items():
+        before = getattr(study, name, None)
+        if before != value:
+            raise ValueError(
+                f"{name} is {before!r} in {str(folder)!r}, but {value!r} here: use another folder"
+            )
+    plan = read_json_object(folder / RECORD)["plan"]
+    return Plan(
+        study, minutes, plan["seconds"], plan["final"], plan["most"], tuple(plan["left_out"])
+    )

@@ -1,0 +1,109 @@
+"""A decision on a page: what to take, the methods at their best, the plan and the answers."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.study_curves import method_styles, rates_figure
+from olora_viz.figures.study_verdicts import differences_figure
+from olora_viz.machine.numbers import clock, compact, duration, finite_or_none, nats, percent
+from olora_viz.studies.deciding import COARSE, DONE, FINAL, SEEDS, Decision
+from olora_viz.studies.recommendation import Recommendation
+from olora_viz.studies.statistics import UNDECIDED
+from olora_viz.studies.verdicts import Verdict
+from olora_viz.views.html import Cell, lane, table
+
+STAGES = (COARSE, SEEDS, FINAL)
+
+
+def headline(known: Decision) -> Markup:
+    """Return the recommendation, with its certainty."""
+    taken = known.taken
+    if taken is None:
+        return Markup('<p class="decided"><b>Nothing is known yet.</b> {}</p>').format(
+            "The first races tell which learning rates are worth more seeds."
+        )
+    return Markup(
+        '<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>'
+    ).format(taken.headline, taken.why, taken.verdict, certainty(known, taken))
+
+
+def certainty(known: Decision, taken: Recommendation) -> str:
+    """Say how sure a recommendation is, and on what it rests."""
+    rows = known.verdicts.rows.values()
+    test = max((int(row["test_examples"]) for row in rows), default=0)
+    seeds = known.verdicts.study.seeds
+    word = "undecided" if taken.verdict == UNDECIDED else "clear"
+    return f"{word} · {seeds} seed{'s' * (seeds > 1)} × {test:,} test rows"
+
+
+def starts(known: Decision) -> Markup:
+    """Return the table of the methods at their best rates, the lowest validation loss first."""
+    found, study = known.verdicts, known.verdicts.study
+    styles = method_styles(study.inits)
+    several = len(study.ranks) > 1
+    ordered = sorted(
+        found.each, key=lambda one: (finite_or_none(one.valid_loss) is None, one.valid_loss)
+    )
+    head = ("start", *(["r"] if several else []), "rate", "test loss", "right", "against")
+    reference = styles[study.reference].label
+    rows = [
+        (
+            lane(styles[one.init]), *([one.cell.r] if several else []),
+            compact(one.best_lr) if one.best_lr else "–", nats(finite_or_none(one.test_loss)),
+            percent(finite_or_none(one.test_accuracy)), _against(one, study.reference),
+        )
+        for one in ordered
+    ]  # fmt: skip
+    title = Markup('<h2>All starts at their best <span class="hint">against {}</span></h2>')
+    return title.format(reference) + table(head, rows)
+
+
+def _against(one: Verdict, reference: str) -> object:
+    if one.init == reference:
+        return "reference"
+    low, high = (f"{x:+.3f}".replace("-", "−") for x in (one.interval.low, one.interval.high))
+    tip = f"test loss minus the reference's: {low} to {high}" if one.seeds > 1 else ""
+    return Cell(one.verdict, title=". ".join(filter(None, (one.why, tip))), kind=one.verdict)
+
+
+def plan(known: Decision) -> Markup:
+    """Return the plan in words, and how far it has come."""
+    its, at = known.plan, known.stage
+    reached = len(STAGES) if at == DONE else STAGES.index(at)
+    parts = Markup("").join(
+        Markup('<li class="{}">{}</li>').format(
+            "done" if i < reached else "now" if i == reached else "", stage
+        )
+        for i, stage in enumerate(STAGES)
+    )
+    time = f"{clock(known.seconds)} of {duration(60 * its.minutes)}, {known.lanes} lanes"
+    words = Markup("").join(Markup("<p>{}</p>").format(one) for one in its.words)
+    return Markup('<h2>Plan <span class="hint">{}</span></h2><ol class="stages">{}</ol>{}').format(
+        time, parts, words
+    )
+
+
+def answers(known: Decision) -> Markup:
+    """Return held-out prompts with the answers of the base model and of the adapter."""
+    if not known.answers:
+        return Markup("")
+    head = ("prompt", "expected", "base model", "with the adapter")
+    rows = [
+        (
+            one["prompt"], one["expected"], one["base"],
+            Cell(one["adapter"], kind="ok" if one["adapter"] == one["expected"] else "no"),
+        )
+        for one in known.answers
+    ]  # fmt: skip
+    return Markup('<h2>Before and after <span class="hint">held-out prompts</span></h2>') + table(
+        head, rows, kind="answered", scrolls=True
+    )
+
+
+def figures(known: Decision) -> dict[str, Figure]:
+    """Return the charts: the loss by rate, and the differences with their intervals."""
+    found = known.verdicts
+    cell = known.taken.its.cell if known.taken else found.study.cells()[0]
+    return {"rates": rates_figure(found, cell), "differences": differences_figure(found)}

@@ -1,0 +1,236 @@
+"""One decision: its plan fits the time and is fair, and what it says follows from the verdicts."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import peft
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_verdicts import bowl, row
+
+import olora_viz as ov
+from olora_viz.__main__ import main
+from olora_viz.models import load_model
+from olora_viz.races import run as runs
+from olora_viz.studies.budget import BATCHES, METHODS, MOST_STEPS, SAFE, SIZES, Plan, fitted
+from olora_viz.studies.deciding import Decision, complete_seeds, decide
+from olora_viz.studies.estimate import Pace, most_trials
+from olora_viz.studies.planning import needed
+from olora_viz.studies.recommendation import Recommendation, recommend
+from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.verdicts import verdicts_of
+
+PLANNED = Study(inits=METHODS, seeds=3)
+PLAN = Plan(
+    Study(
+        tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
+        batch_size=4, eval_size=16, test_size=16, eval_every=0, threads=1,
+    ),
+    minutes=60, seconds=10, final=1, most=64,
+)  # fmt: skip
+
+
+@given(st.floats(1e-4, 20.0), st.floats(1e-5, 1.0), st.floats(0.05, 60.0), st.floats(10.0, 5000.0))
+def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
+    step: float, example: float, setup: float, left: float
+) -> None:
+    pace = Pace(setup, step, example, 800, 64, 100)
+    plan = fitted(PLANNED, pace, left, left / 60)
+    its = plan.study
+    assert its.inits[:2] == METHODS[:2]
+    assert (*its.inits, *plan.left_out) == METHODS
+    assert plan.lanes == plan.each * len(its.inits) == most_trials(its)
+    assert plan.most % len(its.inits) == 0
+    assert its.steps <= MOST_STEPS
+    least = SIZES[-1].steps
+    if its.steps >= least:
+        assert plan.seconds <= left
+    assert (plan.seconds > 60 * plan.minutes) == any("does not fit" in one for one in plan.words)
+
+
+def test_more_time_never_makes_a_plan_less_thorough() -> None:
+    pace = Pace(2.0, 0.2, 0.01, 800, 64, 100)
+    plans = [fitted(PLANNED, pace, left, left / 60) for left in np.geomspace(30, 30_000, 40)]
+    methods = [len(plan.study.inits) for plan in plans]
+    assert methods == sorted(methods)
+    assert methods[0] == 2
+    assert (methods[-1], plans[-1].study.seeds) == (len(METHODS), SIZES[0].seeds)
+
+
+def found(
+    loss: Callable[[str, float, int], float], inits: tuple[str, ...] = METHODS[:3], seeds: int = 4
+) -> Recommendation:
+    """Return the recommendation on losses known beforehand, after all stages of a study."""
+    study = Study(inits=inits, lrs=(1e-3, 2e-3, 4e-3), seeds=seeds, coarse=1)
+    losses: dict[Trial, float] = {}
+    while todo := needed(study, losses):
+        losses |= {one: loss(one.init, one.lr, one.seed) for one in todo}
+    assert complete_seeds(study, losses) == seeds
+    taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in losses.items()}))
+    assert taken is not None
+    return taken
+
+
+def losses_with(**gain: float) -> Callable[[str, float, int], float]:
+    """Return losses in which a method is better than LoRA by so many nats."""
+
+    def loss(init: str, lr: float, seed: int) -> float:
+        noise = np.random.default_rng([seed, *init.encode()]).normal(0, 0.01)
+        return 1.0 + bowl(lr) + 0.1 * seed + noise - gain.get(init, 0.0)
+
+    return loss
+
+
+def test_the_better_method_with_the_lowest_validation_loss_is_taken_and_its_equals_are_named() -> (
+    None
+):
+    taken = found(losses_with(olora=0.5, pissa=0.2))
+    assert (taken.its.init, taken.its.best_lr, taken.verdict) == ("olora", 2e-3, "better")
+    assert taken.headline == "Take OLoRA at 2e-3, rank 8."
+    assert "better than LoRA's at its own best rate by 0.5" in taken.why
+    assert "PiSSA" not in taken.why
+    level = found(losses_with(olora=0.5, pissa=0.499))
+    assert re.search("(PiSSA|OLoRA) is level with it", level.why)
+
+
+def test_without_a_better_method_plain_lora_is_taken_and_the_reason_is_honest() -> None:
+    level = found(losses_with())
+    assert (level.its.init, level.verdict) == ("lora", "level")
+    assert "no other start is better. OLoRA and PiSSA are level with it." in level.why
+    worse = found(losses_with(olora=-0.5))
+    assert "PiSSA is level with it; OLoRA is worse." in worse.why
+
+    def noisy(init: str, lr: float, seed: int) -> float:
+        return losses_with()(init, lr, seed) - (init == "olora") * [0.5, 0, 0.4, -0.2][seed]
+
+    open_ = found(noisy)
+    assert (open_.its.init, open_.verdict) == ("lora", "undecided")
+    assert "OLoRA is undecided: about" in open_.why
+
+
+def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said() -> None:
+    early = found(losses_with(olora=0.5), seeds=2)
+    assert (early.its.init, early.verdict) == ("lora", "undecided")
+    assert early.headline.startswith("Nothing is decided yet: take plain LoRA")
+    assert "OLoRA at 2e-3 has 0." in early.why
+
+    def loss(init: str, lr: float, seed: int) -> float:
+        return math.nan if init == "lora" else losses_with()(init, lr, seed)
+
+    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3)
+    rows: dict[Trial, float] = {}
+    while todo := needed(study, rows):
+        rows |= {one: loss(one.init, one.lr, one.seed) for one in todo}
+    taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in rows.items()}))
+    assert taken is not None
+    assert (taken.its.init, taken.verdict) == ("olora", "undecided")
+    assert "LoRA has diverged at every rate" in taken.why
+
+
+def test_a_larger_rank_is_taken_only_if_it_is_better() -> None:
+    def picked(gain: float) -> int:
+        study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=4, ranks=(16, 4))
+        rows: dict[Trial, float] = {}
+        while todo := needed(study, rows):
+            rows |= {
+                one: losses_with()(one.init, one.lr, one.seed) - gain * (one.cell.r == 16)
+                for one in todo
+            }
+        taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in rows.items()}))
+        assert taken is not None
+        return taken.its.cell.r
+
+    assert (picked(0.0), picked(0.5)) == (4, 16)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Decision]:
+    """A decision from its plan to its adapter."""
+    return list(decide(tmp_path_factory.mktemp("decide") / "out", minutes=60, plan=PLAN))
+
+
+def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[Decision]) -> None:
+    plan, last = whole[0], whole[-1]
+    assert (plan.lanes, plan.taken, plan.stage) == (0, None, "coarse rates")
+    assert [one.lanes for one in whole] == sorted(one.lanes for one in whole)
+    assert last.stage == "done"
+    assert last.taken is not None
+    assert last.adapter is not None
+    assert last.answers
+    model, _ = load_model("glassllm", device=torch.device("cpu"), dtype=torch.float32)
+    loaded = peft.PeftModel.from_pretrained(model, last.adapter)
+    # An adapter that starts away from zero is exported as the difference from its start.
+    assert loaded.peft_config["default"].r == (2 if last.taken.its.init == "lora" else 4)
+    # The adapter is the very lane that the verdict rests on.
+    its = last.taken.its
+    summary = runs.read_summary(last.folder / "final")
+    trial = Trial(its.cell, its.init, its.best_lr or 0, 0)
+    found = next(iter((summary or {})["lanes"].values()))
+    assert found["final_loss"] == pytest.approx(last.verdicts.rows[trial]["valid_loss"], rel=1e-5)
+
+
+def test_the_folder_is_gone_on_with_and_another_set_up_is_refused(
+    whole: list[Decision], tmp_path: Path
+) -> None:
+    last = whole[-1]
+    again = list(decide(last.folder, minutes=5))
+    assert again[-1].to_json() == last.to_json()
+    with pytest.raises(ValueError, match=r"steps is 2 in .*, but 4 here: use another"):
+        next(decide(last.folder, steps=4))
+    record = json.loads((last.folder / "decision.json").read_text())
+    assert record["decision"]["init"] == last.taken.its.init if last.taken else False
+    with pytest.raises(ValueError, match=r"minutes must be a number from 0\.1 to 10000"):
+        next(decide(tmp_path / "new", minutes=0))
+    with pytest.raises(ValueError, match="unknown setting 'stepz'"):
+        next(decide(tmp_path / "new", stepz=3))
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
+    whole: list[Decision], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = whole[-1].folder
+    assert main(["decide", "--out", str(out), "--minutes", "5", "--json"]) == 0
+    *each, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [one["init"] for one in each] == ["lora", "olora"]
+    assert last == {"decision": whole[-1].to_json()}
+    report = (out / "report.html").read_text()
+    for part in ("All starts at their best", "Before and after", "python -m olora_viz decide"):
+        assert part in report
+    assert main(["decide", "--out", str(out), "--steps", "9"]) == 2
+    assert "steps is 2 in" in capsys.readouterr().err
+
+
+def test_a_plan_is_shown_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--task", "sentiment", "--init", "olora,pissa", "--batch-size", "4", "--seeds", "3"]
+    out = str(tmp_path / "new")
+    assert main(["decide", "--out", out, *words, "--minutes", "1", "--plan"]) == 0
+    said = capsys.readouterr().err
+    assert "3 starts (LoRA, OLoRA, PiSSA)" in said
+    assert "then 3 seeds at each start's best rate" in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_watcher_ends_it_early_with_what_is_known_and_without_an_adapter(tmp_path: Path) -> None:
+    steps = count(1)
+    *_, last = decide(tmp_path / "out", plan=PLAN, watch=lambda _: next(steps) < 4)
+    assert last.adapter is None
+    assert last.lanes == 6
+    assert last.taken is not None
+    assert ov.verdicts(last.folder).study == PLAN.study
+    assert last.verdicts.study.seeds == 1
+
+
+def test_the_constants_of_the_plan_are_consistent() -> None:
+    assert 0 < SAFE < 1
+    assert list(BATCHES) == sorted(BATCHES)
+    assert [size.steps for size in SIZES] == sorted((s.steps for s in SIZES), reverse=True)
