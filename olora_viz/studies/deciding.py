@@ -72,11 +72,11 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        empty = dict.fromkeys(("init", "r", "lr", "test_loss", "interval", "verdict"))
-        return {
-            **(self.taken.to_json() if self.taken else empty),
-            "adapter": str(self.adapter) if self.adapter else None,
-        }
+        nothing: dict[str, Any] = dict.fromkeys(
+            ("init", "r", "lr", "test_loss", "interval", "verdict")
+        )
+        found = self.taken.to_json() if self.taken else nothing
+        return found | {"adapter": str(self.adapter) if self.adapter else None}
 
 
 def decide(

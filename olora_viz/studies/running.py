@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def run_study(
     most: int = MAX_LANES,
     watch: Watch | None = None,
     progress: Progress | None = None,
-) -> Iterator[FinishedRace]:
+) -> Generator[FinishedRace, None, None]:
     """Run what a study still needs; yield each race when it has ended.
 
     A study that was interrupted, or has grown, goes on: a race in progress is resumed from its last
@@ -138,7 +138,7 @@ def _stage(ledger: Ledger, most: int) -> list[Planned]:
 
 def _in_turn(
     ledger: Ledger, most: int, watch: Watch | None, progress: Progress | None
-) -> Iterator[FinishedRace]:
+) -> Generator[FinishedRace, None, None]:
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)
         for one in planned:
@@ -148,7 +148,7 @@ def _in_turn(
             yield FinishedRace(one.folder, one.lanes, left)
 
 
-def _at_once(ledger: Ledger, pool: Executor, most: int) -> Iterator[FinishedRace]:
+def _at_once(ledger: Ledger, pool: Executor, most: int) -> Generator[FinishedRace, None, None]:
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)
         going = {pool.submit(run_race, one, ledger.study.threads): one for one in planned}

@@ -34,7 +34,8 @@ margin:14px 0}h1{font-size:22px}h2{font-size:16px;margin:0 0 8px}
 .hint{color:var(--mute);font-weight:400;font-size:13px}.decided{font-size:18px;margin:0}
 .certainty{border:1px solid;border-radius:12px;padding:1px 9px;font-size:13px;white-space:nowrap}
 .better{color:var(--ok)}.worse{color:var(--bad)}.undecided{color:var(--mute)}
-.stages{color:var(--mute)}.answered td{text-align:left}pre{overflow-x:auto;font-size:13px}
+.stages{color:var(--mute)}.stages .done::after{content:" ✓";color:var(--ok)}
+.answered td,.answered th{text-align:left}pre{overflow-x:auto;font-size:13px}
 """
 
 
@@ -49,7 +50,7 @@ def report_html(known: Decision) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
     study = known.plan.study
     title = f"Which start for {study.tasks[0]} on {study.models[0]}?"
-    charts = plot_study(known.verdicts, what=("rates", "differences", "budget"))
+    charts = plot_study(known.verdicts, what=("rates", "differences"))
     chart = charts.to_html(full_html=False, include_plotlyjs=True)
     parts = (
         decision.headline(known), decision.starts(known), chart, decision.answers(known),
