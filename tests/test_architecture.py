@@ -31,6 +31,8 @@ AT_HOME = {
     "anywidget": {"notebook", "figures/live"},
     "plotly": {"figures"},
     "matplotlib": {"figures"},
+    "ray": {"studies"},
+    "trackio": {"studies"},
 }
 """Heavy libraries, and the folders that may import them."""
 

@@ -174,3 +174,8 @@ def test_a_profile_counts_what_never_arrives_as_infinite() -> None:
     times = np.array([[10.0, math.inf, math.inf], [20.0, 30.0, math.inf]])
     found = performance_profile(times, np.array([1.0, 2.0, 100.0]))
     assert found == pytest.approx(np.array([[1, 1, 1], [1, 2, 2]]) / 3)
+
+
+def test_in_a_profile_who_begins_at_the_target_is_the_fastest() -> None:
+    found = performance_profile(np.array([[0.0, 0.0], [0.0, 5.0]]), np.array([1.0, 100.0]))
+    assert found == pytest.approx(np.array([[1.0, 1.0], [0.5, 0.5]]))

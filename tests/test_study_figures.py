@@ -16,9 +16,11 @@ from olora_viz.figures.layout import Figure, log_ticks
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.study_curves import budget_figure, rates_figure, target_figure
 from olora_viz.figures.study_plots import PICTURES, study_figures
+from olora_viz.figures.study_profile import profile_figure
 from olora_viz.figures.study_verdicts import differences_figure, wins_figure
-from olora_viz.studies.ledger import COLUMNS, Ledger, write_parquet
+from olora_viz.studies.ledger import Ledger
 from olora_viz.studies.planning import needed
+from olora_viz.studies.race_rows import COLUMNS, write_parquet
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
@@ -159,6 +161,33 @@ def test_a_seed_that_never_gets_there_keeps_the_curve_below_one() -> None:
     assert sorted({x for x in curve["x"][1:-1]}) == pytest.approx(
         sorted(at for at in olora.reached_at if math.isfinite(at))
     )
+
+
+def test_the_profile_counts_runs_over_all_cells_and_those_that_never_get_there(
+    found: Verdicts,
+) -> None:
+    figure = profile_figure(found)
+    cells, seeds = STUDY.cells(), range(STUDY.seeds)
+    at = {(one.cell, one.init): one.reached_at for one in found.each}
+    for curve, init in zip(figure["data"], STUDY.inits, strict=True):
+        assert curve["line"]["color"] == f"@{init}"
+        for x, y in list(zip(curve["x"], curve["y"], strict=True))[::2]:
+            within = [
+                at[cell, init][s] <= x * min(at[cell, other][s] for other in STUDY.inits) < math.inf
+                for cell in cells for s in seeds
+            ]  # fmt: skip
+            assert y == pytest.approx(np.mean(within), abs=0.01)
+    never = sum(math.isinf(step) for (_, init), its in at.items() for step in its if init == "lora")
+    assert never  # some seeds end above the mean of all
+    named = [note["text"] for note in figure["layout"]["annotations"]]
+    assert f"LoRA: {16 - never} of 16" in named
+    assert "16 runs: 4 seeds in each of 4 cells" in figure["layout"]["meta"]["unit"]
+
+
+def test_a_single_cell_has_a_profile_only_when_it_is_asked_for() -> None:
+    found = made(Study(inits=("lora", "olora"), lrs=(1e-3, 3e-3), seeds=3, steps=20))
+    assert len(study_figures(found)) == len(PICTURES) - 1
+    assert study_figures(found, ["profile"])[0]["data"]
 
 
 def dead(one: Trial) -> float:

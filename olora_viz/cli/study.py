@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import Verb, print_table, progress_bar
 from olora_viz.cli.options import add_shared, path
+from olora_viz.machine.memory import bytes_words
 from olora_viz.machine.numbers import compact, number, seconds
 from olora_viz.machine.signals import on_interruption
 
 if TYPE_CHECKING:
     from olora_viz.studies.ledger import Ledger
     from olora_viz.studies.study import Study
+    from olora_viz.studies.tracking import Tracker
     from olora_viz.studies.verdicts import Verdict, Verdicts
+
+TRACKERS = ("trackio",)
+"""What a study can be reported to."""
 
 MOST_LANES = 500
 """A study with more lanes has to be confirmed with ``--yes``."""
@@ -64,6 +69,10 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
     made.add_argument("--threads", type=int, help="threads of each race on a CPU")
     made.add_argument("--workers", type=int, default=1, help="races at once; default: 1")
+    made.add_argument(
+        "--ray", metavar="ADDRESS", help="race on a running Ray cluster, HOST:PORT or auto"
+    )
+    made.add_argument("--track", choices=TRACKERS, help="report lanes and tables to a tracker")
     made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
     made.add_argument("--yes", action="store_true", help=f"run also more than {MOST_LANES} lanes")
 
@@ -72,10 +81,12 @@ def study(options: argparse.Namespace) -> int:
     """Show the plan, run what is missing, and print the verdicts."""
     from olora_viz.studies.ledger import Ledger
     from olora_viz.studies.running import run_study
+    from olora_viz.studies.tracking import Tracker
 
     folder, asked = _asked(options)
     ledger = Ledger(folder, asked)
-    todo = _plan(ledger)
+    tracker = Tracker(ledger) if options.track else None
+    todo = _plan(ledger, options.workers, here=options.ray is None)
     if options.plan:
         return 0
     if todo > MOST_LANES and not options.yes:
@@ -84,15 +95,28 @@ def study(options: argparse.Namespace) -> int:
             "and pass --yes to run it"
         )
     if todo:
-        races = run_study(ledger.study, folder, workers=options.workers)
+        races = run_study(ledger.study, folder, workers=options.workers, ray=options.ray)
         with on_interruption(_stopped):
             for one in races:
+                if tracker:
+                    tracker.report()
                 rest = f", {one.left} to go" if one.left else ""
                 print(f"{one.folder.name}: {one.lanes} lanes{rest}", file=sys.stderr)
-    ledger = Ledger(folder)
+    elif asked:
+        ledger.open()
+    ledger.finish()
+    if tracker:
+        _track(tracker)
     _report(ledger, options.json)
     _draw(ledger, options.png, options.html)
     return 0
+
+
+def _track(tracker: Tracker) -> None:
+    """Report what is left to report, and the tables."""
+    tracker.report()
+    tracker.report_tables()
+    print(f"reported to trackio: trackio show --project {tracker.project!r}", file=sys.stderr)
 
 
 def _stopped() -> None:
@@ -156,7 +180,7 @@ def listed(name: str, text: str) -> tuple[Any, ...]:
         raise ValueError(f"{option} must be a list of {words}, not {text!r}") from None
 
 
-def _plan(ledger: Ledger) -> int:
+def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
     from olora_viz.studies.estimate import estimate, most_trials
     from olora_viz.studies.planning import needed
@@ -185,8 +209,11 @@ def _plan(ledger: Ledger) -> int:
         return 0
     with progress_bar() as progress:
         found = estimate(its, missing, progress)
+    together = f", {bytes_words(workers * found.memory)} with {workers} workers"
+    together = together if workers > 1 else ""
     say(
-        f"{left} lanes to run: about {seconds(found.seconds * left / found.lanes)}, measured on "
+        f"{left} lanes to run: about {seconds(found.seconds * left / found.lanes)} one after the "
+        f"other, and up to {bytes_words(found.memory)} of memory per race{together}, measured on "
         f"the first steps of the first of {found.races} races"
     )
     if its.seeds < LEAST_SEEDS:
@@ -196,6 +223,8 @@ def _plan(ledger: Ledger) -> int:
             f"{its.seeds} seeds find a difference of {number(found.smallest, '.2g')} standard "
             "deviations of the paired differences with a chance of 80%"
         )
+    if here:
+        found.check_fits(workers)
     return left
 
 

@@ -10,12 +10,13 @@ import plotly.graph_objects as go
 from olora_viz.figures.layout import Figure, stacked
 from olora_viz.figures.plots import chosen
 from olora_viz.figures.study_curves import budget_figure, rates_figure, target_figure
+from olora_viz.figures.study_profile import profile_figure
 from olora_viz.figures.study_verdicts import differences_figure, wins_figure
 from olora_viz.studies.ledger import verdicts
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
-OF_STUDY = {"wins": wins_figure, "differences": differences_figure}
+OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
 OF_CELL = {"rates": rates_figure, "budget": budget_figure, "target": target_figure}
 PICTURES = (*OF_STUDY, *OF_CELL)
 """The names of the pictures."""
@@ -34,9 +35,10 @@ def plot_study(
     ----------
     source : the result of `verdicts`, or the folder of a study.
     what : ``wins`` (all verdicts, at one rate and at best rates), ``differences`` (with their
-        intervals), ``rates`` (test loss by learning rate), ``budget`` (expected best loss by number
-        of rates), ``target`` (share of seeds that reached the reference's loss by step), or several
-        of them; by default all.
+        intervals), ``profile`` (how often each method is within a factor of the fastest to the
+        reference's loss), ``rates`` (test loss by learning rate), ``budget`` (expected best loss by
+        number of rates), ``target`` (share of seeds that reached the reference's loss by step), or
+        several of them; by default all. Beside others, the profile of a single cell is left out.
     cell : one of ``study.cells()``; the last three have one chart for each cell, by default all.
     theme : ``light`` or ``dark``.
 
@@ -63,6 +65,8 @@ def study_figures(
         raise ValueError(f"{cell} is not a cell of the study: see study.cells()")
     made: list[Figure] = []
     for name in what:
+        if name == "profile" and len(cells) == 1 and len(what) > 1:
+            continue  # of one cell, "target" says the same
         if name in OF_STUDY:
             made.append(OF_STUDY[name](found))
         else:

@@ -54,6 +54,21 @@ def check_adapters(plan: AdapterPlan, name: str) -> None:
     ValueError : there is not enough free memory for adapters and optimizer.
     """
     K, rank = len(plan.lanes), plan.rank
+    what = f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {name}"
+    check_memory(adapter_bytes(plan), plan.device, what)
+
+
+def adapter_bytes(plan: AdapterPlan) -> int:
+    """Return the memory of the lanes' adapters and their optimizer."""
     width = Layout(plan.shapes, plan.ranks).width
-    needed = COPIES * K * width * plan.dtype.itemsize
-    check_memory(needed, plan.device, f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {name}")
+    return COPIES * len(plan.lanes) * width * plan.dtype.itemsize
+
+
+def largest_group(K: int, bytes_each: float, device: str) -> float:
+    """Return the memory of a pass of the largest of `lane_groups`.
+
+    >>> largest_group(10, bytes_each=512 * 2**20, device="cpu") / 2**30
+    2.5
+    """
+    groups = lane_groups(K, bytes_each, device)
+    return bytes_each * max(group.stop - group.start for group in groups)

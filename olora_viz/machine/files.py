@@ -17,6 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, in UTF-8."""
@@ -120,6 +125,24 @@ def folder_size(folder: Path) -> int:
             with suppress(FileNotFoundError):  # it is being deleted
                 size += (Path(parent) / name).stat().st_size
     return size
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock, after the other processes that hold it; the system frees it when one dies.
+
+    Processes on other machines of a shared disk wait as well, if its file system has locks; without
+    locks nobody waits.
+
+    Parameters
+    ----------
+    path : a file for the lock, made if it does not exist.
+    """
+    with path.open("a") as file:
+        if fcntl is not None:
+            with suppress(OSError):  # the file system has none
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a study will take, from the first steps of one of its races."""
+"""What a study will take, from the first steps of one race of each model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
+from olora_viz.lanes.calibration import calibration_bytes
+from olora_viz.lanes.chunks import adapter_bytes, largest_group
+from olora_viz.lanes.footprint import Footprint
+from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.progress import Progress
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
@@ -24,10 +30,15 @@ AGAIN = 10.0
 LANES = 8
 """Maximum lanes that are timed, so that the plan takes a small part of the study's time."""
 
+CPU = torch.device("cpu")
+
+LIBRARIES = 600 * 10**6
+"""Memory of a process with Python, torch and the other libraries, without a model; bytes."""
+
 
 @dataclass(frozen=True)
 class Pace:
-    """What the parts of a race take, in seconds."""
+    """What the parts of a race take, in seconds, and its memory."""
 
     setup: float
     """Of the race: loading, the starts, the base model's evaluation."""
@@ -41,6 +52,10 @@ class Pace:
     """Number of held-out examples that were evaluated."""
     test: int
     """Number of test examples, at most ``test_size``."""
+    memory: float = 0.0
+    """Of the race and its process, at most; bytes."""
+    device: torch.device = CPU
+    """Where it computes."""
 
     def of_lane(self, steps: int, examples: int) -> float:
         """Return the seconds of one lane that is evaluated on so many examples in all."""
@@ -49,19 +64,41 @@ class Pace:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The time of some races, extrapolated from one."""
+    """What some races take, extrapolated from the first of each model."""
 
     races: int
     lanes: int
     seconds: float
     """Of all races, one after the other."""
+    memory: float
+    """Of one race and its process, at most; bytes."""
+    device: torch.device
+    """Where they compute."""
     smallest: float
     """The smallest difference that is found with a chance of 80%, in standard deviations of the
     paired differences."""
 
+    def check_fits(self, workers: int) -> None:
+        """Check that races side by side fit into what is free.
+
+        Raises
+        ------
+        ValueError : they do not; the message says how many do.
+        """
+        free = available_memory(self.device)
+        if free is None or workers * self.memory <= free:
+            return
+        most = int(free // self.memory)
+        fits = f"{most} would fit" if most else "not even one fits"
+        raise ValueError(
+            f"{workers} race{'s' * (workers > 1)} at once may need "
+            f"{bytes_words(workers * self.memory)} of memory, but only {bytes_words(free)} are "
+            f"free: {fits}"
+        )
+
 
 def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = None) -> Estimate:
-    """Time the first steps of lanes of the first race.
+    """Time the first steps of lanes of the first race of each model.
 
     Parameters
     ----------
@@ -69,22 +106,36 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
 
     Raises
     ------
-    ValueError : the race cannot be set up.
+    ValueError : a race cannot be set up.
     """
     groups = races(study, trials)
-    pace = pace_of(study.config(groups[0][:LANES]), progress)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
-    of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
+    total, paces = 0.0, []
+    for _, each in itertools.groupby(groups, key=lambda group: group[0].cell.model):
+        its = list(each)
+        largest = max(its, key=lambda group: (max(one.cell.r for one in group), len(group)))
+        pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest))
+        of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
+        total += pace.setup * len(its) + of_lane * sum(map(len, its))
+        paces.append(pace)
     return Estimate(
         races=len(groups),
         lanes=len(trials),
-        seconds=pace.setup * len(groups) + of_lane * len(trials),
+        seconds=total,
+        memory=max(pace.memory for pace in paces),
+        device=paces[0].device,
         smallest=smallest_difference(1.0, study.seeds, len(study.inits) - 1),
     )
 
 
-def pace_of(config: RaceConfig, progress: Progress | None = None) -> Pace:
+def pace_of(
+    config: RaceConfig, progress: Progress | None = None, largest: RaceConfig | None = None
+) -> Pace:
     """Time the first steps of a race.
+
+    Parameters
+    ----------
+    largest : a race on the same model whose memory is estimated; None for this one's.
 
     Raises
     ------
@@ -95,17 +146,40 @@ def pace_of(config: RaceConfig, progress: Progress | None = None) -> Pace:
     if setup < AGAIN:
         racing.lanes.detach()
         racing, setup = _timed(short, progress)
-    test, racing.data.test = len(racing.data.test), ()
+    test, racing.data.test = racing.data.test, ()
     about, held_out = racing.data.about_held_out, len(racing.data.held_out)
     ends = [time.perf_counter()]
     for _ in racing:
         ends.append(time.perf_counter())
     racing.lanes.detach()
+    racing.data.test = test
     took = [end - start for start, end in itertools.pairwise(ends)]
     step = took[2] if len(took) > 2 else took[-1]
     evaluation = max(0.0, took[1] - step) if len(took) > 2 else 0.0
     lanes = len(config.lanes)
-    return Pace(setup, step / lanes, evaluation / held_out / lanes, about.train, held_out, test)
+    return Pace(
+        setup=setup,
+        step=step / lanes,
+        example=evaluation / held_out / lanes,
+        train=about.train,
+        held_out=held_out,
+        test=len(test),
+        memory=_bytes(racing, largest or config),
+        device=racing.device,
+    )
+
+
+def _bytes(racing: Race, config: RaceConfig) -> float:
+    """Return the memory of a race on the model and task of another one, whose lanes are gone."""
+    plan = racing.lanes.plan.with_lanes(config.lanes)
+    footprint, data, rows = Footprint.of(plan), racing.data, racing.config.rows
+    K, kind = len(config.lanes), racing.device.type
+    weights = sum(each.numel() * each.element_size() for each in racing.model.parameters())
+    largest = max(
+        largest_group(K, footprint.training.bytes(data.trained_with(rows)), kind),
+        largest_group(K, footprint.evaluation.bytes(data.judged_with(rows)), kind),
+    )
+    return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
 
 
 def _timed(config: RaceConfig, progress: Progress | None) -> tuple[Race, float]:

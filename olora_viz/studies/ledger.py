@@ -11,20 +11,16 @@ verdicts.json         what follows
 from __future__ import annotations
 
 import math
-import os
 import shutil
-from collections.abc import Iterable
+import socket
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from olora_viz.lanes.lane import Lane
-from olora_viz.machine.files import is_free, write_json, write_text
-from olora_viz.races.race import Race
-from olora_viz.races.run import CHECKPOINT
-from olora_viz.races.step import Step
+from olora_viz.machine.files import is_free, read_json_object, write_json, write_text
+from olora_viz.studies.race_rows import COLUMNS, part_of, write_parquet
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
@@ -34,14 +30,8 @@ if TYPE_CHECKING:
 SETUP = "study.toml"
 DIVERGED = "diverged"
 
-COLUMNS = (
-    "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
-    "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
-    "valid_examples", "test_examples", "first_grad_norm", "tokens", "seconds", "run", "evaluated",
-    "valid_losses",
-)  # fmt: skip
-"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the examples are
-counted."""
+PATIENCE = 120.0
+"""Seconds until the files of another machine are seen on a shared disk, at most."""
 
 
 class Ledger:
@@ -89,11 +79,35 @@ class Ledger:
         import pandas as pd
 
         for path in sorted(self.runs.glob("*.parquet")) if self.runs.is_dir() else ():
-            if path.suffixes == [".parquet"] and path.name not in self._parts:
-                self._parts[path.name] = pd.read_parquet(path)
+            if path.suffixes == [".parquet"]:
+                self._read(path)
         if not self._parts:
             return pd.DataFrame(columns=list(COLUMNS))
         return pd.concat(self._parts.values(), ignore_index=True)
+
+    def arrived(self, run: Path) -> None:
+        """Read the rows of a race that has just ended, perhaps on another machine.
+
+        Raises
+        ------
+        FileNotFoundError : they do not appear.
+        """
+        path = part_of(run)
+        until = time.monotonic() + PATIENCE
+        while not path.exists():
+            if time.monotonic() > until:
+                raise FileNotFoundError(
+                    f"a race has ended, but {str(path)!r} does not appear here: the study's folder "
+                    "must be one that all machines see"
+                )
+            time.sleep(0.1)
+        self._read(path)
+
+    def _read(self, path: Path) -> None:
+        import pandas as pd
+
+        if path.name not in self._parts:
+            self._parts[path.name] = pd.read_parquet(path)
 
     def trials(self) -> dict[Trial, dict[str, Any]]:
         """Return the rows of all races as plain values, by trial."""
@@ -113,7 +127,7 @@ class Ledger:
         They hold nothing: a race was ended before it was set up.
         """
         found = sorted(path for path in self.runs.glob("*") if path.is_dir())
-        open_runs = [path for path in found if not _part(path).exists()]
+        open_runs = [path for path in found if not part_of(path).exists()]
         for path in open_runs:
             if not (path / "config.json").exists():
                 shutil.rmtree(path)
@@ -126,16 +140,21 @@ class Ledger:
         return [self.runs / f"{number:04d}" for number in range(first, first + count)]
 
     def finish(self) -> None:
-        """Write the tables of all races, and the verdicts."""
+        """Write the tables of all races, and the verdicts, unless they are there already."""
         import pandas as pd
 
+        each = [one.to_json() for one in self.verdicts().each]
+        found = {"verdicts": each, "summary": self.summary()}
+        path = self.folder / "verdicts.json"  # written last: where it is, the tables are
+        with suppress(OSError, ValueError, KeyError):
+            before = read_json_object(path)
+            if before["verdicts"] == each and before["summary"]["lanes"] == len(self.rows()):
+                return
         write_parquet(self.rows(), self.folder / "lanes.parquet")
         parts = [pd.read_parquet(p) for p in sorted(self.runs.glob("*/examples.parquet"))]
         if parts:
             write_parquet(pd.concat(parts, ignore_index=True), self.folder / "examples.parquet")
-        each = [one.to_json() for one in self.verdicts().each]
-        found = {"verdicts": each, "summary": self.summary()}
-        write_json(self.folder / "verdicts.json", found)
+        write_json(path, found)
 
     def summary(self) -> dict[str, Any]:
         """Return the size of the study, and where its table is."""
@@ -171,91 +190,16 @@ def trial_of(row: dict[str, Any]) -> Trial:
     return Trial(cell, row["init"], float(row["lr"]), int(row["seed"]))
 
 
-def _part(run: Path) -> Path:
-    return run.with_name(f"{run.name}.parquet")
+def check_seen(run: Path) -> None:
+    """Check that this machine sees the folder of a race's study.
 
-
-def write_parquet(table: pd.DataFrame, path: Path) -> None:
-    """Write a table atomically."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        table.to_parquet(partial, index=False)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
-    """Write the rows of a race that has ended, and delete its checkpoint.
-
-    The rows are written last: a race without them has not ended.
+    Raises
+    ------
+    ValueError : it does not.
     """
-    import pandas as pd
-
-    config, steps = racing.config, list(steps)
-    tested = racing.tested()
-    if tested is not None:
-        write_parquet(_examples(racing, run.name), run / "examples.parquet")
-    evaluated = [step.step for step in steps if step.eval_loss is not None]
-    curves = np.array([step.eval_loss for step in steps if step.eval_loss is not None])
-    lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
-    rows = []
-    for k, (lane, found) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
-        rows.append(
-            {
-                "model": config.model, "task": config.task, "init": lane.init, "r": lane.r,
-                "alpha": lane.alpha, "lr": lane.lr, "seed": lane.seed, "steps": racing.done,
-                "status": found["status"],
-                "valid_loss": found["final_loss"], "valid_accuracy": found["final_accuracy"],
-                "test_loss": tested and tested.lanes.loss[k],
-                "test_accuracy": tested and tested.lanes.accuracy[k],
-                "base_valid_loss": racing.baseline.loss[0],
-                "base_test_loss": tested and tested.base.loss[0],
-                "valid_examples": racing.baseline.example_loss.shape[1],
-                "test_examples": tested.lanes.example_loss.shape[1] if tested else 0,
-                "first_grad_norm": found["first_grad_norm"],
-                "tokens": _tokens(racing, lane), "seconds": racing.state.seconds / len(lanes),
-                "run": run.name, "evaluated": evaluated,
-                "valid_losses": curves[:, k].tolist() if len(curves) else [],
-            }
-        )  # fmt: skip
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    numbers = [name for name in COLUMNS if "loss" in name or "accuracy" in name or name == "alpha"]
-    numbers.remove("valid_losses")
-    write_parquet(table.astype({name: float for name in numbers}), _part(run))
-    (run / CHECKPOINT).unlink(missing_ok=True)
-    shutil.rmtree(run / "adapters", ignore_errors=True)
-
-
-def _tokens(racing: Race, lane: Lane) -> int:
-    """Count the tokens on which a lane was trained."""
-    order = racing.config.order(lane)
-    return sum(racing.data.tokens(number, order) for number in range(1, racing.done + 1))
-
-
-def _examples(racing: Race, run: str) -> pd.DataFrame:
-    """Return the test results by lane and example."""
-    import pandas as pd
-
-    tested = racing.tested()
-    assert tested is not None
-    loss, right = tested.lanes.example_loss, tested.lanes.example_right
-    parts = []
-    for k, lane in enumerate(racing.config.lanes):
-        parts.append(
-            pd.DataFrame(
-                {
-                    "model": racing.config.model,
-                    "task": racing.config.task,
-                    "init": lane.init,
-                    "r": lane.r,
-                    "lr": lane.lr,
-                    "seed": lane.seed,
-                    "run": run,
-                    "example": np.arange(loss.shape[1]),
-                    "loss": loss[k],
-                    "right": right[k],
-                }
-            )
+    folder = run.parent.parent
+    if not (folder / SETUP).exists():
+        raise ValueError(
+            f"the machine {socket.gethostname()!r} does not see the study in {str(folder)!r}: its "
+            "folder must be one that all machines see"
         )
-    return pd.concat(parts, ignore_index=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -13,12 +13,15 @@ from typing import NamedTuple
 import torch
 
 from olora_viz.lanes.lane import MAX_LANES
+from olora_viz.machine.files import locked
 from olora_viz.machine.progress import Progress
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
-from olora_viz.studies.ledger import Ledger, keep
+from olora_viz.studies.ledger import Ledger, check_seen
+from olora_viz.studies.on_ray import RayPool
 from olora_viz.studies.planning import needed, races
+from olora_viz.studies.race_rows import has_ended, keep
 from olora_viz.studies.study import Study
 
 
@@ -52,6 +55,7 @@ def run_study(
     out: str | Path,
     *,
     workers: int = 1,
+    ray: str | None = None,
     most: int = MAX_LANES,
     watch: Watch | None = None,
     progress: Progress | None = None,
@@ -64,8 +68,10 @@ def run_study(
     Parameters
     ----------
     study : the set-up; None for the one in the folder.
-    out : the study's folder.
+    out : the study's folder; with `ray`, one that all machines see under this name.
     workers : processes that race at once.
+    ray : address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task
+        that takes as many cores as the set-up has threads, and a GPU if its device is ``cuda``.
     most : maximum lanes of a race.
     watch : ends the study when it returns False, so that the same call goes on from there; called
         only where one process races.
@@ -73,20 +79,33 @@ def run_study(
 
     Raises
     ------
-    ValueError : an unsuitable folder or set-up, see `Ledger`, or a race that cannot be set up.
+    ValueError : an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no
+        such cluster.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
-    ledger = Ledger(Path(out), study)
-    ledger.open()
+    if ray is not None and workers != 1:
+        raise ValueError(
+            f"workers is {workers}, but on a Ray cluster its cores say how many races run at once"
+        )
+    ledger = Ledger(Path(out) if ray is None else Path(out).absolute(), study)
+    pool = _pool(ledger.study, workers, ray)
     try:
-        if workers == 1:
+        ledger.open()
+        if pool is None:
             yield from _in_turn(ledger, most, watch, progress)
         else:
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            with pool:
                 yield from _at_once(ledger, pool, most)
     finally:
         ledger.finish()
+
+
+def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
+    """Return where the races of a study run; None for this process."""
+    if ray is not None:
+        return RayPool(ray, study.fixed().threads or 1, gpus=int(study.device == "cuda"))
+    return None if workers == 1 else ProcessPoolExecutor(workers, get_context("spawn"))
 
 
 def run_race(
@@ -97,6 +116,9 @@ def run_race(
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
+    It may be called again for a race whose process is gone, or is about to be: a second call waits
+    while the first one still writes, and leaves a race that has ended alone.
+
     Parameters
     ----------
     threads : on a CPU.
@@ -105,22 +127,37 @@ def run_race(
     Returns
     -------
     Whether the race has ended.
+
+    Raises
+    ------
+    ValueError : the race cannot be set up, or this machine does not see the study's folder.
     """
+    check_seen(planned.folder)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
+    lock = planned.folder.with_suffix(".lock")
     try:
-        if planned.config is None:
-            run = runs.resume(planned.folder, adapters=False, progress=progress)
-        else:
-            run = runs.start(planned.config, planned.folder, adapters=False, progress=progress)
-        with closing(iter(run)) as steps:
-            goes_on = all(watch is None or watch(step) for step in steps)
-        if goes_on:
-            keep(planned.folder, run.race, runs.read_steps(planned.folder))
-        run.race.lanes.detach()
-        return goes_on
+        with locked(lock):
+            ended = has_ended(planned.folder) or _race(planned, watch, progress)
+            if ended:
+                lock.unlink(missing_ok=True)
+        return ended
     finally:
         torch.set_num_threads(before)
+
+
+def _race(planned: Planned, watch: Watch | None, progress: Progress | None) -> bool:
+    """Run or resume a race that no other process runs; return whether it has ended."""
+    if planned.config is None or (planned.folder / "config.json").exists():
+        run = runs.resume(planned.folder, adapters=False, progress=progress)
+    else:
+        run = runs.start(planned.config, planned.folder, adapters=False, progress=progress)
+    with closing(iter(run)) as steps:
+        goes_on = all(watch is None or watch(step) for step in steps)
+    if goes_on:
+        keep(planned.folder, run.race, runs.read_steps(planned.folder))
+    run.race.lanes.detach()
+    return goes_on
 
 
 def _stage(ledger: Ledger, most: int) -> list[Planned]:
@@ -149,14 +186,26 @@ def _in_turn(
 
 
 def _at_once(ledger: Ledger, pool: Executor, most: int) -> Generator[FinishedRace, None, None]:
+    """Run the races of each stage side by side.
+
+    Raises
+    ------
+    ChildProcessError : a process was ended from outside.
+    """
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)
         going = {pool.submit(run_race, one, ledger.study.threads): one for one in planned}
         try:
             for done in as_completed(going):
                 done.result()
+                ledger.arrived(going[done].folder)
                 left -= going[done].lanes
                 yield FinishedRace(going[done].folder, going[done].lanes, left)
+        except BrokenExecutor:
+            raise ChildProcessError(
+                "a process of the study was ended from outside, perhaps for want of memory: the "
+                "same command goes on from what has ended"
+            ) from None
         finally:
             for one in going:
                 one.cancel()

@@ -240,8 +240,9 @@ def performance_profile(
     factors : at least 1.
     """
     fastest = times.min(0)
-    with np.errstate(invalid="ignore"):  # a task that no method finishes
-        ratios = np.where(np.isfinite(times), times / fastest, math.inf)
+    with np.errstate(invalid="ignore", divide="ignore"):  # no method finishes, or all begin there
+        ratios = np.where(times == fastest, 1.0, times / fastest)
+    ratios[~np.isfinite(times)] = math.inf
     return (ratios[:, None, :] <= factors[:, None]).mean(2)
 
 

@@ -1,0 +1,145 @@
+"""On a Ray cluster that loses a machine, a study fills the same table as in one process."""
+
+import json
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from olora_viz.studies.on_ray import RayPool
+from olora_viz.studies.race_rows import has_ended
+from olora_viz.studies.running import Planned, run_race, run_study
+from olora_viz.studies.study import Study
+
+STUDY = Study(
+    tasks=("sentiment", "addition", "uppercase"), lrs=(3e-3,), seeds=2, steps=30, batch_size=4,
+    eval_size=8, test_size=8, eval_every=10, ranks=(2,), threads=1,
+)  # fmt: skip
+KEYS = ["model", "task", "init", "r", "lr", "seed"]
+BESIDE = ["seconds", "run"]
+"""Columns that depend on when a race ran, and in which folder."""
+
+
+def table(out: Path) -> pd.DataFrame:
+    found = pd.read_parquet(out / "lanes.parquet").drop(columns=BESIDE)
+    return found.sort_values(KEYS, ignore_index=True)
+
+
+def decided(out: Path) -> list[dict]:
+    return json.loads((out / "verdicts.json").read_text("utf-8"))["verdicts"]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose races ran in this process, one after the other."""
+    out = tmp_path_factory.mktemp("study") / "here"
+    list(run_study(STUDY, out))
+    return out
+
+
+def check_same(out: Path, here: Path) -> None:
+    pd.testing.assert_frame_equal(table(out), table(here))
+    assert decided(out) == decided(here)
+    assert not list((out / "runs").glob("*.lock"))
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[ModuleType]:
+    """Ray, whose processes listen to no other machine and ask none."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home,
+    ):
+        patch.setenv("RAY_TMPDIR", home)  # short, as the names of sockets must be
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # the address is 127.0.0.1
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("OMP_NUM_THREADS", "2")  # the set-up says one
+        import ray
+
+        yield ray
+
+
+@pytest.fixture
+def cluster(ray: ModuleType) -> Iterator[Any]:
+    """Two machines with a core each, which are processes of this one."""
+    from ray.cluster_utils import Cluster
+
+    common = {"num_cpus": 1, "include_dashboard": False}
+    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
+    made = Cluster(initialize_head=True, head_node_args={**common, "_system_config": quick})
+    try:
+        made.add_node(**common)
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def racing(out: Path) -> list[Path]:
+    """Return the runs that have begun and not ended."""
+    begun = [steps.parent for steps in out.glob("runs/*/steps.jsonl")]
+    return [run for run in begun if not has_ended(run)]
+
+
+def test_a_cluster_that_loses_a_machine_fills_the_same_table(
+    cluster: Any, here: Path, tmp_path: Path
+) -> None:
+    out, lost = tmp_path / "cluster", threading.Event()
+
+    def lose() -> None:
+        """End a machine while both are in mid-race."""
+        until = time.monotonic() + 60
+        while len(racing(out)) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        (machine,) = cluster.worker_nodes
+        cluster.remove_node(machine, allow_graceful=False)
+        lost.set()
+
+    killer = threading.Thread(target=lose)
+    killer.start()
+    found = list(run_study(STUDY, out, ray=cluster.address))
+    killer.join()
+    assert lost.is_set()
+    assert sum(one.lanes for one in found) == len(table(here))
+    check_same(out, here)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("127.0.0.1:1", "Connection refused"),
+        ("nonsense", "an address is HOST:PORT"),
+        ("local", "of one that runs"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_a_sentence_and_nothing_is_written(
+    ray: ModuleType, tmp_path: Path, address: str, why: str
+) -> None:
+    with pytest.raises(ValueError, match=f"no Ray cluster to join at '{address}': .*{why}"):
+        list(run_study(STUDY, tmp_path / "study", ray=address))
+    assert not (tmp_path / "study").exists()
+
+
+def test_another_server_is_not_a_cluster(ray: ModuleType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answer = threading.Thread(
+            target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400"), daemon=True
+        )
+        answer.start()
+        with pytest.raises(ValueError, match="another kind of server answers"):
+            RayPool(f"127.0.0.1:{server.getsockname()[1]}", threads=1)
+
+
+def test_a_machine_that_does_not_see_the_study_says_so(tmp_path: Path) -> None:
+    planned = Planned(tmp_path / "elsewhere" / "runs" / "0001", None, 1)
+    with pytest.raises(ValueError, match="does not see the study in"):
+        run_race(planned, 1)
