@@ -2,7 +2,10 @@
 
 import torch
 import transformers as hf
-from tiny import VOCABULARY, exact_norms
+from tiny import VOCABULARY, exact_norms, tokens
+
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.lane import Lane
 
 SIZES = {
     "vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -51,3 +54,24 @@ def mixture(
     if dtype == torch.float64:
         exact_norms(model)
     return model.to(dtype).eval()
+
+
+IDS = tokens(2, 9)
+MIXED = (Lane("lora", r=4), Lane("olora", r=2, alpha=5), Lane("pissa", r=6, alpha=3, rslora=True))
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-6) -> None:
+    """Compare up to what routers leave, which compute in float32 whatever the dtype."""
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+def logits(model, K: int = 1) -> torch.Tensor:
+    return model(input_ids=IDS.repeat(K, 1), use_cache=False).logits
+
+
+def disturb(lanes: Lanes) -> None:
+    """Move every lane away from its start, as training would: the padding stays zero."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        noise = torch.randn(lanes.theta.shape, generator=generator).to(lanes.theta)
+        lanes.theta += 0.1 * noise * lanes.trained()

@@ -56,54 +56,6 @@ class Server:
         return status.split(f"{name}:")[1].split()[0]
 
 
-@dataclass
-class JupyterLab:
-    """A running JupyterLab."""
-
-    url: str
-    folder: Path
-    """Where its notebooks are."""
-    token: str = "only-for-this-test"
-
-    def address_of(self, notebook: str, workspace: str = "default") -> str:
-        """Return the address that opens one of its notebooks."""
-        return f"{self.url}/lab/workspaces/{workspace}/tree/{notebook}?token={self.token}"
-
-
-@contextmanager
-def jupyterlab(home: Path, seconds: float = 60) -> Iterator[JupyterLab]:
-    """Start a JupyterLab with settings of its own, and end it."""
-    port = free_port()
-    names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
-    own = {f"JUPYTER_{name}": str(home / name.lower()) for name in names}
-    own |= {f"JUPYTERLAB_{name}": str(home / name.lower()) for name in
-            ("SETTINGS_DIR", "WORKSPACES_DIR")}  # fmt: skip
-    quiet = home / "settings_dir" / "@jupyterlab" / "apputils-extension"
-    quiet.mkdir(parents=True)
-    (quiet / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
-    environment = os.environ | own | {
-        "IPYTHONDIR": str(home / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
-    lab = JupyterLab(f"http://127.0.0.1:{port}", home / "notebooks")
-    lab.folder.mkdir()
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-            "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
-            f"--IdentityProvider.token={lab.token}", f"--ServerApp.root_dir={lab.folder}",
-            "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
-        ],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        _wait_for(f"{lab.url}/api?token={lab.token}", process, seconds)
-        yield lab
-    finally:
-        _end(process)
-
-
 def free_port() -> int:
     """Return a port of the loopback that nobody listens on."""
     with socket.socket() as free:
@@ -111,9 +63,10 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def _wait_for(
+def wait_for(
     url: str, process: subprocess.Popen[bytes], seconds: float, log: Path | None = None
 ) -> None:
+    """Return once a server answers."""
     end = time.monotonic() + seconds
     while True:
         said = log.read_text("utf-8", errors="replace") if log else f"no answer from {url}"
@@ -127,7 +80,8 @@ def _wait_for(
             return
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a server."""
     process.terminate()  # an interrupt may be ignored where the tests run in the background
     try:
         process.wait(timeout=15)
@@ -161,10 +115,10 @@ def serve(
     url = f"http://127.0.0.1:{port}"
     server = Server(url, process, log, folder / "tmp", folder / "runs")
     try:
-        _wait_for(server.url, process, seconds, log)
+        wait_for(server.url, process, seconds, log)
         yield server
     finally:
-        _end(process)
+        end(process)
 
 
 @contextmanager

@@ -63,3 +63,12 @@ every_case = pytest.mark.parametrize(("name", "shape", "r"), CASES)
 
 def assert_close(ours, theirs, tolerance):
     torch.testing.assert_close(ours, torch.as_tensor(theirs), atol=tolerance, rtol=tolerance)
+
+
+FROM_W = [name for name, entry in INITIALIZERS.items() if not entry.needs]
+every_from_weight = pytest.mark.parametrize("name", FROM_W)
+CLOSE = {"atol": 1e-10, "rtol": 1e-10}
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

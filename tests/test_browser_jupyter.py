@@ -1,16 +1,19 @@
 """The panels in a real JupyterLab in a real Chromium: nothing from any other host."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from served import JupyterLab, jupyterlab
-
-ROOT = Path(__file__).parents[1]
+from served import ROOT, end, free_port, wait_for
 
 CELLS = (
     """import olora_viz as ov
@@ -24,6 +27,54 @@ b""",
 s""",
     """print("a has", a.steps["step"].max(), a.state, "b has", len(b.history), b.state)""",
 )
+
+
+@dataclass
+class JupyterLab:
+    """A running JupyterLab."""
+
+    url: str
+    folder: Path
+    """Where its notebooks are."""
+    token: str = "only-for-this-test"
+
+    def address_of(self, notebook: str, workspace: str = "default") -> str:
+        """Return the address that opens one of its notebooks."""
+        return f"{self.url}/lab/workspaces/{workspace}/tree/{notebook}?token={self.token}"
+
+
+@contextmanager
+def jupyterlab(home: Path, seconds: float = 60) -> Iterator[JupyterLab]:
+    """Start a JupyterLab with settings of its own, and end it."""
+    port = free_port()
+    names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
+    own = {f"JUPYTER_{name}": str(home / name.lower()) for name in names}
+    own |= {f"JUPYTERLAB_{name}": str(home / name.lower()) for name in
+            ("SETTINGS_DIR", "WORKSPACES_DIR")}  # fmt: skip
+    quiet = home / "settings_dir" / "@jupyterlab" / "apputils-extension"
+    quiet.mkdir(parents=True)
+    (quiet / "notification.jupyterlab-settings").write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )
+    environment = os.environ | own | {
+        "IPYTHONDIR": str(home / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    lab = JupyterLab(f"http://127.0.0.1:{port}", home / "notebooks")
+    lab.folder.mkdir()
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+            "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+            f"--IdentityProvider.token={lab.token}", f"--ServerApp.root_dir={lab.folder}",
+            "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
+        ],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(f"{lab.url}/api?token={lab.token}", process, seconds)
+        yield lab
+    finally:
+        end(process)
 
 
 @pytest.fixture(scope="module")

@@ -1,56 +1,32 @@
-"""The Conditioning page measures in the queue, stops soon, and says what it measured."""
+"""The Conditioning page says what it measured, and proposes fair rates."""
 
-import html
 import json
 import re
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from measuring import LAYER, asked, words
 from queued import wait, wait_until
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact
-from olora_viz.measures import conditioning as conditioning_module
-from olora_viz.measures import products as memory_of_products
 from olora_viz.measures.conditioning import BATCHES, Conditioning
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.views.conditioning import numbers, rates, tell
-from olora_viz.web.conditioning import fair_rates, measurement
-from olora_viz.web.conditioning import view as conditioning_view
-from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
+from olora_viz.web.conditioning import fair_rates
+from olora_viz.web.conditioning.measurement import Measurement, cut, measure
 from olora_viz.web.conditioning.view import view
-from olora_viz.web.export.take import adapter_zip
-from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.setup import SetUp
 
-ROWS = [
-    {"init": init, "r": 4, "alpha": alpha, "lr": lr, "seed": 0}
-    for init, alpha, lr in [
-        ("olora", "", "1e-3"), ("lora", "", "1e-3"), ("lora", "4", "3e-3"), ("olora", "8", "1e-3"),
-    ]
-]  # fmt: skip
-LAYER = "model.layers.3.mlp.down_proj"
 SETUP = SetUp.first(Limits())
 
 
-def asked(**changes: object) -> RaceConfig:
-    values = {"model": "glassllm", "task": "addition", "steps": 300, "batch": 3, "lanes": ROWS}
-    return checked_config(Limits(), **(values | changes))
-
-
 MEASURED = SetUp.of(asked())
-
-
-def words(markup: str) -> str:
-    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", markup)))
 
 
 @pytest.fixture
@@ -142,26 +118,12 @@ def test_the_sentences_say_what_was_measured_in_either_direction(
     scale = next(one for one in said if name in one and "eigenvalue" in one)
     assert {f"{curved:.2g}", f"{steep:.2g}"} <= set(re.findall(r"\d+\.?\d*", scale))
     condition = next(one for one in said if name in one and "conditioned" in one)
-    for sentence, *words in (
+    for sentence, *directions in (
         (scale, "flatter", "as steep", "steeper"),
         (scale, "less curved", "as curved", "more curved"),
         (condition, "better", "as well", "worse"),
     ):
-        assert [word in sentence for word in words] == [i == direction for i in range(3)]
-
-
-def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_the_page_says_so(jobs: Jobs) -> None:
-    rows = [*ROWS[1:2], ROWS[0] | {"alpha": "1e38"}]
-    job = wait(measure(jobs, asked(lanes=rows)))
-    assert job.state == "finished"
-    assert not np.isfinite(job.found.hessian.lambda_max[1])
-    shown = view(job, 0, last=True)
-    for said in (shown.story, shown.numbers):
-        assert re.search(rf"{re.escape(job.styles[1].label)}.* no eigenvalues", words(said))
-    assert "nan" not in (shown.story + shown.numbers + shown.rates).lower()
-    cutting = wait(cut(jobs, job, [0, 1]))
-    assert cutting.state == "failed"
-    assert "is not finite: nothing to slice" in words(view(cutting, 0, last=True).status)
+        assert [word in sentence for word in directions] == [i == direction for i in range(3)]
 
 
 def test_two_slices_come_from_the_measured_starts(measured) -> None:
@@ -203,21 +165,6 @@ def test_one_layer_alone_can_be_measured_and_not_sliced(jobs: Jobs) -> None:
             measure(jobs, asked(), bad)
 
 
-def test_too_large_for_memory_says_how_much_and_offers_a_layer(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(needed: int, device: object, what: str) -> None:
-        raise ValueError(f"{what} needs {needed / 2**30:.1f} GB, and 0.1 GB is free")
-
-    monkeypatch.setattr(memory_of_products, "check_memory", full)
-    job = wait(measure(jobs, asked()))
-    assert job.state == "failed"
-    said = words(view(job, 0, last=True).status)
-    assert re.search(r"the curvature of 3 lanes .* needs [\d.]+ GB, and 0.1 GB is free", said)
-    assert f"or one layer, such as '{LAYER}'" in said
-    assert view(job, 0, last=True).measure["interactive"]
-
-
 def test_stop_ends_a_measurement_and_a_slicing_within_a_product(
     jobs: Jobs, measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,79 +185,6 @@ def test_stop_ends_a_measurement_and_a_slicing_within_a_product(
     jobs.stop(cutting)
     wait(cutting, 5)
     assert (cutting.state, cutting.slices) == ("stopped", [])
-
-
-def test_races_and_measurements_wait_for_each_other_in_one_queue(jobs: Jobs) -> None:
-    first = jobs.start(asked())
-    wait_until(lambda: first.steps)
-    waiting = measure(jobs, asked())
-    later = jobs.start(asked(steps=1))
-    assert (waiting.state, jobs.before(waiting), jobs.before(later)) == ("waiting", 1, 2)
-    assert re.search(r"\b1\b", words(view(waiting, 1, last=False).status))
-    with pytest.raises(ValueError, match="already waiting"):
-        measure(jobs, asked())
-    jobs.stop(waiting)
-    assert (waiting.state, waiting.complete) == ("stopped", True)
-    jobs.stop(first)
-    assert wait(later).state == "finished"
-    assert jobs.get(waiting.id) is None
-    assert jobs.find(waiting.id, Measurement) is waiting
-    assert jobs.find(waiting.id, Slicing) is None
-    assert jobs.find(first.id, Measurement) is None
-
-
-def test_many_measurements_take_no_race_s_place(jobs: Jobs, monkeypatch) -> None:
-    monkeypatch.setattr(Measurement, "run", lambda self: None)
-    raced = wait(jobs.start(asked(steps=1)))
-    made = [wait(measure(jobs, asked())) for _ in range(5)]
-    assert jobs.get(raced.id) is raced
-    assert adapter_zip(raced, 0).exists()
-    assert [jobs.find(job.id, Measurement) is not None for job in made[:2]] == [False] * 2
-
-
-def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looking, told, products = threading.Event(), conditioning_module.track, []
-
-    def slow(lanes, batch, progress):
-        def tell(*what):
-            products.append(what)
-            looking.set()
-            time.sleep(0.3)
-            progress(*what)
-
-        return told(lanes, batch, tell)
-
-    monkeypatch.setattr(conditioning_module, "track", slow)
-    job = jobs.start(asked(curvature="1"))
-    assert looking.wait(60)
-    jobs.stop(job)
-    wait(job, 10)
-    assert (job.state, len(job.steps)) == ("stopped", 1)
-    assert job.steps[0].curvature is None
-    assert len(products) <= 3
-    assert adapter_zip(job, 0).exists()
-
-
-@pytest.mark.parametrize("value", [-1, 2001, 1.5, "often", None, True])
-def test_how_often_to_look_is_checked_on_the_server(value: object) -> None:
-    with pytest.raises(ValueError, match="steps between curvature measurements must be a whole"):
-        asked(curvature=value)
-
-
-def test_a_race_looks_as_often_as_it_was_told_and_never_by_itself() -> None:
-    assert asked(curvature=" 7").curvature_every == 7
-    assert asked().curvature_every == 0
-
-
-def test_text_from_elsewhere_is_escaped() -> None:
-    evil = "<img src=x onerror=alert(1)>"
-    job = Measurement("id", asked(), Path(), (), state="failed", note=evil)
-    assert "<img" not in conditioning_view.view(job, 0, last=True).status
-    job.state = "measuring"
-    assert "<img" not in conditioning_view.view(job, 0, last=True).status
-    assert measurement.MAX_NAME < 1000
 
 
 def test_fair_rates_set_every_start_up_twice_at_the_reference_s_rate_and_at_its_own(measured):

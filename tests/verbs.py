@@ -1,6 +1,7 @@
 """Verbs of the command line, run as a person does or, quicker, by their entry point."""
 
 import io
+import json
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -23,3 +24,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         except SystemExit as end:  # how argparse leaves
             code = end.code
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+RACE = ("race", "--steps", "4", "--batch-size", "4", "--eval-every", "2", "--eval-size", "8")
+
+
+def objects(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]

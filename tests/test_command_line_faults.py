@@ -1,0 +1,114 @@
+"""Bad input on the command line: exit code 2 and one sentence."""
+
+import json
+import resource
+
+import pytest
+from verbs import RACE, run, run_alone
+
+
+@pytest.mark.parametrize("form", ["merged", "lora", "olora"])
+def test_a_full_disk_leaves_nothing_of_an_export(form, tmp_path):
+    folder = str(tmp_path / "run")
+    assert run(*RACE, "--lane", "olora:r=64", "--run", folder).returncode == 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500 * 1024, hard))  # ulimit -f 500
+    try:
+        done = run(
+            "export", folder, "--lane", "olora", "--form", form, "--out", str(tmp_path / "out")
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.returncode == 2
+    (sentence,) = done.stderr.strip().splitlines()
+    assert sentence.startswith("error: cannot write ")
+    assert "too large" in sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_lane_that_diverged_beyond_numbers_is_not_exported(tmp_path):
+    folder = str(tmp_path / "run")
+    assert run(*RACE, "--lane", "lora", "--lane", "olora:lr=1e30", "--run", folder).returncode == 0
+    done = run(
+        "export", folder, "--lane", "olora", "--out", str(tmp_path / "a"), "--form", "merged"
+    )
+    assert done.returncode == 2
+    assert "lane 'olora' holds NaN or infinity in layer 'model." in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_damaged_run_is_one_sentence(tmp_path):
+    folder = tmp_path / "run"
+    assert run(*RACE, "--lane", "lora:r=2", "--run", str(folder)).returncode == 0
+    (folder / "checkpoint.safetensors").write_bytes(b"")
+    done = run("race", "--resume", str(folder))
+    assert done.returncode == 2
+    (sentence,) = done.stderr.strip().splitlines()
+    assert "checkpoint.safetensors' is damaged" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("race", "--lane", "olra"), "unknown initialization 'olra'; did you mean 'olora'"),
+        (
+            ("race", "--lane", "olora:r=999"),
+            "rank 999 exceeds min(out, in) = 128 of 'model.layers.0",
+        ),
+        (("race", "--lane", "lora:r=999"), "lower rank, or name other layers with --target"),
+        (("race", "--lane", "olora:lr=-1"), "learning rate must be a positive number, not -1.0"),
+        (("race", "--model", "glasllm"), "glassllm"),
+        (("race", "--task", "adition"), "'addition'"),
+        (("race", "--task", "missing.json"), "missing.json"),
+        (("race", "--steps", "0"), "steps must be a whole number from 1"),
+        (("race", "--steps", "ten"), "invalid int value: 'ten'"),
+        (("race", "--max-length", "4096"), "4096"),
+        (("race", "--target", "qproj"), "no linear layer's name ends in 'qproj'"),
+        (("race", "--resume", "nowhere"), "'nowhere' is not a run folder"),
+        (("race", "--resume", "nowhere", "--steps", "5"), "--resume takes the set-up from"),
+        (("race", "--resume", "nowhere", "--run", "x"), "--resume takes the set-up from"),
+        (("race", "--resume", ""), "argument --resume: a path must not be empty"),
+        (("race", "--run", ""), "argument --run: a path must not be empty"),
+        (("export", "x", "--lane", "x", "--out", ""), "argument --out: a path must not be empty"),
+        (("export", "nowhere", "--lane", "x", "--out", "y"), "'nowhere' is not a run folder"),
+        (("rase",), "rase"),
+        ((), "VERB"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_one_sentence(arguments, message, tmp_path):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (sentence,) = done.stderr.replace("\r", "").strip().splitlines()
+    assert message in sentence
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_input_in_a_process_of_its_own_ends_likewise():
+    done = run_alone("race", "--steps", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: steps must be a whole number from 1 to 2147483647, not 0\n"
+
+
+def test_a_broken_task_file_is_named_with_its_line(tmp_path):
+    file = tmp_path / "task.jsonl"
+    file.write_text('{"prompt": "a", "answer": " b"}\n{"prompt": "c"\n')
+    done = run("race", "--task", str(file), "--run", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "line 2" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prompt_longer_than_the_context_is_named(tmp_path):
+    file = tmp_path / "task.jsonl"
+    rows = [{"prompt": "a", "answer": " b"}] * 9 + [{"prompt": "long " * 200, "answer": " b"}]
+    file.write_text(
+        "".join(
+            json.dumps(row | {"prompt": f"{i} {row['prompt']}"}) + "\n"
+            for i, row in enumerate(rows)
+        )
+    )
+    done = run("race", "--task", str(file))
+    assert done.returncode == 2
+    assert "128" in done.stderr
+    assert "line 10" in done.stderr

@@ -1,0 +1,37 @@
+"""A page of its own races, and its cards, without a browser."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.views.race import race_view
+from olora_viz.views.race_record import ready_race
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.card import Board, Card
+from olora_viz.web.race.events import Commands
+from olora_viz.web.setup import SetUp
+
+LIMITS = Limits()
+SETUP = replace(SetUp.first(LIMITS), task="addition", steps=20, batch=4, lanes=(Lane("lora", r=2),))
+LONG = replace(SETUP, steps=2000)
+BLANK = race_view(ready_race(SETUP.to_config(LIMITS)))
+RECORDED = next(iter(GALLERY.values()))
+
+
+def board_of(cards: Iterable[Card]) -> Board:
+    """Register some cards, of which each has as many components as it draws values."""
+    made, view = Board(), race_view(RECORDED)
+    for card in cards:
+        parts = [*(["frame"] if card.only_with else []), *card.drawn(view)]
+        made.add(card, parts)
+    return made
+
+
+def start(jobs: Jobs, commands: Commands, setup: SetUp, goal: float = float("inf")) -> Job:
+    """Press Race."""
+    job = jobs.get(commands.start(setup.to_controls(), goal))
+    assert job is not None
+    return job
