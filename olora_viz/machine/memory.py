@@ -1,4 +1,4 @@
-"""The memory of a device: what is free, what one computation may take, and giving it back."""
+"""The memory of a device: how much is free, how much one pass may use, and how it is returned."""
 
 import ctypes
 import math
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 SHARE = 0.5
-"""The part of a device's memory that one pass through a model may take, unless `LIMIT` is set."""
+"""The share of a device's memory that one pass through a model may use, unless `LIMIT` is set."""
 
 LIMIT = "OLORA_VIZ_PASS_MIB"
 """The environment variable that sets it, in MiB."""
@@ -49,10 +49,11 @@ def available_memory(device: torch.device) -> int | None:
 
 
 def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int | None:
-    """Return the memory that one pass may take, in bytes, whatever is free at the moment.
+    """Return the memory that one pass may use, in bytes.
 
-    So a set-up is always computed alike on a machine: this is half of the device's memory (of the
-    container's limit, if that is smaller), or what `LIMIT` says.
+    This is half of the device's memory (of the container's limit, if that is smaller), or what
+    `LIMIT` says. It does not depend on what is free at the moment, so that a machine always splits
+    the same set-up in the same way.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def bytes_words(count: float) -> str:
 
 
 def _of_system(name: str) -> int | None:
-    """Return a line of Linux's table of memory, in bytes."""
+    """Return an entry of Linux's ``/proc/meminfo``, in bytes."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
@@ -117,7 +118,7 @@ def check_memory(needed: int, device: torch.device, what: str) -> None:
 
 
 M_ARENA_MAX = -8
-"""The number of glibc's option for the most arenas, see ``man mallopt``."""
+"""glibc's option for the maximum number of arenas, see ``man mallopt``."""
 
 
 @cache
@@ -132,8 +133,8 @@ def _library() -> Any:
 def share_arenas(most: int = 2) -> None:
     """Let all threads allocate from a few arenas, where the C library is glibc.
 
-    By default each of up to eight threads per core gets one, and what one has freed the others
-    cannot use. Python's threads seldom allocate at the same time.
+    By default glibc makes up to eight arenas per core, and memory that was freed in one is not
+    reused by threads of another. Python's threads rarely allocate at the same time.
     """
     mallopt = getattr(_library(), "mallopt", None)
     if mallopt is not None:
@@ -141,9 +142,9 @@ def share_arenas(most: int = 2) -> None:
 
 
 def give_back() -> None:
-    """Return memory that was freed to the system, where the C library is glibc.
+    """Return freed memory to the system, where the C library is glibc.
 
-    Otherwise it stays with the process, in gaps between what is in use.
+    Otherwise it stays with the process, in gaps between the blocks in use.
     """
     trim = getattr(_library(), "malloc_trim", None)
     if trim is not None:

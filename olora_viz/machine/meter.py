@@ -14,17 +14,17 @@ from torch.utils._pytree import tree_leaves
 
 
 class Meter(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations inside this context make, while they live.
+    """Counts the bytes of the live tensors that were created inside this context.
 
-    What an operation allocates only for itself is not seen.
+    Memory that an operation allocates and frees internally is not counted.
 
     Parameters
     ----------
-    known : tensors from before, such as a model's weights, which do not count.
+    known : existing tensors, such as a model's weights, which are not counted.
 
     Attributes
     ----------
-    live : bytes alive after each operation, in order.
+    live : the bytes of live tensors after each operation, in order.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class Meter(TorchDispatchMode):
         self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation, and count what it made."""
+        """Run an operation, and count the tensors that it created."""
         made = func(*args, **(kwargs or {}))
         if _allocates(func):
             for leaf in (made,) if isinstance(made, Tensor) else tree_leaves(made):
@@ -67,7 +67,7 @@ class Meter(TorchDispatchMode):
 
 @cache
 def _allocates(func: Any) -> bool:
-    """Whether an operation makes memory, unlike a view or an operation in place."""
+    """Whether an operation allocates its result, unlike a view or an operation in place."""
     return not any(its.alias_info for its in func._schema.returns)
 
 

@@ -1,7 +1,8 @@
-"""Temporary folders that end with their process, also when it is killed.
+"""Temporary folders that are deleted with their process, even if it is killed.
 
-Each holds a lock file; the lock ends with its process, however that ends. Whoever makes the next
-such folder deletes those whose locks are free. A folder without a lock file is somebody else's.
+Each contains a lock file, and the system releases the lock when its process ends, however it ends.
+Whoever makes the next such folder deletes those whose locks are free. A folder without a lock file
+belongs to another program.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def delete_with(owner: object, folder: Path) -> Callable[[], Any]:
 
 
 def lock_folder(folder: Path) -> int:
-    """Lock a folder for this process; return the lock, which closing or its end gives back.
+    """Lock a folder for this process; return the file that holds the lock until it is closed.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def lock_folder(folder: Path) -> int:
 def clear_dead(home: Path) -> None:
     """Delete the temporary folders of our processes that have ended.
 
-    Those of other users stay, as does all that has another name or no lock file.
+    Those of other users are kept, and so are folders with another name or without a lock file.
     """
     if fcntl is None:
         return

@@ -1,4 +1,4 @@
-"""What a study will take, from the first steps of one race of each model."""
+"""How long a study will take, from the first steps of one race of each model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LIBRARIES = 600 * 10**6
 
 @dataclass(frozen=True)
 class Pace:
-    """What the parts of a race take, in seconds, and its memory."""
+    """The time of each part of a race, in seconds, and its memory."""
 
     setup: float
     """Of the race: loading, the starts, the base model's evaluation."""
@@ -75,7 +75,7 @@ class Estimate:
     device: torch.device
     """Where they compute."""
     smallest: float
-    """The smallest difference that is found with a chance of 80%, in standard deviations of the
+    """The smallest difference that is detected with a power of 80%, in standard deviations of the
     paired differences."""
 
     def check_fits(self, workers: int) -> None:
@@ -192,7 +192,7 @@ def _timed(config: RaceConfig, progress: Progress | None) -> tuple[Race, float]:
 def most_trials(study: Study) -> int:
     """Return the lanes of the grid and of the rates around each best one.
 
-    Rates beyond the edges of the grid come on top.
+    Rates added beyond the edges of the grid are not included.
     """
     halves = 2 if len(study.lrs) > 1 else 0
     finals = halves * study.seeds + study.seeds - study.first_seeds

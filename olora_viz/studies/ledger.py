@@ -5,7 +5,7 @@ runs/NUMBER/          the run folder of a race, without adapters
 runs/NUMBER.parquet   its rows, one per lane; written when it has ended
 lanes.parquet         the rows of all races
 examples.parquet      test results by lane and example
-verdicts.json         what follows
+verdicts.json         the verdict on every method
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ PATIENCE = 120.0
 
 
 class Ledger:
-    """A study's folder, opened.
+    """The folder of a study.
 
     Parameters
     ----------
     folder : of the study; created if it is new.
-    study : its set-up; by default the one in the folder. One that grows the folder's is written.
+    study : its set-up, which may extend the one in the folder; by default the one in the folder.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Ledger:
         self._parts: dict[str, pd.DataFrame] = {}
 
     def open(self) -> None:
-        """Write the set-up, which may have grown."""
+        """Create the folder, and write the set-up."""
         self.runs.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / SETUP, self.study.to_toml())
 
@@ -75,7 +75,7 @@ class Ledger:
         return self.folder / "runs"
 
     def rows(self) -> pd.DataFrame:
-        """Return the rows of all races that have ended, those of the set-up's grid or not."""
+        """Return the rows of all races that have ended, inside and outside the grid."""
         import pandas as pd
 
         for path in sorted(self.runs.glob("*.parquet")) if self.runs.is_dir() else ():
@@ -122,9 +122,9 @@ class Ledger:
         return verdicts_of(self.study, self.trials())
 
     def unfinished(self) -> list[Path]:
-        """Return the run folders of races that were interrupted; others without rows are deleted.
+        """Return the run folders of interrupted races.
 
-        They hold nothing: a race was ended before it was set up.
+        Folders of races that were interrupted before they were set up are empty, and are deleted.
         """
         found = sorted(path for path in self.runs.glob("*") if path.is_dir())
         open_runs = [path for path in found if not part_of(path).exists()]

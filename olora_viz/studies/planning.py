@@ -1,7 +1,7 @@
 """What a study still has to run: its grid, rates beyond its edges, and half steps around the best.
 
-All of it follows from the set-up and the results so far, so a study that was killed, extended or
-moved to another machine goes on with the same function.
+All of it follows from the set-up and the results so far, so the same functions continue a study
+that was killed, extended or moved to another machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from olora_viz.studies.statistics import choose
 from olora_viz.studies.study import Cell, Study, Trial
 
 MOST_EXTENSIONS = 4
-"""The most rates by which the grid of a cell grows on either side."""
+"""Maximum number of rates added to the grid of a cell on either side."""
 
 Losses = Mapping[Trial, float]
 """The validation loss of each finished trial; NaN if it has diverged."""
@@ -33,7 +33,7 @@ class Chosen:
 
 
 def needed(study: Study, losses: Losses) -> list[Trial]:
-    """Return the trials that are still to run at this stage; empty at the end.
+    """Return the trials that remain to be run at this stage; none at the end.
 
     1. The grid: every method at every rate with every seed, or with those of the first pass.
     2. If the best rate of a method lies at the edge of the grid, one rate beyond it, for all
@@ -194,7 +194,7 @@ def _refined(study: Study, cell: Cell, losses: Losses) -> list[Trial]:
 
 
 def rounded(lr: float) -> float:
-    """Round a rate to three digits, which read well and are found again.
+    """Round a rate to three digits, so that it reads well and is equal when it is derived again.
 
     >>> rounded(0.0017320508)
     0.00173

@@ -24,8 +24,8 @@ COLUMNS = (
     "valid_examples", "test_examples", "first_grad_norm", "tokens", "seconds", "run", "evaluated",
     "valid_losses",
 )  # fmt: skip
-"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the examples are
-counted."""
+"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns
+of examples are their numbers."""
 
 
 def part_of(run: Path) -> Path:

@@ -34,7 +34,7 @@ class FinishedRace:
     lanes: int
     """The number of its lanes."""
     left: int
-    """The lanes that are still to run at this stage of the study."""
+    """The lanes that remain to be run at this stage of the study."""
 
 
 class Planned(NamedTuple):
@@ -62,14 +62,14 @@ def run_study(
 ) -> Generator[FinishedRace, None, None]:
     """Run what a study still needs; yield each race when it has ended.
 
-    A study that was interrupted, or has grown, goes on: a race in progress is resumed from its last
-    checkpoint, and results are kept as they come.
+    A study that was interrupted or extended is continued: races in progress are resumed from their
+    last checkpoints. Results are written as each race ends.
 
     Parameters
     ----------
     study : the set-up; None for the one in the folder.
     out : the study's folder; with `ray`, one that all machines see under this name.
-    workers : processes that race at once.
+    workers : number of processes, each of which runs one race at a time.
     ray : address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task
         that takes as many cores as the set-up has threads, and a GPU if its device is ``cuda``.
     most : maximum lanes of a race.

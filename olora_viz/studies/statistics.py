@@ -17,16 +17,16 @@ from jaxtyping import Float
 from scipy import special, stats
 
 ERROR = 0.05
-"""Significance level: the accepted chance of a false order among equal contenders."""
+"""Significance level: the accepted probability of declaring a difference between equals."""
 
 LEAST_SEEDS = 3
 """A verdict rests on at least this many paired differences."""
 
 POWER = 0.8
-"""The chance of telling a difference, when the number of seeds for it is given."""
+"""The power at which numbers of seeds and smallest differences are stated."""
 
 MOST_SEEDS = 10_000
-"""Above this, more seeds do not settle a comparison."""
+"""If more seeds than this are needed, a comparison counts as one that seeds cannot settle."""
 
 PARTS = (np.arange(2000) + 0.5) / 2000
 """Midpoints of equal parts of a probability."""
@@ -82,14 +82,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(interval: Interval, p_value: float, margin: float, seeds: int) -> str:
     """Return ``better``, ``worse``, ``level`` or ``undecided``.
 
-    Level is equivalence, not the absence of proof: the whole interval lies inside the margin, also
-    if it does not hold zero.
+    ``level`` means equivalence, not absence of evidence: the whole interval lies inside the margin,
+    whether or not it contains zero.
 
     Parameters
     ----------
     interval : of the paired differences in loss.
     p_value : adjusted for the other comparisons that are made with this one.
-    margin : the largest difference that does not matter, stated before the comparison; nats.
+    margin : the largest difference that does not matter, fixed before the comparison; nats.
     seeds : number of paired differences; below `LEAST_SEEDS` nothing is decided.
 
     >>> verdict(Interval(-0.2, -0.3, -0.1, 0.001), 0.004, 0.05, 5)
@@ -116,7 +116,7 @@ def choose(losses: Float[np.ndarray, "rates seeds"]) -> int | None:
 
 
 def power(difference: float, spread: float, seeds: int, tests: int = 1) -> float:
-    """Return the chance that a t-test on paired differences finds a true mean difference.
+    """Return the power of a t-test on paired differences: its chance to detect a true mean.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def power(difference: float, spread: float, seeds: int, tests: int = 1) -> float
 
 
 def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
-    """Return the smallest true difference that is found with a chance of `POWER`; nats.
+    """Return the smallest true difference that is detected with a power of `POWER`; nats.
 
     Parameters
     ----------
@@ -158,8 +158,8 @@ def seeds_to_settle(
 ) -> int | None:
     """Return how many seeds would settle a comparison, if the differences so far are typical.
 
-    It is settled if the t-test finds the mean with a chance of `POWER`, or if the expected interval
-    lies inside the margin. None if `MOST_SEEDS` would not be enough.
+    It is settled if the t-test has a power of `POWER`, or if the expected interval lies inside the
+    margin. None if `MOST_SEEDS` would not be enough.
 
     Parameters
     ----------

@@ -18,10 +18,10 @@ from olora_viz.machine.threads import cores
 from olora_viz.races.config import RaceConfig
 
 GRID = ("models", "tasks", "inits", "lrs", "ranks", "seeds")
-"""The settings that may grow when a study is continued; all others are those of its runs."""
+"""The settings that may grow when a study is continued; its runs have fixed all others."""
 
 JUDGED = ("reference", "margin")
-"""The settings that only the verdicts depend on."""
+"""The settings that affect only the verdicts."""
 
 RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 6e-3)
 """The default learning rates, a factor of about 1.8 apart."""
@@ -53,19 +53,19 @@ class Study:
     Parameters
     ----------
     models, tasks, inits, lrs, ranks : the grid; the initializations are the methods compared.
-    seeds : number of seeds: 0, 1, …; each has its own order of the examples, which all methods
-        share, so that they are compared in pairs.
-    coarse : number of seeds of the first pass over all rates; all seeds then race at each method's
-        best rate and half a step on both sides only. None for all seeds at all rates.
+    seeds : number of seeds, counted from 0. Each has its own order of the examples, the same for
+        all methods, so that methods are compared in pairs.
+    coarse : number of seeds in a first pass over all rates; the remaining seeds race only at each
+        method's best rate and half a step on either side. None for all seeds at all rates.
     reference : the method that the others are compared with.
     margin : a difference in test loss below this share of the reference's loss reduction does not
         matter: methods within it are ``level``.
     steps, batch_size, max_length, seed, split_seed, eval_every, eval_size, test, test_size,
     schedule, warmup, device, dtype : of each race, see `RaceConfig`. Rates are chosen on the
         held-out examples, and the verdicts rest on the test examples.
-    alpha : of each lane; None for the rank, that is a scaling of 1.
-    threads : of each race on a CPU, also where several run at once, so that the results do not
-        depend on how many do; None for the cores of this machine.
+    alpha : of each lane; None for the rank, which is a scaling of 1.
+    threads : of each race on a CPU, however many races run at once, so that the results do not
+        depend on that number; None for one per core of this machine.
     """
 
     models: tuple[str, ...] = ("glassllm",)
@@ -101,7 +101,7 @@ class Study:
                 raise ValueError(f"{name} must be a list, not {values!r}")
             values = tuple(values)
             if not values:
-                raise ValueError(f"{name} must name at least one")
+                raise ValueError(f"{name} must not be an empty list")
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise ValueError(f"{name} names {twice[0]!r} twice")
@@ -174,7 +174,7 @@ class Study:
         )
 
     def fixed(self) -> Study:
-        """Return the study with its number of threads, for its folder."""
+        """Return the study with its number of threads set, as its folder keeps it."""
         return self if self.threads else replace(self, threads=cores())
 
     def to_toml(self) -> str:
@@ -188,7 +188,7 @@ class Study:
 
     @classmethod
     def from_toml(cls, text: str, name: str = "the study") -> Study:
-        """Read what `to_toml` wrote, or a person.
+        """Read a set-up written by `to_toml` or by hand.
 
         Parameters
         ----------
@@ -233,7 +233,7 @@ class Study:
         return cls.from_toml(text, repr(str(path)))
 
     def check_grows_from(self, earlier: Study, where: str) -> None:
-        """Check that the runs of an earlier study can stand beside those of this one.
+        """Check that this study can continue an earlier one: that their runs are comparable.
 
         Raises
         ------
@@ -260,7 +260,7 @@ def _line_of(key: str, text: str) -> int:
 
 
 def _of_kind(key: str, value: Any, where: str) -> Any:
-    """Return a value of TOML as a `Study` takes it.
+    """Convert a TOML value to that of a `Study`.
 
     Raises
     ------

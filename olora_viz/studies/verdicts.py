@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = Mapping[str, Any]
-"""The columns of `ledger.COLUMNS` by name."""
+"""The columns of `race_rows.COLUMNS` by name."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Verdict:
     interval: Interval
     """Student's t interval of the differences, not adjusted for several methods."""
     p_value: float
-    """Holm's, over the methods of the cell."""
+    """Adjusted over the methods of the cell (Holm)."""
     margin: float
     """Differences within it do not matter; nats."""
     verdict: str
@@ -60,14 +60,14 @@ class Verdict:
     verdict_shared_rate: str
     """The verdict with all methods at that rate."""
     reached_at: tuple[float, ...]
-    """When each seed, at the best rate, reached the reference's final validation loss: a step,
+    """The step at which each seed, at the best rate, reached the reference's final validation loss;
     infinite if it never did."""
     seeds: int
     """Number of paired differences."""
 
     @property
     def steps_to_reference(self) -> float | None:
-        """When the median seed reached that loss; None if it never did."""
+        """The median over the seeds of the step at which it was reached; None if infinite."""
         return finite_or_none(float(np.median(self.reached_at))) if self.reached_at else None
 
     def to_json(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _explained(
 def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | None:
     """Return the rate of the grid with the lowest mean validation loss over all methods.
 
-    A method that diverges at every rate has no say.
+    A method that diverges at every rate is ignored.
     """
     grid = grid_of(study, cell, valid)
     each = [values_at(study, cell, init, grid, valid) for init in study.inits]

@@ -1,4 +1,4 @@
-"""How visitors share the server: places in the queue, turns, what is kept, and open screens.
+"""How visitors share the server: places in the queue, turns, what is kept, and open pages.
 
 The rules are pure functions of what waits or is kept. Visitors are told apart by address, and
 within one address by page, see `olora_viz.web.guard.visitor`. The server's own work has no limit.
@@ -22,7 +22,7 @@ every two seconds."""
 
 @runtime_checkable
 class Owned(Protocol):
-    """What somebody has."""
+    """Something that belongs to a visitor."""
 
     @property
     def owner(self) -> Visitor:
@@ -37,7 +37,7 @@ class Owned(Protocol):
 
 @runtime_checkable
 class Waits(Owned, Protocol):
-    """What waits for its turn."""
+    """Something that waits for its turn."""
 
     turn: tuple[float, float]
     """Its round among all visitors, and among the pages of its address; see `round_of`."""
@@ -67,9 +67,9 @@ class Places:
 def room(
     waiting: Sequence[Its], owner: Visitor, places: Places, is_here: Callable[[Its], bool]
 ) -> list[Its]:
-    """Return what has to leave its place in the queue for one more of a visitor.
+    """Return the work that must give up its place in the queue for one more of a visitor.
 
-    Only what nobody watches has to, the longest unseen first.
+    Only work that nobody watches gives up its place, the longest unseen first.
 
     Raises
     ------
@@ -132,9 +132,9 @@ def round_of(owner: Visitor, others: Iterable[Waits], now: float) -> tuple[float
 
 
 def in_turn(waiting: Iterable[Waiting], is_here: Callable[[Waiting], bool]) -> list[Waiting]:
-    """Return what waits in the order of its turns: round by round, one of each visitor in each.
+    """Return what waits in the order of its turns: in each round, one for each visitor.
 
-    The pages of an address share its rounds in the same way. What nobody watches comes last.
+    The pages of an address share its turns in the same way. What nobody watches comes last.
     """
     there = list(waiting)
     rounds: dict[int, float] = {}
@@ -152,10 +152,10 @@ def too_many(
     sizes: Mapping[Its, float] | None = None,
     is_open: Callable[[Its], bool] = lambda _: False,
 ) -> list[Its]:
-    """Return what has to go so that the sum of the sizes is at most `most`.
+    """Return what must be dropped for the sum of the sizes to be at most `most`.
 
-    First goes what no open page shows, of the visitor and then the page that have the most, and of
-    this what was not used for the longest time.
+    What no open page shows goes first; among that, what belongs to the visitor, and then to the
+    page, with the most; and of this, what has not been seen for the longest time.
     """
     left, gone = list(kept), []
     size = {id(one): sizes[one] if sizes else 1 for one in left}
@@ -182,7 +182,7 @@ class Pages:
 
     Parameters
     ----------
-    most : the most that are remembered; a script may never say that it has closed its own.
+    most : maximum number of pages remembered; a script need not report that its pages are closed.
     """
 
     def __init__(self, most: int = 1000) -> None:
@@ -265,7 +265,7 @@ class Line(Generic[Waiting]):
         return ahead + (self.running not in (None, one) and not self.running.complete)
 
     def gives_way(self, one: Waiting) -> bool:
-        """Whether one that nobody watches keeps somebody who watches waiting."""
+        """Whether work that nobody watches delays work that somebody watches."""
         others = list(self.waiting)
         return bool(others) and not self._is_watched(one) and any(map(self._is_watched, others))
 

@@ -3,9 +3,9 @@
 A page can be opened again and again, so what one visitor may have is also limited by address; these
 limits are wider, since an office or a class shares one address.
 
-Both are kept as keyed hashes, in memory and on disk. The key is drawn when the server starts and
-never stored: no address can be found from them. After a restart the races of before still belong
-together, but to nobody who comes again.
+Both are kept as keyed hashes, in memory and on disk. The key is drawn when the server starts and is
+never stored, so no address can be recovered from them. After a restart, the earlier races of one
+visitor still count as one visitor's, but a returning visitor is not recognized.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Visitor(NamedTuple):
 
     @property
     def share(self) -> str:
-        """Return by what the shares of different visitors are told apart."""
+        """Return what identifies a visitor when the server is shared out."""
         return self.address or self.page
 
 
@@ -73,7 +73,7 @@ def address_of(peer: str, forwarded: str, environment: Mapping[str, str] = os.en
 
 
 def _network(text: str, *, least_public: bool) -> str:
-    """Return an address as its visitor shares it with nobody else; "" if it is none."""
+    """Return the part of an address that identifies a visitor; "" if it is not an address."""
     try:
         address = ipaddress.ip_address(text.strip().partition("%")[0])
     except ValueError:
