@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,15 @@ from olora_viz.web.conditioning import view as conditioning_view
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import view
 from olora_viz.web.export.take import adapter_zip
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    made = Jobs(Limits(keep_races=2, max_waiting=2), folder=tmp_path / "jobs")
+    yield made
+    made.close()
 
 
 def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_the_page_says_so(jobs: Jobs) -> None:

@@ -162,7 +162,7 @@ def test_a_page_an_address_and_all_together_have_so_many_places() -> None:
     for k in range(2):
         put(queue, page("home"))
         put(queue, page("school", f"{k}"))
-    with pytest.raises(ValueError, match=r"^8 of 12 places in the queue are taken, and the others"):
+    with pytest.raises(ValueError, match=r"^8 of 12 places in the queue are taken, and the rest"):
         put(queue, page("school", "third"))
     for k in range(4):
         put(queue, page(f"new{k}"))

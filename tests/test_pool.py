@@ -55,8 +55,8 @@ def test_one_computes_at_a_time_in_turn_and_a_visitor_s_too_many_are_a_sentence(
     assert (first, one, two, other) == ("first", "0", "1", "other")
     assert isinstance(cancelled, asyncio.CancelledError)
     assert str(refused) == (
-        "3 spectra of this page are already waiting, the maximum for one page: wait for the turn "
-        "of one"
+        "3 spectra of this page are already waiting, the maximum for one page: try again "
+        "when one of them has started"
     )
     assert done == ["first", "other", "0", "1"]
 

@@ -284,10 +284,7 @@ def test_a_config_that_cannot_be_is_refused_in_one_sentence(changes, message):
     [
         ({"model": "glasllm"}, "glassllm"),
         ({"task": "adition"}, "addition"),
-        (
-            {"lanes": (Lane("olora", r=65),)},
-            r"rank 65 exceeds min\(out, in\) = 64 of 'model.layers",
-        ),
+        ({"lanes": (Lane("olora", r=65),)}, r"rank 65 exceeds min\(out, in\) = 64 of 'model\."),
         ({"max_length": 500}, "500.*128"),
     ],
 )

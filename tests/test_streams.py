@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +16,7 @@ from wired import BLANK, LIMITS, LONG, RECORDED, SETUP, board_of, start
 
 from olora_viz.views.race import race_view
 from olora_viz.web import page
+from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race import stream
 from olora_viz.web.race.card import Board, Card
@@ -21,6 +24,18 @@ from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.controls import CONTROLS, LINE
 from olora_viz.web.race.events import Commands
 from olora_viz.web.race.stream import Streams
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    made = Jobs(folder=tmp_path / "jobs")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def commands(jobs: Jobs) -> Commands:
+    return Commands(jobs, LIMITS, VisitorFiles(LIMITS))
 
 
 def board() -> Board:

@@ -96,8 +96,8 @@ def _rules(
     if owner != NOBODY:
         page = [one for one in waiting if one.owner == owner]
         yield page, places.per_page, (
-            f"{len(page)} {what} of this page are already waiting, the maximum for one page: wait "
-            "for the turn of one"
+            f"{len(page)} {what} of this page are already waiting, the maximum for one page: try "
+            "again when one of them has started"
         )  # fmt: skip
         own = [one for one in waiting if one.owner.share == owner.share]
         yield own, places.per_address, (
@@ -106,8 +106,8 @@ def _rules(
         )  # fmt: skip
         if own:
             yield list(waiting), places.shared, (
-                f"{len(waiting)} of {most} places in the queue are taken, and the others are kept "
-                "for visitors who have none: try again when yours has started"
+                f"{len(waiting)} of {most} places in the queue are taken, and the rest are kept "
+                "for visitors who have nothing in it: try again when yours has started"
             )  # fmt: skip
     yield list(waiting), most, (
         f"{len(waiting)} {what} are already waiting, the maximum on this server: try again in a "

@@ -38,8 +38,8 @@ SEEN_SECONDS = 1.0
 """Minimum time between two updates on disk of when a page last asked for a race."""
 
 DISK_FULL = (
-    "the server's disk is full: its oldest races are deleted already, so try again later, or with "
-    "fewer lanes or a smaller rank"
+    "the server's disk is full, although its oldest races have been deleted: try again later, or "
+    "with fewer lanes or a smaller rank"
 )
 
 PATH = re.compile(r"'?(?<![\w.:/])/(?:[\w.+@~-]+/)+[\w.+@~-]*'?")

@@ -7,21 +7,20 @@ from pathlib import Path
 import gradio as gr
 
 OUTAGE = (
-    "The server does not answer. What you see is the latest that it sent; the page goes on as soon "
-    "as it answers again."
+    "The server does not answer. You see its last update; the page continues as soon as the server "
+    "answers again."
 )
 
 AGAIN = "Press Race to run the set-up again."
 
 GONE = (
-    "This race is no longer on the server, which was restarted or made room for newer ones. What "
-    f"you see is the latest that it sent. {AGAIN}"
+    "This race is no longer on the server, which was restarted or made room for newer ones. You "
+    f"see its last update. {AGAIN}"
 )
 
-
 CROWDED = (
-    "More than {} pages from your network follow a race here, the maximum for one address: this "
-    "one, the oldest, no longer does. Close others, and reload it."
+    "More than {} pages from your network follow a race here, the maximum for one address. This "
+    "page, the oldest, is no longer updated: close others and reload it."
 )
 
 
