@@ -41,7 +41,7 @@ PLAN = Plan(
 def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
     step: float, example: float, setup: float, left: float
 ) -> None:
-    pace = Pace(setup, step, example, 800, 64, 100)
+    pace = Pace(setup, step, example, "", 64, 100)
     plan = fitted(PLANNED, pace, left, left / 60)
     its = plan.study
     assert its.inits[:2] == METHODS[:2]
@@ -56,7 +56,7 @@ def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
 
 
 def test_more_time_never_makes_a_plan_less_thorough() -> None:
-    pace = Pace(2.0, 0.2, 0.01, 800, 64, 100)
+    pace = Pace(2.0, 0.2, 0.01, "", 64, 100)
     plans = [fitted(PLANNED, pace, left, left / 60) for left in np.geomspace(30, 30_000, 40)]
     methods = [len(plan.study.inits) for plan in plans]
     assert methods == sorted(methods)

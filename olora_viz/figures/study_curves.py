@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def rates_figure(found: Verdicts, cell: Cell) -> Figure:
     chosen = {label_of(one.init): one.best_lr for one in its if one.best_lr}
     made = rate_figure(curves, start_loss=base[0] if base else None, chosen=chosen)
     title = f"Test loss by learning rate: {name_of(cell)}"
-    seeds = many(study.seeds, "seed")
+    seeds = f"{'up to ' if study.coarse else ''}{many(study.seeds, 'seed')}"
     unit = (
         f"nats, {examples(found, cell, 'test')}, "
         f"{f'mean and range of {seeds}' if study.seeds > 1 else seeds}; "
@@ -185,7 +186,7 @@ def method_styles(inits: Sequence[str] | Mapping[str, Any]) -> dict[str, LaneSty
 
 
 def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
-    """Return a cell in words.
+    """Return a cell in words; a task that is a file by its name.
 
     Parameters
     ----------
@@ -194,7 +195,7 @@ def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
     >>> name_of(Cell("glassllm", "sentiment", 8))
     'glassllm, sentiment, rank 8'
     """
-    words = {"model": cell.model, "task": cell.task, "r": f"rank {cell.r}"}
+    words = {"model": cell.model, "task": Path(cell.task).name, "r": f"rank {cell.r}"}
     return ", ".join(words[name] for name in names or words)
 
 

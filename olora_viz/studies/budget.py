@@ -74,6 +74,8 @@ class Plan:
     """Maximum lanes of a race."""
     left_out: tuple[str, ...] = ()
     """Methods for which there is no time."""
+    data: str = ""
+    """The number of examples in each part, in words."""
 
     @property
     def lanes(self) -> int:
@@ -99,6 +101,8 @@ class Plan:
             f"{about(self.seconds)} of {duration(self.minutes * 60)}. More, if a best rate lies at "
             "the edge of the rates.",
         ]
+        if self.data:
+            said.append(self.data)
         if self.left_out:
             left = ", ".join(label_of(init) for init in self.left_out)
             said.append(f"There is no time for {left}.")
@@ -179,7 +183,7 @@ def fitted(
         final = pace.setup + lane
         plan = Plan(
             sized, minutes, races * pace.setup + most_trials(sized) * lane + final, final, most,
-            tuple(init for init in study.inits if init not in sized.inits),
+            tuple(init for init in study.inits if init not in sized.inits), pace.data,
         )  # fmt: skip
         if fit >= (study.steps if "steps" in fixed else wanted):
             break

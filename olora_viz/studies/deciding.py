@@ -37,6 +37,9 @@ from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 RECORD = "decision.json"
 
+PLANNED = ("seconds", "final", "most", "left_out", "data")
+"""The parts of a plan beside its study, which is in a file of its own, and the time limit."""
+
 ANSWERS = 6
 """Number of the user's own prompts that are answered before and after training."""
 
@@ -209,7 +212,7 @@ class _Road:
 
     def _kept(self, known: Decision) -> Decision:
         """Write what is known into the folder."""
-        plan = {name: getattr(self.plan, name) for name in ("seconds", "final", "most", "left_out")}
+        plan = {name: getattr(self.plan, name) for name in PLANNED}
         record = {"plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
         write_json(self.folder / RECORD, record)
         return known
@@ -267,6 +270,4 @@ def _earlier(
                 f"{name} is {before!r} in {str(folder)!r}, but {value!r} here: use another folder"
             )
     plan = read_json_object(folder / RECORD)["plan"]
-    return Plan(
-        study, minutes, plan["seconds"], plan["final"], plan["most"], tuple(plan["left_out"])
-    )
+    return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})

@@ -46,8 +46,8 @@ class Pace:
     """Of one lane."""
     example: float
     """Of evaluating one lane on one example."""
-    train: int
-    """Number of training examples."""
+    data: str
+    """The number of examples in each part, in words."""
     held_out: int
     """Number of held-out examples that were evaluated."""
     test: int
@@ -147,7 +147,7 @@ def pace_of(
         racing.lanes.detach()
         racing, setup = _timed(short, progress)
     test, racing.data.test = racing.data.test, ()
-    about, held_out = racing.data.about_held_out, len(racing.data.held_out)
+    data, held_out = racing.data.about_held_out.parts, len(racing.data.held_out)
     ends = [time.perf_counter()]
     for _ in racing:
         ends.append(time.perf_counter())
@@ -161,7 +161,7 @@ def pace_of(
         setup=setup,
         step=step / lanes,
         example=evaluation / held_out / lanes,
-        train=about.train,
+        data=data,
         held_out=held_out,
         test=len(test),
         memory=_bytes(racing, largest or config),

@@ -40,6 +40,8 @@ def certainty(known: Decision, taken: Recommendation) -> str:
 
 def starts(known: Decision) -> Markup:
     """Return the table of the methods at their best rates, the lowest validation loss first."""
+    if not known.lanes:
+        return Markup('<h2>All starts at their best</h2><p class="hint">After the first race.</p>')
     found, study = known.verdicts, known.verdicts.study
     styles = method_styles(study.inits)
     several = len(study.ranks) > 1

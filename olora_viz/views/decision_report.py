@@ -39,33 +39,37 @@ margin:14px 0}h1{font-size:22px}h2{font-size:16px;margin:0 0 8px}
 """
 
 
-def write_report(known: Decision) -> Path:
-    """Write ``report.html`` into the folder of a decision; return its path."""
+def write_report(known: Decision, task: str = "") -> Path:
+    """Write ``report.html`` into the folder of a decision; return its path.
+
+    Parameters
+    ----------
+    task : its name in the report, by default as in the study: a name or a path.
+    """
     path = known.folder / "report.html"
-    write_text(path, report_html(known))
+    write_text(path, report_html(known, task or known.plan.study.tasks[0]))
     return path
 
 
-def report_html(known: Decision) -> str:
+def report_html(known: Decision, task: str) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
-    study = known.plan.study
-    title = f"Which start for {study.tasks[0]} on {study.models[0]}?"
+    title = f"Which start for {task} on {known.plan.study.models[0]}?"
     charts = plot_study(known.verdicts, what=("rates", "differences"))
     chart = charts.to_html(full_html=False, include_plotlyjs=True)
     parts = (
         decision.headline(known), decision.starts(known), chart, decision.answers(known),
-        decision.plan(known), _setup(known), _repeat(known),
+        decision.plan(known), _setup(known, task), _repeat(known, task),
     )  # fmt: skip
     body = "".join(f"<section>{part}</section>" for part in parts if part)
     style = f":root{{{theme.css_variables('light')}color-scheme:light}}{STYLE}{LOOK}"
     return PAGE.format(title=escape(title), style=style, body=body)
 
 
-def command(known: Decision) -> str:
+def command(known: Decision, task: str) -> str:
     """Return the command that decides again, and plans anew on its own machine."""
     its = known.plan.study
     words = [
-        "python", "-m", "olora_viz", "decide", "--model", its.models[0], "--task", its.tasks[0],
+        "python", "-m", "olora_viz", "decide", "--model", its.models[0], "--task", task,
         "--minutes", f"{known.plan.minutes:g}", "--out", "NEW",
     ]  # fmt: skip
     if (*its.inits, *known.plan.left_out) != METHODS:
@@ -75,11 +79,11 @@ def command(known: Decision) -> str:
     return shlex.join(words)
 
 
-def _setup(known: Decision) -> Markup:
+def _setup(known: Decision, task: str) -> Markup:
     its = known.plan.study
     row = next(iter(known.verdicts.rows.values()), {})
     facts = {
-        "model": its.models[0], "task": its.tasks[0], "steps": its.steps,
+        "model": its.models[0], "task": task, "steps": its.steps,
         "prompts per step": its.batch_size, "rank": ", ".join(map(str, its.ranks)),
         "validation rows": row.get("valid_examples", "–"),
         "test rows": row.get("test_examples", "–"),
@@ -92,9 +96,9 @@ def _setup(known: Decision) -> Markup:
     return Markup("<h2>Set-up</h2>{}").format(table((), facts.items(), kind="facts"))
 
 
-def _repeat(known: Decision) -> Markup:
+def _repeat(known: Decision, task: str) -> Markup:
     return Markup(
         "<h2>Do it again</h2><p>Decide anew, with a plan for the machine at hand:</p>"
         "<pre>{}</pre><p>Repeat this very study, from the <code>study.toml</code> of its folder:"
         "</p><pre>python -m olora_viz study study.toml --out NEW</pre>"
-    ).format(command(known))
+    ).format(command(known, task))

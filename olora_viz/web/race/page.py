@@ -10,6 +10,7 @@ import gradio as gr
 from olora_viz.views.race import race_view
 from olora_viz.views.race_record import ready_race
 from olora_viz.web.conditioning import page as conditioning
+from olora_viz.web.decide import page as decide
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
@@ -74,11 +75,13 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     with gr.Row(elem_classes="page", elem_id="race-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             shared = setup_cards.build(desk, first)
+            asked = decide.choices(limits)
         for column, classes in COLUMNS.items():
             scale = 0 if "side" in classes else 1
             with gr.Column(elem_classes=classes, scale=scale, min_width=0):
                 board.lay_out(desk, (card for card in cards.CARDS if card.column == column))
         its = conditioning.columns(blank.styles, first.steps)
+        decided = decide.columns(jobs)
 
     desk.parts["own"] = shared.own
     board.add(conditioning.CURVED, [its.curved])
@@ -86,6 +89,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     setup_cards.connect(desk, shared, controls, files)
     repeat.connect(limits, desk.parts["repeat"], controls, files)
     conditioning.connect(its, demo, jobs, limits, controls, desk.run, files)
+    decide.connect(decided, asked, demo, jobs, limits, shared.controls[:2], files)
     share_link.follow(limits, controls, bar.share, files)
     events.connect(demo, desk, board, controls, files)
     return Stage(desk.run, desk.again, controls)

@@ -1,0 +1,265 @@
+"""The page Decide: the data of the set-up, a time limit, and at the end one recommendation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from markupsafe import Markup
+
+from olora_viz.figures.layout import Figure, nothing_yet
+from olora_viz.figures.live.bundle import bundle
+from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.figures.live.serving import HERE, installed
+from olora_viz.initializers import label_of
+from olora_viz.machine.numbers import clock, duration
+from olora_viz.views import decision
+from olora_viz.views import html as fragments
+from olora_viz.views.race_record import READY, WAITING
+from olora_viz.web.decide.work import Deciding, minutes_within, offered, put, take_home
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor import visitor_of
+from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.held import held, read, stored
+
+ONLY = "decide-only"
+"""CSS class of the columns and cards that this page alone shows."""
+
+PACE = 0.5
+"""Seconds between two updates of a page."""
+
+USUAL = ["olora", "pissa", "milora"]
+
+QUESTION = (
+    "<p><b>Which start, which learning rate, for your own data?</b> Every start gets the same "
+    "rates and seeds; rates are chosen on validation rows, and the result is judged on test rows "
+    "that nothing has seen.</p>"
+)
+
+
+class Shown(NamedTuple):
+    """What the page's outputs show, in their order."""
+
+    key: Any
+    status: Any
+    headline: Any
+    take: Any
+    rates: Any
+    differences: Any
+    starts: Any
+    answers: Any
+    plan: Any
+    decide: Any
+    stop: Any
+
+
+class Choices(NamedTuple):
+    """The controls in the left column, beside those of the set-up."""
+
+    minutes: gr.Dropdown
+    inits: gr.CheckboxGroup
+    rank: gr.Slider
+
+
+def choices(limits: Limits) -> Choices:
+    """Lay out the cards below the set-up."""
+    within = minutes_within(limits)
+    with gr.Column(elem_classes=f"card {ONLY}"):
+        minutes = gr.Dropdown(
+            [(duration(60 * one), one) for one in within], label="How long",
+            value=max(one for one in within if one <= 2), filterable=False,
+            elem_id="decide-minutes",
+        )  # fmt: skip
+    with gr.Column(elem_classes=f"card {ONLY}"):
+        inits = gr.CheckboxGroup(
+            [(label_of(name), name) for name in offered()], value=USUAL,
+            label="Compared with plain LoRA", elem_id="decide-inits",
+        )  # fmt: skip
+        rank = gr.Slider(
+            1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank"
+        )
+    return Choices(minutes, inits, rank)
+
+
+def columns(jobs: Jobs) -> Shown:
+    """Lay out the middle and the right column, inside the row of the Race page."""
+    with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
+        with gr.Column(elem_classes="card"):
+            gr.HTML(QUESTION, apply_default_css=False)
+            with gr.Row(elem_classes="measuring"):
+                go = gr.Button(
+                    "▶ Decide", variant="primary", elem_id="decide-button", scale=0, min_width=0
+                )
+                stop = gr.Button(
+                    "■ Stop", elem_id="decide-stop-button", interactive=False, scale=0, min_width=0
+                )
+                status = gr.HTML(
+                    fragments.status(READY, "the model and the task of the set-up"),
+                    elem_id="decide-status", apply_default_css=False,
+                )  # fmt: skip
+        with gr.Column(elem_classes="card"):
+            headline = gr.HTML(
+                '<p class="hint">The recommendation, and how sure it is.</p>',
+                elem_id="decide-headline", apply_default_css=False,
+            )  # fmt: skip
+            take = _take_card(jobs)
+        with gr.Column(elem_classes="card"):
+            rates = live_figure(_nothing("Test loss by learning rate"), elem_id="decide-rates")
+        with gr.Column(elem_classes="card"):
+            differences = live_figure(
+                _nothing("Test loss against LoRA's, each start at its best rate"),
+                elem_id="decide-differences",
+            )
+    with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
+        with gr.Column(elem_classes="card"):
+            starts = gr.HTML(
+                '<h2>All starts at their best</h2><p class="hint">After the first race.</p>',
+                elem_id="decide-starts", apply_default_css=False,
+            )  # fmt: skip
+        with gr.Column(elem_classes="card"):
+            plan = gr.HTML(
+                '<h2>Plan</h2><p class="hint">Made after a few steps are timed.</p>',
+                elem_id="decide-plan", apply_default_css=False,
+            )  # fmt: skip
+        with gr.Column(elem_classes="card"):
+            answers = gr.HTML(
+                '<h2>Before and after</h2><p class="hint">Answers on held-out prompts, when the '
+                "final adapter is trained.</p>",
+                elem_id="decide-answers", apply_default_css=False,
+            )  # fmt: skip
+    return Shown(
+        held("decision"), status, headline, take, rates, differences, starts, answers, plan, go,
+        stop,
+    )  # fmt: skip
+
+
+def connect(
+    page: Shown, its: Choices, demo: gr.Blocks, jobs: Jobs, limits: Limits, setup: Any,
+    files: VisitorFiles,
+) -> None:  # fmt: skip
+    """Connect the page to the model and the task of the set-up.
+
+    Parameters
+    ----------
+    setup : the controls of the model and the task.
+    files : the visitors' own files.
+    """
+
+    async def start(request: gr.Request, *asked: Any) -> AsyncIterator[Shown]:
+        try:
+            mine = FilesOfPage(files, request.session_hash)
+            work = put(jobs, limits, mine, asked, visitor_of(request))
+        except ValueError as error:
+            yield some(status=fragments.problem(str(error)))
+            return
+        async for shown in follow(work.id):
+            yield shown
+
+    async def go_on(key: Any) -> AsyncIterator[Shown]:
+        """Show this browser's decision again, after its page was closed or reloaded."""
+        yield some()
+        async for shown in follow(key):
+            yield shown
+
+    async def follow(key: Any) -> AsyncIterator[Shown]:
+        before: Any = None
+        drawn: Any = None
+        while (work := jobs.find(key, Deciding)) is not None:
+            complete, ahead = work.complete, jobs.before(work)
+            now = (work.state, work.note, complete, ahead, work.steps)
+            if now != before:
+                before, last = now, drawn
+                drawn = (work.known, complete)
+                yield await asyncio.to_thread(view, work, ahead, draw=drawn != last)
+            if complete:
+                return
+            await asyncio.sleep(PACE)
+
+    def stop(key: Any) -> None:
+        work = jobs.find(key, Deciding)
+        if work is not None:
+            jobs.stop(work)
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    page.decide.click(start, [*setup, *its], list(page), concurrency_limit=None, **quiet)
+    page.stop.click(stop, page.key, None, queue=False, **quiet)
+    demo.load(go_on, page.key, list(page), js=read("decision"), concurrency_limit=None, **quiet)
+
+
+def some(**shown: Any) -> Shown:
+    """Update the given outputs and leave the others unchanged."""
+    kept: dict[str, Any] = {name: gr.skip() for name in Shown._fields}
+    return Shown(**(kept | shown))
+
+
+def view(work: Deciding, ahead: int, *, draw: bool) -> Shown:
+    """Show a decision.
+
+    Parameters
+    ----------
+    ahead : number of jobs ahead of it.
+    draw : whether more is known than at the last update.
+    """
+    known, ended = work.known, work.complete
+    shown: dict[str, Any] = {
+        "key": work.id,
+        "status": _status(work, ahead),
+        "decide": gr.update(interactive=ended),
+        "stop": gr.update(interactive=not work.ended),
+    }
+    if draw:
+        shown["take"] = {
+            "ready": ended and bool(known and known.taken),
+            "adapter": ended and bool(known and known.adapter),
+        }
+    if draw and known is not None:
+        figures = decision.figures(known)
+        shown |= {
+            "headline": decision.headline(known), "starts": decision.starts(known),
+            "plan": decision.plan(known), "rates": pack(figures["rates"]),
+            "differences": pack(figures["differences"]),
+        }  # fmt: skip
+        if known.answers:
+            shown["answers"] = decision.answers(known)
+    return some(**shown)
+
+
+def _status(work: Deciding, ahead: int) -> Markup:
+    if work.state == WAITING:
+        return fragments.status(WAITING, f"{ahead} before you" if ahead else "starting")
+    known = work.known
+    parts = [work.note] if work.note else []
+    if known is not None:
+        parts.append(f"{clock(known.seconds)} of {duration(60 * work.minutes)}")
+        parts.append(f"{known.lanes} of {known.plan.lanes} lanes")
+    return fragments.status(work.state, *parts)
+
+
+def _nothing(title: str) -> Figure:
+    why = "Press Decide: the first points come with the first race."
+    return nothing_yet(title, "nats", ("learning rate", "test loss, nats"), why, 260)
+
+
+def _take_card(jobs: Jobs) -> gr.HTML:
+    def taken(asked: Any) -> dict[str, str]:
+        key, kind = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)
+        return take_home(jobs, key, kind)
+
+    return gr.HTML(
+        value={},
+        elem_id="decide-take",
+        html_template=(
+            '<div class="exports"><button type="button" class="quiet" data-kind="adapter" disabled>'
+            '★ Take this adapter</button><button type="button" class="quiet" data-kind="report" '
+            'disabled>Report</button><span class="hint" role="status"></span></div>'
+        ),
+        js_on_load=bundle(Path(__file__).parent / "take.js"),
+        apply_default_css=False,
+        server_functions=[taken],
+        held=stored("decision"),
+        sibling=installed(HERE / "figure.js"),
+    )

@@ -1,0 +1,30 @@
+// The report of a decision, and its adapter: both by addresses that expire.
+//
+// Gradio runs this with `element`, `props`, `server` and `watch`; props.value is { ready, adapter }.
+
+import { beside } from "../../figures/live/gradio/serving.js";
+
+const said = element.querySelector("[role=status]");
+/** @type {NodeListOf<HTMLButtonElement>} */
+const buttons = element.querySelectorAll("button");
+for (const button of buttons) {
+  button.addEventListener("click", async () => {
+    const file = await server.taken([sessionStorage.getItem(props.held), button.dataset.kind]);
+    said.textContent = file.problem ?? "";
+    if (!file.url) return;
+    const link = document.createElement("a");
+    link.href = beside(props.sibling, file.url);
+    link.download = file.name;
+    link.click();
+  });
+}
+
+const show = () => {
+  /** @type {{ ready?: boolean, adapter?: boolean }} */
+  const { ready = false, adapter = false } = props.value || {};
+  for (const button of buttons) {
+    button.disabled = !(button.dataset.kind === "adapter" ? adapter : ready);
+  }
+};
+show();
+watch("value", show);

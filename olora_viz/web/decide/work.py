@@ -1,0 +1,144 @@
+"""A decision as work for the queue, and what of it goes home."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from olora_viz.figures.theme import lane_styles
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.machine.files import write_zip
+from olora_viz.races.state import FINISHED, STOPPED
+from olora_viz.races.step import Step
+from olora_viz.studies.deciding import Decision, decide
+from olora_viz.views.decision_report import write_report
+from olora_viz.web.conditioning.measurement import WorkHere
+from olora_viz.web.guard.config import OwnFiles, checked_config
+from olora_viz.web.guard.downloads import DOWNLOADS
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor import NOBODY, Visitor
+from olora_viz.web.jobs.job import new_key
+from olora_viz.web.jobs.queue import Jobs
+
+MINUTES = (1, 2, 5, 10, 20)
+"""The time limits that a page offers, as far as the server's own allows them."""
+
+MOST_METHODS = 8
+"""Maximum methods of a decision."""
+
+LEFT = "nobody follows it any more"
+
+
+@dataclass(eq=False)
+class Deciding(WorkHere):
+    """A decision on the model and task of a set-up; its lanes are the methods, at no rate yet."""
+
+    minutes: float = 5.0
+    grace: float = 300.0
+    """Seconds without an open page after which it ends."""
+    known: Decision | None = None
+    """What is known by now; None before the plan."""
+    steps: int = 0
+    """Number of steps that its races have run."""
+
+    def run(self) -> None:
+        """Go the road to its end; what is known stays when it is stopped."""
+        self.become("planning", f"timing the first steps of {self.config.model}")
+        its = self.raced
+        road = decide(
+            self.folder, minutes=self.minutes, model=its.model, task=its.task,
+            inits=[lane.init for lane in its.lanes], ranks=(its.lanes[0].r,), device=its.device,
+            max_length=its.max_length, watch=self._goes_on, progress=self._tell,
+        )  # fmt: skip
+        for known in road:
+            self.known = known
+            self.become(known.stage)
+        if self.known is not None and self.known.taken is not None:
+            write_report(self.known, self.config.task)
+        self.become(STOPPED if self.stopping.is_set() else FINISHED, self.why)
+
+    def _goes_on(self, step: Step) -> bool:
+        self.steps += 1
+        if time.monotonic() - self.seen > self.grace:
+            self.stop(LEFT)
+        self.wake()
+        return not self.is_over()
+
+    def _tell(self, part: float, what: str) -> None:
+        """Report the loading, which is not a part of the whole."""
+        self.wake()
+
+
+def put(
+    jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY
+) -> Deciding:
+    """Put a decision into the queue.
+
+    Parameters
+    ----------
+    asked : model, task, minutes, methods and rank, as a page sent them.
+    owner : who asks for it.
+
+    Raises
+    ------
+    ValueError : a value breaks a rule, or the queue is full; the message is one sentence.
+    """
+    model, task, minutes, inits, rank = asked
+    if minutes not in minutes_within(limits):
+        offered = ", ".join(map(str, minutes_within(limits)))
+        raise ValueError(f"minutes must be one of {offered}, not {minutes!r:.40}")
+    if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
+        raise ValueError(f"choose 1 to {MOST_METHODS} starts to compare with plain LoRA")
+    methods = ["lora", *(init for init in inits if init != "lora")]
+    if len(methods) < 2:
+        raise ValueError("choose a start to compare with plain LoRA")
+    config = checked_config(
+        limits, model=model, task=task, steps=1, batch=1,
+        lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in methods], files=files,
+    )  # fmt: skip
+    name = new_key()
+    styles = lane_styles(config.lanes)
+    return jobs.put(
+        Deciding(name, config, jobs.folder / name, styles, minutes=float(minutes), owner=owner)
+    )
+
+
+def minutes_within(limits: Limits) -> list[int]:
+    """Return the time limits that a server offers, at least the shortest one."""
+    return [one for one in MINUTES if 60 * one <= limits.max_seconds] or [MINUTES[0]]
+
+
+def take_home(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
+    """Return the URL of the report or of the zipped adapter, which expires; or the reason why not.
+
+    Parameters
+    ----------
+    key : of the decision, its owner's.
+    kind : ``report`` or ``adapter``.
+    """
+    work = jobs.find(key, Deciding)
+    known = work.known if work else None
+    if work is None or known is None or not work.complete:
+        return {"problem": "there is nothing to take yet: the decision has not ended"}
+    name = f"{known.plan.study.models[0]}-decision"
+    if kind == "report":
+        path = work.folder / "report.html"
+        name += ".html"
+    elif known.adapter is None:
+        return {"problem": "it ended before the adapter was trained"}
+    else:
+        path = work.folder / "adapter.zip"
+        name += ".zip"
+        if not path.exists():
+            write_zip(path, known.adapter)
+    if not path.exists():
+        return {"problem": "it ended before anything was known"}
+    return {"url": DOWNLOADS.offer(path), "name": name}
+
+
+def offered() -> list[str]:
+    """Return the methods that a page offers, the usual ones first."""
+    usual = ["olora", "pissa", "milora"]
+    return [*usual, *(name for name in INITIALIZERS if name not in ("lora", *usual))]
