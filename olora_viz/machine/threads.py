@@ -13,8 +13,8 @@ def wait_asleep() -> None:
 
     By default they spin. If something else needs one of their cores, they spin until it has had
     its turn, many times in each step: two threads beside two busy processes take 3.8 times as long
-    as alone, sleeping ones 1.6 times, and the more load, the wider the gap. On an idle machine a
-    tiny model pays for it (`benchmarks/threads.py`). OpenMP reads this when torch is loaded: call
+    as alone, sleeping ones 1.6 times, and the more load, the wider the gap. On an idle machine it
+    slows tiny models down (`benchmarks/threads.py`). OpenMP reads this when torch is loaded: call
     it before.
     """
     if not any(name in os.environ for name in CHOSEN_BY_THE_USER):

@@ -25,7 +25,7 @@ LOOK = 4
 """Steps that are timed: the first warms up, the second and the last are evaluated."""
 
 AGAIN = 10.0
-"""A set-up of fewer seconds is timed a second time: the first one of a process is slower."""
+"""A set-up that takes fewer seconds is timed again, since the first one of a process is slower."""
 
 LANES = 8
 """Maximum lanes that are timed, so that the plan takes a small part of the study's time."""
@@ -79,7 +79,7 @@ class Estimate:
     paired differences."""
 
     def check_fits(self, workers: int) -> None:
-        """Check that races side by side fit into what is free.
+        """Check that so many races at once fit into the free memory.
 
         Raises
         ------

@@ -31,7 +31,7 @@ SETUP = "study.toml"
 DIVERGED = "diverged"
 
 PATIENCE = 120.0
-"""Seconds until the files of another machine are seen on a shared disk, at most."""
+"""Maximum seconds until files of another machine appear on a shared disk."""
 
 
 class Ledger:

@@ -73,9 +73,9 @@ def run_study(
     ray : address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task
         that takes as many cores as the set-up has threads, and a GPU if its device is ``cuda``.
     most : maximum lanes of a race.
-    watch : ends the study when it returns False, so that the same call goes on from there; called
-        only where one process races.
-    progress : called with the progress of loading, where one process races.
+    watch : called after every step, with one worker only; when it returns False, the study ends,
+        and the same call continues it from there.
+    progress : called with the progress of loading, with one worker only.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def run_study(
         raise ValueError(f"workers must be at least 1, not {workers}")
     if ray is not None and workers != 1:
         raise ValueError(
-            f"workers is {workers}, but on a Ray cluster its cores say how many races run at once"
+            f"workers is {workers}, but on a Ray cluster the cores say how many races run"
         )
     ledger = Ledger(Path(out) if ray is None else Path(out).absolute(), study)
     pool = _pool(ledger.study, workers, ray)
@@ -116,8 +116,8 @@ def run_race(
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
-    It may be called again for a race whose process is gone, or is about to be: a second call waits
-    while the first one still writes, and leaves a race that has ended alone.
+    It may be called again for a race whose process is gone or about to end: a second call waits
+    while the first one is still writing, and does nothing if the race has ended.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def _at_once(ledger: Ledger, pool: Executor, most: int) -> Generator[FinishedRac
 
     Raises
     ------
-    ChildProcessError : a process was ended from outside.
+    ChildProcessError : a process was killed.
     """
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)
@@ -203,8 +203,8 @@ def _at_once(ledger: Ledger, pool: Executor, most: int) -> Generator[FinishedRac
                 yield FinishedRace(going[done].folder, going[done].lanes, left)
         except BrokenExecutor:
             raise ChildProcessError(
-                "a process of the study was ended from outside, perhaps for want of memory: the "
-                "same command goes on from what has ended"
+                "a process of the study was killed, perhaps because memory ran out: the same command "
+                "continues the study"
             ) from None
         finally:
             for one in going:

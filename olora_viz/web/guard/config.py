@@ -182,7 +182,7 @@ def longest_example(model: str) -> int:
 
 
 def tokens_at_most(config: RaceConfig) -> int:
-    """Return what a race of the page computes on at most, were every example the longest.
+    """Return the most tokens that a race of the page computes on, if all examples are the longest.
 
     >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of five lanes
     1024000
@@ -240,7 +240,7 @@ def _number(what: str, value: Any) -> float:
 
     Raises
     ------
-    ValueError : it is none.
+    ValueError : it is not one.
     """
     read = _float(value)
     if not 0 < read < math.inf:
@@ -253,7 +253,7 @@ def _whole(what: str, value: Any, least: int, most: int) -> int:
 
     Raises
     ------
-    ValueError : it is none.
+    ValueError : it is not one.
     """
     read = _float(value)
     if not read.is_integer() or not least <= read <= most:
@@ -262,7 +262,7 @@ def _whole(what: str, value: Any, least: int, most: int) -> int:
 
 
 def _word(value: Any) -> str:
-    """Return a text as it may be repeated in a message."""
+    """Return a value as text that is short enough for a message."""
     return (value if isinstance(value, str) else _shown(value))[:80]
 
 

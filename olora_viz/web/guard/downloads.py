@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 SECONDS = 600
-"""How long an address is valid; a download that has begun goes on."""
+"""How long an address is valid, in seconds; a download that has begun is completed."""
 
 MOST = 1000
 """Maximum number of valid addresses; the oldest ones expire first."""
@@ -55,7 +55,7 @@ class Downloads:
 
 
 DOWNLOADS = Downloads()
-"""Those of this process; tickets of different servers in it do not meet."""
+"""Those of this process; the tickets of several servers in it do not collide."""
 
 
 def route() -> Route:

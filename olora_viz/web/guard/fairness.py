@@ -91,7 +91,7 @@ def room(
 def _rules(
     waiting: Sequence[Its], owner: Visitor, places: Places
 ) -> Iterator[tuple[list[Its], int, str]]:
-    """Yield what may be at most so many, and what to say otherwise."""
+    """Yield groups of what waits, with the most that each may have, and what to say otherwise."""
     what, most = places.what, places.most
     if owner != NOBODY:
         page = [one for one in waiting if one.owner == owner]
@@ -215,7 +215,7 @@ class Pages:
 
 
 class Line(Generic[Waiting]):
-    """What waits for one worker, and what runs there.
+    """The work that waits for one worker, and the work that runs there.
 
     Its owner holds a lock around all calls but `gives_way`.
     """
@@ -226,20 +226,20 @@ class Line(Generic[Waiting]):
         self._places, self._pages, self._round = places, pages, 0.0
 
     def let_in(self, owner: Visitor) -> list[Waiting]:
-        """Make room for one more, and return what left its place for it; see `room`."""
+        """Make room for one more; return what gave up its place for it, see `room`."""
         leaving = room(self.waiting, owner, self._places, self._is_watched)
         for one in leaving:
             self.waiting.remove(one)
         return leaving
 
     def join(self, one: Waiting, *, first: bool = False) -> None:
-        """Wait for a turn, or at the front of all."""
+        """Let one wait for its turn, or put it at the front of the line."""
         there = [*self.waiting, *([self.running] if self.running else [])]
         one.turn = (0.0, 0.0) if first else round_of(one.owner, there, self._round)
         self.waiting.insert(0 if first else len(self.waiting), one)
 
     def leave(self, one: Waiting) -> bool:
-        """Stop waiting; return whether it did wait."""
+        """Take one out of the line; return whether it was waiting."""
         waits = one in self.waiting
         if waits:
             self.waiting.remove(one)
@@ -259,7 +259,7 @@ class Line(Generic[Waiting]):
         self.running = None
 
     def before(self, one: Waiting) -> int:
-        """Count what comes before one that waits, or all."""
+        """Count what runs before one that waits."""
         order = in_turn(self.waiting, self._is_watched)
         ahead = order.index(one) if one in order else 0
         return ahead + (self.running not in (None, one) and not self.running.complete)

@@ -18,7 +18,7 @@ from olora_viz.models import MODELS
 
 
 def small_models(most: int) -> tuple[str, ...]:
-    """Name the models of at most so many parameters that anybody may download."""
+    """Return the names of models with at most so many parameters that anybody may download."""
     return tuple(
         card.name for card in MODELS.values() if card.parameters <= most and not card.gated
     )
@@ -49,7 +49,7 @@ class Limits:
     address_waiting: int = 24
     """Of these, those of one address, which an office or a class shares."""
     address_screens: int = 48
-    """Pages of one address that follow a race at once; the oldest is told when there are more."""
+    """Pages of one address that follow a race at once; if there are more, the oldest stops."""
     keep_races: int = 60
     """Finished and paused races that are kept for their pages."""
     keep_mib: int = 4000
@@ -92,8 +92,7 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Limits:
         values["models"] = small_models(values.get("max_parameters", Limits.max_parameters))
         if not values["models"]:
             raise ValueError(
-                f"OLORA_VIZ_MAX_PARAMETERS must leave a model, and {values['max_parameters']} "
-                "leaves none"
+                f"OLORA_VIZ_MAX_PARAMETERS is {values['max_parameters']}, but every model has more"
             )
     limits = Limits(**values)
     if limits.max_lanes > MAX_LANES:

@@ -36,8 +36,8 @@ def application_options(*outer: Middleware) -> dict[str, Any]:
 def forgive_forgotten_pages(demo: gr.Blocks) -> None:
     """Send nothing to a page that Gradio no longer knows, and go on.
 
-    Gradio keeps the messages of the last 2000 pages. An event that waits for a page that it has
-    forgotten raised a KeyError, and that stopped Gradio's queue, for every page.
+    Gradio keeps the messages of the last 2000 pages. Without this, an event of a page that it has
+    forgotten raises a KeyError, which stops Gradio's queue for all pages.
     """
     queue = demo._queue
     send = queue.send_message

@@ -24,12 +24,12 @@ class Visitor(NamedTuple):
     """Who sent a request, as hashes; empty where the server does not know it."""
 
     page: str = ""
-    """The page, which Gradio names anew whenever it is opened."""
+    """The page; Gradio gives it a new name whenever it is opened."""
     address: str = ""
 
     @property
     def share(self) -> str:
-        """Return what identifies a visitor when the server is shared out."""
+        """Return what identifies a visitor when places are shared out."""
         return self.address or self.page
 
 
@@ -49,12 +49,12 @@ def visitor_of(request: Any) -> Visitor:
 def address_of(peer: str, forwarded: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return the address of a client, "" if it is unknown.
 
-    A client writes into ``X-Forwarded-For`` what it likes, and each proxy appends the address that
-    it was called from. On a Space all requests come through the platform's proxies, whose own
+    A client can write anything into ``X-Forwarded-For``, and each proxy appends the address that it
+    was called from. On a Space all requests come through the platform's proxies, whose own
     addresses are private: the last public address in the header is the one that they were called
     from. Elsewhere it is the peer: behind a proxy on the same machine, or one that
     ``FORWARDED_ALLOW_IPS`` names, uvicorn has put the address there by the same rule. Of an IPv6
-    address the first half counts, since a household has all addresses that begin with it.
+    address only the first half counts, since a household has all addresses that begin with it.
 
     Parameters
     ----------

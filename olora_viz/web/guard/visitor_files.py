@@ -66,7 +66,7 @@ class VisitorFiles:
         visit : of the page that it comes from.
         name : of the visitor's file; only its extension counts.
         text : the file's content.
-        owner : who brings it; where too many are kept, whoever has the most loses the oldest.
+        owner : who brings it; if too many are kept, the visitor with the most loses the oldest.
 
         Raises
         ------
