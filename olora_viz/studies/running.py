@@ -203,8 +203,8 @@ def _at_once(ledger: Ledger, pool: Executor, most: int) -> Generator[FinishedRac
                 yield FinishedRace(going[done].folder, going[done].lanes, left)
         except BrokenExecutor:
             raise ChildProcessError(
-                "a process of the study was killed, perhaps because memory ran out: the same command "
-                "continues the study"
+                "a process of the study was killed, perhaps because memory ran out: the same "
+                "command continues the study"
             ) from None
         finally:
             for one in going:
