@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeVar
 from olora_viz.learn.gallery import recorded
 from olora_viz.machine.cache import has_room
 from olora_viz.machine.files import folder_size
-from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race_record import PAUSED, RaceRecord
 from olora_viz.web.guard.fairness import Pages, too_many
 from olora_viz.web.guard.limits import Limits
@@ -29,7 +28,7 @@ class Shown(NamedTuple):
 
     record: RaceRecord
     """What may be seen of the run."""
-    job: BackgroundRace | None = None
+    job: Job | None = None
     """The run as it changes; None for a recorded race."""
     readers_key: str = ""
     """What opens it for reading; empty for a recorded race."""

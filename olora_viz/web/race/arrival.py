@@ -10,7 +10,6 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
-from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.register import Shown
 from olora_viz.web.links import share, share_link
@@ -114,7 +113,7 @@ def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
     found = jobs.opened(wanted)
     if found is None or found.job is None:
         return None
-    if found.owned and isinstance(found.job, Job) and not found.job.forgettable:
+    if found.owned and not found.job.forgettable:
         return wanted
     mine = (run_id, *(row["id"] for row in shelf.checked(jobs, visit)))
     return next((key for key in mine if jobs.get(key) is found.job), found.readers_key)
@@ -124,7 +123,7 @@ def _brought(
     files: VisitorFiles, page: str | None, owner: Visitor, run: Shown | None, address: Any
 ) -> Brought | None:
     """Take the visitor's own file from the own run that is shown, else from the browser."""
-    kept = run.job.own_file if run and run.owned and isinstance(run.job, Job) else None
+    kept = run.job.own_file if run and run.owned and run.job else None
     sent = address.get("file") if isinstance(address, dict) else None
     try:
         if kept is not None:
@@ -157,7 +156,7 @@ def setup_of(limits: Limits, run: Shown) -> SetUp | None:
     That of a recorded run, or of one that the owner opened, is shown only if this server may race
     it.
     """
-    if isinstance(run.job, Job) and run.job.forgettable:
+    if run.job and run.job.forgettable:
         return SetUp.of(run.job.config)
     return possible(limits, run.record.config)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from olora_viz.machine.memory import give_back
-from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import WAITING
 from olora_viz.web.guard.fairness import too_many
@@ -186,11 +185,11 @@ class Streams:
         return self._board.row(view, lambda card: card.news(view, cursor))
 
 
-def _before(jobs: Jobs, run: BackgroundRace | None) -> int:
-    return jobs.before(run) if isinstance(run, Job) and run.state == WAITING else 0
+def _before(jobs: Jobs, run: Job | None) -> int:
+    return jobs.before(run) if run and run.state == WAITING else 0
 
 
-async def _newer(run: BackgroundRace, version: int, spent: float) -> None:
+async def _newer(run: Job, version: int, spent: float) -> None:
     """Wait until a run has changed since a version, at most `QUIET` seconds."""
     await asyncio.sleep(max(PACE - spent, spent / SHARE) if run.steps else LOOK)
     await asyncio.get_running_loop().run_in_executor(_waiting, run.newer, version, QUIET)
