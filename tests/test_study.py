@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from olora_viz.__main__ import main
+from olora_viz.machine.memory import available_memory
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
-from olora_viz.studies.estimate import most_trials
+from olora_viz.studies.estimate import Estimate, most_trials
 from olora_viz.studies.ledger import Ledger
 from olora_viz.studies.planning import best as best_rate
 from olora_viz.studies.planning import finalists, needed, races
@@ -222,10 +225,24 @@ def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(
 ) -> None:
     out = tmp_path / "planned"
     small = ["study", "--task", "sentiment", "--steps", "3", "--batch-size", "4", "--out", str(out)]
-    assert main([*small, "--plan"]) == 0
+    assert main([*small, "--plan", "--workers", "2"]) == 0
     planned = capsys.readouterr().err
     assert "measured on the first steps" in planned
     assert "standard deviations" in planned
+    assert re.search(
+        r"up to [\d.]+ (GB|MB) of memory per race, [\d.]+ (GB|MB) with 2 workers", planned
+    )
     assert main([*small, "--seeds", "60"]) == 2
     assert "--yes" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_workers_that_do_not_fit_into_memory_are_refused_with_the_number_that_does() -> None:
+    free = available_memory(torch.device("cpu"))
+    assert free
+    found = Estimate(1, 1, 1.0, memory=free / 2.5, device=torch.device("cpu"), smallest=1.0)
+    found.check_fits(1)
+    with pytest.raises(ValueError, match=r"9 races at once may need .* only .* free: 2 would fit"):
+        found.check_fits(9)
+    with pytest.raises(ValueError, match=r"1 race at once may need .* not even one fits"):
+        replace(found, memory=9.0 * free).check_fits(1)

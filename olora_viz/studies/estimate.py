@@ -32,7 +32,7 @@ LANES = 8
 
 CPU = torch.device("cpu")
 
-LIBRARIES = 600 * 10**6
+LIBRARIES = 450 * 10**6
 """Memory of a process with Python, torch and the other libraries, without a model; bytes."""
 
 

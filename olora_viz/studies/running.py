@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from olora_viz.studies.on_ray import RayPool
 from olora_viz.studies.planning import needed, races
 from olora_viz.studies.race_rows import has_ended, keep
 from olora_viz.studies.study import Study
+from olora_viz.studies.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
     """Return where the races of a study run; None for this process."""
     if ray is not None:
         return RayPool(ray, study.fixed().threads or 1, gpus=int(study.device == "cuda"))
-    return None if workers == 1 else ProcessPoolExecutor(workers, get_context("spawn"))
+    return None if workers == 1 else Workers(workers)
 
 
 def run_race(

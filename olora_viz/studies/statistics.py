@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special, stats
+from scipy import special
 
 ERROR = 0.05
 """Significance level: the accepted probability of declaring a difference between equals."""
@@ -218,11 +218,15 @@ def probability_of_improvement(
 
     Agarwal et al. 2021, arXiv 2108.13264 (Mann and Whitney's U).
     """
+    from scipy import stats  # takes as long to load as pandas
+
     return float(stats.mannwhitneyu(theirs, ours).statistic) / (len(ours) * len(theirs))
 
 
 def interquartile_mean(values: Float[np.ndarray, " n"]) -> float:
     """Return the mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264)."""
+    from scipy import stats
+
     return float(stats.trim_mean(values, 0.25))
 
 

@@ -1,0 +1,62 @@
+"""Processes that race side by side: they stop when the study does, and end with its process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+_stop: Any = None
+"""Memory that the processes of a study share: not zero when it stops. It has no lock, which a
+process that is killed could keep."""
+
+
+class Workers(ProcessPoolExecutor):
+    """A pool whose calls are told to stop when it shuts down.
+
+    Parameters
+    ----------
+    count : number of processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._asked: Any = spawn.RawValue("b", 0)
+        super().__init__(count, spawn, _begin, (self._asked,))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Start a call in some process, which gets a `watch` that returns whether to go on."""
+        return super().submit(_call, fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """Let running calls stop at their next step, and drop those that wait."""
+        self._asked.value = 1
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _begin(stop: Any) -> None:
+    """Begin a process: Ctrl-C in a terminal reaches it too, but its study decides."""
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when that of the study is gone, which would otherwise race on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+    return fn(*args, watch=_goes_on, **kwargs)
+
+
+def _goes_on(_: object) -> bool:
+    return not _stop.value
