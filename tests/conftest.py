@@ -17,12 +17,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["OLORA_VIZ_RUNS"] = tempfile.mkdtemp(prefix="olora-viz-tests-")
 atexit.register(shutil.rmtree, os.environ["OLORA_VIZ_RUNS"], True)
 
+from pathlib import Path
+
 from jaxtyping import install_import_hook
 
-install_import_hook("olora_viz", "checked.check")
+ROOT = Path(__file__).parents[1]
+SHAPED = [
+    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    for file in (ROOT / "olora_viz").rglob("*.py")
+    if "from jaxtyping import" in file.read_text("utf-8")
+]
+"""The modules with shapes in their signatures; the types of the others are pyright's."""
+
+install_import_hook(SHAPED, "checked.check")
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +40,6 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served import inherited, serve
 from xdist.scheduler import LoadFileScheduling
 
-ROOT = Path(__file__).parents[1]
 expect.set_options(timeout=30_000)  # on a busy machine a page may take its time
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
