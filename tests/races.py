@@ -21,13 +21,13 @@ FOUR = (
 
 
 def small(lanes: tuple[Lane, ...] = PAIR, **changes) -> RaceConfig:
-    """Return the set-up of a race of a second, evaluated after its last step only.
+    """Return the set-up of a race of a second, evaluated and tested after its last step only.
 
     Parameters
     ----------
     lanes, changes : fields of ``RaceConfig``.
     """
-    values = {"steps": 4, "batch_size": 4, "eval_every": 0, "eval_size": 4}
+    values = {"steps": 4, "batch_size": 4, "eval_every": 0, "eval_size": 4, "test_size": 4}
     return RaceConfig(lanes=lanes, **{**values, **changes})
 
 
