@@ -149,17 +149,19 @@ def pace_of(
     test, racing.data.test = racing.data.test, ()
     data, held_out = racing.data.about_held_out.parts, len(racing.data.held_out)
     ends = [time.perf_counter()]
-    for _ in racing:
+    for step in racing:
         ends.append(time.perf_counter())
+        if progress:
+            progress(step.step / short.steps, f"timing the first steps on {config.model}")
     racing.lanes.detach()
     racing.data.test = test
     took = [end - start for start, end in itertools.pairwise(ends)]
-    step = took[2] if len(took) > 2 else took[-1]
-    evaluation = max(0.0, took[1] - step) if len(took) > 2 else 0.0
+    plain = took[2] if len(took) > 2 else took[-1]
+    evaluation = max(0.0, took[1] - plain) if len(took) > 2 else 0.0
     lanes = len(config.lanes)
     return Pace(
         setup=setup,
-        step=step / lanes,
+        step=plain / lanes,
         example=evaluation / held_out / lanes,
         data=data,
         held_out=held_out,

@@ -245,7 +245,7 @@ def _nothing(title: str) -> Figure:
 
 
 def _take_card(jobs: Jobs) -> gr.HTML:
-    def taken(asked: Any) -> dict[str, str]:
+    def decided(asked: Any) -> dict[str, str]:
         key, kind = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)
         return take_home(jobs, key, kind)
 
@@ -259,7 +259,7 @@ def _take_card(jobs: Jobs) -> gr.HTML:
         ),
         js_on_load=bundle(Path(__file__).parent / "take.js"),
         apply_default_css=False,
-        server_functions=[taken],
+        server_functions=[decided],
         held=stored("decision"),
         sibling=installed(HERE / "figure.js"),
     )

@@ -9,7 +9,7 @@ const said = element.querySelector("[role=status]");
 const buttons = element.querySelectorAll("button");
 for (const button of buttons) {
   button.addEventListener("click", async () => {
-    const file = await server.taken([sessionStorage.getItem(props.held), button.dataset.kind]);
+    const file = await server.decided([sessionStorage.getItem(props.held), button.dataset.kind]);
     said.textContent = file.problem ?? "";
     if (!file.url) return;
     const link = document.createElement("a");

@@ -50,7 +50,7 @@ class Deciding(WorkHere):
         road = decide(
             self.folder, minutes=self.minutes, model=its.model, task=its.task,
             inits=[lane.init for lane in its.lanes], ranks=(its.lanes[0].r,), device=its.device,
-            max_length=its.max_length, watch=self._goes_on, progress=self._tell,
+            max_length=its.max_length, watch=self._goes_on, progress=self.tell,
         )  # fmt: skip
         for known in road:
             self.known = known
@@ -60,15 +60,11 @@ class Deciding(WorkHere):
         self.become(STOPPED if self.stopping.is_set() else FINISHED, self.why)
 
     def _goes_on(self, step: Step) -> bool:
-        self.steps += 1
+        self.steps, self.note = self.steps + 1, ""
         if time.monotonic() - self.seen > self.grace:
             self.stop(LEFT)
         self.wake()
         return not self.is_over()
-
-    def _tell(self, part: float, what: str) -> None:
-        """Report the loading, which is not a part of the whole."""
-        self.wake()
 
 
 def put(
