@@ -6,10 +6,12 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from races import FOUR, small
+from races import FOUR, raced, small
 from tiny import CONTEXT, tiny, tokens
 
+from olora_viz.lanes import generation
 from olora_viz.lanes.generation import greedy, said
+from olora_viz.machine.memory import LIMIT
 from olora_viz.races.race import race
 
 config = partial(small, lanes=FOUR, steps=8, eval_every=4, eval_size=16)
@@ -65,6 +67,22 @@ def test_an_answer_ends_with_its_word_its_line_or_its_text(says, right, shown):
 
     ids = [ord(letter) for letter in says]
     assert said(ids, [ord(letter) for letter in right], letters, ends=ord("|")) == shown
+
+
+def test_prompts_that_do_not_fit_into_memory_together_are_asked_in_groups(monkeypatch):
+    race, _ = raced(small(task="text", eval_size=12))
+    asked, whole, greedy = [], race.answers(12), generation.greedy
+
+    def counted(model, prompts, *rest):
+        asked.append(len(prompts))
+        return greedy(model, prompts, *rest)
+
+    monkeypatch.setattr(generation, "greedy", counted)
+    assert race.answers(12) == whole
+    assert set(asked) == {12}
+    monkeypatch.setenv(LIMIT, "4")
+    assert race.answers(12) == whole
+    assert set(asked[2:]) == {3}, asked
 
 
 def test_greedy_answers_are_those_of_generate():

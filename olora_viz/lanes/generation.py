@@ -16,6 +16,7 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.chunks import lane_groups
 from olora_viz.lanes.footprint import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.machine.memory import pass_limit
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.encoding import Encoded
 from olora_viz.tasks.losses import context_of
@@ -51,6 +52,7 @@ def ask(
     """Return greedy answers of the base model and every lane.
 
     A plain text is split in the middle: the first half is the prompt, the second the answer.
+    Lanes, and prompts if one lane does not fit into memory with all of them, are asked in groups.
     """
     borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
     prompts = [e.ids[:at] for e, at in zip(encoded, borders, strict=True)]
@@ -60,14 +62,26 @@ def ask(
     count = max(map(len, wanted)) + MORE
     pad_id = int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
     ends = tokenizer.eos_token_id
+    device, longest = lanes.theta.device, max(map(len, prompts)) + count
+    cost = answer_cost(lanes.plan, lanes)
+    limit, together = pass_limit(device) or math.inf, len(prompts)
+    while together > 1 and cost.bytes(Size(together, longest, together)) > limit:
+        together = math.ceil(together / 2)
+
+    def answered(K: int) -> list[list[list[int]]]:
+        parts = [
+            greedy(lanes.model, prompts[i : i + together], count, K, pad_id)
+            for i in range(0, len(prompts), together)
+        ]
+        return [[ids for part in parts for ids in part[k]] for k in range(K)]
+
     with lanes.off():
-        base = greedy(lanes.model, prompts, count, 1, pad_id)[0]
-    size = Size(len(prompts), max(map(len, prompts)) + count, len(prompts))
-    cost = answer_cost(lanes.plan, lanes).bytes(size)
+        base = answered(1)[0]
     each: list[list[list[int]]] = []
-    for rows in lane_groups(lanes.count, cost, lanes.theta.device.type):
+    bytes_each = cost.bytes(Size(together, longest, together))
+    for rows in lane_groups(lanes.count, bytes_each, device.type):
         with lanes.some(rows):
-            each += greedy(lanes.model, prompts, count, rows.stop - rows.start, pad_id)
+            each += answered(rows.stop - rows.start)
 
     def text(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True))
