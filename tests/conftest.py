@@ -1,7 +1,7 @@
 """Shapes in signatures are checked in every test; all that is tested computes on one thread.
 
-On models as small as these, threads wait for each other longer than they compute. Instead two
-workers test at once, file by file, but one browser at a time.
+On models as small as these, threads wait for each other longer than they compute. Instead three
+workers test at once, file by file, but one browser at a time, which leaves a core to the others.
 """
 
 import atexit

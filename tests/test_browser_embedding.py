@@ -91,7 +91,7 @@ def test_in_a_frame_of_another_site_without_storage_the_page_races(
         frame.get_by_label("Steps", exact=True).press("Tab")
         frame.locator("#race-button").click()
         expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
-        frame.locator("#navigation a").nth(1).click()
+        frame.get_by_role("link", name="Spectrum").click()
         expect(frame.locator("html")).to_have_attribute("data-page", "spectrum")
         assert errors == []
         context.close()

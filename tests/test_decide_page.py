@@ -7,12 +7,14 @@ from zipfile import ZipFile
 
 import gradio as gr
 import pytest
+from races import small
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.deciding import decide
 from olora_viz.studies.study import Study
+from olora_viz.web.decide import work as work_module
 from olora_viz.web.decide.page import view
 from olora_viz.web.decide.work import Deciding, minutes_within, put, take_home
 from olora_viz.web.guard.downloads import DOWNLOADS
@@ -73,6 +75,28 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
     assert str(jobs.folder) not in report
     for key in (ended.name, "guess", None, 3):
         assert "problem" in take_home(jobs, key, "report")
+
+
+def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_module, "TURN", 0.0)
+    cell, name = STUDY.cells()[0], "in-turn-in-turn-in-tur"
+    config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
+    known = next(decide(jobs.folder / name, plan=PLAN))
+    styles = lane_styles(config.lanes)
+    work = Deciding(name, config, jobs.folder / name, styles, minutes=60, known=known)
+    ends: list[str] = []
+    work.listen = lambda: ends.append("decision") if work.complete else None
+    jobs.put(work)
+    race = jobs.start(small(task="sentiment"))
+    race.listen = lambda: ends.append("race") if race.complete else None
+    assert work.wait(120)
+    assert race.complete
+    assert ends.index("race") < ends.index("decision")
+    assert work.state == FINISHED, work.note
+    assert work.known is not None
+    assert work.known.adapter is not None
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_
     alone = neighbour.finished(job)
     neighbour.call("reset", [job, *neighbour.payload(neighbour.functions["reset"])[1:]])
     job = neighbour.race(steps=60, lanes=LANES)
+    neighbour.follow(job)  # a race that no open page follows leaves its place to those who wait
     seen, answered, started = set(), 0, set()
     markup = {part["id"] for part in visitor.config["components"] if part["type"] == "html"}
     # Races come first: measurements, which others ask for, would fill the queue before them.

@@ -3,10 +3,12 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from races import raced, small
+from races import raced
+from races import small as of_few
 
 from olora_viz.__main__ import main
 from olora_viz.lanes.lane import Lane
@@ -21,6 +23,7 @@ from olora_viz.views.report import report
 from olora_viz.web.export.exports import KINDS
 
 TASK = "number-words"
+small = partial(of_few, test_size=1000)
 COMMAND = "race --model glassllm --steps 2 --batch-size 4 --eval-every 0 --lane lora --lane olora"
 
 

@@ -108,7 +108,7 @@ def decide(
     model, task : names or paths; those of the folder, or the built-in ones by default.
     inits : the methods, beside the reference; by default `METHODS`, as far as there is time.
     batch_size, steps : of each race; planned by default.
-    plan : used instead of one that is measured here.
+    plan : used instead of one that is measured here, or found in the folder.
     watch : called with every step; it ends here, without an adapter, when this returns False.
     progress : called with the progress of loading.
     settings : other fields of `Study`, such as ``ranks``; those that are usually planned, such as
@@ -123,7 +123,7 @@ def decide(
     given = settings | {"batch_size": batch_size, "steps": steps}
     given |= {"models": model and (model,), "tasks": task and (task,)}
     given = {name: value for name, value in given.items() if value is not None}
-    if (folder / SETUP).exists():
+    if plan is None and (folder / SETUP).exists():
         plan = _earlier(folder, given, inits, minutes)
     elif plan is None:
         plan = _new(folder, given, inits, minutes, progress)
@@ -181,7 +181,7 @@ class _Road:
 
     def final(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
         """Train the adapter that is taken; yield what is known before and after."""
-        known = self.known(DONE)
+        known = self.known("" if self.is_ended else DONE)
         taken = known.taken
         if taken is None or self.is_ended:
             yield self._kept(known)
@@ -199,7 +199,7 @@ class _Road:
             is_whole = all(watch is None or watch(step) for step in steps)
         answers = run.race.answers(ANSWERS) if is_whole else []
         run.race.lanes.detach()
-        known = self.known(DONE)
+        known = self.known(DONE if is_whole else FINAL)
         found = run_folder / "adapters" / config.labels[0]
         if is_whole and found.is_dir():
             adapter = self.folder / "adapter"

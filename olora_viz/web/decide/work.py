@@ -14,6 +14,7 @@ from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.races.step import Step
 from olora_viz.studies.deciding import Decision, decide
 from olora_viz.views.decision_report import write_report
+from olora_viz.views.race_record import WAITING
 from olora_viz.web.conditioning.measurement import WorkHere
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.downloads import DOWNLOADS
@@ -27,6 +28,11 @@ MINUTES = (1, 2, 5, 10, 20)
 
 MOST_METHODS = 8
 """Maximum methods of a decision."""
+
+TURN = 10.0
+"""Seconds after which it lets others who wait take their turn."""
+
+PLANNING = "planning"
 
 LEFT = "nobody follows it any more"
 
@@ -42,29 +48,42 @@ class Deciding(WorkHere):
     """What is known by now; None before the plan."""
     steps: int = 0
     """Number of steps that its races have run."""
+    began: float = 0.0
+    """When its turn began, by the monotonic clock."""
+    waits: bool = False
+    """Whether it lets others take their turn."""
 
-    def run(self) -> None:
-        """Go the road to its end; what is known stays when it is stopped."""
-        self.become("planning", f"timing the first steps of {self.config.model}")
-        its = self.raced
+    def run(self) -> bool:
+        """Go the road to its end, or until others take their turn.
+
+        What is known stays when it is stopped.
+        """
+        self.began, self.waits = time.monotonic(), False
+        self.become(PLANNING if self.known is None else self.known.stage)
+        its, known = self.raced, self.known
         road = decide(
-            self.folder, minutes=self.minutes, model=its.model, task=its.task,
+            self.folder, minutes=max(0.1, self.minutes - (known.seconds / 60 if known else 0.0)),
+            plan=known.plan if known else None, model=its.model, task=its.task,
             inits=[lane.init for lane in its.lanes], ranks=(its.lanes[0].r,), device=its.device,
             max_length=its.max_length, watch=self._goes_on, progress=self.tell,
         )  # fmt: skip
         for known in road:
             self.known = known
             self.become(known.stage)
-        if self.known is not None and self.known.taken is not None:
-            write_report(self.known, self.config.task)
-        self.become(STOPPED if self.stopping.is_set() else FINISHED, self.why)
+        if self.waits:
+            self.become(WAITING)
+        else:
+            self.become(STOPPED if self.stopping.is_set() else FINISHED, self.why)
+        return self.waits
 
     def _goes_on(self, step: Step) -> bool:
         self.steps, self.note = self.steps + 1, ""
-        if time.monotonic() - self.seen > self.grace:
+        now = time.monotonic()
+        if now - self.seen > self.grace:
             self.stop(LEFT)
+        self.waits = now - self.began > TURN and self.others_wait()
         self.wake()
-        return not self.is_over()
+        return not self.waits and not self.is_over()
 
 
 def put(
@@ -122,6 +141,8 @@ def take_home(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
     if kind == "report":
         path = work.folder / "report.html"
         name += ".html"
+        if not path.exists() and known.taken is not None:
+            write_report(known, work.config.task)
     elif known.adapter is None:
         return {"problem": "it ended before the adapter was trained"}
     else:

@@ -96,6 +96,8 @@ class Work(BackgroundWork):
     """Seconds without an open page after which a race pauses."""
     own_file: Path | None = None
     """The visitor's own file, if the task is one."""
+    others_wait: Callable[[], bool] = lambda: False
+    """Whether other work waits for its turn."""
     clear_disk: Callable[[int], None] = lambda _: None
     """Called with the bytes that it needs and the disk lacks."""
     forgettable: bool = True

@@ -91,6 +91,7 @@ class Jobs(Register):
     def _enqueue(self, job: Work) -> None:
         """Let work wait for its turn; call it with the lock held."""
         with self._wake:
+            job.others_wait = lambda: bool(self._line.waiting)
             if isinstance(job, Job):
                 job.gives_way = lambda: self._line.gives_way(job)
             self._line.join(job)
@@ -189,7 +190,9 @@ class Jobs(Register):
             give_back()
             with self._wake:
                 self._line.done()
-                if isinstance(job, Job) and job.state == PAUSED and not self._closed:
+                if job.state == WAITING and not job.complete and not self._closed:
+                    self._line.join(job)
+                elif isinstance(job, Job) and job.state == PAUSED and not self._closed:
                     # A request that arrived while it paused, or it gave way to others.
                     waits = job in self._line.waiting
                     if not waits and not (job.rests() and job.wants_pause()):
