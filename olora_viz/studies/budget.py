@@ -32,6 +32,9 @@ LEAST_STEPS, MOST_STEPS = 5, 200
 SAFE = 0.75
 """The share of the time that is planned; rates beyond the edges take the rest."""
 
+LEAST_JUDGED = 8
+"""The fewest validation examples; the test has twice as many."""
+
 JUDGED = 0.4
 """Maximum share of a lane's time for its evaluation."""
 
@@ -141,7 +144,8 @@ def plan_for(
     began, plan = time.monotonic(), None
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = replace(study, batch_size=rows)
-        lanes = [Trial(study.cells()[0], init, 1e-3, 0) for init in study.inits]
+        # Two methods are enough to time a lane.
+        lanes = [Trial(study.cells()[0], init, 1e-3, 0) for init in study.inits[:2]]
         pace = pace_of(sized.config(lanes), progress)
         if not pace.test:
             raise ValueError(f"{study.tasks[0]!r} has too few rows: none is left for the test")
@@ -172,8 +176,8 @@ def fitted(
         most = _most(len(sized.inits), pace, count, left)
         each = max(0.0, SAFE * left - pace.setup * math.ceil(count / most)) / (count + 1)
         examples = min(pace.held_out + pace.test, _at_most(each * JUDGED, pace.example))
-        held_out = max(16, min(64, pace.held_out, examples // 3))
-        test = max(32, min(pace.test, examples - held_out))
+        held_out = max(LEAST_JUDGED, min(64, pace.held_out, examples // 3))
+        test = max(2 * LEAST_JUDGED, min(pace.test, examples - held_out))
         fit = min(MOST_STEPS, _at_most(each - pace.example * (held_out + test), pace.step))
         if "steps" not in fixed:
             sized = replace(sized, steps=max(LEAST_STEPS, fit))

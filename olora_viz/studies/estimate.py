@@ -27,6 +27,12 @@ LOOK = 4
 AGAIN = 10.0
 """A set-up that takes fewer seconds is timed again, since the first one of a process is slower."""
 
+SLOW = 2.0
+"""A first step of more seconds is the plain one: its warm-up is a small part of it."""
+
+JUDGED = 16
+"""Maximum held-out examples for which an evaluation is timed."""
+
 LANES = 8
 """Maximum lanes that are timed, so that the plan takes a small part of the study's time."""
 
@@ -141,29 +147,37 @@ def pace_of(
     ------
     ValueError : the race cannot be set up.
     """
-    short = replace(config, steps=min(LOOK, config.steps), warmup=0, eval_every=2)
+    short = replace(
+        config, steps=min(LOOK, config.steps), warmup=0, eval_every=2,
+        eval_size=min(JUDGED, config.eval_size),
+    )  # fmt: skip
     racing, setup = _timed(short, progress)
     if setup < AGAIN:
         racing.lanes.detach()
         racing, setup = _timed(short, progress)
     test, racing.data.test = racing.data.test, ()
-    data, held_out = racing.data.about_held_out.parts, len(racing.data.held_out)
+    about, judged = racing.data.about_held_out, len(racing.data.held_out)
+    there = len(racing.task.held_out) - racing.data.held_out_left_out
+    held_out = min(there, config.eval_size)
     ends = [time.perf_counter()]
     for step in racing:
         ends.append(time.perf_counter())
         if progress:
             progress(step.step / short.steps, f"timing the first steps on {config.model}")
+        if step.step == 2 and ends[1] - ends[0] > SLOW:
+            break
     racing.lanes.detach()
     racing.data.test = test
     took = [end - start for start, end in itertools.pairwise(ends)]
-    plain = took[2] if len(took) > 2 else took[-1]
-    evaluation = max(0.0, took[1] - plain) if len(took) > 2 else 0.0
+    plain = took[2] if len(took) > 2 else took[0]
+    evaluation = max(0.0, took[1] - plain) if len(took) > 1 else 0.0
     lanes = len(config.lanes)
+    example = evaluation / judged / lanes
     return Pace(
-        setup=setup,
+        setup=setup + example * (held_out - judged),
         step=plain / lanes,
-        example=evaluation / held_out / lanes,
-        data=data,
+        example=example,
+        data=replace(about, examples=held_out).parts,
         held_out=held_out,
         test=len(test),
         memory=_bytes(racing, largest or config),
