@@ -66,7 +66,8 @@ def decide(options: argparse.Namespace) -> int:
         for known in road:
             if known.stage != deciding.DONE:
                 say(f"{clock(known.seconds)}  {known.lanes} lanes  {known.sentence}")
-    print_verdicts(known.verdicts, options.json)
+    if known.lanes or options.json:
+        print_verdicts(known.verdicts, options.json)
     if options.json:
         print(json.dumps({"decision": known.to_json()}, allow_nan=False), flush=True)
     else:

@@ -38,6 +38,9 @@ LEAST_JUDGED = 8
 JUDGED = 0.4
 """Maximum share of a lane's time for its evaluation."""
 
+RESERVED = 0.25
+"""Maximum share of the time that is kept for the final adapter."""
+
 STEP_SECONDS = 5.0
 """About the longest step of a race, after which the time limit is looked at."""
 
@@ -184,7 +187,7 @@ def fitted(
         sized = replace(sized, eval_every=0, eval_size=held_out, test_size=test)
         lane = pace.of_lane(sized.steps, held_out + test)
         races = math.ceil(most_trials(sized) / most)
-        final = pace.setup + lane
+        final = min(pace.setup + lane, RESERVED * 60 * minutes)
         plan = Plan(
             sized, minutes, races * pace.setup + most_trials(sized) * lane + final, final, most,
             tuple(init for init in study.inits if init not in sized.inits), pace.data,

@@ -196,7 +196,10 @@ class _Road:
             shutil.rmtree(run_folder, ignore_errors=True)
             run = runs.start(config, run_folder, progress=progress)
         with closing(iter(run)) as steps:
-            is_whole = all(watch is None or watch(step) for step in steps)
+            is_whole = all(
+                (watch is None or watch(step)) and time.monotonic() < self.end for step in steps
+            )
+        is_whole |= run.race.done == config.steps
         answers = run.race.answers(ANSWERS) if is_whole else []
         run.race.lanes.detach()
         known = self.known(DONE if is_whole else FINAL)
