@@ -190,14 +190,18 @@ class Jobs(Register):
             give_back()
             with self._wake:
                 self._line.done()
-                if job.state == WAITING and not job.complete and not self._closed:
+                waits = job in self._line.waiting  # a request that arrived while it paused
+                if waits or job.complete or self._closed:
+                    continue
+                if job.state == WAITING:  # it lets others take their turn
                     self._line.join(job)
-                elif isinstance(job, Job) and job.state == PAUSED and not self._closed:
-                    # A request that arrived while it paused, or it gave way to others.
-                    waits = job in self._line.waiting
-                    if not waits and not (job.rests() and job.wants_pause()):
-                        job.become(WAITING)
-                        self._line.waiting.insert(0, job)
+                elif (
+                    isinstance(job, Job)
+                    and job.state == PAUSED
+                    and not (job.rests() and job.wants_pause())
+                ):
+                    job.become(WAITING)  # it gave way to others
+                    self._line.waiting.insert(0, job)
 
 
 def _reported(call: Callable[[], None]) -> None:
