@@ -40,6 +40,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served import inherited, serve
 from xdist.scheduler import LoadFileScheduling
 
+from olora_viz.web.jobs.queue import Jobs
+
 expect.set_options(timeout=30_000)  # on a busy machine a page may take its time
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -78,6 +80,14 @@ def chromium() -> str | None:
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
     return own if Path(own).exists() else None
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    """A queue of work, which ends with the test."""
+    made = Jobs(folder=tmp_path / "jobs")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")

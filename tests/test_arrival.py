@@ -1,14 +1,11 @@
 """What a page shows and holds when it is opened, reloaded, or comes from a link."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import gradio as gr
 import pytest
+from wired import CSV, LIMITS, LONG, SETUP
 
-from olora_viz.lanes.lane import Lane
-from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
@@ -16,18 +13,7 @@ from olora_viz.web.race.arrival import FIRST, arrive
 from olora_viz.web.race.presets import PRESETS, filled
 from olora_viz.web.setup import TASK, YOUR_FILE, SetUp
 
-LIMITS = Limits()
 FILES = VisitorFiles(LIMITS)
-SETUP = replace(SetUp.first(LIMITS), task="addition", steps=20, batch=4, lanes=(Lane("lora", r=2),))
-LONG = replace(SETUP, steps=2000)
-CSV = "prompt,answer\n" + "".join(f"{n} and {n + 1} make, {2 * n + 1}\n" for n in range(30))
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path / "jobs")
-    yield made
-    made.close()
 
 
 def start(jobs: Jobs, setup: SetUp) -> Job:

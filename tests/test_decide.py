@@ -19,7 +19,8 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
-from olora_viz.studies.budget import BATCHES, METHODS, MOST_STEPS, SAFE, SIZES, Plan, fitted
+from olora_viz.races.step import Step
+from olora_viz.studies.budget import METHODS, MOST_STEPS, SIZES, Plan, fitted
 from olora_viz.studies.deciding import Decision, complete_seeds, decide
 from olora_viz.studies.estimate import Pace, most_trials
 from olora_viz.studies.planning import needed
@@ -28,13 +29,11 @@ from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import verdicts_of
 
 PLANNED = Study(inits=METHODS, seeds=3)
-PLAN = Plan(
-    Study(
-        tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
-        batch_size=4, eval_size=16, test_size=16, eval_every=0, threads=1,
-    ),
-    minutes=60, seconds=10, final=1, most=64,
+STUDY = Study(
+    tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
+    batch_size=4, eval_size=16, test_size=16, eval_every=0, threads=1,
 )  # fmt: skip
+PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 
 
 @given(st.floats(1e-4, 20.0), st.floats(1e-5, 1.0), st.floats(0.05, 60.0), st.floats(10.0, 5000.0))
@@ -230,7 +229,12 @@ def test_a_watcher_ends_it_early_with_what_is_known_and_without_an_adapter(tmp_p
     assert last.verdicts.study.seeds == 1
 
 
-def test_the_constants_of_the_plan_are_consistent() -> None:
-    assert 0 < SAFE < 1
-    assert list(BATCHES) == sorted(BATCHES)
-    assert [size.steps for size in SIZES] == sorted((s.steps for s in SIZES), reverse=True)
+def test_whoever_is_killed_in_the_first_race_goes_on_with_the_same_plan(tmp_path: Path) -> None:
+    def killed(_: Step) -> bool:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        list(decide(folder, plan=PLAN, watch=killed))
+    assert next(decide(folder, lrs=list(STUDY.lrs))).plan.study == STUDY
+    assert list(decide(folder))[-1].stage == "done"

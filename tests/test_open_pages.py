@@ -1,9 +1,5 @@
 """Many pages at once on Gradio's own queue: none of them stops the events of the others."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from gradio.utils import LRUCache
 from races import small
 from served import Visitor, launched
@@ -13,13 +9,6 @@ from olora_viz.web.jobs.queue import Jobs
 
 OPEN = 45
 """More pages than Gradio's default number of events at once."""
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path)
-    yield made
-    made.close()
 
 
 def test_pages_that_only_watch_leave_room_for_the_events_of_others(jobs: Jobs) -> None:

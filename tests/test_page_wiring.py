@@ -1,8 +1,6 @@
 """How the page is wired: cards have news, and commands check who asks."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -23,14 +21,6 @@ from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.events import Commands, Pressed, press
 
 FILES = VisitorFiles(LIMITS)
-CSV = "prompt,answer\n" + "".join(f"{n} and {n + 1} make, {2 * n + 1}\n" for n in range(30))
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path / "jobs")
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from queued import asked
 from served import Visitor as Page
 from served import launched
+from wired import CSV
 
 from olora_viz.views.race import race_view
 from olora_viz.views.race_record import ready_race
@@ -24,7 +25,6 @@ from olora_viz.web.race.card import Board, Card
 from olora_viz.web.race.stream import Streams
 from olora_viz.web.spectrum import shown as spectrum
 
-CSV = "prompt,answer\n" + "".join(f"{n} and {n + 1} make, {2 * n + 1}\n" for n in range(30))
 MANY, OTHER = Visitor("page", "many"), Visitor("other page", "other")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from served import Visitor, launched
+from wired import CSV
 
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
@@ -14,7 +15,6 @@ LIMITS = Limits(models=("glassllm",))
 SPECTRUM = [
     "matrix-source", "spectrum-model", "spectrum-layer", "own-matrix", "spectrum-rank",
 ]  # fmt: skip
-CSV = "prompt,answer\n" + "".join(f"{n} and {n + 1} make, {2 * n + 1}\n" for n in range(30))
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -24,13 +22,6 @@ from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.controls import CONTROLS, LINE
 from olora_viz.web.race.events import Commands
 from olora_viz.web.race.stream import Streams
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path / "jobs")
-    yield made
-    made.close()
 
 
 @pytest.fixture

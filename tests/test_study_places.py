@@ -4,7 +4,6 @@ import json
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -73,7 +72,8 @@ def cluster(ray: ModuleType) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     common = {"num_cpus": 1, "include_dashboard": False}
-    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
+    # A machine that is gone refuses each check at once; one that is only busy keeps its place.
+    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 8}
     made = Cluster(initialize_head=True, head_node_args={**common, "_system_config": quick})
     try:
         made.add_node(**common)
@@ -92,22 +92,24 @@ def racing(out: Path) -> list[Path]:
 def test_a_cluster_that_loses_a_machine_fills_the_same_table(
     cluster: Any, here: Path, tmp_path: Path
 ) -> None:
-    out, lost = tmp_path / "cluster", threading.Event()
+    out, lost, ended = tmp_path / "cluster", threading.Event(), threading.Event()
 
     def lose() -> None:
         """End a machine while both are in mid-race, or on a busy one after the first race."""
-        until = time.monotonic() + 120
         while len(racing(out)) < 2 and not any(out.glob("runs/*.parquet")):
-            assert time.monotonic() < until
-            time.sleep(0.002)
+            if ended.wait(0.002):
+                return
         (machine,) = cluster.worker_nodes
         cluster.remove_node(machine, allow_graceful=False)
         lost.set()
 
     killer = threading.Thread(target=lose)
     killer.start()
-    found = list(run_study(STUDY, out, ray=cluster.address))
-    killer.join()
+    try:
+        found = list(run_study(STUDY, out, ray=cluster.address))
+    finally:
+        ended.set()
+        killer.join()
     assert lost.is_set()
     assert sum(one.lanes for one in found) == len(table(here))
     check_same(out, here)

@@ -16,6 +16,7 @@ from olora_viz.web.setup import SetUp
 
 LIMITS = Limits()
 SETUP = replace(SetUp.first(LIMITS), task="addition", steps=20, batch=4, lanes=(Lane("lora", r=2),))
+CSV = "prompt,answer\n" + "".join(f"{n} and {n + 1} make, {2 * n + 1}\n" for n in range(30))
 LONG = replace(SETUP, steps=2000)
 BLANK = race_view(ready_race(SETUP.to_config(LIMITS)))
 RECORDED = next(iter(GALLERY.values()))

@@ -7,19 +7,12 @@ import json
 import sys
 import threading
 from functools import partial
-from typing import Any
 
 from olora_viz.cli.console import Verb, progress_bar
 from olora_viz.cli.options import add_shared, path
-from olora_viz.cli.study import LISTS, listed, print_verdicts
+from olora_viz.cli.study import add_settings, print_verdicts, settings_of
 from olora_viz.machine.numbers import clock
 from olora_viz.machine.signals import on_interruption
-
-FIXED = (
-    "ranks", "lrs", "seeds", "steps", "batch_size", "margin", "reference", "alpha", "max_length",
-    "seed", "split_seed", "test", "device", "dtype",
-)  # fmt: skip
-"""The settings of a study that options give, beside its model, task and methods."""
 
 
 def add_verbs(verb: Verb) -> None:
@@ -28,21 +21,8 @@ def add_verbs(verb: Verb) -> None:
     add_shared(made, "--model", "--task")
     made.add_argument("--minutes", type=float, default=20.0, help="the time limit; default: 20")
     made.add_argument("--out", type=path, required=True, metavar="DIR", help="a folder for it all")
-    made.add_argument("--init", dest="inits", nargs="+", metavar="NAME", help="the methods")
-    for name in ("lrs", "ranks"):
-        option, _, text = LISTS[name]
-        made.add_argument(option, dest=name, metavar="LIST", help=text)
-    made.add_argument("--seeds", type=int, help="number of seeds; planned by default")
-    made.add_argument("--reference", help="the initialization that the others are compared with")
-    made.add_argument(
-        "--margin", type=float,
-        help="share of the reference's loss reduction within which methods are level",
-    )  # fmt: skip
-    made.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
-    add_shared(
-        made, "--steps", "--batch-size", "--max-length", "--seed", "--split-seed", "--test",
-        "--device", "--dtype",
-    )  # fmt: skip
+    made.add_argument("--init", dest="methods", nargs="+", metavar="NAME", help="the methods")
+    add_settings(made, "lrs", "ranks")
     made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
 
 
@@ -56,8 +36,8 @@ def decide(options: argparse.Namespace) -> int:
     with progress_bar() as progress, on_interruption(ended.set):
         road = deciding.decide(
             options.out, minutes=options.minutes, model=options.model, task=options.task,
-            inits=_names(options.inits), watch=lambda _: not ended.is_set(), progress=progress,
-            **_given(options),
+            inits=_names(options.methods), watch=lambda _: not ended.is_set(), progress=progress,
+            **settings_of(options),
         )  # fmt: skip
         known = next(road)
         say("\n".join(known.plan.words))
@@ -86,12 +66,3 @@ def _names(inits: list[str] | None) -> tuple[str, ...] | None:
     if inits is None:
         return None
     return tuple(name for part in inits for name in part.split(",") if name)
-
-
-def _given(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in FIXED}
-    return {
-        name: listed(name, value) if name in LISTS else value
-        for name, value in given.items()
-        if value is not None
-    }

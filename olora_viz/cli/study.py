@@ -46,19 +46,8 @@ def add_verbs(verb: Verb) -> None:
         help="a study as TOML, or the folder of a study to resume, extend or read",
     )  # fmt: skip
     made.add_argument("--out", type=path, metavar="DIR", help="the study's folder")
-    for name, (option, _, text) in LISTS.items():
-        made.add_argument(option, dest=name, metavar="LIST", help=text)
-    made.add_argument("--seeds", type=int, help="number of seeds")
-    made.add_argument("--reference", help="the initialization that the others are compared with")
-    made.add_argument(
-        "--margin", type=float,
-        help="share of the reference's loss reduction within which methods are level",
-    )  # fmt: skip
-    made.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
-    add_shared(
-        made, "--steps", "--batch-size", "--max-length", "--seed", "--split-seed", "--test",
-        "--device", "--dtype", "--png",
-    )  # fmt: skip
+    add_settings(made, *LISTS)
+    add_shared(made, "--png")
     made.add_argument(
         "--html", type=path, metavar="FILE", help="save the charts as one interactive page"
     )
@@ -75,6 +64,29 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--track", choices=TRACKERS, help="report lanes and tables to a tracker")
     made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
     made.add_argument("--yes", action="store_true", help=f"run also more than {MOST_LANES} lanes")
+
+
+def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
+    """Add the options of a study's settings that every verb of studies has.
+
+    Parameters
+    ----------
+    lists : the settings with lists, keys of `LISTS`.
+    """
+    for name in lists:
+        option, _, text = LISTS[name]
+        made.add_argument(option, dest=name, metavar="LIST", help=text)
+    made.add_argument("--seeds", type=int, help="number of seeds")
+    made.add_argument("--reference", help="the initialization that the others are compared with")
+    made.add_argument(
+        "--margin", type=float,
+        help="share of the reference's loss reduction within which methods are level",
+    )  # fmt: skip
+    made.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
+    add_shared(
+        made, "--steps", "--batch-size", "--max-length", "--seed", "--split-seed", "--test",
+        "--device", "--dtype",
+    )  # fmt: skip
 
 
 def study(options: argparse.Namespace) -> int:
@@ -133,7 +145,7 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     from olora_viz.studies.ledger import SETUP
     from olora_viz.studies.study import Study
 
-    given = _given(options)
+    given = settings_of(options)
     what, out = options.what, options.out
     if what is not None and what.is_dir():
         if out is not None and out != what:
@@ -146,8 +158,8 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     return out, replace(Study.read(what), **given)
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that the options give.
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of a study that the options give.
 
     Raises
     ------
@@ -160,11 +172,11 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         value = getattr(options, name, None)
         if value is None:
             continue
-        found[name] = listed(name, value) if name in LISTS else value
+        found[name] = _listed(name, value) if name in LISTS else value
     return found
 
 
-def listed(name: str, text: str) -> tuple[Any, ...]:
+def _listed(name: str, text: str) -> tuple[Any, ...]:
     """Return the values of an option with a list.
 
     Raises

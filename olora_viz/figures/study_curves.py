@@ -54,7 +54,7 @@ def rates_figure(found: Verdicts, cell: Cell) -> Figure:
     chosen = {label_of(one.init): one.best_lr for one in its if one.best_lr}
     made = rate_figure(curves, start_loss=base[0] if base else None, chosen=chosen)
     title = f"Test loss by learning rate: {name_of(cell)}"
-    seeds = f"{'up to ' if study.coarse else ''}{many(study.seeds, 'seed')}"
+    seeds = f"{'up to ' if study.first_seeds < study.seeds else ''}{many(study.seeds, 'seed')}"
     unit = (
         f"nats, {examples(found, cell, 'test')}, "
         f"{f'mean and range of {seeds}' if study.seeds > 1 else seeds}; "

@@ -12,14 +12,14 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.numbers import about, duration, number
 from olora_viz.machine.progress import Progress
-from olora_viz.studies.estimate import Pace, most_trials, pace_of
+from olora_viz.studies.estimate import LANES, Pace, most_trials, pace_of
 from olora_viz.studies.statistics import smallest_difference
 from olora_viz.studies.study import Study, Trial
 
 METHODS = ("lora", "olora", "pissa", "milora")
 """The methods that are compared by default; the last ones are left out where time is short."""
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+COARSE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """The rates of the coarse pass: wide, since a method's best may be 18 times below LoRA's ("Learning
 Rate Matters", 2026, arXiv 2602.04998)."""
 
@@ -32,19 +32,26 @@ LEAST_STEPS, MOST_STEPS = 5, 200
 SAFE = 0.75
 """The share of the time that is planned; rates beyond the edges take the rest."""
 
-LEAST_JUDGED = 8
+LEAST_EXAMPLES = 8
 """The fewest validation examples; the test has twice as many."""
 
-JUDGED = 0.4
+EVALUATION = 0.4
 """Maximum share of a lane's time for its evaluation."""
 
 RESERVED = 0.25
 """Maximum share of the time that is kept for the final adapter."""
 
+LATE = 1.5
+"""The time kept for the final adapter, as a multiple of the expected: nothing comes after it."""
+
+FAST = 0.1
+"""Below so many seconds a step of a lane is timed again among `LANES` lanes, as it is raced: of a
+small model, two lanes take almost as long as eight."""
+
 STEP_SECONDS = 5.0
 """About the longest step of a race, after which the time limit is looked at."""
 
-RACES = 10
+RACES = 5
 """About the most races of a study: enough to see something early."""
 
 SETUPS = 0.15
@@ -61,7 +68,8 @@ class Size(NamedTuple):
 
 
 SIZES = (
-    Size(8, 2, RATES, 150), Size(5, 1, RATES, 60), Size(3, 1, RATES, 40), Size(3, 1, RATES[1:], 25),
+    Size(8, 2, COARSE_RATES, 150), Size(5, 1, COARSE_RATES, 60), Size(3, 1, COARSE_RATES, 40),
+    Size(3, 1, COARSE_RATES[1:], 25),
 )  # fmt: skip
 """The first that fits is taken."""
 
@@ -147,9 +155,7 @@ def plan_for(
     began, plan = time.monotonic(), None
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = replace(study, batch_size=rows)
-        # Two methods are enough to time a lane.
-        lanes = [Trial(study.cells()[0], init, 1e-3, 0) for init in study.inits[:2]]
-        pace = pace_of(sized.config(lanes), progress)
+        pace = _paced(sized, progress)
         if not pace.test:
             raise ValueError(f"{study.tasks[0]!r} has too few rows: none is left for the test")
         left = 60 * minutes - (time.monotonic() - began)
@@ -160,6 +166,19 @@ def plan_for(
             break
     assert plan is not None
     return plan
+
+
+def _paced(study: Study, progress: Progress | None) -> Pace:
+    """Time a race of two lanes, which is enough for a slow model, or else one of many."""
+
+    def timed(lanes: int) -> Pace:
+        cell, inits = study.cells()[0], study.inits[:2]
+        made = [Trial(cell, init, 1e-3, seed) for seed in range(lanes // 2) for init in inits]
+        return pace_of(study.config(made), progress)
+
+    pace = timed(2)
+    alone = 2 * pace.step
+    return replace(timed(LANES) if pace.step < FAST else pace, alone=alone)
 
 
 def fitted(
@@ -177,21 +196,28 @@ def fitted(
     for sized, wanted in _candidates(study, fixed):
         count = most_trials(sized) + len(sized.inits) * len(sized.cells()) * sized.first_seeds
         most = _most(len(sized.inits), pace, count, left)
-        each = max(0.0, SAFE * left - pace.setup * math.ceil(count / most)) / (count + 1)
-        examples = min(pace.held_out + pace.test, _at_most(each * JUDGED, pace.example))
-        held_out = max(LEAST_JUDGED, min(64, pace.held_out, examples // 3))
-        test = max(2 * LEAST_JUDGED, min(pace.test, examples - held_out))
+        each = max(0.0, SAFE * left - pace.setup * math.ceil(count / most)) / (count + LATE)
+        examples = min(pace.held_out + pace.test, _at_most(each * EVALUATION, pace.example))
+        held_out = max(LEAST_EXAMPLES, min(64, pace.held_out, examples // 3))
+        test = max(2 * LEAST_EXAMPLES, min(pace.test, examples - held_out))
         fit = min(MOST_STEPS, _at_most(each - pace.example * (held_out + test), pace.step))
         if "steps" not in fixed:
             sized = replace(sized, steps=max(LEAST_STEPS, fit))
         sized = replace(sized, eval_every=0, eval_size=held_out, test_size=test)
         lane = pace.of_lane(sized.steps, held_out + test)
         races = math.ceil(most_trials(sized) / most)
-        final = min(pace.setup + lane, RESERVED * 60 * minutes)
+        alone = replace(pace, step=max(pace.alone, pace.step))
+        last = pace.of_race(test) + alone.of_lane(sized.steps, held_out + test)
+        final = min(LATE * last, RESERVED * 60 * minutes)
         plan = Plan(
-            sized, minutes, races * pace.setup + most_trials(sized) * lane + final, final, most,
-            tuple(init for init in study.inits if init not in sized.inits), pace.data,
-        )  # fmt: skip
+            study=sized,
+            minutes=minutes,
+            seconds=races * pace.of_race(test) + most_trials(sized) * lane + final,
+            final=final,
+            most=most,
+            left_out=tuple(init for init in study.inits if init not in sized.inits),
+            data=pace.data,
+        )
         if fit >= (study.steps if "steps" in fixed else wanted):
             break
     assert plan is not None

@@ -120,6 +120,10 @@ def decide(
     """
     end = time.monotonic() + 60 * checked_minutes(minutes)
     folder = Path(out)
+    known = [each.name for each in fields(Study)]
+    for name in settings:
+        if name not in known:
+            raise ValueError(unknown("setting", name, known))
     given = settings | {"batch_size": batch_size, "steps": steps}
     given |= {"models": model and (model,), "tasks": task and (task,)}
     given = {name: value for name, value in given.items() if value is not None}
@@ -165,6 +169,8 @@ class _Road:
     def races(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
         """Run the study until its end, the time limit less the final adapter, or the watcher's."""
         end = self.end - self.plan.final
+        self.ledger.open()
+        self._kept(self.known())  # so that whoever is killed in the first race goes on as planned
 
         def goes_on(step: Step) -> bool:
             self.is_ended = watch is not None and not watch(step)
@@ -239,10 +245,6 @@ def _new(
 ) -> Plan:  # fmt: skip
     """Plan a new decision."""
     reference = given.get("reference", Study.reference)
-    known = [each.name for each in fields(Study)]
-    for name in given:
-        if name not in known:
-            raise ValueError(unknown("setting", name, known))
     study = Study(**{"seeds": LEAST_SEEDS, **given, "inits": inits_of(inits, reference)})
     if len(study.models) > 1 or len(study.tasks) > 1:
         raise ValueError("a decision is for one model and one task: a study compares several")
@@ -266,11 +268,12 @@ def _earlier(
         raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
     if inits is not None:
         given = {**given, "inits": inits_of(inits, study.reference)}
-    for name, value in given.items():
-        before = getattr(study, name, None)
-        if before != value:
+    asked = replace(study, **given)
+    for name in given:
+        before, now = getattr(study, name), getattr(asked, name)
+        if before != now:
             raise ValueError(
-                f"{name} is {before!r} in {str(folder)!r}, but {value!r} here: use another folder"
+                f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder"
             )
     plan = read_json_object(folder / RECORD)["plan"]
     return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})

@@ -30,7 +30,7 @@ AGAIN = 10.0
 SLOW = 2.0
 """A first step of more seconds is the plain one: its warm-up is a small part of it."""
 
-JUDGED = 16
+TIMED = 16
 """Maximum held-out examples for which an evaluation is timed."""
 
 LANES = 8
@@ -49,7 +49,7 @@ class Pace:
     setup: float
     """Of the race: loading, the starts, the base model's evaluation."""
     step: float
-    """Of one lane."""
+    """Of one lane beside others."""
     example: float
     """Of evaluating one lane on one example."""
     data: str
@@ -62,6 +62,12 @@ class Pace:
     """Of the race and its process, at most; bytes."""
     device: torch.device = CPU
     """Where it computes."""
+    alone: float = 0.0
+    """A step of a race of one lane, at most; 0 if it is that of a lane beside others."""
+
+    def of_race(self, test: int) -> float:
+        """Return the seconds of a race beside its lanes: its set-up and the base model's test."""
+        return self.setup + self.example * test
 
     def of_lane(self, steps: int, examples: int) -> float:
         """Return the seconds of one lane that is evaluated on so many examples in all."""
@@ -122,7 +128,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
         largest = max(its, key=lambda group: (max(one.cell.r for one in group), len(group)))
         pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest))
         of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
-        total += pace.setup * len(its) + of_lane * sum(map(len, its))
+        total += pace.of_race(pace.test) * len(its) + of_lane * sum(map(len, its))
         paces.append(pace)
     return Estimate(
         races=len(groups),
@@ -149,7 +155,7 @@ def pace_of(
     """
     short = replace(
         config, steps=min(LOOK, config.steps), warmup=0, eval_every=2,
-        eval_size=min(JUDGED, config.eval_size),
+        eval_size=min(TIMED, config.eval_size),
     )  # fmt: skip
     racing, setup = _timed(short, progress)
     if setup < AGAIN:

@@ -16,10 +16,11 @@ from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.live.serving import HERE, installed
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import clock, duration
+from olora_viz.studies.budget import METHODS
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
 from olora_viz.views.race_record import READY, WAITING
-from olora_viz.web.decide.work import Deciding, minutes_within, offered, put, take_home
+from olora_viz.web.decide.work import REFERENCE, Deciding, minutes_within, offered, put, take_home
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
@@ -31,8 +32,6 @@ ONLY = "decide-only"
 
 PACE = 0.5
 """Seconds between two updates of a page."""
-
-USUAL = ["olora", "pissa", "milora"]
 
 QUESTION = (
     "<p><b>Which start, which learning rate, for your own data?</b> Every start gets the same "
@@ -76,7 +75,8 @@ def choices(limits: Limits) -> Choices:
         )  # fmt: skip
     with gr.Column(elem_classes=f"card {ONLY}"):
         inits = gr.CheckboxGroup(
-            [(label_of(name), name) for name in offered()], value=USUAL,
+            [(label_of(name), name) for name in offered()],
+            value=[name for name in METHODS if name != REFERENCE],
             label="Compared with plain LoRA", elem_id="decide-inits",
         )  # fmt: skip
         rank = gr.Slider(

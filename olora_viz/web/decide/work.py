@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.files import write_zip
 from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.races.step import Step
+from olora_viz.studies.budget import METHODS
 from olora_viz.studies.deciding import Decision, decide
+from olora_viz.studies.study import Study
 from olora_viz.views.decision_report import write_report
 from olora_viz.views.race_record import WAITING
 from olora_viz.web.conditioning.measurement import WorkHere
@@ -32,9 +36,13 @@ MOST_METHODS = 8
 TURN = 10.0
 """Seconds after which it lets others who wait take their turn."""
 
+REFERENCE = Study.reference
+
 PLANNING = "planning"
 
 LEFT = "nobody follows it any more"
+
+NO_ADAPTER = "no time was left for the adapter"
 
 
 @dataclass(eq=False)
@@ -42,8 +50,6 @@ class Deciding(WorkHere):
     """A decision on the model and task of a set-up; its lanes are the methods, at no rate yet."""
 
     minutes: float = 5.0
-    grace: float = 300.0
-    """Seconds without an open page after which it ends."""
     known: Decision | None = None
     """What is known by now; None before the plan."""
     steps: int = 0
@@ -65,15 +71,18 @@ class Deciding(WorkHere):
             self.folder, minutes=max(0.1, self.minutes - (known.seconds / 60 if known else 0.0)),
             plan=known.plan if known else None, model=its.model, task=its.task,
             inits=[lane.init for lane in its.lanes], ranks=(its.lanes[0].r,), device=its.device,
-            max_length=its.max_length, watch=self._goes_on, progress=self.tell,
+            max_length=its.max_length, threads=torch.get_num_threads(), watch=self._goes_on,
+            progress=self.tell,
         )  # fmt: skip
         for known in road:
             self.known = known
             self.become(known.stage)
         if self.waits:
             self.become(WAITING)
+        elif self.stopping.is_set():
+            self.become(STOPPED, self.why)
         else:
-            self.become(STOPPED if self.stopping.is_set() else FINISHED, self.why)
+            self.become(FINISHED, self.why if known and known.adapter else NO_ADAPTER)
         return self.waits
 
     def _goes_on(self, step: Step) -> bool:
@@ -106,7 +115,7 @@ def put(
         raise ValueError(f"minutes must be one of {offered}, not {minutes!r:.40}")
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
         raise ValueError(f"choose 1 to {MOST_METHODS} starts to compare with plain LoRA")
-    methods = ["lora", *(init for init in inits if init != "lora")]
+    methods = [REFERENCE, *(init for init in inits if init != REFERENCE)]
     if len(methods) < 2:
         raise ValueError("choose a start to compare with plain LoRA")
     config = checked_config(
@@ -156,6 +165,5 @@ def take_home(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
 
 
 def offered() -> list[str]:
-    """Return the methods that a page offers, the usual ones first."""
-    usual = ["olora", "pissa", "milora"]
-    return [*usual, *(name for name in INITIALIZERS if name not in ("lora", *usual))]
+    """Return the methods that a page offers beside the reference, the usual ones first."""
+    return [name for name in dict.fromkeys((*METHODS, *INITIALIZERS)) if name != REFERENCE]
