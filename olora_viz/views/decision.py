@@ -65,9 +65,14 @@ def starts(known: Decision) -> Markup:
 def _against(one: Verdict, reference: str) -> object:
     if one.init == reference:
         return "reference"
-    low, high = (f"{x:+.3f}".replace("-", "−") for x in (one.interval.low, one.interval.high))
-    tip = f"test loss minus the reference's: {low} to {high}" if one.seeds > 1 else ""
-    return Cell(one.verdict, title=". ".join(filter(None, (one.why, tip))), kind=one.verdict)
+    its = one.interval
+    mean, low, high = (f"{x:+.2f}".replace("-", "−") for x in (its.mean, its.low, its.high))
+    said = f"{low} to {high}" if one.seeds > 1 else mean
+    return Cell(
+        Markup("{}<small>{}</small>").format(one.verdict, said),
+        title=". ".join(filter(None, (one.why, "test loss minus the reference's, 95%"))),
+        kind=one.verdict,
+    )
 
 
 def plan(known: Decision) -> Markup:

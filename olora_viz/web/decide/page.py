@@ -56,6 +56,14 @@ class Shown(NamedTuple):
     stop: Any
 
 
+class Controls(NamedTuple):
+    """This page's components in the top bar."""
+
+    status: gr.HTML
+    decide: gr.Button
+    stop: gr.Button
+
+
 class Choices(NamedTuple):
     """The controls in the left column, beside those of the set-up."""
 
@@ -64,16 +72,31 @@ class Choices(NamedTuple):
     rank: gr.Slider
 
 
+def controls() -> Controls:
+    """Make the status and the buttons, inside the top bar."""
+    small: dict[str, Any] = {"scale": 0, "min_width": 0, "elem_classes": ONLY}
+    return Controls(
+        status=gr.HTML(
+            fragments.status(READY), elem_id="decide-status", elem_classes=ONLY,
+            apply_default_css=False,
+        ),
+        decide=gr.Button("▶ Decide", variant="primary", elem_id="decide-button", **small),
+        stop=gr.Button("■ Stop", elem_id="decide-stop-button", interactive=False, **small),
+    )  # fmt: skip
+
+
 def choices(limits: Limits) -> Choices:
     """Lay out the cards below the set-up."""
     within = minutes_within(limits)
     with gr.Column(elem_classes=f"card {ONLY}"):
+        gr.HTML("<h2>2 · How long</h2>", apply_default_css=False)
         minutes = gr.Dropdown(
-            [(duration(60 * one), one) for one in within], label="How long",
+            [(duration(60 * one), one) for one in within], label="Time limit",
             value=max(one for one in within if one <= 2), filterable=False,
             elem_id="decide-minutes",
         )  # fmt: skip
     with gr.Column(elem_classes=f"card {ONLY}"):
+        gr.HTML("<h2>3 · What may be chosen</h2>", apply_default_css=False)
         inits = gr.CheckboxGroup(
             [(label_of(name), name) for name in offered()],
             value=[name for name in METHODS if name != REFERENCE],
@@ -85,22 +108,10 @@ def choices(limits: Limits) -> Choices:
     return Choices(minutes, inits, rank)
 
 
-def columns(jobs: Jobs) -> Shown:
+def columns(jobs: Jobs, bar: Controls) -> Shown:
     """Lay out the middle and the right column, inside the row of the Race page."""
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
-        with gr.Column(elem_classes="card"):
-            gr.HTML(QUESTION, apply_default_css=False)
-            with gr.Row(elem_classes="measuring"):
-                go = gr.Button(
-                    "▶ Decide", variant="primary", elem_id="decide-button", scale=0, min_width=0
-                )
-                stop = gr.Button(
-                    "■ Stop", elem_id="decide-stop-button", interactive=False, scale=0, min_width=0
-                )
-                status = gr.HTML(
-                    fragments.status(READY, "the model and the task of the set-up"),
-                    elem_id="decide-status", apply_default_css=False,
-                )  # fmt: skip
+        gr.HTML(QUESTION, elem_id="decide-question", apply_default_css=False)
         with gr.Column(elem_classes="card"):
             headline = gr.HTML(
                 '<p class="hint">The recommendation, and how sure it is.</p>',
@@ -132,8 +143,8 @@ def columns(jobs: Jobs) -> Shown:
                 elem_id="decide-answers", apply_default_css=False,
             )  # fmt: skip
     return Shown(
-        held("decision"), status, headline, take, rates, differences, starts, answers, plan, go,
-        stop,
+        held("decision"), bar.status, headline, take, rates, differences, starts, answers, plan,
+        bar.decide, bar.stop,
     )  # fmt: skip
 
 
@@ -235,7 +246,7 @@ def _status(work: Deciding, ahead: int) -> Markup:
     parts = [work.note] if work.note else []
     if known is not None:
         parts.append(f"{clock(known.seconds)} of {duration(60 * work.minutes)}")
-        parts.append(f"{known.lanes} of {known.plan.lanes} lanes")
+        parts.append(f"{known.lanes} of {max(known.lanes, known.plan.lanes)} lanes")
     return fragments.status(work.state, *parts)
 
 

@@ -35,6 +35,7 @@ class Controls(NamedTuple):
 
     status: gr.HTML
     buttons: Buttons
+    decide: decide.Controls
     share: gr.HTML
     show: gr.HTML
 
@@ -44,6 +45,7 @@ def controls(limits: Limits) -> Controls:
     return Controls(
         status=make_line(),
         buttons=make_buttons(),
+        decide=decide.controls(),
         share=share_link.button(SetUp.first(limits)),
         show=share_link.show_button(),
     )
@@ -81,7 +83,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
             with gr.Column(elem_classes=classes, scale=scale, min_width=0):
                 board.lay_out(desk, (card for card in cards.CARDS if card.column == column))
         its = conditioning.columns(blank.styles, first.steps)
-        decided = decide.columns(jobs)
+        decided = decide.columns(jobs, bar.decide)
 
     desk.parts["own"] = shared.own
     board.add(conditioning.CURVED, [its.curved])

@@ -16,6 +16,9 @@ from olora_viz.web.race.card import QUIET, Desk
 from olora_viz.web.race.lane_table import lane_table
 from olora_viz.web.setup import SetUp
 
+HEADINGS = '<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>'
+"""Of the first card, which the page Decide has as well."""
+
 
 class SetUpCards(NamedTuple):
     """The components of the cards."""
@@ -31,7 +34,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
     """Build the cards with their initial values."""
     limits = desk.limits
     with gr.Column(elem_classes="card", elem_id="setup-card"):
-        gr.HTML("<h2>Set-up</h2>", apply_default_css=False)
+        gr.HTML(HEADINGS, apply_default_css=False)
         model = gr.Dropdown(
             [(_model_words(MODELS[name]), name) for name in limits.models],
             value=first.model, label="Model", filterable=False, elem_id="setup-model",
