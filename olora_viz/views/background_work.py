@@ -125,13 +125,17 @@ class BackgroundWork:
 
     def become(self, state: str, note: str = "") -> None:
         """Change the state and wake waiting readers."""
-        with self.changed:
-            self.state, self.note = state, note
-        self.wake()
+        self._change(state=state, note=note)
 
     def wake(self) -> None:
         """Notify the listener and wake waiting readers."""
+        self._change()
+
+    def _change(self, **values: object) -> None:
+        """Change attributes; whoever waits for them goes on after the listener was notified."""
         with self.changed:
+            for name, value in values.items():
+                setattr(self, name, value)
             self.version += 1
             news = self.version
         try:
@@ -175,14 +179,11 @@ class BackgroundWork:
         finally:
             self.came_to_rest()
             if not rests and not self.complete:
-                self.complete = True
-                self.wake()
+                self._change(complete=True)
 
     def end(self, state: str, note: str = "") -> None:
         """Enter the final state, which a reader who sees that it is complete also sees."""
-        with self.changed:
-            self.state, self.note, self.complete = state, note, True
-        self.wake()
+        self._change(state=state, note=note, complete=True)
 
     def run(self) -> bool | None:
         """Compute; return True if it is paused. May raise `StoppedEarlyError`."""
