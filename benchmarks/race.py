@@ -17,9 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-import peft
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -122,6 +122,8 @@ def where_time_goes(running) -> dict[str, float]:
 
 
 def theirs(options: argparse.Namespace) -> dict:
+    import peft  # here, so that our side neither loads nor holds it
+
     device = torch.device("cuda" if options.device == "cuda" else "cpu")
     dtype = resolve_dtype(options.dtype, device)
     model, tokenizer = load_model(options.model, device=device, dtype=dtype)
@@ -229,7 +231,7 @@ def main() -> None:
             print(json.dumps(row))
         return
     print(f"{options.model}, rank {RANK}, {options.batch_size} prompts a step, {options.device}, ")
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, peft {peft.__version__}")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, peft {version('peft')}")
     print(f"{'':18}{'dtype':10}{'ms/lane/step':>13}{'× PEFT':>8}{'× PEFT f32':>12}{'peak MiB':>10}")
     for row in rows:
         what = "PEFT, one by one" if row["side"] == "peft" else f"{row['lanes']} lanes"

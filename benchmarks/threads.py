@@ -16,8 +16,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from olora_viz.machine.threads import CHOSEN_BY_THE_USER, cores
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.setup import SetUp
 
 WAITING = {"OpenMP's default": {}, "sleep (ours)": None}
 """Environment variables by policy; None leaves the choice to olora_viz."""
@@ -26,15 +29,11 @@ THEIRS = "import torch, olora_viz"  # the choice comes too late
 OURS = "import olora_viz, torch"
 
 TIMED = """
-import sys, time
+import json, sys, time
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.setup import SetUp
-from dataclasses import replace
-threads, steps = int(sys.argv[1]), int(sys.argv[2])
-torch.set_num_threads(threads)
-config = replace(SetUp.first(Limits()).to_config(Limits()), steps=steps + 3, device="cpu")
-for step in race(config):
+torch.set_num_threads(int(sys.argv[1]))
+for step in race(RaceConfig.from_json(json.loads(sys.argv[2]))):
     if step.step == 3:
         began = time.perf_counter()
 print(time.perf_counter() - began)
@@ -55,11 +54,13 @@ def busy(count: int) -> Iterator[None]:
 
 def seconds(threads: int, steps: int, waiting: str) -> float:
     """Return the time of `steps` steps of the page's default race."""
+    first = SetUp.first(Limits()).to_config(Limits())
+    config = json.dumps(replace(first, steps=steps + 3, device="cpu").to_json())
     chosen = WAITING[waiting]
     kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_THE_USER}
     code = (OURS if chosen is None else THEIRS) + TIMED
     done = subprocess.run(
-        [sys.executable, "-c", code, str(threads), str(steps)],
+        [sys.executable, "-c", code, str(threads), config],
         env=kept | (chosen or {}), capture_output=True, text=True, check=True,
     )  # fmt: skip
     return float(done.stdout)

@@ -9,12 +9,14 @@ import argparse
 import copy
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import plotly.io
+from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
@@ -49,12 +51,31 @@ def parameters_of(notebook: NotebookNode) -> int:
     return found[0]
 
 
-def executed(path: Path, values: Mapping[str, Any] | None = None) -> NotebookNode:
+@contextmanager
+def kernel() -> Iterator[KernelManager]:
+    """Start a kernel with this checkout's package in the notebooks' folder, and end it."""
+    found = [str(FOLDER.parent), os.environ.get("PYTHONPATH")]
+    env = os.environ | {
+        "PLOTLY_RENDERER": "plotly_mimetype",
+        "PYTHONPATH": os.pathsep.join(filter(None, found)),
+    }
+    manager, client = start_new_kernel(env=env, cwd=str(FOLDER))
+    try:
+        yield manager
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def executed(
+    path: Path, running: KernelManager, values: Mapping[str, Any] | None = None
+) -> NotebookNode:
     """Run a notebook from top to bottom and return it with its outputs.
 
     Parameters
     ----------
     path : of the notebook, which is not changed.
+    running : a kernel, which forgets all names of the notebook before.
     values : new values of some of its parameters.
 
     Raises
@@ -70,16 +91,9 @@ def executed(path: Path, values: Mapping[str, Any] | None = None) -> NotebookNod
     lines = [f"{name} = {value!r}" for name, value in (values or {}).items()]
     if lines:
         notebook.cells.insert(at + 1, nbformat.v4.new_code_cell("\n".join(lines)))
-    env = os.environ | {
-        "PLOTLY_RENDERER": "plotly_mimetype",
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")])
-        ),
-    }
-    client = NotebookClient(
-        notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(FOLDER)}}
-    )
-    return client.execute(env=env)
+    for its in (nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%reset -f")]), notebook):
+        NotebookClient(its, km=running, timeout=TIMEOUT).execute()
+    return notebook
 
 
 def page(notebook: NotebookNode, title: str) -> str:
@@ -113,12 +127,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if number not in known:
             parser.error(f"there is no notebook {number!r}, only {', '.join(known)}")
     chosen.out.mkdir(parents=True, exist_ok=True)
-    for number in chosen.numbers or known:
-        path = known[number]
-        print(f"{path.name} …", file=sys.stderr, flush=True)
-        target = chosen.out / f"{path.stem}.html"
-        target.write_text(page(executed(path), path.stem), encoding="utf-8")
-        print(target)
+    with kernel() as running:
+        for number in chosen.numbers or known:
+            path = known[number]
+            print(f"{path.name} …", file=sys.stderr, flush=True)
+            target = chosen.out / f"{path.stem}.html"
+            target.write_text(page(executed(path, running), path.stem), encoding="utf-8")
+            print(target)
     return 0
 
 

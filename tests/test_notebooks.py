@@ -6,9 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 
 from notebooks import address
-from notebooks.build import NOTEBOOKS, executed, page, parameters_of
+from notebooks.build import NOTEBOOKS, executed, kernel, page, parameters_of
 from olora_viz import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -112,10 +113,15 @@ def test_numbers_in_the_prose_are_computed_by_a_cell(path):
         assert not re.findall(r"(?<![A-Za-z])\d[\d.]*", plain), plain
 
 
+@pytest.fixture(scope="module")
+def running():
+    with kernel() as started:
+        yield started
+
+
 @each
-def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    found = executed(path, SMALL[path.stem])
+def test_a_notebook_runs_from_top_to_bottom(path, running):
+    found = executed(path, running, SMALL[path.stem])
     said = [
         output
         for cell in found.cells
@@ -124,6 +130,16 @@ def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
         if output.output_type == "stream" and output.name == "stderr"
     ]
     assert not [output.text for output in said if "olora_viz" in output.text]
+
+
+def test_no_name_is_left_to_the_notebook_after(running, tmp_path):
+    (first, second) = (tmp_path / f"{name}.ipynb" for name in ("first", "second"))
+    for path, code in ((first, "LEFT = 1"), (second, "LEFT")):
+        cell = nbformat.v4.new_code_cell(code, metadata={"tags": ["parameters"]})
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    executed(first, running)
+    with pytest.raises(CellExecutionError, match="name 'LEFT' is not defined"):
+        executed(second, running)
 
 
 def test_a_page_holds_the_outputs_and_asks_nothing_of_another_host():
@@ -154,9 +170,9 @@ def test_a_page_holds_the_outputs_and_asks_nothing_of_another_host():
     assert not re.search(r"import\s[^;]*[\"']https?://", text[text.index("</script>") :])
 
 
-def test_a_value_for_no_parameter_is_refused():
+def test_a_value_for_no_parameter_is_refused(running):
     with pytest.raises(ValueError, match="SPEED is not a parameter of 1-what-olora-is"):
-        executed(NOTEBOOKS[0], {"SPEED": 1})
+        executed(NOTEBOOKS[0], running, {"SPEED": 1})
 
 
 def test_the_readme_lists_every_notebook():
