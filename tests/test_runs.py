@@ -3,14 +3,14 @@
 import json
 import resource
 import signal
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from races import steps_of
 from run_folders import CONFIG, stopped
+from verbs import forked, victim
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.peft_format import read_peft
@@ -97,14 +97,13 @@ def test_a_run_that_is_finished_has_nothing_left_to_do(tmp_path, whole):
 @pytest.mark.parametrize("reported", [0, 3])
 def test_after_a_kill_what_was_reported_is_on_disk_and_resume_goes_on(tmp_path, whole, reported):
     folder = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "olora_viz", "race", "--json", "--run", str(folder),
-        "--lane", "lora:r=2", "--lane", "olora:r=4,lr=1e-3", "--steps", "12", "--batch-size", "4",
-        "--eval-every", "5", "--eval-size", "8",
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        lines = [process.stdout.readline() for _ in range(reported + 1)]
-        process.send_signal(signal.SIGKILL)
+    verb = (
+        "race", "--json", "--run", str(folder), "--lane", "lora:r=2", "--lane", "olora:r=4,lr=1e-3",
+        "--steps", "12", "--batch-size", "4", "--eval-every", "5", "--eval-size", "8",
+    )  # fmt: skip
+    with forked(*verb, temporary=tmp_path / "tmp") as (process, out):
+        lines = [out.readline() for _ in range(reported + 1)]
+        process.kill()
     told = [json.loads(line) for line in lines]
     assert [line["step"] for line in told] == list(range(1, reported + 2))
     on_disk = runs.read_steps(folder)
@@ -115,24 +114,19 @@ def test_after_a_kill_what_was_reported_is_on_disk_and_resume_goes_on(tmp_path, 
     assert runs.read_summary(folder)["status"] == "finished"
 
 
-CHECKPOINTS_AT_EVERY_STEP = f"""
-import sys
-from olora_viz import Lane, RaceConfig
-from olora_viz.races import run as runs
-runs.CHECKPOINT_SECONDS = 0.0
-for step in runs.start({CONFIG!r}, sys.argv[1]):
-    print(step.step, flush=True)
-"""
+def race_with_checkpoints(folder, say):
+    """Race with a checkpoint after every step."""
+    runs.CHECKPOINT_SECONDS = 0.0
+    for _ in runs.start(CONFIG, folder):
+        say("step")
 
 
 def test_after_a_kill_a_run_goes_on_from_its_checkpoint(tmp_path, whole):
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", CHECKPOINTS_AT_EVERY_STEP, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        for _ in range(6):
-            process.stdout.readline()
+    with victim(partial(race_with_checkpoints, folder), tmp_path / "tmp") as process:
+        assert process.heard("step", 6)
         process.kill()
-    assert process.returncode == -signal.SIGKILL
+    assert process.status == -signal.SIGKILL
     assert not (folder / "summary.json").exists()
     run = runs.resume(folder)
     assert 5 <= run.race.done < 12

@@ -3,8 +3,6 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from verbs import forked
 
 from olora_viz.__main__ import main
 from olora_viz.machine.memory import available_memory
@@ -147,13 +146,13 @@ def test_a_killed_study_goes_on_and_fills_the_same_table(whole: Path, tmp_path: 
     out = tmp_path / "killed"
     Ledger(out, SMALL).open()
     for at in (1, 2):
-        process = subprocess.Popen([sys.executable, "-m", "olora_viz", "study", str(out)])
-        steps = out / "runs" / f"{at:04d}" / "steps.jsonl"
-        until = time.monotonic() + 60
-        while not steps.exists() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with forked("study", str(out), temporary=tmp_path / "tmp") as (process, _):
+            steps = out / "runs" / f"{at:04d}" / "steps.jsonl"
+            until = time.monotonic() + 60
+            while not steps.exists() and time.monotonic() < until:
+                time.sleep(0.005)
+            process.kill()
+        assert process.status == -signal.SIGKILL
     pd.testing.assert_frame_equal(finished(None, out), table(whole))
 
 

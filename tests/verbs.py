@@ -2,9 +2,18 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TextIO
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from reliability.victims import Say, Victim, victim
 
 from olora_viz.__main__ import main
 
@@ -24,6 +33,36 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         except SystemExit as end:  # how argparse leaves
             code = end.code
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def forked(*arguments: str, temporary: Path) -> Iterator[tuple[Victim, TextIO]]:
+    """Run a verb in a fork of this process, which has loaded the libraries, to be killed.
+
+    Parameters
+    ----------
+    temporary : its temporary folder.
+
+    Yields
+    ------
+    The process, whose lines are what it writes to standard error, and its standard output.
+    """
+    reading, writing = os.pipe()
+
+    def verb(say: Say) -> None:
+        os.close(reading)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.stdout = open(writing, "w", encoding="utf-8")
+        with redirect_stderr(io.StringIO()) as said:
+            code = main(arguments)
+        sys.stdout.close()
+        say(said.getvalue())
+        os._exit(code)
+
+    with victim(verb, temporary) as process:
+        os.close(writing)
+        with open(reading, encoding="utf-8") as out:
+            yield process, out
 
 
 RACE = ("race", "--steps", "4", "--batch-size", "4", "--eval-every", "2", "--eval-size", "8")
