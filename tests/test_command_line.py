@@ -9,7 +9,7 @@ import sys
 import pytest
 from races import small, steps_of
 from transformers import AutoModelForCausalLM
-from verbs import RACE, objects, run, run_alone
+from verbs import RACE, objects, run
 
 from olora_viz.cli.race import print_summary
 from olora_viz.lanes.lane import Lane
@@ -36,7 +36,7 @@ def test_the_lists_list_everything_as_a_table_and_as_json(verb, names):
 
 def test_race_with_json_prints_json_only_one_step_a_line_and_the_summary_last():
     spec = "olora:lr=3e-4/1e-3,r=4"
-    done = run_alone(*RACE, "--json", "--lane", spec, "--lane", "lora:label=plain")
+    done = run(*RACE, "--json", "--lane", spec, "--lane", "lora:label=plain")
     assert done.returncode == 0, done.stderr
     *steps, last = objects(done.stdout)
     labels = ["olora@lr=3e-4", "olora@lr=1e-3", "plain"]

@@ -25,7 +25,7 @@ from olora_viz.studies.running import run_study
 from olora_viz.studies.study import Study, Trial
 
 SMALL = Study(
-    tasks=("sentiment",), lrs=(1e-3, 3e-3), seeds=2, steps=3, batch_size=4, eval_size=8,
+    tasks=("addition",), lrs=(1e-3, 3e-3), seeds=2, steps=3, batch_size=4, eval_size=8,
     test_size=8, eval_every=2, ranks=(2,), threads=1,
 )  # fmt: skip
 KEYS = ["model", "task", "init", "r", "lr", "seed"]
@@ -223,7 +223,7 @@ def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "planned"
-    small = ["study", "--task", "sentiment", "--steps", "3", "--batch-size", "4", "--out", str(out)]
+    small = ["study", "--task", "addition", "--steps", "3", "--batch-size", "4", "--out", str(out)]
     assert main([*small, "--plan", "--workers", "2"]) == 0
     planned = capsys.readouterr().err
     assert "measured on the first steps" in planned

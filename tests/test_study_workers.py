@@ -1,18 +1,18 @@
 """The processes of a study stop with it, between two steps, and leave their races to be resumed."""
 
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from verbs import forked
 
 from olora_viz.races.run import CHECKPOINT
 
 LONG = (
-    "study --task sentiment,addition --init lora,olora --lr 3e-3 --seeds 1 --steps 5000 --r 2 "
+    "study --task number-words,addition --init lora,olora --lr 3e-3 --seeds 1 --steps 5000 --r 2 "
     "--batch-size 4 --eval-size 8 --test-size 8 --threads 1 --workers 2 --out"
 ).split()
 
@@ -40,14 +40,11 @@ def children(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
 def test_ctrl_c_ends_both_workers_at_their_next_step(tmp_path: Path) -> None:
     out = tmp_path / "study"
-    process = subprocess.Popen([sys.executable, "-m", "olora_viz", *LONG, str(out)])
-    try:
-        wait(lambda: len(list(out.glob("runs/*/steps.jsonl"))) == 2 or process.poll() is not None)
+    with forked(*LONG, str(out), temporary=tmp_path / "tmp") as (process, _):
+        wait(lambda: len(list(out.glob("runs/*/steps.jsonl"))) == 2)
         its = children(process.pid)
         assert len(its) >= 2
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait() == 130
         wait(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its), seconds=20)
         assert len(list(out.glob(f"runs/*/{CHECKPOINT}"))) == 2
-    finally:
-        process.kill()

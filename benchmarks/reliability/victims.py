@@ -28,8 +28,8 @@ class Victim:
     def __init__(self, work: Callable[[Say], object], temporary: Path) -> None:
         reading, writing = os.pipe()
         sys.stdout.flush()
-        self._pid = os.fork()
-        if not self._pid:
+        self.pid = os.fork()
+        if not self.pid:
             os.close(reading)
             _live(work, writing, temporary)
         os.close(writing)
@@ -39,13 +39,13 @@ class Victim:
     def kill(self) -> None:
         """Send SIGKILL, unless it has ended."""
         if self.status is None:
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
             self.wait()
 
     def wait(self) -> int:
         """Wait for its end; return its exit status, negative for a signal."""
         if self.status is None:
-            self.status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self.status
 
     def heard(self, line: str, times: int = 1) -> bool:
