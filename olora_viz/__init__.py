@@ -61,6 +61,8 @@ from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.setups import compare_setups
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
+from olora_viz.studies.claims import CLAIMS
+from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.deciding import Decision, decide
 from olora_viz.studies.decision import Comparison, Scores, compare
 from olora_viz.studies.ledger import verdicts
@@ -72,11 +74,13 @@ from olora_viz.studies.verdicts import Verdicts
 from olora_viz.tasks import TASKS, Example, Task, load_task
 
 __all__ = [
+    "CLAIMS",
     "INITIALIZERS",
     "MEASURES",
     "MODELS",
     "TASKS",
     "Calibration",
+    "ClaimEvidence",
     "Comparison",
     "Conditioning",
     "Curvature",

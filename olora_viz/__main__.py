@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from olora_viz.cli import (
+    claims,
     curvature,
     decide,
     export,
@@ -59,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--json", action="store_true", help="JSON only, one object per line")
         return made
 
-    for module in (lists, race, study, decide, export, spectrum, inspect, gradients, curvature):
+    for module in (
+        lists, race, study, decide, claims, export, spectrum, inspect, gradients, curvature,
+    ):  # fmt: skip
         module.add_verbs(verb)
     show.add_verbs(verb, _serve)
     return parser

@@ -100,10 +100,10 @@ def wins_figure(found: Verdicts) -> Figure:
         unit = f"{name_of(cells[0], shared)}; {unit}"
     made = layout(title, unit, x=x, y={**y, "showgrid": False}, height=height, revision="wins")
     made |= {"annotations": notes, "hovermode": "closest"}
-    made["margin"] |= {"l": _room(rows)}
+    made["margin"] |= {"l": room_for(rows)}
     if not words:
         made["xaxis"]["tickangle"] = -45
-        made["margin"]["b"] = 30 + round(0.75 * _room(labels))
+        made["margin"]["b"] = 30 + round(0.75 * room_for(labels))
     return {"data": data, "layout": made}
 
 
@@ -154,7 +154,7 @@ def differences_figure(found: Verdicts) -> Figure:
     made = layout(title, unit, x=x, y=y, height=max(110, LINE * len(rows)), revision="differences")
     made["hovermode"] = "closest"
     made["annotations"] = notes
-    made["margin"] |= {"l": _room(ticks), "r": _room([note["text"] for note in notes])}
+    made["margin"] |= {"l": room_for(ticks), "r": room_for([note["text"] for note in notes])}
     zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "paper"}
     made["shapes"] = [{**zero, "line": {"color": "@mute", "width": 1}}]
     return {"data": data, "layout": made}
@@ -211,9 +211,18 @@ def _steps(colors: Sequence[str]) -> list[list[Any]]:
     return [[end / n, color] for i, color in enumerate(colors) for end in (i, i + 1)]
 
 
-def _room(texts: Iterable[str]) -> int:
+def room_for(texts: Iterable[str]) -> int:
     """Return a margin that fits the longest text, in pixels."""
     return min(300, max(62, 18 + math.ceil(6.8 * max(map(len, texts), default=0))))
+
+
+def whiskers(low: float, high: float, y: float, color: str) -> dict[str, Any]:
+    """Return a horizontal interval with its caps, as a trace."""
+    return {
+        "type": "scatter", "mode": "lines", "x": [low, low, None, low, high, None, high, high],
+        "y": [y - CAP, y + CAP, None, y, y, None, y - CAP, y + CAP], "hoverinfo": "skip",
+        "line": {"color": color, "width": 2.2},
+    }  # fmt: skip
 
 
 def _span(shown: Sequence[Verdict]) -> tuple[float, float]:
@@ -245,14 +254,7 @@ def _interval(
     """Return the interval with its caps, if it is finite, and the mean."""
     low, high = one.interval.low, one.interval.high
     common = {"name": label, "legendgroup": label}
-    drawn = []
-    if math.isfinite(low):
-        x = [low, low, None, low, high, None, high, high]
-        heights = [y - CAP, y + CAP, None, y, y, None, y - CAP, y + CAP]
-        drawn.append(
-            {"type": "scatter", "mode": "lines", "x": x, "y": heights, "hoverinfo": "skip",
-             "line": {"color": color, "width": 2.2}, **common}
-        )  # fmt: skip
+    drawn = [whiskers(low, high, y, color) | common] if math.isfinite(low) else []
     symbol = "circle" if math.isfinite(low) else "circle-open"
     return [
         *drawn,

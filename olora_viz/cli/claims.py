@@ -1,0 +1,136 @@
+"""The verb ``claims``: what papers claim of OLoRA, measured on any model and task."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from olora_viz.cli.console import Verb, progress_bar
+from olora_viz.cli.options import add_shared, path
+from olora_viz.machine.naming import unknown
+from olora_viz.machine.numbers import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from olora_viz.machine.progress import Progress
+    from olora_viz.studies.claims.claim import Claim, Finding
+    from olora_viz.studies.claims.evidence import ClaimEvidence
+    from olora_viz.studies.verdicts import Verdicts
+
+
+def add_verbs(verb: Verb) -> None:
+    """Add the verb."""
+    made = verb("claims", claims, "what papers claim of OLoRA, each with a measured verdict")
+    add_shared(made, "--model", "--task")
+    made.add_argument(
+        "--study", type=path, metavar="DIR", help="the folder of a study that decides on training"
+    )
+    made.add_argument(
+        "--minutes", type=float, help="without --study: run one within so many minutes"
+    )
+    made.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
+    made.add_argument("--rank", type=int, default=8, help="at the start; default: 8")
+    add_shared(made, "--batch-size", "--max-length", "--device", "--png", batch_size=8)
+
+
+def claims(options: argparse.Namespace) -> int:
+    """Measure and judge one claim after the other."""
+    from olora_viz.studies.claims import CLAIMS
+
+    for name in options.only or ():
+        if name not in CLAIMS:
+            raise ValueError(unknown("claim", name, CLAIMS))
+    wanted = [claim for name, claim in CLAIMS.items() if name in (options.only or CLAIMS)]
+    found = []
+    with ExitStack() as stack:
+        progress = stack.enter_context(progress_bar())
+        evidence = _evidence(options, stack, progress)
+        for claim in wanted:
+            finding = claim.judge(evidence)
+            found.append((claim, finding))
+            _print(claim, finding, _command(claim, options, evidence), options.json)
+    if options.png:
+        _draw(options.png, found)
+    return 0
+
+
+def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress) -> ClaimEvidence:
+    """Return what the claims are judged on."""
+    from olora_viz.studies.claims.evidence import ClaimEvidence
+    from olora_viz.studies.ledger import verdicts
+
+    if options.study and options.minutes:
+        raise ValueError("--minutes runs a study: leave it out with --study")
+    study = verdicts(options.study) if options.study else None
+    model = options.model or (study.study.models[0] if study else ClaimEvidence.model)
+    task = options.task or (study.study.tasks[0] if study else ClaimEvidence.task)
+    if options.minutes:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        study = _run(folder / "study", options, model, task, progress)
+    return ClaimEvidence(
+        model=model, task=task, study=study, rank=options.rank, batch_size=options.batch_size,
+        max_length=options.max_length, device=options.device or ClaimEvidence.device,
+        progress=progress,
+    )  # fmt: skip
+
+
+def _run(
+    folder: Path, options: argparse.Namespace, model: str, task: str, progress: Progress
+) -> Verdicts:
+    """Run a study of LoRA and OLoRA, as a decision plans it."""
+    from olora_viz.studies.claims.evidence import OURS
+    from olora_viz.studies.deciding import DONE, FINAL, decide
+
+    chosen = {"max_length": options.max_length, "device": options.device}
+    road = decide(
+        folder, minutes=options.minutes, model=model, task=task, inits=[OURS], progress=progress,
+        ranks=(options.rank,), **{name: value for name, value in chosen.items() if value},
+    )  # fmt: skip
+    known = next(road)
+    print("\n".join(known.plan.words), file=sys.stderr)
+    for known in road:
+        if known.stage in (FINAL, DONE):  # a claim needs no adapter
+            break
+        print(f"{clock(known.seconds)}  {known.lanes} lanes", file=sys.stderr, flush=True)
+    road.close()
+    return known.verdicts
+
+
+def _command(claim: Claim, options: argparse.Namespace, evidence: ClaimEvidence) -> str:
+    """Return the command that repeats the measurement of one claim."""
+    words = ["python", "-m", "olora_viz", "claims", "--only", claim.name]
+    words += ["--model", evidence.model, "--task", evidence.task]
+    for option in ("study", "minutes", "rank", "batch_size", "max_length", "device"):
+        value = getattr(options, option)
+        if value is not None:
+            words += [f"--{option.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _print(claim: Claim, finding: Finding, command: str, as_json: bool) -> None:
+    if as_json:
+        known = {"claim": claim.name, "sentence": claim.sentence, "source": claim.source}
+        line = known | finding.to_json() | {"command": command}
+        print(json.dumps(line, allow_nan=False), flush=True)
+        return
+    print(f"{claim.number}. {claim.sentence}  [{claim.source}]")
+    print(f"   {finding.verdict}: {finding.words}", flush=True)
+
+
+def _draw(file: Path, found: Sequence[tuple[Claim, Finding]]) -> None:
+    """Save the figures of the claims that were measured."""
+    from olora_viz.figures.claim import claim_figure
+    from olora_viz.figures.png import write_png
+
+    drawn = [claim_figure(claim, finding) for claim, finding in found if finding.bars]
+    if not drawn:
+        raise ValueError("no claim was measured: there is nothing to draw")
+    write_png(file, drawn)
+    print(f"charts saved to {file}", file=sys.stderr)

@@ -1,0 +1,18 @@
+"""Claims of papers, each a file of this folder: what decides it, and the verdict on it.
+
+>>> list(CLAIMS)[:3]
+['subset', 'depth', 'landscape']
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+from olora_viz.studies.claims.claim import Claim
+
+_FILES = [import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
+_FOUND: list[Claim] = [file.CLAIM for file in _FILES if hasattr(file, "CLAIM")]
+
+CLAIMS = {claim.name: claim for claim in sorted(_FOUND, key=lambda claim: claim.number)}
+"""All claims by name, in their order."""

@@ -1,0 +1,126 @@
+"""A claim of a paper, what decides it, and the verdict on it with its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from olora_viz.machine.numbers import finite_or_none
+from olora_viz.studies.statistics import (
+    BETTER,
+    LEVEL,
+    UNDECIDED,
+    WORSE,
+    Interval,
+    t_interval,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from olora_viz.studies.claims.evidence import ClaimEvidence
+
+HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
+"""The verdicts on a claim, beside `LEVEL` and `UNDECIDED`. ``mixed``: a part holds, another not."""
+
+OLORA = "OLoRA (arXiv 2406.01775)"
+WITHOUT_REGRET = "LoRA Without Regret (Thinking Machines, 2025), put to OLoRA"
+
+RATIO = math.log(1.25)
+"""Positive numbers are level if the interval of their ratio lies within a factor of 1.25."""
+
+UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)
+"""The interval of a number that was not measured."""
+
+OF_VERDICT = {BETTER: HOLDS, WORSE: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
+"""The verdict on the claim that a method is better than the reference."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a claim's figure, with an interval if the number has one."""
+
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on a claim for one model and task, or for the cells of a study."""
+
+    verdict: str
+    words: str
+    """What was found, in one or two sentences with numbers; or why nothing was."""
+    numbers: Mapping[str, float | Interval] = field(default_factory=dict)
+    seeds: int | None = None
+    """The seeds, or batches, on which the verdict rests; None if there is no chance in it."""
+    bars: tuple[Bar, ...] = ()
+    unit: str = ""
+    """Of the bars."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; an interval becomes its mean and its two ends."""
+        return {
+            "verdict": self.verdict, "numbers": {k: _plain(v) for k, v in self.numbers.items()},
+            "seeds": self.seeds, "words": self.words,
+        }  # fmt: skip
+
+
+def _plain(value: float | Interval) -> Any:
+    if isinstance(value, Interval):
+        return [finite_or_none(x) for x in (value.mean, value.low, value.high)]
+    return value if isinstance(value, int) else finite_or_none(value)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of a paper, in our words, and the function that decides it."""
+
+    number: int
+    name: str
+    sentence: str
+    source: str
+    measured: str
+    """What decides it, in a sentence."""
+    judge: Callable[[ClaimEvidence], Finding]
+
+
+def not_measured(why: str) -> Finding:
+    """Return that a claim was not measured, and why."""
+    return Finding(NOT_MEASURED, why)
+
+
+def judged(differences: Float[np.ndarray, " n"], margin: float) -> tuple[str, Interval]:
+    """Return the verdict on the claim that paired differences are negative, and their interval.
+
+    Parameters
+    ----------
+    differences : one per seed or batch, finite; fewer than three decide nothing.
+    margin : the largest difference that does not matter, see `statistics.verdict`.
+    """
+    found = t_interval(differences)
+    return OF_VERDICT[verdict(found, found.p_value, margin, len(differences))], found
+
+
+def together(parts: Sequence[str]) -> str:
+    """Return the verdict on a claim from those on its parts.
+
+    A part that holds beside one that does not makes it ``mixed``; a part that is undecided leaves
+    the others' common verdict undecided.
+
+    >>> together(["holds", "holds"]), together(["holds", "fails"]), together(["level", "undecided"])
+    ('holds', 'mixed', 'undecided')
+    """
+    measured = [part for part in parts if part != NOT_MEASURED]
+    if not measured:
+        return NOT_MEASURED
+    decided = set(measured) - {UNDECIDED}
+    if len(decided) > 1:
+        return MIXED
+    return UNDECIDED if UNDECIDED in measured else decided.pop()

@@ -1,0 +1,64 @@
+"""How claims about training read a study: OLoRA against LoRA, cell by cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from olora_viz.studies.claims.claim import Finding, not_measured
+from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
+from olora_viz.studies.statistics import Interval, bootstrap_over_cells, t_interval
+from olora_viz.studies.verdicts import Verdict, Verdicts
+
+
+def on_study(judge: Callable[[Verdicts], Finding]) -> Callable[[ClaimEvidence], Finding]:
+    """Make a function of verdicts one of evidence, which says what is missing."""
+
+    def measured(evidence: ClaimEvidence) -> Finding:
+        study = evidence.study
+        if study is None:
+            return not_measured("no study was given: pass --study DIR, or --minutes N to run one")
+        inits, reference = study.study.inits, study.study.reference
+        if OURS not in inits or reference != REFERENCE:
+            return not_measured(
+                f"the study compares {', '.join(inits)} against {reference}, not {OURS} against "
+                f"{REFERENCE}"
+            )
+        return judge(study)
+
+    return measured
+
+
+def ours(found: Verdicts) -> list[Verdict]:
+    """Return OLoRA's verdict in every cell."""
+    return [one for one in found.each if one.init == OURS]
+
+
+def reference(found: Verdicts, one: Verdict) -> Verdict:
+    """Return the reference's verdict in the cell of another one."""
+    return next(its for its in found.of(one.cell) if its.init == REFERENCE)
+
+
+def counted(verdicts: Iterable[str]) -> str:
+    """Say how many cells have which verdict.
+
+    >>> counted(["better", "better", "level"])
+    'better in 2 of 3 cells, level in 1'
+    """
+    counts = Counter(verdicts)
+    first, *others = counts.most_common()
+    said = [f"{first[0]} in {first[1]} of {counts.total()} cell{'s' * (counts.total() > 1)}"]
+    return ", ".join([*said, *(f"{word} in {count}" for word, count in others)])
+
+
+def over_cells(differences: list[np.ndarray]) -> Interval:
+    """Return the mean over cells of paired differences, with its 95% interval.
+
+    That of a single cell is Student's; that of several comes from a hierarchical bootstrap, which
+    describes and decides nothing.
+    """
+    if len(differences) == 1:
+        return t_interval(differences[0])
+    return Interval(*bootstrap_over_cells(differences), 1.0)

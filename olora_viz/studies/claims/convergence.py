@@ -1,0 +1,103 @@
+"""Claim: OLoRA converges faster than LoRA."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from olora_viz.studies.claims.claim import (
+    NOT_MEASURED,
+    OLORA,
+    UNKNOWN,
+    Bar,
+    Claim,
+    Finding,
+    judged,
+    not_measured,
+    together,
+)
+from olora_viz.studies.claims.compared import on_study, ours, reference
+from olora_viz.studies.planning import values_at
+from olora_viz.studies.statistics import Interval
+from olora_viz.studies.verdicts import Row, Verdict, Verdicts
+
+LEAST_POINTS = 3
+"""Evaluations that make a curve."""
+
+
+def mean_loss(row: Row) -> float:
+    """Return the mean validation loss over the steps of a run: the area below its curve, per step.
+
+    The curve begins with the base model's loss and is straight between evaluations.
+    """
+    if row["status"] == "diverged":
+        return float("nan")
+    at = np.array([0, *row["evaluated"]], float)
+    losses = np.array([row["base_valid_loss"], *row["valid_losses"]], float)
+    return float(np.trapezoid(losses, at) / at[-1])
+
+
+def judge(found: Verdicts) -> Finding:
+    """Judge the mean validation loss over the run, at one shared rate and at best rates."""
+    if any(len(row["evaluated"]) < LEAST_POINTS for row in found.rows.values()):
+        return not_measured(
+            f"the study's runs were evaluated fewer than {LEAST_POINTS} times: give --eval-every"
+        )
+    parts: dict[str, list[str]] = {"one rate": [], "best rates": []}
+    intervals: dict[str, Interval] = {}
+    for one in ours(found):
+        best = one.best_lr, reference(found, one).best_lr
+        for at, rates in (("one rate", (one.shared_lr, one.shared_lr)), ("best rates", best)):
+            said, interval = _compared(found, one, *rates)
+            parts[at].append(said)
+            intervals.setdefault(at, interval)
+    cells = len(ours(found))
+    words = [
+        f"{intervals[at].mean:+.3g} nats (95% {intervals[at].low:+.3g} to "
+        f"{intervals[at].high:+.3g}; {together(said)}) at {at}"
+        for at, said in parts.items()
+    ]
+    where = "" if cells == 1 else f" in the first of {cells} cells; the verdicts are on all"
+    return Finding(
+        verdict=together([*parts["one rate"], *parts["best rates"]]),
+        words=(
+            f"OLoRA's validation loss, averaged over the run, differs from LoRA's by {words[0]} "
+            f"and {words[1]}{where}."
+        ),
+        numbers={
+            "difference_at_one_rate": intervals["one rate"],
+            "difference_at_best_rates": intervals["best rates"],
+        },
+        seeds=found.study.seeds,
+        bars=tuple(Bar(at, its.mean, its.low, its.high) for at, its in intervals.items()),
+        unit="mean validation loss over the run minus LoRA's, nats",
+    )
+
+
+def _compared(
+    found: Verdicts, one: Verdict, mine: float | None, theirs: float | None
+) -> tuple[str, Interval]:
+    """Judge that the mean loss of one method is below the reference's, each at a rate."""
+    study, cell = found.study, one.cell
+    values = {trial: mean_loss(row) for trial, row in found.rows.items()}
+    base = next(row["base_valid_loss"] for trial, row in found.rows.items() if trial.cell == cell)
+    if mine is None or theirs is None:
+        return NOT_MEASURED, UNKNOWN
+    its = values_at(study, cell, study.reference, [theirs], values)[0]
+    gap = values_at(study, cell, one.init, [mine], values)[0] - its
+    gap = gap[np.isfinite(gap)]
+    if not len(gap):
+        return NOT_MEASURED, UNKNOWN
+    return judged(gap, study.margin * float(base - np.nanmean(its)))
+
+
+CLAIM = Claim(
+    number=4,
+    name="convergence",
+    sentence="OLoRA converges faster than LoRA.",
+    source=f"{OLORA}, its loss curves, at one learning rate",
+    measured=(
+        "The validation loss averaged over the steps of a run, paired by seed: at the one rate "
+        "with the lowest final validation loss over both, and each at its own best rate."
+    ),
+    judge=on_study(judge),
+)

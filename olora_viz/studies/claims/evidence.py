@@ -1,0 +1,115 @@
+"""What claims are judged on, measured on first use: weights, the start of a race, and a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.progress import Progress
+from olora_viz.measures.conditioning import conditioning
+from olora_viz.measures.layer_spectra import layers_like, truncations
+from olora_viz.measures.truncation import Truncation
+from olora_viz.models import load_model
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import race
+from olora_viz.studies.verdicts import Verdicts
+
+OURS, REFERENCE = "olora", "lora"
+"""The start that the claims are about, and the one that it is compared with."""
+
+RANKS = (2, 8, 32)
+"""Ranks of the claims about weights, as far as the smallest layer has them."""
+
+LOOKS = 5
+"""Seeds and batches of the measurements at the start."""
+
+
+class Depth(NamedTuple):
+    """Gradient norms by layer at the start."""
+
+    layers: tuple[str, ...]
+    norms: Float[np.ndarray, "seeds starts layers"]
+    """Of the gradient of A and B together; the starts are `REFERENCE` and `OURS`."""
+
+
+class Landscape(NamedTuple):
+    """The curvature of the loss at the start: of `REFERENCE` and `OURS`, on each batch."""
+
+    sharpness: Float[np.ndarray, "batches starts"]
+    """The largest eigenvalue of the Hessian."""
+    condition: Float[np.ndarray, "batches starts"]
+    """Of the tangent kernel."""
+    slope: Float[np.ndarray, "batches starts"]
+    """The gradient norm."""
+
+
+@dataclass(frozen=True)
+class ClaimEvidence:
+    """A model and a task, and a study if one has run.
+
+    What is measured raises ValueError where the model, the task or the device is unsuitable.
+    """
+
+    model: str = "glassllm"
+    task: str = "number-words"
+    study: Verdicts | None = None
+    """None leaves the claims about training unmeasured."""
+    rank: int = 8
+    """Of the measurements at the start."""
+    batch_size: int = 8
+    max_length: int | None = None
+    device: str = "auto"
+    progress: Progress | None = field(default=None, compare=False)
+
+    @cached_property
+    def truncations(self) -> dict[int, list[Truncation]]:
+        """Q_rR_r against W for every layer that adapters take by default, by rank."""
+        model, _ = load_model(self.model, progress=self.progress)
+        most = min(min(W.shape) for W in layers_like(model).values())
+        return {
+            r: [one for _, one in truncations(model, "*", r, [OURS], progress=self.progress)]
+            for r in RANKS
+            if r <= most
+        }
+
+    @cached_property
+    def depth(self) -> Depth:
+        """Gradient norms in the first step, each seed on a batch of its own."""
+        lanes = [Lane(i, r=self.rank, seed=s) for s in range(LOOKS) for i in (REFERENCE, OURS)]
+        racing = race(self._config(lanes, gradients_every=1), progress=self.progress)
+        found = next(racing).gradients
+        racing.lanes.detach()
+        assert found is not None
+        norms = np.hypot(*np.moveaxis(found.gradient, -1, 0))
+        return Depth(found.layers, norms.reshape(LOOKS, 2, -1))
+
+    @cached_property
+    def landscape(self) -> Landscape:
+        """The curvature of both starts, on the first batches."""
+        config = self._config([Lane(init, r=self.rank) for init in (REFERENCE, OURS)])
+        racing = race(config, progress=self.progress)
+        each = [
+            conditioning(
+                racing.lanes, racing.batch(number), with_gauss_newton=False, probes=0,
+                progress=self.progress,
+            )
+            for number in range(1, LOOKS + 1)
+        ]  # fmt: skip
+        racing.lanes.detach()
+        return Landscape(
+            np.stack([one.hessian.lambda_max for one in each]),
+            np.concatenate([one.conditions.T for one in each]),
+            np.stack([one.grad_norm for one in each]),
+        )
+
+    def _config(self, lanes: list[Lane], gradients_every: int = 0) -> RaceConfig:
+        return RaceConfig(
+            model=self.model, task=self.task, lanes=tuple(lanes), steps=1, eval_every=0,
+            eval_size=1, batch_size=self.batch_size, batches="by-seed", device=self.device,
+            max_length=self.max_length, gradients_every=gradients_every,
+        )  # fmt: skip

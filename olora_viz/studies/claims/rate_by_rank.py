@@ -1,0 +1,96 @@
+"""Claim: the best learning rate does not depend on the rank."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from olora_viz.studies.claims.claim import (
+    FAILS,
+    HOLDS,
+    WITHOUT_REGRET,
+    Bar,
+    Claim,
+    Finding,
+    not_measured,
+    together,
+)
+from olora_viz.studies.claims.compared import on_study
+from olora_viz.studies.claims.evidence import OURS, REFERENCE
+from olora_viz.studies.planning import grid_of, values_at
+from olora_viz.studies.statistics import ERROR, LEAST_SEEDS, UNDECIDED, Interval, t_interval
+from olora_viz.studies.study import Cell
+from olora_viz.studies.verdicts import Verdicts, values_of
+
+FLAT = math.log(1.25) / math.log(4)
+"""The best rate counts as the same if it changes by less than a factor of 1.25 per factor of four
+in the rank: the largest absolute exponent of the rank."""
+
+
+def exponents(found: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray, " seeds"]:
+    """Return for each seed the exponent e of the best rate ∝ rank^e, fitted over the cells.
+
+    The best rate of a seed has its lowest validation loss among the rates that all seeds have run.
+    """
+    valid, study = values_of(found.rows, "valid_loss"), found.study
+    logs = []
+    for cell in cells:
+        grid = grid_of(study, cell, valid)
+        losses = values_at(study, cell, init, grid, valid)
+        whole = np.isfinite(losses).all(1)
+        logs.append(np.log(np.array(grid)[whole])[losses[whole].argmin(0)])
+    ranks = np.log([cell.r for cell in cells])
+    return np.polyfit(ranks, np.array(logs), 1)[0]
+
+
+def judge(found: Verdicts) -> Finding:
+    """Judge for both methods, on the first model and task that has several ranks."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in found.study.cells():
+        groups.setdefault((cell.model, cell.task), []).append(cell)
+    cells = next((group for group in groups.values() if len(group) > 1), None)
+    if cells is None:
+        return not_measured("the study has one rank: give it several")
+    if found.study.first_seeds < LEAST_SEEDS:
+        return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
+    intervals = {init: t_interval(exponents(found, init, cells)) for init in (REFERENCE, OURS)}
+    parts = {init: _flat(its) for init, its in intervals.items()}
+    names = {REFERENCE: "LoRA", OURS: "OLoRA"}
+    said = [
+        f"{names[init]}'s best rate goes with the rank to the power {its.mean:+.2g} (95% "
+        f"{its.low:+.2g} to {its.high:+.2g}; {parts[init]})"
+        for init, its in intervals.items()
+    ]
+    return Finding(
+        verdict=together(list(parts.values())),
+        words=f"{said[0]}; {said[1]}. Ranks {', '.join(str(cell.r) for cell in cells)}.",
+        numbers={f"exponent_{init}": its for init, its in intervals.items()},
+        seeds=found.study.first_seeds,
+        bars=tuple(
+            Bar(names[init], its.mean, its.low, its.high) for init, its in intervals.items()
+        ),
+        unit="exponent of the rank in the best rate",
+    )
+
+
+def _flat(its: Interval) -> str:
+    """Judge that an exponent is zero: equivalence, not absence of evidence."""
+    if its.low > -FLAT and its.high < FLAT:
+        return HOLDS
+    return FAILS if its.p_value < ERROR else UNDECIDED
+
+
+CLAIM = Claim(
+    number=9,
+    name="rate-by-rank",
+    sentence="The best learning rate does not depend on the rank: LoRA's, and OLoRA's as well.",
+    source=WITHOUT_REGRET,
+    measured=(
+        "The exponent of the rank in each seed's best rate, fitted over the ranks of a study; zero "
+        "if its interval lies within ±0.16, a factor of 1.25 in the rate per factor of four in the "
+        "rank."
+    ),
+    judge=on_study(judge),
+)

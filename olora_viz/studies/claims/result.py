@@ -1,0 +1,64 @@
+"""Claim: OLoRA ends better than LoRA."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from olora_viz.studies.claims.claim import (
+    OF_VERDICT,
+    OLORA,
+    Bar,
+    Claim,
+    Finding,
+    together,
+)
+from olora_viz.studies.claims.compared import counted, on_study, ours, over_cells
+from olora_viz.studies.verdicts import Verdicts
+
+
+def judge(found: Verdicts) -> Finding:
+    """Judge the test losses at one shared rate and at best rates, over all cells."""
+    each = ours(found)
+    shared, best = [one.verdict_shared_rate for one in each], [one.verdict for one in each]
+    paired = [np.array(one.differences) for one in each if len(one.differences) > 1]
+    mean = over_cells(paired) if paired else None
+    difference = (
+        f" On average its test loss is {mean.mean:+.3g} nats from LoRA's at best rates (95% "
+        f"{mean.low:+.3g} to {mean.high:+.3g})."
+        if mean
+        else ""
+    )
+    return Finding(
+        verdict=together([OF_VERDICT[one] for one in (*shared, *best)]),
+        words=(
+            f"At one shared rate OLoRA is {counted(shared)}. Each at its best rate it is "
+            f"{counted(best)}.{difference}"
+        ),
+        numbers={
+            "cells": len(each),
+            **{f"{word}_at_one_rate": shared.count(word) for word in OF_VERDICT},
+            **{f"{word}_at_best_rates": best.count(word) for word in OF_VERDICT},
+            **({"difference": mean} if mean else {}),
+        },
+        seeds=found.study.seeds,
+        bars=tuple(
+            Bar(f"{word}, {at}", words.count(word))
+            for at, words in (("one rate", shared), ("best rates", best))
+            for word in OF_VERDICT
+            if word in words
+        ),
+        unit=f"of {len(each)} cells",
+    )
+
+
+CLAIM = Claim(
+    number=5,
+    name="result",
+    sentence="OLoRA ends better than LoRA.",
+    source=f"{OLORA}, its table of 60 comparisons, of which it wins 53, at one learning rate",
+    measured=(
+        "Paired differences in test loss by seed, in every cell (model, task, rank): at the one "
+        "rate with the lowest validation loss over both, and each at its own best rate."
+    ),
+    judge=on_study(judge),
+)

@@ -1,0 +1,81 @@
+"""Claim: the gain is larger for lower ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from olora_viz.studies.claims.claim import (
+    OLORA,
+    UNKNOWN,
+    Bar,
+    Claim,
+    Finding,
+    judged,
+    not_measured,
+    together,
+)
+from olora_viz.studies.claims.compared import on_study, ours
+from olora_viz.studies.statistics import t_interval
+from olora_viz.studies.verdicts import Verdict, Verdicts
+
+
+def judge(found: Verdicts) -> Finding:
+    """Compare the gain at the lowest rank with that at the highest, for each model and task."""
+    pairs = _pairs(ours(found))
+    if not pairs:
+        return not_measured("the study has one rank, or too few finished seeds: give it several")
+    said, first = [], UNKNOWN
+    for low, high in pairs:
+        # A gain is a negative difference, so this is negative where the lower rank gains more.
+        verdict, interval = judged(_array(low) - _array(high), max(low.margin, high.margin))
+        first = interval if not said else first
+        said.append(verdict)
+    low, high = pairs[0]
+    gains = [t_interval(-_array(one)) for one in (low, high)]
+    return Finding(
+        verdict=together(said),
+        words=(
+            f"At rank {low.cell.r} OLoRA's test loss is {gains[0].mean:.3g} below LoRA's, at rank "
+            f"{high.cell.r} {gains[1].mean:.3g}, each at its best rate: {-first.mean:+.3g} (95% "
+            f"{-first.high:+.3g} to {-first.low:+.3g}) more at the lower rank, on "
+            f"{low.cell.model}, {low.cell.task}"
+            + (f"; {len(pairs)} pairs of cells decide." if len(pairs) > 1 else ".")
+        ),
+        numbers={"pairs": len(pairs), "more_at_the_lower_rank": -first.mean},
+        seeds=low.seeds,
+        bars=tuple(
+            Bar(f"r {one.cell.r}", its.mean, its.low, its.high)
+            for one, its in zip((low, high), gains, strict=True)
+        ),
+        unit="gain in test loss over LoRA, nats",
+    )
+
+
+def _array(one: Verdict) -> np.ndarray:
+    return np.array(one.differences)
+
+
+def _pairs(each: list[Verdict]) -> list[tuple[Verdict, Verdict]]:
+    """Return the cells of the lowest and the highest rank of each model and task."""
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for one in each:
+        groups.setdefault((one.cell.model, one.cell.task), []).append(one)
+    made = []
+    for group in groups.values():
+        low, high = (pick(group, key=lambda one: one.cell.r) for pick in (min, max))
+        if low.cell.r < high.cell.r and len(low.differences) == len(high.differences) > 0:
+            made.append((low, high))
+    return made
+
+
+CLAIM = Claim(
+    number=6,
+    name="smaller",
+    sentence="The gain over LoRA is larger at lower ranks.",
+    source=f"{OLORA}, its experiments over ranks",
+    measured=(
+        "The gain in test loss at the lowest rank of a study minus that at the highest, each "
+        "method at its best rate, paired by seed."
+    ),
+    judge=on_study(judge),
+)
