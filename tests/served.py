@@ -256,10 +256,10 @@ class Visitor:
         """Wait for the end of a race, its adapters included; return its numbers."""
         end = time.monotonic() + seconds
         while True:
+            has_adapters = "url" in self.ask("adapter", [job, 0])  # asked first: it comes last
             file = self.ask("taken", [job, "json"])
             if "text" in file:
                 run = json.loads(file["text"])
-                has_adapters = "url" in self.ask("adapter", [job, 0])
                 if run["summary"]["state"] == "failed" or has_adapters:
                     return run
             assert time.monotonic() < end, file
