@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from races import steps_of
 from served import Visitor, launched
 from steps import a_step
 
@@ -30,6 +31,8 @@ CONFIG = RaceConfig(
     steps=4, batch_size=4, eval_every=2, eval_size=8,
     spectra_every=2, curvature_every=4, gradients_every=2,
 )  # fmt: skip
+PLAIN = replace(CONFIG, spectra_every=0, curvature_every=0, gradients_every=0)
+"""The same race without the costly measurements."""
 
 
 def size(race: ov.Race) -> torch.Tensor:
@@ -81,7 +84,7 @@ def test_the_table_says_all_of_every_measurement():
 
 
 def test_a_step_holds_what_is_due_under_its_key_and_as_an_attribute():
-    for step in ov.race(CONFIG):
+    for step in steps_of(CONFIG):
         assert set(step.measures) == {key for key in BUILT_IN if CONFIG.is_due(key, step.step)}
         for key in BUILT_IN:
             assert getattr(step, key) is step.measures.get(key)
@@ -94,7 +97,7 @@ def test_a_step_holds_what_is_due_under_its_key_and_as_an_attribute():
 
 
 def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, capsys):
-    plain = list(ov.race(CONFIG))
+    plain = steps_of(CONFIG)
     register(SIZE)
     folder = tmp_path / "run"
     run = runs.start(CONFIG, folder)
@@ -177,7 +180,7 @@ def test_one_function_and_one_call_reach_the_page_that_a_browser_shows(browser, 
 def test_what_was_measured_is_read_back_where_nobody_knows_the_measurement(tmp_path):
     ov.register_measure(SIZE)
     try:
-        steps = list(runs.start(replace(CONFIG, steps=2), tmp_path / "run"))
+        steps = list(runs.start(replace(PLAIN, steps=2), tmp_path / "run"))
     finally:
         assert ov.unregister_measure("size") is SIZE
     assert sizes(runs.read_steps(tmp_path / "run")) == sizes(steps)
@@ -186,11 +189,11 @@ def test_what_was_measured_is_read_back_where_nobody_knows_the_measurement(tmp_p
 
 def test_a_measurement_is_computed_when_its_interval_says_so(register):
     register(replace(SIZE, every="eval_every", at_last=True))
-    steps = list(ov.race(replace(CONFIG, steps=5)))
+    steps = list(ov.race(replace(PLAIN, steps=5)))
     assert [step.step for step in steps if "size" in step.measures] == [2, 4, 5]
-    figure = measure_figure(SIZE, lane_styles(CONFIG.lanes), steps)
+    figure = measure_figure(SIZE, lane_styles(PLAIN.lanes), steps)
     assert all(curve["x"] == [2, 4, 5] for curve in figure["data"])
-    assert len(figure["data"]) == len(CONFIG.lanes)
+    assert len(figure["data"]) == len(PLAIN.lanes)
 
 
 def test_random_numbers_and_gradients_of_a_measurement_are_its_own(register):
@@ -200,11 +203,11 @@ def test_random_numbers_and_gradients_of_a_measurement_are_its_own(register):
         return torch.randn(race.lanes.count)
 
     torch.manual_seed(1)
-    plain = list(ov.race(CONFIG))
+    plain = list(ov.race(PLAIN))
     wanted = torch.rand(3)
     register(replace(SIZE, compute=noisy))
     torch.manual_seed(1)
-    for one, other in zip(ov.race(CONFIG), plain, strict=True):
+    for one, other in zip(ov.race(PLAIN), plain, strict=True):
         assert np.array_equal(one.loss, other.loss, equal_nan=True)
         assert np.array_equal(one.grad_norm, other.grad_norm, equal_nan=True)
     assert torch.equal(torch.rand(3), wanted)
@@ -256,9 +259,9 @@ FAILING = {
 
 @pytest.mark.parametrize(("compute", "sentence"), FAILING.values(), ids=FAILING)
 def test_a_measurement_that_fails_says_so_and_leaves_the_race_whole(compute, sentence, register):
-    whole = list(ov.race(CONFIG))
+    whole = steps_of(PLAIN)
     register(replace(SIZE, compute=lambda race: compute(race) if race.done == 2 else np.zeros(3)))
-    racing = ov.race(CONFIG)
+    racing = ov.race(PLAIN)
     next(racing)
     with pytest.raises(ValueError, match=sentence):
         next(racing)
@@ -268,10 +271,10 @@ def test_a_measurement_that_fails_says_so_and_leaves_the_race_whole(compute, sen
 
 
 def test_a_run_whose_measurement_failed_is_resumed_as_if_it_had_not(register, tmp_path):
-    whole = list(ov.race(CONFIG))
+    whole = steps_of(PLAIN)
     register(replace(SIZE, compute=lambda race: 1 / (3 - race.done) * np.ones(3)))
     with pytest.raises(ValueError, match="step 3 raised ZeroDivisionError"):
-        list(runs.start(CONFIG, tmp_path / "run"))
+        list(runs.start(PLAIN, tmp_path / "run"))
     ov.unregister_measure("size")
     rest = list(runs.resume(tmp_path / "run"))
     ov.register_measure(SIZE)

@@ -52,10 +52,9 @@ def forked(*arguments: str, temporary: Path) -> Iterator[tuple[Victim, TextIO]]:
     def verb(say: Say) -> None:
         os.close(reading)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.stdout = open(writing, "w", encoding="utf-8")
-        with redirect_stderr(io.StringIO()) as said:
-            code = main(arguments)
-        sys.stdout.close()
+        with open(writing, "w", encoding="utf-8") as out, redirect_stderr(io.StringIO()) as said:
+            with redirect_stdout(out):
+                code = main(arguments)
         say(said.getvalue())
         os._exit(code)
 
