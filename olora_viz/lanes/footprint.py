@@ -76,12 +76,13 @@ class Footprint:
     evaluation: PassCost
 
     @classmethod
-    def of(cls, plan: AdapterPlan) -> Footprint:
-        """Measure a lane of the largest rank of a plan, whose model has no lanes yet."""
-        return cls(
-            known_cost("training", plan, _train),
-            known_cost("evaluation", plan, _evaluate),
-        )
+    def of(cls, plan: AdapterPlan, *, branching: bool = False) -> Footprint:
+        """Measure a lane of the largest rank of a plan, whose model has no lanes yet.
+
+        `branching` is that of `evaluate`.
+        """
+        kind, run = ("branches", _evaluate_branches) if branching else ("evaluation", _evaluate)
+        return cls(known_cost("training", plan, _train), known_cost(kind, plan, run))
 
 
 def known_cost(
@@ -120,6 +121,10 @@ def _evaluate(lanes: Lanes, batch: Batch) -> None:
     logits = supervised_logits(lanes.model, batch, 1)
     token_losses(logits, batch).double()
     (logits.argmax(-1) != batch.targets).double()
+
+
+def _evaluate_branches(lanes: Lanes, batch: Batch) -> None:
+    _evaluate(lanes, batch.as_branching())
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class RaceData:
     held_out : the held-out examples, at most ``config.eval_size``.
     about_held_out : a summary of them, with the accuracy of guessing.
     test : the test examples, at most ``config.test_size``; none if the task has no such part.
+    branching : whether held-out and test examples share rows with their choices, see `can_branch`.
     left_out, held_out_left_out, test_left_out : number of training, held-out and test examples
         longer than ``config.max_length``.
 
@@ -82,6 +83,7 @@ class RaceData:
         )
         answers = () if task.plain_text else (*self._train, *self.held_out)
         self._boilerplate = shared_tokens(answers)
+        self.branching = losses.can_branch(model, (*self.held_out, *self.test), self._pad_id)
 
     def batch(self, number: int, order: int) -> Batch:
         """Return the examples of a step, 1 for the first, in the order of a seed, on the device."""
@@ -119,6 +121,7 @@ class RaceData:
             batch_size=self._config.rows,
             plain_text=self.task.plain_text,
             boilerplate=self._boilerplate,
+            branching=self.branching,
         )
 
     @cached_property
@@ -128,7 +131,7 @@ class RaceData:
 
     def judged_with(self, rows: int) -> Size:
         """Return a size that no pass of `evaluate` exceeds if it reads so many rows at once."""
-        return packed_size((*self.held_out, *self.test), rows)
+        return packed_size((*self.held_out, *self.test), rows, branching=self.branching)
 
     def trained_with(self, rows: int) -> Size:
         """Return a size that no pass of a step exceeds if it reads so many rows at once."""

@@ -68,7 +68,7 @@ def attach_lanes(
     check_adapters(plan, name)
     if plan.needs:
         check_calibration(plan, name)
-    footprint = Footprint.of(plan)
+    footprint = Footprint.of(plan, branching=data.branching)
     if not resumed:
         config = in_parts(config, data, footprint, plan.device)
         data = data.in_parts(config)

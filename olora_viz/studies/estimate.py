@@ -194,7 +194,8 @@ def pace_of(
 def _bytes(racing: Race, config: RaceConfig) -> float:
     """Return the memory of a race on the model and task of another one, whose lanes are gone."""
     plan = racing.lanes.plan.with_lanes(config.lanes)
-    footprint, data, rows = Footprint.of(plan), racing.data, racing.config.rows
+    data, rows = racing.data, racing.config.rows
+    footprint = Footprint.of(plan, branching=data.branching)
     K, kind = len(config.lanes), racing.device.type
     weights = sum(each.numel() * each.element_size() for each in racing.model.parameters())
     largest = max(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from olora_viz.tasks.encoding import Encoded
+from olora_viz.tasks.tries import Trie
 
 
 class Size(NamedTuple):
@@ -52,11 +53,27 @@ class Batch:
     """The target tokens at these positions."""
     sequence: Int64[Tensor, " n"]
     """The sequence of each target, by its index in the argument of `collate`."""
+    positions: Int64[Tensor, "rows tokens"] | None = None
+    """The place of each token in its sequence; None if rows do not branch."""
+    seen: Bool[Tensor, "rows tokens tokens"] | None = None
+    """Whether a token (second) attends to another (third); None if rows do not branch."""
 
     @property
     def size(self) -> Size:
         """Its size."""
         return Size(len(self.input_ids), self.input_ids.shape[1], self.index.numel())
+
+    def as_branching(self) -> Batch:
+        """Return a batch whose rows do not branch in the form of one whose rows may.
+
+        >>> batch = collate([Encoded((5, 6, 7), 2)], pad_id=0).as_branching()
+        >>> batch.positions.tolist(), batch.seen.tolist()
+        ([[0, 1]], [[[True, False], [True, True]]])
+        """
+        rows, width = self.input_ids.shape
+        ones = torch.ones(rows, width, width, dtype=torch.bool, device=self.input_ids.device)
+        at = torch.arange(width, device=self.input_ids.device)
+        return replace(self, positions=at.repeat(rows, 1), seen=ones.tril())
 
 
 def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
@@ -81,11 +98,61 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
     ([1, 2, 0], [7, 9, 4], [0, 1, 2])
     """
     rows, home = _rows(encoded)
+    return _laid_out(rows, home, [range(len(e.ids)) for e in encoded], encoded, pad_id)
+
+
+def collate_examples(
+    examples: Sequence[Encoded], pad_id: int, *, branching: bool = False
+) -> Batch:
+    """Collate examples and their choices, the choices of each after it; see `collate`.
+
+    Parameters
+    ----------
+    branching : whether an example and its choices form one row, in which the tokens that they
+        begin with are read once. The row is a `Trie`, so that the model needs a mask.
+
+    >>> example = Encoded((5, 6, 7, 9), 2, choices=(Encoded((5, 6, 7, 9), 2), Encoded((5, 8, 9), 2)))
+    >>> batch = collate_examples([example], pad_id=0, branching=True)
+    >>> batch.input_ids.tolist(), batch.positions.tolist()
+    ([[5, 6, 7, 8]], [[0, 1, 2, 1]])
+    >>> batch.index.tolist(), batch.seen[0, 3].tolist()
+    ([1, 2, 1, 2, 3], [True, False, False, True])
+    """
+    sequences = [s for e in examples for s in (e, *e.choices)]
+    if not branching:
+        return collate(sequences, pad_id)
+    tries = [Trie() for _ in examples]
+    home = [i for i, e in enumerate(examples) for _ in (e, *e.choices)]
+    places = [tries[i].add(s.ids[:-1]) for i, s in zip(home, sequences, strict=True)]
+    batch = _laid_out([tuple(t.ids) for t in tries], home, places, sequences, pad_id)
+    rows, width = batch.input_ids.shape
+    positions = torch.zeros(rows, width, dtype=torch.int64)
+    seen = torch.eye(width, dtype=torch.bool).repeat(rows, 1, 1)
+    for i, trie in enumerate(tries):
+        its = len(trie.ids)
+        positions[i, :its] = torch.tensor(trie.positions)
+        seen[i, :its, :its] = torch.from_numpy(trie.seen())
+    return replace(batch, positions=positions, seen=seen)
+
+
+def _laid_out(
+    rows: Sequence[tuple[int, ...]],
+    home: Sequence[int],
+    places: Sequence[Sequence[int]],
+    sequences: Sequence[Encoded],
+    pad_id: int,
+) -> Batch:
+    """Pad rows, and find the supervised tokens of sequences.
+
+    Parameters
+    ----------
+    home, places : the row of each sequence, and the place of each of its tokens in that row.
+    """
     width = max(map(len, rows))
     supervised = [
-        (home[k] * width + place - 1, e.ids[place], k)
-        for k, e in enumerate(encoded)
-        for place in range(e.supervised_from, len(e.ids))
+        (home[k] * width + places[k][at - 1], e.ids[at], k)
+        for k, e in enumerate(sequences)
+        for at in range(e.supervised_from, len(e.ids))
     ]
     index, targets, sequence = torch.tensor(supervised, dtype=torch.int64).reshape(-1, 3).unbind(1)
     padded = [ids + (pad_id,) * (width - len(ids)) for ids in rows]
@@ -97,15 +164,17 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
     )
 
 
-def packed(encoded: Sequence[Encoded], most_rows: int) -> Iterator[list[Encoded]]:
+def packed(
+    encoded: Sequence[Encoded], most_rows: int, *, branching: bool = False
+) -> Iterator[list[Encoded]]:
     """Split examples into parts of at most `most_rows` rows each, choices included.
 
-    An example with more rows forms a part of its own.
+    An example with more rows forms a part of its own. `branching` is that of `collate_examples`.
     """
     part: list[Encoded] = []
     taken = 0
     for example in encoded:
-        rows = len(_rows((example, *example.choices))[0])
+        rows = len(rows_of(example, branching=branching))
         if part and taken + rows > most_rows:
             yield part
             part, taken = [], 0
@@ -115,7 +184,7 @@ def packed(encoded: Sequence[Encoded], most_rows: int) -> Iterator[list[Encoded]
         yield part
 
 
-def packed_size(encoded: Sequence[Encoded], most_rows: int) -> Size:
+def packed_size(encoded: Sequence[Encoded], most_rows: int, *, branching: bool = False) -> Size:
     """Return a size that covers every part that `packed` makes of examples, choices included.
 
     >>> packed_size([Encoded((5, 6, 7), 2), Encoded((8, 9, 1, 2), 2)], most_rows=10)
@@ -123,14 +192,24 @@ def packed_size(encoded: Sequence[Encoded], most_rows: int) -> Size:
     """
     all_rows, longest, most_judged = 0, 1, 0.0
     for example in encoded:
-        sequences = (example, *example.choices)
-        its, _ = _rows(sequences)
-        judged = sum(len(e.ids) - e.supervised_from for e in sequences)
-        all_rows, longest = all_rows + len(its), max(longest, *map(len, its))
+        its = rows_of(example, branching=branching)
+        judged = sum(len(e.ids) - e.supervised_from for e in (example, *example.choices))
+        all_rows, longest = all_rows + len(its), max(longest, *its)
         most_judged = max(most_judged, judged / len(its))
         most_rows = max(most_rows, len(its))
     rows = min(most_rows, all_rows)
     return Size(rows, longest, math.ceil(rows * most_judged))
+
+
+def rows_of(example: Encoded, *, branching: bool = False) -> list[int]:
+    """Return the length of each row of an example with its choices, see `collate_examples`."""
+    sequences = (example, *example.choices)
+    if not branching:
+        return [len(row) for row in _rows(sequences)[0]]
+    trie = Trie()
+    for its in sequences:
+        trie.add(its.ids[:-1])
+    return [len(trie.ids)]
 
 
 def _rows(encoded: Sequence[Encoded]) -> tuple[list[tuple[int, ...]], list[int]]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.machine.numbers import nulls
-from olora_viz.tasks.batches import collate, packed
+from olora_viz.tasks.batches import collate_examples, packed, rows_of
 from olora_viz.tasks.encoding import Encoded
 from olora_viz.tasks.losses import supervised_logits, to_device, token_losses
 
@@ -84,6 +84,7 @@ def evaluate(
     batch_size: int,
     plain_text: bool = False,
     boilerplate: tuple[int, int] = (0, 0),
+    branching: bool = False,
 ) -> Evaluation:
     """Evaluate K lanes on n held-out examples.
 
@@ -96,12 +97,14 @@ def evaluate(
     ----------
     boilerplate : number of supervised tokens at the beginning and at the end of an answer that all
         answers share, see `shared_tokens`; the others decide.
+    branching : whether an example and its choices share one row, see `can_branch`.
     """
-    scored: list[_Scored] = []
+    found: dict[Encoded, _Scored] = {}
     device = next(model.parameters()).device
-    for some in packed(encoded, batch_size):
+    by_length = sorted(dict.fromkeys(encoded), key=lambda e: max(rows_of(e, branching=branching)))
+    for some in packed(by_length, batch_size, branching=branching):
         sequences = [s for e in some for s in (e, *e.choices)]
-        batch = to_device(collate(sequences, pad_id), device)
+        batch = to_device(collate_examples(some, pad_id, branching=branching), device)
         logits = supervised_logits(model, batch, K)
         # Summed on the CPU in a fixed order: on a GPU the order would differ from run to run.
         lost = token_losses(logits, batch).double().cpu()
@@ -111,7 +114,8 @@ def evaluate(
         for example in some:
             its, missed = next(by_sequence)
             choices = [next(by_sequence)[0].sum(1) for _ in example.choices]
-            scored.append(_score(example, its, missed, choices, plain_text, boilerplate))
+            found[example] = _score(example, its, missed, choices, plain_text, boilerplate)
+    scored = [found[example] for example in encoded]
     tokens, deciding = (sum(getattr(s, name) for s in scored) for name in ("tokens", "deciding"))
     all_decide = boilerplate == (0, 0)
     judged = [s.tokens if plain_text else 1 for s in scored]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.tasks.batches import Batch
+from olora_viz.tasks.batches import Batch, collate_examples, rows_of
+from olora_viz.tasks.encoding import Encoded
+
+WORTH = 0.75
+"""Examples share rows with their choices if that leaves at most this share of the tokens."""
 
 
 def context_of(model: nn.Module) -> int | None:
@@ -33,15 +39,55 @@ def head_at(model: nn.Module, index: Tensor) -> Iterator[None]:
 def supervised_logits(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, "K n V"]:
     """Return each lane's logits at the batch's n supervised positions, in float32 or better.
 
-    Every lane reads the same rows. There is no attention mask: padding follows the supervised
-    tokens, and attention is causal.
+    Every lane reads the same rows. Without branches there is no attention mask: padding follows the
+    supervised tokens, and attention is causal.
     """
     input_ids = batch.input_ids.repeat(K, 1)
     lanes = torch.arange(K, device=input_ids.device)[:, None] * batch.input_ids.numel()
     with head_at(model, (lanes + batch.index).flatten()):
-        logits = model(input_ids=input_ids, use_cache=False).logits
+        logits = model(input_ids=input_ids, **_branches(model, batch, K), use_cache=False).logits
     logits = logits.unflatten(0, (K, -1))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _branches(model: nn.Module, batch: Batch, K: int) -> dict[str, Tensor]:
+    """Return what a model needs to know about the branches of each lane's rows, if there are any."""
+    if batch.positions is None or batch.seen is None:
+        return {}
+    dtype = next(model.parameters()).dtype
+    mask = torch.zeros(batch.seen.shape, dtype=dtype, device=batch.seen.device)
+    mask.masked_fill_(~batch.seen, torch.finfo(dtype).min)
+    return {
+        "position_ids": batch.positions.repeat(K, 1),
+        "attention_mask": mask[:, None].repeat(K, 1, 1, 1),
+    }
+
+
+@torch.no_grad()
+def can_branch(model: nn.Module, examples: Sequence[Encoded], pad_id: int) -> bool:
+    """Whether to read each example with its choices as one row that branches.
+
+    It has to save tokens, and the model has to compute the same for the longest row: one that
+    counts positions itself, or looks back a few tokens only, does not.
+
+    Parameters
+    ----------
+    examples : at least one.
+    """
+    apart, together = ([rows_of(e, branching=b) for e in examples] for b in (False, True))
+    longest = max(range(len(examples)), key=lambda i: together[i])
+    if sum(map(sum, together)) > WORTH * sum(map(sum, apart)):
+        return False
+    if together[longest][0] > (context_of(model) or math.inf):
+        return False
+    device, its = next(model.parameters()).device, [examples[longest]]
+    batches = [collate_examples(its, pad_id, branching=b) for b in (False, True)]
+    try:
+        alone, shared = (supervised_logits(model, to_device(b, device), 1) for b in batches)
+    except Exception:  # a model of unknown origin can fail anywhere
+        return False
+    eps = torch.finfo(next(model.parameters()).dtype).eps
+    return bool((shared - alone).abs().max() <= eps**0.5 * alone.abs().max())
 
 
 def token_losses(logits: Float[Tensor, "K n V"], batch: Batch) -> Float[Tensor, "K n"]:
@@ -85,9 +131,5 @@ def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a batch to a device."""
-    return Batch(
-        input_ids=batch.input_ids.to(device),
-        index=batch.index.to(device),
-        targets=batch.targets.to(device),
-        sequence=batch.sequence.to(device),
-    )
+    held = {each.name: getattr(batch, each.name) for each in fields(batch)}
+    return Batch(**{name: None if its is None else its.to(device) for name, its in held.items()})
