@@ -4,6 +4,9 @@ QR and SVD leave the signs of their vectors free, and libraries differ. A fixed 
 W give the same start everywhere, up to rounding.
 """
 
+import weakref
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +15,10 @@ from olora_viz.initializers.start import draw
 
 OVERSAMPLING = 8
 """Columns of a randomized SVD beyond the requested rank (Halko et al. recommend 5 to 10)."""
+
+
+_latest: Any = (lambda: None, 0, None)
+"""The latest W of `singular_triplets`, its version, and its triplets."""
 
 
 def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
@@ -37,8 +44,15 @@ def singular_triplets(
 
     In each column of U the entry of largest magnitude is positive. Vectors of equal singular
     values can still rotate among themselves; no sign rule fixes that.
+
+    The latest one is remembered, since several initializations take the triplets of one W.
     """
-    return _fix_signs(*torch.linalg.svd(W, full_matrices=False))
+    global _latest
+    its, version, triplets = _latest
+    if its() is not W or version != W._version:
+        triplets = _fix_signs(*torch.linalg.svd(W, full_matrices=False))
+        _latest = weakref.ref(W), W._version, triplets
+    return triplets
 
 
 def leading_eigenvectors(C: Float[Tensor, "n n"], r: int) -> Float[Tensor, "n r"]:

@@ -24,6 +24,7 @@ from olora_viz.lanes.layout import Layout
 from olora_viz.lanes.passes import Passes
 from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.lanes.starts import (
+    Keep,
     StartOf,
     fill,
     frozen_mask,
@@ -240,8 +241,14 @@ def attach_planned(
     plan: AdapterPlan,
     progress: Progress | None = None,
     calibration: Mapping[str, Calibration] | None = None,
+    kept: Keep | None = None,
 ) -> Lanes:
-    """Attach the lanes of a plan to its model, see `attach`."""
+    """Attach the lanes of a plan to its model, see `attach`.
+
+    Parameters
+    ----------
+    kept : keeps starts for other lanes on this model, see `start_from`.
+    """
     calibration = calibration or {}
     plan.check_calibration(calibration)
-    return Lanes(plan, start_from(calibration), progress)
+    return Lanes(plan, start_from(calibration, kept), progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +19,9 @@ from olora_viz.machine.progress import Progress
 StartOf = Callable[[str, Tensor, Lane], Start]
 """Makes the start of a lane on a layer, from the layer's name and weight."""
 
+Keep = Callable[[Hashable, Callable[[], Start]], Start]
+"""Returns what is kept under a key, after making it the first time."""
+
 
 def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None) -> Start:
     """Return a lane's A⁰ and B⁰ for one layer, from the layer's own random generator."""
@@ -28,13 +31,26 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
     return start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
 
 
-def start_from(calibration: Mapping[str, Calibration]) -> StartOf:
-    """Return `start_of` with each layer's own calibration, if there is one."""
+def start_from(calibration: Mapping[str, Calibration], kept: Keep | None = None) -> StartOf:
+    """Return `start_of` with each layer's own calibration, if there is one.
+
+    Parameters
+    ----------
+    kept : keeps the starts that depend on the weight alone, such as those from its SVD.
+    """
 
     def made(name: str, W: Tensor, lane: Lane) -> Start:
-        return start_of(name, W, lane, calibration.get(name))
+        its = INITIALIZERS[lane.init]
+        if kept is None or its.random or its.needs:
+            return start_of(name, W, lane, calibration.get(name))
+        return kept(("start", name, *_kind(lane)), lambda: start_of(name, W, lane))
 
     return made
+
+
+def _kind(lane: Lane) -> tuple[str, int, float, int]:
+    """Return what a lane's start on a layer depends on."""
+    return lane.init, lane.r, lane.scale, lane.seed if INITIALIZERS[lane.init].random else 0
 
 
 def start_matrix(
@@ -51,7 +67,7 @@ def start_matrix(
         for k, lane in enumerate(plan.lanes):
             if not plan.ranks[name][k]:
                 continue
-            key = (lane.init, lane.r, lane.scale, lane.seed)
+            key = _kind(lane)
             if key not in made:
                 made[key] = start_of(name, W, lane)
             fill(A[k], B[k], made[key])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +17,7 @@ from transformers import BatchEncoding
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.kept import Kept
 from olora_viz.races.task import task_of
 from olora_viz.tasks import (
     Batch,
@@ -46,6 +47,7 @@ class RaceData:
     ----------
     task : where the examples come from.
     held_out : the held-out examples, at most ``config.eval_size``.
+    kept : of earlier races on the model.
     about_held_out : a summary of them, with the accuracy of guessing.
     test : the test examples, at most ``config.test_size``; none if the task has no such part.
     branching : whether held-out and test examples share rows with their choices, see `can_branch`.
@@ -63,9 +65,10 @@ class RaceData:
         task: Task,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        kept: Kept,
     ) -> None:
         self.task = task
-        self._config, self._model, self._tokenizer = config, model, tokenizer
+        self._config, self._model, self._tokenizer, self.kept = config, model, tokenizer, kept
         self._device = next(model.parameters()).device
         self._pad_id: Any = tokenizer.pad_token_id or 0
         train = self._encode(task.train, choices=False)
@@ -83,7 +86,10 @@ class RaceData:
         )
         answers = () if task.plain_text else (*self._train, *self.held_out)
         self._boilerplate = shared_tokens(answers)
-        self.branching = losses.can_branch(model, (*self.held_out, *self.test), self._pad_id)
+        judged = (*self.held_out, *self.test)
+        self.branching = kept.get(
+            ("branching", judged), lambda: losses.can_branch(model, judged, self._pad_id)
+        )
 
     def batch(self, number: int, order: int) -> Batch:
         """Return the examples of a step, 1 for the first, in the order of a seed, on the device."""
@@ -123,6 +129,12 @@ class RaceData:
             boilerplate=self._boilerplate,
             branching=self.branching,
         )
+
+    def judging(self, test: bool) -> Hashable:
+        """Return what the results of `evaluate` depend on, beside the model."""
+        examples = self.test if test else self.held_out
+        rows, branching = self._config.rows, self.branching
+        return (examples, rows, self.task.plain_text, self._boilerplate, branching)
 
     @cached_property
     def judged_size(self) -> Size:

@@ -15,13 +15,13 @@ from olora_viz.lanes.coverage import worded
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
-from olora_viz.machine.device import resolve_device, resolve_dtype
+from olora_viz.machine.device import resolve_device
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
-from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
+from olora_viz.races.kept import Kept
 from olora_viz.races.parts import parts_words
 from olora_viz.races.start import attach_lanes
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
@@ -93,8 +93,9 @@ class Race(Iterator[Step]):
         task: Own | None = None,
         *,
         resumed: bool = False,
+        kept: Kept | None = None,
     ) -> None:
-        device = resolve_device(config.device)
+        resolve_device(config.device)
         self.task = task_of(config, task)
         if task is not None:
             config = replace(config, task=self.task.name)
@@ -103,17 +104,15 @@ class Race(Iterator[Step]):
             given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
             raise ValueError(f"the race has a {given} but no {lacks}: pass both or neither")
         name = repr(config.model if model is None else type(model).__name__)
+        kept = kept or Kept()
         if model is None or tokenizer is None:
-            dtype = resolve_dtype(config.dtype, device)
-            model, tokenizer = load_model(
-                config.model, device=device, dtype=dtype, progress=progress
-            )
+            model, tokenizer = kept.load(config, progress)
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
         self._mode = EvalMode(model)
         try:
             passed = first_pass(model, name)
-            data = RaceData(config, self.task, model, tokenizer)
+            data = RaceData(config, self.task, model, tokenizer, kept)
             start = attach_lanes(config, model, passed.bypassed, data, progress, resumed=resumed)
             self.config, self.lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
             self.data = start.data
@@ -131,8 +130,7 @@ class Race(Iterator[Step]):
     def _judged(self) -> Evaluation:
         """Evaluate the base model on the held-out examples; without it, detach the lanes."""
         try:
-            with self.lanes.off():
-                baseline = self.data.evaluate()
+            baseline = self._of_base()
             if not np.isfinite(baseline.loss).all():
                 raise ValueError(
                     f"the held-out loss of {self.config.model!r} is {baseline.loss[0]} before any "
@@ -142,6 +140,14 @@ class Race(Iterator[Step]):
             self.lanes.detach()
             raise
         return baseline
+
+    def _of_base(self, *, test: bool = False) -> Evaluation:
+        """Evaluate the base model on the held-out or the test examples."""
+        with self.lanes.off():
+            found = self.data.kept.get(
+                self.data.judging(test), lambda: self.data.evaluate(test=test)
+            )
+        return found.repeated(1)
 
     def __iter__(self) -> Race:
         """A race is its own iterator: a second loop continues where the first one stopped."""
@@ -252,9 +258,7 @@ class Race(Iterator[Step]):
         """
         if self._tested is None and self.status == FINISHED and self.data.test:
             with closing(EvalMode(self.model)):
-                with self.lanes.off():
-                    base = self.data.evaluate(test=True)
-                lanes = self._trainer.evaluate(test=True)
+                base, lanes = self._of_base(test=True), self._trainer.evaluate(test=True)
             lanes.lose(self.state.out)
             self._tested = Tested(base, lanes)
         return self._tested

@@ -33,7 +33,8 @@ from olora_viz.machine.progress import Progress
 from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.contents import CONTENTS, check_contents, contents_of
-from olora_viz.races.race import Race, race
+from olora_viz.races.kept import Kept
+from olora_viz.races.race import Race
 from olora_viz.races.step import Step
 from olora_viz.tasks.own import Own
 
@@ -114,6 +115,7 @@ def start(
     task: Own | None = None,
     adapters: bool = True,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> Run:
     """Set up a race in a new run folder; nothing is written if the set-up is invalid.
 
@@ -122,6 +124,7 @@ def start(
     Parameters
     ----------
     adapters : whether the adapters are written at the end.
+    kept : of earlier races, and for later ones.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def start(
         hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     config.to_json()  # reject what cannot be written before a model is loaded
-    racing = race(config, task=task, progress=progress)
+    racing = Race(config, task=task, progress=progress, kept=kept)
     try:
         _check_space(folder, racing)
     except ValueError:
@@ -150,6 +153,7 @@ def resume(
     task: Own | None = None,
     adapters: bool = True,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> Run:
     """Resume a run from its last checkpoint, bitwise as if it had not been interrupted.
 
@@ -162,7 +166,7 @@ def resume(
     folder = Path(folder)
     config = _read_unchanged(folder, task)
     recorded = _mend(folder)
-    racing = Race(config, task=task, progress=progress, resumed=True)
+    racing = Race(config, task=task, progress=progress, resumed=True, kept=kept)
     if (folder / CHECKPOINT).exists():
         state = _read_checkpoint(folder, racing)
         # A power cut may lose lines that the checkpoint includes: then restart from step 0.

@@ -85,5 +85,5 @@ def attach_lanes(
         reference = reference_among(plan.lanes)
         rates = proposals(plan, fair, reference, data.batch(1, config.seed), calibration, progress)
     config = resolved(config, rates)
-    lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration)
+    lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.kept.get)
     return RaceStart(config, data.in_parts(config), footprint, lanes, rates)

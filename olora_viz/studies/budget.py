@@ -12,6 +12,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.numbers import about, duration, number
 from olora_viz.machine.progress import Progress
+from olora_viz.races.kept import Kept
 from olora_viz.studies.estimate import LANES, Pace, most_trials, pace_of
 from olora_viz.studies.statistics import smallest_difference
 from olora_viz.studies.study import Study, Trial
@@ -138,6 +139,7 @@ def plan_for(
     minutes: float,
     fixed: Collection[str] = (),
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> Plan:
     """Measure the pace of a study's races, and make it fit the time.
 
@@ -147,6 +149,7 @@ def plan_for(
     minutes : in which it should end, with the final adapter.
     fixed : names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``,
         ``coarse``, ``steps`` and ``batch_size``.
+    kept : of earlier races of this process, and for later ones.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def plan_for(
     began, plan = time.monotonic(), None
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = replace(study, batch_size=rows)
-        pace = _paced(sized, progress)
+        pace = _paced(sized, progress, kept or Kept())
         if not pace.test:
             raise ValueError(f"{study.tasks[0]!r} has too few rows: none is left for the test")
         left = 60 * minutes - (time.monotonic() - began)
@@ -168,13 +171,13 @@ def plan_for(
     return plan
 
 
-def _paced(study: Study, progress: Progress | None) -> Pace:
+def _paced(study: Study, progress: Progress | None, kept: Kept) -> Pace:
     """Time a race of two lanes, which is enough for a slow model, or else one of many."""
 
     def timed(lanes: int) -> Pace:
         cell, inits = study.cells()[0], study.inits[:2]
         made = [Trial(cell, init, 1e-3, seed) for seed in range(lanes // 2) for init in inits]
-        return pace_of(study.config(made), progress)
+        return pace_of(study.config(made), progress, kept=kept)
 
     pace = timed(2)
     alone = 2 * pace.step

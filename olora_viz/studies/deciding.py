@@ -25,6 +25,7 @@ from olora_viz.machine.files import read_json_object, write_json
 from olora_viz.machine.naming import unknown
 from olora_viz.machine.progress import Progress
 from olora_viz.races import run as runs
+from olora_viz.races.kept import Kept
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.ledger import SETUP, Ledger
@@ -119,7 +120,7 @@ def decide(
     ValueError : an unknown name, an invalid value, or the folder is of another set-up.
     """
     end = time.monotonic() + 60 * checked_minutes(minutes)
-    folder = Path(out)
+    folder, kept = Path(out), Kept()
     known = [each.name for each in fields(Study)]
     for name in settings:
         if name not in known:
@@ -130,8 +131,8 @@ def decide(
     if plan is None and (folder / SETUP).exists():
         plan = _earlier(folder, given, inits, minutes)
     elif plan is None:
-        plan = _new(folder, given, inits, minutes, progress)
-    road = _Road(folder, plan, end)
+        plan = _new(folder, given, inits, minutes, progress, kept)
+    road = _Road(folder, plan, end, kept)
     yield road.known()
     yield from road.races(watch, progress)
     yield from road.final(watch, progress)
@@ -144,10 +145,11 @@ class _Road:
     ----------
     folder : of the decision.
     end : the time limit, by the monotonic clock.
+    kept : of earlier races of this process.
     """
 
-    def __init__(self, folder: Path, plan: Plan, end: float) -> None:
-        self.folder, self.plan, self.end = folder, plan, end
+    def __init__(self, folder: Path, plan: Plan, end: float, kept: Kept) -> None:
+        self.folder, self.plan, self.end, self._kept_model = folder, plan, end, kept
         self.ledger = Ledger(folder, plan.study)
         self.is_ended = False
         """Whether somebody ended it before its time."""
@@ -177,7 +179,12 @@ class _Road:
             return not self.is_ended and time.monotonic() < end
 
         running = run_study(
-            self.plan.study, self.folder, most=self.plan.most, watch=goes_on, progress=progress
+            self.plan.study,
+            self.folder,
+            most=self.plan.most,
+            watch=goes_on,
+            progress=progress,
+            kept=self._kept_model,
         )
         with closing(running):
             for _ in running:
@@ -197,10 +204,10 @@ class _Road:
         assert its.best_lr is not None
         config = self.plan.study.config((Trial(its.cell, its.init, its.best_lr, 0),))
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
-            run = runs.resume(run_folder, progress=progress)
+            run = runs.resume(run_folder, progress=progress, kept=self._kept_model)
         else:
             shutil.rmtree(run_folder, ignore_errors=True)
-            run = runs.start(config, run_folder, progress=progress)
+            run = runs.start(config, run_folder, progress=progress, kept=self._kept_model)
         with closing(iter(run)) as steps:
             is_whole = all(
                 (watch is None or watch(step)) and time.monotonic() < self.end for step in steps
@@ -241,7 +248,7 @@ def complete_seeds(study: Study, losses: Losses) -> int:
 
 def _new(
     folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float,
-    progress: Progress | None,
+    progress: Progress | None, kept: Kept,
 ) -> Plan:  # fmt: skip
     """Plan a new decision."""
     reference = given.get("reference", Study.reference)
@@ -250,7 +257,7 @@ def _new(
         raise ValueError("a decision is for one model and one task: a study compares several")
     Ledger(folder, study)  # it refuses a folder that holds something else
     fixed = {*given, "inits"} if inits else {*given}
-    plan = plan_for(study, minutes, fixed, progress)
+    plan = plan_for(study, minutes, fixed, progress, kept)
     return replace(plan, study=plan.study.fixed())
 
 

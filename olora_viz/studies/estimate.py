@@ -16,7 +16,8 @@ from olora_viz.lanes.footprint import Footprint
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.progress import Progress
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import Race, race
+from olora_viz.races.kept import Kept
+from olora_viz.races.race import Race
 from olora_viz.studies.planning import races
 from olora_viz.studies.statistics import smallest_difference
 from olora_viz.studies.study import Study, Trial
@@ -122,11 +123,11 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     """
     groups = races(study, trials)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
-    total, paces = 0.0, []
+    total, paces, kept = 0.0, [], Kept()
     for _, each in itertools.groupby(groups, key=lambda group: group[0].cell.model):
         its = list(each)
         largest = max(its, key=lambda group: (max(one.cell.r for one in group), len(group)))
-        pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest))
+        pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest), kept)
         of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
         total += pace.of_race(pace.test) * len(its) + of_lane * sum(map(len, its))
         paces.append(pace)
@@ -141,13 +142,17 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
 
 
 def pace_of(
-    config: RaceConfig, progress: Progress | None = None, largest: RaceConfig | None = None
+    config: RaceConfig,
+    progress: Progress | None = None,
+    largest: RaceConfig | None = None,
+    kept: Kept | None = None,
 ) -> Pace:
     """Time the first steps of a race.
 
     Parameters
     ----------
     largest : a race on the same model whose memory is estimated; None for this one's.
+    kept : of earlier races of this process, and for later ones.
 
     Raises
     ------
@@ -157,10 +162,11 @@ def pace_of(
         config, steps=min(LOOK, config.steps), warmup=0, eval_every=2,
         eval_size=min(TIMED, config.eval_size),
     )  # fmt: skip
-    racing, setup = _timed(short, progress)
+    kept = kept or Kept()
+    racing, setup = _timed(short, progress, kept)
     if setup < AGAIN:
         racing.lanes.detach()
-        racing, setup = _timed(short, progress)
+        racing, setup = _timed(short, progress, kept)
     test, racing.data.test = racing.data.test, ()
     about, judged = racing.data.about_held_out, len(racing.data.held_out)
     there = len(racing.task.held_out) - racing.data.held_out_left_out
@@ -205,10 +211,10 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
     return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
 
 
-def _timed(config: RaceConfig, progress: Progress | None) -> tuple[Race, float]:
+def _timed(config: RaceConfig, progress: Progress | None, kept: Kept) -> tuple[Race, float]:
     """Set up a race; return the seconds it took as well."""
     began = time.perf_counter()
-    racing = race(config, progress=progress)
+    racing = Race(config, progress=progress, kept=kept)
     return racing, time.perf_counter() - began
 
 

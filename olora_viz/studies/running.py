@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor, Executor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,6 +16,7 @@ from olora_viz.machine.files import locked
 from olora_viz.machine.progress import Progress
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.kept import Kept
 from olora_viz.races.step import Step
 from olora_viz.studies.ledger import Ledger, check_seen
 from olora_viz.studies.on_ray import RayPool
@@ -59,6 +60,7 @@ def run_study(
     most: int = MAX_LANES,
     watch: Watch | None = None,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> Generator[FinishedRace, None, None]:
     """Run what a study still needs; yield each race when it has ended.
 
@@ -76,6 +78,7 @@ def run_study(
     watch : called after every step, with one worker only; when it returns False, the study ends,
         and the same call continues it from there.
     progress : called with the progress of loading, with one worker only.
+    kept : of earlier races of this process, with one worker only.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def run_study(
     try:
         ledger.open()
         if pool is None:
-            yield from _in_turn(ledger, most, watch, progress)
+            yield from _in_turn(ledger, most, watch, progress, kept or Kept())
         else:
             with pool:
                 yield from _at_once(ledger, pool, most)
@@ -113,6 +116,7 @@ def run_race(
     threads: int | None,
     watch: Watch | None = None,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
@@ -123,6 +127,7 @@ def run_race(
     ----------
     threads : on a CPU.
     watch : leaves the race to be resumed when it returns False.
+    kept : of earlier races of this process, and for later ones.
 
     Returns
     -------
@@ -138,7 +143,7 @@ def run_race(
     lock = planned.folder.with_suffix(".lock")
     try:
         with locked(lock):
-            ended = has_ended(planned.folder) or _race(planned, watch, progress)
+            ended = has_ended(planned.folder) or _race(planned, watch, progress, kept)
             if ended:
                 lock.unlink(missing_ok=True)
         return ended
@@ -146,17 +151,22 @@ def run_race(
         torch.set_num_threads(before)
 
 
-def _race(planned: Planned, watch: Watch | None, progress: Progress | None) -> bool:
+def _race(
+    planned: Planned, watch: Watch | None, progress: Progress | None, kept: Kept | None
+) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
+    more: Any = {"adapters": False, "progress": progress, "kept": kept}
     if planned.config is None or (planned.folder / "config.json").exists():
-        run = runs.resume(planned.folder, adapters=False, progress=progress)
+        run = runs.resume(planned.folder, **more)
     else:
-        run = runs.start(planned.config, planned.folder, adapters=False, progress=progress)
-    with closing(iter(run)) as steps:
-        goes_on = all(watch is None or watch(step) for step in steps)
-    if goes_on:
-        keep(planned.folder, run.race, runs.read_steps(planned.folder))
-    run.race.lanes.detach()
+        run = runs.start(planned.config, planned.folder, **more)
+    try:
+        with closing(iter(run)) as steps:
+            goes_on = all(watch is None or watch(step) for step in steps)
+        if goes_on:
+            keep(planned.folder, run.race, runs.read_steps(planned.folder))
+    finally:
+        run.race.lanes.detach()
     return goes_on
 
 
@@ -174,12 +184,12 @@ def _stage(ledger: Ledger, most: int) -> list[Planned]:
 
 
 def _in_turn(
-    ledger: Ledger, most: int, watch: Watch | None, progress: Progress | None
+    ledger: Ledger, most: int, watch: Watch | None, progress: Progress | None, kept: Kept
 ) -> Generator[FinishedRace, None, None]:
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)
         for one in planned:
-            if not run_race(one, ledger.study.threads, watch, progress):
+            if not run_race(one, ledger.study.threads, watch, progress, kept):
                 return
             left -= one.lanes
             yield FinishedRace(one.folder, one.lanes, left)

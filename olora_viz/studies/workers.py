@@ -10,9 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
+from olora_viz.races.kept import Kept
+
 _stop: Any = None
 """Memory that the processes of a study share: not zero when it stops. It has no lock, which a
 process that is killed could keep."""
+
+_kept = Kept()
+"""What the races of this process leave to each other."""
 
 
 class Workers(ProcessPoolExecutor):
@@ -29,7 +34,10 @@ class Workers(ProcessPoolExecutor):
         super().__init__(count, spawn, _begin, (self._asked,))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Start a call in some process, which gets a `watch` that returns whether to go on."""
+        """Start a call in some process.
+
+        It gets a `watch` that returns whether to go on, and what earlier calls there have `kept`.
+        """
         return super().submit(_call, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
@@ -55,7 +63,7 @@ def _end_with_parent() -> None:
 
 
 def _call(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-    return fn(*args, watch=_goes_on, **kwargs)
+    return fn(*args, watch=_goes_on, kept=_kept, **kwargs)
 
 
 def _goes_on(_: object) -> bool:

@@ -101,9 +101,7 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
     return _laid_out(rows, home, [range(len(e.ids)) for e in encoded], encoded, pad_id)
 
 
-def collate_examples(
-    examples: Sequence[Encoded], pad_id: int, *, branching: bool = False
-) -> Batch:
+def collate_examples(examples: Sequence[Encoded], pad_id: int, *, branching: bool = False) -> Batch:
     """Collate examples and their choices, the choices of each after it; see `collate`.
 
     Parameters
@@ -111,7 +109,8 @@ def collate_examples(
     branching : whether an example and its choices form one row, in which the tokens that they
         begin with are read once. The row is a `Trie`, so that the model needs a mask.
 
-    >>> example = Encoded((5, 6, 7, 9), 2, choices=(Encoded((5, 6, 7, 9), 2), Encoded((5, 8, 9), 2)))
+    >>> right, wrong = Encoded((5, 6, 7, 9), 2), Encoded((5, 8, 9), 2)
+    >>> example = Encoded((5, 6, 7, 9), 2, choices=(right, wrong))
     >>> batch = collate_examples([example], pad_id=0, branching=True)
     >>> batch.input_ids.tolist(), batch.positions.tolist()
     ([[5, 6, 7, 8]], [[0, 1, 2, 1]])

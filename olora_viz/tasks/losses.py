@@ -51,7 +51,7 @@ def supervised_logits(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, "
 
 
 def _branches(model: nn.Module, batch: Batch, K: int) -> dict[str, Tensor]:
-    """Return what a model needs to know about the branches of each lane's rows, if there are any."""
+    """Return what a model has to know about rows that branch; nothing if they do not."""
     if batch.positions is None or batch.seen is None:
         return {}
     dtype = next(model.parameters()).dtype
