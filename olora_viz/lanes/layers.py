@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -10,15 +11,19 @@ from torch import Tensor, nn
 
 from olora_viz.lanes.experts import ExpertLinear, matrices_of
 
-try:  # GPT-2's linear layer, which stores its weight as (in, out)
-    from transformers.pytorch_utils import Conv1D
-except ImportError:  # pragma: no cover - transformers is a dependency; attach works without it
-    Conv1D = ()
+
+def _conv1d() -> tuple[type[nn.Module], ...]:
+    """Return GPT-2's linear layer, which stores its weight as (in, out).
+
+    None if transformers is not loaded, which takes a second: then no model has such a layer.
+    """
+    loaded = sys.modules.get("transformers.pytorch_utils")
+    return (loaded.Conv1D,) if loaded else ()
 
 
 def is_transposed(layer: nn.Module) -> bool:
     """Whether the layer stores its weight as (in, out), as GPT-2's `Conv1D` does."""
-    return isinstance(layer, Conv1D)
+    return isinstance(layer, _conv1d())
 
 
 def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
@@ -34,7 +39,7 @@ def is_linear(layer: nn.Module) -> bool:
     A subclass with its own forward, such as the router of some mixtures of experts, computes more
     than a product.
     """
-    kinds = (nn.Linear, Conv1D) if Conv1D else (nn.Linear,)
+    kinds = (nn.Linear, *_conv1d())
     return any(isinstance(layer, kind) and type(layer).forward is kind.forward for kind in kinds)
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import BatchEncoding
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
@@ -37,7 +36,7 @@ from olora_viz.tasks.held_out import held_out_of
 from olora_viz.tasks.own import Own
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class RaceData:
@@ -203,6 +202,8 @@ def training_batches(
     >>> [len(batch["labels"]) for batch in training_batches(config, load_model("glassllm")[1])]
     [4, 4]
     """
+    from transformers import BatchEncoding
+
     its_task = task_of(config, task)
     train = encode(
         its_task.train,
