@@ -18,7 +18,7 @@ OVERSAMPLING = 8
 
 
 _latest: Any = (lambda: None, 0, None)
-"""The latest W of `singular_triplets`, its version, and its triplets."""
+"""The latest W of `singular_triplets`, how often it had been written to, and its triplets."""
 
 
 def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
@@ -45,13 +45,14 @@ def singular_triplets(
     In each column of U the entry of largest magnitude is positive. Vectors of equal singular
     values can still rotate among themselves; no sign rule fixes that.
 
-    The latest one is remembered, since several initializations take the triplets of one W.
+    The latest ones are remembered, since several initializations take the triplets of one W.
     """
     global _latest
-    its, version, triplets = _latest
-    if its() is not W or version != W._version:
+    version = None if W.is_inference() else W._version
+    its, known, triplets = _latest
+    if its() is not W or version is None or version != known:
         triplets = _fix_signs(*torch.linalg.svd(W, full_matrices=False))
-        _latest = weakref.ref(W), W._version, triplets
+        _latest = weakref.ref(W), version, triplets
     return triplets
 
 

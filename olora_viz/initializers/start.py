@@ -139,9 +139,10 @@ def check_scale(s: float) -> None:
 def precise(W: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
     """Return W detached, in float32 or better: half precision is converted, float64 is kept.
 
-    If no conversion is needed, this is a view of W: do not write to it.
+    If no conversion is needed, this is W or a view of it: do not write to it.
     """
-    return W.detach().to(torch.promote_types(W.dtype, torch.float32))
+    dtype = torch.promote_types(W.dtype, torch.float32)
+    return W.detach().to(dtype) if W.requires_grad or W.dtype != dtype else W
 
 
 def draw(

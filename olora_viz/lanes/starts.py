@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from olora_viz.initializers import INITIALIZERS, Calibration
-from olora_viz.initializers.start import Start
+from olora_viz.initializers.start import Start, precise
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layout import Layout
 from olora_viz.lanes.plan import AdapterPlan
@@ -61,7 +61,7 @@ def start_matrix(
     for i, name in enumerate(plan.layers):
         if progress:
             progress(i / len(plan.layers), "starting adapters")
-        W = plan.weight(name).detach()
+        W = precise(plan.weight(name).detach())
         made: dict[tuple[str, int, float, int], Start] = {}
         A, B = layout.factors(theta, name)
         for k, lane in enumerate(plan.lanes):

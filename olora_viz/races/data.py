@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -129,11 +129,11 @@ class RaceData:
             branching=self.branching,
         )
 
-    def judging(self, test: bool) -> Hashable:
-        """Return what the results of `evaluate` depend on, beside the model."""
+    def evaluate_base(self, *, test: bool = False) -> Evaluation:
+        """Evaluate the model without lanes, unless an earlier race has done so; see `evaluate`."""
         examples = self.test if test else self.held_out
-        rows, branching = self._config.rows, self.branching
-        return (examples, rows, self.task.plain_text, self._boilerplate, branching)
+        key = (examples, self._config.rows, self.task.plain_text, self._boilerplate, self.branching)
+        return self.kept.get(key, lambda: self.evaluate(test=test)).repeated(1)
 
     @cached_property
     def judged_size(self) -> Size:

@@ -144,10 +144,7 @@ class Race(Iterator[Step]):
     def _of_base(self, *, test: bool = False) -> Evaluation:
         """Evaluate the base model on the held-out or the test examples."""
         with self.lanes.off():
-            found = self.data.kept.get(
-                self.data.judging(test), lambda: self.data.evaluate(test=test)
-            )
-        return found.repeated(1)
+            return self.data.evaluate_base(test=test)
 
     def __iter__(self) -> Race:
         """A race is its own iterator: a second loop continues where the first one stopped."""

@@ -123,6 +123,16 @@ def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[
     return made
 
 
+def evenly(lanes: int, most: int, workers: int) -> int:
+    """Return the maximum lanes of a race with which all workers have about as much to do.
+
+    >>> evenly(240, 64, 2), evenly(40, 64, 2), evenly(40, 64, 1)
+    (60, 20, 40)
+    """
+    count = workers * math.ceil(lanes / (most * workers))
+    return max(1, math.ceil(lanes / max(1, count)))
+
+
 def _added(study: Study, cell: Cell, known: Collection[Trial], side: int) -> list[float]:
     """Return the rates beyond one edge that were run for any method, the nearest first."""
     found: list[float] = []

@@ -1,0 +1,64 @@
+"""What a race leaves to the next one on its model changes no bit of it."""
+
+import pytest
+import torch
+from races import small
+
+import olora_viz as ov
+from olora_viz.initializers import factor
+from olora_viz.races.kept import Kept
+from olora_viz.races.race import Race
+
+LANES = (ov.Lane("pissa", r=4), ov.Lane("olora", r=4, seed=1), ov.Lane("lora", r=4))
+
+
+def raced(config: ov.RaceConfig, kept: Kept | None) -> tuple[Race, list[ov.Step]]:
+    racing = Race(config, kept=kept)
+    steps = list(racing)
+    racing.lanes.detach()
+    return racing, steps
+
+
+def test_a_race_after_another_one_is_bitwise_the_race_alone() -> None:
+    kept, config = Kept(), small(LANES, steps=3, test_size=8)
+    before, _ = raced(small((*LANES, ov.Lane("gaussian", lr=1e-2)), steps=4), kept)
+    after, steps = raced(config, kept)
+    alone, expected = raced(config, None)
+    assert after.model is before.model
+    assert alone.model is not after.model
+    assert steps == expected
+    assert torch.equal(after.lanes.start, alone.lanes.start)
+    assert after.summary() | {"seconds": 0} == alone.summary() | {"seconds": 0}
+
+
+def test_another_task_has_results_of_its_own() -> None:
+    kept = Kept()
+    first, _ = raced(small(LANES, steps=1, task="addition"), kept)
+    second, _ = raced(small(LANES, steps=1, task="number-words"), kept)
+    alone, _ = raced(small(LANES, steps=1, task="number-words"), None)
+    assert second.baseline.loss == alone.baseline.loss != first.baseline.loss
+
+
+def test_another_precision_is_another_model() -> None:
+    kept = Kept()
+    first, _ = raced(small(LANES, steps=1), kept)
+    second, _ = raced(small(LANES, steps=1, dtype="float64"), kept)
+    assert first.model is not second.model
+    assert next(second.model.parameters()).dtype == torch.float64
+
+
+def test_the_starts_of_one_weight_share_its_svd(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    svd = torch.linalg.svd
+    monkeypatch.setattr(
+        factor.torch.linalg, "svd", lambda W, **more: done.append(W) or svd(W, **more)
+    )
+    W = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    first = ov.pissa(W, 2)
+    ov.milora(W, 2)
+    assert len(done) == 1
+    W[0] *= 2
+    changed = ov.pissa(W, 2)
+    assert len(done) == 2
+    assert not torch.equal(first.A, changed.A)
+    assert torch.equal(changed.A, ov.pissa(W.clone(), 2).A)
