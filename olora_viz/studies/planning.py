@@ -123,14 +123,15 @@ def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[
     return made
 
 
-def evenly(lanes: int, most: int, workers: int) -> int:
-    """Return the maximum lanes of a race with which all workers have about as much to do.
+def evenly(lanes: int, most: int) -> int:
+    """Return the maximum lanes of a race with which two workers have about as much to do.
 
-    >>> evenly(240, 64, 2), evenly(40, 64, 2), evenly(40, 64, 1)
-    (60, 20, 40)
+    It does not depend on the number of workers, so that the races do not either.
+
+    >>> evenly(240, 64), evenly(40, 64), evenly(5, 64)
+    (60, 20, 3)
     """
-    count = workers * math.ceil(lanes / (most * workers))
-    return max(1, math.ceil(lanes / max(1, count)))
+    return max(1, math.ceil(lanes / (2 * math.ceil(lanes / (2 * most)))))
 
 
 def _added(study: Study, cell: Cell, known: Collection[Trial], side: int) -> list[float]:

@@ -99,7 +99,7 @@ def run_study(
             yield from _in_turn(ledger, most, watch, progress, kept or Kept())
         else:
             with pool:
-                yield from _at_once(ledger, pool, most, workers)
+                yield from _at_once(ledger, pool, most)
     finally:
         ledger.finish()
 
@@ -170,14 +170,14 @@ def _race(
     return goes_on
 
 
-def _stage(ledger: Ledger, most: int, workers: int = 1) -> list[Planned]:
+def _stage(ledger: Ledger, most: int) -> list[Planned]:
     """Return the races of the next stage: those that were interrupted, else those needed."""
     broken = ledger.unfinished()
     if broken:
         return [Planned(at, None, len(runs.read_config(at).lanes)) for at in broken]
     study = ledger.study
     lanes = needed(study, ledger.losses())
-    groups = races(study, lanes, evenly(len(lanes), most, workers))
+    groups = races(study, lanes, evenly(len(lanes), most)) if lanes else []
     return [
         Planned(folder, study.config(group), len(group))
         for folder, group in zip(ledger.new_runs(len(groups)), groups, strict=True)
@@ -196,16 +196,14 @@ def _in_turn(
             yield FinishedRace(one.folder, one.lanes, left)
 
 
-def _at_once(
-    ledger: Ledger, pool: Executor, most: int, workers: int
-) -> Generator[FinishedRace, None, None]:
+def _at_once(ledger: Ledger, pool: Executor, most: int) -> Generator[FinishedRace, None, None]:
     """Run the races of each stage side by side.
 
     Raises
     ------
     ChildProcessError : a process was killed.
     """
-    while planned := _stage(ledger, most, workers):
+    while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)
         going = {pool.submit(run_race, one, ledger.study.threads): one for one in planned}
         try:

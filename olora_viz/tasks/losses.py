@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -131,5 +132,6 @@ def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a batch to a device."""
-    held = {each.name: getattr(batch, each.name) for each in fields(batch)}
-    return Batch(**{name: None if its is None else its.to(device) for name, its in held.items()})
+    held: dict[str, Any] = {each.name: getattr(batch, each.name) for each in fields(batch)}
+    held = {name: its if its is None else its.to(device) for name, its in held.items()}
+    return Batch(**held)
