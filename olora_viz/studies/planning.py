@@ -123,12 +123,12 @@ def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[
     return made
 
 
-def evenly(lanes: int, most: int) -> int:
+def evenly(lanes: int, most: int = MAX_LANES) -> int:
     """Return the maximum lanes of a race with which two workers have about as much to do.
 
     It does not depend on the number of workers, so that the races do not either.
 
-    >>> evenly(240, 64), evenly(40, 64), evenly(5, 64)
+    >>> evenly(240), evenly(40), evenly(5)
     (60, 20, 3)
     """
     return max(1, math.ceil(lanes / (2 * math.ceil(lanes / (2 * most)))))

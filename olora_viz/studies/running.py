@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.files import locked
 from olora_viz.machine.progress import Progress
 from olora_viz.races import run as runs
@@ -57,7 +56,7 @@ def run_study(
     *,
     workers: int = 1,
     ray: str | None = None,
-    most: int = MAX_LANES,
+    most: int | None = None,
     watch: Watch | None = None,
     progress: Progress | None = None,
     kept: Kept | None = None,
@@ -74,7 +73,7 @@ def run_study(
     workers : number of processes, each of which runs one race at a time.
     ray : address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task
         that takes as many cores as the set-up has threads, and a GPU if its device is ``cuda``.
-    most : maximum lanes of a race.
+    most : maximum lanes of a race; by default see `evenly`.
     watch : called after every step, with one worker only; when it returns False, the study ends,
         and the same call continues it from there.
     progress : called with the progress of loading, with one worker only.
@@ -170,14 +169,14 @@ def _race(
     return goes_on
 
 
-def _stage(ledger: Ledger, most: int) -> list[Planned]:
+def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
     """Return the races of the next stage: those that were interrupted, else those needed."""
     broken = ledger.unfinished()
     if broken:
         return [Planned(at, None, len(runs.read_config(at).lanes)) for at in broken]
     study = ledger.study
     lanes = needed(study, ledger.losses())
-    groups = races(study, lanes, evenly(len(lanes), most)) if lanes else []
+    groups = races(study, lanes, most or evenly(len(lanes))) if lanes else []
     return [
         Planned(folder, study.config(group), len(group))
         for folder, group in zip(ledger.new_runs(len(groups)), groups, strict=True)
@@ -185,7 +184,7 @@ def _stage(ledger: Ledger, most: int) -> list[Planned]:
 
 
 def _in_turn(
-    ledger: Ledger, most: int, watch: Watch | None, progress: Progress | None, kept: Kept
+    ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, kept: Kept
 ) -> Generator[FinishedRace, None, None]:
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)
@@ -196,7 +195,9 @@ def _in_turn(
             yield FinishedRace(one.folder, one.lanes, left)
 
 
-def _at_once(ledger: Ledger, pool: Executor, most: int) -> Generator[FinishedRace, None, None]:
+def _at_once(
+    ledger: Ledger, pool: Executor, most: int | None
+) -> Generator[FinishedRace, None, None]:
     """Run the races of each stage side by side.
 
     Raises
