@@ -52,9 +52,10 @@ def forked(*arguments: str, temporary: Path) -> Iterator[tuple[Victim, TextIO]]:
     def verb(say: Say) -> None:
         os.close(reading)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        with open(writing, "w", encoding="utf-8") as out, redirect_stderr(io.StringIO()) as said:
-            with redirect_stdout(out):
-                code = main(arguments)
+        said = io.StringIO()
+        out = os.fdopen(writing, "w", encoding="utf-8")
+        with out, redirect_stdout(out), redirect_stderr(said):
+            code = main(arguments)
         say(said.getvalue())
         os._exit(code)
 
