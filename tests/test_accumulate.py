@@ -16,7 +16,9 @@ LANES = (
     Lane("olora", r=2, seed=1, weight_decay=0.1, lora_plus=4.0),
     Lane("pissa", r=3, clip=0.5),
 )
-config = partial(small, lanes=LANES, batch_size=7, eval_every=2, dtype="float64", gradients_every=1)
+config = partial(
+    small, lanes=LANES, steps=2, batch_size=7, eval_every=2, dtype="float64", gradients_every=1
+)
 
 
 @pytest.mark.parametrize("batches", ["shared", "by-seed"])
@@ -56,7 +58,7 @@ def test_no_pass_reads_more_than_its_part(monkeypatch):
 
 
 def test_a_race_in_parts_repeats_and_goes_on_from_its_state_bitwise():
-    its = config(accumulate=2, lanes=(*LANES, Lane("lora", dropout=0.2)))
+    its = config(accumulate=2, steps=4, lanes=(*LANES, Lane("lora", dropout=0.2)))
     assert list(race(its)) == steps_of(its)
     assert list(resumed(its, 2)) == steps_of(its)[2:]
 

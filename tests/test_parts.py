@@ -23,7 +23,7 @@ KINDS = (
     Lane("lora_ga", r=2, seed=1, weight_decay=0.1),
 )
 config = partial(
-    small, lanes=KINDS, task="text", batch_size=16, max_length=96, steps=3, dtype="float64"
+    small, lanes=KINDS, task="text", batch_size=16, max_length=96, steps=2, dtype="float64"
 )
 
 
@@ -52,7 +52,8 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(tig
 
 
 def test_a_run_goes_on_in_the_parts_that_it_began_with(tight, monkeypatch, tmp_path):
-    begun = runs.start(config(), tmp_path / "run")
+    its = config(lanes=KINDS[::3])
+    begun = runs.start(its, tmp_path / "run")
     steps = iter(begun)
     first = next(steps)
     steps.close()
@@ -62,7 +63,7 @@ def test_a_run_goes_on_in_the_parts_that_it_began_with(tight, monkeypatch, tmp_p
     assert again.race.in_parts == begun.race.in_parts
     rest = list(again)
     monkeypatch.setenv(memory.LIMIT, "60")
-    assert [first, *rest] == list(race(config()))
+    assert [first, *rest] == list(race(its))
     monkeypatch.setenv(memory.LIMIT, "1")  # neither are the parts of a run made smaller
     assert runs.restored(tmp_path / "run").config == begun.race.config
 
