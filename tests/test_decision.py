@@ -207,7 +207,7 @@ def test_eight_equal_lanes_are_not_ordered_on_any_built_in_task() -> None:
             continue
         lanes = tuple(ov.Lane("lora", lr=3e-3, seed=seed) for seed in range(8))
         race, steps = raced(
-            small(lanes, task=name, steps=6, batch_size=8, eval_size=64, test_size=1)
+            small(lanes, task=name, steps=6, batch_size=4, eval_size=64, test_size=1)
         )
         examples = latest_examples(steps)
         assert examples is not None

@@ -10,7 +10,7 @@ from verbs import run
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine import memory
-from olora_viz.races import race as race_module
+from olora_viz.races import kept
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
 from olora_viz.views.race import race_view
@@ -29,18 +29,19 @@ config = partial(
 
 @pytest.fixture
 def tight(monkeypatch):
-    """A machine where a pass may take about a fourth of what a whole batch needs."""
+    """A machine where a pass may take about half of what a batch of eight needs."""
     monkeypatch.setenv(memory.LIMIT, "60")
 
 
 def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(tight, monkeypatch):
-    in_parts = race(config())
+    its = config(batch_size=8)
+    in_parts = race(its)
     count = in_parts.config.accumulate
     assert count > 1
     together = list(in_parts)
     monkeypatch.delenv(memory.LIMIT)
-    whole = race(config())
-    assert (whole.config, whole.in_parts) == (config(), "")
+    whole = race(its)
+    assert (whole.config, whole.in_parts) == (its, "")
     for step, other in zip(together, whole, strict=True):
         np.testing.assert_allclose(step.loss, other.loss, rtol=1e-12)
         np.testing.assert_allclose(step.grad_norm, other.grad_norm, rtol=1e-9)
@@ -48,11 +49,11 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(tig
     np.testing.assert_allclose(its.numpy(), other.numpy(), rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(in_parts.state.last_eval.loss, whole.state.last_eval.loss, 1e-12)
     said = in_parts.summary()["in_parts"]
-    assert said.startswith(f"each batch of 16 prompts is computed in {count} parts, so that")
+    assert said.startswith(f"each batch of 8 prompts is computed in {count} parts, so that")
 
 
 def test_a_run_goes_on_in_the_parts_that_it_began_with(tight, monkeypatch, tmp_path):
-    its = config(lanes=KINDS[::3])
+    its = config(lanes=KINDS[::3], batch_size=8)
     begun = runs.start(its, tmp_path / "run")
     steps = iter(begun)
     first = next(steps)
@@ -110,10 +111,8 @@ def test_a_curvature_that_does_not_fit_is_refused_before_the_lanes_start(monkeyp
 
 def test_a_page_is_told_of_the_parts_or_of_what_would_fit(monkeypatch, tmp_path):
     loaded = []
-    load = race_module.load_model
-    monkeypatch.setattr(
-        race_module, "load_model", lambda *a, **k: loaded.append(a) or load(*a, **k)
-    )
+    load = kept.load_model
+    monkeypatch.setattr(kept, "load_model", lambda *a, **k: loaded.append(a) or load(*a, **k))
     jobs = Jobs(folder=tmp_path / "jobs")
     try:
         monkeypatch.setenv(memory.LIMIT, "3")

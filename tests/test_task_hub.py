@@ -66,20 +66,21 @@ WANT = {
 LOAD = """
 import json, os, sys, time
 from olora_viz.tasks import load_task
-start = time.monotonic()
-try:
-    task = load_task(sys.argv[1])
-    said = [len(task.train), len(task.held_out), task.held_out[0].prompt]
-except ValueError as error:
-    said = str(error)
-print(json.dumps([said, time.monotonic() - start]))
+for name in sys.argv[1:]:
+    start = time.monotonic()
+    try:
+        task = load_task(name)
+        said = [len(task.train), len(task.held_out), task.held_out[0].prompt]
+    except ValueError as error:
+        said = str(error)
+    print(json.dumps([said, time.monotonic() - start]))
 """
 
 
-def load_elsewhere(name, folder, **environment):
-    """Load a task in a new process, as a person would, beneath a folder → (outcome, seconds)."""
+def load_elsewhere(names, folder, **environment):
+    """Load tasks in a new process beneath a folder, as a person would → [(outcome, seconds)]."""
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, name],
+        [sys.executable, "-c", LOAD, *names],
         env={
             **os.environ,
             "PYTHONPATH": os.getcwd(),
@@ -93,7 +94,7 @@ def load_elsewhere(name, folder, **environment):
         timeout=100,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return [json.loads(line) for line in done.stdout.splitlines()[-len(names) :]]
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -173,12 +174,12 @@ def test_the_datasets_library_gives_rows_of_that_form(arc, monkeypatch):
 def test_without_a_hub_an_earlier_copy_is_used(arc, tmp_path):
     cache = tmp_path / "home" / "datasets"
     with small_hub({}) as (address, _):
-        load_elsewhere("arc-easy", arc, HF_HOME=str(tmp_path / "home"), HF_ENDPOINT=address)
+        load_elsewhere(["arc-easy"], arc, HF_HOME=str(tmp_path / "home"), HF_ENDPOINT=address)
         # What came from the hub bears its owner's name in the cache.
         (cache / "ai2_arc").rename(cache / "allenai___ai2_arc")
         (tmp_path / "elsewhere").mkdir()
-        (trained, held_out, prompt), _ = load_elsewhere(
-            "arc-easy",
+        [((trained, held_out, prompt), _)] = load_elsewhere(
+            ["arc-easy"],
             tmp_path / "elsewhere",
             HF_HOME=str(tmp_path / "home"),
             HF_ENDPOINT=address,
@@ -191,17 +192,17 @@ def test_without_a_hub_one_sentence_says_so_within_seconds(tmp_path):
     silent = {"google/boolq": Repository({"main": {}}, silent=True)}
     with small_hub(silent) as (address, _), ThreadPoolExecutor() as pool:
         outcomes = {
-            name: pool.submit(load_elsewhere, name, tmp_path, **environment)
-            for name, environment in {
-                "arc-easy": {"HF_ENDPOINT": address},  # a hub that has no such data set
-                "boolq": {"HF_ENDPOINT": address},  # a hub that takes calls and never answers
-                "piqa": {"HF_ENDPOINT": "http://127.0.0.1:9"},  # nothing there at all
-                "hellaswag": {"HF_HUB_OFFLINE": "1"},
+            names: pool.submit(load_elsewhere, names, tmp_path, **environment)
+            for names, environment in {
+                # A hub that has no such data set; one that takes calls and never answers.
+                ("arc-easy", "boolq"): {"HF_ENDPOINT": address},
+                ("piqa",): {"HF_ENDPOINT": "http://127.0.0.1:9"},  # nothing there at all
+                ("hellaswag",): {"HF_HUB_OFFLINE": "1"},
             }.items()
         }
-        for name, outcome in outcomes.items():
-            said, seconds = outcome.result()
-            assert said.startswith(f"cannot load {name!r}")
-            assert "built-in tasks need no network" in said
-            assert "\n" not in said
-            assert seconds < PATIENCE + 10
+        for names, outcome in outcomes.items():
+            for name, (said, seconds) in zip(names, outcome.result(), strict=True):
+                assert said.startswith(f"cannot load {name!r}")
+                assert "built-in tasks need no network" in said
+                assert "\n" not in said
+                assert seconds < PATIENCE + 10
