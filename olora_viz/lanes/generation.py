@@ -201,11 +201,9 @@ def _generate(
 ) -> Int[Tensor, "rows count"]:
     """Return `count` tokens for each prompt, lane after lane; prompts are padded on the left."""
     width, device = max(map(len, prompts)), next(model.parameters()).device
-    ids = torch.full((len(prompts), width), pad_id)
-    read = torch.zeros_like(ids)
-    for i, prompt in enumerate(prompts):
-        ids[i, width - len(prompt) :] = torch.tensor(prompt)
-        read[i, width - len(prompt) :] = 1
+    # The operations do not depend on the number of prompts, as the estimate of memory expects.
+    ids = torch.tensor([[pad_id] * (width - len(its)) + list(its) for its in prompts])
+    read = torch.tensor([[0] * (width - len(its)) + [1] * len(its) for its in prompts])
     with _quiet():
         made = model.generate(
             ids.repeat(K, 1).to(device), attention_mask=read.repeat(K, 1).to(device),
