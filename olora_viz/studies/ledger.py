@@ -3,7 +3,7 @@
 study.toml            the set-up; written first
 runs/NUMBER/          the run folder of a race, without adapters
 runs/NUMBER.parquet   its rows, one per lane; written when it has ended
-lanes.parquet         the rows of all races
+lanes.parquet         the rows of all races, with the steps and tokens to the reference's loss
 examples.parquet      test results by lane and example
 verdicts.json         the verdict on every method
 """
@@ -19,10 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from olora_viz.machine.files import is_free, read_json_object, write_json, write_text
 from olora_viz.studies.race_rows import COLUMNS, part_of, write_parquet
 from olora_viz.studies.study import Cell, Study, Trial
-from olora_viz.studies.verdicts import Verdicts, verdicts_of
+from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,14 +145,15 @@ class Ledger:
         """Write the tables of all races, and the verdicts, unless they are there already."""
         import pandas as pd
 
-        each = [one.to_json() for one in self.verdicts().each]
+        verdicts = self.verdicts()
+        each = [one.to_json() for one in verdicts.each]
         found = {"verdicts": each, "summary": self.summary()}
         path = self.folder / "verdicts.json"  # written last: where it is, the tables are
         with suppress(OSError, ValueError, KeyError):
             before = read_json_object(path)
             if before["verdicts"] == each and before["summary"]["lanes"] == len(self.rows()):
                 return
-        write_parquet(self.rows(), self.folder / "lanes.parquet")
+        write_parquet(with_reach(self.rows(), verdicts), self.folder / "lanes.parquet")
         parts = [pd.read_parquet(p) for p in sorted(self.runs.glob("*/examples.parquet"))]
         if parts:
             write_parquet(pd.concat(parts, ignore_index=True), self.folder / "examples.parquet")
@@ -164,6 +167,23 @@ class Ledger:
             "seconds": round(math.fsum(rows["seconds"]), 1),
             "table": str(self.folder / "lanes.parquet"),
         }  # fmt: skip
+
+
+def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
+    """Add the steps and tokens after which each run had the reference's final validation loss.
+
+    Tokens are those of all steps in proportion. Both are infinite for a run that never had it, and
+    NaN where the reference has no best rate.
+    """
+    reference = found.study.reference
+    targets = {one.cell: one.valid_loss for one in found.each if one.init == reference}
+    steps = []
+    for row in rows.to_dict("records"):
+        target = targets.get(trial_of(row).cell, math.nan)
+        steps.append(reached_at(row, target) if math.isfinite(target) else math.nan)
+    steps = np.array(steps, float)
+    tokens = steps * rows["tokens"].to_numpy(float) / rows["steps"].to_numpy(float)
+    return rows.assign(steps_to_reference=steps, tokens_to_reference=tokens)
 
 
 def verdicts(folder: str | Path) -> Verdicts:

@@ -236,11 +236,12 @@ def _reached(
     """Return when each seed reached a validation loss; empty where there is no rate or target."""
     if lr is None or not math.isfinite(target):
         return ()
-    each = []
-    for trial in study.trials(cell, init, [lr]):
-        row = rows[trial]
-        at = [0, *(int(step) for step in row["evaluated"])]
-        losses = [float(row["base_valid_loss"]), *(float(x) for x in row["valid_losses"])]
-        step = first_at(target, at, losses)
-        each.append(math.inf if step is None else step)
-    return tuple(each)
+    return tuple(reached_at(rows[trial], target) for trial in study.trials(cell, init, [lr]))
+
+
+def reached_at(row: Row, target: float) -> float:
+    """Return the step at which a run reached a validation loss; infinite if it never did."""
+    at = [0, *(int(step) for step in row["evaluated"])]
+    losses = [float(row["base_valid_loss"]), *(float(x) for x in row["valid_losses"])]
+    step = first_at(target, at, losses)
+    return math.inf if step is None else step
