@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,13 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     made.close()
 
 
-@pytest.fixture
-def whole(jobs: Jobs) -> Job:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     """A race from beginning to end, without a rest."""
-    job = jobs.start(asked())
-    until(lambda: job.complete)
-    return job
+    with closing(Jobs(folder=tmp_path_factory.mktemp("whole"))) as jobs:
+        job = jobs.start(asked())
+        until(lambda: job.complete)
+        yield job
 
 
 def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: Job) -> None:

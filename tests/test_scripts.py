@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from races import small
+from races import small, steps_of
 from tiny import tiny_folder
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import race
 from olora_viz.races.script import PEFT_STARTS, olora_viz_script, peft_script
 
 TEMPLATES = Path(__file__).parents[1] / "olora_viz/races/templates"
@@ -36,7 +35,7 @@ CONFIG = RaceConfig(
 
 def losses_of(config: RaceConfig) -> np.ndarray:
     """The race's own, (steps, lanes)."""
-    return np.array([step.loss for step in race(config)])
+    return np.array([step.loss for step in steps_of(config)])
 
 
 def said_by(text: str, tmp_path: Path, capsys) -> str:
