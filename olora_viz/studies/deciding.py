@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -96,7 +96,7 @@ def decide(
     watch: Watch | None = None,
     progress: Progress | None = None,
     **settings: Any,
-) -> Iterator[Decision]:
+) -> Generator[Decision, None, None]:
     """Decide which initialization, learning rate and rank to take for a model and a task.
 
     Yields what is known: first the plan, then after every race, and last with the final adapter.
