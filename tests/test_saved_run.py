@@ -25,8 +25,8 @@ def without_models(monkeypatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    for name in ("RaceData", "load_model"):
-        monkeypatch.setattr(f"olora_viz.races.race.{name}", refuse)
+    for name in ("race.RaceData", "kept.load_model"):
+        monkeypatch.setattr(f"olora_viz.races.{name}", refuse)
 
 
 def test_a_saved_run_is_what_its_race_was(folder, monkeypatch):

@@ -177,13 +177,15 @@ def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
     """
     reference = found.study.reference
     targets = {one.cell: one.valid_loss for one in found.each if one.init == reference}
-    steps = []
+    steps, tokens = [], []
     for row in rows.to_dict("records"):
         target = targets.get(trial_of(row).cell, math.nan)
-        steps.append(reached_at(row, target) if math.isfinite(target) else math.nan)
-    steps = np.array(steps, float)
-    tokens = steps * rows["tokens"].to_numpy(float) / rows["steps"].to_numpy(float)
-    return rows.assign(steps_to_reference=steps, tokens_to_reference=tokens)
+        step = reached_at(row, target) if math.isfinite(target) else math.nan
+        steps.append(step)
+        tokens.append(step * row["tokens"] / max(1, row["steps"]) if math.isfinite(step) else step)
+    return rows.assign(
+        steps_to_reference=np.array(steps, float), tokens_to_reference=np.array(tokens, float)
+    )
 
 
 def verdicts(folder: str | Path) -> Verdicts:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import transformers  # noqa: F401 - two threads at once must not be the first to import it
+
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
@@ -136,6 +138,7 @@ class BackgroundWork:
         with self.changed:
             for name, value in values.items():
                 setattr(self, name, value)
+            self.before_news()
             self.version += 1
             news = self.version
         try:
@@ -145,6 +148,9 @@ class BackgroundWork:
             with self.changed:
                 self._heard = max(self._heard, news)
                 self.changed.notify_all()
+
+    def before_news(self) -> None:
+        """Called after every change, before anybody hears of it."""
 
     def is_over(self) -> bool:
         """Whether the end was requested."""

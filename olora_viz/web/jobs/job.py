@@ -232,12 +232,10 @@ class Job(Work, BackgroundRace):
         """Pause before its turn."""
         self.become(PAUSED, self.why_paused)
 
-    def wake(self) -> None:
-        """Save a new state before anybody is notified."""
-        with self.changed:
-            if self.kept is not None and self.kept != (self.state, self.complete):
-                self.keep()
-        super().wake()
+    def before_news(self) -> None:
+        """Save a new state."""
+        if self.kept is not None and self.kept != (self.state, self.complete):
+            self.keep()
 
     def keep(self) -> None:
         """Write the record; on a full disk the older one is kept."""
