@@ -91,6 +91,7 @@ def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: 
     expect(name).to_have_value("<b>short</b>")
     expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
     expect(page.locator("#run-differences tbody tr")).to_have_count(1)
+    page.locator("#overlay-figure").scroll_into_view_if_needed()  # where charts are drawn
     page.wait_for_function(
         "document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10"
     )
