@@ -7,6 +7,7 @@ workers test at once, file by file, but one browser at a time, which leaves a co
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -30,6 +31,7 @@ SHAPED = [
 """The modules with shapes in their signatures; the types of the others are pyright's."""
 
 install_import_hook(SHAPED, "checked.check")
+sys.path.append(str(ROOT / "benchmarks"))  # for `reliability`
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,13 +1,9 @@
 """A full disk, a read-only folder, a jumping clock, changed files: a sentence, and it goes on."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
 from reliability.disturbances import ALL
 
 

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
 from reliability.kills import Kills
 from reliability.victims import Say, victim
 

@@ -2,16 +2,12 @@
 
 import resource
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
 from reliability.disturbances import check_fails, small_disk
 from reliability.victims import Say, apart
 

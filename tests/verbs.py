@@ -11,8 +11,6 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
 from reliability.victims import Say, Victim, victim
 
 from olora_viz.__main__ import main

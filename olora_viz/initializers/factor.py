@@ -17,8 +17,11 @@ OVERSAMPLING = 8
 """Columns of a randomized SVD beyond the requested rank (Halko et al. recommend 5 to 10)."""
 
 
-_latest: Any = (lambda: None, 0, None)
-"""The latest W of `singular_triplets`, how often it had been written to, and its triplets."""
+_NOTHING: Any = (lambda: None, 0, None)
+
+_latest = _NOTHING
+"""The latest W of `singular_triplets` while it lives, how often it had been written to, and its
+triplets."""
 
 
 def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
@@ -52,8 +55,15 @@ def singular_triplets(
     its, known, triplets = _latest
     if its() is not W or version is None or version != known:
         triplets = _fix_signs(*torch.linalg.svd(W, full_matrices=False))
-        _latest = weakref.ref(W), version, triplets
+        _latest = weakref.ref(W, _forget), version, triplets
     return triplets
+
+
+def _forget(its: weakref.ref[Tensor]) -> None:
+    """Free the triplets of a W that is gone."""
+    global _latest
+    if _latest[0] is its:
+        _latest = _NOTHING
 
 
 def leading_eigenvectors(C: Float[Tensor, "n n"], r: int) -> Float[Tensor, "n r"]:

@@ -15,7 +15,7 @@ from olora_viz.lanes.experts import ExpertLinear, matrices_of
 def _conv1d() -> tuple[type[nn.Module], ...]:
     """Return GPT-2's linear layer, which stores its weight as (in, out).
 
-    None if transformers is not loaded, which takes a second: then no model has such a layer.
+    Empty if transformers is not loaded, which takes a second: then no model has such a layer.
     """
     loaded = sys.modules.get("transformers.pytorch_utils")
     return (loaded.Conv1D,) if loaded else ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from olora_viz.studies.claims.claim import (
@@ -18,6 +20,7 @@ from olora_viz.studies.claims.claim import (
 from olora_viz.studies.claims.compared import on_study, ours, reference
 from olora_viz.studies.planning import values_at
 from olora_viz.studies.statistics import Interval
+from olora_viz.studies.study import Trial
 from olora_viz.studies.verdicts import Row, Verdict, Verdicts
 
 LEAST_POINTS = 3
@@ -40,14 +43,16 @@ def judge(found: Verdicts) -> Finding:
     """Judge the mean validation loss over the run, at one shared rate and at best rates."""
     if any(len(row["evaluated"]) < LEAST_POINTS for row in found.rows.values()):
         return not_measured(
-            f"the study's runs were evaluated fewer than {LEAST_POINTS} times: give --eval-every"
+            f"the study's runs were evaluated fewer than {LEAST_POINTS} times: give --study one "
+            "that has --eval-every"
         )
+    values = {trial: mean_loss(row) for trial, row in found.rows.items()}
     parts: dict[str, list[str]] = {"one rate": [], "best rates": []}
     intervals: dict[str, Interval] = {}
     for one in ours(found):
         best = one.best_lr, reference(found, one).best_lr
         for at, rates in (("one rate", (one.shared_lr, one.shared_lr)), ("best rates", best)):
-            said, interval = _compared(found, one, *rates)
+            said, interval = _compared(found, values, one, *rates)
             parts[at].append(said)
             intervals.setdefault(at, interval)
     cells = len(ours(found))
@@ -74,11 +79,19 @@ def judge(found: Verdicts) -> Finding:
 
 
 def _compared(
-    found: Verdicts, one: Verdict, mine: float | None, theirs: float | None
+    found: Verdicts,
+    values: Mapping[Trial, float],
+    one: Verdict,
+    mine: float | None,
+    theirs: float | None,
 ) -> tuple[str, Interval]:
-    """Judge that the mean loss of one method is below the reference's, each at a rate."""
+    """Judge that the mean loss of one method is below the reference's, each at a rate.
+
+    Parameters
+    ----------
+    values : the mean loss of every run.
+    """
     study, cell = found.study, one.cell
-    values = {trial: mean_loss(row) for trial, row in found.rows.items()}
     base = next(row["base_valid_loss"] for trial, row in found.rows.items() if trial.cell == cell)
     if mine is None or theirs is None:
         return NOT_MEASURED, UNKNOWN

@@ -16,7 +16,8 @@ from olora_viz.measures.layer_spectra import layers_like, truncations
 from olora_viz.measures.truncation import Truncation
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import race
+from olora_viz.races.kept import Kept
+from olora_viz.races.race import Race
 from olora_viz.studies.verdicts import Verdicts
 
 OURS, REFERENCE = "olora", "lora"
@@ -65,6 +66,8 @@ class ClaimEvidence:
     max_length: int | None = None
     device: str = "auto"
     progress: Progress | None = field(default=None, compare=False)
+    kept: Kept = field(default_factory=Kept, repr=False, compare=False)
+    """The model, for both measurements at the start."""
 
     @cached_property
     def truncations(self) -> dict[int, list[Truncation]]:
@@ -81,7 +84,7 @@ class ClaimEvidence:
     def depth(self) -> Depth:
         """Gradient norms in the first step, each seed on a batch of its own."""
         lanes = [Lane(i, r=self.rank, seed=s) for s in range(LOOKS) for i in (REFERENCE, OURS)]
-        racing = race(self._config(lanes, gradients_every=1), progress=self.progress)
+        racing = self._race(lanes, gradients_every=1)
         found = next(racing).gradients
         racing.lanes.detach()
         assert found is not None
@@ -91,8 +94,7 @@ class ClaimEvidence:
     @cached_property
     def landscape(self) -> Landscape:
         """The curvature of both starts, on the first batches."""
-        config = self._config([Lane(init, r=self.rank) for init in (REFERENCE, OURS)])
-        racing = race(config, progress=self.progress)
+        racing = self._race([Lane(init, r=self.rank) for init in (REFERENCE, OURS)])
         each = [
             conditioning(
                 racing.lanes, racing.batch(number), with_gauss_newton=False, probes=0,
@@ -107,9 +109,10 @@ class ClaimEvidence:
             np.stack([one.grad_norm for one in each]),
         )
 
-    def _config(self, lanes: list[Lane], gradients_every: int = 0) -> RaceConfig:
-        return RaceConfig(
+    def _race(self, lanes: list[Lane], gradients_every: int = 0) -> Race:
+        config = RaceConfig(
             model=self.model, task=self.task, lanes=tuple(lanes), steps=1, eval_every=0,
             eval_size=1, batch_size=self.batch_size, batches="by-seed", device=self.device,
             max_length=self.max_length, gradients_every=gradients_every,
         )  # fmt: skip
+        return Race(config, progress=self.progress, kept=self.kept)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
@@ -57,9 +58,8 @@ def judge(found: Verdicts) -> Finding:
         return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
     intervals = {init: t_interval(exponents(found, init, cells)) for init in (REFERENCE, OURS)}
     parts = {init: _flat(its) for init, its in intervals.items()}
-    names = {REFERENCE: "LoRA", OURS: "OLoRA"}
     said = [
-        f"{names[init]}'s best rate goes with the rank to the power {its.mean:+.2g} (95% "
+        f"{label_of(init)}'s best rate goes with the rank to the power {its.mean:+.2g} (95% "
         f"{its.low:+.2g} to {its.high:+.2g}; {parts[init]})"
         for init, its in intervals.items()
     ]
@@ -69,7 +69,7 @@ def judge(found: Verdicts) -> Finding:
         numbers={f"exponent_{init}": its for init, its in intervals.items()},
         seeds=found.study.first_seeds,
         bars=tuple(
-            Bar(names[init], its.mean, its.low, its.high) for init, its in intervals.items()
+            Bar(label_of(init), its.mean, its.low, its.high) for init, its in intervals.items()
         ),
         unit="exponent of the rank in the best rate",
     )
