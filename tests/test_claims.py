@@ -183,7 +183,9 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
     assert rate_by_rank.judge(study(gaining(0.1))).verdict == NOT_MEASURED
 
 
-@pytest.mark.parametrize("name", ["convergence", "result", "smaller", "rate-by-rank"])
+@pytest.mark.parametrize(
+    "name", ["convergence", "result", "smaller", "rate-by-rank", "rate-by-length"]
+)
 def test_without_a_study_of_both_a_claim_on_training_says_what_it_needs(name: str) -> None:
     assert "pass --study DIR" in CLAIMS[name].judge(ClaimEvidence()).words
     other = study(lambda its: 1.0 + bowl(its.lr), replace(STUDY, inits=("lora", "pissa")))

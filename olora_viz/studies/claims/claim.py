@@ -13,6 +13,7 @@ from jaxtyping import Float
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.studies.statistics import (
     BETTER,
+    ERROR,
     LEVEL,
     UNDECIDED,
     WORSE,
@@ -32,6 +33,10 @@ WITHOUT_REGRET = "LoRA Without Regret (Thinking Machines, 2025), put to OLoRA"
 
 RATIO = math.log(1.25)
 """Positive numbers are level if the interval of their ratio lies within a factor of 1.25."""
+
+FLAT = math.log(1.25) / math.log(4)
+"""A best rate counts as the same if it changes by less than a factor of 1.25 per factor of four in
+the rank or in the length of a run: the largest absolute exponent."""
 
 UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)
 """The interval of a number that was not measured."""
@@ -106,6 +111,13 @@ def judged(differences: Float[np.ndarray, " n"], margin: float) -> tuple[str, In
     """
     found = t_interval(differences)
     return OF_VERDICT[verdict(found, found.p_value, margin, len(differences))], found
+
+
+def flat(its: Interval) -> str:
+    """Judge that an exponent is zero: equivalence, not absence of evidence."""
+    if its.low > -FLAT and its.high < FLAT:
+        return HOLDS
+    return FAILS if its.p_value < ERROR else UNDECIDED
 
 
 def together(parts: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from olora_viz.studies.claims.claim import Finding, not_measured
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.statistics import Interval, bootstrap_over_cells, t_interval
+from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 
@@ -39,6 +40,15 @@ def ours(found: Verdicts) -> list[Verdict]:
 def reference(found: Verdicts, one: Verdict) -> Verdict:
     """Return the reference's verdict in the cell of another one."""
     return next(its for its in found.of(one.cell) if its.init == REFERENCE)
+
+
+def where(study: Study, cell: Cell) -> str:
+    """Name a cell by what differs among those of its study; empty if there is one."""
+    parts = (
+        (cell.model, len(study.models)), (cell.task, len(study.tasks)),
+        (f"r {cell.r}", len(study.ranks)),
+    )  # fmt: skip
+    return " ".join(word for word, several in parts if several > 1)
 
 
 def counted(verdicts: Iterable[str]) -> str:

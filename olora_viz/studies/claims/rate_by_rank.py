@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
-    FAILS,
-    HOLDS,
     WITHOUT_REGRET,
     Bar,
     Claim,
     Finding,
+    flat,
     not_measured,
     together,
 )
 from olora_viz.studies.claims.compared import on_study
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.planning import grid_of, values_at
-from olora_viz.studies.statistics import ERROR, LEAST_SEEDS, UNDECIDED, Interval, t_interval
+from olora_viz.studies.statistics import LEAST_SEEDS, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of
-
-FLAT = math.log(1.25) / math.log(4)
-"""The best rate counts as the same if it changes by less than a factor of 1.25 per factor of four
-in the rank: the largest absolute exponent of the rank."""
 
 
 def exponents(found: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray, " seeds"]:
@@ -57,7 +50,7 @@ def judge(found: Verdicts) -> Finding:
     if found.study.first_seeds < LEAST_SEEDS:
         return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
     intervals = {init: t_interval(exponents(found, init, cells)) for init in (REFERENCE, OURS)}
-    parts = {init: _flat(its) for init, its in intervals.items()}
+    parts = {init: flat(its) for init, its in intervals.items()}
     said = [
         f"{label_of(init)}'s best rate goes with the rank to the power {its.mean:+.2g} (95% "
         f"{its.low:+.2g} to {its.high:+.2g}; {parts[init]})"
@@ -73,13 +66,6 @@ def judge(found: Verdicts) -> Finding:
         ),
         unit="exponent of the rank in the best rate",
     )
-
-
-def _flat(its: Interval) -> str:
-    """Judge that an exponent is zero: equivalence, not absence of evidence."""
-    if its.low > -FLAT and its.high < FLAT:
-        return HOLDS
-    return FAILS if its.p_value < ERROR else UNDECIDED
 
 
 CLAIM = Claim(
