@@ -28,6 +28,7 @@ from olora_viz.studies.claims import (
 )
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, together
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
+from olora_viz.studies.judging import needs_study
 from olora_viz.studies.planning import needed
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Study, Trial
@@ -183,6 +184,17 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
     assert rate_by_rank.judge(study(gaining(0.1))).verdict == NOT_MEASURED
 
 
+@pytest.mark.parametrize("name", [name for name, its in CLAIMS.items() if needs_study(its)])
+def test_a_study_that_has_only_begun_decides_nothing(name: str) -> None:
+    whole = study(gaining(0.3), replace(STUDY, ranks=(2, 16)))
+    nothing = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, {})))
+    assert nothing.verdict == NOT_MEASURED
+    first = {trial: its for trial, its in whole.rows.items() if trial.cell.r == 2}
+    begun = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, first)))
+    assert begun.verdict in (NOT_MEASURED, "undecided", MIXED)
+    assert "nan" not in begun.words
+
+
 @pytest.mark.parametrize(
     "name", ["convergence", "result", "smaller", "rate-by-rank", "rate-by-length"]
 )
@@ -202,6 +214,7 @@ def test_the_command_measures_a_model_and_prints_one_object_a_claim(
     assert main(["claims", *words, "--json"]) == 0
     first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
     keys = {"claim", "sentence", "source", "verdict", "numbers", "seeds", "words", "command"}
+    keys |= {"bars", "unit"}
     assert all(set(one) == keys for one in (first, second, third))
     assert (first["claim"], first["verdict"], first["numbers"]["subset"]) == ("subset", "fails", 0)
     assert first["numbers"]["bounded"] == first["numbers"]["layers"]

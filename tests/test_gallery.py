@@ -11,7 +11,7 @@ import pytest
 
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.gallery import FOLDER, GALLERY, load, read, recorded
+from olora_viz.learn.gallery import FOLDER, GALLERY, claims, load, read, recorded
 from olora_viz.learn.gallery.__main__ import record
 from olora_viz.learn.gallery.recipes import RECIPES, Recipe
 from olora_viz.learn.gallery.writing import MAX_BYTES, write
@@ -214,4 +214,4 @@ def test_a_name_that_nobody_knows_is_said_with_the_names_there_are():
 
 
 def test_there_is_no_recording_without_a_recipe():
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(RECIPES)
+    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECIPES, claims.PATH.stem}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -43,6 +42,7 @@ def add_verbs(verb: Verb) -> None:
 def claims(options: argparse.Namespace) -> int:
     """Measure and judge one claim after the other."""
     from olora_viz.studies.claims import CLAIMS
+    from olora_viz.studies.judging import command_of_claim
 
     for name in options.only or ():
         if name not in CLAIMS:
@@ -55,7 +55,10 @@ def claims(options: argparse.Namespace) -> int:
         for claim in wanted:
             finding = claim.judge(evidence)
             found.append((claim, finding))
-            _print(claim, finding, _command(claim, options, evidence), options.json)
+            command = command_of_claim(
+                claim, evidence, study=options.study, minutes=options.minutes
+            )
+            _print(claim, finding, command, options.json)
     if options.png:
         _draw(options.png, found)
     return 0
@@ -85,33 +88,19 @@ def _run(
     folder: Path, options: argparse.Namespace, model: str, task: str, progress: Progress
 ) -> Verdicts:
     """Run a study of LoRA and OLoRA, as a decision plans it."""
-    from olora_viz.studies.claims.evidence import OURS
-    from olora_viz.studies.deciding import DONE, FINAL, decide
+    from olora_viz.studies.claims.evidence import ClaimEvidence
+    from olora_viz.studies.judging import study_within
 
-    chosen = {"max_length": options.max_length, "device": options.device}
-    road = decide(
-        folder, minutes=options.minutes, model=model, task=task, inits=[OURS], progress=progress,
-        ranks=(options.rank,), **{name: value for name, value in chosen.items() if value},
+    of_study = ClaimEvidence(
+        model=model, task=task, rank=options.rank, max_length=options.max_length,
+        device=options.device or ClaimEvidence.device, progress=progress,
     )  # fmt: skip
+    road = study_within(options.minutes, folder, of_study)
     known = next(road)
     print("\n".join(known.plan.words), file=sys.stderr)
     for known in road:
-        if known.stage in (FINAL, DONE):  # a claim needs no adapter
-            break
         print(f"{clock(known.seconds)}  {known.lanes} lanes", file=sys.stderr, flush=True)
-    road.close()
     return known.verdicts
-
-
-def _command(claim: Claim, options: argparse.Namespace, evidence: ClaimEvidence) -> str:
-    """Return the command that repeats the measurement of one claim."""
-    words = ["python", "-m", "olora_viz", "claims", "--only", claim.name]
-    words += ["--model", evidence.model, "--task", evidence.task]
-    for option in ("study", "minutes", "rank", "batch_size", "max_length", "device"):
-        value = getattr(options, option)
-        if value is not None:
-            words += [f"--{option.replace('_', '-')}", str(value)]
-    return shlex.join(words)
 
 
 def _print(claim: Claim, finding: Finding, command: str, as_json: bool) -> None:

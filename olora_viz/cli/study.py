@@ -51,6 +51,11 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument(
         "--html", type=path, metavar="FILE", help="save the charts as one interactive page"
     )
+    made.add_argument(
+        "--coarse",
+        type=int,
+        help="seeds of a first pass over all rates; others race at the best",
+    )
     made.add_argument("--eval-every", type=int, help="steps between evaluations")
     made.add_argument("--eval-size", type=int, help="maximum number of validation examples")
     made.add_argument("--test-size", type=int, help="maximum number of test examples")

@@ -51,8 +51,8 @@ def write(recording: Recording, path: Path) -> None:
         "answers": [asdict(answer) for answer in recording.answers],
         "layers": _layers(recording.steps),
     }
-    lines = [f"{json.dumps(key)}: {_dumps(value)}" for key, value in head.items()]
-    steps = ",\n".join(_dumps(_of_step(step, labels)) for step in recording.steps)
+    lines = [f"{json.dumps(key)}: {one_line(value)}" for key, value in head.items()]
+    steps = ",\n".join(one_line(_of_step(step, labels)) for step in recording.steps)
     text = "{" + ",\n".join([*lines, f'"steps": [\n{steps}\n]']) + "}\n"
     if len(text.encode()) > MAX_BYTES:
         raise ValueError(
@@ -69,14 +69,14 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
         if key in KEPT:
             plain = MEASURES[key].to_json(value, labels)
             if hasattr(value, "layers"):  # whose names are at the head of the file
-                line[key] = _rounded(plain["lanes"], LAYER_DIGITS)
+                line[key] = rounded_all(plain["lanes"], LAYER_DIGITS)
             else:
-                line[key] = _rounded([plain[label] for label in labels], DIGITS)
+                line[key] = rounded_all([plain[label] for label in labels], DIGITS)
     return line | {"seconds": round(step.seconds, 3), "tokens": step.tokens}
 
 
 def _figures(found: Evaluation, names: Sequence[str]) -> dict[str, Any]:
-    return _rounded({name: getattr(found, name).tolist() for name in names}, DIGITS)
+    return rounded_all({name: getattr(found, name).tolist() for name in names}, DIGITS)
 
 
 def _layers(steps: Sequence[Step]) -> list[str]:
@@ -85,17 +85,18 @@ def _layers(steps: Sequence[Step]) -> list[str]:
     return list(found[0].layers) if found else []
 
 
-def _rounded(value: Any, digits: int) -> Any:
+def rounded_all(value: Any, digits: int) -> Any:
     """Round every number in nested values; non-finite numbers become None."""
     if isinstance(value, dict):
-        return {key: _rounded(item, digits) for key, item in value.items()}
+        return {key: rounded_all(item, digits) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(item, digits) for item in value]
+        return [rounded_all(item, digits) for item in value]
     if isinstance(value, float):
         near = float(f"{value:.{digits}g}") if math.isfinite(value) else None
         return int(near) if near is not None and near.is_integer() else near
     return value
 
 
-def _dumps(value: Any) -> str:
+def one_line(value: Any) -> str:
+    """Return JSON without spaces."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
 """The verdicts on a claim, beside `LEVEL` and `UNDECIDED`. ``mixed``: a part holds, another not."""
 
+VERDICTS = (HOLDS, FAILS, LEVEL, MIXED, UNDECIDED, NOT_MEASURED)
+"""All of them."""
+
 OLORA = "OLoRA (arXiv 2406.01775)"
 WITHOUT_REGRET = "LoRA Without Regret (Thinking Machines, 2025), put to OLoRA"
 
@@ -54,6 +57,17 @@ class Bar:
     low: float | None = None
     high: float | None = None
 
+    def to_json(self) -> list[Any]:
+        """Return label, value and both ends; null where there is no finite number."""
+        numbers = (self.value, self.low, self.high)
+        return [self.label, *(None if x is None else _plain(x) for x in numbers)]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> Bar:
+        """Read back what `to_json` wrote; an end that is not finite is none."""
+        label, value, low, high = values
+        return cls(label, math.nan if value is None else value, low, high)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -73,14 +87,38 @@ class Finding:
         """Return plain values; an interval becomes its mean and its two ends."""
         return {
             "verdict": self.verdict, "numbers": {k: _plain(v) for k, v in self.numbers.items()},
-            "seeds": self.seeds, "words": self.words,
+            "seeds": self.seeds, "words": self.words, "bars": [bar.to_json() for bar in self.bars],
+            "unit": self.unit,
         }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Finding:
+        """Read back what `to_json` wrote; the p-value of an interval, which it left out, is NaN.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError : the values have another form.
+        """
+        if values["verdict"] not in VERDICTS:
+            raise ValueError(f"a verdict must be one of {', '.join(VERDICTS)}")
+        return cls(
+            verdict=values["verdict"], words=values["words"], seeds=values["seeds"],
+            numbers={name: _number(value) for name, value in values["numbers"].items()},
+            bars=tuple(Bar.from_json(one) for one in values["bars"]), unit=values["unit"],
+        )  # fmt: skip
 
 
 def _plain(value: float | Interval) -> Any:
     if isinstance(value, Interval):
         return [finite_or_none(x) for x in (value.mean, value.low, value.high)]
     return value if isinstance(value, int) else finite_or_none(value)
+
+
+def _number(value: Any) -> float | Interval:
+    if not isinstance(value, list):
+        return math.nan if value is None else value
+    ends = zip(value, (math.nan, -math.inf, math.inf), strict=True)
+    return Interval(*(unknown if x is None else x for x, unknown in ends), math.nan)
 
 
 @dataclass(frozen=True)
@@ -94,6 +132,8 @@ class Claim:
     measured: str
     """What decides it, in a sentence."""
     judge: Callable[[ClaimEvidence], Finding]
+    of_weights: bool = False
+    """Whether it is about the weights of a model alone, whatever the task."""
 
 
 def not_measured(why: str) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,22 +15,31 @@ from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 
-def on_study(judge: Callable[[Verdicts], Finding]) -> Callable[[ClaimEvidence], Finding]:
-    """Make a function of verdicts one of evidence, which says what is missing."""
+@dataclass(frozen=True)
+class OnStudy:
+    """Judges the evidence of a claim about training, or says what is missing."""
 
-    def measured(evidence: ClaimEvidence) -> Finding:
+    judge: Callable[[Verdicts], Finding]
+
+    def __call__(self, evidence: ClaimEvidence) -> Finding:
+        """Judge the study."""
         study = evidence.study
         if study is None:
             return not_measured("no study was given: pass --study DIR, or --minutes N to run one")
+        if not study.rows:
+            return not_measured("no race of the study has ended yet")
         inits, reference = study.study.inits, study.study.reference
         if OURS not in inits or reference != REFERENCE:
             return not_measured(
                 f"the study compares {', '.join(inits)} against {reference}, not {OURS} against "
                 f"{REFERENCE}"
             )
-        return judge(study)
+        return self.judge(study)
 
-    return measured
+
+def on_study(judge: Callable[[Verdicts], Finding]) -> OnStudy:
+    """Make a function of verdicts one of evidence, which says what is missing."""
+    return OnStudy(judge)
 
 
 def ours(found: Verdicts) -> list[Verdict]:

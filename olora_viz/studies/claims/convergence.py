@@ -54,14 +54,17 @@ def judge(found: Verdicts) -> Finding:
         for at, rates in (("one rate", (one.shared_lr, one.shared_lr)), ("best rates", best)):
             said, interval = _compared(found, values, one, *rates)
             parts[at].append(said)
-            intervals.setdefault(at, interval)
+            if intervals.get(at, UNKNOWN) is UNKNOWN:
+                intervals[at] = interval
+    if any(interval is UNKNOWN for interval in intervals.values()):
+        return not_measured("in no cell of the study a rate was finished by both")
     cells = len(ours(found))
     words = [
         f"{intervals[at].mean:+.3g} nats (95% {intervals[at].low:+.3g} to "
         f"{intervals[at].high:+.3g}; {together(said)}) at {at}"
         for at, said in parts.items()
     ]
-    where = "" if cells == 1 else f" in the first of {cells} cells; the verdicts are on all"
+    where = "" if cells == 1 else f" in one of {cells} cells; the verdicts are on all"
     return Finding(
         verdict=together([*parts["one rate"], *parts["best rates"]]),
         words=(
@@ -92,9 +95,9 @@ def _compared(
     values : the mean loss of every run.
     """
     study, cell = found.study, one.cell
-    base = next(row["base_valid_loss"] for trial, row in found.rows.items() if trial.cell == cell)
     if mine is None or theirs is None:
         return NOT_MEASURED, UNKNOWN
+    base = next(row["base_valid_loss"] for trial, row in found.rows.items() if trial.cell == cell)
     its = values_at(study, cell, study.reference, [theirs], values)[0]
     gap = values_at(study, cell, one.init, [mine], values)[0] - its
     gap = gap[np.isfinite(gap)]

@@ -26,7 +26,8 @@ from olora_viz.studies.verdicts import Verdicts, values_of
 def exponents(found: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray, " seeds"]:
     """Return for each seed the exponent e of the best rate ∝ rank^e, fitted over the cells.
 
-    The best rate of a seed has its lowest validation loss among the rates that all seeds have run.
+    The best rate of a seed has its lowest validation loss among the rates that all seeds have run;
+    without one in some cell there is no exponent.
     """
     valid, study = values_of(found.rows, "valid_loss"), found.study
     logs = []
@@ -34,6 +35,8 @@ def exponents(found: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray
         grid = grid_of(study, cell, valid)
         losses = values_at(study, cell, init, grid, valid)
         whole = np.isfinite(losses).all(1)
+        if not whole.any():
+            return np.empty(0)
         logs.append(np.log(np.array(grid)[whole])[losses[whole].argmin(0)])
     ranks = np.log([cell.r for cell in cells])
     return np.polyfit(ranks, np.array(logs), 1)[0]
@@ -49,7 +52,10 @@ def judge(found: Verdicts) -> Finding:
         return not_measured("the study has one rank: give it several")
     if found.study.first_seeds < LEAST_SEEDS:
         return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
-    intervals = {init: t_interval(exponents(found, init, cells)) for init in (REFERENCE, OURS)}
+    fitted = {init: exponents(found, init, cells) for init in (REFERENCE, OURS)}
+    if not all(map(len, fitted.values())):
+        return not_measured("in a rank of the study no rate was finished with every seed")
+    intervals = {init: t_interval(each) for init, each in fitted.items()}
     parts = {init: flat(its) for init, its in intervals.items()}
     said = [
         f"{label_of(init)}'s best rate goes with the rank to the power {its.mean:+.2g} (95% "

@@ -51,4 +51,5 @@ CLAIM = Claim(
         "bounded by W's singular values, index by index; a subset needs equality."
     ),
     judge=measure,
+    of_weights=True,
 )

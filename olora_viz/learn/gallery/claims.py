@@ -1,0 +1,166 @@
+"""The recorded findings on claims, made by `olora_viz.learn.gallery.judge`: one small JSON file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from olora_viz.learn.gallery.writing import MAX_BYTES, one_line, rounded_all
+from olora_viz.machine.files import read_json_object, write_text
+from olora_viz.studies.claims.claim import Finding
+from olora_viz.studies.claims.evidence import OURS
+from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
+from olora_viz.studies.verdicts import Verdicts
+
+PATH = Path(__file__).parent / "claims.json"
+
+DIGITS = 4
+"""Significant digits of all numbers."""
+
+
+@dataclass(frozen=True)
+class RecordedFinding:
+    """A finding on one claim, with what it was measured on."""
+
+    claim: str
+    """Its name."""
+    model: str
+    """The model, or several with commas between them."""
+    task: str
+    """The task, or several; empty if the claim is about weights alone."""
+    study: str
+    """The name of the study; empty if the claim needs none."""
+    setup: str
+    """The set-up in words."""
+    date: str
+    """When it was recorded: year, month and day."""
+    finding: Finding
+    command: str
+    """The commands that repeat it, one a line."""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What a newer finding takes the place of."""
+        return self.claim, self.model, self.task, self.study
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        its = {each.name: getattr(self, each.name) for each in fields(self)}
+        return its | {"finding": rounded_all(self.finding.to_json(), DIGITS)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RecordedFinding:
+        """Read back what `to_json` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError : the values have another form.
+        """
+        its = {each.name: values[each.name] for each in fields(cls)}
+        words = [value for name, value in its.items() if name != "finding"]
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError(f"a finding is told in strings, not {words!r}")
+        return cls(**its | {"finding": Finding.from_json(its["finding"])})
+
+
+@dataclass(frozen=True)
+class CellVerdict:
+    """What a study decided on OLoRA against LoRA in one cell."""
+
+    model: str
+    task: str
+    r: int
+    at_one_rate: str
+    """better, worse, level or undecided."""
+    at_best_rates: str
+    why: str
+    """Why it is undecided at best rates, in words."""
+    seeds: int
+
+    def __post_init__(self) -> None:
+        """Check the verdicts."""
+        for said in (self.at_one_rate, self.at_best_rates):
+            if said not in (BETTER, WORSE, LEVEL, UNDECIDED):
+                raise ValueError(f"a verdict on a cell cannot be {said!r}")
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What a newer verdict takes the place of."""
+        return self.model, self.task, self.r
+
+
+@dataclass(frozen=True)
+class RecordedClaims:
+    """All that is recorded."""
+
+    findings: tuple[RecordedFinding, ...] = ()
+    cells: tuple[CellVerdict, ...] = ()
+
+    def of(self, claim: str) -> list[RecordedFinding]:
+        """Return the findings on one claim."""
+        return [one for one in self.findings if one.claim == claim]
+
+    def with_newer(
+        self, findings: Iterable[RecordedFinding], cells: Iterable[CellVerdict] = ()
+    ) -> RecordedClaims:
+        """Add findings and cells, which take the place of older ones of the same key."""
+        told = {one.key: one for one in (*self.findings, *findings)}
+        where = {one.key: one for one in (*self.cells, *cells)}
+        return replace(self, findings=tuple(told.values()), cells=tuple(where.values()))
+
+
+def cells_of(found: Verdicts) -> list[CellVerdict]:
+    """Return what a study decides on OLoRA, in each cell in which both have run.
+
+    A model or task that is a path is told by its name.
+    """
+    return [
+        CellVerdict(
+            Path(one.cell.model).name, Path(one.cell.task).name, one.cell.r,
+            one.verdict_shared_rate, one.verdict, one.why, one.seeds,
+        )
+        for one in found.each if one.init == OURS and one.seeds
+    ]  # fmt: skip
+
+
+def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
+    """Write all that is recorded, one finding per line.
+
+    Raises
+    ------
+    ValueError : the file would be larger than `MAX_BYTES`.
+    """
+    findings = ",\n".join(one_line(one.to_json()) for one in recorded.findings)
+    cells = ",\n".join(one_line(asdict(one)) for one in recorded.cells)
+    text = f'{{"findings": [\n{findings}\n],\n"cells": [\n{cells}\n]}}\n'
+    if len(text.encode()) > MAX_BYTES:
+        raise ValueError(f"the findings take {len(text.encode()):,} bytes, more than {MAX_BYTES:,}")
+    write_text(path, text)
+
+
+def read_claims(path: Path = PATH) -> RecordedClaims:
+    """Read what is recorded.
+
+    Raises
+    ------
+    ValueError : the file is damaged.
+    OSError : the file does not exist or cannot be read.
+    """
+    values = read_json_object(path)
+    try:
+        return RecordedClaims(
+            tuple(RecordedFinding.from_json(one) for one in values["findings"]),
+            tuple(CellVerdict(**one) for one in values["cells"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path.name!r} does not hold findings on claims: {what}") from None
+
+
+@cache
+def recorded_claims() -> RecordedClaims:
+    """Return what the package brings, read once."""
+    return read_claims()

@@ -1,0 +1,153 @@
+"""Record findings on claims: ``python -m olora_viz.learn.gallery.judge [DIR …]``, see `main`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from olora_viz.learn.gallery.claims import (
+    PATH,
+    RecordedClaims,
+    RecordedFinding,
+    cells_of,
+    read_claims,
+    write_claims,
+)
+from olora_viz.machine.naming import unknown
+from olora_viz.studies.claims import CLAIMS
+from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding
+from olora_viz.studies.claims.evidence import ClaimEvidence
+from olora_viz.studies.judging import (
+    command_of_claim,
+    command_of_study,
+    listed,
+    needs_study,
+    setup_words,
+)
+from olora_viz.studies.ledger import Ledger, verdicts
+from olora_viz.studies.planning import needed
+
+WINS = "result"
+"""The claim that the table of cells is about."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judge studies, and their models and tasks at the start, and add what is found to the gallery.
+
+    A finding takes the place of an older one on the same claim, model, task and study, by its name.
+    What has been measured without a study is not measured again unless `--only` names it.
+    """
+    parser = argparse.ArgumentParser("python -m olora_viz.learn.gallery.judge", description=__doc__)
+    parser.add_argument("studies", nargs="*", type=Path, metavar="DIR", help="folders of studies")
+    parser.add_argument(
+        "--start", nargs=2, action="append", default=[], metavar=("MODEL", "TASK"),
+        help="measure the claims that need no study for this model and task as well",
+    )  # fmt: skip
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=" ".join(CLAIMS))
+    options = parser.parse_args(arguments)
+    for name in options.only or ():
+        if name not in CLAIMS:
+            parser.error(unknown("claim", name, CLAIMS))
+    known = read_claims() if PATH.exists() else RecordedClaims()
+    only = options.only or ()
+    for folder in options.studies:
+        for one in of_study(folder, only, known):
+            known = _kept(known, one)
+        if not only or WINS in only:
+            known = known.with_newer((), cells_of(verdicts(folder)))
+        write_claims(known)
+    for model, task in options.start:
+        for one in at_start(ClaimEvidence(model, task), only, known):
+            known = _kept(known, one)
+    write_claims(known)
+    print(f"{PATH.name}: {PATH.stat().st_size:,} bytes")
+    return 0
+
+
+def of_study(
+    folder: Path, only: Collection[str], known: RecordedClaims
+) -> Iterator[RecordedFinding]:
+    """Judge a study, and what needs none, for its models and tasks.
+
+    Parameters
+    ----------
+    only : names of claims; empty for all.
+    known : what is recorded already.
+    """
+    found = verdicts(folder)
+    study = found.study
+    if left := len(needed(study, Ledger(folder).losses())):
+        print(f"{folder.name} is not finished: {left} lanes are left to run", file=sys.stderr)
+    evidence = ClaimEvidence(study.models[0], study.tasks[0], found)
+    out = Path("studies") / folder.name
+    for claim in _wanted(only):
+        if needs_study(claim):
+            commands = [command_of_study(study, out), command_of_claim(claim, evidence, study=out)]
+            yield from _told(claim, evidence, study.models, study.tasks, commands, folder.name)
+    for model in study.models:
+        for task in study.tasks:
+            for one in at_start(ClaimEvidence(model, task), only, known):
+                known = known.with_newer([one])
+                yield one
+
+
+def at_start(
+    evidence: ClaimEvidence, only: Collection[str], known: RecordedClaims
+) -> Iterator[RecordedFinding]:
+    """Judge the claims that need no study, for one model and task; see `of_study`."""
+    done = {one.key for one in known.findings}
+    for claim in _wanted(only):
+        tasks = () if claim.of_weights else (evidence.task,)
+        key = claim.name, _names([evidence.model]), _names(tasks), ""
+        if not needs_study(claim) and (claim.name in only or key not in done):
+            commands = [command_of_claim(claim, evidence)]
+            yield from _told(claim, evidence, [evidence.model], tasks, commands)
+
+
+def _wanted(only: Collection[str]) -> list[Claim]:
+    return [claim for name, claim in CLAIMS.items() if not only or name in only]
+
+
+def _told(
+    claim: Claim, evidence: ClaimEvidence, models: Sequence[str], tasks: Sequence[str],
+    commands: Sequence[str], study: str = "",
+) -> Iterator[RecordedFinding]:  # fmt: skip
+    """Judge one claim; yield the finding if there is one."""
+    finding = claim.judge(evidence)
+    if finding.verdict == NOT_MEASURED:
+        print(f"{claim.name}: {finding.words}", file=sys.stderr)
+        return
+    told = RecordedFinding(
+        claim=claim.name, model=_names(models), task=_names(tasks), study=study,
+        setup=setup_words(claim, evidence), date=datetime.now(UTC).date().isoformat(),
+        finding=finding, command="\n".join(commands),
+    )  # fmt: skip
+    yield without_folders(told, (*models, *tasks))
+
+
+def without_folders(told: RecordedFinding, places: Sequence[str]) -> RecordedFinding:
+    """Return a finding that tells models and tasks which are paths by their names."""
+    values = told.to_json()
+    for place in places:
+        if (name := Path(place).name) != place:
+            values["command"] = values["command"].replace(place, name)
+            values["finding"]["words"] = values["finding"]["words"].replace(place, name)
+    return RecordedFinding.from_json(values)
+
+
+def _names(places: Sequence[str]) -> str:
+    return listed([Path(place).name for place in places]) if places else ""
+
+
+def _kept(known: RecordedClaims, one: RecordedFinding) -> RecordedClaims:
+    """Add a finding, and tell it."""
+    finding: Finding = one.finding
+    print(f"{one.claim}, {one.model}, {one.task}: {finding.verdict}. {finding.words}", flush=True)
+    return known.with_newer([one])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

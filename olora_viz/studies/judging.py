@@ -1,0 +1,130 @@
+"""What claims are judged on, in words, and the commands that repeat it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from olora_viz.machine.numbers import compact
+from olora_viz.studies.budget import Plan
+from olora_viz.studies.claims.claim import Claim
+from olora_viz.studies.claims.compared import OnStudy
+from olora_viz.studies.claims.evidence import OURS, ClaimEvidence
+from olora_viz.studies.deciding import DONE, FINAL, Decision, decide
+from olora_viz.studies.running import Watch
+from olora_viz.studies.study import Study
+
+PYTHON = ("python", "-m", "olora_viz")
+
+OPTIONS = {"models": "model", "tasks": "task", "inits": "init", "lrs": "lr", "ranks": "r"}
+"""The names of a study's lists as options of the command line."""
+
+
+def needs_study(claim: Claim) -> bool:
+    """Whether a claim is about training, so that a study decides it."""
+    return isinstance(claim.judge, OnStudy)
+
+
+def study_within(
+    minutes: float,
+    folder: Path,
+    evidence: ClaimEvidence,
+    *,
+    plan: Plan | None = None,
+    watch: Watch | None = None,
+    **settings: Any,
+) -> Iterator[Decision]:
+    """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
+
+    Parameters
+    ----------
+    minutes : the time limit.
+    evidence : its model, task, rank and device are the study's.
+    plan, watch, settings : see `decide`.
+
+    Raises
+    ------
+    ValueError : see `decide`.
+    """
+    road = decide(
+        folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
+        ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
+        watch=watch, **settings,
+        **({} if evidence.max_length is None else {"max_length": evidence.max_length}),
+    )  # fmt: skip
+    with closing(road):
+        yield next(road)
+        for known in road:
+            yield known
+            if known.stage in (FINAL, DONE):  # a claim needs no adapter
+                return
+
+
+def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
+    """Say what a claim was judged on, beside the model and the task."""
+    if needs_study(claim) and evidence.study is not None:
+        its = evidence.study.study
+        lrs = [compact(lr) for lr in its.lrs]
+        rates = f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}"
+        ranks = f"rank{'s' * (len(its.ranks) > 1)} {listed(its.ranks)}"
+        return f"{its.seeds} seeds, {rates}, {ranks}, {its.steps} steps of {its.batch_size} prompts"
+    if claim.of_weights:
+        return "every layer that takes an adapter"
+    return f"rank {evidence.rank}, batches of {evidence.batch_size} prompts"
+
+
+def listed(values: Sequence[object]) -> str:
+    """Name some values.
+
+    >>> listed([4, 16, 64])
+    '4, 16 and 64'
+    """
+    *others, last = map(str, values)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def command_of_claim(
+    claim: Claim,
+    evidence: ClaimEvidence,
+    *,
+    study: Path | None = None,
+    minutes: float | None = None,
+) -> str:
+    """Return the command that repeats the measurement of one claim.
+
+    Parameters
+    ----------
+    study : the folder of the study that was judged.
+    minutes : the time limit of the study that was run for it.
+    """
+    words = [*PYTHON, "claims", "--only", claim.name]
+    words += ["--model", evidence.model, "--task", evidence.task]
+    its: dict[str, Any] = {
+        "study": study, "minutes": minutes, "rank": evidence.rank,
+        "batch-size": evidence.batch_size, "max-length": evidence.max_length,
+        "device": None if evidence.device == ClaimEvidence.device else evidence.device,
+    }  # fmt: skip
+    for option, value in its.items():
+        if value is not None:
+            words += [f"--{option}", str(value)]
+    return shlex.join(words)
+
+
+def command_of_study(study: Study, out: Path) -> str:
+    """Return the command that runs a study: its settings that are not the default ones."""
+    words = [*PYTHON, "study", "--out", str(out)]
+    for each in fields(Study):
+        value = getattr(study, each.name)
+        if value == each.default:
+            continue
+        option = OPTIONS.get(each.name, each.name).replace("_", "-")
+        if each.name == "lrs":
+            value = "/".join(map(compact, value))
+        elif isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        words += [f"--{option}", str(value)]
+    return shlex.join([*words, "--yes"])
