@@ -50,9 +50,10 @@ LINES: dict[str, tuple[str, str]] = {
     "eva": ("#00545e", "#2ee0ee"),
     "corda": ("#2b2bd6", "#6f7dff"),
     "mica": ("#2f5a10", "#cdf09a"),
+    "full": ("#5a0f4b", "#ffd3f3"),
 }
 """A colour per initialization, light and dark, from the colour-blind safe set of Okabe and Ito
-(2008), adjusted where needed to reach a contrast of 3 : 1 against the card. The last five, for
+(2008), adjusted where needed to reach a contrast of 3 : 1 against the card. The last six, for
 which that set has no colours left, are the most distinct from the others for all types of colour
 vision."""
 

@@ -9,6 +9,7 @@ from olora_viz.initializers.calibration import Calibration, lacking
 from olora_viz.initializers.catalogue import INITIALIZERS, label_of, register, unregister
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
+from olora_viz.initializers.full import full
 from olora_viz.initializers.gaussian import gaussian
 from olora_viz.initializers.lora import lora
 from olora_viz.initializers.lora_ga import lora_ga
@@ -34,6 +35,7 @@ __all__ = [
     "check_rank",
     "corda",
     "eva",
+    "full",
     "gaussian",
     "label_of",
     "lacking",

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
+from olora_viz.initializers.full import full
 from olora_viz.initializers.gaussian import gaussian
 from olora_viz.initializers.lora import lora
 from olora_viz.initializers.lora_ga import lora_ga
@@ -157,6 +158,17 @@ INITIALIZERS: dict[str, Initializer] = {
             nested=True,
             zero_product=True,
             frozen_B=True,
+        ),
+        Initializer(
+            name="full",
+            label="Full fine-tuning",
+            start=full,
+            summary="The whole of W is trained, without A and B: a reference for small models.",
+            source="Devlin et al. 2018, arXiv 1810.04805",
+            nested=True,
+            zero_product=True,
+            frozen_B=True,
+            dense=True,
         ),
     )
 }

@@ -68,6 +68,9 @@ class Initializer:
     """Singular vectors used per rank: r · vectors ≤ min(out, in)."""
     frozen_B: bool = False
     """Whether B is frozen and only A is trained."""
+    dense: bool = False
+    """Whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW,
+    and B the identity, which is never stored. Then also `frozen_B` and `zero_product`."""
 
     def __post_init__(self) -> None:
         """Check that `needs` is known."""

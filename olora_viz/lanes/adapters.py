@@ -20,7 +20,6 @@ from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.labels import labels
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import named_layers, weight_of
-from olora_viz.lanes.layout import Layout
 from olora_viz.lanes.passes import Passes
 from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.lanes.starts import (
@@ -54,7 +53,7 @@ class Lanes:
     ) -> None:
         self.plan, self.model = plan, plan.model
         self.lanes, self.labels, self.rank = plan.lanes, labels(plan.lanes), plan.rank
-        self._layout = Layout(plan.shapes, plan.ranks)
+        self._layout = plan.layout
         self.start = start_matrix(self._layout, plan, start_of, progress)
         self.theta = self.start.clone().requires_grad_()
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
@@ -92,7 +91,7 @@ class Lanes:
     def factors(self, layer: str, k: int) -> Start:
         """Return lane k's A (r, in) and B (out, r) of one layer, without the padding; see `put`.
 
-        If the lane leaves the layer out, r is 0.
+        If the lane leaves the layer out, r is 0. Of a dense lane, A is ΔW and B the identity.
         """
         return self._trimmed(self.theta.detach(), layer, k)
 
@@ -104,7 +103,8 @@ class Lanes:
         """Return ∂L/∂A (r, in) and ∂L/∂B (out, r) of the last backward pass."""
         if self.theta.grad is None:
             raise ValueError("no gradient yet: call backward on a loss first")
-        return self._trimmed(self.theta.grad, layer, k)
+        found = self._trimmed(self.theta.grad, layer, k)
+        return Start(found.A, torch.zeros_like(found.B)) if k in self.plan.dense else found
 
     def parts(self, layer: str | None = None) -> tuple[Tensor, ...]:
         """Return the parameters of the last forward pass, in its graph, for differentiation.
@@ -143,14 +143,19 @@ class Lanes:
 
     @torch.no_grad()
     def put(self, layer: str, k: int, now: Start) -> None:
-        """Set lane k's A and B of one layer, of at most the lane's rank."""
+        """Set lane k's A and B of one layer, of at most the lane's rank; of a dense lane, B A."""
         A, B = self._layout.factors(self.theta.detach(), layer)
+        if k in self.plan.dense:
+            A[k, : len(now.B)] = now.B @ now.A
+            return
         fill(A[k], B[k], now)
 
     @torch.no_grad()
     def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:
         """Return the update ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in)."""
         now, start = self.factors(layer, k), self.start_factors(layer, k)
+        if k in self.plan.dense:
+            return now.A
         return self.scale[k] * ((now.B - start.B) @ now.A + start.B @ (now.A - start.A))
 
     @torch.no_grad()
@@ -203,6 +208,8 @@ class Lanes:
         self.check_lane(k)
         A, B = self._layout.factors(theta, layer)
         r = self._layout.ranks[layer][k]
+        if k in self.plan.dense:
+            return Start(A=A[k, :r], B=torch.eye(B.shape[1], r, dtype=B.dtype, device=B.device))
         return Start(A=A[k, :r], B=B[k, :, :r])
 
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 
-from olora_viz.lanes.layout import Layout
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 
@@ -53,15 +52,16 @@ def check_adapters(plan: AdapterPlan, name: str) -> None:
     ------
     ValueError : there is not enough free memory for adapters and optimizer.
     """
-    K, rank = len(plan.lanes), plan.rank
-    what = f"{K} lane{'s' * (K > 1)} of rank up to {rank} on {name}"
+    K, dense = len(plan.lanes), len(plan.dense)
+    ranks = f" of rank up to {plan.rank}" if dense < K else ""
+    trained = f", {dense} of full fine-tuning," if dense else ""
+    what = f"{K} lane{'s' * (K > 1)}{ranks}{trained} on {name}"
     check_memory(adapter_bytes(plan), plan.device, what)
 
 
 def adapter_bytes(plan: AdapterPlan) -> int:
     """Return the memory of the lanes' adapters and their optimizer."""
-    width = Layout(plan.shapes, plan.ranks).width
-    return COPIES * len(plan.lanes) * width * plan.dtype.itemsize
+    return COPIES * len(plan.lanes) * plan.layout.width * plan.dtype.itemsize
 
 
 def largest_group(K: int, bytes_each: float, device: str) -> float:

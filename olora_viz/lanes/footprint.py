@@ -97,7 +97,7 @@ def known_cost(
     ----------
     kind : a name for `run`.
     lanes : those on the model; None if there are none, to measure a lane of the plan's largest
-        rank or somewhat above it.
+        rank or somewhat above it, or a dense lane if there is one.
     """
     rank = _measured_rank(plan) if lanes is None else plan.rank
     key = (kind, *_shape_of(plan), rank)
@@ -105,14 +105,21 @@ def known_cost(
         while len(_KNOWN) >= KEEP:
             del _KNOWN[next(iter(_KNOWN))]
         trial = _trial(plan, rank) if lanes is None else nullcontext(lanes)
-        with trial as its, its.some(slice(0, 1)):
+        with trial as its, its.some(_largest(its.plan)):
             _KNOWN[key] = PassCost.of(partial(run, its), plan.model)
     return _KNOWN[key]
 
 
+def _largest(plan: AdapterPlan) -> slice:
+    """Return the lane whose passes take the most memory: a dense one, if there is any."""
+    k = min(plan.dense, default=0)
+    return slice(k, k + 1)
+
+
 def _train(lanes: Lanes, batch: Batch) -> None:
     dropped = Dropout((Lane("lora", dropout=0.5),), (1, 0))
-    with lanes.some(slice(0, 1), dropped if any(its.dropout for its in lanes.lanes) else None):
+    has_dropout = any(its.dropout for its in lanes.lanes)
+    with lanes.some(_largest(lanes.plan), dropped if has_dropout else None):
         torch.autograd.grad(lane_losses(lanes.model, batch, 1).sum(), lanes.parts())
 
 
@@ -129,19 +136,20 @@ def _evaluate_branches(lanes: Lanes, batch: Batch) -> None:
 
 @contextmanager
 def _trial(plan: AdapterPlan, rank: int) -> Iterator[Lanes]:
-    """Attach one lane, with a rank in every layer."""
+    """Attach a lane with a rank in every layer, and a dense one if the plan has any."""
     dropout = max(lane.dropout for lane in plan.lanes)
-    lane = Lane("lora", r=rank, dropout=dropout)
-    alone = replace(plan, lanes=(lane,), chosen={None: tuple(plan.layers)})
+    lanes = [Lane("lora", r=rank, dropout=dropout)] if rank else []
+    lanes += [Lane(plan.lanes[k].init) for k in plan.dense[:1]]
+    alone = replace(plan, lanes=tuple(lanes), chosen={None: tuple(plan.layers)})
 
     def start(_: str, W: Tensor, lane: Lane) -> Start:
         return Start(A=W.new_ones(lane.r, W.shape[1]), B=W.new_ones(W.shape[0], lane.r))
 
-    lanes = Lanes(alone, start)
+    attached = Lanes(alone, start)
     try:
-        yield lanes
+        yield attached
     finally:
-        lanes.detach()
+        attached.detach()
 
 
 def _shape_of(plan: AdapterPlan) -> tuple[Hashable, ...]:
@@ -155,11 +163,14 @@ def _shape_of(plan: AdapterPlan) -> tuple[Hashable, ...]:
         tuple((name, tuple(p.shape), p.dtype, p.device) for name, p in model.named_parameters()),
         tuple(plan.layers),
         any(lane.dropout for lane in plan.lanes),
+        bool(plan.dense),
     )
 
 
 def _measured_rank(plan: AdapterPlan) -> int:
     """Return a rank at or above that of a plan, the same for several, so that few are measured."""
+    if not plan.rank:
+        return 0
     most = min(min(shape) for shape in plan.shapes.values())
     return max(plan.rank, min(most, max(8, 1 << (plan.rank - 1).bit_length())))
 

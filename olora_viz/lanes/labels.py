@@ -64,14 +64,21 @@ def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tu
 
 def differing(lanes: Sequence[Lane]) -> list[str]:
     """Return the settings of `SHOWN` that are not the same in all lanes."""
-    return [field for field in SHOWN if len({setting(lane, field) for lane in lanes}) > 1]
+    return [
+        field
+        for field in SHOWN
+        if len({setting(lane, field) for lane in lanes if _has(lane, field)}) > 1
+    ]
 
 
 def setting(lane: Lane, field: str) -> Any:
     """Return the value of one of `SHOWN`: the ratio to the rank for alpha, a text for targets.
 
-    The rate of a fair lane is the word, until its race has found the number.
+    The rate of a fair lane is the word, until its race has found the number. Full fine-tuning has
+    neither rank nor scaling, which is written as 0.
     """
+    if not _has(lane, field):
+        return 0
     if field == "lr" and lane.fair:
         return FAIR
     if field == "alpha":
@@ -79,7 +86,13 @@ def setting(lane: Lane, field: str) -> Any:
     return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field)
 
 
+def _has(lane: Lane, field: str) -> bool:
+    return not (lane.is_dense and field in ("r", "alpha"))
+
+
 def _words(field: str, value: Any) -> str:
+    if field in ("r", "alpha") and not value:
+        return ""
     if isinstance(value, str):
         return _short(value) if field == "targets" and value else value
     return {

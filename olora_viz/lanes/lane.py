@@ -33,7 +33,7 @@ class Lane:
     ----------
     init : name of an initialization, a key of `INITIALIZERS`.
     lr : learning rate at the peak of the schedule, > 0.
-    r : rank of the adapter, >= 1.
+    r : rank of the adapter, >= 1; it and `alpha` do not matter to full fine-tuning, see `is_dense`.
     alpha : numerator of the scaling; ``None`` means `r`, that is a scaling of 1.
     seed : seed of the initialization, >= 0, and of the order of the batches if the race uses
         ``batches="by-seed"``.
@@ -95,6 +95,11 @@ class Lane:
                 f"the square of beta1 {self.beta1} must be below beta2 {self.beta2}: otherwise the "
                 "length of Adam's steps is unbounded"
             )
+        if self.dropout and self.is_dense:
+            raise ValueError(
+                f"dropout {self.dropout:g} is not possible for {self.init}, which has no adapter "
+                "whose inputs it could drop: set it to 0"
+            )
         if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"weight_decay must be a number >= 0, not {self.weight_decay!r}")
         for name in ("rslora", "fair"):
@@ -106,8 +111,15 @@ class Lane:
             object.__setattr__(self, "targets", _target_names(self.targets))
 
     @property
+    def is_dense(self) -> bool:
+        """Whether the lane trains the whole ΔW in place of A and B, see `Initializer.dense`."""
+        return self.init in INITIALIZERS and INITIALIZERS[self.init].dense
+
+    @property
     def scale(self) -> float:
         """The scaling s of the adapter: alpha / r, or alpha / sqrt(r) with `rslora`."""
+        if self.is_dense:
+            return 1.0
         alpha = self.r if self.alpha is None else self.alpha
         return float(alpha / (math.sqrt(self.r) if self.rslora else self.r))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 Factors = tuple[Tensor, Tensor]
-"""A (K, r, in) and B (K, out, r) of one layer, views of theta."""
+"""A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane
+out if that is more."""
 
 
 class Layout:
@@ -20,6 +22,7 @@ class Layout:
     shapes : (out, in) of each layer, in the model's order.
     ranks : the rank of every lane in each layer, 0 for a lane without an adapter there. A layer has
         room for the largest rank; smaller ones are padded with zeros.
+    dense : the lanes whose B is the identity, for which there is no room; their A is (out, in).
 
     Attributes
     ----------
@@ -28,20 +31,28 @@ class Layout:
     """
 
     def __init__(
-        self, shapes: Mapping[str, Sequence[int]], ranks: Mapping[str, Sequence[int]]
+        self,
+        shapes: Mapping[str, Sequence[int]],
+        ranks: Mapping[str, Sequence[int]],
+        dense: Collection[int] = (),
     ) -> None:
         self.layers = tuple(shapes)
         self.ranks = dict(ranks)
-        self._shapes = {layer: (*shape, max(ranks[layer])) for layer, shape in shapes.items()}
-        self.sizes = tuple(
-            size for out, into, rank in self._shapes.values() for size in (rank * into, out * rank)
-        )
+        self._ranks_of_B = {
+            layer: [0 if k in dense else rank for k, rank in enumerate(its)]
+            for layer, its in ranks.items()
+        }
+        self._shapes = {
+            layer: ((max(ranks[layer]), into), (out, max(self._ranks_of_B[layer])))
+            for layer, (out, into) in shapes.items()
+        }
+        self.sizes = tuple(rows * columns for its in self._shapes.values() for rows, columns in its)
         ends = torch.tensor(self.sizes).cumsum(0).tolist()
         self._starts = dict(zip(self.layers, [0, *ends[1::2]], strict=False))
         self.width = ends[-1]
 
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return the shapes of a layer's A and B as theta holds them, with its largest rank.
+        """Return the shapes of a layer's A and B as theta holds them, each with its largest rank.
 
         Raises
         ------
@@ -49,15 +60,13 @@ class Layout:
         """
         if layer not in self._shapes:
             raise ValueError(f"no adapter on layer {layer!r}; choose from {', '.join(self.layers)}")
-        out, into, rank = self._shapes[layer]
-        return (rank, into), (out, rank)
+        return self._shapes[layer]
 
     def columns(self, layer: str) -> tuple[slice, slice]:
         """Return the columns of a layer's A and of its B."""
-        (rank, into), (out, _) = self.shapes(layer)
+        of_A, of_B = map(math.prod, self.shapes(layer))
         at = self._starts[layer]
-        middle = at + rank * into
-        return slice(at, middle), slice(middle, middle + out * rank)
+        return slice(at, at + of_A), slice(at + of_A, at + of_A + of_B)
 
     def factors(self, theta: Tensor, layer: str) -> Factors:
         """View one layer's A and B in a matrix like theta, of as many rows."""
@@ -81,8 +90,14 @@ class Layout:
         """Return the mask of some lanes' entries that are not padding, in one layer or all."""
         masks = []
         for name in [layer] if layer else self.layers:
-            (rank, into), (out, _) = self.shapes(name)
-            used = torch.arange(rank) < torch.tensor(self.ranks[name][rows])[:, None]  # (k, R)
-            masks.append(used[:, :, None].expand(-1, -1, into).flatten(1))
-            masks.append(used[:, None, :].expand(-1, out, -1).flatten(1))
+            (rows_of_A, into), (out, rank) = self.shapes(name)
+            of_A = _below(self.ranks[name][rows], rows_of_A)
+            of_B = _below(self._ranks_of_B[name][rows], rank)
+            masks.append(of_A[:, :, None].expand(-1, -1, into).flatten(1))
+            masks.append(of_B[:, None, :].expand(-1, out, -1).flatten(1))
         return torch.cat(masks, dim=1)
+
+
+def _below(ranks: Sequence[int], most: int) -> Bool[Tensor, "k most"]:
+    """Return for each lane which of the numbers from 0 are below its rank."""
+    return torch.arange(most) < torch.tensor(ranks)[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -62,6 +63,21 @@ class LaneLinear(torch.autograd.Function):
         # As (r, out) and transposed: the other order is four times slower in MKL.
         dB = (torch.bmm(XA.mT, dY_lanes).to(B.dtype) * s).mT
         return dX, None, None, dA, dB, None, None
+
+
+def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:
+    """Return Y_k + X_k ΔW_kᵀ for some lanes k; the others are unchanged, bit for bit.
+
+    Parameters
+    ----------
+    Y, X : output and input of a layer, (K·n, …, features).
+    A : (K, rows, in), whose first out rows are ΔW in the dense lanes.
+    dense : their indices.
+    """
+    its = torch.tensor(dense, device=X.device)
+    update = A[:, : Y.shape[-1]].index_select(0, its).to(X.dtype)
+    moved = torch.bmm(_by_lane(X, A).index_select(0, its), update.mT)
+    return _by_lane(Y, A).index_add(0, its, moved).view(Y.shape)
 
 
 def _stacked(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,7 +13,7 @@ from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.experts import UnrolledExperts, unrolled
 from olora_viz.lanes.layers import called_module, common_owner, weight_of
 from olora_viz.lanes.layout import Factors, Layout
-from olora_viz.lanes.linear import LaneLinear
+from olora_viz.lanes.linear import LaneLinear, add_dense
 from olora_viz.lanes.overrides import override
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.lanes.starts import from_zero
@@ -119,11 +119,21 @@ class Passes:
         start = None if self._from_zero else self._start_views[name]
         s = self._scale[self.rows, None, None]
         layer, (A, B) = self._plan.layers[name], self.views[name]
-        Y = LaneLinear.apply(X, weight_of(layer), layer.bias, A, B, start, s)
+        rank, rows_of_A = B.shape[2], A.shape[1]
+        low = A[:, :rank] if rank < rows_of_A else A  # the other rows are those of dense lanes
+        if start is not None:
+            start = start[0][:, :rank], start[1]
+        Y = LaneLinear.apply(X, weight_of(layer), layer.bias, low, B, start, s)
+        ranks = self._plan.ranks[name][self.rows]
+        if dense := self._dense(ranks, self.rows):
+            Y = add_dense(Y, X, A, dense)
         if self._dropout is None:
             return Y
-        ranks = self._plan.ranks[name][self.rows]
-        return self._dropout.add(name, Y, X, A, B, s, ranks)
+        return self._dropout.add(name, Y, X, low, B, s, ranks)
+
+    def _dense(self, ranks: Sequence[int], rows: slice) -> list[int]:
+        """Return which of the active lanes have a dense update, from their ranks in the layer."""
+        return [k for k, rank in enumerate(ranks) if rank and rows.start + k in self._plan.dense]
 
     def _experts(
         self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor

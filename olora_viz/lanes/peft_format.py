@@ -44,8 +44,9 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     folder : written atomically; an existing adapter is replaced.
     form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know
         the initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰
-        is zero. ``olora`` writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT
-        then subtracts B⁰A⁰ from the base at load. Adapters on experts have the form of PEFT's
+        is zero; the ΔW of full fine-tuning has the largest min(out, in) of its layers as its rank.
+        ``olora`` writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT then
+        subtracts B⁰A⁰ from the base at load. Adapters on experts have the form of PEFT's
         ``target_parameters``.
 
     Raises
@@ -70,11 +71,13 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     starts = [lanes.start_factors(name, k) for name in layers]
     from_zero = not any(start.A.any() and start.B.any() for start in starts)
     factors: dict[str, Start] = {}
-    rank = lane.r
+    rank, widest = lane.r, max(min(lanes.plan.shapes[name]) for name in layers)
     for name in layers:
         now, start = lanes.factors(name, k), lanes.start_factors(name, k)
         A, B = now.A, now.B
-        if form == "lora" and not from_zero:
+        if k in lanes.plan.dense:
+            A, B = _as_factors(now.A, widest)
+        elif form == "lora" and not from_zero:
             A, B = torch.cat([A, A - start.A]), torch.cat([B - start.B, start.B], 1)
         rank = A.shape[0]
         if not (A.isfinite().all() and B.isfinite().all()):
@@ -85,7 +88,7 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     for name, its in (linear | stacked({name: factors[name] for name in experts})).items():
         tensors[f"{PREFIX}{name}.lora_A.weight"] = its.A.cpu().contiguous().clone()
         tensors[f"{PREFIX}{name}.lora_B.weight"] = its.B.cpu().contiguous().clone()
-    rslora = lane.rslora and rank == lane.r
+    rslora = lane.rslora and rank == lane.r and not lane.is_dense
     alpha = lane.scale * (math.sqrt(rank) if rslora else rank)
     config: dict[str, Any] = {
         "peft_type": "LORA",
@@ -173,6 +176,19 @@ def read_config(folder: Path) -> dict[str, Any]:
         why = ": pickled weights (.bin) are never loaded" if pickled else ""
         raise ValueError(f"{str(folder)!r} has no adapter_model.safetensors{why}")
     return config
+
+
+def _as_factors(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return ΔW (out, in) as A (rank, in) and B (out, rank) with ΔW = B A.
+
+    One of them is the identity, of the smaller side of ΔW, padded with zeros: PEFT then needs one
+    rank alone for all layers.
+    """
+    (out, into), least = update.shape, min(update.shape)
+    A, B = update.new_zeros(rank, into), update.new_zeros(out, rank)
+    identity = torch.eye(least, dtype=update.dtype, device=update.device)
+    A[:least], B[:, :least] = (update, identity) if out == least else (identity, update)
+    return A, B
 
 
 def _start_named(config: dict[str, Any], folder: Path) -> str:

@@ -17,6 +17,7 @@ from olora_viz.lanes.coverage import Coverage, coverage_of
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import MAX_LANES, Lane, Targets
 from olora_viz.lanes.layers import adaptable_layers, target_layers, weight_of
+from olora_viz.lanes.layout import Layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +38,27 @@ class AdapterPlan:
 
     @cached_property
     def ranks(self) -> dict[str, tuple[int, ...]]:
-        """The rank of every lane in each layer, 0 for a lane that leaves it out."""
+        """The rank of every lane in each layer, 0 for a lane that leaves it out.
+
+        That of a dense lane is out, since its B is the identity.
+        """
         return {
-            name: tuple(lane.r if name in self.chosen[lane.targets] else 0 for lane in self.lanes)
-            for name in self.layers
+            name: tuple(
+                (shape[0] if start.dense else lane.r) if name in self.chosen[lane.targets] else 0
+                for lane, start in zip(self.lanes, self.starts, strict=True)
+            )
+            for name, shape in self.shapes.items()
         }
+
+    @cached_property
+    def dense(self) -> tuple[int, ...]:
+        """The lanes that train the whole ΔW, see `Initializer.dense`."""
+        return tuple(k for k, start in enumerate(self.starts) if start.dense)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where theta holds the parameters of every lane."""
+        return Layout(self.shapes, self.ranks, self.dense)
 
     def layers_of(self, k: int) -> tuple[str, ...]:
         """Return the names of the layers that lane k adapts."""
@@ -96,8 +113,9 @@ class AdapterPlan:
 
     @property
     def rank(self) -> int:
-        """The largest rank of any lane."""
-        return max(lane.r for lane in self.lanes)
+        """The largest rank of any lane that is not dense; 0 if all are."""
+        ranks = (lane.r for k, lane in enumerate(self.lanes) if k not in self.dense)
+        return max(ranks, default=0)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -144,7 +162,7 @@ class AdapterPlan:
         for name, W in made.weights.items():
             its = [k for k, r in enumerate(made.ranks[name]) if r]
             for lane, start in ((made.lanes[k], made.starts[k]) for k in its):
-                check_rank(W, lane.r, name, start.vectors)
+                check_rank(W, 1 if start.dense else lane.r, name, start.vectors)
                 if lane.dropout and isinstance(made.layers[name], ExpertLinear):
                     raise ValueError(
                         f"dropout {lane.dropout:g} is not possible on experts, whose inputs the "

@@ -65,7 +65,7 @@ def start_matrix(
         made: dict[tuple[str, int, float, int], Start] = {}
         A, B = layout.factors(theta, name)
         for k, lane in enumerate(plan.lanes):
-            if not plan.ranks[name][k]:
+            if not plan.ranks[name][k] or k in plan.dense:
                 continue
             key = _kind(lane)
             if key not in made:
@@ -83,7 +83,7 @@ def frozen_mask(
     mask = torch.zeros_like(theta, dtype=torch.bool)
     for _, B in layout.split(mask).values():
         B[plan.frozen_B] = True
-    return mask
+    return mask if mask.any() else None
 
 
 def from_zero(layout: Layout, start: Float[Tensor, "K P"]) -> bool:

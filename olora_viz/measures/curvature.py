@@ -172,11 +172,11 @@ def draws(lanes: Lanes, layer: str | None, seed: int) -> Float[Tensor, " n"]:
     """
     parts = []
     for name in [layer] if layer else lanes.layers:
-        (rank, in_features), (out_features, _) = lanes.shapes(name)
+        (rank, in_features), (out_features, rank_B) = lanes.shapes(name)
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
         drawn = [torch.randn(in_features + out_features, generator=generator) for _ in range(rank)]
         A, B = torch.stack(drawn).split([in_features, out_features], dim=1)
-        parts += [A.flatten(), B.T.flatten()]
+        parts += [A.flatten(), B[:rank_B].T.flatten()]
     return torch.cat(parts).to(lanes.theta)
 
 

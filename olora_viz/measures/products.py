@@ -7,7 +7,6 @@ from typing import Any
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.chunks import lane_groups
 from olora_viz.lanes.footprint import PassCost, known_cost
-from olora_viz.lanes.layout import Layout
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine import memory
 from olora_viz.machine.memory import bytes_words, check_memory
@@ -77,7 +76,7 @@ def product_bytes(plan: AdapterPlan, size: Size, steps: int) -> float:
     ----------
     plan : of a model without lanes.
     """
-    vectors = (steps + VECTORS) * Layout(plan.shapes, plan.ranks).width * plan.dtype.itemsize
+    vectors = (steps + VECTORS) * plan.layout.width * plan.dtype.itemsize
     return vectors + product_cost(plan).bytes(size)
 
 

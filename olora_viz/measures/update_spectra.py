@@ -32,7 +32,8 @@ class UpdateSpectra(Record):
     layers: tuple[str, ...] = field(metadata=SHARED)
     """(L) names, in the model's order."""
     sigma: np.ndarray = field(metadata=by_lane())
-    """(K, L, 2R) singular values of ΔW = s (BA − B⁰A⁰), descending; zero beyond its rank."""
+    """(K, L, 2R) singular values of ΔW = s (BA − B⁰A⁰), descending; zero beyond its rank. With a
+    dense lane as many as its largest ΔW has, if they are more."""
     norm: np.ndarray = field(metadata=by_lane())
     """(K, L) ‖ΔW‖, Frobenius."""
     effective_rank: np.ndarray = field(metadata=by_lane())
@@ -57,9 +58,10 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
     [R₁, R₂] [S₁, S₂]ᵀ`, B those of `R₁ + R₂`, A those of `S₁`, and the angles between the columns
     of B and B⁰ are those between `R₁ + R₂` and `R₂`.
     """
-    K, L, R = lanes.count, len(lanes.layers), lanes.rank
-    left_out = lanes.plan.left_out
-    sigma = np.zeros((K, L, 2 * R))
+    K, L, plan = lanes.count, len(lanes.layers), lanes.plan
+    left_out = plan.left_out
+    full = (min(plan.shapes[name]) for k in plan.dense for name in plan.layers_of(k))
+    sigma = np.zeros((K, L, max([2 * lanes.rank, *full])))
     sigma[left_out] = math.nan
     found = {name: np.full((K, L), math.nan) for name in PARTS}
     alike: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)

@@ -47,7 +47,8 @@ def peft_script(config: RaceConfig) -> str:
 
     Raises
     ------
-    ValueError : a lane asks for a fair rate, which is not a number yet, or a target is experts'.
+    ValueError : a lane asks for a fair rate, which is not a number yet, or is full fine-tuning; or
+        a target is experts'.
     """
     targets = [name for lane in config.lanes for name in lane.targets or config.targets or ()]
     for target in filter(names_experts, targets):
@@ -56,6 +57,11 @@ def peft_script(config: RaceConfig) -> str:
             "wants; the script with olora_viz can, and the lanes themselves export to PEFT's format"
         )
     for lane, label in zip(config.lanes, config.labels, strict=True):
+        if lane.is_dense:
+            raise ValueError(
+                f"the script with PEFT cannot train lane {label!r}, since full fine-tuning has no "
+                "adapter; the script with olora_viz can"
+            )
         if lane.fair:
             raise ValueError(
                 f"lane {label!r} asks for a fair rate: give the set-up of the race that found it"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.calibration import calibration_bytes
 from olora_viz.lanes.chunks import adapter_bytes, largest_group
 from olora_viz.lanes.footprint import Footprint
@@ -126,7 +127,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     total, paces, kept = 0.0, [], Kept()
     for _, each in itertools.groupby(groups, key=lambda group: group[0].cell.model):
         its = list(each)
-        largest = max(its, key=lambda group: (max(one.cell.r for one in group), len(group)))
+        largest = max(its, key=_size)
         pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest), kept)
         of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
         total += pace.of_race(pace.test) * len(its) + of_lane * sum(map(len, its))
@@ -195,6 +196,12 @@ def pace_of(
         memory=_bytes(racing, largest or config),
         device=racing.device,
     )
+
+
+def _size(race: Sequence[Trial]) -> tuple[bool, int, int]:
+    """Return what orders races by their memory: full fine-tuning, then the rank, then the lanes."""
+    dense = any(INITIALIZERS[one.init].dense for one in race)
+    return dense, max(one.cell.r for one in race), len(race)
 
 
 def _bytes(racing: Race, config: RaceConfig) -> float:

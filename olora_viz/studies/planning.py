@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.studies.statistics import choose
 from olora_viz.studies.study import Cell, Study, Trial
@@ -100,24 +101,28 @@ def values_at(
 def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[list[Trial]]:
     """Group trials into races of one model and task, seed by seed, so that pairs end together.
 
-    Lanes of one seed share their batches in whichever race they run.
+    Lanes of one seed share their batches in whichever race they run. Full fine-tuning races apart:
+    beside it, the adapters would be padded to its number of parameters.
 
     Parameters
     ----------
     most : maximum lanes of a race.
     """
+
+    def place(t: Trial) -> tuple[int, int, bool]:
+        dense = INITIALIZERS[t.init].dense
+        return study.models.index(t.cell.model), study.tasks.index(t.cell.task), dense
+
     order = sorted(
         trials,
         key=lambda t: (
-            study.models.index(t.cell.model), study.tasks.index(t.cell.task), t.seed,
-            study.ranks.index(t.cell.r), t.lr, study.inits.index(t.init),
+            place(t), t.seed, study.ranks.index(t.cell.r), t.lr, study.inits.index(t.init),
         ),
     )  # fmt: skip
     made: list[list[Trial]] = []
     for trial in order:
         last = made[-1] if made else None
-        place = trial.cell.model, trial.cell.task
-        if last is None or len(last) >= most or (last[0].cell.model, last[0].cell.task) != place:
+        if last is None or len(last) >= most or place(last[0]) != place(trial):
             made.append([])
         made[-1].append(trial)
     return made

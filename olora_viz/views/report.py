@@ -102,8 +102,8 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
     }  # fmt: skip
     lanes = [
         (
-            fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}", lane.r,
-            f"{lane.r if lane.alpha is None else lane.alpha:g}", lane.seed,
+            fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}",
+            *(("–", "–") if lane.is_dense else (lane.r, f"{lane.alpha or lane.r:g}")), lane.seed,
             f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
             f"{lane.beta1:g}, {lane.beta2:g}", f"{lane.lora_plus:g}", f"{lane.dropout:g}",
             ", ".join(lane.targets or ("–",)),
