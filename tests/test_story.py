@@ -106,7 +106,7 @@ def test_one_rate_per_start_is_not_called_the_best_of_several() -> None:
      ([0.2, 0.9, 0.5, 0.5], "lowest")],
 )  # fmt: skip
 def test_a_best_rate_at_an_end_of_those_tried_is_said(held_out: list[float], end: str) -> None:
-    assert f"best at the {end} rate tried" in told(RATES, steps(held_out))
+    assert f"rate is the {end} one tried" in told(RATES, steps(held_out))
 
 
 def test_one_start_at_several_rates_compares_them() -> None:
@@ -170,7 +170,7 @@ def test_every_rank_of_a_race_over_ranks_is_told() -> None:
 def test_results_without_examples_are_not_compared() -> None:
     made = [without(step, "eval_examples") for step in steps([0.9, 0.4])]
     text = told(PAIR, made)
-    assert "held-out loss of OLoRA is 0.40" in text
+    assert "held-out loss is LoRA 0.90 and OLoRA 0.40 nats" in text
     assert "not compared" in text
 
 

@@ -55,6 +55,7 @@ def run_race(options: argparse.Namespace) -> int:
     from olora_viz.initializers import RankError
     from olora_viz.races import run as runs
     from olora_viz.races.state import STOPPED
+    from olora_viz.studies.remarks import caveat
 
     try:
         race, steps = _begin(options)
@@ -85,6 +86,7 @@ def run_race(options: argparse.Namespace) -> int:
     else:
         print_summary(summary, plain_text=race.task.plain_text)
         print(data.about_held_out.baseline)
+        print(caveat(race.config.lanes, by_seed=race.config.by_seed))
         for words in filter(None, (race.adapted, race.in_parts)):
             print(words)
     folder = options.resume or options.folder
@@ -127,7 +129,7 @@ def _follow(steps: Iterator[Step], race: Race, as_json: bool) -> None:
                 print(json.dumps(step.to_json(labels), allow_nan=False), flush=True)
             bar.update(step.step - bar.n)
             if step.eval_loss is not None:
-                bar.set_postfix_str(leader(step.eval_loss.tolist(), labels), refresh=False)
+                bar.set_postfix_str(held_out_range(step.eval_loss.tolist()), refresh=False)
 
 
 def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:
@@ -171,15 +173,15 @@ def _test_figures(values: dict[str, Any]) -> tuple[str, str]:
     return number(values["test_loss"], ".4f"), number(values["test_accuracy"], ".1%")
 
 
-def leader(eval_loss: Sequence[float], labels: Sequence[str]) -> str:
-    """Describe the lane with the lowest held-out loss; empty if every lane has diverged.
+def held_out_range(eval_loss: Sequence[float]) -> str:
+    """Return the range of the held-out losses, which names no lane; empty if all have diverged.
 
-    >>> leader([2.0, math.nan, 1.5], ["lora", "pissa", "olora"])
-    'lowest held-out loss 1.500, olora'
+    >>> held_out_range([2.0, math.nan, 1.5]), held_out_range([1.5])
+    ('held-out loss 1.500 to 2.000', 'held-out loss 1.500')
     """
-    pairs = zip(eval_loss, labels, strict=True)
-    known = [(loss, label) for loss, label in pairs if math.isfinite(loss)]
-    return "lowest held-out loss {:.3f}, {}".format(*min(known)) if known else ""
+    known = [loss for loss in eval_loss if math.isfinite(loss)]
+    ends = dict.fromkeys(f"{end(known):.3f}" for end in (min, max)) if known else ()
+    return f"held-out loss {' to '.join(ends)}" if known else ""
 
 
 def _rank(lane: dict[str, Any], plain_text: bool) -> tuple[float, float]:

@@ -64,7 +64,7 @@ def compared_conditions(
     number = f"over {n} batches the condition number of {name}'s tangent kernel"
     if lead:
         return Sentence(
-            f"{name} is {lead} {its_name}:",
+            f"With this seed {name} is {lead} {its_name}:",
             f"{number} is {_ratio(found)} times {its_name}'s, with a median of {values}.",
         )
     lower = int((mine < theirs).sum())

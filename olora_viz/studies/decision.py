@@ -83,7 +83,7 @@ class Comparison:
     @property
     def in_these_runs(self) -> str:
         """The verdict on these runs alone, over the examples; another seed may reverse it."""
-        if self.p_value < ERROR:
+        if self.p_value < ERROR and not self.low <= 0 <= self.high:
             return AHEAD if (self.difference > 0) == self.shares else BEHIND
         return LEVEL if -self.margin < self.low and self.high < self.margin else UNDECIDED
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact, finite_or_none, nats
+from olora_viz.studies.decision import Comparison
 from olora_viz.studies.planning import values_at
 from olora_viz.studies.statistics import (
     BETTER,
@@ -18,13 +19,14 @@ from olora_viz.studies.statistics import (
     LEVEL,
     UNDECIDED,
     WORSE,
+    Interval,
     holm,
     t_interval,
     verdict,
 )
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
-from olora_viz.studies.words import and_
+from olora_viz.studies.who_leads import Basis, who_leads
 
 
 @dataclass(frozen=True)
@@ -96,50 +98,40 @@ def _of_cell(found: Verdicts, cell: Cell) -> Verdict | None:
 
 def _worded(found: Verdicts, one: Verdict) -> Recommendation:
     study, name = found.study, label_of(one.init)
-    reference = label_of(study.reference)
     losses = _losses(found, one)
-    interval = t_interval(losses)
+    interval, seeds = t_interval(losses), int(np.isfinite(losses).sum())
     half = interval.high - interval.mean
     where = f"{name} at {compact(one.best_lr or 0)}, rank {one.cell.r}"
-    loss = f"test loss is {nats(one.test_loss)}" + (f" ± {half:.2g}" if math.isfinite(half) else "")
+    spread = f" ± {half:.2g}" if math.isfinite(half) else ""
+    loss = f"test loss is {nats(one.test_loss)}{spread} ({_basis(found, one, seeds)})"
     others = [each for each in found.of(one.cell) if each.init not in (one.init, study.reference)]
     if one.verdict == BETTER and one.init != study.reference:
-        low, high = -one.interval.high, -one.interval.low
-        said = (
-            f"Its {loss}, better than {reference}'s at its own best rate by "
-            f"{nats(-one.interval.mean)} ({nats(low)} to {nats(high)})."
-        )
+        reference = next(each for each in found.of(one.cell) if each.init == study.reference)
+        gap = _comparison(found, one, one.interval, one.p_value, one.verdict)
+        said = _told(found, one, [reference], [gap], "Each at its best rate,")
         rivals = _rivals(found, one, [each for each in others if each.verdict == BETTER])
         return Recommendation(one, half, f"Take {where}.", f"{said}{rivals}", BETTER)
     if one.init != study.reference:
-        said = f"{reference} has diverged at every rate. Its {loss}."
+        said = f"{label_of(study.reference)} has diverged at every rate. Its {loss}."
         return Recommendation(one, half, f"Take {where}, for now.", said, UNDECIDED)
     if one.seeds < LEAST_SEEDS:
-        count = f"{one.seeds} seed{'s' * (one.seeds > 1)}"
-        said = f"With {count} its {loss}; a verdict needs {LEAST_SEEDS}.{_best_so_far(found, one)}"
+        said = f"Its {loss}; a verdict needs {LEAST_SEEDS} seeds.{_best_so_far(found, one)}"
         headline = f"Nothing is decided yet: take plain {where}, for now."
         return Recommendation(one, half, headline, said, UNDECIDED)
+    known = [each for each in others if each.seeds >= LEAST_SEEDS]
+    gaps = [
+        _comparison(found, each, each.interval, each.p_value, each.verdict).reversed
+        for each in known
+    ]
+    told = _told(found, one, known, gaps, "Each at its best rate,") if known else f"Its {loss}."
     open_ = [each for each in others if each.verdict == UNDECIDED]
-    level = and_([label_of(each.init) for each in others if each.verdict == LEVEL])
-    worse = and_([label_of(each.init) for each in others if each.verdict == WORSE])
-    told = [f"{level} {_are(level)} level with it" if level else ""]
-    told.append(f"{worse} {_are(worse)} worse" if worse else "")
-    known = "; ".join(part for part in told if part)
-    known = f" {known[0].upper()}{known[1:]}." if known else ""
-    if open_:
-        why = " ".join(f"{label_of(each.init)} is undecided: {each.why}." for each in open_)
-        said = f"Its {loss}; no other start is shown to be better. {why}{known}"
-        return Recommendation(one, half, f"Take plain {where}.", said, UNDECIDED)
-    said = f"Its {loss}; no other start is better.{known}"
-    return Recommendation(one, half, f"Take plain {where}.", said, LEVEL)
-
-
-def _are(names: str) -> str:
-    return "are" if " and " in names else "is"
+    why = "".join(f" {label_of(each.init)} is undecided: {each.why}." for each in open_)
+    its = UNDECIDED if open_ else LEVEL
+    return Recommendation(one, half, f"Take plain {where}.", f"{told}{why}", its)
 
 
 def _best_so_far(found: Verdicts, one: Verdict) -> str:
-    """Name the method with the lowest test loss so far, if it is another one."""
+    """Name the test loss of the method with the lowest validation loss, if it is another one."""
     its = [each for each in found.of(one.cell) if math.isfinite(each.test_loss)]
     best = min(its, key=lambda each: each.valid_loss, default=one)
     if best.init == one.init:
@@ -150,25 +142,49 @@ def _best_so_far(found: Verdicts, one: Verdict) -> str:
 
 
 def _rivals(found: Verdicts, one: Verdict, better: Sequence[Verdict]) -> str:
-    """Say which of the other better methods is level with the best, or not told from it."""
-    gaps = [_gap(found, each, one) for each in better]
-    adjusted = holm([t_interval(gap).p_value for gap in gaps])
-    said = [_verdict(gap, p_value, one.margin) for gap, p_value in zip(gaps, adjusted, strict=True)]
-    names = {
-        word: and_(
-            [label_of(each.init) for each, its in zip(better, said, strict=True) if its in kinds]
-        )
-        for word, kinds in {"level": (LEVEL,), "open": (UNDECIDED,), "lower": (BETTER,)}.items()
-    }
-    text, reference = "", label_of(found.study.reference)
-    if names["level"]:
-        text += f" {names['level']} {_are(names['level'])} level with it: take the one you know."
-    if names["open"]:
-        text += f" {names['open']} {_are(names['open'])} better than {reference} too, and not told "
-        text += "apart from it."
-    if names["lower"]:
-        text += f" On the test, which has no part in the choice, {names['lower']} did better still."
-    return text
+    """Compare the method with those that are better than the reference as well."""
+    if not better:
+        return ""
+    found_gaps = [_gap(found, one, each) for each in better]
+    adjusted = holm([t_interval(gap).p_value for gap in found_gaps])
+    gaps = []
+    for gap, p_value in zip(found_gaps, adjusted, strict=True):
+        its = _verdict(gap, p_value, one.margin)
+        gaps.append(_comparison(found, one, t_interval(gap), p_value, its, len(gap)))
+    told = _told(found, one, better, gaps, "Of those that are better,")
+    same = any(gap.in_these_runs == LEVEL for gap in gaps)
+    return f" {told}{' Of those that are level, take the one you know.' * same}"
+
+
+def _told(
+    found: Verdicts, one: Verdict, others: Sequence[Verdict], gaps: Sequence[Comparison], where: str
+) -> str:
+    """Say how a method stands to others by its test loss."""
+    each = [one, *others]
+    basis = _basis(found, one, min(gap.seeds for gap in gaps))
+    names, losses = [label_of(its.init) for its in each], [its.test_loss for its in each]
+    return str(who_leads(names, losses, gaps, basis, score="test loss", where=where))
+
+
+def _basis(found: Verdicts, one: Verdict, seeds: int) -> Basis:
+    return Basis(seeds, found.test_examples(one.cell), part="test", study=True)
+
+
+def _comparison(
+    found: Verdicts, one: Verdict, gap: Interval, p_value: float, said: str, seeds: int = 0
+) -> Comparison:
+    """Return a verdict of the study as a comparison that comes to the same verdict.
+
+    Parameters
+    ----------
+    said : the verdict; undecided also where a best rate is not known.
+    """
+    return Comparison(
+        gap.mean, gap.low, gap.high,
+        p_value=p_value if said in (BETTER, WORSE) else 1.0,
+        margin=one.margin if said == LEVEL else 0.0,
+        shares=False, examples=found.test_examples(one.cell), seeds=seeds or one.seeds,
+    )  # fmt: skip
 
 
 def _losses(found: Verdicts, one: Verdict) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The results of a race in sentences.
 
 Pure functions of lanes and steps. Every number comes from the run; who is ahead of whom is decided
-by `olora_viz.studies.decision` alone, among lanes that may be compared.
+by `olora_viz.studies.decision` alone, among lanes that may be compared, and worded by
+`olora_viz.studies.who_leads`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from olora_viz.studies.comparison import (
     fields_of,
 )
 from olora_viz.studies.contest import Entry, best_of, contest, halves, latest_examples
+from olora_viz.studies.contest_words import told_of
 from olora_viz.studies.remarks import departures, no_better_than_guessing
 from olora_viz.studies.seed_groups import seed_groups
 from olora_viz.studies.standings import Place, standings
-from olora_viz.studies.words import Sentence, and_, ranking, times, verdict
+from olora_viz.studies.words import Sentence, and_, listed, times
 from olora_viz.tasks.held_out import HeldOut
 
 SAME_LOSS = 0.02
@@ -81,9 +83,9 @@ def _without_examples(
     known = [row for row in rows if math.isfinite(row.loss)]
     if not known:
         return _same_function(steps[0]) if steps else []
-    best = known[0]
-    rest = f"{nats(best.loss)}. Results by example were not kept, so the lanes are not compared."
-    return [Sentence("", f"The held-out loss of {names[best.lane]} is {rest}")]
+    each = [f"{names[row.lane]} {nats(row.loss)}" for row in sorted(known, key=lambda r: r.lane)]
+    rest = f"The held-out loss is {listed(each)} nats. Results by example were not kept"
+    return [Sentence("", f"{rest}, so the lanes are not compared.")]
 
 
 def _same_function(first: Step) -> list[Sentence]:
@@ -135,7 +137,7 @@ def best_rates(
     how = "" if one_rate else "each at its best rate" if several else "each at its only rate"
     where = ", ".join(part for part in (at, how) if part)
     where = f"{where[:1].upper()}{where[1:]}," if where else ""
-    return ranking(where, held, named) + _edges(held.entries[0].name, best, rates)
+    return told_of(where, held, named) + _edges(held.entries[0].name, best, rates)
 
 
 def _chosen(field: Field, examples: Examples, choose: slice) -> dict[str, Contender]:
@@ -150,15 +152,13 @@ def _chosen(field: Field, examples: Examples, choose: slice) -> dict[str, Conten
 
 
 def _edges(first: str, best: dict[str, Contender], rates: dict[str, list[float]]) -> list[Sentence]:
-    """Say that the leader's best rate is an end of those tried."""
+    """Say that the first one's rate is an end of those tried."""
     tried = rates[first]
     if len(tried) < 2 or best[first].lr not in (tried[0], tried[-1]):
         return []
     end, beyond = ("largest", "larger") if best[first].lr == tried[-1] else ("lowest", "lower")
-    name = label_of(first)
-    return [
-        Sentence("", f"{name} does best at the {end} rate tried: a {beyond} one may do better.")
-    ]
+    rest = f"{label_of(first)}'s rate is the {end} one tried: a {beyond} one may suit it better."
+    return [Sentence("", rest)]
 
 
 def _one_start(field: Field, examples: Examples, plain_text: bool) -> list[Sentence]:
@@ -168,7 +168,7 @@ def _one_start(field: Field, examples: Examples, plain_text: bool) -> list[Sente
     held = contest(entries, examples, plain_text=plain_text)
     if held is None or len(held.entries) < 2:
         return []
-    return ranking("", held, [entry.name for entry in held.entries])
+    return told_of("", held, [entry.name for entry in held.entries])
 
 
 def _at_shared_rate(field: Field, examples: Examples, plain_text: bool) -> list[Sentence]:
@@ -185,9 +185,9 @@ def _at_shared_rate(field: Field, examples: Examples, plain_text: bool) -> list[
     held = contest(entries, examples, plain_text=plain_text, told=field.told)
     if held is None or len(held.entries) < 2:
         return []
-    i = [entry.name for entry in held.entries].index(hero)
+    names = [entry.name for entry in held.entries]
     where = f"At one shared rate ({compact(shared[0])})"
-    return verdict(where, label_of(hero), label_of(rival), held, i, 1 - i)
+    return told_of(where, held, [label_of(name) for name in names], names.index(hero))
 
 
 def _every_lane(lanes: Sequence[Lane], examples: Examples, plain_text: bool) -> list[Sentence]:
@@ -210,7 +210,7 @@ def _every_lane(lanes: Sequence[Lane], examples: Examples, plain_text: bool) -> 
     seeds = {tuple(sorted(lanes[k].seed for k in group.lanes)) for group in groups}
     apart = [what for what in differences(lanes) if what != "seed" or len(seeds) > 1]
     what = Sentence("", f"The lanes differ in {and_(apart)}.") if apart else None
-    return [*ranking("", held, names), *filter(None, [what])]
+    return [*told_of("", held, names), *filter(None, [what])]
 
 
 def _at(field: Field, lanes: Sequence[Lane]) -> str:

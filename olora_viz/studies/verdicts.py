@@ -99,6 +99,11 @@ class Verdicts:
         """Return the entries of one cell."""
         return [one for one in self.each if one.cell == cell]
 
+    def test_examples(self, cell: Cell | None = None) -> int:
+        """Return the number of test examples of a cell, or the largest of all; 0 before the end."""
+        its = (row for trial, row in self.rows.items() if cell in (None, trial.cell))
+        return max((int(row["test_examples"]) for row in its), default=0)
+
     def table(self) -> pd.DataFrame:
         """Return the entries as a table, with the columns of `Verdict.to_json`."""
         import pandas as pd

@@ -31,8 +31,7 @@ def headline(known: Decision) -> Markup:
 
 def certainty(known: Decision, taken: Recommendation) -> str:
     """Say how sure a recommendation is, and on what it rests."""
-    rows = known.verdicts.rows.values()
-    test = max((int(row["test_examples"]) for row in rows), default=0)
+    test = known.verdicts.test_examples()
     seeds = known.verdicts.study.seeds
     word = "undecided" if taken.verdict == UNDECIDED else "clear"
     return f"{word} · {seeds} seed{'s' * (seeds > 1)} × {test:,} test rows"

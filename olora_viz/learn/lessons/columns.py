@@ -6,23 +6,12 @@ from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded
 from olora_viz.machine.numbers import compact
-from olora_viz.studies.decision import AHEAD, BEHIND
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
     read = Recorded(race)
     (lr,) = {lane.lr for lane in race.config.lanes}
-    held = read.contest("sketch", "olora", lr)
-    i = [entry.name for entry in held.entries].index("sketch")
-    moral = {
-        BEHIND: "In this race the first columns did better than a mixture of all columns",
-        AHEAD: "In this race a mixture of all columns did better than the first ones",
-    }.get(
-        held.between(i, 1 - i).in_these_runs,
-        "In this race nothing shows that the first columns are special",
-    )
-    seeds = len({lane.seed for lane in race.config.lanes})
     return Lesson(
         name="columns",
         title="What OLoRA takes from W",
@@ -42,8 +31,9 @@ def lesson(race: Recording) -> Lesson:
                     read.verdict("", "random_orthonormal", "lora", lr),
                 )
             ),
-            f"{moral}. But this is one task, one small model and "
-            f"{'one seed' if seeds == 1 else f'{seeds} seeds'}: a hint, not a law.",
+            "Are the first columns special? Compare OLoRA with the sketch of all columns. "
+            f"{read.verdict('At the end', 'olora', 'sketch', lr)} This is one task and one small "
+            "model: a hint, not a law.",
         ),
         formulas=(
             r"B^0 A^0 = Q_r Q_r^{\top} W, \qquad "

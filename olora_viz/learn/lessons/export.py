@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded
-from olora_viz.machine.numbers import percent
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
     read = Recorded(race)
-    best = min(race.config.lanes, key=lambda lane: read.loss(lane.init, lane.lr))
-    r = best.r
+    (r,) = {lane.r for lane in race.config.lanes}
     return Lesson(
         name="export",
         title="Export it and use it",
@@ -29,10 +26,9 @@ def lesson(race: Recording) -> Lesson:
             "The original form of OLoRA changes the base weight instead. A loader has to make the "
             "same change before the adapter fits, and disabling the adapter does not restore the "
             "original model.",
-            f"In the recorded race {label_of(best.init)} has the lowest held-out loss, and "
-            f"{percent(read.accuracy(best.init, best.lr))} of its held-out answers are right. "
-            "Read its answers below the charts before you export it: a low loss does not guarantee "
-            "good answers.",
+            f"In the recorded race the lanes end at a held-out loss of {read.losses}, and answer "
+            f"{read.accuracies} of the prompts right ({read.basis}). Read a lane's answers below "
+            "the charts before you export it: a low loss does not guarantee good answers.",
         ),
         formulas=(
             r"s\,(B A - B^0 A^0) = s \begin{pmatrix} B & -B^0 \end{pmatrix} "

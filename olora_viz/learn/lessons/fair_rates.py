@@ -35,7 +35,8 @@ def lesson(race: Recording) -> Lesson:
             f"{read.verdict(f'At the lowest rate tried, {compact(low)},', 'olora', 'lora', low)} "
             "The conclusion depends on which of the two comparisons is reported.",
             "Speed can be measured fairly too: count the steps to reach plain LoRA's final loss at "
-            f"LoRA's best rate, each at the rate that gets there first. Here: {reached}.",
+            f"LoRA's best rate, each at the rate that gets there first. In this race: {reached} "
+            f"(medians; {read.basis}).",
             "OLoRA and PiSSA depend on $W$ alone, so all their seeds start the same. On the same "
             "batches they would be one run, counted three times. Therefore the batches vary by "
             "seed here: each seed is a run of its own, and all starts share the batches of a seed.",

@@ -8,11 +8,13 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
+from olora_viz.machine.numbers import nats, percent
 from olora_viz.studies.comparison import fields_of
 from olora_viz.studies.contest import Contest, Entry, contest, latest_examples
+from olora_viz.studies.contest_words import told_of
 from olora_viz.studies.rate_story import describe_rates
 from olora_viz.studies.rate_sweep import Point, rate_curves
-from olora_viz.studies.words import verdict
+from olora_viz.studies.who_leads import Basis
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,25 @@ class Recorded:
         return float(np.mean(self._final("eval_accuracy")[self.lanes(init, lr)]))
 
     @property
+    def basis(self) -> Basis:
+        """The seeds and held-out examples of the race."""
+        examples = latest_examples(self.race.steps)
+        count = 0 if examples is None else examples.loss.shape[1]
+        return Basis(len({lane.seed for lane in self.race.config.lanes}), count)
+
+    @property
+    def accuracies(self) -> str:
+        """The range of the lanes' final held-out accuracies, in words."""
+        values = self._final("eval_accuracy")
+        return f"{percent(float(values.min()))} to {percent(float(values.max()))}"
+
+    @property
+    def losses(self) -> str:
+        """The range of the lanes' final held-out losses, in words."""
+        values = self._final("eval_loss")
+        return f"{nats(float(values.min()))} to {nats(float(values.max()))} nats"
+
+    @property
     def told(self) -> str:
         """The sentences on the starts of the race, as on its page."""
         return " ".join(map(str, describe_rates(self.race.config.lanes, self.race.steps)))
@@ -85,8 +106,8 @@ class Recorded:
     def verdict(self, where: str, first: str, second: str, lr: float) -> str:
         """Describe how two initializations compare at one rate."""
         held = self.contest(first, second, lr)
-        i = [entry.name for entry in held.entries].index(first)
-        said = verdict(where, label_of(first), label_of(second), held, i, 1 - i)
+        names = [entry.name for entry in held.entries]
+        said = told_of(where, held, [label_of(name) for name in names], names.index(first))
         return " ".join(map(str, said))
 
     def best(self, init: str) -> Point:

@@ -39,8 +39,8 @@ def lesson(race: Recording) -> Lesson:
             "Yet OLoRA trains well. AdamW normalizes each step by the magnitude of past gradients, "
             "so a large gradient does not cause a large step, and the bound above does not apply "
             f"to AdamW. At {compact(high)} OLoRA reaches {nats(read.loss('olora', high))} nats, at "
-            f"{compact(low)} {nats(read.loss('olora', low))}: curvature alone does not determine "
-            "the rate.",
+            f"{compact(low)} {nats(read.loss('olora', low))} ({read.basis}): curvature alone does "
+            "not determine the rate.",
         ),
         formulas=(
             r"H = \nabla^2 L(\theta), \qquad \lambda_{\max} = \max_{v}\frac{v^{\top} H v}"

@@ -7,6 +7,7 @@ page cannot list the runs of others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -193,8 +194,10 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
 
 
 def _words(run: RaceRecord) -> str:
-    best = standings(list(run.steps), len(run.styles), plain_text=run.plain_text)[0]
-    loss = f"{run.styles[best.lane].label} {nats(best.loss)}" if best.loss == best.loss else ""
+    rows = standings(list(run.steps), len(run.styles))
+    losses = [row.loss for row in rows if math.isfinite(row.loss)]
+    ends = dict.fromkeys(nats(end(losses)) for end in (min, max)) if losses else ()
+    loss = f"held-out loss {' to '.join(ends)}" if losses else ""
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
 
 

@@ -1,0 +1,163 @@
+"""The sentence that says who leads, and on what that rests: the only place that words it.
+
+With one seed it speaks of this run alone. Nobody leads whose difference has an interval with zero
+in it, and only a study, which is many races, calls anybody better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from olora_viz.machine.numbers import nats, percent
+from olora_viz.studies.decision import AHEAD, BEHIND, Comparison
+from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED
+from olora_viz.studies.words import NAMED, Sentence, and_, listed
+
+MOST_DECIMALS = 6
+"""Decimals of an interval that excludes zero: as many as its ends need to differ from zero."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a comparison rests on.
+
+    >>> print(Basis(seeds=1, examples=32, chosen_on=32))
+    32 held-out examples, rates chosen on 32 others; one seed
+    """
+
+    seeds: int
+    """Independent runs of each contender."""
+    examples: int
+    """Examples on which all were compared."""
+    part: str = "held-out"
+    """Which examples: ``held-out`` or ``test``."""
+    chosen_on: int = 0
+    """Number of other examples on which rates were chosen; 0 if none were."""
+    study: bool = False
+    """Whether a study decided it, with as many rates and seeds for every method."""
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        chosen = f", rates chosen on {self.chosen_on} others" * bool(self.chosen_on)
+        examples = f"{self.examples} {self.part} example{'s' * (self.examples != 1)}{chosen}"
+        return f"{examples}; {'one seed' if self.seeds == 1 else f'{self.seeds} seeds'}"
+
+
+def who_leads(
+    names: Sequence[str],
+    values: Sequence[float],
+    found: Sequence[Comparison],
+    basis: Basis | None = None,
+    *,
+    score: str = "held-out loss",
+    where: str = "",
+) -> Sentence:
+    """Say whom a contender leads, trails, is level with, and cannot be told apart from.
+
+    Parameters
+    ----------
+    names : of the contenders, first the one that the sentence is about.
+    values : the mean score of each: a share of right answers, or a loss in nats.
+    found : the comparison of the first with each of the others.
+    basis : what they rest on; by default the seeds and held-out examples of the comparisons.
+    score : what is compared, in words; may be empty where `where` says it.
+    where : where this holds, such as "At one shared rate (1e-3)"; may be empty.
+
+    Raises
+    ------
+    ValueError : there is nobody to compare with, or not one value and one comparison for each.
+
+    >>> one = Comparison(-0.06, -0.09, -0.03, 0.001, 0.05, shares=False, examples=64, seeds=1)
+    >>> print(who_leads(["OLoRA", "LoRA"], [0.44, 0.5], [one]))  # doctest: +NORMALIZE_WHITESPACE
+    OLoRA did better in this run than LoRA: held-out loss 0.44 against 0.50, a difference of −0.06
+    nats, 95% interval −0.09 to −0.03 nats (64 held-out examples; one seed).
+    """
+    if not found or not len(names) == len(values) == len(found) + 1:
+        raise ValueError(
+            f"{len(names)} names, {len(values)} values and {len(found)} comparisons: give one "
+            "contender, at least one other, and a comparison with each other"
+        )
+    if basis is None:
+        basis = Basis(min(one.seeds for one in found), found[0].examples)
+    first, *others = names
+    parts = _relations(others, found, basis)
+    lead = f"{where} {first} {and_(parts)}:".lstrip()
+    numbers = _pair(values, found[0], score) if len(found) == 1 else _each(names, values, found[0])
+    return Sentence(lead, f"{numbers} ({basis}).")
+
+
+def _relations(others: Sequence[str], found: Sequence[Comparison], basis: Basis) -> list[str]:
+    """Return what may be said of the first and the others, one part for each kind."""
+    same = [one.difference == one.low == one.high == 0.0 for one in found]
+    kinds = ["same" if equal else one.in_these_runs for one, equal in zip(found, same, strict=True)]
+    of = {kind: [n for n, its in zip(others, kinds, strict=True) if its == kind] for kind in kinds}
+    margins = [one.margin for one, its in zip(found, kinds, strict=True) if its == LEVEL]
+    within = _amount(max(margins, default=0.0), found[0])
+    words = {
+        AHEAD: _order(AHEAD, basis),
+        BEHIND: _order(BEHIND, basis),
+        "same": "gives the same results as",
+        LEVEL: "is level with",
+        UNDECIDED: "cannot be told apart from",
+    }
+    return [
+        f"{its} {listed(of[kind])}" + f" within {within}" * (kind == LEVEL)
+        for kind, its in words.items()
+        if kind in of
+    ]
+
+
+def _order(kind: str, basis: Basis) -> str:
+    if basis.seeds == 1:
+        return f"did {'better' if kind == AHEAD else 'worse'} in this run than"
+    if basis.study and basis.seeds >= LEAST_SEEDS:
+        return f"is {'better' if kind == AHEAD else 'worse'} than"
+    return "is ahead of" if kind == AHEAD else "is behind"
+
+
+def _pair(values: Sequence[float], one: Comparison, score: str) -> str:
+    """Return both values and their difference with its interval."""
+    form = percent if one.shares else nats
+    told = f"{score} {form(values[0])} against {form(values[1])}".lstrip()
+    if not math.isfinite(one.low):
+        return f"{told}, a difference without an interval"
+    low, high = sorted((one.low, one.high))
+    decimals = _decimals(low, high, one)
+    return (
+        f"{told}, a difference of {_amount(one.difference, one)}, 95% interval "
+        f"{_bare(low, one, decimals)} to {_amount(high, one, decimals)}"
+    )
+
+
+def _each(names: Sequence[str], values: Sequence[float], one: Comparison) -> str:
+    """Return the values of the first few."""
+    form = percent if one.shares else nats
+    told = [f"{name} {form(value)}" for name, value in zip(names, values, strict=True)]
+    return f"{', '.join(told[:NAMED])} {'of answers right' if one.shares else 'nats'}"
+
+
+def _decimals(low: float, high: float, one: Comparison) -> int:
+    """Return how many decimals show that an interval excludes zero; the usual ones if it does not.
+
+    Without them a leader could have an interval that seems to end at zero.
+    """
+    decimals = 0 if one.shares else 2
+    if low * high <= 0:
+        return decimals
+    nearest = min(abs(low), abs(high)) * (100 if one.shares else 1)
+    while decimals < MOST_DECIMALS and not round(nearest, decimals):
+        decimals += 1
+    return decimals
+
+
+def _amount(value: float, one: Comparison, decimals: int | None = None) -> str:
+    return f"{_bare(value, one, decimals)} {'points' if one.shares else 'nats'}"
+
+
+def _bare(value: float, one: Comparison, decimals: int | None = None) -> str:
+    if decimals is None:
+        decimals = 0 if one.shares else 2
+    text = f"{value * (100 if one.shares else 1):.{decimals}f}"
+    return text.replace("-", "−") if float(text) else text.removeprefix("-")
