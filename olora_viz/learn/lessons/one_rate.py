@@ -40,7 +40,7 @@ def lesson(race: Recording) -> Lesson:
             r"G = \frac{\partial L}{\partial W}",
         ),
         do="Compare the first points of the gradient norms, then the ends of the loss curves.",
-        see="Which lanes start with a large gradient, and whether the same ones end with a low loss.",
+        see="Which lanes start with a large gradient, and whether these end with a low loss.",
         recording=race.name,
         where="gradient-figure",
     )
