@@ -13,16 +13,22 @@ from tiny import FAMILIES, tiny, tokens
 
 from olora_viz.machine.device import resolve_device, resolve_dtype
 from olora_viz.models import MODELS, load_model
+from olora_viz.models.glassllm import LANGUAGES
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def glass():
-    return load_model("glassllm")
+def glass(name):
+    return load_model(name)
 
 
 @pytest.fixture(scope="module")
-def package():
-    return glassllm.load_pretrained("en")
+def package(name):
+    return glassllm.load_pretrained(LANGUAGES[name])
 
 
 TEXTS = [
@@ -36,6 +42,7 @@ TEXTS = [
     "tab\tand\r\nreturn and \u00a0 no-break",
     "unknown: 中文 🙂 ß <eos> <pad> ▁ ▁▁x",
     "“‘quoted’” — it’s (here); [there] {x} *y* _z_",
+    "Não me lembra se chorou: creio que não. Coração, pão e água.",
 ]
 
 
@@ -48,13 +55,13 @@ def test_glassllm_gives_the_logits_of_the_numpy_package(glass, package):
     assert np.abs(got - want).max() <= 1e-5 * max(1.0, np.abs(want).max())
 
 
-def test_glassllm_differs_from_the_package_by_rounding_alone():
+def test_glassllm_differs_from_the_package_by_rounding_alone(name):
     # In float64 what is left is transformers' float32 RoPE angles and norms.
     from importlib import resources
 
-    with resources.as_file(resources.files("glassllm") / "weights" / "en.npz") as path:
+    with resources.as_file(resources.files("glassllm") / "weights" / f"{LANGUAGES[name]}.npz") as path:
         numpy_model = GlassLM.load(path, dtype=np.float64)
-    model, _ = load_model("glassllm", dtype=torch.float64)
+    model, _ = load_model(name, dtype=torch.float64)
     ids = np.random.default_rng(1).integers(0, 1024, (2, 64))
     with glassllm.no_grad():
         want = numpy_model.forward(ids).data
@@ -118,7 +125,6 @@ def test_loading_leaves_the_global_generator_alone():
     assert torch.equal(torch.rand(4), want)
 
 
-@pytest.mark.parametrize("name", ["glassllm"])
 def test_a_loaded_model_is_frozen_padded_and_within_its_card(name):
     model, tokenizer = load_model(name)
     card = MODELS[name]

@@ -46,6 +46,15 @@ _OFFLINE = (
         offline=True,
     ),
     ModelCard(
+        name="glassllm-pt",
+        summary="Its Portuguese twin: the same shape, trained on Portuguese prose.",
+        parameters=852_608,
+        context=128,
+        source="the package glassllm, installed with this one",
+        license="MIT",
+        offline=True,
+    ),
+    ModelCard(
         name="smollm2-135m",
         summary="SmolLM2-135M-Instruct, a small assistant model: slower steps, more knowledge.",
         parameters=134_515_008,

@@ -1,4 +1,4 @@
-"""The model inside the ``glassllm`` package, as a Llama that transformers can run."""
+"""The models inside the ``glassllm`` package, as Llamas that transformers can run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from .rope import pairs_to_halves
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+LANGUAGES = {"glassllm": "en", "glassllm-pt": "pt"}
+"""The names of the package's models, and the languages of their files."""
 
 # The package's four special tokens come first in its vocabulary, in this order.
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -49,11 +52,15 @@ def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict
     }
 
 
-def load_tokenizer() -> PreTrainedTokenizerFast:
-    """Build the package's byte-pair tokenizer as a fast one, with offsets.
+def load_tokenizer(name: str = "glassllm") -> PreTrainedTokenizerFast:
+    """Build one of the package's byte-pair tokenizers as a fast one, with offsets.
 
     Text is normalized to NFC and spaces become "▁". Strings such as "<eos>" inside a text are plain
     characters, as in the package; only the token ids are special.
+
+    Parameters
+    ----------
+    name : a key of ``LANGUAGES``.
 
     Returns
     -------
@@ -62,7 +69,7 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    path = resources.files("glassllm") / "weights" / "en.tokenizer.json"
+    path = resources.files("glassllm") / "weights" / f"{LANGUAGES[name]}.tokenizer.json"
     data = json.loads(path.read_text(encoding="utf-8"))
     merges = [(left, right) for left, right in data["merges"]]
     pieces = [*SPECIALS, *data["alphabet"], *(left + right for left, right in merges)]
@@ -85,8 +92,12 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def load_glassllm() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Read the weights from the installed package; float32, on the CPU.
+
+    Parameters
+    ----------
+    name : a key of ``LANGUAGES``.
 
     Returns
     -------
@@ -99,7 +110,7 @@ def load_glassllm() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    path = resources.files("glassllm") / "weights" / "en.npz"
+    path = resources.files("glassllm") / "weights" / f"{LANGUAGES[name]}.npz"
     with resources.as_file(path) as file, np.load(file) as stored:
         arrays = {name: stored[name] for name in stored.files}
     shape = json.loads(str(arrays.pop("__config__")))
@@ -124,6 +135,6 @@ def load_glassllm() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state, strict=True)
     model.tie_weights()
-    model.config._name_or_path = "glassllm"  # what an exported adapter names as its base
-    model.name_or_path = "glassllm"
-    return model, load_tokenizer()
+    model.config._name_or_path = name  # what an exported adapter names as its base
+    model.name_or_path = name
+    return model, load_tokenizer(name)

@@ -15,7 +15,7 @@ from olora_viz.machine.progress import Progress
 
 from .catalogue import MODELS
 from .folder import load_folder
-from .glassllm import load_glassllm
+from .glassllm import LANGUAGES, load_glassllm
 from .hub import fetch
 from .smollm2 import smollm2_folder
 
@@ -53,8 +53,8 @@ def load_model(
     """
     place = resolve_device(device) if isinstance(device, str) else device
     by_hub_id = {card.hub_id: card for card in MODELS.values() if card.hub_id}
-    if name == "glassllm":
-        model, tokenizer = load_glassllm()
+    if name in LANGUAGES:
+        model, tokenizer = load_glassllm(name)
     elif name not in MODELS and name and os.path.isdir(os.path.expanduser(name)):
         folder = Path(name).expanduser()
         model, tokenizer = load_folder(folder, dtype=dtype, device=place)
