@@ -59,7 +59,8 @@ def test_glassllm_differs_from_the_package_by_rounding_alone(name):
     # In float64 what is left is transformers' float32 RoPE angles and norms.
     from importlib import resources
 
-    with resources.as_file(resources.files("glassllm") / "weights" / f"{LANGUAGES[name]}.npz") as path:
+    stored = resources.files("glassllm") / "weights" / f"{LANGUAGES[name]}.npz"
+    with resources.as_file(stored) as path:
         numpy_model = GlassLM.load(path, dtype=np.float64)
     model, _ = load_model(name, dtype=torch.float64)
     ids = np.random.default_rng(1).integers(0, 1024, (2, 64))
