@@ -11,6 +11,7 @@ from functools import partial
 from olora_viz.cli.console import Verb, progress_bar
 from olora_viz.cli.options import add_shared, path
 from olora_viz.cli.study import add_settings, print_verdicts, settings_of
+from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.numbers import clock
 from olora_viz.machine.signals import on_interruption
 
@@ -31,6 +32,7 @@ def decide(options: argparse.Namespace) -> int:
     from olora_viz.studies import deciding
     from olora_viz.views.decision_report import write_report
 
+    keep_freed()
     say = partial(print, file=sys.stderr, flush=True)
     ended = threading.Event()
     with progress_bar() as progress, on_interruption(ended.set):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import INTERRUPTED, Verb, print_table, progress_bar
 from olora_viz.cli.options import add_intervals, add_shared, given, path
+from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.numbers import number, seconds
 from olora_viz.machine.signals import on_interruption
 
@@ -57,6 +58,7 @@ def run_race(options: argparse.Namespace) -> int:
     from olora_viz.races.state import STOPPED
     from olora_viz.studies.remarks import caveat
 
+    keep_freed()
     try:
         race, steps = _begin(options)
     except RankError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import Verb, print_table, progress_bar
 from olora_viz.cli.options import add_shared, path
-from olora_viz.machine.memory import bytes_words
+from olora_viz.machine.memory import bytes_words, keep_freed
 from olora_viz.machine.numbers import compact, number, seconds
 from olora_viz.machine.signals import on_interruption
 
@@ -100,6 +100,7 @@ def study(options: argparse.Namespace) -> int:
     from olora_viz.studies.running import run_study
     from olora_viz.studies.tracking import Tracker
 
+    keep_freed()
     folder, asked = _asked(options)
     ledger = Ledger(folder, asked)
     tracker = Tracker(ledger) if options.track else None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
+from olora_viz.machine.memory import keep_freed
 from olora_viz.races.kept import Kept
 
 _stop: Any = None
@@ -50,6 +51,7 @@ def _begin(stop: Any) -> None:
     """Begin a process: Ctrl-C in a terminal reaches it too, but its study decides."""
     global _stop
     _stop = stop
+    keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
