@@ -14,6 +14,8 @@ DETERMINISTIC = ("olora", "olora_pivoted", "pissa", "milora")
 EPS = {torch.bfloat16: 2e-5, torch.float32: 2e-5, torch.float64: 1e-12}
 
 every = pytest.mark.parametrize("name", INITIALIZERS)
+KEPT = [name for name, entry in INITIALIZERS.items() if entry.keeps_function]
+every_that_keeps_the_function = pytest.mark.parametrize("init", KEPT)
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 every_dtype = pytest.mark.parametrize("dtype", EPS, ids=lambda dtype: str(dtype).split(".")[1])
 

@@ -4,12 +4,11 @@ import copy
 
 import pytest
 import torch
-from starts import told
+from starts import every_that_keeps_the_function, told
 from tiny import FAMILIES, VOCABULARY, tiny
 from torch import nn
 from torch.func import functional_call
 
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, target_layers, weight_of
@@ -52,7 +51,7 @@ def effective_weights(lanes, k: int) -> dict[str, torch.Tensor]:
     return made
 
 
-@pytest.mark.parametrize("init", INITIALIZERS)
+@every_that_keeps_the_function
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_function_at_step_0_is_bitwise_the_base_s(family, init):
     model = tiny(family)
@@ -63,7 +62,7 @@ def test_the_function_at_step_0_is_bitwise_the_base_s(family, init):
     assert torch.equal(logits(model, 2), base)
 
 
-@pytest.mark.parametrize("init", INITIALIZERS)
+@every_that_keeps_the_function
 def test_the_function_at_step_0_is_bitwise_the_base_s_in_bfloat16(init):
     model = tiny("llama").to(torch.bfloat16)
     lanes = attach(model, [Lane(init, r=4, alpha=10)], calibration=told(model))

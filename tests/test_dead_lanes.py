@@ -29,7 +29,7 @@ def config(*lanes: Lane):
 def out_after(*steps: tuple[float, float]) -> list[bool]:
     """Whether a lane of these losses and gradient norms is out, step for step."""
     start = Evaluation.of_totals(np.array([BASE]), np.array([0.0]))
-    state, found = RaceState.at_start(start, 1), []
+    state, found = RaceState.at_start(start), []
     for number, (loss, norm) in enumerate(steps, start=1):
         state.trained(number, np.array([loss]), np.array([norm]), BASE)
         found.append(bool(state.out[0]))

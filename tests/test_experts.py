@@ -6,11 +6,10 @@ import pytest
 import torch
 import transformers as hf
 from mixtures import EXPERTS, IDS, MIXED, MIXTURES, SIZES, close, disturb, logits, mixture
-from starts import calibration
+from starts import calibration, every_that_keeps_the_function
 from tiny import tokens
 from torch.func import functional_call
 
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import Lanes, attach, attach_planned
 from olora_viz.lanes.calibration import gather, real_tokens
 from olora_viz.lanes.experts import UnrolledExperts
@@ -41,7 +40,7 @@ def dense(lanes: Lanes, k: int, factors) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("init", INITIALIZERS)
+@every_that_keeps_the_function
 @pytest.mark.parametrize("family", MIXTURES)
 def test_the_function_at_step_0_is_the_base_s(family, init):
     model = mixture(family, torch.float64)

@@ -162,6 +162,42 @@ def test_a_sketch_captures_more_of_the_weight_than_a_random_basis():
     assert start("sketch", W, 6).A.norm() > 1.2 * start("random_orthonormal", W, 6).A.norm()
 
 
+# Parts of OLoRA and PiSSA ----------------------------------------------------------------------
+
+
+@every_shape
+def test_scaled_olora_has_the_trace_of_curvature_that_lora_has_in_expectation(shape):
+    """By the Hessian of a loss that curves alike in all directions of W: the identity."""
+    W, (out, into) = weight(shape), shape
+
+    def trace(A, B):
+        by_A = torch.einsum("or,ij->oirj", B, torch.eye(into, dtype=W.dtype))
+        by_B = torch.einsum("pi,ok->oikp", A, torch.eye(out, dtype=W.dtype))
+        J = torch.cat([by_A.reshape(out * into, -1), by_B.reshape(out * into, -1)], 1)
+        return J.square().sum().item()  # of JᵀJ
+
+    for r in (1, 6):
+        found, olora = start("olora_scaled", W, r), start("olora", W, r)
+        drawn = [start("lora", W, r, seed=seed) for seed in range(200)]
+        lora = np.mean([trace(one.A, one.B) for one in drawn])
+        assert trace(found.A, found.B) == pytest.approx(lora, rel=0.05)
+        c = found.B.norm() / olora.B.norm()
+        assert_close(found.B, c * olora.B, 1e-12)
+        assert_close(found.A, c * olora.A, 1e-12)
+
+
+@every_shape
+@every_dtype
+def test_flat_pissa_has_pissa_s_directions_and_no_sizes(shape, dtype):
+    W = weight(shape, dtype)
+    for r in ranks("pissa_flat", shape):
+        found, pissa = start("pissa_flat", W, r, s=3.0), start("pissa", W, r)
+        assert_close(found.A @ found.A.mT, torch.eye(r).to(found.A), EPS[dtype])
+        assert_close(found.B.mT @ found.B, torch.eye(r).to(found.B), EPS[dtype])
+        assert_close(pissa.A / pissa.A.norm(dim=1)[:, None], found.A, 10 * EPS[dtype])
+        assert_close(pissa.B / pissa.B.norm(dim=0), found.B, 10 * EPS[dtype])
+
+
 # Random factors --------------------------------------------------------------------------------
 
 

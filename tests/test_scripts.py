@@ -25,6 +25,7 @@ CONFIG = RaceConfig(
         Lane("orthogonal", lr=3e-3, seed=5, beta1=0.8, beta2=0.95),
         Lane("milora", lr=1e-3, lora_plus=4.0),
         Lane("corda", lr=1e-3),
+        Lane("olora_unsubtracted", lr=1e-3, alpha=4),
         Lane("mica", lr=3e-3, rslora=True),
         Lane("olora", lr=1e-3, r=4, targets=("q_proj", "layers.[01].*")),
     ),
@@ -139,7 +140,7 @@ def test_a_script_is_its_template_but_for_the_settings(script):
 def test_a_start_that_peft_lacks_says_so_and_is_written_from_ours():
     text = peft_script(CONFIG)
     starts = re.search(r"STARTS = (\(.*?\n\))", text, re.DOTALL)[1]
-    assert eval(starts) == (True, "olora", "pissa", "orthogonal", None, None, "mica", "olora")
+    assert eval(starts) == (True, "olora", "pissa", "orthogonal", None, None, None, "mica", "olora")
 
 
 def test_peft_s_olora_is_not_asked_for_where_it_is_wrong():

@@ -9,13 +9,12 @@ import peft
 import pytest
 import torch
 from races import resumed, small, steps_of
-from starts import told
+from starts import every_that_keeps_the_function, told
 from tiny import tiny, tokens
 
 from olora_viz.figures.maps import layer_map
 from olora_viz.figures.theme import lane_styles
 from olora_viz.figures.update_spectra import growth_figure
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.labels import labels
 from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
@@ -49,7 +48,7 @@ def beside_a_wider_lane(lane: Lane) -> RaceConfig:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-@pytest.mark.parametrize("init", INITIALIZERS)
+@every_that_keeps_the_function
 def test_the_function_at_step_0_is_bitwise_the_base_s(init, family):
     model = tiny(family)
     first = next(iter(target_layers(model)))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from starts import told
+from starts import KEPT, told
 from tiny import FAMILIES, tiny
 
-from olora_viz.initializers import INITIALIZERS, Start
+from olora_viz.initializers import Start
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.update_spectra import PARTS, UpdateSpectra, update_spectra
@@ -61,7 +61,7 @@ def test_update_spectra_agree_with_the_dense_matrices(family):
                 assert math.isnan(found.max_principal_angle[k, i])
 
 
-@pytest.mark.parametrize("name", INITIALIZERS)
+@pytest.mark.parametrize("name", KEPT)
 def test_at_the_start_nothing_has_moved(name):
     model = tiny("llama")
     lanes = attach(model, [Lane(name, r=4)], calibration=told(model))

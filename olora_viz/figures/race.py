@@ -25,7 +25,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.training import loss_unit
-from olora_viz.races.step import Step, held_out_count
+from olora_viz.races.step import Step, held_out_at_start, held_out_count
 from olora_viz.tasks.held_out import HeldOut
 
 HIGHEST = 10.0
@@ -57,7 +57,8 @@ def loss_figure(
     styles : one per curve.
     steps : the steps so far.
     total : steps of the whole race, the end of the horizontal axis.
-    start_loss : held-out loss before the first step, the same for every lane; nats.
+    start_loss : held-out loss of the base model, with which every lane starts whose initialization
+        keeps the model's function; nats.
     plain_text : whether every token is supervised instead of an answer.
     run : changes with the race; zoom and hidden lanes are kept while it stays the same.
     smoothing : weight of the past in the exponential average, in [0, 1).
@@ -70,7 +71,7 @@ def loss_figure(
     every = stride(K, numbers, total)
     of_lanes = smoothed(loss, smoothing)
     smooth = seed_means(of_lanes, groups)
-    at, held = _evaluations(steps, "eval_loss", K, start_loss)
+    at, held = _evaluations(steps, "eval_loss", _starts(styles, groups, start_loss))
     held = seed_means(held, groups)
     first = steps[0].step if steps else 1
     data: list[dict[str, Any]] = []
@@ -175,9 +176,9 @@ def accuracy_figure(
     ----------
     held_out : the number of examples, and the accuracy of guessing, drawn as a dotted line.
     """
-    groups, K = groups_of(styles, seeds)
+    groups, _ = groups_of(styles, seeds)
     what = "right tokens" if plain_text else "right answers"
-    at, of_lanes = _evaluations(steps, "eval_accuracy", K, start_accuracy)
+    at, of_lanes = _evaluations(steps, "eval_accuracy", _starts(styles, groups, start_accuracy))
     share = seed_means(of_lanes, groups)
     data = group_bands(styles, of_lanes, groups, x=at) + [
         line(style, share[:, k], 1.8, name=style.label, legendgroup=style.label)
@@ -211,15 +212,23 @@ def _guess(share: float, words: str, ends: list[int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _starts(
+    styles: Sequence[LaneStyle], groups: Sequence[Sequence[int]], base: float | None
+) -> np.ndarray:
+    """Return the lanes' results at step 0, (K,), see `held_out_at_start`."""
+    of_lanes = {k: s.init for s, group in zip(styles, groups, strict=True) for k in group}
+    return held_out_at_start([of_lanes[k] for k in sorted(of_lanes)], base)
+
+
 def _evaluations(
-    steps: Sequence[Step], name: str, lanes: int, start: float | None
+    steps: Sequence[Step], name: str, starts: np.ndarray
 ) -> tuple[list[int], np.ndarray]:
     """Return the steps at which the lanes were evaluated, (E,), and the results, (E, K)."""
     found = [step for step in steps if name in step.measures]
-    at, values = [step.step for step in found], column(found, name, lanes)
-    if start is None or not steps or steps[0].step != 1:
+    at, values = [step.step for step in found], column(found, name, len(starts))
+    if np.isnan(starts).all() or not steps or steps[0].step != 1:
         return at, values
-    return [0, *at], np.vstack([np.full((1, lanes), start), values])
+    return [0, *at], np.vstack([starts, values])
 
 
 def _mark(style: LaneStyle, size: float) -> dict[str, Any]:

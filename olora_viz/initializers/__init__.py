@@ -6,7 +6,13 @@ adds one from outside the package.
 """
 
 from olora_viz.initializers.calibration import Calibration, lacking
-from olora_viz.initializers.catalogue import INITIALIZERS, label_of, register, unregister
+from olora_viz.initializers.catalogue import (
+    INITIALIZERS,
+    keeps_function,
+    label_of,
+    register,
+    unregister,
+)
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
 from olora_viz.initializers.full import full
@@ -18,9 +24,12 @@ from olora_viz.initializers.mica import mica
 from olora_viz.initializers.milora import milora
 from olora_viz.initializers.olora import olora
 from olora_viz.initializers.olora_pivoted import olora_pivoted
+from olora_viz.initializers.olora_scaled import olora_scaled
+from olora_viz.initializers.olora_unsubtracted import olora_unsubtracted
 from olora_viz.initializers.orthogonal import orthogonal
 from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.pissa_fast import pissa_fast
+from olora_viz.initializers.pissa_flat import pissa_flat
 from olora_viz.initializers.random_orthonormal import random_orthonormal
 from olora_viz.initializers.sketch import sketch
 from olora_viz.initializers.start import Initializer, RankError, Start, StartFunction, check_rank
@@ -37,6 +46,7 @@ __all__ = [
     "eva",
     "full",
     "gaussian",
+    "keeps_function",
     "label_of",
     "lacking",
     "lora",
@@ -46,9 +56,12 @@ __all__ = [
     "milora",
     "olora",
     "olora_pivoted",
+    "olora_scaled",
+    "olora_unsubtracted",
     "orthogonal",
     "pissa",
     "pissa_fast",
+    "pissa_flat",
     "random_orthonormal",
     "register",
     "sketch",

@@ -16,10 +16,13 @@ from olora_viz.initializers.mica import mica
 from olora_viz.initializers.milora import milora
 from olora_viz.initializers.olora import olora
 from olora_viz.initializers.olora_pivoted import olora_pivoted
+from olora_viz.initializers.olora_scaled import olora_scaled
+from olora_viz.initializers.olora_unsubtracted import olora_unsubtracted
 from olora_viz.initializers.orthogonal import orthogonal
 from olora_viz.initializers.own import OwnStart
 from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.pissa_fast import pissa_fast
+from olora_viz.initializers.pissa_flat import pissa_flat
 from olora_viz.initializers.random_orthonormal import random_orthonormal
 from olora_viz.initializers.sketch import sketch
 from olora_viz.initializers.start import Initializer
@@ -62,6 +65,22 @@ INITIALIZERS: dict[str, Initializer] = {
             nested=True,
         ),
         Initializer(
+            name="olora_scaled",
+            label="OLoRA, scaled",
+            start=olora_scaled,
+            summary="OLoRA with both factors shrunk to the curvature of plain LoRA: a control.",
+            source="a variant of Büyükakyüz 2024, arXiv 2406.01775",
+        ),
+        Initializer(
+            name="olora_unsubtracted",
+            label="OLoRA, unsubtracted",
+            start=olora_unsubtracted,
+            summary="OLoRA with nothing subtracted, which changes the model at once: a control.",
+            source="Büyükakyüz 2024, arXiv 2406.01775, its formula as it reads",
+            nested=True,
+            keeps_function=False,
+        ),
+        Initializer(
             name="random_orthonormal",
             label="Random basis",
             start=random_orthonormal,
@@ -85,6 +104,14 @@ INITIALIZERS: dict[str, Initializer] = {
             start=pissa,
             summary="A and B share the r largest singular triplets of W.",
             source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
+            nested=True,
+        ),
+        Initializer(
+            name="pissa_flat",
+            label="PiSSA, flat",
+            start=pissa_flat,
+            summary="PiSSA without the singular values, so A and B are orthonormal: a control.",
+            source="a variant of Meng, Wang, Zhang 2024, arXiv 2404.02948",
             nested=True,
         ),
         Initializer(
@@ -190,6 +217,12 @@ def label_of(init: str) -> str:
     """
     entry = INITIALIZERS.get(init)
     return entry.label if entry else init.replace("_", " ").capitalize()
+
+
+def keeps_function(init: str) -> bool:
+    """Return whether the model's function is unchanged at step 0; assumed if it is not listed."""
+    entry = INITIALIZERS.get(init)
+    return entry is None or entry.keeps_function
 
 
 def register(entry: Initializer) -> None:

@@ -12,7 +12,7 @@ from olora_viz.initializers.calibration import NEEDS, Calibration
 
 @dataclass(frozen=True)
 class Start:
-    """The initial factors of an adapter; its update `s (B A − B⁰A⁰)` starts at zero."""
+    """The initial factors of an adapter, whose update is `s (B A − B⁰A⁰)`."""
 
     A: Float[Tensor, "r in"]
     """A⁰, contiguous, in float32 or better, on the device of W."""
@@ -71,6 +71,8 @@ class Initializer:
     dense: bool = False
     """Whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW,
     and B the identity, which is never stored. Then also `frozen_B` and `zero_product`."""
+    keeps_function: bool = True
+    """Whether s B⁰A⁰ is subtracted from W, so that the model's function is unchanged at step 0."""
 
     def __post_init__(self) -> None:
         """Check that `needs` is known."""

@@ -42,7 +42,8 @@ class Lanes:
         are padded with zeros, which get zero gradient and stay zero; a lane has rank 0 in a layer
         that it leaves out.
     plan : the layers and lanes that take part.
-    start : (K, P), theta at step 0.
+    start : (K, P), the A⁰ and B⁰ of which s B⁰A⁰ is subtracted: theta at step 0, or zero for lanes
+        whose initialization does not keep the model's function.
     frozen : (K, P), mask of the entries of theta that are not trained: the B of lanes whose
         initialization freezes it. None if there is no such lane.
     after_detach : called by `detach`, to undo other changes to the model.
@@ -56,6 +57,7 @@ class Lanes:
         self._layout = plan.layout
         self.start = start_matrix(self._layout, plan, start_of, progress)
         self.theta = self.start.clone().requires_grad_()
+        self.start[plan.unsubtracted] = 0.0
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
         self.frozen = frozen = frozen_mask(self._layout, plan, self.theta)
         if frozen is not None:
@@ -96,7 +98,7 @@ class Lanes:
         return self._trimmed(self.theta.detach(), layer, k)
 
     def start_factors(self, layer: str, k: int) -> Start:
-        """Return A⁰ and B⁰, like `factors` for A and B."""
+        """Return the subtracted A⁰ and B⁰, like `factors` for A and B."""
         return self._trimmed(self.start, layer, k)
 
     def gradient(self, layer: str, k: int) -> Start:
@@ -223,7 +225,7 @@ def attach(
     """Attach K lanes to a model and freeze the model.
 
     The model then takes K·batch rows, lane after lane, and returns as many; its function is
-    unchanged until `theta` changes.
+    unchanged until `theta` changes, but for initializations that do not keep it.
 
     Parameters
     ----------

@@ -138,6 +138,11 @@ class AdapterPlan:
         return [k for k, start in enumerate(self.starts) if start.frozen_B]
 
     @property
+    def unsubtracted(self) -> list[int]:
+        """The lanes whose initialization changes the model's function at step 0."""
+        return [k for k, start in enumerate(self.starts) if not start.keeps_function]
+
+    @property
     def dtype(self) -> torch.dtype:
         """Dtype of theta: float32, or float64 if the weights are."""
         return torch.promote_types(next(iter(self.weights.values())).dtype, torch.float32)

@@ -77,7 +77,8 @@ class Race(Iterator[Step]):
     data : training examples in batches, and held-out examples.
     fair_rates : the fair rates of the lanes that requested them, in order.
     in_parts : in how many parts a batch is computed to fit into memory, in words; empty for one.
-    baseline : held-out loss and accuracy of the base model, which every lane has at step 0.
+    baseline : held-out loss and accuracy of the base model, which every lane whose start keeps the
+        model's function has at step 0.
     state : the clock and the state of every lane.
     trained : loss and gradients of the latest step, read by measurements; unset before the first.
     torn : whether a step was interrupted, for instance by Ctrl-C. Parameters and clock are then
@@ -123,7 +124,7 @@ class Race(Iterator[Step]):
             raise
         self.in_parts = parts_words(self.config, self.data, start.footprint)
         self._trainer = Trainer(self.config, self.lanes, self.data, start.footprint, self.baseline)
-        self.state = RaceState.at_start(self.baseline, self.lanes.count)
+        self.state = RaceState.at_start(self._at_start())
         self.torn = self._closed = False
         self._tested: Tested | None = None
 
@@ -140,6 +141,16 @@ class Race(Iterator[Step]):
             self.lanes.detach()
             raise
         return baseline
+
+    def _at_start(self) -> Evaluation:
+        """Return the lanes' held-out results at step 0, if need be from an evaluation."""
+        if not self.lanes.plan.unsubtracted:
+            return self.baseline.repeated(self.lanes.count)
+        try:
+            return self._trainer.evaluate()
+        except BaseException:
+            self.lanes.detach()
+            raise
 
     def _of_base(self, *, test: bool = False) -> Evaluation:
         """Evaluate the base model on the held-out or the test examples."""

@@ -59,14 +59,15 @@ class RaceState:
     tokens: int = 0
 
     @classmethod
-    def at_start(cls, baseline: Evaluation, K: int) -> RaceState:
-        """Every lane starts as the base model."""
+    def at_start(cls, evaluation: Evaluation) -> RaceState:
+        """Return the state before the first step, from the lanes' held-out results."""
+        K = len(evaluation.loss)
         return cls(
             diverged_at=np.zeros(K, dtype=np.int64),
             last_loss=np.full(K, np.nan),
             first_grad_norm=np.full(K, np.nan),
             last_grad_norm=np.full(K, np.nan),
-            last_eval=baseline.repeated(K),
+            last_eval=evaluation,
         )
 
     @property

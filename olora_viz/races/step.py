@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.initializers import keeps_function
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.examples import Examples
@@ -134,6 +135,18 @@ class Step(Record):
 def held_out_count(steps: Sequence[Step]) -> int:
     """Return on how many examples the lanes are evaluated; 0 while unknown."""
     return next((s.eval_examples.loss.shape[1] for s in steps if s.eval_examples is not None), 0)
+
+
+def held_out_at_start(inits: Sequence[str], base: float | None) -> np.ndarray:
+    """Return the lanes' held-out results at step 0, (K,): the base model's, or NaN if not known.
+
+    Parameters
+    ----------
+    inits : the lanes' initializations, of which some do not keep the model's function.
+    base : the base model's result; None while unknown.
+    """
+    known = np.nan if base is None else base
+    return np.array([known if keeps_function(init) else np.nan for init in inits])
 
 
 def whys_out(steps: Sequence[Step], K: int) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, held_out_at_start
 from olora_viz.studies.comparison import Setting
 
 MEASURES = ("final", "best")
@@ -158,13 +158,14 @@ def steps_to_reach(
     Parameters
     ----------
     lanes, steps : of the race so far.
-    start_loss : held-out loss before the first step, nats; None while unknown.
+    start_loss : held-out loss of the base model, nats; None while unknown.
     """
     curves = rate_curves(lanes, steps)
     at = [step.step for step in steps if step.eval_loss is not None]
     held = _held_out(steps, len(lanes))
     if start_loss is not None and steps and steps[0].step == 1:
-        at, held = [0, *at], np.vstack([np.full((1, len(lanes)), start_loss), held])
+        first = held_out_at_start([lane.init for lane in lanes], start_loss)
+        at, held = [0, *at], np.vstack([first, held])
     best = {c.setting: c.optimum for c in curves if c.lane.init == "lora" and c.optimum}
     return tuple(
         _reach(curve, target.mean, at, held)

@@ -34,7 +34,8 @@ def adapt(model, tokenizer, lane, start):
         race = ov.race(
             replace(CONFIG, lanes=(lane,), device="cpu"), model=model, tokenizer=tokenizer
         )
-        factors = {name: race.lanes.start_factors(name, 0) for name in race.lanes.layers}
+        lanes = race.lanes
+        factors = {n: (lanes.factors(n, 0), lanes.start_factors(n, 0)) for n in lanes.layers}
         race.lanes.detach()
     config = peft.LoraConfig(
         r=lane.r,
@@ -52,7 +53,7 @@ def adapt(model, tokenizer, lane, start):
         # In the race, a layer's random numbers depend on the lane's seed and the layer's name.
         torch.manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
         if start is None:
-            set_start(layer, factors[name], lane.scale)
+            set_start(layer, *factors[name], lane.scale)
         elif start == "orthogonal":
             layer.orthogonal_init("default")
         elif start in (True, "gaussian"):
@@ -60,12 +61,12 @@ def adapt(model, tokenizer, lane, start):
     return adapted
 
 
-def set_start(layer, start, scale):
-    """Initialize a layer with A and B, and subtract s B A from W: its function is unchanged."""
+def set_start(layer, start, subtracted, scale):
+    """Initialize a layer with A and B, and subtract s B⁰A⁰ from W, as the race does."""
     layer.lora_A["default"].weight.data = start.A.clone()
     layer.lora_B["default"].weight.data = start.B.clone()
     base = layer.get_base_layer()
-    moved = scale * start.B @ start.A
+    moved = scale * subtracted.B @ subtracted.A
     W = base.weight.data
     W.copy_(W.to(moved.dtype) - (moved if isinstance(base, torch.nn.Linear) else moved.T))
 

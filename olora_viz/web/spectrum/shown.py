@@ -24,11 +24,11 @@ A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 
 
 def compared() -> list[str]:
-    """Return the nested starts that depend on W alone and have a non-zero product."""
+    """Return the nested starts that depend on W alone and subtract a non-zero product from it."""
     return [
         name
         for name, entry in INITIALIZERS.items()
-        if entry.nested and not entry.needs and not entry.zero_product
+        if entry.nested and entry.keeps_function and not entry.needs and not entry.zero_product
     ]
 
 
