@@ -121,7 +121,7 @@ class Ledger:
 
     def verdicts(self) -> Verdicts:
         """Return what the races so far decide."""
-        return verdicts_of(self.study, self.trials())
+        return replace(verdicts_of(self.study, self.trials()), folder=self.folder)
 
     def unfinished(self) -> list[Path]:
         """Return the run folders of interrupted races.

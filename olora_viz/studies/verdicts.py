@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +95,8 @@ class Verdicts:
     each: tuple[Verdict, ...]
     rows: Mapping[Trial, Row] = field(repr=False)
     """Of all finished trials, on which the verdicts rest."""
+    folder: Path | None = field(default=None, compare=False)
+    """Of the study; None if the rows did not come from one."""
 
     def of(self, cell: Cell) -> list[Verdict]:
         """Return the entries of one cell."""

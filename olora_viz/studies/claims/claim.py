@@ -33,6 +33,7 @@ VERDICTS = (HOLDS, FAILS, LEVEL, MIXED, UNDECIDED, NOT_MEASURED)
 
 OLORA = "OLoRA (arXiv 2406.01775)"
 WITHOUT_REGRET = "LoRA Without Regret (Thinking Machines, 2025), put to OLoRA"
+RATE_MATTERS = "Learning Rate Matters (arXiv 2602.04998)"
 
 RATIO = math.log(1.25)
 """Positive numbers are level if the interval of their ratio lies within a factor of 1.25."""

@@ -19,7 +19,10 @@ from olora_viz.studies.verdicts import Verdict, Verdicts
 class OnStudy:
     """Judges the evidence of a claim about training, or says what is missing."""
 
-    judge: Callable[[Verdicts], Finding]
+    judge: Callable[[ClaimEvidence, Verdicts], Finding]
+    """Of the evidence and its study."""
+    needs_both: bool = True
+    """Whether the study has to compare OLoRA with LoRA."""
 
     def __call__(self, evidence: ClaimEvidence) -> Finding:
         """Judge the study."""
@@ -29,17 +32,17 @@ class OnStudy:
         if not study.rows:
             return not_measured("no race of the study has ended yet")
         inits, reference = study.study.inits, study.study.reference
-        if OURS not in inits or reference != REFERENCE:
+        if self.needs_both and (OURS not in inits or reference != REFERENCE):
             return not_measured(
                 f"the study compares {', '.join(inits)} against {reference}, not {OURS} against "
                 f"{REFERENCE}"
             )
-        return self.judge(study)
+        return self.judge(evidence, study)
 
 
 def on_study(judge: Callable[[Verdicts], Finding]) -> OnStudy:
     """Make a function of verdicts one of evidence, which says what is missing."""
-    return OnStudy(judge)
+    return OnStudy(lambda _, study: judge(study))
 
 
 def ours(found: Verdicts) -> list[Verdict]:
@@ -61,15 +64,15 @@ def where(study: Study, cell: Cell) -> str:
     return " ".join(word for word, several in parts if several > 1)
 
 
-def counted(verdicts: Iterable[str]) -> str:
-    """Say how many cells have which verdict.
+def counted(verdicts: Iterable[str], what: str = "cell") -> str:
+    """Say how many cells, or what else, have which verdict.
 
     >>> counted(["better", "better", "level"])
     'better in 2 of 3 cells, level in 1'
     """
     counts = Counter(verdicts)
     first, *others = counts.most_common()
-    said = [f"{first[0]} in {first[1]} of {counts.total()} cell{'s' * (counts.total() > 1)}"]
+    said = [f"{first[0]} in {first[1]} of {counts.total()} {what}{'s' * (counts.total() > 1)}"]
     return ", ".join([*said, *(f"{word} in {count}" for word, count in others)])
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -14,10 +16,14 @@ from olora_viz.machine.progress import Progress
 from olora_viz.measures.conditioning import conditioning
 from olora_viz.measures.layer_spectra import layers_like, truncations
 from olora_viz.measures.truncation import Truncation
+from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.kept import Kept
 from olora_viz.races.race import Race
+from olora_viz.studies.claims.costs import Costs, costs_of
+from olora_viz.studies.statistics import LEAST_SEEDS
+from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
 
 OURS, REFERENCE = "olora", "lora"
@@ -30,12 +36,28 @@ LOOKS = 5
 """Seeds and batches of the measurements at the start."""
 
 
+DRIFT_LR = 1e-3
+"""A usual rate of LoRA, at which `ClaimEvidence.drift` is measured."""
+
+DRIFT_STEPS = (0, 1, 5, 20)
+"""The numbers of steps after which it is."""
+
+
 class Depth(NamedTuple):
     """Gradient norms by layer at the start."""
 
     layers: tuple[str, ...]
     norms: Float[np.ndarray, "seeds starts layers"]
     """Of the gradient of A and B together; the starts are `REFERENCE` and `OURS`."""
+
+
+class Drift(NamedTuple):
+    """How far B is from orthonormal columns in a short race of `OURS`."""
+
+    steps: tuple[int, ...]
+    """Numbers of steps after which it was measured, 0 for the start."""
+    errors: Float[np.ndarray, "steps seeds"]
+    """‖BᵀB − I‖ / √r, the mean over the layers: 0 if orthonormal, 1 for B = 0."""
 
 
 class Landscape(NamedTuple):
@@ -47,6 +69,10 @@ class Landscape(NamedTuple):
     """Of the tangent kernel."""
     slope: Float[np.ndarray, "batches starts"]
     """The gradient norm."""
+
+
+Sharpness = Mapping[Cell, Mapping[str, Float[np.ndarray, " batches"]]]
+"""The largest eigenvalue of the Hessian at the start, by cell of a study and method."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +135,51 @@ class ClaimEvidence:
             np.stack([one.grad_norm for one in each]),
         )
 
-    def _race(self, lanes: list[Lane], gradients_every: int = 0) -> Race:
+    @cached_property
+    def costs(self) -> Costs:
+        """Seconds and memory of both starts and of their steps."""
+        lanes = Lane(REFERENCE, r=self.rank), Lane(OURS, r=self.rank)
+        return costs_of(lanes, lambda lane, steps: self._race([lane], steps=steps))
+
+    @cached_property
+    def drift(self) -> Drift:
+        """The orthonormality of B in a race at `DRIFT_LR`, each seed on batches of its own."""
+        lanes = [Lane(OURS, lr=DRIFT_LR, r=self.rank, seed=seed) for seed in range(LEAST_SEEDS)]
+        racing = self._race(lanes, steps=DRIFT_STEPS[-1] + 1)
+        errors = []
+        for steps in DRIFT_STEPS:
+            while racing.done < steps:
+                next(racing)
+            errors.append(update_spectra(racing.lanes).orthogonality_error.mean(1))
+        racing.lanes.detach()
+        return Drift(DRIFT_STEPS, np.array(errors) / math.sqrt(self.rank))
+
+    @cached_property
+    def sharpness(self) -> Sharpness:
+        """The curvature of all methods of the study, in every cell on its first batches."""
+        if self.study is None:
+            return {}
+        study, found = self.study.study, {}
+        for cell in study.cells():
+            config = study.config(Trial(cell, init, study.lrs[0], 0) for init in study.inits)
+            racing = Race(
+                replace(config, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1),
+                progress=self.progress, kept=self.kept,
+            )  # fmt: skip
+            each = [
+                conditioning(
+                    racing.lanes, racing.batch(number), with_gauss_newton=False, with_kernel=False,
+                    probes=0, progress=self.progress,
+                ).hessian.lambda_max
+                for number in range(1, LOOKS + 1)
+            ]  # fmt: skip
+            racing.lanes.detach()
+            found[cell] = dict(zip(study.inits, np.array(each).T, strict=True))
+        return found
+
+    def _race(self, lanes: list[Lane], gradients_every: int = 0, steps: int = 1) -> Race:
         config = RaceConfig(
-            model=self.model, task=self.task, lanes=tuple(lanes), steps=1, eval_every=0,
+            model=self.model, task=self.task, lanes=tuple(lanes), steps=steps, eval_every=0,
             eval_size=1, batch_size=self.batch_size, batches="by-seed", device=self.device,
             max_length=self.max_length, gradients_every=gradients_every,
         )  # fmt: skip
