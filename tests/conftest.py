@@ -2,6 +2,7 @@
 
 On models as small as these, threads wait for each other longer than they compute. Instead three
 workers test at once, file by file, but one browser at a time, which leaves a core to the others.
+What takes longest begins first, so that the workers end together.
 """
 
 import atexit
@@ -52,6 +53,15 @@ FLAGS = (
 PLOT = "#loss-figure .js-plotly-plot"
 ALONE = ("test_browser", "test_visitors", "test_fuzz", "test_space")
 """Files whose servers and browsers want a core for themselves: one after the other."""
+LONG = ("test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_model_sources")
+"""Other files of which one would keep a worker busy long after the others have ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what takes longest; the rest, and the tests of a file, stay in their order."""
+    items.sort(
+        key=lambda item: (not item.path.stem.startswith(ALONE), not item.path.stem.startswith(LONG))
+    )
 
 
 class OneBrowser(LoadFileScheduling):

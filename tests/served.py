@@ -254,7 +254,7 @@ class Visitor:
 
     def finished(self, job: str, seconds: float = 120) -> dict[str, Any]:
         """Wait for the end of a race, its adapters included; return its numbers."""
-        end = time.monotonic() + seconds
+        end, pause = time.monotonic() + seconds, 0.2
         while True:
             has_adapters = "url" in self.ask("adapter", [job, 0])  # asked first: it comes last
             file = self.ask("taken", [job, "json"])
@@ -263,4 +263,5 @@ class Visitor:
                 if run["summary"]["state"] == "failed" or has_adapters:
                     return run
             assert time.monotonic() < end, file
-            time.sleep(0.3)
+            time.sleep(pause)
+            pause = min(2.0, 1.3 * pause)  # many who wait long shall not keep the server busy
