@@ -12,7 +12,7 @@ wait_asleep()  # before torch is loaded
 
 from olora_viz.figures.plots import plot_conditioning, plot_spectrum
 from olora_viz.figures.race_plots import plot_gradients, plot_race, plot_rates
-from olora_viz.figures.study_plots import plot_study
+from olora_viz.figures.study_plots import plot_claim, plot_study
 from olora_viz.initializers import (
     INITIALIZERS,
     Calibration,
@@ -46,6 +46,7 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.peft_format import read_peft, write_peft
 from olora_viz.lanes.read_back import ReadBack, read_back
 from olora_viz.learn.gallery import load as load_recording
+from olora_viz.learn.gallery.claims import recorded_claims
 from olora_viz.measures.catalogue import MEASURES, register_measure, unregister_measure
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.curvature import Curvature, curvature, gauss_newton
@@ -146,6 +147,7 @@ __all__ = [
     "pissa",
     "pissa_fast",
     "pissa_flat",
+    "plot_claim",
     "plot_conditioning",
     "plot_gradients",
     "plot_race",
@@ -157,6 +159,7 @@ __all__ = [
     "rate_curves",
     "read_back",
     "read_peft",
+    "recorded_claims",
     "register",
     "register_measure",
     "run_study",

@@ -1,4 +1,4 @@
-"""Pictures of a study, for notebooks, pages and files."""
+"""Pictures of a study and of a claim, for notebooks, pages and files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from olora_viz.figures.claim import claim_figure
 from olora_viz.figures.layout import Figure, stacked
 from olora_viz.figures.plots import chosen
 from olora_viz.figures.study_curves import budget_figure, rates_figure, target_figure
 from olora_viz.figures.study_profile import profile_figure
 from olora_viz.figures.study_verdicts import differences_figure, wins_figure
+from olora_viz.machine.naming import unknown
+from olora_viz.studies.claims import CLAIMS
+from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.ledger import verdicts
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
@@ -49,6 +53,27 @@ def plot_study(
     names = chosen(what, PICTURES, theme)
     found = source if isinstance(source, Verdicts) else verdicts(source)
     return stacked(study_figures(found, names, cell), theme)
+
+
+def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figure:
+    """Draw what the verdict on a claim rests on, each number with its interval if it has one.
+
+    Parameters
+    ----------
+    name : a key of ``CLAIMS``.
+    finding : what its `judge` returned.
+    theme : ``light`` or ``dark``.
+
+    Raises
+    ------
+    ValueError : there is no such claim, or the finding has nothing to draw.
+    """
+    if name not in CLAIMS:
+        raise ValueError(unknown("claim", name, CLAIMS))
+    chosen(name, CLAIMS, theme)
+    if not finding.bars:
+        raise ValueError(f"the finding on {name!r} has no numbers to draw: {finding.words}")
+    return stacked([claim_figure(CLAIMS[name], finding)], theme)
 
 
 def study_figures(
