@@ -59,8 +59,8 @@ def judge(found: Verdicts) -> Finding:
             bars.append(Bar(label, interval.mean, interval.low, interval.high))
     if not any(known.values()):
         return not_measured(
-            f"the best rate lies inside the rates tried at fewer than {LEAST_LENGTHS} lengths of "
-            "a run: give --study one with more rates, and --eval-every for more lengths"
+            f"the best rate is known, and inside the rates tried, at fewer than {LEAST_LENGTHS} "
+            "lengths of a run: finish the study, or give one with more rates and --eval-every"
         )
     overall = {init: over_cells(its) if its else UNKNOWN for init, its in known.items()}
     return Finding(
@@ -144,15 +144,13 @@ def _said(
 CLAIM = Claim(
     number=10,
     name="rate-by-length",
-    sentence=(
-        "Short runs want a higher rate for LoRA, whose B starts at zero, and OLoRA's best rate "
-        "does not depend on the length of the run."
-    ),
+    sentence="LoRA's best rate falls with the length of a run, and OLoRA's does not.",
     source=WITHOUT_REGRET,
     measured=(
         "The exponent of the length in each seed's best rate, over the evaluations of a study at "
-        "constant rates, each of which ends a shorter run: negative for LoRA, and for OLoRA within "
-        "±0.16, a factor of 1.25 in the rate per factor of four in the length."
+        "constant rates, each of which ends a shorter run: negative for LoRA, whose B starts at "
+        "zero, and for OLoRA within ±0.16, a factor of 1.25 in the rate per factor of four in the "
+        "length."
     ),
     judge=on_study(judge),
 )
