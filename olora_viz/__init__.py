@@ -76,6 +76,7 @@ from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
 from olora_viz.studies.running import run_study
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdicts
+from olora_viz.studies.who_leads import who_leads
 from olora_viz.tasks import TASKS, Example, Task, load_task
 
 __all__ = [
@@ -174,5 +175,6 @@ __all__ = [
     "unregister_measure",
     "update_spectra",
     "verdicts",
+    "who_leads",
     "write_peft",
 ]

@@ -113,7 +113,7 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
             + (
                 "taking the first columns adds nothing here."
                 if olora.energy < 1.05 * other
-                else "the first columns are better here."
+                else "the first columns keep more here."
             )
         )
     if olora.angles is not None:

@@ -37,7 +37,7 @@ RECIPES: dict[str, Recipe] = {
         title="SmolLM2 learns to add in words",
         sentence="A small assistant model with 135 million parameters adds numbers written as "
         "words. Plain LoRA and OLoRA race at two learning rates each, PiSSA at one. Compare them "
-        "at one rate first, then each at its better rate. Per-layer measurements were kept for "
+        "at one rate first, then each at its own best rate. Per-layer measurements were kept for "
         "every fifth block.",
         config=RaceConfig(
             model="smollm2-135m",
@@ -62,7 +62,7 @@ RECIPES: dict[str, Recipe] = {
     "one-rate": Recipe(
         title="One learning rate for all",
         sentence="Four initializations on a tiny model, all at learning rate 1e-3, as papers often "
-        "compare them. Would the lead persist if each had its own best rate?",
+        "compare them. Would the order be the same if each had its own best rate?",
         config=replace(
             _on_glassllm(
                 tuple(Lane(init, lr=1e-3) for init in ("lora", "olora", "pissa", "milora")),
@@ -108,7 +108,8 @@ RECIPES: dict[str, Recipe] = {
         title="What the QR adds",
         sentence="OLoRA takes its basis from the first columns of W. The controls take it from the "
         "columns of a pivoted QR, from random mixtures of all columns, and from random numbers "
-        "independent of W. With plain LoRA, all at 3e-3. How much of the lead is due to W?",
+        "independent of W. With plain LoRA, all at 3e-3. Does it matter where the basis comes "
+        "from?",
         config=replace(
             _on_glassllm(
                 tuple(
