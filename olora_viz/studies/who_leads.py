@@ -126,7 +126,7 @@ def _pair(values: Sequence[float], one: Comparison, score: str) -> str:
     low, high = sorted((one.low, one.high))
     decimals = _decimals(low, high, one)
     return (
-        f"{told}, a difference of {_amount(one.difference, one)}, 95% interval "
+        f"{told}, a difference of {_amount(one.difference, one, decimals)}, 95% interval "
         f"{_bare(low, one, decimals)} to {_amount(high, one, decimals)}"
     )
 
