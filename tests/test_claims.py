@@ -200,8 +200,11 @@ def test_a_study_that_has_only_begun_decides_nothing(
 
 @pytest.mark.parametrize(
     "name",
-    ["regularizes", "convergence", "result", "smaller", "rate-by-rank", "rate-by-length"],
-)
+    [
+        "regularizes", "convergence", "result", "smaller", "rate-by-rank", "rate-by-length",
+        "rate-against-full", "larger-batches",
+    ],
+)  # fmt: skip
 def test_without_a_study_of_both_a_claim_on_training_says_what_it_needs(name: str) -> None:
     assert "pass --study DIR" in CLAIMS[name].judge(ClaimEvidence()).words
     other = study(lambda its: 1.0 + bowl(its.lr), replace(STUDY, inits=("lora", "pissa")))

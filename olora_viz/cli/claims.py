@@ -29,8 +29,10 @@ def add_verbs(verb: Verb) -> None:
     made = verb("claims", claims, "what papers claim of OLoRA, each with a measured verdict")
     add_shared(made, "--model", "--task")
     made.add_argument(
-        "--study", type=path, metavar="DIR", help="the folder of a study that decides on training"
-    )
+        "--study", type=path, nargs="+", metavar="DIR",
+        help="the folder of a study that decides on training; several for the claims that compare "
+        "studies",
+    )  # fmt: skip
     made.add_argument(
         "--minutes", type=float, help="without --study: run one within so many minutes"
     )
@@ -56,7 +58,7 @@ def claims(options: argparse.Namespace) -> int:
             finding = claim.judge(evidence)
             found.append((claim, finding))
             command = command_of_claim(
-                claim, evidence, study=options.study, minutes=options.minutes
+                claim, evidence, studies=options.study or (), minutes=options.minutes
             )
             _print(claim, finding, command, options.json)
     if options.png:
@@ -71,7 +73,8 @@ def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress)
 
     if options.study and options.minutes:
         raise ValueError("--minutes runs a study: leave it out with --study")
-    study = verdicts(options.study) if options.study else None
+    studies = [verdicts(folder) for folder in options.study or ()]
+    study = studies[0] if studies else None
     model = options.model or (study.study.models[0] if study else ClaimEvidence.model)
     task = options.task or (study.study.tasks[0] if study else ClaimEvidence.task)
     if options.minutes:
@@ -80,7 +83,7 @@ def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress)
     return ClaimEvidence(
         model=model, task=task, study=study, rank=options.rank, batch_size=options.batch_size,
         max_length=options.max_length, device=options.device or ClaimEvidence.device,
-        progress=progress,
+        progress=progress, others=tuple(studies[1:]),
     )  # fmt: skip
 
 

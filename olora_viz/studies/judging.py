@@ -29,6 +29,11 @@ def needs_study(claim: Claim) -> bool:
     return isinstance(claim.judge, OnStudy)
 
 
+def needs_several(claim: Claim) -> bool:
+    """Whether a claim compares studies."""
+    return isinstance(claim.judge, OnStudy) and claim.judge.several
+
+
 def study_within(
     minutes: float,
     folder: Path,
@@ -71,7 +76,10 @@ def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
         lrs = [compact(lr) for lr in its.lrs]
         rates = f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}"
         ranks = f"rank{'s' * (len(its.ranks) > 1)} {listed(its.ranks)}"
-        return f"{its.seeds} seeds, {rates}, {ranks}, {its.steps} steps of {its.batch_size} prompts"
+        others = evidence.others if needs_several(claim) else ()
+        studies = [its, *(one.study for one in others)]
+        lengths = listed([f"{one.steps} steps of {one.batch_size} prompts" for one in studies])
+        return f"{its.seeds} seeds, {rates}, {ranks}, {lengths}"
     if claim.of_weights:
         return "every layer that takes an adapter"
     return f"rank {evidence.rank}, batches of {evidence.batch_size} prompts"
@@ -91,20 +99,21 @@ def command_of_claim(
     claim: Claim,
     evidence: ClaimEvidence,
     *,
-    study: Path | None = None,
+    studies: Sequence[Path] = (),
     minutes: float | None = None,
 ) -> str:
     """Return the command that repeats the measurement of one claim.
 
     Parameters
     ----------
-    study : the folder of the study that was judged.
+    studies : the folders of those that were judged.
     minutes : the time limit of the study that was run for it.
     """
     words = [*PYTHON, "claims", "--only", claim.name]
     words += ["--model", evidence.model, "--task", evidence.task]
+    words += ["--study", *map(str, studies)] if studies else []
     its: dict[str, Any] = {
-        "study": study, "minutes": minutes, "rank": evidence.rank,
+        "minutes": minutes, "rank": evidence.rank,
         "batch-size": evidence.batch_size, "max-length": evidence.max_length,
         "device": None if evidence.device == ClaimEvidence.device else evidence.device,
     }  # fmt: skip

@@ -24,6 +24,7 @@ from olora_viz.studies.judging import (
     command_of_claim,
     command_of_study,
     listed,
+    needs_several,
     needs_study,
     setup_words,
 )
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not only or WINS in only:
             known = known.with_newer((), cells_of(verdicts(folder)))
         write_claims(known)
+    if len(options.studies) > 1:
+        for one in of_studies(options.studies, only):
+            known = _kept(known, one)
     for model, task in options.start:
         for one in at_start(ClaimEvidence(model, task), only, known):
             known = _kept(known, one)
@@ -84,14 +88,33 @@ def of_study(
     evidence = ClaimEvidence(study.models[0], study.tasks[0], found)
     out = Path("studies") / folder.name
     for claim in _wanted(only):
-        if needs_study(claim):
-            commands = [command_of_study(study, out), command_of_claim(claim, evidence, study=out)]
+        if needs_study(claim) and not needs_several(claim):
+            commands = [
+                command_of_study(study, out),
+                command_of_claim(claim, evidence, studies=[out]),
+            ]
             yield from _told(claim, evidence, study.models, study.tasks, commands, folder.name)
     for model in study.models:
         for task in study.tasks:
             for one in at_start(ClaimEvidence(model, task), only, known):
                 known = known.with_newer([one])
                 yield one
+
+
+def of_studies(folders: Sequence[Path], only: Collection[str]) -> Iterator[RecordedFinding]:
+    """Judge the claims that compare studies; see `of_study`."""
+    first, *others = map(verdicts, folders)
+    models, tasks = first.study.models, first.study.tasks
+    evidence = ClaimEvidence(models[0], tasks[0], first, others=tuple(others))
+    outs = [Path("studies") / folder.name for folder in folders]
+    for claim in _wanted(only):
+        if needs_several(claim):
+            commands = [
+                *map(command_of_study, (one.study for one in (first, *others)), outs),
+                command_of_claim(claim, evidence, studies=outs),
+            ]
+            names = listed([folder.name for folder in folders])
+            yield from _told(claim, evidence, models, tasks, commands, names)
 
 
 def at_start(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from olora_viz.studies.claims.claim import Finding, not_measured
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
@@ -21,28 +22,43 @@ class OnStudy:
 
     judge: Callable[[ClaimEvidence, Verdicts], Finding]
     """Of the evidence and its study."""
-    needs_both: bool = True
-    """Whether the study has to compare OLoRA with LoRA."""
+    inits: tuple[str, ...] = (OURS,)
+    """What the study has to compare with LoRA; empty if any study will do."""
+    several: bool = False
+    """Whether the claim compares studies."""
 
     def __call__(self, evidence: ClaimEvidence) -> Finding:
-        """Judge the study."""
-        study = evidence.study
-        if study is None:
+        """Judge the study, or the studies."""
+        if evidence.study is None:
             return not_measured("no study was given: pass --study DIR, or --minutes N to run one")
-        if not study.rows:
-            return not_measured("no race of the study has ended yet")
-        inits, reference = study.study.inits, study.study.reference
-        if self.needs_both and (OURS not in inits or reference != REFERENCE):
-            return not_measured(
-                f"the study compares {', '.join(inits)} against {reference}, not {OURS} against "
-                f"{REFERENCE}"
-            )
-        return self.judge(evidence, study)
+        for one in (evidence.study, *(evidence.others if self.several else ())):
+            if not one.rows:
+                return not_measured("no race of the study has ended yet")
+            inits, reference = one.study.inits, one.study.reference
+            lacking = [init for init in self.inits if init not in inits]
+            if lacking or (self.inits and reference != REFERENCE):
+                return not_measured(
+                    f"the study compares {', '.join(inits)} against {reference}, not "
+                    f"{' and '.join(lacking or self.inits)} against {REFERENCE}"
+                )
+        return self.judge(evidence, evidence.study)
 
 
-def on_study(judge: Callable[[Verdicts], Finding]) -> OnStudy:
-    """Make a function of verdicts one of evidence, which says what is missing."""
-    return OnStudy(lambda _, study: judge(study))
+def on_study(judge: Callable[[Verdicts], Finding], *inits: str) -> OnStudy:
+    """Make a function of verdicts one of evidence, which says what is missing.
+
+    Parameters
+    ----------
+    inits : what the study has to compare with LoRA, beside OLoRA.
+    """
+    return OnStudy(lambda _, study: judge(study), (OURS, *inits))
+
+
+def on_studies(judge: Callable[[Sequence[Verdicts]], Finding], *inits: str) -> OnStudy:
+    """Make a function of the verdicts of several studies one of evidence, see `on_study`."""
+    return OnStudy(
+        lambda evidence, study: judge([study, *evidence.others]), (OURS, *inits), several=True
+    )
 
 
 def ours(found: Verdicts) -> list[Verdict]:
@@ -74,6 +90,19 @@ def counted(verdicts: Iterable[str], what: str = "cell") -> str:
     first, *others = counts.most_common()
     said = [f"{first[0]} in {first[1]} of {counts.total()} {what}{'s' * (counts.total() > 1)}"]
     return ", ".join([*said, *(f"{word} in {count}" for word, count in others)])
+
+
+def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
+    """Return where the parabola through the lowest value and its neighbours has its vertex.
+
+    At the edge, or beside a value that is not finite, it is the place of the lowest value.
+    """
+    at = int(y.argmin())
+    near = slice(at - 1, at + 2)
+    if not 0 < at < len(y) - 1 or not np.isfinite(y[near]).all():
+        return float(x[at])
+    curved, slope, _ = np.polyfit(x[near] - x[at], y[near], 2)
+    return float(x[at] - slope / (2 * curved)) if curved > 0 else float(x[at])
 
 
 def over_cells(differences: list[np.ndarray]) -> Interval:

@@ -26,8 +26,8 @@ from olora_viz.studies.statistics import LEAST_SEEDS
 from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
 
-OURS, REFERENCE = "olora", "lora"
-"""The start that the claims are about, and the one that it is compared with."""
+OURS, REFERENCE, FULL = "olora", "lora", "full"
+"""The start that the claims are about, the one that it is compared with, and full fine-tuning."""
 
 RANKS = (2, 8, 32)
 """Ranks of the claims about weights, as far as the smallest layer has them."""
@@ -77,7 +77,7 @@ Sharpness = Mapping[Cell, Mapping[str, Float[np.ndarray, " batches"]]]
 
 @dataclass(frozen=True)
 class ClaimEvidence:
-    """A model and a task, and a study if one has run.
+    """A model and a task, and studies if some have run.
 
     What is measured raises ValueError where the model, the task or the device is unsuitable.
     """
@@ -86,6 +86,8 @@ class ClaimEvidence:
     task: str = "number-words"
     study: Verdicts | None = None
     """None leaves the claims about training unmeasured."""
+    others: tuple[Verdicts, ...] = ()
+    """Further studies, for the claims that compare studies."""
     rank: int = 8
     """Of the measurements at the start."""
     batch_size: int = 8

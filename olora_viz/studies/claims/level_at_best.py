@@ -121,5 +121,5 @@ CLAIM = Claim(
         "methods, with its exact interval over their orders. Fewer than five methods have no "
         "interval; within ±0.1, a factor of 1.25 in the rate per factor of ten, it is zero."
     ),
-    judge=OnStudy(measure, needs_both=False),
+    judge=OnStudy(measure, inits=()),
 )

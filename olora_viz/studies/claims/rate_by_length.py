@@ -20,7 +20,7 @@ from olora_viz.studies.claims.claim import (
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import counted, on_study, over_cells, where
+from olora_viz.studies.claims.compared import counted, lowest, on_study, over_cells, where
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.planning import grid_of
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, Interval, t_interval
@@ -96,19 +96,6 @@ def best_rates(
             lengths.append(length)
             logs.append([lowest(np.log(grid), one) for one in losses.T])
     return np.array(lengths, float), np.array(logs, float).reshape(len(lengths), study.first_seeds)
-
-
-def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
-    """Return where the parabola through the lowest value and its neighbours has its vertex.
-
-    At the edge, or beside a value that is not finite, it is the place of the lowest value.
-    """
-    at = int(y.argmin())
-    near = slice(at - 1, at + 2)
-    if not 0 < at < len(y) - 1 or not np.isfinite(y[near]).all():
-        return float(x[at])
-    curved, slope, _ = np.polyfit(x[near] - x[at], y[near], 2)
-    return float(x[at] - slope / (2 * curved)) if curved > 0 else float(x[at])
 
 
 def exponents(
