@@ -10,6 +10,7 @@ from test_claims import Loss, mean, study
 from test_verdicts import bowl
 
 from olora_viz.__main__ import main
+from olora_viz.learn.gallery import judge
 from olora_viz.studies import ledger
 from olora_viz.studies.claims import CLAIMS, larger_batches, rate_against_full
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED
@@ -147,3 +148,9 @@ def test_studies_come_after_one_another_and_a_claim_on_one_reads_the_first(
     assert [first["claim"], second["claim"]] == ["result", "larger-batches"]
     assert second["verdict"] == "holds"
     assert second["command"].endswith("--study small large --rank 8 --batch-size 8")
+
+    monkeypatch.setattr(judge, "verdicts", {Path(f"x/{k}"): v for k, v in known.items()}.get)
+    (told,) = judge.of_studies([Path("x/small"), Path("x/large")], ())
+    assert (told.claim, told.study) == ("larger-batches", "small and large")
+    assert [line.split()[3] for line in told.command.splitlines()] == ["study", "study", "claims"]
+    assert "--study studies/small studies/large" in told.command
