@@ -59,11 +59,10 @@ class RecordedFinding:
         ------
         KeyError, TypeError, ValueError : the values have another form.
         """
-        its = {each.name: values[each.name] for each in fields(cls)}
-        words = [value for name, value in its.items() if name != "finding"]
-        if not all(isinstance(word, str) for word in words):
-            raise ValueError(f"a finding is told in strings, not {words!r}")
-        return cls(**its | {"finding": Finding.from_json(its["finding"])})
+        told = {each.name: values[each.name] for each in fields(cls) if each.name != "finding"}
+        if not all(isinstance(word, str) for word in told.values()):
+            raise ValueError(f"a finding is told in strings, not {[*told.values()]!r}")
+        return cls(**told, finding=Finding.from_json(values["finding"]))
 
 
 @dataclass(frozen=True)

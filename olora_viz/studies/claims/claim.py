@@ -118,8 +118,11 @@ def _plain(value: float | Interval) -> Any:
 def _number(value: Any) -> float | Interval:
     if not isinstance(value, list):
         return math.nan if value is None else value
-    ends = zip(value, (math.nan, -math.inf, math.inf), strict=True)
-    return Interval(*(unknown if x is None else x for x, unknown in ends), math.nan)
+    mean, low, high = (
+        unknown if x is None else x
+        for x, unknown in zip(value, (math.nan, -math.inf, math.inf), strict=True)
+    )
+    return Interval(mean, low, high, math.nan)
 
 
 @dataclass(frozen=True)
