@@ -27,7 +27,7 @@ from olora_viz.web.race.stream import MOST
 from olora_viz.web.spectrum import page as spectrum
 
 NAME = "OLoRA playground"
-PAGES = ("race", "decide", "spectrum", "conditioning", "learn")
+PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 """Names of the pages, in the order of the navigation; ``#spectrum`` in the URL shows one."""
 
 

@@ -10,6 +10,7 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    not_measured,
     together,
 )
 from olora_viz.studies.claims.compared import counted, on_study, ours, over_cells
@@ -19,6 +20,8 @@ from olora_viz.studies.verdicts import Verdicts
 def judge(found: Verdicts) -> Finding:
     """Judge the test losses at one shared rate and at best rates, over all cells."""
     each = ours(found)
+    if not any(one.seeds for one in each):
+        return not_measured("no seed of the study was finished by both")
     shared, best = [one.verdict_shared_rate for one in each], [one.verdict for one in each]
     paired = [np.array(one.differences) for one in each if len(one.differences) > 1]
     mean = over_cells(paired) if paired else None

@@ -9,6 +9,7 @@ import gradio as gr
 
 from olora_viz.views.race import race_view
 from olora_viz.views.race_record import ready_race
+from olora_viz.web.claims import page as claims
 from olora_viz.web.conditioning import page as conditioning
 from olora_viz.web.decide import page as decide
 from olora_viz.web.guard.limits import Limits
@@ -36,6 +37,7 @@ class Controls(NamedTuple):
     status: gr.HTML
     buttons: Buttons
     decide: decide.Controls
+    claims: claims.Controls
     share: gr.HTML
     show: gr.HTML
 
@@ -46,6 +48,7 @@ def controls(limits: Limits) -> Controls:
         status=make_line(),
         buttons=make_buttons(),
         decide=decide.controls(),
+        claims=claims.controls(),
         share=share_link.button(SetUp.first(limits)),
         show=share_link.show_button(),
     )
@@ -78,12 +81,14 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             shared = setup_cards.build(desk, first)
             asked = decide.choices(limits)
+            minutes = claims.choices(limits)
         for column, classes in COLUMNS.items():
             scale = 0 if "side" in classes else 1
             with gr.Column(elem_classes=classes, scale=scale, min_width=0):
                 board.lay_out(desk, (card for card in cards.CARDS if card.column == column))
         its = conditioning.columns(blank.styles, first.steps)
         decided = decide.columns(jobs, bar.decide)
+        claimed = claims.columns(bar.claims)
 
     desk.parts["own"] = shared.own
     board.add(conditioning.CURVED, [its.curved])
@@ -91,7 +96,9 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     setup_cards.connect(desk, shared, controls, files)
     repeat.connect(limits, desk.parts["repeat"], controls, files)
     conditioning.connect(its, demo, jobs, limits, controls, desk.run, files)
-    decide.connect(decided, asked, demo, jobs, limits, shared.controls[:2], files)
+    model_and_task = shared.controls[:2]
+    decide.connect(decided, asked, demo, jobs, limits, model_and_task, files)
+    claims.connect(claimed, minutes, demo, jobs, limits, model_and_task, files)
     share_link.follow(limits, controls, bar.share, files)
     events.connect(demo, desk, board, controls, files)
     return Stage(desk.run, desk.again, controls)

@@ -1,0 +1,185 @@
+"""Claims on a page: a row each with verdict, bars and words, its fold, and the table of wins."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
+from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, together
+from olora_viz.studies.judging import listed
+from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
+from olora_viz.views.claim_bars import bars
+from olora_viz.views.html import Cell, table
+
+HOW = (
+    "Seeds and test rows are paired; rates are chosen on validation rows; 95% intervals by "
+    "Student's t, Holm over comparisons."
+)
+
+MEANINGS = (
+    ("holds, fails", "the interval is on one side."),
+    ("level", "it lies inside a margin set beforehand."),
+    ("mixed", "a part of the claim holds, or a set-up, and another does not."),
+    ("undecided", "more seeds would be needed."),
+)
+
+SIGNS = {BETTER: "✓", LEVEL: "=", UNDECIDED: "?", WORSE: "✗"}
+"""What stands in a tile."""
+
+
+SUBSCRIPT = re.compile(r"(?<=[A-Zλ])_(r|max)")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A finding on a claim with what it was measured on, in words."""
+
+    finding: Finding
+    where: str
+    """The model and the task."""
+    setup: str
+    command: str
+    when: str = ""
+    """The date of a recording; empty if it was measured here."""
+
+    @classmethod
+    def of(cls, one: RecordedFinding) -> Told:
+        """Return what was recorded."""
+        where = ", ".join(filter(None, (one.model, one.task)))
+        return cls(one.finding, where, one.setup, one.command, one.date)
+
+
+def row(
+    claim: Claim, recorded: Sequence[Told], measured: Told | None = None, *, now: bool = False
+) -> Markup:
+    """Return the row of a claim: what was measured here if anything was, else what is recorded.
+
+    Parameters
+    ----------
+    now : whether it is being measured.
+    """
+    shown = [measured] if measured else recorded
+    verdict = together([one.finding.verdict for one in shown]) if shown else NOT_MEASURED
+    example = next((one for one in shown if one.finding.verdict == verdict), None)
+    example = example or next(iter(shown), None)
+    return Markup(
+        '<article class="claim" aria-label="Claim {number}"><span class="verdict {kind}">{verdict}'
+        '</span><div><p class="sentence"><b>{number}.</b> {sentence}</p><p class="hint">{source}'
+        '</p><p class="hint">{basis}</p></div>{bars}<p class="hint said">{words}</p>{fold}'
+        "</article>"
+    ).format(
+        number=claim.number, kind=_kind(verdict), verdict=verdict, sentence=math(claim.sentence),
+        source=claim.source, basis=_basis(shown, bool(measured), now),
+        bars=bars(example.finding) if example else Markup('<div class="bars"></div>'),
+        words=math(_words(shown, example, now)), fold=_fold(claim, measured, recorded),
+    )  # fmt: skip
+
+
+def math(text: str) -> Markup:
+    """Return text with its subscripts.
+
+    >>> math("of Q_rR_r")
+    Markup('of Q<sub>r</sub>R<sub>r</sub>')
+    """
+    parts = SUBSCRIPT.split(text)  # text and subscripts in turn
+    return Markup("").join(
+        Markup("<sub>{}</sub>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
+
+
+def _kind(verdict: str) -> str:
+    return verdict.replace(" ", "-")
+
+
+def _basis(shown: Sequence[Told], is_measured: bool, now: bool) -> Markup:
+    """Say whether it is recorded or measured, and on what."""
+    if now:
+        return Markup('<span class="badge now">measuring</span>')
+    if not shown:
+        return Markup("nothing is recorded yet")
+    badge = Markup('<span class="badge {}">{}</span> ').format(
+        *(("here", "measured here") if is_measured else ("", "recorded"))
+    )
+    where = "; ".join(dict.fromkeys(one.where for one in shown))
+    seeds = sorted({one.finding.seeds for one in shown if one.finding.seeds})
+    counted = f" · {listed(seeds)} seeds" if seeds else ""
+    return badge + f"{where}{counted}"
+
+
+def _words(shown: Sequence[Told], example: Told | None, now: bool) -> str:
+    """Return the numbers in words: of the only finding, or a count and one of several."""
+    if example is None or now:
+        return ""
+    if len(shown) == 1:
+        return example.finding.words
+    counts = Counter(one.finding.verdict for one in shown).most_common()
+    said = ", ".join(f"{verdict} on {n}" for verdict, n in counts)
+    return f"Of {len(shown)} set-ups: {said}. On {example.where}: {example.finding.words}"
+
+
+def _fold(claim: Claim, measured: Told | None, recorded: Sequence[Told]) -> Markup:
+    """Return how it is measured, and every finding with its command."""
+    every = [*([measured] if measured else []), *recorded]
+    count = f", and {len(every)} finding{'s' * (len(every) != 1)}" if every else ""
+    each = Markup("").join(map(_told, every))
+    return Markup(
+        "<details><summary>How claim {} is measured{}</summary><p>{}</p>{}</details>"
+    ).format(claim.number, count, math(claim.measured), each)
+
+
+def _told(one: Told) -> Markup:
+    setup = f"{one.setup} · recorded on {one.when}" if one.when else f"{one.setup} · measured here"
+    return Markup(
+        '<div class="told"><p><span class="verdict {}">{}</span> <b>{}</b> '
+        '<span class="hint">{}</span></p><p>{}</p><pre><code>{}</code></pre></div>'
+    ).format(
+        _kind(one.finding.verdict), one.finding.verdict, one.where, setup, math(one.finding.words),
+        one.command,
+    )  # fmt: skip
+
+
+def how() -> Markup:
+    """Return how a verdict is made."""
+    words = Markup(" ").join(Markup("<b>{}</b>: {}").format(*one) for one in MEANINGS)
+    return Markup('<h2>How a verdict is made</h2><p class="hint">{} {}</p>').format(HOW, words)
+
+
+def wins(cells: Sequence[CellVerdict]) -> Markup:
+    """Return the table of recorded studies: OLoRA against LoRA, at one rate and at best rates."""
+    if not cells:
+        return Markup("<h2>OLoRA against LoRA</h2><p class='hint'>No study is recorded yet.</p>")
+    one_rate, best = (
+        sum(said == BETTER for said in each)
+        for each in zip(*((one.at_one_rate, one.at_best_rates) for one in cells), strict=True)
+    )
+    title = Markup(
+        "<h2>{} of {} at one rate, {} of {} at best rates "
+        '<span class="hint">models × tasks × ranks in which OLoRA is better than LoRA; '
+        "recorded</span></h2>"
+    ).format(one_rate, len(cells), best, len(cells))
+    models = {one.model for one in cells}
+    rows = [
+        (
+            f"{f'{one.model}, ' if len(models) > 1 else ''}{one.task} r {one.r}",
+            _tile(one.at_one_rate, f"{one.seeds} seeds"),
+            _tile(one.at_best_rates, one.why or f"{one.seeds} seeds"),
+        )
+        for one in cells
+    ]  # fmt: skip
+    model = f"{next(iter(models))}: " if len(models) == 1 else ""
+    legend = Markup('<p class="hint">{}vermilion ✓ better, grey = level, empty ? undecided, '
+                    "blue ✗ worse</p>").format(model)  # fmt: skip
+    return title + table(("", "one rate", "best rates"), rows, kind="wins", scrolls=True) + legend
+
+
+def _tile(said: str, title: str) -> Cell:
+    sign = Markup(
+        '<span class="tile {}"><span aria-hidden="true">{}</span><span class="unseen">{}</span>'
+        "</span>"
+    ).format(said, SIGNS[said], said)
+    return Cell(sign, title=f"{said}: {title}")
