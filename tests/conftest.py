@@ -21,6 +21,7 @@ atexit.register(shutil.rmtree, os.environ["OLORA_VIZ_RUNS"], True)
 
 from pathlib import Path
 
+import checked  # noqa: F401 (before the hook, which asks it what to check)
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parents[1]
