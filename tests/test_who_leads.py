@@ -14,8 +14,10 @@ from olora_viz.learn.gallery import RECIPES, load
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.studies import story
 from olora_viz.studies.decision import Comparison, Scores, compare
+from olora_viz.studies.rate_sweep import rate_curves
 from olora_viz.studies.who_leads import Basis, who_leads
 from olora_viz.studies.words import Sentence
+from olora_viz.web.race.presets import PRESETS
 
 LEADS = re.compile(r"\b(ahead of|behind|did better|did worse|is better than|is worse than)\b")
 MINE = re.compile(r"\b(ahead of|did better|is better than)\b")
@@ -167,6 +169,20 @@ def test_sentences_of_lessons_that_name_a_leader_say_on_what_they_rest(lesson) -
     rests_on([Sentence("", one) for one in sentences], {"one seed", "3 seeds"}, {"32", "64"})
     assert all(n in ("32", "64") for one in sentences for n, _ in BASIS.findall(one))
     assert not any(re.search(r"\b(lowest held-out loss|winner|wins)\b", text) for text in texts)
+
+
+def test_the_preset_of_best_rates_has_those_of_the_recorded_sweep() -> None:
+    (preset,) = (one for one in PRESETS if one.title == "each at its best")
+    race = load("fair-rates")
+    best = {c.lane.init: c.optimum for c in rate_curves(race.config.lanes, race.steps)}
+    assert {lane.init: lane.lr for lane in preset.lanes} == {
+        init: point.lr for init, point in best.items() if point
+    }
+    setting = race.config.steps, race.config.batch_size, race.config.task
+    assert (preset.steps, preset.batch, preset.task) == setting
+    n = race.steps[-1].eval_examples.loss.shape[1]
+    seeds = len({lane.seed for lane in race.config.lanes})
+    assert BASIS.findall(preset.what) == [(str(n), f"{seeds} seeds")]
 
 
 def test_a_race_of_equal_lanes_with_one_seed_names_nobody() -> None:
