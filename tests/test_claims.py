@@ -169,7 +169,8 @@ def test_the_gain_at_ranks_is_compared_in_pairs(lower: float, higher: float, ver
 
 
 def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
-    base = replace(STUDY, ranks=(1, 4, 16), lrs=tuple(1e-3 * 2.0**k for k in range(-2, 7)))
+    rates = tuple(1e-3 * 2.0**k for k in range(-2, 7))
+    base = replace(STUDY, ranks=(1, 4, 16), lrs=rates, alpha=16)
 
     def moving(its: Trial) -> float:
         best = 1e-3 * (math.sqrt(its.cell.r) if its.init == "olora" else 1.0)
@@ -182,6 +183,9 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
     still = rate_by_rank.judge(study(lambda its: 1.0 + math.log(its.lr / 1e-3) ** 2, base))
     assert still.verdict == "holds"
     assert rate_by_rank.judge(study(gaining(0.1))).verdict == NOT_MEASURED
+    with_the_rank = rate_by_rank.judge(study(moving, replace(base, alpha=None)))
+    assert with_the_rank.verdict == NOT_MEASURED
+    assert "--alpha" in with_the_rank.words
 
 
 @pytest.mark.parametrize("name", [name for name, its in CLAIMS.items() if needs_study(its)])

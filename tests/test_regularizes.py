@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from steps import a_step
 from test_claims import gaining, mean, study
 
 from olora_viz.lanes.lane import Lane
@@ -14,7 +15,7 @@ from olora_viz.races.race import race
 from olora_viz.races.run import start
 from olora_viz.studies.claims import regularizes
 from olora_viz.studies.claims.claim import NOT_MEASURED
-from olora_viz.studies.claims.curves import Curve, curves
+from olora_viz.studies.claims.curves import Curve, curves, losses_around
 from olora_viz.studies.claims.evidence import ClaimEvidence, Drift
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts
@@ -119,3 +120,9 @@ def test_curves_come_from_the_steps_around_evaluations_after_the_first_pass(
             assert its.training[n] == pytest.approx(np.mean(near))
             assert its.validation[n] == pytest.approx(lines[e - 1]["eval_loss"][trial.init])
         assert len(its.training) == len(at)
+
+
+def test_a_run_within_its_first_pass_has_a_curve_without_points() -> None:
+    steps = [a_step(n, [1.0, 2.0], eval_loss=[1.0, 2.0]) for n in range(1, 7)]
+    training, validation = losses_around(steps, first=6)
+    assert training.shape == validation.shape == (0, 2)

@@ -79,4 +79,4 @@ def losses_around(steps: list[Step], first: int) -> Float[np.ndarray, "2 n lanes
     losses = np.array([step.loss for step in steps])
     training = [losses[e - half : e + half + 1].mean(0) for e in whole]
     validation = [steps[e - 1].eval_loss for e in whole]
-    return np.array([training, validation], float).reshape(2, len(whole), -1)
+    return np.array([training, validation], float).reshape(2, len(whole), losses.shape[1])

@@ -52,6 +52,11 @@ def judge(found: Verdicts) -> Finding:
         return not_measured("the study has one rank: give it several")
     if found.study.first_seeds < LEAST_SEEDS:
         return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
+    if found.study.alpha is None:
+        return not_measured(
+            "in the study every rank has a scaling of 1, and the claim is about one alpha, with a "
+            "scaling of alpha / r: give it --alpha"
+        )
     fitted = {init: exponents(found, init, cells) for init in (REFERENCE, OURS)}
     if not all(map(len, fitted.values())):
         return not_measured("in a rank of the study no rate was finished with every seed")
@@ -77,12 +82,12 @@ def judge(found: Verdicts) -> Finding:
 CLAIM = Claim(
     number=9,
     name="rate-by-rank",
-    sentence="The best learning rate does not depend on the rank: LoRA's, and OLoRA's as well.",
+    sentence="At one alpha the best rate does not depend on the rank: LoRA's, and OLoRA's too.",
     source=WITHOUT_REGRET,
     measured=(
-        "The exponent of the rank in each seed's best rate, fitted over the ranks of a study; zero "
-        "if its interval lies within ±0.16, a factor of 1.25 in the rate per factor of four in the "
-        "rank."
+        "The exponent of the rank in each seed's best rate, fitted over the ranks of a study with "
+        "one alpha; zero if its interval lies within ±0.16, a factor of 1.25 in the rate per "
+        "factor of four in the rank."
     ),
     judge=on_study(judge),
 )
