@@ -5,7 +5,7 @@ import scipy.linalg
 import torch
 from starts import EPS, assert_close, calibration, every_dtype, every_shape, ranks, start, weight
 
-from olora_viz.initializers import Calibration, corda, eva, lora_ga, lora_one
+from olora_viz.initializers import Calibration, corda, eva, lora_ga, lora_null, lora_one
 
 
 def svd(G):
@@ -170,6 +170,34 @@ def test_corda_of_a_weight_of_little_rank_or_of_zeros_is_finite():
         assert_close((found.B @ found.A).double(), W.double(), 1e-5)
         assert found.A.isfinite().all()
         assert found.A.abs().max() < 10
+
+
+# LoRA-Null -------------------------------------------------------------------------------------
+
+
+@every_shape
+@every_dtype
+@pytest.mark.parametrize("s", [1.0, 0.25, 3.0])
+def test_lora_null_is_the_weight_where_its_inputs_vary_least(shape, dtype, s):
+    W, told = weight(shape, dtype), calibration(shape)
+    _, vectors = scipy.linalg.eigh(told.second_moment().numpy())
+    for r in ranks("lora_null", shape):
+        found = start("lora_null", W, r, s)
+        N = torch.tensor(vectors[:, :r])
+        T = W.double() @ N @ N.mT
+        tolerance = 100 * EPS[dtype]
+        assert_close(s * (found.B @ found.A).double(), T, tolerance)
+        balanced = torch.diag(torch.tensor(scipy.linalg.svdvals(T.numpy())[:r])) / s
+        assert_close((found.A @ found.A.mT).double(), balanced, tolerance)
+        assert_close((found.B.mT @ found.B).double(), balanced, tolerance)
+
+
+def test_lora_null_is_not_met_by_inputs_that_leave_directions_out():
+    X = weight((90, 30)) @ weight((30, 40), seed=2)  # in 30 of 40 dimensions
+    told = Calibration(mean=X.mean(0), covariance=X.mT.cov(correction=0))
+    found = lora_null(weight((24, 40)), 6, calibration=told)
+    assert (found.A @ X.mT).abs().max() < 1e-6 * X.abs().max()
+    assert found.A.norm() > 0.1
 
 
 # MiCA ------------------------------------------------------------------------------------------

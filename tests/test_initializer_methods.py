@@ -198,6 +198,24 @@ def test_flat_pissa_has_pissa_s_directions_and_no_sizes(shape, dtype):
         assert_close(pissa.B / pissa.B.norm(dim=0), found.B, 10 * EPS[dtype])
 
 
+# The singular vectors of W in A alone ----------------------------------------------------------
+
+
+@every_shape
+@every_dtype
+def test_rlpo_keeps_the_most_of_the_weight_and_rlmo_the_least(shape, dtype):
+    W = weight(shape, dtype)
+    S = torch.tensor(scipy.linalg.svdvals(W.double().numpy()))
+    for r in ranks("rlpo", shape):
+        for name, kept in (("rlpo", S[:r]), ("rlmo", S[-r:])):
+            found = start(name, W, r, s=3.0)
+            assert_close(found.A @ found.A.mT, torch.eye(r).to(found.A), EPS[dtype])
+            assert_close(
+                (W.to(found.A) @ found.A.mT).norm().double(), kept.norm(), 100 * EPS[dtype]
+            )
+            assert not found.B.any()
+
+
 # Random factors --------------------------------------------------------------------------------
 
 

@@ -52,6 +52,9 @@ LINES: dict[str, tuple[str, str]] = {
     "lora_one": ("#5c2b0a", "#c98a4e"),
     "eva": ("#00545e", "#2ee0ee"),
     "corda": ("#2b2bd6", "#6f7dff"),
+    "lora_null": ("#669952", "#c200b8"),
+    "rlpo": ("#703dcc", "#adff00"),
+    "rlmo": ("#3d291f", "#f51f66"),
     "mica": ("#2f5a10", "#cdf09a"),
     "full": ("#5a0f4b", "#ffd3f3"),
 }

@@ -19,6 +19,7 @@ from olora_viz.initializers.full import full
 from olora_viz.initializers.gaussian import gaussian
 from olora_viz.initializers.lora import lora
 from olora_viz.initializers.lora_ga import lora_ga
+from olora_viz.initializers.lora_null import lora_null
 from olora_viz.initializers.lora_one import lora_one
 from olora_viz.initializers.mica import mica
 from olora_viz.initializers.milora import milora
@@ -31,6 +32,8 @@ from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.pissa_fast import pissa_fast
 from olora_viz.initializers.pissa_flat import pissa_flat
 from olora_viz.initializers.random_orthonormal import random_orthonormal
+from olora_viz.initializers.rlmo import rlmo
+from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch
 from olora_viz.initializers.start import Initializer, RankError, Start, StartFunction, check_rank
 
@@ -51,6 +54,7 @@ __all__ = [
     "lacking",
     "lora",
     "lora_ga",
+    "lora_null",
     "lora_one",
     "mica",
     "milora",
@@ -64,6 +68,8 @@ __all__ = [
     "pissa_flat",
     "random_orthonormal",
     "register",
+    "rlmo",
+    "rlpo",
     "sketch",
     "unregister",
 ]

@@ -11,6 +11,7 @@ from olora_viz.initializers.full import full
 from olora_viz.initializers.gaussian import gaussian
 from olora_viz.initializers.lora import lora
 from olora_viz.initializers.lora_ga import lora_ga
+from olora_viz.initializers.lora_null import lora_null
 from olora_viz.initializers.lora_one import lora_one
 from olora_viz.initializers.mica import mica
 from olora_viz.initializers.milora import milora
@@ -24,6 +25,8 @@ from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.pissa_fast import pissa_fast
 from olora_viz.initializers.pissa_flat import pissa_flat
 from olora_viz.initializers.random_orthonormal import random_orthonormal
+from olora_viz.initializers.rlmo import rlmo
+from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch
 from olora_viz.initializers.start import Initializer
 
@@ -175,6 +178,32 @@ INITIALIZERS: dict[str, Initializer] = {
             source="Yang et al. 2024, arXiv 2406.05223",
             nested=True,
             needs="inputs",
+        ),
+        Initializer(
+            name="lora_null",
+            label="LoRA-Null",
+            start=lora_null,
+            summary="A and B share W on the r directions that its inputs excite least.",
+            source="Tang et al. 2025, arXiv 2503.02659",
+            needs="inputs",
+        ),
+        Initializer(
+            name="rlpo",
+            label="RLPO",
+            start=rlpo,
+            summary="A holds the r leading right singular vectors of W; B is zero.",
+            source="Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813",
+            nested=True,
+            zero_product=True,
+        ),
+        Initializer(
+            name="rlmo",
+            label="RLMO",
+            start=rlmo,
+            summary="A holds the last r right singular vectors of W; B is zero.",
+            source="Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813",
+            nested=True,
+            zero_product=True,
         ),
         Initializer(
             name="mica",

@@ -22,7 +22,7 @@ from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
 from olora_viz.studies.verdicts import Verdict, Verdicts, verdicts_of
 
-BASES = {"random_orthonormal": "a random basis", "sketch": "random mixtures of the columns of W"}
+BASES = {"random_orthonormal": "a random basis", "sketch": "a sketch of W"}
 """The starts that differ from OLoRA in the basis alone: B is orthonormal and A = BᵀW."""
 
 OTHERS = ("olora_pivoted", "pissa", "pissa_flat", "olora_scaled", "olora_unsubtracted", REFERENCE)
