@@ -132,7 +132,7 @@ def _words(
         )
     said += [
         f"{label_of(init)}'s rises by {its.mean:+.3g} nats (95% {its.low:+.3g} to {its.high:+.3g}) "
-        f"more than full fine-tuning's; that it rises more {counted(parts[init])}."
+        f"more than full fine-tuning's; that it rises more: {counted(parts[init])}."
         for init, its in more.items()
     ]
     if outside:

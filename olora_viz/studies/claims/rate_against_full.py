@@ -60,7 +60,7 @@ def judge(found: Verdicts) -> Finding:
     overall = {init: _factor(over_cells(its)) for init, its in known.items() if its}
     ratios = [
         f"{label_of(init)}'s best rate is {its.mean:.3g} times full fine-tuning's (95% "
-        f"{its.low:.3g} to {its.high:.3g}); that it is about {TIMES:g} times as high "
+        f"{its.low:.3g} to {its.high:.3g}); that it is about {TIMES:g} times as high: "
         f"{counted(parts[init])}."
         for init, its in overall.items()
     ]
