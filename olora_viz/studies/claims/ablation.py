@@ -95,5 +95,5 @@ CLAIM = Claim(
         "Paired differences in test loss by seed between OLoRA and the same start on another "
         "orthonormal basis (a random one, a sketch of W), in every cell and each at its best rate."
     ),
-    judge=OnStudy(judge, needs_both=False),
+    judge=OnStudy(judge, inits=()),
 )
