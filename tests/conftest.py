@@ -36,6 +36,7 @@ install_import_hook(SHAPED, "checked.check")
 sys.path.append(str(ROOT / "benchmarks"))  # for `reliability`
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -127,9 +128,9 @@ LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored
 """What Gradio's client writes when a page is left while its race still streams."""
 
 
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A new visitor; in the end nothing was fetched from elsewhere and nothing went wrong."""
+@contextmanager
+def visiting(browser: Browser, address: str) -> Iterator[Page]:
+    """Open the page as a new visitor; in the end nothing came from elsewhere or went wrong."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     visitor = context.new_page()
     visitor.set_default_timeout(60_000)
@@ -153,3 +154,17 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     context.close()
     assert elsewhere == []
     assert [error for error in errors if not error.startswith(LEAVING)] == []
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page of a new visitor."""
+    with visiting(browser, address) as visitor:
+        yield visitor
+
+
+@pytest.fixture(scope="module")
+def same_page(browser: Browser, address: str) -> Iterator[Page]:
+    """One page for all tests of a file, which loads once: each leaves it to the next one."""
+    with visiting(browser, address) as visitor:
+        yield visitor

@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from olora_viz.measures.catalogue import MEASURES
@@ -12,12 +13,19 @@ from olora_viz.measures.catalogue import MEASURES
 SAVE = "#loss-figure .figure-save > button"
 
 
-def race(page: Page, steps: int = 4) -> None:
-    page.get_by_label("Steps").fill(str(steps))
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def raced(same_page: Page) -> Page:
+    """The page of a race that has ended."""
+    page = same_page
+    page.get_by_label("Steps").fill(str(STEPS))
     page.get_by_label("Steps").press("Tab")
     page.click("#race-button")
     expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
     expect(page.locator("#adapters button").first).to_be_visible()
+    return page
 
 
 def taken(page: Page, press: str) -> tuple[str, bytes]:
@@ -56,9 +64,9 @@ def opened(browser: Browser, path: Path, plots: int, scheme: str = "light") -> l
 
 
 def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
-    page: Page, browser: Browser, tmp_path: Path
+    raced: Page, browser: Browser, tmp_path: Path
 ) -> None:
-    race(page)
+    page = raced
     name, picture = of_chart(page, "png")
     assert name == "loss.png"
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
@@ -95,8 +103,8 @@ def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
         assert opened(browser, tmp_path / name, 1, scheme) == ["Loss"]
 
 
-def test_the_menu_of_a_chart_is_used_by_keyboard_alone(page: Page) -> None:
-    race(page, 2)
+def test_the_menu_of_a_chart_is_used_by_keyboard_alone(raced: Page) -> None:
+    page = raced
     button, menu = page.locator(SAVE), page.locator("#loss-figure [role=menu]")
     button.focus()
     expect(button).to_have_css("opacity", "1")
@@ -120,15 +128,15 @@ def test_the_menu_of_a_chart_is_used_by_keyboard_alone(page: Page) -> None:
 
 
 def test_a_run_goes_home_as_numbers_code_and_a_report(
-    page: Page, browser: Browser, tmp_path: Path
+    raced: Page, browser: Browser, tmp_path: Path
 ) -> None:
-    race(page, 2)
+    page = raced
     files = {
         kind: taken(page, f"#take [data-kind={kind}]") for kind in ("csv", "json", "code", "peft")
     }
     assert files["csv"][0] == "glassllm-number-words.csv"
     rows = list(csv.DictReader(io.StringIO(files["csv"][1].decode(), newline="")))
-    assert len(rows) == 2 * 5
+    assert len(rows) == STEPS * 5
     told = json.loads(files["json"][1])
     by_lane = {(row["step"], row["lane"]): float(row["loss"]) for row in rows}
     assert by_lane == {

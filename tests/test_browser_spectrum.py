@@ -21,11 +21,11 @@ def wait_until(page: Page, condition: str) -> None:
                            f"return d && ({condition}); }}")  # fmt: skip
 
 
-@pytest.fixture
-def lab(page: Page) -> Page:
-    page.get_by_role("link", name="Spectrum").click()
-    wait_until(page, "d.some((t) => t.name === 'OLoRA')")
-    return page
+@pytest.fixture(scope="module")
+def lab(same_page: Page) -> Page:
+    same_page.get_by_role("link", name="Spectrum").click()
+    wait_until(same_page, "d.some((t) => t.name === 'OLoRA')")
+    return same_page
 
 
 def test_the_page_opens_with_a_verdict_on_a_real_layer(lab: Page) -> None:
@@ -99,7 +99,9 @@ def test_a_matrix_of_rank_one_has_a_verdict_and_no_choice_of_rank(lab: Page) -> 
     expect(rank.locator("input[type=range]")).to_be_disabled()
 
 
-def test_a_race_shows_the_spectra_of_its_adapters(page: Page) -> None:
+def test_a_race_shows_the_spectra_of_its_adapters(same_page: Page) -> None:
+    page = same_page
+    page.locator("#navigation a[href='#race']").click()
     expect(page.locator("#status .state")).to_have_text("recorded")
     expect(page.locator("#run-spectra")).to_be_visible()  # the recorded race has spectra too
     page.get_by_label("Steps").fill("10")
