@@ -197,7 +197,9 @@ def test_a_study_that_has_only_begun_decides_nothing(
     nothing = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, {})))
     assert nothing.verdict == NOT_MEASURED
     first = {trial: its for trial, its in whole.rows.items() if trial.cell.r == 2}
-    begun = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, first)))
+    begun = CLAIMS[name].judge(
+        ClaimEvidence(study=verdicts_of(whole.study, first), rank=2, batch_size=2)
+    )
     assert begun.verdict in (NOT_MEASURED, "undecided", MIXED)
     assert "nan" not in begun.words
 

@@ -113,7 +113,7 @@ def measure(evidence: ClaimEvidence, found: Verdicts) -> Finding:
 CLAIM = Claim(
     number=13,
     name="level-at-best",
-    sentence="All starts are level at their best rates, which fall with λ_max at the start.",
+    sentence="All starts are level at their best rates, which fall with λ_max.",
     source=RATE_MATTERS,
     measured=(
         "The verdict on every method of a study against its reference at best rates, and the "

@@ -35,10 +35,10 @@ def judge(found: Verdicts) -> Finding:
     return Finding(
         verdict=together(said),
         words=(
-            f"At rank {low.cell.r} OLoRA's test loss is {gains[0].mean:.3g} below LoRA's, at rank "
-            f"{high.cell.r} {gains[1].mean:.3g}, each at its best rate: {-first.mean:+.3g} (95% "
-            f"{-first.high:+.3g} to {-first.low:+.3g}) more at the lower rank, on "
-            f"{low.cell.model}, {low.cell.task}"
+            f"OLoRA's gain in test loss over LoRA, each at its best rate, is {gains[0].mean:+.3g} "
+            f"nats at rank {low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: "
+            f"{-first.mean:+.3g} (95% {-first.high:+.3g} to {-first.low:+.3g}; {low.seeds} seeds) "
+            f"more at the lower rank, on {low.cell.model}, {low.cell.task}"
             + (f"; {len(pairs)} pairs of cells decide." if len(pairs) > 1 else ".")
         ),
         numbers={"pairs": len(pairs), "more_at_the_lower_rank": -first.mean},
