@@ -166,10 +166,12 @@ def _names(places: Sequence[str]) -> str:
 
 
 def _kept(known: RecordedClaims, one: RecordedFinding) -> RecordedClaims:
-    """Add a finding, and tell it."""
+    """Add a finding, write it and tell it."""
     finding: Finding = one.finding
     print(f"{one.claim}, {one.model}, {one.task}: {finding.verdict}. {finding.words}", flush=True)
-    return known.with_newer([one])
+    known = known.with_newer([one])
+    write_claims(known)
+    return known
 
 
 if __name__ == "__main__":
