@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -130,8 +131,9 @@ SHOWN = """() => (document.querySelector("#drawn .js-plotly-plot")?._fullData ??
 
 
 def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it_again(
-    page: Page,
+    same_page: Page,
 ) -> None:
+    page = same_page
     lanes = lane_styles([Lane("lora"), Lane("olora"), Lane("pissa")])
 
     def draw(*diverged_at: int) -> None:
@@ -169,7 +171,8 @@ def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it
     page.wait_for_function(f"!({SHOWN})().some((text) => text.endsWith('legendonly'))")
 
 
-def test_a_lane_that_is_out_leaves_the_table_inside_its_card(page: Page) -> None:
+def test_a_lane_that_is_out_leaves_the_table_inside_its_card(same_page: Page) -> None:
+    page = same_page
     link = "?task=addition&steps=5&lane=olora:lr=1e6&lane=lora&lane=lora:lr=1e30&start=1"
     page.goto(f"{page.url.partition('?')[0]}{link}")
     expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
@@ -178,9 +181,13 @@ def test_a_lane_that_is_out_leaves_the_table_inside_its_card(page: Page) -> None
     assert frame.evaluate("(frame) => frame.scrollWidth <= frame.clientWidth")
 
 
-def test_equal_lanes_have_adapters_of_their_own(page: Page) -> None:
-    for _ in range(3):
-        page.get_by_label("remove lane 1").press("Enter")
+def test_equal_lanes_have_adapters_of_their_own(same_page: Page) -> None:
+    page = same_page
+    page.locator("#presets button", has_text="one rate for all").click()
+    rows = page.locator("#lanes tbody tr")
+    expect(rows).to_have_count(3)
+    page.get_by_label("remove lane 1").press("Enter")
+    expect(rows).to_have_count(2)
     for lane in (1, 2):
         page.get_by_label(f"start of lane {lane}").select_option("olora")
         page.get_by_label(f"learning rate, lane {lane}").fill("1e-3")
@@ -197,17 +204,28 @@ def test_equal_lanes_have_adapters_of_their_own(page: Page) -> None:
     assert names == {f"glassllm-number-words-{name}.zip" for name in ("olora", "olora-2")}
 
 
-def test_the_chart_and_the_page_follow_the_dark_theme(browser: Browser, address: str) -> None:
-    context = browser.new_context(color_scheme="dark")
+@pytest.fixture(scope="module")
+def phone(browser: Browser, address: str) -> Iterator[Page]:
+    """The page on a telephone, in the dark."""
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True, color_scheme="dark"
+    )
     page = context.new_page()
     page.goto(address)
-    # Gradio makes the page dark once it is there, and the chart follows.
-    expect(page.locator(f"{PLOT} .gridlayer path").first).to_have_css("stroke", "rgb(43, 50, 64)")
-    expect(page.locator(".card").first).to_have_css("background-color", "rgb(26, 31, 40)")
+    page.wait_for_selector(f"{PLOT} .gridlayer path", state="attached")
+    yield page
     context.close()
 
 
-def test_bad_values_get_a_sentence_and_no_traceback(page: Page) -> None:
+def test_the_chart_and_the_page_follow_the_dark_theme(phone: Page) -> None:
+    page = phone
+    # Gradio makes the page dark once it is there, and the chart follows.
+    expect(page.locator(f"{PLOT} .gridlayer path").first).to_have_css("stroke", "rgb(43, 50, 64)")
+    expect(page.locator(".card").first).to_have_css("background-color", "rgb(26, 31, 40)")
+
+
+def test_bad_values_get_a_sentence_and_no_traceback(same_page: Page) -> None:
+    page = same_page
     rank = page.get_by_label("rank, lane 1")
     rank.fill("999")
     sentence = "rank must be a whole number from 1 to 256, not '999'"
@@ -223,15 +241,17 @@ def test_bad_values_get_a_sentence_and_no_traceback(page: Page) -> None:
     expect(page.locator("#race-button")).to_be_enabled()
 
 
-def test_lanes_can_be_added_edited_and_removed_by_keyboard(page: Page) -> None:
+def test_lanes_can_be_added_edited_and_removed_by_keyboard(same_page: Page) -> None:
+    page = same_page
+    page.locator("#presets button", has_text="one rate for all").click()
     rows = page.locator("#lanes tbody tr")
-    expect(rows).to_have_count(5)
+    expect(rows).to_have_count(3)
     page.get_by_role("button", name="+ lane").press("Enter")
-    expect(rows).to_have_count(6)
+    expect(rows).to_have_count(4)
     page.keyboard.press("Tab")
     page.keyboard.type("4")
-    expect(page.get_by_label("rank, lane 6")).to_have_value("4")
-    for _ in range(5):
+    expect(page.get_by_label("rank, lane 4")).to_have_value("4")
+    for _ in range(3):
         page.get_by_label("remove lane 1").press("Enter")
     expect(rows).to_have_count(1)
     expect(page.get_by_label("remove lane 1")).to_be_disabled()
@@ -242,15 +262,8 @@ def test_lanes_can_be_added_edited_and_removed_by_keyboard(page: Page) -> None:
     expect(page.locator("#results tbody tr")).to_have_count(2 * 2)  # held out, and the test
 
 
-def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(
-    browser: Browser, address: str
-) -> None:
-    context = browser.new_context(
-        viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True
-    )
-    page = context.new_page()
-    page.goto(address)
-    page.wait_for_selector(f"{PLOT} .gridlayer path", state="attached")
+def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: Page) -> None:
+    page = phone
     tops = [
         page.locator(name).bounding_box()
         for name in ("#loss-figure", "#story", "#answers", "#lanes")
@@ -260,4 +273,3 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(
     assert heights == sorted(heights)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     expect(page.locator("body")).not_to_contain_text("on the left")  # the set-up is below
-    context.close()

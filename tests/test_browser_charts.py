@@ -24,7 +24,26 @@ def race(page: Page, steps: int) -> None:
     page.wait_for_function(f"{plot('loss-figure')}?.data?.[0]?.y?.length === {steps}")
 
 
-def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(page: Page) -> None:
+def test_the_line_of_a_map_is_at_the_column_that_is_pointed_at(same_page: Page) -> None:
+    page = same_page
+    page.locator("#gradient-map").scroll_into_view_if_needed()  # it is drawn where it is seen
+    area = page.locator("#gradient-map .nsewdrag").first
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    assert box
+    axis = f"{plot('gradient-map')}._fullLayout.xaxis"
+    for part in (0.1, 0.97):
+        page.mouse.move(box["x"] + part * box["width"], box["y"] + 0.5 * box["height"])
+        column = page.evaluate(f"Math.round({axis}.p2d({part * box['width']}))")
+        expected = page.evaluate(f"{axis}._offset + {axis}.d2p({column})")
+        line = "document.querySelector('#gradient-map .figure-pointer')"
+        page.wait_for_function(f"Math.abs(parseFloat({line}.style.left) - {expected}) < 0.01")
+
+
+def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
+    same_page: Page,
+) -> None:
+    page = same_page
     # What was chosen before the race outlives its updates.
     scale = page.locator("#loss-figure .figure-tools button")
     expect(scale).to_have_text("log")
@@ -73,18 +92,3 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(page
     page.mouse.move(2, 2)
     expect(page.locator(".figure-pointer:visible")).to_have_count(0)
     expect(other).not_to_contain_text("step")
-
-
-def test_the_line_of_a_map_is_at_the_column_that_is_pointed_at(page: Page) -> None:
-    page.locator("#gradient-map").scroll_into_view_if_needed()  # it is drawn where it is seen
-    area = page.locator("#gradient-map .nsewdrag").first
-    area.scroll_into_view_if_needed()
-    box = area.bounding_box()
-    assert box
-    axis = f"{plot('gradient-map')}._fullLayout.xaxis"
-    for part in (0.1, 0.97):
-        page.mouse.move(box["x"] + part * box["width"], box["y"] + 0.5 * box["height"])
-        column = page.evaluate(f"Math.round({axis}.p2d({part * box['width']}))")
-        expected = page.evaluate(f"{axis}._offset + {axis}.d2p({column})")
-        line = "document.querySelector('#gradient-map .figure-pointer')"
-        page.wait_for_function(f"Math.abs(parseFloat({line}.style.left) - {expected}) < 0.01")

@@ -20,7 +20,8 @@ def set_steps(page: Page, count: int) -> None:
     page.get_by_label("Steps", exact=True).press("Tab")
 
 
-def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(page: Page) -> None:
+def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(same_page: Page) -> None:
+    page = same_page
     state(page, "recorded")
     expect(page.locator("#story .recorded")).to_contain_text("Recorded on")
     expect(page.locator("#results")).to_contain_text("Results at step 60")
@@ -37,6 +38,48 @@ def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(page: Page) ->
     link = page.locator("#story .recorded a").get_attribute("href") or ""
     assert "model=smollm2-135m" in link
     assert link.count("lane=") == 5
+
+
+def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(same_page: Page) -> None:
+    page = same_page
+    state(page, "recorded")
+    slider = page.locator("#scrubber input")
+    slider.focus()
+    for keys in ("ArrowLeft",) * 3, ("ArrowLeft",) * 22 + ("ArrowRight",) * 4, ("Home",):
+        for key in keys:
+            slider.press(key)
+        step = int(slider.input_value())
+        page.wait_for_function(
+            f"(step) => document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length"
+            " === step",
+            arg=step,
+        )
+        expect(page.locator("#scrubber .from")).to_have_text(f"step {step}")
+        expect(page.locator("#status b")).to_have_text(str(step))
+        assert slider.input_value() == str(step)
+
+
+def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: Page) -> None:
+    state(page, "recorded")
+    for count in (4, 6):
+        set_steps(page, count)
+        page.click("#race-button")
+        expect(page.locator("#status")).to_contain_text(f"{count} / {count}")
+        state(page, "finished")
+    expect(page.locator("#shelf li")).to_have_count(2)
+    name = page.locator("#shelf li input").nth(1)
+    name.fill("<b>short</b>")
+    name.press("Enter")
+    page.locator("#shelf li").nth(1).get_by_role("button", name="overlay").click()
+    expect(name).to_have_value("<b>short</b>")
+    expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
+    expect(page.locator("#run-differences tbody tr")).to_have_count(1)
+    page.locator("#overlay-figure").scroll_into_view_if_needed()  # where charts are drawn
+    page.wait_for_function(
+        "document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10"
+    )
+    page.locator("#shelf li").nth(1).get_by_role("button", name="show").click()
+    expect(page.locator("#status")).to_contain_text("4 / 4")
 
 
 def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
@@ -76,29 +119,6 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
     expect(page.locator("#results")).not_to_contain_text("Results at")
 
 
-def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: Page) -> None:
-    state(page, "recorded")
-    for count in (4, 6):
-        set_steps(page, count)
-        page.click("#race-button")
-        expect(page.locator("#status")).to_contain_text(f"{count} / {count}")
-        state(page, "finished")
-    expect(page.locator("#shelf li")).to_have_count(2)
-    name = page.locator("#shelf li input").nth(1)
-    name.fill("<b>short</b>")
-    name.press("Enter")
-    page.locator("#shelf li").nth(1).get_by_role("button", name="overlay").click()
-    expect(name).to_have_value("<b>short</b>")
-    expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
-    expect(page.locator("#run-differences tbody tr")).to_have_count(1)
-    page.locator("#overlay-figure").scroll_into_view_if_needed()  # where charts are drawn
-    page.wait_for_function(
-        "document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10"
-    )
-    page.locator("#shelf li").nth(1).get_by_role("button", name="show").click()
-    expect(page.locator("#status")).to_contain_text("4 / 4")
-
-
 def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
     page: Page, address: str
 ) -> None:
@@ -125,21 +145,3 @@ def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
     page.click("#stop-button")
     state(page, "stopped")
     context.close()
-
-
-def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(page: Page) -> None:
-    state(page, "recorded")
-    slider = page.locator("#scrubber input")
-    slider.focus()
-    for keys in ("ArrowLeft",) * 3, ("ArrowLeft",) * 22 + ("ArrowRight",) * 4, ("Home",):
-        for key in keys:
-            slider.press(key)
-        step = int(slider.input_value())
-        page.wait_for_function(
-            f"(step) => document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length"
-            " === step",
-            arg=step,
-        )
-        expect(page.locator("#scrubber .from")).to_have_text(f"step {step}")
-        expect(page.locator("#status b")).to_have_text(str(step))
-        assert slider.input_value() == str(step)
