@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from olora_viz.studies.claims.claim import Finding, not_measured
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
+from olora_viz.studies.planning import grid_of
 from olora_viz.studies.statistics import Interval, bootstrap_over_cells, t_interval
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -69,6 +70,13 @@ def ours(found: Verdicts) -> list[Verdict]:
 def reference(found: Verdicts, one: Verdict) -> Verdict:
     """Return the reference's verdict in the cell of another one."""
     return next(its for its in found.of(one.cell) if its.init == REFERENCE)
+
+
+def has_run(found: Verdicts, cell: Cell, init: str) -> bool:
+    """Whether a method has run at every rate of the grid, with the seeds of the first pass."""
+    study = found.study
+    grid = grid_of(study, cell, found.rows)
+    return all(trial in found.rows for trial in study.trials(cell, init, grid, study.first_seeds))
 
 
 def where(study: Study, cell: Cell) -> str:

@@ -19,7 +19,7 @@ from olora_viz.studies.claims.claim import (
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import counted, on_studies, over_cells
+from olora_viz.studies.claims.compared import counted, has_run, on_studies, over_cells
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
 from olora_viz.studies.planning import best, values_at
 from olora_viz.studies.statistics import UNDECIDED, Interval
@@ -93,7 +93,7 @@ def rise(
     ends = []
     for found in (small, large):
         valid, test = values_of(found.rows, "valid_loss"), values_of(found.rows, "test_loss")
-        if not any((trial.cell, trial.init) == (cell, init) for trial in valid):
+        if not has_run(found, cell, init):
             return None
         chosen = best(found.study, cell, init, valid)
         if chosen is None or not chosen.is_inside:

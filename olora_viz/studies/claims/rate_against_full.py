@@ -19,7 +19,14 @@ from olora_viz.studies.claims.claim import (
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import counted, lowest, on_study, over_cells, where
+from olora_viz.studies.claims.compared import (
+    counted,
+    has_run,
+    lowest,
+    on_study,
+    over_cells,
+    where,
+)
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
 from olora_viz.studies.planning import grid_of, values_at
 from olora_viz.studies.statistics import LEAST_SEEDS, UNDECIDED, Interval, t_interval
@@ -85,9 +92,9 @@ def best_rates(found: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " se
     None if runs are missing.
     """
     study, valid = found.study, values_of(found.rows, "valid_loss")
-    grid = grid_of(study, cell, valid)
-    if not all(trial in valid for trial in study.trials(cell, init, grid, study.first_seeds)):
+    if not has_run(found, cell, init):
         return None
+    grid = grid_of(study, cell, valid)
     losses = values_at(study, cell, init, grid, valid, study.first_seeds)
     losses = np.where(np.isfinite(losses), losses, np.inf)
     if not 0 < losses.mean(1).argmin() < len(grid) - 1:
