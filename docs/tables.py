@@ -1,9 +1,9 @@
 """Print the tables of RESULTS.md, from the folders of finished studies.
 
-    python docs/tables.py DIR [DIR …]
+    python docs/tables.py [--by-rate] DIR [DIR …]
 
 For each method but the reference, one line a cell: its best rate and the reference's, the
-difference in test loss with its 95% interval, and the verdicts.
+difference in test loss with its 95% interval, and the verdicts; or the differences at each rate.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact, number
 from olora_viz.studies.ledger import verdicts
-from olora_viz.studies.verdicts import Verdict, Verdicts
+from olora_viz.studies.planning import values_at
+from olora_viz.studies.statistics import t_interval
+from olora_viz.studies.study import Cell
+from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
 
 HEADS = (
     "model", "task", "rank", "method", "best rate", "the reference's", "test loss",
@@ -37,13 +42,41 @@ def _line(one: Verdict, reference: Verdict) -> list[str]:
     )
     at_one = one.verdict_shared_rate
     return [
-        Path(one.cell.model).name, Path(one.cell.task).stem, str(one.cell.r), label_of(one.init),
+        *_names(one.cell, one.init),
         *("" if its.best_lr is None else compact(its.best_lr) for its in (one, reference)),
         *(number(its.test_loss, ".3f") for its in (one, reference)),
         f"{mean} ({low} to {high})", number(one.p_value, ".2g"),
         f"{one.verdict}: {one.why}" if one.why else one.verdict,
         at_one if one.shared_lr is None else f"{at_one} ({compact(one.shared_lr)})", str(one.seeds),
     ]  # fmt: skip
+
+
+def by_rate(found: Verdicts) -> list[list[str]]:
+    """Return the mean difference at each rate, one line a method and cell.
+
+    A star marks a difference whose 95% interval, Student's, does not contain zero; a dash one with
+    a diverged run.
+    """
+    study, test = found.study, values_of(found.rows, "test_loss")
+    made = []
+    for cell in study.cells():
+        theirs = values_at(study, cell, study.reference, study.lrs, test)
+        for init in study.inits:
+            gaps = values_at(study, cell, init, study.lrs, test) - theirs
+            if init != study.reference:
+                made.append([*_names(cell, init), *map(_starred, gaps)])
+    return made
+
+
+def _names(cell: Cell, init: str) -> list[str]:
+    return [Path(cell.model).name, Path(cell.task).stem, str(cell.r), label_of(init)]
+
+
+def _starred(gaps: np.ndarray) -> str:
+    if not np.isfinite(gaps).all():
+        return "–"
+    its = t_interval(gaps)
+    return f"{its.mean:+.3f}{'' if its.low <= 0 <= its.high else '*'}"
 
 
 def markdown(heads: tuple[str, ...], lines: list[list[str]]) -> str:
@@ -53,6 +86,10 @@ def markdown(heads: tuple[str, ...], lines: list[list[str]]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--by-rate", action="store_true")
     parser.add_argument("studies", nargs="+", type=Path, metavar="DIR")
-    each = [line for folder in parser.parse_args().studies for line in lines_of(verdicts(folder))]
-    print(markdown(HEADS, each))
+    options = parser.parse_args()
+    studies = [verdicts(folder) for folder in options.studies]
+    made = by_rate if options.by_rate else lines_of
+    heads = (*HEADS[:4], *map(compact, studies[0].study.lrs)) if options.by_rate else HEADS
+    print(markdown(heads, [line for found in studies for line in made(found)]))
