@@ -21,9 +21,10 @@ def data(page: Page, figure: str, what: str) -> list:
     return page.evaluate(f"document.querySelector('#{figure} {PLOT}').data.map((t) => {what})")
 
 
-@pytest.fixture
-def lab(page: Page) -> Page:
+@pytest.fixture(scope="module")
+def lab(same_page: Page) -> Page:
     """The page with a small set-up: three lanes of four prompts, LoRA twice and OLoRA."""
+    page = same_page
     page.get_by_role("link", name="Conditioning").click()
     remove = page.locator("#lanes .remove")
     remove.nth(4).click()
@@ -36,7 +37,8 @@ def lab(page: Page) -> Page:
     return page
 
 
-def test_the_pages_share_the_set_up_and_the_run_s_controls(page: Page) -> None:
+def test_the_pages_share_the_set_up_and_the_run_s_controls(same_page: Page) -> None:
+    page = same_page
     expect(page.locator("#measure-button")).to_be_hidden()
     page.get_by_role("link", name="Conditioning").click()
     for shown in ("#lanes", "#race-button", "#stop-button", "#measure-button", "#ntk-figure"):

@@ -11,7 +11,7 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     card = page.locator("#run-rates")
     page.locator("#presets button", has_text="one rate for all").click()
     expect(page.locator("#lanes tbody tr")).to_have_count(3)
-    page.get_by_label("Steps").fill("10")
+    page.get_by_label("Steps").fill("4")
     page.get_by_label("Steps").press("Tab")
     page.locator("#repeat-button").click()
     expect(page.locator("#lanes tbody tr")).to_have_count(15)

@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 from served import free_port, inherited, serve
 
-STEPS = 400
+STEPS = 200
 SETUP = "?task=addition&batch=4&steps={}&lane=lora:lr=1e-3,r=2"
 
 
