@@ -76,7 +76,7 @@ def test_a_click_on_the_map_chooses_the_layer(lab: Page) -> None:
 def test_a_pasted_matrix_gets_its_own_verdict_and_nonsense_a_sentence(lab: Page) -> None:
     lab.get_by_label("my own matrix").check()
     verdict = lab.locator("#spectrum-verdict")
-    expect(verdict).to_contain_text("The largest of them is 1.414, where W has 1.618 and 0.618")
+    expect(verdict).to_contain_text("largest value, 1.414, lies between W's 1.618 and 0.618")
     box = lab.locator("#own-matrix textarea")
     box.fill("3 0\n0 2")
     expect(verdict).to_contain_text("a subset of σ(W)holds")

@@ -24,7 +24,7 @@ ORDER = re.compile(r"\b(ahead of|behind|level with)\b")
 def test_before_the_first_evaluation_it_says_that_all_start_equal() -> None:
     made = steps([], first_norms=[1.0, 1.0, 4.7, 4.7])
     text = told(RATES, made)
-    assert "same function" in text
+    assert "as the base model" in text
     assert f"{made[0].loss[0]:.2f} nats" in text
     assert first_gradients(RATES, made) == [("OLoRA", "4.7 times", "LoRA")]
     assert not ORDER.search(text)
@@ -194,8 +194,8 @@ def test_the_larger_first_gradient_is_said_in_multiples_of_the_smaller(
 
 def test_the_first_loss_is_that_of_a_lane_that_has_one() -> None:
     assert "the loss is 4.00 nats" in told(PAIR, without_evaluation([NAN, 4.0]))
-    assert "same function" not in told(PAIR, without_evaluation([NAN, NAN]))
-    assert "same function" not in told(PAIR, without_evaluation([3.0, 4.0]))
+    assert "as the base model" not in told(PAIR, without_evaluation([NAN, NAN]))
+    assert "as the base model" not in told(PAIR, without_evaluation([3.0, 4.0]))
 
 
 def without_evaluation(loss: list[float]) -> list[Step]:

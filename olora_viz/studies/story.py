@@ -94,7 +94,7 @@ def _same_function(first: Step) -> list[Sentence]:
     if not losses or max(losses) - min(losses) >= SAME_LOSS:
         return []
     rest = f"on the first batch the loss is {losses[0]:.2f} nats."
-    return [Sentence("Every lane starts from the same function:", rest)]
+    return [Sentence("Before training, every lane answers exactly as the base model:", rest)]
 
 
 def _told_of(field: Field, examples: Examples, plain_text: bool, at: str) -> list[Sentence]:

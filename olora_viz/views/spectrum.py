@@ -22,12 +22,12 @@ def verdict(olora: Truncation) -> Markup:
         above = [x for x in olora.sigma_W.tolist() if x > sigma]
         below = [x for x in olora.sigma_W.tolist() if x <= sigma]
         between = (
-            f"W has {_n(above[-1])} and {_n(below[0])}"
+            f"lies between W's {_n(above[-1])} and {_n(below[0])}"
             if above and below
-            else f"the nearest of W is {_n(above[-1] if above else below[0])}"
+            else "is beyond those of W"
         )
         found = Markup(
-            "The {} of them is {}, where {}: off by {}. Q<sub>r</sub>R<sub>r</sub> = "
+            "OLoRA's {} value, {}, {}; the nearest is {} away. Q<sub>r</sub>R<sub>r</sub> = "
             "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
             "need not equal those of W."
         ).format(_nth(i + 1), _n(sigma), between, _n(float(olora.distance[i])))
