@@ -127,7 +127,8 @@ def build(limits: Limits) -> list[gr.Button]:
             f"<li><b>{preset.title}</b> {preset.what}</li>" for preset in offered(limits)
         )
         gr.HTML(
-            f'<details class="hint"><summary>what the presets show</summary><ul>{words}</ul></details>',
+            '<details class="hint"><summary>what the presets show</summary>'
+            f"<ul>{words}</ul></details>",
             apply_default_css=False,
         )
     return buttons
