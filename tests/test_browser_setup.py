@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 from served import launched
 
 from olora_viz.web import page as web
@@ -73,22 +73,18 @@ def words(setup: SetUp) -> dict[str, Any]:
 class Walk(RuleBasedStateMachine):
     """A visitor who clicks about; `setup` is what must stand on the page."""
 
-    browser: Browser
     url: str
+    page: Page
     jobs: list[Jobs]
 
     @initialize()
     def arrive(self) -> None:
         self.setup, self.edited = FIRST, False
-        self.context = self.browser.new_context(viewport={"width": 1440, "height": 900})
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.goto("about:blank")
         self.page.goto(self.url)
+        self.page.evaluate("sessionStorage.clear(), localStorage.clear()")
+        self.page.reload()
         self.page.wait_for_selector(PLOT)
-
-    def teardown(self) -> None:
-        if hasattr(self, "context"):
-            self.context.close()
 
     def become(self, **changes: Any) -> None:
         """Expect a set-up; the address of a page that was never changed is short."""
@@ -191,13 +187,17 @@ class Walk(RuleBasedStateMachine):
 def test_a_random_walk_never_loses_or_swaps_the_set_up(
     browser: Browser, server: tuple[str, list[Jobs]]
 ) -> None:
-    Walk.browser, (Walk.url, Walk.jobs) = browser, server
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    Walk.url, Walk.jobs = server
+    Walk.page = context.new_page()
+    Walk.page.set_default_timeout(20_000)
     run_state_machine_as_test(
         Walk,
         settings=settings(
             max_examples=3, stateful_step_count=9, deadline=None, derandomize=True, print_blob=False
         ),
     )
+    context.close()
     assert Walk.jobs[0]._jobs
 
 

@@ -94,7 +94,7 @@ def test_controls_show_the_set_up_and_what_has_no_control_stays() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model": "glasllm"}, "did you mean &#39;glassllm&#39;?"),
+        ({"model": "glasllm"}, "did you mean &#39;glassllm&#39;"),
         ({"task": "adition"}, "did you mean &#39;addition&#39;"),
         ({"lanes": "olra"}, "unknown initialization &#39;olra&#39;"),
         ({"lanes": "olora:r=999"}, "rank 999 exceeds"),

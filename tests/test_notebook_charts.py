@@ -78,7 +78,7 @@ def test_the_rank_of_a_spectrum_panel_moves_its_charts() -> None:
 
 
 def test_a_spectrum_panel_says_which_name_it_does_not_know() -> None:
-    assert "did you mean 'glassllm'?" in repr(SpectrumPanel("glasllm"))
+    assert "did you mean 'glassllm'" in repr(SpectrumPanel("glasllm"))
     assert "did you mean &#39;olora&#39;" in SpectrumPanel("glassllm", ["olra"])._problem.value
 
 

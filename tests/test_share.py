@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -35,9 +36,9 @@ OF_THE_TABLE = st.builds(
     seed=WHOLE,
 )
 LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._+@=#-]{0,47}", fullmatch=True)
-ANY = st.builds(
+ANY_OF = partial(
+    st.builds,
     Lane,
-    st.sampled_from(sorted(INITIALIZERS)),
     lr=POSITIVE,
     r=st.integers(1, 10**6),
     alpha=st.none() | POSITIVE,
@@ -48,8 +49,12 @@ ANY = st.builds(
     beta1=st.floats(0, 0.9),
     beta2=st.floats(0.82, 1, exclude_max=True),
     lora_plus=POSITIVE,
-    dropout=st.floats(0, 1, exclude_max=True),
     label=st.none() | LABEL,
+)
+DENSE = [name for name, its in INITIALIZERS.items() if its.dense]
+ANY = ANY_OF(st.sampled_from(DENSE)) | ANY_OF(
+    st.sampled_from(sorted({*INITIALIZERS} - {*DENSE})),
+    dropout=st.floats(0, 1, exclude_max=True),
 )
 
 
