@@ -69,6 +69,9 @@ def test_the_validation_loss_is_interpolated_where_the_level_is_first_reached() 
     assert regularizes.validation_at(3.0, one) == pytest.approx(4.0)
     assert math.isnan(regularizes.validation_at(0.5, one))
     assert math.isnan(regularizes.validation_at(3.5, one))
+    point = Curve(np.array([3.0]), np.array([4.0]))
+    assert regularizes.validation_at(3.0, point) == pytest.approx(4.0)
+    assert math.isnan(regularizes.validation_at(3.5, point))
 
 
 def test_drift_is_that_of_every_layers_gram_matrix() -> None:

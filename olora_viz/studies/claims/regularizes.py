@@ -100,11 +100,13 @@ def validation_at(level: float, curve: Curve) -> float:
     It is linear in the training loss between two evaluations; NaN if it starts below the level.
     """
     below = np.flatnonzero(curve.training <= level)
-    if not len(below) or (below[0] == 0 and curve.training[0] < level):
+    if not len(below):
         return math.nan
-    at = max(1, int(below[0]))
+    at = int(below[0])
+    if at == 0:
+        return float(curve.validation[0]) if curve.training[0] == level else math.nan
     x, y = curve.training[[at, at - 1]], curve.validation[[at, at - 1]]
-    return float(curve.validation[0] if below[0] == 0 else np.interp(level, x, y))
+    return float(np.interp(level, x, y))
 
 
 def stays_orthonormal(drift: Drift) -> tuple[str, Interval]:
