@@ -208,7 +208,7 @@ def test_bars_share_a_scale_with_zero_and_have_their_start_s_colour() -> None:
 
 
 def test_the_table_of_wins_counts_cells_at_one_rate_and_at_best_rates() -> None:
-    cell = CellVerdict("glassllm", "sentiment", 8, "better", "undecided", "2 of 3 seeds", 5)
+    cell = CellVerdict("glassllm", "sentiment", 8, "better", "undecided", "2 of 3 seeds", 5, 60)
     said = words(wins([cell, replace(cell, r=16, at_best_rates="better")]))
     assert said.strip().startswith("2 of 2 at one rate, 1 of 2 at best rates")
     assert said.count("undecided") >= 2

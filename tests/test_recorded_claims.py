@@ -54,7 +54,7 @@ def test_a_finding_comes_back_from_json_with_its_numbers_and_bars() -> None:
 
 def test_what_is_recorded_is_read_back_and_newer_findings_take_their_place(tmp_path: Path) -> None:
     path = tmp_path / "claims.json"
-    cell = CellVerdict("glassllm", "sentiment", 8, "better", "undecided", "2 of 3 seeds", 2)
+    cell = CellVerdict("glassllm", "sentiment", 8, "better", "undecided", "2 of 3 seeds", 2, 60)
     known = RecordedClaims((TOLD,), (cell,))
     write_claims(known, path)
     back = read_claims(path)
@@ -80,7 +80,7 @@ def test_what_is_recorded_is_read_back_and_newer_findings_take_their_place(tmp_p
 )
 def test_a_damaged_file_is_refused_in_a_sentence(damage, tmp_path: Path) -> None:
     path = tmp_path / "claims.json"
-    cell = CellVerdict("glassllm", "sentiment", 8, "better", "level", "", 5)
+    cell = CellVerdict("glassllm", "sentiment", 8, "better", "level", "", 5, 60)
     write_claims(RecordedClaims((TOLD,), (cell,)), path)
     values = json.loads(path.read_text())
     damage(values)

@@ -165,7 +165,7 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
     models = {one.model for one in cells}
     rows = [
         (
-            f"{f'{one.model}, ' if len(models) > 1 else ''}{one.task} r {one.r}",
+            f"{f'{one.model}, ' if len(models) > 1 else ''}{one.task} r {one.r}, {one.steps} steps",
             _tile(one.at_one_rate, f"{one.seeds} seeds"),
             _tile(one.at_best_rates, one.why or f"{one.seeds} seeds"),
         )
@@ -173,7 +173,8 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
     ]  # fmt: skip
     model = f"{next(iter(models))}: " if len(models) == 1 else ""
     legend = Markup('<p class="hint">{}vermilion ✓ better, grey = level, empty ? undecided, '
-                    "blue ✗ worse</p>").format(model)  # fmt: skip
+                    "blue ✗ worse; one rate: the best one of the grid for both together</p>"
+                    ).format(model)  # fmt: skip
     return title + table(("", "one rate", "best rates"), rows, kind="wins", scrolls=True) + legend
 
 

@@ -78,6 +78,8 @@ class CellVerdict:
     why: str
     """Why it is undecided at best rates, in words."""
     seeds: int
+    steps: int
+    """Of the study's runs: longer ones of the same cell are others."""
 
     def __post_init__(self) -> None:
         """Check the verdicts."""
@@ -86,9 +88,9 @@ class CellVerdict:
                 raise ValueError(f"a verdict on a cell cannot be {said!r}")
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> tuple[str, str, int, int]:
         """What a newer verdict takes the place of."""
-        return self.model, self.task, self.r
+        return self.model, self.task, self.r, self.steps
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def cells_of(found: Verdicts) -> list[CellVerdict]:
     return [
         CellVerdict(
             Path(one.cell.model).name, Path(one.cell.task).name, one.cell.r,
-            one.verdict_shared_rate, one.verdict, one.why, one.seeds,
+            one.verdict_shared_rate, one.verdict, one.why, one.seeds, found.study.steps,
         )
         for one in found.each if one.init == OURS and one.seeds
     ]  # fmt: skip
