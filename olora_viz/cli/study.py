@@ -205,8 +205,8 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     from olora_viz.studies.statistics import LEAST_SEEDS
 
     its = ledger.study
-    done = len(ledger.losses())
-    missing = needed(its, ledger.losses())
+    losses = ledger.losses()
+    done, missing = len(losses), needed(its, losses)
     others = [init for init in its.inits if init != its.reference]
     say = partial(print, file=sys.stderr)
     say(

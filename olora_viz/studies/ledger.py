@@ -65,6 +65,7 @@ class Ledger:
         else:
             self.study = study.fixed()
         self._parts: dict[str, pd.DataFrame] = {}
+        self._trials: dict[Trial, dict[str, Any]] = {}
 
     def open(self) -> None:
         """Create the folder, and write the set-up."""
@@ -112,8 +113,11 @@ class Ledger:
             self._parts[path.name] = pd.read_parquet(path)
 
     def trials(self) -> dict[Trial, dict[str, Any]]:
-        """Return the rows of all races as plain values, by trial."""
-        return {trial_of(row): row for row in self.rows().to_dict("records")}
+        """Return the rows of all races as plain values, by trial: to read, not to change."""
+        rows = self.rows()
+        if len(self._trials) != len(rows):
+            self._trials = {trial_of(row): row for row in rows.to_dict("records")}
+        return self._trials
 
     def losses(self) -> dict[Trial, float]:
         """Return the validation loss of each finished trial; NaN if it has diverged."""
