@@ -14,7 +14,7 @@ from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.deciding import decide
 from olora_viz.studies.study import Study
-from olora_viz.web.decide import work as work_module
+from olora_viz.web.decide import study_work
 from olora_viz.web.decide.page import view
 from olora_viz.web.decide.work import Deciding, minutes_within, put, take_home
 from olora_viz.web.guard.downloads import DOWNLOADS
@@ -80,7 +80,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
 def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_module, "TURN", 0.0)
+    monkeypatch.setattr(study_work, "TURN", 0.0)
     cell, name = STUDY.cells()[0], "in-turn-in-turn-in-tur"
     config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
     known = next(decide(jobs.folder / name, plan=PLAN))

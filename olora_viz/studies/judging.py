@@ -17,6 +17,7 @@ from olora_viz.studies.claims.evidence import OURS, ClaimEvidence
 from olora_viz.studies.deciding import DONE, FINAL, Decision, decide
 from olora_viz.studies.running import Watch
 from olora_viz.studies.study import Study
+from olora_viz.studies.words import and_
 
 PYTHON = ("python", "-m", "olora_viz")
 
@@ -75,24 +76,14 @@ def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
         its = evidence.study.study
         lrs = [compact(lr) for lr in its.lrs]
         rates = f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}"
-        ranks = f"rank{'s' * (len(its.ranks) > 1)} {listed(its.ranks)}"
+        ranks = f"rank{'s' * (len(its.ranks) > 1)} {and_([str(r) for r in its.ranks])}"
         others = evidence.others if needs_several(claim) else ()
         studies = [its, *(one.study for one in others)]
-        lengths = listed([f"{one.steps} steps of {one.batch_size} prompts" for one in studies])
+        lengths = and_([f"{one.steps} steps of {one.batch_size} prompts" for one in studies])
         return f"{its.seeds} seeds, {rates}, {ranks}, {lengths}"
     if claim.of_weights:
         return "every layer that takes an adapter"
     return f"rank {evidence.rank}, batches of {evidence.batch_size} prompts"
-
-
-def listed(values: Sequence[object]) -> str:
-    """Name some values.
-
-    >>> listed([4, 16, 64])
-    '4, 16 and 64'
-    """
-    *others, last = map(str, values)
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def command_of_claim(

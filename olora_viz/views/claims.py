@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
 from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, together
-from olora_viz.studies.judging import listed
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
+from olora_viz.studies.words import and_
 from olora_viz.views.claim_bars import bars
 from olora_viz.views.html import Cell, table
 
@@ -107,7 +107,7 @@ def _basis(shown: Sequence[Told], is_measured: bool, now: bool) -> Markup:
     )
     where = "; ".join(dict.fromkeys(one.where for one in shown))
     seeds = sorted({one.finding.seeds for one in shown if one.finding.seeds})
-    counted = f" · {listed(seeds)} seeds" if seeds else ""
+    counted = f" · {and_([str(n) for n in seeds])} seeds" if seeds else ""
     return badge + f"{where}{counted}"
 
 

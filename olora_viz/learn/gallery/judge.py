@@ -23,13 +23,13 @@ from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.judging import (
     command_of_claim,
     command_of_study,
-    listed,
     needs_several,
     needs_study,
     setup_words,
 )
 from olora_viz.studies.ledger import Ledger, verdicts
 from olora_viz.studies.planning import needed
+from olora_viz.studies.words import and_
 
 WINS = "result"
 """The claim that the table of cells is about."""
@@ -113,7 +113,7 @@ def of_studies(folders: Sequence[Path], only: Collection[str]) -> Iterator[Recor
                 *map(command_of_study, (one.study for one in (first, *others)), outs),
                 command_of_claim(claim, evidence, studies=outs),
             ]
-            names = listed([folder.name for folder in folders])
+            names = and_([folder.name for folder in folders])
             yield from _told(claim, evidence, models, tasks, commands, names)
 
 
@@ -162,7 +162,7 @@ def without_folders(told: RecordedFinding, places: Sequence[str]) -> RecordedFin
 
 
 def _names(places: Sequence[str]) -> str:
-    return listed([Path(place).name for place in places]) if places else ""
+    return and_([Path(place).name for place in places]) if places else ""
 
 
 def _kept(known: RecordedClaims, one: RecordedFinding) -> RecordedClaims:

@@ -15,7 +15,8 @@ from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.numbers import clock, duration
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Claim
-from olora_viz.studies.judging import command_of_claim, listed, needs_study, setup_words
+from olora_viz.studies.judging import command_of_claim, needs_study, setup_words
+from olora_viz.studies.words import and_
 from olora_viz.views import claims as view_of
 from olora_viz.views import html as fragments
 from olora_viz.views.claims import Told
@@ -117,7 +118,7 @@ def _row_part(claim: Claim, known: RecordedClaims) -> gr.HTML:
 
 def _intro(known: RecordedClaims) -> Markup:
     models = list(dict.fromkeys(one.model for one in known.findings))
-    where = f"Recorded on {listed(models)}; press" if models else "Press"
+    where = f"Recorded on {and_(models)}; press" if models else "Press"
     return Markup(
         "<p><b>What the papers say, and what was measured.</b> Each line is a sentence of a paper, "
         "the measurement that decides it, and a verdict with its numbers. {} <b>Test on my model"

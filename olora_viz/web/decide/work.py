@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +12,12 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.files import write_zip
 from olora_viz.races.state import FINISHED, STOPPED
-from olora_viz.races.step import Step
 from olora_viz.studies.budget import METHODS
-from olora_viz.studies.deciding import Decision, decide
+from olora_viz.studies.deciding import decide
 from olora_viz.studies.study import Study
 from olora_viz.views.decision_report import write_report
 from olora_viz.views.race_record import WAITING
-from olora_viz.web.conditioning.measurement import WorkHere
+from olora_viz.web.decide.study_work import StudyWork, check_minutes
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.downloads import DOWNLOADS
 from olora_viz.web.guard.limits import Limits
@@ -33,66 +31,40 @@ MINUTES = (1, 2, 5, 10, 20)
 MOST_METHODS = 8
 """Maximum methods of a decision."""
 
-TURN = 10.0
-"""Seconds after which it lets others who wait take their turn."""
-
 REFERENCE = Study.reference
 
 PLANNING = "planning"
-
-LEFT = "nobody follows it any more"
 
 NO_ADAPTER = "no time was left for the adapter"
 
 
 @dataclass(eq=False)
-class Deciding(WorkHere):
+class Deciding(StudyWork):
     """A decision on the model and task of a set-up; its lanes are the methods, at no rate yet."""
-
-    minutes: float = 5.0
-    known: Decision | None = None
-    """What is known by now; None before the plan."""
-    steps: int = 0
-    """Number of steps that its races have run."""
-    began: float = 0.0
-    """When its turn began, by the monotonic clock."""
-    waits: bool = False
-    """Whether it lets others take their turn."""
 
     def run(self) -> bool:
         """Go the road to its end, or until others take their turn.
 
         What is known stays when it is stopped.
         """
-        self.began, self.waits = time.monotonic(), False
+        self.begin_turn()
         self.become(PLANNING if self.known is None else self.known.stage)
         its, known = self.raced, self.known
         road = decide(
-            self.folder, minutes=max(0.1, self.minutes - (known.seconds / 60 if known else 0.0)),
-            plan=known.plan if known else None, model=its.model, task=its.task,
-            inits=[lane.init for lane in its.lanes], ranks=(its.lanes[0].r,), device=its.device,
-            max_length=its.max_length, threads=torch.get_num_threads(), watch=self._goes_on,
-            progress=self.tell,
+            self.folder, minutes=self.minutes_left, plan=known.plan if known else None,
+            model=its.model, task=its.task, inits=[lane.init for lane in its.lanes],
+            ranks=(its.lanes[0].r,), device=its.device, max_length=its.max_length,
+            threads=torch.get_num_threads(), watch=self.goes_on, progress=self.tell,
         )  # fmt: skip
-        for known in road:
-            self.known = known
-            self.become(known.stage)
+        self.learn(road)
         if self.waits:
             self.become(WAITING)
         elif self.stopping.is_set():
             self.become(STOPPED, self.why)
         else:
-            self.become(FINISHED, self.why if known and known.adapter else NO_ADAPTER)
+            has_adapter = self.known is not None and bool(self.known.adapter)
+            self.become(FINISHED, self.why if has_adapter else NO_ADAPTER)
         return self.waits
-
-    def _goes_on(self, step: Step) -> bool:
-        self.steps, self.note = self.steps + 1, ""
-        now = time.monotonic()
-        if now - self.seen > self.grace:
-            self.stop(LEFT)
-        self.waits = now - self.began > TURN and self.others_wait()
-        self.wake()
-        return not self.waits and not self.is_over()
 
 
 def put(
@@ -110,9 +82,7 @@ def put(
     ValueError : a value breaks a rule, or the queue is full; the message is one sentence.
     """
     model, task, minutes, inits, rank = asked
-    if minutes not in minutes_within(limits):
-        offered = ", ".join(map(str, minutes_within(limits)))
-        raise ValueError(f"minutes must be one of {offered}, not {minutes!r:.40}")
+    check_minutes(minutes, minutes_within(limits))
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
         raise ValueError(f"choose 1 to {MOST_METHODS} starts to compare with plain LoRA")
     methods = [REFERENCE, *(init for init in inits if init != REFERENCE)]
