@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,14 +25,12 @@ from olora_viz.web.claims.work import Judging, minutes_within, put
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.changes import changes
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.held import held, read
 
 ONLY = "claims-only"
 """CSS class of the columns and cards that this page alone shows."""
-
-PACE = 0.5
-"""Seconds between two updates of a page."""
 
 
 class Controls(NamedTuple):
@@ -155,19 +153,14 @@ def connect(
             yield shown
 
     async def follow(key: Any) -> AsyncIterator[list[Any]]:
-        before: Any = None
         drawn: list[Markup] = []
-        while (work := jobs.find(key, Judging)) is not None:
-            complete, ahead = work.complete, jobs.before(work)
-            now = (work.state, work.note, complete, ahead, work.now, len(work.found), work.steps)
-            if now != before:
-                before = now
-                shown = view(work, ahead)
-                yield shown._replace(rows=_changed(shown.rows, drawn)).flat
-                drawn = list(shown.rows)
-            if complete:
-                return
-            await asyncio.sleep(PACE)
+        of = partial(jobs.find, key, Judging)
+        async for work, ahead, _ in changes(
+            jobs, of, lambda work: (work.now, len(work.found), work.steps)
+        ):
+            shown = view(work, ahead)
+            yield shown._replace(rows=_changed(shown.rows, drawn)).flat
+            drawn = list(shown.rows)
 
     def stop(key: Any) -> None:
         work = jobs.find(key, Judging)

@@ -29,6 +29,7 @@ from olora_viz.web.conditioning.view import View, problem_view, some, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.changes import changes
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import Card
 from olora_viz.web.race.held import held, read
@@ -206,16 +207,8 @@ def connect(
                     yield update
 
     async def follow(job: Measurement | Slicing) -> AsyncIterator[View]:
-        shown: Any = None
-        while True:
-            complete, before = job.complete, jobs.before(job)
-            now = (job.state, job.note, complete, before)
-            if now != shown:
-                shown = now
-                yield await asyncio.to_thread(view, job, before, last=complete)
-            if complete:
-                return
-            await asyncio.sleep(PACE)
+        async for _, before, complete in changes(jobs, lambda: job, lambda _: (), PACE):
+            yield await asyncio.to_thread(view, job, before, last=complete)
 
     def stop(measured: Any, sliced: Any) -> None:
         for job in (jobs.find(measured, Measurement), jobs.find(sliced, Slicing)):

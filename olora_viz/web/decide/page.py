@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +25,12 @@ from olora_viz.web.decide.work import REFERENCE, Deciding, minutes_within, offer
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.changes import changes
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.held import held, read, stored
 
 ONLY = "decide-only"
 """CSS class of the columns and cards that this page alone shows."""
-
-PACE = 0.5
-"""Seconds between two updates of a page."""
 
 QUESTION = (
     "<p><b>Which start, which learning rate, for your own data?</b> Every start gets the same "
@@ -177,18 +176,11 @@ def connect(
             yield shown
 
     async def follow(key: Any) -> AsyncIterator[Shown]:
-        before: Any = None
         drawn: Any = None
-        while (work := jobs.find(key, Deciding)) is not None:
-            complete, ahead = work.complete, jobs.before(work)
-            now = (work.state, work.note, complete, ahead, work.steps)
-            if now != before:
-                before, last = now, drawn
-                drawn = (work.known, complete)
-                yield await asyncio.to_thread(view, work, ahead, draw=drawn != last)
-            if complete:
-                return
-            await asyncio.sleep(PACE)
+        of = partial(jobs.find, key, Deciding)
+        async for work, ahead, complete in changes(jobs, of, lambda work: (work.steps,)):
+            last, drawn = drawn, (work.known, complete)
+            yield await asyncio.to_thread(view, work, ahead, draw=drawn != last)
 
     def stop(key: Any) -> None:
         work = jobs.find(key, Deciding)
