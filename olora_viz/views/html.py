@@ -263,7 +263,8 @@ def table(
         ),
         {"class": kind},
     )
-    return _element("div", made, {"class": "standing-frame"}) if scrolls else made
+    # A frame that scrolls is reached by the keyboard as well.
+    return _element("div", made, {"class": "standing-frame", "tabindex": 0}) if scrolls else made
 
 
 def _row(cells: Sequence[object], kind: str = "") -> Markup:
