@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.lanes.seeds import read_seeds
 from olora_viz.machine.naming import unknown
 
 MAX_LANES = 64
@@ -127,6 +128,8 @@ class Lane:
 def parse_lanes(spec: str) -> list[Lane]:
     """Read ``NAME[:key=value,…]``; a value may be a list ``a/b/c``, and lists multiply.
 
+    Seeds may also be a range: ``seed=0-4``.
+
     >>> [lane.lr for lane in parse_lanes("olora:lr=3e-4/1e-3,r=4")]
     [0.0003, 0.001]
     >>> parse_lanes("olora:lr=fair")[0].fair
@@ -142,7 +145,7 @@ def parse_lanes(spec: str) -> list[Lane]:
             raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
         if key in choices:
             raise ValueError(f"lane key {key!r} is given twice in {spec!r}")
-        values = [text] if key == "label" else text.split("/")
+        values = _listed(key, text)
         choices[key] = [_read(key, value, spec) for value in values]
     count = math.prod(len(values) for values in choices.values())
     if count > MAX_LANES:
@@ -151,6 +154,12 @@ def parse_lanes(spec: str) -> list[Lane]:
         Lane(name, **_fields(dict(zip(choices, values, strict=True))))
         for values in itertools.product(*choices.values())
     ]
+
+
+def _listed(key: str, text: str) -> list[str]:
+    if key == "seed":
+        return read_seeds(text)
+    return [text] if key == "label" else text.split("/")
 
 
 def write_lane(lane: Lane) -> str:

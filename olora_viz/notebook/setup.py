@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import ipywidgets as widgets
 
-from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane_lists import write_lanes
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
@@ -36,8 +37,8 @@ class SetUp(widgets.VBox):
         self.batch_size = widgets.IntText(value=config.batch_size, description="Prompts", **named)
         self.seed = widgets.IntText(value=config.seed, description="Seed", **named)
         self.lanes = widgets.Textarea(
-            value="\n".join(write_lane(lane) for lane in config.lanes),
-            rows=max(4, min(10, len(config.lanes) + 1)), layout=WIDE,
+            value="\n".join(write_lanes(config.lanes)),
+            rows=max(4, min(10, len(write_lanes(config.lanes)) + 1)), layout=WIDE,
         )  # fmt: skip
         hint = widgets.HTML(
             '<p class="hint">One lane per line: <code>olora:lr=3e-3,r=8</code>; '

@@ -20,15 +20,15 @@ from olora_viz.races.schedule import Schedule, check_schedule, factor, plain
 BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
 
-DEFAULT_LANES = (
-    Lane("lora", lr=1e-3),
-    Lane("lora", lr=3e-3),
-    Lane("olora", lr=1e-3),
-    Lane("olora", lr=3e-3),
-    Lane("pissa", lr=1e-3),
-)
-"""The default lanes of the page and the command line: one shared rate, and three times that
-rate."""
+DEFAULT_LANES = tuple(
+    Lane(init, lr=lr, seed=seed)
+    for init, lr in (
+        ("lora", 1e-3), ("lora", 3e-3), ("olora", 1e-3), ("olora", 3e-3), ("pissa", 1e-3),
+    )
+    for seed in range(3)
+)  # fmt: skip
+"""The default lanes of the page and the command line: one shared rate, and three times that rate,
+each from three seeds."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class RaceConfig:
     """
 
     model: str = "glassllm"
-    task: str = "number-words"
+    task: str = "sentiment"
     lanes: tuple[Lane, ...] = DEFAULT_LANES
-    steps: int = 100
+    steps: int = 60
     batch_size: int = 16
     max_length: int | None = None
     seed: int = 0
-    eval_every: int = 10
+    eval_every: int = 5
     spectra_every: int = 0
     curvature_every: int = 0
     gradients_every: int = 0
@@ -153,7 +153,8 @@ class RaceConfig:
     def order(self, lane: Lane) -> int:
         """Return the seed of the order in which a lane sees the examples.
 
-        >>> [RaceConfig(seed=5, batches=b).order(Lane("lora", seed=2)) for b in BATCHES]
+        >>> lanes = (Lane("lora"),)
+        >>> [RaceConfig(lanes=lanes, seed=5, batches=b).order(Lane("lora", seed=2)) for b in BATCHES]
         [5, 5, 7]
         """
         return self.seed + (lane.seed if self.by_seed else 0)

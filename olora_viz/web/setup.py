@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 import gradio as gr
 
 from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, write_lane
+from olora_viz.lanes.lane_lists import runs_of_seeds, write_lanes
+from olora_viz.lanes.seeds import write_seeds
 from olora_viz.machine.numbers import compact
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
@@ -116,7 +118,7 @@ class SetUp:
         """Write a link's query; of a visitor's own file it says only that there is one.
 
         >>> SetUp.of(RaceConfig(lanes=(Lane("olora", lr=3e-3),), steps=50)).to_query()
-        'model=glassllm&task=number-words&steps=50&batch=16&seed=0&lane=olora:lr=3e-3,r=8'
+        'model=glassllm&task=sentiment&steps=50&batch=16&seed=0&lane=olora:lr=3e-3,r=8'
         """
         pairs = [
             ("model", self.model),
@@ -124,7 +126,7 @@ class SetUp:
             ("steps", str(self.steps)),
             ("batch", str(self.batch)),
             ("seed", str(self.seed)),
-            *(("lane", write_lane(lane)) for lane in self.lanes),
+            *(("lane", spec) for spec in write_lanes(self.lanes)),
             *([("curvature", str(self.curvature))] if self.curvature else []),
         ]
         return urlencode(pairs, safe=":,=", quote_via=quote)
@@ -158,10 +160,10 @@ TASK = NAMES.index("task")
 
 
 def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
-    """Return the rows of the page's table that show some lanes.
+    """Return the rows of the page's table: one for neighbours that differ only in their seed.
 
     >>> rows_of([Lane("olora", lr=1e-3, r=8)])
-    [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': 0}]
+    [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': '0'}]
     """
     return [
         {
@@ -169,9 +171,10 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
             "r": lane.r,
             "alpha": "" if lane.alpha is None else _exact(lane.alpha),
             "lr": FAIR if lane.fair else _exact(lane.lr),
-            "seed": lane.seed,
+            "seed": write_seeds([one.seed for one in its]),
         }
-        for lane in lanes
+        for its in runs_of_seeds(lanes)
+        for lane in its[:1]
     ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from olora_viz.lanes.lane import FAIR, Lane
+from olora_viz.lanes.seeds import read_seeds
 from olora_viz.machine.naming import unknown
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
@@ -80,7 +81,7 @@ def checked_config(
     )
     lanes = found.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
     found.report()
-    every = max(1, min(10, steps // 5), math.ceil(steps / 100))
+    every = max(1, min(5, steps // 5), math.ceil(steps / 100))
     config = RaceConfig(
         batches="by-seed",
         model=model,
@@ -110,7 +111,7 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     """Turn one row of the page's table into its lanes.
 
     As on the command line, a cell may have a list ``1e-3/3e-3``, which makes one lane for each
-    value, and lists multiply; the rate may be ``fair``.
+    value, and lists multiply; seeds may be a range ``0-2``, and the rate may be ``fair``.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     """
     if not isinstance(row, dict):
         raise ValueError("a lane is a row with init, r, alpha, lr and seed")
-    cells = [_values(row.get(key, default)) for key, default in _CELLS]
+    cells = [_values(key, row.get(key, default)) for key, default in _CELLS]
     count = math.prod(map(len, cells))
     if count > limits.max_lanes:
         raise ValueError(f"its lists make {count} lanes; a race takes at most {limits.max_lanes}")
@@ -160,8 +161,10 @@ def problems(limits: Limits, rows: Iterable[Any]) -> list[str]:
 _CELLS = (("lr", None), ("r", None), ("alpha", None), ("seed", 0))
 
 
-def _values(cell: Any) -> list[Any]:
-    return cell.split("/") if isinstance(cell, str) else [cell]
+def _values(key: str, cell: Any) -> list[Any]:
+    if not isinstance(cell, str):
+        return [cell]
+    return read_seeds(cell) if key == "seed" else cell.split("/")
 
 
 def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> Lane:
@@ -184,8 +187,8 @@ def longest_example(model: str) -> int:
 def tokens_at_most(config: RaceConfig) -> int:
     """Return the most tokens that a race of the page computes on, if all examples are the longest.
 
-    >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of five lanes
-    1024000
+    >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of 15 lanes
+    3072000
     """
     examples = config.steps * len(config.lanes) * config.batch_size
     return examples * longest_example(config.model)

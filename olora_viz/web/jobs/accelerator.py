@@ -79,7 +79,7 @@ def seconds_needed(config: RaceConfig) -> int:
     that, and a curvature measurement costs a dozen steps.
 
     >>> seconds_needed(RaceConfig()), seconds_needed(RaceConfig(model="smollm2-135m"))
-    (22, 54)
+    (22, 79)
     """
     weights, lanes = MODELS[config.model].parameters, len(config.lanes)
     operations = 6 * weights * 64 * config.batch_size * lanes

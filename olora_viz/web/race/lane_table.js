@@ -9,7 +9,7 @@ const FIELDS = [
   ["r", "r", "rank", "numeric"],
   ["alpha", "α", "alpha", "numeric"],
   ["lr", "rate", "learning rate", "text"],
-  ["seed", "seed", "seed of the start and of the order of batches", "numeric"],
+  ["seed", "seeds", "seeds of the start and of the order of batches, such as 0-2", "text"],
 ];
 
 /**
@@ -42,7 +42,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
   add.addEventListener("click", () => {
     const used = lanes.map((lane) => lane.init);
     const init = Object.keys(starts).find((name) => !used.includes(name)) ?? "olora";
-    lanes.push({ init, r: lanes.at(-1)?.r ?? 8, alpha: "", lr: "1e-3", seed: 0 });
+    lanes.push({ alpha: "", lr: "1e-3", r: 8, seed: "0", ...like(lanes.at(-1)), init });
     build();
     tell();
     field(lanes.length - 1, "select").focus();
@@ -125,7 +125,8 @@ export function mount(element, { rows, starts, most, seen, changed }) {
   }
 
   /**
-   * Make a row for each value of a list such as 1e-3/3e-3, once it is typed.
+   * Make a row for each value of a list such as 1e-3/3e-3, once it is typed. Seeds stay in one
+   * row, which is one curve.
    *
    * @param {number} i @param {string} key
    */
@@ -133,7 +134,7 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     const values = String(lanes[i][key])
       .split("/")
       .map((value) => value.trim());
-    if (values.length < 2 || lanes.length + values.length - 1 > most) return;
+    if (key === "seed" || values.length < 2 || lanes.length + values.length - 1 > most) return;
     lanes.splice(i, 1, ...values.map((value) => ({ ...lanes[i], [key]: value })));
     build();
     tell();
@@ -163,6 +164,15 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     problem.hidden = first < 0;
     problem.textContent = first < 0 ? "" : `Lane ${first + 1}: ${found[first].wrong}.`;
   }
+}
+
+/**
+ * What a new lane has in common with the last one.
+ *
+ * @param {Row | undefined} lane
+ */
+function like(lane) {
+  return lane ? { r: lane.r, seed: lane.seed } : {};
 }
 
 /**

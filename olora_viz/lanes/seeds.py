@@ -1,0 +1,47 @@
+"""Lists of seeds as text: ``0-4`` for those from 0 to 4, ``0/2/7`` for some."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+MOST = 1000
+"""Maximum number of seeds of one range."""
+
+_RANGE = re.compile(r"\s*(\d{1,12})\s*[-–]\s*(\d{1,12})\s*")
+
+
+def read_seeds(text: str) -> list[str]:
+    """Return the seeds of a list, each as text; what is neither number nor range stays as it is.
+
+    Raises
+    ------
+    ValueError : a range runs backwards, or is too long.
+
+    >>> read_seeds("0-2/7"), read_seeds("x")
+    (['0', '1', '2', '7'], ['x'])
+    """
+    found: list[str] = []
+    for part in text.split("/"):
+        ends = _RANGE.fullmatch(part)
+        if ends is None:
+            found.append(part.strip())
+            continue
+        first, last = int(ends[1]), int(ends[2])
+        if not first <= last < first + MOST:
+            raise ValueError(f"seeds {part.strip()!r} must run upwards, over at most {MOST} seeds")
+        found += map(str, range(first, last + 1))
+    return found
+
+
+def write_seeds(seeds: Sequence[int]) -> str:
+    """Return a list of seeds in the form of `read_seeds`, as short as it can be.
+
+    >>> write_seeds([0, 1, 2]), write_seeds([4]), write_seeds([0, 1]), write_seeds([3, 5, 9])
+    ('0-2', '4', '0/1', '3/5/9')
+    """
+    rising = all(b == a + 1 for a, b in pairwise(seeds))
+    if rising and len(seeds) > 2:
+        return f"{seeds[0]}-{seeds[-1]}"
+    return "/".join(map(str, seeds))
