@@ -15,6 +15,9 @@ from olora_viz.machine.numbers import rounded
 LABEL_GAP = 14
 """Minimum distance between two labels, in pixels."""
 
+MOST_NAMED = 8
+"""More curves than these are not all named: only the best of every initialization is."""
+
 
 def curve_ends(
     styles: Sequence[LaneStyle],
@@ -25,6 +28,7 @@ def curve_ends(
     height: int,
     total: int | None,
     log: bool = True,
+    highest: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return Plotly's annotations and cross marks for curves.
 
@@ -37,6 +41,7 @@ def curve_ends(
     height : of the plot area, in pixels.
     total : steps of the whole race.
     log : whether the axis is logarithmic.
+    highest : whether the highest curve of an initialization is its best one, or the lowest.
     """
     high = bounds[1]
     ends: dict[str, list[_End]] = {"end": [], "out": []}
@@ -55,8 +60,10 @@ def curve_ends(
         out = _End(style, numbers[last], y, f"{style.label}: DNF at step {numbers[last + 1]}")
         ends["out"].append(out)
         crosses.append(_cross(out, log))
-    labels = _placed("end", ends["end"], bounds, height)
-    labels += _placed("out", ends["out"], bounds, height, math.inf if total is None else total)
+    named = _worth_naming(ends["end"], min(height // LABEL_GAP, MOST_NAMED), highest)
+    labels = _placed("end", named, bounds, height)
+    gone = _worth_naming(ends["out"], height // LABEL_GAP)
+    labels += _placed("out", gone, bounds, height, math.inf if total is None else total)
     return labels, crosses
 
 
@@ -91,7 +98,7 @@ def end_labels(
         )
         for end in ends
     ]  # fmt: skip
-    return _placed("end", found, bounds, height)
+    return _placed("end", _worth_naming(found, height // LABEL_GAP), bounds, height)
 
 
 def _placed(
@@ -99,12 +106,11 @@ def _placed(
 ) -> list[dict[str, Any]]:
     low, high = bounds
     pixels = height / max(high - low, 1e-9)
-    named = _worth_naming(ends, height // LABEL_GAP)
-    wanted = [(end.y - low) * pixels for end in named]
+    wanted = [(end.y - low) * pixels for end in ends]
     places = spread(wanted, LABEL_GAP, 0.0, height)
     return [
         _label(kind, end, round(place - y, 1), kind == "out" and end.x > 0.6 * total)
-        for end, y, place in zip(named, wanted, places, strict=True)
+        for end, y, place in zip(ends, wanted, places, strict=True)
     ]
 
 
@@ -116,14 +122,14 @@ class _End:
     text: str
 
 
-def _worth_naming(ends: Sequence[_End], most: int) -> list[_End]:
+def _worth_naming(ends: Sequence[_End], most: int, highest: bool = False) -> list[_End]:
     """Keep the labels that fit: all of them, or the best lane of every initialization."""
     if len(ends) <= most:
         return list(ends)
     best: dict[str, _End] = {}
     for end in ends:
         kept = best.get(end.style.init)
-        if kept is None or end.y < kept.y:
+        if kept is None or (end.y > kept.y if highest else end.y < kept.y):
             best[end.style.init] = end
     return list(best.values())
 

@@ -18,7 +18,7 @@ from olora_viz.figures.layout import (
     steps_axis,
     unlabelled_until,
 )
-from olora_viz.figures.measure import HEIGHT, column, measure_figure, stride
+from olora_viz.figures.measure import column, measure_figure, stride
 from olora_viz.figures.off_range import OFF_RANGE, off_range
 from olora_viz.figures.seed_bands import group_bands, groups_of, seed_band, seed_means
 from olora_viz.figures.theme import LaneStyle
@@ -35,8 +35,10 @@ the others."""
 DRAWN = frozenset({"loss", "grad_norm", "eval_loss", "eval_accuracy"})
 """Keys of the measurements that these figures show."""
 
-PLOT_HEIGHT = {"loss": 262, "gradient": HEIGHT, "accuracy": HEIGHT}
+PLOT_HEIGHT = {"accuracy": 268, "loss": 200}
 """Nominal heights of the plot areas in pixels, by which labels are kept apart."""
+
+FIRST_WORDS = "Press Race: curves appear here as the lanes train."
 
 
 def loss_figure(
@@ -134,7 +136,7 @@ def loss_figure(
         y=unlabelled_until(bool(steps), log_axis(MEASURES["loss"].symbol, low, high)),
         height=PLOT_HEIGHT["loss"],
         badge="log",
-        message="" if steps else "Press Race: curves appear here as the lanes train.",
+        message="" if steps else FIRST_WORDS,
         revision=run or "race",
     )
     annotate(made, labels)
@@ -154,9 +156,7 @@ def gradient_figure(
 
     See `loss_figure` for the parameters.
     """
-    return measure_figure(
-        MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds, named=False
-    )
+    return measure_figure(MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds)
 
 
 def accuracy_figure(
@@ -181,27 +181,36 @@ def accuracy_figure(
     at, of_lanes = _evaluations(steps, "eval_accuracy", _starts(styles, groups, start_accuracy))
     share = seed_means(of_lanes, groups)
     data = group_bands(styles, of_lanes, groups, x=at) + [
-        line(style, share[:, k], 1.8, name=style.label, legendgroup=style.label)
-        | {"x": at, "mode": "lines+markers", "marker": _mark(style, 4.5)}
+        line(style, share[:, k], 2.4, name=style.label, legendgroup=style.label)
+        | {"x": at, "mode": "lines+markers", "marker": _mark(style, 6)}
         for k, style in enumerate(styles)
     ]
     for trace in data[-len(styles) :]:
         trace["hovertemplate"] = "%{y:.0%}"
     rests = f", {held_out.examples} held-out examples" if held_out else ""
+    most = max(map(len, groups), default=1)
+    rests += f"; band: lowest to highest of {most} seeds" * (most > 1)
     if held_out and held_out.guess is not None:
         ends = [0, total or max([1, *at])]
         data.insert(0, _guess(held_out.guess, held_out.guess_words, ends))
         rests += f"; dotted: {held_out.guess_words}"
-    shares = axis(what, range=[-0.02, 1.03], tickformat=".0%", nticks=6)
+    bounds = (-0.02, 1.03)
+    shares = axis(what, range=list(bounds), tickformat=".0%", nticks=6)
+    labels, crosses = curve_ends(
+        styles, at, share, bounds=bounds, height=PLOT_HEIGHT["accuracy"], total=total, log=False,
+        highest=True,
+    )  # fmt: skip
     made = layout(
         MEASURES["eval_accuracy"].title,
         f"share of {what}{rests}",
         x=steps_axis(total),
         y=unlabelled_until(bool(steps), shares),
         height=PLOT_HEIGHT["accuracy"],
+        message="" if steps else FIRST_WORDS,
         revision=run or "race",
     )
-    return {"data": data, "layout": made}
+    annotate(made, labels)
+    return {"data": data + crosses, "layout": made}
 
 
 def _guess(share: float, words: str, ends: list[int]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Answer:
     """The answer of the base model, as truncated by `said`."""
     lanes: tuple[str, ...]
     """The answer of each lane, truncated likewise."""
+    step: int | None = None
+    """The step after which they were given; None if it was not noted."""
 
 
 def ask(

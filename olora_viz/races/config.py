@@ -154,7 +154,8 @@ class RaceConfig:
         """Return the seed of the order in which a lane sees the examples.
 
         >>> lanes = (Lane("lora"),)
-        >>> [RaceConfig(lanes=lanes, seed=5, batches=b).order(Lane("lora", seed=2)) for b in BATCHES]
+        >>> races = [RaceConfig(lanes=lanes, seed=5, batches=b) for b in BATCHES]
+        >>> [race.order(Lane("lora", seed=2)) for race in races]
         [5, 5, 7]
         """
         return self.seed + (lane.seed if self.by_seed else 0)

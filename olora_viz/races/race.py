@@ -253,7 +253,8 @@ class Race(Iterator[Step]):
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""
         encoded = self.data.held_out[:count]
         with closing(EvalMode(self.model)):
-            return ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
+            said = ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
+        return [replace(answer, step=self.state.done) for answer in said]
 
     def summary(self) -> dict[str, Any]:
         """Return the results so far as plain values, see `summary_of`."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, Targets
 
-MOST_FIELDS = 3
-"""Most settings, such as ranks, of which a story compares the starts."""
+MOST_FIELDS = 6
+"""Most settings, such as ranks, of which a story or a verdict compares the starts."""
 
 
 @dataclass(frozen=True)

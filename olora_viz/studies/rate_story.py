@@ -9,8 +9,9 @@ from olora_viz.machine.numbers import compact, nats
 from olora_viz.races.step import Step
 from olora_viz.studies.comparison import fields_of
 from olora_viz.studies.contest import latest_examples
+from olora_viz.studies.matches import at_best_rates
 from olora_viz.studies.rate_sweep import Reach, rate_curves
-from olora_viz.studies.story import best_rates
+from olora_viz.studies.story import told_of_match
 from olora_viz.studies.words import Sentence, listed
 
 
@@ -25,7 +26,8 @@ def describe_rates(
     plain_text : whether every token is judged, so that the loss decides; else accuracy does.
     """
     field, examples = fields_of(lanes)[0], latest_examples(steps)
-    said = best_rates(field, examples, plain_text=plain_text) if examples else []
+    best = at_best_rates(field, examples, plain_text=plain_text) if examples else None
+    said = told_of_match(best)
     lost = [
         f"{curve.label} at {compact(point.lr)}"
         for curve in rate_curves(lanes, steps)

@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from olora_viz.initializers import label_of
-from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import compact, nats, percent
+from olora_viz.machine.numbers import nats, percent
 from olora_viz.measures.examples import Examples
 from olora_viz.races.step import Step
 from olora_viz.studies.comparison import (
-    MOST_FIELDS,
-    Contender,
     Field,
     differences,
     fields_of,
 )
-from olora_viz.studies.contest import Entry, best_of, contest, halves, latest_examples
+from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.contest_words import told_of
+from olora_viz.studies.matches import Match, matches_of, of_every_lane
 from olora_viz.studies.remarks import departures, no_better_than_guessing
 from olora_viz.studies.seed_groups import seed_groups
+from olora_viz.studies.setting_words import at_setting, setting_of
 from olora_viz.studies.standings import Place, standings
 from olora_viz.studies.words import Sentence, and_, listed, times
 from olora_viz.tasks.held_out import HeldOut
+
+AT_LENGTH = 3
+"""Most settings, such as ranks, of which the story compares the starts one by one."""
 
 SAME_LOSS = 0.02
 """Losses of the first batch within this many nats come from the same function."""
@@ -64,9 +65,9 @@ def tell(
         several = len(fields) > 1
         said = [
             sentence
-            for field in fields[:MOST_FIELDS]
+            for field in fields[:AT_LENGTH]
             for sentence in _told_of(
-                field, examples, plain_text, _at(field, lanes) if several else ""
+                field, examples, plain_text, at_setting(field, lanes) if several else ""
             )
         ]
     else:
@@ -98,142 +99,36 @@ def _same_function(first: Step) -> list[Sentence]:
 
 
 def _told_of(field: Field, examples: Examples, plain_text: bool, at: str) -> list[Sentence]:
-    """Compare the starts of a field: at the rate that the main two share, and at their best."""
-    shared = [] if at else _at_shared_rate(field, examples, plain_text)
-    if shared and field.is_one_pair:
-        return shared
-    return shared + best_rates(field, examples, plain_text=plain_text, at=at)
-
-
-def best_rates(
-    field: Field, examples: Examples, *, plain_text: bool, at: str = ""
-) -> list[Sentence]:
-    """Compare the starts of a field, each at its best rate, or one start at all of its rates.
-
-    The rates are chosen on one half of the held-out examples, and compared on the other.
-
-    Parameters
-    ----------
-    at : what the field differs in from others of the race, in words; may be empty.
-    """
-    rates = {start: field.rates(start) for start in field.starts}
-    if len(rates) == 1:
-        return _one_start(field, examples, plain_text)
-    several = max(map(len, rates.values())) > 1
-    one_rate = len({one.lr for one in field.contenders}) == 1
-    choose, judge = halves(examples) if several else (slice(None), slice(None))
-    best = _chosen(field, examples, choose)
-    chosen_on = len(range(examples.loss.shape[1])[choose]) if choose != judge else 0
-    held = contest(
-        [Entry(one.init, one.lanes) for one in best.values()], examples,
-        plain_text=plain_text, columns=judge, chosen_on=chosen_on, told=field.told,
-    )  # fmt: skip
-    if held is None or len(held.entries) < 2:
-        return []
-    named = [
-        label_of(e.name) + ("" if one_rate else f" ({compact(best[e.name].lr)})")
-        for e in held.entries
+    return [
+        sentence
+        for match in matches_of(field, examples, plain_text=plain_text, at=at)
+        for sentence in told_of_match(match)
     ]
-    how = "" if one_rate else "each at its best rate" if several else "each at its only rate"
-    where = ", ".join(part for part in (at, how) if part)
-    where = f"{where[:1].upper()}{where[1:]}," if where else ""
-    return told_of(where, held, named) + _edges(held.entries[0].name, best, rates)
 
 
-def _chosen(field: Field, examples: Examples, choose: slice) -> dict[str, Contender]:
-    """Return every start at the rate with the lowest loss on some examples, if any is whole."""
-    found: dict[str, Contender] = {}
-    for start in field.starts:
-        tried = [one for one in field.contenders if one.init == start]
-        k = best_of([Entry(start, one.lanes) for one in tried], examples, choose)
-        if k is not None:
-            found[start] = tried[k]
-    return found
-
-
-def _edges(first: str, best: dict[str, Contender], rates: dict[str, list[float]]) -> list[Sentence]:
-    """Say that the first one's rate is an end of those tried."""
-    tried = rates[first]
-    if len(tried) < 2 or best[first].lr not in (tried[0], tried[-1]):
+def told_of_match(match: Match | None) -> list[Sentence]:
+    """Tell of a match, and of a best rate at the end of those tried."""
+    if match is None:
         return []
-    end, beyond = ("largest", "larger") if best[first].lr == tried[-1] else ("lowest", "lower")
-    rest = f"{label_of(first)}'s rate is the {end} one tried: a {beyond} one may suit it better."
-    return [Sentence("", rest)]
-
-
-def _one_start(field: Field, examples: Examples, plain_text: bool) -> list[Sentence]:
-    """Compare the rates of the only start."""
-    name = label_of(field.starts[0])
-    entries = [Entry(f"{name} {compact(one.lr)}", one.lanes) for one in field.contenders]
-    held = contest(entries, examples, plain_text=plain_text)
-    if held is None or len(held.entries) < 2:
-        return []
-    return told_of("", held, [entry.name for entry in held.entries])
-
-
-def _at_shared_rate(field: Field, examples: Examples, plain_text: bool) -> list[Sentence]:
-    """Compare the main two starts at the lowest rate that both race at."""
-    (hero, rival), shared = field.roles, field.shared_rates
-    if not shared:
-        return []
-    entries = [
-        Entry(init, one.lanes)
-        for init in (hero, rival)
-        for one in field.contenders
-        if one.init == init and one.lr == shared[0]
-    ]
-    held = contest(entries, examples, plain_text=plain_text, told=field.told)
-    if held is None or len(held.entries) < 2:
-        return []
-    names = [entry.name for entry in held.entries]
-    where = f"At one shared rate ({compact(shared[0])})"
-    return told_of(where, held, [label_of(name) for name in names], names.index(hero))
+    return told_of(match.where, match.held, match.names, match.about) + match.beyond
 
 
 def _every_lane(lanes: Sequence[Lane], examples: Examples, plain_text: bool) -> list[Sentence]:
     """Compare all lanes, of which no two starts may be compared; seeds are one contender."""
-    groups = seed_groups(lanes)
-    counts = {len(group.lanes) for group in groups}
-    shown = [replace(group.lane, seed=0) for group in groups] if len(counts) == 1 else lanes
-    places = [g.lanes for g in groups] if len(counts) == 1 else [(k,) for k in range(len(lanes))]
-    entries = [Entry(n, ks) for n, ks in zip(display_names(shown), places, strict=True)]
-    held = contest(entries, examples, plain_text=plain_text)
-    if held is None:
+    match = of_every_lane(lanes, examples, plain_text=plain_text)
+    if match is None:
         return []
-    names = [entry.name for entry in held.entries]
-    if len(names) == 1:
+    held = match.held
+    if len(match.names) == 1:
         n = held.examples
         score = f"accuracy {percent(held.accuracy[0])}, " * (not plain_text)
         loss = f"{held.loss_name} {nats(held.loss[0])}"
         rest = f"{score}{loss} ({n} held-out example{'s' * (n > 1)})."
-        return [Sentence(f"{names[0]}:", rest)]
-    seeds = {tuple(sorted(lanes[k].seed for k in group.lanes)) for group in groups}
+        return [Sentence(f"{match.names[0]}:", rest)]
+    seeds = {tuple(sorted(lanes[k].seed for k in group.lanes)) for group in seed_groups(lanes)}
     apart = [what for what in differences(lanes) if what != "seed" or len(seeds) > 1]
     what = Sentence("", f"The lanes differ in {and_(apart)}.") if apart else None
-    return [*told_of("", held, names), *filter(None, [what])]
-
-
-def _at(field: Field, lanes: Sequence[Lane]) -> str:
-    """Return in what a field differs from the others, in words."""
-    return f"with {and_(_setting(field, lanes))}"
-
-
-def _setting(field: Field, lanes: Sequence[Lane]) -> list[str]:
-    setting, clip = field.setting, field.setting.clip
-    words = {
-        "rank": f"rank {setting.r}",
-        "scaling": f"scaling {compact(setting.scale)}",
-        "weight decay": f"weight decay {compact(setting.weight_decay)}",
-        "clipping": "no clipping" if clip is None else f"clipping at {compact(clip)}",
-        "betas": "betas {:g} and {:g}".format(*setting.betas),
-        "LoRA+ ratio": f"LoRA+ ratio {compact(setting.lora_plus)}",
-        "dropout": f"dropout {setting.dropout:g}",
-        "targets": f"targets {', '.join(setting.targets)}"
-        if setting.targets
-        else "no targets of their own",
-        "seed": f"seed{'s' * (len(field.seeds) > 1)} {and_([str(s) for s in field.seeds])}",
-    }
-    return [words[name] for name in differences(lanes) if name in words]
+    return [*told_of_match(match), *filter(None, [what])]
 
 
 def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
@@ -241,7 +136,7 @@ def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
     if field.size == len(lanes):
         return []
     apart = and_(differences([lanes[k] for one in field.contenders for k in one.lanes]))
-    named = and_(_setting(field, lanes))
+    named = and_(setting_of(field, lanes))
     rest = f"Compared here: the lanes with {named}, which differ only in {apart}."
     return [Sentence("", rest)]
 

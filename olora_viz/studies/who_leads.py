@@ -15,6 +15,12 @@ from olora_viz.studies.decision import AHEAD, BEHIND, Comparison
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED
 from olora_viz.studies.words import NAMED, Sentence, and_, listed
 
+SAME = "same"
+"""The kind of a comparison of equal results, beside those of `Comparison.in_these_runs`."""
+
+KINDS = (AHEAD, BEHIND, SAME, LEVEL, UNDECIDED)
+"""All kinds, in the order in which a sentence names them."""
+
 MOST_DECIMALS = 6
 """Decimals of an interval that excludes zero: as many as its ends need to differ from zero."""
 
@@ -45,6 +51,91 @@ class Basis:
         return f"{examples}; {'one seed' if self.seeds == 1 else f'{self.seeds} seeds'}"
 
 
+@dataclass(frozen=True)
+class Statement:
+    """Whom a contender leads, trails, is level with, and cannot be told apart from.
+
+    Raises
+    ------
+    ValueError : there is nobody to compare with, or not one value and one comparison for each.
+    """
+
+    names: tuple[str, ...]
+    """Of the contenders, first the one that it is about."""
+    values: tuple[float, ...]
+    """The mean score of each: a share of right answers, or a loss in nats."""
+    found: tuple[Comparison, ...]
+    """The comparison of the first with each of the others."""
+    basis: Basis
+    """What they rest on."""
+    score: str = "held-out loss"
+    """What is compared, in words; may be empty where `where` says it."""
+    where: str = ""
+    """Where it holds, such as "At one shared rate (1e-3)"; may be empty."""
+
+    def __post_init__(self) -> None:
+        """Check the lengths."""
+        if not self.found or not len(self.names) == len(self.values) == len(self.found) + 1:
+            raise ValueError(
+                f"{len(self.names)} names, {len(self.values)} values and {len(self.found)} "
+                "comparisons: give one contender, at least one other, and a comparison with each "
+                "other"
+            )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """``ahead``, ``behind``, ``level``, ``undecided`` or ``same`` for each of the others."""
+        return tuple(
+            SAME if one.difference == one.low == one.high == 0.0 else one.in_these_runs
+            for one in self.found
+        )
+
+    @property
+    def lead(self) -> str:
+        """What holds, without its numbers."""
+        return f"{self.where} {self.names[0]} {and_(self._relations())}".lstrip()
+
+    @property
+    def sentence(self) -> Sentence:
+        """All of it, with the interval of a pair and the basis."""
+        pair = len(self.found) == 1
+        numbers = _pair(self.values, self.found[0], self.score) if pair else self._each()
+        return Sentence(f"{self.lead}:", f"{numbers} ({self.basis}).")
+
+    @property
+    def scores(self) -> str:
+        """The scores alone: ``94% right against 67%``."""
+        if len(self.found) > 1:
+            return self._each()
+        first, second = map(percent if self.found[0].shares else nats, self.values)
+        if self.found[0].shares:
+            return f"{first} right against {second}"
+        return f"{self.score} {first} against {second} nats".lstrip()
+
+    def _relations(self) -> list[str]:
+        """Return what may be said of the first and the others, one part for each kind."""
+        kinds, others = self.kinds, self.names[1:]
+        of = {k: [n for n, its in zip(others, kinds, strict=True) if its == k] for k in kinds}
+        found = zip(self.found, kinds, strict=True)
+        margins = [one.margin for one, its in found if its == LEVEL]
+        within = _amount(max(margins, default=0.0), self.found[0])
+        return [
+            f"{relation(kind, self.basis)} {listed(of[kind])}"
+            + f" within {within}" * (kind == LEVEL)
+            for kind in KINDS
+            if kind in of
+        ]
+
+    def _each(self) -> str:
+        """Return the values of the first few."""
+        shares = self.found[0].shares
+        form = percent if shares else nats
+        told = [
+            f"{name} {form(value)}" for name, value in zip(self.names, self.values, strict=True)
+        ]
+        return f"{', '.join(told[:NAMED])} {'of answers right' if shares else 'nats'}"
+
+
 def who_leads(
     names: Sequence[str],
     values: Sequence[float],
@@ -54,59 +145,31 @@ def who_leads(
     score: str = "held-out loss",
     where: str = "",
 ) -> Sentence:
-    """Say whom a contender leads, trails, is level with, and cannot be told apart from.
+    """Return a `Statement` as its whole sentence.
 
     Parameters
     ----------
-    names : of the contenders, first the one that the sentence is about.
-    values : the mean score of each: a share of right answers, or a loss in nats.
-    found : the comparison of the first with each of the others.
-    basis : what they rest on; by default the seeds and held-out examples of the comparisons.
-    score : what is compared, in words; may be empty where `where` says it.
-    where : where this holds, such as "At one shared rate (1e-3)"; may be empty.
-
-    Raises
-    ------
-    ValueError : there is nobody to compare with, or not one value and one comparison for each.
+    basis : by default the seeds and held-out examples of the comparisons.
 
     >>> one = Comparison(-0.06, -0.09, -0.03, 0.001, 0.05, shares=False, examples=64, seeds=1)
     >>> print(who_leads(["OLoRA", "LoRA"], [0.44, 0.5], [one]))  # doctest: +NORMALIZE_WHITESPACE
     OLoRA did better in this run than LoRA: held-out loss 0.44 against 0.50, a difference of −0.06
     nats, 95% interval −0.09 to −0.03 nats (64 held-out examples; one seed).
     """
-    if not found or not len(names) == len(values) == len(found) + 1:
-        raise ValueError(
-            f"{len(names)} names, {len(values)} values and {len(found)} comparisons: give one "
-            "contender, at least one other, and a comparison with each other"
-        )
     if basis is None:
-        basis = Basis(min(one.seeds for one in found), found[0].examples)
-    first, *others = names
-    parts = _relations(others, found, basis)
-    lead = f"{where} {first} {and_(parts)}:".lstrip()
-    numbers = _pair(values, found[0], score) if len(found) == 1 else _each(names, values, found[0])
-    return Sentence(lead, f"{numbers} ({basis}).")
+        examples = found[0].examples if found else 0
+        basis = Basis(min((one.seeds for one in found), default=0), examples)
+    return Statement(tuple(names), tuple(values), tuple(found), basis, score, where).sentence
 
 
-def _relations(others: Sequence[str], found: Sequence[Comparison], basis: Basis) -> list[str]:
-    """Return what may be said of the first and the others, one part for each kind."""
-    same = [one.difference == one.low == one.high == 0.0 for one in found]
-    kinds = ["same" if equal else one.in_these_runs for one, equal in zip(found, same, strict=True)]
-    of = {kind: [n for n, its in zip(others, kinds, strict=True) if its == kind] for kind in kinds}
-    margins = [one.margin for one, its in zip(found, kinds, strict=True) if its == LEVEL]
-    within = _amount(max(margins, default=0.0), found[0])
+def relation(kind: str, basis: Basis) -> str:
+    """Return what may be said of one contender and another, by one of the `KINDS`."""
     words = {
-        AHEAD: _order(AHEAD, basis),
-        BEHIND: _order(BEHIND, basis),
-        "same": "gives the same results as",
+        SAME: "gives the same results as",
         LEVEL: "is level with",
         UNDECIDED: "cannot be told apart from",
     }
-    return [
-        f"{its} {listed(of[kind])}" + f" within {within}" * (kind == LEVEL)
-        for kind, its in words.items()
-        if kind in of
-    ]
+    return words.get(kind) or _order(kind, basis)
 
 
 def _order(kind: str, basis: Basis) -> str:
@@ -129,13 +192,6 @@ def _pair(values: Sequence[float], one: Comparison, score: str) -> str:
         f"{told}, a difference of {_amount(one.difference, one, decimals)}, 95% interval "
         f"{_bare(low, one, decimals)} to {_amount(high, one, decimals)}"
     )
-
-
-def _each(names: Sequence[str], values: Sequence[float], one: Comparison) -> str:
-    """Return the values of the first few."""
-    form = percent if one.shares else nats
-    told = [f"{name} {form(value)}" for name, value in zip(names, values, strict=True)]
-    return f"{', '.join(told[:NAMED])} {'of answers right' if one.shares else 'nats'}"
 
 
 def _decimals(low: float, high: float, one: Comparison) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
@@ -22,6 +23,9 @@ from olora_viz.views.race_record import LOADING, PAUSED
 
 ANSWERS = 4
 """Held-out prompts that every lane answers after a race."""
+
+SHARE = 0.08
+"""Maximum share of a race's time that is spent on answers before its end."""
 
 
 @dataclass(eq=False)
@@ -54,6 +58,8 @@ class BackgroundRace(BackgroundWork):
     """Why it paused, if the user did not pause it."""
     _going: Race | Generator[Step, None, None] | None = None
     _run: runs.Run | None = None
+    _asked: float = 0.0
+    """Seconds spent on answers during the race."""
 
     def stop(self, why: str = "") -> None:
         """Request the end after the current step, without its remaining measurements."""
@@ -89,6 +95,7 @@ class BackgroundRace(BackgroundWork):
                     break
                 self.steps.append(step)
                 self.adapted = racing.adapted
+                self._ask(racing, step)
                 self.wake()
                 if self.is_over() and racing.status in (RACING, STOPPED):
                     racing.close()
@@ -108,6 +115,14 @@ class BackgroundRace(BackgroundWork):
         if self._run is not None:
             self.let_go()
         return False
+
+    def _ask(self, racing: Race, step: Step) -> None:
+        """Have a held-out prompt answered after an evaluation, within a share of the time."""
+        if self.plain_text or step.eval_loss is None or self._asked > SHARE * step.seconds:
+            return
+        began = time.monotonic()
+        self.answers = racing.answers(1)
+        self._asked += time.monotonic() - began
 
     def rests(self) -> bool:
         """Whether it should wait for a command before the next step."""

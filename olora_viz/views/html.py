@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.lanes.generation import Answer
 from olora_viz.studies.words import Sentence
 from olora_viz.tasks import TaskCard
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
 """A number such as 1e-3, which browsers would break after its hyphen."""
-
-FEW_ANSWERS = 8
-"""Number of answers to one prompt above which some are collapsed."""
 
 
 def mark(style: LaneStyle) -> Markup:
@@ -67,8 +63,8 @@ def said(told: Sequence[Sentence]) -> Markup:
     """Return sentences as paragraphs: each begins with a lead, in bold, if it has any."""
     paragraphs: list[list[Markup]] = []
     for sentence in told:
-        lead = Markup("<b>{}</b>").format(_unbroken(sentence.lead)) if sentence.lead else Markup("")
-        words = lead + (" " if lead and sentence.rest else "") + _unbroken(sentence.rest)
+        lead = Markup("<b>{}</b>").format(unbroken(sentence.lead)) if sentence.lead else Markup("")
+        words = lead + (" " if lead and sentence.rest else "") + unbroken(sentence.rest)
         if lead or not paragraphs:
             paragraphs.append([words])
         else:
@@ -77,51 +73,12 @@ def said(told: Sequence[Sentence]) -> Markup:
     return Markup("").join(made)
 
 
-def _unbroken(text: str) -> Markup:
+def unbroken(text: str) -> Markup:
     """Return text whose rates stay on one line."""
     parts = RATE.split(text)  # text and rates in turn
     word = Markup('<span class="word">{}</span>')
     return Markup("").join(
         word.format(part) if at % 2 else Markup("{}").format(part) for at, part in enumerate(parts)
-    )
-
-
-def recorded(title: str, sentence: str, made: str, query: str) -> Markup:
-    """Return the introduction of a recorded race.
-
-    Parameters
-    ----------
-    title, sentence : what was raced, and what to look for.
-    made : when and on what it was recorded.
-    query : of the link that opens the same set-up; "" outside the page.
-    """
-    link = (
-        Markup(
-            '<p><a href="?{}">Use the set-up of this race</a>, or press Race for your own.</p>'
-        ).format(query)
-        if query
-        else ""
-    )
-    return Markup(
-        '<div class="recorded"><h2>{} <span class="badge">recorded</span></h2><p>{} {}</p>{}</div>'
-    ).format(title, sentence, made, link)
-
-
-def story_before() -> Markup:
-    """Return the placeholder of the story."""
-    return Markup(
-        "<h2>What you are seeing</h2>"
-        '<p class="say"><b>All lanes train side by side on one frozen model.</b> They start as '
-        "the same function, and lanes with the same seed see the same batches. What differs is the "
-        "initialization and the settings of their adapters.</p>"
-    )
-
-
-def answers_before() -> Markup:
-    """Return the placeholder of the answers."""
-    return Markup(
-        '<h2>Answers on held-out prompts</h2><p class="hint">After the race the base model and '
-        "every lane answer the same held-out prompts.</p>"
     )
 
 
@@ -135,64 +92,6 @@ def remark(sentence: str) -> Markup:
     return Markup('<p class="hint remark">{}</p>').format(sentence)
 
 
-def answers(
-    styles: Sequence[LaneStyle],
-    order: Sequence[int],
-    asked: Sequence[Answer],
-    plain_text: bool,
-    after: int = 0,
-) -> Markup:
-    """Return the answers of the base model and the lanes to the same prompts, right or wrong.
-
-    Lanes with the same answer are grouped; the best lane comes first, the base model last. Many
-    lanes are shown by their marks only, with names in tooltips and for screen readers. Of many
-    answers, a few and the correct one are shown; the others are collapsed.
-
-    Parameters
-    ----------
-    after : the step after which they were given, whatever the step that the charts show.
-    """
-    kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(order) > 8 else "")
-    blocks = []
-    for answer in asked:
-        said: dict[str, list[Markup]] = {}
-        for k in order:
-            who = Markup('<span title="{}">{}<span class="name">{}</span></span>').format(
-                styles[k].label, mark(styles[k]), name(styles[k])
-            )
-            said.setdefault(answer.lanes[k].strip(), []).append(who)
-        said.setdefault(answer.base.strip(), []).append(Markup("<span>base model</span>"))
-        first = [right] if (right := answer.expected.strip()) in said else []
-        lines = [
-            Markup('<li>{}<span class="who">{}</span></li>').format(
-                _verdict(what, answer.expected, plain_text), Markup("").join(said[what])
-            )
-            for what in dict.fromkeys([*first, *said])
-        ]
-        blocks.append(
-            Markup(
-                '<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>'
-            ).format(
-                answer.prompt.strip(), "continues:" if plain_text else "→", answer.expected,
-                _folded(lines),
-            )
-        )  # fmt: skip
-    when = Markup(' <span class="hint">after step {}</span>').format(after) if after else ""
-    return Markup('<h2>Answers on held-out prompts{}</h2><div class="{}">{}</div>').format(
-        when, kind, Markup("").join(blocks)
-    )
-
-
-def _folded(lines: Sequence[Markup]) -> Markup:
-    """Return a list of the first few lines and the last one, with the others collapsed."""
-    few, others = lines[: FEW_ANSWERS - 1], lines[FEW_ANSWERS - 1 : -1]
-    if len(others) < 2:
-        return Markup("<ul>{}</ul>").format(Markup("").join(lines))
-    return Markup(
-        "<ul>{}</ul><details><summary>{} other answers</summary><ul>{}</ul></details><ul>{}</ul>"
-    ).format(Markup("").join(few), len(others), Markup("").join(others), lines[-1])
-
-
 def sample(card: TaskCard) -> Markup:
     """Return a task's example line."""
     if not card.prompt:
@@ -200,17 +99,6 @@ def sample(card: TaskCard) -> Markup:
     return Markup('<p class="hint sample" title="{}">“{}” → “{}”</p>').format(
         card.summary, card.prompt.strip(), card.answer.strip()
     )
-
-
-def _verdict(what: str, expected: str, plain_text: bool) -> Markup:
-    shown = what or "(nothing)"
-    if plain_text:
-        return Markup('<span></span><span class="said">{}</span>').format(shown)
-    sign, kind, word = ("✓", "ok", "right") if what == expected.strip() else ("✗", "no", "wrong")
-    return Markup(
-        '<span class="{kind}" role="img" title="{word}" aria-label="{word}">{sign}</span>'
-        '<span class="said {kind}">{shown}</span>'
-    ).format(kind=kind, word=word, sign=sign, shown=shown)
 
 
 @dataclass(frozen=True)

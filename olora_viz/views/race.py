@@ -15,17 +15,20 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.measure import measure_figure
 from olora_viz.figures.seed_bands import group_styles
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.learn.gallery import Recording
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
 from olora_viz.studies import story
+from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.remarks import caveat
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, standings
+from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.studies.words import Sentence
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
+from olora_viz.views.answers import answers, answers_before
+from olora_viz.views.introduction import introduction, story_before
 from olora_viz.views.race_record import (
     FAILED,
     RaceRecord,
@@ -37,6 +40,7 @@ from olora_viz.views.race_record import (
     status,
 )
 from olora_viz.views.results import results_of
+from olora_viz.views.verdict import verdict_html
 
 ELSEWHERE = frozenset({"start", "step"})
 """The commands next to somebody else's race: each starts a race of one's own."""
@@ -132,7 +136,26 @@ class RaceView:
         config = self.race.config
         foot = caveat(config.lanes, by_seed=config.by_seed)
         said = fragments.sentences(self._told, foot) if self._told else Markup("")
-        return self.introduction + said or fragments.story_before()
+        return self.introduction + said or story_before()
+
+    @cached_property
+    def verdict(self) -> Markup:
+        """Who leads, by what, and how sure that is, in a line."""
+        race = self.race
+        return verdict_html(self._verdict, race.state, race.config, len(race.steps))
+
+    @property
+    def next_step(self) -> str:
+        """The next step that the verdict of a finished race suggests; may be empty."""
+        done = self.complete and self.step == self.made and self._verdict is not None
+        return self._verdict.next_step if done and self._verdict else ""
+
+    @cached_property
+    def _verdict(self) -> VerdictLine | None:
+        race = self.race
+        return verdict_line(
+            race.config.lanes, latest_examples(race.steps), plain_text=race.plain_text
+        )
 
     @cached_property
     def results(self) -> Markup:
@@ -168,10 +191,9 @@ class RaceView:
         """The answers of the base model and the lanes to the same prompts."""
         race = self.race
         if race.answers:
-            return fragments.answers(
-                race.styles, self.order, race.answers, race.plain_text, self.made
-            )
-        return fragments.answers_before()
+            order = [place.lane for place in self._places]
+            return answers(self._group_styles, self._groups, order, race.answers, race.plain_text)
+        return answers_before()
 
     @cached_property
     def text(self) -> str:
@@ -274,7 +296,7 @@ def race_view(
         news=news(now) | {"measurements": len(now.steps) if _without_chart(now.steps) else 0},
         race=race,
         run=now.name if run is None else run,
-        introduction=_introduction(record, link),
+        introduction=introduction(record, link),
         owned=owned,
     )
 
@@ -286,10 +308,3 @@ def _without_chart(steps: Sequence[Step]) -> list[Measure]:
         measure for measure in list(MEASURES.values())
         if measure.key in measured - charts.DRAWN and not measure.record
     ]  # fmt: skip
-
-
-def _introduction(record: RaceRecord, link: str) -> Markup:
-    if not isinstance(record, Recording):
-        return Markup("")
-    made = f"Recorded on {record.made.date}, on {record.made.device}."
-    return fragments.recorded(record.title, record.sentence, made, link)

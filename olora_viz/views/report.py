@@ -44,6 +44,7 @@ def report(record: RaceRecord) -> dict[str, Any]:
         f"{config.model}, {config.task}: {len(styles)} {'lane' if len(styles) == 1 else 'lanes'}"
     )
     cards = [
+        view.verdict,
         view.story,
         view.results,
         *(Markup('<div data-figure="{}"></div>').format(name) for name in drawn),
@@ -132,10 +133,12 @@ tbody tr:last-child>*{border-bottom:0}.facts{width:auto;margin-bottom:10px}
 border:2px solid var(--lane);margin-right:6px}.mark.solid{background:var(--lane)}
 .mark.dot{border-style:dotted}.mark.dash{border-style:dashed}
 .mark.dashdot{border-style:double;border-width:3px}
+.verdict{display:flex;flex-wrap:wrap;align-items:center;gap:6px 14px;font-size:17px}
+.certainty{border:1px solid var(--line);border-radius:99px;padding:1px 9px;font-size:12.5px}
 .all-asked{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:14px 30px;
 margin-top:8px}.asked{font-size:13px}.asked .prompt{color:var(--mute)}
 .asked ul{list-style:none;margin:5px 0 0;padding:0}
-.asked li{display:grid;grid-template-columns:16px minmax(0,5fr) minmax(0,6fr);gap:2px 6px;
+.asked li{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:2px 10px;
 padding:4px 0;border-top:1px solid var(--line)}
 .asked .who{display:flex;flex-wrap:wrap;gap:1px 12px}.asked .said{overflow-wrap:anywhere}
 """

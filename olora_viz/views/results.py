@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import nats, number, percent
+from olora_viz.machine.numbers import nats, percent
 from olora_viz.measures.examples import Examples
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.state import NO_GRADIENT
@@ -76,16 +76,12 @@ def results(
         what += f", {_seeds(rows)}"
     beside: list[tuple[object, ...]] = []
     if base[0] is not None and base[1] is not None:
-        beside.append(("before the race", percent(base[1]), nats(base[0]), ""))
+        beside.append(("before the race", percent(base[1]), nats(base[0])))
     if held_out and held_out.guess is not None:
-        beside.append((held_out.guess_words, percent(held_out.guess), "", ""))
-    norm = Cell("first ‖∇‖", "norm of the first gradient")
-    return _heading(f"Results at step {step}" if step else "Results", what) + table(
-        (*_head(plain_text), norm),
-        [
-            (*_row(styles, row, intervals), number(row.first_grad_norm, ".2g"))
-            for row in rows
-        ],
+        beside.append((held_out.guess_words, percent(held_out.guess), ""))
+    return _heading(f"Ranking at step {step}" if step else "Ranking", what) + table(
+        _head(plain_text),
+        [_row(styles, row, intervals) for row in rows],
         kind="standing",
         base=beside,
         scrolls=True,

@@ -22,7 +22,8 @@ from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.learn import page as learn
 from olora_viz.web.links import share
 from olora_viz.web.race import page as race
-from olora_viz.web.race import shortcuts
+from olora_viz.web.race import shortcuts, tabs
+from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.stream import MOST
 from olora_viz.web.spectrum import page as spectrum
 
@@ -127,7 +128,7 @@ def css() -> str:
     for name, selector in (("light", ":root"), ("dark", ".dark")):
         blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")
     styles = [(Path(__file__).parent / name).read_text("utf-8") for name in STYLES]
-    return "\n".join([*blocks, *styles, share.hiding_css()])
+    return "\n".join([*blocks, *styles, tabs.css(CARDS), share.hiding_css()])
 
 
 def gradio_theme() -> themes.Base:

@@ -20,7 +20,7 @@ from olora_viz.web.setup import SetUp, possible
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
 NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
 
-FIRST = "recorded:smollm2"
+FIRST = "recorded:first"
 """The race shown to a visitor without a run."""
 
 
@@ -97,8 +97,8 @@ def arrive(
     if lesson or (run is None and setup is None):
         key = lesson or FIRST
         run = jobs.opened(key)
-    # The first race shown is recorded; the set-up next to it is the page's default.
-    if link.setup is None and run and lesson:
+    # A recorded race comes with its set-up, so that Race repeats what is seen.
+    if link.setup is None and run and run.record.recorded:
         setup = setup_of(limits, run)
     return Arrival(key if run else None, setup, words, brought, starts)
 

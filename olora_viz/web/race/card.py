@@ -16,12 +16,6 @@ from olora_viz.views.race import RaceView
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 
-SHOWN = ["card"]
-"""CSS classes of a visible card."""
-
-AWAY = ["card", "away"]
-"""CSS classes of a hidden card. Its charts stay in the page, since they cannot draw outside it."""
-
 QUIET: dict[str, Any] = {
     "queue": False, "show_progress": "hidden", "api_visibility": "private",
     "trigger_mode": "always_last",
@@ -61,15 +55,19 @@ class Card:
     only_with: str = ""
     """A key of the view's ``news``: while that is 0, the card is hidden and not drawn."""
     column: str = "middle"
-    """middle, right or after."""
-    half: bool = False
-    """Whether it shares its row with the next or the previous card."""
+    """top, middle, right or after."""
+    tab: str = ""
+    """The tab that it belongs to, see `olora_viz.web.race.tabs`; empty for none."""
     frame: bool = True
     """Whether its column is created around the content of `build`."""
     slim: bool = False
     """Whether it has less padding."""
     elem_id: str = ""
     """The id of its element; by default it is derived from the name."""
+
+    def classes(self, *, away: bool = False) -> list[str]:
+        """Return the CSS classes of its element."""
+        return classes(tab=self.tab, away=away, slim=self.slim)
 
     @property
     def id(self) -> str:
@@ -90,6 +88,17 @@ class Card:
         cursor : `Board.facts` of the last update; empty at first.
         """
         return any(need not in cursor or fact(view, need) != cursor[need] for need in self.needs)
+
+
+def classes(*, tab: str = "", away: bool = False, slim: bool = False) -> list[str]:
+    """Return the CSS classes of a card.
+
+    Parameters
+    ----------
+    tab, slim : of the `Card`.
+    away : whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
+    """
+    return ["card", *[f"tab-{tab}"] * bool(tab), *["slim"] * slim, *["away"] * away]
 
 
 def fact(view: RaceView, need: str) -> Any:
@@ -140,20 +149,13 @@ def words(
     name: str,
     shown: str,
     elem_id: str,
-    below: Callable[[Desk], object] = lambda _: None,
     **more: Any,
 ) -> Card:
-    """Make a card of HTML: a field of the `RaceView`, which is also the name of its part.
-
-    Parameters
-    ----------
-    below : makes the content below it.
-    """
+    """Make a card of HTML: a field of the `RaceView`, which is also the name of its part."""
 
     def build(desk: Desk) -> list[Any]:
         made = gr.HTML(getattr(desk.blank, shown), elem_id=elem_id, apply_default_css=False)
         desk.parts[shown] = made
-        below(desk)
         return [made]
 
     return showing(name, shown, build=build, **more)
@@ -175,15 +177,10 @@ class Board:
 
     def lay_out(self, desk: Desk, cards: Iterable[Card]) -> None:
         """Build the cards of a column."""
-        left = list(cards)
-        while left:
-            count = 2 if left[0].half else 1
-            with _row(count):
-                for card in left[:count]:
-                    with _frame(card) as frame:
-                        made = card.build(desk)
-                    self.add(card, [frame, *made] if card.only_with else made)
-            del left[:count]
+        for card in cards:
+            with _frame(card) as frame:
+                made = card.build(desk)
+            self.add(card, [frame, *made] if card.only_with else made)
 
     def row(self, view: RaceView, news: Callable[[Card], bool] = lambda _: True) -> list[Any]:
         """Return the values of all outputs; cards without news keep theirs."""
@@ -194,9 +191,9 @@ class Board:
             if not card.only_with:
                 values[slot] = card.drawn(view)
             elif view.news[card.only_with]:
-                values[slot] = [gr.update(elem_classes=SHOWN), *card.drawn(view)]
+                values[slot] = [gr.update(elem_classes=card.classes()), *card.drawn(view)]
             else:
-                values[slot.start] = gr.update(elem_classes=AWAY)
+                values[slot.start] = gr.update(elem_classes=card.classes(away=True))
         return values
 
     def nothing(self) -> list[Any]:
@@ -221,21 +218,13 @@ class Board:
 
 
 @contextmanager
-def _row(count: int) -> Iterator[None]:
-    if count == 1:
-        yield
-        return
-    with gr.Row(elem_classes="two charts"):
-        yield
-
-
-@contextmanager
 def _frame(card: Card) -> Iterator[gr.Column | None]:
     if not card.frame:
         yield None
         return
-    classes = AWAY if card.only_with else [*SHOWN, "slim"] if card.slim else SHOWN
-    with gr.Column(elem_classes=classes, elem_id=card.id, min_width=0) as frame:
+    with gr.Column(
+        elem_classes=card.classes(away=bool(card.only_with)), elem_id=card.id, min_width=0
+    ) as frame:
         yield frame
 
 

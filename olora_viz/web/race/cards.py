@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from olora_viz.web.export import take
-from olora_viz.web.race import (
-    controls,
-    gradients,
-    rates,
-    repeat,
-    shelf,
-    spectra,
-)
+from olora_viz.web.race import controls, gradients, rates, shelf, spectra, verdict
 from olora_viz.web.race.card import chart, charts, words
 
 CARDS = (
-    chart("loss", "loss"),
-    chart("norms", "gradient", half=True),
-    chart("accuracy", "accuracy", half=True),
+    verdict.INTRODUCTION,
+    verdict.CARD,
+    chart("accuracy", "accuracy"),
     controls.SCRUBBER,
-    shelf.COMPARISON,
+    chart("loss", "loss", tab="loss"),
+    chart("norms", "gradient", tab="gradients"),
+    gradients.CARD,
+    spectra.CARD,
     rates.CARD,
-    words("story", "story", "story", below=repeat.build, column="right"),
-    words("standing", "results", "results", column="right"),
-    take.CARD,
-    shelf.CARD,
-    words("answers", "answers", "answers", column="after"),
     charts(
         "measurements",
         '<h2>Measurements <span class="hint">one number per lane and step</span></h2>',
-        column="after",
+        tab="more",
     ),
-    spectra.CARD,
-    gradients.CARD,
+    shelf.COMPARISON,
+    shelf.CARD,
+    words("story", "story", "story", column="after"),
+    words("standing", "results", "results", column="right"),
+    words("answers", "answers", "answers", column="right"),
+    take.CARD,
 )
 """Adding a card is a file that defines it, and a line here."""

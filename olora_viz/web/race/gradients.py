@@ -112,6 +112,6 @@ CARD = Card(
     ("name", "gradients", "complete"),
     build,
     only_with="gradients",
-    column="after",
+    tab="gradients",
     elem_id="run-gradients",
 )

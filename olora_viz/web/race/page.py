@@ -16,7 +16,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links import share_link
-from olora_viz.web.race import cards, events, repeat, setup_cards
+from olora_viz.web.race import cards, events, next_steps, setup_cards, tabs
 from olora_viz.web.race.card import Board, Desk
 from olora_viz.web.race.controls import CONTROLS, LINE, READERS, Buttons, make_buttons, make_line
 from olora_viz.web.race.held import held
@@ -24,6 +24,7 @@ from olora_viz.web.race.pulse import pulse
 from olora_viz.web.setup import SetUp
 
 COLUMNS = {
+    "top": "top race-only",
     "middle": "middle race-only",
     "right": "side right race-only",
     "after": "after race-only",
@@ -77,15 +78,14 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
         "countdown": share_link.countdown(),
         "address": gr.JSON(visible=False),
     }  # fmt: skip
+    _lay_out(board, desk, "top")
     with gr.Row(elem_classes="page", elem_id="race-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             shared = setup_cards.build(desk, first)
             asked = decide.choices(limits)
             minutes = claims.choices(limits)
-        for column, classes in COLUMNS.items():
-            scale = 0 if "side" in classes else 1
-            with gr.Column(elem_classes=classes, scale=scale, min_width=0):
-                board.lay_out(desk, (card for card in cards.CARDS if card.column == column))
+        for column in ("middle", "right", "after"):
+            _lay_out(board, desk, column)
         its = conditioning.columns(blank.styles, first.steps)
         decided = decide.columns(jobs, bar.decide)
         claimed = claims.columns(bar.claims)
@@ -94,7 +94,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     board.add(conditioning.CURVED, [its.curved])
     controls = [*shared.controls, its.every]
     setup_cards.connect(desk, shared, controls, files)
-    repeat.connect(limits, desk.parts["repeat"], controls, files)
+    next_steps.connect(limits, desk.parts["next"], controls, files)
     conditioning.connect(its, demo, jobs, limits, controls, desk.run, files)
     model_and_task = shared.controls[:2]
     decide.connect(decided, asked, demo, jobs, limits, model_and_task, files)
@@ -102,3 +102,14 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     share_link.follow(limits, controls, bar.share, files)
     events.connect(demo, desk, board, controls, files)
     return Stage(desk.run, desk.again, controls)
+
+
+def _lay_out(board: Board, desk: Desk, column: str) -> None:
+    """Build the cards of a column; in the middle the row of tabs stands before their cards."""
+    its = [card for card in cards.CARDS if card.column == column]
+    scale = 1 if column in ("middle", "after") else 0
+    with gr.Column(elem_classes=COLUMNS[column], scale=scale, min_width=0):
+        board.lay_out(desk, (card for card in its if not card.tab))
+        if column == "middle":
+            tabs.build()
+        board.lay_out(desk, (card for card in its if card.tab))

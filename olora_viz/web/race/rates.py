@@ -40,5 +40,6 @@ CARD = Card(
     ("name", "rates", "complete"),
     build,
     only_with="rates",
+    tab="rates",
     elem_id="run-rates",
 )

@@ -25,13 +25,16 @@ from olora_viz.views import html as fragments
 from olora_viz.views.html import table
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.card import AWAY, QUIET, SHOWN, Card, Desk, again
+from olora_viz.web.race.card import QUIET, Card, Desk, again, classes
 
 STORAGE = "olora-viz-visit"
 """The key of the list in the browser's storage."""
 
 MOST = 12
 """Maximum number of runs in a list; the oldest unpinned ones are removed."""
+
+TAB = "runs"
+"""The tab of the list and of the comparison."""
 
 LONGEST = 40
 """Maximum length of a run's name, in characters."""
@@ -93,7 +96,7 @@ def build(desk: Desk) -> list[Any]:
 
 def build_comparison(desk: Desk) -> list[Any]:
     """Make the card that overlays runs; the list of runs fills it."""
-    with gr.Column(elem_classes=AWAY, elem_id="run-comparison") as card:
+    with gr.Column(elem_classes=classes(tab=TAB, away=True), elem_id="run-comparison") as card:
         figure = live_figure(elem_id="overlay-figure")
         words = gr.HTML("", elem_id="run-differences", apply_default_css=False)
     desk.parts["comparison"] = (card, figure, words)
@@ -182,12 +185,12 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     """Return the card: its visibility, its chart, and its table of differences."""
     chosen = [row for row in rows if row["overlaid"] or row["id"] == current][:OVERLAID]
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
-        return gr.update(elem_classes=AWAY), gr.skip(), gr.skip()
+        return gr.update(elem_classes=classes(tab=TAB, away=True)), gr.skip(), gr.skip()
     found = [(row["name"], run) for row in chosen if (run := _raced(jobs, row["id"])) is not None]
     runs = [Run(name, run.styles, list(run.steps), run.config.steps) for name, run in found]
     name = " ".join(run.name for _, run in found)
     return (
-        gr.update(elem_classes=SHOWN),
+        gr.update(elem_classes=classes(tab=TAB)),
         pack(overlay_figure(runs, revision=name)),
         _differences([(name, run.config) for name, run in found]),
     )
@@ -217,13 +220,14 @@ def _differences(setups: Sequence[tuple[str, RaceConfig]]) -> Markup:
 
 
 COMPARISON = Card(
-    "comparison", (), build_comparison, lambda view: [], frame=False, elem_id="run-comparison"
-)
+    "comparison", (), build_comparison, lambda view: [], tab=TAB, frame=False,
+    elem_id="run-comparison",
+)  # fmt: skip
 
 CARD = Card(
     "runs",
     ("name", "state", "complete"),
     build,
-    column="right",
+    tab=TAB,
     elem_id="visit",
 )

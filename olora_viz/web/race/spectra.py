@@ -62,6 +62,6 @@ CARD = Card(
     ("name", "spectra"),
     build,
     only_with="spectra",
-    column="after",
+    tab="spectra",
     elem_id="run-spectra",
 )

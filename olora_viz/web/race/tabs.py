@@ -1,0 +1,61 @@
+"""The row of tabs below the first chart: each shows some of the page's cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import gradio as gr
+from markupsafe import Markup
+
+from olora_viz.web.race.card import Card
+
+
+class Tab(NamedTuple):
+    """A tab."""
+
+    title: str
+    empty: str
+    """What it says while it has no card to show."""
+
+
+TABS = {
+    "loss": Tab("Loss", ""),
+    "gradients": Tab("Gradients", ""),
+    "spectra": Tab("Spectra", "The spectra of the adapters come with the first evaluation."),
+    "rates": Tab("Rates", "Race a start at several learning rates to see its curve of rates."),
+    "more": Tab("Measurements", "Nothing else was measured in this race."),
+    "runs": Tab("Earlier runs", ""),
+}
+"""The tabs by name, in order; the first is open at first."""
+
+
+def build() -> gr.HTML:
+    """Make the row of tabs."""
+    button = Markup('<button type="button" role="tab" data-tab-name="{}">{}</button>')
+    said = Markup('<p class="hint nothing" data-of="{}">{}</p>')
+    row = Markup("").join(button.format(name, tab.title) for name, tab in TABS.items())
+    empty = Markup("").join(said.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
+    return gr.HTML(
+        Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(
+            row, empty
+        ),
+        elem_id="tabs",
+        js_on_load=(Path(__file__).parent / "tabs.js").read_text("utf-8"),
+        apply_default_css=False,
+    )
+
+
+def css(cards: Iterable[Card]) -> str:
+    """Return the rules that hide the cards of closed tabs, and tabs without a card."""
+    own = {name: [card for card in cards if card.tab == name] for name in TABS}
+    rules = []
+    for name, its in own.items():
+        closed = f':root:not([data-tab="{name}"])'
+        filled = f".middle:has(.tab-{name}:not(.away))"
+        rules.append(f"{closed} .tab-{name} {{ display: none !important; }}")
+        rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
+        hidden = "".join(f'[data-hide~="{card.name}"]' for card in its)
+        rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
+    return "\n".join(rules)

@@ -1,0 +1,53 @@
+"""The first line of the page: what this is, who leads, how sure that is, and what to try next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from olora_viz.views.race import RaceView
+from olora_viz.web.race import next_steps
+from olora_viz.web.race.card import Card, Desk
+
+WHAT = (
+    "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> "
+    "Train several starts side by side on one small model: see which learns faster, and whether it "
+    "is luck.</p>"
+)
+"""What the playground is, for whoever has never heard of LoRA."""
+
+
+def build(desk: Desk) -> list[Any]:
+    """Make the line; return what every update fills."""
+    with gr.Row(elem_id="verdict-row"):
+        line = gr.HTML(desk.blank.verdict, elem_id="verdict", apply_default_css=False)
+        parts = next_steps.build(desk)
+        gr.HTML(
+            '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
+            'rate to take for your own data">Decide for my data</a>',
+            elem_id="decide-link",
+            apply_default_css=False,
+        )
+    return [line, *parts.buttons]
+
+
+def draw(view: RaceView) -> list[Any]:
+    """Return the line, and the one next step that is offered."""
+    return [view.verdict, *next_steps.offered(view.next_step)]
+
+
+INTRODUCTION = Card(
+    "introduction",
+    (),
+    lambda desk: (gr.HTML(WHAT, elem_id="introduction", apply_default_css=False), [])[1],
+    lambda view: [],
+    column="top",
+    frame=False,
+    elem_id="introduction",
+)
+
+CARD = Card(
+    "verdict", ("name", "state", "step", "complete", "owned"), build, draw, column="top",
+    elem_id="verdict-card",
+)  # fmt: skip
