@@ -1,13 +1,37 @@
-"""Ctrl-C and SIGTERM: the first signal stops gracefully, the second one at once."""
+"""Ctrl-C and SIGTERM: the first signal waits for the current step, the second one acts at once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Closing:
+    """Handler that calls `close` at the first signal, and raises `KeyboardInterrupt` at the next.
+
+    Parameters
+    ----------
+    close : see `on_interruption`.
+    """
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self._close, self._asked = close, False
+
+    def __call__(self, *_: object) -> None:
+        """Handle a signal."""
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        self._close()
+        _say("stopping after this step; press again to stop at once")
 
 
 @contextmanager
@@ -18,20 +42,56 @@ def on_interruption(close: Callable[[], None]) -> Iterator[None]:
     ----------
     close : called from the signal handler, at any point of the program: it should only set a flag.
     """
-    asked = False
-
-    def interrupt(*_: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        close()
-        with suppress(OSError):  # print is not reentrant, and the signal may have interrupted one
-            os.write(2, b"\nstopping after this step; press again to stop at once\n")
-
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    handler = _Closing(close)
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        for number, its in before.items():
+            signal.signal(number, its or signal.SIG_DFL)
+
+
+class HeldInterrupt:
+    """A context that a Ctrl-C, or an interrupt of the kernel, does not leave halfway.
+
+    The first one is kept in `interrupt`; the second one acts at once. Nothing changes outside of
+    the main thread, which receives no signals, or where `on_interruption` is in charge.
+
+    Attributes
+    ----------
+    interrupt : does what the interrupt would have done, such as raise `KeyboardInterrupt`; None if
+        there was none. It is called automatically if the context ends with an error.
+    """
+
+    def __init__(self) -> None:
+        self.interrupt: Callable[[], Any] | None = None
+        self._before: Any = None
+
+    def __enter__(self) -> HeldInterrupt:
+        """Hold interrupts back from now on."""
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before) and not isinstance(before, _Closing):
+                self._before = before
+                signal.signal(signal.SIGINT, self._hold)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Let interrupts through again."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if kind is not None and self.interrupt is not None:
+            self.interrupt()
+
+    def _hold(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupt is not None:
+            self.interrupt = None
+            self._before(number, frame)
+        else:
+            self.interrupt = partial(self._before, number, None)
+            _say("finishing this step; interrupt again to stop at once")
+
+
+def _say(words: str) -> None:
+    with suppress(OSError):  # print is not reentrant, and the signal may have interrupted one
+        os.write(2, f"\n{words}\n".encode())

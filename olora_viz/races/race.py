@@ -17,6 +17,7 @@ from olora_viz.lanes.first_pass import first_pass
 from olora_viz.lanes.generation import Answer, ask
 from olora_viz.machine.device import resolve_device
 from olora_viz.machine.progress import Progress
+from olora_viz.machine.signals import HeldInterrupt
 from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig
@@ -47,7 +48,8 @@ def race(
 ) -> Race:
     """Set up a race; iterating over it trains the lanes.
 
-    To pause, stop iterating; to stop, call `Race.close`. The same config gives bitwise the same
+    To pause, stop iterating, also by Ctrl-C, which waits until the step is complete: a second loop
+    continues with that step. To stop, call `Race.close`. The same config gives bitwise the same
     steps on the same device.
 
     Parameters
@@ -81,8 +83,8 @@ class Race(Iterator[Step]):
         model's function has at step 0.
     state : the clock and the state of every lane.
     trained : loss and gradients of the latest step, read by measurements; unset before the first.
-    torn : whether a step was interrupted, for instance by Ctrl-C. Parameters and clock are then
-        inconsistent, and only `restore` recovers the race.
+    torn : whether a step was cut short, for instance by a second Ctrl-C. Parameters and clock are
+        then inconsistent, and only `restore` recovers the race.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Race(Iterator[Step]):
         self.state = RaceState.at_start(self._at_start())
         self.torn = self._closed = False
         self._tested: Tested | None = None
+        self._unseen: Step | None = None  # complete, but its loop was interrupted
 
     def _judged(self) -> Evaluation:
         """Evaluate the base model on the held-out examples; without it, detach the lanes."""
@@ -169,11 +172,20 @@ class Race(Iterator[Step]):
         ValueError : the previous step was interrupted, or a registered measurement failed after
             this one; in the second case the race can continue.
         """
+        if self._unseen is None:
+            if self._closed or self.done >= self.config.steps or self.state.out.all():
+                self._mode.close()
+                raise StopIteration
+            self._check_whole()
+            with HeldInterrupt() as held:
+                self._unseen = self._run_step()
+            if held.interrupt:
+                held.interrupt()
+        step, self._unseen = self._unseen, None
+        return step
+
+    def _run_step(self) -> Step:
         state, config = self.state, self.config
-        if self._closed or self.done >= config.steps or state.out.all():
-            self._mode.close()
-            raise StopIteration
-        self._check_whole()
         self._mode.open()
         self.torn = True
         began = time.perf_counter()
@@ -302,7 +314,7 @@ class Race(Iterator[Step]):
         self.torn = True
         self._trainer.restore(snapshot)
         self.state = RaceState.from_tensors(snapshot)
-        self.torn, self._tested = False, None
+        self.torn, self._tested, self._unseen = False, None, None
 
     def _check_whole(self) -> None:
         if self.torn:
