@@ -26,6 +26,18 @@ b""",
     """s = SpectrumPanel("glassllm", ["olora"], r=4)
 s""",
     """print("a has", a.steps["step"].max(), a.state, "b has", len(b.history), b.state)""",
+    """c = RacePanel(ov.RaceConfig(lanes=lanes, steps=2000, batch_size=4, eval_size=4))
+c""",
+    """c.start()
+c.result()
+print(f"it is {c.state}")""",
+    """c.resume()
+c.result()""",
+    """from itertools import islice
+c.resume()
+c.result()
+as_one = list(islice(ov.race(c.config), len(c.history)))
+print(f"it is {c.state}, as in one go: {c.history == as_one}")""",
 )
 
 
@@ -103,6 +115,15 @@ class Notebook:
         """Run one cell and wait until it has ended."""
         self.cell(i).locator(".cm-content").click()
         self.run("notebook:run-cell")
+
+    def begin_cell(self, i: int) -> None:
+        """Run one cell, without waiting."""
+        self.cell(i).locator(".cm-content").click()
+        self.page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-cell')")
+
+    def said(self, i: int):
+        """Return what a cell printed, and its error."""
+        return self.cell(i).locator(".jp-OutputArea-output").last
 
     def points(self, i: int) -> int:
         """Count the points of the first curve of the first chart in a cell's output."""
@@ -207,6 +228,30 @@ def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(notebook: Notebook
     notebook.run_cell(3)
     words = f"a has {ended} stopped b has 6 finished"
     expect(notebook.cell(3).locator(".jp-OutputArea-output")).to_contain_text(words)
+
+
+def test_pause_acts_while_a_cell_waits_for_the_race(notebook: Notebook) -> None:
+    notebook.run_cell(4)
+    notebook.plot(4).wait_for()
+    notebook.begin_cell(5)
+    notebook.wait_for_points(4, 2)
+    notebook.press(4, "Pause")
+    expect(notebook.said(5)).to_have_text("it is paused\n")
+    expect(notebook.status(4)).to_contain_text("paused")
+
+
+def test_a_race_goes_on_bitwise_after_an_interrupt_of_the_kernel(notebook: Notebook) -> None:
+    seen = notebook.points(4)
+    notebook.begin_cell(6)
+    notebook.wait_for_points(4, seen + 2)
+    notebook.run("kernelmenu:interrupt")
+    expect(notebook.said(6)).to_contain_text("panel.resume() continues it")
+    expect(notebook.status(4)).to_contain_text("the kernel was interrupted")
+    seen = notebook.points(4)
+    notebook.begin_cell(7)
+    notebook.wait_for_points(4, seen + 2)
+    notebook.press(4, "Stop")
+    expect(notebook.said(7)).to_have_text("it is stopped, as in one go: True\n")
 
 
 def test_a_chart_is_saved_from_the_menu_at_its_head(notebook: Notebook) -> None:

@@ -6,7 +6,7 @@ import base64
 import secrets
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -14,6 +14,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
 from olora_viz.figures.layout import Figure
+from olora_viz.figures.live.subshells import heard_while_a_cell_runs
 from olora_viz.figures.png import png_bytes
 
 STILL_WIDTH = 780
@@ -37,6 +38,8 @@ class Panel(widgets.VBox):
 
     def __init__(self, children: Sequence[widgets.Widget], name: str | None) -> None:
         super().__init__(children)
+        for widget in _below(self):
+            heard_while_a_cell_runs(widget)
         self.add_class("olora-viz")
         self._still_id = f"olora-viz-{secrets.token_hex(8)}"
         self._still: dict[str, Any] | None = None
@@ -104,6 +107,13 @@ class Panel(widgets.VBox):
         self._still = {"image/png": picture.decode("ascii"), "text/plain": text}
         if get_ipython() is not None:
             publish_display_data(self._still, transient={"display_id": self._still_id}, update=True)
+
+
+def _below(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    """Return a widget and all widgets inside it."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _below(child)
 
 
 def place() -> tuple[Any, str]:

@@ -161,7 +161,7 @@ class RacePanel(Panel):
             job.wait_while_going()
         except KeyboardInterrupt:
             job.pause("the kernel was interrupted: press Race to resume, Stop to end")
-            raise
+            raise KeyboardInterrupt("the race pauses: panel.resume() continues it") from None
         if job.racing is None:
             why = job.note or "it was stopped too early"
             raise ValueError(f"the race has no lanes: {why}") from job.error

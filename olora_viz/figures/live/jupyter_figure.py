@@ -15,6 +15,7 @@ import plotly
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.packing import pack
+from olora_viz.figures.live.subshells import heard_while_a_cell_runs
 
 HERE = Path(__file__).parent
 
@@ -69,6 +70,7 @@ class LiveFigure(anywidget.AnyWidget):
         self._packed, self._serial, self._picked = pack(figure), 0, picked
         self._lock = threading.Lock()
         self.on_msg(self._answer)
+        heard_while_a_cell_runs(self)
 
     def draw(self, figure: dict[str, Any]) -> None:
         """Show another figure, or an update of the same one; can be called from any thread."""
