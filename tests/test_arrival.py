@@ -22,7 +22,7 @@ def start(jobs: Jobs, setup: SetUp) -> Job:
 
 def test_a_new_page_shows_the_recorded_race_and_a_reload_its_own_run(jobs: Jobs) -> None:
     first = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "own": False})
-    assert (first.run, first.setup, first.words) == (FIRST, None, "")
+    assert (first.run, first.setup, first.words) == (FIRST, SetUp.first(LIMITS), "")
     job = start(jobs, SETUP)
     mine = [{"id": job.id, "name": "mine", "pinned": False, "overlaid": False}]
     reload = arrive(LIMITS, jobs, FILES, job.id, mine, {"query": LONG.to_query(), "own": True})

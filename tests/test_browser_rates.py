@@ -13,7 +13,7 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     expect(page.locator("#lanes tbody tr")).to_have_count(3)
     page.get_by_label("Steps").fill("4")
     page.get_by_label("Steps").press("Tab")
-    page.locator("#repeat-button").click()
+    page.locator("#seeds-button").click()
     expect(page.locator("#lanes tbody tr")).to_have_count(15)
     expect(page.locator("#status")).to_contain_text("finished", timeout=180_000)
 

@@ -8,12 +8,12 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 from drawn import labels, trace, traces
-from steps import a_step, measuring
+from steps import a_step, judged, measuring
 
 from olora_viz.figures import layout as figure_parts
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
-from olora_viz.figures.labels import LABEL_GAP, CurveEnd, end_labels, spread
+from olora_viz.figures.labels import LABEL_GAP, MOST_NAMED, CurveEnd, end_labels, spread
 from olora_viz.figures.layout import log_ticks
 from olora_viz.figures.measure import MAX_POINTS
 from olora_viz.lanes.lane import Lane
@@ -60,7 +60,7 @@ def test_a_figure_is_json_and_names_what_it_draws_and_its_axes(name: str, count:
     assert layout["meta"]["unit"]
     assert layout["xaxis"]["title"]["text"] == "step"
     assert layout["yaxis"]["title"]["text"]
-    assert bool(layout["meta"]["message"]) == (count == 0 and name == "loss")
+    assert bool(layout["meta"]["message"]) == (count == 0 and name in ("loss", "accuracy"))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -139,10 +139,10 @@ def test_a_diverging_lane_does_not_flatten_the_others() -> None:
 
 
 def test_labels_at_the_curves_ends_keep_their_distance_and_stay_inside() -> None:
-    lanes = [Lane("olora", lr=1e-3 * (k + 1)) for k in range(12)]
+    lanes = [Lane("olora", lr=1e-3 * (k + 1)) for k in range(MOST_NAMED)]
     styles = theme.lane_styles(lanes)
     steps = [
-        a_step(n, np.full(12, 1.0) + np.arange(12) * 1e-3, seconds=n, tokens=n)
+        a_step(n, np.full(MOST_NAMED, 1.0) + np.arange(MOST_NAMED) * 1e-3, seconds=n, tokens=n)
         for n in range(1, 9)
     ]  # fmt: skip
     layout = figures.loss_figure(styles, steps, total=8)["layout"]
@@ -150,10 +150,24 @@ def test_labels_at_the_curves_ends_keep_their_distance_and_stay_inside() -> None
     height = figures.PLOT_HEIGHT["loss"]
     ends = layout["annotations"]
     places = sorted((a["y"] - low) / (high - low) * height + a["yshift"] for a in ends)
-    assert len(ends) == 12
+    assert len(ends) == MOST_NAMED
     assert min(np.diff(places)) >= LABEL_GAP - 0.2
     assert places[0] >= -0.2
     assert places[-1] <= height + 0.2
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy"])
+def test_of_many_curves_only_the_best_of_each_start_is_named(name: str) -> None:
+    rates = np.arange(1, MOST_NAMED + 1) * 1e-3
+    lanes = [Lane(init, lr=float(lr)) for init in ("lora", "olora") for lr in rates]
+    value = np.linspace(0.2, 0.9, len(lanes))
+    steps = [judged(a_step(n, value), value[:, None], value[:, None]) for n in (1, 2)]
+    layout = FIGURES[name](theme.lane_styles(lanes), steps, total=2)["layout"]
+    places = {i: [k for k, lane in enumerate(lanes) if lane.init == i] for i in ("lora", "olora")}
+    best = min if name == "loss" else max
+    wanted = {best(its, key=value.__getitem__) for its in places.values()}
+    names = [style.label for style in theme.lane_styles(lanes)]
+    assert {label["text"] for label in layout["annotations"]} == {names[k] for k in wanted}
 
 
 def test_spreading_leaves_free_labels_where_they_are_and_keeps_their_order() -> None:

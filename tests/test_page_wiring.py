@@ -16,7 +16,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links.share import PARTS
 from olora_viz.web.race import cards
 from olora_viz.web.race.arrival import FIRST
-from olora_viz.web.race.card import AWAY, SHOWN, Board, Card
+from olora_viz.web.race.card import Board, Card
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.events import Commands, Pressed, press
 
@@ -80,9 +80,9 @@ def test_a_card_without_news_is_hidden_and_not_drawn_until_there_are_some() -> N
     )
     blank, whole = race_view(ready_race(SETUP.to_config(LIMITS))), race_view(RECORDED)
     frame, value = board.row(blank)
-    assert (frame["elem_classes"], value, drawn) == (AWAY, gr.skip(), [])
+    assert (frame["elem_classes"], value, drawn) == (["card", "away"], gr.skip(), [])
     frame, value = board.row(whole)
-    assert (frame["elem_classes"], value, drawn) == (SHOWN, None, [whole])
+    assert (frame["elem_classes"], value, drawn) == (["card"], None, [whole])
 
 
 def test_a_card_of_the_pages_own_choices_gets_a_text_that_changes_with_its_news() -> None:

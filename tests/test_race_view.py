@@ -53,7 +53,7 @@ def test_going_back_to_a_step_shows_a_race_as_it_was_then(name):
     assert back.figures == then.figures
     assert (back.story, back.results, back.order) == (then.story, then.results, then.order)
     assert (back.step, back.made) == (7, len(record.steps))
-    assert f">after step {back.made}<" in str(back.answers)  # they are those of the end
+    assert f">at step {back.made}<" in str(back.answers)  # they are those of the end
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from olora_viz.studies.seed_groups import group_places, seed_groups
 from olora_viz.views.results import results
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.race.next_steps import repeated
 from olora_viz.web.race.presets import PRESETS, filled
-from olora_viz.web.race.repeat import repeated
 from olora_viz.web.setup import SetUp
 
 LANES = (

@@ -145,12 +145,14 @@ def test_a_race_that_the_table_cannot_show_is_no_set_up_of_the_page() -> None:
     assert possible(LIMITS, RaceConfig()) == SetUp.first(LIMITS)
 
 
-def test_what_a_link_leaves_out_is_as_on_the_page() -> None:
+def test_what_a_link_leaves_out_never_changes() -> None:
     setup = share.read(LIMITS, "steps=7").setup
     assert setup is not None
     assert setup.steps == 7
-    assert (setup.model, setup.task) == (LIMITS.models[0], RaceConfig.task)
-    assert setup.lanes == RaceConfig.lanes
+    assert (setup.model, setup.task) == (LIMITS.models[0], "number-words")
+    assert [f"{lane.init} {lane.lr:g}" for lane in setup.lanes] == [
+        "lora 0.001", "lora 0.003", "olora 0.001", "olora 0.003", "pissa 0.001",
+    ]  # fmt: skip
     sweep = share.read(LIMITS, "lane=olora:lr=1e-3/3e-3,r=4&lane=lora").setup
     assert sweep is not None
     assert [lane.lr for lane in sweep.lanes] == [1e-3, 3e-3, 1e-3]

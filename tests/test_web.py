@@ -16,9 +16,12 @@ from served import launched
 from olora_viz.figures import theme
 from olora_viz.figures.live.serving import served
 from olora_viz.figures.theme import lane_styles
+from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.studies.seed_groups import seed_groups
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
+from olora_viz.views.answers import answers
 from olora_viz.web import page
 from olora_viz.web.export.take import adapter_list, adapter_zip, find
 from olora_viz.web.guard.config import checked_config
@@ -231,7 +234,9 @@ def test_text_from_elsewhere_is_escaped() -> None:
     style = lane_styles(asked().lanes, [evil])
     pieces = (
         fragments.problem(evil)
-        + fragments.answers(style, [0], [fragments.Answer(evil, evil, evil, (evil,))], False)
+        + answers(
+            style, seed_groups(asked().lanes), [0], [Answer(evil, evil, evil, (evil,))], False
+        )
         + fragments.mark(style[0])
     )
     assert "<img" not in pieces
@@ -240,9 +245,9 @@ def test_text_from_elsewhere_is_escaped() -> None:
 @pytest.mark.parametrize(("count", "folded"), [(9, 0), (10, 2), (20, 12)])
 def test_of_many_answers_the_right_one_and_the_base_model_s_are_in_sight(count, folded) -> None:
     said = tuple(f"answer {k}" for k in range(count - 1))
-    lanes = lane_styles((Lane("lora"),) * len(said))
-    of_them = fragments.Answer("prompt", said[-1], "the base says", said)
-    shown = fragments.answers(lanes, range(len(said)), [of_them], False)
+    lanes = [Lane("lora", lr=1e-3 * (k + 1)) for k in range(len(said))]
+    of_them, order = Answer("prompt", said[-1], "the base says", said), range(len(said))
+    shown = answers(lane_styles(lanes), seed_groups(lanes), order, [of_them], plain_text=True)
     assert re.findall(r"<summary>(\d+) other answers", shown) == ([str(folded)] if folded else [])
     in_sight = re.sub(r"<details>.*?</details>", "", shown)
     assert in_sight.count("<li>") == count - folded

@@ -44,6 +44,7 @@ def measure_figure(
     total: int | None = None,
     run: str = "",
     seeds: Sequence[Sequence[int]] | None = None,
+    named: bool = True,
 ) -> Figure:
     """Draw a measurement of one number per lane; spikes do not stretch a log axis.
 
@@ -56,6 +57,7 @@ def measure_figure(
     run : changes with the race; zoom and hidden lanes are kept while it stays the same.
     seeds : the lanes of each curve, which differ only in their seed: their mean is drawn, with a
         band from the lowest to the highest. None for one curve per lane.
+    named : whether the curves have names at their ends.
     """
     groups, K = groups_of(styles, seeds)
     found = [step for step in steps if measure.key in step.measures]
@@ -80,6 +82,8 @@ def measure_figure(
         badge="log" if log else "",
         revision=run or "race",
     )
+    if not named:
+        return {"data": data + beyond, "layout": made}
     labels, crosses = curve_ends(
         styles, numbers, means, bounds=bounds, height=HEIGHT, total=total, log=log
     )

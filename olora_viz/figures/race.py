@@ -125,7 +125,7 @@ def loss_figure(
     behind = "raw behind" if len(styles) == K else f"band: lowest to highest of {most} seeds"
     count = held_out_count(steps)
     rests = f" ({count} examples)" if count else ""
-    unit = f"{loss_unit(plain_text)}: training (smoothed, {behind}), ● held out{rests}"
+    unit = f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{rests}"
     unit += OFF_RANGE if beyond else ""
     if every > 1:
         unit += f"; every {every} steps"
@@ -156,7 +156,9 @@ def gradient_figure(
 
     See `loss_figure` for the parameters.
     """
-    return measure_figure(MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds)
+    return measure_figure(
+        MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds, named=False
+    )
 
 
 def accuracy_figure(

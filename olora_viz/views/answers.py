@@ -32,6 +32,7 @@ def answers(
     order: Sequence[int],
     asked: Sequence[Answer],
     plain_text: bool,
+    after: int = 0,
 ) -> Markup:
     """Return the answers to each prompt, right or wrong; all prompts but the first are folded.
 
@@ -42,6 +43,7 @@ def answers(
     ----------
     styles, groups : of lanes that differ only in their seed.
     order : of the groups, the best one first.
+    after : the step after which they were given, if they do not say so.
     """
     long = plain_text or len(groups) > FEW
     draw = _together if long else _row_by_row
@@ -55,7 +57,7 @@ def answers(
         )
         for answer in asked
     ]  # fmt: skip
-    step = asked[0].step
+    step = asked[0].step or after
     when = Markup(' <span class="hint">at step {}</span>').format(step) if step else ""
     more = (
         Markup("<details><summary>{} more prompt{}</summary>{}</details>").format(

@@ -192,7 +192,9 @@ class RaceView:
         race = self.race
         if race.answers:
             order = [place.lane for place in self._places]
-            return answers(self._group_styles, self._groups, order, race.answers, race.plain_text)
+            return answers(
+                self._group_styles, self._groups, order, race.answers, race.plain_text, self.made
+            )
         return answers_before()
 
     @cached_property

@@ -76,7 +76,7 @@ def results(
         what += f", {_seeds(rows)}"
     beside: list[tuple[object, ...]] = []
     if base[0] is not None and base[1] is not None:
-        beside.append(("before the race", percent(base[1]), nats(base[0])))
+        beside.append(("base model", percent(base[1]), nats(base[0])))
     if held_out and held_out.guess is not None:
         beside.append((held_out.guess_words, percent(held_out.guess), ""))
     return _heading(f"Ranking at step {step}" if step else "Ranking", what) + table(
@@ -96,7 +96,7 @@ def results_of_test(
     tested: Tested,
     plain_text: bool = False,
 ) -> Markup:
-    """Return the table of a finished race on its test examples, in the order of the results.
+    """Return the folded table of a finished race on its test examples, in the results' order.
 
     Parameters
     ----------
@@ -112,12 +112,15 @@ def results_of_test(
     examples = Examples.of(found)
     known = intervals(groups, examples, plain_text)
     what = _examples("test", examples.loss.shape[1], plain_text)
-    return _heading("Test", f"{what}, once, at the end") + table(
+    made = table(
         _head(plain_text),
         [_row(styles, places[place.lane], known) for place in order],
         kind="standing",
-        base=[("before the race", percent(float(base.accuracy[0])), nats(float(base.loss[0])))],
+        base=[("base model", percent(float(base.accuracy[0])), nats(float(base.loss[0])))],
         scrolls=True,
+    )
+    return Markup("<details><summary>Test on {}, once, at the end</summary>{}</details>").format(
+        what, made
     )
 
 

@@ -21,6 +21,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.learn import page as learn
 from olora_viz.web.links import share
+from olora_viz.web.links.class_mode import class_button
 from olora_viz.web.race import page as race
 from olora_viz.web.race import shortcuts, tabs
 from olora_viz.web.race.cards import CARDS
@@ -63,6 +64,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
             links = navigation()
             bar = race.controls(limits)
+            class_button()
             shortcuts.help_button()
         card = learn.card()
         stage = race.build(demo, bar, jobs, limits)

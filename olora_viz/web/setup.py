@@ -56,6 +56,17 @@ class SetUp:
         )  # fmt: skip
 
     @classmethod
+    def of_links(cls, limits: Limits) -> SetUp:
+        """Return what links mean by whatever they leave out.
+
+        This never changes, unlike `first`, so that a shared link keeps its meaning.
+        """
+        rates = (("lora", 1e-3), ("lora", 3e-3), ("olora", 1e-3), ("olora", 3e-3), ("pissa", 1e-3))
+        lanes = tuple(Lane(init, lr=lr) for init, lr in rates)
+        steps, batch = min(100, limits.max_steps), min(16, limits.max_batch)
+        return cls(limits.models[0], "number-words", steps, batch, 0, lanes)
+
+    @classmethod
     def of(cls, config: RaceConfig) -> SetUp:
         """Return the set-up of a race.
 
@@ -84,7 +95,7 @@ class SetUp:
 
     @classmethod
     def from_query(cls, limits: Limits, query: str) -> SetUp | None:
-        """Read a link, with defaults from `first`; return None if it contains no set-up.
+        """Read a link, with defaults from `of_links`; return None if it contains no set-up.
 
         Where the link's task is a visitor's own file, the set-up's task is `YOUR_FILE`.
 
@@ -98,7 +109,7 @@ class SetUp:
         said.pop("lanes", None)
         if not said and not specs:
             return None
-        first, wrong = cls.first(limits), Problems()
+        first, wrong = cls.of_links(limits), Problems()
         parsed = [wrong.check(_parsed, spec, instead=[]) for spec in specs]
         lanes = [lane for its in parsed for lane in its] or first.lanes
         task = said.pop("task", first.task)

@@ -11,6 +11,7 @@
 
 /** @import { Menu, Packed, Palette, PlotlyApi, Value } from "./types.d.ts" */
 
+import { enlarge, sizes } from "./chart/enlarge.js";
 import { fit } from "./chart/fit.js";
 import { hiddenLanes } from "./chart/hidden_lanes.js";
 import { cellName, config, isTouch, listen } from "./chart/interaction.js";
@@ -60,8 +61,8 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   });
   const sight = watchSight(plot, { eager, changed: redraw, print: pace.now });
   const endTheme = watchTheme(redraw);
-  const sizes = new ResizeObserver(() => plot.clientWidth !== width && redraw());
-  sizes.observe(plot);
+  const resized = new ResizeObserver(() => plot.clientWidth !== width && redraw());
+  resized.observe(plot);
   const colors = () => palette[isDark(element) ? "dark" : "light"];
   const saving = menu?.(parts.head, {
     plot,
@@ -96,7 +97,8 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     const logarithmic = yaxis.type === "log";
     write(parts, meta, { logarithmic, linear, weight: weight ?? meta.smoothing });
     saving?.show(meta, value.data.length > 0);
-    plot.style.height = `${meta.height + margin.t + margin.b}px`;
+    const { scale, tall } = sizes(plot);
+    plot.style.height = `${meta.height * tall + (margin.t + margin.b) * scale}px`;
     if (!sight.isNear() || !plot.clientWidth) return false;
     show(Plotly, value);
     return true;
@@ -114,8 +116,10 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     lanes.apply(data);
     width = plot.clientWidth;
     const hidden = lanes.hidden();
-    const chosen = { width, touch: isTouch(), linear, held: zoom.held(), hidden };
-    const { layout, named } = fit(painted, meta, chosen);
+    const { scale, tall } = sizes(plot);
+    enlarge(data, painted, scale);
+    const chosen = { width, scale, touch: isTouch(), linear, held: zoom.held(), hidden };
+    const { layout, named } = fit(painted, { ...meta, height: meta.height * tall }, chosen);
     offerLanes(parts.lanes, named, hidden, turn);
     layout.uirevision = zoom.key();
     Plotly.react(plot, data, layout, config(Plotly, showAll));
@@ -155,7 +159,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   function destroy() {
     isAlive = false;
     for (const part of [sight, lanes, pointer]) part.stop();
-    sizes.disconnect();
+    resized.disconnect();
     endTheme();
     saving?.destroy();
     Plotly?.purge(plot);

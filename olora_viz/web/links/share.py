@@ -1,10 +1,10 @@
 """A race's set-up as a link, and back: pure functions; `share_link` puts them on the page.
 
 A link's query is ``model=…&task=…&steps=…&batch=…&seed=…&lane=SPEC&lane=SPEC…``, where a SPEC is
-the command line's, ``olora:lr=3e-3,r=8``; whatever is left out keeps the page's default. A link may
-also contain ``start=1``, which starts the race after a countdown, ``hide=setup,lanes``, names of
-`PARTS` to hide, and ``curvature=20``, the steps between curvature measurements. Everything is
-checked as strictly as input to the page.
+the command line's, ``olora:lr=3e-3,r=8``; what is left out has the value that it always had. A link
+may also contain ``start=1``, which starts the race after a countdown, ``hide=setup,lanes``, names
+of `PARTS` to hide, ``class=1`` for class mode, and ``curvature=20``, the steps between curvature
+measurements. Everything is checked as strictly as input to the page.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PARTS = {
     **{card.name: f"#{card.id}" for card in CARDS},
     "navigation": "#navigation",
     "share": "#share, #show-run",
+    "class": "#class-part",
     "help": "#help-part",
 }
 """The names for ``hide=`` and their selectors: parts of the set-up, every card, and the bar's."""
@@ -37,7 +38,9 @@ PARTS = {
 LONGEST = 8192
 """The longest query, in characters: 64 lanes fit."""
 
-ONCE = ("model", "task", "steps", "batch", "seed", "curvature", "start", "hide", "lesson")
+ONCE = (
+    "model", "task", "steps", "batch", "seed", "curvature", "start", "hide", "lesson", "class",
+)  # fmt: skip
 """Names that may occur only once in a query; ``lane`` may be repeated."""
 
 MOST_NOTES = 3
@@ -86,8 +89,9 @@ def read(limits: Limits, text: Any) -> Link:
     if lesson and lesson not in NAMES:
         notes.append(unknown("lesson", lesson[:40], NAMES))
         lesson = None
-    if said.get("start", "0") not in ("0", "1"):
-        raise ValueError(f"start must be 0 or 1, not {said['start'][:40]!r}")
+    for switch in ("start", "class"):
+        if said.get(switch, "0") not in ("0", "1"):
+            raise ValueError(f"{switch} must be 0 or 1, not {said[switch][:40]!r}")
     setup = SetUp.from_query(limits, text)
     if setup is None and "start" in said:
         setup = SetUp.first(limits)

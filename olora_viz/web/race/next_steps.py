@@ -34,7 +34,8 @@ def repeated(limits: Limits, setup: SetUp) -> SetUp:
     [0, 1, 2, 3, 4]
     """
     lanes = list(dict.fromkeys(replace(lane, seed=0) for lane in setup.lanes))
-    _check(limits, len(lanes) * SEEDS, f"{len(lanes)} lanes with {SEEDS} seeds each are")
+    count = len(lanes) * SEEDS
+    _check(limits, count, f"{len(lanes)} lanes with {SEEDS} seeds each are {count}")
     return replace(
         setup, lanes=tuple(replace(lane, seed=seed) for lane in lanes for seed in range(SEEDS))
     )
@@ -60,7 +61,7 @@ def higher(limits: Limits, setup: SetUp) -> SetUp:
         top = max(lane.lr for lane in group)
         if not group[0].fair:
             new += [replace(lane, lr=_half_a_decade_above(top)) for lane in group if lane.lr == top]
-    _check(limits, len(new), "with higher rates it has")
+    _check(limits, len(new), f"with higher rates the race has {len(new)} lanes")
     return replace(setup, lanes=tuple(new))
 
 
@@ -77,8 +78,7 @@ def _half_a_decade_above(rate: float) -> float:
 def _check(limits: Limits, count: int, words: str) -> None:
     if count > limits.max_lanes:
         raise ValueError(
-            f"{words} {count} lanes; a race takes at most {limits.max_lanes}: remove some lanes "
-            "first"
+            f"{words}; a race takes at most {limits.max_lanes}: remove some lanes first"
         )
 
 

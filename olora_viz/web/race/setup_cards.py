@@ -60,8 +60,8 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
         lanes = lane_table(limits, first.lanes, elem_id="lanes")
         gr.HTML(
-            '<p class="hint">All lanes start as the same function; lanes with the same '
-            "seed see the same batches.</p>",
+            '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see '
+            "the same batches.</p>",
             apply_default_css=False,
         )
     return SetUpCards((model, task, *numbers, lanes), sample, own, presets.build(limits))

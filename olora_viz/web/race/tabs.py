@@ -27,8 +27,10 @@ TABS = {
     "rates": Tab("Rates", "Race a start at several learning rates to see its curve of rates."),
     "more": Tab("Measurements", "Nothing else was measured in this race."),
     "runs": Tab("Earlier runs", ""),
+    "words": Tab("In words", ""),
 }
-"""The tabs by name, in order; the first is open at first."""
+"""The tabs by name, in order; the first is open at first. The last is a tab on phones only, where
+the card that it opens would be long."""
 
 
 def build() -> gr.HTML:
@@ -54,7 +56,7 @@ def css(cards: Iterable[Card]) -> str:
     for name, its in own.items():
         closed = f':root:not([data-tab="{name}"])'
         filled = f".middle:has(.tab-{name}:not(.away))"
-        rules.append(f"{closed} .tab-{name} {{ display: none !important; }}")
+        rules.append(f"@media screen {{ {closed} .tab-{name} {{ display: none !important; }} }}")
         rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
         hidden = "".join(f'[data-hide~="{card.name}"]' for card in its)
         rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")

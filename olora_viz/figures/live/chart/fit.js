@@ -15,13 +15,14 @@ const NARROW = 420; // pixels
  * @param {Meta} meta
  * @param {object} how
  * @param {number} how.width of the element
+ * @param {number} how.scale of text
  * @param {boolean} how.touch whether the pointer is a finger
  * @param {boolean} how.linear whether the vertical axis is made linear
  * @param {Held} how.held
  * @param {Set<string>} how.hidden lanes
  * @returns {{ layout: Fitted, named: string[] }} and the lanes that a click on a label hides
  */
-export function fit(layout, meta, { width, touch, linear, held, hidden }) {
+export function fit(layout, meta, { width, scale, touch, linear, held, hidden }) {
   const narrow = width < NARROW;
   layout.margin = { ...layout.margin };
   if (narrow) layout.margin.l -= 12;
@@ -35,6 +36,6 @@ export function fit(layout, meta, { width, touch, linear, held, hidden }) {
   }
   if (linear && fitted.yaxis.type === "log") straighten(fitted);
   zoomTo(fitted, held);
-  const named = placeLabels(fitted, { height: meta.height, narrow, hidden });
+  const named = placeLabels(fitted, { height: meta.height, scale, narrow, hidden });
   return { layout: fitted, named };
 }

@@ -2,7 +2,7 @@
 
 /** @import { Annotation, Layout } from "../types.d.ts" */
 
-const GAP = 14; // pixels between the centres of two labels
+const GAP = 14; // pixels between the centres of two labels of the usual size
 
 /**
  * Return the lane that a label names.
@@ -18,10 +18,11 @@ export function laneOf(label) {
  * that end outside the visible range.
  *
  * @param {Layout} layout changed in place
- * @param {{ height: number, narrow: boolean, hidden: Set<string> }} how height of the plot area
+ * @param {{ height: number, scale: number, narrow: boolean, hidden: Set<string> }} how height of the
+ *   plot area, and scale of the text
  * @returns {string[]} the lanes that a click on a label hides or shows
  */
-export function placeLabels(layout, { height, narrow, hidden }) {
+export function placeLabels(layout, { height, scale, narrow, hidden }) {
   const named = [];
   const [low, high] = layout.yaxis.range ?? [0, 1];
   const pixels = height / (high - low);
@@ -29,7 +30,7 @@ export function placeLabels(layout, { height, narrow, hidden }) {
     const labels = (layout.annotations ?? []).filter((label) => label.name?.startsWith(kind));
     const shown = labels.filter(({ y }) => y >= low && y <= high);
     const wanted = shown.map(({ y }) => (y - low) * pixels);
-    spread(wanted, GAP, 0, height).forEach((place, i) => {
+    spread(wanted, GAP * scale, 0, height).forEach((place, i) => {
       shown[i].yshift = place - wanted[i];
     });
     for (const label of labels) {

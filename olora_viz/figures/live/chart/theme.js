@@ -2,9 +2,10 @@
 
 /** @import { Colors } from "../types.d.ts" */
 
-/** The attributes by which Gradio, JupyterLab, VS Code and Colab mark their theme. */
+/** The attributes by which Gradio, JupyterLab, VS Code and Colab mark their theme, and class mode. */
 const ATTRIBUTES = [
   "class",
+  "data-class",
   "data-jp-theme-light",
   "data-theme",
   "theme",

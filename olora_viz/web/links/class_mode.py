@@ -1,0 +1,19 @@
+"""Class mode, for a projector: larger text and lines, fewer cards; ``?class=1`` opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+
+def class_button() -> gr.HTML:
+    """Make the button; `style.css` does the rest, with ``data-class`` of the document."""
+    return gr.HTML(
+        '<button type="button" class="quiet" id="class-button" aria-pressed="false" '
+        'title="Class mode: larger text and lines, fewer cards" aria-label="A+ Class mode">A+'
+        "</button>",
+        elem_id="class-part",
+        js_on_load=(Path(__file__).parent / "class_mode.js").read_text("utf-8"),
+        apply_default_css=False,
+    )
