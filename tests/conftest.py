@@ -41,12 +41,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served import inherited, serve
 from xdist.scheduler import LoadFileScheduling
 
 from olora_viz.web.jobs.queue import Jobs
 
+settings.register_profile("busy", deadline=None)  # no test depends on how fast a machine is
+settings.load_profile("busy")
 expect.set_options(timeout=30_000)  # on a busy machine a page may take its time
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "

@@ -31,4 +31,7 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         else "no targets of their own",
         "seed": f"seed{'s' * (len(field.seeds) > 1)} {and_([str(s) for s in field.seeds])}",
     }
-    return [words[name] for name in differences(lanes) if name in words]
+    apart = [name for name in differences(lanes) if name in words]
+    if {lane.seed for lane in lanes} == set(field.seeds) and "seed" in apart:
+        apart.remove("seed")
+    return [words[name] for name in apart]

@@ -34,7 +34,7 @@ def story_before() -> Markup:
     """Return the placeholder of the story."""
     return Markup(
         "<h2>What you are seeing</h2>"
-        '<p class="say"><b>All lanes train side by side on one frozen model.</b> They start as '
-        "the same function, and lanes with the same seed see the same batches. What differs is the "
-        "initialization and the settings of their adapters.</p>"
+        '<p class="say"><b>All lanes train side by side on one frozen model.</b> Lanes with the '
+        "same seed see the same batches. What differs is the initialization and the settings of "
+        "their adapters.</p>"
     )

@@ -43,32 +43,51 @@ const show = () => {
       : !owned
         ? "The adapters are for the run's owner alone: press Race to train your own."
         : "After the race: every lane as an adapter in PEFT's format, loaded again as a check.";
-  list.replaceChildren(
-    ...lanes.map(({ lane, label, init, dash }) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.className = "quiet";
-      button.dataset.lane = String(lane);
-      button.title = `download the adapter of ${label}`;
-      const mark = document.createElement("span");
-      mark.className = `mark ${dash}`;
-      mark.style.setProperty("--lane", `var(--${init})`);
-      button.append(mark, label, " ↓");
-      button.addEventListener("click", async () => {
-        const file = await server.adapter([key(), lane]);
-        if (!file.url) {
-          hint.textContent = file.problem;
-          return;
-        }
-        const link = document.createElement("a");
-        link.href = beside(props.sibling, file.url);
-        link.download = file.name;
-        link.click();
-        hint.textContent = file.found;
-      });
-      return button;
-    }),
-  );
+  const [first, ...others] = lanes.map(download);
+  if (first) {
+    first.prepend("★ ");
+    first.title = `take this one: it leads the ranking. ${first.title}`;
+  }
+  list.replaceChildren(...(first ? [first] : []), ...(others.length ? [folded(others)] : []));
 };
+
+/** @param {Adapter} adapter */
+const download = ({ lane, label, init, dash }) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet";
+  button.dataset.lane = String(lane);
+  button.title = `Download the adapter of ${label}`;
+  const mark = document.createElement("span");
+  mark.className = `mark ${dash}`;
+  mark.style.setProperty("--lane", `var(--${init})`);
+  button.append(mark, label, " ↓");
+  button.addEventListener("click", async () => {
+    const file = await server.adapter([key(), lane]);
+    if (!file.url) {
+      hint.textContent = file.problem;
+      return;
+    }
+    const link = document.createElement("a");
+    link.href = beside(props.sibling, file.url);
+    link.download = file.name;
+    link.click();
+    hint.textContent = file.found;
+  });
+  return button;
+};
+
+/** @param {HTMLButtonElement[]} others */
+const folded = (others) => {
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  summary.textContent = `${others.length} more adapter${others.length > 1 ? "s" : ""}`;
+  const all = document.createElement("div");
+  all.className = "adapters";
+  all.append(...others);
+  details.append(summary, all);
+  return details;
+};
+
 show();
 watch("value", show);

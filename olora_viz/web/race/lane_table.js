@@ -1,6 +1,6 @@
 // The table of lanes: one row per lane, edited in place.
 //
-//   mount(element, { rows, starts, most, seen, changed })
+//   mount(element, { rows, starts, meanings, most, seen, changed })
 
 /** @typedef {Record<string, any>} Row init, r, alpha, lr, seed: as they are typed */
 /** @typedef {{ init: string, dash: string, wrong?: string }} Mark and what is wrong with its row */
@@ -19,11 +19,12 @@ const FIELDS = [
  * @param {object} options
  * @param {Row[]} options.rows
  * @param {Record<string, string>} options.starts label of every initialization
+ * @param {Record<string, string>} options.meanings one line on each of them
  * @param {number} options.most rows
  * @param {(rows: Row[]) => Promise<Mark[]>} options.seen returns a mark for every row
  * @param {(rows: Row[]) => void} options.changed called after every edit
  */
-export function mount(element, { rows, starts, most, seen, changed }) {
+export function mount(element, { rows, starts, meanings, most, seen, changed }) {
   let lanes = rows.map((row) => ({ ...row }));
   let asked = 0;
 
@@ -80,9 +81,15 @@ export function mount(element, { rows, starts, most, seen, changed }) {
     const row = node("tr");
     const select = node("select", { ariaLabel: `start of lane ${i + 1}` });
     for (const [name, label] of Object.entries(starts)) {
-      select.append(new Option(label, name, false, name === lane.init));
+      const option = new Option(label, name, false, name === lane.init);
+      option.title = meanings[name];
+      select.append(option);
     }
-    select.addEventListener("change", () => edit(i, "init", select.value));
+    select.title = meanings[lane.init] ?? "";
+    select.addEventListener("change", () => {
+      select.title = meanings[select.value] ?? "";
+      edit(i, "init", select.value);
+    });
     row.append(cell(node("span", { className: "mark" })), cell(select));
     for (const [key, , words, mode] of FIELDS) {
       const input = node("input", {

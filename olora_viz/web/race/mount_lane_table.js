@@ -10,6 +10,7 @@ load(props.module).then(({ mount }) => {
   const table = mount(element.querySelector(".lane-table"), {
     rows: props.value,
     starts: props.starts,
+    meanings: props.meanings,
     most: props.most,
     /** @param {Row[]} rows */
     seen: (rows) => server.seen(rows),
