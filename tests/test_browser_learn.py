@@ -1,8 +1,14 @@
 """The Learn page in a real Chromium: read a lesson, do its thing, open its race, go on."""
 
-from playwright.sync_api import Browser, Page, expect
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from olora_viz.learn.lessons import LESSONS
+from olora_viz.web.learn import teachers
+from olora_viz.web.links import share
 
 
 def figure(name: str) -> str:
@@ -85,3 +91,107 @@ def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(
     expect(page.locator("#lesson-card .guided")).to_have_count(0)
     context.close()
     assert elsewhere == []
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context(
+        viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    made.set_default_timeout(60_000)
+    yield made
+    made.close()
+
+
+def asked(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def test_a_lesson_is_done_when_its_answer_was_opened_and_stays_so(
+    context: BrowserContext, address: str
+) -> None:
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}/?lesson=qr#learn")
+    count = page.locator("#lesson-list .count")
+    expect(page.locator("#lesson-text .lesson-title")).to_have_text("QR in pictures")
+    expect(count).to_have_text("0 of 8 done")
+    page.locator("#lesson-guide .check summary").click()
+    expect(page.locator("#lesson-guide .check details p")).to_be_visible()
+    expect(count).to_have_text("1 of 8 done")
+    done = page.locator("#lesson-list .done:visible")
+    expect(page.locator("#lesson-list [data-lesson=qr] .done")).to_be_visible()
+    page.locator("#lesson-guide .neighbours button").last.click()
+    expect(page.locator("#lesson-text .lesson-title")).to_have_text("What OLoRA takes from W")
+    expect(count).to_have_text("1 of 8 done")
+    page.reload()
+    expect(page.locator("#lesson-text .lesson-title")).to_have_text("What OLoRA takes from W")
+    expect(done).to_have_count(1)
+
+    # A browser that stores nothing, or something else, counts for as long as the page lasts.
+    page.evaluate("localStorage.setItem('olora-viz-finished', '{')")
+    page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('full'); }; 0")
+    page.locator("#lesson-guide .check summary").click()
+    expect(page.locator("#lesson-list [data-lesson=columns] .done")).to_be_visible()
+    assert errors == []
+
+
+def test_a_teacher_finds_a_link_for_each_lesson_that_shows_a_class_what_it_is_about(
+    context: BrowserContext, address: str
+) -> None:
+    page = context.new_page()
+    page.goto(f"{address}/#learn")
+    plan = page.locator("#lesson-teachers .plan > li")
+    expect(plan.first).to_be_hidden()
+    page.locator("#to-teachers a").click()
+    expect(plan).to_have_count(len(LESSONS))
+    expect(plan.first).to_be_in_viewport()
+    expect(page.locator("#lesson-list .count")).to_have_text("0 of 8 done")
+    last = plan.last
+    last.get_by_role("button").click()
+    expect(last.get_by_role("button")).to_have_text("Link copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == f"{address}/{teachers.class_link(LESSONS['export'])}"
+    for lesson in LESSONS.values():
+        hidden = parse_qs(teachers.class_link(lesson)[1:])["hide"][0].split(",")
+        covers = ", ".join(share.PARTS[name] for name in hidden)
+        if lesson.where:
+            shown = f"!document.getElementById('{lesson.where}').closest('{covers}')"
+            assert page.evaluate(shown), lesson.name
+
+    page.goto(link)
+    expect(page.locator("#lesson-card")).to_contain_text("Export it and use it")
+    expect(page.locator("#take-card")).to_be_visible()
+    expect(page.locator("#setup-card")).to_be_hidden()
+    page.get_by_role("link", name="Check yourself").click()
+    expect(page.locator("#lesson-guide .check")).to_be_in_viewport()
+    expect(page.locator("#to-teachers")).to_be_hidden()
+
+
+def test_hidden_parts_stay_hidden_and_a_link_that_starts_a_race_goes_on_starting_it(
+    context: BrowserContext, address: str
+) -> None:
+    page = context.new_page()
+    page.goto(f"{address}/?hide=presets,story#learn")
+    page.locator("#lesson-list").get_by_text("The race at one learning rate").click()
+    expect(page.locator("#lesson-text .lesson-title")).to_have_text("The race at one learning rate")
+    live = page.locator("#lesson-guide").get_by_role("link", name="Race it live")
+    ticking = page.locator("#countdown .ticking")
+    for turn in range(2):  # a link that is followed again starts the race again
+        live.click()
+        expect(ticking).to_contain_text("The race starts in", timeout=60_000)
+        page.keyboard.press("Escape")
+        expect(ticking).to_be_hidden()
+        assert asked(page)["hide"] == ["presets,story"]
+        assert asked(page)["start"] == ["1"]
+        assert asked(page)["lesson"] == ["one-rate"]
+        expect(page.locator("#story")).to_be_hidden()
+        if turn == 0:
+            page.get_by_role("link", name="Read it").click()
+            expect(page.locator("#lesson-text .lesson-title")).to_be_visible()
+            assert asked(page)["start"] == ["1"]
+    page.locator("#lesson-card").get_by_role("button", name="Next").click()
+    expect(page.locator("#lesson-card")).to_contain_text("The race at fair rates")
+    assert asked(page)["hide"] == ["presets,story"]
+    assert "start" not in asked(page), "this lesson shows its recorded race"

@@ -37,7 +37,9 @@ FILES = [file for file in sorted(FOLDER.glob("*.py")) if "lesson(" in file.read_
 
 
 def words(lesson: Lesson) -> str:
-    return " ".join([*lesson.paragraphs, lesson.do, lesson.see])
+    return " ".join(
+        [*lesson.paragraphs, lesson.idea, lesson.do, lesson.see, lesson.ask, lesson.answer]
+    )
 
 
 def said(node: ast.AST) -> list[str]:
@@ -180,14 +182,17 @@ def test_its_formulas_are_mathml(lesson):
         assert root.tag.endswith("math")
         assert "merror" not in math_ml
         assert "\\" not in "".join(root.itertext())
-    for text in (*lesson.paragraphs, lesson.do, lesson.see):
+    checks = (lesson.idea, lesson.ask, lesson.answer)
+    for text in (*lesson.paragraphs, lesson.do, lesson.see, *checks):
         assert text.count("$") % 2 == 0
         assert "$" not in plain(text)
 
 
 def test_words_are_escaped_around_formulas():
     assert sentence("a <b> & $r < 2$").startswith("a &lt;b&gt; &amp; <math")
-    shown = replace(LESSONS["qr"], title="<img src=x>", do="<script>", see="<i>")
+    shown = replace(
+        LESSONS["qr"], title="<img src=x>", do="<script>", see="<i>", ask="<img>", answer="<i>"
+    )
     for html in (
         learn_view.text(shown),
         learn_view.guide(from_environment(), shown),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded
@@ -25,6 +26,8 @@ def lesson(race: Recording) -> Lesson:
         name="adapter",
         title="What an adapter is",
         minutes=3,
+        idea="An adapter is a small trained product beside a frozen matrix. Before training it "
+        "changes nothing.",
         paragraphs=(
             "A language model consists mostly of large matrices. Full fine-tuning changes every "
             "number in them. LoRA (Hu et al.) freezes each matrix $W$ and adds a low-rank product: "
@@ -45,6 +48,13 @@ def lesson(race: Recording) -> Lesson:
         do="Drag the slider below the charts to the far left, then slowly to the right.",
         see="All curves start at the same point: one model, one function. They separate only "
         "because their adapters start and learn differently.",
+        ask="OLoRA's two matrices are not zero at the start, yet its curve begins at the same "
+        "point as plain LoRA's. Why? Where would it begin if $B^0 A^0$ were not subtracted?",
+        answer="Before training $B A$ equals $B^0 A^0$, so the difference is zero for every "
+        "initialization. Without the subtraction OLoRA would begin with the weight "
+        "$W + s B^0 A^0$, which is another function, so its curve would begin at another loss. "
+        "Plain LoRA's would begin where it does now: its $B^0$ is zero. The control "
+        f"“{label_of('olora_unsubtracted')}” lets you see it in a race.",
         recording=race.name,
         where="scrubber",
     )

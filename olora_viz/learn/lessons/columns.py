@@ -16,6 +16,8 @@ def lesson(race: Recording) -> Lesson:
         name="columns",
         title="What OLoRA takes from W",
         minutes=4,
+        idea="OLoRA takes the first columns of $W$, although their order is arbitrary. Controls "
+        "that use all columns, or none, show whether this matters.",
         paragraphs=(
             "$Q_r$ spans the first $r$ columns of $W$. Each column of $W$ belongs to an input "
             "feature, and the order of the features is arbitrary: permute them consistently, and "
@@ -42,6 +44,12 @@ def lesson(race: Recording) -> Lesson:
         do="Click OLoRA's name at the end of its curve to hide it, then look at the others.",
         see="Where the curves of the controls lie: the pivoted QR and the sketch use all columns "
         "of W, the random basis uses none.",
+        ask="Permute the columns of $W$. Which of these starts keep their $B^0$: OLoRA, pivoted "
+        "QR, the sketch, the random basis? What does that tell you about the race?",
+        answer="Pivoted QR and the random basis. Pivoted QR finds the same columns wherever they "
+        "stand, and the random basis does not look at $W$. OLoRA takes the columns that now come "
+        "first, and the sketch gives its random weights to other columns, so both get another "
+        "$B^0$. If the first columns were special, the controls would lose to OLoRA.",
         recording=race.name,
         where="loss-figure",
     )

@@ -15,6 +15,8 @@ def lesson(race: Recording) -> Lesson:
         name="export",
         title="Export it and use it",
         minutes=4,
+        idea="A trained lane becomes a plain LoRA adapter of at most twice the rank, which any "
+        "loader can add to the unchanged base model.",
         paragraphs=(
             "Press Race and wait for the end. Each lane then becomes a PEFT adapter: two small "
             "matrices per layer and a configuration file. It is loaded again at once, on the same "
@@ -38,6 +40,12 @@ def lesson(race: Recording) -> Lesson:
         see="The script trains the same lanes with PEFT; olora_viz loads the model and the data, "
         "and computes the starts that PEFT lacks. The adapter is a zip file for "
         "peft.PeftModel.from_pretrained.",
+        ask=f"Which lane of this race needs an adapter of rank {r} only, not {2 * r}? Why do the "
+        "others need twice the rank?",
+        answer="Plain LoRA's. Its $B^0$ is zero, so nothing is subtracted, and $s B A$ is all that "
+        "training changed. The others start with a product that is not zero. To subtract it, the "
+        "file must hold the columns of $B^0$ and the rows of $A^0$ as well, beside those of $B$ "
+        "and $A$.",
         recording=race.name,
         where="take",
     )

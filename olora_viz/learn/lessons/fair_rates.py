@@ -15,7 +15,7 @@ def lesson(race: Recording) -> Lesson:
     read, lanes = Recorded(race), race.config.lanes
     inits = list(dict.fromkeys(lane.init for lane in lanes))
     seeds = len({lane.seed for lane in lanes})
-    low = read.rates("lora")[0]
+    low, high = read.rates("lora")[0], read.rates("lora")[-1]
     reached = ", ".join(
         f"{label_of(one.curve.lane.init)} after {one.steps:.0f} steps"
         if one.steps is not None
@@ -26,6 +26,8 @@ def lesson(race: Recording) -> Lesson:
         name="fair-rates",
         title="The race at fair rates",
         minutes=5,
+        idea="Compare initializations each at its own best learning rate, chosen from the same "
+        "rates.",
         paragraphs=(
             f"Here {len(inits)} initializations race at {len(read.rates('lora'))} learning rates "
             f"with {seeds} seeds each: {len(lanes)} lanes in one race. Each "
@@ -48,6 +50,12 @@ def lesson(race: Recording) -> Lesson:
         do="Find the chart of held-out loss against the learning rate, below the curves.",
         see="The marked minimum of each curve. Compare the gap between the minima with the gap at "
         "the left edge.",
+        ask=f"Suppose one start has its lowest loss at {compact(high)}, the highest rate tried. "
+        "May it be compared with the others there?",
+        answer="Not yet. Its curve is still falling where the rates end, so its best rate may be "
+        "higher and its best loss lower. Add higher rates, for every start, until each curve "
+        "rises on both sides of its minimum. Otherwise the list of rates decides the comparison, "
+        "as a single rate does.",
         recording=race.name,
         picture="rates",
         where="rates-figure",

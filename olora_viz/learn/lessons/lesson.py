@@ -14,7 +14,7 @@ Picture = Literal["loss", "rates", "curvature", "spectrum", "qr"]
 
 @dataclass(frozen=True)
 class Lesson:
-    """A text, one thing to do and one thing to see.
+    """A text, one thing to do, one thing to see, and a question that checks the idea.
 
     Formulas in sentences are LaTeX between dollar signs. Every number in a sentence is read from
     the recorded race, or computed, when the lesson is built.
@@ -25,6 +25,8 @@ class Lesson:
     title: str
     minutes: int
     """Time to read and do it."""
+    idea: str
+    """What it teaches, in one sentence."""
     paragraphs: tuple[str, ...]
     formulas: tuple[str, ...]
     """In LaTeX, displayed after the first paragraph."""
@@ -32,6 +34,9 @@ class Lesson:
     """One thing to do on the page that the lesson opens."""
     see: str
     """What to observe then."""
+    ask: str
+    """A question that checks whether the idea has been understood."""
+    answer: str
     recording: str | None = None
     """The recorded race it is based on."""
     page: Page = "race"

@@ -19,6 +19,8 @@ def lesson(race: Recording) -> Lesson:
         name="one-rate",
         title="The race at one learning rate",
         minutes=4,
+        idea="A result at a single learning rate mixes two causes: the initialization, and how "
+        "well the rate suits it.",
         paragraphs=(
             "Initializations are often compared like this: choose one learning rate for all, and "
             "see which loss is lowest. It looks fair, since only the initialization differs.",
@@ -41,6 +43,13 @@ def lesson(race: Recording) -> Lesson:
         ),
         do="Compare the first points of the gradient norms, then the ends of the loss curves.",
         see="Which lanes start with a large gradient, and whether these end with a low loss.",
+        ask="At one learning rate, start X ends with a clearly lower loss than start Y. A "
+        "colleague concludes that X is the better initialization. What would you measure, and "
+        "which result would refute the conclusion?",
+        answer="Race both at lower and higher rates too, and compare each at its own best rate. If "
+        "Y's best is as low as X's, or lower, the conclusion is refuted: the first rate happened "
+        "to suit X. More seeds or more examples at the one rate would not settle it. They only "
+        "measure the same mixture more precisely.",
         recording=race.name,
         where="gradient-figure",
     )

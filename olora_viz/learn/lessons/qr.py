@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.lessons.example import example_matrix
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.machine.numbers import percent
+from olora_viz.machine.numbers import compact, percent
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+BY_HAND = torch.tensor([[3.0, 5.0], [4.0, 0.0]], dtype=torch.float64)
+"""The matrix of the check question: its first column has a whole number as its length."""
 
 
 def lesson() -> Lesson:
@@ -21,10 +27,16 @@ def lesson() -> Lesson:
     energy = float(kept.square().sum() / W.square().sum())
     straight = float((start.B.T @ start.B - torch.eye(2)).abs().max())
     right_angles = "orthogonal" if straight < 1e-6 else "nearly orthogonal"
+    hand = olora(BY_HAND, 1)
+    rest = BY_HAND - hand.B @ hand.A
+    first, second = (_vector(column) for column in BY_HAND.T)
+    q, length, along = _vector(hand.B[:, 0]), compact(hand.A[0, 0]), compact(hand.A[0, 1])
     return Lesson(
         name="qr",
         title="QR in pictures",
         minutes=3,
+        idea="OLoRA keeps the first columns of $W$ exactly, and of the others only the part that "
+        "these columns span.",
         paragraphs=(
             f"The picture shows a matrix $W$ with {out} outputs and {features} inputs. Go through "
             "its columns from the left. The first column gives a direction. From each further "
@@ -43,6 +55,17 @@ def lesson() -> Lesson:
         do="Move the rank slider below the picture.",
         see="With every rank, one more column of the rest becomes zero, from the left: that column "
         "is now exact. The other columns lose only their component in the new direction.",
+        ask=f"By hand: the columns of a matrix are {first} and {second}. What are $Q_r$ and $R_r$ "
+        "at rank one, and what is the rest of each column?",
+        answer=f"$Q_r$ is the first column divided by its length, {length}: {q}. $R_r$ is "
+        f"({length}, {along}): the length of the first column, and how far the second reaches in "
+        f"that direction. The rest of the first column is zero. The rest of the second is {second} "
+        f"− {along} · {q} = {_vector(rest[:, 1])}, which is orthogonal to $Q_r$.",
         page="learn",
         picture="qr",
     )
+
+
+def _vector(values: Tensor) -> str:
+    numbers = (compact(round(value, 6)).replace("-", "−") for value in values.tolist())
+    return f"({f',{NO_BREAK}'.join(numbers)})"

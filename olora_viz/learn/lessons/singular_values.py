@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from olora_viz.initializers.olora import olora
@@ -11,6 +13,9 @@ from olora_viz.learn.lessons.recorded import Recorded
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
 """The smallest counterexample."""
+
+LENGTHS = (1, 5, 3)
+"""The lengths of the orthogonal columns in the check question: the first is the shortest."""
 
 
 def lesson(race: Recording) -> Lesson:
@@ -25,12 +30,19 @@ def lesson(race: Recording) -> Lesson:
         if belongs
         else "which is neither of them, but no larger than the first"
     )
+    rank = len(LENGTHS) - 1
+    orthogonal = olora(torch.diag(torch.tensor(LENGTHS, dtype=torch.float64)), rank)
+    values = torch.linalg.svdvals(orthogonal.B @ orthogonal.A)[:rank].tolist()
+    first, every = [round(value) for value in values], sorted(LENGTHS, reverse=True)
+    (left,) = set(every) - set(first)
     r = race.config.lanes[read.lanes("olora")[0]].r
     mine, plain = (read.of_spectra("effective_rank", init) for init in ("olora", "lora"))
     return Lesson(
         name="singular-values",
         title="What the singular values really do",
         minutes=5,
+        idea="The singular values of OLoRA's start are at most those of $W$, index by index, but "
+        "they need not be among them.",
         paragraphs=(
             "The OLoRA paper says that the singular values of $Q_r R_r$ are a subset of those of "
             "$W$. They are not. $Q_r R_r$ is the projection of $W$ onto the span of its first $r$ "
@@ -52,8 +64,20 @@ def lesson(race: Recording) -> Lesson:
         do="On the Spectrum page choose “my own matrix”: it contains the counterexample.",
         see="OLoRA's point lies below the first singular value of W and above the second. The "
         "verdict on the right says bounded, and not a subset.",
+        ask=f"The columns of a matrix are orthogonal, with the lengths {_listed(LENGTHS)} in this "
+        f"order. Which singular values does $Q_r R_r$ have at rank {rank}? Does the paper's "
+        "sentence hold for this matrix?",
+        answer=f"{_listed(first)}, the lengths of the first {rank} columns: lengths of orthogonal "
+        f"columns are singular values. $W$ has {_listed(every)}, so here the sentence holds. But "
+        "the columns of a trained weight are not orthogonal. And even here OLoRA does not keep "
+        f"the {rank} largest values: {left} is left out, since its column comes last.",
         recording=race.name,
         page="spectrum",
         picture="spectrum",
         where="matrix-source",
     )
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} and {last}"

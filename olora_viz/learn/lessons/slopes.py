@@ -26,6 +26,8 @@ def lesson(race: Recording) -> Lesson:
         name="curvature",
         title="Gradients and curvature",
         minutes=5,
+        idea="A start can be steeper and more curved than another and still train well: with "
+        "AdamW, curvature alone does not determine the learning rate.",
         paragraphs=(
             "The gradient measures how steep the loss is; the largest eigenvalue of the Hessian, "
             r"$\lambda_{\max}$, measures how curved it is. Gradient descent with a learning rate "
@@ -49,6 +51,12 @@ def lesson(race: Recording) -> Lesson:
         do="On the Conditioning page, scroll to “During a race” and follow one start's two curves.",
         see="Which curves lie higher, whether they rise or fall, and whether the learning rate is "
         "above or below the bound.",
+        ask=r"Multiply a loss by ten. What happens to its gradient, to $\lambda_{\max}$, to the "
+        r"bound $2/\lambda_{\max}$ of gradient descent, and to the steps of AdamW?",
+        answer=r"The gradient and $\lambda_{\max}$ become ten times as large, the bound a tenth. "
+        r"AdamW's steps stay the same, apart from its tiny $\epsilon$: it divides the mean of past "
+        "gradients by their magnitude, so the factor cancels. A rule that sets AdamW's rate from "
+        r"$\lambda_{\max}$ alone would give another rate for the same training.",
         recording=race.name,
         page="conditioning",
         picture="curvature",

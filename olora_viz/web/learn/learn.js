@@ -2,16 +2,27 @@
 //
 // Gradio runs this with `element`, `props`, `trigger` and `watch`. The address keeps the lesson's
 // name, so that a reload, or a copied link, comes back to it.
+import { finish, mark } from "./progress.js";
+
 const KEY = "olora-viz-link"; // see share.js: the query that this tab wrote itself
 
-/** @param {string | undefined} name of a lesson; nothing: none */
-const remember = (name) => {
-  const query = window.location.search.replace(/([?&])lesson=[^&]*&?/g, "$1").replace(/[?&]$/, "");
-  const said = name ? `${query}${query ? "&" : "?"}lesson=${name}` : query;
+/**
+ * @param {string | undefined} name of a lesson; nothing: none
+ * @param {boolean} opens whether its recorded race is shown
+ */
+const remember = (name, opens = false) => {
+  const { search } = window.location;
+  const another = name && name !== new URLSearchParams(search).get("lesson");
+  const gone = opens || another ? ["lesson", "start"] : ["lesson"]; // start= is of the last race
+  const kept = search
+    .slice(1)
+    .split("&")
+    .filter((pair) => !gone.includes(pair.split("=")[0]));
+  const query = [...kept, name && `lesson=${name}`].filter(Boolean).join("&");
   window.history.replaceState(
     window.history.state,
     "",
-    window.location.pathname + said + window.location.hash,
+    window.location.pathname + (query && `?${query}`) + window.location.hash,
   );
   sessionStorage.setItem(KEY, window.location.search);
 };
@@ -26,8 +37,11 @@ element.addEventListener("click", (event) => {
     remember(chosen.dataset.lesson);
     trigger("select", { index: 0, value: { lesson: chosen.dataset.lesson, open: false } });
     window.scrollTo({ top: 0 });
+    if (!found("question")) return;
+    const show = () => document.querySelector("#lesson-guide .check")?.scrollIntoView();
+    window.addEventListener("hashchange", show, { once: true }); // the page Learn is shown first
   } else if (opened) {
-    remember(opened.dataset.open);
+    remember(opened.dataset.open, true);
     trigger("select", { index: 0, value: { lesson: opened.dataset.open, open: true } });
     window.location.hash = opened.dataset.page ?? "";
     window.scrollTo({ top: 0 });
@@ -41,8 +55,28 @@ element.addEventListener("click", (event) => {
   } else if (found("glossary")) {
     event.preventDefault(); // the fragment names the page
     document.querySelector("#lesson-glossary")?.scrollIntoView();
+  } else if (found("teachers")) {
+    event.preventDefault();
+    const plan = document.querySelector("#lesson-teachers");
+    plan?.querySelector("details")?.toggleAttribute("open", true);
+    plan?.scrollIntoView();
   }
 });
+
+// Whoever opens the answer of a lesson's check question has finished it. Toggles do not bubble.
+element.addEventListener(
+  "toggle",
+  (event) => {
+    const answer = /** @type {HTMLDetailsElement} */ (event.target);
+    if (!answer.open || !answer.dataset.finishes) return;
+    finish(answer.dataset.finishes);
+    mark();
+  },
+  true,
+);
+watch("value", mark);
+window.addEventListener("storage", mark); // of another tab
+mark();
 
 // A link to a lesson shows the page that the lesson is about, unless it names one itself.
 watch("value", () => {

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, find
 from olora_viz.learn.lessons.example import example_matrix
@@ -14,6 +15,7 @@ from olora_viz.learn.pictures import picture
 from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.learn import teachers
 from olora_viz.web.learn import view as learn_view
 from olora_viz.web.race.card import again
 from olora_viz.web.race.page import Stage
@@ -65,11 +67,15 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
             gr.Column(elem_classes="card"),
         ):
             guide = _pressed("lesson-guide", learn_view.guide(limits, first))
-        with (
-            gr.Column(elem_classes="after", min_width=0),
-            gr.Column(elem_classes="card", elem_id="lesson-glossary"),
-        ):
-            gr.HTML(learn_view.glossary(), apply_default_css=False)
+        with gr.Column(elem_classes="after", min_width=0):
+            with gr.Column(elem_classes="card", elem_id="lesson-glossary", min_width=0):
+                gr.HTML(learn_view.glossary(), apply_default_css=False)
+            with gr.Column(elem_classes="card", elem_id="lesson-teachers", min_width=0):
+                gr.HTML(
+                    teachers.plan(),
+                    js_on_load=bundle(Path(__file__).parent / "teachers.js"),
+                    apply_default_css=False,
+                )
 
     def read(name: Any) -> Opened:
         lesson = _known(name)
@@ -140,6 +146,6 @@ def _pressed(elem_id: str, value: str) -> gr.HTML:
     return gr.HTML(
         value,
         elem_id=elem_id,
-        js_on_load=(Path(__file__).parent / "learn.js").read_text("utf-8"),
+        js_on_load=bundle(Path(__file__).parent / "learn.js"),
         apply_default_css=False,
     )

@@ -24,6 +24,8 @@ def contents(chosen: str) -> Markup:
     """Return the list of all lessons, one of them chosen."""
     line = Markup(
         '<li><button type="button" data-lesson="{}"{}><span class="number">{}</span>'
+        '<span class="done" hidden><span aria-hidden="true">✓</span>'
+        '<span class="unseen">done: </span></span>'
         '<span class="title">{}</span><span class="minutes">{} min</span></button></li>'
     )
     lines = Markup("").join(
@@ -32,9 +34,11 @@ def contents(chosen: str) -> Markup:
     )
     return Markup(
         '<h2>Lessons <span class="hint">in reading order, {} minutes in all</span></h2>'
+        '<p class="hint count"></p>'
         "<nav aria-label='Lessons'><ol>{}</ol></nav>"
         '<p class="hint"><a href="#glossary" data-glossary>Glossary</a>: all terms, below every '
-        "lesson.</p>"
+        'lesson.</p><p class="hint" id="to-teachers"><a href="#teachers" data-teachers>For teachers'
+        "</a>: a plan with links for a class.</p>"
     ).format(sum(lesson.minutes for lesson in LESSONS.values()), lines)
 
 
@@ -50,7 +54,7 @@ def text(lesson: Lesson) -> Markup:
 
 
 def guide(limits: Limits, lesson: Lesson) -> Markup:
-    """Return what to do, what to see, and where."""
+    """Return what to do, what to see, and where, and the question that checks the idea."""
     opens = Markup("")
     if lesson.page != "learn":
         opens = Markup(
@@ -59,11 +63,31 @@ def guide(limits: Limits, lesson: Lesson) -> Markup:
     return Markup(
         '<h3>One thing to do</h3><p class="say">{}</p>'
         '<h3>One thing to see</h3><p class="say">{}</p>'
-        '<div class="ways">{}{}</div>{}'
+        '<div class="ways">{}{}</div>{}{}'
     ).format(
         sentence(lesson.do), sentence(lesson.see), opens, _raced(limits, lesson, "quiet"),
-        _neighbours(lesson),
+        check(lesson), _neighbours(lesson),
     )  # fmt: skip
+
+
+def check(lesson: Lesson) -> Markup:
+    """Return the check question of a lesson; whoever opens its answer has finished the lesson."""
+    return Markup(
+        '<section class="check"><h3>Check yourself</h3><p class="say">{}</p>{}</section>'
+    ).format(sentence(lesson.ask), answer(lesson, finishes=True))
+
+
+def answer(lesson: Lesson, finishes: bool = False) -> Markup:
+    """Return the answer to the check question, folded.
+
+    Parameters
+    ----------
+    finishes : whether opening it finishes the lesson.
+    """
+    mark = Markup(' data-finishes="{}"').format(lesson.name) if finishes else ""
+    return Markup(
+        '<details class="answer"{}><summary>Show the answer</summary><p>{}</p></details>'
+    ).format(mark, sentence(lesson.answer))
 
 
 def card(limits: Limits, lesson: Lesson) -> Markup:
@@ -80,13 +104,15 @@ def card(limits: Limits, lesson: Lesson) -> Markup:
     return Markup(
         '<section class="guided" data-page="{page}" aria-label="Lesson">'
         '<div><p class="hint">{place}</p><h2>{title}</h2>'
-        '<p class="ways"><a href="#learn">Read it</a>{raced}{onward}</p></div>'
+        '<p class="ways"><a href="#learn" data-lesson="{name}">Read it</a>'
+        '<a href="#learn" data-lesson="{name}" data-question>Check yourself</a>'
+        "{raced}{onward}</p></div>"
         "<div><h3>One thing to do</h3><p>{do} {show}</p></div>"
         "<div><h3>One thing to see</h3><p>{see}</p></div>"
         '<button type="button" class="close" data-close aria-label="Close the lesson">×</button>'
         "</section>"
     ).format(
-        page=lesson.page, place=_place(lesson), title=lesson.title, raced=raced,
+        name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=raced,
         onward=onward, do=sentence(lesson.do), show=_show(lesson), see=sentence(lesson.see),
     )  # fmt: skip
 
@@ -153,4 +179,4 @@ def _slug(word: str) -> str:
     return word.lower().replace(" ", "-")
 
 
-__all__ = ["card", "contents", "glossary", "guide", "live", "text"]
+__all__ = ["answer", "card", "check", "contents", "glossary", "guide", "live", "text"]

@@ -9,11 +9,12 @@ async (...values) => {
   const without = (query, name) =>
     query.replace(new RegExp(`([?&])${name}=[^&]*&?`, "g"), "$1").replace(/[?&]$/, "");
   const query = without(search, "run"); // the address follows the set-up; the tab holds the key
+  // The address keeps start=, so that a copy of it starts the race; a reload does not start it again.
   const rest = without(query, "start");
-  // A reload does not start the race again, not even in a frame, where it brings start= back.
-  const own = sessionStorage.getItem("olora-viz-link") === rest;
-  if (rest !== search) history.replaceState(history.state, "", pathname + rest + hash);
-  sessionStorage.setItem("olora-viz-link", rest);
+  const last = sessionStorage.getItem("olora-viz-link");
+  const own = last !== null && without(last, "start") === rest;
+  if (query !== search) history.replaceState(history.state, "", pathname + query + hash);
+  sessionStorage.setItem("olora-viz-link", query);
   const locks = await navigator.locks?.query().catch(() => null); // denied in some frames
   const elsewhere = (locks?.held ?? []).map(({ name = "" }) => name.replace("olora-viz ", ""));
   values[0] = sessionStorage.getItem("olora-viz-run");

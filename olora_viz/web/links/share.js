@@ -1,11 +1,12 @@
 // Keeps the Share button and the address bar in step with the page's set-up.
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
-// wrote for the set-up. hide=, lesson= and all other parameters of the address are kept.
+// wrote for the set-up. hide=, lesson=, start= and all other parameters of the address are kept.
 import { copies } from "./copy_button.js";
+import { watchLinks } from "./own_links.js";
 
 const KEY = "olora-viz-link"; // the query that this tab wrote itself: a reload is no new link
-const OF_SETUP = ["model", "task", "steps", "batch", "seed", "lane", "curvature", "start", "run"];
+const OF_SETUP = ["model", "task", "steps", "batch", "seed", "lane", "curvature", "run"];
 let timer = 0;
 
 const query = () => {
@@ -37,6 +38,8 @@ watch("value", () => {
 });
 // Going back or forward may restore the address of an older set-up.
 window.addEventListener("popstate", () => changed && follow());
+
+watchLinks();
 
 const hidden = (new URLSearchParams(window.location.search).get("hide") ?? "").split(",");
 document.documentElement.dataset.hide = hidden.map((name) => name.trim()).join(" ");

@@ -28,6 +28,7 @@ PARTS = {
     "lanes": "#lanes-card",
     "presets": "#presets",
     **{card.name: f"#{card.id}" for card in CARDS},
+    "teachers": "#lesson-teachers, #to-teachers",
     "navigation": "#navigation",
     "share": "#share, #show-run",
     "class": "#class-part",

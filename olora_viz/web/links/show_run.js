@@ -8,7 +8,11 @@ const button = element.querySelector("button");
 const show = () => {
   button.hidden = !props.value;
 };
-const { origin, pathname } = window.location;
-copies(element, () => ({ link: `${origin}${pathname}?run=${props.value}`, note: "" }));
+copies(element, () => {
+  const { origin, pathname, search } = window.location;
+  const hide = new URLSearchParams(search).get("hide"); // whoever watches sees the same parts
+  const query = new URLSearchParams({ run: props.value, ...(hide ? { hide } : {}) });
+  return { link: `${origin}${pathname}?${query.toString().replaceAll("%2C", ",")}` };
+});
 watch("value", show);
 show();

@@ -2,7 +2,7 @@
 // cancelled.
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is { seconds } when the server has
-// read such a link. The page's own address loses start= at once, see arrive.js: a reload starts nothing.
+// read such a link. A reload starts nothing, see arrive.js.
 const bar = /** @type {HTMLElement} */ (element.querySelector(".countdown"));
 const ticking = /** @type {HTMLElement} */ (element.querySelector(".ticking"));
 const said = /** @type {HTMLElement} */ (element.querySelector("[role=status]"));
