@@ -45,7 +45,7 @@ def lesson(race: Recording) -> Lesson:
             f"the adapter ({read.basis}). The weights of the model itself have not changed.",
         ),
         formulas=(r"W \;+\; s\,(B A - B^0 A^0), \qquad s = \frac{\alpha}{r}",),
-        do="Drag the slider below the charts to the far left, then slowly to the right.",
+        do="Drag the slider below the first chart to the far left, then slowly to the right.",
         see="All curves start at the same point: one model, one function. They separate only "
         "because their adapters start and learn differently.",
         ask="OLoRA's two matrices are not zero at the start, yet its curve begins at the same "

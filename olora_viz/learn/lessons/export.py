@@ -29,8 +29,8 @@ def lesson(race: Recording) -> Lesson:
             "same change before the adapter fits, and disabling the adapter does not restore the "
             "original model.",
             f"In the recorded race the lanes end at a held-out loss of {read.losses}, and answer "
-            f"{read.accuracies} of the prompts right ({read.basis}). Read a lane's answers below "
-            "the charts before you export it: a low loss does not guarantee good answers.",
+            f"{read.accuracies} of the prompts right ({read.basis}). Read a lane's answers "
+            "before you export it: a low loss does not guarantee good answers.",
         ),
         formulas=(
             r"s\,(B A - B^0 A^0) = s \begin{pmatrix} B & -B^0 \end{pmatrix} "

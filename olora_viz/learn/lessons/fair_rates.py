@@ -47,7 +47,7 @@ def lesson(race: Recording) -> Lesson:
             r"\min_{\eta}\; L_{\mathrm{held\,out}}(\mathrm{start}, \eta) \quad"
             r"\text{instead of}\quad L_{\mathrm{held\,out}}(\mathrm{start}, \eta_0)",
         ),
-        do="Find the chart of held-out loss against the learning rate, below the curves.",
+        do="Under Rates, find the chart of held-out loss against the learning rate.",
         see="The marked minimum of each curve. Compare the gap between the minima with the gap at "
         "the left edge.",
         ask=f"Suppose one start has its lowest loss at {compact(high)}, the highest rate tried. "

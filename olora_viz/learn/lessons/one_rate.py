@@ -41,7 +41,8 @@ def lesson(race: Recording) -> Lesson:
             r"\frac{\partial L}{\partial B} = s\, G A^{\top}, \qquad "
             r"G = \frac{\partial L}{\partial W}",
         ),
-        do="Compare the first points of the gradient norms, then the ends of the loss curves.",
+        do="Under Gradients, compare the first points of the gradient norms. Then, under Loss, "
+        "compare the ends of the curves.",
         see="Which lanes start with a large gradient, and whether these end with a low loss.",
         ask="At one learning rate, start X ends with a clearly lower loss than start Y. A "
         "colleague concludes that X is the better initialization. What would you measure, and "

@@ -27,6 +27,16 @@ const remember = (name, opens = false) => {
   sessionStorage.setItem(KEY, window.location.search);
 };
 
+/** Opens the tab of a part of the page. @param {string | undefined} id */
+const revealed = (id) => {
+  const part = document.getElementById(id ?? "");
+  const tabs = [...document.querySelectorAll("[data-tab-name]")];
+  for (const { dataset } of /** @type {HTMLElement[]} */ (tabs))
+    if (part?.closest(`.tab-${dataset.tabName}`))
+      document.documentElement.dataset.tab = dataset.tabName;
+  return part;
+};
+
 element.addEventListener("click", (event) => {
   const target = /** @type {Element} */ (event.target);
   /** @param {string} name */
@@ -49,9 +59,8 @@ element.addEventListener("click", (event) => {
     remember("");
     found("close")?.closest("section")?.remove();
   } else if (found("show")) {
-    document
-      .getElementById(found("show")?.dataset.show ?? "")
-      ?.scrollIntoView({ block: "center", behavior: "smooth" });
+    const part = revealed(found("show")?.dataset.show);
+    part?.scrollIntoView({ block: "center", behavior: "smooth" });
   } else if (found("glossary")) {
     event.preventDefault(); // the fragment names the page
     document.querySelector("#lesson-glossary")?.scrollIntoView();
@@ -78,8 +87,10 @@ watch("value", mark);
 window.addEventListener("storage", mark); // of another tab
 mark();
 
-// A link to a lesson shows the page that the lesson is about, unless it names one itself.
+// A link to a lesson shows the page that the lesson is about, unless it names one itself; a lesson
+// opens the tab that it is about.
 watch("value", () => {
-  const page = element.querySelector(".guided")?.dataset.page;
+  const { page, where } = element.querySelector(".guided")?.dataset ?? {};
   if (page && !window.location.hash) window.location.hash = page;
+  revealed(where);
 });

@@ -102,7 +102,7 @@ def card(limits: Limits, lesson: Lesson) -> Markup:
             "Next: {} →</button>"
         ).format(after.name, after.page, after.title)
     return Markup(
-        '<section class="guided" data-page="{page}" aria-label="Lesson">'
+        '<section class="guided" data-page="{page}" data-where="{where}" aria-label="Lesson">'
         '<div><p class="hint">{place}</p><h2>{title}</h2>'
         '<p class="ways"><a href="#learn" data-lesson="{name}">Read it</a>'
         '<a href="#learn" data-lesson="{name}" data-question>Check yourself</a>'
@@ -113,7 +113,7 @@ def card(limits: Limits, lesson: Lesson) -> Markup:
         "</section>"
     ).format(
         name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=raced,
-        onward=onward, do=sentence(lesson.do), show=_show(lesson), see=sentence(lesson.see),
+        where=lesson.where, onward=onward, do=sentence(lesson.do), show=_show(lesson), see=sentence(lesson.see),
     )  # fmt: skip
 
 
