@@ -113,7 +113,8 @@ def card(limits: Limits, lesson: Lesson) -> Markup:
         "</section>"
     ).format(
         name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=raced,
-        where=lesson.where, onward=onward, do=sentence(lesson.do), show=_show(lesson), see=sentence(lesson.see),
+        where=lesson.where, onward=onward, do=sentence(lesson.do), show=_show(lesson),
+        see=sentence(lesson.see),
     )  # fmt: skip
 
 
