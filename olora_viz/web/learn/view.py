@@ -105,10 +105,11 @@ def card(limits: Limits, lesson: Lesson) -> Markup:
         '<section class="guided" data-page="{page}" data-where="{where}" aria-label="Lesson">'
         '<div><p class="hint">{place}</p><h2>{title}</h2>'
         '<p class="ways"><a href="#learn" data-lesson="{name}">Read it</a>'
-        '<a href="#learn" data-lesson="{name}" data-question>Check yourself</a>'
         "{raced}{onward}</p></div>"
         "<div><h3>One thing to do</h3><p>{do} {show}</p></div>"
-        "<div><h3>One thing to see</h3><p>{see}</p></div>"
+        '<div><h3>One thing to see</h3><p>{see} '
+        '<a class="as-link" href="#learn" data-lesson="{name}" data-question>'
+        "Check yourself</a></p></div>"
         '<button type="button" class="close" data-close aria-label="Close the lesson">×</button>'
         "</section>"
     ).format(
