@@ -44,8 +44,8 @@ def lesson(race: Recording) -> Lesson:
             "seed here: each seed is a run of its own, and all starts share the batches of a seed.",
         ),
         formulas=(
-            r"\min_{\eta}\; L_{\mathrm{held\,out}}(\mathrm{start}, \eta) \quad"
-            r"\text{instead of}\quad L_{\mathrm{held\,out}}(\mathrm{start}, \eta_0)",
+            r"\min_{\eta}\; L_{\mathrm{held\,out}}(\mathrm{start}, \eta) \qquad "
+            r"\text{instead of} \qquad L_{\mathrm{held\,out}}(\mathrm{start}, \eta_0)",
         ),
         do="Under Rates, find the chart of held-out loss against the learning rate.",
         see="The marked minimum of each curve. Compare the gap between the minima with the gap at "

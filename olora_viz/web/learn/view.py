@@ -47,7 +47,7 @@ def text(lesson: Lesson) -> Markup:
     paragraph = Markup("<p>{}</p>")
     display = Markup('<div class="formula" tabindex="0" role="group" aria-label="formula">{}</div>')
     first, *rest = (paragraph.format(sentence(one)) for one in lesson.paragraphs)
-    shown = [first, *(display.format(formula(one)) for one in lesson.formulas), *rest]
+    shown = [first, *(display.format(_parts(one)) for one in lesson.formulas), *rest]
     return Markup(
         '<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>'
     ).format(_place(lesson), lesson.minutes, lesson.title, Markup("").join(shown))
@@ -150,6 +150,11 @@ def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
         '<a class="{}" href="{}">Race it live</a>'
         ' <span class="hint">(when recorded, on a {}: {})</span>'
     ).format(kind, link, race.device, about(race.steps[-1].seconds))
+
+
+def _parts(latex: str) -> Markup:
+    """Return a display formula in parts, at its wide spaces: a narrow page breaks lines there."""
+    return Markup("").join(formula(part.strip()) for part in latex.split(r"\qquad"))
 
 
 def _neighbours(lesson: Lesson) -> Markup:
