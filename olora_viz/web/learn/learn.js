@@ -2,9 +2,8 @@
 //
 // Gradio runs this with `element`, `props`, `trigger` and `watch`. The address keeps the lesson's
 // name, so that a reload, or a copied link, comes back to it.
+import { write } from "../links/address.js";
 import { finish, mark } from "./progress.js";
-
-const KEY = "olora-viz-link"; // see share.js: the query that this tab wrote itself
 
 /**
  * @param {string | undefined} name of a lesson; nothing: none
@@ -18,13 +17,7 @@ const remember = (name, opens = false) => {
     .slice(1)
     .split("&")
     .filter((pair) => !gone.includes(pair.split("=")[0]));
-  const query = [...kept, name && `lesson=${name}`].filter(Boolean).join("&");
-  window.history.replaceState(
-    window.history.state,
-    "",
-    window.location.pathname + (query && `?${query}`) + window.location.hash,
-  );
-  sessionStorage.setItem(KEY, window.location.search);
+  write([...kept, name && `lesson=${name}`].filter(Boolean).join("&"));
 };
 
 /** Opens the tab of a part of the page. @param {string | undefined} id */

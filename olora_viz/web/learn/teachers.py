@@ -43,6 +43,7 @@ def plan() -> Markup:
         "<p>A link for the class opens the page and the recorded race of its lesson. The names "
         "after <code>hide=</code> are the parts of the page that it hides; add or remove some, and "
         "they stay hidden on every page. With <code>start=1</code> a link with a set-up starts its "
-        "race when it is opened, but not again when the page is reloaded.</p>"
+        "race when it is opened, but not again when the page is reloaded. <code>class=1</code> "
+        "makes text and lines larger, for a projector.</p>"
         '<ol class="plan">{}</ol></details>'
     ).format(entries)

@@ -1,4 +1,6 @@
 // Class mode: larger text and lines and fewer cards, for a projector. The address keeps it.
+import { write } from "./address.js";
+
 const root = document.documentElement;
 const button = /** @type {HTMLButtonElement} */ (element.querySelector("button"));
 
@@ -15,8 +17,11 @@ button.addEventListener("click", () => {
   const query = new URLSearchParams(window.location.search);
   if (on) query.set("class", "1");
   else query.delete("class");
-  const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%3D", "=");
-  const { pathname, hash } = window.location;
-  window.history.replaceState(window.history.state, "", `${pathname}${text && `?${text}`}${hash}`);
+  const text = query
+    .toString()
+    .replaceAll("%2C", ",")
+    .replaceAll("%3A", ":")
+    .replaceAll("%3D", "=");
+  write(text);
 });
 set(new URLSearchParams(window.location.search).get("class") === "1");

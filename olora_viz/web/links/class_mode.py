@@ -6,6 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from olora_viz.figures.live.bundle import bundle
+
 
 def class_button() -> gr.HTML:
     """Make the button; `style.css` does the rest, with ``data-class`` of the document."""
@@ -14,6 +16,6 @@ def class_button() -> gr.HTML:
         'title="Class mode: larger text and lines, fewer cards" aria-label="A+ Class mode">A+'
         "</button>",
         elem_id="class-part",
-        js_on_load=(Path(__file__).parent / "class_mode.js").read_text("utf-8"),
+        js_on_load=bundle(Path(__file__).parent / "class_mode.js"),
         apply_default_css=False,
     )

@@ -1,17 +1,20 @@
-// The page's links to itself, "?…": they keep hide=, and one with start=1 starts its race each time
-// that it is followed.
-const KEY = "olora-viz-link"; // see arrive.js: without it the page is opened as by a new link
+// The page's links to itself, "?…": they keep hide= and class=, and one with start=1 starts its race
+// each time that it is followed.
+import { forget } from "./address.js";
 
-/** Gives a link the address's hide=, unless it has its own. @param {Event} event on the link */
+const KEPT = ["hide", "class"];
+
+/** Gives a link the address's parameters that it does not name itself. @param {Event} event */
 const keep = (event) => {
   const target = /** @type {Element} */ (event.target);
   const link = /** @type {HTMLAnchorElement | null} */ (target.closest?.("a[href^='?']"));
-  const hide = new URLSearchParams(window.location.search).get("hide");
-  const href = link?.getAttribute("href") ?? "";
-  if (!link || !hide || /[?&]hide=/.test(href)) return link;
-  const [query, ...page] = href.split("#");
-  const hidden = encodeURIComponent(hide).replaceAll("%2C", ",");
-  link.setAttribute("href", [`${query}&hide=${hidden}`, ...page].join("#"));
+  if (!link) return null;
+  const [query, ...page] = (link.getAttribute("href") ?? "").split("#");
+  const named = new URLSearchParams(query);
+  const missing = [...new URLSearchParams(window.location.search)]
+    .filter(([name]) => KEPT.includes(name) && !named.has(name))
+    .map(([name, value]) => `&${name}=${encodeURIComponent(value).replaceAll("%2C", ",")}`);
+  if (missing.length) link.setAttribute("href", [query + missing.join(""), ...page].join("#"));
   return link;
 };
 
@@ -20,7 +23,7 @@ const follow = (event) => {
   const link = keep(event);
   const plain = !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
   if (!link || !plain || link.target || !/[?&]start=1/.test(link.search)) return;
-  sessionStorage.removeItem(KEY);
+  forget();
   const { pathname, search } = window.location;
   if (link.pathname + link.search !== pathname + search) return;
   event.preventDefault(); // else the browser would only go to the fragment

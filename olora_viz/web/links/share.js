@@ -2,10 +2,10 @@
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
 // wrote for the set-up. hide=, lesson=, start= and all other parameters of the address are kept.
+import { write } from "./address.js";
 import { copies } from "./copy_button.js";
 import { watchLinks } from "./own_links.js";
 
-const KEY = "olora-viz-link"; // the query that this tab wrote itself: a reload is no new link
 const OF_SETUP = ["model", "task", "steps", "batch", "seed", "lane", "curvature", "run"];
 let timer = 0;
 
@@ -14,21 +14,18 @@ const query = () => {
   for (const name of OF_SETUP) kept.delete(name);
   return [props.value, kept.toString().replaceAll("%2C", ",")].filter(Boolean).join("&");
 };
-const link = () => `${window.location.origin}${window.location.pathname}?${query()}`;
 
 const follow = () => {
   clearTimeout(timer);
-  timer = window.setTimeout(() => {
-    window.history.replaceState(window.history.state, "", `?${query()}${window.location.hash}`);
-    sessionStorage.setItem(KEY, window.location.search);
-  }, 250);
+  timer = window.setTimeout(() => write(query()), 250);
 };
 
 copies(element, () => {
-  const text = link() + window.location.hash;
-  window.history.replaceState(window.history.state, "", text);
-  sessionStorage.setItem(KEY, window.location.search);
-  return { link: text, note: props.value.includes("task=your-file") ? ", without your file" : "" };
+  write(query());
+  return {
+    link: window.location.href,
+    note: props.value.includes("task=your-file") ? ", without your file" : "",
+  };
 });
 
 let changed = false; // an unchanged page has a short address

@@ -10,8 +10,9 @@ const show = () => {
 };
 copies(element, () => {
   const { origin, pathname, search } = window.location;
+  const query = new URLSearchParams({ run: props.value });
   const hide = new URLSearchParams(search).get("hide"); // whoever watches sees the same parts
-  const query = new URLSearchParams({ run: props.value, ...(hide ? { hide } : {}) });
+  if (hide) query.set("hide", hide);
   return { link: `${origin}${pathname}?${query.toString().replaceAll("%2C", ",")}` };
 });
 watch("value", show);
