@@ -1,5 +1,6 @@
 """Task files with faults: one sentence each, with the line and the rule."""
 
+import json
 import os
 
 import pytest
@@ -11,6 +12,15 @@ from olora_viz.tasks import files as task_files
 from olora_viz.tasks import load_task
 
 ALPACA = '{"instruction": "Add.", "input": "1 1", "output": "2"}'
+
+
+def chat(*messages):
+    """A row of chat messages on the second line of a file."""
+    return "a.jsonl", f'{PAIR}\n{{"messages": {json.dumps(messages)}}}'
+
+
+ASKED = {"role": "user", "content": "1 + 1?"}
+SAID = {"role": "assistant", "content": "2"}
 FAULTS = {
     "nothing in it": ("a.jsonl", "", "a.jsonl is empty"),
     "blank lines only": ("a.csv", " \n\n", "a.csv is empty"),
@@ -114,6 +124,65 @@ FAULTS = {
         "a.json",
         '[{"instruction": "a", "output": ""}]',
         "line 1 .*'output' is empty",
+    ),
+    "a question misspelt": (
+        "a.csv",
+        "qestion,answer\na,b",
+        "line 1 of .*'question' is missing; is it 'qestion'",
+    ),
+    "an empty question": (
+        "a.csv",
+        "question,answer\na,b\n ,c",
+        "line 3 of .*the field 'question' is empty",
+    ),
+    "messages misspelt": (
+        "a.jsonl",
+        f'{PAIR}\n{{"mesages": []}}',
+        "line 2 of .*'messages' is missing; is it 'mesages'",
+    ),
+    "messages that are no list": (
+        "a.jsonl",
+        f'{PAIR}\n{{"messages": "hi"}}',
+        "line 2 of .*'messages' is not a list but 'hi'",
+    ),
+    "no message": (*chat(), r"line 2 of .*needs a message and the assistant's answer.* not \[\]"),
+    "an answer to nothing": (*chat(SAID), "line 2 of .*needs a message and the assistant's answer"),
+    "a message that is no object": (
+        *chat("hi", SAID),
+        "line 2 of .*, message 1 is not an object with 'role' and 'content' but 'hi'",
+    ),
+    "a message of nobody": (
+        *chat({"content": "hi"}, SAID),
+        "line 2 of .*, message 1: the field 'role' is missing in {'content': 'hi'}",
+    ),
+    "a message without words": (
+        *chat(ASKED, {"role": "assistant"}),
+        "line 2 of .*, message 2: the field 'content' is missing in {'role': 'assistant'}",
+    ),
+    "an empty message": (
+        *chat({**ASKED, "content": " "}, SAID),
+        "line 2 of .*, message 1: the field 'content' is empty",
+    ),
+    "a message in parts": (
+        *chat({**ASKED, "content": [{"type": "text", "text": "hi"}]}, SAID),
+        "line 2 of .*, message 1: the field 'content' is not a text but",
+    ),
+    "a role that nobody knows": (
+        *chat({**ASKED, "role": "tool"}, SAID),
+        "line 2 of .*, message 1: the role is one of system, user, assistant, not 'tool'",
+    ),
+    "a role that is no text": (
+        *chat({**ASKED, "role": ["user"]}, SAID),
+        "line 2 of .*, message 1: the role is one of system, user, assistant, not",
+    ),
+    "a chat that ends with a question": (
+        *chat(ASKED, SAID, ASKED),
+        "line 2 of .*the last message is the answer and must be the assistant's, not the user's",
+    ),
+    "messages in a CSV": (
+        "a.csv",
+        "messages\na",
+        "line 1 of .*: a CSV cannot hold 'messages', which are lists",
     ),
     "half a character": (
         "a.jsonl",

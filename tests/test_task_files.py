@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from task_files import PAIR, load, write
 
 from olora_viz.tasks import Example, load_task
-from olora_viz.tasks.rows import alpaca_prompt, example_of
+from olora_viz.tasks.rows import example_of
+from olora_viz.tasks.templates import SPEAKERS, alpaca_prompt, chat_prompt, question_prompt
 
 
 def all_of(task):
@@ -143,6 +144,54 @@ def test_a_choice_takes_the_place_of_a_whole_word(output, answer, choices, want)
     made = example_of(row, "here")
     assert made.answer == output
     assert set(made.choices) == {output, want}
+
+
+said = st.builds(
+    lambda role, content: {"role": role, "content": content}, st.sampled_from([*SPEAKERS]), phrase
+)
+
+
+@given(before=st.lists(said, min_size=1, max_size=4), answer=phrase)
+@settings(max_examples=30, deadline=None)
+def test_the_last_message_of_a_chat_is_its_answer_and_all_others_are_its_prompt(before, answer):
+    row = {"messages": [*before, {"role": "assistant", "content": answer, "name": "ignored"}]}
+    example = example_of(row, "here")
+    assert example.answer == " " + answer
+    *blocks, last = example.prompt.split("\n\n")
+    # Nothing but the message and its role: no token of any model's chat template.
+    assert blocks == [f"{SPEAKERS[one['role']]}: {one['content']}" for one in before]
+    assert last == f"{SPEAKERS['assistant']}:"
+
+
+@given(rows=pairs)
+@settings(max_examples=20, deadline=None)
+def test_questions_are_pairs_whose_prompt_names_the_question(rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("questions")
+    asked = [{"question": row["prompt"], "answer": row["answer"]} for row in rows]
+    want = sorted((question_prompt(row["prompt"]), " " + row["answer"]) for row in rows)
+    paths = [
+        write(folder, "rows.json", json.dumps(asked)),
+        write(folder, "rows.jsonl", "\n".join(map(json.dumps, asked))),
+        as_csv(folder / "rows.csv", asked),
+    ]
+    for path in paths:
+        assert sorted((e.prompt, e.answer) for e in all_of(load_task(path))) == want
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_chats_and_questions_may_have_choices_and_stand_in_one_file(tmp_path, ending):
+    said = [{"role": "user", "content": "The sky?"}, {"role": "assistant", "content": "blue"}]
+    rows = [
+        {"messages": said, "choices": ["red", "blue"]},
+        {"question": "The sky?", "answer": "blue", "choices": ["red", "blue"]},
+    ]
+    text = json.dumps(rows) if ending == ".json" else "\n".join(map(json.dumps, rows))
+    task = load(tmp_path, f"a{ending}", text)
+    assert {e.prompt for e in task.examples} == {
+        chat_prompt([("user", "The sky?")]),
+        question_prompt("The sky?"),
+    }
+    assert {e.choices for e in task.examples} == {(" red", " blue")}
 
 
 def test_a_row_that_is_both_kinds_is_an_alpaca_row():

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from olora_viz.tasks.rows import example_of, fields_of
+from olora_viz.tasks.rows import CHAT, example_of, fields_of
 from olora_viz.tasks.split import Split, by_content
 from olora_viz.tasks.task import Example, Task
 
@@ -56,7 +56,8 @@ def read_examples(path: Path) -> list[Example]:
 
     The extension decides the format: `.json` (a list of objects), `.jsonl` (one object per line) or
     `.csv` (a header, then rows; choices are separated by `|`). The fields are those of
-    `example_of`. The file is UTF-8, with or without a byte order mark.
+    `example_of`; chat messages are lists, which a CSV cannot hold. The file is UTF-8, with or
+    without a byte order mark.
 
     Raises
     ------
@@ -144,7 +145,11 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                 header = [cell.strip() for cell in cells]
                 if len(set(header)) < len(header):
                     raise ValueError(f"line {line} of {path}: two columns have the same name")
-                fields_of(header, f"line {line} of {path}")
+                if fields_of(header, f"line {line} of {path}") is CHAT:
+                    raise ValueError(
+                        f"line {line} of {path}: a CSV cannot hold 'messages', which are lists "
+                        "(use .json or .jsonl)"
+                    )
             elif header is not None and any(cells):
                 if len(cells) != len(header):
                     raise ValueError(

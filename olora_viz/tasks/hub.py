@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from olora_viz.machine.timeouts import within
-from olora_viz.tasks.rows import alpaca_prompt
 from olora_viz.tasks.split import Split, by_content
 from olora_viz.tasks.task import Example, Task, TaskCard
+from olora_viz.tasks.templates import alpaca_prompt, question_prompt
 
 PATIENCE = 5.0
 """Timeout in seconds after which the hub counts as unreachable."""
@@ -54,7 +54,7 @@ choices=(' milk', ' honey'), line=0)
     """
     question = row["question"] if "question" in row else row["question_stem"]
     right = row["choices"]["label"].index(row["answerKey"])
-    return _choice(f"Question: {question.strip()}\nAnswer:", row["choices"]["text"], right)
+    return _choice(question_prompt(question.strip()), row["choices"]["text"], right)
 
 
 def yes_or_no(row: Row) -> Example:
@@ -64,7 +64,8 @@ def yes_or_no(row: Row) -> Example:
     Example(prompt='Bees make honey.\\nQuestion: do bees make honey?\\nAnswer:', answer=' yes', \
 choices=(' no', ' yes'), line=0)
     """
-    prompt = f"{row['passage'].strip()}\nQuestion: {row['question'].strip().rstrip('?')}?\nAnswer:"
+    question = f"{row['question'].strip().rstrip('?')}?"
+    prompt = f"{row['passage'].strip()}\n{question_prompt(question)}"
     return _choice(prompt, ("no", "yes"), int(row["answer"]))
 
 
@@ -79,7 +80,7 @@ def ending(row: Row) -> Example:
 
 def solution(row: Row) -> Example:
     """Turn a row of PIQA into a goal with two ways to reach it."""
-    prompt = f"Question: {row['goal'].strip()}\nAnswer:"
+    prompt = question_prompt(row["goal"].strip())
     return _choice(prompt, (row["sol1"], row["sol2"]), int(row["label"]))
 
 

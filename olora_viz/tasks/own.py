@@ -21,7 +21,7 @@ def own_task(own: Own, seed: int = 0) -> Task:
 
     Parameters
     ----------
-    own : a `Task`, or rows with `prompt` and `answer`, or those of Alpaca, as in `example_of`
+    own : a `Task`, or rows: pairs, Alpaca, questions or chat messages, as in `example_of`
     seed : for the split of rows
 
     Returns

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from olora_viz.tasks.task import Example
+from olora_viz.tasks.templates import SPEAKERS, alpaca_prompt, chat_prompt, question_prompt
 
 
 class Fields(NamedTuple):
@@ -19,6 +20,10 @@ class Fields(NamedTuple):
 
 PAIR = Fields(("prompt", "answer"), ("choices",))
 ALPACA = Fields(("instruction", "output"), ("input", "answer", "choices"))
+QUESTION = Fields(("question", "answer"), ("choices",))
+CHAT = Fields(("messages",), ("choices",))
+KINDS = (ALPACA, PAIR, QUESTION, CHAT)
+"""The kinds of rows; if the fields of several are complete, the first counts."""
 
 # LLM-Adapters (Hu et al. 2023, arXiv 2304.01933) end a multiple-choice instruction with this line.
 _FORMAT = re.compile(r"^Answer format: *(.+?)\s*$", re.MULTILINE)
@@ -28,7 +33,8 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     """Return the kind of row with these fields; raise if one is missing or misspelt.
 
     An unknown field is ignored, unless it resembles a known field that is absent. If the fields of
-    both kinds are complete, it is an Alpaca row, and `answer` belongs to `output`.
+    several kinds are complete, the first of `KINDS` counts: a row with `instruction`, `output`,
+    `prompt` and `answer` is an Alpaca row, and its `answer` belongs to `output`.
 
     Parameters
     ----------
@@ -44,8 +50,9 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     Traceback (most recent call last):
     ValueError: line 1 of data.csv: the field 'answer' is missing; is it 'anwser'?
     """
-    whole = [fields for fields in (ALPACA, PAIR) if all(name in names for name in fields.needed)]
-    fields = whole[0] if whole else max((PAIR, ALPACA), key=lambda fields: _likeness(fields, names))
+    whole = [fields for fields in KINDS if all(name in names for name in fields.needed)]
+    guesses = (PAIR, ALPACA, QUESTION, CHAT)
+    fields = whole[0] if whole else max(guesses, key=lambda fields: _likeness(fields, names))
     others = [name for name in names if name not in fields.needed + fields.optional]
     for name in fields.needed:
         if name not in names:
@@ -62,16 +69,23 @@ def fields_of(names: Collection[str], where: str) -> Fields:
 
 
 def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
-    """Convert a row with `prompt` and `answer`, or an Alpaca row, to an example.
+    """Convert a row to an example: a pair, an Alpaca row, a question, or chat messages.
 
     Prompt and answer are separated by one space, unless the prompt ends with a newline or tab;
     white space around the answer is removed.
 
-    The prompt of an Alpaca row is the Alpaca template with `instruction` and `input`, and the whole
-    `output` is the answer. Its optional `answer` is the decisive word of the output, such as
-    "answer3". The choices are those in `choices`, or in a line "Answer format:
-    answer1/answer2/answer3/answer4" of the instruction: each choice is the output with the last
-    occurrence of that word replaced.
+    - `prompt`, `answer`: as they are.
+    - `instruction`, `output` and an optional `input`: the prompt is the Alpaca template, and the
+      whole `output` is the answer. Its optional `answer` is the decisive word of the output, such
+      as "answer3".
+    - `question`, `answer`: the prompt is `question_prompt`.
+    - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the last one,
+      from the assistant, is the answer, and `chat_prompt` of those before it is the prompt. No
+      chat template of a model is applied.
+
+    The choices are those in `choices`, or in a line "Answer format:
+    answer1/answer2/answer3/answer4" of an instruction: each choice is the output with the last
+    occurrence of the decisive word replaced.
 
     Parameters
     ----------
@@ -82,7 +96,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     Raises
     ------
     ValueError
-        If a field is missing, misspelt, empty or not a text, or the answer is not a choice.
+        If a field is missing, misspelt, empty or of the wrong type, a role is unknown, the last
+        message is not the assistant's, or the answer is not a choice.
 
     References
     ----------
@@ -96,19 +111,24 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     text = {
         name: _text(given[name], name, where)
         for name in fields.needed + fields.optional
-        if name in given and name != "choices"
+        if name in given and name not in ("choices", "messages")
     }
     for name in fields.needed:
-        if not text[name]:
+        if name in text and not text[name]:
             raise ValueError(f"{where}: the field {name!r} is empty")
     choices = _choices(given.get("choices"), where)
-    if fields is PAIR:
-        prompt, answer = text["prompt"], text["answer"]
-        key = answer
-    else:
+    if fields is ALPACA:
         prompt, answer = alpaca_prompt(text["instruction"], text.get("input", "")), text["output"]
         key = text.get("answer") or answer
         choices = choices or _listed(text["instruction"], key)
+    else:
+        if fields is CHAT:
+            prompt, answer = _conversation(given["messages"], where)
+        elif fields is QUESTION:
+            prompt, answer = question_prompt(text["question"]), text["answer"]
+        else:
+            prompt, answer = text["prompt"], text["answer"]
+        key = answer
     if choices and key not in choices:
         raise ValueError(
             f"{where}: the answer {_short(key)} is not among its choices {_short(choices)}"
@@ -128,16 +148,6 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     )
 
 
-def alpaca_prompt(instruction: str, given: str = "") -> str:
-    r"""Format an instruction, with its input if any, by the Alpaca template.
-
-    >>> alpaca_prompt("Say hello.")
-    '### Instruction:\nSay hello.\n\n### Response:\n'
-    """
-    middle = f"\n\n### Input:\n{given}" if given else ""
-    return f"### Instruction:\n{instruction}{middle}\n\n### Response:\n"
-
-
 def _likeness(fields: Fields, names: Collection[str]) -> int:
     """Count the fields with a similar name in `names`."""
     ours = fields.needed + fields.optional
@@ -155,6 +165,39 @@ def _text(value: object, name: str, where: str) -> str:
         ) from error
     # A space before an answer belongs to the answer; a newline belongs to the prompt.
     return value.rstrip(" ") if name == "prompt" and value.strip() else value.strip()
+
+
+def _conversation(value: object, where: str) -> tuple[str, str]:
+    """Return the messages before the last one as a prompt, and the last one as its answer."""
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: the field 'messages' is not a list but {_short(value)}")
+    spoken = [_message(one, f"{where}, message {k}") for k, one in enumerate(value, start=1)]
+    if len(spoken) < 2:
+        raise ValueError(
+            f"{where}: the field 'messages' needs a message and the assistant's answer to it, "
+            f"not {_short(value)}"
+        )
+    *before, (role, answer) = spoken
+    if role != "assistant":
+        raise ValueError(
+            f"{where}: the last message is the answer and must be the assistant's, not the {role}'s"
+        )
+    return chat_prompt(before), answer
+
+
+def _message(value: object, where: str) -> tuple[str, str]:
+    """Return the role and the text of a message."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} is not an object with 'role' and 'content' but {_short(value)}")
+    for name in ("role", "content"):
+        if name not in value:
+            raise ValueError(f"{where}: the field {name!r} is missing in {_short(dict(value))}")
+    role, content = value["role"], _text(value["content"], "content", where)
+    if not isinstance(role, str) or role not in SPEAKERS:
+        raise ValueError(f"{where}: the role is one of {', '.join(SPEAKERS)}, not {_short(role)}")
+    if not content:
+        raise ValueError(f"{where}: the field 'content' is empty")
+    return role, content
 
 
 def _short(value: object) -> str:
