@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from opened import tab
 from playwright.sync_api import Page, expect
 
 from olora_viz.machine.numbers import smoothed
@@ -20,12 +21,13 @@ def race(page: Page, steps: int) -> None:
     page.get_by_label("Steps").press("Tab")
     page.click("#race-button")
     expect(page.locator("#status")).to_contain_text(f"{steps} / {steps}", timeout=120_000)
-    page.wait_for_function(f"{plot('gradient-figure')}?.data?.[0]?.y?.length === {steps}")
     page.wait_for_function(f"{plot('loss-figure')}?.data?.[0]?.y?.length === {steps}")
 
 
 def test_the_line_of_a_map_is_at_the_column_that_is_pointed_at(same_page: Page) -> None:
     page = same_page
+    race(page, 12)
+    tab(page, "Gradients")
     page.locator("#gradient-map").scroll_into_view_if_needed()  # it is drawn where it is seen
     area = page.locator("#gradient-map .nsewdrag").first
     area.scroll_into_view_if_needed()
@@ -44,6 +46,7 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
     same_page: Page,
 ) -> None:
     page = same_page
+    tab(page, "Loss")
     # What was chosen before the race outlives its updates.
     scale = page.locator("#loss-figure .figure-tools button")
     expect(scale).to_have_text("log")
@@ -52,7 +55,6 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
     page.locator("#loss-figure select").select_option("0.6")
     race(page, 12)
     assert page.evaluate(f"{plot('loss-figure')}._fullLayout.yaxis.type") == "linear"
-    assert page.evaluate(f"{plot('gradient-figure')}._fullLayout.yaxis.type") == "log"
     raw = np.array(traces(page, "loss-figure", "raw")).T
     wanted = smoothed(raw, 0.6)
     np.testing.assert_allclose(traces(page, "loss-figure", "smooth"), wanted.T, rtol=1e-9)
@@ -69,26 +71,27 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
         f"{plot('loss-figure')}.data.find((t) => t.meta === 'smooth').y[5] === {raw[5, 0]}"
     )
 
-    # Point at step 5 of the loss: the others show step 5, and leaving clears all.
+    # Point at step 4 of the loss: the accuracy shows step 4, and leaving clears all.
     area = page.locator("#loss-figure .nsewdrag").first
     area.scroll_into_view_if_needed()
     box = area.bounding_box()
     assert box
-    at = page.evaluate(f"{plot('loss-figure')}._fullLayout.xaxis.d2p(5)")
+    at = page.evaluate(f"{plot('loss-figure')}._fullLayout.xaxis.d2p(4)")
     page.mouse.move(box["x"] + at, box["y"] + 0.4 * box["height"])
-    for name in ("loss-figure", "gradient-figure", "accuracy-figure"):
+    for name in ("loss-figure", "accuracy-figure"):
         expect(page.locator(f"#{name} .figure-pointer")).to_be_visible()
         axis = f"{plot(name)}._fullLayout.xaxis"
-        expected = page.evaluate(f"{axis}._offset + {axis}.d2p(5)")
+        expected = page.evaluate(f"{axis}._offset + {axis}.d2p(4)")
         left = page.evaluate(
             f"parseFloat(document.querySelector('#{name} .figure-pointer').style.left)"
         )
         assert left == pytest.approx(expected, abs=0.01)
-    expect(page.locator("#loss-figure .hoverlayer")).to_contain_text("step 5")
-    other = page.locator("#gradient-figure .hoverlayer")
-    expect(other).to_contain_text("step 5")
-    norm = page.evaluate(f"{plot('gradient-figure')}.data[0].y[4]")
-    expect(other).to_contain_text(f"{norm:.3g}")
+    expect(page.locator("#loss-figure .hoverlayer")).to_contain_text("step 4")
+    other = page.locator("#accuracy-figure .hoverlayer")
+    expect(other).to_contain_text("step 4")
+    lane = f"{plot('accuracy-figure')}.data.find((t) => t.name === 'OLoRA 3e-3')"
+    share = page.evaluate(f"{lane}.y[{lane}.x.indexOf(4)]")
+    expect(other).to_contain_text(f"{share:.0%}")
     page.mouse.move(2, 2)
     expect(page.locator(".figure-pointer:visible")).to_have_count(0)
     expect(other).not_to_contain_text("step")

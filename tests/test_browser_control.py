@@ -2,6 +2,7 @@
 
 import re
 
+from opened import tab
 from playwright.sync_api import Page, expect
 
 PLOT = "#loss-figure .js-plotly-plot"
@@ -20,24 +21,34 @@ def set_steps(page: Page, count: int) -> None:
     page.get_by_label("Steps", exact=True).press("Tab")
 
 
-def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(same_page: Page) -> None:
+def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(
+    same_page: Page, address: str
+) -> None:
     page = same_page
+    page.goto(address)
     state(page, "recorded")
     expect(page.locator("#story .recorded")).to_contain_text("Recorded on")
-    expect(page.locator("#results")).to_contain_text("Results at step 60")
+    expect(page.locator("#results")).to_contain_text("Ranking at step 60")
     expect(page.locator("#setup-model input")).to_have_value(re.compile("glassllm"))
     expect(page.locator("#adapters button")).to_have_count(0)
     page.locator("#scrubber input").fill("10")
-    expect(page.locator("#results")).to_contain_text("Results at step 10")
+    expect(page.locator("#results")).to_contain_text("Ranking at step 10")
     expect(page.locator("#status b")).to_have_text("10")
     page.wait_for_function(
         f"document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length === 10"
     )
     page.locator("#scrubber .replay").click()
-    expect(page.locator("#results")).to_contain_text("Results at step 60", timeout=30_000)
+    expect(page.locator("#results")).to_contain_text("Ranking at step 60", timeout=30_000)
     link = page.locator("#story .recorded a").get_attribute("href") or ""
-    assert "model=smollm2-135m" in link
+    assert "model=glassllm&task=sentiment&steps=60" in link
     assert link.count("lane=") == 5
+    # It has a card in each of these tabs.
+    for name, card in (("Spectra", "#run-spectra"), ("Gradients", "#run-gradients")):
+        expect(page.locator(card)).to_be_hidden()
+        tab(page, name)
+        expect(page.locator(card)).to_be_visible()
+        expect(page.locator("#loss-figure")).to_be_hidden()
+    tab(page, "Loss")
 
 
 def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(same_page: Page) -> None:
@@ -60,7 +71,8 @@ def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(same_page
 
 
 def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: Page) -> None:
-    state(page, "recorded")
+    state(page, "ready")
+    tab(page, "Earlier runs")
     for count in (4, 6):
         set_steps(page, count)
         page.click("#race-button")
@@ -83,7 +95,7 @@ def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: 
 
 
 def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
-    state(page, "recorded")
+    state(page, "ready")
     set_steps(page, 100)
     page.click("#step-button")
     state(page, "paused")
@@ -116,13 +128,13 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
     page.click("#reset-button")
     state(page, "ready")
     expect(page.get_by_label("Steps", exact=True)).to_have_value("100")
-    expect(page.locator("#results")).not_to_contain_text("Results at")
+    expect(page.locator("#results")).not_to_contain_text("Ranking at")
 
 
 def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
     page: Page, address: str
 ) -> None:
-    state(page, "recorded")
+    state(page, "ready")
     set_steps(page, 400)
     page.click("#race-button")
     state(page, "racing")
@@ -133,6 +145,7 @@ def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
     other.set_default_timeout(60_000)
     other.goto(address)
     state(other, "recorded")
+    tab(other, "Earlier runs")
     set_steps(other, 5)
     other.click("#race-button")
     state(other, "waiting")
@@ -141,6 +154,7 @@ def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
     state(page, "paused")
     state(other, "finished")
     expect(other.locator("#shelf li")).to_have_count(1)
+    tab(page, "Earlier runs")
     expect(page.locator("#shelf li")).to_have_count(1)
     page.click("#stop-button")
     state(page, "stopped")

@@ -1,5 +1,6 @@
 """A sweep in a real Chromium: a preset, repeated with five seeds, and the curve over rates."""
 
+from opened import tab
 from playwright.sync_api import Page, expect
 
 
@@ -14,7 +15,7 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     page.get_by_label("Steps").fill("4")
     page.get_by_label("Steps").press("Tab")
     page.locator("#seeds-button").click()
-    expect(page.locator("#lanes tbody tr")).to_have_count(15)
+    expect(page.get_by_label("seeds, such as 0-2, lane 3")).to_have_value("0-4")
     expect(page.locator("#status")).to_contain_text("finished", timeout=180_000)
 
     filled = f"{figure('loss-figure')}.data.filter((t) => t.fill === 'tonexty').length"
@@ -22,9 +23,10 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     names = f"{figure('loss-figure')}.layout.annotations.map((a) => a.text).sort().join()"
     assert page.evaluate(names) == "LoRA,OLoRA,PiSSA"
     rows = page.locator("#results tbody tr")
-    expect(rows).to_have_count(2 * 4)  # held out, and the test
+    expect(rows).to_have_count(5 + 4)  # held out, and the test
     expect(rows.first).to_contain_text("±")
 
+    tab(page, "Rates")
     card.scroll_into_view_if_needed()
     expect(card.locator("h2").first).to_contain_text("Final held-out loss against learning rate")
     seeds = f"{figure('rates-figure')}.data.find((t) => t.fill).y"
@@ -36,8 +38,9 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     expect(card.locator("h2").first).to_contain_text("Best held-out loss against learning rate")
 
     # A band that is hidden takes its lanes with it, wherever they are drawn one by one.
-    page.locator("#loss-figure").scroll_into_view_if_needed()
-    page.locator("#loss-figure .annotation-text-g", has_text="PiSSA").first.click()
+    page.locator("#accuracy-figure").scroll_into_view_if_needed()
+    page.locator("#accuracy-figure .annotation-text-g", has_text="PiSSA").first.click()
+    tab(page, "Gradients")
     page.locator("#depth-figure").scroll_into_view_if_needed()
     hidden = (
         f"{figure('depth-figure')}?._fullData?.filter((t) => t.visible === 'legendonly')"

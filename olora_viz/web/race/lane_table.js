@@ -9,7 +9,7 @@ const FIELDS = [
   ["r", "r", "rank", "numeric"],
   ["alpha", "α", "alpha", "numeric"],
   ["lr", "rate", "learning rate", "text"],
-  ["seed", "seeds", "seeds of the start and of the order of batches, such as 0-2", "text"],
+  ["seed", "seeds", "seeds, such as 0-2", "text"],
 ];
 
 /**
