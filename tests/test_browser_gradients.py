@@ -2,6 +2,7 @@
 
 import re
 
+from opened import tab
 from playwright.sync_api import Page, expect
 
 

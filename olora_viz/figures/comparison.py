@@ -87,6 +87,10 @@ def overlay_figure(
         x=steps_axis(total),
         y=y,
         height=HEIGHT,
+        how=(
+            "Each run keeps one dash, each initialization its colour. Compare curves of one "
+            "colour to see what the changed setting did."
+        ),
         badge="log" if log else "",
         message="" if data else f"These runs have no measurement of the {title.lower()} yet.",
         revision=revision,

@@ -115,6 +115,11 @@ def comparison_figure(
         y={"title": {"text": ""}, "range": [-0.5, rows - 0.5], "ticks": "",
            "tickvals": list(places.values()), "ticktext": list(places)},
         height=rows * max(30, min(15 * K + 8, 110)),
+        how=(
+            "Each row is one quantity, as a multiple of the reference's. Points to the right of "
+            "1 are larger: a larger gradient is a steeper loss, a larger eigenvalue a more "
+            "curved one."
+),
         badge="log",
         revision=run or "comparison",
     )  # fmt: skip
@@ -151,6 +156,11 @@ def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: 
         x=axis("index i", range=[0.5, n + 0.5], dtick=1 if n <= 12 else 5, tick0=0),
         y=log_axis("λᵢ(J Jᵀ)", low, high),
         height=HEIGHT["ntk"],
+        how=(
+            "The eigenvalues say how fast each direction of the predictions is learned. The "
+            "ratio of the first to the last one is the condition number: a flat curve learns all "
+            "at one pace."
+        ),
         badge="log",
         revision=run or "ntk",
     )
@@ -176,6 +186,7 @@ def sharpness_figure(
         x=steps_axis(total),
         y=log_axis(CURVATURE.symbol, low, high) | ({} if at else {"showticklabels": False}),
         height=HEIGHT["steps"],
+        how="How curved the loss is in its most curved direction; a falling curve flattens.",
         badge="log",
         message="" if at else "Choose how often to measure, then press Race.",
         revision=run or "race",
@@ -210,6 +221,10 @@ def stability_figure(
         x=steps_axis(total),
         y=log_axis("learning rate", low, high) | ({} if at else {"showticklabels": False}),
         height=HEIGHT["steps"],
+        how=(
+            "Gradient descent is stable while its learning rate is below 2/λ. Adam rescales its "
+            "steps, so for it the crossing is a hint, not a limit."
+        ),
         badge="log",
         message="" if at else "2/λ and the learning rates appear here.",
         revision=run or "race",

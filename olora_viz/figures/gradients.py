@@ -151,6 +151,10 @@ def _curves_layout(
         height=HEIGHT,
         badge="log",
         message="" if shown else "Nothing to draw yet.",
+        how=(
+            "Each curve is one lane. Norms that shrink or grow with depth by large factors are "
+            "what vanishing or exploding gradients would look like."
+        ),
         revision=run or "gradients",
     )
 

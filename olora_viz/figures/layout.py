@@ -34,6 +34,7 @@ def layout(
     height: int,
     badge: str = "",
     message: str = "",
+    how: str = "",
     revision: str = "figure",
 ) -> dict[str, Any]:
     """Return a figure with its layout.
@@ -41,6 +42,7 @@ def layout(
     Parameters
     ----------
     title, unit, badge, message : the text around the chart.
+    how : how to read it, in two sentences or so; shown when the reader asks.
     x, y : Plotly's axes, see `axis`.
     height : of the plot area in pixels, by which labels are kept apart.
     revision : zoom and hidden lines are kept while it stays the same.
@@ -48,7 +50,7 @@ def layout(
     return {
         "meta": {
             "title": title, "unit": unit, "badge": badge, "message": message, "height": height,
-            "x": x.get("title", {}).get("text", ""),
+            "how": how, "x": x.get("title", {}).get("text", ""),
         },
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",

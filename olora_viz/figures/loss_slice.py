@@ -72,6 +72,10 @@ def slice_figures(
             x=axis("along the top eigenvector, ‖Δθ‖", range=[-reach, reach], nticks=5),
             y=axis("along the gradient, ‖Δθ‖", range=[-reach, reach], nticks=5),
             height=HEIGHT,
+            how=(
+                "The start is in the middle. Close contours are a steep loss; a narrow valley is "
+                "a badly conditioned one."
+            ),
             revision=f"{run} {one.lane}" if run else "slice",
         )
         figure["hovermode"] = "closest"

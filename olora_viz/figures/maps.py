@@ -106,6 +106,10 @@ def step_map(
            "tickvals": first[::every],
            "ticktext": [f"block {block_and_module(layers[i])[0]}" for i in first[::every]]},
         height=max(150, min(420, ROW * len(layers))),
+        how=(
+            "A row is a layer, a column a measurement; the first block is on top. Click a cell "
+            "to see that layer's curves."
+),
         badge="log" if log else "",
         revision=revision,
     )  # fmt: skip

@@ -80,6 +80,10 @@ def measure_figure(
         y=unlabelled_until(bool(found), y),
         height=HEIGHT,
         badge="log" if log else "",
+        how=(
+            "Each curve is one lane, or the mean of its seeds with a band from the lowest to the "
+            "highest. Point at it for the values of a step."
+        ),
         revision=run or "race",
     )
     if not named:

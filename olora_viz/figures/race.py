@@ -135,6 +135,10 @@ def loss_figure(
         x=steps_axis(total),
         y=unlabelled_until(bool(steps), log_axis(MEASURES["loss"].symbol, low, high)),
         height=PLOT_HEIGHT["loss"],
+        how=(
+            "Lower is better. The axis is logarithmic, so equal distances are equal factors. "
+            "Dots that rise while their line falls mean overfitting."
+        ),
         badge="log",
         message="" if steps else FIRST_WORDS,
         revision=run or "race",
@@ -208,6 +212,11 @@ def accuracy_figure(
         x=steps_axis(total),
         y=unlabelled_until(bool(steps), shares),
         height=PLOT_HEIGHT["accuracy"],
+        how=(
+            "Higher is better. A curve is the mean over its seeds, its band the range from the "
+            "lowest to the highest one: where bands overlap, single seeds could have shown "
+            "either order."
+        ),
         message="" if steps else FIRST_WORDS,
         revision=run or "race",
     )

@@ -86,6 +86,10 @@ def rate_figure(
         x=log_axis(AXES[0], min(first, math.log10(rates.min()) - 0.08), last + 0.05),
         y=log_axis(AXES[1], low, high),
         height=HEIGHT,
+        how=(
+            "Too low a rate learns slowly, too high a rate diverges. Compare the lowest points "
+            "of the curves, not their values at one rate."
+        ),
         badge="log, log",
         revision=run or "rates",
     )

@@ -47,6 +47,10 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
         x=axis("index i", range=[0.5, min(m, reach) + 0.5], **_whole(min(m, reach))),
         y=axis("σᵢ", range=[0, 1.06 * top]),
         height=HEIGHT,
+        how=(
+            "If a start's values were a subset of W's, each would lie on one of W's. They need "
+            "not: a projection's i-th value lies anywhere in the band, at most at W's i-th."
+        ),
         revision=run or "spectrum",
     )
     ends = [
@@ -99,6 +103,10 @@ def energy_figure(
         x=axis("rank r", range=[0, int(x[-1]) * 1.01]),
         y=axis("share of ‖W‖²", range=[1.06 * low, top], tickformat=".0%"),
         height=HEIGHT,
+        how=(
+            "How much of W a start of rank r contains. PiSSA's curve is the highest possible, "
+            "since it takes the largest singular values."
+        ),
         revision=run or "energy",
     )
     made["shapes"] = [_upright(rank)]
@@ -123,6 +131,11 @@ def angles_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
         y=axis("degrees", range=[-2, 94], tickvals=[0, 30, 60, 90]),
         height=HEIGHT,
         message="" if known else "There is no top subspace to compare with.",
+        how=(
+            "0 degrees is a direction that both subspaces share, 90 degrees one that the other "
+            "has nothing of. The more angles are small, the more the start has of W's main "
+            "directions."
+        ),
         revision=run or "angles",
     )
     ends = [

@@ -37,6 +37,16 @@ from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, values_of
 from olora_viz.studies.words import and_
 
+BUDGET = (
+    "The best loss to expect if only n of the rates had been tried. A method whose curve is low "
+    "from the start is easy to tune."
+)
+TARGET = (
+    "The share of seeds that had reached the reference's final loss by each step. Further left "
+    "is faster; a curve that stays below 100% has seeds that never reached it."
+)
+"""How to read the two charts."""
+
 HEIGHT = 230
 """Height of the plot area in pixels."""
 
@@ -101,7 +111,7 @@ def budget_figure(found: Verdicts, cell: Cell) -> Figure:
         ends.append(CurveEnd(style.label, init, style.text, most, _on(mean[-1], low, high)))
     x = axis(names[0], range=[0.9, most + 0.1], tickvals=at, ticktext=[str(n) for n in at])
     made = layout(
-        title, unit, x=x, y=log_axis(names[1], low, high), height=HEIGHT, badge="log",
+        title, unit, x=x, y=log_axis(names[1], low, high), height=HEIGHT, badge="log", how=BUDGET,
         revision="budget",
     )  # fmt: skip
     annotate(made, end_labels(ends, bounds=(low, high), height=HEIGHT))
@@ -160,7 +170,13 @@ def target_figure(found: Verdicts, cell: Cell) -> Figure:
     y_axis = axis(names[1], range=list(bounds), tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     y_axis["ticktext"] = ["0%", "25%", "50%", "75%", "100%"]
     made = layout(
-        title, unit, x=steps_axis(study.steps), y=y_axis, height=HEIGHT, revision="target"
+        title,
+        unit,
+        x=steps_axis(study.steps),
+        y=y_axis,
+        height=HEIGHT,
+        how=TARGET,
+        revision="target",
     )
     annotate(made, end_labels(ends, bounds=bounds, height=HEIGHT))
     return {"data": data, "layout": made}

@@ -24,6 +24,14 @@ SHARES = {"range": [-0.04, 1.04], "tickformat": ".0%", "tickvals": [0, 0.25, 0.5
 """The vertical axis."""
 
 
+PROFILE = (
+    "The share of cells and seeds in which a method reached the target within a factor of the "
+    "fastest one's steps. Higher and further left is better; a run that never reaches it counts as "
+    "infinite."
+)
+"""How to read the chart."""
+
+
 def profile_figure(found: Verdicts) -> Figure:
     """Draw the share of all runs in which a method took at most some multiple of the fastest's
     steps to the reference's final loss, each at its best rate.
@@ -61,7 +69,16 @@ def profile_figure(found: Verdicts) -> Figure:
         ends.append(end)
     x_axis = log_axis(names[0], -0.005, math.log10(last) + 0.005)
     y_axis = axis(names[1], **SHARES, ticktext=["0%", "25%", "50%", "75%", "100%"])
-    made = layout(title, unit, x=x_axis, y=y_axis, height=HEIGHT, badge="log", revision="profile")
+    made = layout(
+        title,
+        unit,
+        x=x_axis,
+        y=y_axis,
+        height=HEIGHT,
+        badge="log",
+        how=PROFILE,
+        revision="profile",
+    )
     annotate(made, end_labels(ends, bounds=(-0.04, 1.04), height=HEIGHT))
     return {"data": data, "layout": made}
 

@@ -27,6 +27,16 @@ TILES = {
 }
 """The colour of each verdict, of the text on it, and its sign where a word does not fit."""
 
+WINS = (
+    "Each tile is a model, task and rank: the verdict at one shared rate, and with each method "
+    "at its own best rate. A method that wins only at the shared rate owes it to the rate."
+)
+FOREST = (
+    "A point is a difference to the reference, its line the 95% interval. An interval that "
+    "crosses zero decides nothing; one inside the margin means level."
+)
+"""How to read the two charts."""
+
 ROW, LINE = 30, 24
 """Heights in pixels: of a row of the table, and of an interval."""
 
@@ -98,7 +108,9 @@ def wins_figure(found: Verdicts) -> Figure:
     height = round(ROW * (len(cells) + 0.8))
     if shared:
         unit = f"{name_of(cells[0], shared)}; {unit}"
-    made = layout(title, unit, x=x, y={**y, "showgrid": False}, height=height, revision="wins")
+    made = layout(
+        title, unit, x=x, y={**y, "showgrid": False}, height=height, how=WINS, revision="wins"
+    )
     made |= {"annotations": notes, "hovermode": "closest"}
     made["margin"] |= {"l": room_for(rows)}
     if not words:
@@ -151,7 +163,15 @@ def differences_figure(found: Verdicts) -> Figure:
     )  # fmt: skip
     if shared:
         unit = f"{name_of(study.cells()[0], shared)}; {unit}"
-    made = layout(title, unit, x=x, y=y, height=max(110, LINE * len(rows)), revision="differences")
+    made = layout(
+        title,
+        unit,
+        x=x,
+        y=y,
+        height=max(110, LINE * len(rows)),
+        how=FOREST,
+        revision="differences",
+    )
     made["hovermode"] = "closest"
     made["annotations"] = notes
     made["margin"] |= {"l": room_for(ticks), "r": room_for([note["text"] for note in notes])}

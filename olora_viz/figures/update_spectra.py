@@ -56,6 +56,10 @@ def growth_figure(
         y=axis("σᵢ(ΔW)", range=[-0.02 * top, 1.06 * top]),
         height=210,
         message="" if shown else still,
+        how=(
+            "How strongly training changes the layer, direction by direction. A few large values "
+            "mean that the update uses few of its r directions."
+        ),
         revision=run or "growth",
     )
     return {"data": data, "layout": made}

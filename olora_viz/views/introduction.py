@@ -5,6 +5,8 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from olora_viz.learn.gallery import Recording
+from olora_viz.tasks import TASKS
+from olora_viz.views.html import remark
 from olora_viz.views.race_record import RaceRecord
 
 
@@ -28,6 +30,12 @@ def introduction(record: RaceRecord, query: str) -> Markup:
     return Markup(
         '<div class="recorded"><h2>{} <span class="badge">recorded</span></h2><p>{} {}</p>{}</div>'
     ).format(record.title, record.sentence, made, link)
+
+
+def somebody_s(task: str) -> Markup:
+    """Return the line above somebody else's run; the examples of a task file are not shown."""
+    own = "" if task in TASKS else " Its examples are the owner's own and are not shown."
+    return remark(f"You are watching somebody's run. Race starts your own.{own}")
 
 
 def story_before() -> Markup:

@@ -25,10 +25,9 @@ from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, standings
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.studies.words import Sentence
-from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views.answers import answers, answers_before
-from olora_viz.views.introduction import introduction, story_before
+from olora_viz.views.introduction import introduction, somebody_s, story_before
 from olora_viz.views.race_record import (
     FAILED,
     RaceRecord,
@@ -44,10 +43,6 @@ from olora_viz.views.verdict import verdict_html
 
 ELSEWHERE = frozenset({"start", "step"})
 """The commands next to somebody else's race: each starts a race of one's own."""
-
-SOMEBODY_S = "You are watching somebody's run. Race starts your own."
-
-WITHHELD = "Its examples are the owner's own and are not shown."
 
 
 @dataclass(frozen=True)
@@ -167,8 +162,7 @@ class RaceView:
     @property
     def whose(self) -> Markup:
         """A line that it is somebody else's; empty for one's own and for recorded ones."""
-        own = "" if self.race.config.task in TASKS else f" {WITHHELD}"
-        return Markup("") if self.owned else fragments.remark(f"{SOMEBODY_S}{own}")
+        return Markup("") if self.owned else somebody_s(self.race.config.task)
 
     @property
     def adapters(self) -> dict[str, Any] | None:

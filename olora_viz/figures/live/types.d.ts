@@ -55,6 +55,8 @@ export interface Meta {
   unit: string;
   badge: string;
   message: string;
+  /** How to read it; shown when the reader asks. */
+  how?: string;
   /** Of the plot area, in pixels. */
   height: number;
   /** Name of the horizontal axis; charts of one race whose `x` is "step" show the same step. */

@@ -29,6 +29,17 @@ export function skeleton(element) {
   scale.type = "button";
   scale.hidden = true;
   const badge = append(tools, "span", "badge");
+  const ask = append(tools, "button", "badge");
+  ask.type = "button";
+  ask.textContent = "?";
+  ask.title = "How to read this chart";
+  ask.setAttribute("aria-expanded", "false");
+  const how = append(element, "p", "hint figure-how");
+  how.hidden = true;
+  ask.addEventListener("click", () => {
+    how.hidden = !how.hidden;
+    ask.setAttribute("aria-expanded", `${!how.hidden}`);
+  });
   const frame = append(element, "div", "figure-frame");
   const plot = /** @type {PlotElement} */ (
     /** @type {unknown} */ (append(frame, "div", "figure-plot"))
@@ -38,7 +49,8 @@ export function skeleton(element) {
   pointer.hidden = true;
   const message = append(frame, "p", "figure-message");
   const lanes = append(frame, "div", "figure-lanes");
-  return { head, title, unit, badge, scale, smoothing, weight, pointer, plot, message, lanes };
+  const texts = { title, unit, badge, how, message };
+  return { head, ...texts, scale, smoothing, weight, ask, pointer, plot, lanes };
 }
 
 /**
@@ -55,6 +67,8 @@ export function write(parts, meta, { logarithmic, linear, weight }) {
   const { badge, scale, smoothing, message } = parts;
   parts.title.textContent = meta.title;
   parts.unit.textContent = meta.unit;
+  parts.how.textContent = meta.how ?? "";
+  parts.ask.hidden = !meta.how;
   badge.textContent = meta.badge;
   badge.hidden = !meta.badge || logarithmic;
   scale.hidden = !logarithmic;
