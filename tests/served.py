@@ -146,12 +146,19 @@ def inherited() -> dict[str, str]:
 
 
 class Visitor:
-    """One open page, by the requests that it sends."""
+    """One open page, by the requests that it sends.
 
-    def __init__(self, url: str, visit: str) -> None:
+    Parameters
+    ----------
+    url : of the server.
+    visit : the page's own name.
+    config : what the page consists of, from another visitor; by default the server is asked.
+    """
+
+    def __init__(self, url: str, visit: str, config: dict[str, Any] | None = None) -> None:
         self.visit = visit
         self.client = httpx.Client(base_url=url, trust_env=False, timeout=60)
-        self.config = self.client.get("/config").json()
+        self.config = config or self.client.get("/config").json()
         self.functions = {fn["api_name"]: fn for fn in self.config["dependencies"]}
         parts = self.config["components"]
         self.defaults = {part["id"]: part["props"].get("value") for part in parts}

@@ -193,7 +193,7 @@ def test_a_study_that_has_only_begun_decides_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.LOOKS", 1)
-    whole = study(gaining(0.3), replace(STUDY, ranks=(2, 16)))
+    whole = study(gaining(0.3), replace(STUDY, ranks=(2, 16), batch_size=2))
     nothing = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, {})))
     assert nothing.verdict == NOT_MEASURED
     first = {trial: its for trial, its in whole.rows.items() if trial.cell.r == 2}

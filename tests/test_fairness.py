@@ -229,8 +229,8 @@ def test_a_race_whose_page_is_closed_lets_those_who_wait_go_first_and_loses_no_b
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(Jobs(folder=tmp_path / "jobs")) as jobs:
-        whole = wait(jobs.start(asked(steps=40)))
-        gone = jobs.start(asked(steps=40), owner=page("gone"))
+        whole = wait(jobs.start(asked(steps=20)))
+        gone = jobs.start(asked(steps=20), owner=page("gone"))
         here = page("here")
         jobs.pages.open(here)
         wait_until(lambda: len(gone.steps) > 2)
@@ -238,7 +238,7 @@ def test_a_race_whose_page_is_closed_lets_those_who_wait_go_first_and_loses_no_b
         reached = len(gone.steps)
         first = jobs.start(asked(steps=2), owner=here)
         wait(first)
-        assert reached <= len(gone.steps) < 40, "it gave way before its end"
+        assert reached <= len(gone.steps) < 20, "it gave way before its end"
         assert wait(gone).state == "finished", "it goes on when nobody waits"
         assert gone.steps == whole.steps
         assert gone.answers == whole.answers

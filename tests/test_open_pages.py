@@ -15,10 +15,9 @@ def test_pages_that_only_watch_leave_room_for_the_events_of_others(jobs: Jobs) -
     job = jobs.start(small(steps=50), goal=1)
     job.wait_while_going()
     with launched(page.build(jobs=jobs)) as url:
-        pages = [Visitor(url, f"page {n}") for n in range(OPEN)]
-        for one in pages:
-            one.follow(job.id)
         last = Visitor(url, "the last")
+        for n in range(OPEN):
+            Visitor(url, f"page {n}", last.config).follow(job.id)
         next(last.heard({last.follow(job.id): "follow"}))
         assert "paused" in last.shown["status"]
 
