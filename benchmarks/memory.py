@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -148,7 +148,7 @@ def passes(
     return answer, estimated(lambda: answer_cost(plan).bytes(whole))
 
 
-def worker(name: str, kind: str, which: int) -> dict:
+def measure(name: str, kind: str, which: int) -> dict:
     """Measure one case in this process."""
     torch.manual_seed(0)
     model = hf.AutoModelForCausalLM.from_config(MODELS[name]()).eval()
@@ -178,12 +178,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--kinds", nargs="+", default=[*SIZES, "spectra"])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
-        name, kind, which = options.worker
-        print(json.dumps(worker(name, kind, int(which))))
-        return
     if not options.json:
         print(
             "| model | pass | rows × tokens, supervised | peak MB | estimate MB | estimate / peak |"
@@ -192,11 +187,8 @@ def main() -> None:
     for name in options.models:
         for kind in options.kinds:
             for which in range(2):
-                command = [sys.executable, __file__, "--worker", name, kind, str(which)]
-                done = subprocess.run(command, check=False, capture_output=True, text=True)
-                if done.returncode:
-                    raise SystemExit(f"{name}, {kind}: {done.stderr.strip().splitlines()[-1]}")
-                row = json.loads(done.stdout.splitlines()[-1])
+                with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as its_own:
+                    row = its_own.submit(measure, name, kind, which).result()
                 if options.json:
                     print(json.dumps({"model": name, "pass": kind, **row}), flush=True)
                     continue

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -57,7 +60,7 @@ def write_task(folder: Path, model: str, shots: int, examples: int = 64) -> tupl
             rows, tokenizer, max_length=context, context=context, ends=task.ends
         ).left_out:
             return path, count
-    raise SystemExit(f"{model!r} reads {context} tokens, too few for a single example")
+    raise ValueError(f"{model!r} reads {context} tokens, too few for a single example")
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -94,8 +97,7 @@ def ours(options: argparse.Namespace) -> dict:
     seconds = time.perf_counter() - began
     result = {"seconds": seconds, "loss": steps[-1].loss.tolist()}
     result["peak"] = peak_bytes(running.device)
-    if options.where:
-        result["where"] = where_time_goes(running)
+    result["where"] = where_time_goes(running)
     return result
 
 
@@ -166,18 +168,16 @@ def theirs(options: argparse.Namespace) -> dict:
     return {"seconds": seconds, "loss": [loss.item()], "peak": peak_bytes(device)}
 
 
+def apart(run: Callable[..., Any], *given: Any) -> Any:
+    """Call a function in a fork of this process, which has done nothing but load libraries."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        return pool.submit(run, *given).result()
+
+
 def measure(side: str, K: int, dtype: str, task: Path, options: argparse.Namespace) -> dict:
     """Run one measurement in a process of its own."""
-    command = [
-        sys.executable, __file__, "--worker", side, "--K", str(K), "--task", str(task),
-        "--model", options.model, "--device", options.device, "--dtype", dtype,
-        "--steps", str(options.steps), "--batch-size", str(options.batch_size),
-        *(["--where"] if side == "ours" else []),
-    ]  # fmt: skip
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{side}, {K} lanes, {dtype}: {done.stderr.strip().splitlines()[-1]}")
-    result = json.loads(done.stdout.splitlines()[-1])
+    its = argparse.Namespace(**vars(options), K=K, dtype=dtype, task=task)
+    result = apart(ours if side == "ours" else theirs, its)
     seconds = result["seconds"] / options.steps / K
     print(f"{side}, {K} lanes, {dtype}: {seconds:.2f} s per lane and step", file=sys.stderr)
     return {
@@ -205,16 +205,9 @@ def main() -> None:
         help="solved examples in a prompt, as far as they fit",
     )
     parser.add_argument("--json", action="store_true")
-    for name in ("--worker", "--task", "--dtype"):
-        parser.add_argument(name, help=argparse.SUPPRESS)
-    parser.add_argument("--K", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--where", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
-        print(json.dumps((ours if options.worker == "ours" else theirs)(options)))
-        return
     with tempfile.TemporaryDirectory() as folder:
-        task, shots = write_task(Path(folder), options.model, options.shots)
+        task, shots = apart(write_task, Path(folder), options.model, options.shots)
         print(f"{shots} solved examples in each prompt", file=sys.stderr)
         rows = []
         for dtype in options.dtypes:

@@ -22,8 +22,8 @@ from olora_viz.machine.threads import CHOSEN_BY_THE_USER, cores
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.setup import SetUp
 
-WAITING = {"OpenMP's default": {}, "sleep (ours)": None}
-"""Environment variables by policy; None leaves the choice to olora_viz."""
+WAITING = {"default": {}, "sleep": None}
+"""Environment variables by policy, OpenMP's own and ours; None leaves the choice to olora_viz."""
 
 THEIRS = "import torch, olora_viz"  # the choice comes too late
 OURS = "import olora_viz, torch"
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", help="default: all cores, and one less")
+    parser.add_argument("--waiting", nargs="+", default=list(WAITING), choices=list(WAITING))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
@@ -80,7 +81,7 @@ def main() -> None:
             f"{'threads':>8} {'waiting':18} {'alone':>8} {f'{options.busy} busy':>8} {'ratio':>6}"
         )
     for threads in options.threads or sorted({max(1, cores() - 1), cores()}):
-        for waiting in WAITING:
+        for waiting in options.waiting:
             medians = []
             for count in dict.fromkeys((0, options.busy)):
                 with busy(count):

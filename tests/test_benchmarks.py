@@ -19,7 +19,7 @@ SMALL = {
     "memory.py": "--models glassllm --kinds spectra",
     "measures.py": "--model glassllm --lanes 2 --rank 4",
     "study.py": "--inits 2 --lr 1e-3 --seeds 1 --steps 2 --workers 1 --threads 1",
-    "threads.py": "--threads 1 --busy 0 --steps 1 --repeats 1",
+    "threads.py": "--threads 1 --busy 0 --steps 1 --repeats 1 --waiting default",
     "ui.py": "--visits 1 --steps 2 --moves 1",
 }
 """How each is tried. The prompts and ranks are the defaults: glassllm reads 128 tokens, its
