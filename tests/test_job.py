@@ -4,9 +4,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from queued import FEW
 
 from olora_viz.races.config import RaceConfig
 from olora_viz.web.export.take import adapter_zip
@@ -19,9 +21,10 @@ LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init i
 
 
 def asked(steps: int = 20) -> RaceConfig:
-    return checked_config(
+    config = checked_config(
         Limits(), model="glassllm", task="addition", steps=steps, batch=4, lanes=LANES
     )
+    return replace(config, **FEW)
 
 
 def until(holds: Callable[[], bool]) -> None:

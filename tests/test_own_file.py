@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from queued import wait
+from queued import FEW, wait
 
 from olora_viz.views.race import race_view
 from olora_viz.web.conditioning.measurement import measure
@@ -37,9 +38,10 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 
 def asked(files: VisitorFiles | None, task: object, steps: int = 2):
-    return checked_config(
+    config = checked_config(
         Limits(), model="glassllm", task=task, steps=steps, batch=4, lanes=LANES, files=files
     )
+    return replace(config, **FEW)
 
 
 @pytest.mark.parametrize(

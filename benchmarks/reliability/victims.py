@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 Say = Callable[[str], None]
 
@@ -62,6 +64,9 @@ def _live(work: Callable[[Say], object], writing: int, temporary: Path) -> None:
     status = 1
     try:
         torch.set_num_threads(1)
+        tqdm.set_lock(
+            threading.RLock()
+        )  # the parent would wait for one that dies with this process
         temporary.mkdir(parents=True, exist_ok=True)
         tempfile.tempdir = str(temporary)
         work(lambda line: os.write(writing, f"{line}\n".encode()) and None)
