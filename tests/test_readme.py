@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    """Return the examples in a language; races take a tenth of their steps, curvatures few prompts."""
+    """Return the examples in a language; races have a tenth of their steps, curvatures few rows."""
     shorter = re.sub(r"(steps|every)([ =]\d+)0\b", r"\1\2", README)
     shorter = re.sub(r"(olora_viz curvature)", r"\1 --batch-size 2 --batches 2", shorter)
     return re.findall(rf"```{language}\n(.*?)```", shorter, re.DOTALL)
