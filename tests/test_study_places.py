@@ -18,8 +18,8 @@ from olora_viz.studies.running import Planned, run_race, run_study
 from olora_viz.studies.study import Study
 
 STUDY = Study(
-    tasks=("sentiment", "addition", "uppercase"), lrs=(3e-3,), seeds=2, steps=30, batch_size=4,
-    eval_size=8, test_size=8, eval_every=10, ranks=(2,), threads=1,
+    tasks=("sentiment", "addition", "uppercase"), lrs=(3e-3,), seeds=2, steps=15, batch_size=4,
+    eval_size=8, test_size=8, eval_every=5, ranks=(2,), threads=1,
 )  # fmt: skip
 KEYS = ["model", "task", "init", "r", "lr", "seed"]
 BESIDE = ["seconds", "run"]

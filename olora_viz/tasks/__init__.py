@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from olora_viz.machine.naming import unknown
 from olora_viz.tasks.batches import Batch, batch_indices, collate
@@ -52,13 +53,22 @@ def load_task(name: str | os.PathLike[str], seed: int = 0, split: Split = by_con
     >>> len(task.train), len(task.held_out), len(task.test)
     (422, 64, 64)
     """
-    task = _load(os.fspath(name), seed, split)
+    name = os.fspath(name)
+    card = TASKS.get(name)
+    if card is not None and card.offline:
+        return generated(card, seed, split)
+    task = card.load(seed, split) if card else _from_file(name, seed, split)
     return deduplicated(task) if split is by_content else task
 
 
-def _load(name: str, seed: int, split: Split) -> Task:
-    if name in TASKS:
-        return TASKS[name].load(seed, split)
+@lru_cache(maxsize=16)
+def generated(card: TaskCard, seed: int, split: Split) -> Task:
+    """Generate a built-in task, or return it as it was generated before; see `load_task`."""
+    task = card.load(seed, split)
+    return deduplicated(task) if split is by_content else task
+
+
+def _from_file(name: str, seed: int, split: Split) -> Task:
     folder, file = os.path.split(name)
     if folder or os.path.splitext(file)[1] or os.path.exists(name):
         return load_file(name, seed, split)
