@@ -1,6 +1,9 @@
 """What the tests of the initializations share: shapes, weights, and how close is equal."""
 
-from itertools import product
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import pytest
 import torch
@@ -55,12 +58,24 @@ def ranks(name, shape) -> list[int]:
     return [r for r in (1, 6, most) if name != "orthogonal" or r % 2 == 0]
 
 
-CASES = [
-    pytest.param(name, shape, r, id=f"{name}-{kind}-{r}")
-    for name, (kind, shape) in product(INITIALIZERS, SHAPES.items())
-    for r in ranks(name, shape)
-]
-every_case = pytest.mark.parametrize(("name", "shape", "r"), CASES)
+def every_case(test: Callable[..., None]) -> Callable[..., None]:
+    """Make a law of (name, shape, r, …) a test for each name, which tries all shapes and ranks."""
+
+    @every
+    @wraps(test)
+    def of_name(name: str, **others: Any) -> None:
+        for shape in SHAPES.values():
+            for r in ranks(name, shape):
+                try:
+                    test(name=name, shape=shape, r=r, **others)
+                except Exception as error:
+                    error.add_note(f"with {name}, a weight of {shape} and rank {r}")
+                    raise
+
+    law = inspect.signature(test)
+    its = [one for one in law.parameters.values() if one.name not in ("shape", "r")]
+    of_name.__signature__ = law.replace(parameters=its)
+    return of_name
 
 
 def assert_close(ours, theirs, tolerance):

@@ -144,7 +144,10 @@ def test_the_interpreter_ends_while_a_race_goes_on() -> None:
 import olora_viz as ov
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race_record import ready_race
-config = ov.RaceConfig(lanes=(ov.Lane("lora", r=2),), steps=100_000, eval_every=0)
+config = ov.RaceConfig(
+    task="addition", lanes=(ov.Lane("lora", r=2),), steps=100_000, batch_size=2, eval_every=0,
+    eval_size=2, test_size=2,
+)
 job = BackgroundRace("id", config, None, ready_race(config).styles)
 job.start()
 cursor = 0

@@ -136,7 +136,7 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     assert json.loads(capsys.readouterr().out.splitlines()[0])["size"].keys() == {"lora"}
 
 
-def test_one_function_and_one_call_reach_what_the_page_sends(register):
+def test_one_function_and_one_call_reach_what_the_page_sends_and_a_browser_shows(browser, register):
     register(SIZE)
     with launched(page.build()) as url:
         visitor = Visitor(url, "size")
@@ -146,6 +146,10 @@ def test_one_function_and_one_call_reach_what_the_page_sends(register):
         measured = [list(step["size"].values()) for step in visitor.finished(job)["steps"]]
         table = csv.DictReader(io.StringIO(visitor.ask("taken", [job, "csv"])["text"]))
         report = visitor.ask("taken", [job, "report"])["page"]
+        drawn, heading = seen(browser, url, job)
+    np.testing.assert_allclose(np.transpose(drawn), measured, rtol=1e-3)
+    assert "Size" in heading
+    assert "‖θ‖" in heading
     assert [float(row["size"]) for row in table] == [x for row in measured for x in row]
     chart = visitor.shown["measurement-figures"]["figures"]["size"]
     curves = [[float(y) for y in trace["y"].split(",")] for trace in chart["data"]]
@@ -155,26 +159,20 @@ def test_one_function_and_one_call_reach_what_the_page_sends(register):
     ]
 
 
-def test_one_function_and_one_call_reach_the_page_that_a_browser_shows(browser, register):
-    register(SIZE)
-    with launched(page.build()) as url:
-        visitor = Visitor(url, "size")
-        job = visitor.race(steps=3, lanes=ROWS)
-        measured = [list(step["size"].values()) for step in visitor.finished(job)["steps"]]
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.add_init_script(f"sessionStorage.setItem('{stored('run')}', '{job}')")
-        screen = context.new_page()
-        screen.goto(url)
-        chart = screen.locator("#measurement-figures [data-figure=size]")
-        chart.scroll_into_view_if_needed(timeout=60_000)
-        plot = "document.querySelector('#measurement-figures [data-figure=size] .js-plotly-plot')"
-        screen.wait_for_function(f"{plot}?.data?.[0]?.y?.length == 3")
-        drawn = screen.evaluate(f"{plot}.data.map(trace => [...trace.y])")
-        heading = chart.inner_text()
-        context.close()
-    np.testing.assert_allclose(np.transpose(drawn), measured, rtol=1e-3)
-    assert "Size" in heading
-    assert "‖θ‖" in heading
+def seen(browser, url, job):
+    """Open the page on a race; return the values of the chart and its words."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.add_init_script(f"sessionStorage.setItem('{stored('run')}', '{job}')")
+    screen = context.new_page()
+    screen.goto(url)
+    chart = screen.locator("#measurement-figures [data-figure=size]")
+    chart.scroll_into_view_if_needed(timeout=60_000)
+    plot = "document.querySelector('#measurement-figures [data-figure=size] .js-plotly-plot')"
+    screen.wait_for_function(f"{plot}?.data?.[0]?.y?.length == 3")
+    drawn = screen.evaluate(f"{plot}.data.map(trace => [...trace.y])")
+    heading = chart.inner_text()
+    context.close()
+    return drawn, heading
 
 
 def test_what_was_measured_is_read_back_where_nobody_knows_the_measurement(tmp_path):

@@ -131,6 +131,7 @@ def test_a_signal_in_the_middle_of_a_step_is_answered_after_it_or_the_second_tim
 def test_an_interrupted_race_in_a_process_of_its_own_is_stopped(tmp_path):
     folder = str(tmp_path / "run")
     command = [sys.executable, "-m", "olora_viz", *RACE, "--json", "--run", folder]
+    command += ["--lane", "lora:r=2", "--lane", "olora:r=2", "--batch-size", "2"]
     command[command.index("--steps") + 1] = "400"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     first = process.stdout.readline()

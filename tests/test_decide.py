@@ -36,7 +36,7 @@ STUDY = Study(
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.floats(1e-4, 20.0), st.floats(1e-5, 1.0), st.floats(0.05, 60.0), st.floats(10.0, 5000.0))
 def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
     step: float, example: float, setup: float, left: float

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import takewhile
 
 import pytest
 
@@ -12,12 +13,13 @@ from olora_viz.machine.threads import CHOSEN_BY_THE_USER
 def reported(**chosen: str) -> str:
     """Return what OpenMP prints of its settings when a new process loads it."""
     kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_THE_USER}
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", "import olora_viz"],
-        env=kept | {"OMP_DISPLAY_ENV": "VERBOSE"} | chosen,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stderr
+        env=kept | {"OMP_DISPLAY_ENV": "VERBOSE"} | chosen, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        said = "".join(takewhile(lambda line: "ENVIRONMENT END" not in line, process.stderr))
+        process.kill()  # whatever else is imported
+    return said
 
 
 def test_waiting_threads_sleep() -> None:
