@@ -30,7 +30,11 @@ def lesson() -> Lesson:
     hand = olora(BY_HAND, 1)
     rest = BY_HAND - hand.B @ hand.A
     first, second = (_vector(column) for column in BY_HAND.T)
-    q, length, along = _vector(hand.B[:, 0]), compact(hand.A[0, 0]), compact(hand.A[0, 1])
+    q, length, along = (
+        _vector(hand.B[:, 0]),
+        compact(float(hand.A[0, 0])),
+        compact(float(hand.A[0, 1])),
+    )
     return Lesson(
         name="qr",
         title="QR in pictures",
