@@ -82,6 +82,12 @@ from olora_viz.studies.verdicts import Verdicts
 from olora_viz.studies.who_leads import who_leads
 from olora_viz.tasks import TASKS, Example, Task, load_task
 
+
+def __dir__() -> list[str]:
+    """Return the public names, which is what editors and notebooks offer after ``ov.``."""
+    return __all__
+
+
 __all__ = [
     "CLAIMS",
     "INITIALIZERS",

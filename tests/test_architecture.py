@@ -17,7 +17,8 @@ FLOORS = (
     {"measures"},
     {"lanes"},
     {"tasks", "models"},
-    {"initializers", "machine"},
+    {"initializers"},
+    {"machine"},
 )
 """The packages, the highest floor first: each may import what lies below it, and itself."""
 

@@ -178,7 +178,6 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda race, steps: ov.plot_race(race), "this race has already run 4 of 4 steps"),
         (lambda race, steps: ov.plot_race(steps, what="los"), "unknown figure 'los'"),
         (lambda race, steps: ov.plot_race(steps, theme="drak"), "unknown theme 'drak'"),
         (lambda race, steps: ov.plot_race(steps, what=[]), "choose what to draw: loss, gradient"),

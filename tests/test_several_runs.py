@@ -59,7 +59,7 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
         (lambda steps: ov.plot_race([steps, steps], what="sharpness"), "unknown figure"),
         (lambda steps: ov.plot_race({"a": "nowhere"}), "'nowhere' is not a run folder"),
         (lambda steps: ov.plot_race({}), "there is no run to draw"),
-        (lambda steps: ov.compare_setups([steps, CONFIG]), "expected a RaceConfig, .* not list"),
+        (lambda steps: ov.compare_setups([steps, CONFIG]), "expected a RaceConfig, .* not a list"),
         (lambda steps: ov.compare_setups([CONFIG]), "two or more"),
     ],
 )

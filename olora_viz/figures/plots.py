@@ -15,7 +15,7 @@ from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layout import Figure, stacked
 from olora_viz.figures.theme import THEMES, start_styles
 from olora_viz.initializers import INITIALIZERS, lacking
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.naming import expect, unknown
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.layer_spectra import energies, energy_ranks, layers_like
 from olora_viz.measures.spectra import optimal_energy
@@ -113,6 +113,8 @@ def plot_conditioning(
     ValueError : a name is unknown, or a measurement lacks its config or the kernel.
     """
     names = chosen(what, ("comparison", "kernel"), theme)
+    what = "a RaceConfig, a Race, or a result of conditioning"
+    expect(source, (RaceConfig, Race, Conditioning), what)
     if isinstance(source, RaceConfig):
         source = race(source.of_starts())
     if isinstance(source, Race):
@@ -139,6 +141,7 @@ def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tup
     """Find one weight, and its name if it belongs to a model."""
     if isinstance(source, Weight):
         return "", source
+    expect(source, (str, Tensor, nn.Module), "the name of a model, a model, or a weight")
     if isinstance(source, Tensor):
         if source.dim() != 2 or not source.isfinite().all():
             raise ValueError("a weight must be a matrix (out, in) of finite numbers")

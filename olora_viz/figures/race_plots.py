@@ -72,9 +72,10 @@ def plot_race(
 
     Parameters
     ----------
-    steps : a `Race` that has not started (it is run to its end), its steps, a `SavedRun`, or a run
-        folder. To overlay several, a list of them, or a dict with a name for each; runs then differ
-        by dash, initializations by colour, and the loss is the held-out loss.
+    steps : a `Race` (with its steps so far, or run to its end if it has not started), its steps, a
+        `SavedRun`, or a run folder. To overlay several, a list of them, or a dict with a name for
+        each; runs then differ by dash, initializations by colour, and the loss is the held-out
+        loss.
     config : the config of the steps, for the lanes' names and colours; a `Race` also provides the
         loss before the first step. Without it, lanes are labelled by number.
     what : ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race
@@ -83,8 +84,8 @@ def plot_race(
 
     Raises
     ------
-    ValueError : a name is unknown, there is no run, the race has already started, or the steps have
-        another number of lanes.
+    ValueError : a name is unknown, there is no run or no step, the steps are not of one race in
+        order, or have another number of lanes.
     """
     several = _several(steps)
     if several is not None:
@@ -95,6 +96,10 @@ def plot_race(
         return stacked([overlay_figure(runs, _OVERLAID[name]) for name in names], theme)
     names = chosen(what, _OF_RACE, theme)
     raced = Raced.of(cast("Source", steps), config)
+    if not raced.labels:
+        raise ValueError(
+            "there are no steps to draw: pass a Race, its steps, a saved run or its folder"
+        )
     if {"sharpness", "stability"} & {*names} and not any(s.curvature for s in raced.steps):
         raise ValueError(
             "these steps have no curvature: run the race with curvature_every=10, for example"

@@ -13,7 +13,7 @@ from olora_viz.figures.plots import chosen
 from olora_viz.figures.study_curves import budget_figure, rates_figure, target_figure
 from olora_viz.figures.study_profile import profile_figure
 from olora_viz.figures.study_verdicts import differences_figure, wins_figure
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.naming import expect, unknown
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.ledger import verdicts
@@ -51,6 +51,7 @@ def plot_study(
     ValueError : a name is unknown, the cell is not the study's, or the folder holds no study.
     """
     names = chosen(what, PICTURES, theme)
+    expect(source, (Verdicts, str, Path), "the result of verdicts, or the folder of a study")
     found = source if isinstance(source, Verdicts) else verdicts(source)
     return stacked(study_figures(found, names, cell), theme)
 

@@ -29,10 +29,11 @@ from olora_viz.initializers.rlmo import rlmo
 from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch
 from olora_viz.initializers.start import Initializer
+from olora_viz.machine.showing import Catalogue
 
-INITIALIZERS: dict[str, Initializer] = {
-    entry.name: entry
-    for entry in (
+INITIALIZERS: Catalogue[Initializer] = Catalogue(
+    "initialization",
+    (
         Initializer(
             name="lora",
             label="LoRA",
@@ -226,8 +227,9 @@ INITIALIZERS: dict[str, Initializer] = {
             frozen_B=True,
             dense=True,
         ),
-    )
-}
+    ),
+    ("name", "label", "summary", "needs", "source"),
+)
 """All initializations by name: first the built-in ones, then the registered ones."""
 
 BUILT_IN = frozenset(INITIALIZERS)

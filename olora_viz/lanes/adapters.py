@@ -22,6 +22,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import named_layers, weight_of
 from olora_viz.lanes.passes import Passes
 from olora_viz.lanes.plan import AdapterPlan, plan_adapters
+from olora_viz.lanes.shown import lanes_table
 from olora_viz.lanes.starts import (
     Keep,
     StartOf,
@@ -30,6 +31,7 @@ from olora_viz.lanes.starts import (
     start_from,
     start_matrix,
 )
+from olora_viz.machine.naming import expect
 from olora_viz.machine.progress import Progress
 
 
@@ -69,6 +71,14 @@ class Lanes:
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.model.requires_grad_(False)
         self._passes.begin()
+
+    def __repr__(self) -> str:
+        """Return how many lanes there are, and on what."""
+        model = type(self.model).__name__
+        return f"<Lanes on {model}: {', '.join(self.labels)}; {len(self.layers)} layers>"
+
+    def _repr_html_(self) -> str:
+        return lanes_table(self.lanes, self.labels, repr(self)[1:-1])
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -243,6 +253,10 @@ def attach(
         target that matches no layer, a layer that already has lanes, or an initialization without
         the calibration it needs.
     """
+    expect(model, nn.Module, "a model, such as load_model('glassllm')[0]")
+    expect(lanes, (list, tuple), "a list of Lane, such as [Lane('olora')]")
+    for lane in lanes:
+        expect(lane, Lane, "a list of Lane, such as [Lane('olora')]")
     return attach_planned(plan_adapters(model, lanes, targets), progress, calibration)
 
 

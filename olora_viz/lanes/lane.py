@@ -12,6 +12,7 @@ from typing import Any
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.seeds import read_seeds
 from olora_viz.machine.naming import unknown
+from olora_viz.machine.showing import call, changed
 
 MAX_LANES = 64
 """Maximum lanes of one race."""
@@ -26,7 +27,7 @@ Targets = tuple[str, ...] | None
 """The target modules of a lane, see `Lane.targets`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lane:
     """One contender: an initialization with its rank, alpha, learning rate and seed.
 
@@ -79,6 +80,11 @@ class Lane:
             raise ValueError(f"an initialization must be a name, not {self.init!r}")
         if self.init not in INITIALIZERS:
             raise ValueError(unknown("initialization", self.init, INITIALIZERS))
+        if self.lr == FAIR:
+            raise ValueError(
+                f"learning rate must be a positive number, not {FAIR!r}: for a rate that the race "
+                f"computes, use Lane({self.init!r}, fair=True)"
+            )
         _positive("learning rate", self.lr)
         _whole("rank", self.r, least=1)
         _whole("seed", self.seed, least=0)
@@ -111,6 +117,11 @@ class Lane:
         if self.targets is not None:
             object.__setattr__(self, "targets", _target_names(self.targets))
 
+    def __repr__(self) -> str:
+        """Return the call that makes it, without default values."""
+        words = changed(self)
+        return call(self, words.pop("init"), **words)
+
     @property
     def is_dense(self) -> bool:
         """Whether the lane trains the whole ΔW in place of A and B, see `Initializer.dense`."""
@@ -140,7 +151,7 @@ def parse_lanes(spec: str) -> list[Lane]:
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")
         if key not in _READERS:
-            raise ValueError(f"{unknown('lane key', key, _READERS)} (in {spec!r})")
+            raise ValueError(f"{_unknown_key(key)} (in {spec!r})")
         if not equals or not text:
             raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
         if key in choices:
@@ -238,6 +249,16 @@ _READERS: dict[str, tuple[Any, str]] = {
     "targets": (lambda text: tuple(text.split("+")), "names of layers"),
     "label": (str, "a word"),
 }
+
+
+_ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
+"""Keys by their names in other libraries, where those are not similar."""
+
+
+def _unknown_key(key: str) -> str:
+    if key in _ELSEWHERE:
+        return f"unknown lane key {key!r}; did you mean {_ELSEWHERE[key]!r}?"
+    return unknown("lane key", key, _READERS)
 
 
 def _read(key: str, text: str, spec: str) -> Any:

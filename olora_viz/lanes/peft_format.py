@@ -26,6 +26,7 @@ from olora_viz.machine.files import (
     write_json,
     write_tensors,
 )
+from olora_viz.machine.naming import expect
 
 PREFIX = "base_model.model."
 FORMS = ("lora", "olora")
@@ -55,6 +56,7 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         lane with another initialization, on GPT-2's `Conv1D` layers, for which PEFT's OLoRA is
         wrong, or on experts, for which it has none.
     """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
     if form not in FORMS:
         raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
     lanes.check_lane(k)

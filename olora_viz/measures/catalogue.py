@@ -10,6 +10,7 @@ from __future__ import annotations
 from keyword import iskeyword
 
 from olora_viz.machine.naming import unknown
+from olora_viz.machine.showing import Catalogue
 from olora_viz.measures.conditioning import CURVATURE
 from olora_viz.measures.examples import EVAL_EXAMPLES
 from olora_viz.measures.gradients import GRADIENTS
@@ -17,13 +18,14 @@ from olora_viz.measures.measure import SCALES, Measure
 from olora_viz.measures.training import EVAL_ACCURACY, EVAL_LOSS, GRAD_NORM, LOSS, LR
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 
-MEASURES: dict[str, Measure] = {
-    measure.key: measure
-    for measure in (
+MEASURES: Catalogue[Measure] = Catalogue(
+    "measurement",
+    (
         LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, UPDATE_SPECTRA, CURVATURE,
         GRADIENTS,
-    )
-}  # fmt: skip
+    ),
+    ("key", "title", "unit", "scale"), "title",
+)  # fmt: skip
 """All measurements by key, in the order of files and tables."""
 
 BUILT_IN = tuple(MEASURES)

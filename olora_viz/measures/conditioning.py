@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.naming import expect
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress, Stages
 from olora_viz.measures.curvature import PROBES, Curvature, curvature, gauss_newton
@@ -30,7 +31,7 @@ BATCHES = 5
 """Batches on which the condition of the tangent kernel is measured by default."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Conditioning(Record):
     """Gradient norm and curvature of K lanes' losses on one batch."""
 
@@ -95,6 +96,7 @@ def conditioning(
     ------
     ValueError : the layer has no adapter, or there is not enough free memory.
     """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
     largest = max((batch, *more_batches), key=lambda one: one.input_ids.numel())
     groups = product_groups(lanes, largest, layer, steps)
     stages = 1 + with_gauss_newton + with_kernel * (1 + len(more_batches))

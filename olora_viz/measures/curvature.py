@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.naming import expect
 from olora_viz.machine.progress import Progress
 from olora_viz.measures import lanczos
 from olora_viz.measures.lanczos import STEPS, TOLERANCE, Operator
@@ -30,7 +31,7 @@ Logits = Callable[[], Tensor]
 """Computes logits (K, n, V) of the active lanes, with their graph."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Curvature(Record):
     """Extreme eigenvalues and trace of K symmetric matrices over the lanes' parameters.
 
@@ -94,6 +95,7 @@ def curvature(
     ----------
     Pearlmutter 1994, Neural Computation 6 (products with the Hessian).
     """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
     _check(probes)
     with twice_differentiable():
         value = losses()
@@ -136,6 +138,7 @@ def gauss_newton(
     ----------
     Schraudolph 2002, Neural Computation 14 (the products); Martens 2014, arXiv 1412.1193.
     """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
     _check(probes)
     with twice_differentiable():
         z = logits()

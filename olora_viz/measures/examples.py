@@ -11,7 +11,7 @@ from olora_viz.measures.record import Record, by_lane
 from olora_viz.tasks.evaluation import Evaluation
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Examples(Record):
     """Results of K lanes on n held-out examples, which are the same in every evaluation."""
 

@@ -24,7 +24,7 @@ QUANTITIES = ("gradient", "parameter", "update")
 FACTORS = ("A", "B")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gradients(Record):
     """Euclidean norms of K lanes in L layers, in one step; NaN for diverged lanes.
 

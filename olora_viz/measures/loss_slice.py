@@ -20,7 +20,7 @@ SIDE = 15
 """Points along each side of a slice."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LossSlice(Record):
     """The loss of one lane on a plane through its parameters."""
 

@@ -9,9 +9,11 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
+from markupsafe import escape
 from torch import Tensor
 
 from olora_viz.machine.numbers import finite_or_none, plain
+from olora_viz.machine.showing import call, lane_table
 
 R = TypeVar("R", bound="Record")
 
@@ -59,6 +61,16 @@ class Record:
         )
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __repr__(self) -> str:
+        """Return a few numbers of every field that is there."""
+        its = {each.name: getattr(self, each.name) for each in fields(self)}
+        return call(self, **{name: value for name, value in its.items() if value is not None})
+
+    def _repr_html_(self) -> str:
+        its = {name: getattr(self, name) for name in lane_fields(type(self))}
+        columns = {name: values for name, values in its.items() if values.ndim == 1}
+        return lane_table(columns, type(self).__name__) if columns else escape(repr(self))
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return plain values: the fields by lane under the lanes' labels.

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.naming import expect
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.record import Record, by_lane
 
@@ -19,7 +20,7 @@ Outputs = Callable[[], Tensor]
 """Computes one number for each active lane and each of n predictions, (K, n), with a graph."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TangentKernel(Record):
     """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs with respect to a lane's parameters."""
 
@@ -51,6 +52,7 @@ def tangent_kernel(
     ----------
     Jacot, Gabriel, Hongler 2018, arXiv 1806.07572.
     """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
     f = outputs()
     parts = lanes.parts(layer)
     mask = lanes.trained(layer).to(lanes.theta.dtype)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers import INITIALIZERS, Start, check_rank
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.naming import expect, unknown
+from olora_viz.machine.showing import brief, call, table
 from olora_viz.measures.spectra import (
     captured_energy,
     condition_number,
@@ -41,6 +43,10 @@ class Weight:
         self.W = W.detach().double()
         self._sigma = sigma
 
+    def __repr__(self) -> str:
+        """Return the shape (out, in)."""
+        return f"Weight{tuple(self.W.shape)}"
+
     @cached_property
     def _decomposition(self) -> tuple[Tensor, Tensor]:
         U, sigma, _ = torch.linalg.svd(self.W, full_matrices=False)
@@ -63,7 +69,7 @@ class Weight:
         return other
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Truncation:
     """A rank-r start compared with its weight; everything is computed in float64."""
 
@@ -93,6 +99,17 @@ class Truncation:
     weight: Weight = field(repr=False)
     start: Start = field(repr=False)
     """B and A."""
+
+    def __repr__(self) -> str:
+        """Return what the comparison says, without the singular values."""
+        names = ("rank", "energy", "energy_optimal", "energy_random", "bounded", "subset")
+        return call(self, self.init, **{name: np.array(getattr(self, name)) for name in names})
+
+    def _repr_html_(self) -> str:
+        columns = (self.sigma_BA, self.lower, self.upper, self.distance)
+        rows = [[i + 1, *map(brief, row)] for i, row in enumerate(zip(*columns, strict=True))]
+        head = ["i", "σᵢ(BA)", "lower bound", "upper bound σᵢ(W)", "nearest σ(W) is away by"]
+        return table(head, rows, repr(self))
 
     @cached_property
     def angles(self) -> Float[Tensor, " r"] | None:
@@ -175,6 +192,7 @@ def truncation(
     (1.414, True, False)
     """
     if not isinstance(W, Weight):
+        expect(W, Tensor, "a weight (out, in) as a tensor, such as model.lm_head.weight")
         check_rank(W, r)
         if not W.isfinite().all():
             raise ValueError("the matrix has an entry that is not finite")

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.naming import expect
 from olora_viz.measures.measure import Measure, Part
 from olora_viz.measures.record import SHARED, Record, by_lane
 from olora_viz.measures.spectra import (
@@ -23,7 +24,7 @@ from olora_viz.measures.spectra import (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class UpdateSpectra(Record):
     """The adapters of K lanes in L layers, at one step; NaN where a lane leaves a layer out."""
 
@@ -58,6 +59,7 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
     [R₁, R₂] [S₁, S₂]ᵀ`, B those of `R₁ + R₂`, A those of `S₁`, and the angles between the columns
     of B and B⁰ are those between `R₁ + R₂` and `R₂`.
     """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
     K, L, plan = lanes.count, len(lanes.layers), lanes.plan
     left_out = plan.left_out
     full = (min(plan.shapes[name]) for k in plan.dense for name in plan.layers_of(k))

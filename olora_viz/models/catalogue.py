@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from olora_viz.machine.showing import Catalogue
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -134,5 +136,9 @@ _HUB = (
             7_241_732_096, 32_768, "Apache-2.0", gated=True, source=_GATED),
 )  # fmt: skip
 
-MODELS: dict[str, ModelCard] = {card.name: card for card in (*_OFFLINE, *_HUB)}
+MODELS: Catalogue[ModelCard] = Catalogue(
+    "model",
+    (*_OFFLINE, *_HUB),
+    ("name", "parameters", "context", "offline", "license", "summary", "source"),
+)
 """The named models, the only ones that a visitor of the page can choose."""

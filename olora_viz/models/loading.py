@@ -10,7 +10,7 @@ import torch
 
 from olora_viz.machine.device import resolve_device
 from olora_viz.machine.memory import check_memory
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.naming import expect, unknown
 from olora_viz.machine.progress import Progress
 
 from .catalogue import MODELS
@@ -51,6 +51,8 @@ def load_model(
     ValueError
         If the name is unknown or the model is not available here.
     """
+    expect(name, str | os.PathLike, "the name of a model or the path of its folder")
+    name = os.fspath(name)
     place = resolve_device(device) if isinstance(device, str) else device
     by_hub_id = {card.hub_id: card for card in MODELS.values() if card.hub_id}
     if name in LANGUAGES:

@@ -14,8 +14,10 @@ from olora_viz.lanes.labels import labels
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.device import DEVICES, DTYPES
 from olora_viz.machine.naming import unknown
+from olora_viz.machine.showing import call, changed
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.races.schedule import Schedule, check_schedule, factor, plain
+from olora_viz.races.shown import config_html
 
 BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
@@ -31,7 +33,7 @@ DEFAULT_LANES = tuple(
 each from three seeds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RaceConfig:
     """The set-up of a race: the same config gives the same steps on the same device.
 
@@ -139,6 +141,13 @@ class RaceConfig:
         if self.warmup >= self.steps:
             raise ValueError(f"warmup {self.warmup} must be shorter than the {self.steps} steps")
         check_schedule(self.schedule, self.steps, self.warmup)
+
+    def __repr__(self) -> str:
+        """Return the call that makes it, without default values."""
+        return call(self, **changed(self))
+
+    def _repr_html_(self) -> str:
+        return config_html(self)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -6,24 +6,30 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
+from olora_viz.lanes.answers import Answers
 from olora_viz.lanes.coverage import worded
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
-from olora_viz.lanes.generation import Answer, ask
+from olora_viz.lanes.generation import ask
 from olora_viz.machine.device import resolve_device
+from olora_viz.machine.naming import expect
 from olora_viz.machine.progress import Progress
 from olora_viz.machine.signals import HeldInterrupt
 from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
+from olora_viz.races.baseline import baseline_of, of_base, results_at_start
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.kept import Kept
 from olora_viz.races.parts import parts_words
+from olora_viz.races.saving import save
+from olora_viz.races.shown import race_html, words
 from olora_viz.races.start import attach_lanes
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
@@ -31,7 +37,6 @@ from olora_viz.races.summary import Tested, summary_of
 from olora_viz.races.task import task_of
 from olora_viz.races.trainer import Trainer
 from olora_viz.tasks import Batch
-from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.own import Own
 
 if TYPE_CHECKING:
@@ -83,6 +88,9 @@ class Race(Iterator[Step]):
         model's function has at step 0.
     state : the clock and the state of every lane.
     trained : loss and gradients of the latest step, read by measurements; unset before the first.
+    history : the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not
+        kept: in a race restored by `restore`, and in that of a run folder, which keeps them.
+    has_own_task : whether the task was passed to `race`.
     torn : whether a step was cut short, for instance by a second Ctrl-C. Parameters and clock are
         then inconsistent, and only `restore` recovers the race.
     """
@@ -98,9 +106,10 @@ class Race(Iterator[Step]):
         resumed: bool = False,
         kept: Kept | None = None,
     ) -> None:
+        expect(config, RaceConfig, "a RaceConfig, such as RaceConfig(model='glassllm')")
         resolve_device(config.device)
-        self.task = task_of(config, task)
-        if task is not None:
+        self.task, self.has_own_task = task_of(config, task), task is not None
+        if self.has_own_task:
             config = replace(config, task=self.task.name)
         self.config = config
         if (model is None) != (tokenizer is None):
@@ -120,45 +129,18 @@ class Race(Iterator[Step]):
             self.config, self.lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
             self.data = start.data
             self.lanes.after_detach = self._mode.close
-            self.baseline = self._judged()
+            self.baseline = baseline_of(self.config, self.lanes, self.data)
         except BaseException:
             self._mode.close()
             raise
         self.in_parts = parts_words(self.config, self.data, start.footprint)
         self._trainer = Trainer(self.config, self.lanes, self.data, start.footprint, self.baseline)
-        self.state = RaceState.at_start(self._at_start())
+        start_results = results_at_start(self.lanes, self.baseline, self._trainer.evaluate)
+        self.state = RaceState.at_start(start_results)
         self.torn = self._closed = False
         self._tested: Tested | None = None
+        self.history: list[Step] | None = []
         self._unseen: Step | None = None  # complete, but its loop was interrupted
-
-    def _judged(self) -> Evaluation:
-        """Evaluate the base model on the held-out examples; without it, detach the lanes."""
-        try:
-            baseline = self._of_base()
-            if not np.isfinite(baseline.loss).all():
-                raise ValueError(
-                    f"the held-out loss of {self.config.model!r} is {baseline.loss[0]} before any "
-                    "training: the weights must be damaged"
-                )
-        except BaseException:
-            self.lanes.detach()
-            raise
-        return baseline
-
-    def _at_start(self) -> Evaluation:
-        """Return the lanes' held-out results at step 0, if need be from an evaluation."""
-        if not self.lanes.plan.unsubtracted:
-            return self.baseline.repeated(self.lanes.count)
-        try:
-            return self._trainer.evaluate()
-        except BaseException:
-            self.lanes.detach()
-            raise
-
-    def _of_base(self, *, test: bool = False) -> Evaluation:
-        """Evaluate the base model on the held-out or the test examples."""
-        with self.lanes.off():
-            return self.data.evaluate_base(test=test)
 
     def __iter__(self) -> Race:
         """A race is its own iterator: a second loop continues where the first one stopped."""
@@ -211,8 +193,25 @@ class Race(Iterator[Step]):
             raise
         state.seconds += time.perf_counter() - began
         step = Step(number, measures, state.seconds, state.tokens, statuses(out))
+        if self.history is not None:
+            self.history.append(step)
         self.torn = False
         return step
+
+    def __len__(self) -> int:
+        """Return the number of steps that are left, for progress bars such as ``tqdm(race)``."""
+        return self.config.steps - self.done + (self._unseen is not None)
+
+    def __bool__(self) -> bool:
+        """Return True, also when no step is left."""
+        return True
+
+    def __repr__(self) -> str:
+        """Return what races, and how far it is."""
+        return f"<{words(self)}>"
+
+    def _repr_html_(self) -> str:
+        return race_html(self)
 
     @property
     def done(self) -> int:
@@ -261,12 +260,13 @@ class Race(Iterator[Step]):
         plan = self.lanes.plan
         return worded(plan.coverage, plan.coverages, self.without_gradient)
 
-    def answers(self, count: int) -> list[Answer]:
+    def answers(self, count: int) -> Answers:
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""
         encoded = self.data.held_out[:count]
         with closing(EvalMode(self.model)):
             said = ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
-        return [replace(answer, step=self.state.done) for answer in said]
+        noted = (replace(answer, step=self.state.done) for answer in said)
+        return Answers(noted, self.lanes.labels)
 
     def summary(self) -> dict[str, Any]:
         """Return the results so far as plain values, see `summary_of`."""
@@ -279,10 +279,28 @@ class Race(Iterator[Step]):
         """
         if self._tested is None and self.status == FINISHED and self.data.test:
             with closing(EvalMode(self.model)):
-                base, lanes = self._of_base(test=True), self._trainer.evaluate(test=True)
+                base = of_base(self.lanes, self.data, test=True)
+                lanes = self._trainer.evaluate(test=True)
             lanes.lose(self.state.out)
             self._tested = Tested(base, lanes)
         return self._tested
+
+    def save(self, folder: str | Path) -> None:
+        """Write a run folder, which `load_run`, the command line and the page read.
+
+        It holds the set-up, the steps, a checkpoint from which ``race --resume`` goes on bitwise,
+        the adapters in PEFT's format and, if the race has ended, its summary.
+
+        Parameters
+        ----------
+        folder : new or empty.
+
+        Raises
+        ------
+        ValueError : the folder is not empty, the disk is too full, a step was cut short, the race
+            does not keep its `history`, or the schedule is a function.
+        """
+        save(self, folder)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return everything needed to resume bitwise, besides the config, as tensors on the CPU.
@@ -315,6 +333,9 @@ class Race(Iterator[Step]):
         self._trainer.restore(snapshot)
         self.state = RaceState.from_tensors(snapshot)
         self.torn, self._tested, self._unseen = False, None, None
+        if self.history is not None:
+            known = self.history[: self.done]
+            self.history = known if len(known) == self.done else None
 
     def _check_whole(self) -> None:
         if self.torn:

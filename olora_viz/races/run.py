@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -19,26 +18,24 @@ from typing import Any, TextIO
 
 from torch import Tensor
 
-from olora_viz.lanes.peft_format import write_peft
-from olora_viz.lanes.read_back import keep, kept, read_back
-from olora_viz.machine.cache import DiskFullError, free_disk
-from olora_viz.machine.files import (
-    is_free,
-    read_json_object,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from olora_viz.lanes.read_back import kept
+from olora_viz.machine.files import is_free, read_json_object, read_tensors, write_json
 from olora_viz.machine.progress import Progress
 from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.contents import CONTENTS, check_contents, contents_of
+from olora_viz.races.contents import CONTENTS, check_contents
 from olora_viz.races.kept import Kept
 from olora_viz.races.race import Race
+from olora_viz.races.saving import (
+    CHECKPOINT,
+    begin,
+    check_space,
+    line_of,
+    write_adapters,
+    write_checkpoint,
+)
 from olora_viz.races.step import Step
 from olora_viz.tasks.own import Own
-
-CHECKPOINT = "checkpoint.safetensors"
 
 CHECKPOINT_SECONDS = 10.0
 """Time between checkpoints; a resumed race repeats at most the steps in between."""
@@ -53,6 +50,7 @@ class Run:
     def __init__(self, folder: Path, racing: Race, recorded: int, adapters: bool = True) -> None:
         self.folder, self.race, self._recorded = folder, racing, recorded
         self._keeps_adapters = adapters
+        racing.history = None  # the folder keeps the steps
 
     def __iter__(self) -> Generator[Step, None, None]:
         """Run the race, and leave the folder complete when it finishes, is closed or fails.
@@ -76,12 +74,12 @@ class Run:
             if self._is_level:
                 self.checkpoint()
                 if self._keeps_adapters:
-                    self._write_adapters()
+                    write_adapters(self.folder, self.race)
                 write_json(self.folder / "summary.json", self.race.summary())
 
     def checkpoint(self) -> None:
         """Write everything needed to resume bitwise, atomically."""
-        write_tensors(self.folder / CHECKPOINT, self.race.snapshot())
+        write_checkpoint(self.folder, self.race)
 
     @property
     def _is_level(self) -> bool:
@@ -89,23 +87,11 @@ class Run:
         return not self.race.torn and self.race.done == self._recorded
 
     def _record(self, step: Step, lines: TextIO) -> None:
-        line = json.dumps(step.to_json(self.race.lanes.labels), allow_nan=False)
+        line = line_of(self.race, step)
         (self.folder / "summary.json").unlink(missing_ok=True)
         lines.write(line + "\n")
         lines.flush()
         self._recorded = step.step
-
-    def _write_adapters(self) -> None:
-        """Write the adapter of every lane with a finite ΔW, and read it back."""
-        lanes, out = self.race.lanes, self.race.state.out
-        for k, label in enumerate(lanes.labels):
-            folder = self.folder / "adapters" / label
-            its = lanes.plan.layers_of(k)
-            if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in its):
-                shutil.rmtree(folder, ignore_errors=True)
-            else:
-                write_peft(lanes, k, folder, form="lora")
-                keep(read_back(lanes, k, folder), folder)
 
 
 def start(
@@ -137,13 +123,11 @@ def start(
     config.to_json()  # reject what cannot be written before a model is loaded
     racing = Race(config, task=task, progress=progress, kept=kept)
     try:
-        _check_space(folder, racing)
+        check_space(folder, racing)
     except ValueError:
         racing.lanes.detach()
         raise
-    contents = contents_of(racing.config, None if task is None else racing.task)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", racing.config.to_json() | contents)
+    begin(folder, racing)
     return Run(folder, racing, 0, adapters)
 
 
@@ -271,16 +255,3 @@ def _mend(folder: Path) -> int:
         return int(json.loads(lines[-1])["step"]) if lines else 0
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{str(path)!r} is damaged: its last line is not a step") from None
-
-
-def _check_space(folder: Path, racing: Race) -> None:
-    """Check that the disk has room for two checkpoints and the adapters."""
-    matrix = racing.lanes.theta.numel() * racing.lanes.theta.element_size()
-    need = 2 * 3 * matrix + 2 * matrix + 2**20
-    free = free_disk(folder)
-    if free < need:
-        raise DiskFullError(
-            f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has "
-            f"{free / 2**20:.0f} MiB free",
-            need,
-        )

@@ -37,7 +37,8 @@ def load_run(folder: str | Path) -> SavedRun:
 
     Parameters
     ----------
-    folder : written by ``race --run`` on the command line, of a finished, stopped or killed run.
+    folder : written by `Race.save`, or by ``race --run`` on the command line, of a finished,
+        stopped or killed run.
 
     Raises
     ------

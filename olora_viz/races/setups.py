@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from olora_viz.lanes.lane import Lane, write_lane
+from olora_viz.machine.naming import described, expect
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.saved_run import SavedRun, load_run
@@ -74,6 +75,7 @@ def compare_setups(runs: Sequence[Setup | Path] | Mapping[str, Setup | Path]) ->
     """
     import pandas as pd
 
+    expect(runs, Mapping | Sequence, "a list of set-ups, or a dict with a name for each")
     setups = {name: _setup(run) for name, run in named(runs).items()}
     if len(setups) < 2:
         raise ValueError(f"a comparison takes two or more set-ups, not {len(setups)}")
@@ -89,7 +91,7 @@ def _setup(run: Setup | Path) -> RaceConfig:
     if isinstance(run, str) or hasattr(run, "__fspath__"):
         return load_run(run).config
     raise ValueError(
-        f"expected a RaceConfig, a Race, a saved run or its folder, not {type(run).__name__}"
+        f"expected a RaceConfig, a Race, a saved run or its folder, not {described(run)}"
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.naming import expect
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.saved_run import SavedRun, load_run
@@ -15,7 +17,7 @@ from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
 
 Source = Race | SavedRun | Iterable[Step] | str | Path
-"""A race that has not started, a saved run, the steps of a race, or the path of a run folder."""
+"""A race, a saved run, the steps of a race, or the path of a run folder."""
 
 
 R = TypeVar("R")
@@ -43,37 +45,27 @@ class Raced:
 
         Parameters
         ----------
-        source : a `Race` that has not started, which is run to its end; a `SavedRun`; the steps
-            of a race; or the path of a run folder.
+        source : a `Race`, with its steps so far, or run to its end if it has not started; a
+            `SavedRun`; the steps of a race; or the path of a run folder.
         config : the set-up of the steps; a `Race` also provides the results before the first step.
             Without it, lanes are numbered.
 
         Raises
         ------
-        ValueError : the race has already started, the folder is not a run folder, or the steps do
-            not match the config.
+        ValueError : the race does not keep its steps, the folder is not a run folder, the steps
+            are not those of one race in order, or do not match the config.
         """
         if isinstance(source, str | Path):
             source = load_run(source)
         if isinstance(source, SavedRun):
             return cls._of_saved(source)
         if isinstance(source, Race):
-            if source.done:
-                raise ValueError(
-                    f"this race has already run {source.done} of {source.config.steps} steps and "
-                    "does not store them: collect them, as in steps = list(ov.race(config)), and "
-                    "pass the list"
-                )
             config = config or source
-        steps = tuple(source)
-        for step in steps:
-            if not isinstance(step, Step):
-                raise ValueError(
-                    "expected a Race, its steps, a saved run or its folder, not "
-                    f"{type(step).__name__}s"
-                )
+            source = _run(source)
+        steps = _steps(source)
         if config is None:
             return cls._of_numbers(steps)
+        expect(config, (RaceConfig, Race), "the RaceConfig of the steps, or their Race")
         setup = config.config if isinstance(config, Race) else config
         if steps and len(steps[0].loss) != len(setup.lanes):
             raise ValueError(
@@ -108,6 +100,34 @@ class Raced:
         lanes = range(len(steps[0].loss) if steps else 0)
         labels = tuple(f"lane {k + 1}" for k in lanes)
         return cls(steps, labels, None)
+
+
+def _run(racing: Race) -> list[Step]:
+    """Return the steps of a race so far, or of its whole run if it has not started."""
+    if not racing.done:
+        return list(racing)
+    if racing.history is None:
+        raise ValueError(
+            f"this race has run {racing.done} of {racing.config.steps} steps and does not keep "
+            "them: pass the steps, or the folder of its run"
+        )
+    return list(racing.history)
+
+
+def _steps(source: object) -> tuple[Step, ...]:
+    """Check the steps of one race: their types, and that their numbers rise."""
+    what = "a Race, a list of its steps, a saved run or its folder"
+    expect(source, Iterable, what)
+    steps = tuple(source)  # pyright: ignore[reportArgumentType]
+    for step in steps:
+        expect(step, Step, f"{what}, with Steps in the list")
+    for before, after in pairwise(steps):
+        if after.step <= before.step:
+            raise ValueError(
+                f"step {after.step} comes after step {before.step}: pass the steps of one race, in "
+                "order, each once"
+            )
+    return steps
 
 
 def named(runs: Mapping[str, R] | Sequence[R]) -> dict[str, R]:

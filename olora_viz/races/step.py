@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from olora_viz.initializers import keeps_function
+from olora_viz.machine.showing import call, lane_table
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.examples import Examples
@@ -23,7 +24,7 @@ BESIDE = ("step", "seconds", "tokens", "diverged")
 """Keys of a step's JSON that are not measurements."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Step(Record):
     """The measurements of K lanes in one step; lane k is entry k of every array.
 
@@ -49,6 +50,16 @@ class Step(Record):
         for value in self.measures.values():
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
+
+    def __repr__(self) -> str:
+        """Return a few numbers of every measurement of one number per lane; name the others."""
+        its = _per_lane(self.measures)
+        words = call(self, self.step, **its)
+        others = [name for name in self.measures if name not in its]
+        return f"{words[:-1]}, with {', '.join(others)})" if others else words
+
+    def _repr_html_(self) -> str:
+        return lane_table(_per_lane(self.measures), f"Step {self.step}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle `measures` as a dict: a read-only mapping cannot be pickled."""
@@ -130,6 +141,10 @@ class Step(Record):
             tokens=values["tokens"],
             status=statuses(np.array([label in values["diverged"] for label in labels])),
         )
+
+
+def _per_lane(measures: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {key: value for key, value in measures.items() if isinstance(value, np.ndarray)}
 
 
 def held_out_count(steps: Sequence[Step]) -> int:

@@ -36,8 +36,8 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
 
     Parameters
     ----------
-    steps : a `Race` that has not started (it is run to its end), its steps, a `SavedRun`, or a run
-        folder.
+    steps : a `Race` (with its steps so far, or run to its end if it has not started), its steps, a
+        `SavedRun`, or a run folder.
     config : the config of the steps, or the `Race` itself; without it, lanes are labelled by
         number.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_viz.machine.files import read_json_object, write_json
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.naming import expect, unknown
 from olora_viz.machine.progress import Progress
 from olora_viz.races import run as runs
 from olora_viz.races.kept import Kept
@@ -119,6 +119,7 @@ def decide(
     ------
     ValueError : an unknown name, an invalid value, or the folder is of another set-up.
     """
+    expect(out, (str, Path), "the folder of the decision")
     end = time.monotonic() + 60 * checked_minutes(minutes)
     folder, kept = Path(out), Kept()
     known = [each.name for each in fields(Study)]

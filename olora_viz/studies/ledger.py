@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olora_viz.machine.files import is_free, read_json_object, write_json, write_text
+from olora_viz.machine.naming import expect
 from olora_viz.studies.race_rows import COLUMNS, part_of, write_parquet
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
@@ -203,6 +204,7 @@ def verdicts(folder: str | Path) -> Verdicts:
     ------
     ValueError : the folder holds no study.
     """
+    expect(folder, (str, Path), "the folder of a study")
     return Ledger(Path(folder)).verdicts()
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from olora_viz.machine.files import locked
+from olora_viz.machine.naming import expect
 from olora_viz.machine.progress import Progress
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
@@ -84,6 +85,7 @@ def run_study(
     ValueError : an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no
         such cluster.
     """
+    expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     if ray is not None and workers != 1:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.naming import expect, unknown
+from olora_viz.machine.showing import Catalogue
 from olora_viz.tasks.batches import Batch, batch_indices, collate
 from olora_viz.tasks.built_in import CARDS as BUILT_IN
 from olora_viz.tasks.duplicates import deduplicated
@@ -29,7 +30,9 @@ __all__ = [
     "load_task",
 ]
 
-TASKS: dict[str, TaskCard] = {card.name: card for card in (*BUILT_IN, *FROM_HUB)}
+TASKS: Catalogue[TaskCard] = Catalogue(
+    "task", (*BUILT_IN, *FROM_HUB), ("name", "prompt", "answer", "offline", "summary")
+)
 """The catalogue of named tasks."""
 
 
@@ -53,6 +56,7 @@ def load_task(name: str | os.PathLike[str], seed: int = 0, split: Split = by_con
     >>> len(task.train), len(task.held_out), len(task.test)
     (422, 64, 64)
     """
+    expect(name, str | os.PathLike, "the name of a task or the path of its file")
     name = os.fspath(name)
     card = TASKS.get(name)
     if card is not None and card.offline:

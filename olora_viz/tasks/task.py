@@ -66,7 +66,7 @@ class Duplicates:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Task:
     """Training, held-out and test examples, without common prompts."""
 
@@ -86,6 +86,11 @@ class Task:
     """The examples that are evaluated once, at the end of a race."""
     duplicates: Duplicates = Duplicates()
     """Training examples that were removed."""
+
+    def __repr__(self) -> str:
+        """Return its name and the sizes of its parts."""
+        parts = f"{len(self.train)} training, {len(self.held_out)} held-out, {len(self.test)} test"
+        return f"<Task {self.name}: {parts} examples>"
 
     @property
     def examples(self) -> tuple[Example, ...]:

@@ -9,10 +9,16 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
+from olora_viz.machine.showing import Catalogue
 from olora_viz.studies.claims.claim import Claim
 
 _FILES = [import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
 _FOUND: list[Claim] = [file.CLAIM for file in _FILES if hasattr(file, "CLAIM")]
 
-CLAIMS = {claim.name: claim for claim in sorted(_FOUND, key=lambda claim: claim.number)}
+CLAIMS: Catalogue[Claim] = Catalogue(
+    "claim",
+    sorted(_FOUND, key=lambda claim: claim.number),
+    ("name", "sentence", "source", "measured"),
+    "sentence",
+)
 """All claims by name, in their order."""
