@@ -48,7 +48,9 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Pag
     expect(page.locator("#status")).to_contain_text(re.compile(r"\d+ / 500 · [\d.]+ steps/s"))
 
     # Before the zoom: a name whose curve ends outside of the window is not drawn.
-    page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first.click()
+    # Dispatched, since each of the five updates a second draws the name anew under the mouse.
+    name = page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first
+    name.dispatch_event("click")
     page.wait_for_function(
         f"document.querySelector('{PLOT}')._fullData.some(t => t.visible === 'legendonly')"
     )

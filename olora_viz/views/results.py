@@ -193,14 +193,21 @@ def _spread(row: Place) -> Markup:
 
 
 def _remarks(race: RaceSnapshot) -> Markup:
-    said = []
+    """Return the folded remarks on the data and the lanes; what is left out stays in sight."""
+    seen, said = [], []
     if race.left_out:
         examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
-        said += [f"Left out of training: {examples} of more than {race.config.max_length} tokens."]
+        seen += [f"Left out of training: {examples} of more than {race.config.max_length} tokens."]
     if race.held_out and race.held_out.parts:
         said += [race.held_out.parts]
     if race.held_out and race.held_out.boilerplate:
         said += [race.held_out.boilerplate]
     for words in filter(None, (race.adapted, race.in_parts)):
         said += [f"{words[0].upper()}{words[1:]}."]
-    return Markup("").join(map(remark, said))
+    return Markup("").join(map(remark, seen)) + (
+        Markup("<details><summary>Data and layers</summary>{}</details>").format(
+            Markup("").join(map(remark, said))
+        )
+        if said
+        else ""
+    )

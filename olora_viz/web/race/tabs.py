@@ -56,7 +56,8 @@ def css(cards: Iterable[Card]) -> str:
     for name, its in own.items():
         closed = f':root:not([data-tab="{name}"])'
         filled = f".middle:has(.tab-{name}:not(.away))"
-        rules.append(f"@media screen {{ {closed} .tab-{name} {{ display: none !important; }} }}")
+        rules.append(f"{closed} .tab-{name} {{ display: none !important; }}")
+        rules.append(f"@media print {{ .tab-{name}:not(.away) {{ display: flex !important; }} }}")
         rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
         hidden = "".join(f'[data-hide~="{card.name}"]' for card in its)
         rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
