@@ -81,6 +81,7 @@ from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.studies.who_leads import who_leads
 from olora_viz.tasks import TASKS, Example, Task, load_task
+from olora_viz.views.watch import watch
 
 
 def __dir__() -> list[str]:
@@ -187,6 +188,7 @@ __all__ = [
     "unregister_measure",
     "update_spectra",
     "verdicts",
+    "watch",
     "who_leads",
     "write_peft",
 ]

@@ -1,0 +1,122 @@
+"""A table that grows while a loop runs a race."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from olora_viz.lanes.labels import labels
+from olora_viz.machine.live_output import Bundle, LiveOutput, is_notebook
+from olora_viz.machine.naming import expect
+from olora_viz.machine.numbers import about, nats, percent
+from olora_viz.machine.showing import table
+from olora_viz.races.race import Race
+from olora_viz.races.step import Step, held_out_at_start
+from olora_viz.studies.seed_groups import seed_groups
+
+
+def watch(race: Race) -> Iterator[Step]:
+    """Iterate over a race, and show its held-out results as a table that grows.
+
+    A row is an evaluation, and a column a contender, with the mean over its seeds. In a notebook
+    the table grows in place; elsewhere its rows are printed.
+
+    Parameters
+    ----------
+    race : a race, at any step.
+
+    Raises
+    ------
+    ValueError : it is not a race.
+
+    Examples
+    --------
+    >>> from olora_viz import Lane, RaceConfig, race
+    >>> config = RaceConfig(task="addition", lanes=(Lane("lora"), Lane("olora")), steps=2)
+    >>> for step in watch(race(config)):
+    ...     pass  # doctest: +ELLIPSIS
+    step          lora         olora
+       0 ...
+       2 ...
+    """
+    expect(race, Race, "a Race, such as race(config)")
+    return _in_notebook(race) if is_notebook() else _in_terminal(race)
+
+
+def _in_notebook(race: Race) -> Iterator[Step]:
+    growing, output, began = _Growing(race), LiveOutput(), time.monotonic()
+    first = race.done
+
+    def now() -> Bundle:
+        left = (time.monotonic() - began) / max(1, race.done - first) * len(race)
+        line = f"step {race.done} of {race.config.steps}"
+        line += f", about {about(left)} left" if first < race.done < race.config.steps else ""
+        return {"text/html": str(growing.html(line)), "text/plain": growing.text(line)}
+
+    output.show(now, at_once=True)
+    try:
+        for step in race:
+            output.show(now, at_once=growing.add(step))
+            yield step
+    finally:
+        output.show(now, at_once=True)
+
+
+def _in_terminal(race: Race) -> Iterator[Step]:
+    growing = _Growing(race)
+    print(growing.text())
+    for step in race:
+        if growing.add(step):
+            print(growing.line(growing.rows[-1]), flush=True)
+        yield step
+
+
+class _Growing:
+    """The table of a race: the base model, the evaluations before, and those that are added."""
+
+    def __init__(self, race: Race) -> None:
+        groups = seed_groups(race.config.lanes)
+        self._lanes = [list(group.lanes) for group in groups]
+        self.head = ["step", *labels([group.lane for group in groups])]
+        self._with_accuracy = not race.task.plain_text
+        inits = [lane.init for lane in race.config.lanes]
+        base = (race.baseline.loss[0], race.baseline.accuracy[0])
+        self.rows = [self._row(0, *(held_out_at_start(inits, float(each)) for each in base))]
+        for step in race.history or ():
+            self.add(step)
+
+    def add(self, step: Step) -> bool:
+        """Add a step; return whether it was evaluated, so that there is a new row."""
+        if step.eval_loss is None or step.step <= int(self.rows[-1][0]):
+            return False
+        right = np.full(len(step.eval_loss), np.nan)
+        accuracy = right if step.eval_accuracy is None else step.eval_accuracy
+        self.rows.append(self._row(step.step, step.eval_loss, accuracy))
+        return True
+
+    def _row(self, number: int, loss: np.ndarray, accuracy: np.ndarray) -> list[str]:
+        row = [str(number)]
+        for lanes in self._lanes:
+            right = f" ({percent(accuracy[lanes].mean())})" if self._with_accuracy else ""
+            row.append(f"{nats(loss[lanes].mean())}{right}")
+        return row
+
+    def html(self, line: str) -> str:
+        """Return the table, and a line on how far the race is."""
+        return table(self.head, self.rows, f"{self._caption}: {line}")
+
+    def text(self, line: str = "") -> str:
+        """Return the table as lines."""
+        above = [f"{self._caption}: {line}"] if line else []
+        return "\n".join([*above, *map(self.line, [self.head, *self.rows])])
+
+    @property
+    def _caption(self) -> str:
+        return "Held-out loss, nats" + " (and accuracy)" * self._with_accuracy
+
+    def line(self, row: Sequence[str]) -> str:
+        """Return a row as text."""
+        wide = [max(4, len(self.head[0])), *(max(12, len(name)) for name in self.head[1:])]
+        return "  ".join(f"{cell:>{width}}" for cell, width in zip(row, wide, strict=True))
