@@ -48,9 +48,7 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Pag
     expect(page.locator("#status")).to_contain_text(re.compile(r"\d+ / 500 · [\d.]+ steps/s"))
 
     # Before the zoom: a name whose curve ends outside of the window is not drawn.
-    # Dispatched, since each of the five updates a second draws the name anew under the mouse.
-    name = page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first
-    name.dispatch_event("click")
+    page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first.click()
     page.wait_for_function(
         f"document.querySelector('{PLOT}')._fullData.some(t => t.visible === 'legendonly')"
     )
@@ -288,3 +286,52 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     expect(page.locator("#status .state")).to_have_text("recorded")
     assert page.evaluate("document.documentElement.scrollHeight") < 3000
     expect(page.locator("body")).not_to_contain_text("on the left")  # the set-up is below
+
+
+def test_class_mode_is_kept_by_the_address_and_has_large_text_and_fewer_cards(
+    same_page: Page,
+) -> None:
+    page = same_page
+    page.goto(f"{page.url.partition('?')[0]}?class=1")
+    expect(page.locator("#verdict .certainty")).to_be_visible()
+    smallest = """() => Math.min(...[...document.querySelectorAll(
+        '#verdict, #verdict-row :is(a, button), #results td, #results .hint, .figure-head .hint, '
+        + '#answers li, #tabs button, #accuracy-figure text')].filter((e) => e.textContent.trim()
+        && e.getClientRects().length).map((e) => {
+            const zoom = e.currentCSSZoom ?? 1;
+            return parseFloat(getComputedStyle(e).fontSize) * zoom;
+        }))"""
+    page.wait_for_function("document.querySelectorAll('#accuracy-figure text').length > 5")
+    assert page.evaluate(smallest) >= 17.2
+    for hidden in ("#setup-card", "#story", "#introduction"):
+        expect(page.locator(hidden)).to_be_hidden()
+    page.get_by_label("A+ Class mode").click()
+    expect(page.locator("#setup-card")).to_be_visible()
+    assert "class=" not in page.url
+    page.get_by_label("A+ Class mode").click()
+    assert "class=1" in page.url
+
+
+def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_keyboard(
+    same_page: Page, address: str
+) -> None:
+    page = same_page
+    page.goto(address)
+    expect(page.locator("#status .state")).to_have_text("recorded")
+    for name in ("#introduction", "#verdict", "#setup-card", "#accuracy-figure", "#results"):
+        box = page.locator(name).bounding_box()
+        assert box
+        assert box["y"] + box["height"] <= 900, name
+    # A bar that sticks stays where the reader scrolls.
+    page.mouse.wheel(0, 400)
+    page.wait_for_function("scrollY > 100")
+    assert page.evaluate("document.querySelector('#top-bar').getBoundingClientRect().top") == 0
+    page.evaluate("scrollTo(0, 0)")
+    page.get_by_role("tab", name="Loss").press("ArrowRight")
+    expect(page.get_by_role("tab", name="Gradients")).to_be_focused()
+    expect(page.locator("#gradient-figure")).to_be_visible()
+    expect(page.locator("#loss-figure")).to_be_hidden()
+    how = page.locator("#gradient-figure .figure-how")
+    expect(how).to_be_hidden()
+    page.locator("#gradient-figure").get_by_title("How to read this chart").click()
+    expect(how).to_be_visible()

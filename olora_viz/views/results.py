@@ -161,7 +161,7 @@ def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple
         return who, Cell(_departure(row), f"its {row.why_out}", kind="no", columns=2)
     interval = intervals[row.lane] if intervals else None
     between = (
-        Markup(' <span class="hint" title="95% interval">{:.0f} to {:.0f}</span>').format(
+        Markup(' <span class="hint" title="95% interval">{:.0f}–{:.0f}</span>').format(
             *(100 * end for end in interval)
         )
         if interval and math.isfinite(row.accuracy)
