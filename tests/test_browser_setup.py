@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 from playwright.sync_api import Browser, Page, expect
 from served import launched
 
+from olora_viz.tasks.file_formats import FILE_FORMATS
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
@@ -209,12 +210,24 @@ def test_a_file_that_is_refused_leaves_the_one_before_it_in_the_set_up_and_after
     page.goto(server[0])
     page.wait_for_selector(PLOT)
     chosen, said = page.locator("#setup-task input"), page.locator("#setup-file .said")
+    tokens = page.locator("#setup-sample .tokens").first
+    page.locator(".formats summary").click()
+    expect(page.locator(".formats pre")).to_have_count(len(FILE_FORMATS))
+    expect(page.locator(".formats pre").last).to_be_visible()
     for _ in range(2):
         page.locator("#setup-file input").set_input_files([FILE])
         expect(said).to_contain_text("held out")
         page.locator("#setup-file input").set_input_files([FILE | {"buffer": b"{"}])
         expect(said.locator(".problem")).to_be_visible()
         expect(chosen).to_have_value(OWN)
+        expect(tokens).to_have_text("0 and 1 make 1<eos>")
     page.reload()
     expect(chosen).to_have_value(OWN)
+    expect(tokens.locator("mark")).to_have_text([" ", "1", "<eos>"])
+    page.locator("#setup-model input").click()
+    page.get_by_role("option", name="glassllm-pt").click()
+    expect(page.locator("#setup-sample")).to_contain_text("as glassllm-pt reads them")
+    page.locator("#setup-task input").click()
+    page.get_by_role("option", name="addition", exact=True).click()
+    expect(tokens).to_have_count(0)
     context.close()

@@ -25,6 +25,8 @@ READ = (
 """The JSON files that transformers reads besides the weights, if they exist."""
 
 HEADS = ("ForCausalLM", "LMHeadModel")
+SAFE = {"local_files_only": True, "trust_remote_code": False}
+"""Arguments of transformers: nothing is fetched, and no code of a folder runs."""
 
 
 def _check_config(folder: Path) -> None:
@@ -149,6 +151,26 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder that `check_folder` accepts, without executing its code.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be loaded, or has no fast form.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+    except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
+        raise ValueError(f"cannot load the model in {str(folder)!r}: {reason(error)}") from error
+    if not tokenizer.is_fast:
+        raise ValueError(f"the tokenizer in {str(folder)!r} has no fast form (tokenizer.json)")
+    return tokenizer
+
+
 def load_folder(
     folder: Path, *, dtype: torch.dtype, device: torch.device, base: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -171,15 +193,14 @@ def load_folder(
     ValueError
         If the folder cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     check_memory(check_folder(folder) * dtype.itemsize, device, f"model {base or str(folder)!r}")
-    safe = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = load_tokenizer(folder)
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **SAFE
             )
             model, report = loaded
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
@@ -190,8 +211,6 @@ def load_folder(
                 f"the weights in {str(folder)!r} do not fit its config: "
                 f"{fault.split('_')[0]} {sorted(map(str, report[fault]))[0]}"
             )
-    if not tokenizer.is_fast:
-        raise ValueError(f"the tokenizer in {str(folder)!r} has no fast form (tokenizer.json)")
     rows = model.get_input_embeddings().weight.shape[0]
     largest = max(tokenizer.get_vocab().values(), default=0)
     if largest >= rows:

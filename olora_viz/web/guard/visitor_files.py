@@ -118,8 +118,13 @@ class VisitorFiles:
 
     def sent_by(self, visit: str, token: object) -> Path | None:
         """Return the file of a token if that page has sent it; None otherwise."""
+        brought = self.brought_by(visit, token)
+        return brought.path if brought else None
+
+    def brought_by(self, visit: str, token: object) -> Brought | None:
+        """Return what is known of the file of a token if that page has sent it; None otherwise."""
         brought = self._brought.get(token) if isinstance(token, str) else None
-        return brought.path if brought and brought.visit == visit else None
+        return brought if brought and brought.visit == visit else None
 
     def forget(self, visit: str | None) -> None:
         """Remove the file of a closed page; races that have started keep their own copies."""

@@ -8,8 +8,13 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from olora_viz.models.tokenizers import tokenizer_here
 from olora_viz.tasks import TASKS
+from olora_viz.tasks.file_formats import FILE_FORMATS
 from olora_viz.views import html as fragments
+from olora_viz.views.own_examples import preview
+from olora_viz.web.guard.config import longest_example
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
 from olora_viz.web.setup import SetUp
@@ -18,21 +23,32 @@ CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 """The tasks offered to every visitor."""
 
 
-def bring(limits_kib: int) -> gr.HTML:
+def bring(limits: Limits) -> gr.HTML:
     """Make the button; choosing a file triggers ``select`` with its name and text."""
     return gr.HTML(
         value="",
         elem_id="setup-file",
         html_template=(
-            '<label class="own-file" tabindex="0" role="button" title="Alpaca as JSON or '
-            'JSON lines, or prompt, answer and choices as CSV or JSON lines">Your own examples…'
-            f'<input type="file" accept="{",".join(FORMATS)}" hidden></label>'
+            '<label class="own-file" tabindex="0" role="button">Your own examples…'
+            f'<input type="file" accept="{",".join(FORMATS)}" hidden></label>{_formats(limits)}'
             '<div class="said" role="status">${value}</div>'
         ),
         js_on_load=(Path(__file__).parent / "own_file.js").read_text("utf-8"),
         apply_default_css=False,
-        most_kib=limits_kib,
+        most_kib=limits.max_upload_kib,
     )
+
+
+def _formats(limits: Limits) -> Markup:
+    shown = Markup("").join(
+        Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>").format(*one)
+        for one in FILE_FORMATS
+    )
+    return Markup(
+        '<details class="formats"><summary>Formats</summary><dl>{}</dl><p class="hint">Any of them '
+        "as JSON or JSON lines, all but chats as CSV, with optional <code>choices</code>. At most "
+        "{:,} KiB and {:,} examples.</p></details>"
+    ).format(shown, limits.max_upload_kib, limits.max_examples)
 
 
 def connect(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
@@ -57,14 +73,17 @@ def connect(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
 
 
 def offered(found: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
-    """Return the list of tasks with a visitor's file, and a sample of it.
+    """Return the list of tasks with a visitor's file, and the sizes of its parts.
 
     Parameters
     ----------
     setup : what the page shows; by default the file is chosen.
     """
     choices = [*CHOICES, (words(found), found.token)]
-    return gr.Dropdown(choices, value=setup.task if setup else found.token), _sample(found)
+    parts = Markup('<p class="hint">{:,} held out, {:,} for the test at the end.</p>').format(
+        len(found.task.held_out), len(found.task.test)
+    )
+    return gr.Dropdown(choices, value=setup.task if setup else found.token), parts
 
 
 def words(found: Brought) -> str:
@@ -75,14 +94,20 @@ def words(found: Brought) -> str:
     return f"your file ({len(found.task.examples):,} examples)"
 
 
-def _sample(found: Brought) -> Markup:
-    example = found.task.held_out[0]
-    prompt, answer = (
-        text if len(text) <= 160 else f"{text[:160]}…"
-        for text in (example.prompt.strip(), example.answer.strip())
-    )
-    held_out, test = len(found.task.held_out), len(found.task.test)
-    return Markup(
-        '<p class="hint">{} held out, {} for the test at the end. One held-out example: '
-        "“{}” → “{}”</p>"
-    ).format(held_out, test, prompt, answer)
+def sample(limits: Limits, files: VisitorFiles, page: str | None, model: Any, task: Any) -> Markup:
+    """Return a task's sample: for a page's own file, some examples as the model reads them.
+
+    Nothing is shown of the file of another page, or if this server offers no such model.
+
+    Parameters
+    ----------
+    page : Gradio's session hash of the page.
+    model, task : what the page's controls sent.
+    """
+    if isinstance(task, str) and task in TASKS:
+        return fragments.sample(TASKS[task])
+    found = files.brought_by(page or "", task)
+    if found is None or not isinstance(model, str) or model not in limits.models:
+        return Markup("")
+    tokenizer = tokenizer_here(model)
+    return preview(found.task.examples, tokenizer, model=model, longest=longest_example(model))

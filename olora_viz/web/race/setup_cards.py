@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.models import MODELS, ModelCard
 from olora_viz.tasks import TASKS
@@ -46,7 +47,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         sample = gr.HTML(
             fragments.sample(TASKS[first.task]), elem_id="setup-sample", apply_default_css=False
         )
-        own = own_file.bring(limits.max_upload_kib)
+        own = own_file.bring(limits)
         with gr.Row(elem_classes="three counts"):
             numbers = [
                 gr.Number(value, label=words, min_width=0, elem_id=f"setup-{name}")
@@ -69,13 +70,14 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
 
 def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: VisitorFiles) -> None:
     """Connect the cards to all controls of the set-up."""
-    task = cards.controls[1]
+    model, task = cards.controls[:2]
     own_file.connect(cards.own, task, files)
     presets.connect(desk.limits, cards.presets, controls)
-    task.change(
-        lambda name: fragments.sample(TASKS[name]) if name in list(TASKS) else "",
-        task, cards.sample, **QUIET,
-    )  # fmt: skip
+
+    def sampled(request: gr.Request, model: Any, task: Any) -> Markup:
+        return own_file.sample(desk.limits, files, request.session_hash, model, task)
+
+    gr.on([model.change, task.change], sampled, [model, task], cards.sample, **QUIET)
 
 
 def _model_words(card: ModelCard) -> str:
