@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from opened import tab
 from playwright.sync_api import Browser, Page, expect
 
 from olora_viz.measures.catalogue import MEASURES
@@ -88,6 +89,7 @@ def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
     assert json.loads(text)["columns"] == header
     assert len(json.loads(text)["rows"]) == len(rows)
 
+    tab(page, "Spectra")
     page.locator("#spectra-map").scroll_into_view_if_needed()  # where its chart is drawn
     expect(page.locator("#spectra-map .js-plotly-plot")).to_be_visible()
     _, text = of_chart(page, "csv", "#spectra-map")
@@ -96,6 +98,7 @@ def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
     assert rows[0][0] == "model.layers.0.self_attn.q_proj"
     assert all(float(value) > 0 for *_, value in rows)
 
+    tab(page, "Loss")
     name, text = of_chart(page, "html")
     assert name == "loss.html"
     (tmp_path / name).write_bytes(text)

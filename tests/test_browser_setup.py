@@ -1,5 +1,6 @@
 """What stands in the set-up is what races, after any sequence of clicks, links, Back and reload."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from hypothesis.stateful import (
 from playwright.sync_api import Browser, Page, expect
 from served import launched
 
+from olora_viz.lanes.lane_lists import runs_of_seeds
 from olora_viz.tasks.file_formats import FILE_FORMATS
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
@@ -114,9 +116,9 @@ class Walk(RuleBasedStateMachine):
         field = self.page.get_by_label("learning rate, lane 1", exact=True)
         field.fill("/".join(rates))
         field.press("Tab")
-        first, *others = self.setup.lanes
-        its = tuple(replace(first, lr=float(rate)) for rate in rates)
-        self.become(lanes=(*its, *others))
+        first, *others = runs_of_seeds(self.setup.lanes)
+        its = (replace(lane, lr=float(rate)) for rate in rates for lane in first)
+        self.become(lanes=(*its, *itertools.chain(*others)))
 
     @rule()
     def choose_an_own_file(self) -> None:

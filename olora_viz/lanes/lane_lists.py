@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,15 +10,20 @@ from olora_viz.lanes.seeds import write_seeds
 
 
 def runs_of_seeds(lanes: Sequence[Lane]) -> list[list[Lane]]:
-    """Split lanes where neighbours differ in more than their seed.
+    """Split lanes where neighbours differ in more than their seed, or repeat a lane.
 
     >>> from olora_viz.lanes.lane import parse_lanes
     >>> [len(its) for its in runs_of_seeds(parse_lanes("olora:seed=0-2") + [Lane("lora")])]
     [3, 1]
     """
-    unlike = [replace(lane, seed=0) for lane in lanes]
-    places = itertools.groupby(range(len(lanes)), key=unlike.__getitem__)
-    return [[lanes[k] for k in its] for _, its in places]
+    found: list[list[Lane]] = []
+    for lane in lanes:
+        last = found[-1] if found else []
+        if last and replace(lane, seed=last[0].seed) == last[0] and lane not in last:
+            last.append(lane)
+        else:
+            found.append([lane])
+    return found
 
 
 def write_lanes(lanes: Sequence[Lane]) -> list[str]:
