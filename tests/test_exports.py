@@ -42,7 +42,7 @@ def test_a_report_says_that_a_race_was_recorded_and_has_a_chart_for_every_place(
     page = export(jobs, [run.id, "report"])["page"]
     assert "<p>Recorded: computed earlier" in page["body"]
     assert page["body"].count("data-figure=") == len(page["figures"]) >= 4
-    for part in ("What you are seeing", "Results at step", "Answers on held-out", "Set-up"):
+    for part in ("What you are seeing", "Ranking at step", "Watch them answer", "Set-up"):
         assert part in page["body"]
     for style in run.styles:
         assert style.label.split()[0] in page["body"]

@@ -32,7 +32,7 @@ def test_a_race_in_a_panel_makes_the_steps_of_the_race() -> None:
     assert "OLoRA" in panel._table.value
     base = plain.baseline
     cells = f"<td>{base.accuracy[0]:.0%}</td><td>{base.loss[0]:.2f}</td>"
-    assert f"before the race</th>{cells}" in panel._table.value
+    assert f"base model</th>{cells}" in panel._table.value
     assert "What you are seeing" in panel._story.value
 
 

@@ -252,7 +252,7 @@ def test_a_run_of_the_command_line_is_shown_and_goes_on_only_when_asked(tmp_path
     with closing(Jobs(Limits(keep_races=1), folder=tmp_path / "runs")) as jobs:
         ended, paused = jobs.open(tmp_path / "whole"), jobs.open(tmp_path / "cut")
         assert (ended.state, ended.complete, len(ended.steps)) == ("finished", True, 3)
-        assert "Results at step 3" in race_view(ended).results
+        assert "Ranking at step 3" in race_view(ended).results
         assert adapter_zip(ended, 0).is_relative_to(jobs.folder)
         assert (paused.state, len(paused.steps)) == ("paused", 1)
         assert "resume" in race_view(paused).commands

@@ -60,7 +60,7 @@ def test_the_page_opens_on_the_run_and_leaves_its_folder_alone(address: str, fol
     for _ in visitor.heard({visitor.follow(name): "follow"}):
         pass
     assert "finished" in visitor.shown["status"]
-    assert "Results at step 3" in visitor.shown["results"]
+    assert "Ranking at step 3" in visitor.shown["results"]
     found = visitor.ask("adapter", [name, 1])
     assert visitor.client.get(found["url"]).status_code == 200
     gone = visitor.call("opened", [None, [], {"query": "", "own": False, "run": "x" * 22}])

@@ -154,7 +154,7 @@ def shown(config):
 
 def cells(view):
     """The rows of the table of the test, by the lane's name: accuracy and loss as they are read."""
-    table = view.results.partition("<h2>Test ")[2]
+    table = view.results.partition("<summary>Test ")[2]
     rows = re.findall(r'<tr(?: class="base")?><th scope="row">(.*?)</th>(.*?)</tr>', table)
     return {
         re.sub(r"<.*?>", "", name): [
@@ -170,14 +170,14 @@ def test_the_results_and_the_report_show_it_with_its_number_once_the_race_is_fin
     summary = raced(small(task=TASK))[0].summary()
     assert "on 64 test prompts, once, at the end" in view.results
     read = cells(view)
-    assert list(read) == ["OLoRA", "LoRA", "before the race"]
+    assert list(read) == ["OLoRA", "LoRA", "base model"]
     theirs = (*reversed(summary["lanes"].values()), summary["base"])
     for name, its in zip(read, theirs, strict=True):
         accuracy, loss = read[name]
         assert accuracy.split()[0] == f"{its['test_accuracy']:.0%}"
         assert loss == f"{its['test_loss']:.2f}"
     assert view.results in report(record)["body"]
-    assert "<h2>Test " not in race_view(record, upto=3).results
+    assert "<summary>Test " not in race_view(record, upto=3).results
 
 
 def test_seeds_are_shown_as_their_mean_and_a_diverged_lane_as_such():
@@ -201,4 +201,4 @@ def test_the_file_of_a_run_on_the_page_has_it():
 
 def test_a_race_without_a_test_part_shows_no_table_of_one():
     record = shown(replace(small(task=TASK), split_seed=None))
-    assert "<h2>Test " not in race_view(record).results
+    assert "<summary>Test " not in race_view(record).results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -17,6 +18,9 @@ from olora_viz.web.race.card import Desk
 from olora_viz.web.setup import SetUp
 
 SEEDS = 5
+
+TITLES = (Path(__file__).parent / "titles.js").read_text("utf-8")
+"""Sets the tooltips of buttons."""
 
 _PRESS = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
 
@@ -119,7 +123,7 @@ class Parts(NamedTuple):
 
 def build(desk: Desk) -> Parts:
     """Make the buttons and the line below them."""
-    names = {f"{step.name}-button": step.title for step in STEPS}
+    titles = {f"{step.name}-button": step.title for step in STEPS}
     parts = Parts(
         tuple(
             gr.Button(
@@ -129,9 +133,7 @@ def build(desk: Desk) -> Parts:
             for step in STEPS
         ),
         gr.HTML(
-            "", elem_id="next-note", apply_default_css=False, names=names,
-            js_on_load="for (const [id, title] of Object.entries(props.names)) "
-            "document.getElementById(id)?.setAttribute('title', title);",
+            "", elem_id="next-note", apply_default_css=False, titles=titles, js_on_load=TITLES
         ),
         gr.Checkbox(False, visible=False),
     )  # fmt: skip

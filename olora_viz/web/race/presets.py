@@ -12,6 +12,7 @@ import gradio as gr
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN
+from olora_viz.web.race.next_steps import TITLES
 from olora_viz.web.setup import TASK, SetUp
 
 MODEL = "glassllm"
@@ -124,8 +125,8 @@ def build(limits: Limits) -> list[gr.Button]:
         gr.HTML("<h2>Presets</h2>", apply_default_css=False)
         with gr.Row(elem_classes="preset-list"):
             buttons = [
-                gr.Button(preset.title, size="sm", scale=0, min_width=0)
-                for preset in offered(limits)
+                gr.Button(preset.title, size="sm", scale=0, min_width=0, elem_id=f"preset-{k}")
+                for k, preset in enumerate(offered(limits))
             ]
         words = "".join(
             f"<li><b>{preset.title}</b> {preset.what}</li>" for preset in offered(limits)
@@ -134,6 +135,8 @@ def build(limits: Limits) -> list[gr.Button]:
             '<details class="hint"><summary>what the presets show</summary>'
             f"<ul>{words}</ul></details>",
             apply_default_css=False,
+            titles={f"preset-{k}": one.what for k, one in enumerate(offered(limits))},
+            js_on_load=TITLES,
         )
     return buttons
 
