@@ -40,9 +40,9 @@ def lesson(race: Recording) -> Lesson:
             f"{read.curvature('lora', low, True):.2g}. {opposite}.",
             "Yet OLoRA trains well. AdamW normalizes each step by the magnitude of past gradients, "
             "so a large gradient does not cause a large step, and the bound above does not apply "
-            f"to AdamW. At {compact(high)} OLoRA reaches {nats(read.loss('olora', high))} nats, and "
-            f"{nats(read.loss('olora', low))} at {compact(low)} ({read.basis}): curvature alone "
-            "does not determine the rate.",
+            f"to AdamW. At {compact(high)} OLoRA reaches {nats(read.loss('olora', high))} nats, "
+            f"and {nats(read.loss('olora', low))} at {compact(low)} ({read.basis}): curvature "
+            "alone does not determine the rate.",
         ),
         formulas=(
             r"H = \nabla^2 L(\theta), \qquad \lambda_{\max} = \max_{v}\frac{v^{\top} H v}"
