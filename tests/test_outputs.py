@@ -1,15 +1,22 @@
 """What a notebook's cells show: read from a real kernel, as it is saved with the notebook."""
 
+import base64
+import copy
+import re
 from collections.abc import Iterator
+from io import BytesIO
 
 import nbformat
 import pytest
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from PIL import Image, ImageColor
 from races import PAIR, raced, small
 
 import olora_viz as ov
-from notebooks.build import kernel
+from notebooks.build import PLOTLY, kernel
+from olora_viz.figures.theme import palette
 
 CONFIG = small(PAIR, steps=4, batch_size=2, eval_every=2)
 FIRST = f"""import olora_viz as ov
@@ -68,3 +75,59 @@ def test_a_catalogue_is_a_table_in_a_notebook(running):
     (table,) = outputs("ov.TASKS", running)
     assert "<td>addition</td>" in table.data["text/html"]
     assert table.data["text/plain"].splitlines()[0] == f"{len(ov.TASKS)} tasks:"
+
+
+def test_a_figure_carries_a_picture_and_a_text_beside_plotlys_data(running):
+    (output,) = outputs("ov.plot_race(race)", running)
+    assert set(output.data) == {PLOTLY, "image/png", "text/plain"}
+    picture = Image.open(BytesIO(base64.b64decode(output.data["image/png"])))
+    assert picture.width > 1000
+    assert picture.getpixel((3, 3))[:3] == ImageColor.getrgb(palette("light")["card"])
+    _, steps = raced(CONFIG)
+    (words,) = re.findall(r"OLoRA, held out: (.*) at 4", output.data["text/plain"])
+    assert float(words) == pytest.approx(steps[-1].eval_loss[1], rel=0.01)
+
+
+def test_a_plain_export_to_html_shows_the_figure(running):
+    cell = nbformat.v4.new_code_cell('ov.plot_spectrum("glassllm", r=2, what="energy")')
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    NotebookClient(notebook, km=running, timeout=300).execute()
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    assert 'src="data:image/png;base64,' in page
+
+
+def test_a_figure_in_the_dark_theme_has_a_dark_picture():
+    bundle = ov.plot_spectrum("glassllm", r=2, what="energy", theme="dark")._repr_mimebundle_()
+    picture = Image.open(BytesIO(base64.b64decode(bundle["image/png"])))
+    assert picture.getpixel((3, 3))[:3] == ImageColor.getrgb(palette("dark")["card"])
+
+
+def test_a_figure_that_was_changed_has_no_picture_of_its_former_self():
+    figure = ov.plot_spectrum("glassllm", r=2, what="energy")
+    assert "image/png" in figure._repr_mimebundle_()
+    figure.update_layout(title="mine")
+    assert "image/png" not in figure._repr_mimebundle_()
+    assert "image/png" not in copy.deepcopy(figure)._repr_mimebundle_()
+
+
+def test_a_race_is_drawn_while_it_runs_and_the_figure_takes_its_place(running):
+    shown = []
+    code = f"{FIRST}\nov.plot_race(race, what='loss')"
+    client = NotebookClient(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]),
+                            km=running, timeout=300)  # fmt: skip
+    process = client.process_message
+
+    def watched(message, *rest):
+        data = message["content"].get("data", {})
+        if PLOTLY in data:
+            shown.append(max(len(trace.get("y", ())) for trace in data[PLOTLY]["data"]))
+        return process(message, *rest)
+
+    client.process_message = watched
+    client.execute()
+    assert shown[0] < shown[-1]
+    live, last = client.nb.cells[0].outputs
+    assert live.data == {"text/plain": ""}
+    assert {PLOTLY, "image/png"} < set(last.data)
+    figure = ov.plot_race(raced(CONFIG)[1], raced(CONFIG)[0], what="loss")
+    assert last.data["text/plain"] == figure._repr_mimebundle_()["text/plain"]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from olora_viz.figures import conditioning as conditioning_figures
 from olora_viz.figures import spectrum as spectrum_figures
-from olora_viz.figures.layout import Figure, stacked
+from olora_viz.figures.drawing import drawing
+from olora_viz.figures.layout import Figure
 from olora_viz.figures.theme import THEMES, start_styles
 from olora_viz.initializers import INITIALIZERS, lacking
 from olora_viz.machine.naming import expect, unknown
@@ -88,7 +89,7 @@ def plot_spectrum(
     drawn = [made[name]() for name in names]
     if where:
         drawn[0]["layout"]["meta"]["badge"] = where
-    return stacked(drawn, theme)
+    return drawing(drawn, theme)
 
 
 def plot_conditioning(
@@ -134,7 +135,7 @@ def plot_conditioning(
         "comparison": conditioning_figures.comparison_figure,
         "kernel": conditioning_figures.ntk_figure,
     }
-    return stacked([made[name](its, found) for name in names], theme)
+    return drawing([made[name](its, found) for name in names], theme)
 
 
 def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tuple[str, Weight]:

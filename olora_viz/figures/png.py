@@ -104,7 +104,7 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
             _curve(axes, trace, previous)
         previous = trace
     for which, key in (("x", "xaxis"), ("y", "yaxis")):
-        _axis(axes, which, layout[key], colors)
+        _axis(axes, which, layout[key], colors, whole=which == "x" and _is_whole(figure["data"]))
     for shape in layout.get("shapes", ()):
         if shape["type"] == "line":
             axes.axvline(shape["x0"], color=shape["line"]["color"], linestyle="--", linewidth=1)
@@ -124,7 +124,7 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
             color=label["font"]["color"],
         )  # fmt: skip
     meta = layout["meta"]
-    badge = f" · {meta['badge']} axis" if meta["badge"] else ""
+    badge = f" · {meta['badge']}{' axis' * (meta['badge'] == 'log')}" if meta["badge"] else ""
     axes.text(0.5, 0.5, meta["message"], transform=axes.transAxes, ha="center", va="center",
               fontsize=9.5, color=colors["mute"])  # fmt: skip
     axes.annotate(
@@ -236,7 +236,15 @@ def _bar(axes: Any, mesh: Any, colors: dict[str, str]) -> Any:
     return bar
 
 
-def _axis(axes: Any, which: str, given: dict[str, Any], colors: dict[str, str]) -> None:
+def _is_whole(traces: Sequence[dict[str, Any]]) -> bool:
+    """Whether all points lie at whole numbers, such as steps and ranks."""
+    at = [x for trace in traces for x in trace.get("x") or (trace.get("x0", 0), trace.get("dx", 1))]
+    return all(isinstance(x, int) or (isinstance(x, float) and x.is_integer()) for x in at)
+
+
+def _axis(
+    axes: Any, which: str, given: dict[str, Any], colors: dict[str, str], *, whole: bool
+) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 
     its = getattr(axes, f"{which}axis")
@@ -251,7 +259,7 @@ def _axis(axes: Any, which: str, given: dict[str, Any], colors: dict[str, str]) 
     if "tickvals" in given:
         its.set_ticks(given["tickvals"], labels=given.get("ticktext"))
     elif not logarithmic:
-        its.set_major_locator(MaxNLocator(6, integer=given.get("dtick") == 1))
+        its.set_major_locator(MaxNLocator(6, integer=whole or given.get("dtick") == 1))
     if given.get("tickformat") == ".0%":
         its.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if "tickangle" in given:

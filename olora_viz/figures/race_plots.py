@@ -15,9 +15,11 @@ from olora_viz.figures import gradients as gradient_figures
 from olora_viz.figures import race as figures
 from olora_viz.figures import rates as rate_figures
 from olora_viz.figures.comparison import Run, overlay_figure
-from olora_viz.figures.layout import Figure, stacked
+from olora_viz.figures.drawing import Drawing, drawing
+from olora_viz.figures.layout import Figure
 from olora_viz.figures.plots import chosen
 from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle, lane_styles
+from olora_viz.machine.live_output import LiveOutput, is_notebook
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
@@ -72,10 +74,10 @@ def plot_race(
 
     Parameters
     ----------
-    steps : a `Race` (with its steps so far, or run to its end if it has not started), its steps, a
-        `SavedRun`, or a run folder. To overlay several, a list of them, or a dict with a name for
-        each; runs then differ by dash, initializations by colour, and the loss is the held-out
-        loss.
+    steps : a `Race` (with its steps so far, or run to its end if it has not started; in a notebook
+        the figure grows meanwhile), its steps, a `SavedRun`, or a run folder. To overlay several, a
+        list of them, or a dict with a name for each; runs then differ by dash, initializations by
+        colour, and the loss is the held-out loss.
     config : the config of the steps, for the lanes' names and colours; a `Race` also provides the
         loss before the first step. Without it, lanes are labelled by number.
     what : ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race
@@ -93,8 +95,14 @@ def plot_race(
         if not several:
             raise ValueError("there is no run to draw")
         runs = [_run(name, Raced.of(source, config)) for name, source in several.items()]
-        return stacked([overlay_figure(runs, _OVERLAID[name]) for name in names], theme)
+        return drawing([overlay_figure(runs, _OVERLAID[name]) for name in names], theme)
     names = chosen(what, _OF_RACE, theme)
+
+    def drawn(raced: Raced) -> Drawing:
+        return drawing([_OF_RACE[name](raced) for name in names], theme)
+
+    if isinstance(steps, Race) and not steps.done and steps.history is not None and is_notebook():
+        _run_live(steps, drawn)
     raced = Raced.of(cast("Source", steps), config)
     if not raced.labels:
         raise ValueError(
@@ -104,7 +112,7 @@ def plot_race(
         raise ValueError(
             "these steps have no curvature: run the race with curvature_every=10, for example"
         )
-    return stacked([_OF_RACE[name](raced) for name in names], theme)
+    return drawn(raced)
 
 
 def plot_rates(
@@ -140,7 +148,7 @@ def plot_rates(
         rate_curves(raced.lanes, raced.steps, measure), measure, start_loss=start_loss,
         plain_text=raced.plain_text, examples=held_out_count(raced.steps),
     )  # fmt: skip
-    return stacked([figure], theme)
+    return drawing([figure], theme)
 
 
 def plot_gradients(
@@ -177,9 +185,17 @@ def plot_gradients(
     if step is not None and step not in seen:
         raise ValueError(f"step {step} was not measured, only {', '.join(map(str, seen))}")
     at = step or max(seen)
-    return stacked(
+    return drawing(
         [gradient_figures.depth_figure(at, seen[at], styles_of(raced), measure, module)], theme
     )
+
+
+def _run_live(racing: Race, drawn: Callable[[Raced], Drawing]) -> None:
+    """Run a race to its end, and show its figure below the cell meanwhile."""
+    output = LiveOutput()
+    for _ in racing:
+        output.show(lambda: drawn(Raced.of(racing)).without_picture())
+    output.clear()
 
 
 def _several(steps: Any) -> dict[str, Source] | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from olora_viz.figures.claim import claim_figure
-from olora_viz.figures.layout import Figure, stacked
+from olora_viz.figures.drawing import drawing
+from olora_viz.figures.layout import Figure
 from olora_viz.figures.plots import chosen
 from olora_viz.figures.study_curves import budget_figure, rates_figure, target_figure
 from olora_viz.figures.study_profile import profile_figure
@@ -53,7 +54,7 @@ def plot_study(
     names = chosen(what, PICTURES, theme)
     expect(source, (Verdicts, str, Path), "the result of verdicts, or the folder of a study")
     found = source if isinstance(source, Verdicts) else verdicts(source)
-    return stacked(study_figures(found, names, cell), theme)
+    return drawing(study_figures(found, names, cell), theme)
 
 
 def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figure:
@@ -74,7 +75,7 @@ def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figur
     chosen(name, CLAIMS, theme)
     if not finding.bars:
         raise ValueError(f"the finding on {name!r} has no numbers to draw: {finding.words}")
-    return stacked([claim_figure(CLAIMS[name], finding)], theme)
+    return drawing([claim_figure(CLAIMS[name], finding)], theme)
 
 
 def study_figures(
