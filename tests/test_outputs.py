@@ -78,7 +78,7 @@ def test_a_catalogue_is_a_table_in_a_notebook(running):
 
 
 def test_a_figure_carries_a_picture_and_a_text_beside_plotlys_data(running):
-    (output,) = outputs("ov.plot_race(race)", running)
+    *_, output = outputs("ov.plot_race(race)", running)
     assert set(output.data) == {PLOTLY, "image/png", "text/plain"}
     picture = Image.open(BytesIO(base64.b64decode(output.data["image/png"])))
     assert picture.width > 1000
