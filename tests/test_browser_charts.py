@@ -48,7 +48,7 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
     page = same_page
     tab(page, "Loss")
     # What was chosen before the race outlives its updates.
-    scale = page.locator("#loss-figure .figure-tools button")
+    scale = page.locator("#loss-figure .figure-tools button").first
     expect(scale).to_have_text("log")
     scale.click()
     expect(scale).to_have_text("linear")

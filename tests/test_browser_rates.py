@@ -25,7 +25,7 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     filled = f"{figure('loss-figure')}.data.filter((t) => t.fill === 'tonexty').length"
     page.wait_for_function(f"{filled} === 3")
     names = f"{figure('loss-figure')}.layout.annotations.map((a) => a.text).sort().join()"
-    assert page.evaluate(names) == "LoRA,OLoRA,PiSSA"
+    page.wait_for_function(f"{names} === 'LoRA,OLoRA,PiSSA'")
     rows = page.locator("#results tbody tr")
     expect(rows).to_have_count(5 + 4)  # held out, and the test
     expect(rows.first).to_contain_text("±")

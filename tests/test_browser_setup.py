@@ -151,7 +151,7 @@ class Walk(RuleBasedStateMachine):
     def reload(self) -> None:
         self.settle()
         self.page.reload()
-        self.page.wait_for_selector(PLOT, state="attached")
+        self.page.wait_for_selector("#lanes tbody tr", state="attached")
 
     @rule(reloads=st.booleans())
     def race(self, reloads: bool) -> None:

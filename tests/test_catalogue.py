@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from opened import tab
 from races import steps_of
 from served import Visitor, launched
 from steps import a_step
@@ -165,6 +166,7 @@ def seen(browser, url, job):
     context.add_init_script(f"sessionStorage.setItem('{stored('run')}', '{job}')")
     screen = context.new_page()
     screen.goto(url)
+    tab(screen, "Measurements")
     chart = screen.locator("#measurement-figures [data-figure=size]")
     chart.scroll_into_view_if_needed(timeout=60_000)
     plot = "document.querySelector('#measurement-figures [data-figure=size] .js-plotly-plot')"

@@ -18,6 +18,7 @@ from olora_viz.views import inspection
 from olora_viz.views.html import Cell, table
 from olora_viz.views.race import race_view
 from olora_viz.views.report import report
+from olora_viz.views.task_sample import task_sample
 from olora_viz.web.race import shelf
 
 EVIL = """<script>alert(1)</script>"&'"""
@@ -87,7 +88,7 @@ def test_of_runs_that_are_compared(record):
 
 def test_of_a_task():
     card = replace(next(iter(TASKS.values())), summary=EVIL, prompt=EVIL, answer=EVIL)
-    assert is_escaped_once(fragments.sample(card))
+    assert is_escaped_once(task_sample(card))
 
 
 def test_of_an_inspected_adapter():

@@ -21,7 +21,7 @@ from olora_viz.learn.lessons import FROM_RACES, LESSONS, NAMES, Lesson, beside
 from olora_viz.learn.lessons.example import example_matrix
 from olora_viz.learn.pictures import picture, qr_figure
 from olora_viz.races.script import peft_script
-from olora_viz.views.introduction import story_before
+from olora_viz.views.results import story_before
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.learn import view as learn_view
 from olora_viz.web.links import share

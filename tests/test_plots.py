@@ -184,7 +184,7 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
         (lambda race, steps: ov.plot_race("nowhere"), "'nowhere' is not a run folder"),
         (
             lambda race, steps: ov.plot_race(steps, ov.RaceConfig()),
-            "the steps are of 3 lanes and the set-up has 5",
+            "the steps are of 3 lanes and the set-up has 15",
         ),
         (
             lambda race, steps: ov.plot_race(steps, what="sharpness"),

@@ -21,7 +21,8 @@ from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.studies.seed_groups import seed_groups
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
-from olora_viz.views.answers import answers
+from olora_viz.views.html import answers
+from olora_viz.views.task_sample import task_sample
 from olora_viz.web import page
 from olora_viz.web.export.take import adapter_list, adapter_zip, find
 from olora_viz.web.guard.config import checked_config
@@ -258,6 +259,6 @@ def test_of_many_answers_the_right_one_and_the_base_model_s_are_in_sight(count, 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_shows_an_example(name: str) -> None:
     card = TASKS[name]
-    shown = html.unescape(re.sub(r"<[^>]*>", "", fragments.sample(card)))
+    shown = html.unescape(re.sub(r"<[^>]*>", "", task_sample(card)))
     sample = f"“{card.prompt.strip()}” → “{card.answer.strip()}”"
     assert shown == (sample if card.prompt else card.summary)

@@ -7,21 +7,29 @@ every string that is not Markup. So text is never escaped by hand.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.lanes.generation import Answer
+from olora_viz.studies.seed_groups import SeedGroup
 from olora_viz.studies.words import Sentence
-from olora_viz.tasks import TaskCard
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
 """A number such as 1e-3, which browsers would break after its hyphen."""
 
 
+FEW = 8
+"""Most contenders with a row each, and most answers to one prompt before some are collapsed."""
+
+TITLE = "Watch them answer"
+
+
 def mark(style: LaneStyle) -> Markup:
-    """Return the lane's mark: its colour, filled for a solid line, else with the line's dash."""
+    """Return the lane's mark: its colour, filled for a solid line, else with its dash."""
     return Markup('<span class="mark {}" style="--lane:var(--{})"></span>').format(
         style.dash, style.init
     )
@@ -92,15 +100,6 @@ def remark(sentence: str) -> Markup:
     return Markup('<p class="hint remark">{}</p>').format(sentence)
 
 
-def sample(card: TaskCard) -> Markup:
-    """Return a task's example line."""
-    if not card.prompt:
-        return Markup('<p class="hint sample">{}</p>').format(card.summary)
-    return Markup('<p class="hint sample" title="{}">“{}” → “{}”</p>').format(
-        card.summary, card.prompt.strip(), card.answer.strip()
-    )
-
-
 @dataclass(frozen=True)
 class Cell:
     """A cell with more than its content."""
@@ -152,7 +151,7 @@ def table(
         {"class": kind},
     )
     # A frame that scrolls is reached by the keyboard as well.
-    return _element("div", made, {"class": "standing-frame", "tabindex": 0}) if scrolls else made
+    return _element("div", made, {"class": "standing-frame", "tabindex": "0"}) if scrolls else made
 
 
 def _row(cells: Sequence[object], kind: str = "") -> Markup:
@@ -182,3 +181,120 @@ def _element(tag: str, content: object, attributes: Mapping[str, str] | None = N
         if value
     )
     return Markup("<{0}{1}>{2}</{0}>").format(tag, given, content)
+
+
+def answers_before() -> Markup:
+    """Return the placeholder of the answers."""
+    words = "The base model and every lane answer a held-out prompt, at the end several."
+    return Markup('<h2>{}</h2><p class="hint">{}</p>').format(TITLE, words)
+
+
+def answers(
+    styles: Sequence[LaneStyle],
+    groups: Sequence[SeedGroup],
+    order: Sequence[int],
+    asked: Sequence[Answer],
+    plain_text: bool,
+    after: int = 0,
+) -> Markup:
+    """Return the answers to each prompt, right or wrong; all prompts but the first are folded.
+
+    A few contenders have a row each. Of many, those with the same answer are together: their marks,
+    with names in tooltips and for screen readers.
+
+    Parameters
+    ----------
+    styles, groups : of lanes that differ only in their seed.
+    order : of the groups, the best one first.
+    after : the step after which they were given, if they do not say so.
+    """
+    long = plain_text or len(groups) > FEW
+    draw = _together if long else _row_by_row
+    kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(groups) > FEW else "")
+    blocks = [
+        Markup(
+            '<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>'
+        ).format(
+            answer.prompt.strip(), "continues:" if plain_text else "→", answer.expected,
+            draw(styles, groups, order, answer, plain_text),
+        )
+        for answer in asked
+    ]  # fmt: skip
+    step = asked[0].step or after
+    when = Markup(' <span class="hint">at step {}</span>').format(step) if step else ""
+    more = (
+        Markup("<details><summary>{} more prompt{}</summary>{}</details>").format(
+            len(blocks) - 1, "s" * (len(blocks) > 2), Markup("").join(blocks[1:])
+        )
+        if blocks[1:]
+        else ""
+    )
+    return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(
+        TITLE, when, kind, blocks[0], more
+    )
+
+
+def _row_by_row(
+    styles: Sequence[LaneStyle],
+    groups: Sequence[SeedGroup],
+    order: Sequence[int],
+    answer: Answer,
+    plain_text: bool,
+) -> Markup:
+    """Return a row for each contender, the base model last; seeds may disagree."""
+    row = Markup('<li><span class="who">{}</span><span>{}</span></li>')
+    rows = []
+    for i in order:
+        counts = Counter(answer.lanes[k].strip() for k in groups[i].lanes)
+        each = [
+            _judged(what, answer.expected)
+            + (Markup(" {} of {}").format(n, len(groups[i].lanes)) if len(counts) > 1 else "")
+            for what, n in counts.most_common()
+        ]
+        rows.append(row.format(lane(styles[i]), Markup("<br>").join(each)))
+    rows.append(row.format("base model", _judged(answer.base.strip(), answer.expected)))
+    return Markup('<ul class="rows">{}</ul>').format(Markup("").join(rows))
+
+
+def _together(
+    styles: Sequence[LaneStyle],
+    groups: Sequence[SeedGroup],
+    order: Sequence[int],
+    answer: Answer,
+    plain_text: bool,
+) -> Markup:
+    """Return a row for each answer, the right one first, with the contenders that gave it."""
+    said: dict[str, list[Markup]] = {}
+    for i in order:
+        who = Markup('<span title="{}">{}<span class="name">{}</span></span>').format(
+            styles[i].label, mark(styles[i]), name(styles[i])
+        )
+        for what in dict.fromkeys(answer.lanes[k].strip() for k in groups[i].lanes):
+            said.setdefault(what, []).append(who)
+    said.setdefault(answer.base.strip(), []).append(Markup("<span>base model</span>"))
+    first = [right] if (right := answer.expected.strip()) in said else []
+    lines = [
+        Markup('<li><span class="who">{}</span>{}</li>').format(
+            Markup("").join(said[what]), _plain(what) if plain_text else _judged(what, right)
+        )
+        for what in dict.fromkeys([*first, *said])
+    ]
+    few, others = lines[: FEW - 1], lines[FEW - 1 : -1]
+    if len(others) < 2:
+        return Markup("<ul>{}</ul>").format(Markup("").join(lines))
+    return Markup(
+        "<ul>{}</ul><details><summary>{} other answers</summary><ul>{}</ul></details><ul>{}</ul>"
+    ).format(Markup("").join(few), len(others), Markup("").join(others), lines[-1])
+
+
+def _plain(what: str) -> Markup:
+    return Markup('<span class="said">{}</span>').format(what or "(nothing)")
+
+
+def _judged(what: str, expected: str) -> Markup:
+    """Return an answer with a sign: right or wrong."""
+    sign, kind, word = ("✓", "ok", "right") if what == expected.strip() else ("✗", "no", "wrong")
+    return Markup(
+        '<span class="said {kind}">{shown} '
+        '<span role="img" title="{word}" aria-label="{word}">{sign}</span></span>'
+    ).format(kind=kind, word=word, sign=sign, shown=what or "(nothing)")

@@ -36,13 +36,3 @@ def somebody_s(task: str) -> Markup:
     """Return the line above somebody else's run; the examples of a task file are not shown."""
     own = "" if task in TASKS else " Its examples are the owner's own and are not shown."
     return remark(f"You are watching somebody's run. Race starts your own.{own}")
-
-
-def story_before() -> Markup:
-    """Return the placeholder of the story."""
-    return Markup(
-        "<h2>What you are seeing</h2>"
-        '<p class="say"><b>All lanes train side by side on one frozen model.</b> Lanes with the '
-        "same seed see the same batches. What differs is the initialization and the settings of "
-        "their adapters.</p>"
-    )

@@ -26,8 +26,7 @@ from olora_viz.studies.standings import Place, standings
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.studies.words import Sentence
 from olora_viz.views import html as fragments
-from olora_viz.views.answers import answers, answers_before
-from olora_viz.views.introduction import introduction, somebody_s, story_before
+from olora_viz.views.introduction import introduction, somebody_s
 from olora_viz.views.race_record import (
     FAILED,
     RaceRecord,
@@ -38,8 +37,7 @@ from olora_viz.views.race_record import (
     start_of,
     status,
 )
-from olora_viz.views.results import results_of
-from olora_viz.views.verdict import verdict_html
+from olora_viz.views.results import results_of, story_before, verdict_html
 
 ELSEWHERE = frozenset({"start", "step"})
 """The commands next to somebody else's race: each starts a race of one's own."""
@@ -137,12 +135,13 @@ class RaceView:
     def verdict(self) -> Markup:
         """Who leads, by what, and how sure that is, in a line."""
         race = self.race
-        return verdict_html(self._verdict, race.state, race.config, len(race.steps))
+        made = len(race.steps)
+        return verdict_html(self._verdict, race.state, race.config, made, self.next_step)
 
     @property
     def next_step(self) -> str:
         """The next step that the verdict of a finished race suggests; may be empty."""
-        done = self.complete and self.step == self.made and self._verdict is not None
+        done = self.complete and self.step == self.made
         return self._verdict.next_step if done and self._verdict else ""
 
     @cached_property
@@ -186,10 +185,10 @@ class RaceView:
         race = self.race
         if race.answers:
             order = [place.lane for place in self._places]
-            return answers(
+            return fragments.answers(
                 self._group_styles, self._groups, order, race.answers, race.plain_text, self.made
             )
-        return answers_before()
+        return fragments.answers_before()
 
     @cached_property
     def text(self) -> str:
@@ -225,14 +224,9 @@ class RaceView:
 
     @cached_property
     def _told(self) -> list[Sentence]:
-        race = self.race
-        names = [style.label for style in race.styles]
-        if not race.steps:
-            return []
-        return story.tell(
-            race.config.lanes, names, race.steps, plain_text=race.plain_text,
-            held_out=race.held_out,
-        )  # fmt: skip
+        race, names = self.race, [style.label for style in self.race.styles]
+        more = {"plain_text": race.plain_text, "held_out": race.held_out}
+        return story.tell(race.config.lanes, names, race.steps, **more) if race.steps else []
 
     def _drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
         """Draw a chart of lanes over steps, a curve for each group of seeds."""
@@ -292,7 +286,7 @@ def race_view(
         news=news(now) | {"measurements": len(now.steps) if _without_chart(now.steps) else 0},
         race=race,
         run=now.name if run is None else run,
-        introduction=introduction(record, link),
+        introduction=introduction(record, link) if now.recorded else Markup(""),
         owned=owned,
     )
 

@@ -1,4 +1,4 @@
-"""The tables of results: on the held-out examples, and on those of the test."""
+"""The results: the verdict in a line, and the tables on the held-out and the test examples."""
 
 from __future__ import annotations
 
@@ -13,18 +13,79 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import nats, percent
 from olora_viz.measures.examples import Examples
 from olora_viz.measures.training import loss_unit
-from olora_viz.races.state import NO_GRADIENT
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.state import DIVERGED, NO_GRADIENT
 from olora_viz.races.summary import Tested
 from olora_viz.studies.contest import latest_examples, scores_of
 from olora_viz.studies.decision import share_interval
 from olora_viz.studies.seed_groups import SeedGroup, group_places
 from olora_viz.studies.standings import Place
+from olora_viz.studies.verdict_line import VerdictLine
+from olora_viz.studies.words import Sentence
 from olora_viz.tasks.held_out import HeldOut
-from olora_viz.views.html import Cell, lane, remark, table
-from olora_viz.views.race_record import RaceSnapshot, start_of
+from olora_viz.views.html import Cell, lane, remark, table, unbroken
+from olora_viz.views.race_record import FAILED, READY, RaceSnapshot, start_of
 
 Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""
+
+
+SURE = "by 95% intervals that allow for the number of comparisons"
+
+
+def verdict_html(
+    found: VerdictLine | None, state: str, config: RaceConfig, made: int, next_step: str = ""
+) -> Markup:
+    """Return the line: the verdict, how sure it is, and the leader's colour at its side.
+
+    Parameters
+    ----------
+    found : None while there are no results by example, or nothing to compare.
+    state, config : of the race.
+    made : number of steps so far.
+    next_step : what is offered beside the line, see `VerdictLine.next_step`.
+    """
+    if found is None:
+        return _line((_without(state, config, made),))
+    kind = found.certainty.replace(" ", "-")
+    sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(
+        kind, SURE, found.reason
+    )
+    return _line(found.said, sure, found.leader, next_step)
+
+
+def _line(
+    told: tuple[Sentence, ...], sure: Markup | str = "", leader: str = "", next_step: str = ""
+) -> Markup:
+    first, *more = told
+    words = Markup("<b>{}</b> {}").format(unbroken(first.lead), unbroken(first.rest))
+    words += Markup("").join(Markup(" <span>{}</span>").format(unbroken(str(one))) for one in more)
+    color = Markup(' style="--lane:var(--{})"').format(leader) if leader else ""
+    line = Markup('<div class="verdict" data-next="{}"{}><p role="status">{}</p>{}</div>')
+    return line.format(next_step, color, words, sure)
+
+
+def _without(state: str, config: RaceConfig, made: int) -> Sentence:
+    """Return what the line says without a verdict."""
+    every = config.eval_every or config.steps
+    if state == READY:
+        lanes = f"{len(config.lanes)} lane{'s' * (len(config.lanes) > 1)}"
+        return Sentence("Which start learns faster?", f"Press Race: {lanes}, {config.steps} steps.")
+    if state in (FAILED, DIVERGED):
+        return Sentence("No lane has a result to compare.", "The ranking says why.")
+    if made < every:
+        return Sentence("Training.", f"The first held-out results come at step {every}.")
+    return Sentence("One lane alone has no rival.", "Add a second one to compare them.")
+
+
+def story_before() -> Markup:
+    """Return the placeholder of the story."""
+    return Markup(
+        "<h2>What you are seeing</h2>"
+        '<p class="say"><b>All lanes train side by side on one frozen model.</b> Lanes with the '
+        "same seed see the same batches. What differs is the initialization and the settings of "
+        "their adapters.</p>"
+    )
 
 
 def results_of(

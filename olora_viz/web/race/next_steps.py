@@ -121,13 +121,13 @@ class Parts(NamedTuple):
     go: gr.Checkbox
 
 
-def build(desk: Desk) -> Parts:
+def build(desk: Desk) -> None:
     """Make the buttons and the line below them."""
     titles = {f"{step.name}-button": step.title for step in STEPS}
     parts = Parts(
         tuple(
             gr.Button(
-                step.label, elem_id=f"{step.name}-button", elem_classes="away", size="sm", scale=0,
+                step.label, elem_id=f"{step.name}-button", size="sm", scale=0,
                 min_width=0,
             )
             for step in STEPS
@@ -138,12 +138,6 @@ def build(desk: Desk) -> Parts:
         gr.Checkbox(False, visible=False),
     )  # fmt: skip
     desk.parts["next"] = parts
-    return parts
-
-
-def offered(name: str) -> list[Any]:
-    """Return the updates of the buttons: only the step of this name is there."""
-    return [gr.update(elem_classes=[] if step.name == name else ["away"]) for step in STEPS]
 
 
 def connect(limits: Limits, parts: Parts, controls: Sequence[Any], files: OwnFiles) -> None:

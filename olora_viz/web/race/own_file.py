@@ -13,6 +13,7 @@ from olora_viz.tasks import TASKS
 from olora_viz.tasks.file_formats import FILE_FORMATS
 from olora_viz.views import html as fragments
 from olora_viz.views.own_examples import preview
+from olora_viz.views.task_sample import task_sample
 from olora_viz.web.guard.config import longest_example
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
@@ -105,7 +106,7 @@ def sample(limits: Limits, files: VisitorFiles, page: str | None, model: Any, ta
     model, task : what the page's controls sent.
     """
     if isinstance(task, str) and task in TASKS:
-        return fragments.sample(TASKS[task])
+        return task_sample(TASKS[task])
     found = files.brought_by(page or "", task)
     if found is None or not isinstance(model, str) or model not in limits.models:
         return Markup("")

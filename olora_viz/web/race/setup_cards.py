@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from olora_viz.models import MODELS, ModelCard
 from olora_viz.tasks import TASKS
-from olora_viz.views import html as fragments
+from olora_viz.views.task_sample import task_sample
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.race import own_file, presets
 from olora_viz.web.race.card import QUIET, Desk
@@ -45,7 +45,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
             elem_id="setup-task",
         )  # fmt: skip
         sample = gr.HTML(
-            fragments.sample(TASKS[first.task]), elem_id="setup-sample", apply_default_css=False
+            task_sample(TASKS[first.task]), elem_id="setup-sample", apply_default_css=False
         )
         own = own_file.bring(limits)
         with gr.Row(elem_classes="three counts"):

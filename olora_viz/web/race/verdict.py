@@ -6,9 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.views.race import RaceView
 from olora_viz.web.race import next_steps
-from olora_viz.web.race.card import Card, Desk
+from olora_viz.web.race.card import Card, Desk, showing
 
 WHAT = (
     "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> "
@@ -19,22 +18,17 @@ WHAT = (
 
 
 def build(desk: Desk) -> list[Any]:
-    """Make the line; return what every update fills."""
+    """Make the line, and the next steps, of which style.css shows the one that the line names."""
     with gr.Row(elem_id="verdict-row"):
         line = gr.HTML(desk.blank.verdict, elem_id="verdict", apply_default_css=False)
-        parts = next_steps.build(desk)
+        next_steps.build(desk)
         gr.HTML(
             '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
             'rate to take for your own data">Decide for my data</a>',
             elem_id="decide-link",
             apply_default_css=False,
         )
-    return [line, *parts.buttons]
-
-
-def draw(view: RaceView) -> list[Any]:
-    """Return the line, and the one next step that is offered."""
-    return [view.verdict, *next_steps.offered(view.next_step)]
+    return [line]
 
 
 INTRODUCTION = Card(
@@ -47,7 +41,4 @@ INTRODUCTION = Card(
     elem_id="introduction",
 )
 
-CARD = Card(
-    "verdict", ("name", "state", "step", "complete", "owned"), build, draw, column="top",
-    elem_id="verdict-card",
-)  # fmt: skip
+CARD = showing("verdict", "verdict", build=build, column="top", elem_id="verdict-card")
