@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from types import UnionType
 
 
-def expect(value: object, kinds: type | tuple[type, ...], what: str) -> None:
+def expect(value: object, kinds: type | UnionType | tuple[type, ...], what: str) -> None:
     """Raise a ValueError in one sentence unless a value is of one of some types.
 
     >>> expect("glassllm", int, "a rank, such as 8")

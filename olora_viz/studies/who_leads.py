@@ -105,10 +105,11 @@ class Statement:
     @property
     def scores(self) -> str:
         """The scores alone: ``94% right against 67%``."""
-        if len(self.found) > 1:
+        one, *others = self.found
+        if others:
             return self._each()
-        first, second = map(percent if self.found[0].shares else nats, self.values)
-        if self.found[0].shares:
+        first, second = map(percent if one.shares else nats, self.values)
+        if one.shares:
             return f"{first} right against {second}"
         return f"{self.score} {first} against {second} nats".lstrip()
 

@@ -63,7 +63,7 @@ def _example(example: Example, tokenizer: PreTrainedTokenizerBase | None, longes
         count = f": {len(pieces)} tokens, {supervised} supervised"
         if len(pieces) > longest:
             count += f"; a race leaves out examples of more than {longest}"
-        elif tokenizer.unk_token in {piece.text for piece in pieces} - {tokenizer.eos_token}:
+        elif any(piece.text == tokenizer.unk_token != tokenizer.eos_token for piece in pieces):
             count += f"; {tokenizer.unk_token}: a character that the model does not know"
     prompt, answer = ([p for p in pieces if p.supervised == which] for which in (False, True))
     text = _part(prompt, "span") + _part(answer, "mark")

@@ -64,7 +64,12 @@ test("labels of hidden lanes are struck out, those outside of a zoom are not sho
     uirevision: "",
     annotations,
   };
-  const named = placeLabels(layout, { scale: 1, height: 100, narrow: false, hidden: new Set(["b"]) });
+  const named = placeLabels(layout, {
+    scale: 1,
+    height: 100,
+    narrow: false,
+    hidden: new Set(["b"]),
+  });
   assert.deepEqual(named, ["a", "b", "c"]);
   const [a, b, c, other] = /** @type {{ text: string, visible?: boolean, yshift?: number }[]} */ (
     annotations
