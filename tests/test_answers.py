@@ -69,6 +69,36 @@ def test_an_answer_ends_with_its_word_its_line_or_its_text(says, right, shown):
     assert said(ids, [ord(letter) for letter in right], letters, ends=ord("|")) == shown
 
 
+def test_a_prompt_of_one_s_own_is_answered_by_all_and_the_race_does_not_notice():
+    plain, asked = (race(config(task="number-words", steps=4)) for _ in range(2))
+    example = asked.data.held_out[0]
+    prompt = asked.tokenizer.decode(example.ids[: example.supervised_from])
+    for alone, step in zip(plain, asked, strict=True):
+        (answer,) = asked.answer(prompt + "  ")
+        np.testing.assert_array_equal(alone.loss, step.loss)
+        assert (answer.prompt, answer.expected, answer.step) == (prompt, "", step.step)
+    ids = asked.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    follows = [
+        asked.tokenizer.decode(one[0]).strip() for one in greedy(asked.model, [ids], 40, 4, 0)
+    ]
+    for shown, text in zip(answer.lanes, follows, strict=True):
+        assert shown
+        assert text.startswith(shown.rstrip("…"))
+    assert "\n" not in "".join(answer.lanes)
+    (held_out,) = asked.answers(1)
+    for k, right in enumerate(held_out.lanes):  # more tokens of the same continuation
+        assert answer.lanes[k].startswith(right.rstrip("…")) or right.startswith(answer.lanes[k])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rule"),
+    [("", "is empty"), ("   ", "is empty"), ("one " * 200, "the model's context, 128")],
+)
+def test_a_prompt_that_cannot_be_answered_is_refused_with_the_rule(prompt, rule):
+    with pytest.raises(ValueError, match=rule):
+        race(config(steps=1)).answer(prompt)
+
+
 def test_prompts_that_do_not_fit_into_memory_together_are_asked_in_groups(monkeypatch):
     race, _ = raced(small(task="text", eval_size=12))
     asked, whole, greedy = [], race.answers(12), generation.greedy

@@ -1,4 +1,4 @@
-"""Answers of the base model and the lanes to held-out prompts."""
+"""Answers of the base model and the lanes to held-out prompts, and to those of a user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from olora_viz.lanes.footprint import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
 from olora_viz.tasks.batches import Batch, Size
-from olora_viz.tasks.encoding import Encoded
+from olora_viz.tasks.encoding import Encoded, encode_prompt
 from olora_viz.tasks.losses import context_of
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ MORE = 8
 
 @dataclass(frozen=True)
 class Answer:
-    """One held-out prompt and the answers to it."""
+    """One prompt and the answers to it."""
 
     prompt: str
     expected: str
-    """The correct answer."""
+    """The correct answer; empty if nobody knows it."""
     base: str
     """The answer of the base model, as truncated by `said`."""
     lanes: tuple[str, ...]
@@ -54,16 +54,76 @@ def ask(
     """Return greedy answers of the base model and every lane.
 
     A plain text is split in the middle: the first half is the prompt, the second the answer.
-    Lanes, and prompts if one lane does not fit into memory with all of them, are asked in groups.
     """
     borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
     prompts = [e.ids[:at] for e, at in zip(encoded, borders, strict=True)]
     wanted = [e.ids[at:] for e, at in zip(encoded, borders, strict=True)]
     if not prompts:
         return []
-    count = max(map(len, wanted)) + MORE
-    pad_id = int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
-    ends = tokenizer.eos_token_id
+    base, each = _continued(lanes, prompts, max(map(len, wanted)) + MORE, _pad(tokenizer))
+    text, ends = _decoder(tokenizer), _end(tokenizer)
+    return [
+        Answer(
+            prompt=text(prompt),
+            expected=text(right).strip(),
+            base=said(base[i], right, text, ends),
+            lanes=tuple(said(lane[i], right, text, ends) for lane in each),
+        )
+        for i, (prompt, right) in enumerate(zip(prompts, wanted, strict=True))
+    ]
+
+
+def ask_own(lanes: Lanes, tokenizer: PreTrainedTokenizerBase, prompt: str, length: int) -> Answer:
+    """Return greedy answers of the base model and every lane to a prompt of the user's own.
+
+    Parameters
+    ----------
+    prompt : read as it is, without spaces at its end, which would belong to the answer.
+    length : tokens of an answer, which is extended to the end of its word.
+
+    Raises
+    ------
+    ValueError : the prompt is empty, or leaves no room for an answer in the model's context.
+    """
+    context = context_of(lanes.model) or math.inf
+    if not prompt.strip():
+        raise ValueError("the prompt is empty")
+    ids = encode_prompt(prompt.rstrip(" "), tokenizer)
+    if len(ids) + length > context:
+        raise ValueError(
+            f"the prompt is {len(ids)} tokens long, and with {length} for the answer more than "
+            f"the model's context, {context}"
+        )
+    base, each = _continued(lanes, [ids], length + MORE, _pad(tokenizer))
+    text, ends = _decoder(tokenizer), _end(tokenizer)
+    shown = [in_whole_words(one[0], length, text, ends) for one in (base, *each)]
+    return Answer(text(ids), "", shown[0], tuple(shown[1:]))
+
+
+def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
+    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the end-of-text token, if there is one."""
+    return tokenizer.eos_token_id if isinstance(tokenizer.eos_token_id, int) else None
+
+
+def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
+    return int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
+
+
+def _continued(
+    lanes: Lanes, prompts: Sequence[tuple[int, ...]], count: int, pad_id: int
+) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """Continue each prompt greedily, by the base model and by every lane.
+
+    Lanes, and prompts if one lane does not fit into memory with all of them, are asked in groups.
+
+    Returns
+    -------
+    For the base model, and for each lane, for each prompt: the tokens added.
+    """
     device, longest = lanes.theta.device, max(map(len, prompts)) + count
     cost = answer_cost(lanes.plan, lanes)
     limit, together = pass_limit(device) or math.inf, len(prompts)
@@ -84,22 +144,7 @@ def ask(
     for rows in lane_groups(lanes.count, bytes_each, device.type):
         with lanes.some(rows):
             each += answered(rows.stop - rows.start)
-
-    def text(ids: Sequence[int]) -> str:
-        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
-
-    def cut(ids: Sequence[int], right: Sequence[int]) -> str:
-        return said(ids, right, text, ends if isinstance(ends, int) else None)
-
-    return [
-        Answer(
-            prompt=text(prompt),
-            expected=text(right).strip(),
-            base=cut(base[i], right),
-            lanes=tuple(cut(lane[i], right) for lane in each),
-        )
-        for i, (prompt, right) in enumerate(zip(prompts, wanted, strict=True))
-    ]
+    return base, each
 
 
 def answer_cost(plan: AdapterPlan, lanes: Lanes | None = None) -> PassCost:
@@ -149,17 +194,35 @@ def said(
     """
     if tuple(ids[: len(right)]) == tuple(right):
         return decode(right).strip()
-    ids = list(ids[: len(right) + MORE])
+    return in_whole_words(ids, len(right), decode, ends, lines="\n" in decode(right))
+
+
+def in_whole_words(
+    ids: Sequence[int],
+    length: int,
+    decode: Callable[[Sequence[int]], str],
+    ends: int | None = None,
+    *,
+    lines: bool = False,
+) -> str:
+    """Return the first tokens of a continuation, extended to the end of a word, see `said`.
+
+    Parameters
+    ----------
+    ids : with up to `MORE` tokens beyond `length`.
+    lines : whether it may have several lines; otherwise it ends with the first one.
+    """
+    ids = list(ids[: length + MORE])
     ended = ends in ids
     if ended:
         ids = ids[: ids.index(ends)]
-    whole, begun = decode(ids), decode(ids[: len(right)])
+    whole, begun = decode(ids), decode(ids[:length])
     stop = len(begun)
     while within_word(whole, stop) and not whole[stop - 1].isdigit():
         stop += 1
     on = within_word(whole, stop) or (not ended and len(begun) < stop == len(whole))
     answer = whole[:stop].strip()
-    if "\n" not in decode(right) and "\n" in answer:
+    if not lines and "\n" in answer:
         return answer.partition("\n")[0].strip()
     return answer + ("…" if on else "")
 

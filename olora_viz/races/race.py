@@ -16,7 +16,7 @@ from olora_viz.lanes.answers import Answers
 from olora_viz.lanes.coverage import worded
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
-from olora_viz.lanes.generation import ask
+from olora_viz.lanes.generation import ask, ask_own
 from olora_viz.machine.device import resolve_device
 from olora_viz.machine.naming import expect
 from olora_viz.machine.progress import Progress
@@ -41,6 +41,9 @@ from olora_viz.tasks.own import Own
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LONGEST_ANSWER = 40
+"""Tokens of an answer to a prompt of the user's own."""
 
 
 def race(
@@ -267,6 +270,26 @@ class Race(Iterator[Step]):
             said = ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
         noted = (replace(answer, step=self.state.done) for answer in said)
         return Answers(noted, self.lanes.labels)
+
+    def answer(self, prompt: str) -> Answers:
+        """Return greedy answers of the base model and every lane to a prompt of your own.
+
+        They read exactly this text, so write it like a prompt of the task. An answer is as long as
+        the longest held-out one, and at most `LONGEST_ANSWER` tokens.
+
+        Parameters
+        ----------
+        prompt : without a space at its end, which would belong to the answer.
+
+        Raises
+        ------
+        ValueError : the prompt is empty, or too long for the model's context.
+        """
+        lengths = [len(one.ids) - one.supervised_from for one in self.data.held_out]
+        length = LONGEST_ANSWER if self.task.plain_text else min(LONGEST_ANSWER, max(lengths))
+        with closing(EvalMode(self.model)):
+            said = ask_own(self.lanes, self.tokenizer, prompt, length)
+        return Answers([replace(said, step=self.state.done)], self.lanes.labels)
 
     def summary(self) -> dict[str, Any]:
         """Return the results so far as plain values, see `summary_of`."""

@@ -135,6 +135,12 @@ def encode(
     return Encoding(tuple(kept), tuple(chosen), len(examples) - len(kept))
 
 
+def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Tokenize a prompt alone, as `encode` does in front of an answer."""
+    read = tokenizer(prompt, add_special_tokens=False, verbose=False)
+    return (*_front(tokenizer), *read["input_ids"])
+
+
 def _front(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Return the tokens that the tokenizer prepends to every text: its BOS token, or none."""
     bos = tokenizer.bos_token_id
