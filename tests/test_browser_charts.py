@@ -53,7 +53,7 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
     scale.click()
     expect(scale).to_have_text("linear")
     page.locator("#loss-figure select").select_option("0.6")
-    race(page, 12)
+    race(page, 10)
     assert page.evaluate(f"{plot('loss-figure')}._fullLayout.yaxis.type") == "linear"
     raw = np.array(traces(page, "loss-figure", "raw")).T
     wanted = smoothed(raw, 0.6)

@@ -4,7 +4,7 @@ from playwright.sync_api import Page, expect
 
 
 def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) -> None:
-    page.get_by_role("link", name="Decide").click()
+    page.get_by_role("link", name="Decide", exact=True).click()
     for hidden in ("#lanes", "#race-button", "#loss-figure", "#presets"):
         expect(page.locator(hidden)).to_be_hidden()
     page.locator("#decide-inits").get_by_label("MiLoRA").uncheck()
@@ -17,5 +17,5 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     expect(page.locator("#decide-headline")).to_contain_text("for now")
     expect(page.locator("#decide-take button").nth(0)).to_be_disabled()
     page.reload()
-    page.get_by_role("link", name="Decide").click()
+    page.get_by_role("link", name="Decide", exact=True).click()
     expect(page.locator("#decide-headline")).to_contain_text("for now")

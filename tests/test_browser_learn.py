@@ -30,7 +30,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(page: Page, addres
     # The thing to do of the lesson about QR: one more column of the rest goes blank.
     page.locator("#lesson-guide .neighbours button").click()
     expect(title).to_have_text("QR in pictures")
-    assert page.url.endswith("?lesson=qr#learn")
+    assert page.url.endswith("lesson=qr#learn")
     rest = f"{figure('lesson-figure')}?.data?.find((t) => t.name === 'rest')?.z"
     blank = f"{rest}?.[0].filter((_, j) => {rest}.every((row) => Math.abs(row[j]) < 1e-3)).length"
     page.wait_for_function(f"{blank} === 2")

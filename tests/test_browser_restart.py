@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from opened import tab
 from playwright.sync_api import Browser, Page, expect
 from served import free_port, inherited, serve
 
@@ -42,6 +43,7 @@ def test_two_tabs_find_their_runs_after_the_server_was_killed(
         for page in (going, ended):
             expect(page.locator("#shelf li")).to_have_count(2)
             expect(page.locator("#shelf li").nth(0)).to_contain_text("steps")
+        tab(going, "Earlier runs")
         with context.expect_page() as opened:
             going.locator("#shelf li").nth(1).get_by_role("link").click()
         other = opened.value

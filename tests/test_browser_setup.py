@@ -170,6 +170,11 @@ class Walk(RuleBasedStateMachine):
         own = raced.task.startswith(YOUR_FILE)
         assert replace(raced, task=YOUR_FILE if own else raced.task) == self.setup
 
+    def teardown(self) -> None:
+        """End every walk with a race of what the page shows."""
+        if hasattr(self, "setup"):
+            self.race(reloads=False)
+
     @invariant()
     def the_set_up_and_the_address_are_what_was_set(self) -> None:
         if hasattr(self, "setup"):
