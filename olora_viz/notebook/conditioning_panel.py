@@ -26,7 +26,7 @@ from olora_viz.views.background_measurement import (
     BackgroundMeasurement,
     start_config,
 )
-from olora_viz.views.race_record import FAILED, READY
+from olora_viz.views.race_record import READY
 
 
 class ConditioningPanel(Panel):
@@ -182,7 +182,7 @@ class ConditioningPanel(Panel):
         """Return the state and the progress."""
         work = self._work
         if self._problem:
-            return fragments.status(FAILED, self._problem)
+            return fragments.problem(self._problem)
         if work is None or not work.note:
             return fragments.status(self.state)
         part = "" if work.complete else f"{percent(work.part)} "

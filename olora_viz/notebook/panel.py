@@ -16,6 +16,7 @@ from IPython.display import publish_display_data
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.subshells import heard_while_a_cell_runs
 from olora_viz.figures.png import png_bytes
+from olora_viz.machine.naming import unknown
 
 STILL_WIDTH = 780
 """Width of the picture in pixels, before it is doubled."""
@@ -36,6 +37,9 @@ class Panel(widgets.VBox):
         cell identifies its panels: running it again ends the earlier ones.
     """
 
+    replaced: list[Panel]
+    """The panels that this one replaced."""
+
     def __init__(self, children: Sequence[widgets.Widget], name: str | None) -> None:
         super().__init__(children)
         for widget in _below(self):
@@ -47,7 +51,6 @@ class Panel(widgets.VBox):
         self._soon: threading.Timer | None = None
         self._place = place() if name is None else (("name", name), secrets.token_hex(8))
         self.replaced = [panel for panel in list(_panels) if self._replaces(panel)]
-        """The panels that this one replaced."""
         for panel in self.replaced:
             _panels.discard(panel)
             panel._was_busy = panel.is_busy
@@ -67,6 +70,14 @@ class Panel(widgets.VBox):
     def was_busy(self) -> bool:
         """Whether it was running when a newer panel replaced it."""
         return self._was_busy
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute that there is; a mistyped one is an error."""
+        declared = (name in vars(part).get("__annotations__", {}) for part in type(self).__mro__)
+        if not name.startswith("_") and not hasattr(type(self), name) and not any(declared):
+            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            raise AttributeError(unknown(f"attribute of {type(self).__name__}", name, known))
+        super().__setattr__(name, value)
 
     def _replaces(self, other: Panel) -> bool:
         return self._place[0] == other._place[0] and self._place[1] != other._place[1]

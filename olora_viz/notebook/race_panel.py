@@ -15,7 +15,7 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.notebook.pace import Pace
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.sections import SECTIONS
-from olora_viz.notebook.setup import SetUp
+from olora_viz.notebook.setup import SetUp, set_up
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step
@@ -23,13 +23,14 @@ from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import FAILED, PAUSED, READY, RaceRecord, ready_race
+from olora_viz.views.race_record import PAUSED, READY, RaceRecord, ready_race
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOOKS = 20
-"""Approximate number of measurements of spectra and gradients in a race of the default set-up."""
+
+RACE, CONTINUE = "▶ Race", "▶ Continue"
+"""The first button, of a panel at rest and of a paused one."""
 
 
 class RacePanel(Panel):
@@ -42,6 +43,11 @@ class RacePanel(Panel):
     config : the initial set-up; None for that of the page, with spectra and gradients measured.
     name : panels with the same name replace each other, wherever they were created; by default the
         cell identifies the panel.
+    settings : fields of `RaceConfig` that replace those of `config`, as in ``RacePanel(steps=20)``.
+
+    Raises
+    ------
+    ValueError : a setting is unknown or invalid.
 
     Examples
     --------
@@ -55,16 +61,17 @@ class RacePanel(Panel):
     RacePanel: finished, step 2 of 2
     """
 
-    def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
-        every = max(1, RaceConfig.steps // LOOKS)
-        config = config or RaceConfig(spectra_every=every, gradients_every=every)
+    def __init__(
+        self, config: RaceConfig | None = None, *, name: str | None = None, **settings: Any
+    ) -> None:
+        config = set_up(config, settings)
         self._job: BackgroundRace | None = None
-        self._lock, self._pace, self._problem = threading.RLock(), Pace(), ""
+        self._lock, self._pace, self._problem, self._remark = threading.RLock(), Pace(), "", ""
         self._setup = SetUp(config)
         self._buttons = {
-            word: widgets.Button(description=label, layout=widgets.Layout(width="92px"))
+            word: widgets.Button(description=label, layout=widgets.Layout(width="100px"))
             for word, label in (
-                ("race", "▶ Race"), ("pause", "❚❚ Pause"), ("step", "Step"), ("stop", "■ Stop"),
+                ("race", RACE), ("pause", "❚❚ Pause"), ("step", "Step"), ("stop", "■ Stop"),
             )
         }  # fmt: skip
         self._buttons["race"].button_style = "primary"
@@ -79,7 +86,7 @@ class RacePanel(Panel):
             button.on_click(self._pressed(getattr(self, word if word != "race" else "_race")))
         stopped = [panel for panel in self.replaced if panel.was_busy]
         if stopped:
-            self._problem = f"The earlier race of this cell was stopped: {stopped[0]!r}."
+            self._remark = f"the earlier race of this cell was stopped: {stopped[0]!r}"
         self._show(at_once=True)
 
     def _laid_out(self) -> list[widgets.Widget]:
@@ -160,7 +167,7 @@ class RacePanel(Panel):
         try:
             job.wait_while_going()
         except KeyboardInterrupt:
-            job.pause("the kernel was interrupted: press Race to resume, Stop to end")
+            job.pause("the kernel was interrupted: press Continue to resume, Stop to end")
             raise KeyboardInterrupt("the race pauses: panel.resume() continues it") from None
         if job.racing is None:
             why = job.note or "it was stopped too early"
@@ -221,7 +228,7 @@ class RacePanel(Panel):
             if self._job and not self._job.complete:
                 raise ValueError("this panel already has a running race: stop it first")
             config = self._setup.config
-            before, self._problem = self._job, ""
+            before, self._problem, self._remark = self._job, "", ""
             name, styles = secrets.token_hex(4), ready_race(config).styles
             job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._show)
             self._job = self._record = job
@@ -264,9 +271,8 @@ class RacePanel(Panel):
 
     def _say(self, view: RaceView) -> None:
         """Update the text and the buttons."""
-        problem = self._problem and fragments.status(FAILED, self._problem)
         for widget, text in (
-            (self._status, problem or view.status),
+            (self._status, self._line(view)),
             (self._table, view.results),
             (self._story, view.story),
             (self._answers, view.answers if view.made else ""),
@@ -274,6 +280,8 @@ class RacePanel(Panel):
             if widget.value != text:
                 widget.value = text
         can = view.commands
+        race = self._buttons["race"]
+        race.description = CONTINUE if "resume" in can else RACE
         wanted = {
             "race": bool(can & {"start", "resume"}), "pause": "pause" in can,
             "step": "step" in can, "stop": "stop" in can,
@@ -281,6 +289,16 @@ class RacePanel(Panel):
         for word, able in wanted.items():
             if self._buttons[word].disabled == able:
                 self._buttons[word].disabled = not able
+
+    def _line(self, view: RaceView) -> str:
+        """Return the state, or why nothing was started, which is no failure of a race."""
+        if self._problem:
+            return fragments.problem(self._problem)
+        if self._remark:
+            return fragments.status(self.state, self._remark)
+        job = self._job
+        refused = job is not None and isinstance(job.error, ValueError) and not job.steps
+        return fragments.problem(job.note) if refused else view.status
 
     def _words(self) -> str:
         done = len(self._record.steps)

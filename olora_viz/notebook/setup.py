@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import ipywidgets as widgets
 
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.lanes.lane_lists import write_lanes
+from olora_viz.machine.naming import unknown
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
+
+LOOKS = 20
+"""Approximate number of measurements of spectra and gradients in a race of the default set-up."""
 
 WIDE = widgets.Layout(width="98%")
 
@@ -67,3 +72,22 @@ class SetUp(widgets.VBox):
             steps=self.steps.value, batch_size=self.batch_size.value, seed=self.seed.value,
             lanes=tuple(lanes),
         )  # fmt: skip
+
+
+def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
+    """Return a set-up with some settings replaced; None is that of the page.
+
+    >>> set_up(RaceConfig(seed=3), {"steps": 20})
+    RaceConfig(steps=20, seed=3)
+
+    Raises
+    ------
+    ValueError : a setting is unknown or invalid.
+    """
+    every = max(1, RaceConfig.steps // LOOKS)
+    config = config or RaceConfig(spectra_every=every, gradients_every=every)
+    known = [each.name for each in fields(RaceConfig)]
+    for name in settings:
+        if name not in known:
+            raise ValueError(unknown("setting", name, known))
+    return replace(config, **settings)

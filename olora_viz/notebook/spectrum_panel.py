@@ -43,6 +43,12 @@ class SpectrumPanel(Panel):
     4
     """
 
+    found: dict[str, Truncation]
+    """The results of each start that is drawn."""
+    layer: widgets.Dropdown
+    rank: widgets.IntSlider
+    starts: widgets.SelectMultiple
+
     def __init__(
         self,
         model: str = "glassllm",
@@ -52,8 +58,7 @@ class SpectrumPanel(Panel):
         name: str | None = None,
     ) -> None:
         self._lab, self._model, self._lock = Lab(), model, threading.RLock()
-        self.found: dict[str, Truncation] = {}
-        """The results of each start that is drawn."""
+        self.found = {}
         self._problem = widgets.HTML()
         layers, self._wrong = self._layers(inits)
         narrow = widgets.Layout(width="98%")
