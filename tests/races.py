@@ -27,7 +27,8 @@ def small(lanes: tuple[Lane, ...] = PAIR, **changes) -> RaceConfig:
     ----------
     lanes, changes : fields of ``RaceConfig``.
     """
-    values = {"steps": 4, "batch_size": 4, "eval_every": 0, "eval_size": 4, "test_size": 4}
+    task, counts = "number-words", {"steps": 4, "batch_size": 4, "eval_size": 4, "test_size": 4}
+    values = {"task": task, **counts, "eval_every": 0}
     return RaceConfig(lanes=lanes, **{**values, **changes})
 
 

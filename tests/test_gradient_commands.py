@@ -10,7 +10,8 @@ from races import small
 
 from olora_viz.__main__ import main
 from olora_viz.figures import theme
-from olora_viz.races.config import DEFAULT_LANES
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 
 SMALL = ("--batch-size", "2")
@@ -46,7 +47,7 @@ def test_json_holds_one_object_per_lane_layer_and_step(capsys):
 
 def test_the_numbers_are_those_of_the_race(capsys):
     found = lines(capsys, "--lane", "olora", "--seed", "3")
-    running = race(small(DEFAULT_LANES[2:3], batch_size=2, seed=3))
+    running = race(small((Lane("olora"),), task=RaceConfig.task, batch_size=2, seed=3))
     step = next(running)
     total = np.sqrt(sum(one["gradient"][f] ** 2 for one in found for f in "AB"))
     np.testing.assert_allclose(total, step.grad_norm[0], rtol=1e-5)

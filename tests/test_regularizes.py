@@ -79,7 +79,13 @@ def test_drift_is_that_of_every_layers_gram_matrix() -> None:
     found = evidence.drift
     lane = Lane("olora", lr=1e-3, r=3)
     config = RaceConfig(
-        lanes=(lane,), steps=6, batch_size=2, eval_every=0, eval_size=1, batches="by-seed"
+        task=evidence.task,
+        lanes=(lane,),
+        steps=6,
+        batch_size=2,
+        eval_every=0,
+        eval_size=1,
+        batches="by-seed",
     )
     racing = race(config)
     for _ in range(5):

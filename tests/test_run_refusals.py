@@ -8,6 +8,7 @@ from run_folders import CONFIG, stopped
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
+from olora_viz.races import saving
 from olora_viz.races.config import RaceConfig
 
 
@@ -57,7 +58,7 @@ def test_a_run_that_was_killed_before_its_set_up_was_written_can_start_anew(tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_json", killed)
+        patch.setattr(saving, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             runs.start(CONFIG, folder)
     assert [p.name for p in folder.iterdir()] == ["config.json.partial"]
@@ -123,7 +124,7 @@ def test_a_task_file_in_the_home_folder_is_watched_too(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(runs.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(saving.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ValueError, match=r"the run needs \d+ MiB on disk, .* has 0 MiB free"):
         runs.start(CONFIG, tmp_path / "run")
     assert not (tmp_path / "run").exists()

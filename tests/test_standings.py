@@ -80,7 +80,7 @@ def test_the_table_says_on_how_much_it_rests_and_what_guessing_gets(tmp_path: Pa
     table = str(race_view(job).results)
     assert "40 held-out prompts, 3 seeds" in table
     assert "always “sad”" in table
-    assert re.search(r"75%.*?60 to 86", table)
+    assert re.search(r"75%.*?60–86", table)
 
 
 def test_boilerplate_is_said() -> None:
