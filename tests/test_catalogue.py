@@ -29,7 +29,7 @@ from olora_viz.web.race.held import stored
 
 CONFIG = RaceConfig(
     lanes=(ov.Lane("lora", r=2), ov.Lane("olora", r=4), ov.Lane("olora", r=2, lr=1e30)),
-    steps=4, batch_size=4, eval_every=2, eval_size=8,
+    steps=4, batch_size=4, eval_every=2, eval_size=8, test_size=8,
     spectra_every=2, curvature_every=4, gradients_every=2,
 )  # fmt: skip
 PLAIN = replace(CONFIG, spectra_every=0, curvature_every=0, gradients_every=0)
@@ -133,7 +133,8 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     ends = [label["name"] for label in figure["layout"]["annotations"]]
     assert [name.split()[0] for name in ends] == ["end", "end"]  # the third had diverged at once
     # The command line.
-    assert main(["race", "--lane", "lora", "--steps", "1", "--eval-size", "2", "--json"]) == 0
+    few = ("--eval-size", "2", "--test-size", "2")
+    assert main(["race", "--lane", "lora", "--steps", "1", *few, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["size"].keys() == {"lora"}
 
 

@@ -74,7 +74,7 @@ def test_a_diverged_lane_is_said_to_be_so_and_json_stays_json():
 def test_divergence_in_the_last_update_is_reported_as_such():
     done = run(
         "race", "--steps", "1", "--eval-every", "1", "--batch-size", "4", "--eval-size", "8",
-        "--lane", "olora:lr=1e30", "--lane", "lora", "--json",
+        "--test-size", "8", "--lane", "olora:lr=1e30", "--lane", "lora", "--json",
     )  # fmt: skip
     step, last = objects(done.stdout)
     assert step["diverged"] == ["olora"]
@@ -110,7 +110,7 @@ def test_a_signal_in_the_middle_of_a_step_is_answered_after_it_or_the_second_tim
         done = run(
             "race", "--json", "--run", str(folder), "--lane", "olora:r=4,lr=1e-3",
             "--lane", "lora:r=4", "--steps", "5", "--batch-size", "4", "--eval-every", "1",
-            "--eval-size", "8",
+            "--eval-size", "8", "--test-size", "4",
         )  # fmt: skip
     assert done.returncode == 130, done.stderr
     told = objects(done.stdout)

@@ -86,7 +86,7 @@ def test_no_start_is_taken_for_a_layer_without_a_gradient(init):
 
 
 def test_it_is_said_on_the_command_line_and_in_the_summary(tmp_path, capsys):
-    given = ["race", "--lane", "lora:r=2", "--steps", "1", "--eval-size", "4"]
+    given = ["race", "--lane", "lora:r=2", "--steps", "1", "--eval-size", "4", "--test-size", "4"]
     assert main([*given, "--run", str(tmp_path / "run"), "--json"]) == 0
     said = capsys.readouterr()
     summary = json.loads(said.out.splitlines()[-1])["summary"]

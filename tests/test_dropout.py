@@ -21,7 +21,7 @@ LANES = (
     Lane("olora", r=2),
     Lane("pissa", r=4, seed=2),
 )
-config = partial(small, lanes=LANES, steps=5, batches="by-seed", task="addition", eval_every=2)
+config = partial(small, lanes=LANES, steps=3, batches="by-seed", task="addition", eval_every=2)
 
 
 def without_dropout(lane: Lane) -> Lane:

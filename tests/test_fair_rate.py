@@ -81,8 +81,9 @@ def test_a_curvature_that_is_no_curvature_gives_no_rate(bad):
 
 def test_the_command_line_races_a_fair_rate_and_explains_it():
     done = run(
-        "race", "--lane", "lora:lr=3e-3", "--lane", "olora:lr=fair", "--steps", "2", "--json"
-    )
+        "race", "--lane", "lora:lr=3e-3", "--lane", "olora:lr=fair", "--steps", "2", "--json",
+        "--batch-size", "4", "--eval-size", "4", "--test-size", "4",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert 0 < lines[0]["lr"]["olora"] < 3e-3

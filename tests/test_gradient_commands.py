@@ -95,8 +95,9 @@ def test_bad_input_is_one_sentence(capsys, arguments, message):
 
 def test_a_race_on_the_command_line_can_look_at_the_gradients(capsys, tmp_path):
     run = tmp_path / "run"
-    assert main(["race", "--steps", "4", "--batch-size", "2", "--lane", "olora", "--eval-size", "2",
-                 "--gradients-every", "2", "--run", str(run), "--json"]) == 0  # fmt: skip
+    few = ("--steps", "4", "--batch-size", "2", "--eval-size", "2", "--test-size", "2")
+    asked = ("--lane", "olora", "--gradients-every", "2", "--run", str(run), "--json")
+    assert main(["race", *few, *asked]) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ["gradients" in line for line in printed] == [True, True, False, True, False]
     kept = [json.loads(line) for line in (run / "steps.jsonl").read_text("utf-8").splitlines()]

@@ -5,14 +5,12 @@ runs in a process of its own, as a person would start it.
 """
 
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 import torch
+from fresh import run_fresh
 from safetensors import safe_open
 from small_hub import Repository, files_of, small_hub
 from tiny import tiny_folder
@@ -41,14 +39,7 @@ def load_elsewhere(names, **environment):
 
     "name@folder" loads with that folder as the cache.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, *names],
-        env={**os.environ, "PYTHONPATH": os.getcwd(), **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_fresh(LOAD, *names, **environment)
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith('["')]
     return {name: (said, seconds) for name, said, seconds in lines}, done.stdout, done.stderr
 

@@ -95,7 +95,7 @@ def test_the_command_line_says_in_how_many_parts(monkeypatch):
     monkeypatch.setenv(memory.LIMIT, "30")
     done = run(
         "race", "--task", "text", "--max-length", "96", "--steps", "1", "--lane", "lora:r=2",
-        "--eval-size", "4",
+        "--eval-size", "4", "--test-size", "4",
     )  # fmt: skip
     assert "each batch of 16 prompts is computed in" in done.stdout + done.stderr
 

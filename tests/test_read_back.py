@@ -19,6 +19,8 @@ from olora_viz.lanes.merged_format import write_merged
 from olora_viz.lanes.peft_format import write_peft
 from olora_viz.lanes.read_back import read_back, read_back_merged
 
+FEW = ("--eval-size", "4", "--test-size", "4")
+
 SIZES = {
     "vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "pad_token_id": 0,
 }  # fmt: skip
@@ -97,7 +99,7 @@ def test_without_peft_a_run_and_an_export_say_that_the_adapters_were_not_checked
 ):
     run, out = str(tmp_path / "run"), str(tmp_path / "out")
     lanes = ["--lane", "lora:r=2", "--lane", "olora:r=2"]
-    assert main(["race", *lanes, "--steps", "1", "--eval-size", "4", "--run", run]) == 0
+    assert main(["race", *lanes, "--steps", "1", *FEW, "--run", run]) == 0
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if "adapters:" in line] == [f"adapters: {reading.UNCHECKED}"]
     assert main(["export", run, "--lane", "olora", "--out", out]) == 0
@@ -148,7 +150,7 @@ def test_of_a_lane_that_diverged_no_other_form_is_recommended(tmp_path):
 def test_a_run_on_such_a_model_says_it_once_at_its_end(tmp_path, capsys):
     made(DEEPSEEK_V3).save_pretrained(tmp_path / "model")
     tiny_tokenizer(pad_token="<pad>", eos_token="</s>").save_pretrained(tmp_path / "model")
-    given = ["--model", str(tmp_path / "model"), "--max-length", "60", "--eval-size", "4"]
+    given = ["--model", str(tmp_path / "model"), "--max-length", "60", *FEW]
     lanes = ["--lane", "lora:r=2", "--lane", "olora:r=2"]
     assert main(["race", *given, *lanes, "--steps", "2", "--run", str(tmp_path / "run")]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "adapters: PEFT" in line]

@@ -159,7 +159,8 @@ def test_paths_are_told_by_their_names() -> None:
 def test_a_study_is_judged_on_all_claims_that_it_decides_and_nothing_is_measured_twice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    found = study(gaining(0.3))
+    monkeypatch.setattr("olora_viz.studies.claims.evidence.LOOKS", 1)
+    found = study(gaining(0.3), replace(STUDY, batch_size=2))
     found = type(found)(replace(found.study, tasks=("sentiment",)), found.each, found.rows)
     measured: list[str] = []
 

@@ -29,7 +29,8 @@ CONFIG = RaceConfig(
         Lane("mica", lr=3e-3, rslora=True),
         Lane("olora", lr=1e-3, r=4, targets=("q_proj", "layers.[01].*")),
     ),
-    steps=3, batch_size=4, seed=2, eval_every=0, device="cpu", dtype="float32",
+    steps=3, batch_size=4, seed=2, eval_every=0, eval_size=4, test_size=4, device="cpu",
+    dtype="float32",
     schedule="cosine", warmup=1, batches="by-seed",
 )  # fmt: skip
 

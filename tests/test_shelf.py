@@ -18,7 +18,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race import shelf
 
 LANES = (Lane("lora"), Lane("olora"))
-CONFIG = RaceConfig(task="addition", lanes=LANES, steps=2, batch_size=4, eval_size=4)
+CONFIG = RaceConfig(task="addition", lanes=LANES, steps=2, batch_size=4, eval_size=4, test_size=4)
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,8 @@ def test_inspect_never_opens_a_pickle_and_says_what_is_missing(capsys, tmp_path)
 
 def test_an_adapter_of_ours_names_its_base(capsys, tmp_path):
     run = tmp_path / "run"
-    assert main(["race", "--steps", "2", "--lane", "olora", "--run", str(run), "--json"]) == 0
+    few = ("--steps", "2", "--batch-size", "4", "--eval-size", "4", "--test-size", "4")
+    assert main(["race", *few, "--lane", "olora", "--run", str(run), "--json"]) == 0
     capsys.readouterr()
     found = lines(capsys, "inspect", str(run / "adapters" / "olora"))
     assert len(found) == 28

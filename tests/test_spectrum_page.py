@@ -203,7 +203,8 @@ def test_every_figure_works_in_both_themes_and_as_a_png(drawn, tmp_path):
         for palette in theme.THEMES:
             text = str(to_plotly(figure, palette).to_plotly_json())
             assert "'@" not in text, name
-            path = write_png(tmp_path / f"{name}-{palette}.png", [figure], theme_name=palette)
+            path = tmp_path / f"{name}-{palette}.png"
+            write_png(path, [figure], theme_name=palette, width=400)
             with Image.open(path) as image:
                 corner = image.convert("RGB").getpixel((2, 2))
             card = theme.palette(palette)["card"]

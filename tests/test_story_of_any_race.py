@@ -30,7 +30,7 @@ any_race = given(
     seed=st.integers(0, 2**32 - 1),
     scale=st.sampled_from([0.01, 1.0, 20.0]),
 )
-often = settings(max_examples=400, deadline=None)
+often = settings(max_examples=200, deadline=None)
 
 
 def race(lanes: tuple[Lane, ...], seed: int, scale: float) -> list[Step]:

@@ -38,7 +38,7 @@ def board() -> Board:
 
 
 def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Commands) -> None:
-    job = start(jobs, commands, replace(SETUP, steps=60))
+    job = start(jobs, commands, replace(SETUP, steps=30))
     streams = Streams(jobs, board(), BLANK)
 
     async def follow() -> list[tuple[float, list[Any]]]:
@@ -48,7 +48,7 @@ def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Com
     assert [row[0]["going"] for _, row in rows] == [True] * (len(rows) - 1) + [False]
     views = [row[1] for _, row in rows if row[1] != gr.skip()]
     assert views[-1].complete
-    assert views[-1].step == 60
+    assert views[-1].step == 30
     shown = [(at, row[1]) for at, row in rows if row[1] != gr.skip()]
     racing = [at for at, view in shown if view.made and not view.complete]
     assert all(b - a > 0.9 * stream.PACE for a, b in pairwise(racing))
@@ -106,7 +106,7 @@ def test_a_paused_run_says_that_it_is_there_and_goes_on_for_all_who_follow_it(
 def test_a_reader_who_went_back_stays_there_while_the_run_goes_on(
     jobs: Jobs, commands: Commands
 ) -> None:
-    job, streams = start(jobs, commands, replace(SETUP, steps=100)), Streams(jobs, board(), BLANK)
+    job, streams = start(jobs, commands, replace(SETUP, steps=40)), Streams(jobs, board(), BLANK)
     wait_until(lambda: len(job.steps) > 3)
 
     async def follow() -> list[Any]:
@@ -122,7 +122,7 @@ def test_a_reader_who_went_back_stays_there_while_the_run_goes_on(
     assert first.step > 2
     assert {view.step for view in views} == {2}
     assert views[-1].complete
-    assert views[-1].made == 100
+    assert views[-1].made == 40
 
 
 def test_a_run_that_rests_ends_its_stream_at_once(jobs: Jobs) -> None:

@@ -32,7 +32,7 @@ from olora_viz.races.race import race
 
 Q_AND_V = ("q_proj", "v_proj")
 IDS = tokens()
-config = partial(small, steps=4, batch_size=4, task="addition", eval_every=2)
+config = partial(small, steps=3, batch_size=4, task="addition", eval_every=2)
 
 
 def alone(config: RaceConfig, k: int) -> RaceConfig:
@@ -170,7 +170,7 @@ def test_a_layer_has_room_for_the_largest_rank_there_and_no_more():
 
 
 def test_measurements_leave_out_what_a_lane_does_and_are_else_those_of_its_own_race():
-    values = {"spectra_every": 1, "gradients_every": 1, "curvature_every": 4, "dtype": "float64"}
+    values = {"spectra_every": 1, "gradients_every": 1, "curvature_every": 3, "dtype": "float64"}
     lane = Lane("olora", r=2, targets=Q_AND_V)
     whole = RaceConfig.from_json({**beside_a_wider_lane(lane).to_json(), **values})
     step, own = (list(race(its))[-1] for its in (whole, alone(whole, 0)))
@@ -193,9 +193,9 @@ def test_measurements_leave_out_what_a_lane_does_and_are_else_those_of_its_own_r
     assert type(step).from_json(line, whole.labels).update_spectra.layers == step.gradients.layers
     styles = lane_styles(whole.lanes)
     left_out = step.update_spectra.layers[others[0]]
-    (heat,) = layer_map(UPDATE_SPECTRA, "norm", [4], [step.update_spectra], styles[0], 0)["data"]
+    (heat,) = layer_map(UPDATE_SPECTRA, "norm", [3], [step.update_spectra], styles[0], 0)["data"]
     assert [row == [None] for row in heat["z"]] == [i in others for i in range(len(heat["z"]))]
-    drawn = growth_figure([4], [step.update_spectra], styles[0], 0, left_out)
+    drawn = growth_figure([3], [step.update_spectra], styles[0], 0, left_out)
     assert drawn["layout"]["meta"]["message"] == "No adapter on this layer."
     assert all(map(math.isfinite, drawn["layout"]["yaxis"]["range"]))
 

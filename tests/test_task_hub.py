@@ -1,14 +1,12 @@
 """The paper's tasks: rows in each data set's documented form become prompts with choices."""
 
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fresh import run_fresh
 from small_hub import Repository, small_hub
 
 from olora_viz.tasks import TASKS
@@ -64,7 +62,7 @@ WANT = {
 }
 
 LOAD = """
-import json, os, sys, time
+import json, sys, time
 from olora_viz.tasks import load_task
 for name in sys.argv[1:]:
     start = time.monotonic()
@@ -79,21 +77,8 @@ for name in sys.argv[1:]:
 
 def load_elsewhere(names, folder, **environment):
     """Load tasks in a new process beneath a folder, as a person would → [(outcome, seconds)]."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, *names],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.getcwd(),
-            "HF_HOME": str(folder / "home"),
-            "OMP_NUM_THREADS": "1",
-            **environment,
-        },
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
+    home = {"HF_HOME": str(folder / "home")}
+    done = run_fresh(LOAD, *names, folder=folder, **(home | environment))
     return [json.loads(line) for line in done.stdout.splitlines()[-len(names) :]]
 
 

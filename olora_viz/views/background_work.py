@@ -113,8 +113,9 @@ class BackgroundWork:
     def start(self) -> None:
         """Compute in a thread, until the end."""
         self.become(LOADING, f"loading {self.config.model}")
-        _running.add(self)
-        threading.Thread(target=self._live, name=f"olora_viz {self.id}", daemon=True).start()
+        thread = threading.Thread(target=self._live, name=f"olora_viz {self.id}", daemon=True)
+        _running[self] = thread
+        thread.start()
 
     def stop(self, why: str = "") -> None:
         """Request the end."""
@@ -229,13 +230,14 @@ def device_words(racing: Race) -> str:
     return str(racing.device).split(":")[0].upper()
 
 
-_running: weakref.WeakSet[BackgroundWork] = weakref.WeakSet()
+_running: weakref.WeakKeyDictionary[BackgroundWork, threading.Thread] = weakref.WeakKeyDictionary()
 
 
 @atexit.register
 def _stop_all() -> None:
-    """Stop all threads before the interpreter exits."""
+    """Stop all threads before the interpreter exits: one that then returns to it would abort."""
+    threads = list(_running.values())
     for work in list(_running):
         work.stop()
-    for work in list(_running):
-        work.wait(5)
+    for thread in threads:
+        thread.join(5)
