@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -191,9 +192,17 @@ def adapter_warnings(folder: str | Path) -> list[str]:
 
 
 def restored(
-    folder: str | Path, *, task: Own | None = None, progress: Progress | None = None
+    folder: str | Path,
+    *,
+    task: Own | None = None,
+    device: str = "",
+    progress: Progress | None = None,
 ) -> Race:
-    """Restore a run's race from its last checkpoint, for export; nothing is written.
+    """Restore a run's race from its last checkpoint, for export or answers; nothing is written.
+
+    Parameters
+    ----------
+    device : where it computes; by default where it was set up.
 
     Raises
     ------
@@ -203,6 +212,7 @@ def restored(
     config = _read_unchanged(folder, task)
     if not (folder / CHECKPOINT).exists():
         raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
+    config = replace(config, device=device or config.device)
     racing = Race(config, task=task, progress=progress, resumed=True)
     racing.restore(_read_checkpoint(folder, racing))
     return racing

@@ -19,6 +19,7 @@ from olora_viz.races.summary import Tested
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background_work import BackgroundWork, device_words
+from olora_viz.views.own_prompt import OwnPrompt
 from olora_viz.views.race_record import LOADING, PAUSED
 
 ANSWERS = 4
@@ -49,6 +50,8 @@ class BackgroundRace(BackgroundWork):
     tested: Tested | None = None
     """See `Race.tested`."""
     answers: list[Answer] = field(default_factory=list)
+    own_prompt: OwnPrompt | None = None
+    """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
     """The race while it is in memory."""
     goal: float = math.inf
@@ -58,6 +61,7 @@ class BackgroundRace(BackgroundWork):
     """Why it paused, if the user did not pause it."""
     _going: Race | Generator[Step, None, None] | None = None
     _run: runs.Run | None = None
+    _takes_prompts: bool = False
     _asked: float = 0.0
     """Seconds spent on answers during the race."""
 
@@ -88,6 +92,7 @@ class BackgroundRace(BackgroundWork):
         """Train until the end, the goal, a requested pause, or the end of the time slice."""
         try:
             racing, going = self._open()
+            self._takes_prompts = True
             self.become(RACING)
             while not self.rests():
                 step = next(going, None)
@@ -101,6 +106,7 @@ class BackgroundRace(BackgroundWork):
                     racing.close()
                     self.become(STOPPED, "writing the adapters" if self._run else "")
             else:
+                self._reply_last(racing)
                 self.park(racing)
                 self.become(PAUSED, self.why_paused)
                 return True
@@ -108,21 +114,56 @@ class BackgroundRace(BackgroundWork):
             self.become(racing.status, "generating answers")
             if self.steps:
                 self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
+            self._reply_last(racing)
             self.become(self.state, self.reason(racing.state.diverged_at))
         except BaseException:
+            self._takes_prompts = False
             self.let_go()
             raise
         if self._run is not None:
             self.let_go()
         return False
 
+    def ask(self, prompt: str) -> bool:
+        """Have all lanes answer a prompt after the current step, and after later evaluations.
+
+        Return whether it races; otherwise nothing happens.
+        """
+        with self.changed:
+            if not self._takes_prompts:
+                return False
+            self.own_prompt = OwnPrompt(prompt)
+        self.wake()
+        return True
+
     def _ask(self, racing: Race, step: Step) -> None:
-        """Have a held-out prompt answered after an evaluation, within a share of the time."""
-        if self.plain_text or step.eval_loss is None or self._asked > SHARE * step.seconds:
-            return
-        began = time.monotonic()
-        self.answers = racing.answers(1)
-        self._asked += time.monotonic() - began
+        """Have prompts answered: a new one of the owner's, and others after an evaluation.
+
+        After evaluations, this takes at most a share of the time.
+        """
+        began, own = time.monotonic(), self.own_prompt
+        if own is not None and own.waits:
+            self._reply(racing, own)
+        elif step.eval_loss is not None and self._asked <= SHARE * step.seconds:
+            if not self.plain_text:
+                self.answers = racing.answers(1)
+            if own is not None:
+                self._reply(racing, own)
+            self._asked += time.monotonic() - began
+
+    def _reply(self, racing: Race, own: OwnPrompt) -> None:
+        answered = own.asked(racing)
+        with self.changed:
+            if self.own_prompt is own:  # no newer one has come
+                self.own_prompt = answered
+
+    def _reply_last(self, racing: Race) -> None:
+        """Answer the owner's own prompt by the lanes as they are now, and take no other."""
+        with self.changed:
+            self._takes_prompts = False
+            own = self.own_prompt
+        if own is not None and self.steps:
+            self._reply(racing, own)
 
     def rests(self) -> bool:
         """Whether it should wait for a command before the next step."""

@@ -208,15 +208,13 @@ def answers(
     order : of the groups, the best one first.
     after : the step after which they were given, if they do not say so.
     """
-    long = plain_text or len(groups) > FEW
-    draw = _together if long else _row_by_row
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(groups) > FEW else "")
     blocks = [
         Markup(
             '<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>'
         ).format(
             answer.prompt.strip(), "continues:" if plain_text else "→", answer.expected,
-            draw(styles, groups, order, answer, plain_text),
+            contenders(styles, groups, order, answer, plain_text),
         )
         for answer in asked
     ]  # fmt: skip
@@ -232,6 +230,18 @@ def answers(
     return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(
         TITLE, when, kind, blocks[0], more
     )
+
+
+def contenders(
+    styles: Sequence[LaneStyle],
+    groups: Sequence[SeedGroup],
+    order: Sequence[int],
+    answer: Answer,
+    plain_text: bool = False,
+) -> Markup:
+    """Return who gave which answer to one prompt, see `answers`."""
+    draw = _together if plain_text or len(groups) > FEW else _row_by_row
+    return draw(styles, groups, order, answer, plain_text)
 
 
 def _row_by_row(
@@ -292,7 +302,9 @@ def _plain(what: str) -> Markup:
 
 
 def _judged(what: str, expected: str) -> Markup:
-    """Return an answer with a sign: right or wrong."""
+    """Return an answer with a sign, right or wrong, where the right one is known."""
+    if not expected:
+        return _plain(what)
     sign, kind, word = ("✓", "ok", "right") if what == expected.strip() else ("✗", "no", "wrong")
     return Markup(
         '<span class="said {kind}">{shown} '

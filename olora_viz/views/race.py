@@ -27,8 +27,11 @@ from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.studies.words import Sentence
 from olora_viz.views import html as fragments
 from olora_viz.views.introduction import introduction, somebody_s
+from olora_viz.views.own_prompt import OwnPrompt, own_answers
 from olora_viz.views.race_record import (
     FAILED,
+    LOADING,
+    WAITING,
     RaceRecord,
     RaceSnapshot,
     commands,
@@ -82,6 +85,8 @@ class RaceView:
     """Whether it obeys the commands of whoever looks at it."""
     readers_key: str = ""
     """What opens it in a link to show it to others; empty if nothing does."""
+    own_prompt: OwnPrompt | None = None
+    """A prompt of its owner's own, which readers do not see."""
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -182,13 +187,20 @@ class RaceView:
     @cached_property
     def answers(self) -> Markup:
         """The answers of the base model and the lanes to the same prompts."""
-        race = self.race
+        race, own = self.race, self.own_prompt
+        order = [place.lane for place in self._places] if race.answers or own else []
+        shown = fragments.answers_before()
         if race.answers:
-            order = [place.lane for place in self._places]
-            return fragments.answers(
+            shown = fragments.answers(
                 self._group_styles, self._groups, order, race.answers, race.plain_text, self.made
             )
-        return fragments.answers_before()
+        return shown + own_answers(self._group_styles, self._groups, order, own) if own else shown
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether its lanes can answer a prompt of whoever looks at it."""
+        going = self.state not in (WAITING, LOADING, FAILED)
+        return self.owned and not self.recorded and going and self.made > 0
 
     @cached_property
     def text(self) -> str:

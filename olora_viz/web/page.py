@@ -35,7 +35,7 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 
 FAVICON = Path(__file__).parent / "embedding" / "favicon.svg"
 
-STYLES = ("style.css", "race/own_file.css", "learn/learn.css")
+STYLES = ("style.css", "race/own_file.css", "race/ask.css", "learn/learn.css")
 """The style sheets, in their order."""
 
 SESSIONS = 100

@@ -64,6 +64,12 @@ class Limits:
     """Characters of each text in it."""
     keep_files: int = 60
     """Visitors' files kept, the newest ones."""
+    max_prompt: int = 400
+    """Characters of a prompt of a visitor's own to the lanes of a race."""
+    page_prompts: int = 10
+    """Such prompts of one page, per minute."""
+    address_prompts: int = 120
+    """The same of one address."""
     models: tuple[str, ...] = small_models(600_000_000)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.web.export import take
-from olora_viz.web.race import controls, gradients, rates, shelf, spectra, verdict
+from olora_viz.web.race import ask, controls, gradients, rates, shelf, spectra, verdict
 from olora_viz.web.race.card import chart, charts, words
 
 CARDS = (
@@ -25,7 +25,7 @@ CARDS = (
     shelf.CARD,
     words("story", "story", "story", column="after"),
     words("standing", "results", "results", column="right"),
-    words("answers", "answers", "answers", column="right"),
+    ask.CARD,
     take.CARD,
 )
 """Adding a card is a file that defines it, and a line here."""

@@ -16,7 +16,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.links import share_link
-from olora_viz.web.race import cards, events, next_steps, setup_cards, tabs
+from olora_viz.web.race import ask, cards, events, next_steps, setup_cards, tabs
 from olora_viz.web.race.card import Board, Desk
 from olora_viz.web.race.controls import CONTROLS, LINE, READERS, Buttons, make_buttons, make_line
 from olora_viz.web.race.held import held
@@ -91,6 +91,8 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
         claimed = claims.columns(bar.claims)
 
     desk.parts["own"] = shared.own
+    board.add(ask.FIELD, [desk.parts["ask"].field])
+    ask.connect(desk)
     board.add(conditioning.CURVED, [its.curved])
     controls = [*shared.controls, its.every]
     setup_cards.connect(desk, shared, controls, files)

@@ -51,7 +51,8 @@ def view_of(shown: Shown, upto: int | None = None, before: int = 0) -> RaceView:
     run = shown.record
     link = SetUp.of(run.config).to_query() if run.recorded else ""
     view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
-    return replace(view, readers_key=shown.readers_key)
+    own = shown.job.own_prompt if shown.job and shown.owned else None
+    return replace(view, readers_key=shown.readers_key, own_prompt=own)
 
 
 @dataclass(eq=False)

@@ -1,0 +1,168 @@
+"""The owner's own prompt to the lanes of a race, while it races and afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz.races.run import restored
+from olora_viz.races.state import FINISHED
+from olora_viz.views import html as fragments
+from olora_viz.views.own_prompt import OwnPrompt
+from olora_viz.views.race_record import ENDED, FAILED, LOADING, PAUSED, WAITING
+from olora_viz.web.conditioning.measurement import WorkHere
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.rate import Rate
+from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
+from olora_viz.web.jobs.changes import changes
+from olora_viz.web.jobs.job import Job, new_key
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.card import QUIET, Card, Desk, showing, words
+from olora_viz.web.race.stream import view_of
+
+FIELD = showing("ask", "can_be_asked")
+"""The field in the card of the answers."""
+
+
+@dataclass(eq=False)
+class Asking(WorkHere):
+    """A prompt to the lanes of a race at rest, in the queue."""
+
+    race: Job | None = None
+
+    def run(self) -> None:
+        """Restore the race from its folder, and ask its lanes."""
+        race = self.race
+        assert race is not None
+        own = race.own_prompt
+        assert own is not None
+        self.become(LOADING, "loading the adapters")
+        racing = restored(race.folder, device=self.raced.device, progress=self.tell)
+        try:
+            self.become("answering")
+            answered = own.asked(racing)
+        finally:
+            racing.lanes.detach()
+        if race.own_prompt is own:
+            race.own_prompt = answered
+        self.become(FINISHED)
+
+
+def ask(
+    jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Visitor = NOBODY
+) -> Asking | None:
+    """Ask the lanes of a race: after its current step, or in the queue if it is at rest.
+
+    Parameters
+    ----------
+    run : the race's owner's key.
+    prompt : what a page sent.
+
+    Returns
+    -------
+    The work in the queue; None if the race itself answers.
+
+    Raises
+    ------
+    ValueError : there is no such race of this owner, it has no lanes yet, or the prompt breaks a
+        limit; the message is one sentence.
+    """
+    job = jobs.get(run)
+    if job is None:
+        raise ValueError("only the owner of a race can ask its lanes: start one, and ask it")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError("write what to ask")
+    if len(prompt) > limits.max_prompt:
+        raise ValueError(
+            f"your prompt has {len(prompt):,} characters, more than {limits.max_prompt:,}"
+        )
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("your prompt contains half a character (a lone surrogate)") from error
+    if not job.steps or job.state in (WAITING, LOADING, FAILED):
+        raise ValueError("the lanes can be asked when the race has made a step")
+    rate.count(owner, "prompts")
+    if job.ask(prompt):
+        return None
+    if job.state not in (*ENDED, PAUSED):
+        raise ValueError("the lanes can be asked when the race has come to rest")
+    before, name = job.own_prompt, new_key()
+    work = Asking(name, job.raced, jobs.folder / name, job.styles, owner=owner, race=job)
+    job.own_prompt = OwnPrompt(prompt)
+    try:
+        return jobs.put(work)
+    except ValueError:
+        job.own_prompt = before
+        raise
+
+
+class Parts(NamedTuple):
+    """The field, and the line below it."""
+
+    field: gr.HTML
+    note: gr.HTML
+
+
+def build(desk: Desk) -> list[Any]:
+    """Make the answers, with the field below them."""
+    made = ANSWERS.build(desk)
+    field = gr.HTML(
+        value="",
+        elem_id="ask",
+        html_template=(
+            '<form class="ask"><input type="text" autocomplete="off" '
+            f'maxlength="{desk.limits.max_prompt}" placeholder="Ask them something of your own…" '
+            'aria-label="a prompt of your own, to all lanes" title="They read exactly this text: '
+            'write it like the prompts above"><button class="quiet" aria-label="ask">↵</button>'
+            "</form>"
+        ),
+        js_on_load=(Path(__file__).parent / "ask.js").read_text("utf-8"),
+        apply_default_css=False,
+    )
+    note = gr.HTML("", elem_id="ask-note", apply_default_css=False)
+    desk.parts["ask"] = Parts(field, note)
+    return list(made)
+
+
+ANSWERS = words("answers", "answers", "answers", column="right")
+CARD = Card("answers", ANSWERS.needs, build, ANSWERS.draw, column="right")
+"""The answers of all lanes."""
+
+
+def connect(desk: Desk) -> None:
+    """Make the field ask."""
+    field, note = desk.parts["ask"]
+    jobs, limits = desk.jobs, desk.limits
+    rate = Rate(limits.page_prompts, limits.address_prompts)
+
+    async def asked(request: gr.Request, run: Any, event: gr.SelectData) -> AsyncIterator[Any]:
+        try:
+            work = ask(jobs, limits, rate, run, event.value, visitor_of(request))
+        except ValueError as error:
+            yield fragments.problem(str(error))
+            return
+        yield ""
+        if work is None:
+            return
+        async for job, ahead, _ in changes(jobs, lambda: work, lambda _: ()):
+            said = f"{ahead} before it in the queue" if ahead else job.note or job.state
+            yield fragments.remark(f"Asking them: {said} …")
+        if work.state != FINISHED and work.race is not None:
+            work.race.own_prompt = None
+            yield fragments.problem(work.note or "the lanes were not asked: try again")
+        else:
+            yield ""
+
+    def answered(run: Any) -> Any:
+        found = jobs.opened(run)
+        return view_of(found).answers if found else gr.skip()
+
+    field.select(
+        asked, desk.run, note, trigger_mode="once", concurrency_limit=None, show_progress="hidden",
+        api_visibility="private",
+    ).then(answered, desk.run, desk.parts["answers"], **QUIET)  # fmt: skip
