@@ -84,8 +84,9 @@ def test_a_figure_carries_a_picture_and_a_text_beside_plotlys_data(running):
     assert picture.width > 1000
     assert picture.getpixel((3, 3))[:3] == ImageColor.getrgb(palette("light")["card"])
     _, steps = raced(CONFIG)
-    (words,) = re.findall(r"OLoRA, held out: (.*) at 4", output.data["text/plain"])
-    assert float(words) == pytest.approx(steps[-1].eval_loss[1], rel=0.01)
+    _, norm, share = re.findall(r"OLoRA: (.*) at 4", output.data["text/plain"])
+    assert float(norm) == pytest.approx(steps[-1].grad_norm[1], rel=0.01)
+    assert float(share) == pytest.approx(steps[-1].eval_accuracy[1], rel=0.01)
 
 
 def test_a_plain_export_to_html_shows_the_figure(running):
