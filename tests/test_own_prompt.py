@@ -11,6 +11,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import FINISHED, RACING
 from olora_viz.views.own_prompt import OwnPrompt
+from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import PAUSED
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.rate import WINDOW, Rate
@@ -39,6 +40,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Jobs, J
     jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
     yield jobs, wait(jobs.start(CONFIG), SECONDS)
     jobs.close()
+
+
+def seen(jobs: Jobs, key: str) -> RaceView:
+    """Return what a page shows under a key."""
+    shown = jobs.opened(key)
+    assert shown
+    return view_of(shown)
 
 
 def test_lanes_of_a_paused_race_answer_and_those_of_an_ended_one_and_no_step_changes(
@@ -90,7 +98,7 @@ def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(
 ) -> None:
     jobs, job = finished
     job.own_prompt = OwnPrompt(PROMPT, Answer(PROMPT, "", "<b>tea", ("<b>tea", "sad"), 6))
-    mine, others = (view_of(jobs.opened(key)) for key in (job.id, job.readers_key))
+    mine, others = (seen(jobs, key) for key in (job.id, job.readers_key))
     assert mine.can_be_asked
     assert "&lt;b&gt;tea" in mine.answers
     assert "<b>tea" not in mine.answers
@@ -98,11 +106,9 @@ def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(
     assert not others.can_be_asked
     assert "tea" not in others.answers.replace(job.answers[0].prompt, "")
     job.own_prompt = OwnPrompt(PROMPT, problem="<i>no</i>")
-    assert "&lt;i&gt;no" in view_of(jobs.opened(job.id)).answers
+    assert "&lt;i&gt;no" in seen(jobs, job.id).answers
     job.own_prompt = None
-    recorded = jobs.opened("recorded:first")
-    assert recorded
-    assert not view_of(recorded).can_be_asked
+    assert not seen(jobs, "recorded:first").can_be_asked
 
 
 def test_what_is_no_prompt_or_not_one_s_own_race_is_refused_in_a_sentence(
