@@ -297,8 +297,9 @@ class RacePanel(Panel):
         if self._remark:
             return fragments.status(self.state, self._remark)
         job = self._job
-        refused = job is not None and isinstance(job.error, ValueError) and not job.steps
-        return fragments.problem(job.note) if refused else view.status
+        if job is not None and isinstance(job.error, ValueError) and not job.steps:
+            return fragments.problem(job.note)
+        return view.status
 
     def _words(self) -> str:
         done = len(self._record.steps)

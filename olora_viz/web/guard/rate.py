@@ -52,7 +52,7 @@ class Rate:
                     del self._times[key]
             keys = [("page", owner.page), ("address", owner.address)]
             for kind, name in keys:
-                times = self._times.get((kind, name), ())
+                times = self._times.get((kind, name), deque[float]())
                 if name and len(times) >= self._most[kind]:
                     wait = math.ceil(times[0] + WINDOW - now)
                     raise ValueError(
