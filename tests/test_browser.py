@@ -292,6 +292,7 @@ def test_class_mode_is_kept_by_the_address_and_has_large_text_and_fewer_cards(
     same_page: Page,
 ) -> None:
     page = same_page
+    page.evaluate("sessionStorage.clear(), localStorage.clear()")  # as a new visitor
     page.goto(f"{page.url.partition('?')[0]}?class=1")
     expect(page.locator("#verdict .certainty")).to_be_visible()
     smallest = """() => Math.min(...[...document.querySelectorAll(
@@ -316,6 +317,7 @@ def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_ke
     same_page: Page, address: str
 ) -> None:
     page = same_page
+    page.evaluate("sessionStorage.clear(), localStorage.clear()")  # as a new visitor
     page.goto(address)
     expect(page.locator("#status .state")).to_have_text("recorded")
     for name in ("#introduction", "#verdict", "#setup-card", "#accuracy-figure", "#results"):
