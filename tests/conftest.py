@@ -46,7 +46,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from served import inherited, serve
 from xdist.scheduler import LoadFileScheduling
 
@@ -184,3 +184,14 @@ def same_page(browser: Browser, address: str) -> Iterator[Page]:
     """One page for all tests of a file, which loads once: each leaves it to the next one."""
     with visiting(browser, address) as visitor:
         yield visitor
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A visitor's browser with a clipboard, whose pages the test opens itself."""
+    made = browser.new_context(
+        viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    made.set_default_timeout(60_000)
+    yield made
+    made.close()

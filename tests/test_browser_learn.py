@@ -1,9 +1,7 @@
 """The Learn page in a real Chromium: read a lesson, do its thing, open its race, go on."""
 
-from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from olora_viz.learn.lessons import LESSONS
@@ -91,16 +89,6 @@ def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(
     expect(page.locator("#lesson-card .guided")).to_have_count(0)
     context.close()
     assert elsewhere == []
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context(
-        viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
-    )
-    made.set_default_timeout(60_000)
-    yield made
-    made.close()
 
 
 def asked(page: Page) -> dict[str, list[str]]:

@@ -1,24 +1,12 @@
 """Links, keys and the help in a real Chromium: a set-up travels, a class sees what it shall see."""
 
 import re
-from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
-import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 PLOT = "#loss-figure .js-plotly-plot"
 LINK = "?task=addition&steps=7&batch=8&seed=3&lane=olora:lr=3e-3,r=4,alpha=8&lane=lora:lr=2e-2,r=2"
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context(
-        viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
-    )
-    made.set_default_timeout(60_000)
-    yield made
-    made.close()
 
 
 def opened(context: BrowserContext, address: str) -> Page:

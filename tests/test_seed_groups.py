@@ -13,13 +13,13 @@ from test_rate_sweep import NAN, steps_of
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.seed_bands import group_styles
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.studies import story
 from olora_viz.studies.seed_groups import group_places, seed_groups
 from olora_viz.views.results import results
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.race.next_steps import repeated
+from olora_viz.web.race.next_steps import higher, repeated
 from olora_viz.web.race.presets import PRESETS, filled
 from olora_viz.web.setup import SetUp
 
@@ -139,3 +139,15 @@ def test_every_preset_is_a_set_up_that_the_server_takes(preset) -> None:
     assert config.batches == "by-seed"
     only = replace(Limits(), models=("smollm2-135m",))
     assert filled(only, preset, "addition")[0] == "smollm2-135m"
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e308])
+def test_no_higher_rate_is_suggested_where_there_is_none(rate: float) -> None:
+    with pytest.raises(ValueError, match="is high enough"):
+        higher(Limits(), with_lanes(Lane("lora"), Lane("olora", lr=rate)))
+
+
+@pytest.mark.parametrize("text", ["/".join(["0-999"] * 10**5), "5-2", "0-1000"])
+def test_a_list_of_seeds_that_is_too_long_is_refused_before_it_is_made(text: str) -> None:
+    with pytest.raises(ValueError, match="seeds"):
+        parse_lanes(f"lora:seed={text}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 MOST = 1000
-"""Maximum number of seeds of one range."""
+"""Maximum number of seeds of one list."""
 
 _RANGE = re.compile(r"\s*(\d{1,12})\s*[-–]\s*(\d{1,12})\s*")
 
@@ -17,7 +17,7 @@ def read_seeds(text: str) -> list[str]:
 
     Raises
     ------
-    ValueError : a range runs backwards, or is too long.
+    ValueError : a range runs backwards, or the list is too long.
 
     >>> read_seeds("0-2/7"), read_seeds("x")
     (['0', '1', '2', '7'], ['x'])
@@ -32,6 +32,10 @@ def read_seeds(text: str) -> list[str]:
         if not first <= last < first + MOST:
             raise ValueError(f"seeds {part.strip()!r} must run upwards, over at most {MOST} seeds")
         found += map(str, range(first, last + 1))
+        if len(found) > MOST:
+            raise ValueError(
+                f"a list of seeds has more than {MOST} of them, up to {part.strip()!r}"
+            )
     return found
 
 

@@ -240,8 +240,9 @@ def contenders(
     plain_text: bool = False,
 ) -> Markup:
     """Return who gave which answer to one prompt, see `answers`."""
-    draw = _together if plain_text or len(groups) > FEW else _row_by_row
-    return draw(styles, groups, order, answer, plain_text)
+    if plain_text or len(groups) > FEW:
+        return _together(styles, groups, order, answer, plain_text)
+    return _row_by_row(styles, groups, order, answer)
 
 
 def _row_by_row(
@@ -249,7 +250,6 @@ def _row_by_row(
     groups: Sequence[SeedGroup],
     order: Sequence[int],
     answer: Answer,
-    plain_text: bool,
 ) -> Markup:
     """Return a row for each contender, the base model last; seeds may disagree."""
     row = Markup('<li><span class="who">{}</span><span>{}</span></li>')

@@ -116,7 +116,7 @@ def build(desk: Desk) -> list[Any]:
         elem_id="ask",
         html_template=(
             '<form class="ask"><input type="text" autocomplete="off" '
-            f'maxlength="{desk.limits.max_prompt}" placeholder="Ask them something of your own…" '
+            f'maxlength="{desk.limits.max_prompt}" placeholder="Ask them something…" '
             'aria-label="a prompt of your own, to all lanes" title="They read exactly this text: '
             'write it like the prompts above"><button class="quiet" aria-label="ask">↵</button>'
             "</form>"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -15,12 +14,13 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.card import Desk
+from olora_viz.web.race.titles import TITLES
 from olora_viz.web.setup import SetUp
 
 SEEDS = 5
 
-TITLES = (Path(__file__).parent / "titles.js").read_text("utf-8")
-"""Sets the tooltips of buttons."""
+HIGHEST = 1e3
+"""From this learning rate on, no higher one is suggested."""
 
 _PRESS = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
 
@@ -50,7 +50,7 @@ def higher(limits: Limits, setup: SetUp) -> SetUp:
 
     Raises
     ------
-    ValueError : the result exceeds the maximum number of lanes.
+    ValueError : the result exceeds the maximum number of lanes, or a rate is `HIGHEST` already.
 
     >>> made = higher(Limits(), SetUp.first(Limits()))
     >>> sorted({lane.lr for lane in made.lanes if lane.init == "olora"})
@@ -63,6 +63,8 @@ def higher(limits: Limits, setup: SetUp) -> SetUp:
     for group in groups.values():
         new += group
         top = max(lane.lr for lane in group)
+        if top >= HIGHEST:
+            raise ValueError(f"a learning rate of {top:g} is high enough: try lower ones")
         if not group[0].fair:
             new += [replace(lane, lr=_half_a_decade_above(top)) for lane in group if lane.lr == top]
     _check(limits, len(new), f"with higher rates the race has {len(new)} lanes")

@@ -12,7 +12,7 @@ import gradio as gr
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN
-from olora_viz.web.race.next_steps import TITLES
+from olora_viz.web.race.titles import TITLES
 from olora_viz.web.setup import TASK, SetUp
 
 MODEL = "glassllm"

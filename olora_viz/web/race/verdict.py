@@ -31,14 +31,15 @@ def build(desk: Desk) -> list[Any]:
     return [line]
 
 
+def introduce(_: Desk) -> list[Any]:
+    """Make the sentence, which no update changes."""
+    gr.HTML(WHAT, elem_id="introduction", apply_default_css=False)
+    return []
+
+
 INTRODUCTION = Card(
-    "introduction",
-    (),
-    lambda desk: (gr.HTML(WHAT, elem_id="introduction", apply_default_css=False), [])[1],
-    lambda view: [],
-    column="top",
-    frame=False,
+    "introduction", (), introduce, lambda view: [], column="top", frame=False,
     elem_id="introduction",
-)
+)  # fmt: skip
 
 CARD = showing("verdict", "verdict", build=build, column="top", elem_id="verdict-card")
