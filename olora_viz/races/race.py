@@ -16,13 +16,13 @@ from olora_viz.lanes.answers import Answers
 from olora_viz.lanes.coverage import worded
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
-from olora_viz.lanes.generation import ask, ask_own
 from olora_viz.machine.device import resolve_device
 from olora_viz.machine.naming import expect
 from olora_viz.machine.progress import Progress
 from olora_viz.machine.signals import HeldInterrupt
 from olora_viz.measures.measuring import ClosedError, MeasureError, measured
 from olora_viz.measures.training import Trained
+from olora_viz.races import answering
 from olora_viz.races.baseline import baseline_of, of_base, results_at_start
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
@@ -41,9 +41,6 @@ from olora_viz.tasks.own import Own
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-LONGEST_ANSWER = 40
-"""Tokens of an answer to a prompt of the user's own."""
 
 
 def race(
@@ -265,17 +262,13 @@ class Race(Iterator[Step]):
 
     def answers(self, count: int) -> Answers:
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""
-        encoded = self.data.held_out[:count]
-        with closing(EvalMode(self.model)):
-            said = ask(self.lanes, self.tokenizer, encoded, plain_text=self.task.plain_text)
-        noted = (replace(answer, step=self.state.done) for answer in said)
-        return Answers(noted, self.lanes.labels)
+        return answering.to_held_out(self, count)
 
     def answer(self, prompt: str) -> Answers:
         """Return greedy answers of the base model and every lane to a prompt of your own.
 
         They read exactly this text, so write it like a prompt of the task. An answer is as long as
-        the longest held-out one, and at most `LONGEST_ANSWER` tokens.
+        the longest held-out one, and at most 40 tokens.
 
         Parameters
         ----------
@@ -285,11 +278,7 @@ class Race(Iterator[Step]):
         ------
         ValueError : the prompt is empty, or too long for the model's context.
         """
-        lengths = [len(one.ids) - one.supervised_from for one in self.data.held_out]
-        length = LONGEST_ANSWER if self.task.plain_text else min(LONGEST_ANSWER, max(lengths))
-        with closing(EvalMode(self.model)):
-            said = ask_own(self.lanes, self.tokenizer, prompt, length)
-        return Answers([replace(said, step=self.state.done)], self.lanes.labels)
+        return answering.to_own(self, prompt)
 
     def summary(self) -> dict[str, Any]:
         """Return the results so far as plain values, see `summary_of`."""

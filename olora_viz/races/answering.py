@@ -1,0 +1,39 @@
+"""What the lanes of a race answer: held-out prompts, or one of the user's own."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from olora_viz.lanes.answers import Answers
+from olora_viz.lanes.eval_mode import EvalMode
+from olora_viz.lanes.generation import ask, ask_own
+
+if TYPE_CHECKING:
+    from olora_viz.races.race import Race
+
+LONGEST_ANSWER = 40
+"""Tokens of an answer to a prompt of the user's own."""
+
+
+def to_held_out(race: Race, count: int) -> Answers:
+    """Return greedy answers of the base model and every lane to `count` held-out prompts."""
+    encoded = race.data.held_out[:count]
+    with closing(EvalMode(race.model)):
+        said = ask(race.lanes, race.tokenizer, encoded, plain_text=race.task.plain_text)
+    return Answers((replace(answer, step=race.done) for answer in said), race.lanes.labels)
+
+
+def to_own(race: Race, prompt: str) -> Answers:
+    """Return greedy answers of the base model and every lane to exactly this text.
+
+    Raises
+    ------
+    ValueError : the prompt is empty, or too long for the model's context.
+    """
+    lengths = [len(one.ids) - one.supervised_from for one in race.data.held_out]
+    length = LONGEST_ANSWER if race.task.plain_text else min(LONGEST_ANSWER, max(lengths))
+    with closing(EvalMode(race.model)):
+        said = ask_own(race.lanes, race.tokenizer, prompt, length)
+    return Answers([replace(said, step=race.done)], race.lanes.labels)
