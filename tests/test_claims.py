@@ -152,7 +152,10 @@ def test_cells_that_disagree_are_mixed() -> None:
         base,
     )
     assert result.judge(found).verdict == MIXED
-    assert "better in 1 of 2 cells" in result.judge(found).words
+    words = result.judge(found).words
+    assert "OLoRA is better than LoRA in 1 of 2 cells and is worse than it in 1" in words
+    assert f"{found.study.seeds} seeds" in words
+    assert f"{found.test_examples()} test examples" in words
 
 
 @pytest.mark.parametrize(

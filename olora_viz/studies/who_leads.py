@@ -7,12 +7,13 @@ in it, and only a study, which is many races, calls anybody better.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from olora_viz.machine.numbers import nats, percent
 from olora_viz.studies.decision import AHEAD, BEHIND, Comparison
-from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED
+from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.words import NAMED, Sentence, and_, listed
 
 SAME = "same"
@@ -161,6 +162,28 @@ def who_leads(
         examples = found[0].examples if found else 0
         basis = Basis(min((one.seeds for one in found), default=0), examples)
     return Statement(tuple(names), tuple(values), tuple(found), basis, score, where).sentence
+
+
+def in_cells(
+    name: str, other: str, verdicts: Sequence[str], basis: Basis, *, where: str = ""
+) -> str:
+    """Say in how many cells of a study one method leads another, and on what a cell rests.
+
+    Parameters
+    ----------
+    verdicts : of the study on the method against the other one, one for each cell.
+    basis : of every cell.
+
+    >>> basis = Basis(seeds=5, examples=64, part="test", study=True)
+    >>> print(in_cells("OLoRA", "LoRA", ["better", "level", "better"], basis))
+    OLoRA is better than LoRA in 2 of 3 cells and is level with it in 1 (64 test examples; 5 seeds).
+    """
+    kinds = {BETTER: AHEAD, WORSE: BEHIND}
+    (first, most), *others = Counter(kinds.get(one, one) for one in verdicts).most_common()
+    cells = f"{len(verdicts)} cell{'s' * (len(verdicts) > 1)}"
+    parts = [f"{relation(first, basis)} {other} in {most} of {cells}"]
+    parts += [f"{relation(kind, basis)} it in {count}" for kind, count in others]
+    return f"{where} {name} {and_(parts)} ({basis}).".lstrip()
 
 
 def relation(kind: str, basis: Basis) -> str:

@@ -17,7 +17,7 @@ from olora_viz.studies.claims.claim import (
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import OnStudy, counted, over_cells
+from olora_viz.studies.claims.compared import OnStudy, basis_of, counted, over_cells
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
 from olora_viz.studies.verdicts import Verdict, Verdicts, verdicts_of
@@ -48,7 +48,7 @@ def judge(_: ClaimEvidence, found: Verdicts) -> Finding:
         words=(
             "Each at its best rate and beside OLoRA, "
             + ", and ".join(_on(said[init], init, means[init]) for init in BASES)
-            + "."
+            + f" ({basis_of(found)})."
             + (f" The other starts beside OLoRA: {rest}." if rest else "")
         ),
         numbers={

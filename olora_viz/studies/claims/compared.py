@@ -15,6 +15,7 @@ from olora_viz.studies.planning import grid_of
 from olora_viz.studies.statistics import Interval, bootstrap_over_cells, t_interval
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
+from olora_viz.studies.who_leads import Basis
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,18 @@ def ours(found: Verdicts) -> list[Verdict]:
 def reference(found: Verdicts, one: Verdict) -> Verdict:
     """Return the reference's verdict in the cell of another one."""
     return next(its for its in found.of(one.cell) if its.init == REFERENCE)
+
+
+def basis_of(found: Verdicts, part: str = "test") -> Basis:
+    """Return what the comparisons of a study rest on, in each of its cells.
+
+    Parameters
+    ----------
+    part : the examples on which they are made: ``test`` or ``validation``.
+    """
+    column = {"test": "test_examples", "validation": "valid_examples"}[part]
+    examples = max((int(row[column]) for row in found.rows.values()), default=0)
+    return Basis(found.study.seeds, examples, part, study=True)
 
 
 def has_run(found: Verdicts, cell: Cell, init: str) -> bool:

@@ -17,7 +17,7 @@ from olora_viz.studies.claims.claim import (
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import on_study, ours, reference
+from olora_viz.studies.claims.compared import basis_of, on_study, ours, reference
 from olora_viz.studies.planning import values_at
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Trial
@@ -69,7 +69,8 @@ def judge(found: Verdicts) -> Finding:
         verdict=together([*parts["one rate"], *parts["best rates"]]),
         words=(
             f"OLoRA's validation loss, averaged over the run, differs from LoRA's by {words[0]} "
-            f"and {words[1]}{where}."
+            f"and {words[1]}{where} "
+            f"({basis_of(found, 'validation')})."
         ),
         numbers={
             "difference_at_one_rate": intervals["one rate"],

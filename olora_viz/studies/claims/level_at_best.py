@@ -16,7 +16,7 @@ from olora_viz.studies.claims.claim import (
     Finding,
     together,
 )
-from olora_viz.studies.claims.compared import OnStudy, counted
+from olora_viz.studies.claims.compared import OnStudy, basis_of, counted
 from olora_viz.studies.claims.evidence import ClaimEvidence, Sharpness
 from olora_viz.studies.planning import best
 from olora_viz.studies.slopes import slope_by_orders
@@ -53,8 +53,8 @@ def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
         verdict=together([*(OF_LEVEL[one] for one in others), falls]),
         words=(
             f"Each at its best rate, the methods are, against {reference}, "
-            f"{counted(others, 'comparison')}. Over {len(points)} methods with a best rate inside "
-            f"the rates tried ({names}{few}), {trend}."
+            f"{counted(others, 'comparison')} ({basis_of(found)}). Over {len(points)} methods "
+            f"with a best rate inside the rates tried ({names}{few}), {trend}."
         ),
         numbers={
             "cells": cells, "methods": len(points),

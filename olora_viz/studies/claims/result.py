@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
     OLORA,
@@ -13,8 +14,10 @@ from olora_viz.studies.claims.claim import (
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import counted, on_study, ours, over_cells
+from olora_viz.studies.claims.compared import basis_of, on_study, ours, over_cells
+from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.verdicts import Verdicts
+from olora_viz.studies.who_leads import in_cells
 
 
 def judge(found: Verdicts) -> Finding:
@@ -31,11 +34,12 @@ def judge(found: Verdicts) -> Finding:
         if mean
         else ""
     )
+    who, basis = (label_of(OURS), label_of(REFERENCE)), basis_of(found)
     return Finding(
         verdict=together([OF_VERDICT[one] for one in (*shared, *best)]),
         words=(
-            f"At one shared rate OLoRA is {counted(shared)}. Each at its best rate it is "
-            f"{counted(best)}.{difference}"
+            f"{in_cells(*who, shared, basis, where='At one shared rate,')} "
+            f"{in_cells(*who, best, basis, where='Each at its best rate,')}{difference}"
         ),
         numbers={
             "cells": len(each),
