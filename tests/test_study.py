@@ -20,7 +20,7 @@ from olora_viz.races.step import Step
 from olora_viz.studies.estimate import Estimate, most_trials
 from olora_viz.studies.ledger import Ledger, verdicts
 from olora_viz.studies.planning import best as best_rate
-from olora_viz.studies.planning import finalists, needed, races
+from olora_viz.studies.planning import alike, finalists, needed, races
 from olora_viz.studies.running import run_study
 from olora_viz.studies.study import Study, Trial
 
@@ -118,6 +118,21 @@ def test_races_hold_lanes_of_one_model_and_task_and_at_most_64() -> None:
     for group in groups:
         assert len(group) <= 64
         assert len({trial.cell.task for trial in group}) == 1
+
+
+def test_races_that_are_timed_together_are_of_one_model_and_dense_or_not() -> None:
+    study = replace(
+        SMALL, models=("glassllm", "glassllm-pt"), tasks=("addition", "sentiment"),
+        inits=("lora", "olora", "full"),
+    )  # fmt: skip
+    groups = races(study, needed(study, {}))
+    kinds = [
+        {(one.cell.model, one.init == "full") for group in its for one in group}
+        for its in alike(groups)
+    ]
+    assert all(len(kind) == 1 for kind in kinds)
+    assert len(set().union(*kinds)) == len(kinds) == 4
+    assert sum(map(len, alike(groups))) == len(groups)
 
 
 def test_the_table_has_every_lane_with_the_results_of_its_run(whole: Path) -> None:

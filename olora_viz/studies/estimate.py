@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.calibration import calibration_bytes
 from olora_viz.lanes.chunks import adapter_bytes, largest_group
 from olora_viz.lanes.footprint import Footprint
@@ -19,7 +18,7 @@ from olora_viz.machine.progress import Progress
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.kept import Kept
 from olora_viz.races.race import Race
-from olora_viz.studies.planning import races
+from olora_viz.studies.planning import alike, races
 from olora_viz.studies.statistics import smallest_difference
 from olora_viz.studies.study import Study, Trial
 
@@ -112,7 +111,7 @@ class Estimate:
 
 
 def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = None) -> Estimate:
-    """Time the first steps of lanes of the first race of each model.
+    """Time the first steps of lanes of the first race of each model, and of full fine-tuning on it.
 
     Parameters
     ----------
@@ -125,8 +124,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     groups = races(study, trials)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
     total, paces, kept = 0.0, [], Kept()
-    for _, each in itertools.groupby(groups, key=lambda group: group[0].cell.model):
-        its = list(each)
+    for its in alike(groups):
         largest = max(its, key=_size)
         pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest), kept)
         of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
@@ -198,10 +196,9 @@ def pace_of(
     )
 
 
-def _size(race: Sequence[Trial]) -> tuple[bool, int, int]:
-    """Return what orders races by their memory: full fine-tuning, then the rank, then the lanes."""
-    dense = any(INITIALIZERS[one.init].dense for one in race)
-    return dense, max(one.cell.r for one in race), len(race)
+def _size(race: Sequence[Trial]) -> tuple[int, int]:
+    """Return what orders races of one kind by their memory: the rank, then the lanes."""
+    return max(one.cell.r for one in race), len(race)
 
 
 def _bytes(racing: Race, config: RaceConfig) -> float:

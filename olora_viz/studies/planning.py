@@ -128,6 +128,15 @@ def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[
     return made
 
 
+def alike(groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
+    """Put together the races whose lanes take about as long: of one model, dense or not."""
+    by_kind: dict[tuple[str, bool], list[list[Trial]]] = {}
+    for group in groups:
+        first = group[0]
+        by_kind.setdefault((first.cell.model, INITIALIZERS[first.init].dense), []).append(group)
+    return list(by_kind.values())
+
+
 def evenly(lanes: int, most: int = MAX_LANES) -> int:
     """Return the maximum lanes of a race with which two workers have about as much to do.
 
