@@ -19,8 +19,8 @@ from olora_viz.races import run as runs
 from olora_viz.races.step import Step
 from olora_viz.studies.estimate import Estimate, most_trials
 from olora_viz.studies.ledger import Ledger, verdicts
-from olora_viz.studies.planning import best as best_rate
 from olora_viz.studies.planning import alike, finalists, needed, races
+from olora_viz.studies.planning import best as best_rate
 from olora_viz.studies.running import run_study
 from olora_viz.studies.study import Study, Trial
 
