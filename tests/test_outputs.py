@@ -71,6 +71,21 @@ def test_seeds_of_a_contender_share_a_column_with_their_mean(capsys):
     assert last.split()[1] == f"{step.eval_loss.mean():.2f}"
 
 
+def test_a_watched_study_shows_its_verdicts_and_at_last_the_win_table(running, tmp_path):
+    study = f"""study = ov.Study(tasks=("addition",), lrs=(1e-3,), seeds=1, steps=1, batch_size=2,
+        eval_size=4, test_size=4, ranks=(2,), threads=1)
+seen = list(ov.watch(ov.run_study(study, {str(tmp_path / "study")!r})))"""
+    table, wins = outputs(study, running)
+    assert "verdict" in table.data["text/html"]
+    lines = table.data["text/plain"].splitlines()
+    assert re.fullmatch(r"\d{4}: \d lanes?, none left at this stage.", lines[0])
+    rows = ov.verdicts(tmp_path / "study").each
+    assert [line.split()[:4] for line in lines[2:]] == [
+        ["glassllm", "addition", "2", one.init] for one in rows
+    ]
+    assert wins.data["image/png"]
+
+
 def test_a_catalogue_is_a_table_in_a_notebook(running):
     (table,) = outputs("ov.TASKS", running)
     assert "<td>addition</td>" in table.data["text/html"]

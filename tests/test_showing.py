@@ -162,6 +162,7 @@ MODEL = ov.load_model("glassllm")[0]
         (partial(ov.Lane, "lora", lr="fair"), r"use Lane\('lora', fair=True\)"),
         (partial(ov.attach, "glassllm", []), "expected a model, .* not 'glassllm'"),
         (partial(ov.attach, MODEL, "lora"), "expected a list of Lane, .* not 'lora'"),
+        (partial(ov.watch, CONFIG), "expected a Race, .* not a RaceConfig"),
         (partial(ov.load_model, 3), "expected the name of a model .* not 3"),
         (partial(ov.load_task, 3), "expected the name of a task .* not 3"),
         (partial(ov.plot_spectrum, 3), "expected the name of a model, .* not 3"),

@@ -39,7 +39,6 @@ def progress_bar() -> Iterator[Progress]:
 
 def print_table(rows: list[list[str]]) -> None:
     """Print rows of cells in columns, the header first."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
+    from olora_viz.machine.showing import aligned
+
+    print("\n".join(aligned(rows)))

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from olora_viz.cli.console import Verb, print_table, progress_bar
 from olora_viz.cli.options import add_shared, path
 from olora_viz.machine.memory import bytes_words, keep_freed
-from olora_viz.machine.numbers import compact, number, seconds
+from olora_viz.machine.numbers import number, seconds
 from olora_viz.machine.signals import on_interruption
 
 if TYPE_CHECKING:
     from olora_viz.studies.ledger import Ledger
     from olora_viz.studies.study import Study
     from olora_viz.studies.tracking import Tracker
-    from olora_viz.studies.verdicts import Verdict, Verdicts
+    from olora_viz.studies.verdicts import Verdicts
 
 TRACKERS = ("trackio",)
 """What a study can be reported to."""
@@ -264,7 +264,9 @@ def print_verdicts(found: Verdicts, as_json: bool) -> None:
         for one in found.each:
             print(json.dumps(one.to_json(), allow_nan=False))
         return
-    print_table([list(HEAD), *(_row(one, found.study) for one in found.each)])
+    from olora_viz.views.verdict_table import verdict_rows
+
+    print_table(verdict_rows(found))
     for one in found.each:
         if one.why:
             cell = f"{one.cell.model}, {one.cell.task}, r {one.cell.r}"
@@ -283,25 +285,3 @@ def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:
     if html:
         plot_study(ledger.verdicts()).write_html(html, include_plotlyjs=True)
         print(f"charts saved to {html}", file=sys.stderr)
-
-
-HEAD = (
-    "model", "task", "r", "init", "best rate", "test loss", "accuracy", "difference", "95%",
-    "p (Holm)", "verdict", "at one rate", "steps to reference", "seeds",
-)  # fmt: skip
-
-
-def _row(one: Verdict, its: Study) -> list[str]:
-    shown = one.init != its.reference
-    low, high = one.interval.low, one.interval.high
-    reached = one.steps_to_reference
-    return [
-        one.cell.model, one.cell.task, str(one.cell.r), one.init,
-        compact(one.best_lr) if one.best_lr else "",
-        number(one.test_loss, ".4f"), number(one.test_accuracy, ".1%"),
-        number(one.interval.mean, "+.4f") if shown else "reference",
-        f"{number(low, '+.4f')} to {number(high, '+.4f')}" if shown else "",
-        number(one.p_value, ".3f") if shown else "",
-        one.verdict if shown else "", one.verdict_shared_rate if shown else "",
-        number(reached, ".0f") if reached is not None else "never", str(one.seeds),
-    ]  # fmt: skip

@@ -70,6 +70,17 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str
     )
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines with their columns below each other.
+
+    >>> aligned([["a", "rate"], ["olora", "3e-3"]])
+    ['a      rate', 'olora  3e-3']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]
+
+
 def folded(summary: str, content: Markup) -> Markup:
     """Return HTML that a reader can unfold."""
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, content)

@@ -1,9 +1,10 @@
-"""A table that grows while a loop runs a race."""
+"""A table that grows while a loop runs a race, a study or a decision."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -15,21 +16,34 @@ from olora_viz.machine.showing import table
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step, held_out_at_start
 from olora_viz.studies.seed_groups import seed_groups
+from olora_viz.views.watch_study import watch_study
+
+T = TypeVar("T")
 
 
-def watch(race: Race) -> Iterator[Step]:
-    """Iterate over a race, and show its held-out results as a table that grows.
+@overload
+def watch(running: Race) -> Iterator[Step]: ...
 
-    A row is an evaluation, and a column a contender, with the mean over its seeds. In a notebook
-    the table grows in place; elsewhere its rows are printed.
+
+@overload
+def watch(running: Iterator[T]) -> Iterator[T]: ...
+
+
+def watch(running: Race | Iterator[Any]) -> Iterator[Any]:
+    """Iterate over a race, a study or a decision, and show its results as a table that grows.
+
+    Of a race a row is an evaluation, and a column a contender, with the mean over its seeds. Of a
+    study or a decision a row is a method at its best rate so far, with the verdict on it; at the
+    end a notebook shows the win table. In a notebook the table grows in place; elsewhere it is
+    printed.
 
     Parameters
     ----------
-    race : a race, at any step.
+    running : a race at any step, or what `run_study` or `decide` returns.
 
     Raises
     ------
-    ValueError : it is not a race.
+    ValueError : it is nothing of this.
 
     Examples
     --------
@@ -41,7 +55,15 @@ def watch(race: Race) -> Iterator[Step]:
        0 ...
        2 ...
     """
-    expect(race, Race, "a Race, such as race(config)")
+    if isinstance(running, Race):
+        return watch_race(running)
+    what = "a Race, such as race(config), or what run_study or decide returns"
+    expect(running, Generator, what)
+    return watch_study(running)
+
+
+def watch_race(race: Race) -> Iterator[Step]:
+    """Iterate over a race, see `watch`."""
     return _in_notebook(race) if is_notebook() else _in_terminal(race)
 
 
