@@ -27,7 +27,7 @@ from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.presets import PRESETS
-from olora_viz.web.setup import YOUR_FILE, SetUp, rows_of
+from olora_viz.web.setup import PLAIN, YOUR_FILE, SetUp, rows_of
 
 LIMITS = Limits()
 FIRST = SetUp.first(LIMITS)
@@ -101,7 +101,7 @@ class Walk(RuleBasedStateMachine):
         self.page.get_by_role("button", name=preset.title).click()
         task = self.setup.task if self.setup.task == YOUR_FILE else preset.task
         lanes = tuple(preset.lanes)
-        self.become(task=task, steps=preset.steps, batch=preset.batch, lanes=lanes)
+        self.become(task=task, steps=preset.steps, batch=preset.batch, lanes=lanes, settings=PLAIN)
 
     @rule(steps=st.sampled_from([3, 7]))
     def type_the_steps(self, steps: int) -> None:
@@ -109,6 +109,15 @@ class Walk(RuleBasedStateMachine):
         self.page.get_by_label("Steps", exact=True).fill(str(steps))
         self.page.get_by_label("Steps", exact=True).press("Tab")
         self.become(steps=steps)
+
+    @rule(clip=st.sampled_from([None, 0.5]))
+    def clip_the_gradients(self, clip: float | None) -> None:
+        self.visit("race")
+        fold = self.page.locator("#more-settings details")
+        fold.evaluate("it => { it.open = true }")
+        fold.get_by_label("Gradient clipping").fill(str(clip or ""))
+        self.become(settings=replace(self.setup.settings, clip=clip))
+        expect(fold.locator(".changed")).to_have_text(" · 1 changed" if clip else "")
 
     @rule(rates=st.sampled_from([("1e-3",), ("1e-3", "3e-3")]))
     def type_rates(self, rates: tuple[str, ...]) -> None:

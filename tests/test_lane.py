@@ -24,6 +24,11 @@ def test_lists_in_a_spec_multiply():
     assert {lane.alpha for lane in lanes} == {8.0}
 
 
+def test_a_spec_may_leave_out_what_is_given_for_all():
+    lanes = parse_lanes("olora:clip=2,lr=1e-3/3e-3", clip=1.0, weight_decay=0.1)
+    assert [(lane.clip, lane.weight_decay) for lane in lanes] == [(2.0, 0.1)] * 2
+
+
 def test_every_key_can_be_written():
     (lane,) = parse_lanes(
         "lora:lr=0.01,r=2,alpha=3,seed=4,weight_decay=0.1,clip=1,rslora=true,"

@@ -28,7 +28,7 @@ from olora_viz.web.links import share
 from olora_viz.web.links.share_link import lesson_race
 from olora_viz.web.page import PAGES
 from olora_viz.web.race import shortcuts
-from olora_viz.web.setup import SetUp
+from olora_viz.web.setup import SetUp, of_recording
 
 EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
 RACED = pytest.mark.parametrize("name", FROM_RACES)
@@ -157,7 +157,7 @@ def test_its_link_races_the_recorded_set_up_again(lesson):
         return
     query, _, page = link.partition("#")
     asked = share.read(limits, query)
-    assert asked.setup == SetUp.of(lesson.config)
+    assert asked.setup == of_recording(lesson.config)
     assert asked.start
     assert asked.lesson == lesson.name
     assert asked.notes == ()
@@ -207,7 +207,7 @@ def test_a_link_to_a_lesson_opens_its_race_unless_it_says_a_set_up_of_its_own():
     assert link.setup is None
     assert lesson_race(link, own=False) == "recorded:one-rate"
     assert lesson_race(link, own=True) is None
-    same = SetUp.of(load("one-rate").config).to_query()
+    same = of_recording(load("one-rate").config).to_query()
     assert lesson_race(share.read(limits, f"{same}&lesson=one-rate"), False) == "recorded:one-rate"
     assert lesson_race(share.read(limits, f"{same}&start=1&lesson=one-rate"), False) is None
     assert lesson_race(share.read(limits, "steps=7&lesson=one-rate"), False) is None

@@ -42,7 +42,7 @@ def test_a_page_whose_copy_was_dropped_still_has_the_choices_that_came_later(add
     (brought, _) = called("brought", [], {"index": 0, "value": {"name": "mine.csv", "text": CSV}})
     token = brought["value"]
     lanes = [{"init": "olora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
-    run, *_ = called("race", [None, "glassllm", token, 4, 4, 0, lanes, 0])
+    run, *_ = called("race", [None, "glassllm", token, 4, 4, 0, lanes, 0, {}])
     assert isinstance(run, str)
     assert one.finished(run)["summary"]["state"] == "finished"
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import BATCHES, RaceConfig
+from olora_viz.races.schedule import SCHEDULES
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
@@ -34,6 +35,18 @@ OF_THE_TABLE = st.builds(
     r=st.integers(1, LIMITS.max_rank),
     alpha=st.none() | POSITIVE,
     seed=WHOLE,
+)
+MORE = st.fixed_dictionaries(
+    {},
+    optional={
+        "schedule": st.sampled_from(SCHEDULES),
+        "warmup": st.just("0"),
+        "weight_decay": st.floats(0, 1e9).map(str),
+        "clip": st.just("") | POSITIVE.map(str),
+        "targets": st.sampled_from(["", "q_proj, v_proj", "layers.[01].*"]),
+        "batches": st.sampled_from(BATCHES),
+        "eval_size": st.integers(1, 512).map(str),
+    },
 )
 LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._+@=#-]{0,47}", fullmatch=True)
 ANY_OF = partial(
@@ -78,6 +91,7 @@ def test_a_fair_lane_stays_fair_and_a_comma_in_a_label_is_refused() -> None:
     seed=WHOLE,
     curvature=st.integers(0, LIMITS.max_steps),
     lanes=st.lists(OF_THE_TABLE, min_size=1, max_size=6),
+    more=MORE,
     start=st.booleans(),
 )
 def test_a_set_up_of_the_page_comes_back_from_its_link_as_it_was(
@@ -88,14 +102,15 @@ def test_a_set_up_of_the_page_comes_back_from_its_link_as_it_was(
     seed: int,
     curvature: int,
     lanes: list[Lane],
+    more: dict[str, str],
     start: bool,
 ) -> None:
     config = checked_config(
         LIMITS, model=model, task=task, steps=steps, batch=batch, seed=seed,
-        curvature=curvature, lanes=rows_of(lanes),
+        curvature=curvature, lanes=rows_of(lanes), settings=more,
     )  # fmt: skip
-    assert list(config.lanes) == lanes
-    setup = SetUp.of(config)
+    setup = SetUp.of_page(config)
+    assert list(setup.lanes) == lanes
     assert setup.to_config(LIMITS) == config
     text = setup.to_query()
     link = share.read(LIMITS, f"?{text}&start=1" if start else text)
@@ -121,6 +136,11 @@ def test_a_link_that_was_shared_means_what_it_meant(query: str, meaning: dict) -
     if link.setup:
         lanes = [write_lane(lane) for lane in link.setup.lanes]
         said["set_up"] = {**link.setup.values(), "lanes": lanes}
+        # Links from before the fold "More settings" mean its defaults.
+        if not (changed := link.setup.settings.changed()):
+            del said["set_up"]["settings"]
+        else:
+            said["set_up"]["settings"] = changed
     said |= {"start": True} if link.start else {}
     said |= {"lesson": link.lesson} if link.lesson else {}
     said |= {"notes": len(link.notes)} if link.notes else {}
@@ -140,7 +160,8 @@ def test_a_visitor_s_own_file_is_kept_by_the_controls_and_told_by_no_link() -> N
 
 
 def test_a_race_that_the_table_cannot_show_is_no_set_up_of_the_page() -> None:
-    assert possible(LIMITS, RaceConfig(lanes=(Lane("lora", clip=1.0),))) is None
+    assert possible(LIMITS, RaceConfig(lanes=(Lane("lora", dropout=0.1),))) is None
+    assert possible(LIMITS, RaceConfig(lanes=(Lane("lora", clip=1.0), Lane("olora")))) is None
     assert possible(Limits(max_steps=9), RaceConfig()) is None
     assert possible(LIMITS, RaceConfig()) == SetUp.first(LIMITS)
 
@@ -186,6 +207,14 @@ def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
         ("batch=0", "prompts per step must be a whole number from 1 to 64, not '0'"),
         ("seed=-1", "seed of the race must be a whole number from 0 to 2147483647, not '-1'"),
         ("curvature=x", "steps between curvature measurements must be"),
+        ("schedule=step", "unknown schedule 'step'"),
+        ("steps=9&warmup=9", "warm-up steps must be a whole number from 0 to 8, not '9'"),
+        ("weight_decay=-1", "weight decay must be a number of at least 0, not '-1'"),
+        ("clip=0", "gradient clipping must be a positive number, not '0'"),
+        ("targets=q_proj,../etc", "a target module must be at most 80 letters, digits and . _ -"),
+        ("steps=2000&eval_every=9", "steps between evaluations must be a whole number from 10 to"),
+        ("batches=mine", "unknown batches 'mine'"),
+        ("eval_size=513", "held-out examples must be a whole number from 1 to 512, not '513'"),
         ("start=yes", "start must be 0 or 1, not 'yes'"),
         ("lane=olra", "unknown initialization 'olra'; did you mean 'olora'"),
         ("lane=olora:r=257", "rank must be a whole number from 1 to 256, not 257"),

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 COMPARED = ("lora", "olora")
 """The lanes that a measurement compares by default."""
 
+OF_LANES = ("weight_decay", "clip")
+"""Settings of lanes that are options of a race as well: of all lanes without their own."""
+
 
 def path(text: str) -> Path:
     """Return an option's value as a path.
@@ -79,7 +82,7 @@ def add_intervals(parser: argparse.ArgumentParser) -> None:
 
 def given(options: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a `RaceConfig` that the options set, with lanes and targets parsed."""
-    from dataclasses import fields
+    from dataclasses import fields, replace
 
     from olora_viz.lanes.lane import parse_lanes
     from olora_viz.races.config import RaceConfig
@@ -87,8 +90,14 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
     values = {field.name: getattr(options, field.name, None) for field in fields(RaceConfig)}
     if values["targets"] is not None:
         values["targets"] = tuple(values["targets"])
+    of_lanes = {name: getattr(options, name, None) for name in OF_LANES}
+    of_lanes = {name: value for name, value in of_lanes.items() if value is not None}
     if options.lane:
-        values["lanes"] = tuple(lane for spec in options.lane for lane in parse_lanes(spec))
+        values["lanes"] = tuple(
+            lane for spec in options.lane for lane in parse_lanes(spec, **of_lanes)
+        )
+    elif of_lanes:
+        values["lanes"] = tuple(replace(lane, **of_lanes) for lane in RaceConfig.lanes)
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -40,6 +40,13 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--schedule", help="constant, linear or cosine")
     made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
     made.add_argument(
+        "--weight-decay", type=float, metavar="X", help="of the lanes without their own; default: 0"
+    )
+    made.add_argument(
+        "--clip", type=float, metavar="X",
+        help="the maximum norm of the gradient of each lane without its own; default: none",
+    )  # fmt: skip
+    made.add_argument(
         "--target",
         action="append",
         metavar="NAME",

@@ -23,6 +23,9 @@ FAIR = "fair"
 MAX_LABEL = 48
 """The longest label, in characters: it also names a folder."""
 
+TARGET = r"[A-Za-z0-9_.*?![\]-]+"
+"""The form of a name among a lane's target modules."""
+
 Targets = tuple[str, ...] | None
 """The target modules of a lane, see `Lane.targets`."""
 
@@ -136,10 +139,14 @@ class Lane:
         return float(alpha / (math.sqrt(self.r) if self.rslora else self.r))
 
 
-def parse_lanes(spec: str) -> list[Lane]:
+def parse_lanes(spec: str, **instead: Any) -> list[Lane]:
     """Read ``NAME[:key=value,…]``; a value may be a list ``a/b/c``, and lists multiply.
 
     Seeds may also be a range: ``seed=0-4``.
+
+    Parameters
+    ----------
+    instead : values of the keys that the SPEC leaves out, in place of their defaults.
 
     >>> [lane.lr for lane in parse_lanes("olora:lr=3e-4/1e-3,r=4")]
     [0.0003, 0.001]
@@ -162,7 +169,7 @@ def parse_lanes(spec: str) -> list[Lane]:
     if count > MAX_LANES:
         raise ValueError(f"{spec!r} makes {count} lanes; a race takes at most {MAX_LANES}")
     return [
-        Lane(name, **_fields(dict(zip(choices, values, strict=True))))
+        Lane(name, **{**instead, **_fields(dict(zip(choices, values, strict=True)))})
         for values in itertools.product(*choices.values())
     ]
 
@@ -288,7 +295,7 @@ def _target_names(targets: Any) -> tuple[str, ...]:
     if not names:
         raise ValueError(f"targets must be a sequence of names of layers, not {targets!r}")
     for name in names:
-        if not (isinstance(name, str) and re.fullmatch(r"[\w.*?![\]-]+", name, re.ASCII)):
+        if not (isinstance(name, str) and re.fullmatch(TARGET, name)):
             raise ValueError(
                 f"a lane's target must be of letters, digits and . _ - * ? ! [ ], not {name!r}"
             )

@@ -65,6 +65,16 @@ def compact(value: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
+def exact(value: float) -> str:
+    """Format a number in the shortest form that reads back as the same number.
+
+    >>> exact(0.003), exact(0.0012345)
+    ('3e-3', '0.0012345')
+    """
+    short = compact(value)
+    return short if float(short) == value else repr(value)
+
+
 def number(value: float | None, form: str = ".3g") -> str:
     """Format a number; a dash if it is unknown or not finite.
 

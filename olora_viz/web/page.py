@@ -35,7 +35,9 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 
 FAVICON = Path(__file__).parent / "embedding" / "favicon.svg"
 
-STYLES = ("style.css", "race/own_file.css", "race/ask.css", "learn/learn.css")
+STYLES = (
+    "style.css", "race/own_file.css", "race/more_settings.css", "race/ask.css", "learn/learn.css",
+)  # fmt: skip
 """The style sheets, in their order."""
 
 SESSIONS = 100

@@ -12,11 +12,13 @@ import gradio as gr
 from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, write_lane
 from olora_viz.lanes.lane_lists import runs_of_seeds, write_lanes
 from olora_viz.lanes.seeds import write_seeds
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.numbers import exact
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
-from olora_viz.web.guard.config import OwnFiles, Problems, checked_config
+from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.settings import SETTINGS, Settings
+from olora_viz.web.guard.values import Problems
 from olora_viz.web.guard.visitor_files import SHOWN, TOKEN
 
 YOUR_FILE = SHOWN
@@ -26,11 +28,16 @@ OF_A_LANE = ("init", "lr", "r", "alpha", "seed", "fair")
 """Fields of a lane that the page's table has."""
 
 
+PLAIN = Settings()
+"""The fold "More settings" as a page begins, and as a link without them means it."""
+
+
 @dataclass(frozen=True)
 class SetUp:
     """The set-up on the page; each field is a control, in order.
 
-    A link uses the same names, except one ``lane=SPEC`` per lane, as on the command line.
+    A link uses the same names, except one ``lane=SPEC`` per lane, as on the command line, and the
+    names of `SETTINGS`, those that are not the default.
     """
 
     model: str
@@ -45,6 +52,8 @@ class SetUp:
     lanes: tuple[Lane, ...]
     curvature: int = 0
     """Steps between two measurements of the curvature; 0 for none."""
+    settings: Settings = PLAIN
+    """Those of the fold "More settings"."""
 
     @classmethod
     def first(cls, limits: Limits) -> SetUp:
@@ -72,12 +81,20 @@ class SetUp:
 
         Raises
         ------
-        ValueError : a lane has settings that the page's table cannot show.
+        ValueError : a lane has settings that the page cannot show.
         """
+        settings, plain = Settings.of(config), PLAIN.of_lane()
         return cls(
             config.model, config.task, config.steps, config.batch_size, config.seed,
-            tuple(_plain(lane) for lane in config.lanes), config.curvature_every,
+            tuple(_plain(replace(lane, **plain)) for lane in config.lanes), config.curvature_every,
+            settings,
         )  # fmt: skip
+
+    @classmethod
+    def of_page(cls, config: RaceConfig) -> SetUp:
+        """Return the set-up of a race that `checked_config` returned, with its very batches."""
+        made = cls.of(config)
+        return replace(made, settings=replace(made.settings, batches=config.batches))
 
     @classmethod
     def from_controls(
@@ -91,7 +108,7 @@ class SetUp:
         """
         said = dict(zip(NAMES, values, strict=True))
         config = checked_config(limits, **said, files=files)
-        return replace(cls.of(config), task=said["task"])
+        return replace(cls.of_page(config), task=said["task"])
 
     @classmethod
     def from_query(cls, limits: Limits, query: str) -> SetUp | None:
@@ -106,8 +123,10 @@ class SetUp:
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
         said: dict[str, Any] = {key: value for key, value in pairs if key in NAMES}
         specs = [value for key, value in pairs if key == "lane"]
+        settings = {key: value for key, value in pairs if key in SETTINGS}
         said.pop("lanes", None)
-        if not said and not specs:
+        said.pop("settings", None)
+        if not said and not specs and not settings:
             return None
         first, wrong = cls.of_links(limits), Problems()
         parsed = [wrong.check(_parsed, spec, instead=[]) for spec in specs]
@@ -115,15 +134,17 @@ class SetUp:
         task = said.pop("task", first.task)
         own = task == YOUR_FILE
         values: dict[str, Any] = first.values() | said | {"task": first.task if own else task}
-        values["lanes"] = rows_of(lanes)
+        values |= {"lanes": rows_of(lanes), "settings": settings}
         config = wrong.check(lambda: checked_config(limits, **values), instead=None)
         wrong.report()
         assert config is not None
-        return replace(cls.of(config), task=YOUR_FILE) if own else cls.of(config)
+        made = cls.of_page(config)
+        return replace(made, task=YOUR_FILE) if own else made
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls by name, with the lanes as rows of the table."""
-        return {**{name: getattr(self, name) for name in NAMES}, "lanes": rows_of(self.lanes)}
+        plain = {name: getattr(self, name) for name in NAMES}
+        return plain | {"lanes": rows_of(self.lanes), "settings": self.settings.values()}
 
     def to_query(self) -> str:
         """Write a link's query; of a visitor's own file it says only that there is one.
@@ -139,6 +160,7 @@ class SetUp:
             ("seed", str(self.seed)),
             *(("lane", spec) for spec in write_lanes(self.lanes)),
             *([("curvature", str(self.curvature))] if self.curvature else []),
+            *self.settings.changed().items(),
         ]
         return urlencode(pairs, safe=":,=", quote_via=quote)
 
@@ -180,8 +202,8 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
         {
             "init": lane.init,
             "r": lane.r,
-            "alpha": "" if lane.alpha is None else _exact(lane.alpha),
-            "lr": FAIR if lane.fair else _exact(lane.lr),
+            "alpha": "" if lane.alpha is None else exact(lane.alpha),
+            "lr": FAIR if lane.fair else exact(lane.lr),
             "seed": write_seeds([one.seed for one in its]),
         }
         for its in runs_of_seeds(lanes)
@@ -189,19 +211,27 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
     ]
 
 
-def _exact(number: float) -> str:
-    short = compact(number)
-    return short if float(short) == number else repr(number)
+def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> SetUp | None:
+    """Return the set-up of a race, or None if this server's limits do not allow it.
 
-
-def possible(limits: Limits, config: RaceConfig) -> SetUp | None:
-    """Return the set-up of a race, or None if this server's limits do not allow it."""
+    Parameters
+    ----------
+    recorded : whether it is a recorded race, see `of_recording`.
+    """
     try:
-        made = SetUp.of(config)
+        made = of_recording(config) if recorded else SetUp.of(config)
         made.to_config(limits)
     except ValueError:
         return None
     return made
+
+
+def of_recording(config: RaceConfig) -> SetUp:
+    """Return the set-up of a recorded race, with the page's own more settings.
+
+    A recording may have been evaluated more rarely.
+    """
+    return replace(SetUp.of(config), settings=PLAIN)
 
 
 def _parsed(spec: str) -> list[Lane]:

@@ -49,11 +49,12 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
     """
     if work is None or work.found is None or work.layer is not None:
         raise ValueError("measure the start first, over all parameters")
-    starts, found = work.config.lanes, work.found.hessian.lambda_max
+    measured = SetUp.of(work.config)
+    starts, found = measured.lanes, work.found.hessian.lambda_max
     plain = next((k for k, lane in enumerate(starts) if lane.init == "lora"), None)
     if plain is None or len(starts) == 1:
         raise ValueError("fair rates need a plain LoRA lane and at least one other start")
-    if _start(setup) != _start(SetUp.of(work.config)):
+    if _start(setup) != _start(measured):
         raise ValueError("the set-up has changed since the measurement: measure the start again")
     tuned = next(lane.lr for lane in setup.lanes if lane.init == "lora")
     lanes: list[Lane] = [replace(starts[plain], lr=tuned, fair=False)]
@@ -74,7 +75,7 @@ def _start(setup: SetUp) -> tuple[object, ...]:
     """Return what the curvature at the start depends on: every setting but the rates."""
     task = setup.task if setup.task in TASKS else YOUR_FILE
     starts = {(lane.init, lane.r, lane.scale, lane.seed) for lane in setup.lanes}
-    return setup.model, task, setup.batch, setup.seed, starts
+    return setup.model, task, setup.batch, setup.seed, setup.settings.targets, starts
 
 
 def refused(sentence: str) -> Markup:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from olora_viz.lanes.lane import FAIR, Lane
 from olora_viz.lanes.seeds import read_seeds
@@ -19,12 +20,9 @@ from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.settings import automatic_interval, checked_settings
+from olora_viz.web.guard.values import Problems, is_empty, number, whole, word
 from olora_viz.web.guard.visitor_files import TOKEN
-
-Value = TypeVar("Value")
-
-MOST_PROBLEMS = 4
-"""Maximum number of problems in one message; the others are counted."""
 
 MAX_LENGTH = 512
 """The longest example of a task from the hub, in tokens; longer ones are left out of the race."""
@@ -52,6 +50,7 @@ def checked_config(
     lanes: Any,
     curvature: Any = 0,
     seed: Any = 0,
+    settings: Any = None,
     files: OwnFiles | None = None,
 ) -> RaceConfig:
     """Validate the values that a page sent for the fields of a `SetUp`, and return the race.
@@ -64,6 +63,7 @@ def checked_config(
     lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lanes`.
     curvature : steps between two measurements of the curvature, 0: never.
     seed : of the task and of the order of its examples.
+    settings : text or numbers by name, see `checked_settings`.
     files : the visitors' own.
 
     Raises
@@ -73,17 +73,18 @@ def checked_config(
     found = Problems()
     model = found.check(_model, limits, model, instead=limits.models[0])
     path = found.check(_task, task, files, instead=RaceConfig().task)
-    steps = found.check(_whole, "steps", steps, 1, limits.max_steps, instead=1)
-    batch = found.check(_whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
-    seed = found.check(_whole, "seed of the race", seed, 0, 2**31 - 1, instead=0)
+    steps = found.check(whole, "steps", steps, 1, limits.max_steps, instead=1)
+    batch = found.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
+    seed = found.check(whole, "seed of the race", seed, 0, 2**31 - 1, instead=0)
     curvature = found.check(
-        _whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0
+        whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0
     )
     lanes = found.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
+    more = checked_settings(steps, settings, found)
     found.report()
-    every = max(1, min(5, steps // 5), math.ceil(steps / 100))
+    lanes = tuple(replace(lane, **more.of_lane()) for lane in lanes)
     config = RaceConfig(
-        batches="by-seed",
+        **more.of_race(steps),
         model=model,
         task=path,
         lanes=lanes,
@@ -92,8 +93,7 @@ def checked_config(
         seed=seed,
         # What this package brings fits every model; of other examples the longest are left out.
         max_length=None if path in TASKS and TASKS[path].offline else longest_example(model),
-        eval_every=every,
-        spectra_every=every,
+        spectra_every=automatic_interval(steps),
         gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
         curvature_every=curvature,
     )
@@ -127,7 +127,7 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     count = math.prod(map(len, cells))
     if count > limits.max_lanes:
         raise ValueError(f"its lists make {count} lanes; a race takes at most {limits.max_lanes}")
-    init = _word(row.get("init", ""))
+    init = word(row.get("init", ""))
     return [_lane(limits, init, *values) for values in itertools.product(*cells)]
 
 
@@ -171,11 +171,11 @@ def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> 
     fair = isinstance(lr, str) and lr.strip().lower() == FAIR
     return Lane(
         init=init,
-        lr=Lane.lr if fair else _number("learning rate", lr),
+        lr=Lane.lr if fair else number("learning rate", lr),
         fair=fair,
-        r=_whole("rank", r, 1, limits.max_rank),
-        alpha=None if _empty(alpha) else _number("alpha", alpha),
-        seed=_whole("seed", seed, 0, 2**31 - 1),
+        r=whole("rank", r, 1, limits.max_rank),
+        alpha=None if is_empty(alpha) else number("alpha", alpha),
+        seed=whole("seed", seed, 0, 2**31 - 1),
     )
 
 
@@ -196,7 +196,7 @@ def tokens_at_most(config: RaceConfig) -> int:
 
 def _model(limits: Limits, name: Any) -> str:
     if name not in limits.models:
-        raise ValueError(unknown("model", _word(name), limits.models))
+        raise ValueError(unknown("model", word(name), limits.models))
     return name
 
 
@@ -208,88 +208,5 @@ def _task(name: Any, files: OwnFiles | None) -> str:
     if own is None and isinstance(name, str) and name.startswith(TOKEN):
         raise ValueError("your file is no longer on this server: choose it again")
     if own is None:
-        raise ValueError(unknown("task", _word(name), TASKS))
+        raise ValueError(unknown("task", word(name), TASKS))
     return str(own)
-
-
-class Problems:
-    """What is wrong with a set-up, one sentence for each value."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def check(self, check: Callable[..., Value], *values: Any, instead: Value) -> Value:
-        """Return the checked value; keep the sentence of a wrong one, and return `instead`."""
-        try:
-            return check(*values)
-        except ValueError as error:
-            self.found.append(str(error))
-            return instead
-
-    def report(self) -> None:
-        """Raise all that was found, if anything.
-
-        Raises
-        ------
-        ValueError : the sentences, with semicolons between them.
-        """
-        if self.found:
-            told, more = self.found[:MOST_PROBLEMS], len(self.found) - MOST_PROBLEMS
-            raise ValueError("; ".join([*told, *([f"and {more} more"] if more > 0 else [])]))
-
-
-def _number(what: str, value: Any) -> float:
-    """Return a positive number.
-
-    Raises
-    ------
-    ValueError : it is not one.
-    """
-    read = _float(value)
-    if not 0 < read < math.inf:
-        raise ValueError(f"{what} must be a positive number, {_not(value)}")
-    return read
-
-
-def _whole(what: str, value: Any, least: int, most: int) -> int:
-    """Return a whole number from `least` to `most`.
-
-    Raises
-    ------
-    ValueError : it is not one.
-    """
-    read = _float(value)
-    if not read.is_integer() or not least <= read <= most:
-        raise ValueError(f"{what} must be a whole number from {least} to {most}, {_not(value)}")
-    return int(read)
-
-
-def _word(value: Any) -> str:
-    """Return a value as text that is short enough for a message."""
-    return (value if isinstance(value, str) else _shown(value))[:80]
-
-
-def _empty(value: Any) -> bool:
-    """Whether a field was left empty."""
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _not(value: Any) -> str:
-    return "but its field is empty" if _empty(value) else f"not {_shown(value)}"
-
-
-def _float(value: Any) -> float:
-    """Read a number: NaN if it is not one, infinity if it is too large."""
-    try:
-        return math.nan if isinstance(value, bool) else float(value)
-    except OverflowError:
-        return math.inf
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _shown(value: Any) -> str:
-    try:
-        return repr(value)[:40]
-    except ValueError:  # Python writes no number of more than a few thousand digits
-        return "a number too long to write"

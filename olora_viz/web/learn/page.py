@@ -109,7 +109,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
         race = jobs.shown(lesson.race)
         if race is None:
             return (*shown, said, *kept[1:])
-        setup = possible(limits, race.config)
+        setup = possible(limits, race.config, recorded=True)
         chosen = setup.to_controls() if setup else kept[3:]
         return (*shown, said, lesson.race, again(), *chosen)
 

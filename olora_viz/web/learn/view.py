@@ -121,7 +121,7 @@ def card(limits: Limits, lesson: Lesson) -> Markup:
 
 def live(limits: Limits, lesson: Lesson) -> str:
     """Return the link that runs a lesson's race live; empty if this server does not allow it."""
-    setup = possible(limits, lesson.config) if lesson.config else None
+    setup = possible(limits, lesson.config, recorded=True) if lesson.config else None
     page = "conditioning" if lesson.page == "conditioning" else "race"
     return f"?{setup.to_query()}&start=1&lesson={lesson.name}#{page}" if setup else ""
 

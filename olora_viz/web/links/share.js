@@ -1,17 +1,17 @@
 // Keeps the Share button and the address bar in step with the page's set-up.
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
-// wrote for the set-up. hide=, lesson=, start= and all other parameters of the address are kept.
+// wrote for the set-up, whose parameters props.names lists. hide=, lesson=, start= and all other
+// parameters of the address are kept.
 import { write } from "./address.js";
 import { copies } from "./copy_button.js";
 import { watchLinks } from "./own_links.js";
 
-const OF_SETUP = ["model", "task", "steps", "batch", "seed", "lane", "curvature", "run"];
 let timer = 0;
 
 const query = () => {
   const kept = new URLSearchParams(window.location.search);
-  for (const name of OF_SETUP) kept.delete(name);
+  for (const name of props.names) kept.delete(name);
   return [props.value, kept.toString().replaceAll("%2C", ",")].filter(Boolean).join("&");
 };
 

@@ -3,8 +3,9 @@
 A link's query is ``model=…&task=…&steps=…&batch=…&seed=…&lane=SPEC&lane=SPEC…``, where a SPEC is
 the command line's, ``olora:lr=3e-3,r=8``; what is left out has the value that it always had. A link
 may also contain ``start=1``, which starts the race after a countdown, ``hide=setup,lanes``, names
-of `PARTS` to hide, ``class=1`` for class mode, and ``curvature=20``, the steps between curvature
-measurements. Everything is checked as strictly as input to the page.
+of `PARTS` to hide, ``class=1`` for class mode, ``curvature=20``, the steps between curvature
+measurements, and `SETTINGS` such as ``schedule=cosine``. Everything is checked as strictly as input
+to the page.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from urllib.parse import parse_qsl
 from olora_viz.learn.lessons import NAMES
 from olora_viz.machine.naming import unknown
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.settings import SETTINGS
+from olora_viz.web.race import presets
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.setup import SetUp
 
@@ -25,8 +28,10 @@ PARTS = {
     "steps": "#setup-steps",
     "batch": "#setup-batch",
     "seed": "#setup-seed",
+    "settings": "#more-settings",
     "lanes": "#lanes-card",
     "presets": "#presets",
+    **{f"preset-{preset.name}": f".preset-{preset.name}" for preset in presets.PRESETS},
     **{card.name: f"#{card.id}" for card in CARDS},
     "teachers": "#lesson-teachers, #to-teachers",
     "navigation": "#navigation",
@@ -39,10 +44,11 @@ PARTS = {
 LONGEST = 8192
 """The longest query, in characters: 64 lanes fit."""
 
-ONCE = (
-    "model", "task", "steps", "batch", "seed", "curvature", "start", "hide", "lesson", "class",
-)  # fmt: skip
-"""Names that may occur only once in a query; ``lane`` may be repeated."""
+OF_SETUP = ("model", "task", "steps", "batch", "seed", "curvature", *SETTINGS)
+"""Names of the set-up that may occur only once in a query; ``lane`` may be repeated."""
+
+ONCE = (*OF_SETUP, "start", "hide", "lesson", "class")
+"""All names that may occur only once."""
 
 MOST_NOTES = 3
 """Maximum number of notes on unknown names."""

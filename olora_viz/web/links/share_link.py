@@ -14,7 +14,7 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.links import share
-from olora_viz.web.setup import SetUp
+from olora_viz.web.setup import SetUp, of_recording
 
 WITHOUT_FILE = (
     "The task of this set-up is a visitor's own file, which is in no link: choose it again under "
@@ -42,6 +42,7 @@ def button(setup: SetUp) -> gr.HTML:
         '<span class="unseen" role="status"></span>',
         js_on_load=bundle(Path(__file__).parent / "share.js"),
         apply_default_css=False,
+        names=[*share.OF_SETUP, "lane", "run"],
     )
 
 
@@ -125,5 +126,5 @@ def lesson_race(link: share.Link, own: bool) -> str | None:
     lesson = find(link.lesson) if link.lesson else None
     if lesson is None or lesson.config is None or own or link.start:
         return None
-    same = link.setup is None or link.setup == SetUp.of(lesson.config)
+    same = link.setup is None or link.setup == of_recording(lesson.config)
     return lesson.race if same else None

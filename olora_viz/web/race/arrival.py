@@ -157,8 +157,8 @@ def setup_of(limits: Limits, run: Shown) -> SetUp | None:
     it.
     """
     if run.job and run.job.forgettable:
-        return SetUp.of(run.job.config)
-    return possible(limits, run.record.config)
+        return SetUp.of_page(run.job.config)
+    return possible(limits, run.record.config, recorded=run.record.recorded)
 
 
 def _newest(jobs: Jobs, visit: Any, address: Any) -> str | None:

@@ -94,7 +94,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     board.add(ask.FIELD, [desk.parts["ask"].field])
     ask.connect(desk)
     board.add(conditioning.CURVED, [its.curved])
-    controls = [*shared.controls, its.every]
+    controls = [*shared.controls, its.every, shared.settings]
     setup_cards.connect(desk, shared, controls, files)
     next_steps.connect(limits, desk.parts["next"], controls, files)
     conditioning.connect(its, demo, jobs, limits, controls, desk.run, files)

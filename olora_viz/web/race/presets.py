@@ -23,6 +23,8 @@ MODEL = "glassllm"
 class Preset:
     """One set-up."""
 
+    name: str
+    """Its name in ``hide=``, after ``preset-``."""
     title: str
     """The button's label."""
     what: str
@@ -41,11 +43,13 @@ class Preset:
 
 PRESETS = (
     Preset(
+        "one-rate",
         "one rate for all",
         "LoRA, OLoRA and PiSSA at the rate 1e-3, from three seeds: which start learns faster?",
         tuple(f"{init}:lr=1e-3,seed=0-2" for init in ("lora", "olora", "pissa")),
     ),
     Preset(
+        "number-words",
         "harder: number words",
         "Adding numbers written as words, long enough to be learned. Each start has its rate with "
         "the lowest mean loss in the recorded sweep of 100 steps (64 held-out examples; 3 seeds).",
@@ -54,6 +58,7 @@ PRESETS = (
         task="number-words",
     ),
     Preset(
+        "sweep",
         "a sweep: 3 starts × 5 rates × 3 seeds",
         "45 lanes: held-out loss against the rate, one curve per start, its seeds as a band.",
         tuple(
@@ -64,11 +69,13 @@ PRESETS = (
         task="number-words",
     ),
     Preset(
+        "ranks",
         "ranks 2 to 64",
         "LoRA and OLoRA at one rate, rank after rank, from three seeds; the scaling stays 1.",
         tuple(f"{init}:lr=1e-3,r=2/4/8/16/32/64,seed=0-2" for init in ("lora", "olora")),
     ),
     Preset(
+        "qr",
         "what the QR adds",
         "OLoRA and its controls, from three seeds: pivoted columns, a basis of W times a random "
         "matrix, a random basis, and plain LoRA.",
@@ -78,6 +85,7 @@ PRESETS = (
         ),
     ),
     Preset(
+        "paper",
         "like the paper, in small",
         "LoRA and OLoRA at one rate and at ranks 32 and 64, on one small model and one short task "
         "instead of the paper's large ones.",
@@ -109,6 +117,8 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
 def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
     """Return the values of the set-up's controls; the seed and the curvature stay unchanged.
 
+    The fold "More settings" gets its defaults.
+
     Parameters
     ----------
     task : the page's; a visitor's own file stays.
@@ -125,11 +135,19 @@ def build(limits: Limits) -> list[gr.Button]:
         gr.HTML("<h2>Presets</h2>", apply_default_css=False)
         with gr.Row(elem_classes="preset-list"):
             buttons = [
-                gr.Button(preset.title, size="sm", scale=0, min_width=0, elem_id=f"preset-{k}")
+                gr.Button(
+                    preset.title,
+                    size="sm",
+                    scale=0,
+                    min_width=0,
+                    elem_id=f"preset-{k}",
+                    elem_classes=f"preset-{preset.name}",
+                )
                 for k, preset in enumerate(offered(limits))
             ]
         words = "".join(
-            f"<li><b>{preset.title}</b> {preset.what}</li>" for preset in offered(limits)
+            f'<li class="preset-{preset.name}"><b>{preset.title}</b> {preset.what}</li>'
+            for preset in offered(limits)
         )
         gr.HTML(
             '<details class="hint"><summary>what the presets show</summary>'

@@ -15,6 +15,7 @@ from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.race import own_file, presets
 from olora_viz.web.race.card import QUIET, Desk
 from olora_viz.web.race.lane_table import lane_table
+from olora_viz.web.race.more_settings import more_settings
 from olora_viz.web.setup import SetUp
 
 HEADINGS = '<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>'
@@ -25,7 +26,9 @@ class SetUpCards(NamedTuple):
     """The components of the cards."""
 
     controls: tuple[Any, ...]
-    """The controls of the `SetUp`, except the curvature's, which is on the Conditioning page."""
+    """The controls of the `SetUp` before the curvature's, which is on the Conditioning page."""
+    settings: gr.HTML
+    """The control of its more settings, after the curvature's."""
     sample: gr.HTML
     own: gr.HTML
     presets: Sequence[gr.Button]
@@ -57,6 +60,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
                     ("seed", "Seed", first.seed),
                 )
             ]
+        settings = more_settings(first.settings)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):
         gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
         lanes = lane_table(limits, first.lanes, elem_id="lanes")
@@ -65,7 +69,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
             "the same batches.</p>",
             apply_default_css=False,
         )
-    return SetUpCards((model, task, *numbers, lanes), sample, own, presets.build(limits))
+    return SetUpCards((model, task, *numbers, lanes), settings, sample, own, presets.build(limits))
 
 
 def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: VisitorFiles) -> None:

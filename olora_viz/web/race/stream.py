@@ -22,7 +22,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.register import Shown
 from olora_viz.web.race.card import Board
 from olora_viz.web.race.pulse import CROWDED, GONE
-from olora_viz.web.setup import SetUp
+from olora_viz.web.setup import of_recording
 
 PACE = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""
@@ -49,7 +49,7 @@ _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 def view_of(shown: Shown, upto: int | None = None, before: int = 0) -> RaceView:
     """Show a run up to a step, or all of it; a recorded run has a link to its set-up."""
     run = shown.record
-    link = SetUp.of(run.config).to_query() if run.recorded else ""
+    link = of_recording(run.config).to_query() if run.recorded else ""
     view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
     own = shown.job.own_prompt if shown.job and shown.owned else None
     return replace(view, readers_key=shown.readers_key, own_prompt=own)

@@ -1,0 +1,114 @@
+"""The fold "More settings" of the set-up: native inputs, validated by the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from markupsafe import Markup
+
+from olora_viz.figures.live.bundle import bundle
+from olora_viz.races.config import BATCHES
+from olora_viz.races.schedule import SCHEDULES
+from olora_viz.web.guard.settings import Settings, checked_settings
+from olora_viz.web.guard.values import Problems
+
+
+class Field(NamedTuple):
+    """One input."""
+
+    name: str
+    """Of the setting."""
+    label: str
+    title: str
+    """What it means, in one line."""
+    choices: tuple[str, ...] = ()
+    """The only values; none for an input of text."""
+    empty: str = ""
+    """What an empty input means."""
+
+
+FIELDS = (
+    Field(
+        "schedule", "Schedule", "How the learning rates change after the warm-up", SCHEDULES
+    ),
+    Field("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
+    Field(
+        "weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"
+    ),
+    Field(
+        "clip", "Gradient clipping",
+        "The largest norm of a lane's gradient: a longer one is shortened to it", empty="off",
+    ),
+    Field(
+        "eval_every", "Evaluate every",
+        "Steps between two evaluations on the held-out examples", empty="automatic",
+    ),
+    Field("eval_size", "Held-out examples", "The most that an evaluation takes"),
+    Field(
+        "batches", "Batches",
+        "shared: all lanes see the same; by-seed: those of one seed do; auto: by-seed only if a "
+        "start without random numbers races from several seeds",
+        BATCHES,
+    ),
+    Field(
+        "targets", "Target modules",
+        "The layers that are adapted: ends of their names, with commas between them, such as "
+        "q_proj, v_proj",
+        empty="all linear layers",
+    ),
+)  # fmt: skip
+"""The inputs in their order, two in a row."""
+
+
+def more_settings(settings: Settings) -> gr.HTML:
+    """Make the fold; as an event's input its value is the settings' text by name."""
+
+    def seen(asked: Any) -> str:
+        return problem_of(*asked) if isinstance(asked, list) and len(asked) == 2 else ""
+
+    return gr.HTML(
+        value=settings.values(),
+        elem_id="more-settings",
+        html_template=_form(),
+        js_on_load=bundle(Path(__file__).parent / "more_settings.js"),
+        apply_default_css=False,
+        server_functions=[seen],
+        plain=Settings().values(),
+    )
+
+
+def problem_of(steps: Any, values: Any) -> str:
+    """Return what is wrong with the settings, "" if nothing is.
+
+    >>> problem_of("60", {"clip": "-1"})
+    "gradient clipping must be a positive number, not '-1'"
+    """
+    found = Problems()
+    number = str(steps)[:9]
+    checked_settings(int(number) if number.isascii() and number.isdecimal() else 1, values, found)
+    try:
+        found.report()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _form() -> Markup:
+    return Markup(
+        '<details><summary>More settings<span class="changed"></span></summary>'
+        '<div class="more">{}</div><p class="problem" role="alert" hidden></p></details>'
+    ).format(Markup("").join(map(_input, FIELDS)))
+
+
+def _input(field: Field) -> Markup:
+    its = Markup('<input name="{}" placeholder="{}" autocomplete="off" spellcheck="false">').format(
+        field.name, field.empty
+    )
+    if field.choices:
+        options = Markup("").join(map(Markup("<option>{}</option>").format, field.choices))
+        its = Markup('<select name="{}">{}</select>').format(field.name, options)
+    return Markup('<label title="{}"><span>{}</span>{}</label>').format(
+        field.title, field.label, its
+    )
