@@ -46,6 +46,8 @@ MORE = st.fixed_dictionaries(
         "targets": st.sampled_from(["", "q_proj, v_proj", "layers.[01].*"]),
         "batches": st.sampled_from(BATCHES),
         "eval_size": st.integers(1, 512).map(str),
+        "keep_best": st.sampled_from(["0", "1"]),
+        "patience": st.just("") | st.integers(1, 200).map(str),
     },
 )
 LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._+@=#-]{0,47}", fullmatch=True)
@@ -215,6 +217,8 @@ def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
         ("steps=2000&eval_every=9", "steps between evaluations must be a whole number from 10 to"),
         ("batches=mine", "unknown batches 'mine'"),
         ("eval_size=513", "held-out examples must be a whole number from 1 to 512, not '513'"),
+        ("keep_best=yes", "keep_best must be 0 or 1, not 'yes'"),
+        ("patience=0", "evaluations without improvement must be a whole number from 1 to 200"),
         ("start=yes", "start must be 0 or 1, not 'yes'"),
         ("lane=olra", "unknown initialization 'olra'; did you mean 'olora'"),
         ("lane=olora:r=257", "rank must be a whole number from 1 to 256, not 257"),

@@ -47,6 +47,14 @@ def add_verbs(verb: Verb) -> None:
         help="the maximum norm of the gradient of each lane without its own; default: none",
     )  # fmt: skip
     made.add_argument(
+        "--keep-best", action="store_true", default=None,
+        help="keep each lane's adapter of its lowest held-out loss instead of the last step",
+    )  # fmt: skip
+    made.add_argument(
+        "--patience", type=int, metavar="N",
+        help="stop a lane after N evaluations without a lower held-out loss; default: never",
+    )  # fmt: skip
+    made.add_argument(
         "--target",
         action="append",
         metavar="NAME",
@@ -156,6 +164,8 @@ def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:
         status = lane["status"]
         if lane["diverged_at"]:
             status += f" at step {lane['diverged_at']}"
+        elif lane.get("stopped_at"):
+            status += f" at step {lane['stopped_at']}"
         rows.append(
             [
                 label,
@@ -172,6 +182,9 @@ def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:
     for label, lane in lanes:
         if lane["diverged_at"]:
             print(f"{label} is out of the race: its {lane['diverged_why']}")
+    if any("adapter_step" in lane for _, lane in lanes):
+        at = ", ".join(f"{label} {lane['adapter_step']}" for label, lane in lanes)
+        print(f"the adapters are those of the steps: {at}")
     print(
         f"{summary['status']} after {summary['steps']} steps in {seconds(summary['seconds'])} "
         f"on {summary['device']} ({summary['dtype']})"

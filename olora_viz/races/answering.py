@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from olora_viz.lanes.answers import Answers
 from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.generation import ask, ask_own
+from olora_viz.races.state import RACING
 
 if TYPE_CHECKING:
     from olora_viz.races.race import Race
@@ -22,7 +23,7 @@ def to_held_out(race: Race, count: int) -> Answers:
     encoded = race.data.held_out[:count]
     with closing(EvalMode(race.model)):
         said = ask(race.lanes, race.tokenizer, encoded, plain_text=race.task.plain_text)
-    return Answers((replace(answer, step=race.done) for answer in said), race.lanes.labels)
+    return Answers((replace(answer, step=_step(race)) for answer in said), race.lanes.labels)
 
 
 def to_own(race: Race, prompt: str) -> Answers:
@@ -36,4 +37,9 @@ def to_own(race: Race, prompt: str) -> Answers:
     length = LONGEST_ANSWER if race.task.plain_text else min(LONGEST_ANSWER, max(lengths))
     with closing(EvalMode(race.model)):
         said = ask_own(race.lanes, race.tokenizer, prompt, length)
-    return Answers([replace(said, step=race.done)], race.lanes.labels)
+    return Answers([replace(said, step=_step(race))], race.lanes.labels)
+
+
+def _step(race: Race) -> int | None:
+    """Return the step of the lanes' adapters; None if each has its own best one."""
+    return None if race.config.keep_best and race.status != RACING else race.done

@@ -78,6 +78,10 @@ class RaceConfig:
     accumulate : number of parts of the batch over which the gradient of a step is accumulated: the
         same up to rounding, in less memory. A race takes more parts if a pass would not fit into
         memory otherwise, see `in_parts`. Measurements on the first batch read it in one pass.
+    keep_best : whether a lane's adapter, once the race has ended, is that of the evaluation with
+        its lowest held-out loss, for answers, export and the test; else that of its last step.
+    patience : evaluations without a lower held-out loss after which a lane stops training, with
+        the status ``stopped early``; 0 for never. The other lanes go on, bitwise as without it.
     """
 
     model: str = "glassllm"
@@ -102,6 +106,8 @@ class RaceConfig:
     test: str | None = None
     test_size: int = 1000
     accumulate: int = 1
+    keep_best: bool = False
+    patience: int = 0
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -120,7 +126,7 @@ class RaceConfig:
         labels(self.lanes)
         for name, least in (
             ("steps", 1), ("batch_size", 1), ("seed", 0), ("warmup", 0),
-            ("eval_size", 1), ("test_size", 1), ("accumulate", 1),
+            ("eval_size", 1), ("test_size", 1), ("accumulate", 1), ("patience", 0),
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             _check_whole(name, getattr(self, name), least)
@@ -134,6 +140,8 @@ class RaceConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
+        if not isinstance(self.keep_best, bool):
+            raise ValueError(f"keep_best must be True or False, not {self.keep_best!r}")
         if self.accumulate > self.batch_size:
             raise ValueError(
                 f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step"
@@ -153,6 +161,11 @@ class RaceConfig:
     def labels(self) -> tuple[str, ...]:
         """Distinct labels of the lanes, in order."""
         return labels(self.lanes)
+
+    @property
+    def follows_best(self) -> bool:
+        """Whether the race follows when each lane was best."""
+        return self.keep_best or self.patience > 0
 
     @property
     def rows(self) -> int:

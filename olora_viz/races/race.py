@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.answers import Answers
 from olora_viz.lanes.coverage import worded
 from olora_viz.lanes.eval_mode import EvalMode
@@ -80,7 +81,7 @@ class Race(Iterator[Step]):
 
     Attributes
     ----------
-    config, task, model, tokenizer, lanes : the participants; in the config, fair rates are numbers.
+    config, task, model, tokenizer : the participants; in the config, fair rates are numbers.
     data : training examples in batches, and held-out examples.
     fair_rates : the fair rates of the lanes that requested them, in order.
     in_parts : in how many parts a batch is computed to fit into memory, in words; empty for one.
@@ -126,17 +127,17 @@ class Race(Iterator[Step]):
             passed = first_pass(model, name)
             data = RaceData(config, self.task, model, tokenizer, kept)
             start = attach_lanes(config, model, passed.bypassed, data, progress, resumed=resumed)
-            self.config, self.lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
+            self.config, self._lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
             self.data = start.data
-            self.lanes.after_detach = self._mode.close
-            self.baseline = baseline_of(self.config, self.lanes, self.data)
+            self._lanes.after_detach = self._mode.close
+            self.baseline = baseline_of(self.config, self._lanes, self.data)
         except BaseException:
             self._mode.close()
             raise
         self.in_parts = parts_words(self.config, self.data, start.footprint)
-        self._trainer = Trainer(self.config, self.lanes, self.data, start.footprint, self.baseline)
-        start_results = results_at_start(self.lanes, self.baseline, self._trainer.evaluate)
-        self.state = RaceState.at_start(start_results)
+        self._trainer = Trainer(self.config, self._lanes, self.data, start.footprint, self.baseline)
+        start_results = results_at_start(self._lanes, self.baseline, self._trainer.evaluate)
+        self.state = RaceState.at_start(start_results, follows_best=config.follows_best)
         self.torn = self._closed = False
         self._tested: Tested | None = None
         self.history: list[Step] | None = []
@@ -155,7 +156,7 @@ class Race(Iterator[Step]):
             this one; in the second case the race can continue.
         """
         if self._unseen is None:
-            if self._closed or self.done >= self.config.steps or self.state.out.all():
+            if self.status != RACING:
                 self._mode.close()
                 raise StopIteration
             self._check_whole()
@@ -174,7 +175,8 @@ class Race(Iterator[Step]):
         number = self.done + 1
         loss, norm, gradients = self._trainer.update(number, state)
         if config.is_due("eval_loss", number):
-            state.evaluated(number, self._trainer.evaluate())
+            state.evaluated(number, self._trainer.evaluate(), config.patience)
+            self._trainer.keep_best(state)
         out = state.out
         self.trained = Trained(
             np.where(out, np.nan, loss),
@@ -192,14 +194,14 @@ class Race(Iterator[Step]):
             state.done = number - 1
             raise
         state.seconds += time.perf_counter() - began
-        step = Step(number, measures, state.seconds, state.tokens, statuses(out))
+        step = Step(number, measures, state.seconds, state.tokens, statuses(out, early=state.early))
         if self.history is not None:
             self.history.append(step)
         self.torn = False
         return step
 
     def __len__(self) -> int:
-        """Return the number of steps that are left, for progress bars such as ``tqdm(race)``."""
+        """Return how many steps are left at most, for progress bars such as ``tqdm(race)``."""
         return self.config.steps - self.done + (self._unseen is not None)
 
     def __bool__(self) -> bool:
@@ -212,6 +214,13 @@ class Race(Iterator[Step]):
 
     def _repr_html_(self) -> str:
         return race_html(self)
+
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes; with ``keep_best``, once the race has ended, with their best adapters."""
+        if not self.torn and self.status != RACING:
+            self._trainer.show_best()
+        return self._lanes
 
     @property
     def done(self) -> int:
@@ -245,7 +254,7 @@ class Race(Iterator[Step]):
         """``racing``, ``stopped``, ``finished`` or, if all lanes have diverged, ``diverged``."""
         if self.state.out.all():
             return DIVERGED
-        if self.done >= self.config.steps:
+        if self.done >= self.config.steps or self.state.resting.all():
             return FINISHED
         return STOPPED if self._closed else RACING
 
@@ -290,6 +299,7 @@ class Race(Iterator[Step]):
         None before the end, or if there are no test examples.
         """
         if self._tested is None and self.status == FINISHED and self.data.test:
+            self._trainer.show_best()
             with closing(EvalMode(self.model)):
                 base = of_base(self.lanes, self.data, test=True)
                 lanes = self._trainer.evaluate(test=True)

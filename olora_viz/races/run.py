@@ -215,6 +215,8 @@ def restored(
     config = replace(config, device=device or config.device)
     racing = Race(config, task=task, progress=progress, resumed=True)
     racing.restore(_read_checkpoint(folder, racing))
+    if config.keep_best:
+        racing.close()  # its lanes have their best adapters then
     return racing
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from olora_viz.lanes.peft_format import write_peft
 from olora_viz.lanes.read_back import keep, read_back
 from olora_viz.machine.cache import DiskFullError, free_disk
-from olora_viz.machine.files import is_free, write_json, write_tensors
+from olora_viz.machine.files import is_free, write_json, write_tensors, write_text
 from olora_viz.races.contents import contents_of
+from olora_viz.races.model_card import model_card
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 
@@ -62,7 +63,7 @@ def write_checkpoint(folder: Path, racing: Race) -> None:
 
 def write_adapters(folder: Path, racing: Race) -> None:
     """Write the adapter of every lane with a finite ΔW, and read it back."""
-    lanes, out = racing.lanes, racing.state.out
+    lanes, out, summary = racing.lanes, racing.state.out, racing.summary()
     for k, label in enumerate(lanes.labels):
         its = folder / "adapters" / label
         layers = lanes.plan.layers_of(k)
@@ -71,12 +72,14 @@ def write_adapters(folder: Path, racing: Race) -> None:
         else:
             write_peft(lanes, k, its, form="lora")
             keep(read_back(lanes, k, its), its)
+            write_text(its / "README.md", model_card(racing.config, k, summary))
 
 
 def check_space(folder: Path, racing: Race) -> None:
     """Check that the disk has room for two checkpoints and the adapters."""
     matrix = racing.lanes.theta.numel() * racing.lanes.theta.element_size()
-    need = 2 * 3 * matrix + 2 * matrix + 2**20
+    checkpoint = 3 * matrix + racing.config.keep_best * matrix
+    need = 2 * checkpoint + 2 * matrix + 2**20
     free = free_disk(folder)
     if free < need:
         raise DiskFullError(

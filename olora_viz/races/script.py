@@ -67,8 +67,9 @@ def peft_script(config: RaceConfig) -> str:
                 f"lane {label!r} asks for a fair rate: give the set-up of the race that found it"
             )
     starts = "".join(f"    {_start(config, lane)!r},\n" for lane in config.lanes)
+    last = "# Every lane trains to the last step here, and keeps that adapter.\n"
     settings = (
-        f"{_config(config)}\n"
+        f"{last * config.follows_best}{_config(config)}\n"
         "# PEFT's init_lora_weights for each lane; None if PEFT lacks the start or computes it\n"
         "# wrongly for these weights: olora_viz then computes A and B.\n"
         f"STARTS = (\n{starts})\n"

@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from olora_viz.machine.numbers import finite_or_none
+from olora_viz.races.progress import Progress
 from olora_viz.tasks.evaluation import Evaluation
 
 RACING, FINISHED, STOPPED, DIVERGED = "racing", "finished", "stopped", "diverged"
 """The statuses of a lane, and of a race whose lanes all have it."""
+
+STOPPED_EARLY = "stopped early"
+"""The status of a lane that trains no more, see `RaceConfig.patience`."""
 
 
 NOT_FINITE = "loss or gradient was no longer finite"
@@ -27,15 +31,22 @@ def why_out(last_grad_norm: float) -> str:
     return NO_GRADIENT if last_grad_norm == 0 else NOT_FINITE
 
 
-def statuses(out: np.ndarray, race: str = RACING) -> tuple[str, ...]:
-    """Return every lane's status: the race's, or ``diverged`` for a lane that is out of it.
+def statuses(
+    out: np.ndarray, race: str = RACING, early: np.ndarray | None = None
+) -> tuple[str, ...]:
+    """Return every lane's status: the race's, or that of a lane that trains no more.
 
     Parameters
     ----------
     out : (K,) which lanes have diverged.
     race : status of the race: ``racing``, ``finished`` or ``stopped``.
+    early : (K,) which lanes have stopped early; by default none.
     """
-    return tuple(DIVERGED if gone else race for gone in out)
+    early = np.zeros_like(out) if early is None else early
+    return tuple(
+        DIVERGED if gone else STOPPED_EARLY if rests else race
+        for gone, rests in zip(out, early, strict=True)
+    )
 
 
 @dataclass
@@ -57,9 +68,11 @@ class RaceState:
     """The number of completed steps."""
     seconds: float = 0.0
     tokens: int = 0
+    best: Progress | None = None
+    """When each lane was best; None if the race does not follow it."""
 
     @classmethod
-    def at_start(cls, evaluation: Evaluation) -> RaceState:
+    def at_start(cls, evaluation: Evaluation, *, follows_best: bool = False) -> RaceState:
         """Return the state before the first step, from the lanes' held-out results."""
         K = len(evaluation.loss)
         return cls(
@@ -68,6 +81,7 @@ class RaceState:
             first_grad_norm=np.full(K, np.nan),
             last_grad_norm=np.full(K, np.nan),
             last_eval=evaluation,
+            best=Progress.at_start(K) if follows_best else None,
         )
 
     @property
@@ -75,9 +89,19 @@ class RaceState:
         """(K,) which lanes have diverged."""
         return self.diverged_at > 0
 
+    @property
+    def early(self) -> np.ndarray:
+        """(K,) which lanes have stopped early."""
+        return np.zeros_like(self.out) if self.best is None else self.best.stopped_at > 0
+
+    @property
+    def resting(self) -> np.ndarray:
+        """(K,) which lanes train no more."""
+        return self.out | self.early
+
     def lose(self, lanes: np.ndarray, number: int) -> None:
-        """Mark lanes (K,) as diverged at a step, unless they are already."""
-        self.diverged_at[lanes & ~self.out] = number
+        """Mark lanes (K,) as diverged at a step, unless they train no more."""
+        self.diverged_at[lanes & ~self.resting] = number
 
     def trained(self, number: int, loss: np.ndarray, norm: np.ndarray, base_loss: float) -> None:
         """Record a step's losses and gradient norms.
@@ -94,15 +118,22 @@ class RaceState:
         self.last_loss = np.where(self.out, self.last_loss, loss)
         self.last_grad_norm = np.where(self.out, self.last_grad_norm, norm)
 
-    def evaluated(self, number: int, evaluation: Evaluation) -> None:
-        """Record a step's held-out results; a lane diverges if its loss is not finite."""
+    def evaluated(self, number: int, evaluation: Evaluation, patience: int = 0) -> None:
+        """Record a step's held-out results; a lane diverges if its loss is not finite.
+
+        Parameters
+        ----------
+        patience : see `RaceConfig`.
+        """
         self.lose(~np.isfinite(evaluation.loss), number)
         evaluation.lose(self.out)
         self.last_eval, self.last_eval_step = evaluation, number
+        if self.best is not None:
+            self.best.evaluated(number, evaluation.loss, self.out, patience)
 
     def of_lanes(self, labels: Sequence[str], status: str) -> dict[str, dict[str, Any]]:
         """Return each lane's results as plain values; diverged lanes have no final results."""
-        its = statuses(self.out, status)
+        its = statuses(self.out, status, self.early)
         return {
             label: {
                 "status": its[k],
@@ -116,6 +147,7 @@ class RaceState:
                 "first_grad_norm": finite_or_none(self.first_grad_norm[k]),
                 "diverged_at": int(self.diverged_at[k]) or None,
                 "diverged_why": why_out(self.last_grad_norm[k]) if out else None,
+                **({} if self.best is None else self.best.of_lane(k)),
             }
             for k, (label, out) in enumerate(zip(labels, self.out, strict=True))
         }
@@ -130,6 +162,7 @@ class RaceState:
             "last_grad_norm": torch.tensor(self.last_grad_norm),
             "last_eval": torch.tensor(np.stack([self.last_eval.loss, self.last_eval.accuracy])),
             "clock": torch.tensor(clock, dtype=torch.float64),
+            **({} if self.best is None else {"best": self.best.to_tensor()}),
         }
 
     @classmethod
@@ -146,4 +179,5 @@ class RaceState:
             done=int(done),
             seconds=seconds,
             tokens=int(tokens),
+            best=Progress.from_tensor(tensors["best"]) if "best" in tensors else None,
         )

@@ -18,9 +18,9 @@ from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import by_label, of_label
 from olora_viz.measures.record import Record
 from olora_viz.measures.update_spectra import UpdateSpectra
-from olora_viz.races.state import DIVERGED, statuses, why_out
+from olora_viz.races.state import DIVERGED, STOPPED_EARLY, statuses, why_out
 
-BESIDE = ("step", "seconds", "tokens", "diverged")
+BESIDE = ("step", "seconds", "tokens", "diverged", "stopped_early")
 """Keys of a step's JSON that are not measurements."""
 
 
@@ -42,7 +42,7 @@ class Step(Record):
     """Training tokens of each lane so far, without padding; the mean over the lanes if their
     batches differ."""
     status: tuple[str, ...]
-    """(K) ``racing`` or ``diverged``."""
+    """(K) ``racing``, ``diverged`` or ``stopped early``."""
 
     def __post_init__(self) -> None:
         """Make the measurements read-only."""
@@ -116,6 +116,11 @@ class Step(Record):
         """(K,) which lanes have diverged."""
         return np.array([status == DIVERGED for status in self.status], dtype=bool)
 
+    @property
+    def early(self) -> np.ndarray:
+        """(K,) which lanes have stopped early."""
+        return np.array([status == STOPPED_EARLY for status in self.status], dtype=bool)
+
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return the step as a line of ``steps.jsonl``: numbers by label, NaN as null."""
         line: dict[str, Any] = {"step": self.step}
@@ -124,6 +129,10 @@ class Step(Record):
             line[key] = known.to_json(value, labels) if known else by_label(value, labels)
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
         line["diverged"] = [label for label, gone in zip(labels, self.out, strict=True) if gone]
+        if self.early.any():
+            line["stopped_early"] = [
+                label for label, rests in zip(labels, self.early, strict=True) if rests
+            ]
         return line
 
     @classmethod
@@ -139,7 +148,10 @@ class Step(Record):
             measures=measures,
             seconds=values["seconds"],
             tokens=values["tokens"],
-            status=statuses(np.array([label in values["diverged"] for label in labels])),
+            status=statuses(
+                np.array([label in values["diverged"] for label in labels]),
+                early=np.array([label in values.get("stopped_early", ()) for label in labels]),
+            ),
         )
 
 
@@ -180,8 +192,18 @@ def out_at(steps: Sequence[Step], K: int) -> list[int]:
     ----------
     steps : of one race, in order; a lane that is out stays out.
     """
-    gone = steps[-1].out if steps else np.zeros(K, dtype=bool)
+    return _first_with(DIVERGED, steps, K)
+
+
+def stopped_at(steps: Sequence[Step], K: int) -> list[int]:
+    """Return the step at which each of K lanes stopped early, 0 for a lane that has not."""
+    return _first_with(STOPPED_EARLY, steps, K)
+
+
+def _first_with(status: str, steps: Sequence[Step], K: int) -> list[int]:
+    """Return the first step of each lane's last status, 0 for a lane that has another one."""
+    last = steps[-1].status if steps else ("",) * K
     return [
-        next(step.step for step in steps if step.status[k] == DIVERGED) if gone[k] else 0
+        next(step.step for step in steps if step.status[k] == status) if last[k] == status else 0
         for k in range(K)
     ]

@@ -11,11 +11,12 @@ import numpy as np
 
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
+from olora_viz.races.best import kept_from
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.source import Raced, Source
-from olora_viz.races.state import DIVERGED, RACING
-from olora_viz.races.step import Step, out_at, whys_out
+from olora_viz.races.state import DIVERGED, RACING, STOPPED_EARLY
+from olora_viz.races.step import Step, out_at, stopped_at, whys_out
 from olora_viz.races.summary import Tested, figures_of_test
 
 if TYPE_CHECKING:
@@ -61,15 +62,21 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
     return _frame(raced.labels, raced.steps)
 
 
-def steps_csv(labels: Sequence[str], steps: Sequence[Step]) -> str:
+def steps_csv(
+    labels: Sequence[str], steps: Sequence[Step], config: RaceConfig | None = None
+) -> str:
     """Return `steps_frame` as CSV; a cell without a finite value is empty.
 
     Parameters
     ----------
     labels : K, one per lane.
     steps : of the race, in order.
+    config : of the race; if it follows the best evaluations, a column says which step each lane's
+        adapter is from.
     """
     frame = _frame(labels, steps)
+    if config is not None and config.follows_best:
+        frame["adapter_step"] = [one.step for one in kept_from(config, steps)] * len(steps)
     frame["lane"] = [safe(label) for label in frame["lane"]]
     frame["seconds"] = frame["seconds"].round(4)
     finite = frame.replace([math.inf, -math.inf], math.nan).rename(columns=safe)
@@ -126,7 +133,7 @@ def race_json(
     """
     labels = config.labels
     told = {
-        "summary": {**(summary or {}), "lanes": last_figures(labels, steps, tested)},
+        "summary": {**(summary or {}), "lanes": last_figures(labels, steps, tested, config)},
         "config": config.to_json(),
         "steps": [step.to_json(labels) for step in steps],
     }
@@ -134,9 +141,20 @@ def race_json(
 
 
 def last_figures(
-    labels: Sequence[str], steps: Sequence[Step], tested: Tested | None = None
+    labels: Sequence[str],
+    steps: Sequence[Step],
+    tested: Tested | None = None,
+    config: RaceConfig | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Return each lane's final results: held-out, on the test, and the step of divergence."""
+    """Return each lane's final results: held-out, on the test, and the step of divergence.
+
+    Parameters
+    ----------
+    config : of the race; if it follows the best evaluations, ``adapter_step`` and ``adapter_loss``
+        say where each adapter is from.
+    """
+    kept = kept_from(config, steps) if config is not None and config.follows_best else ()
+    early = stopped_at(steps, len(labels))
     evaluated = [step for step in steps if step.eval_loss is not None]
     left_at, whys = out_at(steps, len(labels)), whys_out(steps, len(labels))
     found: dict[str, dict[str, Any]] = {}
@@ -144,7 +162,7 @@ def last_figures(
         out = left_at[k] or None
         last = evaluated[-1] if evaluated else None
         found[label] = {
-            "status": RACING if out is None else DIVERGED,
+            "status": DIVERGED if out else STOPPED_EARLY if early[k] else RACING,
             "diverged_at": out,
             "diverged_why": whys[k] or None,
             "eval_step": last.step if last else None,
@@ -152,6 +170,7 @@ def last_figures(
             "eval_accuracy": _number(last.eval_accuracy, k) if last else None,
             "train_loss": _number(steps[-1].loss, k) if steps else None,
             "first_grad_norm": _number(steps[0].grad_norm, k) if steps else None,
+            **(kept[k].to_json() if kept else {}),
             **(figures_of_test(tested.lanes, k) if tested else {}),
         }
     return found

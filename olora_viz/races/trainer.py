@@ -12,6 +12,7 @@ from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gradient
 from olora_viz.races.backward import backward
+from olora_viz.races.best import BEST, BestAdapters
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.state import RaceState
@@ -47,16 +48,19 @@ class Trainer:
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
         self._recorder = GradientRecorder(lanes)
         self.without_gradient: list[str] | None = None
+        self._best = BestAdapters(lanes.theta) if config.keep_best else None
 
     def update(
         self, number: int, state: RaceState
     ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
-        """Train the lanes that have not diverged by one step, and record it in the race's state.
+        """Train the lanes that still train by one step, and record it in the race's state.
 
         Returns
         -------
         (K,) losses, (K,) gradient norms, and the norms by layer if they are due.
         """
+        if self._best is not None:
+            self._best.hide()
         config, lanes = self._config, self._lanes
         orders = [config.order(lane) for lane in config.lanes]
         recorder = self._recorder if config.is_due("gradients", number) else None
@@ -69,7 +73,7 @@ class Trainer:
         state.trained(number, loss, norm, self._base_loss)
         if recorder:
             recorder.before_update()
-        overflown = self._optimizer.step(config.rates(number), norms, state.out)
+        overflown = self._optimizer.step(config.rates(number), norms, state.resting)
         state.lose(overflown, number)
         read = {order: self._data.tokens(number, order) for order in set(orders)}
         state.tokens += round(sum(read[order] for order in orders) / len(orders))
@@ -84,6 +88,16 @@ class Trainer:
                 parts.append(self._data.evaluate(rows.stop - rows.start, test=test))
         return Evaluation.joined(parts)
 
+    def keep_best(self, state: RaceState) -> None:
+        """Keep the adapters of the lanes that the latest evaluation found best so far."""
+        if self._best is not None and state.best is not None:
+            self._best.keep(state.best.step == state.last_eval_step)
+
+    def show_best(self) -> None:
+        """Give the lanes their best adapters, if they are kept, until the next `update`."""
+        if self._best is not None:
+            self._best.show()
+
     def check(self, snapshot: dict[str, Tensor], state: RaceState) -> None:
         """Check that the tensors of a `snapshot` and of a race's state have the right shapes.
 
@@ -93,6 +107,7 @@ class Trainer:
         """
         whole = tuple(self._lanes.theta.shape)
         shapes = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
+        shapes |= {BEST: whole} if self._best is not None else {}
         shapes |= {name: tuple(tensor.shape) for name, tensor in state.to_tensors().items()}
         for name, shape in shapes.items():
             found = tuple(snapshot[name].shape) if name in snapshot else "missing"
@@ -101,10 +116,17 @@ class Trainer:
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return the parameters and the optimizer's state, on the CPU."""
-        return {"theta": self._lanes.theta.detach().cpu().clone(), **self._optimizer.state()}
+        theta = {"theta": self._lanes.theta.detach().cpu().clone()}
+        if self._best is not None:
+            theta = self._best.snapshot()
+        return {**theta, **self._optimizer.state()}
 
     @torch.no_grad()
     def restore(self, snapshot: dict[str, Tensor]) -> None:
         """Restore a `snapshot`."""
         self._lanes.theta.copy_(snapshot["theta"])
         self._optimizer.restore(snapshot)
+        if self._best is not None:
+            known = RaceState.from_tensors(snapshot).best
+            assert known is not None
+            self._best.restore(snapshot[BEST], known.step > 0)

@@ -13,7 +13,7 @@ import numpy as np
 from olora_viz.lanes.generation import Answer
 from olora_viz.races import run as runs
 from olora_viz.races.race import Race, race
-from olora_viz.races.state import DIVERGED, RACING, STOPPED
+from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
 from olora_viz.races.step import Step, whys_out
 from olora_viz.races.summary import Tested
 from olora_viz.tasks.evaluation import Evaluation
@@ -199,6 +199,8 @@ class BackgroundRace(BackgroundWork):
             why = whys_out(self.steps, len(at))[first]
             last = f"; the last lane was out at step {at.max()}" * (len(at) > 1)
             return f"no lane is left: at step {at[first]} {self.styles[first].label}'s {why}{last}"
+        if self.state == FINISHED and len(self.steps) < self.config.steps:
+            return "every lane stopped early"
         return self.why if self.state == STOPPED else ""
 
     def _open(self) -> tuple[Race, Iterator[Step]]:

@@ -195,7 +195,7 @@ def answers(
     order: Sequence[int],
     asked: Sequence[Answer],
     plain_text: bool,
-    after: int = 0,
+    after: str = "",
 ) -> Markup:
     """Return the answers to each prompt, right or wrong; all prompts but the first are folded.
 
@@ -206,7 +206,7 @@ def answers(
     ----------
     styles, groups : of lanes that differ only in their seed.
     order : of the groups, the best one first.
-    after : the step after which they were given, if they do not say so.
+    after : when they were given, in words, if they do not name the step.
     """
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(groups) > FEW else "")
     blocks = [
@@ -218,8 +218,8 @@ def answers(
         )
         for answer in asked
     ]  # fmt: skip
-    step = asked[0].step or after
-    when = Markup(' <span class="hint">at step {}</span>').format(step) if step else ""
+    words = f"at step {asked[0].step}" if asked[0].step else after
+    when = Markup(' <span class="hint">{}</span>').format(words) if words else ""
     more = (
         Markup("<details><summary>{} more prompt{}</summary>{}</details>").format(
             len(blocks) - 1, "s" * (len(blocks) > 2), Markup("").join(blocks[1:])

@@ -13,6 +13,9 @@ from olora_viz.races.race import Race
 from olora_viz.studies.seed_groups import SeedGroup
 from olora_viz.views import html as fragments
 
+KEPT = "by each lane's best adapter"
+"""When answers were given, where each lane has the adapter of a step of its own."""
+
 
 @dataclass(frozen=True)
 class OwnPrompt:
@@ -54,7 +57,8 @@ def own_answers(
             own.prompt
         )
     kind = "all-asked" + " many" * (len(groups) > fragments.FEW)
-    when = Markup(' <span class="hint">at step {}</span>').format(own.answer.step)
+    words = KEPT if own.answer.step is None else f"at step {own.answer.step}"
+    when = Markup(' <span class="hint">{}</span>').format(words)
     rows = fragments.contenders(styles, groups, order, own.answer)
     return Markup(
         '<div class="own-prompt {}"><div class="asked"><p><span class="prompt">{}</span> →{}</p>{}'

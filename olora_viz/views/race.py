@@ -27,7 +27,7 @@ from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.studies.words import Sentence
 from olora_viz.views import html as fragments
 from olora_viz.views.introduction import introduction, somebody_s
-from olora_viz.views.own_prompt import OwnPrompt, own_answers
+from olora_viz.views.own_prompt import KEPT, OwnPrompt, own_answers
 from olora_viz.views.race_record import (
     FAILED,
     LOADING,
@@ -192,8 +192,9 @@ class RaceView:
         shown = fragments.answers_before()
         if race.answers:
             shown = fragments.answers(
-                self._group_styles, self._groups, order, race.answers, race.plain_text, self.made
-            )
+                self._group_styles, self._groups, order, race.answers, race.plain_text,
+                KEPT if race.config.keep_best else f"at step {self.made}",
+            )  # fmt: skip
         return shown + own_answers(self._group_styles, self._groups, order, own) if own else shown
 
     @property

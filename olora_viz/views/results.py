@@ -13,6 +13,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import nats, percent
 from olora_viz.measures.examples import Examples
 from olora_viz.measures.training import loss_unit
+from olora_viz.races.best import kept_from
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import DIVERGED, NO_GRADIENT
 from olora_viz.races.summary import Tested
@@ -108,7 +109,30 @@ def results_of(
     made = [results(styles, places, held, base, text, race.held_out, its)]
     if race.tested is not None:
         made.append(results_of_test(styles, places, rows, groups, race.tested, text))
-    return Markup("").join([*made, _remarks(race)])
+    return Markup("").join([*made, kept_adapters(race), _remarks(race)])
+
+
+def kept_adapters(race: RaceSnapshot) -> Markup:
+    """Return the folded table of where the adapters are from, if the race follows the best ones."""
+    if not race.config.follows_best or not race.steps:
+        return Markup("")
+    kept = kept_from(race.config, race.steps)
+    early = sum(one.stopped_at > 0 for one in kept)
+    mark = Markup(' <span class="hint">stopped early</span>')
+    what = "best evaluation of each lane" if race.config.keep_best else "last step of each lane"
+    rows = [
+        (
+            lane(style),
+            Markup("{}{}").format(one.step, mark if one.stopped_at else ""),
+            nats(one.loss),
+        )
+        for style, one in zip(race.styles, kept, strict=True)
+    ]
+    return Markup("<details><summary>Adapters: {}{}</summary>{}</details>").format(
+        what,
+        f"; {early} of {len(kept)} stopped early" if early else "",
+        table(("lane", "step", "held-out loss"), rows, kind="standing", scrolls=True),
+    )
 
 
 def results(

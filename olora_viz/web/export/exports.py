@@ -50,7 +50,7 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
 
 
 def _csv(shown: RaceRecord) -> str:
-    return steps_csv(shown.config.labels, list(shown.steps))
+    return steps_csv(shown.config.labels, list(shown.steps), shown.config)
 
 
 def _json(shown: RaceRecord) -> str:

@@ -39,6 +39,9 @@ class Settings:
     """None for `automatic_interval`."""
     batches: str = "by-seed"
     eval_size: int = RaceConfig.eval_size
+    keep_best: bool = False
+    patience: int | None = None
+    """None for lanes that never stop early."""
 
     @classmethod
     def of(cls, config: RaceConfig) -> Settings:
@@ -60,6 +63,7 @@ class Settings:
             config.schedule, config.warmup, weight_decay, clip, config.targets,
             None if every == automatic_interval(config.steps) else every,
             cls.batches if automatic else config.batches, config.eval_size,
+            config.keep_best, config.patience or None,
         )  # fmt: skip
 
     def values(self) -> dict[str, str]:
@@ -87,7 +91,8 @@ class Settings:
         """Return the fields of a race of so many steps."""
         its = {field.name: getattr(self, field.name) for field in fields(self)}
         its = {name: value for name, value in its.items() if name not in self.of_lane()}
-        return its | {"eval_every": self.eval_every or automatic_interval(steps)}
+        every = self.eval_every or automatic_interval(steps)
+        return its | {"eval_every": every, "patience": self.patience or 0}
 
 
 SETTINGS = tuple(field.name for field in fields(Settings))
@@ -135,6 +140,13 @@ def checked_settings(steps: int, said: Any, found: Problems) -> Settings:
             whole, "held-out examples", values["eval_size"], 1, MOST_HELD_OUT,
             instead=plain.eval_size,
         ),
+        keep_best=found.check(_switch, "keep_best", values["keep_best"], instead=False),
+        patience=None
+        if is_empty(values["patience"])
+        else found.check(
+            whole, "evaluations without improvement", values["patience"], 1, MOST_EVALUATIONS,
+            instead=None,
+        ),
     )  # fmt: skip
 
 
@@ -142,6 +154,12 @@ def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(unknown(what, word(value), allowed))
     return value
+
+
+def _switch(what: str, value: Any) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError(f"{what} must be 0 or 1, not {word(value)[:40]!r}")
+    return value == "1"
 
 
 def _decay(value: Any) -> float:
@@ -171,4 +189,6 @@ def _targets(value: Any) -> tuple[str, ...] | None:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, bool):
+        return str(int(value))
     return "" if value is None else exact(value) if isinstance(value, float) else str(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -23,15 +25,16 @@ class Field(NamedTuple):
     label: str
     title: str
     """What it means, in one line."""
-    choices: tuple[str, ...] = ()
-    """The only values; none for an input of text."""
+    choices: Mapping[str, str] = MappingProxyType({})
+    """The only values, with their words; none for an input of text."""
     empty: str = ""
     """What an empty input means."""
 
 
 FIELDS = (
     Field(
-        "schedule", "Schedule", "How the learning rates change after the warm-up", SCHEDULES
+        "schedule", "Schedule", "How the learning rates change after the warm-up",
+        {name: name for name in SCHEDULES},
     ),
     Field("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
     Field(
@@ -50,13 +53,24 @@ FIELDS = (
         "batches", "Batches",
         "shared: all lanes see the same; by-seed: those of one seed do; auto: by-seed only if a "
         "start without random numbers races from several seeds",
-        BATCHES,
+        {name: name for name in BATCHES},
     ),
     Field(
         "targets", "Target modules",
         "The layers that are adapted: ends of their names, with commas between them, such as "
         "q_proj, v_proj",
         empty="all linear layers",
+    ),
+    Field(
+        "keep_best", "Adapter from",
+        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its "
+        "last step, or of its lowest held-out loss",
+        {"0": "the last step", "1": "the best step"},
+    ),
+    Field(
+        "patience", "Early stop after",
+        "Evaluations without a lower held-out loss after which a lane stops; the others go on",
+        empty="off",
     ),
 )  # fmt: skip
 """The inputs in their order, two in a row."""
@@ -107,7 +121,9 @@ def _input(field: Field) -> Markup:
         field.name, field.empty
     )
     if field.choices:
-        options = Markup("").join(map(Markup("<option>{}</option>").format, field.choices))
+        options = Markup("").join(
+            Markup('<option value="{}">{}</option>').format(*its) for its in field.choices.items()
+        )
         its = Markup('<select name="{}">{}</select>').format(field.name, options)
     return Markup('<label title="{}"><span>{}</span>{}</label>').format(
         field.title, field.label, its

@@ -1,0 +1,102 @@
+"""The adapters that the lanes had at their best evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.step import Step, stopped_at
+
+BEST = "best_theta"
+"""The parameters at the best evaluations, among the tensors of a checkpoint."""
+
+
+class BestAdapters:
+    """Rows of `theta` at the lanes' best evaluations.
+
+    At the end of a race, `show` exchanges them with those of the last step; `hide` undoes it.
+
+    Parameters
+    ----------
+    theta : (K, P), see `Lanes`; changed in place.
+    """
+
+    def __init__(self, theta: Tensor) -> None:
+        self._theta, self._best = theta.detach(), torch.zeros_like(theta.detach())
+        self._known = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
+        self._shown = False
+
+    def keep(self, lanes: np.ndarray) -> None:
+        """Keep the present rows of some lanes, (K,) bool."""
+        rows = torch.from_numpy(lanes).to(self._theta.device)
+        self._best[rows] = self._theta[rows]
+        self._known |= rows
+
+    def show(self) -> None:
+        """Put the kept rows into `theta`; a lane that was never evaluated stays as it is."""
+        if not self._shown:
+            self._exchange()
+
+    def hide(self) -> None:
+        """Put the rows of the last step back."""
+        if self._shown:
+            self._exchange()
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return the rows of the last step and the kept ones, on the CPU."""
+        theta, best = self._theta.cpu().clone(), self._best.cpu().clone()
+        if self._shown:
+            known = self._known.cpu()
+            theta[known], best[known] = best[known], theta[known]
+        return {"theta": theta, BEST: best}
+
+    def restore(self, best: Tensor, known: np.ndarray) -> None:
+        """Restore the kept rows, of the lanes (K,) that have one; `theta` has the last step's."""
+        self._best.copy_(best)
+        self._known.copy_(torch.from_numpy(known))
+        self._shown = False
+
+    def _exchange(self) -> None:
+        known = self._known
+        self._theta[known], self._best[known] = self._best[known], self._theta[known]
+        self._shown = not self._shown
+
+
+class KeptFrom(NamedTuple):
+    """Where the adapter of a lane is from."""
+
+    step: int
+    """0 before the first step."""
+    loss: float | None
+    """Its held-out loss at that step; None if it was not evaluated there."""
+    stopped_at: int
+    """The step at which the lane stopped early; 0 if it has not."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "adapter_step": self.step,
+            "adapter_loss": self.loss,
+            "stopped_at": self.stopped_at or None,
+        }
+
+
+def kept_from(config: RaceConfig, steps: Sequence[Step]) -> list[KeptFrom]:
+    """Return where the adapters of a race's lanes are from, by the steps it has made.
+
+    With ``keep_best`` that is the first of its lowest held-out losses, otherwise its last step.
+    """
+    evaluated = [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]
+    found = []
+    for k, stopped in enumerate(stopped_at(steps, len(config.lanes))):
+        losses = {number: float(loss[k]) for number, loss in evaluated}
+        finite = {number: loss for number, loss in losses.items() if np.isfinite(loss)}
+        last = stopped or (steps[-1].step if steps else 0)
+        at = min(finite, key=finite.__getitem__) if config.keep_best and finite else last
+        found.append(KeptFrom(at, finite.get(at), stopped))
+    return found

@@ -1,0 +1,116 @@
+"""The README of an adapter: what it adapts, how it was trained, and what its numbers mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from olora_viz.initializers import label_of
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.numbers import compact, number
+from olora_viz.models import MODELS
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.schedule import plain
+from olora_viz.tasks import TASKS
+
+
+def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
+    """Return the README of lane k's adapter, in Markdown with the hub's front matter.
+
+    It names no folder of this machine: of a path it has the last part.
+
+    Parameters
+    ----------
+    config : of the race.
+    summary : see `summary_of`.
+    """
+    lane, label = config.lanes[k], config.labels[k]
+    model, task, its = model_name(config), task_name(config), summary["lanes"][label]
+    base, counts = summary["base"], summary["examples"]
+    rows = [
+        ("held-out loss", base["loss"], its.get("best_loss") if config.keep_best else None,
+         its["final_loss"], ".4f"),
+        ("held-out accuracy", base["accuracy"], None, its["final_accuracy"], ".1%"),
+        ("test loss", base.get("test_loss"), None, its.get("test_loss"), ".4f"),
+        ("test accuracy", base.get("test_accuracy"), None, its.get("test_accuracy"), ".1%"),
+    ]  # fmt: skip
+    at_end = "of the last step" if config.keep_best else "with the adapter"
+    table = "".join(
+        f"| {what} | {number(before, form)} | "
+        + (f"{number(best, form)} | " if config.keep_best else "")
+        + f"{number(after, form)} |\n"
+        for what, before, best, after, form in rows
+        if before is not None
+    )
+    head = ["", "base model", *(["with the adapter"] if config.keep_best else []), at_end]
+    return (
+        f"{_front_matter(config)}\n"
+        f"# {label}: {model} on {task}\n\n"
+        f"An adapter in PEFT's format that starts by {label_of(lane.init)}, trained on the task "
+        f"{task!r} in a race of {len(config.lanes)} lanes by olora_viz.\n\n"
+        f"{_from_step(config, its, summary['steps'])}\n\n"
+        f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n{table}\n"
+        f"{_honest(config, lane, counts)}\n\n"
+        f"## Set-up\n\n{_settings(config, lane, counts)}"
+    )
+
+
+def model_name(config: RaceConfig) -> str:
+    """Return the name of a race's model; of a folder its last part."""
+    name = config.model
+    return name if name in MODELS or not Path(name).expanduser().exists() else Path(name).name
+
+
+def task_name(config: RaceConfig) -> str:
+    """Return the name of a race's task; of a file its last part."""
+    return config.task if config.task in TASKS else Path(config.task).name
+
+
+def hub_id(config: RaceConfig) -> str:
+    """Return the base model's name on the hub; "" if it is not there, or not known."""
+    if config.model in MODELS:
+        return MODELS[config.model].hub_id or ""
+    return "" if Path(config.model).expanduser().exists() else config.model
+
+
+def _front_matter(config: RaceConfig) -> str:
+    base = hub_id(config)
+    lines = [f"base_model: {base}"] if base else []
+    return "\n".join(["---", *lines, "library_name: peft", "tags:", "- lora", "- olora_viz", "---"])
+
+
+def _from_step(config: RaceConfig, its: dict[str, Any], made: int) -> str:
+    at = its.get("adapter_step", made)
+    early = f"; the lane stopped early at step {its['stopped_at']}" if its.get("stopped_at") else ""
+    if config.keep_best and its.get("best_step"):
+        return (
+            f"The adapter is that of step {at} of {config.steps}, the evaluation with the lowest "
+            f"held-out loss{early}."
+        )
+    return f"The adapter is that of step {at} of {config.steps}{early}."
+
+
+def _honest(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
+    said = (
+        f"These are the numbers of one run, of seed {lane.seed}, on {counts['held_out']} held-out "
+        "examples: they do not show that this start is better than another one."
+    )
+    if config.keep_best:
+        said += " The step was chosen by these examples, which flatters the held-out loss."
+    return said
+
+
+def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
+    settings = {
+        "learning rate": f"{compact(lane.lr)}, {plain(config.schedule)}, {config.warmup} warm-up "
+        "steps",
+        "rank, alpha": f"{lane.r}, {compact(lane.r if lane.alpha is None else lane.alpha)}",
+        "target modules": ", ".join(lane.targets or config.targets or ("all linear layers",)),
+        "steps, prompts per step": f"{config.steps}, {config.batch_size}",
+        "weight decay, clipping": f"{compact(lane.weight_decay)}, "
+        + ("none" if lane.clip is None else compact(lane.clip)),
+        "seeds": f"{lane.seed} of the lane, {config.seed} of the order of the examples",
+        "examples": f"{counts['train']} for training, {counts['held_out']} held out, "
+        f"{counts['test']} for the test",
+    }
+    return "".join(f"- {what}: {value}\n" for what, value in settings.items())
