@@ -108,7 +108,8 @@ def results_of(
     base, text = start_of(race), race.plain_text
     made = [results(styles, places, held, base, text, race.held_out, its)]
     if race.tested is not None:
-        made.append(results_of_test(styles, places, rows, groups, race.tested, text))
+        best = race.config.keep_best
+        made.append(results_of_test(styles, places, rows, groups, race.tested, text, best))
     return Markup("").join([*made, kept_adapters(race), _remarks(race)])
 
 
@@ -180,6 +181,7 @@ def results_of_test(
     groups: Sequence[SeedGroup],
     tested: Tested,
     plain_text: bool = False,
+    best: bool = False,
 ) -> Markup:
     """Return the folded table of a finished race on its test examples, in the results' order.
 
@@ -187,6 +189,7 @@ def results_of_test(
     ----------
     styles, order : of the groups.
     rows, groups : of the lanes, and of those that differ only in their seed.
+    best : whether each lane was tested with its best adapter.
     """
     found, base = tested.lanes, tested.base
     theirs = [
@@ -204,8 +207,9 @@ def results_of_test(
         base=[("base model", percent(float(base.accuracy[0])), nats(float(base.loss[0])))],
         scrolls=True,
     )
-    return Markup("<details><summary>Test on {}, once, at the end</summary>{}</details>").format(
-        what, made
+    whose = ", with each lane's best adapter" if best else ""
+    return Markup("<details><summary>Test on {}, once, at the end{}</summary>{}</details>").format(
+        what, whose, made
     )
 
 
