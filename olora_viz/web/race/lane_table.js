@@ -2,6 +2,8 @@
 //
 //   mount(element, { rows, starts, meanings, most, seen, changed })
 
+import { sweep } from "./sweep.js";
+
 /** @typedef {Record<string, any>} Row init, r, alpha, lr, seed: as they are typed */
 /** @typedef {{ init: string, dash: string, wrong?: string }} Mark and what is wrong with its row */
 
@@ -50,7 +52,17 @@ export function mount(element, { rows, starts, meanings, most, seen, changed }) 
   });
   const frame = node("div", { className: "lanes-frame" });
   frame.append(table);
-  element.replaceChildren(frame, problem, add);
+  const foot = node("div", { className: "lanes-foot" });
+  const { fold, count } = sweep({
+    lanes: () => lanes,
+    most,
+    fill: (rows) => {
+      replace(rows);
+      tell();
+    },
+  });
+  foot.append(add, fold);
+  element.replaceChildren(frame, problem, foot);
   build();
   look();
   return { replace };
@@ -74,6 +86,7 @@ export function mount(element, { rows, starts, meanings, most, seen, changed }) 
   function build() {
     body.replaceChildren(...lanes.map(line));
     add.disabled = lanes.length >= most;
+    count();
   }
 
   /** @param {Row} lane @param {number} i */
@@ -100,7 +113,11 @@ export function mount(element, { rows, starts, meanings, most, seen, changed }) 
         ariaLabel: `${words}, lane ${i + 1}`,
         className: key,
       });
-      if (key === "alpha") Object.assign(input, { placeholder: lane.r, title: "empty: the rank" });
+      if (isList(lane[key])) input.title = lane[key];
+      if (key === "alpha") {
+        const placeholder = isList(lane.r) ? "r" : lane.r;
+        Object.assign(input, { placeholder, title: "empty: the rank" });
+      }
       input.addEventListener("input", () => edit(i, key, input.value.trim()));
       input.addEventListener("change", () => spread(i, key));
       input.addEventListener("focus", () => input.select());
@@ -189,6 +206,11 @@ function like(lane) {
  */
 function node(tag, properties = {}) {
   return Object.assign(document.createElement(tag), properties);
+}
+
+/** Whether a cell has a list such as 4/8/16, of which it may show only a part. @param {any} cell */
+function isList(cell) {
+  return String(cell ?? "").includes("/");
 }
 
 /** @param {Node} child */
