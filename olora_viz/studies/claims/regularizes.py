@@ -66,7 +66,7 @@ def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Fin
             f"At equal training loss ({level:.3g} nats, the lowest that both reach) the validation "
             f"loss exceeds it by {mine:.3g} with OLoRA and {theirs:.3g} with LoRA, a difference of "
             f"{interval.mean:+.3g} (95% {interval.low:+.3g} to {interval.high:+.3g}; "
-            f"{len(gaps)} seeds{_in(found, cell)}). That the gap is smaller {counted(said)}. "
+            f"{len(gaps)} seeds{_in(found, cell)}). That the gap is smaller: {counted(said)}. "
             f"{orthonormal}"
         ),
         numbers=numbers | {"gap_difference": interval, "training_loss": level},
