@@ -108,8 +108,9 @@ def _placed(
     pixels = height / max(high - low, 1e-9)
     wanted = [(end.y - low) * pixels for end in ends]
     places = spread(wanted, LABEL_GAP, 0.0, height)
+    last = max((end.x for end in ends), default=0.0)
     return [
-        _label(kind, end, round(place - y, 1), kind == "out" and end.x > 0.6 * total)
+        _label(kind, end, round(place - y, 1), kind == "out" and end.x > 0.6 * total, last)
         for end, y, place in zip(ends, wanted, places, strict=True)
     ]
 
@@ -134,8 +135,11 @@ def _worth_naming(ends: Sequence[_End], most: int, highest: bool = False) -> lis
     return list(best.values())
 
 
-def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
-    """Return Plotly's annotation, named after the kind of end and the lane."""
+def _label(kind: str, end: _End, shift: float, left: bool, last: float) -> dict[str, Any]:
+    """Return Plotly's annotation, named after the kind of end and the lane.
+
+    It hides the curves behind it if one of them goes on to the right of it.
+    """
     return {
         "name": f"{kind} {end.style.label}",
         "text": end.text,
@@ -147,7 +151,7 @@ def _label(kind: str, end: _End, shift: float, left: bool) -> dict[str, Any]:
         "align": "left",
         "showarrow": False,
         "captureevents": True,
-        "bgcolor": "@card" if kind == "out" else "rgba(0,0,0,0)",
+        "bgcolor": "@card" if kind == "out" or end.x < last else "rgba(0,0,0,0)",
         "font": {"size": 12, "color": end.style.text},
     }
 
