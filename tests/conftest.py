@@ -1,8 +1,8 @@
 """Shapes in signatures are checked in every test; all that is tested computes on one thread.
 
 On models as small as these, threads wait for each other longer than they compute. Instead three
-workers test at once, file by file, but one browser at a time, which leaves a core to the others.
-What takes longest begins first, so that the workers end together.
+workers test at once, file by file, but two browsers at most, which leaves the others room to
+compute. What takes longest begins first, so that the workers end together.
 """
 
 import atexit
@@ -60,8 +60,14 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 PLOT = "#loss-figure .js-plotly-plot"
-ALONE = ("test_browser", "test_visitors", "test_fuzz", "test_space")
-"""Files whose servers and browsers want a core for themselves: one after the other."""
+SERVED = (
+    "test_browser_embedding", "test_browser_jupyter", "test_browser_restart", "test_browser_setup",
+    "test_fuzz", "test_space", "test_visitors",
+)  # fmt: skip
+"""Files with servers of their own: one after the other, so that two never wait for each other."""
+BROWSED = ("test_browser",)
+"""Files that look at the app's server in a browser: one after the other, beside those of `SERVED`.
+"""
 LONG = ("test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_model_sources")
 """Other files of which one would keep a worker busy long after the others have ended."""
 
@@ -69,7 +75,10 @@ LONG = ("test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what takes longest; the rest, and the tests of a file, stay in their order."""
     items.sort(
-        key=lambda item: (not item.path.stem.startswith(ALONE), not item.path.stem.startswith(LONG))
+        key=lambda item: (
+            not item.path.stem.startswith(BROWSED + SERVED),
+            not item.path.stem.startswith(LONG),
+        )
     )
 
 
@@ -79,17 +88,20 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-class OneBrowser(LoadFileScheduling):
-    """Gives a worker a file at a time; those that look at a page's clock are one file to it."""
+class TwoBrowsers(LoadFileScheduling):
+    """Gives a worker a file at a time; those that look at a page's clock are two files to it."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return "a browser" if Path(file).stem.startswith(ALONE) else file
+        stem = Path(file).stem
+        if stem.startswith(SERVED):
+            return "servers of their own"
+        return "the app's server" if stem.startswith(BROWSED) else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneBrowser:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoBrowsers:
     """Schedule the tests."""
-    return OneBrowser(config, log)
+    return TwoBrowsers(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")
