@@ -4,14 +4,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from queued import asked, wait
 from served import Visitor, launched
 
+from olora_viz.races.saved_run import load_run
 from olora_viz.web import page
-from olora_viz.web.export.take import adapter_zip
-from olora_viz.web.guard.downloads import EXPIRED, Downloads
+from olora_viz.web.export.take import ALL, adapter_zip, find
+from olora_viz.web.guard.downloads import DOWNLOADS, EXPIRED, Downloads
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.job import Job, own_folder, record_of
 from olora_viz.web.jobs.queue import Jobs
@@ -113,3 +115,31 @@ def test_what_the_page_itself_needs_is_served(visitor: Visitor) -> None:
     assert {"plotly.min.js", "figure"} <= {url.rpartition("/")[2].partition("-")[0] for url in urls}
     for url in urls:
         assert visitor.client.get(url).status_code == 200
+
+
+def test_one_file_has_the_run_its_report_its_adapters_and_code_and_names_no_folder_of_the_server(
+    jobs: Jobs, job: Job, tmp_path: Path
+) -> None:
+    assert "problem" in find(jobs, [job.readers_key, ALL])
+    offered = find(jobs, [job.id, ALL])
+    packed = DOWNLOADS.find(offered["url"].rsplit("/", 1)[1])
+    assert packed is not None
+    with ZipFile(packed) as archive:
+        archive.extractall(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    run = load_run(folder)
+    assert run.config == job.config
+    assert run.steps == load_run(job.folder).steps
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {"report.html", "steps.csv", "repeat.py", "repeat-peft.py", "your-file.csv"} <= names
+    for label in job.config.labels:
+        assert f"adapters/{label}/adapter_model.safetensors" in names
+        assert "your-file.csv" in (folder / "adapters" / label / "README.md").read_text("utf-8")
+    report = (folder / "report.html").read_text("utf-8")
+    assert 'data-figure="loss"' in report
+    assert report.count("</script>") == 3
+    for path in folder.rglob("*"):
+        if path.is_file():
+            text = path.read_bytes().decode("utf-8", "ignore")
+            assert str(jobs.folder) not in text, path
+            assert job.id not in text, path

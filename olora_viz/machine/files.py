@@ -55,11 +55,19 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def write_zip(path: Path, folder: Path) -> None:
     """Write the files of a folder into a zip file atomically, below a folder of the zip's name."""
+    write_archive(path, {f"{path.stem}/{file.name}": file for file in sorted(folder.iterdir())})
+
+
+def write_archive(path: Path, contents: Mapping[str, Path | str]) -> None:
+    """Write files and texts into a zip file atomically, by their paths in it; texts are packed."""
 
     def write(partial: Path) -> None:
         with zipfile.ZipFile(partial, "w") as archive:
-            for file in sorted(folder.iterdir()):
-                archive.write(file, f"{path.stem}/{file.name}")
+            for name, its in contents.items():
+                if isinstance(its, Path):
+                    archive.write(its, name)
+                else:
+                    archive.writestr(name, its, zipfile.ZIP_DEFLATED)
 
     _replace(path, write)
 

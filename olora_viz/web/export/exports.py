@@ -46,10 +46,11 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
     except ValueError as error:
         return {"problem": str(error)}
     content = {"page": made} if isinstance(made, dict) else {"text": made}
-    return {"name": f"{_words(shown.config)}{ending}", "type": media, **content}
+    return {"name": f"{words_of(shown.config)}{ending}", "type": media, **content}
 
 
-def _csv(shown: RaceRecord) -> str:
+def csv(shown: RaceRecord) -> str:
+    """Return a run's steps as a table."""
     return steps_csv(shown.config.labels, list(shown.steps), shown.config)
 
 
@@ -70,11 +71,18 @@ def _json(shown: RaceRecord) -> str:
     return race_json(shown.config, list(shown.steps), summary, tested)
 
 
-def _code(shown: RaceRecord) -> str:
+def code(shown: RaceRecord) -> str:
+    """Return the script that repeats a run."""
     return _own_file(shown.config) + olora_viz_script(shown.config)
 
 
-def _peft(shown: RaceRecord) -> str:
+def peft_code(shown: RaceRecord) -> str:
+    """Return the script that trains a run's lanes with PEFT.
+
+    Raises
+    ------
+    ValueError : see `peft_script`.
+    """
     config = found_rates(shown.config, list(shown.steps))
     return _own_file(config) + peft_script(config)
 
@@ -98,14 +106,14 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "csv": Kind(".csv", "text/csv", _csv),
+    "csv": Kind(".csv", "text/csv", csv),
     "json": Kind(".json", "application/json", _json),
-    "code": Kind(".py", "text/x-python", _code),
-    "peft": Kind("-peft.py", "text/x-python", _peft),
+    "code": Kind(".py", "text/x-python", code),
+    "peft": Kind("-peft.py", "text/x-python", peft_code),
     "report": Kind(".html", "text/html", report),
 }
 
 
-def _words(config: RaceConfig) -> str:
+def words_of(config: RaceConfig) -> str:
     """Name a run after its set-up, in characters that are valid in every file system."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.model}-{config.task}").strip("-.")[-80:]

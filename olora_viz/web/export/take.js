@@ -9,7 +9,8 @@ const list = element.querySelector(".adapters");
 const hint = element.querySelector(".hint");
 const key = () => sessionStorage.getItem(props.held);
 /** @type {NodeListOf<HTMLButtonElement>} */
-const buttons = element.querySelectorAll(".exports button");
+const buttons = element.querySelectorAll(".exports [data-kind]");
+const everything = /** @type {HTMLButtonElement} */ (element.querySelector("[data-lane=all]"));
 for (const button of buttons) {
   button.addEventListener("click", async () => {
     button.disabled = true;
@@ -48,6 +49,7 @@ const show = () => {
     first.prepend("★ ");
     first.title = `take this one: it leads the ranking. ${first.title}`;
   }
+  everything.disabled = !first;
   list.replaceChildren(...(first ? [first] : []), ...(others.length ? [folded(others)] : []));
 };
 
@@ -62,20 +64,34 @@ const download = ({ lane, label, init, dash }) => {
   mark.className = `mark ${dash}`;
   mark.style.setProperty("--lane", `var(--${init})`);
   button.append(mark, label, " ↓");
-  button.addEventListener("click", async () => {
-    const file = await server.adapter([key(), lane]);
-    if (!file.url) {
-      hint.textContent = file.problem;
-      return;
-    }
-    const link = document.createElement("a");
-    link.href = beside(props.sibling, file.url);
-    link.download = file.name;
-    link.click();
-    hint.textContent = file.found;
-  });
+  button.addEventListener("click", () => fetched(lane));
   return button;
 };
+
+/**
+ * Ask for a zip file, and save it.
+ *
+ * @param {number | string} what the number of a lane, or "all"
+ */
+const fetched = async (what) => {
+  const file = await server.adapter([key(), what]);
+  if (!file.url) {
+    hint.textContent = file.problem;
+    return;
+  }
+  const link = document.createElement("a");
+  link.href = beside(props.sibling, file.url);
+  link.download = file.name;
+  link.click();
+  hint.textContent = file.found;
+};
+
+everything.addEventListener("click", async () => {
+  everything.disabled = true;
+  hint.textContent = "Everything is being packed …";
+  await fetched("all");
+  everything.disabled = false;
+});
 
 /** @param {HTMLButtonElement[]} others */
 const folded = (others) => {

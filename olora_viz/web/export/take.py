@@ -13,6 +13,7 @@ from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import HERE, PLOTLY, installed
 from olora_viz.lanes.read_back import kept
 from olora_viz.machine.files import write_zip
+from olora_viz.web.export.everything import everything_zip
 from olora_viz.web.export.exports import export
 from olora_viz.web.guard.downloads import DOWNLOADS
 from olora_viz.web.guard.visitor import visitor_of
@@ -30,6 +31,17 @@ BUTTONS = (
     ("peft", "Code (peft)", "a script that trains the same lanes with PEFT"),
 )
 """The key of each export, its button's label, and its description."""
+
+
+ALL = "all"
+"""Asks for everything, instead of the number of a lane."""
+
+EVERYTHING = (
+    f'<button type="button" class="quiet" data-lane="{ALL}" title="the run, its report, all '
+    'adapters and the code that repeats it, in one file" disabled>Everything (zip)</button>'
+)
+
+IN_IT = "In it: the run, its report, all adapters, and the code that repeats it."
 
 
 def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
@@ -58,7 +70,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
         value=None,
         elem_id=elem_id,
         html_template=(
-            f'<h2>Take it with you</h2><div class="exports">{buttons}</div>'
+            f'<h2>Take it with you</h2><div class="exports">{buttons}{EVERYTHING}</div>'
             '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
         ),
         js_on_load=bundle(Path(__file__).parent / "take.js"),
@@ -80,20 +92,28 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
 
     Parameters
     ----------
-    asked : the owner's key of a race, and the number of a lane.
+    asked : the owner's key of a race, and the number of a lane, or `ALL` for everything in one
+        file.
     """
     try:
         name, lane = asked
         job = jobs.get(name)
         if job is None:
             raise ValueError("this race is no longer available: run it again for its adapters")
+        if lane == ALL:
+            return _offered(everything_zip(job), IN_IT)
         path = adapter_zip(job, int(lane))
         read = kept(job.folder / "adapters" / job.config.labels[int(lane)])
     except OSError as error:
-        return {"problem": f"the adapter could not be zipped: {error.strerror or error}"}
+        what = "everything" if asked[1] == ALL else "the adapter"
+        return {"problem": f"{what} could not be zipped: {error.strerror or error}"}
     except (ValueError, TypeError, OverflowError) as error:
         return {"problem": str(error)}
-    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": read.sentence if read else ""}
+    return _offered(path, read.sentence if read else "")
+
+
+def _offered(path: Path, found: str) -> dict[str, str]:
+    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": found}
 
 
 def adapter_zip(job: Job, k: int) -> Path:
