@@ -24,17 +24,18 @@ def wait(until: Callable[[], object], seconds: float = 90) -> None:
         time.sleep(0.02)
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
-    found = []
+def below(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that they have."""
+    parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:  # it has just ended
             continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+        if fields[0] != "Z":
+            parents[int(stat.parent.name)] = int(fields[1])
+    its = [child for child, parent in parents.items() if parent == pid]
+    return its + [each for child in its for each in below(child)]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
@@ -42,8 +43,8 @@ def test_ctrl_c_ends_both_workers_at_their_next_step(tmp_path: Path) -> None:
     out = tmp_path / "study"
     with forked(*LONG, str(out), temporary=tmp_path / "tmp") as (process, _):
         wait(lambda: len(list(out.glob("runs/*/steps.jsonl"))) == 2)
-        its = children(process.pid)
-        assert len(its) >= 2
+        its = below(process.pid)
+        assert len(its) >= 3  # both workers, and what counts their resources
         os.kill(process.pid, signal.SIGINT)
         assert process.wait() == 130
         wait(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its), seconds=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,9 +31,9 @@ class Workers(ProcessPoolExecutor):
     """
 
     def __init__(self, count: int) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self._asked: Any = spawn.RawValue("b", 0)
-        super().__init__(count, spawn, _begin, (self._asked,))
+        context: Any = multiprocessing.get_context(_method())
+        self._asked: Any = context.RawValue("b", 0)
+        super().__init__(count, context, _begin, (self._asked,))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Start a call in some process.
@@ -45,6 +46,14 @@ class Workers(ProcessPoolExecutor):
         """Let running calls stop at their next step, and drop those that wait."""
         self._asked.value = 1
         super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _method() -> str:
+    """Return how processes start: on Linux from one that has loaded the libraries once for all."""
+    if sys.platform != "linux":
+        return "spawn"
+    multiprocessing.set_forkserver_preload(["olora_viz.studies.running"])
+    return "forkserver"
 
 
 def _begin(stop: Any) -> None:
