@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import json
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -84,6 +85,22 @@ seen = list(ov.watch(ov.run_study(study, {str(tmp_path / "study")!r})))"""
         ["glassllm", "addition", "2", one.init] for one in rows
     ]
     assert wins.data["image/png"]
+
+
+def test_a_watched_decision_shows_what_to_take_its_table_and_its_charts(running, tmp_path):
+    (shown,) = outputs(
+        f"""from olora_viz.studies.budget import Plan
+study = ov.Study(tasks=("addition",), lrs=(1e-3,), seeds=1, steps=1, batch_size=2,
+    eval_size=4, test_size=4, ranks=(2,), threads=1)
+plan = Plan(study, 5.0, seconds=1.0, final=0.0, most=4, data="")
+*_, last = ov.watch(ov.decide({str(tmp_path / "decided")!r}, plan=plan))""",
+        running,
+    )
+    said = json.loads((tmp_path / "decided" / "decision.json").read_text())["decision"]["sentence"]
+    assert said in shown.data["text/plain"]
+    html = shown.data["text/html"]
+    assert html.count("<img ") == html.count("<table>") == 1
+    assert "Before and after" in html
 
 
 def test_a_catalogue_is_a_table_in_a_notebook(running):

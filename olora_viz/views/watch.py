@@ -33,9 +33,9 @@ def watch(running: Race | Iterator[Any]) -> Iterator[Any]:
     """Iterate over a race, a study or a decision, and show its results as a table that grows.
 
     Of a race a row is an evaluation, and a column a contender, with the mean over its seeds. Of a
-    study or a decision a row is a method at its best rate so far, with the verdict on it; at the
-    end a notebook shows the win table. In a notebook the table grows in place; elsewhere it is
-    printed.
+    study or a decision a row is a method at its best rate so far, with the verdict on it. In a
+    notebook the table grows in place, and beside it stand what to take and the charts of a
+    decision, or at the end the win table of a study; elsewhere the table is printed.
 
     Parameters
     ----------
