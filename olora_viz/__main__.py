@@ -17,6 +17,7 @@ from olora_viz.cli import (
     gradients,
     inspect,
     lists,
+    push,
     race,
     show,
     spectrum,
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     for module in (
-        lists, race, study, decide, claims, export, spectrum, inspect, gradients, curvature,
+        lists, race, study, decide, claims, export, push, spectrum, inspect, gradients, curvature,
     ):  # fmt: skip
         module.add_verbs(verb)
     show.add_verbs(verb, _serve)

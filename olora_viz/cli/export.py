@@ -26,9 +26,10 @@ def export(options: argparse.Namespace) -> int:
     from olora_viz.lanes.merged_format import write_merged
     from olora_viz.lanes.peft_format import write_peft
     from olora_viz.lanes.read_back import read_back, read_back_merged
-    from olora_viz.machine.files import is_free
+    from olora_viz.machine.files import is_free, write_text
     from olora_viz.machine.naming import unknown
     from olora_viz.races import run as runs
+    from olora_viz.races.model_card import model_card
 
     labels = runs.read_config(options.folder).labels
     if options.lane not in labels:
@@ -45,6 +46,7 @@ def export(options: argparse.Namespace) -> int:
     else:
         write_peft(race.lanes, k, out, form=options.form)
         found = read_back(race.lanes, k, out)
+        write_text(out / "README.md", model_card(race.config, k, race.summary()))
     where = str(options.out)
     written = {
         "lane": options.lane, "form": options.form, "out": where, "steps": race.done,

@@ -44,7 +44,7 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
     )
     head = ["", "base model", *(["with the adapter"] if config.keep_best else []), at_end]
     return (
-        f"{_front_matter(config)}\n"
+        f"{_front_matter(hub_id(config))}\n"
         f"# {label}: {model} on {task}\n\n"
         f"An adapter in PEFT's format that starts by {label_of(lane.init)}, trained on the task "
         f"{task!r} in a race of {len(config.lanes)} lanes by olora_viz.\n\n"
@@ -73,8 +73,7 @@ def hub_id(config: RaceConfig) -> str:
     return "" if Path(config.model).expanduser().exists() else config.model
 
 
-def _front_matter(config: RaceConfig) -> str:
-    base = hub_id(config)
+def _front_matter(base: str) -> str:
     lines = [f"base_model: {base}"] if base else []
     return "\n".join(["---", *lines, "library_name: peft", "tags:", "- lora", "- olora_viz", "---"])
 
@@ -114,3 +113,20 @@ def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
         f"{counts['test']} for the test",
     }
     return "".join(f"- {what}: {value}\n" for what, value in settings.items())
+
+
+def bare_card(config: dict[str, Any]) -> str:
+    """Return the README of an adapter of which only its own settings are known.
+
+    Parameters
+    ----------
+    config : of the adapter, in PEFT's format.
+    """
+    base = config.get("base_model_name_or_path") or ""
+    return (
+        f"{_front_matter(base if '/' in str(base) else '')}\n"
+        f"# A LoRA adapter{f' of {base}' * bool(base)}\n\n"
+        f"An adapter in PEFT's format of rank {config.get('r')} and alpha "
+        f"{config.get('lora_alpha')}, exported by olora_viz. Its folder says nothing about how it "
+        "was trained, on what, and how good it is.\n"
+    )
