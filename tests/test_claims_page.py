@@ -191,6 +191,16 @@ def test_what_is_measured_takes_a_row_for_itself_and_says_so() -> None:
     assert "recorded on" in fold
 
 
+def test_what_cannot_be_measured_here_keeps_what_is_recorded_and_says_why() -> None:
+    here = replace(TOLD, finding=not_measured("the study has one rank: give it several"), when="")
+    said = row(CLAIMS["depth"], [TOLD], here).split("<details>")[0]
+    assert re.findall(r'class="verdict (\w+)"', said) == [HOLDS]
+    assert "Not measured here: the study has one rank: give it several. Recorded: " in words(said)
+    alone = row(CLAIMS["depth"], [], here).split("<details>")[0]
+    assert re.findall(r'class="verdict ([\w-]+)"', alone) == ["not-measured"]
+    assert ">not measured here<" in alone
+
+
 def test_text_of_a_visitor_is_escaped() -> None:
     told = replace(TOLD, where="<b>x</b>", command="<i>", finding=replace(FINDING, words="<u>"))
     assert not re.search("<b>x|<i>|<u>", row(CLAIMS["depth"], [told]).replace("<i style", ""))

@@ -58,6 +58,10 @@ def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
 def test_more_time_never_makes_a_plan_less_thorough() -> None:
     pace = Pace(2.0, 0.2, 0.01, "", 64, 100)
     plans = [fitted(PLANNED, pace, left, left / 60) for left in np.geomspace(30, 30_000, 40)]
+    for left in np.geomspace(30, 30_000, 40):
+        its = fitted(PLANNED, pace, left, left / 60, evaluations=5).study
+        assert 3 <= len(range(its.eval_every, its.steps, its.eval_every)) + 1 <= 5
+        assert its.steps <= fitted(PLANNED, pace, left, left / 60).study.steps
     methods = [len(plan.study.inits) for plan in plans]
     assert methods == sorted(methods)
     assert methods[0] == 2

@@ -140,6 +140,7 @@ def plan_for(
     fixed: Collection[str] = (),
     progress: Progress | None = None,
     kept: Kept | None = None,
+    evaluations: int = 1,
 ) -> Plan:
     """Measure the pace of a study's races, and make it fit the time.
 
@@ -148,8 +149,9 @@ def plan_for(
     study : its model, task, methods and all settings that are not planned.
     minutes : in which it should end, with the final adapter.
     fixed : names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``,
-        ``coarse``, ``steps`` and ``batch_size``.
+        ``coarse``, ``steps``, ``batch_size`` and ``eval_every``.
     kept : of earlier races of this process, and for later ones.
+    evaluations : of each run at most, evenly spaced; the last one is at its end.
 
     Raises
     ------
@@ -162,7 +164,7 @@ def plan_for(
         if not pace.test:
             raise ValueError(f"{study.tasks[0]!r} has too few rows: none is left for the test")
         left = 60 * minutes - (time.monotonic() - began)
-        found = fitted(sized, pace, left, minutes, fixed)
+        found = fitted(sized, pace, left, minutes, fixed, evaluations)
         if plan is None or found.study.steps >= plan.study.steps / 2 >= SIZES[1].steps / 2:
             plan = found
         if plan.study.steps < MOST_STEPS / 2:
@@ -185,7 +187,12 @@ def _paced(study: Study, progress: Progress | None, kept: Kept) -> Pace:
 
 
 def fitted(
-    study: Study, pace: Pace, left: float, minutes: float, fixed: Collection[str] = ()
+    study: Study,
+    pace: Pace,
+    left: float,
+    minutes: float,
+    fixed: Collection[str] = (),
+    evaluations: int = 1,
 ) -> Plan:
     """Return the most thorough plan that fits.
 
@@ -193,24 +200,28 @@ def fitted(
     ----------
     pace : of the study's races.
     left : seconds for races and the final adapter.
-    minutes, fixed : see `plan_for`.
+    minutes, fixed, evaluations : see `plan_for`.
     """
     plan = None
     for sized, wanted in _candidates(study, fixed):
         count = most_trials(sized) + len(sized.inits) * len(sized.cells()) * sized.first_seeds
         most = _most(len(sized.inits), pace, count, left)
         each = max(0.0, SAFE * left - pace.setup * math.ceil(count / most)) / (count + LATE)
-        examples = min(pace.held_out + pace.test, _at_most(each * EVALUATION, pace.example))
-        held_out = max(LEAST_EXAMPLES, min(64, pace.held_out, examples // 3))
-        test = max(2 * LEAST_EXAMPLES, min(pace.test, examples - held_out))
-        fit = min(MOST_STEPS, _at_most(each - pace.example * (held_out + test), pace.step))
+        every = evaluations * pace.held_out + pace.test
+        examples = min(every, _at_most(each * EVALUATION, pace.example))
+        held_out = max(LEAST_EXAMPLES, min(64, pace.held_out, examples // (evaluations + 2)))
+        test = max(2 * LEAST_EXAMPLES, min(pace.test, examples - evaluations * held_out))
+        read = evaluations * held_out + test
+        fit = min(MOST_STEPS, _at_most(each - pace.example * read, pace.step))
         if "steps" not in fixed:
             sized = replace(sized, steps=max(LEAST_STEPS, fit))
-        sized = replace(sized, eval_every=0, eval_size=held_out, test_size=test)
-        lane = pace.of_lane(sized.steps, held_out + test)
+        between = 0 if evaluations == 1 else math.ceil(sized.steps / evaluations)
+        between = study.eval_every if "eval_every" in fixed else between
+        sized = replace(sized, eval_every=between, eval_size=held_out, test_size=test)
+        lane = pace.of_lane(sized.steps, read)
         races = math.ceil(most_trials(sized) / most)
         alone = replace(pace, step=max(pace.alone, pace.step))
-        last = pace.of_race(test) + alone.of_lane(sized.steps, held_out + test)
+        last = pace.of_race(test) + alone.of_lane(sized.steps, read)
         final = min(LATE * last, RESERVED * 60 * minutes)
         plan = Plan(
             study=sized,

@@ -93,6 +93,7 @@ def decide(
     batch_size: int | None = None,
     steps: int | None = None,
     plan: Plan | None = None,
+    evaluations: int = 1,
     watch: Watch | None = None,
     progress: Progress | None = None,
     **settings: Any,
@@ -110,6 +111,7 @@ def decide(
     inits : the methods, beside the reference; by default `METHODS`, as far as there is time.
     batch_size, steps : of each race; planned by default.
     plan : used instead of one that is measured here, or found in the folder.
+    evaluations : of each run of a new plan at most, evenly spaced; the last is at its end.
     watch : called with every step; it ends here, without an adapter, when this returns False.
     progress : called with the progress of loading.
     settings : other fields of `Study`, such as ``ranks``; those that are usually planned, such as
@@ -121,6 +123,8 @@ def decide(
     """
     expect(out, (str, Path), "the folder of the decision")
     end = time.monotonic() + 60 * checked_minutes(minutes)
+    if type(evaluations) is not int or evaluations < 1:
+        raise ValueError(f"evaluations must be a whole number, at least 1, not {evaluations!r}")
     folder, kept = Path(out), Kept()
     known = [each.name for each in fields(Study)]
     for name in settings:
@@ -132,7 +136,7 @@ def decide(
     if plan is None and (folder / SETUP).exists():
         plan = _earlier(folder, given, inits, minutes)
     elif plan is None:
-        plan = _new(folder, given, inits, minutes, progress, kept)
+        plan = _new(folder, given, inits, minutes, progress, kept, evaluations)
     road = _Road(folder, plan, end, kept)
     yield road.known()
     yield from road.races(watch, progress)
@@ -249,7 +253,7 @@ def complete_seeds(study: Study, losses: Losses) -> int:
 
 def _new(
     folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float,
-    progress: Progress | None, kept: Kept,
+    progress: Progress | None, kept: Kept, evaluations: int,
 ) -> Plan:  # fmt: skip
     """Plan a new decision."""
     reference = given.get("reference", Study.reference)
@@ -258,7 +262,7 @@ def _new(
         raise ValueError("a decision is for one model and one task: a study compares several")
     Ledger(folder, study)  # it refuses a folder that holds something else
     fixed = {*given, "inits"} if inits else {*given}
-    plan = plan_for(study, minutes, fixed, progress, kept)
+    plan = plan_for(study, minutes, fixed, progress, kept, evaluations)
     return replace(plan, study=plan.study.fixed())
 
 

@@ -21,6 +21,9 @@ from olora_viz.studies.words import and_
 
 PYTHON = ("python", "-m", "olora_viz")
 
+EVALUATIONS = 5
+"""Of each run of a study that is made for claims, some of which are about the way to the end."""
+
 OPTIONS = {"models": "model", "tasks": "task", "inits": "init", "lrs": "lr", "ranks": "r"}
 """The names of a study's lists as options of the command line."""
 
@@ -59,7 +62,7 @@ def study_within(
     road = decide(
         folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
         ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
-        watch=watch, **settings,
+        evaluations=EVALUATIONS, watch=watch, **settings,
         **({} if evidence.max_length is None else {"max_length": evidence.max_length}),
     )  # fmt: skip
     with closing(road):

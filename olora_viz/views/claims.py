@@ -47,6 +47,11 @@ class Told:
     when: str = ""
     """The date of a recording; empty if it was measured here."""
 
+    @property
+    def is_found(self) -> bool:
+        """Whether there is a verdict."""
+        return self.finding.verdict != NOT_MEASURED
+
     @classmethod
     def of(cls, one: RecordedFinding) -> Told:
         """Return what was recorded."""
@@ -59,11 +64,14 @@ def row(
 ) -> Markup:
     """Return the row of a claim: what was measured here if anything was, else what is recorded.
 
+    What could not be measured here leaves the recorded findings in place, and says why.
+
     Parameters
     ----------
     now : whether it is being measured.
     """
-    shown = [measured] if measured else recorded
+    lacking = measured is not None and not measured.is_found and bool(recorded)
+    shown = [measured] if measured and not lacking else recorded
     verdict = together([one.finding.verdict for one in shown]) if shown else NOT_MEASURED
     example = next((one for one in shown if one.finding.verdict == verdict), None)
     example = example or next(iter(shown), None)
@@ -74,9 +82,10 @@ def row(
         "</article>"
     ).format(
         number=claim.number, kind=_kind(verdict), verdict=verdict, sentence=math(claim.sentence),
-        source=claim.source, basis=_basis(shown, bool(measured), now),
+        source=claim.source, basis=_basis(shown, now),
         bars=bars(example.finding) if example else Markup('<div class="bars"></div>'),
-        words=math(_words(shown, example, now)), fold=_fold(claim, measured, recorded),
+        words=math(_words(shown, example, measured if lacking else None, now)),
+        fold=_fold(claim, measured, recorded),
     )  # fmt: skip
 
 
@@ -96,14 +105,16 @@ def _kind(verdict: str) -> str:
     return verdict.replace(" ", "-")
 
 
-def _basis(shown: Sequence[Told], is_measured: bool, now: bool) -> Markup:
+def _basis(shown: Sequence[Told], now: bool) -> Markup:
     """Say whether it is recorded or measured, and on what."""
     if now:
         return Markup('<span class="badge now">measuring</span>')
     if not shown:
         return Markup("nothing is recorded yet")
+    first = shown[0]
+    here = "measured here" if first.is_found else "not measured here"
     badge = Markup('<span class="badge {}">{}</span> ').format(
-        *(("here", "measured here") if is_measured else ("", "recorded"))
+        *(("", "recorded") if first.when else ("here", here))
     )
     where = "; ".join(dict.fromkeys(one.where for one in shown))
     seeds = sorted({one.finding.seeds for one in shown if one.finding.seeds})
@@ -111,15 +122,22 @@ def _basis(shown: Sequence[Told], is_measured: bool, now: bool) -> Markup:
     return badge + f"{where}{counted}"
 
 
-def _words(shown: Sequence[Told], example: Told | None, now: bool) -> str:
-    """Return the numbers in words: of the only finding, or a count and one of several."""
+def _words(shown: Sequence[Told], example: Told | None, lacking: Told | None, now: bool) -> str:
+    """Return the numbers in words: of the only finding, or a count and one of several.
+
+    Parameters
+    ----------
+    lacking : what could not be measured here, although something is recorded.
+    """
     if example is None or now:
         return ""
+    why = f"Not measured here: {lacking.finding.words.rstrip('.')}. Recorded: " if lacking else ""
     if len(shown) == 1:
-        return example.finding.words
+        return f"{why}{example.finding.words}"
     counts = Counter(one.finding.verdict for one in shown).most_common()
     said = ", ".join(f"{verdict} on {n}" for verdict, n in counts)
-    return f"Of {len(shown)} set-ups: {said}. On {example.where}: {example.finding.words}"
+    many = f"Of {len(shown)} set-ups: {said}. On {example.where}: {example.finding.words}"
+    return why + many
 
 
 def _fold(claim: Claim, measured: Told | None, recorded: Sequence[Told]) -> Markup:

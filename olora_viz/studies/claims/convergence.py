@@ -43,8 +43,8 @@ def judge(found: Verdicts) -> Finding:
     """Judge the mean validation loss over the run, at one shared rate and at best rates."""
     if any(len(row["evaluated"]) < LEAST_POINTS for row in found.rows.values()):
         return not_measured(
-            f"the study's runs were evaluated fewer than {LEAST_POINTS} times: give --study one "
-            "that has --eval-every"
+            f"the study's runs were evaluated fewer than {LEAST_POINTS} times: one with "
+            "a smaller eval_every decides it"
         )
     values = {trial: mean_loss(row) for trial, row in found.rows.items()}
     parts: dict[str, list[str]] = {"one rate": [], "best rates": []}

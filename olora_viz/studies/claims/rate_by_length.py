@@ -60,7 +60,8 @@ def judge(found: Verdicts) -> Finding:
     if not any(known.values()):
         return not_measured(
             f"the best rate is known, and inside the rates tried, at fewer than {LEAST_LENGTHS} "
-            "lengths of a run: finish the study, or give one with more rates and --eval-every"
+            "lengths of a run: finish the study, or give one with more rates and a smaller "
+            "eval_every"
         )
     overall = {init: over_cells(its) if its else UNKNOWN for init, its in known.items()}
     return Finding(

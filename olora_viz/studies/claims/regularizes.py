@@ -54,8 +54,9 @@ def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Fin
         return Finding(
             NOT_MEASURED,
             "The training losses of the study's runs are those of examples that they had not been "
-            "trained on, or no training loss was reached by both: give --study one whose runs read "
-            f"the training examples several times, with --eval-every. {orthonormal}",
+            "trained on, or no training loss was reached by both: a study whose runs read "
+            "the training examples several times, with a small eval_every, decides it. "
+            f"{orthonormal}",
             numbers,
         )
     cell, (gaps, interval) = next(iter(kept.items()))
