@@ -5,11 +5,13 @@ import json
 from functools import cached_property
 
 import pytest
+import torch
 from steps import a_step
 
 from olora_viz.figures import race as charts
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
+from olora_viz.machine.memory import Memory, memory_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background_race import BackgroundRace
@@ -150,3 +152,12 @@ def test_every_chart_of_held_out_results_says_on_how_many_examples_it_rests(name
     charts_ = [view.loss, view.accuracy, *([rates.figure] if rates else [])]
     for figure in charts_:
         assert f"{count} " in figure["layout"]["meta"]["unit"]
+
+
+def test_the_line_says_what_memory_a_race_takes_while_it_runs():
+    here = memory_of(torch.device("cpu"))
+    assert here is None or 0 < here.now <= here.peak
+    its = {"steps": (a_step(1, [1.0] * 15),), "memory": Memory(612_000_000, 1_340_000_000)}
+    racing, finished = (race_view(going(state, **its)).status for state in ("racing", "finished"))
+    assert '<span title="memory; peak 1.3 GB">0.6 GB</span>' in racing
+    assert "GB" not in finished

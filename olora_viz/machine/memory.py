@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -82,6 +82,45 @@ def bytes_words(count: float) -> str:
     ('3.1 GB', '27 MB')
     """
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{math.ceil(count / 1e6)} MB"
+
+
+class Memory(NamedTuple):
+    """Memory that this process uses on a device, in bytes."""
+
+    now: int
+    peak: int
+    """The most so far."""
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What is used now, and the most so far, rounded so that small changes do not show.
+
+        >>> Memory(612_000_000, 1_340_000_000).words
+        ('0.6 GB', '1.3 GB')
+        """
+        now, peak = (f"{count / 1e9:.1f} GB" for count in self)
+        return now, peak
+
+
+def memory_of(device: torch.device) -> Memory | None:
+    """Return the memory that this process uses, of CUDA's or of the system's, within microseconds.
+
+    Returns
+    -------
+    Memory or None
+        None if the system does not report it.
+    """
+    if device.type == "cuda":
+        return Memory(torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device))
+    try:
+        import resource  # not on every system
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    except (ImportError, OSError, ValueError, IndexError):
+        return None
+    now = pages * os.sysconf("SC_PAGE_SIZE")
+    return Memory(now, max(now, peak))
 
 
 def _of_system(name: str) -> int | None:

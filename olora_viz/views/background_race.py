@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from olora_viz.lanes.generation import Answer
+from olora_viz.machine.memory import Memory, memory_of
 from olora_viz.races import run as runs
 from olora_viz.races.race import Race, race
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
@@ -47,6 +48,8 @@ class BackgroundRace(BackgroundWork):
     """See `Race.adapted`."""
     in_parts: str = ""
     """See `Race.in_parts`."""
+    memory: Memory | None = None
+    """What this process uses, after the latest step; None while unknown."""
     tested: Tested | None = None
     """See `Race.tested`."""
     answers: list[Answer] = field(default_factory=list)
@@ -99,7 +102,7 @@ class BackgroundRace(BackgroundWork):
                 if step is None:
                     break
                 self.steps.append(step)
-                self.adapted = racing.adapted
+                self.adapted, self.memory = racing.adapted, memory_of(racing.device)
                 self._ask(racing, step)
                 self.wake()
                 if self.is_over() and racing.status in (RACING, STOPPED):

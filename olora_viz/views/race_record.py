@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
+from olora_viz.machine.memory import Memory
 from olora_viz.machine.numbers import about, seconds
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
@@ -90,6 +91,11 @@ class RaceRecord(Protocol):
         ...
 
     @property
+    def memory(self) -> Memory | None:
+        """What the process that computes it uses; None while unknown."""
+        ...
+
+    @property
     def tested(self) -> Tested | None:
         """The results on the test examples; None before the end, or without such examples."""
         ...
@@ -145,6 +151,7 @@ class RaceSnapshot:
     left_out: int = 0
     adapted: str = ""
     in_parts: str = ""
+    memory: Memory | None = None
     tested: Tested | None = None
     answers: tuple[Answer, ...] = ()
     steps: tuple[Step, ...] = field(default=(), repr=False)
@@ -237,5 +244,14 @@ def _speed(record: RaceRecord, done: int) -> list[str]:
         spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
         rate = max(len(window) - 1, 1) / max(spent, 1e-9)
         time = f"{about((record.config.steps - last.step) / rate)} left"
+    its = [] if record.complete or record.state in ENDED else _memory(record)
     speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"
-    return [speed, device, time]
+    return [speed, device, *its, time]
+
+
+def _memory(record: RaceRecord) -> list[str]:
+    """Return the memory that is used now, with the most so far in a tooltip."""
+    if record.memory is None:
+        return []
+    now, peak = record.memory.words
+    return [Markup('<span title="memory; peak {}">{}</span>').format(peak, now)]

@@ -12,13 +12,13 @@ import gradio as gr
 from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, write_lane
 from olora_viz.lanes.lane_lists import runs_of_seeds, write_lanes
 from olora_viz.lanes.seeds import write_seeds
+from olora_viz.machine.checking import Problems
 from olora_viz.machine.numbers import exact
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.settings import SETTINGS, Settings
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.settings import SETTINGS, Settings
-from olora_viz.web.guard.values import Problems
 from olora_viz.web.guard.visitor_files import SHOWN, TOKEN
 
 YOUR_FILE = SHOWN

@@ -74,6 +74,8 @@ class Recording:
     """The share of the model that has adapters, in words; empty if it was not recorded."""
     in_parts: str = ""
     """See `Race.in_parts`."""
+    memory: None = None
+    """It takes none any more."""
     tested: Tested | None = None
     """The results on the test examples; None if it was recorded without."""
 

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from olora_viz.lanes.lane import FAIR, Lane
+from olora_viz.lanes.lane import FAIR, TARGET, Lane
 from olora_viz.lanes.seeds import read_seeds
+from olora_viz.machine.checking import Problems, is_empty, number, whole, word
 from olora_viz.machine.naming import unknown
 from olora_viz.models import MODELS
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import BATCHES, RaceConfig
+from olora_viz.races.schedule import SCHEDULES
+from olora_viz.races.settings import Settings, automatic_interval
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.settings import automatic_interval, checked_settings
-from olora_viz.web.guard.values import Problems, is_empty, number, whole, word
 from olora_viz.web.guard.visitor_files import TOKEN
+
+MOST_EVALUATIONS = 200
+"""Maximum number of evaluations on the held-out examples in a race."""
+
+MOST_HELD_OUT = 512
+"""Maximum number of held-out examples that they take."""
+
+MOST_TARGETS, LONGEST_TARGET = 20, 80
+"""Maximum number of target modules, and of characters in the name of one."""
 
 MAX_LENGTH = 512
 """The longest example of a task from the hub, in tokens; longer ones are left out of the race."""
@@ -177,6 +188,84 @@ def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> 
         alpha=None if is_empty(alpha) else number("alpha", alpha),
         seed=whole("seed", seed, 0, 2**31 - 1),
     )
+
+
+def checked_settings(steps: int, said: Any, found: Problems) -> Settings:
+    """Validate the settings that a page or a link sent; keep what is wrong in `found`.
+
+    Parameters
+    ----------
+    steps : of the race.
+    said : text or numbers by name; a name that is left out has its default.
+    """
+    plain = Settings()
+    values = plain.values() | (said if isinstance(said, dict) else {})
+    every = values["eval_every"]
+    return Settings(
+        schedule=found.check(
+            _one_of, "schedule", values["schedule"], SCHEDULES, instead=plain.schedule
+        ),
+        warmup=found.check(whole, "warm-up steps", values["warmup"], 0, steps - 1, instead=0),
+        weight_decay=found.check(_decay, values["weight_decay"], instead=0.0),
+        clip=found.check(_clip, values["clip"], instead=None),
+        targets=found.check(_targets, values["targets"], instead=None),
+        eval_every=None
+        if is_empty(every)
+        else found.check(
+            whole, "steps between evaluations", every, math.ceil(steps / MOST_EVALUATIONS), steps,
+            instead=None,
+        ),
+        batches=found.check(
+            _one_of, "batches", values["batches"], BATCHES, instead=plain.batches
+        ),
+        eval_size=found.check(
+            whole, "held-out examples", values["eval_size"], 1, MOST_HELD_OUT,
+            instead=plain.eval_size,
+        ),
+        keep_best=found.check(_switch, "keep_best", values["keep_best"], instead=False),
+        patience=None
+        if is_empty(values["patience"])
+        else found.check(
+            whole, "evaluations without improvement", values["patience"], 1, MOST_EVALUATIONS,
+            instead=None,
+        ),
+    )  # fmt: skip
+
+
+def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(unknown(what, word(value), allowed))
+    return value
+
+
+def _switch(what: str, value: Any) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError(f"{what} must be 0 or 1, not {word(value)[:40]!r}")
+    return value == "1"
+
+
+def _decay(value: Any) -> float:
+    return number("weight decay", value, zero=True)
+
+
+def _clip(value: Any) -> float | None:
+    return None if is_empty(value) else number("gradient clipping", value)
+
+
+def _targets(value: Any) -> tuple[str, ...] | None:
+    """Read the names of target modules, with commas between them; None if there are none."""
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else [value]
+    names = [name for name in names if not is_empty(name)]
+    if len(names) > MOST_TARGETS:
+        raise ValueError(f"a race takes at most {MOST_TARGETS} target modules, not {len(names)}")
+    for name in names:
+        known = isinstance(name, str) and len(name) <= LONGEST_TARGET
+        if not (known and re.fullmatch(TARGET, name)):
+            raise ValueError(
+                f"a target module must be at most {LONGEST_TARGET} letters, digits and "
+                f". _ - * ? ! [ ], not {word(name)[:40]!r}"
+            )
+    return tuple(names) or None
 
 
 def longest_example(model: str) -> int:

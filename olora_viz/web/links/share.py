@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl
 
 from olora_viz.learn.lessons import NAMES
 from olora_viz.machine.naming import unknown
+from olora_viz.races.settings import SETTINGS
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.settings import SETTINGS
 from olora_viz.web.race import presets
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.setup import SetUp

@@ -11,10 +11,11 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.figures.live.bundle import bundle
+from olora_viz.machine.checking import Problems
 from olora_viz.races.config import BATCHES
 from olora_viz.races.schedule import SCHEDULES
-from olora_viz.web.guard.settings import Settings, checked_settings
-from olora_viz.web.guard.values import Problems
+from olora_viz.races.settings import Settings
+from olora_viz.web.guard.config import checked_settings
 
 
 class Field(NamedTuple):
