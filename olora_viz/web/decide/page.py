@@ -101,6 +101,11 @@ def choices(limits: Limits) -> Choices:
             value=[name for name in METHODS if name != REFERENCE],
             label="Compared with plain LoRA", elem_id="decide-inits",
         )  # fmt: skip
+        more = len(offered()) - len(METHODS) + 1
+        gr.HTML(
+            f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>',
+            apply_default_css=False,
+        )
         rank = gr.Slider(
             1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank"
         )
