@@ -103,6 +103,24 @@ plan = Plan(study, 5.0, seconds=1.0, final=0.0, most=4, data="")
     assert "Before and after" in html
 
 
+def test_a_figure_follows_a_race_that_another_thread_runs_and_ends_with_it(running):
+    code = """import threading
+from dataclasses import replace
+its = ov.race(replace(config, steps=30))
+thread = threading.Thread(target=list, args=(its,))
+next(its)
+thread.start()
+ov.plot_race(its)"""
+    *_, figure = outputs(code, running)
+    assert PLOTLY in figure.data
+    (said,) = outputs("print(its.status, thread.is_alive())", running)
+    assert said.text.split()[0] == "finished"
+    *_, figure = outputs("next(rest := ov.race(config))\nov.plot_race(rest)", running)
+    assert PLOTLY in figure.data
+    (said,) = outputs("print(rest.done)", running)
+    assert said.text == "1\n"
+
+
 def test_a_catalogue_is_a_table_in_a_notebook(running):
     (table,) = outputs("ov.TASKS", running)
     assert "<td>addition</td>" in table.data["text/html"]

@@ -5,7 +5,8 @@ Each function returns one `plotly.graph_objects.Figure` with the requested figur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import plotly.graph_objects as go
@@ -24,6 +25,7 @@ from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.source import Raced, Source, named
+from olora_viz.races.state import RACING
 from olora_viz.races.step import Step, held_out_count
 from olora_viz.studies.rate_sweep import rate_curves
 
@@ -59,6 +61,9 @@ _OF_RACE: dict[str, Callable[[Raced], Figure]] = {
 }  # fmt: skip
 
 
+REST = 0.5
+"""Seconds without a step after which nobody runs a race."""
+
 _OVERLAID = {"loss": "eval_loss", "gradient": "grad_norm", "accuracy": "eval_accuracy"}
 """The measurements that can be overlaid for several races, by the names of their figures."""
 
@@ -75,9 +80,10 @@ def plot_race(
     Parameters
     ----------
     steps : a `Race` (with its steps so far, or run to its end if it has not started; in a notebook
-        the figure grows meanwhile), its steps, a `SavedRun`, or a run folder. To overlay several, a
-        list of them, or a dict with a name for each; runs then differ by dash, initializations by
-        colour, and the loss is the held-out loss.
+        the figure grows meanwhile, also while another thread runs the race), its steps, a
+        `SavedRun`, or a run folder. To overlay several, a list of them, or a dict with a name for
+        each; runs then differ by dash, initializations by colour, and the loss is the held-out
+        loss.
     config : the config of the steps, for the lanes' names and colours; a `Race` also provides the
         loss before the first step. Without it, lanes are labelled by number.
     what : ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race
@@ -101,8 +107,8 @@ def plot_race(
     def drawn(raced: Raced) -> Drawing:
         return drawing([_OF_RACE[name](raced) for name in names], theme)
 
-    if isinstance(steps, Race) and not steps.done and steps.history is not None and is_notebook():
-        _run_live(steps, drawn)
+    if isinstance(steps, Race) and steps.history is not None and is_notebook():
+        _live(steps, drawn)
     raced = Raced.of(cast("Source", steps), config)
     if not raced.labels:
         raise ValueError(
@@ -190,12 +196,30 @@ def plot_gradients(
     )
 
 
-def _run_live(racing: Race, drawn: Callable[[Raced], Drawing]) -> None:
-    """Run a race to its end, and show its figure below the cell meanwhile."""
+def _live(racing: Race, drawn: Callable[[Raced], Drawing]) -> None:
+    """Show the figure of a race below the cell until it ends, or nobody runs it any more.
+
+    A race that has not started runs here; one that another thread runs is followed.
+    """
     output = LiveOutput()
-    for _ in racing:
+    for _ in racing if not racing.done else _made_elsewhere(racing):
         output.show(lambda: drawn(Raced.of(racing)).without_picture())
     output.clear()
+
+
+def _made_elsewhere(racing: Race) -> Iterator[int]:
+    """Yield the number of each new step of a race that another thread runs, as far as seen.
+
+    A race is at rest if nothing happens for `REST` seconds, in which no step is being computed.
+    """
+    seen, quiet = racing.done, time.monotonic()
+    while racing.status == RACING and time.monotonic() - quiet < REST:
+        time.sleep(REST / 50)
+        if racing.in_step:
+            quiet = time.monotonic()
+        if racing.done > seen:
+            seen, quiet = racing.done, time.monotonic()
+            yield seen
 
 
 def _several(steps: Any) -> dict[str, Source] | None:

@@ -91,6 +91,7 @@ class Race(Iterator[Step]):
     trained : loss and gradients of the latest step, read by measurements; unset before the first.
     history : the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not
         kept: in a race restored by `restore`, and in that of a run folder, which keeps them.
+    in_step : whether some thread is computing a step right now.
     has_own_task : whether the task was passed to `race`.
     torn : whether a step was cut short, for instance by a second Ctrl-C. Parameters and clock are
         then inconsistent, and only `restore` recovers the race.
@@ -138,7 +139,7 @@ class Race(Iterator[Step]):
         self._trainer = Trainer(self.config, self._lanes, self.data, start.footprint, self.baseline)
         start_results = results_at_start(self._lanes, self.baseline, self._trainer.evaluate)
         self.state = RaceState.at_start(start_results, follows_best=config.follows_best)
-        self.torn = self._closed = False
+        self.torn = self.in_step = self._closed = False
         self._tested: Tested | None = None
         self.history: list[Step] | None = []
         self._unseen: Step | None = None  # complete, but its loop was interrupted
@@ -160,8 +161,12 @@ class Race(Iterator[Step]):
                 self._mode.close()
                 raise StopIteration
             self._check_whole()
-            with HeldInterrupt() as held:
-                self._unseen = self._run_step()
+            self.in_step = True
+            try:
+                with HeldInterrupt() as held:
+                    self._unseen = self._run_step()
+            finally:
+                self.in_step = False
             if held.interrupt:
                 held.interrupt()
         step, self._unseen = self._unseen, None
