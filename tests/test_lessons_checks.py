@@ -9,6 +9,7 @@ from torch import Tensor
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery import load
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, qr, singular_values
+from olora_viz.views.terms import MARKED, slug
 from olora_viz.web.guard.limits import from_environment
 from olora_viz.web.learn import teachers, view
 from olora_viz.web.links import share
@@ -141,3 +142,14 @@ def test_the_teacher_s_plan_has_all_of_every_lesson() -> None:
     assert set(teachers.NEEDED) <= set(NAMES)
     for names in teachers.NEEDED.values():
         assert set(names) <= set(teachers.HIDDEN)
+
+
+def test_every_term_in_a_text_has_its_entry_and_a_formula_stays_whole():
+    entries = view.glossary()
+    assert all(f'id="term-{slug(word)}"' in entries for word in MARKED)
+    for lesson in LESSONS.values():
+        text = view.text(lesson)
+        terms = re.findall(r'data-term="([\w-]+)"', text)
+        assert len(terms) == len(set(terms))
+        assert all(f'id="term-{one}"' in entries for one in terms)
+        assert not re.search(r"<math(?:(?!</math>).)*<button", text, re.DOTALL)

@@ -23,6 +23,7 @@ from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import numbers_before, rates_before, story_before
 from olora_viz.views.curvature import curvature_view
 from olora_viz.views.race_record import READY, start_of
+from olora_viz.views.terms import term
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
@@ -107,7 +108,8 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                 right_slice = live_figure(empty_slice(), elem_id="slice-right-figure")
         with gr.Column(elem_classes="card"):
             gr.HTML(
-                '<h2>During a race <span class="hint">press Race: the curvature is measured on '
+                '<h2>During a race <span class="hint">press Race: the '
+                f"{term('Hessian eigenvalue', 'curvature')} is measured on "
                 "the first batch, at the cost of a few dozen steps</span></h2>",
                 apply_default_css=False,
             )

@@ -69,7 +69,11 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
             guide = _pressed("lesson-guide", learn_view.guide(limits, first))
         with gr.Column(elem_classes="after", min_width=0):
             with gr.Column(elem_classes="card", elem_id="lesson-glossary", min_width=0):
-                gr.HTML(learn_view.glossary(), apply_default_css=False)
+                gr.HTML(
+                    learn_view.glossary(),
+                    js_on_load=(Path(__file__).parent / "terms.js").read_text("utf-8"),
+                    apply_default_css=False,
+                )
             with gr.Column(elem_classes="card", elem_id="lesson-teachers", min_width=0):
                 gr.HTML(
                     teachers.plan(),

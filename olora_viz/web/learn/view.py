@@ -9,6 +9,7 @@ from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.glossary import GLOSSARY
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside
 from olora_viz.machine.numbers import about
+from olora_viz.views.terms import slug, with_terms
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.setup import possible
 
@@ -50,7 +51,7 @@ def text(lesson: Lesson) -> Markup:
     shown = [first, *(display.format(_parts(one)) for one in lesson.formulas), *rest]
     return Markup(
         '<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>'
-    ).format(_place(lesson), lesson.minutes, lesson.title, Markup("").join(shown))
+    ).format(_place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown)))
 
 
 def guide(limits: Limits, lesson: Lesson) -> Markup:
@@ -132,7 +133,7 @@ def glossary() -> Markup:
     source = Markup(' <span class="source">{}</span>')
     terms = Markup("").join(
         entry.format(
-            _slug(term.word), term.word, sentence(term.meaning),
+            slug(term.word), term.word, sentence(term.meaning),
             source.format(term.source) if term.source else "",
         )
         for term in GLOSSARY
@@ -180,10 +181,6 @@ def _place(lesson: Lesson) -> str:
 
 def _current(is_chosen: bool) -> Markup:
     return Markup(' aria-current="true"') if is_chosen else Markup("")
-
-
-def _slug(word: str) -> str:
-    return word.lower().replace(" ", "-")
 
 
 __all__ = ["answer", "card", "check", "contents", "glossary", "guide", "live", "text"]

@@ -10,6 +10,7 @@ import gradio as gr
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.views.gradients import depth_view, gradients_view, looks
+from olora_viz.views.terms import term
 from olora_viz.web.race.card import QUIET, Card, Desk
 
 _HERE = Path(__file__).parent
@@ -20,8 +21,9 @@ def build(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
     head = gr.HTML(
-        '<h2>Gradients of this run <span class="hint">norms of gradients, parameters and '
-        "updates by layer</span></h2>",
+        '<h2>Gradients of this run <span class="hint">'
+        f"{term('gradient norm', 'norms of gradients')}, parameters and updates by layer</span>"
+        "</h2>",
         apply_default_css=False,
         js_on_load=(_HERE / "gradients.js").read_text("utf-8"),
     )

@@ -14,6 +14,14 @@ const FIELDS = [
   ["seed", "seeds", "seeds, such as 0-2", "text"],
 ];
 
+/** The glossary's terms behind the heads of the columns, see terms.js. */
+const TERMS = /** @type {Record<string, string>} */ ({
+  start: "initialization",
+  r: "rank",
+  α: "alpha",
+  seeds: "seed",
+});
+
 /**
  * Put the table into an element.
  *
@@ -222,5 +230,11 @@ function cell(child) {
 
 /** @param {string} text @param {string} title */
 function header(text, title) {
-  return node("th", { scope: "col", textContent: text, title });
+  const cell = node("th", { scope: "col", textContent: text, title });
+  if (text in TERMS) {
+    const term = node("button", { type: "button", className: "term", textContent: text, title });
+    term.dataset.term = TERMS[text];
+    cell.replaceChildren(term);
+  }
+  return cell;
 }

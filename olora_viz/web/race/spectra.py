@@ -8,6 +8,7 @@ import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
+from olora_viz.views.terms import term
 from olora_viz.views.update_spectra import spectra_view
 from olora_viz.web.race.card import QUIET, Card, Desk
 
@@ -16,7 +17,8 @@ def build(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
     gr.HTML(
-        '<h2>Spectra of this run <span class="hint">how training changes the adapters</span></h2>',
+        '<h2>Spectra of this run <span class="hint">how training changes the adapters: norm, '
+        f"{term('effective rank')}, {term('principal angle', 'angles')}</span></h2>",
         apply_default_css=False,
     )
     with gr.Row(elem_classes="three"):

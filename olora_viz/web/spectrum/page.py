@@ -13,6 +13,7 @@ from olora_viz.initializers import label_of
 from olora_viz.models import MODELS
 from olora_viz.views import html as fragments
 from olora_viz.views.lab import Lab
+from olora_viz.views.terms import term
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.jobs.pool import Pool, few
@@ -76,7 +77,8 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
                 permute = gr.Button("⤨ Permute the columns of W", elem_id="permute-button")
                 restore = gr.Button("↺ W's own order", interactive=False)
                 gr.HTML(
-                    '<p class="hint">The singular values of W do not change. OLoRA\'s start does, '
+                    f'<p class="hint">The {term("singular value", "singular values")} of W do not '
+                    "change. OLoRA's start does, "
                     "since it takes the first columns.</p>",
                     apply_default_css=False,
                 )
