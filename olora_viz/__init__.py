@@ -44,7 +44,8 @@ from olora_viz.initializers import (
     unregister,
 )
 from olora_viz.lanes.adapters import Lanes, attach
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_text import parse_lanes
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.peft_format import read_peft, write_peft
 from olora_viz.lanes.read_back import ReadBack, read_back

@@ -13,7 +13,8 @@ from test_rate_sweep import NAN, steps_of
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.seed_bands import group_styles
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_text import parse_lanes
 from olora_viz.studies import story
 from olora_viz.studies.seed_groups import group_places, seed_groups
 from olora_viz.views.results import results

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_text import parse_lanes, write_lane
 from olora_viz.races.config import BATCHES, RaceConfig
 from olora_viz.races.schedule import SCHEDULES
 from olora_viz.tasks import TASKS

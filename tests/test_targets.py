@@ -17,7 +17,8 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.figures.update_spectra import growth_figure
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.labels import labels
-from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_text import parse_lanes, write_lane
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_format import write_merged
 from olora_viz.lanes.peft_format import read_config, write_peft

@@ -84,7 +84,7 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a `RaceConfig` that the options set, with lanes and targets parsed."""
     from dataclasses import fields, replace
 
-    from olora_viz.lanes.lane import parse_lanes
+    from olora_viz.lanes.lane_text import parse_lanes
     from olora_viz.races.config import RaceConfig
 
     values = {field.name: getattr(options, field.name, None) for field in fields(RaceConfig)}

@@ -6,13 +6,7 @@ adds one from outside the package.
 """
 
 from olora_viz.initializers.calibration import Calibration, lacking
-from olora_viz.initializers.catalogue import (
-    INITIALIZERS,
-    keeps_function,
-    label_of,
-    register,
-    unregister,
-)
+from olora_viz.initializers.catalogue import INITIALIZERS, keeps_function, label_of
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
 from olora_viz.initializers.full import full
@@ -32,6 +26,7 @@ from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.pissa_fast import pissa_fast
 from olora_viz.initializers.pissa_flat import pissa_flat
 from olora_viz.initializers.random_orthonormal import random_orthonormal
+from olora_viz.initializers.registering import register, unregister
 from olora_viz.initializers.rlmo import rlmo
 from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch

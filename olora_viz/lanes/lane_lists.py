@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from olora_viz.lanes.lane import Lane, write_lane
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_text import write_lane
 from olora_viz.lanes.seeds import write_seeds
 
 
 def runs_of_seeds(lanes: Sequence[Lane]) -> list[list[Lane]]:
     """Split lanes where neighbours differ in more than their seed, or repeat a lane.
 
-    >>> from olora_viz.lanes.lane import parse_lanes
+    >>> from olora_viz.lanes.lane_text import parse_lanes
     >>> [len(its) for its in runs_of_seeds(parse_lanes("olora:seed=0-2") + [Lane("lora")])]
     [3, 1]
     """
@@ -29,7 +30,7 @@ def runs_of_seeds(lanes: Sequence[Lane]) -> list[list[Lane]]:
 def write_lanes(lanes: Sequence[Lane]) -> list[str]:
     """Write lanes in the form of `parse_lanes`; neighbours that differ only in the seed are one.
 
-    >>> from olora_viz.lanes.lane import parse_lanes
+    >>> from olora_viz.lanes.lane_text import parse_lanes
     >>> write_lanes(parse_lanes("olora:lr=1e-3/3e-3,seed=0-2"))
     ['olora:lr=1e-3,r=8,seed=0-2', 'olora:lr=3e-3,r=8,seed=0-2']
     """

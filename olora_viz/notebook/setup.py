@@ -7,8 +7,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_lists import write_lanes
+from olora_viz.lanes.lane_text import parse_lanes
 from olora_viz.machine.naming import unknown
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from olora_viz.lanes.lane import Lane, write_lane
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_text import write_lane
 from olora_viz.machine.naming import described, expect
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race

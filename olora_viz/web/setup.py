@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import gradio as gr
 
-from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, write_lane
+from olora_viz.lanes.lane import FAIR, Lane
 from olora_viz.lanes.lane_lists import runs_of_seeds, write_lanes
+from olora_viz.lanes.lane_text import parse_lanes, write_lane
 from olora_viz.lanes.seeds import write_seeds
 from olora_viz.machine.checking import Problems
 from olora_viz.machine.numbers import exact

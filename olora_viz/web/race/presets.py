@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_text import parse_lanes
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN
 from olora_viz.web.race.titles import TITLES
