@@ -21,7 +21,8 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
 
 from conftest import FLAGS, chromium  # noqa: E402
-from served import inherited, jupyterlab, serve  # noqa: E402
+from served import inherited, serve  # noqa: E402
+from test_browser_jupyter import jupyterlab  # noqa: E402
 
 CELL = """import olora_viz as ov
 from olora_viz.notebook import RacePanel

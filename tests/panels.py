@@ -1,7 +1,8 @@
-"""Panels of a notebook, used as a cell does."""
+"""Panels of a notebook, used as a cell does, and as their front end does."""
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from races import PAIR, small
 
@@ -19,11 +20,31 @@ def wait_for(what: Callable[[], object]) -> None:
     raise TimeoutError
 
 
+def send(panel, **message: Any) -> None:
+    """Send a message of a front end."""
+    panel._heard(panel, message, [])
+
+
 def press(panel, word: str) -> None:
     """Press a button of a panel."""
-    panel._buttons[word].click()
+    send(panel, press=word)
+
+
+def choose(panel, name: str, value: Any) -> None:
+    """Choose a value in a control."""
+    send(panel, set=[name, value])
+
+
+def shown(panel, name: str) -> Any:
+    """Return what a part of a panel shows."""
+    return panel._feed.values[name]
+
+
+def figure(panel, name: str) -> Any:
+    """Return a chart of a panel."""
+    return panel._feed.figures[name]
 
 
 def text(panel) -> str:
     """Return the line beside its buttons."""
-    return panel._status.value
+    return shown(panel, "status")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 from playwright.sync_api import Browser, Page, expect
 from served import ROOT, end, free_port, wait_for
 
@@ -126,12 +127,18 @@ class Notebook:
         return self.cell(i).locator(".jp-OutputArea-output").last
 
     def points(self, i: int) -> int:
-        """Count the points of the first curve of the first chart in a cell's output."""
+        """Count the points of the first curve of the chart of the loss in a cell's output."""
         script = "plot => plot.data?.[0]?.y?.length ?? 0"
         return self.plot(i).evaluate(script)
 
+    def steps(self, i: int) -> int:
+        """Return the steps that the status of a panel names; its charts may be drawn later."""
+        return int(self.status(i).locator("b").inner_text())
+
     def plot(self, i: int):
-        return self.cell(i).locator(".js-plotly-plot").first
+        """Return the chart of the loss, or of the singular values."""
+        charts = self.cell(i).locator(':is([data-chart="loss"], [data-chart="singular"])')
+        return charts.locator(".js-plotly-plot")
 
     def wait_for_points(self, i: int, count: int) -> None:
         script = "([plot, n]) => (plot.data?.[0]?.y?.length ?? 0) >= n"
@@ -212,7 +219,7 @@ def test_points_arrive_a_zoom_survives_and_stop_stops(notebook: Notebook) -> Non
     assert ranges(notebook, 0) == pytest.approx(zoomed)
     expect(notebook.status(0)).to_contain_text(f"{ended} / 2000")
     name = notebook.plot(0).locator(".xtitle").bounding_box()
-    whole = notebook.cell(0).locator(".olora-viz-figure").first.bounding_box()
+    whole = notebook.cell(0).locator('[data-chart="loss"]').bounding_box()
     assert name
     assert whole
     assert name["y"] + name["height"] <= whole["y"] + whole["height"]
@@ -242,13 +249,13 @@ def test_pause_acts_while_a_cell_waits_for_the_race(notebook: Notebook) -> None:
 
 
 def test_a_race_goes_on_bitwise_after_an_interrupt_of_the_kernel(notebook: Notebook) -> None:
-    seen = notebook.points(4)
+    seen = notebook.steps(4)
     notebook.begin_cell(6)
     notebook.wait_for_points(4, seen + 2)
     notebook.run("kernelmenu:interrupt")
     expect(notebook.said(6)).to_contain_text("panel.resume() continues it")
     expect(notebook.status(4)).to_contain_text("the kernel was interrupted")
-    seen = notebook.points(4)
+    seen = notebook.steps(4)
     notebook.begin_cell(7)
     notebook.wait_for_points(4, seen + 2)
     notebook.press(4, "Stop")
@@ -256,7 +263,7 @@ def test_a_race_goes_on_bitwise_after_an_interrupt_of_the_kernel(notebook: Noteb
 
 
 def test_a_chart_is_saved_from_the_menu_at_its_head(notebook: Notebook) -> None:
-    head = notebook.cell(1).locator(".figure-save").first
+    head = notebook.cell(1).locator('[data-chart="loss"] .figure-save')
     head.locator("button").first.click()
     with notebook.page.expect_download() as download:
         head.locator('[data-kind="csv"]').click()
@@ -267,7 +274,7 @@ def test_a_chart_is_saved_from_the_menu_at_its_head(notebook: Notebook) -> None:
 def test_a_slider_moves_a_chart(notebook: Notebook) -> None:
     lengths = "plot => plot.data.map(trace => trace.y.length)"
     assert min(notebook.plot(2).evaluate(lengths)) == 4
-    notebook.cell(2).locator(".noUi-handle").first.focus()
+    notebook.cell(2).locator("input[type=range]").focus()
     notebook.page.keyboard.press("ArrowRight")
     notebook.page.wait_for_function(
         "plot => Math.min(...plot.data.map(trace => trace.y.length)) === 5",
@@ -301,10 +308,21 @@ def test_the_saved_notebook_shows_the_last_state_without_a_kernel(
     made = nbformat.from_dict({**saved, "metadata": {**saved.metadata, "kernelspec": {
         "name": "none", "display_name": "None"}}})  # fmt: skip
     nbformat.write(made, lab.folder / "read.ipynb")
+    NotebookNotary(data_dir=str(lab.folder.parent / "data_dir")).sign(made)  # it is the reader's
     context = browser.new_context(viewport={"width": 1500, "height": 3000})
     reader = context.new_page()
     reader.goto(lab.address_of("read.ipynb", workspace="reader"))
     picture = reader.locator(".jp-CodeCell").first.locator(".jp-RenderedImage img")
     expect(picture).to_be_visible(timeout=60_000)
     assert picture.evaluate("image => image.naturalWidth") > 700
+    expect(reader.get_by_text("Loading widget...").first).to_be_hidden()
     context.close()
+
+
+def test_after_a_restart_of_the_kernel_a_panel_says_what_to_do(notebook: Notebook) -> None:
+    lost = notebook.cell(0).get_by_text("The kernel was restarted: run the cell again.")
+    expect(lost).to_be_hidden()
+    notebook.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+    )
+    expect(lost).to_be_visible()

@@ -15,11 +15,11 @@ from olora_viz.studies.story import Sentence
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views import inspection
+from olora_viz.views.earlier_runs import differences
 from olora_viz.views.html import Cell, table
 from olora_viz.views.race import race_view
 from olora_viz.views.report import report
 from olora_viz.views.task_sample import task_sample
-from olora_viz.web.race import shelf
 
 EVIL = """<script>alert(1)</script>"&'"""
 
@@ -81,7 +81,7 @@ def test_what_the_browser_makes_into_text_is_not_escaped(record):
 
 def test_of_runs_that_are_compared(record):
     plain = load("one-rate")
-    html = shelf._differences([(EVIL, record.config), ("b", plain.config)])
+    html = differences([(EVIL, record.config), ("b", plain.config)])
     assert is_escaped_once(html)
     assert html.count(str(escape(EVIL))) == 3  # a run's name, its model and its task
 

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from drawn import traces
 from IPython.core.interactiveshell import InteractiveShell
-from panels import CONFIG, LONG, press, text, wait_for
+from panels import CONFIG, LONG, choose, figure, press, shown, text, wait_for
+from traitlets import TraitError, link
 from traitlets.config import Config
 
 import olora_viz as ov
 from olora_viz.notebook import ConditioningPanel, RacePanel
+
+OLORA = {"init": "olora", "r": "2", "alpha": "", "lr": "1e-3", "seed": "0"}
 
 
 def test_a_race_in_a_panel_makes_the_steps_of_the_race() -> None:
@@ -27,13 +30,14 @@ def test_a_race_in_a_panel_makes_the_steps_of_the_race() -> None:
     assert (lanes.theta == plain.lanes.theta).all()
     assert repr(panel) == "RacePanel: finished, step 6 of 6"
     np.testing.assert_array_equal(panel.steps["step"], np.repeat(np.arange(1, 7), 2))
-    shown = panel._charts[0].figure
-    assert [len(raw["y"]) for raw in traces(shown, meta="raw")] == [6, 6]
-    assert "OLoRA" in panel._table.value
+    loss = figure(panel, "loss")
+    assert [len(raw["y"]) for raw in traces(loss, meta="raw")] == [6, 6]
+    assert "OLoRA" in shown(panel, "results")
     base = plain.baseline
     cells = f"<td>{base.accuracy[0]:.0%}</td><td>{base.loss[0]:.2f}</td>"
-    assert f"base model</th>{cells}" in panel._table.value
-    assert "What you are seeing" in panel._story.value
+    assert f"base model</th>{cells}" in shown(panel, "results")
+    assert "What you are seeing" in shown(panel, "story")
+    assert "OLoRA" in shown(panel, "verdict")
 
 
 def test_pause_step_and_go_on_make_the_steps_of_a_race_that_ran_through() -> None:
@@ -41,14 +45,14 @@ def test_pause_step_and_go_on_make_the_steps_of_a_race_that_ran_through() -> Non
     press(panel, "step")
     panel.result()
     assert (panel.state, len(panel.history)) == ("paused", 1)
-    wait_for(lambda: panel._buttons["pause"].disabled)
-    assert panel._buttons["race"].description == "▶ Continue"
+    wait_for(lambda: shown(panel, "pause")["disabled"])
+    assert shown(panel, "race")["label"] == "▶ Continue"
     press(panel, "step")
     wait_for(lambda: len(panel.history) == 2 and panel.state == "paused")
     panel.resume()
     panel.result()
     assert panel.state == "finished"
-    assert panel._buttons["race"].description == "▶ Race"
+    assert shown(panel, "race")["label"] == "▶ Race"
     assert panel.history == list(ov.race(CONFIG))
 
 
@@ -65,8 +69,8 @@ def test_the_cell_returns_at_once_and_stop_stops_while_another_cell_looks() -> N
     assert made >= seen
     time.sleep(0.1)
     assert len(panel.history) == made
-    assert panel._buttons["stop"].disabled
-    assert not panel._buttons["race"].disabled
+    assert shown(panel, "stop")["disabled"]
+    assert not shown(panel, "race")["disabled"]
 
 
 def test_two_panels_race_side_by_side_and_do_not_mix() -> None:
@@ -87,9 +91,13 @@ def test_controls_show_the_set_up_and_what_has_no_control_stays() -> None:
     )  # fmt: skip
     panel = RacePanel(config)
     assert panel.config == config
-    panel._setup.lanes.value = "lora:lr=1e-3/3e-3\n\nolora:r=2"
-    panel._setup.steps.value = 9
-    assert panel.config.labels == ("lora@lr=1e-3", "lora@lr=3e-3", "olora")
+    (row,) = shown(panel, "lanes")["value"]
+    several = {**row, "init": "lora", "lr": "1e-3/3e-3", "seed": "0-1", "alpha": "", "rest": ""}
+    choose(panel, "lanes", [several, row])
+    choose(panel, "steps", "9")
+    *plain, mine = panel.config.lanes
+    assert plain == [ov.Lane("lora", lr=lr, r=4, seed=k) for lr in (1e-3, 3e-3) for k in (0, 1)]
+    assert mine == config.lanes[0]
     assert (panel.config.steps, panel.config.schedule) == (9, "cosine")
 
 
@@ -101,9 +109,37 @@ def test_settings_may_be_given_alone_and_unknown_names_are_errors() -> None:
     panel = RacePanel(CONFIG)
     with pytest.raises(AttributeError, match="'stat'; did you mean 'state'"):
         panel.stat = "paused"
-    with pytest.raises(AttributeError):
-        panel.config = CONFIG
+    with pytest.raises(TraitError, match="read-only"):
+        panel.state = "paused"
     panel.layout.width = "300px"
+
+
+def test_traits_are_observed_and_linked_and_a_browser_sets_no_result() -> None:
+    panel, other = RacePanel(CONFIG), RacePanel(CONFIG)
+    seen: list[tuple[str, object]] = []
+    panel.observe(lambda change: seen.append((change["name"], change["new"])), ["state", "step"])
+    link((panel, "config"), (other, "config"))
+    choose(panel, "steps", "2")
+    assert other.config.steps == shown(other, "steps")["value"] == 2
+    other.config = {"seed": 4}
+    assert panel.config == replace(CONFIG, steps=2, seed=4)
+    panel.start()
+    panel.result()
+    assert [state for name, state in seen if name == "state"] == ["loading", "racing", "finished"]
+    assert ("step", 2) in seen
+    choose(panel, "steps", "5")
+    assert panel.config.steps == panel.step == 2  # of the race that is shown, until the next one
+    panel.step()
+    panel.result()
+    assert (panel.step, panel.config.steps, other.config.steps) == (1, 5, 5)
+    panel.set_state({"state": "failed", "step": 99})
+    assert (panel.state, panel.step) == ("paused", 1)
+    for wrong, rule in (
+        ({"stepz": 2}, "did you mean 'steps'"), ({"steps": 0}, "whole number"), (3, "expected a"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=rule):
+            panel.config = wrong
+    panel.stop()
 
 
 @pytest.mark.parametrize(
@@ -111,24 +147,25 @@ def test_settings_may_be_given_alone_and_unknown_names_are_errors() -> None:
     [
         ({"model": "glasllm"}, "did you mean &#39;glassllm&#39;"),
         ({"task": "adition"}, "did you mean &#39;addition&#39;"),
-        ({"lanes": "olra"}, "unknown initialization &#39;olra&#39;"),
-        ({"lanes": "olora:r=999"}, "rank 999 exceeds"),
-        ({"lanes": ""}, "a race takes 1 to 64 lanes, not 0"),
-        ({"steps": 0}, "steps must be a whole number from 1"),
+        ({"lanes": [OLORA | {"init": "olra"}]}, "unknown initialization &#39;olra&#39;"),
+        ({"lanes": [OLORA | {"r": "999"}]}, "rank 999 exceeds"),
+        ({"lanes": []}, "a race takes 1 to 64 lanes, not 0"),
+        ({"steps": "0"}, "steps must be a whole number from 1"),
     ],
 )
 def test_what_is_typed_wrong_gets_a_sentence_in_the_panel(change, sentence: str, capfd) -> None:
     panel = RacePanel(CONFIG)
     for name, value in change.items():
-        getattr(panel._setup, name).value = value
+        choose(panel, name, value)
     press(panel, "race")
     wait_for(lambda: panel.state not in ("loading", "racing"))
     wait_for(lambda: sentence in text(panel))
     assert 'class="status failed"' not in text(panel)
-    assert not panel._buttons["race"].disabled
+    assert not shown(panel, "race")["disabled"]
     assert "Traceback" not in "".join(capfd.readouterr())
-    panel._setup.model.value, panel._setup.task.value = CONFIG.model, CONFIG.task
-    panel._setup.lanes.value, panel._setup.steps.value = "olora", 2
+    right = {"model": CONFIG.model, "task": CONFIG.task, "lanes": [OLORA], "steps": "2"}
+    for name, value in right.items():
+        choose(panel, name, value)
     press(panel, "race")
     panel.result()
     assert (panel.state, 'class="status finished"' in text(panel)) == ("finished", True)

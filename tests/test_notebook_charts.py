@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from drawn import traces
-from panels import CONFIG, LANES, text, wait_for
+from panels import CONFIG, LANES, choose, figure, press, send, shown, text, wait_for
 
 import olora_viz as ov
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
-from olora_viz.figures.live.jupyter_figure import LiveFigure, difference, plotly_source
+from olora_viz.figures.live.notebook_feed import Feed, difference, plotly_source
 from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import lane_styles
 from olora_viz.notebook import ConditioningPanel, RacePanel, SpectrumPanel
@@ -28,32 +28,46 @@ def test_a_panel_leaves_its_last_state_as_a_picture_and_as_text() -> None:
     assert len(panel._still["image/png"]) < 300_000
     assert "RacePanel: finished, step 6 of 6" in panel._still["text/plain"]
     assert "OLoRA: held-out loss" in panel._still["text/plain"]
+    light = panel._still["image/png"]
+    send(panel, theme="dark")
+    wait_for(lambda: panel._still["image/png"] != light)
 
 
 def test_a_chart_is_sent_as_a_whole_once_and_then_only_what_is_new() -> None:
-    sent: list[dict] = []
     race = ov.race(CONFIG)
     steps = list(race)
     styles = lane_styles(LANES)
     drawn = [figures.gradient_figure(styles, steps[:n], total=6) for n in (0, 3, 5)]
-    chart = LiveFigure(drawn[0])
-    chart.send = lambda content, buffers=None: sent.append(content)
-    chart.draw(drawn[1])
-    chart.draw(drawn[2])
-    chart.draw(drawn[2])
-    assert [message["serial"] for message in sent] == [1, 2]
-    grown = sent[1]["change"]["data"][0]["y"]["more"]
+    feed = Feed()
+    first, second, third = (feed.news({"words": "a"}, {"norms": one}) for one in drawn)
+    assert feed.news({"words": "a"}, {"norms": drawn[2]}) is None
+    assert first
+    assert second
+    assert third
+    assert (first["values"], second["values"]) == ({"words": "a"}, {})
+    assert [message["serial"] for message in (first, second, third)] == [1, 2, 3]
+    grown = third["charts"]["norms"]["change"]["data"][0]["y"]["more"]
     assert grown.split(",")[1:] == pack(drawn[2])["data"][0]["y"].split(",")[3:]
-    chart._answer(None, {"want": "figure"}, None)
-    assert sent[-1]["whole"] == pack(drawn[2])
-    for nonsense in (None, 3, {}, {"want": "everything"}, {"picked": "x"}):
-        chart._answer(None, nonsense, None)
-    assert len(sent) == 3
+    assert feed.whole()["charts"]["norms"] == {"whole": pack(drawn[2])}
 
 
-def test_plotly_is_no_part_of_a_charts_state() -> None:
-    chart = LiveFigure({"data": [], "layout": {"height": 1}})
-    assert sum(len(str(value)) for value in chart.get_state().values()) < 60_000
+def test_nonsense_from_a_browser_is_ignored() -> None:
+    panel = RacePanel(CONFIG)
+    sent: list[dict] = []
+    panel.send = lambda content, buffers=None: sent.append(content)
+    before = panel.get_state()
+    for nonsense in (
+        None, 3, {}, {"want": "everything"}, {"picked": "x"}, {"press": "end"},
+        {"set": ["lanes"]}, {"open": ["nowhere", True]}, {"theme": "blue"},
+    ):  # fmt: skip
+        panel._heard(panel, nonsense, [])
+    assert sent == []
+    assert panel.get_state() == before
+
+
+def test_plotly_is_no_part_of_a_panels_state() -> None:
+    # The module, once for all charts of the panel.
+    assert sum(len(str(value)) for value in RacePanel(CONFIG).get_state().values()) < 70_000
     assert len(plotly_source()) < 2_900_000  # a server lets a million bytes a second through
 
 
@@ -66,26 +80,32 @@ def test_a_figure_with_other_curves_is_sent_as_a_whole() -> None:
 
 def test_the_rank_of_a_spectrum_panel_moves_its_charts() -> None:
     panel = SpectrumPanel("glassllm", ["olora", "pissa"], r=3)
-    panel.rank.value = 5
-    layer = panel.layer.options[2][1]
-    panel.layer.value = layer
+    panel.rank = 5
+    layer = shown(panel, "layer")["options"][2][1]
+    panel.set_state({"layer": layer})  # as a browser does
     expected = ov.truncation(ov.load_model("glassllm")[0].get_submodule(layer).weight, 5)
     found = panel.found["olora"]
     np.testing.assert_allclose(found.sigma_BA, expected.sigma_BA)
-    curve = traces(panel._charts[0].figure, "OLoRA")[0]
+    curve = traces(figure(panel, "singular"), "OLoRA")[0]
     np.testing.assert_allclose(curve["y"], expected.sigma_BA, rtol=1e-3)
     wait_for(lambda: "rank 5" in panel._still["text/plain"])
+    assert shown(panel, "rank")["value"] == 5
+    with pytest.raises(ValueError, match="rank must be a whole number from 1 to 64, not 999"):
+        panel.rank = 999
+    panel.set_state({"rank": 999})
+    assert "not 999" in shown(panel, "problem")
+    assert (panel.rank, panel.layer) == (5, layer)
 
 
 def test_a_spectrum_panel_says_which_name_it_does_not_know() -> None:
     assert "did you mean 'glassllm'" in repr(SpectrumPanel("glasllm"))
-    assert "did you mean &#39;olora&#39;" in SpectrumPanel("glassllm", ["olra"])._problem.value
+    assert "did you mean &#39;olora&#39;" in shown(SpectrumPanel("glassllm", ["olra"]), "problem")
 
 
 def test_a_conditioning_panel_measures_each_start_once() -> None:
     config = ov.RaceConfig(lanes=(*LANES, ov.Lane("olora", lr=9e-3, r=2)), batch_size=1)
     panel = ConditioningPanel(config)
-    panel._measure.click()
+    press(panel, "measure")
     found = panel.result()
     wait_for(lambda: panel._still)
     first = next(ov.race(ov.RaceConfig(lanes=LANES, batch_size=1)))
@@ -93,24 +113,24 @@ def test_a_conditioning_panel_measures_each_start_once() -> None:
     np.testing.assert_allclose(found.loss, first.loss, rtol=1e-5)
     assert (found.hessian.lambda_max > 0).all()
     assert panel.state == "finished"
-    assert "λₘₐₓ" in panel._numbers.value
-    assert not panel._measure.disabled
+    assert "λₘₐₓ" in shown(panel, "numbers")
+    assert not shown(panel, "measure")["disabled"]
 
 
 def test_a_conditioning_panel_says_what_is_wrong_and_can_be_stopped() -> None:
     panel = ConditioningPanel(CONFIG)
-    panel._setup.batch_size.value = 0
-    panel._measure.click()
+    choose(panel, "batch_size", "0")
+    press(panel, "measure")
     assert "must be" in text(panel)
     assert panel.state == "ready"
-    panel._setup.batch_size.value = 2
-    panel._measure.click()
-    assert not panel._stop.disabled
+    choose(panel, "batch_size", "2")
+    press(panel, "measure")
+    assert not shown(panel, "stop")["disabled"]
     panel.stop()
     with pytest.raises(ValueError, match="nothing was measured"):
         panel.result()
-    assert (panel.state, panel._measure.disabled) == ("stopped", False)
-    panel._setup.model.value = "nobody"
+    assert (panel.state, shown(panel, "measure")["disabled"]) == ("stopped", False)
+    choose(panel, "model", "nobody")
     panel.start()
     with pytest.raises(ValueError, match="nobody"):
         panel.result()
@@ -141,12 +161,12 @@ def test_lanes_of_several_seeds_are_one_curve_with_a_band_and_answer_in_the_end(
     panel = RacePanel(replace(CONFIG, lanes=lanes))
     panel.start()
     panel.result()
-    loss = panel._charts[0].figure
+    loss = figure(panel, "loss")
     assert {curve["name"] for curve in traces(loss, meta="smooth")} == {"LoRA", "OLoRA"}
     assert len(traces(loss, fill="tonexty")) == 2
-    parts = panel._table.value.split("<summary>Test ")
+    parts = shown(panel, "results").split("<summary>Test ")
     assert [part.count('<th scope="row">') for part in parts] == [3, 3]  # and the base model
-    assert panel._answers.value.count("base model") == 4
+    assert shown(panel, "answers").count("base model") == 4
 
 
 def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_something() -> None:
@@ -155,24 +175,41 @@ def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_som
     panel = RacePanel(replace(CONFIG, lanes=(*LANES, *rates), **looks))
     panel.start()
     panel.result()
-    seen = {each.NEWS: each for each in panel._sections if each.layout.display != "none"}
-    assert seen.keys() == {"spectra", "gradients", "rates", "measurements"}
-    for section in seen.values():
-        assert not section._charts
-        section.selected_index = 0
-        assert section._charts
-    spectra = seen["spectra"]
-    spectra.layer.value = spectra.layer.options[-1][1]
-    assert spectra.layer.options[-1][0] in spectra._charts[1].figure["layout"]["meta"]["title"]
-    spectra._charts[0]._picked(spectra.layer.options[0][1])
-    assert spectra.layer.value == spectra.layer.options[0][1]
-    gradients = seen["gradients"]
-    assert gradients.step.value == 6
-    gradients.step.value = 2
-    assert "step 2" in gradients._charts[1].figure["layout"]["meta"]["title"]
-    assert "Steps to reach" in seen["rates"].words.value
-    (chart,) = seen["measurements"]._charts
-    assert chart.figure["layout"]["meta"]["title"] == "Learning rate"
+    seen = {name for name in panel._sections if not shown(panel, name)["hidden"]}
+    assert seen >= {"spectra", "gradients", "rates", "measurements", "code"}
+    assert "curvature" not in seen
+    for name in seen:
+        assert f"{name}.charts" not in panel._feed.values
+        send(panel, open=[name, True])
+        assert shown(panel, f"{name}.charts") or name in ("code", "runs")
+    layers = shown(panel, "spectra.layer")["options"]
+    choose(panel, "spectra.layer", layers[-1][1])
+    assert layers[-1][0] in figure(panel, "spectra.1")["layout"]["meta"]["title"]
+    send(panel, picked=["spectra.charts", layers[0][1]])
+    assert shown(panel, "spectra.layer")["value"] == layers[0][1]
+    assert shown(panel, "gradients.step")["value"] == 6
+    choose(panel, "gradients.step", 2)
+    assert "step 2" in figure(panel, "gradients.1")["layout"]["meta"]["title"]
+    assert "Steps to reach" in shown(panel, "rates.words")
+    assert shown(panel, "measurements.charts") == ["measurements.0"]
+    assert figure(panel, "measurements.0")["layout"]["meta"]["title"] == "Learning rate"
+    assert "ov.race(" in shown(panel, "code.script")
+
+
+def test_earlier_runs_of_the_kernel_are_laid_over_a_race() -> None:
+    one, other = RacePanel(CONFIG), RacePanel(replace(CONFIG, seed=3))
+    one.start()
+    one.result()
+    other.start()
+    other.result()
+    send(other, open=["runs", True])
+    (_, name, words), *_ = shown(other, "runs.overlaid")["options"]
+    assert "finished · 6 steps" in words
+    assert shown(other, "runs.charts") == []
+    choose(other, "runs.overlaid", [name, "another"])
+    assert shown(other, "runs.overlaid")["value"] == [name]
+    assert len(traces(figure(other, "runs.0"), mode="lines+markers")) == 4
+    assert ">seed<" in shown(other, "runs.differences")
 
 
 def test_a_band_has_the_colour_of_its_lane() -> None:
@@ -180,7 +217,7 @@ def test_a_band_has_the_colour_of_its_lane() -> None:
     panel = RacePanel(replace(CONFIG, lanes=lanes))
     panel.start()
     panel.result()
-    chart = panel._charts[0]
-    assert any(trace.get("fillcolor") == "@olora-band" for trace in chart.figure["data"])
-    for name, palette in chart._whole()["palette"].items():
+    drawn = figure(panel, "accuracy")["data"]
+    assert any(trace.get("fillcolor") == "@olora-band" for trace in drawn)
+    for name, palette in panel._feed.whole()["palette"].items():
         assert palette["olora-band"] == theme.palette(name)["olora-band"]

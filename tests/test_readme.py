@@ -60,8 +60,9 @@ def test_the_command_line_of_the_tour_runs_and_peft_loads_what_it_exports():
 
 
 def test_the_notebooks_cells_run(capsys):
-    panel, plain = (block for block in blocks("python") if "panel" in block)
-    code = f"{panel}\npanel.start(); panel.result()\n{plain}\nprint(panel, len(panel.steps))"
+    panel, linked, plain = (block for block in blocks("python") if "panel" in block)
+    race = f"{panel}\npanel.start(); panel.result()\n{plain}\nprint(panel, len(panel.steps))"
+    code = f"{race}\n{linked}\nassert (panel.config.steps, spectra[1].rank) == (20, 16)"
     exec(code, {})
     assert capsys.readouterr().out == "RacePanel: finished, step 4 of 4 8\n"
 

@@ -4,9 +4,11 @@
     panel = RacePanel()
     panel
 
-Training runs in a thread, so the cell returns at once. `panel.steps` is a table of the measurements
-so far, and `panel.result()` waits for the trained lanes. In a saved notebook, a picture below each
-panel shows its last state to readers without a kernel.
+Each panel is one widget, which runs wherever anywidget does, in Jupyter or in marimo. Its traits
+can be observed and linked. Training runs in a thread, so the cell returns at once.
+`panel.steps` is a table of the measurements so far, and `panel.result()` waits for the trained
+lanes. In a saved notebook, a picture below each panel shows its last state to readers without a
+kernel.
 """
 
 try:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from typing import Any
-
-import ipywidgets as widgets
-from markupsafe import Markup
 
 from olora_viz.figures.conditioning import comparison_figure, ntk_figure
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.live.jupyter_figure import LiveFigure
 from olora_viz.figures.theme import LaneStyle, start_styles
 from olora_viz.machine.numbers import percent
 from olora_viz.measures.conditioning import Conditioning
+from olora_viz.notebook import setup, tree
+from olora_viz.notebook.configured import ConfiguredPanel
 from olora_viz.notebook.pace import Pace
-from olora_viz.notebook.panel import Panel
-from olora_viz.notebook.setup import SetUp
+from olora_viz.notebook.panel import told
 from olora_viz.races.config import RaceConfig
 from olora_viz.views import conditioning as conditioning_words
 from olora_viz.views import html as fragments
@@ -28,11 +24,14 @@ from olora_viz.views.background_measurement import (
 )
 from olora_viz.views.race_record import READY
 
+FOOT = "Measured on the first batch, one seed of the data: other batches differ."
 
-class ConditioningPanel(Panel):
+
+class ConditioningPanel(ConfiguredPanel):
     """Measure the gradient norm and curvature of every lane at initialization.
 
-    Lanes that differ only in their rate are measured once.
+    Lanes that differ only in their rate are measured once. Its traits `state` and `config` may be
+    observed and linked.
 
     Parameters
     ----------
@@ -47,30 +46,10 @@ class ConditioningPanel(Panel):
     """
 
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
-        self._first = start_config(config or RaceConfig())
-        self._setup = SetUp(self._first)
         self._work: BackgroundMeasurement | None = None
-        self._shown, self._pace, self._problem = "", Pace(), ""
-        wide = widgets.Layout(width="140px")
-        self._measure = widgets.Button(
-            description="Measure the start", button_style="primary", layout=wide
-        )
-        self._stop = widgets.Button(description="■ Stop", layout=widgets.Layout(width="84px"))
-        self._status, self._story, self._numbers = (widgets.HTML() for _ in range(3))
-        self._charts = [LiveFigure(figure) for figure in self._figures()]
-        grow = widgets.Layout(min_width="0", overflow="hidden")
-        for chart in self._charts:
-            chart.layout = grow
-        row = widgets.Layout(flex_flow="row wrap", grid_gap="18px")
-        bar = widgets.HBox([self._measure, self._stop, self._status], layout=row)
-        middle = widgets.VBox(
-            [*self._charts, self._story, self._numbers],
-            layout=widgets.Layout(flex="1 1 480px", min_width="0"),
-        )
-        super().__init__([bar, widgets.HBox([self._setup, middle], layout=row)], name)
-        self._measure.on_click(self._pressed)
-        self._stop.on_click(lambda _: self.stop())
-        self._show(at_once=True)
+        self._shown, self._pace = "", Pace()
+        super().__init__(start_config(config or RaceConfig()), name)
+        self._show()
 
     def start(self) -> None:
         """Measure the starts of the set-up that the controls show, in a thread.
@@ -83,8 +62,9 @@ class ConditioningPanel(Panel):
             raise ValueError("this panel is already measuring: stop it first")
         config, self._problem = start_config(self._setup.config), ""
         self._work = BackgroundMeasurement(
-            secrets.token_hex(4), config, None, start_styles(config.lanes), listen=self._show
+            secrets.token_hex(4), config, None, start_styles(config.lanes), listen=self._follow
         )
+        self._keep_config(config)
         self._work.start()
 
     def stop(self) -> None:
@@ -115,16 +95,6 @@ class ConditioningPanel(Panel):
         return self._work.found if self._work else None
 
     @property
-    def config(self) -> RaceConfig:
-        """The set-up that was measured; before a measurement, the panel's initial one."""
-        return self._work.config if self._work else self._first
-
-    @property
-    def state(self) -> str:
-        """One of ready, loading, measuring, finished, stopped and failed."""
-        return self._work.state if self._work else READY
-
-    @property
     def is_busy(self) -> bool:
         """Whether it is measuring."""
         return bool(self._work and not self._work.complete)
@@ -134,64 +104,80 @@ class ConditioningPanel(Panel):
         if self._work:
             self._work.stop(why)
             self._work.wait(10)
-        for widget in (*self._charts, self):
-            widget.close()
+        self.close()
 
-    def _pressed(self, _: Any) -> None:
-        try:
+    def _tree(self) -> tree.Node:
+        bar = tree.box(
+            tree.button("measure", "Measure the start", kind="primary"),
+            tree.button("stop", "■ Stop"), tree.html("status", kind="grow"), kind="bar",
+        )  # fmt: skip
+        middle = tree.box(
+            tree.card(tree.charts("comparison")), tree.card(tree.charts("ntk")),
+            tree.box(tree.card(tree.html("story")), tree.card(tree.html("numbers")), kind="two"),
+            kind="middle",
+        )  # fmt: skip
+        return tree.box(bar, tree.box(setup.controls(), middle, kind="body"))
+
+    def _act(self, button: str) -> None:
+        if button == "measure":
             self.start()
-        except ValueError as error:
-            self._problem = str(error)
-        self._show(at_once=True)
+        elif button == "stop":
+            self.stop()
 
     def _looks(self) -> tuple[LaneStyle, ...]:
-        return start_styles(self.config.lanes)
+        return start_styles((self._work.config if self._work else self._first).lanes)
 
-    def _figures(self) -> list[Figure]:
+    def _figures(self) -> dict[str, Figure]:
         styles, run = self._looks(), str(id(self.found))
-        return [
-            comparison_figure(styles, self.found, run=run),
-            ntk_figure(styles, self.found, run=run),
-        ]
+        return {
+            "comparison": comparison_figure(styles, self.found, run=run),
+            "ntk": ntk_figure(styles, self.found, run=run),
+        }
 
-    def _show(self, *, at_once: bool = False) -> None:
+    def _follow(self) -> None:
         """Show new results; called in the measurement's thread after every change."""
-        work, now = self._work, f"{self.state} {self.is_busy}"
-        if now == self._shown and not at_once and not self._pace.is_due():
-            return
-        began, self._shown = time.monotonic(), now
-        for chart, figure in zip(self._charts, self._figures(), strict=True):
-            chart.draw(figure)
-        self._status.value = self._line()
-        self._measure.disabled, self._stop.disabled = self.is_busy, not self.is_busy
-        styles = self._looks()
+        now = f"{self._now()} {self.is_busy}"
+        if now != self._shown or self._pace.is_due():
+            self._shown = now
+            self._show()
+
+    def _now(self) -> str:
+        return self._work.state if self._work else READY
+
+    def _show(self) -> None:
+        work, began, figures = self._work, time.monotonic(), self._figures()
+        self.set_trait("state", self._now())
         if self.found is None:
-            self._story.value = conditioning_words.story_before()
-            self._numbers.value = conditioning_words.numbers_before()
+            story = conditioning_words.story_before()
+            numbers = conditioning_words.numbers_before()
         else:
-            told = conditioning_words.tell(styles, self.found)
-            foot = "Measured on the first batch, one seed of the data: other batches differ."
-            self._story.value = fragments.sentences(told, foot)
-            self._numbers.value = conditioning_words.numbers(styles, self.found)
+            styles = self._looks()
+            story = fragments.sentences(conditioning_words.tell(styles, self.found), FOOT)
+            numbers = conditioning_words.numbers(styles, self.found)
+        values = {
+            "status": self._line(), "story": story, "numbers": numbers,
+            "measure": {"disabled": self.is_busy}, "stop": {"disabled": not self.is_busy},
+            **{name: [name] for name in figures},
+        }  # fmt: skip
+        self._tell(values | self._of_setup(), figures)
         if work and work.complete and work.found is not None:
-            figures = [chart.figure for chart in self._charts]
-            self._keep_still(figures, f"{self._words()}\n{self._told()}")
+            self._keep_still(list(figures.values()), f"{self._words()}\n{self._told()}")
         self._pace.took(began)
 
-    def _line(self) -> Markup:
+    def _line(self) -> str:
         """Return the state and the progress."""
         work = self._work
         if self._problem:
-            return fragments.problem(self._problem)
+            return told(self._problem)
         if work is None or not work.note:
-            return fragments.status(self.state)
+            return fragments.status(self._now())
         part = "" if work.complete else f"{percent(work.part)} "
         return fragments.status(work.state, f"{part}{work.note}")
 
     def _told(self) -> str:
         assert self.found is not None
-        told = " ".join(map(str, conditioning_words.tell(self._looks(), self.found)))
-        return re.sub(r"<[^>]+>", "", told)
+        sentences = " ".join(map(str, conditioning_words.tell(self._looks(), self.found)))
+        return re.sub(r"<[^>]+>", "", sentences)
 
     def _words(self) -> str:
-        return f"ConditioningPanel: {self.state}"
+        return f"ConditioningPanel: {self._now()}"

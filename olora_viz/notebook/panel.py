@@ -1,4 +1,4 @@
-"""Shared by all panels: the frame, the picture for readers without a kernel, one run per cell."""
+"""Shared by all panels: one widget, its messages, its picture for readers without a kernel."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import base64
 import secrets
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
+import anywidget
+import traitlets
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
 from olora_viz.figures.layout import Figure
+from olora_viz.figures.live.bundle import bundle
+from olora_viz.figures.live.notebook_feed import Feed, plotly_source, style, tools
 from olora_viz.figures.live.subshells import heard_while_a_cell_runs
 from olora_viz.figures.png import png_bytes
+from olora_viz.figures.theme import THEMES
 from olora_viz.machine.naming import unknown
+from olora_viz.notebook.place import place
+from olora_viz.notebook.tree import Node
+from olora_viz.views.html import problem
+from olora_viz.views.race_record import READY
 
 STILL_WIDTH = 780
 """Width of the picture in pixels, before it is doubled."""
@@ -24,29 +34,43 @@ STILL_WIDTH = 780
 SOON = 0.4
 """Seconds without a change before a picture is made of a state that may be temporary."""
 
+HIDE_LOST = (
+    '<style class="olora-viz-still">.jp-OutputArea-child:has(style.olora-viz-still),'
+    ".jp-OutputArea-child:not(:has(.olora-viz)):has(+ .jp-OutputArea-child style.olora-viz-still)"
+    "{display:none}</style>"
+)
+"""Hides, in a reopened notebook, what JupyterLab writes in place of a panel without a kernel."""
+
 _panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
 
-class Panel(widgets.VBox):
+class Panel(anywidget.AnyWidget):
     """A panel, identified by its cell or its `name`: a newer one replaces it.
 
     Parameters
     ----------
-    children : its widgets.
     name : panels with the same name replace each other, wherever they were created. By default the
         cell identifies its panels: running it again ends the earlier ones.
     """
 
+    _esm = bundle(Path(__file__).parent / "widget" / "panel.js")
+    _css = style()
+
+    state = traitlets.Unicode(READY, read_only=True).tag(sync=True)
+    """What it is doing, in a word."""
+
     replaced: list[Panel]
     """The panels that this one replaced."""
 
-    def __init__(self, children: Sequence[widgets.Widget], name: str | None) -> None:
-        super().__init__(children)
-        for widget in _below(self):
-            heard_while_a_cell_runs(widget)
-        self.add_class("olora-viz")
+    def __init__(self, name: str | None) -> None:
+        super().__init__()
+        self._feed, self._problem = Feed(), ""
+        self._theme = THEMES[0]
+        self.on_msg(self._heard)
+        heard_while_a_cell_runs(self)
         self._still_id = f"olora-viz-{secrets.token_hex(8)}"
         self._still: dict[str, Any] | None = None
+        self._kept: tuple[Sequence[Figure], str] | None = None
         self._was_busy = False
         self._soon: threading.Timer | None = None
         self._place = place() if name is None else (("name", name), secrets.token_hex(8))
@@ -79,12 +103,96 @@ class Panel(widgets.VBox):
             raise AttributeError(unknown(f"attribute of {type(self).__name__}", name, known))
         super().__setattr__(name, value)
 
-    def _replaces(self, other: Panel) -> bool:
-        return self._place[0] == other._place[0] and self._place[1] != other._place[1]
+    def set_state(self, sync_data: Mapping[str, Any]) -> None:
+        """Take what a front end has set, or say what is wrong; what the panel alone sets stays."""
+        its = {name: value for name, value in sync_data.items() if name in self.traits(sync=True)}
+        wanted = {name: value for name, value in its.items() if not self.traits()[name].read_only}
+        try:
+            super().set_state(wanted)
+        except traitlets.TraitError as error:
+            self._problem = str(error)
+            self._show()
+
+    # What its parts are ------------------------------------------------------------------------
+
+    def _tree(self) -> Node:
+        """Return its parts."""
+        raise NotImplementedError
+
+    def _act(self, button: str) -> None:
+        """Do what a button says; a ValueError is shown as its sentence."""
+
+    def _set(self, name: str, value: Any) -> None:
+        """Take what the reader chose in a control; a ValueError is shown as its sentence."""
+
+    def _open(self, section: str, is_open: bool) -> None:
+        """Draw a section while it is open."""
+
+    def _picked(self, charts: str, name: str) -> None:
+        """Take a click on a map's cell, given the name of its layer."""
+
+    def _marks(self, rows: Any) -> list[dict[str, str]]:
+        """Return the marks of the lanes in the table."""
+        return []
+
+    def _show(self) -> None:
+        """Show what is new, at once."""
+        raise NotImplementedError
 
     def _words(self) -> str:
         """Return the panel's state in one line."""
         raise NotImplementedError
+
+    # Messages ----------------------------------------------------------------------------------
+
+    def _tell(self, values: Mapping[str, Any], figures: Mapping[str, Figure] | None = None) -> None:
+        """Show values and charts by the names of their parts; can be called from any thread."""
+        with self._feed.lock:
+            if message := self._feed.news(values, figures):
+                self.send(message)
+
+    def _heard(self, _: Any, message: Any, __: Any) -> None:
+        """Answer a view of the panel; other messages from a browser are ignored."""
+        if not isinstance(message, dict):
+            return
+        if message.get("want") == "panel":
+            with self._feed.lock:
+                self.send({"tree": self._tree(), **self._feed.whole()})
+        elif message.get("want") == "tools":
+            self.send({"tools": tools()}, buffers=[plotly_source()])
+        elif message.get("theme") in THEMES:
+            self._theme = message["theme"]
+            if self._kept:
+                self._keep_soon(*self._kept)
+        elif "rows" in message and isinstance(message.get("turn"), str):
+            self.send({"marks": self._marks(message["rows"]), "turn": message["turn"]})
+        else:
+            self._obey(message)
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        """Do what the reader asked for; a wrong value gets a sentence in the panel."""
+        match message:
+            case {"press": str(button)}:
+                act = partial(self._act, button)
+            case {"set": [str(name), value]}:
+                act = partial(self._set, name, value)
+            case {"open": [str(section), bool(is_open)]}:
+                act = partial(self._open, section, is_open)
+            case {"picked": [str(charts), str(name)]}:
+                act = partial(self._picked, charts, name)
+            case _:
+                return
+        self._problem = ""
+        try:
+            act()
+        except ValueError as error:
+            self._problem = str(error)
+        self._show()
+
+    # The picture -------------------------------------------------------------------------------
+
+    def _replaces(self, other: Panel) -> bool:
+        return self._place[0] == other._place[0] and self._place[1] != other._place[1]
 
     def __repr__(self) -> str:
         """Return the panel's state, for readers without widgets."""
@@ -99,6 +207,7 @@ class Panel(widgets.VBox):
             },
         }  # fmt: skip
         publish_display_data(bundle)
+        publish_display_data({"text/html": HIDE_LOST, "text/plain": ""})
         still = self._still or {"text/plain": ""}
         publish_display_data(still, transient={"display_id": self._still_id})
 
@@ -114,25 +223,14 @@ class Panel(widgets.VBox):
         """Store the last state in the notebook as a picture and as text, from any thread."""
         if self._soon:
             self._soon.cancel()
-        picture = base64.b64encode(png_bytes(figures, width=STILL_WIDTH, sharpness=1.5))
+        self._kept = figures, text
+        made = png_bytes(figures, theme_name=self._theme, width=STILL_WIDTH, sharpness=1.5)
+        picture = base64.b64encode(made)
         self._still = {"image/png": picture.decode("ascii"), "text/plain": text}
         if get_ipython() is not None:
             publish_display_data(self._still, transient={"display_id": self._still_id}, update=True)
 
 
-def _below(widget: widgets.Widget) -> Iterator[widgets.Widget]:
-    """Return a widget and all widgets inside it."""
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from _below(child)
-
-
-def place() -> tuple[Any, str]:
-    """Return which cell is running, and which of its runs this is."""
-    shell = get_ipython()
-    if shell is None:
-        return object(), ""
-    parent = getattr(shell, "get_parent", dict)() or {}  # a plain IPython has no messages
-    cell = parent.get("metadata", {}).get("cellId")
-    code = shell.user_ns.get("In", [""])[-1]
-    return (("cell", cell) if cell else ("code", code)), str(shell.execution_count)
+def told(sentence: str) -> str:
+    """Return the sentence on what is wrong, as HTML; empty for none."""
+    return problem(sentence) if sentence else ""

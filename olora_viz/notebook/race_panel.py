@@ -5,17 +5,18 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as widgets
-
-from olora_viz.figures.live.jupyter_figure import LiveFigure
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.notebook import race_layout
+from olora_viz.notebook.configured import ConfiguredPanel
+from olora_viz.notebook.earlier_runs import keep
 from olora_viz.notebook.pace import Pace
-from olora_viz.notebook.panel import Panel
+from olora_viz.notebook.panel import told
 from olora_viz.notebook.sections import SECTIONS
-from olora_viz.notebook.setup import SetUp, set_up
+from olora_viz.notebook.setup import set_up
+from olora_viz.notebook.traits import StepTrait
+from olora_viz.notebook.tree import Node
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step
@@ -29,14 +30,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-RACE, CONTINUE = "▶ Race", "▶ Continue"
-"""The first button, of a panel at rest and of a paused one."""
-
-
-class RacePanel(Panel):
+class RacePanel(ConfiguredPanel):
     """Choose a set-up, press Race and watch; use the results in the next cell.
 
-    Rerunning the cell stops its previous race. Panels in different cells are independent.
+    Rerunning the cell stops its previous race. Panels in different cells are independent. Its
+    traits `state`, `step` and `config` may be observed and linked; only `config` may be set.
 
     Parameters
     ----------
@@ -57,66 +55,28 @@ class RacePanel(Panel):
     >>> panel.start()
     >>> panel.result().labels
     ('lora', 'olora')
-    >>> panel
-    RacePanel: finished, step 2 of 2
+    >>> panel, panel.step
+    (RacePanel: finished, step 2 of 2, 2)
     """
+
+    step = StepTrait()
+    """The number of steps so far; ``panel.step()`` runs one more and pauses."""
 
     def __init__(
         self, config: RaceConfig | None = None, *, name: str | None = None, **settings: Any
     ) -> None:
         config = set_up(config, settings)
         self._job: BackgroundRace | None = None
-        self._lock, self._pace, self._problem, self._remark = threading.RLock(), Pace(), "", ""
-        self._setup = SetUp(config)
-        self._buttons = {
-            word: widgets.Button(description=label, layout=widgets.Layout(width="100px"))
-            for word, label in (
-                ("race", RACE), ("pause", "❚❚ Pause"), ("step", "Step"), ("stop", "■ Stop"),
-            )
-        }  # fmt: skip
-        self._buttons["race"].button_style = "primary"
-        self._status, self._story, self._table, self._answers = (widgets.HTML() for _ in range(4))
+        self._lock, self._pace, self._remark = threading.RLock(), Pace(), ""
         self._record: RaceRecord = ready_race(config)
         """The race shown: one that has not started, or the newest one."""
         self._shown = ("", False)
-        self._charts = [LiveFigure(figure) for figure in race_view(self._record).figures.values()]
-        self._sections = [make() for make in SECTIONS]
-        super().__init__(self._laid_out(), name)
-        for word, button in self._buttons.items():
-            button.on_click(self._pressed(getattr(self, word if word != "race" else "_race")))
+        self._sections = {section.NEWS: section for section in (make() for make in SECTIONS)}
+        super().__init__(config, name)
         stopped = [panel for panel in self.replaced if panel.was_busy]
         if stopped:
             self._remark = f"the earlier race of this cell was stopped: {stopped[0]!r}"
-        self._show(at_once=True)
-
-    def _laid_out(self) -> list[widgets.Widget]:
-        """Lay out the bar, the set-up on the left, and the race next to it."""
-        grow = widgets.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
-        for chart in self._charts[1:]:
-            chart.layout = grow
-        bar = widgets.HBox(
-            [*self._buttons.values(), self._status],
-            layout=widgets.Layout(flex_flow="row wrap", grid_gap="4px"),
-        )
-        words = widgets.Layout(flex="1 1 300px", min_width="0")
-        self._story.layout = self._table.layout = words
-        middle = widgets.VBox(
-            [
-                self._charts[0],
-                widgets.HBox(self._charts[1:], layout=widgets.Layout(flex_flow="row wrap")),
-                widgets.HBox(
-                    [self._table, self._story],
-                    layout=widgets.Layout(flex_flow="row wrap", grid_gap="24px"),
-                ),
-                self._answers,
-                *self._sections,
-            ],
-            layout=widgets.Layout(flex="1 1 480px", min_width="0"),
-        )
-        body = widgets.HBox(
-            [self._setup, middle], layout=widgets.Layout(flex_flow="row wrap", grid_gap="18px")
-        )
-        return [bar, body]
+        self._show()
 
     # For use in cells ------------------------------------------------------------------------
 
@@ -138,13 +98,6 @@ class RacePanel(Panel):
         """Resume after a pause."""
         if self._job:
             self._job.unpause()
-
-    def step(self) -> None:
-        """Run one step and pause; start a race if there is none."""
-        if self._job is None or self._job.complete:
-            self._begin(goal=1)
-        else:
-            self._job.step()
 
     def stop(self) -> None:
         """Stop the race after the current step; its lanes remain available."""
@@ -175,13 +128,6 @@ class RacePanel(Panel):
         return job.racing.lanes
 
     @property
-    def config(self) -> RaceConfig:
-        """The set-up of the race, or of the controls if there is none."""
-        if self.race is not None:
-            return self.race.config
-        return self._job.config if self._job else self._setup.config
-
-    @property
     def race(self) -> Race | None:
         """The race itself; None before it is loaded."""
         return self._job.racing if self._job else None
@@ -194,12 +140,7 @@ class RacePanel(Panel):
     @property
     def steps(self) -> pd.DataFrame:
         """The steps so far as a table, see `steps_frame`; also available during the race."""
-        return steps_frame(self.history, self.config)
-
-    @property
-    def state(self) -> str:
-        """One of ready, loading, racing, paused, stopped, finished, diverged and failed."""
-        return self._job.state if self._job else READY
+        return steps_frame(self.history, self._job.config if self._job else self.config)
 
     @property
     def is_busy(self) -> bool:
@@ -212,16 +153,45 @@ class RacePanel(Panel):
             self._job.stop(why)
             self._job.wait(10)
             self._job.racing = None
-        for widget in (*self._charts, *self._sections, *self._buttons.values(), self):
-            widget.close()
+        self.close()
 
     # What the panel does -----------------------------------------------------------------------
+
+    def _tree(self) -> Node:
+        return race_layout.tree_of([section.tree() for section in self._sections.values()])
+
+    def _act(self, button: str) -> None:
+        acts = {"race": self._race, "pause": self.pause, "step": self._one_step, "stop": self.stop}
+        if act := acts.get(button):
+            act()
+
+    def _set(self, name: str, value: Any) -> None:
+        section, _, its = name.partition(".")
+        if section in self._sections:
+            self._sections[section].choose(its, value)
+        else:
+            super()._set(name, value)
+
+    def _open(self, section: str, is_open: bool) -> None:
+        if section in self._sections:
+            self._sections[section].is_open = is_open
+
+    def _picked(self, charts: str, name: str) -> None:
+        section = charts.partition(".")[0]
+        if section in self._sections:
+            self._sections[section].picked(name)
 
     def _race(self) -> None:
         if self._job and not self._job.complete:
             self._job.unpause()
         else:
             self._begin()
+
+    def _one_step(self) -> None:
+        if self._job is None or self._job.complete:
+            self._begin(goal=1)
+        else:
+            self._job.step()
 
     def _begin(self, goal: float = float("inf")) -> None:
         with self._lock:
@@ -230,78 +200,54 @@ class RacePanel(Panel):
             config = self._setup.config
             before, self._problem, self._remark = self._job, "", ""
             name, styles = secrets.token_hex(4), ready_race(config).styles
-            job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._show)
+            job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._follow)
             self._job = self._record = job
             if before:
                 before.racing = None  # its model need not stay in memory with the next one
-            job.start()
+        self._keep_config(config)
+        job.start()
 
-    def _pressed(self, act: Callable[[], None]) -> Callable[[Any], None]:
-        """Return the handler of a button, which shows errors as a sentence in the panel."""
-
-        def press(_: Any) -> None:
-            self._problem = ""
-            try:
-                act()
-            except ValueError as error:
-                self._problem = str(error)
-            self._show(at_once=True)
-
-        return press
-
-    def _show(self, *, at_once: bool = False) -> None:
+    def _follow(self) -> None:
         """Show new results; called in the race's thread after every change."""
         record = self._record
         now = (record.state, record.complete)
-        if now == self._shown and record.steps and not at_once and not self._pace.is_due():
-            return
-        began = time.monotonic()
-        with self._lock:
-            self._shown = now
-            view = race_view(record)
-            for chart, figure in zip(self._charts, view.figures.values(), strict=True):
-                chart.draw(figure)
-            self._say(view)
-            for section in self._sections:
-                section.show(record, view)
-            if view.step and (view.complete or view.state == PAUSED):
-                keep = self._keep_still if view.complete else self._keep_soon
-                keep(list(view.figures.values()), f"{self._words()}\n{view.text}")
-        self._pace.took(began)
+        if now != self._shown or not record.steps or self._pace.is_due():
+            self._show()
 
-    def _say(self, view: RaceView) -> None:
-        """Update the text and the buttons."""
-        for widget, text in (
-            (self._status, self._line(view)),
-            (self._table, view.results),
-            (self._story, view.story),
-            (self._answers, view.answers if view.made else ""),
-        ):
-            if widget.value != text:
-                widget.value = text
-        can = view.commands
-        race = self._buttons["race"]
-        race.description = CONTINUE if "resume" in can else RACE
-        wanted = {
-            "race": bool(can & {"start", "resume"}), "pause": "pause" in can,
-            "step": "step" in can, "stop": "stop" in can,
-        }  # fmt: skip
-        for word, able in wanted.items():
-            if self._buttons[word].disabled == able:
-                self._buttons[word].disabled = not able
+    def _show(self) -> None:
+        record, began = self._record, time.monotonic()
+        with self._lock:
+            self._shown = (record.state, record.complete)
+            view = race_view(record)
+            figures = race_layout.figures(view)
+            values = race_layout.values(view) | {"status": self._line(view)} | self._of_setup()
+            if record.complete:
+                keep(record)
+            for section in self._sections.values():
+                its, charts = section.show(record, view)
+                values |= its
+                figures |= charts
+            self._tell(values, figures)
+            if view.step and (view.complete or view.state == PAUSED):
+                store = self._keep_still if view.complete else self._keep_soon
+                store(list(race_layout.figures(view).values()), f"{self._words()}\n{view.text}")
+        with self.hold_sync():
+            self.set_trait("step", len(record.steps))
+            self.set_trait("state", record.state)
+        self._pace.took(began)
 
     def _line(self, view: RaceView) -> str:
         """Return the state, or why nothing was started, which is no failure of a race."""
         if self._problem:
-            return fragments.problem(self._problem)
+            return told(self._problem)
         if self._remark:
-            return fragments.status(self.state, self._remark)
+            return fragments.status(self._record.state, self._remark)
         job = self._job
         if job is not None and isinstance(job.error, ValueError) and not job.steps:
-            return fragments.problem(job.note)
+            return told(job.note)
         return view.status
 
     def _words(self) -> str:
         done = len(self._record.steps)
         where = f", step {done} of {self._record.config.steps}" if self._job else ""
-        return f"RacePanel: {self.state}{where}"
+        return f"RacePanel: {self._record.state if self._job else READY}{where}"

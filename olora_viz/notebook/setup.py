@@ -1,28 +1,29 @@
-"""The set-up of a race as controls."""
+"""The set-up of a race as the controls of a panel."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from typing import Any
 
-import ipywidgets as widgets
-
-from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.lane_lists import write_lanes
-from olora_viz.lanes.lane_text import parse_lanes
 from olora_viz.machine.naming import unknown
 from olora_viz.models import MODELS
+from olora_viz.notebook import tree
+from olora_viz.notebook.lane_rows import lanes_of_all, rows_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
 
 LOOKS = 20
 """Approximate number of measurements of spectra and gradients in a race of the default set-up."""
 
-WIDE = widgets.Layout(width="98%")
+WORDS = ("model", "task")
+COUNTS = {
+    "steps": "Steps", "batch_size": "Prompts", "seed": "Seed",
+}  # fmt: skip
 
 
-class SetUp(widgets.VBox):
-    """Controls that show and return a set-up; settings without a control are unchanged.
+class SetUp:
+    """What the controls show, and the set-up that it means; other settings stay as they are.
 
     Parameters
     ----------
@@ -30,31 +31,20 @@ class SetUp(widgets.VBox):
     """
 
     def __init__(self, config: RaceConfig) -> None:
+        self.show(config)
+
+    def show(self, config: RaceConfig) -> None:
+        """Show another set-up."""
         self._config = config
-        named = {"style": {"description_width": "64px"}, "layout": WIDE}
-        # Free text: the path of a model's folder or of a task file works as well.
-        self.model = widgets.Combobox(
-            value=config.model, options=list(MODELS), description="Model", **named
-        )
-        self.task = widgets.Combobox(
-            value=config.task, options=list(TASKS), description="Task", **named
-        )
-        self.steps = widgets.IntText(value=config.steps, description="Steps", **named)
-        self.batch_size = widgets.IntText(value=config.batch_size, description="Prompts", **named)
-        self.seed = widgets.IntText(value=config.seed, description="Seed", **named)
-        self.lanes = widgets.Textarea(
-            value="\n".join(write_lanes(config.lanes)),
-            rows=max(4, min(10, len(write_lanes(config.lanes)) + 1)), layout=WIDE,
-        )  # fmt: skip
-        hint = widgets.HTML(
-            '<p class="hint">One lane per line: <code>olora:lr=3e-3,r=8</code>; '
-            "<code>lr=1e-3/3e-3</code> makes two.</p>"
-        )
-        super().__init__(
-            [self.model, self.task, self.steps, self.batch_size, self.seed,
-             widgets.HTML("<h2>Lanes</h2>"), self.lanes, hint],
-            layout=widgets.Layout(width="270px", flex="0 0 auto"),
-        )  # fmt: skip
+        self._typed: dict[str, Any] = {name: getattr(config, name) for name in (*WORDS, *COUNTS)}
+        self._typed["lanes"] = rows_of(config.lanes)
+
+    def set(self, name: str, value: Any) -> bool:
+        """Take what was typed in a control; return whether there is one of this name."""
+        if name not in self._typed:
+            return False
+        self._typed[name] = value
+        return True
 
     @property
     def config(self) -> RaceConfig:
@@ -64,15 +54,41 @@ class SetUp(widgets.VBox):
         ------
         ValueError : one sentence with the value and the rule.
         """
-        lanes: list[Lane] = []
-        for line in self.lanes.value.splitlines():
-            if line.strip():
-                lanes += parse_lanes(line.strip())
-        return replace(
-            self._config, model=self.model.value.strip(), task=self.task.value.strip(),
-            steps=self.steps.value, batch_size=self.batch_size.value, seed=self.seed.value,
-            lanes=tuple(lanes),
-        )  # fmt: skip
+        typed = self._typed
+        given = {name: str(typed[name]).strip() for name in WORDS}
+        given |= {name: _whole(typed[name]) for name in COUNTS}
+        return replace(self._config, **given, lanes=lanes_of_all(typed["lanes"]))
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the controls show."""
+        shown = {name: {"value": value} for name, value in self._typed.items()}
+        # Free text: the path of a model's folder or of a task file works as well.
+        for name, known in (("model", MODELS), ("task", TASKS)):
+            shown[name]["options"] = [[one, one] for one in known]
+        return shown
+
+
+def controls() -> tree.Node:
+    """Return the controls of a set-up."""
+    counts = [tree.control("field", name, label) for name, label in COUNTS.items()]
+    return tree.box(
+        tree.card(
+            tree.control("field", "model", "Model", "a name, or the path of a folder"),
+            tree.control("field", "task", "Task", "a name, or the path of a task file"),
+            tree.box(*counts, kind="three"),
+        ),
+        tree.card(tree.html("lanes-title"), tree.lanes("lanes"), tree.html("lanes-hint")),
+        kind="side",
+    )
+
+
+TEXTS = {
+    "lanes-title": "<h2>Lanes</h2>",
+    "lanes-hint": '<p class="hint">A rate may be a list, <code>1e-3/3e-3</code>, or '
+    "<code>fair</code>: that of the first LoRA lane, scaled by the curvature.</p>",
+}
+"""Texts beside the controls."""
 
 
 def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
@@ -92,3 +108,9 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
         if name not in known:
             raise ValueError(unknown("setting", name, known))
     return replace(config, **settings)
+
+
+def _whole(typed: Any) -> Any:
+    """Return a whole number that was typed; anything else stays, and the set-up refuses it."""
+    is_whole = isinstance(typed, str) and re.fullmatch(r"\s*-?\d{1,12}\s*", typed)
+    return int(typed) if is_whole else typed

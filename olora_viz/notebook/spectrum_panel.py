@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import ipywidgets as widgets
+import traitlets
 
 from olora_viz.figures import spectrum as spectrum_figures
-from olora_viz.figures.layer_grid import block_and_module
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.live.jupyter_figure import LiveFigure
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.naming import unknown
 from olora_viz.machine.numbers import percent
 from olora_viz.measures.truncation import Truncation, Weight
-from olora_viz.notebook.panel import Panel
+from olora_viz.notebook import tree
+from olora_viz.notebook.panel import Panel, told
+from olora_viz.notebook.traits import SettingError
 from olora_viz.views import spectrum as spectrum_view
-from olora_viz.views.html import problem
 from olora_viz.views.lab import MOST_RANK, Lab
+from olora_viz.views.layers import layer_words
 
 
 def from_weight() -> list[str]:
@@ -28,6 +28,8 @@ def from_weight() -> list[str]:
 
 class SpectrumPanel(Panel):
     """Choose a layer and a rank, and compare how each start approximates the weight.
+
+    Its traits `layer`, `rank` and `starts` may be set, observed and linked.
 
     Parameters
     ----------
@@ -41,13 +43,19 @@ class SpectrumPanel(Panel):
     >>> panel = SpectrumPanel("glassllm", ["olora"], r=4)
     >>> panel.found["olora"].rank
     4
+    >>> panel.rank = 6
+    >>> panel.found["olora"].rank
+    6
     """
+
+    layer = traitlets.Unicode().tag(sync=True)
+    """Name of the layer shown."""
+    rank = traitlets.Int(8).tag(sync=True)
+    starts = traitlets.Tuple().tag(sync=True)
+    """Names of the starts that are drawn."""
 
     found: dict[str, Truncation]
     """The results of each start that is drawn."""
-    layer: widgets.Dropdown
-    rank: widgets.IntSlider
-    starts: widgets.SelectMultiple
 
     def __init__(
         self,
@@ -57,113 +65,142 @@ class SpectrumPanel(Panel):
         *,
         name: str | None = None,
     ) -> None:
-        self._lab, self._model, self._lock = Lab(), model, threading.RLock()
+        self._lab, self._model, self._drawing = Lab(), model, threading.RLock()
+        self._layers: tuple[str, ...] = ()
+        self._wrong = ""
+        super().__init__(name)
         self.found = {}
-        self._problem = widgets.HTML()
-        layers, self._wrong = self._layers(inits)
-        narrow = widgets.Layout(width="98%")
-        self.layer = widgets.Dropdown(options=layers, description="Layer", layout=narrow)
-        self.rank = widgets.IntSlider(
-            value=r, min=1, max=max(r, 1), description="Rank", continuous_update=False,
-            layout=narrow,
-        )  # fmt: skip
-        starts = from_weight()
-        known = [init for init in inits if init in starts]
-        self.starts = widgets.SelectMultiple(
-            options=[(label_of(init), init) for init in starts], value=known or ["olora"],
-            rows=len(starts), description="Starts", layout=narrow,
-        )  # fmt: skip
-        self._charts: list[LiveFigure] = []
-        self._verdict, self._table = widgets.HTML(), widgets.HTML()
-        first = self._draw() if layers else []
-        chart = widgets.Layout(flex="1 1 300px", min_width="0", overflow="hidden")
-        self._charts = [LiveFigure(figure) for figure in first]
-        for each in self._charts[1:]:
-            each.layout = chart
-        row = widgets.Layout(flex_flow="row wrap", grid_gap="14px")
-        side = widgets.VBox(
-            [self.layer, self.rank, self.starts, self._verdict, self._table],
-            layout=widgets.Layout(width="330px", flex="0 0 auto"),
-        )
-        middle = widgets.VBox(
-            [*self._charts[:1], widgets.HBox(self._charts[1:], layout=row)],
-            layout=widgets.Layout(flex="1 1 480px", min_width="0"),
-        )
-        children = [side, middle] if layers else []
-        super().__init__([self._problem, widgets.HBox(children, layout=row)], name)
-        for control in (self.layer, self.rank, self.starts):
-            control.observe(self._changed, "value")
-        self._keep()
+        try:
+            for init in inits:
+                _check_start(init)
+            self._layers = tuple(self._lab.layers(model))
+            self.layer = self._layers[0]
+            with self.hold_trait_notifications():
+                self.rank, self.starts = r, tuple(inits) or ("olora",)
+        except ValueError as error:
+            self._wrong = str(error)
+            self._layers = ()
+        self.observe(self._changed, ["layer", "rank", "starts"])
+        self._show()
 
     @property
     def weight(self) -> Weight:
         """The chosen layer's weight, in float64."""
-        return self._lab.weight(self._model, str(self.layer.value))
+        return self._lab.weight(self._model, self.layer)
 
     def end(self, why: str) -> None:
-        """Close the panel and its charts."""
-        for widget in (*self._charts, self):
-            widget.close()
+        """Close the panel."""
+        self.close()
 
-    def _layers(self, inits: Any) -> tuple[list[tuple[str, str]], str]:
-        """Return the names of the model's layers, or none and the error message."""
-        try:
-            for init in inits:
-                if init not in from_weight():
-                    raise ValueError(unknown("initialization", str(init), from_weight()))
-            names = list(self._lab.layers(self._model))
-        except ValueError as error:
-            self._problem.value = problem(str(error))
-            return [], str(error)
-        split = [(name, *block_and_module(name)) for name in names]
-        return [(f"{b} · {m}" if b else m, name) for name, b, m in split], ""
+    @traitlets.validate("layer")
+    def _check_layer(self, proposal: Any) -> str:
+        name = proposal["value"]
+        if name not in self._layers:
+            raise SettingError(unknown("layer", name, self._layers))
+        return name
+
+    @traitlets.validate("rank")
+    def _check_rank(self, proposal: Any) -> int:
+        rank, most = proposal["value"], self._most(self.layer)
+        if not 1 <= rank <= most:
+            raise SettingError(f"rank must be a whole number from 1 to {most}, not {rank!r}")
+        return rank
+
+    @traitlets.validate("starts")
+    def _check_starts(self, proposal: Any) -> tuple[str, ...]:
+        for init in proposal["value"]:
+            _check_start(init)
+        return tuple(proposal["value"])
 
     def _changed(self, _: Any) -> None:
-        with self._lock:
-            try:
-                figures = self._draw()
-            except ValueError as error:
-                self._problem.value = problem(str(error))
-                return
-            self._problem.value = ""
-            for chart, figure in zip(self._charts, figures, strict=True):
-                chart.draw(figure)
-            self._keep()
+        self._problem = ""
+        self._show()
 
-    def _draw(self) -> list[Figure]:
-        layer, lab = str(self.layer.value), self._lab
-        key, weight = (self._model, layer), self.weight
-        self.rank.max = min(MOST_RANK, len(weight.sigma))
-        r = self.rank.value
-        chosen = list(self.starts.value) or ["olora"]
-        found = {i: lab.truncation(key, weight, r, i) for i in dict.fromkeys(["olora", *chosen])}
-        self.found = {init: found[init] for init in chosen}
+    def _most(self, layer: str) -> int:
+        """Return the largest rank that the panel offers for a layer."""
+        return min(MOST_RANK, len(self._lab.weight(self._model, layer).sigma))
+
+    def _tree(self) -> tree.Node:
+        controls = tree.card(
+            tree.control("select", "layer", "Layer"),
+            tree.control("range", "rank", "Rank"),
+            tree.control("checks", "starts", "Starts"),
+        )
+        side = tree.box(
+            controls, tree.card(tree.html("verdict")), tree.card(tree.html("energies")),
+            kind="side",
+        )  # fmt: skip
+        middle = tree.box(
+            tree.card(tree.charts("singular")),
+            tree.box(
+                tree.card(tree.charts("energy")), tree.card(tree.charts("angles")), kind="two"
+            ),
+            kind="middle",
+        )
+        body = [tree.box(side, middle, kind="body")] if self._layers else []
+        return tree.box(tree.html("problem"), *body)
+
+    def _show(self) -> None:
+        """Draw the chosen layer, rank and starts."""
+        with self._drawing:
+            sentence = self._wrong or self._problem
+            if not self._layers:
+                self._tell({"problem": told(sentence)})
+                return
+            if self.rank > self._most(self.layer):
+                self.rank = self._most(self.layer)  # which calls this again
+                return
+            figures = self._draw()
+            shown = {name: [name] for name in figures}
+            self._tell({"problem": told(sentence), **self._controls(), **shown}, figures)
+            keep = self._keep_soon if self._still else self._keep_still
+            keep(list(figures.values()), "\n".join([self._words(), *self._kept_words()]))
+
+    def _controls(self) -> dict[str, Any]:
+        layers = [[layer_words(name), name] for name in self._layers]
+        starts = [[label_of(name), name, INITIALIZERS[name].summary] for name in from_weight()]
+        return {
+            "layer": {"value": self.layer, "options": layers},
+            "rank": {"value": self.rank, "min": 1, "max": self._most(self.layer)},
+            "starts": {"value": list(self.starts), "options": starts},
+            "verdict": spectrum_view.verdict(self._at("olora")),
+            "energies": spectrum_view.energies(
+                [self._at(init) for init in dict.fromkeys(["olora", *self.starts])], None
+            ),
+        }
+
+    def _at(self, init: str) -> Truncation:
+        key = (self._model, self.layer)
+        return self._lab.truncation(key, self.weight, self.rank, init)
+
+    def _draw(self) -> dict[str, Figure]:
+        lab, key, weight, r = self._lab, (self._model, self.layer), self.weight, self.rank
+        chosen = list(self.starts) or ["olora"]
+        self.found = {init: self._at(init) for init in chosen}
         ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
         curves = {i: lab.curve(key, weight, i)[: len(ranks)] for i in chosen if i != "pissa"}
-        run = layer
-        drawn = list(self.found.values())
-        self._verdict.value = spectrum_view.verdict(found["olora"])
-        self._table.value = spectrum_view.energies(list(found.values()), None)
-        return [
-            spectrum_figures.singular_values_figure(drawn, run=run),
-            spectrum_figures.energy_figure(
+        run, drawn = self.layer, list(self.found.values())
+        return {
+            "singular": spectrum_figures.singular_values_figure(drawn, run=run),
+            "energy": spectrum_figures.energy_figure(
                 ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run
             ),
-            spectrum_figures.angles_figure(drawn, run=run),
-        ]
+            "angles": spectrum_figures.angles_figure(drawn, run=run),
+        }
 
-    def _keep(self) -> None:
-        if self._charts:
-            figures = [chart.figure for chart in self._charts]
-            kept = [
-                f"{label_of(init)}: {percent(one.energy, 1)} of ‖W‖², where "
-                f"{percent(one.energy_optimal, 1)} is possible"
-                for init, one in self.found.items()
-            ]
-            keep = self._keep_soon if self._still else self._keep_still
-            keep(figures, "\n".join([self._words(), *kept]))
+    def _kept_words(self) -> list[str]:
+        return [
+            f"{label_of(init)}: {percent(one.energy, 1)} of ‖W‖², where "
+            f"{percent(one.energy_optimal, 1)} is possible"
+            for init, one in self.found.items()
+        ]
 
     def _words(self) -> str:
         if self._wrong:
             return f"SpectrumPanel: {self._wrong}"
-        return f"SpectrumPanel: {self._model}, {self.layer.value}, rank {self.rank.value}"
+        return f"SpectrumPanel: {self._model}, {self.layer}, rank {self.rank}"
+
+
+def _check_start(init: Any) -> None:
+    if init not in from_weight():
+        raise SettingError(unknown("initialization", str(init), from_weight()))

@@ -22,8 +22,8 @@ from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.learn import page as learn
 from olora_viz.web.links import share
 from olora_viz.web.links.class_mode import class_button
+from olora_viz.web.race import lane_table, shortcuts, tabs
 from olora_viz.web.race import page as race
-from olora_viz.web.race import shortcuts, tabs
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.stream import MOST
 from olora_viz.web.spectrum import page as spectrum
@@ -34,6 +34,9 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 
 
 FAVICON = Path(__file__).parent / "embedding" / "favicon.svg"
+
+LANE_TABLE = lane_table.SCRIPT.with_suffix(".css")
+"""The style sheet that the page and the notebook's panels share."""
 
 STYLES = (
     "style.css", "race/own_file.css", "race/more_settings.css", "race/ask.css", "learn/learn.css",
@@ -131,7 +134,8 @@ def css() -> str:
     blocks = []
     for name, selector in (("light", ":root"), ("dark", ".dark")):
         blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")
-    styles = [(Path(__file__).parent / name).read_text("utf-8") for name in STYLES]
+    files = [*(Path(__file__).parent / name for name in STYLES), LANE_TABLE]
+    styles = [file.read_text("utf-8") for file in files]
     return "\n".join([*blocks, *styles, tabs.css(CARDS), share.hiding_css()])
 
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { around, seedsIn } from "../../olora_viz/web/race/sweep.js";
+import { around, seedsIn } from "../../olora_viz/figures/live/sweep.js";
 
 test("three rates stand half a decade apart around one", () => {
   assert.equal(around(1e-3), "3e-4/1e-3/3e-3");

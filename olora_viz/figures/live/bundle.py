@@ -10,13 +10,15 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", r
 _LEFT = re.compile(r"^(?:import\b|export\b[^;]*? from\b).*", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)[\s\S])*\*/[ \t]*)\n", re.MULTILINE)
 """A comment on lines of its own."""
+_INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
 
 
 def bundle(entry: Path) -> str:
     """Return a module and everything it imports as one module.
 
     Each imported module becomes a constant, the value of a function that runs once and returns the
-    module's exports. Modules come after those that they import. Comments are dropped.
+    module's exports. Modules come after those that they import. Comments and indentation are
+    dropped, the latter also in texts of several lines.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def _collect(path: Path, importers: tuple[Path, ...], sources: dict[Path, str]) 
         raise ValueError(f"modules must not import each other in a circle: {circle}")
     if path in sources:
         return
-    source = _COMMENT.sub("", path.read_text(encoding="utf-8"))
+    source = _INDENTATION.sub("", _COMMENT.sub("", path.read_text(encoding="utf-8")))
     for _, other in _IMPORT.findall(source):
         _collect((path.parent / other).resolve(), (*importers, path), sources)
     sources[path] = source

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.serving import installed
+from olora_viz.figures.live.serving import HERE, installed
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
+from olora_viz.views.lane_marks import Mark, lane_marks
 from olora_viz.web.guard.config import checked_lanes, problems
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.setup import rows_of
 
-_HERE = Path(__file__).parent
+SCRIPT = HERE / "lane_table.js"
+"""The table, which the notebook's panels have too."""
 
 
 def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTML:
     """Make the table; as an event's input its value is a list of rows, see `checked_lanes`."""
 
-    def seen(rows: list[Any]) -> list[dict[str, str]]:
+    def seen(rows: list[Any]) -> list[Mark]:
         return marks(limits, rows)
 
     return gr.HTML(
         value=rows_of(lanes),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
-        js_on_load=bundle(_HERE / "mount_lane_table.js"),
+        js_on_load=bundle(Path(__file__).parent / "mount_lane_table.js"),
         apply_default_css=False,
         server_functions=[seen],
-        module=installed(_HERE / "lane_table.js"),
+        module=installed(SCRIPT),
         starts={name: label_of(name) for name in INITIALIZERS},
         meanings={name: one.summary for name, one in INITIALIZERS.items()},
         most=limits.max_lanes,
     )
 
 
-def marks(limits: Limits, rows: Any) -> list[dict[str, str]]:
+def marks(limits: Limits, rows: Any) -> list[Mark]:
     """Return the mark of every row, and its error.
 
     >>> marks(Limits(), [{"init": "olora", "r": "8", "lr": "1e-3", "seed": 0}])
@@ -49,14 +49,6 @@ def marks(limits: Limits, rows: Any) -> list[dict[str, str]]:
     """
     rows = rows[: limits.max_lanes] if isinstance(rows, list) else []
     wrong = problems(limits, rows)
-    valid = (row for row, why in zip(rows, wrong, strict=True) if not why)
-    good = [checked_lanes(limits, row) for row in valid]
-    repeated = any(len(its) > 1 for its in good)  # then the charts show a curve for all seeds
-    firsts = [replace(its[0], seed=0) if repeated else its[0] for its in good]
-    styles = iter(theme.lane_styles(firsts))
-    found = []
-    for why in wrong:
-        style = None if why else next(styles)
-        init, dash = (style.init, style.dash) if style else ("mute", "unknown")
-        found.append({"init": init, "dash": dash, "wrong": why})
-    return found
+    return lane_marks(
+        [why or checked_lanes(limits, row) for row, why in zip(rows, wrong, strict=True)]
+    )

@@ -2,7 +2,7 @@
 //
 // Gradio runs this with `element`, `props`, `server` and `watch`; props.value is the list of
 // rows.
-/** @import { Row } from "./lane_table.js" */
+/** @import { Row } from "../../figures/live/lane_table.js" */
 
 import { load } from "../../figures/live/gradio/serving.js";
 

@@ -7,22 +7,15 @@ page cannot list the runs of others.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from olora_viz.figures.comparison import Run, overlay_figure
 from olora_viz.figures.live.gradio_figure import live_figure, pack
-from olora_viz.machine.numbers import nats
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.setups import differing
-from olora_viz.studies.standings import standings
-from olora_viz.views import html as fragments
-from olora_viz.views.html import table
+from olora_viz.views.earlier_runs import OVERLAID, differences, run_words
 from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import QUIET, Card, Desk, again, classes
@@ -38,9 +31,6 @@ TAB = "runs"
 
 LONGEST = 40
 """Maximum length of a run's name, in characters."""
-
-OVERLAID = 6
-"""Maximum number of runs in one chart: the number of dash styles."""
 
 
 def build(desk: Desk) -> list[Any]:
@@ -177,7 +167,7 @@ def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dic
         found = jobs.opened(row["id"])
         if found is not None:
             now = {"current": row["id"] == current, "link": found.readers_key}
-            told.append({**row, **now, "words": _words(found.record)})
+            told.append({**row, **now, "words": run_words(found.record)})
     return told
 
 
@@ -192,30 +182,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     return (
         gr.update(elem_classes=classes(tab=TAB)),
         pack(overlay_figure(runs, revision=name)),
-        _differences([(name, run.config) for name, run in found]),
-    )
-
-
-def _words(run: RaceRecord) -> str:
-    rows = standings(list(run.steps), len(run.styles))
-    losses = [row.loss for row in rows if math.isfinite(row.loss)]
-    ends = dict.fromkeys(nats(end(losses)) for end in (min, max)) if losses else ()
-    loss = f"held-out loss {' to '.join(ends)}" if losses else ""
-    return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
-
-
-def _differences(setups: Sequence[tuple[str, RaceConfig]]) -> Markup:
-    rows = differing([config for _, config in setups])
-    if not rows:
-        return fragments.remark("Their set-ups are the same.")
-    return Markup(
-        '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run only'
-        "</span></h2>"
-    ) + table(
-        ("", *(name for name, _ in setups)),
-        [(name, *(value or "–" for value in values)) for name, values in rows],
-        kind="standing differences",
-        scrolls=True,
+        differences([(name, run.config) for name, run in found]),
     )
 
 

@@ -2,7 +2,7 @@
 
 /** @import { Colors } from "../types.d.ts" */
 
-/** The attributes by which Gradio, JupyterLab, VS Code and Colab mark their theme, and class mode. */
+/** The attributes by which Gradio, JupyterLab, VS Code, Colab and marimo mark themes, and class mode. */
 const ATTRIBUTES = [
   "class",
   "data-class",
@@ -18,15 +18,32 @@ const ATTRIBUTES = [
  * @param {Element} element
  */
 export function isDark(element) {
-  if (element.closest(".dark")) return true;
+  if (within(element, ".dark")) return true;
   if (document.querySelector("gradio-app, .gradio-container")) return false; // it sets the class
   const jupyter = document.body.dataset.jpThemeLight;
   if (jupyter) return jupyter === "false";
   const code = document.body.dataset.vscodeThemeKind;
   if (code) return /dark|high-contrast$/.test(code);
+  const marimo = document.body.dataset.theme;
+  if (marimo) return marimo === "dark";
   const colab = document.documentElement.getAttribute("theme");
   if (colab) return colab === "dark";
   return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+/**
+ * Whether an element, or one around it, matches; shadow roots, such as marimo's, hide nothing.
+ *
+ * @param {Element} element
+ * @param {string} selector
+ */
+function within(element, selector) {
+  for (let at = /** @type {Element | null} */ (element); at;) {
+    if (at.closest(selector)) return true;
+    const root = at.getRootNode();
+    at = root instanceof ShadowRoot ? root.host : null;
+  }
+  return false;
 }
 
 /**

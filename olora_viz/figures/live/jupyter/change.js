@@ -4,7 +4,7 @@
 /** @typedef {{ data: Record<string, Record<string, News>>, layout: Record<string, string> }} Change */
 
 /**
- * Return a packed figure with what is new in it: the inverse of `difference` in jupyter_figure.py.
+ * Return a packed figure with what is new in it: the inverse of `difference` in notebook_feed.py.
  *
  * @param {Packed} value
  * @param {Change} change by the index of a trace

@@ -8,9 +8,12 @@
 
 /**
  * @typedef {object} Model what anywidget gives a view
- * @property {(event: "msg:custom", listener: Listener) => void} on
- * @property {(event: "msg:custom", listener: Listener) => void} off
+ * @property {(event: string, listener: Listener) => void} on
+ * @property {(event: string, listener: Listener) => void} off
  * @property {(message: object) => void} send
+ * @property {(trait: string) => any} get
+ * @property {(trait: string, value: any) => void} set
+ * @property {() => void} save_changes
  */
 
 const page = /** @type {{ oloraViz?: Promise<Tools>, Plotly?: PlotlyApi }} */ (globalThis);

@@ -1,0 +1,143 @@
+"""What a notebook's panel shows, and the messages to its front end with what is new in it."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import threading
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import plotly
+
+from olora_viz.figures import theme
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.live.bundle import bundle
+from olora_viz.figures.live.packing import pack
+
+HERE = Path(__file__).parent
+
+Message = dict[str, Any]
+
+
+def style() -> str:
+    """Return the panels' style sheet; the front end sets the palette's variables."""
+    fonts = f".olora-viz {{ --fonts: {theme.font_family()}; }}\n"
+    rules, lanes = (
+        (HERE / name).read_text(encoding="utf-8") for name in ("notebook.css", "lane_table.css")
+    )
+    text = re.sub(r"/\*.*?\*/", "", f"{fonts}.olora-viz {{\n{lanes}}}\n{rules}", flags=re.DOTALL)
+    return re.sub(r"\s*([{};,]|\s|:(?=\s))\s*", r"\1", text)
+
+
+@cache
+def tools() -> dict[str, str]:
+    """Return the module that saves charts, and the chart's own module for self-contained pages."""
+    return {
+        "module": bundle(HERE / "figure.js"),
+        "exporter": bundle(HERE / "figure_export.js"),
+    }
+
+
+@cache
+def plotly_source() -> bytes:
+    """Return the installed plotly.min.js, compressed."""
+    path = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    return gzip.compress(path.read_bytes(), 6)
+
+
+class Feed:
+    """The values and charts that a panel shows, by name; its messages have only what is new.
+
+    It can be used from any thread.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        """Texts, HTML and the states of controls."""
+        self.figures: dict[str, Figure] = {}
+        self.lock = threading.RLock()
+        """Held while a message is made and sent, so that messages arrive in their order."""
+        self._packed: dict[str, dict[str, Any]] = {}
+        self._serial = 0
+
+    def news(
+        self, values: Mapping[str, Any], figures: Mapping[str, Figure] | None = None
+    ) -> Message | None:
+        """Take in values and charts; return the message with the changes, None without any."""
+        plain = {name: _plain(value) for name, value in values.items()}
+        new = {
+            name: value
+            for name, value in plain.items()
+            if name not in self.values or self.values[name] != value
+        }
+        self.values |= new
+        charts: dict[str, Any] = {}
+        for name, figure in (figures or {}).items():
+            packed, before = pack(figure), self._packed.get(name)
+            change = difference(before, packed) if before else None
+            self.figures[name], self._packed[name] = figure, packed
+            if change is None:
+                charts[name] = {"whole": packed}
+            elif change["data"] or change["layout"]:
+                charts[name] = {"change": change}
+        if not new and not charts:
+            return None
+        self._serial += 1
+        message = {"values": new, "charts": charts, "serial": self._serial}
+        if any("whole" in chart for chart in charts.values()):
+            message["palette"] = self._palette()
+        return message
+
+    def whole(self) -> Message:
+        """Return the message with everything."""
+        charts = {name: {"whole": packed} for name, packed in self._packed.items()}
+        return {
+            "values": dict(self.values), "charts": charts, "serial": self._serial,
+            "palette": self._palette(),
+        }  # fmt: skip
+
+    def _palette(self) -> dict[str, dict[str, str]]:
+        tokens = repr(self._packed).split('"@')[1:]
+        inits = {
+            token.split('"')[0].removesuffix("-text").removesuffix("-band") for token in tokens
+        }
+        return {name: theme.palette(name, sorted(inits)) for name in theme.THEMES}
+
+
+def _plain(value: Any) -> Any:
+    """Return plain text in place of Markup, which not every front end's encoder knows."""
+    return str(value) if isinstance(value, str) else value
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the changes in a packed figure; None if it has to be sent as a whole.
+
+    Text that has grown at its end is ``{"more": rest}``.
+
+    >>> one = {"data": [{"y": "1,2", "trace": "{}"}], "layout": {"height": "3"}}
+    >>> two = {"data": [{"y": "1,2,5", "trace": "{}"}], "layout": {"height": "3"}}
+    >>> difference(one, two)
+    {'data': {0: {'y': {'more': ',5'}}}, 'layout': {}}
+    """
+    if len(old["data"]) != len(new["data"]) or old["layout"].keys() != new["layout"].keys():
+        return None
+    data: dict[int, dict[str, Any]] = {}
+    for i, (before, after) in enumerate(zip(old["data"], new["data"], strict=True)):
+        if before.keys() != after.keys():
+            return None
+        news = {
+            key: _growth(before[key], value) for key, value in after.items() if before[key] != value
+        }
+        if news:
+            data[i] = news
+    layout = {key: value for key, value in new["layout"].items() if old["layout"][key] != value}
+    return {"data": data, "layout": layout}
+
+
+def _growth(before: Any, after: Any) -> Any:
+    if isinstance(before, str) and isinstance(after, str) and before and after.startswith(before):
+        return {"more": after[len(before) :]}
+    return after
