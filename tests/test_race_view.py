@@ -159,5 +159,5 @@ def test_the_line_says_what_memory_a_race_takes_while_it_runs():
     assert here is None or 0 < here.now <= here.peak
     its = {"steps": (a_step(1, [1.0] * 15),), "memory": Memory(612_000_000, 1_340_000_000)}
     racing, finished = (race_view(going(state, **its)).status for state in ("racing", "finished"))
-    assert '<span title="memory; peak 1.3 GB">0.6 GB</span>' in racing
+    assert 'title="memory; peak 1.3 GB"> 0.6 GB</span>' in racing
     assert "GB" not in finished

@@ -244,14 +244,15 @@ def _speed(record: RaceRecord, done: int) -> list[str]:
         spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
         rate = max(len(window) - 1, 1) / max(spent, 1e-9)
         time = f"{about((record.config.steps - last.step) / rate)} left"
-    its = [] if record.complete or record.state in ENDED else _memory(record)
+    if not (record.complete or record.state in ENDED):
+        device += _memory(record)
     speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"
-    return [speed, device, *its, time]
+    return [speed, device, time]
 
 
-def _memory(record: RaceRecord) -> list[str]:
+def _memory(record: RaceRecord) -> Markup:
     """Return the memory that is used now, with the most so far in a tooltip."""
     if record.memory is None:
-        return []
+        return Markup("")
     now, peak = record.memory.words
-    return [Markup('<span title="memory; peak {}">{}</span>').format(peak, now)]
+    return Markup('<span class="memory" title="memory; peak {}"> {}</span>').format(peak, now)

@@ -99,8 +99,13 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
         "model": config.model, "task": config.task, "steps": config.steps,
         "prompts per step": config.batch_size, "seed": config.seed,
         "schedule": getattr(config.schedule, "__name__", config.schedule),
-        "warm-up": config.warmup, "precision": config.dtype,
+        "warm-up": config.warmup, "precision": config.dtype, "batches": config.batches,
+        "target modules": ", ".join(config.targets or ("all linear layers",)),
     }  # fmt: skip
+    if config.keep_best:
+        given["adapters"] = "of each lane's lowest held-out loss"
+    if config.patience:
+        given["early stop"] = f"after {config.patience} evaluations without a lower loss"
     lanes = [
         (
             fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}",

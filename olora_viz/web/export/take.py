@@ -61,16 +61,17 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
         except ValueError as error:
             return {"problem": str(error)}
 
-    buttons = "".join(
+    buttons = [
         f'<button type="button" class="quiet" data-kind="{kind}" title="{words}" disabled>{name}'
         "</button>"
         for kind, name, words in BUTTONS
-    )
+    ]
+    buttons.insert(3, EVERYTHING)  # which fills the row on a phone
     return gr.HTML(
         value=None,
         elem_id=elem_id,
         html_template=(
-            f'<h2>Take it with you</h2><div class="exports">{buttons}{EVERYTHING}</div>'
+            f'<h2>Take it with you</h2><div class="exports">{"".join(buttons)}</div>'
             '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
         ),
         js_on_load=bundle(Path(__file__).parent / "take.js"),
