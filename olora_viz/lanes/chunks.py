@@ -41,12 +41,13 @@ def lane_groups(
     return [slice(a, b) for a, b in pairwise(borders)]
 
 
-def check_adapters(plan: AdapterPlan, name: str) -> None:
+def check_adapters(plan: AdapterPlan, name: str, more: int = 0) -> None:
     """Check that the lanes fit into memory; otherwise the system would kill the process.
 
     Parameters
     ----------
     plan : the layers and lanes; its base model is called `name` in the message.
+    more : copies of the adapters that the race keeps.
 
     Raises
     ------
@@ -56,12 +57,12 @@ def check_adapters(plan: AdapterPlan, name: str) -> None:
     ranks = f" of rank up to {plan.rank}" if dense < K else ""
     trained = f", {dense} of full fine-tuning," if dense else ""
     what = f"{K} lane{'s' * (K > 1)}{ranks}{trained} on {name}"
-    check_memory(adapter_bytes(plan), plan.device, what)
+    check_memory(adapter_bytes(plan, more), plan.device, what)
 
 
-def adapter_bytes(plan: AdapterPlan) -> int:
-    """Return the memory of the lanes' adapters and their optimizer."""
-    return COPIES * len(plan.lanes) * plan.layout.width * plan.dtype.itemsize
+def adapter_bytes(plan: AdapterPlan, more: int = 0) -> int:
+    """Return the memory of the lanes' adapters and their optimizer, and of more copies."""
+    return (COPIES + more) * len(plan.lanes) * plan.layout.width * plan.dtype.itemsize
 
 
 def largest_group(K: int, bytes_each: float, device: str) -> float:

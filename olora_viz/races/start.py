@@ -65,7 +65,7 @@ def attach_lanes(
     """
     name = repr(config.model)
     plan = plan_adapters(model, config.lanes, config.targets, bypassed)
-    check_adapters(plan, name)
+    check_adapters(plan, name, more=int(config.keep_best))
     if plan.needs:
         check_calibration(plan, name)
     footprint = Footprint.of(plan, branching=data.branching)
