@@ -30,6 +30,7 @@ PARTS = {
     "seed": "#setup-seed",
     "settings": "#more-settings",
     "lanes": "#lanes-card",
+    "sweep": ".sweep",
     "presets": "#presets",
     **{f"preset-{preset.name}": f".preset-{preset.name}" for preset in presets.PRESETS},
     **{card.name: f"#{card.id}" for card in CARDS},
