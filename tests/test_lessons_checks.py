@@ -9,7 +9,7 @@ from torch import Tensor
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery import load
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, qr, singular_values
-from olora_viz.views.terms import MARKED, slug
+from olora_viz.learn.terms import MARKED, slug
 from olora_viz.web.guard.limits import from_environment
 from olora_viz.web.learn import teachers, view
 from olora_viz.web.links import share

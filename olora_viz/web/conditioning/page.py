@@ -19,11 +19,11 @@ from olora_viz.figures.conditioning import (
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.loss_slice import empty_slice
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.learn.terms import term
 from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import numbers_before, rates_before, story_before
 from olora_viz.views.curvature import curvature_view
 from olora_viz.views.race_record import READY, start_of
-from olora_viz.views.terms import term
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from olora_viz.figures.conditioning import comparison_figure, ntk_figure, reference
 from olora_viz.figures.live.gradio_figure import pack
 from olora_viz.figures.loss_slice import empty_slice, slice_figures
+from olora_viz.learn.terms import with_terms
 from olora_viz.measures.conditioning import BATCHES
 from olora_viz.races.state import FINISHED
 from olora_viz.views import html as fragments
@@ -80,7 +81,7 @@ def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
         slice=gr.update(interactive=free and work.layer is None),
         comparison=pack(comparison_figure(work.styles, found, run=work.name)),
         ntk=pack(ntk_figure(work.styles, found, run=work.name)),
-        story=fragments.sentences(tell(work.styles, found), _scope(work)),
+        story=with_terms(fragments.sentences(tell(work.styles, found), _scope(work))),
         numbers=numbers(work.styles, found),
         rates=rates(work.styles, found, work.rates),
         left=gr.update(choices=choices, value=k),

@@ -8,8 +8,8 @@ from olora_viz.learn.formulas import formula, plain, sentence
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.glossary import GLOSSARY
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside
+from olora_viz.learn.terms import slug, with_terms
 from olora_viz.machine.numbers import about
-from olora_viz.views.terms import slug, with_terms
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.setup import possible
 

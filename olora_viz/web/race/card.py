@@ -12,6 +12,7 @@ import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, live_figures
 from olora_viz.figures.live.packing import is_packed, pack, pack_all
+from olora_viz.learn.terms import with_terms
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
@@ -149,16 +150,25 @@ def words(
     name: str,
     shown: str,
     elem_id: str,
+    *,
+    terms: bool = False,
     **more: Any,
 ) -> Card:
-    """Make a card of HTML: a field of the `RaceView`, which is also the name of its part."""
+    """Make a card of HTML: a field of the `RaceView`, which is also the name of its part.
+
+    Parameters
+    ----------
+    terms : whether terms in it open their entries of the glossary.
+    """
 
     def build(desk: Desk) -> list[Any]:
         made = gr.HTML(getattr(desk.blank, shown), elem_id=elem_id, apply_default_css=False)
         desk.parts[shown] = made
         return [made]
 
-    return showing(name, shown, build=build, **more)
+    if not terms:
+        return showing(name, shown, build=build, **more)
+    return Card(name, (shown,), build, lambda view: [with_terms(getattr(view, shown))], **more)
 
 
 class Board:

@@ -23,7 +23,7 @@ CARDS = (
     ),
     shelf.COMPARISON,
     shelf.CARD,
-    words("story", "story", "story", column="after"),
+    words("story", "story", "story", terms=True, column="after"),
     words("standing", "results", "results", column="right"),
     ask.CARD,
     take.CARD,

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.learn.terms import term
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.views.gradients import depth_view, gradients_view, looks
-from olora_viz.views.terms import term
 from olora_viz.web.race.card import QUIET, Card, Desk
 
 _HERE = Path(__file__).parent

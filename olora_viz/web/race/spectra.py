@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure, pack
+from olora_viz.learn.terms import term
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
-from olora_viz.views.terms import term
 from olora_viz.views.update_spectra import spectra_view
 from olora_viz.web.race.card import QUIET, Card, Desk
 

@@ -10,10 +10,10 @@ import gradio as gr
 
 from olora_viz.figures.live.gradio_figure import live_figure
 from olora_viz.initializers import label_of
+from olora_viz.learn.terms import term
 from olora_viz.models import MODELS
 from olora_viz.views import html as fragments
 from olora_viz.views.lab import Lab
-from olora_viz.views.terms import term
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.jobs.pool import Pool, few

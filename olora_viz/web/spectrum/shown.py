@@ -11,6 +11,7 @@ from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layer_grid import layer_grid
 from olora_viz.figures.live.gradio_figure import pack
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.learn.terms import with_terms
 from olora_viz.machine.naming import unknown
 from olora_viz.measures.truncation import Weight
 from olora_viz.views import spectrum as spectrum_view
@@ -132,7 +133,7 @@ def _show(
         verdict=spectrum_view.verdict(found["olora"]),
         table=spectrum_view.energies(list(found.values()), unpermuted),
         factors=spectrum_view.factors(list(found.values())),
-        seeing=spectrum_view.seeing(found, bool(number)),
+        seeing=with_terms(spectrum_view.seeing(found, bool(number))),
         # Gradio has no slider of a single value.
         rank=gr.update(
             maximum=max(2, most), value=r, label=f"Rank, at most {most}", interactive=most > 1

@@ -18,7 +18,8 @@ MARKED = (
 _KNOWN = {term.word.lower(): term.word for term in GLOSSARY}
 _WORDS = "|".join(map(re.escape, sorted(MARKED, key=len, reverse=True)))
 _FOUND = re.compile(rf"\b({_WORDS})(s?)\b", re.IGNORECASE)
-_MARKUP = re.compile(r"(<math.*?</math>|<[^>]+>)", re.DOTALL)
+_PARTS = re.compile(r"<(math|a|button|summary|h2|code)\b.*?</\1>|<[^>]+>|[^<]+", re.DOTALL)
+"""The parts of HTML: an element in which no term is looked for, a tag, or text."""
 
 
 def slug(word: str) -> str:
@@ -49,8 +50,8 @@ def term(word: str, shown: str = "") -> Markup:
 def with_terms(html: Markup) -> Markup:
     """Return a text in which the first mention of every term of `MARKED` is its button.
 
-    >>> with_terms(Markup("<p>Rank 2, of ranks</p>")).count("button")
-    2
+    >>> with_terms(Markup("<p><a>Rank</a> 2, of ranks and rank</p>")).count("<button")
+    1
     """
     seen: set[str] = set()
 
@@ -61,6 +62,6 @@ def with_terms(html: Markup) -> Markup:
         seen.add(word)
         return str(term(word, match[0]))
 
-    parts = _MARKUP.split(html)
-    parts[::2] = [_FOUND.sub(marked, part) for part in parts[::2]]
-    return Markup("").join(map(Markup, parts))
+    parts = (part[0] for part in _PARTS.finditer(html))
+    made = (part if part.startswith("<") else _FOUND.sub(marked, part) for part in parts)
+    return Markup("").join(map(Markup, made))
