@@ -133,7 +133,7 @@ def test_more_repetitions_than_a_race_takes_are_refused_in_one_sentence() -> Non
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.title)
 def test_every_preset_is_a_set_up_that_the_server_takes(preset) -> None:
-    model, task, steps, batch, seed, rows, curvature = filled(Limits(), preset, "addition")
+    model, task, steps, batch, seed, rows, curvature, _ = filled(Limits(), preset, "addition")
     assert seed == curvature == gr.skip()  # they stay as they are
     config = checked_config(Limits(), model=model, task=task, steps=steps, batch=batch, lanes=rows)
     assert list(config.lanes) == preset.lanes

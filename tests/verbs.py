@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TextIO
 
@@ -48,6 +49,7 @@ def forked(*arguments: str, temporary: Path) -> Iterator[tuple[Victim, TextIO]]:
     reading, writing = os.pipe()
 
     def verb(say: Say) -> None:
+        forkserver._forkserver.__init__()  # that of its parent is not its own
         os.close(reading)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         said = io.StringIO()
