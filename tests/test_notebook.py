@@ -241,3 +241,16 @@ def test_a_name_makes_panels_of_any_cell_one(shell) -> None:
     assert one.state == "stopped"
     assert "the earlier race of this cell was stopped" in text(two)
     assert 'class="status failed"' not in text(two)
+
+
+def test_running_a_cell_of_marimo_again_stops_its_race(tmp_path) -> None:
+    code = "one = RacePanel(LONG); two = RacePanel(LONG); one.start()"
+    cell = compile(code, str(tmp_path / "__marimo__cell_Hbol_"), "exec")
+    names: dict[str, object] = {"RacePanel": RacePanel, "LONG": LONG}
+    exec(cell, names)
+    first = names["one"]
+    assert first.state in ("loading", "racing")
+    exec(cell, names)
+    assert first.state == "stopped"
+    names["one"].stop()
+    assert names["one"]._job.wait(60)

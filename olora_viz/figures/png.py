@@ -21,6 +21,9 @@ MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cros
 INCH = 100.0
 """Pixels of a figure's layout per inch; PNGs have twice as many pixels."""
 
+LINE = 100
+"""Characters of the line below a title that fit at its full size into a chart of 780 pixels."""
+
 
 def write_png(
     path: str | Path, figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860
@@ -137,8 +140,10 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
         fontweight="bold",
         color=colors["ink"],
     )
-    axes.annotate(meta["unit"] + badge, (0, 1), xycoords="axes fraction", xytext=(0, 8),
-                  textcoords="offset points", fontsize=9, color=colors["mute"])  # fmt: skip
+    unit = meta["unit"] + badge
+    size = min(9.0, 9.0 * LINE / len(unit or " "))
+    axes.annotate(unit, (0, 1), xycoords="axes fraction", xytext=(0, 8),
+                  textcoords="offset points", fontsize=size, color=colors["mute"])  # fmt: skip
 
 
 def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) -> None:

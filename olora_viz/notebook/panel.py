@@ -73,7 +73,7 @@ class Panel(anywidget.AnyWidget):
         self._kept: tuple[Sequence[Figure], str] | None = None
         self._was_busy = False
         self._soon: threading.Timer | None = None
-        self._place = place() if name is None else (("name", name), secrets.token_hex(8))
+        self._place = place() if name is None else (("name", name), object())
         self.replaced = [panel for panel in list(_panels) if self._replaces(panel)]
         for panel in self.replaced:
             _panels.discard(panel)

@@ -125,6 +125,7 @@ class SpectrumPanel(Panel):
             tree.control("select", "layer", "Layer"),
             tree.control("range", "rank", "Rank"),
             tree.control("checks", "starts", "Starts"),
+            kind="first",
         )
         side = tree.box(
             controls, tree.card(tree.html("verdict")), tree.card(tree.html("energies")),

@@ -14,14 +14,6 @@ const FIELDS = [
   ["seed", "seeds", "seeds, such as 0-2", "text"],
 ];
 
-/** The glossary's terms behind the heads of the columns, see terms.js. */
-const TERMS = /** @type {Record<string, string>} */ ({
-  start: "initialization",
-  r: "rank",
-  α: "alpha",
-  seeds: "seed",
-});
-
 /**
  * Put the table into an element.
  *
@@ -33,8 +25,10 @@ const TERMS = /** @type {Record<string, string>} */ ({
  * @param {number} options.most rows
  * @param {(rows: Row[]) => Promise<Mark[]>} options.seen returns a mark for every row
  * @param {(rows: Row[]) => void} options.changed called after every edit
+ * @param {Record<string, string>} [options.terms] the glossary's terms behind the heads of columns,
+ *   where there is a glossary
  */
-export function mount(element, { rows, starts, meanings, most, seen, changed }) {
+export function mount(element, { rows, starts, meanings, most, seen, changed, terms = {} }) {
   let lanes = rows.map((row) => ({ ...row }));
   let asked = 0;
 
@@ -43,8 +37,8 @@ export function mount(element, { rows, starts, meanings, most, seen, changed }) 
     table.append(node("col", { className: name }));
   }
   const head = table.createTHead().insertRow();
-  head.append(header("", "lane"), header("start", "how the adapter starts"));
-  for (const [, title, words] of FIELDS) head.append(header(title, words));
+  head.append(header("", "lane"), header("start", "how the adapter starts", terms.start));
+  for (const [, title, words] of FIELDS) head.append(header(title, words, terms[title]));
   head.append(header("", "remove"));
   const body = table.createTBody();
   const problem = node("p", { className: "problem", hidden: true });
@@ -228,13 +222,13 @@ function cell(child) {
   return td;
 }
 
-/** @param {string} text @param {string} title */
-function header(text, title) {
+/** @param {string} text @param {string} title @param {string} [term] */
+function header(text, title, term) {
   const cell = node("th", { scope: "col", textContent: text, title });
-  if (text in TERMS) {
-    const term = node("button", { type: "button", className: "term", textContent: text, title });
-    term.dataset.term = TERMS[text];
-    cell.replaceChildren(term);
+  if (term) {
+    const button = node("button", { type: "button", className: "term", textContent: text, title });
+    button.dataset.term = term;
+    cell.replaceChildren(button);
   }
   return cell;
 }

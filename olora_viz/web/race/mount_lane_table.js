@@ -6,12 +6,21 @@
 
 import { load } from "../../figures/live/gradio/serving.js";
 
+/** The glossary's terms behind the heads of the columns, see terms.js. */
+const TERMS = /** @type {Record<string, string>} */ ({
+  start: "initialization",
+  r: "rank",
+  α: "alpha",
+  seeds: "seed",
+});
+
 load(props.module).then(({ mount }) => {
   const table = mount(element.querySelector(".lane-table"), {
     rows: props.value,
     starts: props.starts,
     meanings: props.meanings,
     most: props.most,
+    terms: TERMS,
     /** @param {Row[]} rows */
     seen: (rows) => server.seen(rows),
     /** @param {Row[]} rows */
