@@ -22,13 +22,11 @@ sys.path.insert(0, str(DOCS.parent / "tests"))
 
 from conftest import FLAGS, chromium  # noqa: E402
 from served import inherited, serve  # noqa: E402
-from test_browser_jupyter import jupyterlab  # noqa: E402
+from test_browser_jupyter import READY, Notebook, jupyterlab  # noqa: E402
 
-CELL = """import olora_viz as ov
-from olora_viz.notebook import RacePanel
+CELL = """from olora_viz.notebook import RacePanel
 
-lanes = ov.parse_lanes("lora:lr=1e-3/3e-3") + ov.parse_lanes("olora:lr=1e-3/3e-3")
-panel = RacePanel(ov.RaceConfig(lanes=lanes, task="number-words", steps=100))
+panel = RacePanel()
 panel"""
 DRAWN = 2000
 """Milliseconds until all charts are drawn."""
@@ -85,11 +83,13 @@ def of_panel(browser: Browser, folder: Path) -> None:
             ),
             lab.folder / "panel.ipynb",
         )
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page = browser.new_page(viewport={"width": 1440, "height": 1230})
         page.goto(lab.address_of("panel.ipynb"))
-        cell = page.locator(".jp-CodeCell").first
-        cell.locator(".cm-content").click()
-        page.keyboard.press("Shift+Enter")
+        page.wait_for_function(READY)
+        page.evaluate("window.jupyterapp.shell.collapseLeft()")
+        notebook = Notebook(page)
+        notebook.run_cell(0)
+        cell = notebook.cell(0)
         cell.get_by_role("button", name="Race").click(timeout=120_000)
         expect(cell.locator(".status").first).to_contain_text("finished", timeout=300_000)
         page.wait_for_timeout(DRAWN)

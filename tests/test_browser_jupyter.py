@@ -42,6 +42,10 @@ print(f"it is {c.state}, as in one go: {c.history == as_one}")""",
 )
 
 
+READY = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
+"""JavaScript that says whether the kernel of the open notebook waits for a cell."""
+
+
 @dataclass
 class JupyterLab:
     """A running JupyterLab."""
@@ -166,9 +170,7 @@ def page(browser: Browser, lab: JupyterLab) -> Iterator[Page]:
     ours = (address, address.replace("http", "ws"), "data:", "blob:")
     visitor.on("request", lambda r: None if r.url.startswith(ours) else elsewhere.append(r.url))
     visitor.goto(lab.address_of("panels.ipynb"))
-    visitor.wait_for_function(
-        "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
-    )
+    visitor.wait_for_function(READY)
     yield visitor
     context.close()
     assert elsewhere == []
