@@ -142,6 +142,17 @@ def test_traits_are_observed_and_linked_and_a_browser_sets_no_result() -> None:
     panel.stop()
 
 
+def test_a_button_races_the_next_step_of_the_verdict() -> None:
+    panel = RacePanel(CONFIG)
+    panel.start()
+    panel.result()
+    assert [shown(panel, name)["hidden"] for name in ("seeds", "rates")] == [False, True]
+    press(panel, "seeds")
+    assert panel.result().labels == panel.config.labels
+    assert [lane.seed for lane in panel.config.lanes] == 2 * [0, 1, 2, 3, 4]
+    assert [row["seed"] for row in shown(panel, "lanes")["value"]] == ["0-4", "0-4"]
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

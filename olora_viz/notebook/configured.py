@@ -25,8 +25,8 @@ class ConfiguredPanel(Panel):
     """
 
     config = ConfigTrait()
-    """The set-up: of the controls, until it is used; then the one that was used, until the next.
-    Setting it fills in the controls."""
+    """The set-up of the controls; once it is used, the one that was used, until another is used or
+    set. Setting it fills in the controls."""
 
     def __init__(self, config: RaceConfig, name: str | None) -> None:
         self._setup, self._first = SetUp(config), config
@@ -63,6 +63,7 @@ class ConfiguredPanel(Panel):
         """Show a set-up that was assigned or came from a link."""
         if self._setting:
             return
+        self._used = False
         self._setup.show(change["new"])
         self._problem = ""
         self._show()

@@ -8,6 +8,7 @@ from typing import Any
 from olora_viz.figures.layout import Figure
 from olora_viz.notebook import setup
 from olora_viz.notebook.tree import Node, box, button, card, charts, html
+from olora_viz.views.next_steps import STEPS
 from olora_viz.views.race import RaceView
 
 RACE, CONTINUE = "▶ Race", "▶ Continue"
@@ -31,7 +32,8 @@ def tree_of(sections: Sequence[Node]) -> Node:
         box(*sections, kind="sections"),
         kind="middle",
     )
-    return box(bar, card(html("verdict"), kind="verdict-card"),
+    steps = [button(step.name, step.label, step.title, "quiet") for step in STEPS]
+    return box(bar, card(html("verdict", "grow"), *steps, kind="verdict-card"),
                box(setup.controls(), middle, kind="body"))  # fmt: skip
 
 
@@ -52,4 +54,5 @@ def values(view: RaceView) -> dict[str, Any]:
             "disabled": not can & {"start", "resume"},
         },
         **{word: {"disabled": word not in can} for word in ("pause", "step", "stop")},
+        **{step.name: {"hidden": step.name != view.next_step} for step in STEPS},
     }  # fmt: skip

@@ -5,9 +5,13 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.notebook import race_layout
 from olora_viz.notebook.configured import ConfiguredPanel
 from olora_viz.notebook.earlier_runs import keep
@@ -23,6 +27,7 @@ from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
 from olora_viz.views.background_race import BackgroundRace
+from olora_viz.views.next_steps import STEPS, NextStep
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.race_record import PAUSED, READY, RaceRecord, ready_race
 
@@ -161,7 +166,10 @@ class RacePanel(ConfiguredPanel):
         return race_layout.tree_of([section.tree() for section in self._sections.values()])
 
     def _act(self, button: str) -> None:
-        acts = {"race": self._race, "pause": self.pause, "step": self._one_step, "stop": self.stop}
+        acts: dict[str, Callable[[], None]] = {
+            "race": self._race, "pause": self.pause, "step": self._one_step, "stop": self.stop,
+            **{step.name: partial(self._next, step) for step in STEPS},
+        }  # fmt: skip
         if act := acts.get(button):
             act()
 
@@ -186,6 +194,12 @@ class RacePanel(ConfiguredPanel):
             self._job.unpause()
         else:
             self._begin()
+
+    def _next(self, step: NextStep) -> None:
+        """Race the lanes that a finished race's verdict suggests."""
+        config = self._setup.config
+        self.config = replace(config, lanes=step.change(config.lanes, MAX_LANES))
+        self._begin()
 
     def _one_step(self) -> None:
         if self._job is None or self._job.complete:

@@ -21,6 +21,7 @@ export function button({ name, label = "", title = "" }, panel) {
     show(state) {
       made.textContent = state.label ?? label;
       made.disabled = Boolean(state.disabled);
+      made.hidden = Boolean(state.hidden);
     },
   };
 }
