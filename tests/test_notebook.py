@@ -146,8 +146,8 @@ def test_a_button_races_the_next_step_of_the_verdict() -> None:
     panel = RacePanel(CONFIG)
     panel.start()
     panel.result()
-    assert [shown(panel, name)["hidden"] for name in ("seeds", "rates")] == [False, True]
-    press(panel, "seeds")
+    assert [shown(panel, f"next.{name}")["hidden"] for name in ("seeds", "rates")] == [False, True]
+    press(panel, "next.seeds")
     assert panel.result().labels == panel.config.labels
     assert [lane.seed for lane in panel.config.lanes] == 2 * [0, 1, 2, 3, 4]
     assert [row["seed"] for row in shown(panel, "lanes")["value"]] == ["0-4", "0-4"]

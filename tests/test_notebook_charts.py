@@ -65,6 +65,17 @@ def test_nonsense_from_a_browser_is_ignored() -> None:
     assert panel.get_state() == before
 
 
+def test_every_part_of_a_panel_has_a_name_of_its_own_and_something_to_show() -> None:
+    def names(node: dict) -> list[str]:
+        own = [node["name"]] if "name" in node else []
+        return own + [name for item in node.get("items", ()) for name in names(item)]
+
+    for panel in (RacePanel(CONFIG), ConditioningPanel(CONFIG), SpectrumPanel("glassllm")):
+        found = names(panel._tree())
+        assert len(found) == len(set(found))
+        assert {name for name in found if "." not in name} <= panel._feed.values.keys()
+
+
 def test_plotly_is_no_part_of_a_panels_state() -> None:
     # The module, once for all charts of the panel.
     assert sum(len(str(value)) for value in RacePanel(CONFIG).get_state().values()) < 70_000

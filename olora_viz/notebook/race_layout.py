@@ -8,7 +8,7 @@ from typing import Any
 from olora_viz.figures.layout import Figure
 from olora_viz.notebook import setup
 from olora_viz.notebook.tree import Node, box, button, card, charts, html
-from olora_viz.views.next_steps import STEPS
+from olora_viz.views.next_steps import STEPS, NextStep
 from olora_viz.views.race import RaceView
 
 RACE, CONTINUE = "▶ Race", "▶ Continue"
@@ -32,9 +32,14 @@ def tree_of(sections: Sequence[Node]) -> Node:
         box(*sections, kind="sections"),
         kind="middle",
     )
-    steps = [button(step.name, step.label, step.title, "quiet") for step in STEPS]
+    steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
     return box(bar, card(html("verdict", "grow"), *steps, kind="verdict-card"),
                box(setup.controls(), middle, kind="body"))  # fmt: skip
+
+
+def next_button(step: NextStep) -> str:
+    """Return the name of the button of a next step."""
+    return f"next.{step.name}"
 
 
 def figures(view: RaceView) -> dict[str, Figure]:
@@ -54,5 +59,5 @@ def values(view: RaceView) -> dict[str, Any]:
             "disabled": not can & {"start", "resume"},
         },
         **{word: {"disabled": word not in can} for word in ("pause", "step", "stop")},
-        **{step.name: {"hidden": step.name != view.next_step} for step in STEPS},
+        **{next_button(step): {"hidden": step.name != view.next_step} for step in STEPS},
     }  # fmt: skip

@@ -168,7 +168,7 @@ class RacePanel(ConfiguredPanel):
     def _act(self, button: str) -> None:
         acts: dict[str, Callable[[], None]] = {
             "race": self._race, "pause": self.pause, "step": self._one_step, "stop": self.stop,
-            **{step.name: partial(self._next, step) for step in STEPS},
+            **{race_layout.next_button(step): partial(self._next, step) for step in STEPS},
         }  # fmt: skip
         if act := acts.get(button):
             act()
