@@ -6,7 +6,7 @@ from opened import tab
 from playwright.sync_api import Browser, Error, Page, expect
 from served import free_port, inherited, serve
 
-STEPS = 200
+STEPS = 80
 SETUP = "?task=addition&batch=4&steps={}&lane=lora:lr=1e-3,r=2"
 
 
