@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,18 +23,12 @@ INITS = (
 RATES = "3e-4/5e-4/1e-3/2e-3/3e-3/6e-3"
 
 
-def timed(*arguments: str) -> tuple[float, float]:
-    """Return the seconds that the verb takes, with the start of its process, and those of cores."""
-    began, before = time.perf_counter(), of_cores()
+def timed(*arguments: str) -> float:
+    """Return the seconds that the verb takes, with the start of its process."""
+    began = time.perf_counter()
     command = [sys.executable, "-m", "olora_viz", "study", *arguments]
     subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - began, of_cores() - before
-
-
-def of_cores() -> float:
-    """Return the time that cores have spent on the processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -51,7 +44,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
-        heads = ("workers", "threads", "lanes", "plan s", "study s", "cores s", "again s")
+        heads = ("workers", "threads", "lanes", "plan s", "study s", "again s")
         print(" ".join(f"{head:>7}" for head in heads))
     for workers in options.workers:
         threads = options.threads or max(1, cores() // workers)
@@ -61,19 +54,18 @@ def main() -> None:
                 "--init", ",".join(INITS[: options.inits]), "--seeds", str(options.seeds),
                 "--steps", str(options.steps), "--threads", str(threads), "--out", f"{home}/study",
             ]  # fmt: skip
-            plan, _ = timed(*asked, "--plan")
-            whole, core_seconds = timed(*asked, "--yes", "--workers", str(workers))
-            again, _ = timed(f"{home}/study")
+            plan = timed(*asked, "--plan")
+            whole = timed(*asked, "--yes", "--workers", str(workers))
+            again = timed(f"{home}/study")
             lanes = len(Ledger(Path(home) / "study").rows())
         row = {
             "model": options.model, "workers": workers, "threads": threads, "lanes": lanes,
-            "steps": options.steps, "plan": plan, "study": whole,
-            "core_seconds": core_seconds, "again": again,
+            "steps": options.steps, "plan": plan, "study": whole, "again": again,
         }  # fmt: skip
         if options.json:
             print(json.dumps(row), flush=True)
         else:
-            figures = f"{plan:7.1f} {whole:7.1f} {core_seconds:7.1f} {again:7.1f}"
+            figures = f"{plan:7.1f} {whole:7.1f} {again:7.1f}"
             print(f"{workers:7} {threads:7} {lanes:7} {figures}", flush=True)
 
 
