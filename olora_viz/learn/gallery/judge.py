@@ -148,11 +148,12 @@ def _told(
         setup=setup_words(claim, evidence), date=datetime.now(UTC).date().isoformat(),
         finding=finding, command="\n".join(commands),
     )  # fmt: skip
-    yield without_folders(told, (*models, *tasks))
+    test = evidence.study.study.test if evidence.study else None
+    yield without_folders(told, (*models, *tasks, *([test] if test else [])))
 
 
 def without_folders(told: RecordedFinding, places: Sequence[str]) -> RecordedFinding:
-    """Return a finding that tells models and tasks which are paths by their names."""
+    """Return a finding that tells models, tasks and tests which are paths by their names."""
     values = told.to_json()
     for place in places:
         if (name := Path(place).name) != place:
