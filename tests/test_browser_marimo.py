@@ -62,7 +62,8 @@ def test_a_panel_races_to_the_end_and_a_cell_follows_a_trait(
         page.get_by_role("button", name="Race").click()
         expect(page.locator(".status").first).to_contain_text("finished", timeout=60_000)
         loss = page.locator('[data-chart="loss"] .js-plotly-plot')
-        assert loss.evaluate("plot => plot.data[0].y.length") == 6
+        drawn = "plot => plot.data?.[0]?.y.length === 6"
+        page.wait_for_function(drawn, arg=loss.element_handle())  # after the words
         assert page.locator(".olora-viz").first.get_attribute("data-theme") == "light"
         page.locator('[data-part="rank"] input').focus()
         page.keyboard.press("ArrowRight")
