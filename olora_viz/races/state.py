@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.machine.numbers import finite_or_none
-from olora_viz.races.progress import Progress
+from olora_viz.races.best_so_far import BestSoFar
 from olora_viz.tasks.evaluation import Evaluation
 
 RACING, FINISHED, STOPPED, DIVERGED = "racing", "finished", "stopped", "diverged"
@@ -68,7 +68,7 @@ class RaceState:
     """The number of completed steps."""
     seconds: float = 0.0
     tokens: int = 0
-    best: Progress | None = None
+    best: BestSoFar | None = None
     """When each lane was best; None if the race does not follow it."""
 
     @classmethod
@@ -81,7 +81,7 @@ class RaceState:
             first_grad_norm=np.full(K, np.nan),
             last_grad_norm=np.full(K, np.nan),
             last_eval=evaluation,
-            best=Progress.at_start(K) if follows_best else None,
+            best=BestSoFar.at_start(K) if follows_best else None,
         )
 
     @property
@@ -179,5 +179,5 @@ class RaceState:
             done=int(done),
             seconds=seconds,
             tokens=int(tokens),
-            best=Progress.from_tensor(tensors["best"]) if "best" in tensors else None,
+            best=BestSoFar.from_tensor(tensors["best"]) if "best" in tensors else None,
         )

@@ -11,6 +11,7 @@ from gradio import themes
 from starlette.middleware import Middleware
 
 from olora_viz.figures import theme
+from olora_viz.figures.live.serving import HERE
 from olora_viz.machine.memory import share_arenas
 from olora_viz.web.embedding.prefix import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
@@ -22,8 +23,8 @@ from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.learn import page as learn
 from olora_viz.web.links import share
 from olora_viz.web.links.class_mode import class_button
-from olora_viz.web.race import lane_table, shortcuts, tabs
 from olora_viz.web.race import page as race
+from olora_viz.web.race import shortcuts, tabs
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.stream import MOST
 from olora_viz.web.spectrum import page as spectrum
@@ -33,15 +34,16 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 """Names of the pages, in the order of the navigation; ``#spectrum`` in the URL shows one."""
 
 
-FAVICON = Path(__file__).parent / "embedding" / "favicon.svg"
+WEB = Path(__file__).parent
 
-LANE_TABLE = lane_table.SCRIPT.with_suffix(".css")
-"""The style sheet that the page and the notebook's panels share."""
+FAVICON = WEB / "embedding" / "favicon.svg"
 
 STYLES = (
-    "style.css", "race/own_file.css", "race/more_settings.css", "race/ask.css", "learn/learn.css",
+    HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css",
+    WEB / "race" / "more_settings.css", WEB / "race" / "ask.css", WEB / "learn" / "learn.css",
+    HERE / "lane_table.css",
 )  # fmt: skip
-"""The style sheets, in their order."""
+"""The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
 SESSIONS = 100
 """Page loads for which Gradio keeps its copy of the page, those used last: 0.4 MB each and as much
@@ -134,8 +136,7 @@ def css() -> str:
     blocks = []
     for name, selector in (("light", ":root"), ("dark", ".dark")):
         blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")
-    files = [*(Path(__file__).parent / name for name in STYLES), LANE_TABLE]
-    styles = [file.read_text("utf-8") for file in files]
+    styles = [file.read_text("utf-8") for file in STYLES]
     return "\n".join([*blocks, *styles, tabs.css(CARDS), share.hiding_css()])
 
 

@@ -25,10 +25,12 @@ Message = dict[str, Any]
 def style() -> str:
     """Return the panels' style sheet; the front end sets the palette's variables."""
     fonts = f".olora-viz {{ --fonts: {theme.font_family()}; }}\n"
-    rules, lanes = (
-        (HERE / name).read_text(encoding="utf-8") for name in ("notebook.css", "lane_table.css")
+    rules, *shared = (
+        (HERE / name).read_text(encoding="utf-8")
+        for name in ("notebook.css", "fragments.css", "lane_table.css")
     )
-    text = re.sub(r"/\*.*?\*/", "", f"{fonts}.olora-viz {{\n{lanes}}}\n{rules}", flags=re.DOTALL)
+    nested = f".olora-viz {{\n{''.join(shared)}}}\n"
+    text = re.sub(r"/\*.*?\*/", "", f"{fonts}{nested}{rules}", flags=re.DOTALL)
     return re.sub(r"\s*([{};,]|\s|:(?=\s))\s*", r"\1", text)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass
-class Progress:
+class BestSoFar:
     """When each of K lanes was best, and which have stopped early; part of `RaceState`."""
 
     loss: np.ndarray
@@ -24,8 +24,8 @@ class Progress:
     """(K,) the step at which a lane stopped early, 0 if it has not."""
 
     @classmethod
-    def at_start(cls, K: int) -> Progress:
-        """Return the progress of a race before its first evaluation."""
+    def at_start(cls, K: int) -> BestSoFar:
+        """Return the state before the first evaluation."""
         return cls(np.full(K, np.inf), *np.zeros((3, K), dtype=np.int64))
 
     def evaluated(self, number: int, loss: np.ndarray, out: np.ndarray, patience: int) -> None:
@@ -46,7 +46,7 @@ class Progress:
             self.stopped_at[racing & (self.waited >= patience)] = number
 
     def of_lane(self, k: int) -> dict[str, Any]:
-        """Return lane k's progress as plain values."""
+        """Return what is known of lane k as plain values."""
         known = bool(self.step[k])
         return {
             "best_loss": float(self.loss[k]) if known else None,
@@ -59,7 +59,7 @@ class Progress:
         return torch.tensor(np.stack([self.loss, self.step, self.waited, self.stopped_at]))
 
     @classmethod
-    def from_tensor(cls, tensor: Tensor) -> Progress:
+    def from_tensor(cls, tensor: Tensor) -> BestSoFar:
         """Read back what `to_tensor` returned."""
         loss, *counts = tensor.numpy().copy()
         return cls(loss, *(each.astype(np.int64) for each in counts))
