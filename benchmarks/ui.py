@@ -1,7 +1,8 @@
 """What a visitor waits for, in a real Chromium, beside a server that races on the same machine.
 
 Seconds from opening the page to its first meaningful screen (the recorded race is drawn), seconds
-from Race to the first point, updates a second while the default race runs, bytes an update early
+from Race to the first point (the held-out accuracy at step 0) and to the first step, updates a
+second while the default race runs, bytes an update early
 and late in the race (they should not grow), and on the Spectrum page milliseconds from a press of
 an arrow key on the rank's slider to the new curves (the page at rest before each press).
 
@@ -31,6 +32,15 @@ FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-back
 DRAWN = "document.querySelector('#loss-figure .js-plotly-plot')?.data?.some(t => t.y?.length > 10)"
 COUNT = """() => {
   window.updates = [];
+  window.point = 0;
+  const curves = () => (document.querySelector('#accuracy-figure .js-plotly-plot')?.data ?? [])
+    .filter((trace) => trace.mode === 'lines+markers');
+  const look = () => {
+    const points = curves().map((trace) => trace.y?.length ?? 0);
+    if (Math.max(0, ...points) === 1) window.point = performance.now();
+    else requestAnimationFrame(look);
+  };
+  look();
   new MutationObserver(() => {
     const said = document.querySelector('#status :is(.racing, .finished) b');
     const step = Number(said?.textContent ?? 0);
@@ -78,6 +88,7 @@ def visit(browser: Browser, url: str, steps: int, moves: int) -> dict[str, float
     page.click("#race-button")
     page.wait_for_function("document.querySelector('#status .state')?.innerText === 'finished'")
     finished = time.perf_counter()
+    point = (page.evaluate("window.point") - clock) / 1000
     times = [at - clock for at, step in page.evaluate("window.updates") if step > 0]
     middle = pressed + (times[0] + times[-1]) / 2000
     early = sum(size for at, size in received if pressed + times[0] / 1000 < at <= middle)
@@ -96,7 +107,8 @@ def visit(browser: Browser, url: str, steps: int, moves: int) -> dict[str, float
     context.close()
     return {
         "screen_s": screen,
-        "first_point_s": times[0] / 1000,
+        "first_point_s": point,
+        "first_step_s": times[0] / 1000,
         "race_s": finished - pressed,
         "updates_per_s": 1000 * (len(times) - 1) / max(times[-1] - times[0], 1.0),
         "bytes_per_update_first_half": early / half,

@@ -39,6 +39,15 @@ def test_another_task_has_results_of_its_own() -> None:
     assert second.baseline.loss == alone.baseline.loss != first.baseline.loss
 
 
+def test_what_the_latest_races_did_not_use_is_forgotten() -> None:
+    kept = Kept()
+    assert [kept.get(key, lambda: 1) for key in "ab"] == [1, 1]
+    kept.rest()
+    assert kept.get("a", lambda: 2) == 1
+    kept.rest()
+    assert [kept.get(key, lambda: 3) for key in "ab"] == [1, 3]
+
+
 def test_another_precision_is_another_model() -> None:
     kept = Kept()
     first, _ = raced(small(LANES, steps=1), kept)

@@ -10,6 +10,8 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.races import saving
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.kept import Kept
+from olora_viz.races.race import Race
 
 
 def cut(path) -> None:
@@ -43,8 +45,11 @@ def test_a_damaged_folder_is_refused_in_a_sentence_that_names_the_file(
 ):
     stopped(tmp_path, after=1)
     damage(tmp_path / file)
+    kept = Kept()
     with pytest.raises(ValueError, match=message):
-        runs.resume(tmp_path)
+        runs.resume(tmp_path, kept=kept)
+    if damage is other_rank:
+        Race(CONFIG, kept=kept).lanes.detach()  # the model that is kept has no lanes
     if file != "steps.jsonl":
         with pytest.raises(ValueError, match=message):
             runs.restored(tmp_path)

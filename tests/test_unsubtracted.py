@@ -81,10 +81,13 @@ def test_a_race_reports_its_own_results_at_step_0_and_leaves_the_others_alone():
 def test_its_curve_does_not_begin_at_the_base_model():
     racing, steps = raced(small((SUBTRACTED, LANE), eval_every=2))
     styles, base = lane_styles(racing.config.lanes), racing.baseline
-    loss = loss_figure(styles, steps, start_loss=float(base.loss[0]))["data"]
-    marks = [trace for trace in loss if trace["name"].endswith("held out")]
-    accuracy = accuracy_figure(styles, steps, start_accuracy=float(base.accuracy[0]))["data"]
-    for ours, its in (marks, accuracy[-2:]):
-        assert ours["x"][0] == its["x"][0] == 0
-        assert ours["y"][0] is not None
-        assert its["y"][0] is None
+    for made in (steps, []):  # also before the first step
+        loss = loss_figure(styles, made, start_loss=float(base.loss[0]))
+        accuracy = accuracy_figure(styles, made, start_accuracy=float(base.accuracy[0]))["data"]
+        marks = [trace for trace in loss["data"] if trace["name"].endswith("held out")]
+        for ours, its in (marks, accuracy[-2:]):
+            assert ours["x"][0] == its["x"][0] == 0
+            assert ours["y"][0] is not None
+            assert its["y"][0] is None
+        low, high = loss["layout"]["yaxis"]["range"]
+        assert low < np.log10(base.loss[0]) < high

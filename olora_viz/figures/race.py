@@ -110,7 +110,7 @@ def loss_figure(
                 "hoverinfo": "skip",
             }
         )
-    ceiling = HIGHEST * np.nanmax(loss[:1], initial=0.0)
+    ceiling = HIGHEST * np.nanmax(loss[:1] if steps else held[:1], initial=0.0)
     drawn = loss if len(styles) == K else of_lanes
     low, high = log_range([np.minimum(v, ceiling) for v in (drawn, smooth, held)])
     beyond = off_range(styles, numbers, seed_means(loss, groups), (low, high))
@@ -133,14 +133,14 @@ def loss_figure(
         MEASURES["loss"].title,
         unit,
         x=steps_axis(total),
-        y=unlabelled_until(bool(steps), log_axis(MEASURES["loss"].symbol, low, high)),
+        y=unlabelled_until(bool(at or steps), log_axis(MEASURES["loss"].symbol, low, high)),
         height=PLOT_HEIGHT["loss"],
         how=(
             "Lower is better. The axis is logarithmic, so equal distances are equal factors. "
             "Dots that rise while their line falls mean overfitting."
         ),
         badge="log",
-        message="" if steps else FIRST_WORDS,
+        message="" if at or steps else FIRST_WORDS,
         revision=run or "race",
     )
     annotate(made, labels)
@@ -210,14 +210,14 @@ def accuracy_figure(
         MEASURES["eval_accuracy"].title,
         f"share of {what}{rests}",
         x=steps_axis(total),
-        y=unlabelled_until(bool(steps), shares),
+        y=unlabelled_until(bool(at or steps), shares),
         height=PLOT_HEIGHT["accuracy"],
         how=(
             "Higher is better. A curve is the mean over its seeds, its band the range from the "
             "lowest to the highest one: where bands overlap, single seeds could have shown "
             "either order."
         ),
-        message="" if steps else FIRST_WORDS,
+        message="" if at or steps else FIRST_WORDS,
         revision=run or "race",
     )
     annotate(made, labels)
@@ -246,7 +246,7 @@ def _evaluations(
     """Return the steps at which the lanes were evaluated, (E,), and the results, (E, K)."""
     found = [step for step in steps if name in step.measures]
     at, values = [step.step for step in found], column(found, name, len(starts))
-    if np.isnan(starts).all() or not steps or steps[0].step != 1:
+    if np.isnan(starts).all() or (steps and steps[0].step != 1):
         return at, values
     return [0, *at], np.vstack([starts, values])
 

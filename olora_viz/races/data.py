@@ -163,14 +163,14 @@ class RaceData:
         return [self._train[i] for i in chosen]
 
     def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
-        return encode(
-            examples,
-            self._tokenizer,
-            max_length=self._config.max_length,
-            context=losses.context_of(self._model) or sys.maxsize,
-            ends=self.task.ends,
-            plain_text=self.task.plain_text,
-            choices=choices,
+        options = {
+            "max_length": self._config.max_length, "ends": self.task.ends,
+            "plain_text": self.task.plain_text, "choices": choices,
+        }  # fmt: skip
+        context = losses.context_of(self._model) or sys.maxsize
+        return self.kept.get(
+            ("encoded", tuple(examples), *options.values()),
+            lambda: encode(examples, self._tokenizer, context=context, **options),
         )
 
 

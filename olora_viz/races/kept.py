@@ -20,13 +20,14 @@ class Kept:
     """The model of the latest of some races, one after the other, and what was found out about it.
 
     Detached lanes leave a model bitwise unchanged. So it is loaded once, and what does not depend
-    on lanes is computed once: its own results on held-out examples, and starts without a seed.
+    on lanes is computed once: tokens, its own results on held-out examples, starts without a seed.
     """
 
     def __init__(self) -> None:
         self._key: Hashable = None
         self._loaded: Any = None
         self._found: dict[Hashable, Any] = {}
+        self._used: set[Hashable] = set()
 
     def load(
         self, config: RaceConfig, progress: Progress | None = None
@@ -50,7 +51,15 @@ class Kept:
         """Return what was found under a key, after finding it the first time."""
         if key not in self._found:
             self._found[key] = find()
+        self._used.add(key)
         return self._found[key]
+
+    def rest(self) -> None:
+        """Forget what no race has used since the last call, and everything on a GPU."""
+        if self._loaded is not None and self._loaded[0].device.type != "cpu":
+            self.clear()
+        self._found = {key: self._found[key] for key in self._used if key in self._found}
+        self._used = set()
 
     def clear(self) -> None:
         """Forget everything."""

@@ -153,7 +153,11 @@ def resume(
     recorded = _mend(folder)
     racing = Race(config, task=task, progress=progress, resumed=True, kept=kept)
     if (folder / CHECKPOINT).exists():
-        state = _read_checkpoint(folder, racing)
+        try:
+            state = _read_checkpoint(folder, racing)
+        except ValueError:
+            racing.lanes.detach()
+            raise
         # A power cut may lose lines that the checkpoint includes: then restart from step 0.
         if state["clock"][0] <= recorded:
             racing.restore(state)

@@ -13,6 +13,7 @@ import numpy as np
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.memory import Memory, memory_of
 from olora_viz.races import run as runs
+from olora_viz.races.kept import Kept
 from olora_viz.races.race import Race, race
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
 from olora_viz.races.step import Step, whys_out
@@ -57,6 +58,8 @@ class BackgroundRace(BackgroundWork):
     """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
     """The race while it is in memory."""
+    before: Kept | None = None
+    """What races before it in the same thread have left; used with a folder."""
     goal: float = math.inf
     """The step after which it pauses automatically."""
     pausing: threading.Event = field(default_factory=threading.Event)
@@ -190,10 +193,12 @@ class BackgroundRace(BackgroundWork):
             self.let_go()
 
     def let_go(self) -> None:
-        """Release the race and its base model."""
+        """Release the race; on a CPU its base model is kept for the next one."""
         racing, self.racing, self._going, self._run = self.racing, None, None, None
         if racing is not None:
             racing.lanes.detach()
+        if self.before is not None:
+            self.before.rest()
 
     def reason(self, at: np.ndarray) -> str:
         """Return why it ended, if not by the user or at the last step."""
@@ -218,9 +223,9 @@ class BackgroundRace(BackgroundWork):
         else:
             begun = (self.folder / "config.json").exists()
             self._run = (
-                runs.resume(self.folder, progress=self.tell)
+                runs.resume(self.folder, progress=self.tell, kept=self.before)
                 if begun
-                else runs.start(self.raced, self.folder, progress=self.tell)
+                else runs.start(self.raced, self.folder, progress=self.tell, kept=self.before)
             )
             racing, self._going = self._run.race, iter(self._run)
         self.racing = racing

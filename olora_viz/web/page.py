@@ -27,6 +27,7 @@ from olora_viz.web.race import page as race
 from olora_viz.web.race import shortcuts, tabs
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.stream import MOST
+from olora_viz.web.setup import SetUp
 from olora_viz.web.spectrum import page as spectrum
 
 NAME = "OLoRA playground"
@@ -58,6 +59,8 @@ def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
     jobs = Jobs(limits, races=ZeroGpuJob if on_zero_gpu() else Job)
+    if not on_zero_gpu():
+        jobs.prepare(SetUp.first(limits).to_config(limits))
     atexit.register(jobs.close)
     return jobs
 

@@ -16,6 +16,8 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.device import leave_a_core
 from olora_viz.machine.memory import give_back
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.kept import Kept
+from olora_viz.races.race import Race
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import PAUSED, WAITING
 from olora_viz.web.guard.fairness import Line, Places
@@ -41,7 +43,7 @@ class Jobs(Register):
         super().__init__(its, folder, races)
         places = Places(its.max_waiting, its.page_waiting, its.address_waiting)
         self._line: Line[Work] = Line(places, self.pages)
-        self._races = races
+        self._races, self._kept = races, Kept()
         self._worker: threading.Thread | None = None
         self._closed = False
         self._parked: Work | None = None
@@ -93,12 +95,26 @@ class Jobs(Register):
         with self._wake:
             job.others_wait = lambda: bool(self._line.waiting)
             if isinstance(job, Job):
-                job.gives_way = lambda: self._line.gives_way(job)
+                job.gives_way, job.before = lambda: self._line.gives_way(job), self._kept
             self._line.join(job)
-            if self._worker is None or not self._worker.is_alive():
-                self._worker = threading.Thread(target=self._work, name="races", daemon=True)
-                self._worker.start()
+            self._call_worker()
             self._wake.notify()
+
+    def prepare(self, config: RaceConfig) -> None:
+        """Set up a race and forget it, so that the first one on its model and task starts at once.
+
+        A race that is asked for meanwhile would have to load the same.
+        """
+        with self._wake:
+            self._call_worker(lambda: Race(config, kept=self._kept).lanes.detach())
+
+    def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
+        """Start the thread of the races, unless it runs; call it with the lock held."""
+        if self._worker is None or not self._worker.is_alive():
+            self._worker = threading.Thread(
+                target=self._work, args=(first,), name="races", daemon=True
+            )
+            self._worker.start()
 
     def pause(self, job: Job) -> None:
         """Pause a race after its current step; a waiting race pauses immediately."""
@@ -171,8 +187,9 @@ class Jobs(Register):
             self._worker.join(timeout=10)
         self._place.give_back()
 
-    def _work(self) -> None:
+    def _work(self, first: Callable[[], object]) -> None:
         leave_a_core()
+        _reported(first)
         while True:
             with self._wake:
                 while not self._line.waiting and not self._closed:
@@ -204,7 +221,7 @@ class Jobs(Register):
                     self._line.waiting.insert(0, job)
 
 
-def _reported(call: Callable[[], None]) -> None:
+def _reported(call: Callable[[], object]) -> None:
     """Call, and log the traceback of an unexpected error for the operator of the server."""
     try:
         call()
