@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from races import small as config
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
-from olora_viz.races.best import kept_from
+from olora_viz.races.best import kept_from, taken_home
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
 from olora_viz.races.tables import race_json, steps_csv
+from olora_viz.views.race import race_view
+from olora_viz.views.race_record import ready_race
 
 LANES = (Lane("lora", lr=1e-3, r=2), Lane("lora", lr=0.1, r=2, seed=1), Lane("olora", lr=3e-3, r=2))
 """The second one is soon at its best."""
@@ -23,9 +26,12 @@ LANES = (Lane("lora", lr=1e-3, r=2), Lane("lora", lr=0.1, r=2, seed=1), Lane("ol
 BOTH = config(lanes=LANES, steps=12, eval_every=2, keep_best=True, patience=2)
 
 
+BEFORE = config(lanes=LANES, steps=12, eval_every=2)
+
+
 @pytest.fixture(scope="module")
 def plain() -> list[Step]:
-    return list(race(config(lanes=LANES, steps=12, eval_every=2)))
+    return list(race(BEFORE))
 
 
 def test_the_best_adapter_is_kept_and_training_is_bitwise_the_same(plain: list[Step]) -> None:
@@ -42,6 +48,15 @@ def test_the_best_adapter_is_kept_and_training_is_bitwise_the_same(plain: list[S
     for k, one in enumerate(kept):
         assert torch.equal(running.lanes.theta[k], at[one.step][k])
         assert running.summary()["lanes"][running.lanes.labels[k]]["best_loss"] == one.loss
+    judged = taken_home(running.config, steps)
+    its = judged[-1].measures
+    assert np.array_equal(its["eval_loss"], losses.min(0))
+    assert its["eval_examples"].loss.mean(1) == pytest.approx(losses.min(0), rel=1e-4)
+    assert judged[:-1] == steps[:-1]
+    assert taken_home(BEFORE, steps) is steps
+    view = race_view(replace(ready_race(running.config), steps=tuple(steps), state="finished"))
+    assert "Ranking at each lane&#39;s best evaluation" in view.results
+    assert "flatters it" in view.verdict
     # What can be resumed is the training, not the kept adapters.
     assert torch.equal(running.snapshot()["theta"], at[12])
 

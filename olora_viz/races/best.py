@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from olora_viz.measures.examples import Examples
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step, stopped_at
 
@@ -100,3 +102,33 @@ def kept_from(config: RaceConfig, steps: Sequence[Step]) -> list[KeptFrom]:
         at = min(finite, key=finite.__getitem__) if config.keep_best and finite else last
         found.append(KeptFrom(at, finite.get(at), stopped))
     return found
+
+
+def taken_home(config: RaceConfig, steps: Sequence[Step]) -> Sequence[Step]:
+    """Return the steps, the last evaluation with the results of the adapters that are kept.
+
+    With ``keep_best`` these are of each lane's best evaluation, chosen on the same examples, which
+    flatters them; a diverged lane has none. Otherwise the steps are as they were.
+    """
+    evaluated = {step.step: step for step in steps if step.eval_loss is not None}
+    if not config.keep_best or not evaluated:
+        return steps
+    last = evaluated[max(evaluated)]
+    kept = [one.step if one.step in evaluated else last.step for one in kept_from(config, steps)]
+    at = [last.step if out else step for step, out in zip(kept, steps[-1].out, strict=True)]
+
+    keys = {"eval_loss", "eval_accuracy"} & set(last.measures)
+    chosen = {
+        key: np.stack([evaluated[step].measures[key][k] for k, step in enumerate(at)])
+        for key in keys
+    }
+    measures = {**last.measures, **chosen}
+    examples = [evaluated[step].eval_examples for step in at]
+    if all(isinstance(one, Examples) for one in examples):
+        measures["eval_examples"] = Examples(
+            *(
+                np.stack([getattr(one, each.name)[k] for k, one in enumerate(examples)])
+                for each in fields(Examples)
+            )
+        )
+    return [replace(step, measures=measures) if step is last else step for step in steps]

@@ -17,6 +17,7 @@ from olora_viz.figures.seed_bands import group_styles
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
+from olora_viz.races.best import taken_home
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
@@ -150,10 +151,15 @@ class RaceView:
         return self._verdict.next_step if done and self._verdict else ""
 
     @cached_property
+    def _judged(self) -> Sequence[Step]:
+        """The steps, with the results that ranking and verdict speak of."""
+        return taken_home(self.race.config, self.race.steps)
+
+    @cached_property
     def _verdict(self) -> VerdictLine | None:
         race = self.race
         return verdict_line(
-            race.config.lanes, latest_examples(race.steps), plain_text=race.plain_text
+            race.config.lanes, latest_examples(self._judged), plain_text=race.plain_text
         )
 
     @cached_property
@@ -161,7 +167,8 @@ class RaceView:
         """The tables of results, the best lane first, with remarks on the data and the lanes."""
         problem = fragments.problem(self.race.note) if self.race.state == FAILED else Markup("")
         styles, places = self._group_styles, self._places
-        return problem + results_of(self.race, styles, places, self._rows, self._groups)
+        examples = latest_examples(self._judged)
+        return problem + results_of(self.race, styles, places, self._rows, self._groups, examples)
 
     @property
     def whose(self) -> Markup:
@@ -221,7 +228,7 @@ class RaceView:
     @cached_property
     def _rows(self) -> list[Place]:
         race = self.race
-        return standings(race.steps, len(self.styles), plain_text=race.plain_text)
+        return standings(self._judged, len(self.styles), plain_text=race.plain_text)
 
     @cached_property
     def _groups(self) -> tuple[SeedGroup, ...]:
@@ -239,7 +246,7 @@ class RaceView:
     def _told(self) -> list[Sentence]:
         race, names = self.race, [style.label for style in self.race.styles]
         more = {"plain_text": race.plain_text, "held_out": race.held_out}
-        return story.tell(race.config.lanes, names, race.steps, **more) if race.steps else []
+        return story.tell(race.config.lanes, names, self._judged, **more) if race.steps else []
 
     def _drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
         """Draw a chart of lanes over steps, a curve for each group of seeds."""

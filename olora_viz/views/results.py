@@ -17,7 +17,7 @@ from olora_viz.races.best import kept_from
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import DIVERGED, NO_GRADIENT
 from olora_viz.races.summary import Tested
-from olora_viz.studies.contest import latest_examples, scores_of
+from olora_viz.studies.contest import scores_of
 from olora_viz.studies.decision import share_interval
 from olora_viz.studies.seed_groups import SeedGroup, group_places
 from olora_viz.studies.standings import Place
@@ -30,6 +30,11 @@ from olora_viz.views.race_record import FAILED, READY, RaceSnapshot, start_of
 Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""
 
+
+FLATTERED = Sentence(
+    "Each lane counts at its lowest held-out loss:", "choosing it on these examples flatters it."
+)
+"""Said with ``keep_best``."""
 
 SURE = "by 95% intervals that allow for the number of comparisons"
 
@@ -48,11 +53,12 @@ def verdict_html(
     """
     if found is None:
         return _line((_without(state, config, made),))
+    told = (*found.said, FLATTERED) if config.keep_best else found.said
     kind = found.certainty.replace(" ", "-")
     sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(
         kind, SURE, found.reason
     )
-    return _line(found.said, sure, found.leader, next_step)
+    return _line(told, sure, found.leader, next_step)
 
 
 def _line(
@@ -95,6 +101,7 @@ def results_of(
     places: Sequence[Place],
     rows: Sequence[Place],
     groups: Sequence[SeedGroup],
+    examples: Examples | None,
 ) -> Markup:
     """Return the tables of a race, with remarks on the data and the lanes.
 
@@ -102,13 +109,13 @@ def results_of(
     ----------
     styles, places : of the groups, the best one first.
     rows, groups : of the lanes, and of those that differ only in their seed.
+    examples : the results by example that the places rest on; None while unknown.
     """
     held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
-    its = intervals(groups, latest_examples(race.steps), race.plain_text)
-    base, text = start_of(race), race.plain_text
-    made = [results(styles, places, held, base, text, race.held_out, its)]
+    its = intervals(groups, examples, race.plain_text)
+    base, text, best = start_of(race), race.plain_text, race.config.keep_best
+    made = [results(styles, places, held, base, text, race.held_out, its, best)]
     if race.tested is not None:
-        best = race.config.keep_best
         made.append(results_of_test(styles, places, rows, groups, race.tested, text, best))
     return Markup("").join([*made, kept_adapters(race), _remarks(race)])
 
@@ -144,6 +151,7 @@ def results(
     plain_text: bool = False,
     held_out: HeldOut | None = None,
     intervals: Intervals = (),
+    best: bool = False,
 ) -> Markup:
     """Return the table of results, the best lane first.
 
@@ -155,6 +163,7 @@ def results(
     plain_text : whether every token is supervised instead of an answer.
     held_out : number of examples and accuracy of guessing; None while unknown.
     intervals : one per row of `styles`; none while unknown.
+    best : whether the results are those of each lane's best evaluation.
     """
     count = held_out.examples if held_out else None
     what = _examples("held-out", count, plain_text)
@@ -165,7 +174,8 @@ def results(
         beside.append(("base model", percent(base[1]), nats(base[0])))
     if held_out and held_out.guess is not None:
         beside.append((held_out.guess_words, percent(held_out.guess), ""))
-    return _heading(f"Ranking at step {step}" if step else "Ranking", what) + table(
+    at = "each lane's best evaluation" if best else f"step {step}"
+    return _heading(f"Ranking at {at}" if step else "Ranking", what) + table(
         _head(plain_text),
         [_row(styles, row, intervals) for row in rows],
         kind="standing",
