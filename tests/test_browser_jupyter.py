@@ -227,7 +227,9 @@ def test_points_arrive_a_zoom_survives_and_stop_stops(notebook: Notebook) -> Non
     assert name["y"] + name["height"] <= whole["y"] + whole["height"]
 
 
-def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(notebook: Notebook) -> None:
+def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(
+    notebook: Notebook, lab: JupyterLab
+) -> None:
     ended = notebook.points(0)
     notebook.press(1, "Race")
     expect(notebook.status(1)).to_contain_text("finished")
@@ -235,6 +237,9 @@ def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(notebook: Notebook
     assert notebook.points(1) == 6
     assert notebook.points(0) == ended
     expect(notebook.status(0)).to_contain_text("stopped")
+    notebook.press(1, "Export")
+    expect(notebook.cell(1)).to_contain_text("from step 6, is in adapters/olora.")
+    assert (lab.folder / "adapters" / "olora" / "adapter_model.safetensors").is_file()
     notebook.run_cell(3)
     words = f"a has {ended} stopped b has 6 finished"
     expect(notebook.cell(3).locator(".jp-OutputArea-output")).to_contain_text(words)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from drawn import traces
 from IPython.core.interactiveshell import InteractiveShell
 from panels import CONFIG, LONG, choose, figure, press, shown, text, wait_for
@@ -16,6 +17,7 @@ from traitlets.config import Config
 
 import olora_viz as ov
 from olora_viz.notebook import ConditioningPanel, RacePanel
+from olora_viz.races.best import kept_from
 
 OLORA = {"init": "olora", "r": "2", "alpha": "", "lr": "1e-3", "seed": "0"}
 
@@ -151,6 +153,50 @@ def test_a_button_races_the_next_step_of_the_verdict() -> None:
     assert panel.result().labels == panel.config.labels
     assert [lane.seed for lane in panel.config.lanes] == 2 * [0, 1, 2, 3, 4]
     assert [row["seed"] for row in shown(panel, "lanes")["value"]] == ["0-4", "0-4"]
+
+
+def test_a_button_sets_same_and_fair_rates() -> None:
+    panel = RacePanel(CONFIG)
+    press(panel, "fair")
+    assert [row["lr"] for row in shown(panel, "lanes")["value"]] == ["1e-3", "1e-3", "fair"]
+    assert panel.config.lanes[2] == replace(CONFIG.lanes[1], fair=True)
+    press(panel, "fair")  # again changes nothing
+    assert len(panel.config.lanes) == 3
+    choose(panel, "lanes", [OLORA])
+    press(panel, "fair")
+    assert "fair rates need a plain LoRA lane and at least one other start" in text(panel)
+    assert len(shown(panel, "lanes")["value"]) == 1
+
+
+def test_a_button_exports_the_leader_and_nothing_that_exists_is_overwritten(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    panel = RacePanel(replace(CONFIG, keep_best=True))
+    panel.start()
+    lanes = panel.result()
+    best = lanes.labels.index(shown(panel, "export.lane")["value"])
+    assert shown(panel, "export.lane")["options"][0][0].startswith("★")
+    folder = tmp_path / shown(panel, "export.folder")["value"]
+    press(panel, "export.write")
+    step = kept_from(panel.config, panel.history)[best].step
+    said = f"The adapter of {lanes.labels[best]}, from step {step}, is in "
+    assert f"{said}{folder.relative_to(tmp_path)}." in shown(panel, "export.said")
+    assert "reads it back with the lane" in shown(panel, "export.said")
+    again = ov.read_peft(lanes.base(shared=True), folder)
+    name = next(iter(lanes.plan.layers))
+    torch.testing.assert_close(again.delta(name, 0), lanes.delta(name, best))
+    assert shown(panel, "export.folder")["value"] == f"adapters/{folder.name}-2"
+    for wrong, rule in (("adapters", "must be new or empty"), ("/proc/x", "could not be written")):
+        choose(panel, "export.folder", wrong)
+        press(panel, "export.write")
+        assert rule in shown(panel, "export.said")
+    panel.step()
+    panel.result()
+    wait_for(lambda: not shown(panel, "export.write")["disabled"])
+    choose(panel, "export.folder", "")
+    press(panel, "export.write")
+    assert ", from step 1, is in" in shown(panel, "export.said")
 
 
 @pytest.mark.parametrize(

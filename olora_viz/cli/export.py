@@ -23,13 +23,10 @@ def add_verbs(verb: Verb) -> None:
 
 def export(options: argparse.Namespace) -> int:
     """Write one lane into a new folder, in the requested form, and read it back."""
-    from olora_viz.lanes.merged_format import write_merged
-    from olora_viz.lanes.peft_format import write_peft
-    from olora_viz.lanes.read_back import read_back, read_back_merged
-    from olora_viz.machine.files import is_free, write_text
+    from olora_viz.machine.files import is_free
     from olora_viz.machine.naming import unknown
     from olora_viz.races import run as runs
-    from olora_viz.races.model_card import model_card
+    from olora_viz.races.exporting import export_lane
 
     labels = runs.read_config(options.folder).labels
     if options.lane not in labels:
@@ -39,19 +36,12 @@ def export(options: argparse.Namespace) -> int:
         raise ValueError(f"--out {str(options.out)!r} must be new or empty")
     with progress_bar() as progress:
         race = runs.restored(options.folder, progress=progress)
-    k = labels.index(options.lane)
-    if options.form == "merged":
-        write_merged(race.lanes, k, race.tokenizer, out)
-        found = read_back_merged(race.lanes, k, out)
-    else:
-        write_peft(race.lanes, k, out, form=options.form)
-        found = read_back(race.lanes, k, out)
-        write_text(out / "README.md", model_card(race.config, k, race.summary()))
+    made = export_lane(race, labels.index(options.lane), out, options.form)
     where = str(options.out)
     written = {
-        "lane": options.lane, "form": options.form, "out": where, "steps": race.done,
-        "read_back": found.to_json(),
+        "lane": made.label, "form": made.form, "out": where, "steps": race.done,
+        "read_back": made.found.to_json(),
     }  # fmt: skip
-    print(json.dumps(written) if options.json else f"{options.lane} written to {where}")
-    print(found.sentence, file=sys.stderr)
+    print(json.dumps(written) if options.json else f"{made.label} written to {where}")
+    print(made.found.sentence, file=sys.stderr)
     return 0

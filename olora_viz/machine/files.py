@@ -10,6 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,17 @@ def is_free(folder: Path) -> bool:
     if not folder.exists():
         return True
     return folder.is_dir() and all(path.name.endswith(".partial") for path in folder.iterdir())
+
+
+def free_folder(folder: Path) -> Path:
+    """Return a folder, with a number behind its name if there is something in it already."""
+    if is_free(folder):
+        return folder
+    return next(
+        numbered
+        for number in count(2)
+        if is_free(numbered := folder.with_name(f"{folder.name}-{number}"))
+    )
 
 
 def folder_size(folder: Path) -> int:

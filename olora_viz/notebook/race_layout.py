@@ -14,6 +14,11 @@ from olora_viz.views.race import RaceView
 RACE, CONTINUE = "▶ Race", "▶ Continue"
 """The first button, of a panel at rest and of a paused one."""
 
+FAIR = (
+    "Is it the start, or only the rate? Every start twice: at the rate of the first LoRA lane, and "
+    "at its fair rate, which the race finds from the curvature."
+)
+
 
 def tree_of(sections: Sequence[Node]) -> Node:
     """Return the bar, the verdict, the set-up on the left, and the race next to it."""
@@ -33,8 +38,9 @@ def tree_of(sections: Sequence[Node]) -> Node:
         kind="middle",
     )
     steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
+    fair = button("fair", "Same and fair rates", FAIR, "quiet")
     return box(bar, card(html("verdict", "grow"), *steps, kind="verdict-card"),
-               box(setup.controls(), middle, kind="body"))  # fmt: skip
+               box(setup.controls(fair), middle, kind="body"))  # fmt: skip
 
 
 def next_button(step: NextStep) -> str:
@@ -53,7 +59,7 @@ def values(view: RaceView) -> dict[str, Any]:
     return {
         **{name: [name] for name in figures(view)},
         "verdict": view.verdict, "results": view.results, "story": view.story,
-        "answers": view.answers,
+        "answers": view.answers, "fair": {},
         "race": {
             "label": CONTINUE if "resume" in can else RACE,
             "disabled": not can & {"start", "resume"},

@@ -22,6 +22,7 @@ from olora_viz.notebook.setup import set_up
 from olora_viz.notebook.traits import StepTrait
 from olora_viz.notebook.tree import Node
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import same_and_fair
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
@@ -168,10 +169,15 @@ class RacePanel(ConfiguredPanel):
     def _act(self, button: str) -> None:
         acts: dict[str, Callable[[], None]] = {
             "race": self._race, "pause": self.pause, "step": self._one_step, "stop": self.stop,
+            "fair": self._fair,
             **{race_layout.next_button(step): partial(self._next, step) for step in STEPS},
         }  # fmt: skip
+        section, _, its = button.partition(".")
         if act := acts.get(button):
             act()
+        elif section in self._sections:
+            record = self._record
+            self._sections[section].press(its, record, race_view(record), self._tell)
 
     def _set(self, name: str, value: Any) -> None:
         section, _, its = name.partition(".")
@@ -200,6 +206,11 @@ class RacePanel(ConfiguredPanel):
         config = self._setup.config
         self.config = replace(config, lanes=step.change(config.lanes, MAX_LANES))
         self._begin()
+
+    def _fair(self) -> None:
+        """Let every start race at the same rate and at its fair one."""
+        config = self._setup.config
+        self.config = replace(config, lanes=same_and_fair(config.lanes))
 
     def _one_step(self) -> None:
         if self._job is None or self._job.complete:

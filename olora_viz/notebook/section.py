@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from olora_viz.figures.layout import Figure
 from olora_viz.notebook import tree
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import RaceRecord
+
+Tell = Callable[[Mapping[str, Any]], None]
+"""Shows values of the panel's parts at once, by their names."""
 
 Drawn = tuple[dict[str, Any], Sequence[Figure]]
 """What its parts show, by their names within the section, and its charts."""
@@ -62,6 +65,9 @@ class Section:
         """Take a choice of the reader."""
         if name in self.wishes:
             self.wishes[name] = value
+
+    def press(self, name: str, record: RaceRecord, view: RaceView, tell: Tell) -> None:
+        """Do what one of its buttons says."""
 
     def picked(self, name: str) -> None:
         """Handle a click on a map's cell, given the name of its layer."""

@@ -10,6 +10,7 @@ from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.notebook import tree
 from olora_viz.notebook.earlier_runs import EarlierRunsSection
+from olora_viz.notebook.export_section import ExportSection
 from olora_viz.notebook.section import Drawn, Section
 from olora_viz.notebook.take_away import TakeAwaySection
 from olora_viz.studies.rate_sweep import MEASURES
@@ -143,7 +144,7 @@ class MeasurementsSection(Section):
 
 
 SECTIONS: tuple[Callable[[], Section], ...] = (
-    RatesSection, MeasurementsSection, SpectraSection, GradientsSection, CurvatureSection,
-    EarlierRunsSection, TakeAwaySection,
+    ExportSection, RatesSection, MeasurementsSection, SpectraSection, GradientsSection,
+    CurvatureSection, EarlierRunsSection, TakeAwaySection,
 )  # fmt: skip
 """All sections, in display order."""

@@ -69,8 +69,13 @@ class SetUp:
         return shown
 
 
-def controls() -> tree.Node:
-    """Return the controls of a set-up."""
+def controls(*more: tree.Node) -> tree.Node:
+    """Return the controls of a set-up.
+
+    Parameters
+    ----------
+    more : parts below the lanes.
+    """
     counts = [tree.control("field", name, label) for name, label in COUNTS.items()]
     return tree.box(
         tree.card(
@@ -78,7 +83,7 @@ def controls() -> tree.Node:
             tree.control("field", "task", "Task", "a name, or the path of a task file"),
             tree.box(*counts, kind="three"),
         ),
-        tree.card(tree.html("lanes-title"), tree.lanes("lanes"), tree.html("lanes-hint")),
+        tree.card(tree.html("lanes-title"), tree.lanes("lanes"), *more, tree.html("lanes-hint")),
         kind="side",
     )
 

@@ -1,4 +1,4 @@
-"""The section with the code that keeps a race, exports its adapters and repeats it."""
+"""The section with the code that keeps a race, exports an adapter and repeats it."""
 
 from __future__ import annotations
 

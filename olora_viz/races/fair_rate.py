@@ -10,7 +10,7 @@ import numpy as np
 
 from olora_viz.initializers import INITIALIZERS, Calibration
 from olora_viz.lanes.adapters import attach_planned
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.numbers import compact, factor
 from olora_viz.machine.progress import Progress
@@ -143,6 +143,45 @@ def reference_among(lanes: Sequence[Lane]) -> Lane:
     tuned = [lane for lane in lanes if lane.init == "lora" and not lane.fair]
     first = lanes[0]
     return tuned[0] if tuned else Lane("lora", REFERENCE, r=first.r, targets=first.targets)
+
+
+def same_and_fair(
+    lanes: Sequence[Lane], tuned: float | None = None, most: int = MAX_LANES
+) -> tuple[Lane, ...]:
+    """Return plain LoRA, and every other start at LoRA's rate and at its own fair one.
+
+    Is it the start, or only the rate? These lanes tell. The fair rates are found by their race.
+
+    Parameters
+    ----------
+    tuned : plain LoRA's rate; by default that of `reference_among`.
+    most : maximum number of lanes.
+
+    Raises
+    ------
+    ValueError : there is no plain LoRA lane, or no other start, or there would be too many lanes.
+
+    >>> lanes = [Lane("lora", lr=3e-3, seed=s) for s in (0, 1)] + [Lane("olora")]
+    >>> [(lane.init, lane.seed, lane.fair or lane.lr) for lane in same_and_fair(lanes)]
+    [('lora', 0, 0.003), ('lora', 1, 0.003), ('olora', 0, 0.003), ('olora', 0, True)]
+    """
+    groups: dict[Lane, list[int]] = {}
+    for lane in lanes:
+        start = replace(lane, lr=Lane.lr, fair=False, label=None, seed=0)
+        seeds = groups.setdefault(start, [])
+        seeds += [] if lane.seed in seeds else [lane.seed]
+    plain = next((start for start in groups if start.init == "lora"), None)
+    if plain is None or len(groups) == 1:
+        raise ValueError("fair rates need a plain LoRA lane and at least one other start")
+    rate = reference_among(lanes).lr if tuned is None else tuned
+    made: list[Lane] = []
+    for start, seeds in {plain: groups[plain], **groups}.items():
+        made += [replace(start, lr=rate, seed=seed) for seed in seeds]
+        if start != plain:
+            made += [replace(start, fair=True, seed=seed) for seed in seeds]
+    if len(made) > most:
+        raise ValueError(f"that makes {len(made)} lanes; a race takes at most {most}")
+    return tuple(made)
 
 
 def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:

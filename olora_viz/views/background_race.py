@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,6 +90,22 @@ class BackgroundRace(BackgroundWork):
         self.goal, self.why_paused = goal, ""
         self.pausing.clear()
         self.wake()
+
+    @contextmanager
+    def held_at_rest(self) -> Iterator[Race]:
+        """Keep a paused race, or one that has ended, from going on.
+
+        Raises
+        ------
+        ValueError : it is racing, its race is not in memory, or a step was cut short.
+        """
+        with self.changed:
+            racing = self.racing
+            if not (self.complete or (self.state == PAUSED and self.rests())):
+                raise ValueError("the race is running: pause or stop it first")
+            if racing is None or racing.torn:
+                raise ValueError("this race has no lanes any more: run it again")
+            yield racing
 
     def step(self) -> None:
         """Run one step, then pause."""

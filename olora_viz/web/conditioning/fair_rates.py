@@ -7,7 +7,13 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.races.fair_rate import FairRate, fair_rate
+from olora_viz.races.fair_rate import (
+    FairRate,
+    fair_rate,
+    reference_among,
+    resolved,
+    same_and_fair,
+)
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem
 from olora_viz.web.conditioning.measurement import Measurement
@@ -51,24 +57,26 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
         raise ValueError("measure the start first, over all parameters")
     measured = SetUp.of(work.config)
     starts, found = measured.lanes, work.found.hessian.lambda_max
-    plain = next((k for k, lane in enumerate(starts) if lane.init == "lora"), None)
-    if plain is None or len(starts) == 1:
-        raise ValueError("fair rates need a plain LoRA lane and at least one other start")
+    tuned = reference_among(setup.lanes).lr
+    lanes = same_and_fair(starts, tuned, limits.max_lanes)
     if _start(setup) != _start(measured):
         raise ValueError("the set-up has changed since the measurement: measure the start again")
-    tuned = next(lane.lr for lane in setup.lanes if lane.init == "lora")
-    lanes: list[Lane] = [replace(starts[plain], lr=tuned, fair=False)]
-    said, base = [], float(found[plain])
-    for k, lane in enumerate(starts):
-        if k == plain:
-            continue
-        rate = fair_rate(tuned, base, float(found[k]))
-        lanes += [replace(lane, lr=lr, fair=False) for lr in (tuned, rate)]
-        said.append(FairRate(lane.init, rate, tuned, float(found[k]), base).sentence)
-    if len(lanes) > limits.max_lanes:
-        raise ValueError(f"that makes {len(lanes)} lanes; a race takes at most {limits.max_lanes}")
+    known = {_as_fair(lane): float(its) for lane, its in zip(starts, found, strict=True)}
+    base = next(known[_as_fair(lane)] for lane in lanes if lane.init == "lora")
+    rates = [
+        FairRate(lane.init, fair_rate(tuned, base, known[lane]), tuned, known[lane], base)
+        for lane in lanes
+        if lane.fair
+    ]
+    lanes = resolved(replace(work.config, lanes=lanes), rates).lanes
+    said = [rate.sentence for rate in rates]
     words = Markup("").join(Markup('<p class="say">{}</p>').format(sentence) for sentence in said)
-    return replace(setup, lanes=tuple(dict.fromkeys(lanes))), HEAD + words + HINT
+    return replace(setup, lanes=lanes), HEAD + words + HINT
+
+
+def _as_fair(lane: Lane) -> Lane:
+    """Return the lane of a start at its fair rate, as `same_and_fair` makes it."""
+    return replace(lane, lr=Lane.lr, fair=True, label=None)
 
 
 def _start(setup: SetUp) -> tuple[object, ...]:
