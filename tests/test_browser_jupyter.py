@@ -163,7 +163,7 @@ def page(browser: Browser, lab: JupyterLab) -> Iterator[Page]:
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
     )
     nbformat.write(made, folder / "panels.ipynb")
-    context = browser.new_context(viewport={"width": 1500, "height": 3000})
+    context = browser.new_context(viewport={"width": 1500, "height": 4000})
     visitor = context.new_page()
     visitor.set_default_timeout(60_000)
     elsewhere: list[str] = []
