@@ -1,8 +1,8 @@
 """Shapes in signatures are checked in every test; all that is tested computes on one thread.
 
-On models as small as these, threads wait for each other longer than they compute. Instead three
-workers test at once, file by file, but two browsers at most, which leaves the others room to
-compute. What takes longest begins first, so that the workers end together.
+On models as small as these, threads wait for each other longer than they compute. Instead four
+workers test at once, file by file, but three browsers at most, which wait more than they compute.
+What takes longest begins first, so that the workers end together.
 """
 
 import atexit
@@ -60,25 +60,31 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 PLOT = "#loss-figure .js-plotly-plot"
-SERVED = (
-    "test_browser_embedding", "test_browser_jupyter", "test_browser_restart", "test_browser_setup",
-    "test_fuzz", "test_space", "test_visitors",
+CHAINS = (
+    (
+        "test_browser_embedding", "test_browser_restart", "test_browser_setup", "test_fuzz",
+        "test_space", "test_visitors",
+    ),
+    (
+        "test_browser_axe", "test_browser_ch", "test_browser_cl", "test_browser_co",
+        "test_browser.",
+    ),
+    ("test_browser_",),
 )  # fmt: skip
-"""Files with servers of their own: one after the other, so that two never wait for each other."""
-BROWSED = ("test_browser",)
-"""Files that look at the app's server in a browser: one after the other, beside those of `SERVED`.
-"""
+"""Files that look at a server's pages, by how they begin: those of a chain one after the other."""
 LONG = ("test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_model_sources")
 """Other files of which one would keep a worker busy long after the others have ended."""
+
+
+def chain_of(file: str) -> int | None:
+    """Return the number of the chain that a file of tests belongs to, if it looks at pages."""
+    return next((k for k, chain in enumerate(CHAINS) if file.startswith(chain)), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what takes longest; the rest, and the tests of a file, stay in their order."""
     items.sort(
-        key=lambda item: (
-            not item.path.stem.startswith(BROWSED + SERVED),
-            not item.path.stem.startswith(LONG),
-        )
+        key=lambda item: (chain_of(item.path.name) is None, not item.path.stem.startswith(LONG))
     )
 
 
@@ -88,20 +94,18 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-class TwoBrowsers(LoadFileScheduling):
-    """Gives a worker a file at a time; those that look at a page's clock are two files to it."""
+class Chained(LoadFileScheduling):
+    """Gives a worker a file at a time; those of a chain are one file to it."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        stem = Path(file).stem
-        if stem.startswith(SERVED):
-            return "servers of their own"
-        return "the app's server" if stem.startswith(BROWSED) else file
+        chain = chain_of(Path(file).name)
+        return file if chain is None else f"chain {chain}"
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoBrowsers:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Chained:
     """Schedule the tests."""
-    return TwoBrowsers(config, log)
+    return Chained(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -96,7 +96,7 @@ def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: 
 
 def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
     state(page, "ready")
-    set_steps(page, 60)
+    set_steps(page, 30)
     page.click("#step-button")
     state(page, "paused")
     expect(page.locator("#status b")).to_have_text("1")
@@ -117,17 +117,19 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
     page.reload()
     state(page, "paused")
     assert done(page) == reached
-    expect(page.get_by_label("Steps", exact=True)).to_have_value("60")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("30")
     page.click("#pause-button")
     state(page, "racing")
     page.reload()
     expect(page.locator("#status .state")).to_have_text(re.compile("racing|finished"))
     state(page, "finished")
-    page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.length === 60")
+    page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.length === 30")
+    expect(page.locator("#results tbody")).to_have_count(2)  # held out, and the test
+    expect(page.locator("#results tbody tr")).to_have_count(6 + 6)
 
     page.click("#reset-button")
     state(page, "ready")
-    expect(page.get_by_label("Steps", exact=True)).to_have_value("60")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("30")
     expect(page.locator("#results")).not_to_contain_text("Ranking at")
 
 
