@@ -58,7 +58,7 @@ def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(
 
     # All that an owner can save, copy or send.
     expect(owner.locator("#adapters button")).to_have_count(1)
-    expect(owner.locator("#show-run-button")).to_have_text("Show this to others")
+    expect(owner.locator("#show-run-button")).to_have_text("Share run")
     owner.click("#share-button")
     expect(owner.locator("#share-button")).to_have_text("Link copied")
     told = {"clipboard": owner.evaluate("navigator.clipboard.readText()"), "address": owner.url}

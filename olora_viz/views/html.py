@@ -49,11 +49,11 @@ def lane(style: LaneStyle) -> Markup:
 def status(state: str, *parts: str, progress: float | None = None) -> Markup:
     """Return the top bar's line: the state in a word, then the progress, as text or Markup.
 
-    The line breaks between the parts and never inside one.
+    The line breaks between the parts, after their dots, and never inside one.
     """
     width = Markup(' style="--done:{:.1f}%"').format(100 * progress) if progress is not None else ""
-    word = Markup('<span class="word">{}</span>')
-    words = Markup(" · ").join(word.format(part) for part in parts)
+    word, dots = Markup('<span class="word">{}{}</span>'), [" ·"] * (len(parts) - 1) + [""]
+    words = Markup(" ").join(map(word.format, parts, dots))
     return Markup(
         '<div class="status {state}"{width}>'
         # A screen reader announces a change of the state, but not every step of the counter.

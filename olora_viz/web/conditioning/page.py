@@ -23,7 +23,8 @@ from olora_viz.learn.terms import term
 from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import numbers_before, rates_before, story_before
 from olora_viz.views.curvature import curvature_view
-from olora_viz.views.race_record import READY, start_of
+from olora_viz.views.race import race_view
+from olora_viz.views.race_record import READY
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
@@ -231,17 +232,8 @@ def connect(
         job = jobs.shown(name)
         if job is None:
             return tuple(gr.skip() for _ in its.race_figures)
-        steps, common = list(job.steps), {"total": job.config.steps, "run": job.name}
-        first, _ = start_of(job)
-        curved = curvature_view(job)
-        drawn = (
-            curved.sharpness,
-            curved.stability,
-            figures.loss_figure(
-                job.styles, steps, start_loss=first, plain_text=job.plain_text, **common
-            ),
-            figures.gradient_figure(job.styles, steps, **common),
-        )
+        curved, raced = curvature_view(job), race_view(job)
+        drawn = (curved.sharpness, curved.stability, raced.loss, raced.gradient)
         return tuple(pack(figure) for figure in drawn)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

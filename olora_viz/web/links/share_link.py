@@ -54,7 +54,7 @@ def show_button() -> gr.HTML:
         html_template=(
             '<button type="button" class="quiet" id="show-run-button" hidden title="Copy a link '
             'with which others watch this run: they cannot pause, step or stop it">'
-            'Show this to others</button><span class="unseen" role="status"></span>'
+            'Share run</button><span class="unseen" role="status"></span>'
         ),
         js_on_load=bundle(Path(__file__).parent / "show_run.js"),
         apply_default_css=False,
