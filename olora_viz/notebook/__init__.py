@@ -21,7 +21,8 @@ except ImportError as missing:
     ) from None
 
 from olora_viz.notebook.conditioning_panel import ConditioningPanel
+from olora_viz.notebook.decide_panel import DecidePanel
 from olora_viz.notebook.race_panel import RacePanel
 from olora_viz.notebook.spectrum_panel import SpectrumPanel
 
-__all__ = ["ConditioningPanel", "RacePanel", "SpectrumPanel"]
+__all__ = ["ConditioningPanel", "DecidePanel", "RacePanel", "SpectrumPanel"]

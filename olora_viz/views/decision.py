@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from markupsafe import Markup
 
-from olora_viz.figures.layout import Figure
+from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.study_curves import method_styles, rates_figure
 from olora_viz.figures.study_verdicts import differences_figure
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.numbers import clock, compact, duration, finite_or_none, nats, percent
+from olora_viz.studies.budget import METHODS
 from olora_viz.studies.deciding import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.recommendation import Recommendation
 from olora_viz.studies.statistics import UNDECIDED
+from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict
 from olora_viz.views.html import Cell, lane, table
 
 STAGES = (COARSE, SEEDS, FINAL)
+
+BEFORE = {
+    "headline": Markup('<p class="hint">The recommendation, and how sure it is.</p>'),
+    "table": Markup('<h2>All starts at their best</h2><p class="hint">After the first race.</p>'),
+    "plan": Markup('<h2>Plan</h2><p class="hint">Made after a few steps are timed.</p>'),
+    "answers": Markup(
+        '<h2>Before and after</h2><p class="hint">Answers on held-out prompts, when the final '
+        "adapter is trained.</p>"
+    ),
+}
+"""The texts before there is something to say."""
 
 
 def headline(known: Decision) -> Markup:
@@ -40,7 +56,7 @@ def certainty(known: Decision, taken: Recommendation) -> str:
 def starts(known: Decision) -> Markup:
     """Return the table of the methods at their best rates, the lowest validation loss first."""
     if not known.lanes:
-        return Markup('<h2>All starts at their best</h2><p class="hint">After the first race.</p>')
+        return BEFORE["table"]
     found, study = known.verdicts, known.verdicts.study
     styles = method_styles(study.inits)
     several = len(study.ranks) > 1
@@ -106,6 +122,50 @@ def answers(known: Decision) -> Markup:
     return Markup('<h2>Before and after <span class="hint">held-out prompts</span></h2>') + table(
         head, rows, kind="answered", scrolls=True
     )
+
+
+def progress(known: Decision) -> tuple[str, str]:
+    """Return how much of the time is spent, and how many of the lanes have finished."""
+    lanes = f"{known.lanes} of {max(known.lanes, known.plan.lanes)} lanes"
+    return f"{clock(known.seconds)} of {duration(60 * known.plan.minutes)}", lanes
+
+
+def offered() -> list[str]:
+    """Return the methods that may be chosen beside the reference, the usual ones first."""
+    return [name for name in dict.fromkeys((*METHODS, *INITIALIZERS)) if name != Study.reference]
+
+
+def texts(known: Decision | None) -> dict[str, Markup]:
+    """Return the headline, the table, the plan and the answers, or what is there before them."""
+    if known is None:
+        return dict(BEFORE)
+    return {
+        "headline": headline(known), "table": starts(known), "plan": plan(known),
+        "answers": answers(known) or BEFORE["answers"],
+    }  # fmt: skip
+
+
+def whereabouts(known: Decision | None, report: Path | None) -> Markup:
+    """Say where the adapter and the report lie, once the decision has ended."""
+    if known is None or report is None:
+        return Markup("")
+    lies = (
+        f"The adapter is in {known.adapter}, and" if known.adapter else "There is no adapter yet;"
+    )
+    return Markup('<p class="say" role="status">{} the report is {}.</p>').format(lies, report)
+
+
+def figures_before() -> dict[str, Figure]:
+    """Return the charts before the first race."""
+    titles = {
+        "rates": "Test loss by learning rate",
+        "differences": "Test loss against LoRA's, each start at its best rate",
+    }
+    why, axes = "Press Decide: the first points come with the first race.", "test loss, nats"
+    return {
+        name: nothing_yet(title, "nats", ("learning rate", axes), why, 260)
+        for name, title in titles.items()
+    }
 
 
 def figures(known: Decision) -> dict[str, Figure]:

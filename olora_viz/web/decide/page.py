@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.live.serving import HERE, installed
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import clock, duration
+from olora_viz.machine.numbers import duration
 from olora_viz.studies.budget import METHODS
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
+from olora_viz.views.decision import BEFORE
 from olora_viz.views.race_record import READY, WAITING
-from olora_viz.web.decide.work import REFERENCE, Deciding, minutes_within, offered, put, take_home
+from olora_viz.web.decide.work import REFERENCE, Deciding, minutes_within, put, take_home
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
@@ -97,11 +97,11 @@ def choices(limits: Limits) -> Choices:
     with gr.Column(elem_classes=f"card {ONLY}"):
         gr.HTML("<h2>3 · What may be chosen</h2>", apply_default_css=False)
         inits = gr.CheckboxGroup(
-            [(label_of(name), name) for name in offered()],
+            [(label_of(name), name) for name in decision.offered()],
             value=[name for name in METHODS if name != REFERENCE],
             label="Compared with plain LoRA", elem_id="decide-inits",
         )  # fmt: skip
-        more = len(offered()) - len(METHODS) + 1
+        more = len(decision.offered()) - len(METHODS) + 1
         gr.HTML(
             f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>',
             apply_default_css=False,
@@ -114,37 +114,30 @@ def choices(limits: Limits) -> Choices:
 
 def columns(jobs: Jobs, bar: Controls) -> Shown:
     """Lay out the middle and the right column, inside the row of the Race page."""
+    before = decision.figures_before()
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
         gr.HTML(QUESTION, elem_id="decide-question", apply_default_css=False)
         with gr.Column(elem_classes="card"):
             headline = gr.HTML(
-                '<p class="hint">The recommendation, and how sure it is.</p>',
-                elem_id="decide-headline", apply_default_css=False,
+                BEFORE["headline"], elem_id="decide-headline", apply_default_css=False,
             )  # fmt: skip
             take = _take_card(jobs)
         with gr.Column(elem_classes="card"):
-            rates = live_figure(_nothing("Test loss by learning rate"), elem_id="decide-rates")
+            rates = live_figure(before["rates"], elem_id="decide-rates")
         with gr.Column(elem_classes="card"):
-            differences = live_figure(
-                _nothing("Test loss against LoRA's, each start at its best rate"),
-                elem_id="decide-differences",
-            )
+            differences = live_figure(before["differences"], elem_id="decide-differences")
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         with gr.Column(elem_classes="card"):
             starts = gr.HTML(
-                '<h2>All starts at their best</h2><p class="hint">After the first race.</p>',
-                elem_id="decide-starts", apply_default_css=False,
+                BEFORE["table"], elem_id="decide-starts", apply_default_css=False,
             )  # fmt: skip
         with gr.Column(elem_classes="card"):
             plan = gr.HTML(
-                '<h2>Plan</h2><p class="hint">Made after a few steps are timed.</p>',
-                elem_id="decide-plan", apply_default_css=False,
+                BEFORE["plan"], elem_id="decide-plan", apply_default_css=False,
             )  # fmt: skip
         with gr.Column(elem_classes="card"):
             answers = gr.HTML(
-                '<h2>Before and after</h2><p class="hint">Answers on held-out prompts, when the '
-                "final adapter is trained.</p>",
-                elem_id="decide-answers", apply_default_css=False,
+                BEFORE["answers"], elem_id="decide-answers", apply_default_css=False,
             )  # fmt: skip
     return Shown(
         held("decision"), bar.status, headline, take, rates, differences, starts, answers, plan,
@@ -239,17 +232,9 @@ def view(work: Deciding, ahead: int, *, draw: bool) -> Shown:
 def _status(work: Deciding, ahead: int) -> Markup:
     if work.state == WAITING:
         return fragments.status(WAITING, f"{ahead} before you" if ahead else "starting")
-    known = work.known
     parts = [work.note] if work.note else []
-    if known is not None:
-        parts.append(f"{clock(known.seconds)} of {duration(60 * work.minutes)}")
-        parts.append(f"{known.lanes} of {max(known.lanes, known.plan.lanes)} lanes")
+    parts += decision.progress(work.known) if work.known else ()
     return fragments.status(work.state, *parts)
-
-
-def _nothing(title: str) -> Figure:
-    why = "Press Decide: the first points come with the first race."
-    return nothing_yet(title, "nats", ("learning rate", "test loss, nats"), why, 260)
 
 
 def _take_card(jobs: Jobs) -> gr.HTML:

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 
 from olora_viz.figures.theme import lane_styles
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.files import write_zip
 from olora_viz.races.state import FINISHED, STOPPED
-from olora_viz.studies.budget import METHODS
 from olora_viz.studies.deciding import decide
 from olora_viz.studies.study import Study
+from olora_viz.views.background_decision import NO_ADAPTER, PLANNING
 from olora_viz.views.decision_report import write_report
 from olora_viz.views.race_record import WAITING
 from olora_viz.web.decide.study_work import StudyWork, check_minutes
@@ -32,10 +31,6 @@ MOST_METHODS = 8
 """Maximum methods of a decision."""
 
 REFERENCE = Study.reference
-
-PLANNING = "planning"
-
-NO_ADAPTER = "no time was left for the adapter"
 
 
 @dataclass(eq=False)
@@ -132,8 +127,3 @@ def take_home(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
     if not path.exists():
         return {"problem": "it ended before anything was known"}
     return {"url": DOWNLOADS.offer(path), "name": name}
-
-
-def offered() -> list[str]:
-    """Return the methods that a page offers beside the reference, the usual ones first."""
-    return [name for name in dict.fromkeys((*METHODS, *INITIALIZERS)) if name != REFERENCE]

@@ -1,0 +1,321 @@
+"""A decision as a panel: model, task, minutes and starts, and at the end one recommendation."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import traitlets
+
+from olora_viz.figures.theme import lane_styles
+from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.files import free_folder
+from olora_viz.machine.naming import unknown
+from olora_viz.models import MODELS
+from olora_viz.notebook import tree
+from olora_viz.notebook.pace import Pace
+from olora_viz.notebook.panel import Panel, told
+from olora_viz.notebook.traits import SettingError
+from olora_viz.races.config import RaceConfig
+from olora_viz.studies.budget import METHODS, checked_minutes, inits_of
+from olora_viz.studies.deciding import Decision
+from olora_viz.studies.study import Study
+from olora_viz.tasks import TASKS
+from olora_viz.views import decision
+from olora_viz.views import html as fragments
+from olora_viz.views.background_decision import BackgroundDecision
+from olora_viz.views.race_record import FAILED, READY
+
+DECIDE, CONTINUE = "▶ Decide", "▶ Continue"
+"""The first button: of a new decision, and of one that ended without an adapter."""
+
+MINUTES = (1, 2, 5, 10, 20, 60, 120)
+"""The time limits that the slider offers."""
+
+MOST_RANK = 64
+"""The largest rank that the slider offers."""
+
+FOLDER = "decisions"
+"""Where decisions lie by default, a folder for each."""
+
+ARGUMENTS = ("folder", "minutes", "model", "task", "inits", "r", "name")
+
+OWN = ("models", "tasks", "inits", "ranks")
+"""Settings of a study that traits of the panel set."""
+
+
+class DecidePanel(Panel):
+    """Decide within some minutes which start and learning rate to take, and get the adapter.
+
+    It can be stopped at any time, with the best answer so far; after that it goes on in the same
+    folder, for as many minutes again. Its trait `state` may be observed, and `model`, `task`,
+    `minutes`, `starts`, `rank` and `folder` may also be set and linked.
+
+    Parameters
+    ----------
+    folder : for the study, the adapter and the report: new, or of an earlier decision; None for a
+        new one in ``decisions/``.
+    minutes, model, task : see `decide`.
+    inits : names of the starts that are compared with plain LoRA.
+    r : rank of every adapter.
+    name : see `RacePanel`.
+    settings : other arguments of `decide`, such as ``steps`` or ``lrs``.
+
+    Raises
+    ------
+    ValueError : an argument is unknown or invalid.
+
+    Examples
+    --------
+    >>> panel = DecidePanel(task="sentiment", minutes=2)
+    >>> panel
+    DecidePanel: ready
+    """
+
+    model = traitlets.Unicode().tag(sync=True)
+    task = traitlets.Unicode().tag(sync=True)
+    minutes = traitlets.Float(2.0).tag(sync=True)
+    starts = traitlets.Tuple().tag(sync=True)
+    """Names of the starts that are compared with plain LoRA."""
+    rank = traitlets.Int(8).tag(sync=True)
+    folder = traitlets.Unicode().tag(sync=True)
+    """Empty for a new one in ``decisions/``."""
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        minutes: float = 2.0,
+        model: str = Study.models[0],
+        task: str = Study.tasks[0],
+        inits: Sequence[str] = METHODS,
+        r: int = 8,
+        name: str | None = None,
+        **settings: Any,
+    ) -> None:
+        known = {each.name for each in fields(Study)} - {*OWN} | {"plan", "evaluations"}
+        for one in settings:
+            if one not in known:
+                raise ValueError(unknown("setting", one, [*ARGUMENTS, *sorted(known)]))
+        self._settings, self._job = settings, None
+        self._shown: Any = None
+        self._drawn: Any = ()
+        self._pace = Pace()
+        super().__init__(name)
+        with self.hold_trait_notifications():
+            self.minutes, self.rank, self.starts = minutes, r, tuple(inits)
+            self.model, self.task, self.folder = model, task, str(folder or "")
+        self.observe(self._changed, ["model", "task", "minutes", "starts", "rank", "folder"])
+        self._show()
+
+    # For use in cells ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Decide, in a thread; a decision that ended without an adapter goes on.
+
+        Raises
+        ------
+        ValueError : a value is invalid, or a decision is running.
+        """
+        if self.is_busy:
+            raise ValueError("this panel is already deciding: stop it first")
+        config = self._config()
+        if len(config.lanes) < 2:
+            raise ValueError("choose a start to compare with plain LoRA")
+        settings = {**self._settings, "inits": self.starts, "ranks": (self.rank,)}
+        self._problem = ""
+        self._job = BackgroundDecision(
+            secrets.token_hex(4), config, Path(self._place_of_it()).expanduser(),
+            lane_styles(config.lanes), minutes=self.minutes, settings=settings,
+            listen=self._follow,
+        )  # fmt: skip
+        self._job.start()
+
+    def stop(self) -> None:
+        """Stop after the current step, with what is known."""
+        if self._job:
+            self._job.stop()
+
+    def result(self) -> Decision:
+        """Wait for the end of the decision and return it.
+
+        An interrupt of the kernel while it waits stops the decision.
+
+        Raises
+        ------
+        ValueError : there is no decision, or it ended before anything was known.
+        """
+        job = self._job
+        if job is None:
+            raise ValueError("nothing is being decided: press Decide, or call start()")
+        try:
+            job.wait()
+        except KeyboardInterrupt:
+            job.stop("the kernel was interrupted: press Continue to go on")
+            raise KeyboardInterrupt("the decision stops: panel.start() goes on with it") from None
+        if job.known is None:
+            raise ValueError(f"nothing is known: {job.note or 'it was stopped'}") from job.error
+        return job.known
+
+    @property
+    def known(self) -> Decision | None:
+        """What is known by now; None before the plan."""
+        return self._job.known if self._job else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is deciding."""
+        return bool(self._job and not self._job.complete)
+
+    def end(self, why: str) -> None:
+        """Stop deciding, and close the panel."""
+        if self._job:
+            self._job.stop(why)
+            self._job.wait(10)
+        self.close()
+
+    # Its traits ------------------------------------------------------------------------------
+
+    @traitlets.validate("minutes")
+    def _check_minutes(self, proposal: Any) -> float:
+        try:
+            return checked_minutes(proposal["value"])
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+
+    @traitlets.validate("rank")
+    def _check_rank(self, proposal: Any) -> int:
+        try:
+            return Lane("lora", r=proposal["value"]).r
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+
+    @traitlets.validate("starts")
+    def _check_starts(self, proposal: Any) -> tuple[str, ...]:
+        for init in proposal["value"]:
+            if init not in INITIALIZERS:
+                raise SettingError(unknown("initialization", str(init), INITIALIZERS))
+        return tuple(init for init in proposal["value"] if init != Study.reference)
+
+    def _changed(self, _: Any) -> None:
+        self._problem = ""
+        self._show()
+
+    def _config(self) -> RaceConfig:
+        methods = inits_of(self.starts, Study.reference) if self.starts else (Study.reference,)
+        lanes = tuple(Lane(init, r=self.rank) for init in methods)
+        return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes)
+
+    def _goes_on(self) -> bool:
+        """Return whether the next start goes on with the decision that is shown."""
+        job = self._job
+        if job is None or not job.complete or job.known is None or job.known.adapter is not None:
+            return False
+        return job.raced == self._config() and self.folder in ("", str(job.folder))
+
+    def _place_of_it(self) -> str:
+        """Return the folder of the next start."""
+        if self.folder.strip():
+            return self.folder.strip()
+        if self._job and (self.is_busy or self._goes_on()):
+            return str(self._job.folder)
+        named = [Path(one.strip()).stem or "own" for one in (self.model, self.task)]
+        return str(free_folder(Path(FOLDER) / "-".join(named)))
+
+    # What it shows ---------------------------------------------------------------------------
+
+    def _tree(self) -> tree.Node:
+        bar = tree.box(
+            tree.button("decide", DECIDE, kind="primary"),
+            tree.button("stop", "■ Stop", "end it, with the best answer so far"),
+            tree.html("status", kind="grow"), kind="bar",
+        )  # fmt: skip
+        side = tree.box(
+            tree.card(
+                tree.control("field", "model", "Model", "a name, or the path of a folder"),
+                tree.control("field", "task", "Task", "a name, or the path of a task file"),
+                tree.control("range", "minutes", "Minutes"),
+                tree.control("range", "rank", "Rank"),
+                tree.control("field", "folder", "Folder", "new, or of an earlier decision"),
+            ),
+            tree.card(tree.control("checks", "starts", "Compared with plain LoRA")),
+            tree.card(tree.html("plan")),
+            kind="side",
+        )
+        middle = tree.box(
+            tree.card(tree.charts("rates")), tree.card(tree.charts("differences")),
+            tree.card(tree.html("table")), tree.card(tree.html("answers")), kind="middle",
+        )  # fmt: skip
+        first = tree.card(tree.html("headline"), tree.html("taken"))
+        return tree.box(bar, first, tree.box(side, middle, kind="body"))
+
+    def _act(self, button: str) -> None:
+        if button == "decide":
+            self.start()
+        elif button == "stop":
+            self.stop()
+
+    def _set(self, name: str, value: Any) -> None:
+        """Nothing: its controls are traits."""
+
+    def _follow(self) -> None:
+        """Show news; called in the decision's thread after every change."""
+        job = self._job
+        if job and ((job.state, job.complete) != self._shown or self._pace.is_due()):
+            self._show()
+
+    def _show(self) -> None:
+        job, began = self._job, time.monotonic()
+        state, complete = (job.state, job.complete) if job else (READY, False)
+        self._shown = (state, complete)
+        known = job.known if job else None
+        values, charts = self._controls(), {}
+        if (job, known, complete) != self._drawn:
+            self._drawn = (job, known, complete)
+            charts = decision.figures(known) if known and known.lanes else decision.figures_before()
+            values |= {name: [name] for name in charts} | decision.texts(known)
+            values["taken"] = decision.whereabouts(known, job.report if job else None)
+        self._tell({"status": self._line(), **values}, charts)
+        self.set_trait("state", state)
+        if complete and known is not None and charts and known.lanes:
+            self._keep_still(list(charts.values()), f"{self._words()}\n{known.sentence}")
+        self._pace.took(began)
+
+    def _controls(self) -> dict[str, Any]:
+        minutes = sorted({*map(float, MINUTES), self.minutes})
+        starts = [[label_of(one), one, INITIALIZERS[one].summary] for one in decision.offered()]
+        goes_on = self._goes_on()
+        return {
+            "model": {"value": self.model, "options": [[one, one] for one in MODELS]},
+            "task": {"value": self.task, "options": [[one, one] for one in TASKS]},
+            "minutes": {"value": self.minutes, "options": [[f"{one:g}", one] for one in minutes]},
+            "rank": {"value": self.rank, "min": 1, "max": max(MOST_RANK, self.rank)},
+            "starts": {"value": list(self.starts), "options": starts},
+            "folder": {"value": self._place_of_it()},
+            "decide": {"disabled": self.is_busy, "label": CONTINUE if goes_on else DECIDE},
+            "stop": {"disabled": not self.is_busy},
+        }
+
+    def _line(self) -> str:
+        """Return the state, or what is wrong with what was chosen."""
+        job = self._job
+        if self._problem:
+            return told(self._problem)
+        if job is None:
+            return fragments.status(READY)
+        if job.state == FAILED and isinstance(job.error, ValueError) and job.known is None:
+            return told(job.note)
+        now = job.now
+        parts = [*([job.note] if job.note else []), *(decision.progress(now) if now else ())]
+        return fragments.status(job.state, *parts)
+
+    def _words(self) -> str:
+        job = self._job
+        if job is None or job.known is None:
+            return f"DecidePanel: {job.state if job else READY}"
+        return f"DecidePanel: {job.state}, {', '.join(decision.progress(job.known))}"
