@@ -1,6 +1,7 @@
 """A decision in a panel: stopped with what is known, gone on with, and its adapter."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from panels import press, shown, text, wait_for
@@ -53,6 +54,7 @@ def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(
 
 def test_what_is_wrong_with_a_decision_gets_one_sentence(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    wrong: dict[str, Any]
     for wrong, rule in (
         ({"minutez": 3}, "did you mean 'minutes'"), ({"minutes": 0}, "a number from 0.1 to 10000"),
         ({"inits": ["olra"]}, "did you mean 'olora'"), ({"r": 0}, "rank must be"),
