@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 from olora_viz.machine.threads import cores
 from olora_viz.studies.ledger import Ledger
@@ -20,15 +23,25 @@ INITS = (
     "lora", "olora", "pissa", "milora", "orthogonal", "olora_pivoted", "random_orthonormal",
     "sketch",
 )  # fmt: skip
+STAGE_DONE = re.compile(r"\d+: \d+ lanes")
+"""What a study says of the last race of a stage; of the others it says how many lanes are to go."""
 RATES = "3e-4/5e-4/1e-3/2e-3/3e-3/6e-3"
 
 
-def timed(*arguments: str) -> float:
-    """Return the seconds that the verb takes, with the start of its process."""
-    began = time.perf_counter()
+def timed(*arguments: str) -> tuple[float, float]:
+    """Return the seconds that the verb takes, with the start of its process, and those until its
+    first stage, the grid, is done; NaN if it runs nothing.
+    """
+    began, grid = time.perf_counter(), math.nan
     command = [sys.executable, "-m", "olora_viz", "study", *arguments]
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - began
+    with subprocess.Popen(command, stdout=DEVNULL, stderr=PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if math.isnan(grid) and STAGE_DONE.fullmatch(line.strip()):
+                grid = time.perf_counter() - began
+    if process.returncode:
+        raise ChildProcessError(f"study ended with code {process.returncode}")
+    return time.perf_counter() - began, grid
 
 
 def main() -> None:
@@ -44,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
-        heads = ("workers", "threads", "lanes", "plan s", "study s", "again s")
+        heads = ("workers", "threads", "lanes", "plan s", "grid s", "study s", "again s")
         print(" ".join(f"{head:>7}" for head in heads))
     for workers in options.workers:
         threads = options.threads or max(1, cores() // workers)
@@ -54,18 +67,19 @@ def main() -> None:
                 "--init", ",".join(INITS[: options.inits]), "--seeds", str(options.seeds),
                 "--steps", str(options.steps), "--threads", str(threads), "--out", f"{home}/study",
             ]  # fmt: skip
-            plan = timed(*asked, "--plan")
-            whole = timed(*asked, "--yes", "--workers", str(workers))
-            again = timed(f"{home}/study")
+            plan, _ = timed(*asked, "--plan")
+            whole, grid = timed(*asked, "--yes", "--workers", str(workers))
+            again, _ = timed(f"{home}/study")
             lanes = len(Ledger(Path(home) / "study").rows())
         row = {
             "model": options.model, "workers": workers, "threads": threads, "lanes": lanes,
-            "steps": options.steps, "plan": plan, "study": whole, "again": again,
+            "steps": options.steps, "plan": plan, "grid": grid, "study": whole,
+            "again": again,
         }  # fmt: skip
         if options.json:
             print(json.dumps(row), flush=True)
         else:
-            figures = f"{plan:7.1f} {whole:7.1f} {again:7.1f}"
+            figures = f"{plan:7.1f} {grid:7.1f} {whole:7.1f} {again:7.1f}"
             print(f"{workers:7} {threads:7} {lanes:7} {figures}", flush=True)
 
 
