@@ -46,7 +46,14 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 from served import inherited, serve
 from xdist.scheduler import LoadFileScheduling
 
@@ -59,6 +66,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+SCREEN: ViewportSize = {"width": 1440, "height": 900}
 PLOT = "#loss-figure .js-plotly-plot"
 CHAINS = (
     (
@@ -133,16 +141,26 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     made.close()
 
 
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browsers of all files keep the pages' scripts as they have compiled them."""
+    return tmp_path_factory.mktemp("profile")
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(profile: Path) -> Iterator[Browser]:
+    """A browser whose first context keeps its cache, as a visitor's does; its others keep none."""
     path = chromium()
     if path is None and not os.environ.get("CI"):
         pytest.skip("no Chromium on this machine: install it, or run `playwright install chromium`")
     assert path, "no Chromium, and CI must have one"
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
+        kept = playwright.chromium.launch_persistent_context(
+            profile, executable_path=path, args=FLAGS, viewport=SCREEN
+        )
+        assert kept.browser
+        yield kept.browser
+        kept.close()
 
 
 @pytest.fixture(scope="session")
@@ -161,9 +179,8 @@ LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored
 
 
 @contextmanager
-def visiting(browser: Browser, address: str) -> Iterator[Page]:
+def visiting(context: BrowserContext, address: str) -> Iterator[Page]:
     """Open the page as a new visitor; in the end nothing came from elsewhere or went wrong."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
     visitor = context.new_page()
     visitor.set_default_timeout(60_000)
     elsewhere: list[str] = []
@@ -183,7 +200,9 @@ def visiting(browser: Browser, address: str) -> Iterator[Page]:
         f"document.querySelector('{PLOT}')?._fullLayout?.yaxis?.type == 'log'"
     )
     yield visitor
-    context.close()
+    visitor.goto(f"{address}/favicon.ico")
+    visitor.evaluate("localStorage.clear(), sessionStorage.clear()")
+    visitor.close()
     assert elsewhere == []
     assert [error for error in errors if not error.startswith(LEAVING)] == []
 
@@ -191,23 +210,23 @@ def visiting(browser: Browser, address: str) -> Iterator[Page]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """The page of a new visitor."""
-    with visiting(browser, address) as visitor:
+    with visiting(browser.contexts[0], address) as visitor:
         yield visitor
 
 
 @pytest.fixture(scope="module")
 def same_page(browser: Browser, address: str) -> Iterator[Page]:
     """One page for all tests of a file, which loads once: each leaves it to the next one."""
-    with visiting(browser, address) as visitor:
+    context = browser.new_context(viewport=SCREEN)
+    with visiting(context, address) as visitor:
         yield visitor
+    context.close()
 
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A visitor's browser with a clipboard, whose pages the test opens itself."""
-    made = browser.new_context(
-        viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
-    )
+    made = browser.new_context(viewport=SCREEN, permissions=["clipboard-read", "clipboard-write"])
     made.set_default_timeout(60_000)
     yield made
     made.close()
