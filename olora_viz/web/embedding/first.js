@@ -17,6 +17,16 @@
     page.gradio_config = { ...JSON.parse(config), root: own };
   }
 
+  // Plotly is large, and wanted only when the page stands: it is fetched meanwhile.
+  /** @type {{ props: { props?: { plotly?: { url: string } } } }[]} */
+  const parts = page.gradio_config.components ?? [];
+  const plotly = parts.map(({ props }) => props.props?.plotly).find((file) => file);
+  if (plotly) {
+    const link = Object.assign(document.createElement("link"), { rel: "preload", as: "script" });
+    link.href = plotly.url;
+    document.head.append(link);
+  }
+
   // If a browser denies storage (a frame of another site, a private window), reading it throws.
   // Stored values then last as long as the page.
   /** @returns {Storage} */

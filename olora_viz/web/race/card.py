@@ -117,7 +117,8 @@ def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
     return Card(
         name,
         ("name", "state", "step", *needs),
-        lambda desk: [live_figure(getattr(desk.blank, shown), elem_id=f"{shown}-figure")],
+        # Drawn once the stream says of which race: an empty chart would only delay that.
+        lambda _: [live_figure(elem_id=f"{shown}-figure")],
         lambda view: [pack(getattr(view, shown))],
         **more,
     )
