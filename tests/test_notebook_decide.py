@@ -45,6 +45,7 @@ def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(
     assert (tmp_path / known.folder / "report.html").is_file()
     assert "OLoRA" in shown(panel, "table")
     assert "with the adapter" in shown(panel, "answers")
+    assert panel._still is not None
     assert known.sentence in panel._still["text/plain"]
     assert shown(panel, "decide")["label"] == "▶ Decide"
     assert shown(panel, "folder")["value"] == "decisions/glassllm-number-words-2"
