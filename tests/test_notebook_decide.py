@@ -62,6 +62,8 @@ def test_what_is_wrong_with_a_decision_gets_one_sentence(tmp_path, monkeypatch) 
     ):  # fmt: skip
         with pytest.raises(ValueError, match=rule):
             DecidePanel(**wrong)
+    with pytest.raises(ValueError, match="the plan is for another model or task"):
+        DecidePanel(plan=PLAN, task="sentiment").start()
     panel = DecidePanel(task="adition")
     with pytest.raises(AttributeError, match="'minute'; did you mean 'minutes'"):
         panel.minute = 3
@@ -69,7 +71,10 @@ def test_what_is_wrong_with_a_decision_gets_one_sentence(tmp_path, monkeypatch) 
         panel.result()
     panel.set_state({"starts": ["olra"]})  # as a browser does
     assert "did you mean &#39;olora&#39;" in text(panel)
-    panel.set_state({"starts": []})
+    panel.set_state({"task": ""})
+    press(panel, "decide")
+    assert "the task is empty: give a name or a path" in text(panel)
+    panel.set_state({"task": "adition", "starts": []})
     press(panel, "decide")
     assert "choose a start to compare with plain LoRA" in text(panel)
     panel.starts = ("olora", "lora")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,7 +18,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
 from olora_viz.machine.naming import unknown
 from olora_viz.models import MODELS
-from olora_viz.notebook import tree
+from olora_viz.notebook import decide_layout, tree
 from olora_viz.notebook.pace import Pace
 from olora_viz.notebook.panel import Panel, told
 from olora_viz.notebook.traits import SettingError
@@ -30,9 +31,6 @@ from olora_viz.views import decision
 from olora_viz.views import html as fragments
 from olora_viz.views.background_decision import BackgroundDecision
 from olora_viz.views.race_record import FAILED, READY
-
-DECIDE, CONTINUE = "▶ Decide", "▶ Continue"
-"""The first button: of a new decision, and of one that ended without an adapter."""
 
 MINUTES = (1, 2, 5, 10, 20, 60, 120)
 """The time limits that the slider offers."""
@@ -105,7 +103,7 @@ class DecidePanel(Panel):
         self._settings, self._job = settings, None
         self._shown: Any = None
         self._drawn: Any = ()
-        self._pace = Pace()
+        self._pace, self._showing = Pace(), threading.RLock()
         super().__init__(name)
         with self.hold_trait_notifications():
             self.minutes, self.rank, self.starts = minutes, r, tuple(inits)
@@ -124,9 +122,7 @@ class DecidePanel(Panel):
         """
         if self.is_busy:
             raise ValueError("this panel is already deciding: stop it first")
-        config = self._config()
-        if len(config.lanes) < 2:
-            raise ValueError("choose a start to compare with plain LoRA")
+        config = self._checked()
         settings = {**self._settings, "inits": self.starts, "ranks": (self.rank,)}
         self._problem = ""
         self._job = BackgroundDecision(
@@ -206,6 +202,20 @@ class DecidePanel(Panel):
         self._problem = ""
         self._show()
 
+    def _checked(self) -> RaceConfig:
+        """Return the methods, of the chosen model and task, or say what is missing."""
+        config = self._config()
+        for name in ("model", "task"):
+            if not getattr(config, name):
+                raise ValueError(f"the {name} is empty: give a name or a path")
+        if len(config.lanes) < 2:
+            raise ValueError("choose a start to compare with plain LoRA")
+        plan, methods = self._settings.get("plan"), tuple(lane.init for lane in config.lanes)
+        asked = ((config.model,), (config.task,), methods, (self.rank,))
+        if plan is not None and asked != tuple(getattr(plan.study, name) for name in OWN):
+            raise ValueError("the plan is for another model or task, other starts or another rank")
+        return config
+
     def _config(self) -> RaceConfig:
         methods = inits_of(self.starts, Study.reference) if self.starts else (Study.reference,)
         lanes = tuple(Lane(init, r=self.rank) for init in methods)
@@ -230,29 +240,7 @@ class DecidePanel(Panel):
     # What it shows ---------------------------------------------------------------------------
 
     def _tree(self) -> tree.Node:
-        bar = tree.box(
-            tree.button("decide", DECIDE, kind="primary"),
-            tree.button("stop", "■ Stop", "end it, with the best answer so far"),
-            tree.html("status", kind="grow"), kind="bar",
-        )  # fmt: skip
-        side = tree.box(
-            tree.card(
-                tree.control("field", "model", "Model", "a name, or the path of a folder"),
-                tree.control("field", "task", "Task", "a name, or the path of a task file"),
-                tree.control("range", "minutes", "Minutes"),
-                tree.control("range", "rank", "Rank"),
-                tree.control("field", "folder", "Folder", "new, or of an earlier decision"),
-            ),
-            tree.card(tree.control("checks", "starts", "Compared with plain LoRA")),
-            tree.card(tree.html("plan")),
-            kind="side",
-        )
-        middle = tree.box(
-            tree.card(tree.charts("rates")), tree.card(tree.charts("differences")),
-            tree.card(tree.html("table")), tree.card(tree.html("answers")), kind="middle",
-        )  # fmt: skip
-        first = tree.card(tree.html("headline"), tree.html("taken"))
-        return tree.box(bar, first, tree.box(side, middle, kind="body"))
+        return decide_layout.tree_of()
 
     def _act(self, button: str) -> None:
         if button == "decide":
@@ -270,20 +258,22 @@ class DecidePanel(Panel):
             self._show()
 
     def _show(self) -> None:
-        job, began = self._job, time.monotonic()
-        state, complete = (job.state, job.complete) if job else (READY, False)
-        self._shown = (state, complete)
-        known = job.known if job else None
-        values, charts = self._controls(), {}
-        if (job, known, complete) != self._drawn:
-            self._drawn = (job, known, complete)
-            charts = decision.figures(known) if known and known.lanes else decision.figures_before()
-            values |= {name: [name] for name in charts} | decision.texts(known)
-            values["taken"] = decision.whereabouts(known, job.report if job else None)
-        self._tell({"status": self._line(), **values}, charts)
-        self.set_trait("state", state)
-        if complete and known is not None and charts and known.lanes:
-            self._keep_still(list(charts.values()), f"{self._words()}\n{known.sentence}")
+        began = time.monotonic()
+        with self._showing:  # so that what is older is not shown last
+            job = self._job
+            complete, known = (job.complete, job.known) if job else (False, None)
+            self._shown = (job.state, complete) if job else None
+            values, charts = self._controls(), {}
+            if (job, known, complete) != self._drawn:
+                self._drawn = (job, known, complete)
+                begun = known if known and known.lanes else None
+                charts = decision.figures(begun) if begun else decision.figures_before()
+                values |= decision.texts(known)
+                values["taken"] = decision.whereabouts(known, job.report if job else None)
+            self._tell({"status": self._line(), **values}, charts)
+            if complete and known and known.lanes and charts:
+                self._keep_still(list(charts.values()), f"{self._words()}\n{known.sentence}")
+        self.set_trait("state", job.state if job else READY)
         self._pace.took(began)
 
     def _controls(self) -> dict[str, Any]:
@@ -293,11 +283,16 @@ class DecidePanel(Panel):
         return {
             "model": {"value": self.model, "options": [[one, one] for one in MODELS]},
             "task": {"value": self.task, "options": [[one, one] for one in TASKS]},
+            "rates": ["rates"],
+            "differences": ["differences"],
             "minutes": {"value": self.minutes, "options": [[f"{one:g}", one] for one in minutes]},
             "rank": {"value": self.rank, "min": 1, "max": max(MOST_RANK, self.rank)},
             "starts": {"value": list(self.starts), "options": starts},
             "folder": {"value": self._place_of_it()},
-            "decide": {"disabled": self.is_busy, "label": CONTINUE if goes_on else DECIDE},
+            "decide": {
+                "disabled": self.is_busy,
+                "label": decide_layout.CONTINUE if goes_on else decide_layout.DECIDE,
+            },
             "stop": {"disabled": not self.is_busy},
         }
 
