@@ -220,6 +220,8 @@ def accuracy_figure(
         message="" if at or steps else FIRST_WORDS,
         revision=run or "race",
     )
+    if held_out and held_out.guess is not None and at and at[-1] < (total or 0):
+        labels = [label | {"bgcolor": "@card"} for label in labels]  # over the dotted line
     annotate(made, labels)
     return {"data": data + crosses, "layout": made}
 

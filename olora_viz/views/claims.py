@@ -183,7 +183,8 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
     models = {one.model for one in cells}
     rows = [
         (
-            f"{f'{one.model}, ' if len(models) > 1 else ''}{one.task} r {one.r}, {one.steps} steps",
+            f"{one.model}, " * (len(models) > 1)
+            + f"{one.task}, r\u00a0{one.r}, {one.steps} steps",
             _tile(one.at_one_rate, f"{one.seeds} seeds"),
             _tile(one.at_best_rates, one.why or f"{one.seeds} seeds"),
         )
