@@ -13,14 +13,14 @@ from typing import Any
 
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import WAITING
+from olora_viz.views.race_record import LOADING, WAITING
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.register import Shown
-from olora_viz.web.race.card import Board
+from olora_viz.web.race.card import Board, Card
 from olora_viz.web.race.pulse import CROWDED, GONE
 from olora_viz.web.setup import of_recording
 
@@ -29,6 +29,10 @@ PACE = 0.2
 
 LOOK = 0.05
 """The same before the first step, seconds."""
+
+SETTLING = 0.5
+"""Seconds for which the cards below the top bar keep what they show while a race loads: most races
+have their first point by then, and drawing empty charts would delay it."""
 
 SHARE = 0.1
 """Maximum fraction of the training time spent on preparing updates."""
@@ -124,11 +128,13 @@ class Streams:
                 job, began = found.job, time.monotonic()
                 version, before = (job.version if job else 0), _before(self._jobs, job)
                 row, complete = self._board.nothing(), found.record.complete
-                last, shown = shown, (version, before, complete, stream.upto)
+                settling = _loads(job) and began - stream.seen < SETTLING
+                last, shown = shown, (version, before, complete, stream.upto, settling)
                 if shown != last:
                     view = await asyncio.to_thread(view_of, found, stream.upto, before)
-                    row = await asyncio.to_thread(self._row, view, cursor)
-                    cursor, complete = self._board.facts(view), view.complete
+                    row = await asyncio.to_thread(self._row, view, cursor, settling)
+                    cursor = cursor if settling else self._board.facts(view)
+                    complete = view.complete
                 if self._open.get(page) is not stream:
                     return
                 if stream.crowded_out:
@@ -182,8 +188,15 @@ class Streams:
         """End the stream of a page that was closed."""
         self._open.pop(page, None)
 
-    def _row(self, view: RaceView, cursor: dict[str, Any]) -> list[Any]:
-        return self._board.row(view, lambda card: card.news(view, cursor))
+    def _row(self, view: RaceView, cursor: dict[str, Any], settling: bool) -> list[Any]:
+        def drawn(card: Card) -> bool:
+            return card.news(view, cursor) and (not settling or card.name in TOP_BAR)
+
+        return self._board.row(view, drawn)
+
+
+def _loads(run: Job | None) -> bool:
+    return run is not None and run.state == LOADING and not run.steps
 
 
 def _before(jobs: Jobs, run: Job | None) -> int:
