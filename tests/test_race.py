@@ -199,10 +199,26 @@ def test_lanes_dealt_into_groups_train_as_they_do_together(monkeypatch):
     together = list(race(config(steps=3, dtype="float64")))
     monkeypatch.setattr(lane_groups, "ACTIVATIONS", {"cpu": 1})
     apart = list(race(config(steps=3, dtype="float64")))
-    assert len(lane_groups.lane_groups(4, 100.0, "cpu")) == 4
+    assert len(lane_groups.lane_groups(4, 100.0, 1.0)) == 4
     for one, other in zip(together, apart, strict=True):
         np.testing.assert_allclose(one.loss, other.loss, rtol=1e-10)
         np.testing.assert_allclose(one.grad_norm, other.grad_norm, rtol=1e-9)
+
+
+def weights(count: int) -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.empty(count, device="meta"))
+
+
+def test_a_pass_has_as_many_lanes_as_caches_hold_or_the_weights_are_worth():
+    lanes = attach(load_model("glassllm")[0], [Lane("lora", r=1)] * 10)
+    plan = lanes.plan
+    assert len(lane_groups.pass_groups(plan, 2**28 // 10)) == 1
+    assert len(lane_groups.pass_groups(plan, 2**28 // 5)) == 2
+    plan.model.register_parameter("heavy", weights(2**24))
+    assert len(lane_groups.pass_groups(plan, 2**28 // 5)) == 2
+    plan.model.register_parameter("heavier", weights(2**26))
+    assert len(lane_groups.pass_groups(plan, 2**28 // 5)) == 1
+    lanes.detach()
 
 
 def test_more_lanes_than_the_memory_holds_are_refused_before_anything_is_made():

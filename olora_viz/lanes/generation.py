@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.chunks import lane_groups
+from olora_viz.lanes.chunks import pass_groups
 from olora_viz.lanes.footprint import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
@@ -141,7 +141,7 @@ def _continued(
         base = answered(1)[0]
     each: list[list[list[int]]] = []
     bytes_each = cost.bytes(Size(together, longest, together))
-    for rows in lane_groups(lanes.count, bytes_each, device.type):
+    for rows in pass_groups(lanes.plan, bytes_each):
         with lanes.some(rows):
             each += answered(rows.stop - rows.start)
     return base, each

@@ -30,7 +30,7 @@ def product_groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) ->
     vectors = (steps + VECTORS) * size * lanes.theta.element_size()
     each = vectors + product_cost(lanes.plan, layer, lanes).bytes(batch.size)
     device = lanes.theta.device
-    groups = lane_groups(lanes.count, each, device.type, BUDGET)
+    groups = lane_groups(lanes.count, each, BUDGET[device.type])
     largest = max(rows.stop - rows.start for rows in groups)
     what = f"the curvature of {largest} lane{'s' * (largest > 1)} over {size:,} parameters each"
     try:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.chunks import lane_groups
+from olora_viz.lanes.chunks import pass_groups
 from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.footprint import Footprint
 from olora_viz.measures.gradients import GradientRecorder
@@ -46,7 +46,7 @@ def backward(
     each = footprint.training.bytes(Size.covering(part.size for part in every))
     lanes.theta.grad = None
     losses = []
-    for rows in lane_groups(lanes.count, each, lanes.theta.device.type):
+    for rows in pass_groups(lanes.plan, each):
         total = lanes.theta.new_zeros(rows.stop - rows.start)
         for i in range(len(every) // len(parts)):
             its = [parts[order][i] for order in orders[rows]]

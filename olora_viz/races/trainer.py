@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.chunks import lane_groups
+from olora_viz.lanes.chunks import pass_groups
 from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gradient
@@ -83,7 +83,7 @@ class Trainer:
         """Evaluate all lanes on the held-out or the test examples."""
         each = self._footprint.evaluation.bytes(self._data.judged_size)
         parts = []
-        for rows in lane_groups(self._lanes.count, each, self._lanes.theta.device.type):
+        for rows in pass_groups(self._lanes.plan, each):
             with self._lanes.some(rows):
                 parts.append(self._data.evaluate(rows.stop - rows.start, test=test))
         return Evaluation.joined(parts)

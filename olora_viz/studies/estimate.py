@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from olora_viz.lanes.calibration import calibration_bytes
-from olora_viz.lanes.chunks import adapter_bytes, largest_group
+from olora_viz.lanes.chunks import adapter_bytes, largest_pass
 from olora_viz.lanes.footprint import Footprint
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.progress import Progress
@@ -206,11 +206,10 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
     plan = racing.lanes.plan.with_lanes(config.lanes)
     data, rows = racing.data, racing.config.rows
     footprint = Footprint.of(plan, branching=data.branching)
-    K, kind = len(config.lanes), racing.device.type
     weights = sum(each.numel() * each.element_size() for each in racing.model.parameters())
     largest = max(
-        largest_group(K, footprint.training.bytes(data.trained_with(rows)), kind),
-        largest_group(K, footprint.evaluation.bytes(data.judged_with(rows)), kind),
+        largest_pass(plan, footprint.training.bytes(data.trained_with(rows))),
+        largest_pass(plan, footprint.evaluation.bytes(data.judged_with(rows))),
     )
     return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
 
