@@ -1,7 +1,7 @@
 """Shapes in signatures are checked in every test; all that is tested computes on one thread.
 
 On models as small as these, threads wait for each other longer than they compute. Instead four
-workers test at once, file by file, but three browsers at most, which wait more than they compute.
+workers or more test at once, file by file, but three with a browser at most.
 What takes longest begins first, so that the workers end together.
 """
 
@@ -96,6 +96,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers test at once, which partly wait for browsers and other processes."""
+    return max(4, os.cpu_count() or 1)
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector look at what tests make, and never at all that was imported."""
     gc.freeze()
@@ -179,7 +184,7 @@ LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored
 
 
 @contextmanager
-def visiting(context: BrowserContext, address: str) -> Iterator[Page]:
+def visiting(context: BrowserContext, address: str, query: str = SET_UP) -> Iterator[Page]:
     """Open the page as a new visitor; in the end nothing came from elsewhere or went wrong."""
     visitor = context.new_page()
     visitor.set_default_timeout(60_000)
@@ -195,16 +200,21 @@ def visiting(context: BrowserContext, address: str) -> Iterator[Page]:
     visitor.on(
         "console", lambda message: errors.append(message.text) if message.type == "error" else None
     )
-    visitor.goto(f"{address}/{SET_UP}")
+    visitor.goto(f"{address}/{query}")
     visitor.wait_for_function(
         f"document.querySelector('{PLOT}')?._fullLayout?.yaxis?.type == 'log'"
     )
     yield visitor
-    visitor.goto(f"{address}/favicon.ico")
-    visitor.evaluate("localStorage.clear(), sessionStorage.clear()")
-    visitor.close()
+    forget(visitor, address)
     assert elsewhere == []
     assert [error for error in errors if not error.startswith(LEAVING)] == []
+
+
+def forget(page: Page, address: str) -> None:
+    """Close a page, and leave nothing of its visit to the next one of the same browser."""
+    page.goto(f"{address}/favicon.ico")
+    page.evaluate("localStorage.clear(), sessionStorage.clear()")
+    page.close()
 
 
 @pytest.fixture
@@ -224,9 +234,21 @@ def same_page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
+def newcomer(browser: Browser, address: str) -> Iterator[Page]:
+    """The first screen of a new visitor, who follows no link."""
+    with visiting(browser.contexts[0], address, "") as visitor:
+        yield visitor
+
+
+@pytest.fixture
+def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
     """A visitor's browser with a clipboard, whose pages the test opens itself."""
-    made = browser.new_context(viewport=SCREEN, permissions=["clipboard-read", "clipboard-write"])
-    made.set_default_timeout(60_000)
-    yield made
-    made.close()
+    kept = browser.contexts[0]
+    kept.grant_permissions(["clipboard-read", "clipboard-write"])
+    kept.set_default_timeout(60_000)
+    before = list(kept.pages)
+    yield kept
+    for page in set(kept.pages) - set(before):
+        page.close()
+    forget(kept.new_page(), address)
+    kept.clear_permissions()

@@ -89,9 +89,9 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Pag
 
 
 def test_race_repeats_what_the_first_screen_shows_and_leaves_answers_and_adapters(
-    page: Page, address: str
+    newcomer: Page,
 ) -> None:
-    page.goto(address)
+    page = newcomer
     expect(page.locator("#status .state")).to_have_text("recorded")
     page.locator("#scrubber input").fill("10")
     expect(page.locator("#status b")).to_have_text("10")

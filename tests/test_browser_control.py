@@ -1,11 +1,12 @@
 """The run's controls in a real Chromium: a recorded first screen, pause, step, reload, compare."""
 
 import re
+from collections.abc import Iterator
 
+import pytest
+from conftest import PLOT, SCREEN, visiting
 from opened import tab
-from playwright.sync_api import Page, expect
-
-PLOT = "#loss-figure .js-plotly-plot"
+from playwright.sync_api import Browser, Page, expect
 
 
 def state(page: Page, word: str, timeout: float = 60_000) -> None:
@@ -21,11 +22,17 @@ def set_steps(page: Page, count: int) -> None:
     page.get_by_label("Steps", exact=True).press("Tab")
 
 
-def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(
-    same_page: Page, address: str
-) -> None:
-    page = same_page
-    page.goto(address)
+@pytest.fixture(scope="module")
+def recorded(browser: Browser, address: str) -> Iterator[Page]:
+    """The first screen of a new visitor."""
+    context = browser.new_context(viewport=SCREEN)
+    with visiting(context, address, "") as visitor:
+        yield visitor
+    context.close()
+
+
+def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(recorded: Page) -> None:
+    page = recorded
     state(page, "recorded")
     expect(page.locator("#story .recorded")).to_contain_text("Recorded on")
     expect(page.locator("#results")).to_contain_text("Ranking at step 60")
@@ -51,8 +58,8 @@ def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(
     tab(page, "Loss")
 
 
-def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(same_page: Page) -> None:
-    page = same_page
+def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(recorded: Page) -> None:
+    page = recorded
     state(page, "recorded")
     slider = page.locator("#scrubber input")
     slider.focus()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-SET_UP = "?task=addition&batch=16&steps={}&lane=lora:lr=1e-3,r=2"
+SET_UP = "?task=addition&batch=64&steps={}&lane=lora:lr=1e-3,r=2"
 HELD = "sessionStorage.getItem('olora-viz-run')"
 
 

@@ -47,5 +47,5 @@ def test_ctrl_c_ends_both_workers_at_their_next_step(tmp_path: Path) -> None:
         assert len(its) >= 3  # both workers, and what counts their resources
         os.kill(process.pid, signal.SIGINT)
         assert process.wait() == 130
-        wait(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its), seconds=20)
+        wait(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its), seconds=60)
         assert len(list(out.glob(f"runs/*/{CHECKPOINT}"))) == 2
