@@ -6,6 +6,7 @@ that was killed, extended or moved to another machine.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,41 +100,37 @@ def values_at(
 
 
 def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[list[Trial]]:
-    """Group trials into races of one model and task, seed by seed, so that pairs end together.
+    """Group trials into races of one model, task and rank, by seed, so that pairs end together.
 
-    Lanes of one seed share their batches in whichever race they run. Full fine-tuning races apart:
-    beside it, the adapters would be padded to its number of parameters.
+    Lanes of one seed share their batches in whichever race they run. A race has one rank, since it
+    computes all its lanes at the largest one, and the largest ranks, which take longest, race
+    first. Full fine-tuning races apart: beside it, the adapters would be padded to its number of
+    parameters.
 
     Parameters
     ----------
     most : maximum lanes of a race.
     """
 
-    def place(t: Trial) -> tuple[int, int, bool]:
+    def place(t: Trial) -> tuple[int, int, int, bool]:
         dense = INITIALIZERS[t.init].dense
-        return study.models.index(t.cell.model), study.tasks.index(t.cell.task), dense
+        return study.models.index(t.cell.model), study.tasks.index(t.cell.task), -t.cell.r, dense
 
-    order = sorted(
-        trials,
-        key=lambda t: (
-            place(t), t.seed, study.ranks.index(t.cell.r), t.lr, study.inits.index(t.init),
-        ),
-    )  # fmt: skip
+    order = sorted(trials, key=lambda t: (place(t), t.seed, t.lr, study.inits.index(t.init)))
     made: list[list[Trial]] = []
-    for trial in order:
-        last = made[-1] if made else None
-        if last is None or len(last) >= most or place(last[0]) != place(trial):
-            made.append([])
-        made[-1].append(trial)
+    for _, of_place in itertools.groupby(order, key=place):
+        its = list(of_place)
+        each = math.ceil(len(its) / math.ceil(len(its) / most))
+        made += [its[at : at + each] for at in range(0, len(its), each)]
     return made
 
 
 def alike(groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
-    """Put together the races whose lanes take about as long: of one model, dense or not."""
-    by_kind: dict[tuple[str, bool], list[list[Trial]]] = {}
+    """Put together the races whose lanes take about as long: of one model and rank, or dense."""
+    by_kind: dict[tuple[str, int, bool], list[list[Trial]]] = {}
     for group in groups:
-        first = group[0]
-        by_kind.setdefault((first.cell.model, INITIALIZERS[first.init].dense), []).append(group)
+        first, dense = group[0].cell, INITIALIZERS[group[0].init].dense
+        by_kind.setdefault((first.model, 0 if dense else first.r, dense), []).append(group)
     return list(by_kind.values())
 
 
