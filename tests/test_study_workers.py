@@ -1,13 +1,13 @@
 """The processes of a study stop with it, between two steps, and leave their races to be resumed."""
 
-import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from verbs import forked
 
 from olora_viz.races.run import CHECKPOINT
 
@@ -41,11 +41,15 @@ def below(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
 def test_ctrl_c_ends_both_workers_at_their_next_step(tmp_path: Path) -> None:
     out = tmp_path / "study"
-    with forked(*LONG, str(out), temporary=tmp_path / "tmp") as (process, _):
-        wait(lambda: len(list(out.glob("runs/*/steps.jsonl"))) == 2)
-        its = below(process.pid)
-        assert len(its) >= 3  # both workers, and what counts their resources
-        os.kill(process.pid, signal.SIGINT)
-        assert process.wait() == 130
-        wait(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its), seconds=60)
-        assert len(list(out.glob(f"runs/*/{CHECKPOINT}"))) == 2
+    command = [sys.executable, "-m", "olora_viz", *LONG, str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait(lambda: len(list(out.glob("runs/*/steps.jsonl"))) == 2)
+            its = below(process.pid)
+            assert len(its) >= 3  # both workers, and what counts their resources
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 130
+            wait(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its), seconds=60)
+            assert len(list(out.glob(f"runs/*/{CHECKPOINT}"))) == 2
+        finally:
+            process.kill()
