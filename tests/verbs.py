@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import TextIO
 
@@ -49,7 +48,6 @@ def forked(*arguments: str, temporary: Path) -> Iterator[tuple[Victim, TextIO]]:
     reading, writing = os.pipe()
 
     def verb(say: Say) -> None:
-        forkserver._forkserver.__init__()  # that of its parent is not its own
         os.close(reading)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         said = io.StringIO()
