@@ -39,6 +39,8 @@ c.resume()
 c.result()
 as_one = list(islice(ov.race(c.config), len(c.history)))
 print(f"it is {c.state}, as in one go: {c.history == as_one}")""",
+    """from olora_viz.notebook import DecidePanel
+DecidePanel(task="sentimant", inits=("olora",), minutes=1)""",
 )
 
 
@@ -214,8 +216,8 @@ def test_points_arrive_a_zoom_survives_and_stop_stops(notebook: Notebook) -> Non
 
     notebook.press(0, "Stop")
     expect(notebook.status(0)).to_contain_text("stopped")
-    notebook.page.wait_for_timeout(500)
-    ended = notebook.points(0)
+    ended = notebook.steps(0)
+    notebook.wait_for_points(0, ended)
     notebook.page.wait_for_timeout(1000)
     assert notebook.points(0) == ended
     assert ranges(notebook, 0) == pytest.approx(zoomed)
@@ -324,6 +326,24 @@ def test_the_saved_notebook_shows_the_last_state_without_a_kernel(
     assert picture.evaluate("image => image.naturalWidth") > 700
     expect(reader.get_by_text("Loading widget...").first).to_be_hidden()
     context.close()
+
+
+def test_a_decision_is_stopped_with_the_best_answer_so_far(notebook: Notebook) -> None:
+    notebook.run_cell(8)
+    panel = notebook.cell(8)
+    notebook.press(8, "Decide")
+    expect(panel).to_contain_text("unknown task 'sentimant'; did you mean 'sentiment'?")
+    task = panel.locator("label", has=notebook.page.get_by_text("Task", exact=True))
+    task = task.locator("input")
+    task.fill("sentiment")
+    task.press("Tab")
+    notebook.press(8, "Decide")
+    expect(panel).to_contain_text("2 starts (LoRA, OLoRA)")
+    expect(panel.locator("table").first).to_contain_text("1e-3")
+    notebook.press(8, "Stop")
+    expect(notebook.status(8)).to_contain_text("stopped")
+    expect(panel).to_contain_text("for now")
+    expect(panel.get_by_role("button", name="Continue")).to_be_enabled()
 
 
 def test_after_a_restart_of_the_kernel_a_panel_says_what_to_do(notebook: Notebook) -> None:

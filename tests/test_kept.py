@@ -8,6 +8,9 @@ import olora_viz as ov
 from olora_viz.initializers import factor
 from olora_viz.races.kept import Kept
 from olora_viz.races.race import Race
+from olora_viz.web import page
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.queue import Jobs
 
 LANES = (ov.Lane("pissa", r=4), ov.Lane("olora", r=4, seed=1), ov.Lane("lora", r=4))
 
@@ -71,3 +74,13 @@ def test_the_starts_of_one_weight_share_its_svd(monkeypatch: pytest.MonkeyPatch)
     assert len(done) == 2
     assert not torch.equal(first.A, changed.A)
     assert torch.equal(changed.A, ov.pissa(W.clone(), 2).A)
+
+
+def test_a_server_prepares_its_first_race_and_downloads_no_model_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepared = []
+    monkeypatch.setattr(Jobs, "prepare", lambda _, config: prepared.append(config.model))
+    for models in (("gpt2",), ("smollm2-135m",), ("glassllm", "gpt2")):
+        page.jobs_of(Limits(models=models)).close()
+    assert prepared == ["glassllm"]

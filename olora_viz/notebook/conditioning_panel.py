@@ -46,7 +46,7 @@ class ConditioningPanel(ConfiguredPanel):
     """
 
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
-        self._work: BackgroundMeasurement | None = None
+        self._job: BackgroundMeasurement | None = None
         self._shown, self._pace = "", Pace()
         super().__init__(start_config(config or RaceConfig()), name)
         self._show()
@@ -61,16 +61,16 @@ class ConditioningPanel(ConfiguredPanel):
         if self.is_busy:
             raise ValueError("this panel is already measuring: stop it first")
         config, self._problem = start_config(self._setup.config), ""
-        self._work = BackgroundMeasurement(
+        self._job = BackgroundMeasurement(
             secrets.token_hex(4), config, None, start_styles(config.lanes), listen=self._follow
         )
         self._keep_config(config)
-        self._work.start()
+        self._job.start()
 
     def stop(self) -> None:
         """Stop the measurement after the current product."""
-        if self._work:
-            self._work.stop()
+        if self._job:
+            self._job.stop()
 
     def result(self) -> Conditioning:
         """Wait for the measurement and return it.
@@ -79,32 +79,18 @@ class ConditioningPanel(ConfiguredPanel):
         ------
         ValueError : there is none, it failed, or it was stopped.
         """
-        work = self._work
-        if work is None:
+        job = self._job
+        if job is None:
             raise ValueError("nothing was measured: press Measure the start, or call start()")
-        work.wait()
-        if work.found is None:
-            raise ValueError(
-                f"nothing was measured: {work.note or 'it was stopped'}"
-            ) from work.error
-        return work.found
+        job.wait()
+        if job.found is None:
+            raise ValueError(f"nothing was measured: {job.note or 'it was stopped'}") from job.error
+        return job.found
 
     @property
     def found(self) -> Conditioning | None:
         """The measurement of the lanes of `config`; None before it is made."""
-        return self._work.found if self._work else None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether it is measuring."""
-        return bool(self._work and not self._work.complete)
-
-    def end(self, why: str) -> None:
-        """Stop measuring, and close the panel."""
-        if self._work:
-            self._work.stop(why)
-            self._work.wait(10)
-        self.close()
+        return self._job.found if self._job else None
 
     def _tree(self) -> tree.Node:
         bar = tree.box(
@@ -125,7 +111,7 @@ class ConditioningPanel(ConfiguredPanel):
             self.stop()
 
     def _looks(self) -> tuple[LaneStyle, ...]:
-        return start_styles((self._work.config if self._work else self._first).lanes)
+        return start_styles((self._job.config if self._job else self._first).lanes)
 
     def _figures(self) -> dict[str, Figure]:
         styles, run = self._looks(), str(id(self.found))
@@ -142,10 +128,10 @@ class ConditioningPanel(ConfiguredPanel):
             self._show()
 
     def _now(self) -> str:
-        return self._work.state if self._work else READY
+        return self._job.state if self._job else READY
 
     def _show(self) -> None:
-        work, began, figures = self._work, time.monotonic(), self._figures()
+        job, began, figures = self._job, time.monotonic(), self._figures()
         self.set_trait("state", self._now())
         if self.found is None:
             story = conditioning_words.story_before()
@@ -160,19 +146,19 @@ class ConditioningPanel(ConfiguredPanel):
             **{name: [name] for name in figures},
         }  # fmt: skip
         self._tell(values | self._of_setup(), figures)
-        if work and work.complete and work.found is not None:
+        if job and job.complete and job.found is not None:
             self._keep_still(list(figures.values()), f"{self._words()}\n{self._told()}")
         self._pace.took(began)
 
     def _line(self) -> str:
         """Return the state and the progress."""
-        work = self._work
+        job = self._job
         if self._problem:
             return told(self._problem)
-        if work is None or not work.note:
+        if job is None or not job.note:
             return fragments.status(self._now())
-        part = "" if work.complete else f"{percent(work.part)} "
-        return fragments.status(work.state, f"{part}{work.note}")
+        part = "" if job.complete else f"{percent(job.part)} "
+        return fragments.status(job.state, f"{part}{job.note}")
 
     def _told(self) -> str:
         assert self.found is not None

@@ -100,7 +100,8 @@ class DecidePanel(Panel):
         for one in settings:
             if one not in known:
                 raise ValueError(unknown("setting", one, [*ARGUMENTS, *sorted(known)]))
-        self._settings, self._job = settings, None
+        self._settings = settings
+        self._job: BackgroundDecision | None = None
         self._shown: Any = None
         self._drawn: Any = ()
         self._pace, self._showing = Pace(), threading.RLock()
@@ -162,18 +163,6 @@ class DecidePanel(Panel):
     def known(self) -> Decision | None:
         """What is known by now; None before the plan."""
         return self._job.known if self._job else None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether it is deciding."""
-        return bool(self._job and not self._job.complete)
-
-    def end(self, why: str) -> None:
-        """Stop deciding, and close the panel."""
-        if self._job:
-            self._job.stop(why)
-            self._job.wait(10)
-        self.close()
 
     # Its traits ------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from olora_viz.figures.theme import THEMES
 from olora_viz.machine.naming import unknown
 from olora_viz.notebook.place import place
 from olora_viz.notebook.tree import Node
+from olora_viz.views.background_work import BackgroundWork
 from olora_viz.views.html import problem
 from olora_viz.views.race_record import READY
 
@@ -59,6 +60,9 @@ class Panel(anywidget.AnyWidget):
     state = traitlets.Unicode(READY, read_only=True).tag(sync=True)
     """What it is doing, in a word."""
 
+    _job: BackgroundWork | None = None
+    """What it computes in a thread, the latest."""
+
     replaced: list[Panel]
     """The panels that this one replaced."""
 
@@ -83,12 +87,15 @@ class Panel(anywidget.AnyWidget):
 
     @property
     def is_busy(self) -> bool:
-        """Whether its thread is running."""
-        return False
+        """Whether its computation has not ended."""
+        return bool(self._job and not self._job.complete)
 
     def end(self, why: str) -> None:
-        """Stop the computation, release the model, and close the panel."""
-        raise NotImplementedError
+        """Stop the computation, and close the panel."""
+        if self._job:
+            self._job.stop(why)
+            self._job.wait(10)
+        self.close()
 
     @property
     def was_busy(self) -> bool:

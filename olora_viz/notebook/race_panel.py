@@ -148,18 +148,11 @@ class RacePanel(ConfiguredPanel):
         """The steps so far as a table, see `steps_frame`; also available during the race."""
         return steps_frame(self.history, self._job.config if self._job else self.config)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether its race has not ended."""
-        return bool(self._job and not self._job.complete)
-
     def end(self, why: str) -> None:
-        """Stop the race, release its model, and close the panel."""
+        """Stop the race, close the panel, and release the race's model."""
+        super().end(why)
         if self._job:
-            self._job.stop(why)
-            self._job.wait(10)
             self._job.racing = None
-        self.close()
 
     # What the panel does -----------------------------------------------------------------------
 

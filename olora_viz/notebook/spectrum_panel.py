@@ -88,10 +88,6 @@ class SpectrumPanel(Panel):
         """The chosen layer's weight, in float64."""
         return self._lab.weight(self._model, self.layer)
 
-    def end(self, why: str) -> None:
-        """Close the panel."""
-        self.close()
-
     @traitlets.validate("layer")
     def _check_layer(self, proposal: Any) -> str:
         name = proposal["value"]

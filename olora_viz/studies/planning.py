@@ -99,7 +99,7 @@ def values_at(
     return np.array(found, dtype=float).reshape(len(lrs), seeds or study.seeds)
 
 
-def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[list[Trial]]:
+def races(study: Study, trials: Sequence[Trial], most: int | None = None) -> list[list[Trial]]:
     """Group trials into races of one model, task and rank, by seed, so that pairs end together.
 
     Lanes of one seed share their batches in whichever race they run. A race has one rank, since it
@@ -109,8 +109,9 @@ def races(study: Study, trials: Sequence[Trial], most: int = MAX_LANES) -> list[
 
     Parameters
     ----------
-    most : maximum lanes of a race.
+    most : maximum lanes of a race; by default see `evenly`.
     """
+    most = most or evenly(len(trials))
 
     def place(t: Trial) -> tuple[int, int, int, bool]:
         dense = INITIALIZERS[t.init].dense
@@ -142,7 +143,7 @@ def evenly(lanes: int, most: int = MAX_LANES) -> int:
     >>> evenly(240), evenly(40), evenly(5)
     (60, 20, 3)
     """
-    return max(1, math.ceil(lanes / (2 * math.ceil(lanes / (2 * most)))))
+    return max(1, math.ceil(lanes / (2 * math.ceil(max(1, lanes) / (2 * most)))))
 
 
 def _added(study: Study, cell: Cell, known: Collection[Trial], side: int) -> list[float]:

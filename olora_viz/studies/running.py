@@ -20,7 +20,7 @@ from olora_viz.races.kept import Kept
 from olora_viz.races.step import Step
 from olora_viz.studies.ledger import Ledger, check_seen
 from olora_viz.studies.on_ray import RayPool
-from olora_viz.studies.planning import evenly, needed, races
+from olora_viz.studies.planning import needed, races
 from olora_viz.studies.race_rows import has_ended, keep
 from olora_viz.studies.study import Study
 from olora_viz.studies.workers import Workers
@@ -178,7 +178,7 @@ def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
         return [Planned(at, None, len(runs.read_config(at).lanes)) for at in broken]
     study = ledger.study
     lanes = needed(study, ledger.losses())
-    groups = races(study, lanes, most or evenly(len(lanes))) if lanes else []
+    groups = races(study, lanes, most)
     return [
         Planned(folder, study.config(group), len(group))
         for folder, group in zip(ledger.new_runs(len(groups)), groups, strict=True)

@@ -17,7 +17,13 @@ from olora_viz.views.decision_report import write_report
 
 PLANNING = "planning"
 
-NO_ADAPTER = "no time was left for the adapter"
+
+def end_of(work: BackgroundWork, known: Decision | None) -> tuple[str, str]:
+    """Return the final state of work on a decision, and the reason for it."""
+    if work.stopping.is_set():
+        return STOPPED, work.why
+    has_adapter = known is not None and known.adapter is not None
+    return FINISHED, work.why if has_adapter else "no time was left for the adapter"
 
 
 @dataclass(eq=False)
@@ -57,11 +63,7 @@ class BackgroundDecision(BackgroundWork):
                 self.become(known.stage)
         if self.known is not None and self.known.taken is not None:
             self.report = write_report(self.known)
-        if self.stopping.is_set():
-            self.become(STOPPED, self.why)
-        else:
-            has_adapter = self.known is not None and self.known.adapter is not None
-            self.become(FINISHED, self.why if has_adapter else NO_ADAPTER)
+        self.become(*end_of(self, self.known))
 
     def _goes_on(self, _: Step) -> bool:
         self.note = ""

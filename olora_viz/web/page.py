@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from olora_viz.figures import theme
 from olora_viz.figures.live.serving import HERE
 from olora_viz.machine.memory import share_arenas
+from olora_viz.races.config import RaceConfig
 from olora_viz.web.embedding.prefix import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
@@ -59,8 +60,9 @@ def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
     jobs = Jobs(limits, races=ZeroGpuJob if on_zero_gpu() else Job)
-    if not on_zero_gpu():
-        jobs.prepare(SetUp.first(limits).to_config(limits))
+    first = SetUp.first(limits).to_config(limits)
+    if first.model == RaceConfig.model and not on_zero_gpu():  # others may have to be downloaded
+        jobs.prepare(first)
     atexit.register(jobs.close)
     return jobs
 

@@ -10,10 +10,9 @@ import torch
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.files import write_zip
-from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.deciding import decide
 from olora_viz.studies.study import Study
-from olora_viz.views.background_decision import NO_ADAPTER, PLANNING
+from olora_viz.views.background_decision import PLANNING, end_of
 from olora_viz.views.decision_report import write_report
 from olora_viz.views.race_record import WAITING
 from olora_viz.web.decide.study_work import StudyWork, check_minutes
@@ -52,13 +51,7 @@ class Deciding(StudyWork):
             threads=torch.get_num_threads(), watch=self.goes_on, progress=self.tell,
         )  # fmt: skip
         self.learn(road)
-        if self.waits:
-            self.become(WAITING)
-        elif self.stopping.is_set():
-            self.become(STOPPED, self.why)
-        else:
-            has_adapter = self.known is not None and bool(self.known.adapter)
-            self.become(FINISHED, self.why if has_adapter else NO_ADAPTER)
+        self.become(*((WAITING,) if self.waits else end_of(self, self.known)))
         return self.waits
 
 
