@@ -36,7 +36,8 @@ def weight(shape, dtype=torch.float64, seed=1) -> torch.Tensor:
 def calibration(shape) -> Calibration:
     """What some data might say of a weight of this shape: uneven, and the inputs off centre."""
     X = weight((3 * shape[1], shape[1]), seed=5) + weight((1, shape[1]), seed=6)
-    return Calibration(weight(shape, seed=4), X.mean(0), X.mT.cov(correction=0))
+    squares = weight((1, shape[0]), seed=7)[0] ** 2
+    return Calibration(weight(shape, seed=4), X.mean(0), X.mT.cov(correction=0), squares, 1000)
 
 
 def told(model) -> dict[str, Calibration]:

@@ -10,8 +10,9 @@ from starts import told
 from tiny import CONTEXT, FAMILIES, VOCABULARY, tiny
 
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers.calibration import NEEDS
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, real_tokens
+from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, gather_planned, real_tokens
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, target_layers, weight_of
 from olora_viz.lanes.plan import plan_adapters
@@ -22,6 +23,7 @@ from olora_viz.races.race import race
 from olora_viz.tasks import Encoded, batch_indices, collate, losses
 
 BOTH = frozenset({"gradient", "inputs"})
+ALL = BOTH | {"outputs"}
 INFORMED = [name for name, entry in INITIALIZERS.items() if entry.needs]
 ALL_NEW = (*INFORMED, "mica")
 
@@ -85,6 +87,35 @@ def test_the_inputs_are_those_of_every_token_read_alone_without_padding(family, 
         np.testing.assert_allclose(found[name].second_moment(), moment, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_squares_are_those_of_each_row_s_own_loss_whatever_the_batches(family):
+    model = tiny(family, torch.float64)
+    found = gather(model, BATCHED, ALL)
+    parts = [[batch, batch] for batch in BATCHED]  # each half of a batch
+    seen = {name: [] for name in target_layers(model)}
+    outputs = {}
+    hooks = [
+        layer.register_forward_hook(lambda _, __, Y, name=name: outputs.update({name: Y}))
+        for name, layer in target_layers(model).items()
+    ]
+    model.requires_grad_()
+    for example in (example for group in GROUPS for example in group):
+        alone = losses.lane_losses(model, collate([example], 0), 1)[0]
+        made = torch.autograd.grad(alone, list(outputs.values()))
+        for name, dY in zip(outputs, made, strict=True):
+            seen[name].append(dY.flatten(0, -2))
+    for hook in hooks:
+        hook.remove()
+    model.requires_grad_(False)
+    in_parts = gather_planned(plan_adapters(model, [Lane("lora_da", r=1)]), parts, 7)
+    for name, dY in seen.items():
+        squares = torch.cat(dY).square().mean(0)
+        assert squares.max() > 0
+        torch.testing.assert_close(found[name].squares, squares, rtol=1e-8, atol=1e-20)
+        torch.testing.assert_close(in_parts[name].squares, squares, rtol=1e-8, atol=1e-20)
+        assert in_parts[name].examples == 7
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_the_model_is_as_it_was(family):
     model = tiny(family)
@@ -101,9 +132,9 @@ def test_the_model_is_as_it_was(family):
 
 
 def test_the_same_batches_give_bitwise_the_same():
-    first, second = (gather(tiny("llama"), BATCHED, BOTH) for _ in range(2))
+    first, second = (gather(tiny("llama"), BATCHED, ALL) for _ in range(2))
     for name, one in first.items():
-        for field in ("gradient", "mean", "covariance"):
+        for field in ("gradient", "mean", "covariance", "squares"):
             assert torch.equal(getattr(one, field), getattr(second[name], field))
 
 
@@ -168,8 +199,8 @@ def test_a_layer_that_nothing_comes_through_is_named():
 
 @pytest.mark.parametrize("name", INFORMED)
 def test_a_start_that_is_told_nothing_says_what_it_lacks(name):
-    what = INITIALIZERS[name].needs
-    sentence = f"'{name}' needs the {what} of W over some data: use it in a race, or pass cal"
+    what = NEEDS[INITIALIZERS[name].needs]
+    sentence = f"'{name}' needs {what} over some data: use it in a race, or pass cal"
     with pytest.raises(ValueError, match=sentence):
         INITIALIZERS[name].start(torch.eye(8), 2)
     model = tiny("llama")
@@ -214,7 +245,8 @@ def test_a_race_reads_its_own_first_batches():
         collate([train[i] for i in batch_indices(len(train), 4, 0, step)], 0)
         for step in range(BATCHES)
     ]
-    by_hand = attach(model, running.config.lanes, calibration=gather(model, batches, BOTH))
+    calibration = gather(model, batches, ALL, examples=len(train))
+    by_hand = attach(model, running.config.lanes, calibration=calibration)
     assert torch.equal(running.lanes.start, by_hand.start)
     other = race(config(seed=1)).lanes.start
     for k, name in enumerate(ALL_NEW):
@@ -236,7 +268,12 @@ def test_batches_are_read_only_where_a_lane_starts_from_them(inits, reads):
 
 def test_only_what_a_lane_needs_is_read(monkeypatch):
     model = tiny("llama")
-    for names, needs in (("lora mica", set()), ("eva corda", {"inputs"}), ("lora_ga eva", BOTH)):
+    for names, needs in (
+        ("lora mica", set()),
+        ("eva corda", {"inputs"}),
+        ("lora_ga eva", BOTH),
+        ("lora_da", ALL),
+    ):
         plan = plan_adapters(model, [Lane(name, r=2) for name in names.split()])
         assert plan.needs == needs
     monkeypatch.setattr(torch.Tensor, "backward", lambda _: pytest.fail("a gradient was made"))

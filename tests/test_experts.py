@@ -217,7 +217,9 @@ def test_calibration_is_autograd_s_gradient_and_the_inputs_of_real_tokens(family
     lane_losses(model, batch, 1).sum().backward()
     for hook in hooks:
         hook.remove()
-    found = gather(model, [batch], frozenset({"gradient", "inputs"}), EXPERTS)
+    needs = frozenset({"gradient", "inputs", "outputs"})
+    found = gather(model, [batch], needs, EXPERTS)
+    apart = gather(model, [collate([example], pad_id=0) for example in examples], needs, EXPERTS)
     for name, layer in expert_layers(model).items():
         G = layer.stored.grad[layer.index]
         close(found[name].gradient, G.T if layer.experts.module.is_transposed else G)
@@ -226,6 +228,8 @@ def test_calibration_is_autograd_s_gradient_and_the_inputs_of_real_tokens(family
             rows = X[real_tokens(batch).flatten() & (chosen == layer.index).any(1)]
             close(found[name].mean, rows.mean(0))
             close(found[name].covariance, rows.T.cov(correction=0))
+        close(found[name].squares, apart[name].squares)
+    assert any(one.squares.max() > 0 for one in found.values())
 
 
 def keep(read: dict, module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:

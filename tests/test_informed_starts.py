@@ -1,11 +1,22 @@
 """Starts from a gradient, from inputs, and with a frozen B; oracles are SciPy and algebra."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import scipy.linalg
 import torch
 from starts import EPS, assert_close, calibration, every_dtype, every_shape, ranks, start, weight
 
-from olora_viz.initializers import Calibration, corda, eva, lora_ga, lora_null, lora_one
+from olora_viz.initializers import (
+    Calibration,
+    corda,
+    eva,
+    lora_da,
+    lora_ga,
+    lora_null,
+    lora_one,
+)
 
 
 def svd(G):
@@ -84,6 +95,82 @@ def test_a_gradient_of_zeros_or_of_little_rank_gives_a_finite_start(name):
         assert found.B.isfinite().all()
     nothing = name(W, 6, calibration=Calibration(gradient=torch.zeros(24, 40)))
     assert not (nothing.B @ nothing.A).any()
+
+
+# LoRA-DA ---------------------------------------------------------------------------------------
+
+
+def natural_step(told):
+    """D and Ω by the definitions, with SciPy's inverse."""
+    Z, y = told.second_moment().numpy(), told.squares.numpy() + 1e-6
+    inverse = scipy.linalg.inv(Z + 1e-6 * np.eye(len(Z)))
+    D = -(told.gradient.numpy() @ inverse) / y[:, None]
+    return D, 0.03 * (1 / y).sum() / told.examples * inverse - D.T @ D
+
+
+@every_shape
+@every_dtype
+def test_lora_da_is_a_natural_step_on_the_directions_of_least_expected_error(shape, dtype):
+    W, told = weight(shape, dtype), calibration(shape)
+    D, guidance = natural_step(told)
+    for r in ranks("lora_da", shape):
+        found = start("lora_da", W, r, s=3.0)
+        P = scipy.linalg.eigh(guidance)[1][:, :r]
+        step = D @ P @ P.T / scipy.linalg.svdvals(D)[0]
+        assert_close(1024 * (found.B @ found.A).double(), step, 100 * EPS[dtype])
+        assert_close(1024 * (found.A @ found.A.mT).double(), torch.eye(r).double(), EPS[dtype])
+
+
+def test_lora_da_in_a_space_alike_in_all_directions_without_variance_is_lora_one():
+    """Zhang et al., remark 4.3: then the Fisher information says nothing."""
+    G = calibration((24, 40)).gradient
+    even = Calibration(G, torch.zeros(40), 5 * torch.eye(40), torch.full((24,), 2.0), 10**15)
+    found, one = lora_da(weight((24, 40)), 6, calibration=even), start("lora_one", G, 6)
+    assert_close(1024 * found.B @ found.A, 128 * one.B @ one.A, 1e-10)
+
+
+def test_lora_da_on_few_examples_leaves_directions_that_few_inputs_excite():
+    """The third direction asks for the largest step, and only many examples show that it is due."""
+    G = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.05]])
+    spread = torch.diag(torch.tensor([1.0, 1.0, 0.01]))
+    told = Calibration(G, torch.zeros(3), spread, 10 * torch.ones(3), examples=1)
+    few, many = (
+        lora_da(torch.eye(3), 1, calibration=replace(told, examples=n)).A[0] * 32
+        for n in (1, 10**9)
+    )
+    assert_close(few[2], 0.0, 1e-6)
+    assert_close(many[2], 1.0, 1e-6)
+
+
+def test_lora_da_is_what_the_authors_code_computes():
+    """Recorded from github.com/zqy0126/LoRA-DA at 928f484, with 200 iterations of LOBPCG."""
+    i, j = torch.arange(5.0).double()[:, None], torch.arange(12.0).double()[None]
+    X = torch.sin(torch.arange(36.0).double()[:, None] * (1 + j) / 7) + 0.3 * torch.cos(j)
+    told = Calibration(
+        torch.cos(1 + 3 * i + j * j / 5), X.mean(0), X.mT.cov(correction=0),
+        0.5 + torch.arange(5.0) % 3, 50,
+    )  # fmt: skip
+    found = lora_da(torch.zeros(5, 12), 2, calibration=told)
+    theirs = [
+        [-0.0901, -0.0300, 0.1343, 0.3364, 0.1918, -0.2452,
+         0.1717, 0.1174, -0.0911, -0.0281, 0.0786, -0.3822],
+        [0.0485, 0.0367, -0.0156, -0.0965, -0.0747, 0.0712,
+         -0.0506, -0.0571, 0.0461, 0.0017, -0.0066, 0.1302],
+    ]  # fmt: skip
+    assert_close(1024 * (found.B @ found.A)[:2], theirs, 2e-4)
+
+
+def test_lora_da_of_a_zero_gradient_or_of_inputs_in_few_directions_is_finite():
+    told = calibration((24, 40))
+    x = weight((1, 40))[0]
+    for changed in (
+        replace(told, gradient=torch.zeros(24, 40)),
+        replace(told, mean=x, covariance=torch.zeros(40, 40), squares=torch.zeros(24)),
+    ):
+        found = lora_da(weight((24, 40)), 6, calibration=changed)
+        assert found.A.isfinite().all()
+        assert found.B.isfinite().all()
+        assert torch.linalg.matrix_norm(found.B @ found.A, 2) < 1.001 / 1024
 
 
 # EVA -------------------------------------------------------------------------------------------

@@ -227,6 +227,16 @@ def test_loras_a_is_uniform_within_one_over_the_root_of_its_inputs():
     assert torch.equal(found.B, torch.zeros(64, 64))
 
 
+def test_init_ab_is_lora_with_a_b_of_the_same_law_as_its_a():
+    W = weight((800, 400))
+    found, plain = start("init_ab", W, 8, seed=3), start("lora", W, 8, seed=3)
+    assert torch.equal(found.A, plain.A)
+    drawn = found.B.flatten() * 400**0.5
+    assert scipy.stats.kstest(drawn.numpy(), scipy.stats.uniform(-1, 2).cdf).pvalue > 0.01
+    assert found.B.var().item() == pytest.approx(1 / (3 * 400), rel=0.05)
+    assert np.corrcoef(found.A.flatten()[:3200], found.B.flatten()[:3200])[0, 1] < 0.05
+
+
 @pytest.mark.parametrize("r", [4, 64])
 def test_gaussian_as_standard_deviation_is_one_over_the_rank(r):
     found = start("gaussian", torch.zeros(64, 2000), r)

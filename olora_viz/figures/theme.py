@@ -37,6 +37,7 @@ SURFACES: dict[str, dict[str, str]] = {
 LINES: dict[str, tuple[str, str]] = {
     "lora": ("#6b7688", "#a9b4c6"),
     "gaussian": ("#2b303b", "#e8ebf1"),
+    "init_ab": ("#19004b", "#4b967d"),
     "olora": ("#d55e00", "#ff9248"),
     "olora_pivoted": ("#b97a00", "#f2b134"),
     "olora_scaled": ("#290000", "#b84700"),
@@ -50,6 +51,7 @@ LINES: dict[str, tuple[str, str]] = {
     "orthogonal": ("#7a3fa0", "#bf9bf2"),
     "lora_ga": ("#b0124a", "#ff6f96"),
     "lora_one": ("#5c2b0a", "#c98a4e"),
+    "lora_da": ("#190019", "#966496"),
     "eva": ("#00545e", "#2ee0ee"),
     "corda": ("#2b2bd6", "#6f7dff"),
     "lora_null": ("#669952", "#c200b8"),
@@ -59,9 +61,8 @@ LINES: dict[str, tuple[str, str]] = {
     "full": ("#5a0f4b", "#ffd3f3"),
 }
 """A colour per initialization, light and dark, from the colour-blind safe set of Okabe and Ito
-(2008), adjusted where needed to reach a contrast of 3 : 1 against the card. The last six, for
-which that set has no colours left, are the most distinct from the others for all types of colour
-vision."""
+(2008), adjusted where needed to reach a contrast of 3 : 1 against the card. Those for which that
+set has no colours left are the most distinct from the others for all types of colour vision."""
 
 RESERVE = (
     ("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#a8328f", "#f08be0"),

@@ -11,7 +11,9 @@ from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
 from olora_viz.initializers.full import full
 from olora_viz.initializers.gaussian import gaussian
+from olora_viz.initializers.init_ab import init_ab
 from olora_viz.initializers.lora import lora
+from olora_viz.initializers.lora_da import lora_da
 from olora_viz.initializers.lora_ga import lora_ga
 from olora_viz.initializers.lora_null import lora_null
 from olora_viz.initializers.lora_one import lora_one
@@ -44,10 +46,12 @@ __all__ = [
     "eva",
     "full",
     "gaussian",
+    "init_ab",
     "keeps_function",
     "label_of",
     "lacking",
     "lora",
+    "lora_da",
     "lora_ga",
     "lora_null",
     "lora_one",

@@ -8,8 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-NEEDS = {"gradient": "the gradient of W", "inputs": "the inputs of W"}
+NEEDS = {
+    "gradient": "the gradient of W",
+    "inputs": "the inputs of W",
+    "fisher": "the gradient and the Fisher information of W",
+}
 """The kinds of calibration data, as worded in messages."""
+
+READS = {
+    "gradient": ("gradient",),
+    "inputs": ("inputs",),
+    "fisher": ("gradient", "inputs", "outputs"),
+}
+"""The statistics of a layer that each kind consists of."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,11 @@ class Calibration:
     """x̄, the mean of the layer's inputs x over tokens."""
     covariance: Float[Tensor, "in in"] | None = None
     """The mean of (x − x̄)(x − x̄)ᵀ over the same tokens."""
+    squares: Float[Tensor, " out"] | None = None
+    """The mean over the same tokens of (∂L/∂y)², entry by entry of the layer's outputs y, where L
+    is the mean loss of the token's own row."""
+    examples: int = 0
+    """N, the number of examples to train on."""
 
     def second_moment(self) -> Float[Tensor, "in in"]:
         """Return the mean of x xᵀ.
@@ -87,6 +103,27 @@ def inputs_of(
         mean=calibration.mean.detach().to(W.device, torch.float64),
         covariance=calibration.covariance.detach().to(W.device, torch.float64),
     )
+
+
+def fisher_of(
+    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
+) -> tuple[Float[Tensor, "out in"], Float[Tensor, "in in"], Float[Tensor, " out"], int]:
+    """Return the gradient, the inputs' second moment, the outputs' squares, and N.
+
+    They are on the device of W, in float64.
+
+    Raises
+    ------
+    ValueError
+        If one of them is missing, or its shape does not match W.
+    """
+    if calibration is None or calibration.squares is None or calibration.examples < 1:
+        raise lacking(name, "fisher")
+    G = gradient_of(W, calibration, name).double()
+    Z = inputs_of(W, calibration, name).second_moment()
+    _check_shape("squares", calibration.squares, (W.shape[0],))
+    y = calibration.squares.detach().to(W.device, torch.float64)
+    return G, Z, y, calibration.examples
 
 
 def _check_shape(what: str, found: Tensor, wanted: tuple[int, ...]) -> None:

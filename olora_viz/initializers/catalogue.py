@@ -6,7 +6,9 @@ from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
 from olora_viz.initializers.full import full
 from olora_viz.initializers.gaussian import gaussian
+from olora_viz.initializers.init_ab import init_ab
 from olora_viz.initializers.lora import lora
+from olora_viz.initializers.lora_da import lora_da
 from olora_viz.initializers.lora_ga import lora_ga
 from olora_viz.initializers.lora_null import lora_null
 from olora_viz.initializers.lora_one import lora_one
@@ -47,6 +49,14 @@ INITIALIZERS: Catalogue[Initializer] = Catalogue(
             source="Hu et al. 2021, arXiv 2106.09685",
             random=True,
             zero_product=True,
+        ),
+        Initializer(
+            name="init_ab",
+            label="Init[AB]",
+            start=init_ab,
+            summary="A and B are both uniformly random, with the same variance.",
+            source="Li et al. 2025, arXiv 2505.23194",
+            random=True,
         ),
         Initializer(
             name="olora",
@@ -156,6 +166,15 @@ INITIALIZERS: Catalogue[Initializer] = Catalogue(
             source="Zhang, Liu, Chen 2025, arXiv 2502.01235",
             nested=True,
             needs="gradient",
+        ),
+        Initializer(
+            name="lora_da",
+            label="LoRA-DA",
+            start=lora_da,
+            summary="A and B hold a natural-gradient step of W, on its r surest directions.",
+            source="Zhang et al. 2025, arXiv 2510.24561",
+            nested=True,
+            needs="fisher",
         ),
         Initializer(
             name="eva",

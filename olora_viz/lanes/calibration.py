@@ -36,7 +36,8 @@ def check_calibration(plan: AdapterPlan, name: str) -> None:
     ------
     ValueError : there is not enough free memory.
     """
-    what = " and ".join(f"the {need}" for need in sorted(plan.needs))
+    *others, last = (f"the {need}" for need in sorted(plan.needs))
+    what = f"{', '.join(others)} and {last}" if others else last
     what = f"a start from {what} of every layer of {name}"
     check_memory(calibration_bytes(plan), plan.device, what)
 
@@ -45,14 +46,19 @@ def calibration_bytes(plan: AdapterPlan) -> int:
     """Return the memory of the calibration data, and of what one batch adds to one layer."""
     needs = plan.needs
     sizes = [
-        out * into * ("gradient" in needs) + into**2 * ("inputs" in needs)
+        out * into * ("gradient" in needs)
+        + into**2 * ("inputs" in needs)
+        + out * ("outputs" in needs)
         for out, into in (plan.shapes[name] for name in plan.calibrated)
     ]
     return (sum(sizes) + 2 * max(sizes, default=0)) * plan.dtype.itemsize
 
 
 def gather_planned(
-    plan: AdapterPlan, batches: Sequence[Sequence[Batch]], progress: Progress | None = None
+    plan: AdapterPlan,
+    batches: Sequence[Sequence[Batch]],
+    examples: int,
+    progress: Progress | None = None,
 ) -> dict[str, Calibration]:
     """Gather the calibration data that the lanes of a plan need, see `gather`.
 
@@ -60,7 +66,7 @@ def gather_planned(
     ----------
     batches : each in parts, which are read one after another.
     """
-    return _gather(plan.model, plan.calibrated, batches, plan.needs, progress)
+    return _gather(plan.model, plan.calibrated, batches, plan.needs, examples, progress)
 
 
 def gather(
@@ -68,12 +74,14 @@ def gather(
     batches: Sequence[Batch],
     needs: frozenset[str],
     targets: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    examples: int = 0,
 ) -> dict[str, Calibration]:
     """Run batches through a model and gather the calibration data `needs` of each target layer.
 
     The gradient is the mean over the batches of the gradient of each batch's loss, which is the
-    mean over its supervised tokens. The input statistics weight all tokens except padding equally.
+    mean over its supervised tokens. The statistics of inputs and outputs weight all tokens except
+    padding equally. The squares of outputs are of the gradient of the mean loss of each row, so
+    they do not depend on the size of a batch; G is computed anyway, so they cost nothing.
     The model is unchanged afterwards, and its weights never get gradients: `G = dYᵀ X` is computed
     from a layer's inputs X and the gradient dY of its outputs, and accumulated in float32 or better
     as soon as dY is known. The same batches give bitwise the same result.
@@ -84,14 +92,14 @@ def gather(
     batches : on the model's device.
     needs : see `AdapterPlan.needs`; not empty.
     targets : of `attach`.
-    progress : called with the share of batches read.
+    examples : how many there are to train on, see `Calibration`.
 
     Raises
     ------
     ValueError : a loss is not finite, or no batch reaches a layer.
     """
     parts = [[batch] for batch in batches]
-    return _gather(model, target_layers(model, targets), parts, needs, progress)
+    return _gather(model, target_layers(model, targets), parts, needs, examples)
 
 
 def _gather(
@@ -99,7 +107,8 @@ def _gather(
     layers: Mapping[str, nn.Module],
     batches: Sequence[Sequence[Batch]],
     needs: frozenset[str],
-    progress: Progress | None,
+    examples: int,
+    progress: Progress | None = None,
 ) -> dict[str, Calibration]:
     recorder = _Recorder(layers, needs)
     trainable = [p for p in model.parameters() if p.requires_grad]
@@ -108,7 +117,7 @@ def _gather(
         for i, part, share in _shares(batches):
             if progress:
                 progress(i / len(batches), "reading the first batches")
-            with recorder.listening(part), torch.set_grad_enabled("gradient" in needs):
+            with recorder.listening(part, share), torch.set_grad_enabled("gradient" in needs):
                 loss = share * lane_losses(model, part, 1).sum()
                 if not loss.isfinite():
                     raise ValueError(
@@ -120,7 +129,7 @@ def _gather(
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
-    return recorder.calibration(len(batches))
+    return recorder.calibration(len(batches), examples)
 
 
 def _shares(batches: Sequence[Sequence[Batch]]) -> Iterator[tuple[int, Batch, float]]:
@@ -143,6 +152,23 @@ def real_tokens(batch: Batch) -> Bool[Tensor, "rows tokens"]:
     last = batch.index.new_zeros(rows)
     last = last.scatter_reduce(0, batch.index // width, batch.index % width, "amax")
     return torch.arange(width, device=last.device) <= last[:, None]
+
+
+def rows_over_batch(batch: Batch, share: float) -> Float[Tensor, " rows"]:
+    """Return the factors from the gradient of a batch's loss to that of each row's own mean loss.
+
+    Parameters
+    ----------
+    share : the part of the batch's supervised tokens that these rows have.
+
+    >>> from olora_viz.tasks import Encoded, collate
+    >>> batch = collate([Encoded((5, 6, 7, 8), 2), Encoded((8, 9), 1)], pad_id=0)
+    >>> rows_over_batch(batch, share=0.5)  # 3 of 6 supervised tokens
+    tensor([3., 6.])
+    """
+    rows, width = batch.input_ids.shape
+    each = torch.bincount(batch.index // width, minlength=rows)
+    return batch.index.numel() / share / each
 
 
 class _Inputs:
@@ -175,13 +201,16 @@ class _Recorder:
         self._gradients: dict[str, Tensor] = {}
         self._inputs: dict[str, _Inputs] = {}
         self._shared: dict[str, str] = {}
+        self._squares: dict[str, tuple[int, Tensor]] = {}
         self._last: tuple[Tensor, str] | None = None
-        self._real = torch.empty(0)
+        self._real = self._factors = torch.empty(0)
 
     @contextmanager
-    def listening(self, batch: Batch) -> Iterator[None]:
-        """Read the layers' inputs and output gradients for one batch."""
+    def listening(self, batch: Batch, share: float) -> Iterator[None]:
+        """Read the layers' inputs and output gradients for a share of one batch."""
         self._real = real_tokens(batch).flatten()
+        factors = rows_over_batch(batch, share)
+        self._factors = factors.repeat_interleave(batch.input_ids.shape[1])
         hooks = []
         for name, layer in self._layers.items():
             hooks.append(layer.register_forward_pre_hook(partial(self._enter, name)))
@@ -195,7 +224,7 @@ class _Recorder:
             for hook in hooks:
                 hook.remove()
 
-    def calibration(self, count: int) -> dict[str, Calibration]:
+    def calibration(self, count: int, examples: int) -> dict[str, Calibration]:
         """Return the calibration data of `count` batches."""
         found: dict[str, Calibration] = {}
         covariances = {name: seen.scatter / seen.count for name, seen in self._inputs.items()}
@@ -208,23 +237,29 @@ class _Recorder:
                 gradient=None if gradient is None else gradient.div_(count),
                 mean=self._inputs[reader].mean if "inputs" in self._needs else None,
                 covariance=covariances.get(reader),
+                squares=self._mean_squares(name),
+                examples=examples,
             )
         return found
+
+    def _mean_squares(self, name: str) -> Tensor | None:
+        if name not in self._squares:
+            return None
+        count, total = self._squares[name]
+        return total / count
 
     def _enter(self, name: str, layer: nn.Module, given: tuple[Any, ...]) -> Any:
         X = given[0]
         if "inputs" in self._needs:
-            self._read(name, X, self._real_rows(layer))
+            self._read(name, X, self._of_rows(layer, self._real))
         if "gradient" in self._needs and not X.requires_grad:
             # Nothing below this layer has a gradient: start one here, so that its output has one.
             return (X.detach().requires_grad_(), *given[1:])
         return None
 
-    def _real_rows(self, layer: nn.Module) -> Tensor:
-        """Return the mask of a layer's input rows that belong to tokens and not to padding."""
-        if isinstance(layer, ExpertLinear):
-            return self._real[layer.experts.tokens]
-        return self._real
+    def _of_rows(self, layer: nn.Module, tokens: Tensor) -> Tensor:
+        """Return what is known of all tokens, of those that a layer reads."""
+        return tokens[layer.experts.tokens] if isinstance(layer, ExpertLinear) else tokens
 
     def _read(self, name: str, X: Tensor, real: Tensor) -> None:
         """Add one layer's inputs; query, key and value share a tensor, which is read once."""
@@ -242,12 +277,18 @@ class _Recorder:
 
     def _leave(self, name: str, layer: nn.Module, given: tuple[Any, ...], Y: Tensor) -> None:
         X = given[0].detach()
+        real, factors = (self._of_rows(layer, its) for its in (self._real, self._factors))
 
         def add(dY: Tensor) -> None:
             # Padding comes after all supervised tokens, so its rows of dY are zero.
-            G = _precise(dY.flatten(0, -2)).mT @ _precise(X.flatten(0, -2))
+            dY = _precise(dY.flatten(0, -2))
+            G = dY.mT @ _precise(X.flatten(0, -2))
             known = self._gradients.get(name)
             self._gradients[name] = G if known is None else known.add_(G)
+            if "outputs" in self._needs:
+                count, total = self._squares.get(name, (0, 0))
+                own = (factors[:, None] * dY).square().sum(0)
+                self._squares[name] = count + int(real.sum()), total + own
 
         Y.register_hook(add)
 

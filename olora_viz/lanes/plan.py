@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Calibration, Initializer, lacking
+from olora_viz.initializers.calibration import READS
 from olora_viz.initializers.start import check_rank
 from olora_viz.lanes.coverage import Coverage, coverage_of
 from olora_viz.lanes.experts import ExpertLinear
@@ -119,8 +120,8 @@ class AdapterPlan:
 
     @property
     def needs(self) -> frozenset[str]:
-        """The calibration data that the starts need, of ``gradient`` and ``inputs``."""
-        return frozenset(start.needs for start in self.starts) - {""}
+        """The statistics that the starts need, of ``gradient``, ``inputs`` and ``outputs``."""
+        return frozenset(one for k in self._informed for one in READS[self.starts[k].needs])
 
     @property
     def calibrated(self) -> dict[str, nn.Module]:

@@ -79,7 +79,7 @@ def attach_lanes(
     calibration = None
     if plan.needs:
         batches = [data.parts(i + 1, config.seed) for i in range(BATCHES)]
-        calibration = gather_planned(plan, batches, progress)
+        calibration = gather_planned(plan, batches, data.about_held_out.train, progress)
     rates: list[FairRate] = []
     if fair:
         reference = reference_among(plan.lanes)
