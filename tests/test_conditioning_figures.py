@@ -12,6 +12,7 @@ from steps import measuring
 
 from olora_viz.figures import conditioning as shown
 from olora_viz.figures import theme
+from olora_viz.figures.curvature import sharpness_figure, stability_figure
 from olora_viz.figures.loss_slice import empty_slice, slice_figures
 from olora_viz.figures.png import write_png
 from olora_viz.lanes.lane import Lane
@@ -43,8 +44,8 @@ def figures(measured) -> dict[str, dict]:
     return {
         "comparison": shown.comparison_figure(LOOKS, found),
         "ntk": shown.ntk_figure(LOOKS, found),
-        "sharpness": shown.sharpness_figure(LOOKS, steps, total=4),
-        "stability": shown.stability_figure(LOOKS, steps, total=4),
+        "sharpness": sharpness_figure(LOOKS, steps, total=4),
+        "stability": stability_figure(LOOKS, steps, total=4),
         "left": left,
         "right": right,
     }
@@ -53,8 +54,8 @@ def figures(measured) -> dict[str, dict]:
 EMPTY = {
     "comparison": shown.comparison_figure(LOOKS, None),
     "ntk": shown.ntk_figure(LOOKS, None),
-    "sharpness": shown.sharpness_figure(LOOKS, [], total=4),
-    "stability": shown.stability_figure(LOOKS, [], total=4),
+    "sharpness": sharpness_figure(LOOKS, [], total=4),
+    "stability": stability_figure(LOOKS, [], total=4),
     "slice": empty_slice(),
 }
 
@@ -181,8 +182,8 @@ def test_the_tangent_kernels_fall_from_the_largest_eigenvalue_on(measured) -> No
 
 def test_sharpness_and_its_limit_are_of_the_steps_that_were_looked_at(measured) -> None:
     _, _, steps = measured
-    sharp = shown.sharpness_figure(LOOKS, steps, total=4)
-    stable = shown.stability_figure(LOOKS, steps, total=4)
+    sharp = sharpness_figure(LOOKS, steps, total=4)
+    stable = stability_figure(LOOKS, steps, total=4)
     for k, style in enumerate(LOOKS):
         curve = trace(sharp, style.label)
         assert curve["x"] == [2, 4]
@@ -203,7 +204,7 @@ def test_a_lane_that_went_out_ends_where_it_was_last_seen(measured) -> None:
         steps[-1].curvature,
         lambda_max=np.array([np.nan, *steps[-1].curvature.lambda_max[1:]]),
     )
-    figure = shown.sharpness_figure(LOOKS, [*steps[:-1], measuring(steps[-1], curvature=lost)])
+    figure = sharpness_figure(LOOKS, [*steps[:-1], measuring(steps[-1], curvature=lost)])
     assert trace(figure, LOOKS[0].label)["y"][-1] is None
     ends = {label["text"]: label["x"] for label in figure["layout"]["annotations"]}
     assert ends[f"{LOOKS[0].label}: out"] == 2

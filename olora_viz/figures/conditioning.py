@@ -1,4 +1,4 @@
-"""Gradient and curvature of every lane as figures; pure functions, see `figures.layout`."""
+"""Gradient and curvature at the start as figures; pure functions, see `figures.layout`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import CurveEnd, annotate, end_labels
+from olora_viz.figures.labels import name_log_ends
 from olora_viz.figures.layout import (
     Figure,
     axis,
@@ -17,15 +17,13 @@ from olora_viz.figures.layout import (
     log_axis,
     log_range,
     nothing_yet,
-    steps_axis,
 )
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import compact, factor, plain
-from olora_viz.measures.conditioning import CURVATURE, Conditioning
-from olora_viz.races.step import Step
+from olora_viz.machine.numbers import factor, plain
+from olora_viz.measures.conditioning import Conditioning
 
-HEIGHT = {"ntk": 220, "steps": 190}
-"""Heights of the plot areas in pixels."""
+HEIGHT = 220
+"""Height of the plot area of the tangent kernel, in pixels."""
 
 NAMED = 8
 """Up to this many lanes, every marker of the comparison is labelled with its lane's name."""
@@ -155,7 +153,7 @@ def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: 
         f"{n} predictions of the first batch: a flat curve is well conditioned",
         x=axis("index i", range=[0.5, n + 0.5], dtick=1 if n <= 12 else 5, tick0=0),
         y=log_axis("λᵢ(J Jᵀ)", low, high),
-        height=HEIGHT["ntk"],
+        height=HEIGHT,
         how=(
             "The eigenvalues say how fast each direction of the predictions is learned. The "
             "ratio of the first to the last one is the condition number: a flat curve learns all "
@@ -164,80 +162,8 @@ def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: 
         badge="log",
         revision=run or "ntk",
     )
-    _name_ends(made, styles, range(1, n + 1), values.T, (low, high))
+    name_log_ends(made, styles, range(1, n + 1), values.T, (low, high))
     return {"data": data, "layout": made}
-
-
-def sharpness_figure(
-    styles: Sequence[LaneStyle], steps: Sequence[Step], *, total: int | None = None, run: str = ""
-) -> Figure:
-    """Draw the largest eigenvalue of every lane's Hessian during training, on a log axis."""
-    at, found = curvatures(steps, len(styles))
-    values = np.where(found > 0, found, np.nan)
-    data = [
-        line(style, values[:, k], 1.8, name=style.label, legendgroup=style.label)
-        | {"x": at, "mode": "lines+markers", "marker": _mark(style, 4.5)}
-        for k, style in enumerate(styles)
-    ]
-    low, high = log_range([values])
-    made = layout(
-        CURVATURE.title,
-        CURVATURE.unit,
-        x=steps_axis(total),
-        y=log_axis(CURVATURE.symbol, low, high) | ({} if at else {"showticklabels": False}),
-        height=HEIGHT["steps"],
-        how="How curved the loss is in its most curved direction; a falling curve flattens.",
-        badge="log",
-        message="" if at else "Choose how often to measure, then press Race.",
-        revision=run or "race",
-    )
-    _name_ends(made, styles, at, values, (low, high))
-    return {"data": data, "layout": made}
-
-
-def stability_figure(
-    styles: Sequence[LaneStyle], steps: Sequence[Step], *, total: int | None = None, run: str = ""
-) -> Figure:
-    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, with each lane's learning rate."""
-    at, found = curvatures(steps, len(styles))
-    limit = np.where(found > 0, 2 / np.where(found > 0, found, 1.0), np.nan)
-    rates = np.array([step.lr for step in steps if step.curvature is not None], dtype=float)
-    rates = rates.reshape(len(at), len(styles))
-    data: list[dict[str, Any]] = []
-    for k, style in enumerate(styles):
-        common = {"legendgroup": style.label, "x": at}
-        data.append(
-            line(style, limit[:, k], 1.8, name=f"{style.label}: 2/λ", **common)
-            | {"mode": "lines+markers", "marker": _mark(style, 4.5)}
-        )
-        data.append(
-            line(style, rates[:, k], 1.4, name=f"{style.label}: rate", **common)
-            | {"line": {"color": style.color, "width": 1.4, "dash": "dot"}}
-        )
-    low, high = log_range([limit, rates])
-    made = layout(
-        "Stability: 2/λₘₐₓ and the learning rate",
-        "solid: 2/λ, the limit of gradient descent (Adam's differs); dotted: learning rate",
-        x=steps_axis(total),
-        y=log_axis("learning rate", low, high) | ({} if at else {"showticklabels": False}),
-        height=HEIGHT["steps"],
-        how=(
-            "Gradient descent is stable while its learning rate is below 2/λ. Adam rescales its "
-            "steps, so for it the crossing is a hint, not a limit."
-        ),
-        badge="log",
-        message="" if at else "2/λ and the learning rates appear here.",
-        revision=run or "race",
-    )
-    _name_ends(made, styles, at, limit, (low, high), extra=_rate_ends(rates))
-    return {"data": data, "layout": made}
-
-
-def curvatures(steps: Sequence[Step], lanes: int) -> tuple[list[int], np.ndarray]:
-    """Return the steps at which the curvature was measured, and λₘₐₓ (N, K) there."""
-    seen = [(step.step, step.curvature) for step in steps if step.curvature is not None]
-    values = np.array([curved.lambda_max for _, curved in seen], dtype=float)
-    return [number for number, _ in seen], values.reshape(len(seen), lanes)
 
 
 def _usable(value: float) -> bool:
@@ -259,41 +185,6 @@ def _beside(x: float, y: float, text: str, style: LaneStyle, inner: bool) -> dic
         "xanchor": "right" if inner else "left",
         "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": style.text},
     }  # fmt: skip
-
-
-def _rate_ends(rates: np.ndarray) -> list[tuple[float, str, str]]:
-    if not rates.size:
-        return []
-    return [(rate, f"rate {compact(rate)}", "@mute") for rate in sorted({*rates[-1].tolist()})]
-
-
-def _name_ends(
-    made: dict[str, Any],
-    styles: Sequence[LaneStyle],
-    at: Sequence[int],
-    curves: np.ndarray,
-    bounds: tuple[float, float],
-    extra: Sequence[tuple[float, str, str]] = (),
-) -> None:
-    """Write each lane's name at its curve's last point, and make room for it.
-
-    Parameters
-    ----------
-    at : (N) positions on the horizontal axis.
-    curves : (N, K) on a log axis.
-    bounds : of that axis, in powers of ten.
-    extra : further values with their own names and colours, at the last position.
-    """
-    ends: list[CurveEnd] = []
-    for k, style in enumerate(styles):
-        there = np.flatnonzero(np.isfinite(curves[:, k]))
-        if there.size:
-            last = int(there[-1])
-            y = math.log10(curves[last, k])
-            out = ": out" if last < len(at) - 1 else ""
-            ends.append(CurveEnd(style.label, style.init, style.text, at[last], y, out))
-    ends += [CurveEnd(name, "", color, at[-1], math.log10(y)) for y, name, color in extra]
-    annotate(made, end_labels(ends, bounds=bounds, height=made["meta"]["height"]))
 
 
 def _mark(style: LaneStyle, size: float) -> dict[str, Any]:

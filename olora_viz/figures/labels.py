@@ -179,6 +179,35 @@ def annotate(made: dict[str, Any], labels: list[dict[str, Any]]) -> None:
     made["margin"]["r"] = min(180, max(24, 14 + math.ceil(7.1 * max(map(len, ends), default=0))))
 
 
+def name_log_ends(
+    made: dict[str, Any],
+    styles: Sequence[LaneStyle],
+    at: Sequence[int],
+    curves: np.ndarray,
+    bounds: tuple[float, float],
+    extra: Sequence[tuple[float, str, str]] = (),
+) -> None:
+    """Write each lane's name at its curve's last point, and make room for it.
+
+    Parameters
+    ----------
+    at : (N) positions on the horizontal axis.
+    curves : (N, K) on a log axis.
+    bounds : of that axis, in powers of ten.
+    extra : further values with their own names and colours, at the last position.
+    """
+    ends: list[CurveEnd] = []
+    for k, style in enumerate(styles):
+        there = np.flatnonzero(np.isfinite(curves[:, k]))
+        if there.size:
+            last = int(there[-1])
+            y = math.log10(curves[last, k])
+            out = ": out" if last < len(at) - 1 else ""
+            ends.append(CurveEnd(style.label, style.init, style.text, at[last], y, out))
+    ends += [CurveEnd(name, "", color, at[-1], math.log10(y)) for y, name, color in extra]
+    annotate(made, end_labels(ends, bounds=bounds, height=made["meta"]["height"]))
+
+
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Move positions apart as little as possible, in least squares, within [low, high].
 

@@ -20,7 +20,7 @@ from olora_viz.figures.layout import (
 )
 from olora_viz.figures.measure import column, measure_figure, stride
 from olora_viz.figures.off_range import OFF_RANGE, off_range
-from olora_viz.figures.seed_bands import group_bands, groups_of, seed_band, seed_means
+from olora_viz.figures.seed_bands import band_words, group_bands, groups_of, seed_band, seed_means
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
@@ -121,8 +121,7 @@ def loss_figure(
     for label in labels:
         if label["name"] in several:
             label["text"] = label["text"].replace(": DNF", ": a seed DNF")
-    most = max(map(len, groups), default=1)
-    behind = "raw behind" if len(styles) == K else f"band: lowest to highest of {most} seeds"
+    behind = band_words(groups).removeprefix("; ") or "raw behind"
     count = held_out_count(steps)
     rests = f" ({count} examples)" if count else ""
     unit = f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{rests}"
@@ -194,8 +193,7 @@ def accuracy_figure(
     for trace in data[-len(styles) :]:
         trace["hovertemplate"] = "%{y:.0%}"
     rests = f", {held_out.examples} held-out examples" if held_out else ""
-    most = max(map(len, groups), default=1)
-    rests += f"; band: lowest to highest of {most} seeds" * (most > 1)
+    rests += band_words(groups)
     if held_out and held_out.guess is not None:
         ends = [0, total or max([1, *at])]
         data.insert(0, _guess(held_out.guess, held_out.guess_words, ends))

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import plotly.graph_objects as go
 
-from olora_viz.figures import conditioning as conditioning_figures
+from olora_viz.figures import curvature as curvature_figures
 from olora_viz.figures import gradients as gradient_figures
 from olora_viz.figures import race as figures
 from olora_viz.figures import rates as rate_figures
@@ -52,10 +52,10 @@ _OF_RACE: dict[str, Callable[[Raced], Figure]] = {
         styles_of(raced), raced.steps, total=raced.total, start_accuracy=raced.start_accuracy,
         plain_text=raced.plain_text,
     ),
-    "sharpness": lambda raced: conditioning_figures.sharpness_figure(
+    "sharpness": lambda raced: curvature_figures.sharpness_figure(
         styles_of(raced), raced.steps, total=raced.total
     ),
-    "stability": lambda raced: conditioning_figures.stability_figure(
+    "stability": lambda raced: curvature_figures.stability_figure(
         styles_of(raced), raced.steps, total=raced.total
     ),
 }  # fmt: skip

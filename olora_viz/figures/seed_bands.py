@@ -76,6 +76,16 @@ def groups_of(
     return groups, sum(map(len, groups))
 
 
+def band_words(groups: Sequence[Sequence[int]]) -> str:
+    """Return what a band is, for the end of a chart's unit; empty without bands.
+
+    >>> band_words([(0, 1, 2), (3, 4, 5)])
+    '; band: range of 3 seeds'
+    """
+    most = max(map(len, groups), default=1)
+    return f"; band: range of {most} seeds" if most > 1 else ""
+
+
 def group_bands(
     styles: Sequence[LaneStyle], values: np.ndarray, groups: Sequence[Sequence[int]], **place: Any
 ) -> list[dict[str, Any]]:

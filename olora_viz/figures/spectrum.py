@@ -40,11 +40,11 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
     for one in found:
         data.append(_curve(label_of(one.init), index, one.sigma_BA, f"@{one.init}", 1.6, marks=4.5))
     top = float(max(first.sigma_W[0], *(one.sigma_BA[0] for one in found)))
-    reach = max(2 * r, min(m, 12))
+    reach = min(m, max(2 * r, 12))
     made = layout(
         "Singular values",
         "index by index; the band is the range for a projection of W",
-        x=axis("index i", range=[0.5, min(m, reach) + 0.5], **_whole(min(m, reach))),
+        x=axis("index i", range=[0.5, reach + 0.5], **_whole(reach)),
         y=axis("σᵢ", range=[0, 1.06 * top]),
         height=HEIGHT,
         how=(
@@ -53,9 +53,13 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
         ),
         revision=run or "spectrum",
     )
+    made["shapes"] = [_leader(one, r, reach) for one in found if r < reach]
     ends = [
-        (min(m, reach), float(first.sigma_W[min(m, reach) - 1]), "W", "@ink"),
-        *((r, float(one.sigma_BA[-1]), label_of(one.init), f"@{one.init}-text") for one in found),
+        (reach, float(first.sigma_W[reach - 1]), "W", "@ink"),
+        *(
+            (reach, float(one.sigma_BA[-1]), label_of(one.init), f"@{one.init}-text")
+            for one in found
+        ),
     ]
     _name_ends(made, ends, (0.0, 1.06 * top))
     return {"data": data, "layout": made}
@@ -168,6 +172,15 @@ def _curve(
         **({"marker": {"color": color, "size": marks}} if marks else {}),
         "hovertemplate": hover,
     }
+
+
+def _leader(one: Truncation, r: int, reach: int) -> dict[str, Any]:
+    """Return a faint line from a start's last value to its name, which is beside the chart."""
+    last = float(one.sigma_BA[-1])
+    return {
+        "type": "line", "x0": r, "x1": reach, "y0": last, "y1": last, "layer": "below",
+        "opacity": 0.5, "line": {"color": f"@{one.init}", "width": 1, "dash": "dot"},
+    }  # fmt: skip
 
 
 def _name_ends(

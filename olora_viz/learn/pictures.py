@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.figures import race as figures
-from olora_viz.figures.conditioning import sharpness_figure
+from olora_viz.figures.curvature import sharpness_figure
 from olora_viz.figures.layout import Figure, layout
 from olora_viz.figures.rates import rate_figure
 from olora_viz.figures.spectrum import singular_values_figure

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from olora_viz.figures.conditioning import sharpness_figure, stability_figure
+from olora_viz.figures.curvature import sharpness_figure, stability_figure
 from olora_viz.figures.layout import Figure
+from olora_viz.views.race import race_view
 from olora_viz.views.race_record import RaceRecord
 
 
 @dataclass(frozen=True)
 class CurvatureView:
-    """Sharpness and stability of every lane, over the steps."""
+    """Sharpness and stability over the steps, a curve for lanes that differ only in their seed."""
 
     sharpness: Figure
     stability: Figure
@@ -25,10 +25,5 @@ def curvature_view(record: RaceRecord, *, run: str | None = None) -> CurvatureVi
     ----------
     run : see `race_view`.
     """
-    steps = list(record.steps)
-    named = record.name if run is None else run
-    common: dict[str, Any] = {"total": record.config.steps, "run": named}
-    return CurvatureView(
-        sharpness_figure(record.styles, steps, **common),
-        stability_figure(record.styles, steps, **common),
-    )
+    raced = race_view(record, run=run)
+    return CurvatureView(raced.drawn(sharpness_figure), raced.drawn(stability_figure))

@@ -183,10 +183,20 @@ def _element(tag: str, content: object, attributes: Mapping[str, str] | None = N
     return Markup("<{0}{1}>{2}</{0}>").format(tag, given, content)
 
 
-def answers_before() -> Markup:
-    """Return the placeholder of the answers."""
+def answers_before(styles: Sequence[LaneStyle] = ()) -> Markup:
+    """Return the placeholder of the answers, with rows for a few contenders.
+
+    Parameters
+    ----------
+    styles : of the contenders that will have a row each.
+    """
     words = "The base model and every lane answer a held-out prompt, at the end several."
-    return Markup('<h2>{}</h2><p class="hint">{}</p>').format(TITLE, words)
+    row = Markup('<li><span class="who">{}</span><span class="hint">–</span></li>')
+    who = [*map(lane, styles), "base model"] if 0 < len(styles) <= FEW else []
+    rows = Markup("").join(map(row.format, who))
+    its = Markup('<ul class="rows">{}</ul>').format(rows) if who else ""
+    made = Markup('<h2>{}</h2><div class="asked"><p class="hint">{}</p>{}</div>')
+    return made.format(TITLE, words, its)
 
 
 def answers(

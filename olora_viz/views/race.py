@@ -99,19 +99,19 @@ class RaceView:
         """Training and held-out loss."""
         start, _ = start_of(self.race)
         text = self.race.plain_text
-        return self._drawn(charts.loss_figure, start_loss=start, plain_text=text)
+        return self.drawn(charts.loss_figure, start_loss=start, plain_text=text)
 
     @cached_property
     def gradient(self) -> Figure:
         """Norm of the gradient."""
-        return self._drawn(charts.gradient_figure)
+        return self.drawn(charts.gradient_figure)
 
     @cached_property
     def accuracy(self) -> Figure:
         """Held-out accuracy."""
         _, start = start_of(self.race)
         text = self.race.plain_text
-        return self._drawn(
+        return self.drawn(
             charts.accuracy_figure, start_accuracy=start, plain_text=text,
             held_out=self.race.held_out,
         )  # fmt: skip
@@ -120,7 +120,7 @@ class RaceView:
     def measurements(self) -> dict[str, Figure]:
         """Charts of the other measurements of one number per lane, by key."""
         return {
-            measure.key: self._drawn(partial(measure_figure, measure))
+            measure.key: self.drawn(partial(measure_figure, measure))
             for measure in _without_chart(self.race.steps)
         }
 
@@ -196,7 +196,7 @@ class RaceView:
         """The answers of the base model and the lanes to the same prompts."""
         race, own = self.race, self.own_prompt
         order = [place.lane for place in self._places] if race.answers or own else []
-        shown = fragments.answers_before()
+        shown = fragments.answers_before(() if race.plain_text else self._group_styles)
         if race.answers:
             shown = fragments.answers(
                 self._group_styles, self._groups, order, race.answers, race.plain_text,
@@ -248,7 +248,7 @@ class RaceView:
         more = {"plain_text": race.plain_text, "held_out": race.held_out}
         return story.tell(race.config.lanes, names, self._judged, **more) if race.steps else []
 
-    def _drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
+    def drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
         """Draw a chart of lanes over steps, a curve for each group of seeds."""
         figure = draw(
             self._group_styles, self.race.steps, total=self.race.config.steps, run=self.run,
@@ -290,7 +290,8 @@ def race_view(
     """
     now = snapshot(record)
     steps = now.steps[:upto]
-    at_end = len(steps) == now.config.steps
+    # With `patience` a race may end before its last step.
+    at_end = len(steps) == (len(now.steps) if now.config.patience else now.config.steps)
     race = replace(now, steps=steps, tested=now.tested if at_end else None)
     return RaceView(
         name=now.name,

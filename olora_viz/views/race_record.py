@@ -225,6 +225,8 @@ def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
     if record.recorded:  # its speed was measured on another machine
         parts.append(f"{config.model}, {config.task}")
         return fragments.status("recorded", *parts, progress=done / config.steps)
+    if state in ENDED and not record.complete and record.note:  # what it still does comes first
+        return fragments.status(state, *parts, record.note, progress=done / config.steps)
     parts += _speed(record, done)
     if (state in ENDED or state == PAUSED) and record.note:
         parts.append(record.note)

@@ -15,7 +15,7 @@ from olora_viz.measures.examples import Examples
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.best import kept_from
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.state import DIVERGED, NO_GRADIENT
+from olora_viz.races.state import DIVERGED, NO_GRADIENT, STOPPED
 from olora_viz.races.summary import Tested
 from olora_viz.studies.contest import scores_of
 from olora_viz.studies.decision import share_interval
@@ -117,6 +117,9 @@ def results_of(
     made = [results(styles, places, held, base, text, race.held_out, its, best)]
     if race.tested is not None:
         made.append(results_of_test(styles, places, rows, groups, race.tested, text, best))
+    elif race.held_out and race.held_out.test and _goes_on(race):
+        what = _examples("test", race.held_out.test, text)
+        made.append(Markup('<p class="hint later">Test on {}: once, at the end</p>').format(what))
     return Markup("").join([*made, kept_adapters(race), _remarks(race)])
 
 
@@ -237,6 +240,13 @@ def intervals(
 
 def _heading(title: str, what: str) -> Markup:
     return Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
+
+
+def _goes_on(race: RaceSnapshot) -> bool:
+    """Return whether later steps than those shown bring a test."""
+    if race.state in (STOPPED, DIVERGED, FAILED) and not race.recorded:
+        return False
+    return not race.complete or len(race.steps) < race.config.steps
 
 
 def _examples(part: str, count: int | None, plain_text: bool) -> str:

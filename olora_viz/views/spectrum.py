@@ -30,7 +30,7 @@ def verdict(olora: Truncation) -> Markup:
             "OLoRA's {} value, {}, {}; the nearest is {} away. Q<sub>r</sub>R<sub>r</sub> = "
             "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
             "need not equal those of W."
-        ).format(_nth(i + 1), _n(sigma), between, _n(float(olora.distance[i])))
+        ).format(_nth(i + 1), _n(sigma), between, f"{float(olora.distance[i]):.2g}")
     claims = [
         ("bounded by σᵢ(W)", _holds(olora.bounded)),
         ("a subset of σ(W)", _holds(olora.subset)),

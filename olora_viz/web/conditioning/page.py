@@ -10,12 +10,8 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.figures import race as figures
-from olora_viz.figures.conditioning import (
-    comparison_figure,
-    ntk_figure,
-    sharpness_figure,
-    stability_figure,
-)
+from olora_viz.figures.conditioning import comparison_figure, ntk_figure
+from olora_viz.figures.curvature import sharpness_figure, stability_figure
 from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.loss_slice import empty_slice
 from olora_viz.figures.theme import LaneStyle
