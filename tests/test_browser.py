@@ -289,6 +289,15 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     expect(page.locator("#status .state")).to_have_text("recorded")
     assert page.evaluate("document.documentElement.scrollHeight") < 3000
     expect(page.locator("body")).not_to_contain_text("on the left")  # the set-up is below
+    # Without a verdict, as right after Race, the chart is where it was.
+    page.evaluate("""() => {
+        const verdict = document.querySelector('#verdict .verdict');
+        verdict.dataset.next = '';
+        verdict.innerHTML = '<p><b>Training.</b></p>';
+    }""")
+    chart = page.locator("#accuracy-figure").bounding_box()
+    assert chart
+    assert abs(chart["y"] - heights[1]) < 2
 
 
 def test_class_mode_is_kept_by_the_address_and_has_large_text_and_fewer_cards(
