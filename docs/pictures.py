@@ -20,8 +20,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
 
-from conftest import FLAGS, chromium  # noqa: E402
+import conftest  # noqa: E402, F401 (the environment of the tests)
 from served import inherited, serve  # noqa: E402
+from shared import FLAGS, chromium  # noqa: E402
 from test_browser_jupyter import READY, Notebook, jupyterlab  # noqa: E402
 
 CELL = """from olora_viz.notebook import RacePanel

@@ -39,9 +39,12 @@ def visibility(page: Page, lane: str) -> set[object]:
     return set(page.evaluate(script, lane))
 
 
-def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Page) -> None:
-    page.get_by_label("Steps").fill("500")
-    page.get_by_label("Steps").press("Tab")
+def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(same_page: Page) -> None:
+    page = same_page
+    # Steps that last: of shorter ones too many would lie between a press of Stop and its effect.
+    for name, value in (("Steps", "500"), ("Prompts per step", "16")):
+        page.get_by_label(name).fill(value)
+        page.get_by_label(name).press("Tab")
     page.click("#race-button")
     wait_for_points(page, 3)
     expect(page.locator("#status")).to_contain_text("racing")
@@ -86,6 +89,32 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(page: Pag
     time.sleep(1.0)
     assert points(page) == ended
     assert page.locator("#status").inner_text() == status
+
+
+def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_keyboard(
+    newcomer: Page,
+) -> None:
+    page = newcomer
+    expect(page.locator("#status .state")).to_have_text("recorded")
+    for name in ("#introduction", "#verdict", "#setup-card", "#accuracy-figure", "#results"):
+        box = page.locator(name).bounding_box()
+        assert box
+        assert box["y"] + box["height"] <= 900, name
+    # A bar that sticks stays where the reader scrolls.
+    page.mouse.wheel(0, 400)
+    page.wait_for_function("scrollY > 100")
+    assert page.evaluate("document.querySelector('#top-bar').getBoundingClientRect().top") == 0
+    page.evaluate("scrollTo(0, 0)")
+    page.get_by_role("tab", name="Loss").press("ArrowRight")
+    expect(page.get_by_role("tab", name="Gradients")).to_be_focused()
+    expect(page.locator("#gradient-figure")).to_be_visible()
+    expect(page.locator("#loss-figure")).to_be_hidden()
+    how = page.locator("#gradient-figure .figure-how")
+    expect(how).to_be_hidden()
+    page.locator("#gradient-figure").get_by_title("How to read this chart").click()
+    expect(how).to_be_visible()
+    page.get_by_role("tab", name="Gradients").press("ArrowLeft")
+    expect(page.locator("#loss-figure")).to_be_visible()
 
 
 def test_race_repeats_what_the_first_screen_shows_and_leaves_answers_and_adapters(
@@ -323,29 +352,3 @@ def test_class_mode_is_kept_by_the_address_and_has_large_text_and_fewer_cards(
     assert "class=" not in page.url
     page.get_by_label("A+ Class mode").click()
     assert "class=1" in page.url
-
-
-def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_keyboard(
-    same_page: Page, address: str
-) -> None:
-    page = same_page
-    page.evaluate("sessionStorage.clear(), localStorage.clear()")  # as a new visitor
-    page.goto(address)
-    expect(page.locator("#status .state")).to_have_text("recorded")
-    for name in ("#introduction", "#verdict", "#setup-card", "#accuracy-figure", "#results"):
-        box = page.locator(name).bounding_box()
-        assert box
-        assert box["y"] + box["height"] <= 900, name
-    # A bar that sticks stays where the reader scrolls.
-    page.mouse.wheel(0, 400)
-    page.wait_for_function("scrollY > 100")
-    assert page.evaluate("document.querySelector('#top-bar').getBoundingClientRect().top") == 0
-    page.evaluate("scrollTo(0, 0)")
-    page.get_by_role("tab", name="Loss").press("ArrowRight")
-    expect(page.get_by_role("tab", name="Gradients")).to_be_focused()
-    expect(page.locator("#gradient-figure")).to_be_visible()
-    expect(page.locator("#loss-figure")).to_be_hidden()
-    how = page.locator("#gradient-figure .figure-how")
-    expect(how).to_be_hidden()
-    page.locator("#gradient-figure").get_by_title("How to read this chart").click()
-    expect(how).to_be_visible()

@@ -6,6 +6,8 @@ from playwright.sync_api import Browser, Page, expect
 from olora_viz.web.page import PAGES
 
 GRADE = ("serious", "critical")
+SET_UP = "steps=2&batch=4&eval_size=8&lane=olora:lr=1e-3,r=4&lane=lora:lr=1e-3,r=4"
+"""A race of two lanes has one of every part; axe would look at each part of more of them."""
 
 
 def violations(page: Page, rules: dict[str, object]) -> list[str]:
@@ -30,7 +32,7 @@ def test_no_page_has_a_serious_violation_in_light_and_its_colours_none_in_dark(
 ) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     page = context.new_page()
-    page.goto(f"{address}/?steps=2&start=1")
+    page.goto(f"{address}/?{SET_UP}&start=1")
     expect(page.locator("#status .state")).to_have_text("finished", timeout=120_000)
     expect(page.locator("#adapters button").first).to_be_visible()
     found = violations(page, {})

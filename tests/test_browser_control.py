@@ -1,12 +1,10 @@
 """The run's controls in a real Chromium: a recorded first screen, pause, step, reload, compare."""
 
 import re
-from collections.abc import Iterator
 
-import pytest
-from conftest import PLOT, SCREEN, visiting
 from opened import tab
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
+from shared import PLOT
 
 
 def state(page: Page, word: str, timeout: float = 60_000) -> None:
@@ -22,17 +20,14 @@ def set_steps(page: Page, count: int) -> None:
     page.get_by_label("Steps", exact=True).press("Tab")
 
 
-@pytest.fixture(scope="module")
-def recorded(browser: Browser, address: str) -> Iterator[Page]:
-    """The first screen of a new visitor."""
-    context = browser.new_context(viewport=SCREEN)
-    with visiting(context, address, "") as visitor:
-        yield visitor
-    context.close()
+def reset(page: Page) -> None:
+    """Forget the race of the test before; the set-up, and the shelf of earlier runs, stay."""
+    page.click("#reset-button")
+    state(page, "ready")
 
 
-def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(recorded: Page) -> None:
-    page = recorded
+def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(newcomer: Page) -> None:
+    page = newcomer
     state(page, "recorded")
     expect(page.locator("#story .recorded")).to_contain_text("Recorded on")
     expect(page.locator("#results")).to_contain_text("Ranking at step 60")
@@ -58,8 +53,8 @@ def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(recorded: Page
     tab(page, "Loss")
 
 
-def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(recorded: Page) -> None:
-    page = recorded
+def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(newcomer: Page) -> None:
+    page = newcomer
     state(page, "recorded")
     slider = page.locator("#scrubber input")
     slider.focus()
@@ -77,33 +72,33 @@ def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(recorded:
         assert slider.input_value() == str(step)
 
 
-def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: Page) -> None:
+def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
+    same_page: Page, newcomer: Page
+) -> None:
+    page, other = same_page, newcomer
     state(page, "ready")
-    tab(page, "Earlier runs")
-    for count in (4, 6):
-        set_steps(page, count)
-        page.click("#race-button")
-        expect(page.locator("#status")).to_contain_text(f"{count} / {count}")
-        state(page, "finished")
-    expect(page.locator("#shelf li")).to_have_count(2)
-    name = page.locator("#shelf li input").nth(1)
-    name.fill("<b>short</b>")
-    name.press("Enter")
-    page.locator("#shelf li").nth(1).get_by_role("button", name="overlay").click()
-    expect(name).to_have_value("<b>short</b>")
-    expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
-    expect(page.locator("#run-differences tbody tr")).to_have_count(1)
-    page.locator("#overlay-figure").scroll_into_view_if_needed()  # where charts are drawn
-    page.wait_for_function(
-        "document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10"
-    )
-    page.locator("#shelf li").nth(1).get_by_role("button", name="show").click()
-    expect(page.locator("#status")).to_contain_text("4 / 4")
+    state(other, "recorded")
+    for visitor, steps in ((page, 500), (other, 5)):
+        tab(visitor, "Earlier runs")
+        set_steps(visitor, steps)
+    page.click("#race-button")
+    state(page, "racing")
+    other.click("#race-button")
+    state(other, "waiting")
+    expect(other.locator("#status")).to_contain_text("1 race before yours")
+    page.click("#pause-button")
+    state(page, "paused")
+    state(other, "finished")
+    for visitor in (page, other):
+        expect(visitor.locator("#shelf li")).to_have_count(1)
+    page.click("#stop-button")
+    state(page, "stopped")
 
 
-def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
-    state(page, "ready")
-    set_steps(page, 30)
+def test_race_pause_step_go_on_reload_and_finish(same_page: Page) -> None:
+    page = same_page
+    reset(page)
+    set_steps(page, 60)
     page.click("#step-button")
     state(page, "paused")
     expect(page.locator("#status b")).to_have_text("1")
@@ -124,47 +119,46 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
     page.reload()
     state(page, "paused")
     assert done(page) == reached
-    expect(page.get_by_label("Steps", exact=True)).to_have_value("30")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("60")
     page.click("#pause-button")
     state(page, "racing")
     page.reload()
     expect(page.locator("#status .state")).to_have_text(re.compile("racing|finished"))
     state(page, "finished")
-    page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.length === 30")
+    page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.length === 60")
     expect(page.locator("#results tbody")).to_have_count(2)  # held out, and the test
     expect(page.locator("#results tbody tr")).to_have_count(6 + 6)
 
     page.click("#reset-button")
     state(page, "ready")
-    expect(page.get_by_label("Steps", exact=True)).to_have_value("30")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("60")
     expect(page.locator("#results")).not_to_contain_text("Ranking at")
 
 
-def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
-    page: Page, address: str
+def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(
+    same_page: Page,
 ) -> None:
-    state(page, "ready")
-    set_steps(page, 400)
-    page.click("#race-button")
-    state(page, "racing")
-    browser = page.context.browser
-    assert browser
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    other = context.new_page()
-    other.set_default_timeout(60_000)
-    other.goto(address)
-    state(other, "recorded")
-    tab(other, "Earlier runs")
-    set_steps(other, 5)
-    other.click("#race-button")
-    state(other, "waiting")
-    expect(other.locator("#status")).to_contain_text("1 race before yours")
-    page.click("#pause-button")
-    state(page, "paused")
-    state(other, "finished")
-    expect(other.locator("#shelf li")).to_have_count(1)
+    page = same_page
+    reset(page)
     tab(page, "Earlier runs")
-    expect(page.locator("#shelf li")).to_have_count(1)
-    page.click("#stop-button")
-    state(page, "stopped")
-    context.close()
+    shelf = page.locator("#shelf li")
+    before = shelf.count()
+    for count in (4, 6):
+        set_steps(page, count)
+        page.click("#race-button")
+        expect(page.locator("#status")).to_contain_text(f"{count} / {count}")
+        state(page, "finished")
+    expect(shelf).to_have_count(before + 2)
+    name = page.locator("#shelf li input").nth(1)
+    name.fill("<b>short</b>")
+    name.press("Enter")
+    shelf.nth(1).get_by_role("button", name="overlay").click()
+    expect(name).to_have_value("<b>short</b>")
+    expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
+    expect(page.locator("#run-differences tbody tr")).to_have_count(1)
+    page.locator("#overlay-figure").scroll_into_view_if_needed()  # where charts are drawn
+    page.wait_for_function(
+        "document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10"
+    )
+    shelf.nth(1).get_by_role("button", name="show").click()
+    expect(page.locator("#status")).to_contain_text("4 / 4")

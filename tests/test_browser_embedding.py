@@ -6,14 +6,28 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import FLAGS, PLOT, chromium
 from playwright.sync_api import Browser, Page, expect
 from proxies import embedding, proxy
 from served import launched
+from shared import FLAGS, PLOT, chromium
 
 from olora_viz.web import page as web
 
 PATH = "/tools/olora"
+SET_UP = "task=addition&steps={}&lane=olora:lr=1e-3,r=2"
+"""A small race of one lane."""
+
+
+@pytest.fixture(scope="module")
+def program() -> str | None:
+    """A visitor's own Chromium, which keeps the storage of a frame of another site."""
+    return chromium()
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of its own: that of all files belongs to another program."""
+    return tmp_path_factory.mktemp("profile")
 
 
 @pytest.fixture
@@ -26,12 +40,12 @@ def visitor(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("tells", [True, False], ids=["told", "not told"])
-def test_under_a_path_the_page_races_and_hands_out_files(
+def test_under_a_path_the_page_races_and_hands_out_files_and_says_when_the_server_is_gone(
     visitor: Page, address: str, tells: bool
 ) -> None:
     with proxy(address, PATH, tells=tells) as url:
-        visitor.goto(f"{url}?task=addition&steps=3&lane=olora:lr=1e-3,r=2#race")
-        expect(visitor).to_have_url(f"{url}/?task=addition&steps=3&lane=olora:lr=1e-3,r=2#race")
+        visitor.goto(f"{url}?{SET_UP.format(3)}#race")
+        expect(visitor).to_have_url(f"{url}/?{SET_UP.format(3)}#race")
         missing: list[str] = []
         visitor.on("response", lambda got: missing.append(got.url) if got.status >= 400 else None)
         visitor.wait_for_selector(PLOT)
@@ -41,6 +55,15 @@ def test_under_a_path_the_page_races_and_hands_out_files(
             visitor.locator("#adapters button").first.click()
         assert Path(download.value.path()).stat().st_size > 1000
         assert [one for one in missing if "manifest" not in one] == []
+
+        visitor.get_by_label("Steps", exact=True).fill("400")
+        visitor.get_by_label("Steps", exact=True).press("Tab")
+        visitor.click("#race-button")
+        expect(visitor.locator("#status .state")).to_have_text("racing")
+        visitor.click("#pause-button")
+        expect(visitor.locator("#status .state")).to_have_text("paused")
+        expect(visitor.locator("#pulse p")).to_be_hidden()
+    expect(visitor.locator("#pulse")).to_contain_text("The server does not answer")
 
 
 def test_under_gradios_own_variable_the_slash_may_be_missing(visitor: Page) -> None:
@@ -76,7 +99,7 @@ def test_in_a_frame_of_another_site_without_storage_the_page_races(
     (tmp_path / "Default").mkdir()
     blocked = {"profile": {"block_third_party_cookies": True, "cookie_controls_mode": 1}}
     (tmp_path / "Default" / "Preferences").write_text(json.dumps(blocked))
-    with embedding(address) as outer:
+    with embedding(f"{address}/?{SET_UP.format(5)}") as outer:
         context = browser.browser_type.launch_persistent_context(
             tmp_path, executable_path=chromium(), args=FLAGS
         )
@@ -107,7 +130,7 @@ def test_a_sandbox_without_its_own_origin_says_so(visitor: Page, address: str) -
 
 
 def test_in_a_frame_a_reload_does_not_start_another_race(visitor: Page, address: str) -> None:
-    with embedding(f"{address}/?task=addition&steps=2&lane=olora:lr=1e-3,r=2&start=1") as outer:
+    with embedding(f"{address}/?{SET_UP.format(2)}&start=1") as outer:
         visitor.goto(outer)
         frame = visitor.frame_locator("iframe")
         expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
@@ -117,15 +140,3 @@ def test_in_a_frame_a_reload_does_not_start_another_race(visitor: Page, address:
         expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
         visitor.wait_for_timeout(3000)
         expect(frame.locator("#shelf li")).to_have_count(1)
-
-
-def test_an_outage_is_said(visitor: Page, address: str) -> None:
-    with proxy(address, PATH) as url:
-        visitor.goto(f"{url}/?task=addition&steps=400&lane=olora:lr=1e-3,r=2")
-        visitor.wait_for_selector(PLOT)
-        visitor.click("#race-button")
-        expect(visitor.locator("#status .state")).to_have_text("racing")
-        visitor.click("#pause-button")
-        expect(visitor.locator("#status .state")).to_have_text("paused")
-        expect(visitor.locator("#pulse p")).to_be_hidden()
-    expect(visitor.locator("#pulse")).to_contain_text("The server does not answer")

@@ -41,8 +41,12 @@ def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(
     link = owner.evaluate("navigator.clipboard.readText()")
     assert re.fullmatch(re.escape(address) + r"/\?run=[\w-]{22}", link)
 
+    owner.click("#pause-button")  # as long as the reader's page loads
+    expect(owner.locator("#status .state")).to_have_text("paused")
     reader = opened(browser, link)
     status = reader.locator("#status")
+    expect(status.locator(".state")).to_have_text("paused")
+    owner.click("#race-button")
     expect(status.locator(".state")).to_have_text("racing")
     expect(reader.locator("#whose")).to_contain_text("You are watching somebody's run")
     for button in ("pause", "stop"):

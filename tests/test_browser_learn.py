@@ -2,7 +2,7 @@
 
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.web.learn import teachers
@@ -13,7 +13,8 @@ def figure(name: str) -> str:
     return f"document.querySelector('#{name} .js-plotly-plot')"
 
 
-def test_lessons_are_read_done_and_opened_one_after_the_other(page: Page, address: str) -> None:
+def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -> None:
+    page = same_page
     page.get_by_role("link", name="Learn", exact=True).click()
     expect(page.locator("#race-button")).to_be_hidden()
     expect(page.locator("#lesson-list li")).to_have_count(8)
@@ -63,11 +64,42 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(page: Page, addres
     assert "lesson=" not in page.url
 
 
-def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(
-    browser: Browser, address: str
+def test_a_teacher_finds_a_link_for_each_lesson_that_shows_a_class_what_it_is_about(
+    same_page: Page, address: str
 ) -> None:
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(60_000)
+    page = same_page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("link", name="Learn", exact=True).click()
+    plan = page.locator("#lesson-teachers .plan > li")
+    expect(plan.first).to_be_hidden()
+    page.locator("#to-teachers a").click()
+    expect(plan).to_have_count(len(LESSONS))
+    expect(plan.first).to_be_in_viewport()
+    expect(page.locator("#lesson-list .count")).to_have_text("0 of 8 done")
+    last = plan.last
+    last.get_by_role("button").click()
+    expect(last.get_by_role("button")).to_have_text("Link copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == f"{address}/{teachers.class_link(LESSONS['export'])}"
+    for lesson in LESSONS.values():
+        hidden = parse_qs(teachers.class_link(lesson)[1:])["hide"][0].split(",")
+        covers = ", ".join(share.PARTS[name] for name in hidden)
+        if lesson.where:
+            shown = f"!document.getElementById('{lesson.where}').closest('{covers}')"
+            assert page.evaluate(shown), lesson.name
+
+    page.goto(link)
+    expect(page.locator("#lesson-card")).to_contain_text("Export it and use it")
+    expect(page.locator("#take-card")).to_be_visible()
+    expect(page.locator("#setup-card")).to_be_hidden()
+    page.get_by_role("link", name="Check yourself").click()
+    expect(page.locator("#lesson-guide .check")).to_be_in_viewport()
+    expect(page.locator("#to-teachers")).to_be_hidden()
+
+
+def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(
+    context: BrowserContext, address: str
+) -> None:
     page = context.new_page()
     elsewhere: list[str] = []
     own = (address, "data:", "blob:")
@@ -87,7 +119,6 @@ def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(
     page.goto(f"{address}/?lesson=curvatures")
     expect(page.locator("#link-note")).to_contain_text("did you mean 'curvature'?")
     expect(page.locator("#lesson-card .guided")).to_have_count(0)
-    context.close()
     assert elsewhere == []
 
 
@@ -123,38 +154,6 @@ def test_a_lesson_is_done_when_its_answer_was_opened_and_stays_so(
     page.locator("#lesson-guide .check summary").click()
     expect(page.locator("#lesson-list [data-lesson=columns] .done")).to_be_visible()
     assert errors == []
-
-
-def test_a_teacher_finds_a_link_for_each_lesson_that_shows_a_class_what_it_is_about(
-    context: BrowserContext, address: str
-) -> None:
-    page = context.new_page()
-    page.goto(f"{address}/#learn")
-    plan = page.locator("#lesson-teachers .plan > li")
-    expect(plan.first).to_be_hidden()
-    page.locator("#to-teachers a").click()
-    expect(plan).to_have_count(len(LESSONS))
-    expect(plan.first).to_be_in_viewport()
-    expect(page.locator("#lesson-list .count")).to_have_text("0 of 8 done")
-    last = plan.last
-    last.get_by_role("button").click()
-    expect(last.get_by_role("button")).to_have_text("Link copied")
-    link = page.evaluate("navigator.clipboard.readText()")
-    assert link == f"{address}/{teachers.class_link(LESSONS['export'])}"
-    for lesson in LESSONS.values():
-        hidden = parse_qs(teachers.class_link(lesson)[1:])["hide"][0].split(",")
-        covers = ", ".join(share.PARTS[name] for name in hidden)
-        if lesson.where:
-            shown = f"!document.getElementById('{lesson.where}').closest('{covers}')"
-            assert page.evaluate(shown), lesson.name
-
-    page.goto(link)
-    expect(page.locator("#lesson-card")).to_contain_text("Export it and use it")
-    expect(page.locator("#take-card")).to_be_visible()
-    expect(page.locator("#setup-card")).to_be_hidden()
-    page.get_by_role("link", name="Check yourself").click()
-    expect(page.locator("#lesson-guide .check")).to_be_in_viewport()
-    expect(page.locator("#to-teachers")).to_be_hidden()
 
 
 def test_hidden_parts_stay_hidden_and_a_link_that_starts_a_race_goes_on_starting_it(

@@ -12,6 +12,7 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     card = page.locator("#run-rates")
     page.locator("#presets button", has_text="one rate for all").click()
     expect(page.locator("#lanes tbody tr")).to_have_count(3)
+    page.get_by_label("Prompts per step").fill("4")
     page.get_by_label("Steps").fill("4")
     page.get_by_label("Steps").press("Tab")
     for lane in (1, 2, 3):

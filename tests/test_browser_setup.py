@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import PLOT
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,6 +19,7 @@ from hypothesis.stateful import (
 )
 from playwright.sync_api import Browser, Page, expect
 from served import launched
+from shared import PLOT
 
 from olora_viz.lanes.lane_lists import runs_of_seeds
 from olora_viz.tasks.file_formats import FILE_FORMATS
@@ -83,10 +83,9 @@ class Walk(RuleBasedStateMachine):
     @initialize()
     def arrive(self) -> None:
         self.setup, self.edited = FIRST, False
-        self.page.goto("about:blank")
-        self.page.goto(self.url)
+        self.page.goto(f"{self.url}/favicon.ico")  # a page of this server that loads nothing
         self.page.evaluate("sessionStorage.clear(), localStorage.clear()")
-        self.page.reload()
+        self.page.goto(self.url)
         self.page.wait_for_selector(PLOT)
 
     def become(self, **changes: Any) -> None:

@@ -24,7 +24,7 @@ SMALL = {
     },
     "6-your-own": {"STEPS": 6, "BATCH": 4, "RANK": 2},
     "7-studies-and-claims": {
-        "STEPS": 4, "BATCH": 2, "EVAL_EVERY": 1, "RANK": 2, "RATES": (1e-3, 3e-3), "SEEDS": 2,
+        "STEPS": 4, "BATCH": 2, "EVAL_EVERY": 2, "RANK": 2, "RATES": (1e-3, 3e-3), "SEEDS": 2,
         "INITS": ("lora", "olora"),
     },
 }  # fmt: skip
