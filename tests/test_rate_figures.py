@@ -39,7 +39,7 @@ def test_means_and_bands_are_the_runs_and_a_rate_that_lost_a_seed_is_a_gap() -> 
     layout = figure["layout"]
     assert layout["xaxis"]["type"] == layout["yaxis"]["type"] == "log"
     assert math.log10(cross["y"][0]) < layout["yaxis"]["range"][1]
-    assert "lowest to highest of 2 seeds" in layout["meta"]["unit"]
+    assert "mean and range of 2 seeds" in layout["meta"]["unit"]
     assert [label["text"] for label in layout["annotations"]] == ["LoRA", "OLoRA"]
 
 

@@ -61,7 +61,7 @@ def rate_figure(
     seeds = max((curve.seeds for curve in curves), default=1)
     unit = f"{nats}; ○ optimum, × diverged"
     if seeds > 1:
-        unit = f"{nats}; mean and lowest to highest of {seeds} seeds; ○ optimum, × diverged"
+        unit = f"{nats}; mean and range of {seeds} seeds; ○ optimum, × diverged"
     ceiling = math.inf if start_loss is None else HIGHEST * start_loss
     drawn = [loss for c in curves for p in c.points for loss in p.known if loss <= ceiling]
     if not drawn and not any(point.diverged for curve in curves for point in curve.points):

@@ -33,6 +33,22 @@ DEFAULT_LANES = tuple(
 each from three seeds."""
 
 
+def start_key(lane: Lane) -> tuple[Any, ...]:
+    """Return what the start of a lane depends on: not its rate, and its seed only if it is random.
+
+    >>> start_key(Lane("olora", lr=1e-2, seed=1)) == start_key(Lane("olora"))
+    True
+    >>> start_key(Lane("lora", seed=1)) == start_key(Lane("lora"))
+    False
+    """
+    return lane.init, lane.r, lane.scale, lane.seed if is_random(lane) else 0, lane.targets
+
+
+def is_random(lane: Lane) -> bool:
+    """Whether the start of a lane depends on its seed."""
+    return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
+
+
 @dataclass(frozen=True, repr=False)
 class RaceConfig:
     """The set-up of a race: the same config gives the same steps on the same device.
@@ -197,7 +213,7 @@ class RaceConfig:
             {replace(other, seed=0, label=None) for other in self.lanes if other.seed != lane.seed}
             & {replace(lane, seed=0, label=None)}
             for lane in self.lanes
-            if not (lane.init in INITIALIZERS and INITIALIZERS[lane.init].random)
+            if lane.init not in INITIALIZERS or not is_random(lane)
         )
         return any(repeated)
 
@@ -221,7 +237,7 @@ class RaceConfig:
         return every > 0 and (number % every == 0 or (measure.at_first and number == 1))
 
     def of_starts(self) -> RaceConfig:
-        """Return the set-up with one lane per start; lanes that differ in the rate only share one.
+        """Return the set-up with one lane per start, see `start_key`.
 
         >>> len(RaceConfig(lanes=(Lane("lora"), Lane("lora", lr=1e-2), Lane("lora", r=4)))
         ...     .of_starts().lanes)
@@ -230,11 +246,10 @@ class RaceConfig:
         return replace(self, lanes=tuple(lanes[0] for lanes in self.starts()))
 
     def starts(self) -> list[list[Lane]]:
-        """Group the lanes by their start: those of a group differ only in the learning rate."""
+        """Group the lanes by their start, see `start_key`."""
         groups: dict[tuple[Any, ...], list[Lane]] = {}
         for lane in self.lanes:
-            start = (lane.init, lane.r, lane.scale, lane.seed, lane.targets)
-            groups.setdefault(start, []).append(lane)
+            groups.setdefault(start_key(lane), []).append(lane)
         return list(groups.values())
 
     def to_json(self) -> dict[str, Any]:

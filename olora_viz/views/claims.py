@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
 from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, together
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.words import and_
-from olora_viz.views.claim_bars import bars
+from olora_viz.views.claim_bars import bars, math
 from olora_viz.views.html import Cell, table
 
 HOW = (
@@ -30,9 +29,6 @@ MEANINGS = (
 
 SIGNS = {BETTER: "✓", LEVEL: "=", UNDECIDED: "?", WORSE: "✗"}
 """What stands in a tile."""
-
-
-SUBSCRIPT = re.compile(r"(?<=[A-Zλ])_(r|max)")
 
 
 @dataclass(frozen=True)
@@ -87,18 +83,6 @@ def row(
         words=math(_words(shown, example, measured if lacking else None, now)),
         fold=_fold(claim, measured, recorded),
     )  # fmt: skip
-
-
-def math(text: str) -> Markup:
-    """Return text with its subscripts.
-
-    >>> math("of Q_rR_r")
-    Markup('of Q<sub>r</sub>R<sub>r</sub>')
-    """
-    parts = SUBSCRIPT.split(text)  # text and subscripts in turn
-    return Markup("").join(
-        Markup("<sub>{}</sub>").format(part) if at % 2 else part for at, part in enumerate(parts)
-    )
 
 
 def _kind(verdict: str) -> str:

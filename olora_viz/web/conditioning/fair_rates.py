@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
-from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import start_key
 from olora_viz.races.fair_rate import (
     FairRate,
     fair_rate,
@@ -57,32 +57,28 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
         raise ValueError("measure the start first, over all parameters")
     measured = SetUp.of(work.config)
     starts, found = measured.lanes, work.found.hessian.lambda_max
-    tuned = reference_among(setup.lanes).lr
-    lanes = same_and_fair(starts, tuned, limits.max_lanes)
+    tuned, of_key = reference_among(setup.lanes).lr, {start_key(lane): lane for lane in starts}
+    keys = [(start_key(lane), lane.seed) for lane in setup.lanes]
+    seeded = [replace(of_key[key], seed=seed) for key, seed in keys if key in of_key]
+    lanes = same_and_fair(seeded or starts, tuned, limits.max_lanes)
     if _start(setup) != _start(measured):
         raise ValueError("the set-up has changed since the measurement: measure the start again")
-    known = {_as_fair(lane): float(its) for lane, its in zip(starts, found, strict=True)}
-    base = next(known[_as_fair(lane)] for lane in lanes if lane.init == "lora")
+    known = {start_key(lane): float(its) for lane, its in zip(starts, found, strict=True)}
+    base = next(known[start_key(lane)] for lane in lanes if lane.init == "lora")
     rates = [
-        FairRate(lane.init, fair_rate(tuned, base, known[lane]), tuned, known[lane], base)
-        for lane in lanes
-        if lane.fair
+        FairRate(lane.init, fair_rate(tuned, base, its), tuned, its, base)
+        for lane, its in ((lane, known[start_key(lane)]) for lane in lanes if lane.fair)
     ]
     lanes = resolved(replace(work.config, lanes=lanes), rates).lanes
-    said = [rate.sentence for rate in rates]
+    said = dict.fromkeys(rate.sentence for rate in rates)  # seeds of a start may share one
     words = Markup("").join(Markup('<p class="say">{}</p>').format(sentence) for sentence in said)
     return replace(setup, lanes=lanes), HEAD + words + HINT
-
-
-def _as_fair(lane: Lane) -> Lane:
-    """Return the lane of a start at its fair rate, as `same_and_fair` makes it."""
-    return replace(lane, lr=Lane.lr, fair=True, label=None)
 
 
 def _start(setup: SetUp) -> tuple[object, ...]:
     """Return what the curvature at the start depends on: every setting but the rates."""
     task = setup.task if setup.task in TASKS else YOUR_FILE
-    starts = {(lane.init, lane.r, lane.scale, lane.seed) for lane in setup.lanes}
+    starts = {start_key(lane) for lane in setup.lanes}
     return setup.model, task, setup.batch, setup.seed, setup.settings.targets, starts
 
 

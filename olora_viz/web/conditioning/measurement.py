@@ -40,6 +40,8 @@ class Measurement(WorkHere, BackgroundMeasurement):
 
     rates: tuple[tuple[float, ...], ...] = ()
     """The learning rates that the race would use, for each start."""
+    lanes: int = 0
+    """Number of lanes of the race."""
 
 
 @dataclass(eq=False)
@@ -69,7 +71,7 @@ def measure(
 ) -> Measurement:
     """Put a measurement of a race's start into the queue.
 
-    Lanes that differ only in their rate have the same start, which is measured once.
+    Lanes that have the same start, see `start_key`, share one measurement.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def measure(
                 tuple(dict.fromkeys(lane.lr for lane in lanes if not lane.fair))
                 for lanes in config.starts()
             ),
-            layer=(layer or "").strip() or None, owner=owner,
+            lanes=len(config.lanes), layer=(layer or "").strip() or None, owner=owner,
         )
     )  # fmt: skip
 

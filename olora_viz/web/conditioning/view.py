@@ -98,10 +98,10 @@ def _status(work: Work, before: int) -> Markup:
         return fragments.status(WAITING, f"{before} before yours")
     words = work.note
     if work.state == FINISHED and isinstance(work, Measurement):
-        starts, lanes = len(work.styles), sum(map(len, work.rates))
+        starts = len(work.styles)
         words = f"{starts} start{'s' * (starts > 1)} on {work.device}"
-        if lanes > starts:
-            words += f": {lanes} lanes start like these, whatever their learning rate"
+        if work.lanes > starts:
+            words += f": {work.lanes} lanes start like these, whatever their learning rate"
     if work.state == FINISHED and isinstance(work, Slicing):
         words = " and ".join(work.styles[k].label for k in work.chosen) + " on one scale"
     line = fragments.status(work.state, *([words] if words else []))
