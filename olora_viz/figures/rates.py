@@ -95,7 +95,7 @@ def rate_figure(
     )
     made["hovermode"] = "closest"
     shown = _few([lr for lr in tried.tolist() if lr <= most])
-    made["xaxis"] |= {"tickvals": shown, "ticktext": [compact(lr) for lr in shown]}
+    made["xaxis"] |= {"tickvals": shown, "ticktext": _apart(shown)}
     annotate(made, _names(curves, styles, ceiling, low, high))
     return {"data": data, "layout": made}
 
@@ -229,6 +229,22 @@ def _names(
             x, y = round(math.log10(shown[-1].lr), 4), math.log10(shown[-1].mean)
             ends.append(CurveEnd(style.label, style.init, style.text, x, y))
     return end_labels(ends, bounds=(low, high), height=HEIGHT)
+
+
+def _apart(rates: Sequence[float]) -> list[str]:
+    """Return the tick labels: blank where they would meet on a narrow screen, the longest first.
+
+    >>> _apart([1e-4, 3e-4, 1e-3, 1.73e-3, 3e-3, 5.48e-3, 1e-2])
+    ['1e-4', '3e-4', '1e-3', '', '3e-3', '', '1e-2']
+    """
+    if not rates:
+        return []
+    gap = math.log10(max(rates) / min(rates)) / 7
+    kept: list[float] = []
+    for rate in sorted(rates, key=lambda rate: (len(compact(rate)), rate)):
+        if all(abs(math.log10(rate / other)) >= gap for other in kept):
+            kept.append(rate)
+    return [compact(rate) if rate in kept else "" for rate in rates]
 
 
 def _few(rates: Sequence[float], most: int = 9) -> list[float]:
