@@ -5,7 +5,8 @@
 const links = [...element.querySelectorAll("a")];
 const names = links.map((link) => (link.getAttribute("href") ?? "").slice(1));
 const show = () => {
-  const wanted = window.location.hash.slice(1);
+  const named = window.location.hash.slice(1);
+  const wanted = named === "teachers" ? "learn" : named; // the plan is a part of that page
   const page = names.includes(wanted) ? wanted : names[0];
   document.documentElement.dataset.page = page;
   links.forEach((link, i) => {

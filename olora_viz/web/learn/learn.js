@@ -59,9 +59,8 @@ element.addEventListener("click", (event) => {
     document.querySelector("#lesson-glossary")?.scrollIntoView();
   } else if (found("teachers")) {
     event.preventDefault();
-    const plan = document.querySelector("#lesson-teachers");
-    plan?.querySelector("details")?.toggleAttribute("open", true);
-    plan?.scrollIntoView();
+    window.location.hash = ""; // so that it changes, and teachers.js opens the plan
+    window.location.hash = "teachers";
   }
 });
 
