@@ -100,6 +100,8 @@ def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_ke
         box = page.locator(name).bounding_box()
         assert box
         assert box["y"] + box["height"] <= 900, name
+    for name, title in (("pause-button", "Pause or resume"), ("race-button", "Train all lanes")):
+        expect(page.locator(f"#{name}")).to_have_attribute("title", re.compile(title))
     # A bar that sticks stays where the reader scrolls.
     page.mouse.wheel(0, 400)
     page.wait_for_function("scrollY > 100")

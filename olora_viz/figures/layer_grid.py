@@ -118,6 +118,10 @@ def _map_layout(grid: Grid, title: str, unit: str, revision: str) -> dict[str, A
         y={"tickvals": list(range(rows)), "ticktext": grid.modules, "range": [rows - 0.5, -0.5],
            "ticks": "", "title": {"text": ""}},
         height=max(96, 24 * rows),
+        how=(
+            "A column is a block, in the model's order; a row is a kind of layer. The stronger "
+            "the colour of a cell, the larger its number."
+        ),
         revision=revision,
     )  # fmt: skip
     made["hovermode"] = "closest"

@@ -25,7 +25,7 @@ from olora_viz.web.learn import page as learn
 from olora_viz.web.links import share
 from olora_viz.web.links.class_mode import class_button
 from olora_viz.web.race import page as race
-from olora_viz.web.race import shortcuts, tabs
+from olora_viz.web.race import shortcuts, tabs, titles
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.stream import MOST
 from olora_viz.web.setup import SetUp
@@ -82,6 +82,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         stage = race.build(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
         learn.build(demo, card, stage, jobs, limits)
+        titles.build()
     _show_progress_on(links, demo)
     _check_nothing_twice(demo)
     forgive_forgotten_pages(demo)

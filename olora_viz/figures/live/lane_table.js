@@ -43,7 +43,12 @@ export function mount(element, { rows, starts, meanings, most, seen, changed, te
   const body = table.createTBody();
   const problem = node("p", { className: "problem", hidden: true });
   problem.setAttribute("role", "alert");
-  const add = node("button", { type: "button", className: "quiet", textContent: "+ lane" });
+  const add = node("button", {
+    type: "button",
+    className: "quiet",
+    textContent: "+ lane",
+    title: "Add a lane like the last one",
+  });
   add.addEventListener("click", () => {
     const used = lanes.map((lane) => lane.init);
     const init = Object.keys(starts).find((name) => !used.includes(name)) ?? "olora";

@@ -23,7 +23,7 @@ export function sweep({ lanes, most, fill }) {
       <input name="ranks" autocomplete="off" spellcheck="false"></label>
     <label title="Half a decade apart, around the first lane's rate"><span>Rates</span>
       <input name="rates" autocomplete="off" spellcheck="false"></label></div>
-    <p role="status"></p><button type="button" class="quiet">Fill the lanes</button>`;
+    <p role="status"></p><button type="button" class="quiet" title="Replace the lanes by these starts, ranks and rates">Fill the lanes</button>`;
   const [ranks, rates] = /** @type {NodeListOf<HTMLInputElement>} */ (
     fold.querySelectorAll("input")
   );

@@ -246,9 +246,11 @@ def _take_card(jobs: Jobs) -> gr.HTML:
         value={},
         elem_id="decide-take",
         html_template=(
-            '<div class="exports"><button type="button" class="quiet" data-kind="adapter" disabled>'
+            '<div class="exports"><button type="button" class="quiet" data-kind="adapter" disabled '
+            'title="The adapter of the decision, in PEFT\'s format, zipped">'
             '★ Take this adapter</button><button type="button" class="quiet" data-kind="report" '
-            'disabled>Report</button><span class="hint" role="status"></span></div>'
+            'disabled title="What was run, and what the decision rests on">Report</button>'
+            '<span class="hint" role="status"></span></div>'
         ),
         js_on_load=bundle(Path(__file__).parent / "take.js"),
         apply_default_css=False,

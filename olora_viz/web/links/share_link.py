@@ -38,7 +38,8 @@ def button(setup: SetUp) -> gr.HTML:
     return gr.HTML(
         value=setup.to_query(),
         elem_id="share",
-        html_template='<button type="button" class="quiet" id="share-button">Share</button>'
+        html_template='<button type="button" class="quiet" id="share-button" '
+        'title="Copy a link that opens this page with the same set-up">Share</button>'
         '<span class="unseen" role="status"></span>',
         js_on_load=bundle(Path(__file__).parent / "share.js"),
         apply_default_css=False,

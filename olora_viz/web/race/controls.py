@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from olora_viz.figures.live.bundle import bundle
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import READY
@@ -52,7 +53,7 @@ def make_line() -> gr.HTML:
         fragments.status(READY),
         elem_id="status",
         apply_default_css=False,
-        js_on_load=(Path(__file__).parent / "status.js").read_text("utf-8"),
+        js_on_load=bundle(Path(__file__).parent / "status.js"),
         names=NAMES,
     )
 

@@ -16,28 +16,39 @@ class Tab(NamedTuple):
     """A tab."""
 
     title: str
-    empty: str
+    what: str
+    """The tooltip."""
+    empty: str = ""
     """What it says while it has no card to show."""
 
 
 TABS = {
-    "loss": Tab("Loss", ""),
-    "gradients": Tab("Gradients", ""),
-    "spectra": Tab("Spectra", "The spectra of the adapters come with the first evaluation."),
-    "rates": Tab("Rates", "Race a start at several learning rates to see its curve of rates."),
-    "more": Tab("Measurements", "Nothing else was measured in this race."),
-    "runs": Tab("Earlier runs", ""),
-    "words": Tab("In words", ""),
-}
+    "loss": Tab("Loss", "Training and held-out loss over the steps"),
+    "gradients": Tab("Gradients", "Norms of the gradients, in all and by layer"),
+    "spectra": Tab(
+        "Spectra", "How training changes the adapters' singular values",
+        "The spectra of the adapters come with the first evaluation.",
+    ),
+    "rates": Tab(
+        "Rates", "Loss against learning rate, a curve for each start",
+        "Race a start at several learning rates to see its curve of rates.",
+    ),
+    "more": Tab(
+        "Measurements", "Everything else with one number per lane and step",
+        "Nothing else was measured in this race.",
+    ),
+    "runs": Tab("Earlier runs", "The runs of this visit: name, compare and open them"),
+    "words": Tab("In words", "What the results mean, in sentences"),
+}  # fmt: skip
 """The tabs by name, in order; the first is open at first. The last is a tab on phones only, where
 the card that it opens would be long."""
 
 
 def build() -> gr.HTML:
     """Make the row of tabs."""
-    button = Markup('<button type="button" role="tab" data-tab-name="{}">{}</button>')
+    button = Markup('<button type="button" role="tab" data-tab-name="{}" title="{}">{}</button>')
     said = Markup('<p class="hint nothing" data-of="{}">{}</p>')
-    row = Markup("").join(button.format(name, tab.title) for name, tab in TABS.items())
+    row = Markup("").join(button.format(name, tab.what, tab.title) for name, tab in TABS.items())
     empty = Markup("").join(said.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
     return gr.HTML(
         Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(

@@ -75,7 +75,7 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
             with gr.Column(elem_classes="card"):
                 gr.HTML("<h2>Input features</h2>", apply_default_css=False)
                 permute = gr.Button("⤨ Permute the columns of W", elem_id="permute-button")
-                restore = gr.Button("↺ W's own order", interactive=False)
+                restore = gr.Button("↺ W's own order", elem_id="restore-button", interactive=False)
                 gr.HTML(
                     f'<p class="hint">The {term("singular value", "singular values")} of W do not '
                     "change. OLoRA's start does, "
