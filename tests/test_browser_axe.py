@@ -1,7 +1,7 @@
 """No serious barrier on any page, in light and in dark: axe-core in a real Chromium."""
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from olora_viz.web.page import PAGES
 
@@ -28,10 +28,10 @@ def violations(page: Page, rules: dict[str, object]) -> list[str]:
 
 
 def test_no_page_has_a_serious_violation_in_light_and_its_colours_none_in_dark(
-    browser: Browser, address: str
+    context: BrowserContext, address: str
 ) -> None:
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     page = context.new_page()
+    page.emulate_media(color_scheme="light")
     page.goto(f"{address}/?{SET_UP}&start=1")
     expect(page.locator("#status .state")).to_have_text("finished", timeout=120_000)
     expect(page.locator("#adapters button").first).to_be_visible()
@@ -39,5 +39,4 @@ def test_no_page_has_a_serious_violation_in_light_and_its_colours_none_in_dark(
     page.evaluate("document.body.classList.add('dark')")
     page.wait_for_timeout(600)  # the charts take the other palette, and buttons fade into theirs
     found += [f"dark {one}" for one in violations(page, {"runOnly": ["color-contrast"]})]
-    context.close()
     assert not found, "\n".join(found)

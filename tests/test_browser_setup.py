@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 from playwright.sync_api import Browser, Page, expect
 from served import launched
-from shared import PLOT
+from shared import PLOT, forget
 
 from olora_viz.lanes.lane_lists import runs_of_seeds
 from olora_viz.tasks.file_formats import FILE_FORMATS
@@ -200,12 +200,19 @@ class Walk(RuleBasedStateMachine):
             )
 
 
+@pytest.fixture
+def visitor(browser: Browser, server: tuple[str, list[Jobs]]) -> Iterator[Page]:
+    """A new visitor, whose browser has the page's scripts from the one before."""
+    page = browser.contexts[0].new_page()
+    yield page
+    forget(page, server[0])
+
+
 def test_a_random_walk_never_loses_or_swaps_the_set_up(
-    browser: Browser, server: tuple[str, list[Jobs]]
+    visitor: Page, server: tuple[str, list[Jobs]]
 ) -> None:
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
     Walk.url, Walk.jobs = server
-    Walk.page = context.new_page()
+    Walk.page = visitor
     Walk.page.set_default_timeout(20_000)
     run_state_machine_as_test(
         Walk,
@@ -213,15 +220,13 @@ def test_a_random_walk_never_loses_or_swaps_the_set_up(
             max_examples=2, stateful_step_count=9, deadline=None, derandomize=True, print_blob=False
         ),
     )
-    context.close()
     assert Walk.jobs[0]._jobs
 
 
 def test_a_file_that_is_refused_leaves_the_one_before_it_in_the_set_up_and_after_a_reload(
-    browser: Browser, server: tuple[str, list[Jobs]]
+    visitor: Page, server: tuple[str, list[Jobs]]
 ) -> None:
-    context = browser.new_context()
-    page = context.new_page()
+    page = visitor
     page.goto(server[0])
     page.wait_for_selector(PLOT)
     chosen, said = page.locator("#setup-task input"), page.locator("#setup-file .said")
@@ -245,4 +250,3 @@ def test_a_file_that_is_refused_leaves_the_one_before_it_in_the_set_up_and_after
     page.locator("#setup-task input").click()
     page.get_by_role("option", name="addition", exact=True).click()
     expect(tokens).to_have_count(0)
-    context.close()
