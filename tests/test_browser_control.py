@@ -20,12 +20,6 @@ def set_steps(page: Page, count: int) -> None:
     page.get_by_label("Steps", exact=True).press("Tab")
 
 
-def reset(page: Page) -> None:
-    """Forget the race of the test before; the set-up, and the shelf of earlier runs, stay."""
-    page.click("#reset-button")
-    state(page, "ready")
-
-
 def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(newcomer: Page) -> None:
     page = newcomer
     state(page, "recorded")
@@ -73,12 +67,12 @@ def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(newcomer:
 
 
 def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
-    same_page: Page, newcomer: Page
+    page: Page, newcomer: Page
 ) -> None:
-    page, other = same_page, newcomer
+    other = newcomer
     state(page, "ready")
     state(other, "recorded")
-    for visitor, steps in ((page, 500), (other, 5)):
+    for visitor, steps in ((page, 500), (other, 2)):
         tab(visitor, "Earlier runs")
         set_steps(visitor, steps)
     page.click("#race-button")
@@ -95,9 +89,9 @@ def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
     state(page, "stopped")
 
 
-def test_race_pause_step_go_on_reload_and_finish(same_page: Page) -> None:
-    page = same_page
-    reset(page)
+def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
+    state(page, "ready")
+    page.get_by_label("Prompts per step").fill("16")  # steps that last while the page is reloaded
     set_steps(page, 60)
     page.click("#step-button")
     state(page, "paused")
@@ -135,24 +129,19 @@ def test_race_pause_step_go_on_reload_and_finish(same_page: Page) -> None:
     expect(page.locator("#results")).not_to_contain_text("Ranking at")
 
 
-def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(
-    same_page: Page,
-) -> None:
-    page = same_page
-    reset(page)
+def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: Page) -> None:
+    state(page, "ready")
     tab(page, "Earlier runs")
-    shelf = page.locator("#shelf li")
-    before = shelf.count()
     for count in (4, 6):
         set_steps(page, count)
         page.click("#race-button")
         expect(page.locator("#status")).to_contain_text(f"{count} / {count}")
         state(page, "finished")
-    expect(shelf).to_have_count(before + 2)
+    expect(page.locator("#shelf li")).to_have_count(2)
     name = page.locator("#shelf li input").nth(1)
     name.fill("<b>short</b>")
     name.press("Enter")
-    shelf.nth(1).get_by_role("button", name="overlay").click()
+    page.locator("#shelf li").nth(1).get_by_role("button", name="overlay").click()
     expect(name).to_have_value("<b>short</b>")
     expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
     expect(page.locator("#run-differences tbody tr")).to_have_count(1)
@@ -160,5 +149,5 @@ def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(
     page.wait_for_function(
         "document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10"
     )
-    shelf.nth(1).get_by_role("button", name="show").click()
+    page.locator("#shelf li").nth(1).get_by_role("button", name="show").click()
     expect(page.locator("#status")).to_contain_text("4 / 4")
