@@ -68,8 +68,10 @@ def css(cards: Iterable[Card]) -> str:
         closed = f':root:not([data-tab="{name}"])'
         filled = f".middle:has(.tab-{name}:not(.away))"
         rules.append(f"{closed} .tab-{name} {{ display: none !important; }}")
-        rules.append(f"@media print {{ .tab-{name}:not(.away) {{ display: flex !important; }} }}")
+        drawn = f".tab-{name}:not(.away):has(.main-svg)"  # charts draw when they are first seen
+        rules.append(f"@media print {{ {drawn} {{ display: flex !important; }} }}")
         rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
-        hidden = "".join(f'[data-hide~="{card.name}"]' for card in its)
+        cards_of_its_own = [card for card in its if card.frame]  # the others belong to these
+        hidden = "".join(f'[data-hide~="{card.name}"]' for card in cards_of_its_own)
         rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
     return "\n".join(rules)
