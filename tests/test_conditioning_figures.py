@@ -132,7 +132,7 @@ def test_names_beside_the_marks_stand_where_the_marks_are_and_say_the_multiple(m
         ]
         assert any(label["text"].startswith(name) for name in near)
     ratio = float(found.hessian.lambda_max[0] / found.hessian.lambda_max[1])
-    assert f"{LOOKS[0].label} {ratio:.2g} ×" in labels(figure)
+    assert f"{LOOKS[0].label}: {ratio:.2g} ×" in labels(figure)
 
 
 def test_a_lane_that_is_not_finite_has_no_marks_and_is_said_to_have_none(measured) -> None:
@@ -151,8 +151,8 @@ def test_a_lane_that_is_not_finite_has_no_marks_and_is_said_to_have_none(measure
     assert (x[0], x[1], x[5]) == (None, None, None)
     assert x[3] is not None
     texts = labels(figure)
-    assert texts.count(f"{LOOKS[0].label} not finite") == 2
-    assert f"{LOOKS[0].label} ∞" in texts
+    assert texts.count(f"{LOOKS[0].label}: not finite") == 2
+    assert f"{LOOKS[0].label}: ∞" in texts
     json.dumps(figure, allow_nan=False)
 
 
@@ -163,7 +163,7 @@ def test_where_plain_lora_is_not_finite_nothing_pretends_to_be_a_multiple(measur
     figure = shown.comparison_figure(LOOKS, replace(found, grad_norm=nothing))
     assert [trace(figure, style.label)["x"][0] for style in LOOKS] == [None] * 3
     texts = labels(figure)
-    assert f"{LOOKS[0].label} 2, no ratio" in texts
+    assert f"{LOOKS[0].label}: 2, no ratio" in texts
 
 
 def test_the_tangent_kernels_fall_from_the_largest_eigenvalue_on(measured) -> None:

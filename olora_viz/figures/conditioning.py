@@ -92,8 +92,8 @@ def comparison_figure(
             words = _ratio_words(values[k], ratios[k, i]) if k != base or not known else "1"
             if K <= NAMED or not known:
                 x = math.log10(ratios[k, i]) if known else 0.0
-                inner = x > low + 0.55 * (high - low)
-                labels.append(_beside(x, y, f"{style.label} {words}", style, inner))
+                inner = x > low + 0.45 * (high - low)
+                labels.append(_beside(x, y, f"{style.label}: {words}", style, inner))
     for k, style in enumerate(styles):
         data.append(
             {

@@ -243,7 +243,11 @@ class RaceConfig:
         ...     .of_starts().lanes)
         2
         """
-        return replace(self, lanes=tuple(lanes[0] for lanes in self.starts()))
+        bare = replace(self, lanes=tuple(replace(lane, label=None) for lane in self.lanes))
+        starts = [lanes[0] for lanes in self.starts()]
+        if [lane.label for lane in bare.lanes] == [lane.label for lane in self.lanes]:
+            starts = [replace(lane, label=None) for lane in starts]  # shorter ones tell fewer apart
+        return replace(self, lanes=tuple(starts))
 
     def starts(self) -> list[list[Lane]]:
         """Group the lanes by their start, see `start_key`."""
