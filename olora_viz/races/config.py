@@ -243,11 +243,7 @@ class RaceConfig:
         ...     .of_starts().lanes)
         2
         """
-        bare = replace(self, lanes=tuple(replace(lane, label=None) for lane in self.lanes))
-        starts = [lanes[0] for lanes in self.starts()]
-        if [lane.label for lane in bare.lanes] == [lane.label for lane in self.lanes]:
-            starts = [replace(lane, label=None) for lane in starts]  # shorter ones tell fewer apart
-        return replace(self, lanes=tuple(starts))
+        return replace(self, lanes=tuple(lanes[0] for lanes in self.starts()))
 
     def starts(self) -> list[list[Lane]]:
         """Group the lanes by their start, see `start_key`."""
