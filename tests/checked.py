@@ -1,13 +1,20 @@
-"""The type checker of the tests: a whole number is a float too, as PEP 484 has it."""
+"""The type checker of the tests: a whole number is a float too, as PEP 484 has it.
+
+Whether shapes fit depends on the shapes alone, so each combination of them is checked once.
+"""
 
 import inspect
 import re
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from functools import cache, partial, update_wrapper, wraps
+from types import FunctionType
 from typing import Any
 
 import jaxtyping
+import numpy as np
+import torch
 from beartype import BeartypeConf, beartype
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
@@ -31,7 +38,57 @@ def where_there_are_shapes(checked: Any = None, *, typechecker: Callable[..., An
     if checked is None:
         return partial(where_there_are_shapes, typechecker=typechecker)
     inner = checked.fget if isinstance(checked, property) else inspect.unwrap(checked)
-    return with_shapes(checked, typechecker=typechecker) if has_shapes(inner) else checked
+    if not has_shapes(inner):
+        return checked
+    each_time = partial(with_shapes, typechecker=typechecker)
+    if is_dataclass(checked):
+        checked.__init__ = once(checked.__init__, each_time)
+        return checked
+    return once(checked, each_time) if inspect.isfunction(checked) else each_time(checked)
+
+
+def once(function: Callable[..., Any], check: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is checked when it gets or returns shapes that it did not before."""
+    known: set[Any] = set()
+    made: list[Any] = []
+
+    def again(*_: Any, **__: Any) -> Any:
+        return made.pop()
+
+    @cache
+    def checked() -> Callable[..., Any]:
+        return check(function)
+
+    @cache
+    def returning() -> Callable[..., Any]:
+        its = FunctionType(again.__code__, function.__globals__, closure=again.__closure__)
+        return check(update_wrapper(its, function))
+
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        given = shapes((args, kwargs))
+        if given not in known:
+            returned = checked()(*args, **kwargs)
+        else:
+            returned = function(*args, **kwargs)
+            if (given, shapes(returned)) not in known:
+                made.append(returned)
+                returning()(*args, **kwargs)
+        known.update((given, (given, shapes(returned))))
+        return returned
+
+    return called
+
+
+def shapes(value: Any) -> Any:
+    """Return the types and shapes in a value, as far as an annotation looks into it."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return type(value), value.dtype, tuple(value.shape)
+    if isinstance(value, Mapping):
+        return type(value), tuple(value), shapes(tuple(value.values()))
+    if isinstance(value, list | tuple):
+        return type(value), tuple(map(shapes, value))
+    return type(value)
 
 
 jaxtyping.jaxtyped = where_there_are_shapes

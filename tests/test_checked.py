@@ -69,6 +69,22 @@ def test_a_wrong_shape_is_an_error_and_a_right_one_is_not(call: Callable) -> Non
         call(OTHER)
 
 
+@checked
+def sometimes(W: Float[Tensor, "n n"], rows: list[int]) -> Float[Tensor, "n n"]:
+    return W[: rows[0]]
+
+
+def test_a_wrong_shape_is_an_error_after_right_ones_too() -> None:
+    sometimes(SQUARE, [2])
+    sometimes(SQUARE, [2])
+    with pytest.raises(TypeCheckError):
+        sometimes(SQUARE, [1])
+    with pytest.raises(TypeCheckError):
+        sometimes(SQUARE, [1])
+    with pytest.raises(TypeCheckError):
+        sometimes(OTHER, [2])
+
+
 def test_what_has_no_shape_is_left_alone() -> None:
     def plain(n: int) -> int:
         return n
