@@ -265,6 +265,7 @@ def test_a_race_goes_on_bitwise_after_an_interrupt_of_the_kernel(notebook: Noteb
     expect(notebook.said(6)).to_contain_text("panel.resume() continues it")
     expect(notebook.status(4)).to_contain_text("the kernel was interrupted")
     seen = notebook.steps(4)
+    notebook.page.wait_for_timeout(1000)  # right after an error a kernel refuses what was queued
     notebook.begin_cell(7)
     notebook.wait_for_points(4, seen + 2)
     notebook.press(4, "Stop")
