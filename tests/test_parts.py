@@ -8,10 +8,12 @@ from queued import asked, wait
 from races import small
 from verbs import run
 
+from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine import memory
 from olora_viz.races import kept
 from olora_viz.races import run as runs
+from olora_viz.races.parts import JUDGED
 from olora_viz.races.race import race
 from olora_viz.views.race import race_view
 from olora_viz.web.jobs.queue import Jobs
@@ -50,6 +52,17 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(tig
     np.testing.assert_allclose(in_parts.state.last_eval.loss, whole.state.last_eval.loss, 1e-12)
     said = in_parts.summary()["in_parts"]
     assert said.startswith(f"each batch of 8 prompts is computed in {count} parts, so that")
+
+
+def test_a_small_batch_is_evaluated_in_larger_passes_that_take_no_more_memory():
+    racing = race(small(batch_size=2, eval_size=24, dtype="float64"))
+    data, cost = racing.data, Footprint.of(racing.lanes.plan, branching=racing.data.branching)
+    assert 2 < data.judged_rows <= JUDGED
+    assert cost.evaluation.bytes(data.judged_size) <= cost.training.bytes(data.trained_with(2))
+    together = racing._trainer.evaluate()
+    data.judged_rows = 2
+    np.testing.assert_allclose(together.loss, racing._trainer.evaluate().loss, rtol=1e-12)
+    assert race(small(batch_size=4, accumulate=2)).data.judged_rows == 2
 
 
 def test_a_run_goes_on_in_the_parts_that_it_began_with(tight, monkeypatch, tmp_path):

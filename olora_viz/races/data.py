@@ -50,6 +50,7 @@ class RaceData:
     about_held_out : a summary of them, with the accuracy of guessing.
     test : the test examples, at most ``config.test_size``; none if the task has no such part.
     branching : whether held-out and test examples share rows with their choices, see `can_branch`.
+    judged_rows : how many rows an evaluation reads at once.
     left_out, held_out_left_out, test_left_out : number of training, held-out and test examples
         longer than ``config.max_length``.
 
@@ -68,7 +69,7 @@ class RaceData:
     ) -> None:
         self.task = task
         self._config, self._model, self._tokenizer, self.kept = config, model, tokenizer, kept
-        self._device = next(model.parameters()).device
+        self._device, self.judged_rows = next(model.parameters()).device, config.rows
         self._pad_id: Any = tokenizer.pad_token_id or 0
         train = self._encode(task.train, choices=False)
         held_out = self._encode(task.held_out)
@@ -123,7 +124,7 @@ class RaceData:
             self.test if test else self.held_out,
             K,
             pad_id=self._pad_id,
-            batch_size=self._config.rows,
+            batch_size=self.judged_rows,
             plain_text=self.task.plain_text,
             boilerplate=self._boilerplate,
             branching=self.branching,
@@ -132,13 +133,13 @@ class RaceData:
     def evaluate_base(self, *, test: bool = False) -> Evaluation:
         """Evaluate the model without lanes, unless an earlier race has done so; see `evaluate`."""
         examples = self.test if test else self.held_out
-        key = (examples, self._config.rows, self.task.plain_text, self._boilerplate, self.branching)
+        key = (examples, self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
         return self.kept.get(key, lambda: self.evaluate(test=test)).repeated(1)
 
     @cached_property
     def judged_size(self) -> Size:
         """The size of the largest pass of `evaluate`."""
-        return self.judged_with(self._config.rows)
+        return self.judged_with(self.judged_rows)
 
     def judged_with(self, rows: int) -> Size:
         """Return a size that no pass of `evaluate` exceeds if it reads so many rows at once."""
@@ -151,10 +152,15 @@ class RaceData:
         epochs, rest = divmod(rows, len(judged))
         return Size(rows, max(lengths), epochs * sum(judged) + sum(judged[:rest]))
 
-    def in_parts(self, config: RaceConfig) -> RaceData:
-        """Return the same data for a set-up that differs in ``accumulate`` alone."""
+    def in_parts(self, config: RaceConfig, judged_rows: int | None = None) -> RaceData:
+        """Return the same data for a set-up that differs in ``accumulate`` alone.
+
+        Parameters
+        ----------
+        judged_rows : how many rows an evaluation reads at once; those of a step by default.
+        """
         other = copy.copy(self)
-        other._config = config
+        other._config, other.judged_rows = config, judged_rows or config.rows
         other.__dict__.pop("judged_size", None)
         return other
 

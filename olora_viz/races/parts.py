@@ -13,6 +13,9 @@ from olora_viz.machine.memory import bytes_words
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 
+JUDGED = 16
+"""Rows of an evaluation's pass in a race of smaller batches: fewer take as long as these."""
+
 
 def in_parts(
     config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device
@@ -66,6 +69,19 @@ def check_free(
         f"a pass of one lane over {size.rows} prompts of up to {size.width} tokens needs "
         f"{bytes_words(need)} of memory, but only {bytes_words(free)} are free: {fits}"
     )
+
+
+def judged_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int:
+    """Return how many rows an evaluation reads at once.
+
+    They are those of a step or, if its batch is in one part, up to `JUDGED` where that takes no
+    more memory: without gradients the same rows take less. The number depends on the set-up alone.
+    """
+    if config.accumulate > 1 or config.rows >= JUDGED:
+        return config.rows
+    most = footprint.training.bytes(data.trained_with(config.rows))
+    more = _most(lambda rows: footprint.evaluation.bytes(data.judged_with(rows)) <= most, JUDGED)
+    return max(config.rows, more)
 
 
 def needed(data: RaceData, footprint: Footprint, rows: int) -> float:

@@ -22,7 +22,7 @@ from olora_viz.measures.products import check_tracking
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
-from olora_viz.races.parts import check_free, in_parts
+from olora_viz.races.parts import check_free, in_parts, judged_rows
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,5 @@ def attach_lanes(
         rates = proposals(plan, fair, reference, data.batch(1, config.seed), calibration, progress)
     config = resolved(config, rates)
     lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.kept.get)
-    return RaceStart(config, data.in_parts(config), footprint, lanes, rates)
+    data = data.in_parts(config, judged_rows(config, data, footprint))
+    return RaceStart(config, data, footprint, lanes, rates)

@@ -209,7 +209,7 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
     weights = sum(each.numel() * each.element_size() for each in racing.model.parameters())
     largest = max(
         largest_pass(plan, footprint.training.bytes(data.trained_with(rows))),
-        largest_pass(plan, footprint.evaluation.bytes(data.judged_with(rows))),
+        largest_pass(plan, footprint.evaluation.bytes(data.judged_size)),
     )
     return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
 
