@@ -218,8 +218,9 @@ def _made_elsewhere(racing: Race) -> Iterator[int]:
         if racing.in_step:
             quiet = time.monotonic()
         if racing.done > seen:
-            seen, quiet = racing.done, time.monotonic()
+            seen = racing.done
             yield seen
+            quiet = time.monotonic()  # drawing takes its time
 
 
 def _several(steps: Any) -> dict[str, Source] | None:
