@@ -45,7 +45,7 @@ def test_stop_ends_a_measurement_and_bad_input_is_a_sentence(same_page: Page) ->
     page.get_by_label("Prompts per step").press("Tab")
     status = page.locator("#conditioning-status")
     page.click("#measure-button")
-    expect(status).to_contain_text("product 2 of")
+    expect(status).to_contain_text(re.compile(r"product \d+ of"))
     page.click("#measure-stop-button")
     expect(status).to_contain_text("stopped")
     expect(page.locator("#conditioning-numbers tbody")).to_have_count(0)
