@@ -22,9 +22,10 @@ def init_ab(
     `A⁰, B⁰ ~ U(−1/√in, 1/√in)`: A is that of plain LoRA with the same seed, and the entries of B
     follow the same law. The product is not zero, so `s B⁰A⁰` is subtracted from W.
 
-    The paper asks for a variance of order 1/in in both factors. Kaiming uniform initialization with
-    `a = √5`, which PEFT uses for A, has 1/(3 in). The paper also starts without the subtraction,
-    and finds that it makes little difference; here every model starts as its base model.
+    The paper draws both factors with a variance of order 1/in, whose size is a setting. Here it is
+    1/(3 in), that of Kaiming uniform initialization with `a = √5`, which PEFT uses for A. The paper
+    also starts without the subtraction, and finds that it makes little difference; here every
+    model starts as its base model.
 
     Parameters
     ----------
