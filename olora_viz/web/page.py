@@ -14,6 +14,7 @@ from olora_viz.figures import theme
 from olora_viz.figures.live.serving import HERE
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
+from olora_viz.web import titles
 from olora_viz.web.embedding.prefix import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
@@ -25,7 +26,7 @@ from olora_viz.web.learn import page as learn
 from olora_viz.web.links import share
 from olora_viz.web.links.class_mode import class_button
 from olora_viz.web.race import page as race
-from olora_viz.web.race import shortcuts, tabs, titles
+from olora_viz.web.race import shortcuts, tabs
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.stream import MOST
 from olora_viz.web.setup import SetUp

@@ -13,8 +13,8 @@ from olora_viz.views import next_steps
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.card import Desk
-from olora_viz.web.race.titles import TITLES
 from olora_viz.web.setup import SetUp
+from olora_viz.web.titles import TITLES
 
 _PRESS = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
 

@@ -13,8 +13,8 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_text import parse_lanes
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN
-from olora_viz.web.race.titles import TITLES
 from olora_viz.web.setup import TASK, SetUp
+from olora_viz.web.titles import TITLES
 
 MODEL = "glassllm"
 """The presets' model; a server that does not offer it uses its first one."""
