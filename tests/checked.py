@@ -33,7 +33,7 @@ def has_shapes(annotated: Any) -> bool:
 def where_there_are_shapes(checked: Any = None, *, typechecker: Callable[..., Any]) -> Any:
     """Check a function or a class whose annotations have shapes, and leave the others alone.
 
-    Checks cost tiny models as much time as their computation, and pyright has checked the types.
+    Checks cost tiny models as much time as their computation, and Pyrefly has checked the types.
     """
     if checked is None:
         return partial(where_there_are_shapes, typechecker=typechecker)

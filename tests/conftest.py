@@ -14,7 +14,7 @@ import tempfile
 
 gc.disable()  # until all is imported and collected
 # Building its grammars would take each process two seconds; jsonschema does without.
-sys.modules["rfc3987_syntax"] = None  # pyright: ignore[reportArgumentType]
+sys.modules["rfc3987_syntax"] = None
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,7 +34,7 @@ SHAPED = [
     for file in (ROOT / "olora_viz").rglob("*.py")
     if "from jaxtyping import" in file.read_text("utf-8")
 ]
-"""The modules with shapes in their signatures; the types of the others are pyright's."""
+"""The modules with shapes in their signatures; the types of the others are Pyrefly's."""
 
 install_import_hook(SHAPED, "checked.check")
 sys.path.append(str(ROOT / "benchmarks"))  # for `reliability`

@@ -106,4 +106,6 @@ def compared(options: argparse.Namespace, **fixed: Any) -> RaceConfig:
     from olora_viz.lanes.lane import Lane
     from olora_viz.races.config import RaceConfig
 
-    return RaceConfig(**{"lanes": tuple(map(Lane, COMPARED)), **given(options), **fixed})
+    by_default = {"lanes": tuple(map(Lane, COMPARED))}
+    settings: dict[str, Any] = {**by_default, **given(options), **fixed}
+    return RaceConfig(**settings)

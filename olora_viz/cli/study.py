@@ -28,7 +28,7 @@ TRACKERS = ("trackio",)
 MOST_LANES = 500
 """A study with more lanes has to be confirmed with ``--yes``."""
 
-LISTS = {
+LISTS: dict[str, tuple[str, type, str]] = {
     "models": ("--model", str, "models or folders, as a list A,B"),
     "tasks": ("--task", str, "tasks or files, as a list A,B"),
     "inits": ("--init", str, "initializations, as a list A,B"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -206,7 +206,7 @@ class _Recorder:
         self._real = self._factors = torch.empty(0)
 
     @contextmanager
-    def listening(self, batch: Batch, share: float) -> Iterator[None]:
+    def listening(self, batch: Batch, share: float) -> Generator[None]:
         """Read the layers' inputs and output gradients for a share of one batch."""
         self._real = real_tokens(batch).flatten()
         factors = rows_over_batch(batch, share)

@@ -10,7 +10,7 @@ from torch import nn
 
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Targets
-from olora_viz.lanes.layers import is_linear
+from olora_viz.lanes.layers import head_of, is_linear
 
 NAMED = 3
 """Maximum layers without a gradient, and maximum targets, that a sentence names."""
@@ -74,8 +74,7 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
     model : with all its weights.
     layers : those that have adapters.
     """
-    head_of = getattr(model, "get_output_embeddings", None)
-    head = head_of() if head_of else None
+    head = head_of(model)
     experts = [layer for layer in layers.values() if isinstance(layer, ExpertLinear)]
     linear = [layer for layer in layers.values() if not isinstance(layer, ExpertLinear)]
     adapted = {id(layer.weight) for layer in linear} | {id(layer.stored) for layer in experts}

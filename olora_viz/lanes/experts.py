@@ -8,8 +8,9 @@ each expert is a layer with a weight, a bias and a forward, as `nn.Linear` is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,9 +73,10 @@ class UnrolledExperts:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
+        self.module: Any = module
+        experts = range(module.num_experts)  # pyrefly: ignore[bad-argument-type]
         self.layers = {
-            name: [ExpertLinear(self, name, e) for e in range(module.num_experts)]  # pyright: ignore
+            name: [ExpertLinear(self, name, e) for e in experts]
             for name in ("gate_up_proj" if module.has_gate else "up_proj", "down_proj")
         }
         self.tokens = torch.empty(0, dtype=torch.long)
@@ -120,10 +122,10 @@ class UnrolledExperts:
         module = self.module
         # With equally many rows per lane, one product with W serves them all.
         H = up(pad_sequence(list(X.split(shares)), batch_first=True))  # (K, rows, …)
-        H = module._apply_gate(H) if module.has_gate else module.act_fn(H)  # pyright: ignore
+        H = module._apply_gate(H) if module.has_gate else module.act_fn(H)
         Y = down(H)
         if module.has_post_expert_norm:
-            Y = module.post_expert_norm(Y)  # pyright: ignore
+            Y = module.post_expert_norm(Y)
         return torch.cat([its[:n] for its, n in zip(Y, shares, strict=True)])
 
 
@@ -154,7 +156,7 @@ def unrolled(layers: Mapping[str, nn.Module]) -> dict[str, UnrolledExperts]:
 
 
 @contextmanager
-def unrolling(layers: Mapping[str, nn.Module]) -> Iterator[None]:
+def unrolling(layers: Mapping[str, nn.Module]) -> Generator[None]:
     """Make a model without lanes call the layers of its experts' matrices, with their hooks."""
     restore = override(
         {

@@ -35,7 +35,7 @@ class FirstPass:
 
 def sample(model: nn.Module) -> Int[Tensor, "1 T"]:
     """Return a row of tokens that a language model can read, the same at every call."""
-    weight = model.get_input_embeddings().weight  # pyright: ignore
+    weight = model.get_input_embeddings().weight  # pyrefly: ignore[not-callable]
     length = min(TOKENS, context_of(model) or TOKENS)
     seeded = torch.Generator().manual_seed(0)
     return torch.randint(len(weight), (1, length), generator=seeded).to(weight.device)
@@ -60,7 +60,7 @@ def first_pass(model: nn.Module, name: str) -> FirstPass:
     ValueError : the forward pass fails, or the model is not causal.
     """
     ids = sample(model).repeat(2, 1)
-    vocabulary = len(model.get_input_embeddings().weight)  # pyright: ignore
+    vocabulary = len(model.get_input_embeddings().weight)  # pyrefly: ignore[not-callable]
     ids[1, -1] = (ids[0, -1] + 1) % vocabulary
     called: set[str] = {""}
     hooks = [

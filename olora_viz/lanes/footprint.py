@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,7 +136,7 @@ def _evaluate_branches(lanes: Lanes, batch: Batch) -> None:
 
 
 @contextmanager
-def _trial(plan: AdapterPlan, rank: int) -> Iterator[Lanes]:
+def _trial(plan: AdapterPlan, rank: int) -> Generator[Lanes]:
     """Attach a lane with a rank in every layer, and a dense one if the plan has any."""
     dropout = max(lane.dropout for lane in plan.lanes)
     lanes = [Lane("lora", r=rank, dropout=dropout)] if rank else []
@@ -155,7 +156,7 @@ def _trial(plan: AdapterPlan, rank: int) -> Iterator[Lanes]:
 def _shape_of(plan: AdapterPlan) -> tuple[Hashable, ...]:
     """Return what the memory of a pass depends on."""
     model = plan.model
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     return (
         type(model),
         config and config.to_json_string(use_diff=False),

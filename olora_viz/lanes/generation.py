@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +43,12 @@ class Answer:
     """The answer of each lane, truncated likewise."""
     step: int | None = None
     """The step after which they were given; None if it was not noted."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Answer:
+        """Read one back from its fields in JSON."""
+        its: dict[str, Any] = {**values, "lanes": tuple(values["lanes"])}
+        return cls(**its)
 
 
 def ask(
@@ -110,7 +117,7 @@ def _end(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
-    return int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
+    return int(tokenizer.pad_token_id or 0)
 
 
 def _continued(
@@ -212,10 +219,9 @@ def in_whole_words(
     ids : with up to `MORE` tokens beyond `length`.
     lines : whether it may have several lines; otherwise it ends with the first one.
     """
-    ids = list(ids[: length + MORE])
-    ended = ends in ids
-    if ended:
-        ids = ids[: ids.index(ends)]
+    given = ids[: length + MORE]
+    ids = list(takewhile(lambda token: token != ends, given))
+    ended = len(ids) < len(given)
     whole, begun = decode(ids), decode(ids[:length])
     stop = len(begun)
     while within_word(whole, stop) and not whole[stop - 1].isdigit():
@@ -279,7 +285,7 @@ def _generate(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Silence transformers' warning that padding and prompt almost fill the context."""
     from transformers.utils import logging
 

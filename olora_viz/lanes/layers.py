@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -77,6 +78,12 @@ def names_experts(target: str) -> bool:
     return "experts" in target.split(".")
 
 
+def head_of(model: nn.Module) -> nn.Module | None:
+    """Return the layer that computes the logits, if the model names one."""
+    named: Any = getattr(model, "get_output_embeddings", None)
+    return named() if named else None
+
+
 def adaptable_layers(model: nn.Module, bypassed: Collection[str] = ()) -> dict[str, nn.Module]:
     """Find all layers that can have adapters, by name and in the model's order.
 
@@ -85,8 +92,7 @@ def adaptable_layers(model: nn.Module, bypassed: Collection[str] = ()) -> dict[s
     model : any torch module.
     bypassed : modules whose forward the model does not call, see `FirstPass`; they are left out.
     """
-    head_of = getattr(model, "get_output_embeddings", None)
-    head = head_of() if head_of else None
+    head = head_of(model)
     return {
         name: layer
         for name, layer in named_layers(model).items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -84,7 +84,7 @@ class Passes:
         self._restore, self.views, self._start_views = [], {}, {}
 
     @contextmanager
-    def running(self, rows: slice | None, dropout: Dropout | None = None) -> Iterator[None]:
+    def running(self, rows: slice | None, dropout: Dropout | None = None) -> Generator[None]:
         """Activate other lanes, or none."""
         before = self.rows, self._dropout
         self.rows, self._dropout = rows, dropout

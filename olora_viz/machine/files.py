@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -148,7 +148,7 @@ def folder_size(folder: Path) -> int:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Generator[None]:
     """Hold a lock, after the other processes that hold it; the system frees it when one dies.
 
     Processes on other machines of a shared disk wait as well, if its file system has locks; without
@@ -166,7 +166,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Generator[Path]:
     """Yield a temporary folder that replaces `folder` on success and is deleted on error.
 
     An existing empty folder is filled instead of replaced, since it may be a mount point or the

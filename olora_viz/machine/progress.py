@@ -1,7 +1,7 @@
 """Progress reports: a bar on standard error, and a callback."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -14,7 +14,7 @@ An exception raised here propagates through the work, so that the caller can can
 
 
 @contextmanager
-def reporting(progress: Progress | None) -> Iterator[Progress]:
+def reporting(progress: Progress | None) -> Generator[Progress]:
     """Show a bar on standard error while the block runs, and call `progress` as well.
 
     Parameters

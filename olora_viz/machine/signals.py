@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -35,7 +35,7 @@ class _Closing:
 
 
 @contextmanager
-def on_interruption(close: Callable[[], None]) -> Iterator[None]:
+def on_interruption(close: Callable[[], None]) -> Generator[None]:
     """Call `close` at the first Ctrl-C or SIGTERM; raise `KeyboardInterrupt` at the next.
 
     Parameters

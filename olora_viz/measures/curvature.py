@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -161,7 +161,7 @@ def gauss_newton(
 
 
 @contextmanager
-def twice_differentiable() -> Iterator[None]:
+def twice_differentiable() -> Generator[None]:
     """Use an attention kernel that supports second derivatives."""
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -71,7 +71,7 @@ class GradientRecorder:
         self._norms: Tensor | None = None
 
     @contextmanager
-    def inputs(self, rows: slice) -> Iterator[None]:
+    def inputs(self, rows: slice) -> Generator[None]:
         """Record the gradients at the layers' inputs in a backward pass of some lanes.
 
         Parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -123,7 +124,8 @@ class _Ends:
         ends = cls(np.full((K, 2), math.nan), np.full((K, 2), math.nan), np.zeros((K, steps)))
         for k in np.flatnonzero(~lost):
             m = length[k]
-            values, vectors = eigh_tridiagonal(alpha[k, :m], beta[k, : m - 1])
+            found = eigh_tridiagonal(alpha[k, :m], beta[k, : m - 1])
+            values, vectors = cast("tuple[np.ndarray, np.ndarray]", found)
             ends.values[k] = values[[0, -1]]
             ends.residuals[k] = np.abs(beta[k, m - 1] * vectors[-1, [0, -1]])
             ends.weights[k, :m] = vectors[:, -1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -119,7 +119,7 @@ def loss_slice(
 
 
 @contextmanager
-def _put_back(lanes: Lanes, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _put_back(lanes: Lanes, k: int) -> Generator[tuple[Tensor, Tensor]]:
     row = lanes.theta.detach()[k]
     here = row.clone()
     try:

@@ -60,7 +60,7 @@ class Record:
             if each.compare
         )
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
+    __hash__ = None
 
     def __repr__(self) -> str:
         """Return a few numbers of every field that is there."""

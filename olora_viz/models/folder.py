@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -136,7 +136,7 @@ def check_folder(folder: Path) -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Silence the progress bars and warnings of transformers."""
     from transformers.utils import logging
 
@@ -163,7 +163,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+            found = AutoTokenizer.from_pretrained(folder, **SAFE)
+            tokenizer = cast("PreTrainedTokenizerBase", found)
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
         raise ValueError(f"cannot load the model in {str(folder)!r}: {reason(error)}") from error
     if not tokenizer.is_fast:

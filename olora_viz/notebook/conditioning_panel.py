@@ -46,7 +46,7 @@ class ConditioningPanel(ConfiguredPanel):
     """
 
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
-        self._job: BackgroundMeasurement | None = None
+        self._job: BackgroundMeasurement | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._shown, self._pace = "", Pace()
         super().__init__(start_config(config or RaceConfig()), name)
         self._show()

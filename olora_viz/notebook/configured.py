@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -51,7 +51,7 @@ class ConfiguredPanel(Panel):
             self.config = config
 
     @contextmanager
-    def _quietly(self) -> Iterator[None]:
+    def _quietly(self) -> Generator[None]:
         with self._setting_lock:
             self._setting = True
             try:

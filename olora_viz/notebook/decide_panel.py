@@ -101,7 +101,7 @@ class DecidePanel(Panel):
             if one not in known:
                 raise ValueError(unknown("setting", one, [*ARGUMENTS, *sorted(known)]))
         self._settings = settings
-        self._job: BackgroundDecision | None = None
+        self._job: BackgroundDecision | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._shown: Any = None
         self._drawn: Any = ()
         self._pace, self._showing = Pace(), threading.RLock()

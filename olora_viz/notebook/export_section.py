@@ -76,6 +76,7 @@ class ExportSection(Section):
         if name != "write":
             return
         tell({self.part("said"): WRITING})
+        folder = FOLDER
         try:
             if not isinstance(record, BackgroundRace) or not view.made:
                 raise ValueError("there is nothing to export before the first step")

@@ -72,7 +72,7 @@ class RacePanel(ConfiguredPanel):
         self, config: RaceConfig | None = None, *, name: str | None = None, **settings: Any
     ) -> None:
         config = set_up(config, settings)
-        self._job: BackgroundRace | None = None
+        self._job: BackgroundRace | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._lock, self._pace, self._remark = threading.RLock(), Pace(), ""
         self._record: RaceRecord = ready_race(config)
         """The race shown: one that has not started, or the newest one."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from olora_viz.figures.layout import Figure
 from olora_viz.notebook import tree
+from olora_viz.notebook.tree import Node
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import RaceRecord
 
@@ -32,7 +33,7 @@ class Section:
         """What the reader chose, which the current race may not have."""
         self._drawn: tuple[Any, ...] = ()
 
-    def tree(self) -> tree.Node:
+    def tree(self) -> Node:
         """Return its parts."""
         charts = tree.charts(self.part("charts"))
         return tree.section(self.NEWS, self.TITLE, *self.controls(), charts, *self.after())
@@ -41,15 +42,15 @@ class Section:
         """Return the name of one of its parts in the whole panel."""
         return f"{self.NEWS}.{name}"
 
-    def control(self, kind: str, name: str, label: str) -> tree.Node:
+    def control(self, kind: str, name: str, label: str) -> Node:
         """Return a control, see `tree.control`."""
         return tree.control(kind, self.part(name), label)
 
-    def controls(self) -> list[tree.Node]:
+    def controls(self) -> list[Node]:
         """Return the parts above its charts."""
         return []
 
-    def after(self) -> list[tree.Node]:
+    def after(self) -> list[Node]:
         """Return the parts below its charts."""
         return []
 

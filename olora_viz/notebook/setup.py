@@ -55,7 +55,7 @@ class SetUp:
         ValueError : one sentence with the value and the rule.
         """
         typed = self._typed
-        given = {name: str(typed[name]).strip() for name in WORDS}
+        given: dict[str, Any] = {name: str(typed[name]).strip() for name in WORDS}
         given |= {name: _whole(typed[name]) for name in COUNTS}
         return replace(self._config, **given, lanes=lanes_of_all(typed["lanes"]))
 

@@ -266,8 +266,9 @@ class RaceConfig:
         """Read back what `to_json` wrote."""
         lanes = tuple(Lane(**_targets_read(lane)) for lane in values["lanes"])
         # Older versions split by position, and all lanes shared their batches.
-        before: dict[str, Any] = {"split_seed": None, "batches": "shared"}
-        return cls(**{**before, **_targets_read(values), "lanes": lanes})
+        before = {"split_seed": None, "batches": "shared"}
+        its: dict[str, Any] = {**before, **_targets_read(values), "lanes": lanes}
+        return cls(**its)
 
 
 def _targets_read(values: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
     return {
         "task_sha256": _content(config.task) if own is None else None,
         "test_sha256": _content(config.test),
-        "own_task_sha256": own and sha256_of(own),
+        "own_task_sha256": sha256_of(own) if own else None,
     }
 
 

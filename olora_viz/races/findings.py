@@ -63,9 +63,7 @@ def findings_of(values: Mapping[str, Any]) -> dict[str, Any]:
         "baseline": base and Evaluation.from_json(base),
         "held_out": held_out and HeldOut(**held_out),
         "tested": tested and Tested(*map(Evaluation.from_json, tested)),
-        "answers": [
-            Answer(**{**answer, "lanes": tuple(answer["lanes"])}) for answer in values["answers"]
-        ],
+        "answers": [Answer.from_json(answer) for answer in values["answers"]],
     }
 
 

@@ -118,7 +118,7 @@ def _steps(source: object) -> tuple[Step, ...]:
     """Check the steps of one race: their types, and that their numbers rise."""
     what = "a Race, a list of its steps, a saved run or its folder"
     expect(source, Iterable, what)
-    steps = tuple(source)  # pyright: ignore[reportArgumentType]
+    steps = tuple(source)  # pyrefly: ignore[bad-argument-type]
     for step in steps:
         expect(step, Step, f"{what}, with Steps in the list")
     for before, after in pairwise(steps):

@@ -42,9 +42,9 @@ def summary_of(race: Race) -> dict[str, Any]:
             values["adapter_step"] = best or values["stopped_at"] or race.done
     if race.data.test:
         tested = race.tested()
-        base |= figures_of_test(tested and tested.base, 0)
+        base |= figures_of_test(tested.base if tested else None, 0)
         for k, values in enumerate(lanes.values()):
-            values |= figures_of_test(tested and tested.lanes, k)
+            values |= figures_of_test(tested.lanes if tested else None, k)
     return {
         "status": race.status,
         "model": race.config.model,
@@ -72,6 +72,6 @@ def summary_of(race: Race) -> dict[str, Any]:
 def figures_of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
     """Return lane k's results on the test examples; None before the test."""
     return {
-        "test_loss": evaluation and finite_or_none(evaluation.loss[k]),
-        "test_accuracy": evaluation and finite_or_none(evaluation.accuracy[k]),
+        "test_loss": finite_or_none(evaluation.loss[k]) if evaluation else None,
+        "test_accuracy": finite_or_none(evaluation.accuracy[k]) if evaluation else None,
     }

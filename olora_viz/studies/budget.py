@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LANES
@@ -245,7 +245,9 @@ def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, i
         inits = [init for init in study.inits if init in (study.reference, *others[:count])]
         for size in SIZES:
             seeds = study.seeds if "seeds" in fixed else size.seeds
-            planned = {"lrs": size.lrs, "seeds": seeds, "coarse": min(seeds, size.coarse)}
+            planned: dict[str, Any] = {
+                "lrs": size.lrs, "seeds": seeds, "coarse": min(seeds, size.coarse),
+            }  # fmt: skip
             planned = {name: value for name, value in planned.items() if name not in fixed}
             yield replace(study, inits=tuple(inits), **planned), size.steps
 

@@ -257,7 +257,10 @@ def _new(
 ) -> Plan:  # fmt: skip
     """Plan a new decision."""
     reference = given.get("reference", Study.reference)
-    study = Study(**{"seeds": LEAST_SEEDS, **given, "inits": inits_of(inits, reference)})
+    settings: dict[str, Any] = {
+        "seeds": LEAST_SEEDS, **given, "inits": inits_of(inits, reference),
+    }  # fmt: skip
+    study = Study(**settings)
     if len(study.models) > 1 or len(study.tasks) > 1:
         raise ValueError("a decision is for one model and one task: a study compares several")
     Ledger(folder, study)  # it refuses a folder that holds something else

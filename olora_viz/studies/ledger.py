@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -117,7 +117,7 @@ class Ledger:
         """Return the rows of all races as plain values, by trial: to read, not to change."""
         rows = self.rows()
         if len(self._trials) != len(rows):
-            self._trials = {trial_of(row): row for row in rows.to_dict("records")}
+            self._trials = {trial_of(row): row for row in _records(rows)}
         return self._trials
 
     def losses(self) -> dict[Trial, float]:
@@ -183,7 +183,7 @@ def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
     reference = found.study.reference
     targets = {one.cell: one.valid_loss for one in found.each if one.init == reference}
     steps, tokens = [], []
-    for row in rows.to_dict("records"):
+    for row in _records(rows):
         target = targets.get(trial_of(row).cell, math.nan)
         step = reached_at(row, target) if math.isfinite(target) else math.nan
         steps.append(step)
@@ -210,6 +210,10 @@ def verdicts(folder: str | Path) -> Verdicts:
 
 def _valid(row: dict[str, Any]) -> float:
     return math.nan if row["status"] == DIVERGED else float(row["valid_loss"])
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", rows.to_dict("records"))
 
 
 def trial_of(row: dict[str, Any]) -> Trial:

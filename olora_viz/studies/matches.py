@@ -129,7 +129,7 @@ def of_every_lane(lanes: Sequence[Lane], examples: Examples, *, plain_text: bool
     places = [g.lanes for g in groups] if len(counts) == 1 else [(k,) for k in range(len(lanes))]
     entries = [Entry(n, ks) for n, ks in zip(display_names(shown), places, strict=True)]
     held = contest(entries, examples, plain_text=plain_text)
-    return held and Match("", held, tuple(entry.name for entry in held.entries))
+    return Match("", held, tuple(entry.name for entry in held.entries)) if held else None
 
 
 def _one_start(field: Field, examples: Examples, plain_text: bool) -> Match | None:

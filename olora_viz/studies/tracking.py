@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
@@ -76,8 +76,9 @@ class Tracker:
         lanes = self._ledger.rows().drop(columns=["evaluated", "valid_losses"])
         verdicts = [one.to_json() for one in self._ledger.verdicts().each]
         table = self._trackio.Table
+        shown = table(data=verdicts)  # pyrefly: ignore[bad-argument-type] (it takes dicts as well)
         with self._run(TABLES, TABLES, {}) as run:
-            run.log({"verdicts": table(data=verdicts), "lanes": table(dataframe=lanes)})
+            run.log({"verdicts": shown, "lanes": table(dataframe=lanes)})
 
     def _reported(self) -> set[str]:
         """Return the names of this study's runs in the project."""
@@ -88,7 +89,7 @@ class Tracker:
         return {run.name for run in found if (run.config or {}).get("study") == self._study}
 
     @contextmanager
-    def _run(self, name: str, group: str, config: dict[str, Any]) -> Iterator[Any]:
+    def _run(self, name: str, group: str, config: dict[str, Any]) -> Generator[Any]:
         """Open a run of the project, and write it; trackio's notes do not belong into results."""
         with redirect_stdout(StringIO()):
             run = self._trackio.init(

@@ -51,4 +51,4 @@ def and_(words: Sequence[str]) -> str:
     >>> and_(["rank", "scaling", "seed"])
     'rank, scaling and seed'
     """
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

@@ -18,7 +18,9 @@ MAX_BYTES = 64 * 2**20
 
 _DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
-_KINDS = {dict: "an object", str: "a text", int: "a number", float: "a number", type(None): "null"}
+_KINDS: dict[type, str] = {
+    dict: "an object", str: "a text", int: "a number", float: "a number", type(None): "null",
+}  # fmt: skip
 
 
 def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:

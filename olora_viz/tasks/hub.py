@@ -159,7 +159,7 @@ def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
         # If the hub is unreachable, the library would retry for half a minute before using its
         # cache.
         config.HF_HUB_OFFLINE = before or failure is not None
-        return datasets.load_dataset(source.repository, source.configuration)  # type: ignore[return-value]
+        return datasets.load_dataset(source.repository, source.configuration)  # pyrefly: ignore[bad-return]
     except Exception as error:
         reason = str(failure or error).strip().splitlines() or [type(error).__name__]
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -27,9 +27,9 @@ def context_of(model: nn.Module) -> int | None:
 
 
 @contextmanager
-def head_at(model: nn.Module, index: Tensor) -> Iterator[None]:
+def head_at(model: nn.Module, index: Tensor) -> Generator[None]:
     """Make the model compute logits only at the given positions of (rows · tokens)."""
-    head = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    head = model.get_output_embeddings()  # pyrefly: ignore[not-callable]
     hook = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, -2)[index],))
     try:
         yield

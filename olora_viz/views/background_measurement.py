@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -42,7 +42,7 @@ def start_config(config: RaceConfig) -> RaceConfig:
 
 
 @contextmanager
-def at_its_start(work: BackgroundWork) -> Iterator[Race]:
+def at_its_start(work: BackgroundWork) -> Generator[Race]:
     """Build the race of some work, and release its lanes afterwards."""
     work.become(LOADING)
     work.tell(0.0, f"loading {work.config.model}")

@@ -92,7 +92,7 @@ class BackgroundRace(BackgroundWork):
         self.wake()
 
     @contextmanager
-    def held_at_rest(self) -> Iterator[Race]:
+    def held_at_rest(self) -> Generator[Race]:
         """Keep a paused race, or one that has ended, from going on.
 
         Raises

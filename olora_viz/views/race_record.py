@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from markupsafe import Markup
 
@@ -168,10 +168,12 @@ def snapshot(record: RaceRecord) -> RaceSnapshot:
 
     Fair rates are the numbers that it found: what is told of a lane is told of its rate.
     """
-    values = {each.name: getattr(record, each.name) for each in fields(RaceSnapshot)}
-    kept = {name: tuple(values[name]) for name in ("styles", "answers", "steps")}
-    config = found_rates(values["config"], kept["steps"])
-    return RaceSnapshot(**{**values, **kept, "config": config})
+    values: dict[str, Any] = {
+        each.name: getattr(record, each.name) for each in fields(RaceSnapshot)
+    }
+    values |= {name: tuple(values[name]) for name in ("styles", "answers", "steps")}
+    values["config"] = found_rates(values["config"], values["steps"])
+    return RaceSnapshot(**values)
 
 
 def start_of(record: RaceRecord) -> tuple[float | None, float | None]:

@@ -57,9 +57,7 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     if len(steps) != config.steps and not over:
         raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
     held_out = values.get("held_out")
-    answers = tuple(
-        Answer(**{**answer, "lanes": tuple(answer["lanes"])}) for answer in values["answers"]
-    )
+    answers = tuple(map(Answer.from_json, values["answers"]))
     for answer in answers:
         said = [answer.prompt, answer.expected, answer.base, *answer.lanes]
         if len(answer.lanes) != K or not all(isinstance(words, str) for words in said):
@@ -119,7 +117,7 @@ def _step(
         "update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature,
         "eval_examples": _examples,
     }  # fmt: skip
-    found = {
+    found: dict[str, Any] = {
         key: read[key](line[key], config, layers)
         if key in read
         else _numbers(line[key], len(config.lanes))

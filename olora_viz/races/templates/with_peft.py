@@ -53,7 +53,7 @@ def adapt(model, tokenizer, lane, start):
         # In the race, a layer's random numbers depend on the lane's seed and the layer's name.
         torch.manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
         if start is None:
-            set_start(layer, *factors[name], lane.scale)
+            set_start(layer, *factors[name], scale=lane.scale)
         elif start == "orthogonal":
             layer.orthogonal_init("default")
         elif start in (True, "gaussian"):

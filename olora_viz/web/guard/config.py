@@ -150,6 +150,7 @@ def _lanes(limits: Limits, rows: Any) -> tuple[Lane, ...]:
     ValueError : there are too many or none, or a value breaks a rule.
     """
     rows = rows if isinstance(rows, list) else []
+    found: list[list[Lane]]
     found = [] if len(rows) > limits.max_lanes else [checked_lanes(limits, row) for row in rows]
     count = sum(map(len, found)) or len(rows)
     if not 1 <= count <= limits.max_lanes:

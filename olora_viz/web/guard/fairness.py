@@ -262,7 +262,7 @@ class Line(Generic[Waiting]):
         """Count what runs before one that waits."""
         order = in_turn(self.waiting, self._is_watched)
         ahead = order.index(one) if one in order else 0
-        return ahead + (self.running not in (None, one) and not self.running.complete)
+        return ahead + bool(self.running and self.running is not one and not self.running.complete)
 
     def gives_way(self, one: Waiting) -> bool:
         """Whether work that nobody watches delays work that somebody watches."""

@@ -42,11 +42,11 @@ def forgive_forgotten_pages(demo: gr.Blocks) -> None:
     queue = demo._queue
     send = queue.send_message
 
-    def send_if_known(event: Event, message: Any) -> None:
+    def send_if_known(event: Event, event_message: Any) -> None:
         if event.session_hash in queue.pending_messages_per_session:
-            send(event, message)
+            send(event, event_message)
 
-    queue.send_message = send_if_known  # type: ignore[method-assign]
+    queue.send_message = send_if_known
 
 
 async def _misshapen(request: Request, error: Exception) -> PlainTextResponse:

@@ -79,7 +79,7 @@ class Work(BackgroundWork):
     it, and `raced` has the path of this job's copy.
     """
 
-    folder: Path
+    folder: Path  # pyrefly: ignore[bad-override-mutable-attribute]
     seen: float = field(default_factory=time.monotonic)
     """Time of a page's last request for it, by the monotonic clock."""
     owner: Visitor = NOBODY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -229,7 +229,7 @@ class Board:
 
 
 @contextmanager
-def _frame(card: Card) -> Iterator[gr.Column | None]:
+def _frame(card: Card) -> Generator[gr.Column | None]:
     if not card.frame:
         yield None
         return

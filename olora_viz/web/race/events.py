@@ -85,7 +85,7 @@ class Commands:
     def show(self, run: Any, step: Any = None) -> RaceView | None:
         """Show a run at a step, by default the latest; None if there is no such run."""
         known = self._jobs.opened(run)
-        return known and view_of(known, _earlier(step, len(known.record.steps)))
+        return view_of(known, _earlier(step, len(known.record.steps))) if known else None
 
     def ready(self, controls: Sequence[Any]) -> RaceView:
         """Show the set-up before its race starts; the page's default if the set-up is invalid."""

@@ -78,9 +78,8 @@ def build(desk: Desk) -> list[Any]:
         return mine, listed(jobs, mine, name), *compared(jobs, mine, name), *shown
 
     seen.change(listing, [visit, run], listed_in, **QUIET)
-    rows.select(
-        shelve, [visit, run], [*listed_in, run, desk.again], **{**QUIET, "trigger_mode": "multiple"}
-    )
+    every_time = QUIET | {"trigger_mode": "multiple"}
+    rows.select(shelve, [visit, run], [*listed_in, run, desk.again], **every_time)
     return [seen]
 
 
