@@ -25,7 +25,9 @@ def proxy(target: str, path: str, *, strips: bool = True, tells: bool = True) ->
     strips : whether requests arrive without the path.
     tells : whether they say it in X-Forwarded-Prefix.
     """
-    client = httpx.AsyncClient(base_url=target, timeout=None, trust_env=False)
+    # The application may end an idle connection just when the next request is sent on it.
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    client = httpx.AsyncClient(base_url=target, timeout=None, trust_env=False, limits=fresh)
 
     async def forward(request: Request) -> Response:
         asked = request.url.path

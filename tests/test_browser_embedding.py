@@ -40,7 +40,7 @@ def visitor(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("tells", [True, False], ids=["told", "not told"])
-def test_under_a_path_the_page_races_and_hands_out_files_and_says_when_the_server_is_gone(
+def test_under_a_path_the_page_races_and_hands_out_files(
     visitor: Page, address: str, tells: bool
 ) -> None:
     with proxy(address, PATH, tells=tells) as url:
@@ -56,8 +56,11 @@ def test_under_a_path_the_page_races_and_hands_out_files_and_says_when_the_serve
         assert Path(download.value.path()).stat().st_size > 1000
         assert [one for one in missing if "manifest" not in one] == []
 
-        visitor.get_by_label("Steps", exact=True).fill("400")
-        visitor.get_by_label("Steps", exact=True).press("Tab")
+
+def test_a_page_says_when_its_server_is_gone(visitor: Page, address: str) -> None:
+    with proxy(address, PATH) as url:
+        visitor.goto(f"{url}/?{SET_UP.format(400)}")
+        visitor.wait_for_selector(PLOT)
         visitor.click("#race-button")
         expect(visitor.locator("#status .state")).to_have_text("racing")
         visitor.click("#pause-button")
