@@ -19,6 +19,8 @@ from beartype import BeartypeConf, beartype
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 SHAPE = re.compile(r"\b(Bool|Float|Int)(64)?\[")
+PLAIN = {bool, int, float, str, type(None)}
+ARRAYS = (torch.Tensor, np.ndarray)
 with_shapes = jaxtyping.jaxtyped
 
 
@@ -69,12 +71,14 @@ def once(function: Callable[..., Any], check: Callable[..., Any]) -> Callable[..
         given = shapes((args, kwargs))
         if given not in known:
             returned = checked()(*args, **kwargs)
-        else:
-            returned = function(*args, **kwargs)
-            if (given, shapes(returned)) not in known:
-                made.append(returned)
-                returning()(*args, **kwargs)
-        known.update((given, (given, shapes(returned))))
+            known.update((given, (given, shapes(returned))))
+            return returned
+        returned = function(*args, **kwargs)
+        both = given, shapes(returned)
+        if both not in known:
+            made.append(returned)
+            returning()(*args, **kwargs)
+            known.add(both)
         return returned
 
     return called
@@ -82,13 +86,16 @@ def once(function: Callable[..., Any], check: Callable[..., Any]) -> Callable[..
 
 def shapes(value: Any) -> Any:
     """Return the types and shapes in a value, as far as an annotation looks into it."""
-    if isinstance(value, torch.Tensor | np.ndarray):
-        return type(value), value.dtype, tuple(value.shape)
+    kind = type(value)
+    if kind in PLAIN:
+        return kind
+    if isinstance(value, ARRAYS):
+        return kind, value.dtype, tuple(value.shape)
+    if isinstance(value, (list, tuple)):
+        return kind, tuple(map(shapes, value))
     if isinstance(value, Mapping):
-        return type(value), tuple(value), shapes(tuple(value.values()))
-    if isinstance(value, list | tuple):
-        return type(value), tuple(map(shapes, value))
-    return type(value)
+        return kind, tuple(value), tuple(map(shapes, value.values()))
+    return kind
 
 
 jaxtyping.jaxtyped = where_there_are_shapes

@@ -227,6 +227,7 @@ def test_a_lane_that_is_out_leaves_the_table_inside_its_card(same_page: Page) ->
 def test_equal_lanes_have_adapters_of_their_own(same_page: Page) -> None:
     page = same_page
     page.locator("#presets button", has_text="one rate for all").click()
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("60")
     rows = page.locator("#lanes tbody tr")
     expect(rows).to_have_count(3)
     page.get_by_label("remove lane 1").press("Enter")
@@ -289,6 +290,7 @@ def test_bad_values_get_a_sentence_and_no_traceback(same_page: Page) -> None:
 def test_lanes_can_be_added_edited_and_removed_by_keyboard(same_page: Page) -> None:
     page = same_page
     page.locator("#presets button", has_text="one rate for all").click()
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("60")
     rows = page.locator("#lanes tbody tr")
     expect(rows).to_have_count(3)
     page.get_by_role("button", name="+ lane").press("Enter")

@@ -3,12 +3,15 @@
 //
 // Gradio runs this with `element`, `props`, `watch` and `trigger`; props.value is {again}, {gone} or
 // {going, beat}.
+import { holdEarly } from "./early.js";
+
 const LOST = 7000; // ms without a message after which an active stream is lost
 const line = element.querySelector("p");
 let heard = performance.now(); // the latest message, or the latest request for one
 let answered = heard; // the latest message
 /** @type {unknown} */
 let asked = null;
+let pressEarly = holdEarly("#race-button, #step-button");
 
 const follow = () => {
   heard = performance.now();
@@ -29,6 +32,8 @@ watch("value", () => {
   if (!again || again === asked) return;
   asked = again;
   follow();
+  setTimeout(pressEarly);
+  pressEarly = () => undefined;
 });
 setInterval(() => {
   const going = props.value?.going || props.value?.again;

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from olora_viz.figures.live.bundle import bundle
+
 OUTAGE = (
     "The server does not answer. You see its last update; the page continues as soon as the server "
     "answers again."
@@ -34,7 +36,7 @@ def pulse() -> gr.HTML:
         value=None,
         elem_id="pulse",
         html_template='<p class="problem" role="alert" hidden></p>',
-        js_on_load=(Path(__file__).parent / "pulse.js").read_text("utf-8"),
+        js_on_load=bundle(Path(__file__).parent / "pulse.js"),
         apply_default_css=False,
         outage=OUTAGE,
     )
