@@ -161,3 +161,15 @@ def test_the_line_says_what_memory_a_race_takes_while_it_runs():
     racing, finished = (race_view(going(state, **its)).status for state in ("racing", "finished"))
     assert 'title="memory; peak 1.3 GB"> 0.6 GB</span>' in racing
     assert "GB" not in finished
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("racing", "Training."), ("paused", "Paused."), ("stopped", "Stopped before")],
+)
+def test_before_the_first_held_out_results_the_verdict_says_what_the_race_does(
+    state: str, said: str
+) -> None:
+    verdict = race_view(going(state)).verdict.striptags()
+    assert verdict.startswith(said)
+    assert "the first held-out results" in verdict.lower()

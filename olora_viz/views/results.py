@@ -25,7 +25,7 @@ from olora_viz.studies.verdict_line import VerdictLine
 from olora_viz.studies.words import Sentence
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.html import Cell, lane, remark, table, unbroken
-from olora_viz.views.race_record import FAILED, READY, RaceSnapshot, start_of
+from olora_viz.views.race_record import FAILED, PAUSED, READY, RaceSnapshot, start_of
 
 Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""
@@ -81,7 +81,10 @@ def _without(state: str, config: RaceConfig, made: int) -> Sentence:
     if state in (FAILED, DIVERGED):
         return Sentence("No lane has a result to compare.", "The ranking says why.")
     if made < every:
-        return Sentence("Training.", f"The first held-out results come at step {every}.")
+        if state == STOPPED:
+            return Sentence("Stopped", f"before the first held-out results, at step {every}.")
+        doing = "Paused." if state == PAUSED else "Training."
+        return Sentence(doing, f"The first held-out results come at step {every}.")
     return Sentence("One lane alone has no rival.", "Add a second one to compare them.")
 
 

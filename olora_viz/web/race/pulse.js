@@ -6,12 +6,15 @@
 import { holdEarly } from "./early.js";
 
 const LOST = 7000; // ms without a message after which an active stream is lost
+// They race or measure the set-up, or change it.
+const OF_SET_UP =
+  "#race-button, #step-button, #decide-button, #claims-button, #measure-button, #presets button";
 const line = element.querySelector("p");
 let heard = performance.now(); // the latest message, or the latest request for one
 let answered = heard; // the latest message
 /** @type {unknown} */
 let asked = null;
-let pressEarly = holdEarly("#race-button, #step-button");
+let pressEarly = holdEarly(OF_SET_UP);
 
 const follow = () => {
   heard = performance.now();
