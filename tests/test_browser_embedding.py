@@ -92,6 +92,7 @@ def test_a_proxy_may_leave_its_path_in_the_requests(address: str) -> None:
 def test_a_path_that_is_none_is_ignored(address: str, said: str) -> None:
     got = httpx.get(address, headers={"X-Forwarded-Prefix": said}, trust_env=False)
     assert got.status_code == 200
+    assert got.headers["content-encoding"] == "gzip"
     assert f'"root":"{address}"' in got.text
 
 
