@@ -14,6 +14,7 @@ from typing import Any
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.labels import differing, display_names, setting
 from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import is_random
 
 THEMES = ("light", "dark")
 
@@ -135,8 +136,23 @@ def resolve(token: str, theme: str) -> str:
 
 
 def start_styles(lanes: Sequence[Lane]) -> tuple[LaneStyle, ...]:
-    """Return the style of every lane's start, which does not depend on the learning rate."""
-    return lane_styles([replace(x, lr=1.0) for x in lanes], [x.label for x in lanes])
+    """Return the style of every lane's start.
+
+    It does not depend on the learning rate, nor on the seed where the start is not random: it then
+    has no seed in its name, and the mark of the largest one.
+
+    >>> lanes = [Lane("lora", seed=0), Lane("lora", seed=1), Lane("olora", seed=0)]
+    >>> [style.label for style in start_styles(lanes)]
+    ['LoRA seed 0', 'LoRA seed 1', 'OLoRA']
+    """
+    most = max(lane.seed for lane in lanes)
+    starts = [replace(x, lr=1.0, seed=x.seed if is_random(x) else most) for x in lanes]
+    unseeded = display_names([replace(start, seed=most) for start in starts])
+    names = [
+        lane.label or (None if is_random(lane) else name)
+        for lane, name in zip(lanes, unseeded, strict=True)
+    ]
+    return lane_styles(starts, names)
 
 
 def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[LaneStyle, ...]:
