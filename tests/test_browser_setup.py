@@ -217,11 +217,7 @@ def test_a_random_walk_never_loses_or_swaps_the_set_up(
     run_state_machine_as_test(
         Walk,
         settings=settings(
-            max_examples=1,
-            stateful_step_count=15,
-            deadline=None,
-            derandomize=True,
-            print_blob=False,
+            max_examples=2, stateful_step_count=9, deadline=None, derandomize=True, print_blob=False
         ),
     )
     assert Walk.jobs[0]._jobs

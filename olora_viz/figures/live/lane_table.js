@@ -229,6 +229,7 @@ function cell(child) {
 
 /** @param {string} text @param {string} title @param {string} [term] */
 function header(text, title, term) {
+  if (!text) return node("td", { title }); // what heads no words is no header
   const cell = node("th", { scope: "col", textContent: text, title });
   if (term) {
     const button = node("button", { type: "button", className: "term", textContent: text, title });

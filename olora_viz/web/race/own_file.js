@@ -62,10 +62,6 @@ element.addEventListener("change", async (event) => {
   }
 });
 
-element.addEventListener("keydown", (event) => {
-  const target = /** @type {Element} */ (event.target);
-  if (!target.closest(".own-file") || !["Enter", " "].includes(event.key)) return;
-  event.preventDefault();
-  event.stopPropagation();
+element.querySelector(".own-file").addEventListener("click", () => {
   element.querySelector("input").click();
 });

@@ -30,8 +30,8 @@ def bring(limits: Limits) -> gr.HTML:
         value="",
         elem_id="setup-file",
         html_template=(
-            '<label class="own-file" tabindex="0" role="button">Your own examples…'
-            f'<input type="file" accept="{",".join(FORMATS)}" hidden></label>{_formats(limits)}'
+            '<button type="button" class="own-file">Your own examples…</button>'
+            f'<input type="file" accept="{",".join(FORMATS)}" hidden>{_formats(limits)}'
             '<div class="said" role="status">${value}</div>'
         ),
         js_on_load=(Path(__file__).parent / "own_file.js").read_text("utf-8"),
