@@ -35,19 +35,21 @@ def test_one_computes_at_a_time_in_turn_and_a_visitor_s_too_many_are_a_sentence(
     def compute(name: str) -> str:
         at_once.add(name)
         assert len(at_once) == 1
-        going.wait(20)
+        assert going.wait(60)
         done.append(name)
         at_once.clear()
         return name
 
     async def visit() -> list[object]:
         first = asyncio.ensure_future(pool.run(MANY, compute, "first"))
-        await asyncio.sleep(0.05)
+        while not at_once:
+            await asyncio.sleep(0.01)
         more = [asyncio.ensure_future(pool.run(MANY, compute, f"{k}")) for k in range(4)]
-        await asyncio.sleep(0.05)
+        await asyncio.wait(more[3:])  # refused, so the others wait in line
         other = asyncio.ensure_future(pool.run(OTHER, compute, "other"))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         more[2].cancel()  # its page was closed
+        await asyncio.wait(more[2:3])
         going.set()
         return await asyncio.gather(first, *more, other, return_exceptions=True)
 
