@@ -33,7 +33,14 @@ if caches is not None:
     delete_with(build, caches)
 demo = build()
 
+
+def end(*_: object) -> None:
+    """End politely, as a container is told to: take no more visitors, then pause the races."""
+    if demo.server:
+        demo.server.should_exit = True
+    sys.exit(0)
+
+
 if __name__ == "__main__":
-    # A polite end (also of a container) pauses the races and removes temporary folders.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, end)
     demo.launch(**launch_options())

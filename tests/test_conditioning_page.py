@@ -173,7 +173,7 @@ def test_stop_ends_a_measurement_and_a_slicing_within_a_product(
     assert 0 < job.part < 1
     assert 'role="progressbar"' in view(job, 0, last=False).status
     jobs.stop(job)
-    wait(job, 5)
+    wait(job)
     assert (job.state, job.found) == ("stopped", None)
     shown = view(job, 0, last=True)
     assert (shown.measure["interactive"], shown.stop["interactive"]) == (True, False)
@@ -183,7 +183,7 @@ def test_stop_ends_a_measurement_and_a_slicing_within_a_product(
     cutting = cut(jobs, source, [0, 1])
     wait_until(lambda: "loss 3 of" in cutting.note)
     jobs.stop(cutting)
-    wait(cutting, 5)
+    wait(cutting)
     assert (cutting.state, cutting.slices) == ("stopped", [])
 
 

@@ -154,13 +154,17 @@ def test_every_chart_of_held_out_results_says_on_how_many_examples_it_rests(name
         assert f"{count} " in figure["layout"]["meta"]["unit"]
 
 
-def test_the_line_says_what_memory_a_race_takes_while_it_runs():
+@pytest.mark.parametrize(("device", "shown"), [("CPU", "0.6 GB"), ("CUDA", "CUDA 0.6 GB")])
+def test_the_line_says_what_memory_a_race_takes_while_it_runs(device: str, shown: str) -> None:
     here = memory_of(torch.device("cpu"))
     assert here is None or 0 < here.now <= here.peak
     its = {"steps": (a_step(1, [1.0] * 15),), "memory": Memory(612_000_000, 1_340_000_000)}
-    racing, finished = (race_view(going(state, **its)).status for state in ("racing", "finished"))
-    assert 'title="memory; peak 1.3 GB"> 0.6 GB</span>' in racing
+    racing, finished = (
+        race_view(going(state, device=device, **its)).status for state in ("racing", "finished")
+    )
+    assert f'title="{device} memory; peak 1.3 GB">{shown}</span>' in racing
     assert "GB" not in finished
+    assert ("CUDA" in finished) == (device == "CUDA")
 
 
 @pytest.mark.parametrize(

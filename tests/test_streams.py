@@ -3,7 +3,6 @@
 import asyncio
 import time
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import gradio as gr
@@ -41,17 +40,18 @@ def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Com
     job = start(jobs, commands, replace(SETUP, steps=30))
     streams = Streams(jobs, board(), BLANK)
 
-    async def follow() -> list[tuple[float, list[Any]]]:
-        return [(time.monotonic(), row) async for row in streams.follow("page", job.id)]
+    async def follow() -> list[list[Any]]:
+        return [row async for row in streams.follow("page", job.id)]
 
+    began = time.monotonic()
     rows = asyncio.run(follow())
-    assert [row[0]["going"] for _, row in rows] == [True] * (len(rows) - 1) + [False]
-    views = [row[1] for _, row in rows if row[1] != gr.skip()]
+    took = time.monotonic() - began
+    assert [row[0]["going"] for row in rows] == [True] * (len(rows) - 1) + [False]
+    views = [row[1] for row in rows if row[1] != gr.skip()]
     assert views[-1].complete
     assert views[-1].step == 30
-    shown = [(at, row[1]) for at, row in rows if row[1] != gr.skip()]
-    racing = [at for at, view in shown if view.made and not view.complete]
-    assert all(b - a > 0.9 * stream.PACE for a, b in pairwise(racing))
+    racing = [view for view in views if view.made and not view.complete]
+    assert len(racing) <= took / stream.PACE + 1
     assert streams._open == {}
 
 
@@ -71,13 +71,13 @@ def test_a_newer_stream_of_the_page_ends_the_older_one_and_a_closed_page_all(
         other = asyncio.create_task(follow("other page", "other"))
         await asyncio.sleep(0.3)
         newer = asyncio.create_task(follow("page", "newer"))
-        await asyncio.wait_for(older, 10)
+        await asyncio.wait_for(older, 60)
         assert ended == ["older"]
         streams.end("page")
-        await asyncio.wait_for(newer, 10)
+        await asyncio.wait_for(newer, 60)
         assert ended == ["older", "newer"]
         commands.do(job.id, "stop")
-        await asyncio.wait_for(other, 30)
+        await asyncio.wait_for(other, 60)
 
     asyncio.run(visit())
 

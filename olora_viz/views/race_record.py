@@ -236,8 +236,9 @@ def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
 
 
 def _speed(record: RaceRecord, done: int) -> list[str]:
-    """Return the speed, the device, and the elapsed or remaining time."""
-    steps, device = record.steps[:done], record.device
+    """Return the speed, the memory on which device, and the elapsed or remaining time."""
+    steps = record.steps[:done]
+    device = record.device if record.device != "CPU" else ""
     if not steps:
         return [device] if device else []
     last = steps[-1]
@@ -248,15 +249,16 @@ def _speed(record: RaceRecord, done: int) -> list[str]:
         spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
         rate = max(len(window) - 1, 1) / max(spent, 1e-9)
         time = f"{about((record.config.steps - last.step) / rate)} left"
-    if not (record.complete or record.state in ENDED):
-        device += _memory(record)
+        device = _memory(record, device)
     speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"
-    return [speed, device, time]
+    return [part for part in (speed, device, time) if part]
 
 
-def _memory(record: RaceRecord) -> Markup:
-    """Return the memory that is used now, with the most so far in a tooltip."""
+def _memory(record: RaceRecord, device: str) -> str:
+    """Return the device and its memory in use, the peak in a tooltip."""
     if record.memory is None:
-        return Markup("")
+        return device
     now, peak = record.memory.words
-    return Markup('<span class="memory" title="memory; peak {}"> {}</span>').format(peak, now)
+    return Markup('<span class="memory" title="{}; peak {}">{}</span>').format(
+        f"{record.device} memory".strip(), peak, f"{device} {now}".strip()
+    )
