@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +159,7 @@ class Visitor:
     def __init__(self, url: str, visit: str, config: dict[str, Any] | None = None) -> None:
         self.visit = visit
         self.client = httpx.Client(base_url=url, trust_env=False, timeout=60)
+        weakref.finalize(self, self.client.close)
         self.config = config or self.client.get("/config").json()
         self.functions = {fn["api_name"]: fn for fn in self.config["dependencies"]}
         parts = self.config["components"]
