@@ -230,6 +230,9 @@ def device_words(racing: Race) -> str:
     return str(racing.device).split(":")[0].upper()
 
 
+LAST_STEP = 60.0
+"""Seconds that the end of a process waits for the step that is being computed."""
+
 _running: weakref.WeakKeyDictionary[BackgroundWork, threading.Thread] = weakref.WeakKeyDictionary()
 
 
@@ -240,4 +243,4 @@ def _stop_all() -> None:
     for work in list(_running):
         work.stop()
     for thread in threads:
-        thread.join(5)
+        thread.join(LAST_STEP)

@@ -19,6 +19,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.kept import Kept
 from olora_viz.races.race import Race
 from olora_viz.races.state import STOPPED
+from olora_viz.views.background_work import LAST_STEP
 from olora_viz.views.race_record import PAUSED, WAITING
 from olora_viz.web.guard.fairness import Line, Places
 from olora_viz.web.guard.limits import Limits
@@ -184,7 +185,7 @@ class Jobs(Register):
                 job.interrupt(RESTARTED)
             self._wake.notify()
         if self._worker is not None:
-            self._worker.join(timeout=10)
+            self._worker.join(timeout=LAST_STEP)
         self._place.give_back()
 
     def _work(self, first: Callable[[], object]) -> None:
