@@ -1,8 +1,8 @@
 """Races as a page asks for them, and waiting for what the queue computes."""
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
+
+from waiting import wait_until
 
 from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.config import checked_config
@@ -31,11 +31,3 @@ def wait(job: Found, seconds: float = 60) -> Found:
     """Return work of the queue once it is complete."""
     wait_until(lambda: job.complete, seconds)
     return job
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Return once a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)

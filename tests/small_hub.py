@@ -60,8 +60,9 @@ def small_hub(repositories: dict[str, Repository]):
         def do_GET(self):
             path = unquote(urlsplit(self.path).path).strip("/")
             asked.append(path)
-            is_api = path.startswith("api/models/")
-            owner, name, *rest = path.removeprefix("api/models/").split("/")
+            its = path.removeprefix("api/models/").removeprefix("api/datasets/")
+            is_api = its != path
+            owner, name, *rest = its.split("/")
             repository = repositories.get(f"{owner}/{name}")
             if repository is None:
                 return self._send(404, b"{}", X_Error_Code="RepoNotFound")

@@ -1,7 +1,6 @@
 """Races whose steps are made in another process: bitwise the same, and they rest when told to."""
 
 import multiprocessing
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
@@ -9,6 +8,7 @@ from queue import Empty
 import pytest
 import torch
 from races import small, steps_of
+from waiting import wait_until
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
@@ -46,10 +46,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 
 def until(job: Work, *states: str) -> None:
-    end = time.monotonic() + 60
-    while job.state not in states:
-        assert time.monotonic() < end, (job.state, job.note)
-        time.sleep(0.005)
+    wait_until(lambda: job.state in states)
 
 
 def test_steps_of_a_forked_process_are_bitwise_those_of_this_one_and_files_pause_and_stop_it(

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from measuring import LAYER, ROWS, asked, words
-from queued import wait, wait_until
+from queued import wait
+from waiting import wait_until
 
 from olora_viz.measures import conditioning as conditioning_module
 from olora_viz.measures import products as memory_of_products

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from measuring import LAYER, asked, words
-from queued import wait, wait_until
+from queued import wait
+from waiting import wait_until
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from queued import asked, wait, wait_until
+from queued import asked, wait
 from starlette.datastructures import Headers
+from waiting import wait_until
 
 from olora_viz.web.guard import fairness
 from olora_viz.web.guard.fairness import ABSENT, Line, Pages, Places, too_many

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from queued import asked, lane, wait, wait_until
+from queued import asked, lane, wait
 from served import Visitor, launched
+from waiting import wait_until
 
 from olora_viz.figures.live.packing import pack
 from olora_viz.learn.gallery import GALLERY

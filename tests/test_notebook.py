@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +10,15 @@ import pytest
 import torch
 from drawn import traces
 from IPython.core.interactiveshell import InteractiveShell
-from panels import CONFIG, LONG, choose, figure, press, shown, text, wait_for
+from panels import CONFIG, LONG, choose, figure, press, shown, text
 from traitlets import TraitError, link
 from traitlets.config import Config
+from waiting import wait_until
 
 import olora_viz as ov
 from olora_viz.notebook import ConditioningPanel, RacePanel
 from olora_viz.races.best import kept_from
+from olora_viz.views.background_work import _running
 
 OLORA = {"init": "olora", "r": "2", "alpha": "", "lr": "1e-3", "seed": "0"}
 
@@ -47,10 +48,10 @@ def test_pause_step_and_go_on_make_the_steps_of_a_race_that_ran_through() -> Non
     press(panel, "step")
     panel.result()
     assert (panel.state, len(panel.history)) == ("paused", 1)
-    wait_for(lambda: shown(panel, "pause")["disabled"])
+    wait_until(lambda: shown(panel, "pause")["disabled"])
     assert shown(panel, "race")["label"] == "▶ Continue"
     press(panel, "step")
-    wait_for(lambda: len(panel.history) == 2 and panel.state == "paused")
+    wait_until(lambda: len(panel.history) == 2 and panel.state == "paused")
     panel.resume()
     panel.result()
     assert panel.state == "finished"
@@ -61,7 +62,7 @@ def test_pause_step_and_go_on_make_the_steps_of_a_race_that_ran_through() -> Non
 def test_the_cell_returns_at_once_and_stop_stops_while_another_cell_looks() -> None:
     panel = RacePanel(LONG)
     panel.start()
-    wait_for(lambda: len(panel.history) >= 3)
+    wait_until(lambda: len(panel.history) >= 3)
     seen = panel.steps["step"].max()
     assert panel.state == "racing"
     press(panel, "stop")
@@ -69,7 +70,8 @@ def test_the_cell_returns_at_once_and_stop_stops_while_another_cell_looks() -> N
     assert panel.state == "stopped"
     made = len(panel.history)
     assert made >= seen
-    time.sleep(0.1)
+    assert panel._job
+    _running[panel._job].join(60)
     assert len(panel.history) == made
     assert shown(panel, "stop")["disabled"]
     assert not shown(panel, "race")["disabled"]
@@ -193,7 +195,7 @@ def test_a_button_exports_the_leader_and_nothing_that_exists_is_overwritten(
         assert rule in shown(panel, "export.said")
     panel.step()
     panel.result()
-    wait_for(lambda: not shown(panel, "export.write")["disabled"])
+    wait_until(lambda: not shown(panel, "export.write")["disabled"])
     choose(panel, "export.folder", "")
     press(panel, "export.write")
     assert ", from step 1, is in" in shown(panel, "export.said")
@@ -215,8 +217,8 @@ def test_what_is_typed_wrong_gets_a_sentence_in_the_panel(change, sentence: str,
     for name, value in change.items():
         choose(panel, name, value)
     press(panel, "race")
-    wait_for(lambda: panel.state not in ("loading", "racing"))
-    wait_for(lambda: sentence in text(panel))
+    wait_until(lambda: panel.state not in ("loading", "racing"))
+    wait_until(lambda: sentence in text(panel))
     assert 'class="status failed"' not in text(panel)
     wait_for(lambda: not shown(panel, "race")["disabled"])
     assert "Traceback" not in "".join(capfd.readouterr())
@@ -232,8 +234,8 @@ def test_a_gpu_that_is_not_there_gets_a_sentence(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     panel = RacePanel(replace(CONFIG, device="cuda"))
     press(panel, "race")
-    wait_for(lambda: panel.state == "failed")
-    wait_for(lambda: "this machine has no CUDA GPU; use &#39;cpu&#39;" in text(panel))
+    wait_until(lambda: panel.state == "failed")
+    wait_until(lambda: "this machine has no CUDA GPU; use &#39;cpu&#39;" in text(panel))
     with pytest.raises(ValueError, match="no CUDA GPU"):
         panel.result()
 
@@ -248,7 +250,7 @@ def test_asking_for_the_result_of_nothing_says_what_to_do() -> None:
 def test_an_interrupt_of_the_kernel_pauses_the_race_and_says_how_to_go_on() -> None:
     panel = RacePanel(LONG)
     panel.start()
-    wait_for(lambda: len(panel.history) >= 1)
+    wait_until(lambda: len(panel.history) >= 1)
     # As a kernel has it; a shell makes its background jobs, such as these tests, deaf to it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -257,8 +259,8 @@ def test_an_interrupt_of_the_kernel_pauses_the_race_and_says_how_to_go_on() -> N
             panel.result()
     finally:
         signal.signal(signal.SIGINT, before)
-    wait_for(lambda: panel.state == "paused")
-    wait_for(lambda: "the kernel was interrupted: press Continue to resume" in text(panel))
+    wait_until(lambda: panel.state == "paused")
+    wait_until(lambda: "the kernel was interrupted: press Continue to resume" in text(panel))
     panel.stop()
     panel.result()
 
@@ -279,7 +281,7 @@ def test_running_a_cell_again_stops_its_race_and_another_cells_goes_on(shell) ->
     shell.run_cell("mine = RacePanel(LONG); mine.start()", store_history=True)
     shell.run_cell("yours = RacePanel(LONG); yours.start(); a = 1", store_history=True)
     mine, yours = shell.user_ns["mine"], shell.user_ns["yours"]
-    wait_for(lambda: len(mine.history) >= 1 and len(yours.history) >= 1)
+    wait_until(lambda: len(mine.history) >= 1 and len(yours.history) >= 1)
     shell.run_cell("mine = RacePanel(LONG); mine.start()", store_history=True)
     again = shell.user_ns["mine"]
     assert again is not mine

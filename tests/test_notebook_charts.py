@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from drawn import traces
-from panels import CONFIG, LANES, choose, figure, press, send, shown, text, wait_for
+from panels import CONFIG, LANES, choose, figure, press, send, shown, text
+from waiting import wait_until
 
 import olora_viz as ov
 from olora_viz.figures import race as figures
@@ -30,7 +31,7 @@ def test_a_panel_leaves_its_last_state_as_a_picture_and_as_text() -> None:
     assert "OLoRA: held-out loss" in panel._still["text/plain"]
     light = panel._still["image/png"]
     send(panel, theme="dark")
-    wait_for(lambda: panel._still["image/png"] != light)
+    wait_until(lambda: panel._still["image/png"] != light)
 
 
 def test_a_chart_is_sent_as_a_whole_once_and_then_only_what_is_new() -> None:
@@ -99,7 +100,7 @@ def test_the_rank_of_a_spectrum_panel_moves_its_charts() -> None:
     np.testing.assert_allclose(found.sigma_BA, expected.sigma_BA)
     curve = traces(figure(panel, "singular"), "OLoRA")[0]
     np.testing.assert_allclose(curve["y"], expected.sigma_BA, rtol=1e-3)
-    wait_for(lambda: "rank 5" in panel._still["text/plain"])
+    wait_until(lambda: "rank 5" in panel._still["text/plain"])
     assert shown(panel, "rank")["value"] == 5
     with pytest.raises(ValueError, match="rank must be a whole number from 1 to 64, not 999"):
         panel.rank = 999
@@ -118,7 +119,7 @@ def test_a_conditioning_panel_measures_each_start_once() -> None:
     panel = ConditioningPanel(config)
     press(panel, "measure")
     found = panel.result()
-    wait_for(lambda: panel._still)
+    wait_until(lambda: panel._still)
     first = next(ov.race(ov.RaceConfig(lanes=LANES, batch_size=1)))
     np.testing.assert_allclose(found.grad_norm, first.grad_norm, rtol=1e-5)
     np.testing.assert_allclose(found.loss, first.loss, rtol=1e-5)

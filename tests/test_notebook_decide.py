@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from panels import press, shown, text, wait_for
+from panels import press, shown, text
+from waiting import wait_until
 
 from olora_viz.notebook import DecidePanel
 from olora_viz.studies.budget import Plan
@@ -26,7 +27,7 @@ def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(
     panel.observe(lambda change: seen.append(change["new"]), "state")
     assert shown(panel, "folder")["value"] == "decisions/glassllm-number-words"
     press(panel, "decide")
-    wait_for(lambda: panel.known is not None and panel.known.lanes)
+    wait_until(lambda: panel.known is not None and panel.known.lanes)
     press(panel, "stop")
     first = panel.result()
     assert first.adapter is None

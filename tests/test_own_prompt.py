@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from queued import wait, wait_until
+from queued import wait
+from waiting import wait_until
 
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane

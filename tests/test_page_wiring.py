@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import gradio as gr
 import pytest
-from queued import wait_until
+from waiting import wait_until
 from wired import LIMITS, LONG, RECORDED, SETUP, board_of, start
 
 from olora_viz.learn.gallery import GALLERY

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import peft
 import pytest
-from queued import LANES, asked, lane, wait, wait_until
+from queued import LANES, asked, lane, wait
+from waiting import wait_until
 
 from olora_viz import load_model
 from olora_viz.initializers import INITIALIZERS

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from queued import wait_until
 from races import small
+from waiting import wait_until
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs

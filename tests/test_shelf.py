@@ -1,12 +1,12 @@
 """Earlier runs of a visit: listed, named, pinned, laid over each other, compared."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from steps import a_step
+from waiting import wait_until
 
 from olora_viz.figures.comparison import Run, overlay_figure
 from olora_viz.figures.theme import lane_styles
@@ -31,10 +31,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 @pytest.fixture(scope="module")
 def runs(jobs: Jobs) -> list[Job]:
     made = [jobs.start(CONFIG), jobs.start(replace(CONFIG, steps=3))]
-    end = time.monotonic() + 60
-    while not all(job.complete for job in made):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: all(job.complete for job in made))
     return made
 
 

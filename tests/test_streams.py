@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from queued import wait_until
 from served import Visitor, launched
+from waiting import wait_until
 from wired import BLANK, LIMITS, LONG, RECORDED, SETUP, board_of, start
 
 from olora_viz.views.race import race_view
@@ -69,7 +69,8 @@ def test_a_newer_stream_of_the_page_ends_the_older_one_and_a_closed_page_all(
     async def visit() -> None:
         older = asyncio.create_task(follow("page", "older"))
         other = asyncio.create_task(follow("other page", "other"))
-        await asyncio.sleep(0.3)
+        while len(streams._open) < 2:
+            await asyncio.sleep(0.01)
         newer = asyncio.create_task(follow("page", "newer"))
         await asyncio.wait_for(older, 60)
         assert ended == ["older"]
@@ -162,7 +163,7 @@ def test_a_stream_takes_over_when_the_last_update_of_the_one_before_was_sent(
         older = streams.follow("page", job.id)
         await anext(older)
         newer = asyncio.ensure_future(anext(streams.blank("page", race_view(RECORDED))))
-        await asyncio.sleep(0.3)
+        await anext(streams.blank("other page", race_view(RECORDED)))  # began later, has to wait for none
         assert not newer.done(), "the update before is still on its way"
         with pytest.raises(StopAsyncIteration):
             await anext(older)

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from verbs import forked
+from waiting import wait_until
 
 from olora_viz.__main__ import main
 from olora_viz.machine.memory import available_memory
@@ -168,9 +168,7 @@ def test_a_killed_study_goes_on_and_fills_the_same_table(whole: Path, tmp_path: 
     for at in (1, 2):
         with forked("study", str(out), temporary=tmp_path / "tmp") as (process, _):
             steps = out / "runs" / f"{at:04d}" / "steps.jsonl"
-            until = time.monotonic() + 60
-            while not steps.exists() and time.monotonic() < until:
-                time.sleep(0.005)
+            wait_until(steps.exists)
             process.kill()
         assert process.status == -signal.SIGKILL
     pd.testing.assert_frame_equal(finished(None, out), table(whole))

@@ -3,13 +3,13 @@
 import resource
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from reliability.disturbances import check_fails, small_disk
 from reliability.victims import Say, apart
+from waiting import wait_until
 
 from olora_viz.studies.ledger import Ledger
 from olora_viz.studies.race_rows import write_parquet
@@ -57,9 +57,7 @@ def test_a_study_outlives_a_full_disk_in_and_between_its_races(tmp_path: Path) -
         folder = tmp_path / "disk" / "study"
 
         def fill_in_mid_race() -> None:
-            until = time.monotonic() + 30
-            while not (folder / "runs/0001/steps.jsonl").exists() and time.monotonic() < until:
-                time.sleep(0.001)
+            wait_until((folder / "runs/0001/steps.jsonl").exists)
             fill(tmp_path / "disk")
 
         filling = threading.Thread(target=fill_in_mid_race)

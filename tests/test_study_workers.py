@@ -3,11 +3,10 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from olora_viz.races.run import CHECKPOINT
 
@@ -15,13 +14,6 @@ LONG = (
     "study --task number-words,addition --init lora,olora --lr 3e-3 --seeds 1 --steps 5000 --r 2 "
     "--batch-size 4 --eval-size 8 --test-size 8 --threads 1 --workers 2 --out"
 ).split()
-
-
-def wait(until: Callable[[], object], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def below(pid: int) -> list[int]:
@@ -44,12 +36,12 @@ def test_ctrl_c_ends_both_workers_at_their_next_step(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "olora_viz", *LONG, str(out)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            wait(lambda: len(list(out.glob("runs/*/steps.jsonl"))) == 2)
+            wait_until(lambda: len(list(out.glob("runs/*/steps.jsonl"))) == 2, seconds=90)
             its = below(process.pid)
             assert len(its) >= 3  # both workers, and what counts their resources
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=60) == 130
-            wait(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its), seconds=60)
+            wait_until(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its))
             assert len(list(out.glob(f"runs/*/{CHECKPOINT}"))) == 2
         finally:
             process.kill()
