@@ -142,5 +142,6 @@ def test_in_a_frame_a_reload_does_not_start_another_race(visitor: Page, address:
         # In another site's frame a chart is drawn where it is seen, not a screen earlier.
         expect(frame.locator("#accuracy-figure .js-plotly-plot")).to_be_visible(timeout=60_000)
         expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
-        visitor.wait_for_timeout(3000)
+        # What the server answers to an arrival brings the countdown, if any, with the run.
+        expect(frame.locator("#countdown .countdown")).to_be_hidden()
         expect(frame.locator("#shelf li")).to_have_count(1)

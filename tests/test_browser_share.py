@@ -3,7 +3,8 @@
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from shared import SCREEN
 
 PLOT = "#loss-figure .js-plotly-plot"
 LINK = "?task=addition&steps=7&batch=8&seed=3&lane=olora:lr=3e-3,r=4,alpha=8&lane=lora:lr=2e-2,r=2"
@@ -79,7 +80,7 @@ def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser
     assert ("start", "1") in said(page), "whoever gets a copy of this address sees the race start"
     page.reload()
     expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
-    page.wait_for_timeout(1000)
+    # What the server answers to an arrival brings the countdown, if any, with the run.
     expect(page.locator("#countdown .countdown")).to_be_hidden()
     copy = opened(context, page.url)
     expect(copy.locator("#countdown .ticking")).to_contain_text("starts in")
@@ -91,38 +92,54 @@ def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser
 
 
 def test_a_link_starts_its_race_on_a_visible_page_after_a_countdown_that_escape_cancels(
-    context: BrowserContext, address: str
+    browser: Browser, address: str
 ) -> None:
+    context = browser.new_context(viewport=SCREEN)  # its clock is the test's
+    context.set_default_timeout(60_000)
     context.add_init_script(
-        "window.away = true;"
+        "window.away = true; window.presses = 0;"
         "Object.defineProperty(document, 'hidden', { get: () => window.away });"
         "window.look = (away) => { window.away = away;"
         " document.dispatchEvent(new Event('visibilitychange')); };"
+        "document.addEventListener('click', ({ target }) => {"
+        " window.presses += Number(target.closest('#race-button') !== null); }, true);"
     )
+    context.clock.install(time=0)
     page = opened(context, f"{address}/?task=addition&steps=3&lane=lora:lr=1e-3,r=2&start=1")
-    ticking, status = page.locator("#countdown .ticking"), page.locator("#status .state")
+    ticking, bar = page.locator("#countdown .ticking"), page.locator("#countdown .countdown")
+    status = page.locator("#status .state")
     expect(ticking).to_have_text("The race starts when the page is shown.")
-    page.wait_for_timeout(6000)
     expect(status).to_have_text("ready")
+    context.clock.pause_at(3600)  # from here on time passes as the test says
     page.evaluate("look(false)")
     expect(ticking).to_have_text("The race starts in 5 s.")
+    context.clock.run_for(1000)
     expect(ticking).to_have_text("The race starts in 4 s.")
     page.evaluate("look(true)")
+    context.clock.run_for(6000)
+    expect(ticking).to_have_text("The race starts when the page is shown.")
     page.evaluate("look(false)")
     expect(ticking).to_have_text("The race starts in 5 s.")
     page.keyboard.press("Escape")
-    expect(page.locator("#countdown .countdown")).to_be_hidden()
+    expect(bar).to_be_hidden()
     expect(page.locator("#countdown [role=status]")).to_have_text("The race was not started.")
-    page.wait_for_timeout(6000)
-    expect(status).to_have_text("ready")
+    context.clock.run_for(6000)
+    assert page.evaluate("presses") == 0
+    context.clock.resume()
     page.reload()
     page.evaluate("look(false)")
-    page.wait_for_timeout(2000)
-    expect(page.locator("#countdown .countdown")).to_be_hidden()
+    # What the server answers to an arrival brings the countdown, if any, with the set-up.
+    expect(page.locator("#setup-steps input")).to_have_value("3")
+    expect(bar).to_be_hidden()
+    assert page.evaluate("presses") == 0
 
-    other = opened(context, f"{address}/?task=addition&steps=3&lane=lora:lr=2e-3,r=2&start=1")
-    other.evaluate("look(false)")
-    expect(other.locator("#status .state")).to_have_text("finished", timeout=60_000)
+    page.goto(f"{address}/?task=addition&steps=3&lane=lora:lr=2e-3,r=2&start=1")
+    page.evaluate("look(false)")
+    expect(bar).to_be_visible()
+    context.clock.fast_forward(5000)
+    expect(status).to_have_text("finished", timeout=60_000)
+    assert page.evaluate("presses") == 1
+    context.close()
 
 
 def test_a_hidden_set_up_leaves_its_room_to_the_charts_of_its_own_page_alone(
