@@ -1,12 +1,12 @@
 """The page in a real Chromium: race, watch, zoom, stop; nothing from any other host."""
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from opened import on_the_server
 from playwright.sync_api import Browser, Page, expect
 from steps import a_step
 
@@ -39,7 +39,9 @@ def visibility(page: Page, lane: str) -> set[object]:
     return set(page.evaluate(script, lane))
 
 
-def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(same_page: Page) -> None:
+def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(
+    same_page: Page, address: str
+) -> None:
     page = same_page
     # Steps that last: of shorter ones too many would lie between a press of Stop and its effect.
     for name, value in (("Steps", "500"), ("Prompts per step", "16")):
@@ -84,8 +86,9 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(same_page
     # The chart lags the race by an update, so a few steps lie between the press and the last point.
     assert reached <= ended < 500
     wait_for_points(page, ended)
-    time.sleep(1.0)
-    assert points(page) == ended
+    run = on_the_server(page, address)
+    assert run["summary"]["state"] == "stopped"
+    assert len(run["steps"]) == points(page) == ended
     assert page.locator("#status").inner_text() == status
 
 

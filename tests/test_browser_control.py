@@ -2,7 +2,7 @@
 
 import re
 
-from opened import tab
+from opened import on_the_server, tab
 from playwright.sync_api import Page, expect
 from shared import PLOT
 
@@ -89,7 +89,7 @@ def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
     state(page, "stopped")
 
 
-def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
+def test_race_pause_step_go_on_reload_and_finish(page: Page, address: str) -> None:
     state(page, "ready")
     page.get_by_label("Prompts per step").fill("16")  # steps that last while the page is reloaded
     set_steps(page, 36)
@@ -107,7 +107,8 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page) -> None:
     page.click("#pause-button")
     state(page, "paused")
     reached = done(page)
-    page.wait_for_timeout(700)
+    run = on_the_server(page, address)
+    assert (run["summary"]["state"], len(run["steps"])) == ("paused", reached)
     assert done(page) == reached
 
     page.reload()

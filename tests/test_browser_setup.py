@@ -150,10 +150,16 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: "#" in self.page.url)
     @rule()
     def go_back_and_forth(self) -> None:
-        self.page.evaluate("history.back()")
-        self.page.wait_for_timeout(200)
-        self.page.evaluate("history.forward()")
-        self.page.wait_for_timeout(200)
+        shown = self.page.locator("html").get_attribute("data-page")
+        for way in ("back", "forward"):
+            # The page's own listener is the older one.
+            self.page.evaluate(
+                f"""() => new Promise((done) => {{
+                    addEventListener("hashchange", done, {{ once: true }});
+                    history.{way}();
+                }})"""
+            )
+        assert self.page.locator("html").get_attribute("data-page") == shown
 
     @rule()
     def reload(self) -> None:

@@ -128,7 +128,8 @@ def test_a_race_that_nobody_watches_rests_and_goes_on_when_somebody_comes_back(
         for _ in range(3):
             assert jobs.get(job.id) is job
             clock.now += 60
-            wait_until(lambda reached=len(job.steps): len(job.steps) > reached + 1)
+            reached = len(job.steps)
+            wait_until(lambda reached=reached: len(job.steps) > reached + 1)
         assert job.state == "racing"
         clock.now += 60
         rest(job)
