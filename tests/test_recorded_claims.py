@@ -1,8 +1,10 @@
 """Recorded findings are those that were measured, and the commands beside them repeat them."""
 
 import argparse
+import ast
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -12,6 +14,7 @@ import pytest
 from test_claims import STUDY, gaining, study
 
 from olora_viz.cli import study as study_verb
+from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.gallery import claims, judge
 from olora_viz.learn.gallery.claims import (
     CellVerdict,
@@ -23,6 +26,8 @@ from olora_viz.learn.gallery.claims import (
     write_claims,
 )
 from olora_viz.learn.gallery.writing import MAX_BYTES
+from olora_viz.studies import claims as claims_of_papers
+from olora_viz.studies import who_leads
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding
 from olora_viz.studies.claims.evidence import ClaimEvidence
@@ -108,6 +113,25 @@ def test_what_the_package_brings_is_small_and_of_claims_that_there_are() -> None
         assert "/" not in one.model + one.task
         assert all(line.startswith("python -m olora_viz ") for line in one.command.splitlines())
         assert bool(one.study) == needs_study(CLAIMS[one.claim])
+
+
+def texts_of(path: Path) -> set[str]:
+    """The texts in a module, those between the values of f-strings among them."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    texts = (node.value for node in nodes if isinstance(node, ast.Constant))
+    return {text for text in texts if isinstance(text, str) and len(text) > 2}
+
+
+@pytest.mark.parametrize("claim", sorted({one.claim for one in recorded_claims().findings}))
+def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> None:
+    folder = Path(claims_of_papers.__file__).parent
+    names = folder / f"{claim.replace('-', '_')}.py", folder / "compared.py", who_leads.__file__
+    said = {*VERDICTS, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
+    for one in recorded_claims().of(claim):
+        left = one.finding.words
+        for text in sorted(filter(None, (*said, one.model, one.task)), key=len, reverse=True):
+            left = left.replace(text, " | ")
+        assert re.findall(r"[a-zA-Z]{2,}", left) == []
 
 
 def test_the_cells_of_a_study_are_those_in_which_both_have_run() -> None:

@@ -44,7 +44,7 @@ def judge(found: Verdicts) -> Finding:
     if any(len(row["evaluated"]) < LEAST_POINTS for row in found.rows.values()):
         return not_measured(
             f"the study's runs were evaluated fewer than {LEAST_POINTS} times: one with "
-            "a smaller eval_every decides it"
+            "a smaller eval_every would decide it"
         )
     values = {trial: mean_loss(row) for trial, row in found.rows.items()}
     parts: dict[str, list[str]] = {"one rate": [], "best rates": []}
@@ -57,20 +57,19 @@ def judge(found: Verdicts) -> Finding:
             if intervals.get(at, UNKNOWN) is UNKNOWN:
                 intervals[at] = interval
     if any(interval is UNKNOWN for interval in intervals.values()):
-        return not_measured("in no cell of the study a rate was finished by both")
+        return not_measured("in no cell of the study did both methods finish at the same rate")
     cells = len(ours(found))
     words = [
         f"{intervals[at].mean:+.3g} nats (95% {intervals[at].low:+.3g} to "
         f"{intervals[at].high:+.3g}; {together(said)}) at {at}"
         for at, said in parts.items()
     ]
-    where = "" if cells == 1 else f" in one of {cells} cells; the verdicts are on all"
+    some = f"numbers of one of {cells} cells; the verdicts cover all; " if cells > 1 else ""
     return Finding(
         verdict=together([*parts["one rate"], *parts["best rates"]]),
         words=(
             f"OLoRA's validation loss, averaged over the run, differs from LoRA's by {words[0]} "
-            f"and {words[1]}{where} "
-            f"({basis_of(found, 'validation')})."
+            f"and {words[1]} ({some}{basis_of(found, 'validation')})."
         ),
         numbers={
             "difference_at_one_rate": intervals["one rate"],

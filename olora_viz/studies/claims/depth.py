@@ -70,8 +70,8 @@ CLAIM = Claim(
     sentence="An orthonormal start keeps gradients from vanishing or exploding with depth.",
     source=f"{OLORA}, on the benefits of orthonormality",
     measured=(
-        "The norm of the gradient of A and B together in the first step, by layer: how many times "
-        "the largest is the smallest among layers of one kind, against LoRA's, paired by seed. "
+        "The norm of the gradient of A and B together in the first step, by layer: the largest as "
+        "a multiple of the smallest among layers of one kind, relative to LoRA's, paired by seed. "
         "Within a factor of 1.25 they are level."
     ),
     judge=measure,

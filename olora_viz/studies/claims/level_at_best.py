@@ -43,7 +43,7 @@ def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
     names = ", ".join(label_of(init) for init in points)
     interval = f"95% {its.low:+.2g} to {its.high:+.2g}" if math.isfinite(its.low) else "no interval"
     trend = (
-        f"the best rate goes with λ_max at the start to the power {its.mean:+.2g} ({interval}; "
+        f"the best rate scales as λ_max at the start to the power {its.mean:+.2g} ({interval}; "
         f"{falls})"
         if math.isfinite(its.mean)
         else f"a trend of the best rate with λ_max is {falls}"
@@ -52,7 +52,7 @@ def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
     return Finding(
         verdict=together([*(OF_LEVEL[one] for one in others), falls]),
         words=(
-            f"Each at its best rate, the methods are, against {reference}, "
+            f"Each at its best rate and against {reference}, the methods are "
             f"{counted(others, 'comparison')} ({basis_of(found)}). Over {len(points)} methods "
             f"with a best rate inside the rates tried ({names}{few}), {trend}."
         ),

@@ -123,8 +123,8 @@ def _said(
     if its == UNKNOWN:
         return f"{label_of(init)}'s best rate lies at the edge of the rates tried."
     return (
-        f"{label_of(init)}'s best rate goes with the length of the run to the power "
-        f"{its.mean:+.2g} (95% {its.low:+.2g} to {its.high:+.2g}); that it {claimed} "
+        f"{label_of(init)}'s best rate scales as the length of the run to the power "
+        f"{its.mean:+.2g} (95% {its.low:+.2g} to {its.high:+.2g}); that it {claimed}: "
         f"{counted(parts[init])}."
     )
 

@@ -59,11 +59,11 @@ def judge(found: Verdicts) -> Finding:
         )
     fitted = {init: exponents(found, init, cells) for init in (REFERENCE, OURS)}
     if not all(map(len, fitted.values())):
-        return not_measured("in a rank of the study no rate was finished with every seed")
+        return not_measured("at one of the study's ranks no rate was finished with every seed")
     intervals = {init: t_interval(each) for init, each in fitted.items()}
     parts = {init: flat(its) for init, its in intervals.items()}
     said = [
-        f"{label_of(init)}'s best rate goes with the rank to the power {its.mean:+.2g} (95% "
+        f"{label_of(init)}'s best rate scales as the rank to the power {its.mean:+.2g} (95% "
         f"{its.low:+.2g} to {its.high:+.2g}; {parts[init]})"
         for init, its in intervals.items()
     ]

@@ -55,7 +55,7 @@ def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Fin
             NOT_MEASURED,
             "The training losses of the study's runs are those of examples that they had not been "
             "trained on, or no training loss was reached by both: a study whose runs read "
-            "the training examples several times, with a small eval_every, decides it. "
+            "the training examples several times, with a small eval_every, would decide it. "
             f"{orthonormal}",
             numbers,
         )
@@ -130,7 +130,7 @@ def _said(drift: Drift, stays: str) -> str:
     after = [f"{its} after {n}" for n, its in zip(drift.steps[1:], later, strict=True)]
     return (
         f"In a race at a rate of {compact(DRIFT_LR)}, ‖BᵀB − I‖/√r goes from {start} to "
-        f"{', '.join(after)} steps: that it stays below {TOLERANCE:g} {stays} (0 is orthonormal, "
+        f"{', '.join(after)} steps. That it stays below {TOLERANCE:g}: {stays} (0 is orthonormal, "
         f"1 is B = 0; {drift.errors.shape[1]} seeds)."
     )
 

@@ -29,7 +29,7 @@ def judge(found: Verdicts) -> Finding:
     paired = [np.array(one.differences) for one in each if len(one.differences) > 1]
     mean = over_cells(paired) if paired else None
     difference = (
-        f" On average its test loss is {mean.mean:+.3g} nats from LoRA's at best rates (95% "
+        f" On average its test loss minus LoRA's is {mean.mean:+.3g} nats at best rates (95% "
         f"{mean.low:+.3g} to {mean.high:+.3g})."
         if mean
         else ""

@@ -36,9 +36,9 @@ def judge(found: Verdicts) -> Finding:
         verdict=together(said),
         words=(
             f"OLoRA's gain in test loss over LoRA, each at its best rate, is {gains[0].mean:+.3g} "
-            f"nats at rank {low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: "
-            f"{-first.mean:+.3g} (95% {-first.high:+.3g} to {-first.low:+.3g}; {low.seeds} seeds) "
-            f"more at the lower rank, on {low.cell.model}, {low.cell.task}"
+            f"nats at rank {low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: a "
+            f"difference of {-first.mean:+.3g} (95% {-first.high:+.3g} to {-first.low:+.3g}; "
+            f"{low.seeds} seeds), on {low.cell.model}, {low.cell.task}"
             + (f"; {len(pairs)} pairs of cells decide." if len(pairs) > 1 else ".")
         ),
         numbers={"pairs": len(pairs), "more_at_the_lower_rank": -first.mean},
