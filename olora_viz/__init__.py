@@ -68,6 +68,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import training_batches
 from olora_viz.races.fair_rate import FairRate, fair_rate
 from olora_viz.races.race import Race, race
+from olora_viz.races.run import resume as resume_run
 from olora_viz.races.saved_run import SavedRun, load_run
 from olora_viz.races.setups import compare_setups
 from olora_viz.races.step import Step
@@ -179,6 +180,7 @@ __all__ = [
     "recorded_claims",
     "register",
     "register_measure",
+    "resume_run",
     "rlmo",
     "rlpo",
     "run_study",

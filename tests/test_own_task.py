@@ -1,6 +1,7 @@
 """A task of one's own from Python: raced like any other, and asked for when its run is resumed."""
 
 import json
+import re
 from dataclasses import replace
 
 import datasets
@@ -92,7 +93,7 @@ def stopped(tmp_path):
 
 
 def test_its_run_is_resumed_with_it_and_to_the_same_numbers(stopped):
-    again = [step.loss for step in runs.resume(stopped, task=ROWS)]
+    again = [step.loss for step in ov.resume_run(stopped, task=ROWS)]
     assert np.array_equal(again, losses(ov.race(CONFIG, task=ROWS))[1:])
     assert ov.load_run(stopped).summary["status"] == "finished"
     assert runs.restored(stopped, task=ROWS).done == 3
@@ -100,7 +101,9 @@ def test_its_run_is_resumed_with_it_and_to_the_same_numbers(stopped):
 
 def test_its_run_is_not_resumed_without_it_or_with_another(stopped, tmp_path, capsys):
     assert main(["race", "--resume", str(stopped)]) == 2
-    assert "trains on a task of your own, 'rows', which is not in the" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "trains on a task of your own, 'rows', which is not in the" in said
+    assert set(re.findall(r"\bov\.(\w+)", said)) == {"resume_run"}
     with pytest.raises(ValueError, match="the task of your own, 'rows', has changed since the run"):
         runs.resume(stopped, task=ROWS[1:])
     list(runs.start(CONFIG, tmp_path / "named"))

@@ -11,6 +11,7 @@ from verbs import run
 
 import olora_viz as ov
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.accelerator import MOST_SECONDS, seconds_needed
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -131,6 +132,13 @@ def test_every_limit_of_a_server_is_in_the_table_with_its_default():
     assert set(rows) == set(limits)
     for name, default in limits.items():
         assert name == "MODELS" or rows[name] == str(default)
+
+
+def test_the_seconds_of_a_race_on_zero_gpu_are_those_that_are_asked_for():
+    told = re.search(r"`seconds_needed`.*?never more than \d+ s", README, re.DOTALL)[0]
+    configs = ov.RaceConfig(), ov.RaceConfig(model="smollm2-135m")
+    asked = [*map(seconds_needed, configs), MOST_SECONDS]
+    assert [int(one) for one in re.findall(r"(\d+)\s+s\b", told)] == asked
 
 
 def test_every_picture_is_there():

@@ -10,6 +10,7 @@ import olora_viz as ov
 from olora_viz.races import run as runs
 from olora_viz.races.schedule import SCHEDULES
 from olora_viz.races.script import olora_viz_script, peft_script
+from olora_viz.races.settings import Settings
 
 
 def named(name: str):
@@ -24,6 +25,11 @@ def named(name: str):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_function_trains_bitwise_as_the_named_schedule_of_its_values(name):
     assert list(ov.race(small(schedule=named(name)))) == steps_of(small(schedule=name))
+
+
+def test_a_page_has_no_place_for_a_function():
+    with pytest.raises(ValueError, match="^a schedule that is a Python function cannot be shown"):
+        Settings.of(small(schedule=named("linear")))
 
 
 def test_the_rates_are_those_of_the_function_after_the_warm_up():

@@ -205,17 +205,17 @@ def test_a_row_that_is_both_kinds_is_an_alpaca_row():
 def test_a_tenth_is_held_out_and_a_tenth_kept_for_the_test(tmp_path, count):
     rows = [{"prompt": f"p{i}", "answer": "a"} for i in range(count)]
     path = as_csv(tmp_path / "a.csv", rows)
-    task = load_task(path, seed=1)
+    task = load_task(path, split_seed=1)
     assert len(task.train) + len(task.held_out) + len(task.test) == count
     assert len(task.held_out) >= 1
     assert len(task.train) >= 1
     for part in (task.held_out, task.test):
         # Every prompt is drawn by itself: five standard deviations of a binomial count.
         assert abs(len(part) - count / 10) < 5 * (count * 0.09) ** 0.5
-    assert load_task(path, seed=1) == task
+    assert load_task(path, split_seed=1) == task
     assert task.ends
     assert not task.plain_text
-    assert count < 40 or load_task(path, seed=2).held_out != task.held_out
+    assert count < 40 or load_task(path, split_seed=2).held_out != task.held_out
 
 
 def test_a_file_may_have_fields_of_its_own(tmp_path):

@@ -38,7 +38,9 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--batch-size": {"type": int, "help": "prompts per step"},
     "--max-length": {"type": int, "help": "maximum tokens of an example; longer ones are skipped"},
     "--seed": {"type": int, "help": "seed of the order of the examples"},
-    "--split-seed": {"type": int, "help": "seed of the split into training and held-out examples"},
+    "--split-seed": {
+        "type": int, "help": "seed of the split into training, held-out and test examples",
+    },
     "--test": {"metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
@@ -75,9 +77,14 @@ def add_intervals(parser: argparse.ArgumentParser) -> None:
     from olora_viz.measures.catalogue import intervals_of_measures
 
     for interval, measures in intervals_of_measures().items():
-        title, cost = measures[0].title, measures[0].cost
-        what = f"steps between two measurements of: {title[0].lower()}{title[1:]}. {cost}"
-        parser.add_argument(f"--{interval.replace('_', '-')}", type=int, help=what)
+        title, cost = (_within(text) for text in (measures[0].title, measures[0].cost))
+        what = f"measure every N steps: {title}; costs {cost}"
+        parser.add_argument(f"--{interval.replace('_', '-')}", type=int, metavar="N", help=what)
+
+
+def _within(text: str) -> str:
+    """Return a title or a sentence as a part of a longer sentence."""
+    return text[0].lower() + text[1:].removesuffix(".")
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
+    from olora_viz.races.config import BATCHES_WORDS
+
     made = verb("race", run_race, "train lanes side by side on the same batches")
     made.add_argument("--resume", type=path, metavar="DIR", help="resume the run in this folder")
     add_shared(
@@ -33,14 +35,17 @@ def add_verbs(verb: Verb) -> None:
         "--accumulate", type=int, metavar="N",
         help="accumulate the gradient of a step over N parts of its batch, to save memory",
     )  # fmt: skip
-    made.add_argument("--batches", help="shared (all lanes), or by-seed (per lane seed)")
+    made.add_argument("--batches", help=f"{BATCHES_WORDS}; default: auto")
     add_intervals(made)
     made.add_argument("--eval-size", type=int, help="maximum number of held-out examples")
     made.add_argument("--test-size", type=int, help="maximum number of test examples")
     made.add_argument("--schedule", help="constant, linear or cosine")
     made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
     made.add_argument(
-        "--weight-decay", type=float, metavar="X", help="of the lanes without their own; default: 0"
+        "--weight-decay",
+        type=float,
+        metavar="X",
+        help="weight decay of the lanes without their own; default: 0",
     )
     made.add_argument(
         "--clip", type=float, metavar="X",

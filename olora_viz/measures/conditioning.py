@@ -30,6 +30,9 @@ OUTPUTS = 16
 BATCHES = 5
 """Batches on which the condition of the tangent kernel is measured by default."""
 
+COST_IN_STEPS = TRACKED
+"""What `track` costs at most, about, in steps of training: one for each of its products."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Conditioning(Record):
@@ -262,5 +265,5 @@ CURVATURE = Measure(
     record=Curvature,
     columns=("lambda_max",),
     every="curvature_every",
-    cost="About as much as a dozen steps.",
+    cost=f"Up to about {COST_IN_STEPS} steps.",
 )

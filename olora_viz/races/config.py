@@ -22,6 +22,12 @@ from olora_viz.races.shown import config_html
 BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
 
+BATCHES_WORDS = (
+    "shared: all lanes see the same; by-seed: lanes of one seed do; auto: by-seed if a start "
+    "without random numbers races from several seeds"
+)
+"""What they mean, for pages and the command line."""
+
 DEFAULT_LANES = tuple(
     Lane(init, lr=lr, seed=seed)
     for init, lr in (
@@ -69,7 +75,7 @@ class RaceConfig:
     eval_every : steps between evaluations; 0 evaluates after the last step only.
     spectra_every : steps between measurements of the spectra of all adapters; 0 disables them.
     curvature_every : steps between measurements of the curvature of every lane's loss, on the
-        first batch; 0 disables them. A measurement takes about as long as a dozen steps.
+        first batch; 0 disables them. What one costs says `measures.conditioning.COST_IN_STEPS`.
     gradients_every : steps between measurements of the norms of gradients, parameters and updates
         by layer, in addition to the first step; 0 disables them.
     eval_size : maximum number of held-out examples to evaluate on.

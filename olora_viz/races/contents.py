@@ -52,8 +52,7 @@ def check_contents(
     if own is None and before["own_task_sha256"]:
         raise ValueError(
             f"the run in {str(folder)!r} trains on a task of your own, {config.task!r}, which is "
-            "not in the folder: continue it in Python, with olora_viz.races.run.resume(folder, "
-            "task=…)"
+            "not in the folder: continue it in Python, with ov.resume_run(folder, task=…)"
         )
     if own is not None and not before["own_task_sha256"]:
         raise ValueError(

@@ -128,5 +128,5 @@ def bare_card(config: dict[str, Any]) -> str:
         f"# A LoRA adapter{f' of {base}' * bool(base)}\n\n"
         f"An adapter in PEFT's format of rank {config.get('r')} and alpha "
         f"{config.get('lora_alpha')}, exported by olora_viz. Its folder says nothing about how it "
-        "was trained, on what, and how good it is.\n"
+        "was trained, on what, or how good it is.\n"
     )

@@ -42,8 +42,10 @@ class Settings:
         ------
         ValueError : the lanes differ in them, or the schedule is a function.
         """
+        if not isinstance(config.schedule, str):
+            raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
-        if len(decays) > 1 or not isinstance(config.schedule, str):
+        if len(decays) > 1:
             raise ValueError("the lanes of a page share their weight decay and their clipping")
         ((weight_decay, clip),) = decays
         every, seeds = config.eval_every, {lane.seed for lane in config.lanes}

@@ -112,7 +112,7 @@ def _worded(found: Verdicts, one: Verdict) -> Recommendation:
         rivals = _rivals(found, one, [each for each in others if each.verdict == BETTER])
         return Recommendation(one, half, f"Take {where}.", f"{said}{rivals}", BETTER)
     if one.init != study.reference:
-        said = f"{label_of(study.reference)} has diverged at every rate. Its {loss}."
+        said = f"{label_of(study.reference)} has diverged at every rate. {name}'s {loss}."
         return Recommendation(one, half, f"Take {where}, for now.", said, UNDECIDED)
     if one.seeds < LEAST_SEEDS:
         said = f"Its {loss}; a verdict needs {LEAST_SEEDS} seeds.{_best_so_far(found, one)}"

@@ -8,7 +8,7 @@ from functools import lru_cache
 from olora_viz.machine.naming import expect, unknown
 from olora_viz.machine.showing import Catalogue
 from olora_viz.tasks.batches import Batch, batch_indices, collate
-from olora_viz.tasks.built_in import CARDS as BUILT_IN
+from olora_viz.tasks.built_in import BUILT_IN
 from olora_viz.tasks.duplicates import deduplicated
 from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
@@ -36,14 +36,14 @@ TASKS: Catalogue[TaskCard] = Catalogue(
 """The catalogue of named tasks."""
 
 
-def load_task(name: str | os.PathLike[str], seed: int = 0, split: Split = by_content) -> Task:
+def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = by_content) -> Task:
     """Load a named task, or read the user's own file.
 
     Parameters
     ----------
     name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file. A name is a path if
         it has a folder or an extension, or if the file exists
-    seed : for the generated examples and the split
+    split_seed : for the generated examples and the split
     split : divides the examples into training, held-out and test examples. With `by_content`,
         training examples that nearly repeat one of the others are removed
 
@@ -60,8 +60,8 @@ def load_task(name: str | os.PathLike[str], seed: int = 0, split: Split = by_con
     name = os.fspath(name)
     card = TASKS.get(name)
     if card is not None and card.offline:
-        return generated(card, seed, split)
-    task = card.load(seed, split) if card else _from_file(name, seed, split)
+        return generated(card, split_seed, split)
+    task = card.load(split_seed, split) if card else _from_file(name, split_seed, split)
     return deduplicated(task) if split is by_content else task
 
 

@@ -147,7 +147,7 @@ def _card(
     )
 
 
-CARDS = (
+BUILT_IN = (
     _card(addition, "A number plus a digit, in digits.", Example("3 + 4 =", " 7")),
     _card(
         number_words,

@@ -35,11 +35,11 @@ def _on_glassllm(lanes: tuple[Lane, ...]) -> RaceConfig:
 
 RECIPES: dict[str, Recipe] = {
     "first": Recipe(
-        title="Learning to judge a sentence",
-        sentence="Happy or sad? A tiny language model of 0.85 million parameters learns to say "
-        "what a sentence feels like. Plain LoRA and OLoRA at two learning rates each, and PiSSA "
-        "at one, from three seeds each. Compare the starts at one rate first; then see what the "
-        "higher rate does.",
+        title="Happy or sad?",
+        sentence="A tiny language model of 0.85 million parameters learns to tell whether "
+        "somebody was happy or sad about something. Plain LoRA and OLoRA at two learning rates "
+        "each, and PiSSA at one, from three seeds each. Compare the starts at one rate first; then "
+        "see what the higher rate does.",
         config=replace(
             RaceConfig(), device="cpu", dtype="float32", spectra_every=60, gradients_every=30
         ),

@@ -33,8 +33,8 @@ def lesson(race: Recording) -> Lesson:
             "before you export it: a low loss does not guarantee good answers.",
         ),
         formulas=(
-            r"s\,(B A - B^0 A^0) = s \begin{pmatrix} B & -B^0 \end{pmatrix} "
-            r"\begin{pmatrix} A \\ A^0 \end{pmatrix}",
+            r"s\,(B A - B^0 A^0) = s \begin{pmatrix} B - B^0 & B^0 \end{pmatrix} "
+            r"\begin{pmatrix} A \\ A - A^0 \end{pmatrix}",
         ),
         do="Press Code (peft) under “Take it with you”. Then race it live and download a lane.",
         see="The script trains the same lanes with PEFT; olora_viz loads the model and the data, "
@@ -43,9 +43,9 @@ def lesson(race: Recording) -> Lesson:
         ask=f"Which lane of this race needs an adapter of rank {r} only, not {2 * r}? Why do the "
         "others need twice the rank?",
         answer="Plain LoRA's. Its $B^0$ is zero, so nothing is subtracted, and $s B A$ is all that "
-        "training changed. The others start with a product that is not zero. To subtract it, the "
-        "file must hold the columns of $B^0$ and the rows of $A^0$ as well, beside those of $B$ "
-        "and $A$.",
+        "training changed. The others start with a product that is not zero. To represent the "
+        "difference of two products, the file needs twice the columns and rows: those of "
+        "$B - B^0$ and $B^0$, and those of $A$ and $A - A^0$.",
         recording=race.name,
         where="take",
     )

@@ -16,6 +16,7 @@ from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.figures.loss_slice import empty_slice
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.terms import term
+from olora_viz.measures.conditioning import COST_IN_STEPS
 from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import numbers_before, rates_before, story_before
 from olora_viz.views.curvature import curvature_view
@@ -107,7 +108,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
             gr.HTML(
                 '<h2>During a race <span class="hint">press Race: the '
                 f"{term('Hessian eigenvalue', 'curvature')} is measured on "
-                "the first batch, at the cost of a few dozen steps</span></h2>",
+                f"the first batch, at the cost of up to about {COST_IN_STEPS} steps</span></h2>",
                 apply_default_css=False,
             )
             with gr.Row(elem_classes="measuring"):

@@ -22,6 +22,7 @@ import torch
 
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import write_text
+from olora_viz.measures.conditioning import COST_IN_STEPS
 from olora_viz.models import MODELS
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
@@ -76,7 +77,7 @@ def seconds_needed(config: RaceConfig) -> int:
     The estimate is conservative: ten seconds for the process and its CUDA context, one per 100
     million weights; per step 50 ms of kernel launches, 5 ms per lane, and 6 x weights x tokens
     operations at 64 tokens per example and 20 TFLOP/s. Evaluations, spectra and answers add half of
-    that, and a curvature measurement costs a dozen steps.
+    that, and a curvature measurement costs `COST_IN_STEPS`.
 
     >>> seconds_needed(RaceConfig()), seconds_needed(RaceConfig(model="smollm2-135m"))
     (22, 79)
@@ -85,7 +86,7 @@ def seconds_needed(config: RaceConfig) -> int:
     operations = 6 * weights * 64 * config.batch_size * lanes
     step = 0.05 + 0.005 * lanes + operations / 20e12
     every = config.curvature_every
-    looks = 12 * (config.steps // every) if every else 0
+    looks = COST_IN_STEPS * (config.steps // every) if every else 0
     whole = 10 + weights / 100e6 + step * (1.5 * config.steps + looks)
     return min(MOST_SECONDS, max(LEAST_SECONDS, math.ceil(whole)))
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.machine.checking import Problems
-from olora_viz.races.config import BATCHES
+from olora_viz.races.config import BATCHES, BATCHES_WORDS
 from olora_viz.races.schedule import SCHEDULES
 from olora_viz.races.settings import Settings
 from olora_viz.web.guard.config import checked_settings
@@ -52,8 +52,7 @@ FIELDS = (
     Field("eval_size", "Held-out examples", "The most that an evaluation takes"),
     Field(
         "batches", "Batches",
-        "shared: all lanes see the same; by-seed: those of one seed do; auto: by-seed only if a "
-        "start without random numbers races from several seeds",
+        BATCHES_WORDS,
         {name: name for name in BATCHES},
     ),
     Field(
