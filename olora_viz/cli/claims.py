@@ -1,4 +1,4 @@
-"""The verb ``claims``: what papers claim of OLoRA, measured on any model and task."""
+"""The verb ``claims``: what papers claim about OLoRA, measured on any model and task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb("claims", claims, "what papers claim of OLoRA, each with a measured verdict")
+    made = verb(
+        "claims", claims, "what papers claim about OLoRA, each claim with a measured verdict"
+    )
     add_shared(made, "--model", "--task")
     made.add_argument(
         "--study", type=path, nargs="+", metavar="DIR",
@@ -37,7 +39,7 @@ def add_verbs(verb: Verb) -> None:
         "--minutes", type=float, help="without --study: run one within so many minutes"
     )
     made.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
-    made.add_argument("--rank", type=int, default=8, help="at the start; default: 8")
+    made.add_argument("--rank", type=int, default=8, help="rank of the measured starts; default: 8")
     add_shared(made, "--batch-size", "--max-length", "--device", "--png", batch_size=8)
 
 

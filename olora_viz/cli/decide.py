@@ -21,7 +21,9 @@ def add_verbs(verb: Verb) -> None:
     made = verb("decide", decide, "decide which initialization to take, within some minutes")
     add_shared(made, "--model", "--task")
     made.add_argument("--minutes", type=float, default=20.0, help="the time limit; default: 20")
-    made.add_argument("--out", type=path, required=True, metavar="DIR", help="a folder for it all")
+    made.add_argument(
+        "--out", type=path, required=True, metavar="DIR", help="the decision's folder"
+    )
     made.add_argument("--init", dest="methods", nargs="+", metavar="NAME", help="the methods")
     add_settings(made, "lrs", "ranks")
     made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")

@@ -54,7 +54,8 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument(
         "--coarse",
         type=int,
-        help="seeds of a first pass over all rates; others race at the best",
+        help="seeds of a first pass over all rates; the remaining seeds race at the best rates "
+        "only",
     )
     made.add_argument("--eval-every", type=int, help="steps between evaluations")
     made.add_argument("--eval-size", type=int, help="maximum number of validation examples")
@@ -68,7 +69,7 @@ def add_verbs(verb: Verb) -> None:
     )
     made.add_argument("--track", choices=TRACKERS, help="report lanes and tables to a tracker")
     made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
-    made.add_argument("--yes", action="store_true", help=f"run also more than {MOST_LANES} lanes")
+    made.add_argument("--yes", action="store_true", help=f"also run more than {MOST_LANES} lanes")
 
 
 def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:

@@ -156,8 +156,8 @@ def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: 
         height=HEIGHT,
         how=(
             "The eigenvalues say how fast each direction of the predictions is learned. The "
-            "ratio of the first to the last one is the condition number: a flat curve learns all "
-            "at one pace."
+            "ratio of the first to the last one is the condition number: with a flat curve, all "
+            "directions are learned at the same pace."
         ),
         badge="log",
         revision=run or "ntk",

@@ -73,8 +73,8 @@ def slice_figures(
             y=axis("along the gradient, ‖Δθ‖", range=[-reach, reach], nticks=5),
             height=HEIGHT,
             how=(
-                "The start is in the middle. Close contours are a steep loss; a narrow valley is "
-                "a badly conditioned one."
+                "The start is in the middle. Closely spaced contours mean a steep loss; a narrow "
+                "valley means a badly conditioned one."
             ),
             revision=f"{run} {one.lane}" if run else "slice",
         )

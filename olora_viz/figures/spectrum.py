@@ -49,7 +49,8 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
         height=HEIGHT,
         how=(
             "If a start's values were a subset of W's, each would lie on one of W's. They need "
-            "not: a projection's i-th value lies anywhere in the band, at most at W's i-th."
+            "not be: the i-th value of a projection can lie anywhere in the band, and is never "
+            "above W's i-th."
         ),
         revision=run or "spectrum",
     )
@@ -136,9 +137,9 @@ def angles_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
         height=HEIGHT,
         message="" if known else "There is no top subspace to compare with.",
         how=(
-            "0 degrees is a direction that both subspaces share, 90 degrees one that the other "
-            "has nothing of. The more angles are small, the more the start has of W's main "
-            "directions."
+            "An angle of 0° is a direction that both subspaces share; 90° is one orthogonal to "
+            "the other subspace. The more small angles there are, the more of W's main "
+            "directions the start contains."
         ),
         revision=run or "angles",
     )

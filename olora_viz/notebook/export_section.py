@@ -23,7 +23,7 @@ FOLDER = "adapters"
 HINT = Markup('<p class="hint">{}</p>')
 
 BEFORE = HINT.format("In the kernel's folder, and loaded again as a check.")
-RACING = HINT.format("Pause or stop the race to export what the lanes are by then.")
+RACING = HINT.format("Pause or stop the race to export the lanes as they are then.")
 WRITING = HINT.format("Writing …")
 
 

@@ -16,14 +16,14 @@ from olora_viz.views.claim_bars import bars, math
 from olora_viz.views.html import Cell, table
 
 HOW = (
-    "Seeds and test rows are paired; rates are chosen on validation rows; 95% intervals by "
-    "Student's t, Holm over comparisons."
+    "Runs are paired by seed, and by test example; rates are chosen on validation examples; "
+    "intervals are 95%, Student's t, with Holm's correction over comparisons."
 )
 
 MEANINGS = (
     ("holds, fails", "the interval is on one side."),
     ("level", "it lies inside a margin set beforehand."),
-    ("mixed", "a part of the claim holds, or a set-up, and another does not."),
+    ("mixed", "it holds in part, or in some set-ups and not in others."),
     ("undecided", "more seeds would be needed."),
 )
 

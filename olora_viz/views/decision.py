@@ -50,7 +50,7 @@ def certainty(known: Decision, taken: Recommendation) -> str:
     test = known.verdicts.test_examples()
     seeds = known.verdicts.study.seeds
     word = "undecided" if taken.verdict == UNDECIDED else "clear"
-    return f"{word} · {seeds} seed{'s' * (seeds > 1)} × {test:,} test rows"
+    return f"{word} · {seeds} seed{'s' * (seeds > 1)} × {test:,} test examples"
 
 
 def starts(known: Decision) -> Markup:

@@ -75,8 +75,8 @@ def choices(limits: Limits) -> gr.Dropdown:
     """Lay out the card below the set-up, and return the length of the study."""
     with gr.Column(elem_classes=f"card {ONLY}"):
         gr.HTML(
-            '<h2>What is tested <span class="hint">claims on weights and the start in any case'
-            "</span></h2>",
+            '<h2>What is tested <span class="hint">claims about weights and the start are always '
+            "tested</span></h2>",
             apply_default_css=False,
         )
         minutes = gr.Dropdown(

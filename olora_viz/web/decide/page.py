@@ -34,8 +34,8 @@ ONLY = "decide-only"
 
 QUESTION = (
     "<p><b>Which start, which learning rate, for your own data?</b> Every start gets the same "
-    "rates and seeds; rates are chosen on validation rows, and the result is judged on test rows "
-    "that nothing has seen.</p>"
+    "rates and seeds; rates are chosen on validation examples, and the result is judged on test "
+    "examples that were used for nothing else.</p>"
 )
 
 
@@ -95,7 +95,7 @@ def choices(limits: Limits) -> Choices:
             elem_id="decide-minutes",
         )  # fmt: skip
     with gr.Column(elem_classes=f"card {ONLY}"):
-        gr.HTML("<h2>3 · What may be chosen</h2>", apply_default_css=False)
+        gr.HTML("<h2>3 · Which starts to compare</h2>", apply_default_css=False)
         inits = gr.CheckboxGroup(
             [(label_of(name), name) for name in decision.offered()],
             value=[name for name in METHODS if name != REFERENCE],

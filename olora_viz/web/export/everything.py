@@ -29,7 +29,7 @@ def everything_zip(job: Job) -> Path:
     ValueError : the race has not ended, or the file would be too large for the server or its disk.
     """
     if not job.complete or not job.steps:
-        raise ValueError("the race has not ended yet: then everything can be downloaded")
+        raise ValueError("the race has not ended yet: everything can be downloaded once it has")
     name = words_of(job.config)
     beside = job.zips or job.folder
     target = beside / f"{name}-everything.zip"

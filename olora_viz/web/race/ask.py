@@ -85,12 +85,12 @@ def ask(
     except UnicodeEncodeError as error:
         raise ValueError("your prompt contains half a character (a lone surrogate)") from error
     if not job.steps or job.state in (WAITING, LOADING, FAILED):
-        raise ValueError("the lanes can be asked when the race has made a step")
+        raise ValueError("the lanes can be asked after the race's first step")
     rate.count(owner, "prompts")
     if job.ask(prompt):
         return None
     if job.state not in (*ENDED, PAUSED):
-        raise ValueError("the lanes can be asked when the race has come to rest")
+        raise ValueError("the lanes can be asked once the race has paused or ended")
     before, name = job.own_prompt, new_key()
     work = Asking(name, job.raced, jobs.folder / name, job.styles, owner=owner, race=job)
     job.own_prompt = OwnPrompt(prompt)

@@ -63,7 +63,7 @@ const link = (key, name) => {
   made.href = `?run=${encodeURIComponent(key)}`;
   made.target = "_blank";
   made.textContent = "link";
-  made.title = `show ${name} to others: they can watch it, not command it`;
+  made.title = `show ${name} to others: they can watch it but not control it`;
   made.setAttribute("aria-label", made.title);
   return made;
 };
