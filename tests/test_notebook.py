@@ -220,7 +220,7 @@ def test_what_is_typed_wrong_gets_a_sentence_in_the_panel(change, sentence: str,
     wait_until(lambda: panel.state not in ("loading", "racing"))
     wait_until(lambda: sentence in text(panel))
     assert 'class="status failed"' not in text(panel)
-    wait_for(lambda: not shown(panel, "race")["disabled"])
+    wait_until(lambda: not shown(panel, "race")["disabled"])
     assert "Traceback" not in "".join(capfd.readouterr())
     right = {"model": CONFIG.model, "task": CONFIG.task, "lanes": [OLORA], "steps": "2"}
     for name, value in right.items():

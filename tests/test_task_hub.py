@@ -78,7 +78,7 @@ for name in sys.argv[1:]:
 
 
 def load_elsewhere(names, folder, **environment):
-    """Load tasks in a new process beneath a folder, as a person would → [(outcome, connections)]."""
+    """Load tasks in a new process beneath a folder → [(outcome, connections)]."""
     home = {"HF_HOME": str(folder / "home")}
     done = run_fresh(LOAD, *names, folder=folder, **(home | environment))
     return [json.loads(line) for line in done.stdout.splitlines()[-len(names) :]]
