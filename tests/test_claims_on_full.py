@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from study_folders import written
 from test_claims import Loss, mean, study
 from test_verdicts import bowl
 
 from olora_viz.__main__ import main
 from olora_viz.learn.gallery import judge
-from olora_viz.studies import ledger
 from olora_viz.studies.claims import CLAIMS, larger_batches, rate_against_full
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED
 from olora_viz.studies.claims.evidence import ClaimEvidence
@@ -130,7 +130,7 @@ def test_only_studies_that_read_equally_much_and_differ_in_nothing_else_are_comp
 
 
 def test_studies_come_after_one_another_and_a_claim_on_one_reads_the_first(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small, large = costing(lora=0.5, olora=0.4, full=0.3)
     claim = CLAIMS["larger-batches"]
@@ -143,8 +143,8 @@ def test_studies_come_after_one_another_and_a_claim_on_one_reads_the_first(
     assert "not full against lora" in claim.judge(replace(both, study=without)).words
     assert CLAIMS["result"].judge(both) == CLAIMS["result"].judge(ClaimEvidence(study=small))
 
-    known = {Path("small"): small, Path("large"): large}
-    monkeypatch.setattr(ledger, "verdicts", known.__getitem__)
+    monkeypatch.chdir(tmp_path)
+    folders = [written(small, Path("small")), written(large, Path("large"))]
     words = ["claims", "--study", "small", "large", "--only", "larger-batches", "result", "--json"]
     assert main(words) == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
@@ -152,8 +152,7 @@ def test_studies_come_after_one_another_and_a_claim_on_one_reads_the_first(
     assert second["verdict"] == "holds"
     assert second["command"].endswith("--study small large --rank 8 --batch-size 8")
 
-    monkeypatch.setattr(judge, "verdicts", {Path(f"x/{k}"): v for k, v in known.items()}.get)
-    (told,) = judge.of_studies([Path("x/small"), Path("x/large")], ())
+    (told,) = judge.of_studies([tmp_path / one for one in folders], ())
     assert (told.claim, told.study) == ("larger-batches", "small and large")
     assert [line.split()[3] for line in told.command.splitlines()] == ["study", "study", "claims"]
     assert "--study studies/small studies/large" in told.command

@@ -6,11 +6,11 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from study_folders import written
 from test_claims import STUDY, gaining, study
 
 from olora_viz.cli import study as study_verb
@@ -184,21 +184,20 @@ def test_a_study_is_judged_on_all_claims_that_it_decides_and_nothing_is_measured
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.LOOKS", 1)
-    found = study(gaining(0.3), replace(STUDY, batch_size=2))
-    found = type(found)(replace(found.study, tasks=("sentiment",)), found.each, found.rows)
-    measured: list[str] = []
-
-    def at_start(evidence: ClaimEvidence, *_: object) -> Iterator[RecordedFinding]:
-        measured.append(evidence.task)
-        yield from ()
-
-    monkeypatch.setattr(judge, "at_start", at_start)
-    monkeypatch.setattr(judge, "verdicts", lambda _: found)
-    monkeypatch.setattr(judge, "Ledger", lambda _: argparse.Namespace(losses=dict))
-    told = list(judge.of_study(tmp_path / "first", (), RecordedClaims()))
-    assert {one.claim for one in told} <= {n for n, its in CLAIMS.items() if needs_study(its)}
-    assert "result" in {one.claim for one in told}
-    assert measured == ["sentiment"]
+    found = study(gaining(0.3), replace(STUDY, tasks=("sentiment",), batch_size=2))
+    at_start = [
+        replace(TOLD, claim=name, task="" if its.of_weights else "sentiment", study="")
+        for name, its in CLAIMS.items()
+        if not needs_study(its)
+    ]
+    known = RecordedClaims(tuple(at_start))
+    assert list(judge.at_start(ClaimEvidence("glassllm", "sentiment"), (), known)) == []
+    of_rows = {name for name, its in CLAIMS.items() if needs_study(its)} - {"regularizes"}
+    folder = written(found, tmp_path / "first")
+    (weights,) = judge.of_study(folder, ["subset"], RecordedClaims())
+    assert weights.key == ("subset", "glassllm", "", "")
+    told = list(judge.of_study(folder, of_rows, known))
+    assert {"result", "level-at-best"} <= {one.claim for one in told} <= of_rows
     for one in told:
         assert (one.model, one.task, one.study) == ("glassllm", "sentiment", "first")
         assert str(tmp_path) not in json.dumps(one.to_json())
@@ -206,9 +205,6 @@ def test_a_study_is_judged_on_all_claims_that_it_decides_and_nothing_is_measured
         assert "--out studies/first" in first
         assert "--study studies/first" in second
         assert one.setup.startswith("5 seeds, 3 rates from 1e-3 to 4e-3, rank 8, ")
-    monkeypatch.undo()
-    key = replace(TOLD, claim="subset", task="", study="")
-    known = RecordedClaims((key,))
-    assert list(judge.at_start(ClaimEvidence(), ["convergence"], known)) == []
+    assert list(judge.at_start(ClaimEvidence(), ["convergence"], RecordedClaims())) == []
     assert setup_words(CLAIMS["depth"], ClaimEvidence()) == "rank 8, batches of 8 prompts"
     assert {each.name for each in fields(RecordedFinding)} == set(TOLD.to_json())

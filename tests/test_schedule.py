@@ -28,7 +28,7 @@ def test_a_function_trains_bitwise_as_the_named_schedule_of_its_values(name):
 
 
 def test_a_page_has_no_place_for_a_function():
-    with pytest.raises(ValueError, match="^a schedule that is a Python function cannot be shown"):
+    with pytest.raises(ValueError, match=r"^a schedule that is a Python function cannot be shown"):
         Settings.of(small(schedule=named("linear")))
 
 

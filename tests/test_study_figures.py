@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from study_folders import written
 
 import olora_viz as ov
 from olora_viz.__main__ import main
@@ -18,9 +18,7 @@ from olora_viz.figures.study_curves import budget_figure, rates_figure, target_f
 from olora_viz.figures.study_plots import PICTURES, study_figures
 from olora_viz.figures.study_profile import profile_figure
 from olora_viz.figures.study_verdicts import differences_figure, wins_figure
-from olora_viz.studies.ledger import Ledger
 from olora_viz.studies.planning import needed
-from olora_viz.studies.race_rows import COLUMNS, write_parquet
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
@@ -254,21 +252,14 @@ def test_a_picture_that_is_not_there_is_named(found: Verdicts, tmp_path: Path) -
 def test_the_command_saves_the_charts(tmp_path: Path) -> None:
     """Of a study in a folder, of which nothing is left to run."""
     study = Study(inits=("lora", "olora"), lrs=(1e-3, 3e-3, 1e-2), seeds=3, threads=1)
-    ledger = Ledger(tmp_path / "study", study)
-    ledger.open()
-    rows = [
-        {**dict.fromkeys(COLUMNS, 0.0), **its, "model": one.cell.model, "task": one.cell.task,
-         "r": one.cell.r, "init": one.init, "lr": one.lr, "seed": one.seed}
-        for one, its in made(study).rows.items()
-    ]  # fmt: skip
-    write_parquet(pd.DataFrame(rows), ledger.runs / "0001.parquet")
+    folder = written(made(study), tmp_path / "study")
     png, html = tmp_path / "a.png", tmp_path / "a.html"
-    assert main(["study", str(ledger.folder), "--png", str(png), "--html", str(html)]) == 0
+    assert main(["study", str(folder), "--png", str(png), "--html", str(html)]) == 0
     assert png.read_bytes().startswith(b"\x89PNG")
     text = html.read_text("utf-8")
     assert "3 seeds, 128 test examples" in text
     assert "Better than LoRA: " in text
-    assert ov.plot_study(ledger.folder, what="wins").data
+    assert ov.plot_study(folder, what="wins").data
 
 
 def test_a_method_without_a_rate_is_named_where_it_has_no_curve() -> None:
