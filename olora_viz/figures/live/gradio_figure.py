@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures import theme
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.packing import pack, pack_all
-from olora_viz.figures.live.serving import HERE, PLOTLY, installed
+from olora_viz.figures.live.serving import HERE, charts, script
 
 
 def live_figure(
@@ -29,8 +26,8 @@ def live_figure(
     more : passed to `gr.HTML`.
     """
     return _charts(
-        "chart.js", "live-figure", pack(value) if value else None,
-        elem_id=elem_id, picks=picks, **more,
+        "chart.js", "live-figure picks" if picks else "live-figure", pack(value) if value else None,
+        elem_id=elem_id, **more,
     )  # fmt: skip
 
 
@@ -39,15 +36,11 @@ def live_figures(*, elem_id: str) -> gr.HTML:
     return _charts("charts.js", "live-figures", pack_all({}), elem_id=elem_id)
 
 
-def _charts(script: str, classes: str, value: Any, **more: Any) -> gr.HTML:
+def _charts(entry: str, classes: str, value: Any, **more: Any) -> gr.HTML:
     return gr.HTML(
         value=value,
         html_template=f'<div class="{classes}"></div>',
-        js_on_load=bundle(HERE / "gradio" / script),
+        js_on_load=script(HERE / "gradio" / entry, **charts()),
         apply_default_css=False,
-        module=installed(HERE / "figure.js"),
-        exporter=installed(HERE / "figure_export.js"),
-        plotly=installed(PLOTLY),
-        palette=json.dumps({name: theme.palette(name) for name in theme.THEMES}),
         **more,
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
 import plotly
 
+from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.machine.temporary import temporary_folder
 
@@ -19,28 +20,57 @@ PACKAGE = HERE.parents[1]
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
-@cache
-def installed(path: Path) -> dict[str, Any]:
-    """Serve an installed file and return its description, whose URL Gradio completes.
+def script(entry: Path, **files: str) -> str:
+    """Return the script of a component, which finds the addresses of served files in ``files``.
 
-    Gradio puts its root, such as the sub-path of a Space, in front of ``url``. A module of this
-    package is served together with all that it imports, as one file: one request, and a browser
-    cannot mix the modules of two versions.
+    Parameters
+    ----------
+    entry : the component's module, see `bundle`.
+    files : addresses below the page's root, see `installed` and `charts`.
+    """
+    return f"const files = {json.dumps(files)};\n{bundle(entry)}"
+
+
+def charts() -> dict[str, str]:
+    """Serve what draws and exports charts, and return the addresses below the page's root."""
+    palette = json.dumps({name: theme.palette(name) for name in theme.THEMES})
+    return {
+        "module": installed(HERE / "figure.js"),
+        "exporter": installed(HERE / "figure_export.js"),
+        "plotly": installed(PLOTLY),
+        "palette": _generated("palette", f"export const palette = {palette};\n"),
+    }
+
+
+@cache
+def installed(path: Path) -> str:
+    """Serve an installed file, and return its address below the page's root.
+
+    A module of this package is served together with all that it imports, as one file: one request,
+    and a browser cannot mix the modules of two versions.
 
     Parameters
     ----------
     path : of a JavaScript file of this package, or of any file of another package.
     """
     if path.is_relative_to(PACKAGE):
-        text = bundle(path).encode()
-        version = hashlib.sha256(text).hexdigest()[:16]
-        path = _bundles() / f"{path.stem}-{version}.js"
-        path.write_bytes(text)
-    else:
-        version = str(path.stat().st_mtime_ns)
+        return _generated(path.stem, bundle(path))
+    return _static(path, str(path.stat().st_mtime_ns))
+
+
+@cache
+def _generated(name: str, text: str) -> str:
+    """Serve a module, and return its address below the page's root."""
+    data = text.encode()
+    version = hashlib.sha256(data).hexdigest()[:16]
+    path = _bundles() / f"{name}-{version}.js"
+    path.write_bytes(data)
+    return _static(path, version)
+
+
+def _static(path: Path, version: str) -> str:
     gr.set_static_paths([path])
-    url = f"{served(path)}?v={version}"
-    return {"path": str(path), "url": url, "meta": {"_type": "gradio.FileData"}}
+    return f"{served(path)}?v={version}"
 
 
 @cache

@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.gradio_figure import live_figure, pack
-from olora_viz.figures.live.serving import HERE, installed
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import duration
 from olora_viz.studies.budget import METHODS
@@ -246,7 +245,8 @@ def _take_card(jobs: Jobs) -> gr.HTML:
         value={},
         elem_id="decide-take",
         html_template=(
-            '<div class="exports"><button type="button" class="quiet" data-kind="adapter" disabled '
+            f'<div class="exports" data-held="{stored("decision")}">'
+            '<button type="button" class="quiet" data-kind="adapter" disabled '
             'title="The adapter of the decision, in PEFT\'s format, zipped">'
             '★ Take this adapter</button><button type="button" class="quiet" data-kind="report" '
             'disabled title="What was run, and what the decision rests on">Report</button>'
@@ -255,6 +255,4 @@ def _take_card(jobs: Jobs) -> gr.HTML:
         js_on_load=bundle(Path(__file__).parent / "take.js"),
         apply_default_css=False,
         server_functions=[decided],
-        held=stored("decision"),
-        sibling=installed(HERE / "figure.js"),
     )

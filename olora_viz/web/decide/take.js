@@ -2,18 +2,22 @@
 //
 // Gradio runs this with `element`, `props`, `server` and `watch`; props.value is { ready, adapter }.
 
-import { beside } from "../../figures/live/gradio/serving.js";
+import { here } from "../../figures/live/gradio/serving.js";
 
+const list = element.querySelector(".exports");
 const said = element.querySelector("[role=status]");
 /** @type {NodeListOf<HTMLButtonElement>} */
 const buttons = element.querySelectorAll("button");
 for (const button of buttons) {
   button.addEventListener("click", async () => {
-    const file = await server.decided([sessionStorage.getItem(props.held), button.dataset.kind]);
+    const file = await server.decided([
+      sessionStorage.getItem(list.dataset.held ?? ""),
+      button.dataset.kind,
+    ]);
     said.textContent = file.problem ?? "";
     if (!file.url) return;
     const link = document.createElement("a");
-    link.href = beside(props.sibling, file.url);
+    link.href = here(file.url);
     link.download = file.name;
     link.click();
   });

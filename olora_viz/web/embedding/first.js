@@ -9,23 +9,17 @@
   }
 
   // A proxy may serve the page under a path that the server does not know, but the page does.
-  const page = /** @type {any} */ (window);
-  const { root } = page.gradio_config;
+  const { root } = window.gradio_config;
   const own = `${origin}${pathname.slice(0, -1)}`;
   if (root !== own) {
-    const config = JSON.stringify(page.gradio_config).replaceAll(`"${root}/`, `"${own}/`);
-    page.gradio_config = { ...JSON.parse(config), root: own };
+    const config = JSON.stringify(window.gradio_config).replaceAll(`"${root}/`, `"${own}/`);
+    window.gradio_config = { ...JSON.parse(config), root: own };
   }
 
   // Plotly is large, and wanted only when the page stands: it is fetched meanwhile.
-  /** @type {{ props: { props?: { plotly?: { url: string } } } }[]} */
-  const parts = page.gradio_config.components ?? [];
-  const plotly = parts.map(({ props }) => props.props?.plotly).find((file) => file);
-  if (plotly) {
-    const link = Object.assign(document.createElement("link"), { rel: "preload", as: "script" });
-    link.href = plotly.url;
-    document.head.append(link);
-  }
+  const link = Object.assign(document.createElement("link"), { rel: "preload", as: "script" });
+  link.href = `${own}${files.plotly}`;
+  document.head.append(link);
 
   // If a browser denies storage (a frame of another site, a private window), reading it throws.
   // Stored values then last as long as the page.

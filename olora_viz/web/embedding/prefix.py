@@ -10,13 +10,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from olora_viz.figures.live.serving import PLOTLY, installed, script
+
 PREFIX = re.compile(r"(/[\w~-][\w.~-]{0,63}){1,8}")
 """A path under which a proxy serves the page; other values of the header are ignored."""
+
+_SCRIPT = script(Path(__file__).parent / "first.js", plotly=installed(PLOTLY))
 
 FIRST = "\n".join(
     [
         '<link rel="icon" href="./favicon.ico" />',
-        f"<script>{(Path(__file__).parent / 'first.js').read_text('utf-8')}</script>",
+        f"<script>{{\n{_SCRIPT}}}</script>",
     ]
 )
 """Inserted into the head of the page, before Gradio's own scripts."""

@@ -3,7 +3,7 @@
 // Gradio runs this with `element`, `props`, `server` and `watch`; props.value is null before the
 // first step, then { lanes, recorded, owned }. The key of the run is where the tab holds it, see held.js.
 
-import { beside, here, load } from "../../figures/live/gradio/serving.js";
+import { here, load } from "../../figures/live/gradio/serving.js";
 
 const list = element.querySelector(".adapters");
 const hint = element.querySelector(".hint");
@@ -15,12 +15,15 @@ for (const button of buttons) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const { save, standalone } = await load(props.exporter);
+      const [{ save, standalone }, { palette }] = await Promise.all([
+        load(files.exporter),
+        load(files.palette),
+      ]);
       const file = await server.taken([key(), button.dataset.kind]);
-      const sources = { plotly: here(props.plotly), module: here(props.module) };
+      const sources = { plotly: here(files.plotly), module: here(files.module) };
       if (file.problem) hint.textContent = file.problem;
       else if (file.page) {
-        const page = { ...file.page, palette: props.palette, sources };
+        const page = { ...file.page, palette, sources };
         save(file.name, await standalone(page), file.type);
       } else save(file.name, file.text, file.type);
     } catch (error) {
@@ -80,7 +83,7 @@ const fetched = async (what) => {
     return;
   }
   const link = document.createElement("a");
-  link.href = beside(props.sibling, file.url);
+  link.href = here(file.url);
   link.download = file.name;
   link.click();
   hint.textContent = file.found;

@@ -8,9 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures import theme
-from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.serving import HERE, PLOTLY, installed
+from olora_viz.figures.live.serving import charts, script
 from olora_viz.lanes.read_back import kept
 from olora_viz.machine.files import write_zip
 from olora_viz.web.export.everything import everything_zip
@@ -74,15 +72,10 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
             f'<h2>Take it with you</h2><div class="exports">{"".join(buttons)}</div>'
             '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
         ),
-        js_on_load=bundle(Path(__file__).parent / "take.js"),
+        js_on_load=script(Path(__file__).parent / "take.js", **charts()),
         apply_default_css=False,
         server_functions=[adapter, taken],
         held=stored("run"),
-        sibling=installed(HERE / "figure.js"),
-        module=installed(HERE / "figure.js"),
-        exporter=installed(HERE / "figure_export.js"),
-        plotly=installed(PLOTLY),
-        palette={name: theme.palette(name) for name in theme.THEMES},
     )
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.serving import HERE, installed
+from olora_viz.figures.live.serving import HERE, installed, script
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.views.lane_marks import Mark, lane_marks
@@ -31,10 +30,9 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
         value=rows_of(lanes),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
-        js_on_load=bundle(Path(__file__).parent / "mount_lane_table.js"),
+        js_on_load=script(Path(__file__).parent / "mount_lane_table.js", module=installed(SCRIPT)),
         apply_default_css=False,
         server_functions=[seen],
-        module=installed(SCRIPT),
         starts={name: label_of(name) for name in INITIALIZERS},
         meanings={name: one.summary for name, one in INITIALIZERS.items()},
         most=limits.max_lanes,

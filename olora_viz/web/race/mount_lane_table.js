@@ -14,7 +14,7 @@ const TERMS = /** @type {Record<string, string>} */ ({
   seeds: "seed",
 });
 
-load(props.module).then(({ mount }) => {
+load(files.module).then(({ mount }) => {
   const table = mount(element.querySelector(".lane-table"), {
     rows: props.value,
     starts: props.starts,

@@ -4,10 +4,11 @@
 import { mounting } from "./mounting.js";
 
 mounting().then((mount) => {
-  const figure = mount(element.querySelector(".live-figure"));
+  const place = element.querySelector(".live-figure");
+  const figure = mount(place);
   figure.draw(props.value);
   watch("value", () => figure.draw(props.value));
   /** @param {string} name */
   const pick = (name) => trigger("select", { index: 0, value: name });
-  if (props.picks) figure.onPick(pick);
+  if (place.classList.contains("picks")) figure.onPick(pick);
 });
