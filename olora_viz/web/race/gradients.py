@@ -73,14 +73,16 @@ def build(desk: Desk) -> list[Any]:
         )
         assert view is not None
         its, first, last = view.choices, view.numbers[0], view.numbers[-1]
+        # Only a new value is sent: the reader may have moved the slider meanwhile.
+        moved = {} if step == view.step else {"value": view.step}
         return (
             gr.update(choices=list(its.labels), value=its.label),
             gr.update(choices=list(its.layers), value=its.layer),
             pack(view.map),
             pack(view.depth),
             gr.update(
-                minimum=first, maximum=max(last, first + 1), value=view.step,
-                step=record.config.gradients_every,
+                minimum=first, maximum=max(last, first + 1), step=record.config.gradients_every,
+                **moved,
             ),
             pack(view.of_A),
             pack(view.of_B),
