@@ -306,4 +306,5 @@ def test_help_lists_the_intervals_of_the_table(capsys):
     said = " ".join(capsys.readouterr().out.split())
     for interval, measures in intervals_of_measures().items():
         assert f"--{interval.replace('_', '-')}" in said
-        assert measures[0].cost in said
+        cost = measures[0].cost.removesuffix(".")
+        assert f"costs {cost[0].lower()}{cost[1:]}" in said

@@ -84,7 +84,7 @@ def add_intervals(parser: argparse.ArgumentParser) -> None:
 
 def _within(text: str) -> str:
     """Return a title or a sentence as a part of a longer sentence."""
-    return text[0].lower() + text[1:].removesuffix(".")
+    return text[:1].lower() + text[1:].removesuffix(".")
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:
