@@ -128,7 +128,7 @@ def test_what_is_no_prompt_or_not_one_s_own_race_is_refused_in_a_sentence(
             ask(jobs, LIMITS, RATE, job.id, prompt)
     assert job.own_prompt is None
     job = jobs.start(CONFIG)
-    with pytest.raises(ValueError, match="after the race.s first step"):
+    with pytest.raises(ValueError, match="after the race's first step"):
         ask(jobs, LIMITS, RATE, job.id, PROMPT)
     jobs.stop(job)
 
