@@ -162,7 +162,7 @@ def plan_for(
         sized = replace(study, batch_size=rows)
         pace = _paced(sized, progress, kept or Kept())
         if not pace.test:
-            raise ValueError(f"{study.tasks[0]!r} has too few rows: none is left for the test")
+            raise ValueError(f"{study.tasks[0]!r} has too few examples: none is left for the test")
         left = 60 * minutes - (time.monotonic() - began)
         found = fitted(sized, pace, left, minutes, fixed, evaluations)
         if plan is None or found.study.steps >= plan.study.steps / 2 >= SIZES[1].steps / 2:
