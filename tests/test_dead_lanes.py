@@ -69,16 +69,18 @@ def test_it_is_out_with_a_reason_and_the_others_go_on_bitwise():
     assert olora["final_loss"] is olora["test_loss"] is None
 
 
-def test_the_reason_is_read_from_the_steps_as_from_the_state(capsys):
+def test_status_and_reason_are_read_from_the_steps_as_from_the_state(capsys):
     lanes = (*LANES, Lane("olora", r=2, lr=1e30))
     running, steps = raced(config(*lanes))
     whys = ["", NO_GRADIENT, NOT_FINITE]
     assert whys_out(steps, 3) == whys
     assert all(out_at(steps, 3)[1:])
     labels = running.lanes.labels
-    from_steps, from_state = last_figures(labels, steps), running.summary()["lanes"]
+    from_steps = last_figures(labels, steps, status=running.status)
+    from_state = running.summary()["lanes"]
     for label in labels:
-        assert from_steps[label]["diverged_why"] == from_state[label]["diverged_why"]
+        for name in ("status", "diverged_why"):
+            assert from_steps[label][name] == from_state[label][name]
     print_summary(running.summary())
     told = capsys.readouterr().out
     assert f"{labels[1]} is out of the race: its {NO_GRADIENT}" in told

@@ -7,7 +7,7 @@ from races import small
 
 import olora_viz as ov
 from olora_viz.tasks import BUILT_IN
-from olora_viz.tasks.encoding import encode
+from olora_viz.tasks.encoding import Encoding, encode
 from olora_viz.tasks.evaluation import evaluate, shared_tokens
 from olora_viz.tasks.held_out import held_out_of
 from olora_viz.tasks.task import Example, Task
@@ -79,7 +79,7 @@ def test_the_deciding_tokens_are_those_between_what_all_answers_share(glassllm: 
         assert loss == pytest.approx(tokens.sum() / count, rel=1e-3)
     assert found.deciding_loss[0] == pytest.approx(np.concatenate(by_hand).mean(), rel=1e-4)
     assert found.deciding_loss[0] != pytest.approx(found.loss[0], rel=0.1)
-    about = held_out_of(encoded, encoded, 12, plain_text=False)
+    about = held_out_of(encoded, encoded, Encoding((), ()), (12, 12), plain_text=False)
     assert about.guess == 0.5
     assert about.guess_words == "always “the correct answer is true”"
     assert 2 * about.deciding < about.supervised
@@ -98,9 +98,12 @@ def test_the_guess_among_choices_is_the_better_of_the_most_frequent_and_chance(
 ) -> None:
     _, tokenizer = glassllm
     often, rarely = encode(YES, tokenizer, context=128), encode(LONG, tokenizer, context=128)
-    assert held_out_of(often, often, 8, plain_text=False).guess == 1.0
-    about = held_out_of(rarely, rarely, 8, plain_text=False)
-    assert (about.guess, about.guess_words) == (0.5, "at random")
+    one = held_out_of(often, often, rarely, (8, 2), plain_text=False)
+    assert (one.guess, one.test_guess, one.test) == (1.0, 0.5, 2)
+    other = held_out_of(rarely, rarely, often, (8, 8), plain_text=False)
+    assert (other.guess, other.guess_words) == (0.5, "at random")
+    hidden = one.without_quotes()
+    assert (hidden.guess_words, hidden.test_guess_words) == ("without the prompt",) * 2
 
 
 @pytest.mark.parametrize("name", [card.name for card in BUILT_IN])

@@ -32,6 +32,8 @@ def test_a_recorded_race_is_taken_away_in_every_kind(name, jobs):
     told = json.loads(files["json"]["text"])
     assert RaceConfig.from_json(told["config"]) == run.config
     assert told["summary"]["recorded"] is True
+    lanes = told["summary"]["lanes"].values()
+    assert {lane["status"] for lane in lanes} <= {"finished", "diverged"}
     for kind in ("code", "peft"):
         compile(files[kind]["text"], kind, "exec")
     assert not any(lane.fair for lane in found_rates(run.config, run.steps).lanes)

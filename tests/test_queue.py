@@ -194,7 +194,7 @@ def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(
 ) -> None:
     rows = [Example(f"{n} and {n} make", f" {2 * n}") for n in range(12)]
     long = [Example("and " * 200 + f"{n}", " much") for n in range(3)]
-    task = Task("boolq", "Sums.", tuple(rows[:8] + long), tuple(rows[8:]))
+    task = Task("boolq", "Sums.", tuple(rows[:8] + long), (*rows[8:], Example("or " * 200, " so")))
     card = replace(TASKS["boolq"], load=lambda seed, split: task)
     monkeypatch.setitem(TASKS, "boolq", card)
     assert asked(task="boolq").max_length == 128
@@ -202,7 +202,8 @@ def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(
     assert asked(task="addition").max_length is None
     job = wait(jobs.start(asked(task="boolq")))
     assert (job.state, job.left_out) == ("finished", 3)
-    sentence = "Left out of training: 3 examples of more than 128 tokens."
+    parts = "3 training examples and 1 held-out example"
+    sentence = f"Left out, as longer than 128 tokens: {parts}."
     assert sentence in race_view(job).results
     assert "Left out" not in race_view(wait(jobs.start(asked()))).results
 

@@ -17,7 +17,14 @@ from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.gradients import gradients_view
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import COMMANDS, RaceRecord, RaceSnapshot, ready_race, snapshot
+from olora_viz.views.race_record import (
+    COMMANDS,
+    RaceRecord,
+    RaceSnapshot,
+    ready_race,
+    snapshot,
+    status_of_lanes,
+)
 from olora_viz.views.rates import rates_view
 from olora_viz.views.report import report
 from olora_viz.views.update_spectra import spectra_view
@@ -74,6 +81,18 @@ def test_going_back_to_a_step_shows_a_race_as_it_was_then(name):
 def test_a_race_can_be_asked_for_what_its_state_allows(record, can):
     assert race_view(record).commands == can
     assert can <= set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [
+        (("ready", "waiting", "loading", "racing", "paused"), "racing"),
+        (("finished",), "finished"),
+        (("stopped", "failed", "diverged"), "stopped"),
+    ],
+)
+def test_lanes_that_have_not_left_have_the_status_of_their_race(states, status):
+    assert {status_of_lanes(going(state)) for state in states} == {status}
 
 
 def test_a_race_that_is_set_up_has_its_lanes_and_nothing_else():

@@ -92,8 +92,8 @@ def run_race(options: argparse.Namespace) -> int:
     ):
         if count:
             print(
-                f"{count} {kind} examples are longer than {race.config.max_length} tokens and "
-                "were left out",
+                f"{count} {kind} {'example is' if count == 1 else 'examples are'} longer than "
+                f"{race.config.max_length} tokens and left out",
                 file=sys.stderr,
             )
     for fair in race.fair_rates:

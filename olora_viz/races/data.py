@@ -78,9 +78,9 @@ class RaceData:
         self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
         self.about_held_out = replace(
-            held_out_of(train, held_out, config.eval_size, task.plain_text),
-            train=len(self._train),
-            test=len(self.test),
+            held_out_of(
+                train, held_out, test, (config.eval_size, config.test_size), task.plain_text
+            ),
             exact=task.duplicates.exact,
             near=task.duplicates.near,
         )

@@ -15,7 +15,7 @@ from olora_viz.races.best import kept_from
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.source import Raced, Source
-from olora_viz.races.state import DIVERGED, RACING, STOPPED_EARLY
+from olora_viz.races.state import RACING, statuses
 from olora_viz.races.step import Step, out_at, stopped_at, whys_out
 from olora_viz.races.summary import Tested, figures_of_test
 
@@ -29,7 +29,8 @@ _PER_LANE = tuple(
 )
 
 COLUMNS = ("step", "lane", *_PER_LANE, "status", "seconds", "tokens")
-"""The columns of every table; each registered measurement adds one after them."""
+"""The columns of every table; each registered measurement adds one after them. ``status`` is that
+of the lane in this step: ``racing``, ``stopped early`` or ``diverged``."""
 
 
 def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.DataFrame:
@@ -122,6 +123,7 @@ def race_json(
     steps: Sequence[Step],
     summary: Mapping[str, Any] | None = None,
     tested: Tested | None = None,
+    status: str = RACING,
 ) -> str:
     """Return a race as one JSON object.
 
@@ -130,10 +132,12 @@ def race_json(
     config, steps : as in a run's ``config.json`` and ``steps.jsonl``.
     summary : further plain values; each lane's final results are added automatically.
     tested : the results on the test examples, which are added to these.
+    status : see `last_figures`.
     """
     labels = config.labels
+    lanes = last_figures(labels, steps, tested, config, status)
     told = {
-        "summary": {**(summary or {}), "lanes": last_figures(labels, steps, tested, config)},
+        "summary": {**(summary or {}), "lanes": lanes},
         "config": config.to_json(),
         "steps": [step.to_json(labels) for step in steps],
     }
@@ -145,6 +149,7 @@ def last_figures(
     steps: Sequence[Step],
     tested: Tested | None = None,
     config: RaceConfig | None = None,
+    status: str = RACING,
 ) -> dict[str, dict[str, Any]]:
     """Return each lane's final results: held-out, on the test, and the step of divergence.
 
@@ -152,17 +157,19 @@ def last_figures(
     ----------
     config : of the race; if it follows the best evaluations, ``adapter_step`` and ``adapter_loss``
         say where each adapter is from.
+    status : of the race, see `statuses`.
     """
     kept = kept_from(config, steps) if config is not None and config.follows_best else ()
-    early = stopped_at(steps, len(labels))
     evaluated = [step for step in steps if step.eval_loss is not None]
     left_at, whys = out_at(steps, len(labels)), whys_out(steps, len(labels))
+    early = np.array(stopped_at(steps, len(labels)), dtype=bool)
+    its = statuses(np.array(left_at, dtype=bool), status, early)
     found: dict[str, dict[str, Any]] = {}
     for k, label in enumerate(labels):
         out = left_at[k] or None
         last = evaluated[-1] if evaluated else None
         found[label] = {
-            "status": DIVERGED if out else STOPPED_EARLY if early[k] else RACING,
+            "status": its[k],
             "diverged_at": out,
             "diverged_why": whys[k] or None,
             "eval_step": last.step if last else None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from olora_viz.tasks.encoding import Encoding
 from olora_viz.tasks.evaluation import shared_tokens
-from olora_viz.tasks.task import Duplicates
+from olora_viz.tasks.task import Duplicates, Example
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,14 @@ class HeldOut:
     """Number of training examples that were removed, see `Duplicates`."""
     near: int = 0
     """The same."""
+    held_out_left_out: int = 0
+    """Number of held-out examples that were left out, since they are too long."""
+    test_left_out: int = 0
+    """The same of the test examples."""
+    test_guess: float | None = None
+    """Accuracy of guessing on the test examples; None as for `guess`, or without a test."""
+    test_guess_words: str = ""
+    """The guess there."""
 
     @property
     def parts(self) -> str:
@@ -44,7 +52,8 @@ class HeldOut:
         if not self.train:
             return ""
         test = f", {self.test:,} for the test at the end" if self.test else ""
-        said = f"{self.train:,} training examples, {self.examples:,} held out{test}."
+        s = "s" * (self.train != 1)
+        said = f"{self.train:,} training example{s}, {self.examples:,} held out{test}."
         return f"{said} {Duplicates(self.exact, self.near).sentence}".rstrip()
 
     @property
@@ -72,29 +81,54 @@ class HeldOut:
             "compared by the deciding tokens."
         )
 
+    def without_quotes(self) -> HeldOut:
+        """Return the same without words that quote an answer."""
+        unquoted = "without the prompt"
+        return replace(self, guess_words=unquoted, test_guess_words=unquoted)
 
-def held_out_of(train: Encoding, held_out: Encoding, size: int, plain_text: bool) -> HeldOut:
-    """Describe the first `size` held-out examples.
 
-    The guess is the better of two: always the most frequent answer of the training examples, or a
-    choice at random.
+def held_out_of(
+    train: Encoding, held_out: Encoding, test: Encoding, sizes: tuple[int, int], plain_text: bool
+) -> HeldOut:
+    """Describe the first held-out and test examples.
+
+    Parameters
+    ----------
+    sizes : the number of held-out examples, and of test examples, at most.
     """
-    examples, encoded = held_out.examples[:size], held_out.kept[:size]
+    examples, encoded = held_out.examples[: sizes[0]], held_out.kept[: sizes[0]]
     front, back = (0, 0) if plain_text else shared_tokens((*train.kept, *encoded))
     lengths = [len(e.ids) - e.supervised_from for e in encoded]
-    guess, words = None, ""
-    if not plain_text:
-        counted = Counter(e.answer for e in train.examples)
-        answer = max(counted, key=lambda a: counted[a])
-        guess = sum(e.answer == answer for e in examples) / len(examples)
-        words = f"always “{_short(answer)}”"
-        if all(e.choices for e in examples):
-            chance = sum(1 / len(e.choices) for e in examples) / len(examples)
-            guess, words = max((guess, words), (chance, "at random"), key=lambda one: one[0])
-    if not guess:
-        guess, words = None, ""
-    deciding = sum(length - front - back for length in lengths)
-    return HeldOut(len(examples), guess, words, sum(lengths), deciding)
+    tested = test.examples[: sizes[1]]
+    nothing = (None, "")
+    guess, words = nothing if plain_text else best_guess(train.examples, examples)
+    test_guess, test_words = nothing if plain_text else best_guess(train.examples, tested)
+    return HeldOut(
+        examples=len(examples), guess=guess, guess_words=words, supervised=sum(lengths),
+        deciding=sum(length - front - back for length in lengths),
+        train=len(train.kept), test=len(tested),
+        held_out_left_out=held_out.left_out, test_left_out=test.left_out,
+        test_guess=test_guess, test_guess_words=test_words,
+    )  # fmt: skip
+
+
+def best_guess(train: Sequence[Example], examples: Sequence[Example]) -> tuple[float | None, str]:
+    """Return the accuracy of guessing without the prompt, and the guess in words.
+
+    The guess is the better of two: always the most frequent answer of the training examples, or a
+    choice at random. None if it is never right, or if there are no examples.
+    """
+    if not examples:
+        return None, ""
+    counted = Counter(e.answer for e in train)
+    answer = max(counted, key=lambda a: counted[a])
+    often = sum(e.answer == answer for e in examples) / len(examples)
+    guesses = [(often, f"always “{_short(answer)}”")]
+    if all(e.choices for e in examples):
+        chance = sum(1 / len(e.choices) for e in examples) / len(examples)
+        guesses.append((chance, "at random"))
+    guess = max(guesses, key=lambda one: one[0])
+    return guess if guess[0] else (None, "")
 
 
 def _short(answer: str) -> str:

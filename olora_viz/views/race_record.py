@@ -15,7 +15,7 @@ from olora_viz.machine.memory import Memory
 from olora_viz.machine.numbers import about, seconds
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.state import DIVERGED, FINISHED, STOPPED
+from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
 from olora_viz.races.step import Step
 from olora_viz.races.summary import Tested
 from olora_viz.studies.rate_sweep import is_sweep
@@ -174,6 +174,16 @@ def snapshot(record: RaceRecord) -> RaceSnapshot:
     values |= {name: tuple(values[name]) for name in ("styles", "answers", "steps")}
     values["config"] = found_rates(values["config"], values["steps"])
     return RaceSnapshot(**values)
+
+
+def status_of_lanes(record: RaceRecord) -> str:
+    """Return what `olora_viz.races.state.statuses` takes as the race's status.
+
+    A race that waits or is paused is still ``racing``; one that has failed has ``stopped``.
+    """
+    if record.state not in ENDED:
+        return RACING
+    return FINISHED if record.state == FINISHED else STOPPED
 
 
 def start_of(record: RaceRecord) -> tuple[float | None, float | None]:

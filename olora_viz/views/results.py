@@ -22,7 +22,7 @@ from olora_viz.studies.decision import share_interval
 from olora_viz.studies.seed_groups import SeedGroup, group_places
 from olora_viz.studies.standings import Place
 from olora_viz.studies.verdict_line import VerdictLine
-from olora_viz.studies.words import Sentence
+from olora_viz.studies.words import Sentence, and_
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.html import Cell, lane, remark, table, unbroken
 from olora_viz.views.race_record import FAILED, PAUSED, READY, RaceSnapshot, start_of
@@ -306,20 +306,29 @@ def _spread(row: Place) -> Markup:
 
 def _remarks(race: RaceSnapshot) -> Markup:
     """Return the folded remarks on the data and the lanes; what is left out stays in sight."""
-    seen, said = [], []
-    if race.left_out:
-        examples = f"{race.left_out:,} example{'s' * (race.left_out > 1)}"
-        seen += [f"Left out of training: {examples} of more than {race.config.max_length} tokens."]
+    seen, said = [_left_out(race)], []
     if race.held_out and race.held_out.parts:
         said += [race.held_out.parts]
     if race.held_out and race.held_out.boilerplate:
         said += [race.held_out.boilerplate]
     for words in filter(None, (race.adapted, race.in_parts)):
         said += [f"{words[0].upper()}{words[1:]}."]
-    return Markup("").join(map(remark, seen)) + (
+    return Markup("").join(map(remark, filter(None, seen))) + (
         Markup("<details><summary>Data and layers</summary>{}</details>").format(
             Markup("").join(map(remark, said))
         )
         if said
         else ""
     )
+
+
+def _left_out(race: RaceSnapshot) -> str:
+    """Return the number of examples of each part that are too long, in words; empty for none."""
+    about = race.held_out
+    counts = {"training": race.left_out}
+    if about:
+        counts |= {"held-out": about.held_out_left_out, "test": about.test_left_out}
+    parts = [f"{n:,} {part} example{'s' * (n != 1)}" for part, n in counts.items() if n]
+    if not parts:
+        return ""
+    return f"Left out, as longer than {race.config.max_length} tokens: {and_(parts)}."

@@ -13,7 +13,7 @@ from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.races.summary import figures_of_test
 from olora_viz.races.tables import race_json, steps_csv
 from olora_viz.tasks import TASKS
-from olora_viz.views.race_record import RaceRecord
+from olora_viz.views.race_record import RaceRecord, status_of_lanes
 from olora_viz.views.report import report
 from olora_viz.web.jobs.queue import Jobs
 
@@ -68,7 +68,8 @@ def _json(shown: RaceRecord) -> str:
         },
         "left_out": shown.left_out,
     }
-    return race_json(shown.config, list(shown.steps), summary, tested)
+    steps = list(shown.steps)
+    return race_json(shown.config, steps, summary, tested, status_of_lanes(shown))
 
 
 def code(shown: RaceRecord) -> str:

@@ -220,7 +220,7 @@ class Job(Work, BackgroundRace):
         if self.own_file is None:
             return self
         now = snapshot(self)
-        held_out = now.held_out and replace(now.held_out, guess_words="without the prompt")
+        held_out = now.held_out and now.held_out.without_quotes()
         note = "" if now.state == FAILED else now.note
         return replace(now, answers=(), held_out=held_out, note=note)
 
