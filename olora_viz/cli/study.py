@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from olora_viz.cli.console import Verb, print_table, progress_bar
 from olora_viz.cli.options import add_shared, path
 from olora_viz.machine.memory import bytes_words, keep_freed
-from olora_viz.machine.numbers import number, seconds
+from olora_viz.machine.numbers import seconds
 from olora_viz.machine.signals import on_interruption
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     from olora_viz.studies.estimate import estimate, most_trials
     from olora_viz.studies.planning import needed
     from olora_viz.studies.statistics import LEAST_SEEDS
+    from olora_viz.studies.words import smallest_found
 
     its = ledger.study
     losses = ledger.losses()
@@ -238,10 +239,7 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     if its.seeds < LEAST_SEEDS:
         say(f"nothing is decided with fewer than {LEAST_SEEDS} seeds")
     else:
-        say(
-            f"{its.seeds} seeds find a difference of {number(found.smallest, '.2g')} standard "
-            "deviations of the paired differences with a chance of 80%"
-        )
+        say(smallest_found(its.seeds, found.smallest))
     if here:
         found.check_fits(workers)
     return left

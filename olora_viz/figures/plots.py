@@ -15,7 +15,7 @@ from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.drawing import drawing
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.theme import THEMES, start_styles
-from olora_viz.initializers import INITIALIZERS, lacking
+from olora_viz.initializers import check_weight_start
 from olora_viz.machine.naming import expect, unknown
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.layer_spectra import energies, energy_ranks, layers_like
@@ -75,10 +75,7 @@ def plot_spectrum(
     if not inits:
         raise ValueError(f"name at least one initialization, such as {WEIGHT_STARTS[0]!r}")
     for init in inits:
-        if init not in INITIALIZERS:
-            raise ValueError(unknown("initialization", init, INITIALIZERS))
-        if INITIALIZERS[init].needs:
-            raise lacking(init, INITIALIZERS[init].needs)
+        check_weight_start(init)
     where, weight = _weight(source, layer)
     found = [truncation(weight, r, init, seed=seed) for init in inits]
     made: dict[str, Callable[[], Figure]] = {

@@ -14,7 +14,7 @@ import numpy as np
 from olora_viz.figures.layout import Figure, axis, layout, nothing_yet
 from olora_viz.figures.study_curves import examples, many, method_styles, name_of
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import compact, number
+from olora_viz.machine.numbers import compact, signed
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -36,6 +36,9 @@ FOREST = (
     "crosses zero decides nothing; one inside the margin means level."
 )
 """How to read the two charts."""
+
+SIGNED = "+.2g"
+"""The form of a difference."""
 
 ROW, LINE = 30, 24
 """Heights in pixels: of a row of the table, and of an interval."""
@@ -154,7 +157,7 @@ def differences_figure(found: Verdicts) -> Figure:
         style = styles[row.init]
         ticks.append(style.label)
         data += _interval(row, style.color, style.label, y, names) if row.seeds else []
-        told = f"{row.verdict}, {signed(row.interval.mean)}"
+        told = f"{row.verdict}, {signed(row.interval.mean, SIGNED)}"
         notes.append(_note(told, high, y, style.text, "left") | {"xshift": 8})
     x = axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute")
     y = axis(
@@ -192,15 +195,6 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
     return [n for n, count in parts.items() if count > 1], [n for n, c in parts.items() if c == 1]
 
 
-def signed(value: float) -> str:
-    """Write a difference with its sign.
-
-    >>> signed(-0.1234), signed(0.05)
-    ('−0.12', '+0.05')
-    """
-    return number(value, "+.2g").replace("-", "−")
-
-
 def _basis(found: Verdicts) -> str:
     """Say on how many seeds and examples the verdicts rest."""
     return f"{many(found.study.seeds, 'seed')}, {examples(found, None, 'test')}"
@@ -213,9 +207,9 @@ def _hover(one: Verdict, said: str, at_best: bool, names: Sequence[str]) -> str:
         return f"{head} at {compact(one.shared_lr)}" if one.shared_lr else head
     rate = f" at {compact(one.best_lr)}" if one.best_lr else ""
     low, high = one.interval.low, one.interval.high
-    ends = f" ({signed(low)} to {signed(high)})" if math.isfinite(low) else ""
+    ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
     why = f"<br>{one.why}" if one.why else ""
-    return f"{head}{rate}<br>{signed(one.interval.mean)} nats{ends}{why}"
+    return f"{head}{rate}<br>{signed(one.interval.mean, SIGNED)} nats{ends}{why}"
 
 
 def _note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:

@@ -6,7 +6,12 @@ adds one from outside the package.
 """
 
 from olora_viz.initializers.calibration import Calibration, lacking
-from olora_viz.initializers.catalogue import INITIALIZERS, keeps_function, label_of
+from olora_viz.initializers.catalogue import (
+    INITIALIZERS,
+    check_weight_start,
+    keeps_function,
+    label_of,
+)
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
 from olora_viz.initializers.full import full
@@ -42,6 +47,7 @@ __all__ = [
     "Start",
     "StartFunction",
     "check_rank",
+    "check_weight_start",
     "corda",
     "eva",
     "full",

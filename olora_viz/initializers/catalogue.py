@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from olora_viz.initializers.calibration import lacking
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
 from olora_viz.initializers.full import full
@@ -27,6 +28,7 @@ from olora_viz.initializers.rlmo import rlmo
 from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch
 from olora_viz.initializers.start import Initializer
+from olora_viz.machine.naming import unknown
 from olora_viz.machine.showing import Catalogue
 
 INITIALIZERS: Catalogue[Initializer] = Catalogue(
@@ -246,6 +248,19 @@ INITIALIZERS: Catalogue[Initializer] = Catalogue(
     ("name", "label", "summary", "needs", "source"),
 )
 """All initializations by name: first the built-in ones, then the registered ones."""
+
+
+def check_weight_start(init: str) -> None:
+    """Check that an initialization starts from the weight alone.
+
+    Raises
+    ------
+    ValueError : it is unknown, or needs more than W.
+    """
+    if init not in INITIALIZERS:
+        raise ValueError(unknown("initialization", init, INITIALIZERS))
+    if INITIALIZERS[init].needs:
+        raise lacking(init, INITIALIZERS[init].needs)
 
 
 def label_of(init: str) -> str:

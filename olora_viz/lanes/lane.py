@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.machine.checking import check_whole
 from olora_viz.machine.naming import unknown
 from olora_viz.machine.showing import call, changed
 
@@ -87,8 +88,8 @@ class Lane:
                 f"computes, use Lane({self.init!r}, fair=True)"
             )
         _positive("learning rate", self.lr)
-        _whole("rank", self.r, least=1)
-        _whole("seed", self.seed, least=0)
+        check_whole("rank", self.r, least=1)
+        check_whole("seed", self.seed, least=0)
         if self.alpha is not None:
             _positive("alpha", self.alpha)
         if self.clip is not None:
@@ -152,6 +153,17 @@ def label_number(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
+def check_count(count: int, most: int = MAX_LANES) -> None:
+    """Check how many lanes a race has.
+
+    Raises
+    ------
+    ValueError : none, or more than `most`.
+    """
+    if not 1 <= count <= most:
+        raise ValueError(f"a race takes 1 to {most} lanes, not {count}")
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -159,11 +171,6 @@ def _is_number(value: Any) -> bool:
 def _positive(what: str, value: Any) -> None:
     if not (_is_number(value) and 0 < value < math.inf):
         raise ValueError(f"{what} must be a positive number, not {value!r}")
-
-
-def _whole(what: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-        raise ValueError(f"{what} must be a whole number from {least} to 2147483647, not {value!r}")
 
 
 def _target_names(targets: Any) -> tuple[str, ...]:

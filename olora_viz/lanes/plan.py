@@ -16,7 +16,7 @@ from olora_viz.initializers.calibration import READS
 from olora_viz.initializers.start import check_rank
 from olora_viz.lanes.coverage import Coverage, coverage_of
 from olora_viz.lanes.experts import ExpertLinear
-from olora_viz.lanes.lane import MAX_LANES, Lane, Targets
+from olora_viz.lanes.lane import Lane, Targets, check_count
 from olora_viz.lanes.layers import adaptable_layers, target_layers, weight_of
 from olora_viz.lanes.layout import Layout
 
@@ -160,8 +160,7 @@ class AdapterPlan:
         ------
         ValueError : no lane or too many, a rank above min(out, in) of a layer, dropout on experts.
         """
-        if not 1 <= len(lanes) <= MAX_LANES:
-            raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(lanes)}")
+        check_count(len(lanes))
         used = {name for lane in lanes for name in self.chosen[lane.targets]}
         layers = {name: layer for name, layer in self.layers.items() if name in used}
         made = replace(self, layers=layers, lanes=tuple(lanes))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from olora_viz.initializers import INITIALIZERS
+
 
 class Term(NamedTuple):
     """A term and its meaning; formulas are in LaTeX between dollar signs."""
@@ -17,7 +19,7 @@ class Term(NamedTuple):
 GLOSSARY = (
     Term("adapter", "Two thin matrices, $A$ and $B$, next to a frozen weight. Only they are "
          "trained.",
-         "Hu et al. 2021, arXiv 2106.09685"),
+         INITIALIZERS["lora"].source),
     Term("alpha", "The scaling hyperparameter: the adapter's product is multiplied by "
          r"$\alpha / r$."),
     Term("base model", "The pretrained language model that the adapters modify. It is frozen: no "
@@ -44,13 +46,13 @@ GLOSSARY = (
     Term("lane", "One contender of a race: an initialization with its rank, alpha, learning rate "
          "and seed."),
     Term("LoRA", r"Plain low-rank adaptation: $A$ random, $B$ zero.",
-         "Hu et al. 2021, arXiv 2106.09685"),
+         INITIALIZERS["lora"].source),
     Term("nat", "The unit of the loss: one nat less multiplies the probability of the correct "
          "token by $e$."),
     Term("OLoRA", "The initialization $B = Q_r$ and $A = R_r$, from the QR factors of $W$.",
-         "Büyükakyüz 2024, arXiv 2406.01775"),
+         INITIALIZERS["olora"].source),
     Term("PiSSA", "The initialization from the largest singular triplets of $W$.",
-         "Meng et al. 2024, arXiv 2404.02948"),
+         INITIALIZERS["pissa"].source),
     Term("principal angle", "A measure of the angle between two subspaces, one for each dimension: "
          "zero for a shared direction, a right angle for a direction orthogonal to the other "
          "subspace."),

@@ -1,4 +1,4 @@
-"""What a page sent, value by value: numbers, words, and a sentence for each that is wrong."""
+"""Checks of values, often of what a page sent: numbers, words, a sentence for each wrong one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
+
+MOST_WHOLE = 2**31 - 1
+"""The largest whole number that a setting may be."""
 
 MOST_PROBLEMS = 4
 """Maximum number of problems in one message; the others are counted."""
@@ -64,6 +67,20 @@ def whole(what: str, value: Any, least: int, most: int) -> int:
     if not read.is_integer() or not least <= read <= most:
         raise ValueError(f"{what} must be a whole number from {least} to {most}, {_not(value)}")
     return int(read)
+
+
+def check_whole(what: str, value: Any, least: int) -> None:
+    """Check that a value of Python is a whole number, and no text of one.
+
+    Raises
+    ------
+    ValueError : it is none, below `least` or above `MOST_WHOLE`.
+    """
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or not least <= value <= MOST_WHOLE:
+        raise ValueError(
+            f"{what} must be a whole number from {least} to {MOST_WHOLE}, not {value!r}"
+        )
 
 
 def word(value: Any) -> str:

@@ -84,6 +84,15 @@ def number(value: float | None, form: str = ".3g") -> str:
     return "–" if value is None or not math.isfinite(value) else format(value, form)
 
 
+def signed(value: float | None, form: str = ".3g") -> str:
+    """Format a number whose minus sign is one, and no hyphen.
+
+    >>> signed(-0.1234), signed(0.05, "+.2g"), signed(-3.0, ".1f")
+    ('−0.123', '+0.05', '−3.0')
+    """
+    return number(value, form).replace("-", "−")
+
+
 def nats(loss: float | None) -> str:
     """Format a loss.
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Start, check_rank, lacking
+from olora_viz.initializers import INITIALIZERS, Start, check_rank, check_weight_start
 from olora_viz.lanes.layers import expert_layers, target_layers, weight_of
 from olora_viz.machine.naming import unknown
 from olora_viz.machine.numbers import finite_or_none
@@ -79,10 +79,7 @@ def truncations(
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed}")
     for init in inits:
-        if init not in INITIALIZERS:
-            raise ValueError(unknown("initialization", init, INITIALIZERS))
-        if INITIALIZERS[init].needs:
-            raise lacking(init, INITIALIZERS[init].needs)
+        check_weight_start(init)
     layers = layers_like(model, pattern)
     for name, W in layers.items():
         check_rank(W, rank, name)

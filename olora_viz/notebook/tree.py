@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.lanes.lane import MAX_LANES
+from olora_viz.lanes.lane import MAX_LANES, Lane
+from olora_viz.notebook.lane_rows import rows_of
 
 Node = dict[str, Any]
 
@@ -58,6 +59,7 @@ def lanes(name: str) -> Node:
     """Return the table of lanes, with every initialization in one line."""
     return {
         "kind": "lanes", "name": name, "most": MAX_LANES,
+        "blank": rows_of([Lane("olora")])[0],
         "starts": {init: label_of(init) for init in INITIALIZERS},
         "meanings": {init: one.summary for init, one in INITIALIZERS.items()},
     }  # fmt: skip

@@ -11,7 +11,8 @@ import numpy as np
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.labels import labels
-from olora_viz.lanes.lane import MAX_LANES, Lane
+from olora_viz.lanes.lane import Lane, check_count
+from olora_viz.machine.checking import check_whole
 from olora_viz.machine.device import DEVICES, DTYPES
 from olora_viz.machine.naming import unknown
 from olora_viz.machine.showing import call, changed
@@ -143,18 +144,17 @@ class RaceConfig:
             )
         if self.targets is not None:
             object.__setattr__(self, "targets", tuple(self.targets))
-        if not 1 <= len(self.lanes) <= MAX_LANES:
-            raise ValueError(f"a race takes 1 to {MAX_LANES} lanes, not {len(self.lanes)}")
+        check_count(len(self.lanes))
         labels(self.lanes)
         for name, least in (
             ("steps", 1), ("batch_size", 1), ("seed", 0), ("warmup", 0),
             ("eval_size", 1), ("test_size", 1), ("accumulate", 1), ("patience", 0),
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
-            _check_whole(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least)
         for name, least in (("max_length", 2), ("split_seed", 0)):
             if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), least)
+                check_whole(name, getattr(self, name), least)
         for name, allowed in (
             ("dtype", ("auto", *DTYPES)),
             ("device", DEVICES),
@@ -281,8 +281,3 @@ def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
     """Return values of JSON with targets as a tuple, which is a list in JSON."""
     targets = values.get("targets")
     return {**values, "targets": tuple(targets)} if isinstance(targets, list) else values
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-        raise ValueError(f"{name} must be a whole number from {least} to 2147483647, not {value!r}")

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LANES
-from olora_viz.machine.numbers import about, duration, number
+from olora_viz.machine.numbers import about, duration
 from olora_viz.machine.progress import Progress
 from olora_viz.races.kept import Kept
 from olora_viz.studies.estimate import LANES, Pace, most_trials, pace_of
 from olora_viz.studies.statistics import smallest_difference
 from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.words import smallest_found
 
 METHODS = ("lora", "olora", "pissa", "milora")
 """The methods that are compared by default; the last ones are left out where time is short."""
@@ -127,10 +128,7 @@ class Plan:
                 "best answer so far."
             )
         smallest = smallest_difference(1.0, its.seeds, len(its.inits) - 1)
-        said.append(
-            f"{its.seeds} seeds find a difference of {number(smallest, '.2g')} standard deviations "
-            "of the paired differences with a chance of 80%."
-        )
+        said.append(f"{smallest_found(its.seeds, smallest)}.")
         return said
 
 

@@ -10,11 +10,11 @@ from jaxtyping import Float
 
 from olora_viz.machine.numbers import compact, rounded
 from olora_viz.studies.decision import AHEAD, BEHIND, Comparison, Pairs, Scores, compare_all
-from olora_viz.studies.statistics import LEVEL
+from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN
 from olora_viz.studies.words import Sentence
 
-MARGIN = math.log(1.25)
-"""Condition numbers are about equal if the interval of their ratio lies within a factor of 1.25."""
+MARGIN = math.log(LEVEL_WITHIN)
+"""Condition numbers are about equal if the interval of their log ratio lies within this of zero."""
 
 
 def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:

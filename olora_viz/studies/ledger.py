@@ -23,6 +23,7 @@ import numpy as np
 
 from olora_viz.machine.files import is_free, read_json_object, write_json, write_text
 from olora_viz.machine.naming import expect
+from olora_viz.races.state import DIVERGED
 from olora_viz.studies.race_rows import COLUMNS, part_of, write_parquet
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETUP = "study.toml"
-DIVERGED = "diverged"
 
 PATIENCE = 120.0
 """Maximum seconds until files of another machine appear on a shared disk."""

@@ -28,6 +28,9 @@ POWER = 0.8
 MOST_SEEDS = 10_000
 """If more seeds than this are needed, a comparison counts as one that seeds cannot settle."""
 
+LEVEL_WITHIN = 1.25
+"""Positive numbers, such as best rates, are level if their ratio lies within this factor."""
+
 PARTS = (np.arange(2000) + 0.5) / 2000
 """Midpoints of equal parts of a probability."""
 

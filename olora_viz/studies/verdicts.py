@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from olora_viz.machine.numbers import finite_or_none
+from olora_viz.races.state import DIVERGED
 from olora_viz.studies.planning import best, grid_of, values_at
 from olora_viz.studies.rate_sweep import first_at
 from olora_viz.studies.statistics import (
@@ -131,7 +132,7 @@ def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
 def values_of(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
     """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
     return {
-        trial: math.nan if row["status"] == "diverged" or row[name] is None else float(row[name])
+        trial: math.nan if row["status"] == DIVERGED or row[name] is None else float(row[name])
         for trial, row in rows.items()
     }
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olora_viz.machine.numbers import nats, percent
+from olora_viz.machine.numbers import nats, percent, signed
 from olora_viz.studies.decision import AHEAD, BEHIND, Comparison
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.words import NAMED, Sentence, and_, listed
@@ -239,5 +239,5 @@ def _amount(value: float, one: Comparison, decimals: int | None = None) -> str:
 def _bare(value: float, one: Comparison, decimals: int | None = None) -> str:
     if decimals is None:
         decimals = 0 if one.shares else 2
-    text = f"{value * (100 if one.shares else 1):.{decimals}f}"
-    return text.replace("-", "−") if float(text) else text.removeprefix("-")
+    text = signed(value * (100 if one.shares else 1), f".{decimals}f")
+    return text if text.strip("−0.") else text.removeprefix("−")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olora_viz.machine.numbers import compact, rounded
+from olora_viz.machine.numbers import compact, number, percent, rounded
+from olora_viz.studies.statistics import POWER
 
 NAMED = 4
 """Most contenders to name in a sentence; the others are counted."""
@@ -21,6 +22,23 @@ class Sentence:
     def __str__(self) -> str:
         """Return the whole sentence."""
         return f"{self.lead} {self.rest}".strip()
+
+
+def smallest_found(seeds: int, difference: float) -> str:
+    """Say which difference a number of seeds finds.
+
+    Parameters
+    ----------
+    difference : see `smallest_difference`; in standard deviations of the paired differences.
+
+    >>> smallest_found(5, 1.8)
+    '5 seeds find a difference of 1.8 standard deviations of the paired differences with a chance \
+of 80%'
+    """
+    return (
+        f"{seeds} seeds find a difference of {number(difference, '.2g')} standard deviations of "
+        f"the paired differences with a chance of {percent(POWER)}"
+    )
 
 
 def listed(names: Sequence[str]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-from math import isfinite
 
 from markupsafe import Markup
 
@@ -23,10 +23,10 @@ SUBSCRIPT = re.compile(r"(?<=[A-Zλ])_(r|max)")
 NEGATIVE = re.compile(r"(?<![\w.-])-(?=\d)")
 
 
-def math(text: str) -> Markup:
+def typeset(text: str) -> Markup:
     """Return text with its subscripts and minus signs.
 
-    >>> math("of Q_rR_r"), math("-0.3 at 1e-3")
+    >>> typeset("of Q_rR_r"), typeset("-0.3 at 1e-3")
     (Markup('of Q<sub>r</sub>R<sub>r</sub>'), Markup('−0.3 at 1e-3'))
     """
     parts = SUBSCRIPT.split(NEGATIVE.sub("−", text))  # text and subscripts in turn
@@ -37,7 +37,7 @@ def math(text: str) -> Markup:
 
 def bars(finding: Finding) -> Markup:
     """Return the bars of a finding; a screen reader hears them as one sentence."""
-    drawn = [bar for bar in finding.bars if isfinite(bar.value)]
+    drawn = [bar for bar in finding.bars if math.isfinite(bar.value)]
     if not drawn:
         return Markup('<div class="bars"></div>')
     shown, others = drawn[:MOST], len(drawn) - MOST
@@ -60,7 +60,7 @@ def span(shown: list[Bar]) -> tuple[float, float]:
     ends = [0.0]
     for bar in shown:
         for end in (bar.value, bar.low, bar.high):
-            if end is not None and isfinite(end):
+            if end is not None and math.isfinite(end):
                 ends.append(min(most, max(-most, end)))
     low, high = min(ends), max(ends)
     return (low, high) if high > low else (0.0, 1.0)
@@ -83,7 +83,7 @@ def _line(bar: Bar, low: float, high: float) -> Markup:
 
     left, right = sorted((at(0.0), at(bar.value)))
     whisker = Markup("")
-    if bar.low is not None and bar.high is not None and isfinite(bar.high - bar.low):
+    if bar.low is not None and bar.high is not None and math.isfinite(bar.high - bar.low):
         whisker = Markup('<u style="left:{:.1f}%;width:{:.1f}%"></u>').format(
             at(bar.low), at(bar.high) - at(bar.low)
         )
@@ -92,12 +92,12 @@ def _line(bar: Bar, low: float, high: float) -> Markup:
         '<span class="track" style="--zero:{:.1f}%"><i style="left:{:.1f}%;width:{:.1f}%"></i>{}'
         '</span><span class="value">{}</span></div>'
     ).format(
-        init_of(bar.label) or "mute", math(bar.label), at(0.0), left, right - left, whisker,
-        math(number(bar.value)),
+        init_of(bar.label) or "mute", typeset(bar.label), at(0.0), left, right - left, whisker,
+        typeset(number(bar.value)),
     )  # fmt: skip
 
 
 def _ends(bar: Bar) -> str:
-    if bar.low is None or bar.high is None or not isfinite(bar.high - bar.low):
+    if bar.low is None or bar.high is None or not math.isfinite(bar.high - bar.low):
         return ""
     return f" ({number(bar.low)} to {number(bar.high)})"

@@ -12,7 +12,7 @@ from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
 from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, together
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.words import and_
-from olora_viz.views.claim_bars import bars, math
+from olora_viz.views.claim_bars import bars, typeset
 from olora_viz.views.html import Cell, table
 
 HOW = (
@@ -77,10 +77,10 @@ def row(
         '</p><p class="hint">{basis}</p></div>{bars}<p class="hint said">{words}</p>{fold}'
         "</article>"
     ).format(
-        number=claim.number, kind=_kind(verdict), verdict=verdict, sentence=math(claim.sentence),
+        number=claim.number, kind=_kind(verdict), verdict=verdict, sentence=typeset(claim.sentence),
         source=claim.source, basis=_basis(shown, now),
         bars=bars(example.finding) if example else Markup('<div class="bars"></div>'),
-        words=math(_words(shown, example, measured if lacking else None, now)),
+        words=typeset(_words(shown, example, measured if lacking else None, now)),
         fold=_fold(claim, measured, recorded),
     )  # fmt: skip
 
@@ -131,7 +131,7 @@ def _fold(claim: Claim, measured: Told | None, recorded: Sequence[Told]) -> Mark
     each = Markup("").join(map(_told, every))
     return Markup(
         "<details><summary>How claim {} is measured{}</summary><p>{}</p>{}</details>"
-    ).format(claim.number, count, math(claim.measured), each)
+    ).format(claim.number, count, typeset(claim.measured), each)
 
 
 def _told(one: Told) -> Markup:
@@ -140,8 +140,8 @@ def _told(one: Told) -> Markup:
         '<div class="told"><p><span class="verdict {}">{}</span> <b>{}</b> '
         '<span class="hint">{}</span></p><p>{}</p><pre><code>{}</code></pre></div>'
     ).format(
-        _kind(one.finding.verdict), one.finding.verdict, one.where, setup, math(one.finding.words),
-        one.command,
+        _kind(one.finding.verdict), one.finding.verdict, one.where, setup,
+        typeset(one.finding.words), one.command,
     )  # fmt: skip
 
 

@@ -10,7 +10,15 @@ from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.study_curves import method_styles, rates_figure
 from olora_viz.figures.study_verdicts import differences_figure
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.machine.numbers import clock, compact, duration, finite_or_none, nats, percent
+from olora_viz.machine.numbers import (
+    clock,
+    compact,
+    duration,
+    finite_or_none,
+    nats,
+    percent,
+    signed,
+)
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.deciding import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.recommendation import Recommendation
@@ -81,7 +89,7 @@ def _against(one: Verdict, reference: str) -> object:
     if one.init == reference:
         return "reference"
     its = one.interval
-    mean, low, high = (f"{x:+.2f}".replace("-", "−") for x in (its.mean, its.low, its.high))
+    mean, low, high = (signed(x, "+.2f") for x in (its.mean, its.low, its.high))
     said = f"{low} to {high}" if one.seeds > 1 else mean
     return Cell(
         Markup("{}<small>{}</small>").format(one.verdict, said),

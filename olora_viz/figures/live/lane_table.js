@@ -1,6 +1,6 @@
 // The table of lanes: one row per lane, edited in place.
 //
-//   mount(element, { rows, starts, meanings, most, seen, changed })
+//   mount(element, { rows, blank, starts, meanings, most, seen, changed })
 
 import { sweep } from "./sweep.js";
 
@@ -20,6 +20,7 @@ const FIELDS = [
  * @param {Element} element
  * @param {object} options
  * @param {Row[]} options.rows
+ * @param {Row} options.blank a lane with the default values
  * @param {Record<string, string>} options.starts label of every initialization
  * @param {Record<string, string>} options.meanings one line on each of them
  * @param {number} options.most rows
@@ -28,7 +29,7 @@ const FIELDS = [
  * @param {Record<string, string>} [options.terms] the glossary's terms behind the heads of columns,
  *   where there is a glossary
  */
-export function mount(element, { rows, starts, meanings, most, seen, changed, terms = {} }) {
+export function mount(element, { rows, blank, starts, meanings, most, seen, changed, terms = {} }) {
   let lanes = rows.map((row) => ({ ...row }));
   let asked = 0;
 
@@ -47,12 +48,12 @@ export function mount(element, { rows, starts, meanings, most, seen, changed, te
     type: "button",
     className: "quiet",
     textContent: "+ lane",
-    title: "Add a lane like the last one",
+    title: "Add a lane with another start, and the rank and seeds of the last one",
   });
   add.addEventListener("click", () => {
     const used = lanes.map((lane) => lane.init);
-    const init = Object.keys(starts).find((name) => !used.includes(name)) ?? "olora";
-    lanes.push({ alpha: "", lr: "1e-3", r: 8, seed: "0", ...like(lanes.at(-1)), init });
+    const init = Object.keys(starts).find((name) => !used.includes(name)) ?? blank.init;
+    lanes.push({ ...blank, ...like(lanes.at(-1)), init });
     build();
     tell();
     field(lanes.length - 1, "select").focus();

@@ -10,7 +10,7 @@ import { mount } from "../../figures/live/lane_table.js";
  * @param {Panel} panel
  * @returns {Part}
  */
-export function lanes({ name = "", starts = {}, meanings = {}, most = 64 }, panel) {
+export function lanes({ name = "", blank = {}, starts = {}, meanings = {}, most = 64 }, panel) {
   const place = document.createElement("div");
   place.className = "lane-table";
   /** @type {ReturnType<typeof mount> | null} */
@@ -31,7 +31,8 @@ export function lanes({ name = "", starts = {}, meanings = {}, most = 64 }, pane
       if (now === known) return;
       known = now;
       if (table) table.replace(rows);
-      else table = mount(place, { rows, starts, meanings, most, seen: panel.marks, changed });
+      else
+        table = mount(place, { rows, blank, starts, meanings, most, seen: panel.marks, changed });
     },
   };
 }

@@ -14,6 +14,8 @@ export interface Node {
   class?: string;
   type?: string;
   items?: Node[];
+  /** A lane with the default values, as a row of the table. */
+  blank?: Record<string, any>;
   starts?: Record<string, string>;
   meanings?: Record<string, string>;
   most?: number;

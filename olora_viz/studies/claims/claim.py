@@ -15,6 +15,7 @@ from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
     LEVEL,
+    LEVEL_WITHIN,
     UNDECIDED,
     WORSE,
     Interval,
@@ -35,11 +36,11 @@ OLORA = "OLoRA (arXiv 2406.01775)"
 WITHOUT_REGRET = "LoRA Without Regret (Thinking Machines, 2025), put to OLoRA"
 RATE_MATTERS = "Learning Rate Matters (arXiv 2602.04998)"
 
-RATIO = math.log(1.25)
-"""Positive numbers are level if the interval of their ratio lies within a factor of 1.25."""
+RATIO = math.log(LEVEL_WITHIN)
+"""Positive numbers are level if the interval of their log ratio lies within this of zero."""
 
-FLAT = math.log(1.25) / math.log(4)
-"""A best rate counts as the same if it changes by less than a factor of 1.25 per factor of four in
+FLAT = RATIO / math.log(4)
+"""A best rate counts as the same if it changes by less than `LEVEL_WITHIN` per factor of four in
 the rank or in the length of a run: the largest absolute exponent."""
 
 UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from olora_viz.races.state import DIVERGED
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     OLORA,
@@ -32,7 +33,7 @@ def mean_loss(row: Row) -> float:
 
     The curve begins with the base model's loss and is straight between evaluations.
     """
-    if row["status"] == "diverged":
+    if row["status"] == DIVERGED:
         return float("nan")
     at = np.array([0, *row["evaluated"]], float)
     losses = np.array([row["base_valid_loss"], *row["valid_losses"]], float)

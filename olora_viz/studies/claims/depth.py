@@ -17,7 +17,7 @@ from olora_viz.studies.claims.claim import (
     not_measured,
 )
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth
-from olora_viz.studies.statistics import t_interval
+from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
 
 
 def spread(found: Depth) -> Float[np.ndarray, "seeds starts"]:
@@ -72,7 +72,7 @@ CLAIM = Claim(
     measured=(
         "The norm of the gradient of A and B together in the first step, by layer: the largest as "
         "a multiple of the smallest among layers of one kind, relative to LoRA's, paired by seed. "
-        "Within a factor of 1.25 they are level."
+        f"Within a factor of {LEVEL_WITHIN} they are level."
     ),
     judge=measure,
 )

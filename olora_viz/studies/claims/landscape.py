@@ -18,7 +18,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import ClaimEvidence, Landscape
-from olora_viz.studies.statistics import Interval, t_interval
+from olora_viz.studies.statistics import LEVEL_WITHIN, Interval, t_interval
 
 
 def judge(found: Landscape) -> Finding:
@@ -75,8 +75,8 @@ CLAIM = Claim(
     source=f"{OLORA}, on the benefits of orthonormality",
     measured=(
         "The largest eigenvalue of the Hessian and the condition of the tangent kernel, against "
-        "LoRA's, paired by batch: both smaller is better conditioned. Within a factor of 1.25 they "
-        "are level."
+        "LoRA's, paired by batch: both smaller is better conditioned. Within a factor of "
+        f"{LEVEL_WITHIN} they are level."
     ),
     judge=measure,
 )

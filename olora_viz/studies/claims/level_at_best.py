@@ -20,12 +20,12 @@ from olora_viz.studies.claims.compared import OnStudy, basis_of, counted
 from olora_viz.studies.claims.evidence import ClaimEvidence, Sharpness
 from olora_viz.studies.planning import best
 from olora_viz.studies.slopes import slope_by_orders
-from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
+from olora_viz.studies.statistics import BETTER, LEVEL, LEVEL_WITHIN, UNDECIDED, WORSE, Interval
 from olora_viz.studies.verdicts import Verdicts, values_of
 
-FLAT = math.log(1.25) / math.log(10)
-"""A best rate does not depend on λ_max if it changes by less than a factor of 1.25 per factor of
-ten: the largest absolute exponent."""
+FLAT = math.log(LEVEL_WITHIN) / math.log(10)
+"""A best rate does not depend on λ_max if it changes by less than `LEVEL_WITHIN` per factor of ten:
+the largest absolute exponent."""
 
 OF_LEVEL = {LEVEL: HOLDS, BETTER: FAILS, WORSE: FAILS, UNDECIDED: UNDECIDED}
 """The verdict on the claim that a method is level with the reference."""
@@ -119,7 +119,8 @@ CLAIM = Claim(
         "The verdict on every method of a study against its reference at best rates, and the "
         "exponent of the largest eigenvalue of the Hessian at the start in the best rate, over the "
         "methods, with its exact interval over their orders. Fewer than five methods have no "
-        "interval; within ±0.1, a factor of 1.25 in the rate per factor of ten, it is zero."
+        f"interval; within ±{FLAT:.1f}, a factor of {LEVEL_WITHIN} in the rate per factor of ten, "
+        "it is zero."
     ),
     judge=OnStudy(measure, inits=()),
 )

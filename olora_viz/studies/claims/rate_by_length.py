@@ -23,7 +23,7 @@ from olora_viz.studies.claims.claim import (
 from olora_viz.studies.claims.compared import counted, lowest, on_study, over_cells, where
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.planning import grid_of
-from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, Interval, t_interval
+from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, LEVEL_WITHIN, Interval, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of
 
@@ -137,8 +137,8 @@ CLAIM = Claim(
     measured=(
         "The exponent of the length in each seed's best rate, over the evaluations of a study at "
         "constant rates, each of which ends a shorter run: negative for LoRA, whose B starts at "
-        "zero, and for OLoRA within ±0.16, a factor of 1.25 in the rate per factor of four in the "
-        "length."
+        f"zero, and for OLoRA within ±{FLAT:.2f}, a factor of {LEVEL_WITHIN} in the rate per "
+        "factor of four in the length."
     ),
     judge=on_study(judge),
 )

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
+    FLAT,
     WITHOUT_REGRET,
     Bar,
     Claim,
@@ -18,7 +19,7 @@ from olora_viz.studies.claims.claim import (
 from olora_viz.studies.claims.compared import on_study
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.planning import grid_of, values_at
-from olora_viz.studies.statistics import LEAST_SEEDS, t_interval
+from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of
 
@@ -86,8 +87,8 @@ CLAIM = Claim(
     source=WITHOUT_REGRET,
     measured=(
         "The exponent of the rank in each seed's best rate, fitted over the ranks of a study with "
-        "one alpha; zero if its interval lies within ±0.16, a factor of 1.25 in the rate per "
-        "factor of four in the rank."
+        f"one alpha; zero if its interval lies within ±{FLAT:.2f}, a factor of {LEVEL_WITHIN} in "
+        "the rate per factor of four in the rank."
     ),
     judge=on_study(judge),
 )

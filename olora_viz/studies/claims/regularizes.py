@@ -162,7 +162,8 @@ CLAIM = Claim(
     measured=(
         "Validation minus training loss at the lowest training loss that both methods reach, each "
         "at its best rate, paired by seed, after the first pass over the training examples; and "
-        "whether ‖BᵀB − I‖/√r stays below 0.1 in 20 steps at a rate of 1e-3."
+        f"whether ‖BᵀB − I‖/√r stays below {TOLERANCE:g} in 20 steps at a rate of "
+        f"{compact(DRIFT_LR)}."
     ),
     judge=OnStudy(measure),
 )

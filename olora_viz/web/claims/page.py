@@ -22,6 +22,7 @@ from olora_viz.views import html as fragments
 from olora_viz.views.claims import Told
 from olora_viz.views.race_record import READY, WAITING
 from olora_viz.web.claims.work import Judging, minutes_within, put
+from olora_viz.web.event_options import AT_ONCE, PRIVATE
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
@@ -167,10 +168,9 @@ def connect(
         if work is not None:
             jobs.stop(work)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    page.test.click(start, [*setup, minutes], page.flat, concurrency_limit=None, **quiet)
-    page.stop.click(stop, page.key, None, queue=False, **quiet)
-    demo.load(go_on, page.key, page.flat, js=read("claims"), concurrency_limit=None, **quiet)
+    page.test.click(start, [*setup, minutes], page.flat, concurrency_limit=None, **PRIVATE)
+    page.stop.click(stop, page.key, None, **AT_ONCE)
+    demo.load(go_on, page.key, page.flat, js=read("claims"), concurrency_limit=None, **PRIVATE)
 
 
 def some(**shown: Any) -> Outputs:

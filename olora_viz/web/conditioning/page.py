@@ -25,6 +25,7 @@ from olora_viz.views.race_record import READY
 from olora_viz.web.conditioning import fair_rates
 from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
 from olora_viz.web.conditioning.view import View, problem_view, some, view
+from olora_viz.web.event_options import AT_ONCE, PRIVATE
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
@@ -233,17 +234,14 @@ def connect(
         drawn = (curved.sharpness, curved.stability, raced.loss, raced.gradient)
         return tuple(pack(figure) for figure in drawn)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     both, whole = [page.measured, page.sliced], list(page)
-    page.measure.click(start, [*controls, its.layer], whole, concurrency_limit=None, **quiet)
+    page.measure.click(start, [*controls, its.layer], whole, concurrency_limit=None, **PRIVATE)
     page.slice.click(
-        slice_, [page.measured, page.left, page.right], whole, concurrency_limit=None, **quiet
+        slice_, [page.measured, page.left, page.right], whole, concurrency_limit=None, **PRIVATE
     )
-    its.fair.click(
-        propose, [page.measured, *controls], [*controls, its.fair_words], queue=False, **quiet
-    )
-    page.stop.click(stop, both, None, queue=False, **quiet)
-    demo.load(go_on, both, whole, js=read("measured", "sliced"), concurrency_limit=None, **quiet)
+    its.fair.click(propose, [page.measured, *controls], [*controls, its.fair_words], **AT_ONCE)
+    page.stop.click(stop, both, None, **AT_ONCE)
+    demo.load(go_on, both, whole, js=read("measured", "sliced"), concurrency_limit=None, **PRIVATE)
     its.curved.change(
-        track, run, list(its.race_figures), queue=False, trigger_mode="always_last", **quiet
+        track, run, list(its.race_figures), trigger_mode="always_last", **AT_ONCE
     )

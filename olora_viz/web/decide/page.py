@@ -21,6 +21,7 @@ from olora_viz.views import html as fragments
 from olora_viz.views.decision import BEFORE
 from olora_viz.views.race_record import READY, WAITING
 from olora_viz.web.decide.work import REFERENCE, Deciding, minutes_within, put, take_home
+from olora_viz.web.event_options import AT_ONCE, PRIVATE
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
@@ -184,10 +185,9 @@ def connect(
         if work is not None:
             jobs.stop(work)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    page.decide.click(start, [*setup, *its], list(page), concurrency_limit=None, **quiet)
-    page.stop.click(stop, page.key, None, queue=False, **quiet)
-    demo.load(go_on, page.key, list(page), js=read("decision"), concurrency_limit=None, **quiet)
+    page.decide.click(start, [*setup, *its], list(page), concurrency_limit=None, **PRIVATE)
+    page.stop.click(stop, page.key, None, **AT_ONCE)
+    demo.load(go_on, page.key, list(page), js=read("decision"), concurrency_limit=None, **PRIVATE)
 
 
 def some(**shown: Any) -> Shown:

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from olora_viz.lanes.lane import FAIR, TARGET, Lane
+from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count
 from olora_viz.lanes.seeds import read_seeds
-from olora_viz.machine.checking import Problems, is_empty, number, whole, word
+from olora_viz.machine.checking import MOST_WHOLE, Problems, is_empty, number, whole, word
 from olora_viz.machine.naming import unknown
 from olora_viz.models import MODELS
 from olora_viz.races.config import BATCHES, RaceConfig
@@ -86,7 +86,7 @@ def checked_config(
     path = found.check(_task, task, files, instead=RaceConfig().task)
     steps = found.check(whole, "steps", steps, 1, limits.max_steps, instead=1)
     batch = found.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
-    seed = found.check(whole, "seed of the race", seed, 0, 2**31 - 1, instead=0)
+    seed = found.check(whole, "seed of the race", seed, 0, MOST_WHOLE, instead=0)
     curvature = found.check(
         whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0
     )
@@ -153,8 +153,7 @@ def _lanes(limits: Limits, rows: Any) -> tuple[Lane, ...]:
     found: list[list[Lane]]
     found = [] if len(rows) > limits.max_lanes else [checked_lanes(limits, row) for row in rows]
     count = sum(map(len, found)) or len(rows)
-    if not 1 <= count <= limits.max_lanes:
-        raise ValueError(f"a race takes 1 to {limits.max_lanes} lanes, not {count}")
+    check_count(count, limits.max_lanes)
     return tuple(itertools.chain.from_iterable(found))
 
 
@@ -187,7 +186,7 @@ def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> 
         fair=fair,
         r=whole("rank", r, 1, limits.max_rank),
         alpha=None if is_empty(alpha) else number("alpha", alpha),
-        seed=whole("seed", seed, 0, 2**31 - 1),
+        seed=whole("seed", seed, 0, MOST_WHOLE),
     )
 
 

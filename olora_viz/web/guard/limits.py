@@ -70,7 +70,7 @@ class Limits:
     """Such prompts of one page, per minute."""
     address_prompts: int = 120
     """The same of one address."""
-    models: tuple[str, ...] = small_models(600_000_000)
+    models: tuple[str, ...] = small_models(max_parameters)
 
 
 def from_environment(env: Mapping[str, str] = os.environ) -> Limits:

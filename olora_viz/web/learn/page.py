@@ -13,6 +13,7 @@ from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, find
 from olora_viz.learn.lessons.example import example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.views import html as fragments
+from olora_viz.web.event_options import AT_ONCE
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.learn import teachers
@@ -123,16 +124,13 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
             return gr.skip()
         return pack(picture(find("qr"), int(r)))
 
-    quiet: dict[str, Any] = {
-        "queue": False, "show_progress": "hidden", "api_visibility": "private",
-    }  # fmt: skip
     reading = list(Opened(contents, text, drawn, rank, guide))
     outputs = [*reading, card, stage.run, stage.again, *stage.controls]
     for part in (contents, guide, card):
-        part.select(press, None, outputs, **quiet)
-    rank.input(turn_rank, rank, drawn, trigger_mode="always_last", **quiet)
+        part.select(press, None, outputs, **AT_ONCE)
+    rank.input(turn_rank, rank, drawn, trigger_mode="always_last", **AT_ONCE)
     address = gr.Textbox(visible=False)
-    demo.load(arrive, address, [card, *reading], js=ASKED, **quiet)
+    demo.load(arrive, address, [card, *reading], js=ASKED, **AT_ONCE)
 
 
 def _known(name: Any) -> Lesson | str:

@@ -14,13 +14,11 @@ from olora_viz.figures.live.gradio_figure import live_figure, live_figures
 from olora_viz.figures.live.packing import is_packed, pack, pack_all
 from olora_viz.learn.terms import with_terms
 from olora_viz.views.race import RaceView
+from olora_viz.web.event_options import AT_ONCE
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 
-QUIET: dict[str, Any] = {
-    "queue": False, "show_progress": "hidden", "api_visibility": "private",
-    "trigger_mode": "always_last",
-}  # fmt: skip
+QUIET: dict[str, Any] = {**AT_ONCE, "trigger_mode": "always_last"}
 """Options of a card's own events."""
 
 

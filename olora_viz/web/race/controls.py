@@ -53,7 +53,7 @@ def make_line() -> gr.HTML:
         fragments.status(READY),
         elem_id="status",
         apply_default_css=False,
-        js_on_load=bundle(Path(__file__).parent / "status.js"),
+        js_on_load=bundle(Path(__file__).parent / "button_names.js"),
         names=NAMES,
     )
 

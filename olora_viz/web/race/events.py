@@ -15,6 +15,7 @@ import gradio as gr
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
 from olora_viz.views.race_record import FAILED, PAUSED, ready_race
+from olora_viz.web.event_options import PRIVATE
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
@@ -226,7 +227,6 @@ def connect(
 
     buttons: Buttons = desk.parts["buttons"]
     pressed = [desk.run, desk.again, desk.parts["status"], desk.parts["results"]]
-    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     once = {**QUIET, "trigger_mode": "once"}  # a double click is one race
     buttons.race.click(race, [desk.run, *controls], pressed, **once)
     buttons.step.click(step, [desk.run, *controls], pressed, **once)
@@ -236,13 +236,13 @@ def connect(
     scrubber.select(show, desk.run, board.outputs, **QUIET)
     desk.again.select(
         follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
-        concurrency_limit=None, **hidden,
+        concurrency_limit=None, **PRIVATE,
     )  # fmt: skip
     demo.load(
         opened, [desk.run, visit, desk.parts["address"]],
         [desk.run, desk.again, visit, *controls, desk.parts["note"], desk.parts["own"],
          desk.parts["countdown"]],
         js=READ, queue=False,
-        **hidden,
+        **PRIVATE,
     )  # fmt: skip
     demo.unload(leave)

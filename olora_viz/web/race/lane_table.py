@@ -36,6 +36,7 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
         starts={name: label_of(name) for name in INITIALIZERS},
         meanings={name: one.summary for name, one in INITIALIZERS.items()},
         most=limits.max_lanes,
+        blank=rows_of([Lane("olora")])[0],
     )
 
 

@@ -17,6 +17,7 @@ const TERMS = /** @type {Record<string, string>} */ ({
 load(files.module).then(({ mount }) => {
   const table = mount(element.querySelector(".lane-table"), {
     rows: props.value,
+    blank: props.blank,
     starts: props.starts,
     meanings: props.meanings,
     most: props.most,

@@ -10,6 +10,7 @@ import gradio as gr
 
 from olora_viz.views import html as fragments
 from olora_viz.views import next_steps
+from olora_viz.web.event_options import AT_ONCE
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.card import Desk
@@ -83,9 +84,6 @@ def build(desk: Desk) -> None:
 
 def connect(limits: Limits, parts: Parts, controls: Sequence[Any], files: OwnFiles) -> None:
     """Make every button fill in the set-up's controls and press Race."""
-    quiet: dict[str, Any] = {
-        "queue": False, "show_progress": "hidden", "api_visibility": "private",
-    }  # fmt: skip
     for step, button in zip(STEPS, parts.buttons, strict=True):
 
         def fill(
@@ -97,6 +95,6 @@ def connect(limits: Limits, parts: Parts, controls: Sequence[Any], files: OwnFil
                 return (*(gr.skip() for _ in controls), fragments.problem(str(error)), False)
             return (*setup.to_controls(), "", True)
 
-        button.click(fill, list(controls), [*controls, parts.note, parts.go], **quiet).then(
+        button.click(fill, list(controls), [*controls, parts.note, parts.go], **AT_ONCE).then(
             None, parts.go, None, js=_PRESS, queue=False, show_progress="hidden"
         )

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.models import MODELS, ModelCard
 from olora_viz.tasks import TASKS
+from olora_viz.views.model_words import model_words
 from olora_viz.views.task_sample import task_sample
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.race import own_file, presets
@@ -40,7 +40,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
     with gr.Column(elem_classes="card", elem_id="setup-card"):
         gr.HTML(HEADINGS, apply_default_css=False)
         model = gr.Dropdown(
-            [(_model_words(MODELS[name]), name) for name in limits.models],
+            [(model_words(name), name) for name in limits.models],
             value=first.model, label="Model", filterable=False, elem_id="setup-model",
         )  # fmt: skip
         task = gr.Dropdown(
@@ -82,9 +82,3 @@ def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: Visit
         return own_file.sample(desk.limits, files, request.session_hash, model, task)
 
     gr.on([model.change, task.change], sampled, [model, task], cards.sample, **QUIET)
-
-
-def _model_words(card: ModelCard) -> str:
-    millions = card.parameters / 1e6
-    size = f"{millions:.2f}M" if millions < 10 else f"{millions:.0f}M"
-    return f"{card.name} · {size}{'' if card.offline else ' · from the hub'}"

@@ -1,5 +1,6 @@
 // The list of a visit's runs. Gradio runs this with `element`, `props`, `watch` and `trigger`;
-// props.value is a list of {id, name, pinned, overlaid, current, words, link}. The page itself holds the
+// props.value is a list of {id, name, pinned, overlaid, current, words, link}, props.longest the most
+// characters of a name. The page itself holds the
 // keys of the runs' readers alone: it may be saved, and its links copied.
 const list = element.querySelector(".shelf");
 const hint = element.querySelector(".hint");
@@ -75,7 +76,7 @@ const item = ({ id, name, pinned, overlaid, current, words, link: key }) => {
   row.classList.toggle("current", current);
   const input = document.createElement("input");
   input.value = name;
-  input.maxLength = 40;
+  input.maxLength = props.longest;
   input.setAttribute("aria-label", `name of the run ${name}`);
   input.addEventListener("change", () => {
     const typed = input.value.split(/\s+/).filter(Boolean).join(" ");

@@ -41,6 +41,7 @@ def build(desk: Desk) -> list[Any]:
         html_template='<h2>Runs of this visit</h2><ol class="shelf"></ol><p class="hint"></p>',
         js_on_load=(Path(__file__).parent / "shelf.js").read_text("utf-8"),
         apply_default_css=False,
+        longest=LONGEST,
     )
     visit = gr.HTML(
         value=[],

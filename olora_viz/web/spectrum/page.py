@@ -11,9 +11,10 @@ import gradio as gr
 from olora_viz.figures.live.gradio_figure import live_figure
 from olora_viz.initializers import label_of
 from olora_viz.learn.terms import term
-from olora_viz.models import MODELS
 from olora_viz.views import html as fragments
 from olora_viz.views.lab import Lab
+from olora_viz.views.model_words import model_words
+from olora_viz.web.event_options import AT_ONCE
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.jobs.pool import Pool, few
@@ -49,7 +50,7 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
                 )  # fmt: skip
                 with gr.Column(elem_classes="group") as of_model:
                     model = gr.Dropdown(
-                        [(_model_words(name), name) for name in limits.models],
+                        [(model_words(name), name) for name in limits.models],
                         value=limits.models[0], label="Model", filterable=False,
                         elem_id="spectrum-model",
                     )  # fmt: skip
@@ -126,47 +127,44 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
         except ValueError:
             return gr.skip()
 
-    quick: dict[str, Any] = {
-        "queue": False, "show_progress": "hidden", "api_visibility": "private",
-    }  # fmt: skip
     slow: dict[str, Any] = {
         "show_progress": "minimal", "show_progress_on": verdict, "api_visibility": "private",
     }  # fmt: skip
     map_of = [source, model, layer, rank, starts]
 
-    demo.load(names_of, model, layer, js=_AFTER_THE_FIRST_SCREEN, **quick).then(
-        show, inputs, outputs, **quick
-    ).then(show_map, map_of, layers, **quick)
+    demo.load(names_of, model, layer, js=_AFTER_THE_FIRST_SCREEN, **AT_ONCE).then(
+        show, inputs, outputs, **AT_ONCE
+    ).then(show_map, map_of, layers, **AT_ONCE)
     model.input(names_of, model, layer, **slow).then(show, inputs, outputs, **slow).then(
         show_map, map_of, layers, **slow
     )
-    layer.input(show, inputs, outputs, **slow).then(show_map, map_of, layers, **quick)
-    rank.input(show, inputs, outputs, trigger_mode="always_last", **quick)
-    rank.input(show_map, map_of, layers, trigger_mode="always_last", **quick)
-    starts.input(show, inputs, outputs, trigger_mode="always_last", **quick).then(
-        show_map, map_of, layers, **quick
+    layer.input(show, inputs, outputs, **slow).then(show_map, map_of, layers, **AT_ONCE)
+    rank.input(show, inputs, outputs, trigger_mode="always_last", **AT_ONCE)
+    rank.input(show_map, map_of, layers, trigger_mode="always_last", **AT_ONCE)
+    starts.input(show, inputs, outputs, trigger_mode="always_last", **AT_ONCE).then(
+        show_map, map_of, layers, **AT_ONCE
     )
     source.input(
         _other_source, [source, text], [of_model, map_card, own, permutation, restore, rank],
-        **quick,
-    ).then(show, inputs, outputs, **quick).then(show_map, map_of, layers, **quick)  # fmt: skip
-    example.input(_example, example, [text, rank, permutation, restore], **quick).then(
-        show, inputs, outputs, **quick
+        **AT_ONCE,
+    ).then(show, inputs, outputs, **AT_ONCE).then(show_map, map_of, layers, **AT_ONCE)  # fmt: skip
+    example.input(_example, example, [text, rank, permutation, restore], **AT_ONCE).then(
+        show, inputs, outputs, **AT_ONCE
     )
-    text.change(show, inputs, outputs, trigger_mode="always_last", **quick)
+    text.change(show, inputs, outputs, trigger_mode="always_last", **AT_ONCE)
     permute.click(
         lambda number: (whole(number) + 1, gr.update(interactive=True)),
-        permutation, [permutation, restore], **quick,
-    ).then(show, inputs, outputs, **quick)  # fmt: skip
+        permutation, [permutation, restore], **AT_ONCE,
+    ).then(show, inputs, outputs, **AT_ONCE)  # fmt: skip
     restore.click(
-        lambda: (0, gr.update(interactive=False)), None, [permutation, restore], **quick
-    ).then(show, inputs, outputs, **quick)
+        lambda: (0, gr.update(interactive=False)), None, [permutation, restore], **AT_ONCE
+    ).then(show, inputs, outputs, **AT_ONCE)
 
     def pick(event: gr.SelectData) -> Any:
         return event.value if isinstance(event.value, str) else gr.skip()
 
-    layers.select(pick, None, layer, **quick).then(show, inputs, outputs, **quick).then(
-        show_map, map_of, layers, **quick
+    layers.select(pick, None, layer, **AT_ONCE).then(show, inputs, outputs, **AT_ONCE).then(
+        show_map, map_of, layers, **AT_ONCE
     )
 
 
@@ -196,7 +194,3 @@ def _fitting_rank(text: str) -> int:
 def _as_text(name: str) -> str:
     rows = EXAMPLES[name][1]().tolist()
     return "\n".join(" ".join(f"{x:.4g}" for x in row) for row in rows)
-
-
-def _model_words(name: str) -> str:
-    return f"{name}{'' if MODELS[name].offline else ' · from the hub'}"
