@@ -19,10 +19,8 @@ from olora_viz.studies.statistics import (
     choose,
     expected_best,
     holm,
-    interquartile_mean,
     performance_profile,
     power,
-    probability_of_improvement,
     seeds_to_settle,
     smallest_difference,
     t_interval,
@@ -158,16 +156,6 @@ def test_the_expected_best_of_a_budget_is_opda_s(tried: np.ndarray, budget: int)
 
 def test_a_diverged_rate_is_the_worst_of_those_tried() -> None:
     assert expected_best(np.array([1.0, math.nan, 3.0]), 1) == pytest.approx((1 + 3 + 3) / 3)
-
-
-@given(losses, losses)
-def test_the_probability_of_improvement_counts_pairs(ours: np.ndarray, theirs: np.ndarray) -> None:
-    pairs = [1.0 if a < b else 0.5 if a == b else 0.0 for a in ours for b in theirs]
-    assert probability_of_improvement(ours, theirs) == pytest.approx(np.mean(pairs))
-
-
-def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end() -> None:
-    assert interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -100])) == pytest.approx(3.5)
 
 
 def test_a_profile_counts_what_never_arrives_as_infinite() -> None:

@@ -20,6 +20,9 @@ from olora_viz.figures import theme
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, rounded
 
+BEYOND = 30.0
+"""The factor by which a log axis extends at most beyond the middle four fifths of its numbers."""
+
 Figure = dict[str, Any]
 
 GRID = {"gridcolor": "@line", "zeroline": False, "automargin": False}
@@ -91,21 +94,19 @@ def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
     return round(low - air, 4), round(high + air, 4)
 
 
-def robust_log_range(values: Sequence[np.ndarray], beyond: float = 30.0) -> tuple[float, float]:
-    """Return the range of a log axis that outliers cannot stretch.
+def robust_log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return the range of a log axis that outliers cannot stretch, see `BEYOND`.
 
     Parameters
     ----------
     values : of any shapes.
-    beyond : the range extends at most by this factor beyond the middle four fifths of the numbers,
-        on either side.
     """
     kept = [v[np.isfinite(v) & (v > 0)] for v in values]
     flat = np.concatenate(kept) if kept else np.empty(0)
     if not flat.size:
         return log_range(values)
     low, high = np.quantile(flat, (0.1, 0.9), method="nearest")
-    return log_range([np.clip(flat, low / beyond, high * beyond)])
+    return log_range([np.clip(flat, low / BEYOND, high * BEYOND)])
 
 
 def linear_range(values: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -25,6 +25,9 @@ upper end."""
 FAR = 30.0
 """Rates beyond this multiple of the highest one with a loss are drawn at the right end."""
 
+MOST_TICKS = 9
+"""Maximum number of tick labels on the axis of rates."""
+
 NAMES = {"final": "Final held-out loss", "best": "Best held-out loss"}
 
 AXES = ("learning rate", "held-out loss, nats")
@@ -247,6 +250,6 @@ def _apart(rates: Sequence[float]) -> list[str]:
     return [compact(rate) if rate in kept else "" for rate in rates]
 
 
-def _few(rates: Sequence[float], most: int = 9) -> list[float]:
+def _few(rates: Sequence[float]) -> list[float]:
     """Return the rates of the tick labels: all that were tried, or every second one, and so on."""
-    return list(rates[:: math.ceil(len(rates) / most)])
+    return list(rates[:: math.ceil(len(rates) / MOST_TICKS)])

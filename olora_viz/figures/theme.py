@@ -16,6 +16,9 @@ from olora_viz.lanes.labels import differing, display_names, setting
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import is_random
 
+READABLE = 4.5
+"""The contrast ratio of readable text (WCAG AA)."""
+
 THEMES = ("light", "dark")
 
 FONTS = ("Inter", "Source Sans 3", "system-ui", "Segoe UI", "DejaVu Sans", "sans-serif")
@@ -201,12 +204,12 @@ def contrast(a: str, b: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def readable(color: str, background: str, ink: str, ratio: float = 4.5) -> str:
-    """Mix a colour with ink, no more than needed, until its text is readable (WCAG AA)."""
+def readable(color: str, background: str, ink: str) -> str:
+    """Mix a colour with ink, no more than needed, until its text is readable, see `READABLE`."""
     mixed = color
     for share in range(0, 101, 2):
         mixed = _mix(color, ink, share / 100)
-        if contrast(mixed, background) >= ratio:
+        if contrast(mixed, background) >= READABLE:
             break
     return mixed
 

@@ -135,7 +135,7 @@ def alike(groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
     return list(by_kind.values())
 
 
-def evenly(lanes: int, most: int = MAX_LANES) -> int:
+def evenly(lanes: int) -> int:
     """Return the maximum lanes of a race with which two workers have about as much to do.
 
     It does not depend on the number of workers, so that the races do not either.
@@ -143,7 +143,7 @@ def evenly(lanes: int, most: int = MAX_LANES) -> int:
     >>> evenly(240), evenly(40), evenly(5)
     (60, 20, 3)
     """
-    return max(1, math.ceil(lanes / (2 * math.ceil(max(1, lanes) / (2 * most)))))
+    return max(1, math.ceil(lanes / (2 * math.ceil(max(1, lanes) / (2 * MAX_LANES)))))
 
 
 def _added(study: Study, cell: Cell, known: Collection[Trial], side: int) -> list[float]:

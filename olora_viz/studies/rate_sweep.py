@@ -68,16 +68,6 @@ class Curve:
         """The largest number of seeds at one rate."""
         return max(len(point.lanes) for point in self.points)
 
-    @property
-    def is_at_edge(self) -> bool:
-        """Whether the optimum is the lowest or the highest of several rates."""
-        best = self.optimum
-        return (
-            best is not None
-            and len(self.points) > 1
-            and best in self.points[:: len(self.points) - 1]
-        )
-
 
 @dataclass(frozen=True)
 class Reach:

@@ -214,25 +214,6 @@ def bootstrap_over_cells(
     return float(means.mean()), float(low), float(high)
 
 
-def probability_of_improvement(
-    ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " m"]
-) -> float:
-    """Return the chance that a run of ours has a lower loss than one of theirs; a tie is half.
-
-    Agarwal et al. 2021, arXiv 2108.13264 (Mann and Whitney's U).
-    """
-    from scipy import stats  # takes as long to load as pandas
-
-    return float(stats.mannwhitneyu(theirs, ours).statistic) / (len(ours) * len(theirs))
-
-
-def interquartile_mean(values: Float[np.ndarray, " n"]) -> float:
-    """Return the mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264)."""
-    from scipy import stats
-
-    return float(stats.trim_mean(values, 0.25))
-
-
 def performance_profile(
     times: Float[np.ndarray, "methods tasks"], factors: Float[np.ndarray, " f"]
 ) -> Float[np.ndarray, "methods f"]:

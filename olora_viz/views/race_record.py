@@ -157,10 +157,10 @@ class RaceSnapshot:
     steps: tuple[Step, ...] = field(default=(), repr=False)
 
 
-def ready_race(config: RaceConfig, note: str = "") -> RaceSnapshot:
+def ready_race(config: RaceConfig) -> RaceSnapshot:
     """Return a race that is set up but has not started."""
     styles = lane_styles(config.lanes, [lane.label for lane in config.lanes])
-    return RaceSnapshot(config, styles, note=note)
+    return RaceSnapshot(config, styles)
 
 
 def snapshot(record: RaceRecord) -> RaceSnapshot:

@@ -59,9 +59,9 @@ class Recorded:
         """Return the final held-out loss of an initialization, mean over its seeds; nats."""
         return float(np.mean(self._final("eval_loss")[self.lanes(init, lr)]))
 
-    def accuracy(self, init: str, lr: float | None = None) -> float:
-        """Return the final held-out accuracy, mean over the seeds."""
-        return float(np.mean(self._final("eval_accuracy")[self.lanes(init, lr)]))
+    def accuracy(self, init: str) -> float:
+        """Return the final held-out accuracy, mean over the lanes of an initialization."""
+        return float(np.mean(self._final("eval_accuracy")[self.lanes(init)]))
 
     @property
     def basis(self) -> Basis:
@@ -127,11 +127,10 @@ class Recorded:
         """Return the norm of the first gradient of an initialization, mean over its lanes."""
         return float(np.mean(self.race.steps[0].grad_norm[self.lanes(init)]))
 
-    def of_spectra(self, measure: str, init: str, last: bool = True) -> float:
-        """Return a measure of ΔW or B, mean over layers, at the last or first measurement."""
+    def of_spectra(self, measure: str, init: str) -> float:
+        """Return a measure of ΔW or B, mean over layers, at the last measurement."""
         found = [step.update_spectra for step in self.race.steps if step.update_spectra is not None]
-        values = getattr(found[-1 if last else 0], measure)[self.lanes(init)]
-        return float(np.mean(values))
+        return float(np.mean(getattr(found[-1], measure)[self.lanes(init)]))
 
     def curvature(self, init: str, lr: float, last: bool = False) -> float:
         """Return the largest Hessian eigenvalue of a lane, at the first or last measurement."""

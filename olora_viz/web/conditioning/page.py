@@ -242,6 +242,4 @@ def connect(
     its.fair.click(propose, [page.measured, *controls], [*controls, its.fair_words], **AT_ONCE)
     page.stop.click(stop, both, None, **AT_ONCE)
     demo.load(go_on, both, whole, js=read("measured", "sliced"), concurrency_limit=None, **PRIVATE)
-    its.curved.change(
-        track, run, list(its.race_figures), trigger_mode="always_last", **AT_ONCE
-    )
+    its.curved.change(track, run, list(its.race_figures), trigger_mode="always_last", **AT_ONCE)
