@@ -77,6 +77,10 @@ def register(entry: Initializer) -> None:
 def unregister(name: str) -> None:
     """Remove an initialization added by `register`; existing lanes and races keep it.
 
+    Parameters
+    ----------
+    name : the initialization's.
+
     Raises
     ------
     ValueError

@@ -120,6 +120,16 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     (``rank_pattern``, ``alpha_pattern``, rsLoRA), with any initialization that keeps the base
     weights, and with OLoRA and exact PiSSA. Weights are read from safetensors only.
 
+    Parameters
+    ----------
+    model : the base model; its weights stay as they are.
+    folder : with ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    Returns
+    -------
+    Lanes
+        One lane on the model, whose alpha is its rank: each layer's scaling is in its B.
+
     Raises
     ------
     ValueError : not an adapter; pickled weights; a layer that the model does not have or that has

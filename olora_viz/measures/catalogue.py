@@ -104,6 +104,10 @@ def register_measure(measure: Measure) -> Measure:
 def unregister_measure(key: str) -> Measure:
     """Remove a registered measurement, and return it.
 
+    Parameters
+    ----------
+    key : the measurement's, see `register_measure`.
+
     Raises
     ------
     ValueError : the key is not registered, or is built in.

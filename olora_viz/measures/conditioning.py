@@ -90,6 +90,7 @@ def conditioning(
     ----------
     lanes : on their model.
     batch : on the model's device, see `Race.batch`.
+    more_batches : further ones, on which the tangent kernel is measured as well.
     layer : the layer whose parameters are measured; None for all layers.
     with_gauss_newton, with_kernel : whether to measure the Gauss-Newton matrix and the kernel too.
     steps, tolerance, probes : see `curvature`.

@@ -101,7 +101,13 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
 
     Parameters
     ----------
+    first, second : their scores, of the same seeds and held-out examples in the same order.
     shares : compare the right answers instead of the losses.
+
+    Returns
+    -------
+    Comparison
+        Of the first minus the second, in nats or as a share.
 
     Raises
     ------

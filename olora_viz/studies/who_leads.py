@@ -151,7 +151,15 @@ def who_leads(
 
     Parameters
     ----------
+    names : of the contenders, first the one that it is about.
+    values : the mean score of each: a share of right answers, or a loss in nats.
+    found : the comparison of the first with each of the others.
     basis : by default the seeds and held-out examples of the comparisons.
+    score, where : see `Statement`.
+
+    Raises
+    ------
+    ValueError : see `Statement`.
 
     >>> one = Comparison(-0.06, -0.09, -0.03, 0.001, 0.05, shares=False, examples=64, seeds=1)
     >>> print(who_leads(["OLoRA", "LoRA"], [0.44, 0.5], [one]))  # doctest: +NORMALIZE_WHITESPACE
