@@ -24,8 +24,8 @@ def parse_lanes(spec: str, **instead: Any) -> list[Lane]:
 
     Raises
     ------
-    ValueError : a key is unknown, given twice or without a value; a value cannot be read or breaks a
-        rule of `Lane`; the lists make more than `MAX_LANES` lanes.
+    ValueError : a key is unknown, given twice or without a value; a value cannot be read or breaks
+        a rule of `Lane`; the lists make more than `MAX_LANES` lanes.
 
     >>> [lane.lr for lane in parse_lanes("olora:lr=3e-4/1e-3,r=4")]
     [0.0003, 0.001]
