@@ -15,9 +15,10 @@ from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.labels import LABEL_GAP, MOST_NAMED, CurveEnd, end_labels, spread
 from olora_viz.figures.layout import log_ticks
-from olora_viz.figures.measure import MAX_POINTS
+from olora_viz.figures.measure import MAX_POINTS, measure_figure
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import plain, smoothed
+from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
@@ -115,12 +116,13 @@ def test_numbers_keep_four_digits_and_what_is_not_finite_becomes_none() -> None:
     assert plain(values) == [1235.0, 0.0001235, -2.718, 0.0, None, None]
 
 
-def test_a_lane_that_diverges_ends_with_a_cross_at_its_last_finite_point_and_says_when() -> None:
+def test_a_lane_that_diverges_has_a_cross_at_that_step_at_the_height_of_its_last_value() -> None:
     figure = figures.loss_figure(LOOKS, run(30, out_at={1: 12}), total=100)
     cross = trace(figure, meta="out")
     assert cross["legendgroup"] == LOOKS[1].label
     assert cross["marker"]["symbol"].startswith("x")
-    assert cross["x"] == [11]
+    assert cross["x"] == [12]
+    assert "last value at step 11" in cross["hovertemplate"]
     curve = trace(figure, LOOKS[1].label, meta="smooth")
     assert curve["y"][10] == pytest.approx(cross["y"][0], rel=1e-3)
     assert curve["y"][11:] == [None] * 19
@@ -128,6 +130,13 @@ def test_a_lane_that_diverges_ends_with_a_cross_at_its_last_finite_point_and_say
     assert f"{LOOKS[1].label}: DNF at step 12" in texts
     assert LOOKS[1].label not in texts
     assert {LOOKS[0].label, LOOKS[2].label} <= set(texts)
+
+
+def test_a_curve_that_a_log_axis_cannot_show_to_its_end_is_no_lane_that_diverged() -> None:
+    steps = [measuring(s, grad_norm=s.grad_norm * [1, s.step < 12, 1]) for s in run(30)]
+    figure = measure_figure(MEASURES["grad_norm"], LOOKS, steps, total=30)
+    assert set(labels(figure)) == {look.label for look in LOOKS}
+    assert not traces(figure, meta="out")
 
 
 def test_a_diverging_lane_does_not_flatten_the_others() -> None:

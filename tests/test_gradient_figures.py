@@ -152,7 +152,7 @@ def test_a_lane_that_went_out_of_the_race_ends_in_a_cross():
     styles = found()
     out = np.array([False, True, False])
     styles[3], styles[4] = styles[3].without(out), styles[4].without(out)
-    figure = layer_figure(STEPS, styles, LOOKS, LAYER, "gradient_A", total=9)
+    figure = layer_figure(STEPS, styles, LOOKS, LAYER, "gradient_A", total=9, left=(0, 4, 0))
     cross = trace(figure, meta="out")
     assert cross["legendgroup"] == LOOKS[1].label
     assert cross["name"].endswith("step 4")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import gradio as gr
 import numpy as np
 import pytest
+from drawn import labels, trace
 from test_figures import run
 from test_rate_sweep import NAN, steps_of
 
@@ -87,17 +88,25 @@ def test_where_a_seed_diverges_the_mean_ends_and_the_band_goes_on_with_the_other
     assert curve["y"][10] is not None
     assert curve["y"][11:] == [None] * 19
     assert None not in low["y"] + high["y"]
-    texts = [label["text"] for label in figure["layout"]["annotations"]]
-    assert "LoRA: a seed DNF at step 12" in texts
+
+
+def test_ranking_and_charts_name_the_same_steps_at_which_the_seeds_of_a_lane_diverged() -> None:
+    steps = run(30, lanes=6, out_at={0: 14, 2: 12, 4: 17})
+    places = group_places(story.standings(steps, 6), GROUPS)
+    assert ">DNF at steps 12 to 17<" in results(LOOKS, places, step=30)
+    for draw in (figures.loss_figure, figures.accuracy_figure):
+        figure = draw(LOOKS, steps, seeds=SEEDS)
+        assert "LoRA: DNF at steps 12 to 17" in labels(figure)
+        assert trace(figure, meta="out")["x"] == [12]
 
 
 def test_the_standing_of_a_group_is_its_mean_with_its_standard_deviation() -> None:
     rows = story.standings(steps_of([[3.0, 1.0, 4.0, 2.0, 8.0, NAN]]), 6)
     olora, lora, pissa = group_places(rows, GROUPS)
-    assert (lora.loss, lora.seeds, lora.lost) == (5.0, 3, 0)
+    assert (lora.loss, lora.seeds, lora.left) == (5.0, 3, (0, 0, 0))
     assert lora.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert (olora.loss, olora.lane) == (1.5, 1)
-    assert pissa.lost == 1
+    assert pissa.left == (10,)
     table = results(LOOKS, [olora, lora, pissa], step=10)
     assert "1.50 <span" in table
     assert "± 2.65" in table

@@ -17,6 +17,7 @@ from olora_viz.figures.layout import (
 )
 from olora_viz.figures.measure import LEFT, column, stride, value_axis
 from olora_viz.figures.off_range import off_range
+from olora_viz.figures.seed_bands import one_each, seeds_left
 from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
@@ -74,8 +75,9 @@ def overlay_figure(
             mark = {"marker": {"color": style.color, "size": 5, "symbol": style.symbol}}
             data.append(line(style, values[::every, k], 1.8, **more) | (mark if sparse else {}))
         ends, crosses = curve_ends(
-            own, at, values, bounds=bounds, height=HEIGHT, total=total, log=log
-        )
+            own, at, values, bounds=bounds, height=HEIGHT, total=total, log=log,
+            left=seeds_left(run.steps, one_each(len(own))),
+        )  # fmt: skip
         # One name per run, at its lowest curve: colour and dash identify the others.
         lowest = own[_lowest(values[-1])].label
         labels += [label for label in ends if label["name"] in (f"end {lowest}", f"out {lowest}")]

@@ -36,6 +36,7 @@ def layer_figure(
     *,
     total: int | None = None,
     run: str = "",
+    left: Sequence[int] = (),
 ) -> Figure:
     """Draw one measure of one layer against the step, one curve per lane.
 
@@ -47,6 +48,7 @@ def layer_figure(
     layer : its name.
     measure : a key of ``GRADIENTS.parts``.
     total : steps of the whole race, the end of the horizontal axis.
+    left : the step at which each lane diverged, 0 for one that has not; by default none.
     """
     its, i = GRADIENTS.parts[measure], found[0].layers.index(layer)
     thin = math.ceil(len(steps) / min(MOST_LOOKS - 1, max(10, MOST_VALUES // len(styles))))
@@ -68,7 +70,7 @@ def layer_figure(
         line(style, curves[:, k], 1.8, name=style.label, legendgroup=style.label, x=numbers)
         for k, style in enumerate(styles)
     ]
-    crosses = _name(made, styles, numbers, curves, total)
+    crosses = _name(made, styles, numbers, curves, total, left)
     return {"data": data + crosses, "layout": made}
 
 
@@ -165,12 +167,14 @@ def _name(
     numbers: Sequence[int],
     curves: np.ndarray,
     total: int | None,
+    left: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """Write the lanes' names at the ends of their curves; return the crosses of diverged lanes."""
     low, high = made["yaxis"]["range"]
     labels, crosses = curve_ends(
-        styles, numbers, curves, bounds=(low, high), height=HEIGHT, total=total
-    )
+        styles, numbers, curves, bounds=(low, high), height=HEIGHT, total=total,
+        left=[(step,) for step in left],
+    )  # fmt: skip
     annotate(made, labels)
     return crosses
 

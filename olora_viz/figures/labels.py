@@ -11,6 +11,7 @@ import numpy as np
 
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import rounded
+from olora_viz.studies.standings import departure
 
 LABEL_GAP = 14
 """Minimum distance between two labels, in pixels."""
@@ -29,8 +30,12 @@ def curve_ends(
     total: int | None,
     log: bool = True,
     highest: bool = False,
+    left: Sequence[Sequence[int]] = (),
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return Plotly's annotations and cross marks for curves.
+
+    A curve whose lane diverged has a cross at that step, at the height of its last point; a mean
+    over seeds at the step of the first that did.
 
     Parameters
     ----------
@@ -42,8 +47,10 @@ def curve_ends(
     total : steps of the whole race.
     log : whether the axis is logarithmic.
     highest : whether the highest curve of an initialization is its best one, or the lowest.
+    left : the steps at which the lanes of each curve diverged, see `Place`; by default none.
     """
     high = bounds[1]
+    of_curve = left or [()] * len(styles)
     ends: dict[str, list[_End]] = {"end": [], "out": []}
     crosses: list[dict[str, Any]] = []
     for k, style in enumerate(styles):
@@ -54,12 +61,13 @@ def curve_ends(
         last = int(finite[-1])
         value = float(curves[last, k])
         y = min(math.log10(value) if log else value, high)
-        if last == len(numbers) - 1:
+        when = departure(of_curve[k])
+        if not when:
             ends["end"].append(_End(style, numbers[last], y, style.label))
             continue
-        out = _End(style, numbers[last], y, f"{style.label}: DNF at step {numbers[last + 1]}")
+        out = _End(style, min(filter(None, of_curve[k])), y, f"{style.label}: {when}")
         ends["out"].append(out)
-        crosses.append(_cross(out, log))
+        crosses.append(_cross(out, numbers[last], log))
     named = _worth_naming(ends["end"], min(height // LABEL_GAP, MOST_NAMED), highest)
     labels = _placed("end", named, bounds, height)
     gone = _worth_naming(ends["out"], height // LABEL_GAP)
@@ -156,7 +164,8 @@ def _label(kind: str, end: _End, shift: float, left: bool, last: float) -> dict[
     }
 
 
-def _cross(end: _End, log: bool) -> dict[str, Any]:
+def _cross(end: _End, last: int, log: bool) -> dict[str, Any]:
+    """Return the mark of a curve that ends, with the step of its last point in the hover."""
     line = {"color": end.style.color, "width": 2.2}
     return {
         "type": "scatter",
@@ -166,7 +175,7 @@ def _cross(end: _End, log: bool) -> dict[str, Any]:
         "y": [rounded(10**end.y if log else end.y, 4)],
         "name": end.text,
         "legendgroup": end.style.label,
-        "hovertemplate": f"{end.text}<extra></extra>",
+        "hovertemplate": f"{end.text}<br>last value at step {last}<extra></extra>",
         "marker": {"color": end.style.color, "size": 9, "symbol": "x-thin", "line": line},
         "cliponaxis": False,
     }

@@ -21,7 +21,7 @@ from olora_viz.figures.layout import (
     unlabelled_until,
 )
 from olora_viz.figures.off_range import OFF_RANGE, off_range
-from olora_viz.figures.seed_bands import group_bands, groups_of, seed_means
+from olora_viz.figures.seed_bands import group_bands, groups_of, seed_means, seeds_left
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.measures.measure import Measure
 from olora_viz.races.step import Step
@@ -89,8 +89,9 @@ def measure_figure(
     if not named:
         return {"data": data + beyond, "layout": made}
     labels, crosses = curve_ends(
-        styles, numbers, means, bounds=bounds, height=HEIGHT, total=total, log=log
-    )
+        styles, numbers, means, bounds=bounds, height=HEIGHT, total=total, log=log,
+        left=seeds_left(steps, groups),
+    )  # fmt: skip
     annotate(made, labels)
     made["margin"]["l"] = LEFT
     return {"data": data + beyond + crosses, "layout": made}

@@ -20,7 +20,14 @@ from olora_viz.figures.layout import (
 )
 from olora_viz.figures.measure import column, measure_figure, stride
 from olora_viz.figures.off_range import OFF_RANGE, off_range
-from olora_viz.figures.seed_bands import band_words, group_bands, groups_of, seed_band, seed_means
+from olora_viz.figures.seed_bands import (
+    band_words,
+    group_bands,
+    groups_of,
+    seed_band,
+    seed_means,
+    seeds_left,
+)
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
@@ -115,12 +122,9 @@ def loss_figure(
     low, high = log_range([np.minimum(v, ceiling) for v in (drawn, smooth, held)])
     beyond = off_range(styles, numbers, seed_means(loss, groups), (low, high))
     labels, crosses = curve_ends(
-        styles, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total
-    )
-    several = {f"out {style.label}" for k, style in enumerate(styles) if len(groups[k]) > 1}
-    for label in labels:
-        if label["name"] in several:
-            label["text"] = label["text"].replace(": DNF", ": a seed DNF")
+        styles, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total,
+        left=seeds_left(steps, groups),
+    )  # fmt: skip
     behind = band_words(groups).removeprefix("; ") or "raw behind"
     count = held_out_count(steps)
     rests = f" ({count} examples)" if count else ""
@@ -202,7 +206,7 @@ def accuracy_figure(
     shares = axis(what, range=list(bounds), tickformat=".0%", nticks=6)
     labels, crosses = curve_ends(
         styles, at, share, bounds=bounds, height=PLOT_HEIGHT["accuracy"], total=total, log=False,
-        highest=True,
+        highest=True, left=seeds_left(steps, groups),
     )  # fmt: skip
     made = layout(
         MEASURES["eval_accuracy"].title,

@@ -10,6 +10,7 @@ import numpy as np
 
 from olora_viz.figures.layout import line
 from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.races.step import Step, out_at
 from olora_viz.studies.seed_groups import SeedGroup
 
 
@@ -44,6 +45,12 @@ def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray
     (N, groups)
     """
     return np.stack([values[:, list(group)].mean(1) for group in seeds], axis=1)
+
+
+def seeds_left(steps: Sequence[Step], seeds: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Return the steps at which the lanes of every group diverged, 0 for one that has not."""
+    left = out_at(steps, sum(map(len, seeds)))
+    return [tuple(left[k] for k in group) for group in seeds]
 
 
 def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[str, Any]]:

@@ -47,11 +47,10 @@ def group_places(
     """
     of_lane = {row.lane: row for row in rows}
     made = [_place(i, [of_lane[k] for k in group.lanes]) for i, group in enumerate(groups)]
-    return sorted(made, key=lambda p: (p.lost > 0, *rank(p, plain_text), p.lane))
+    return sorted(made, key=lambda p: (p.out_at > 0, *rank(p, plain_text), p.lane))
 
 
 def _place(group: int, rows: Sequence[Place]) -> Place:
-    out = [row.out_at for row in rows if row.out_at]
     whys = dict.fromkeys(row.why_out for row in rows if row.out_at)
     losses = [row.loss for row in rows]
     known = len(rows) > 1 and all(map(math.isfinite, losses))
@@ -62,7 +61,6 @@ def _place(group: int, rows: Sequence[Place]) -> Place:
         spread=statistics.stdev(losses) if known else math.nan,
         accuracy=math.fsum(row.accuracy for row in rows) / len(rows),
         first_grad_norm=math.fsum(row.first_grad_norm for row in rows) / len(rows),
-        lost=len(out),
-        out_at=min(out, default=0),
+        left=tuple(row.out_at for row in rows),
         why_out=", or its ".join(whys),
     )

@@ -20,16 +20,39 @@ class Place:
     accuracy: float
     """Held-out accuracy, NaN if there is none."""
     first_grad_norm: float
-    out_at: int
-    """The step at which it diverged, the earliest in a group; 0 if it has not."""
+    left: tuple[int, ...] = ()
+    """The step at which each of its lanes diverged; 0 for one that has not."""
     why_out: str = ""
     """Why it diverged, see `olora_viz.races.state.why_out`; empty if it has not."""
     seeds: int = 1
     """The number of lanes; loss, accuracy and norm are their means."""
     spread: float = math.nan
     """Standard deviation of the losses over the seeds; NaN with one seed."""
-    lost: int = 0
-    """The number of diverged seeds of a group."""
+
+    @property
+    def out_at(self) -> int:
+        """The step at which it diverged, the earliest in a group; 0 if it has not."""
+        return min(filter(None, self.left), default=0)
+
+
+def departure(left: Sequence[int], what: str = "DNF") -> str:
+    """Say when a lane, or which share of its seeds, diverged; empty if none has.
+
+    Parameters
+    ----------
+    left : of each seed, see `Place`.
+    what : became of them.
+
+    >>> departure([8]), departure([9, 0, 8]), departure([8, 9, 11])
+    ('DNF at step 8', '2 of 3 seeds DNF at steps 8 and 9', 'DNF at steps 8 to 11')
+    """
+    gone = [step for step in left if step]
+    if not gone:
+        return ""
+    seeds = f"{len(gone)} of {len(left)} seeds " if len(gone) < len(left) else ""
+    first, *more = sorted(set(gone))
+    until = f" {'to' if len(more) > 1 else 'and'} {more[-1]}" if more else ""
+    return f"{seeds}{what} at step{'s' * bool(more)} {first}{until}"
 
 
 def standings(steps: Sequence[Step], lanes: int, *, plain_text: bool = True) -> list[Place]:
@@ -50,7 +73,7 @@ def standings(steps: Sequence[Step], lanes: int, *, plain_text: bool = True) -> 
             loss=float(loss[k]),
             accuracy=float(share[k]),
             first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan,
-            out_at=left_at[k],
+            left=(left_at[k],),
             why_out=whys[k],
         )
         for k in range(lanes)

@@ -9,6 +9,7 @@ from olora_viz.figures.layer_grid import block_and_module
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.maps import layer_map
 from olora_viz.measures.gradients import FACTORS, GRADIENTS, Gradients
+from olora_viz.races.step import out_at
 from olora_viz.views.layers import Choices, chosen_among
 from olora_viz.views.race_record import RaceRecord
 
@@ -74,6 +75,7 @@ def gradients_view(
         layer_figure(
             numbers, found, record.styles, its.layer, f"{quantity}_{factor}",
             total=record.config.steps, run=f"{run} {its.layer} {quantity}",
+            left=out_at(list(record.steps), len(record.styles)),
         )
         for factor in FACTORS
     )  # fmt: skip

@@ -23,7 +23,7 @@ from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.remarks import caveat
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
-from olora_viz.studies.standings import Place, standings
+from olora_viz.studies.standings import Place, departure, standings
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.studies.words import Sentence
 from olora_viz.views import html as fragments
@@ -216,7 +216,7 @@ class RaceView:
         lines = [
             f"{self._group_styles[place.lane].label}: "
             + (
-                f"out at step {place.out_at}, its {place.why_out}"
+                f"{departure(place.left, 'out')}, its {place.why_out}"
                 if place.out_at
                 else f"held-out loss {place.loss:.3g}"
             )

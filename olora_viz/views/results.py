@@ -19,8 +19,8 @@ from olora_viz.races.state import DIVERGED, NO_GRADIENT, STOPPED
 from olora_viz.races.summary import Tested
 from olora_viz.studies.contest import scores_of
 from olora_viz.studies.decision import share_interval
-from olora_viz.studies.seed_groups import SeedGroup, group_places
-from olora_viz.studies.standings import Place
+from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
+from olora_viz.studies.standings import Place, departure
 from olora_viz.studies.verdict_line import VerdictLine
 from olora_viz.studies.words import Sentence, and_
 from olora_viz.tasks.held_out import HeldOut
@@ -85,6 +85,8 @@ def _without(state: str, config: RaceConfig, made: int) -> Sentence:
             return Sentence("Stopped", f"before the first held-out results, at step {every}.")
         doing = "Paused." if state == PAUSED else "Training."
         return Sentence(doing, f"The first held-out results come at step {every}.")
+    if len(seed_groups(config.lanes)) > 1:
+        return Sentence("No two lanes can be compared.", "The ranking shows how far each came.")
     return Sentence("One lane alone has no rival.", "Add a second one to compare them.")
 
 
@@ -291,9 +293,7 @@ def _seeds(rows: Sequence[Place]) -> str:
 
 
 def _departure(row: Place) -> str:
-    who = f"{row.lost} of {row.seeds} seeds " if row.seeds > 1 else ""
-    silent = ": gradient zero" * (row.why_out == NO_GRADIENT)
-    return f"{who}DNF at step {row.out_at}{silent}"
+    return departure(row.left) + ": gradient zero" * (row.why_out == NO_GRADIENT)
 
 
 def _spread(row: Place) -> Markup:
