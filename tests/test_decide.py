@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from olora_viz.studies.planning import needed
 from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import verdicts_of
+from olora_viz.views import decision
 
 PLANNED = Study(inits=METHODS, seeds=3)
 STUDY = Study(
@@ -70,15 +72,17 @@ def test_more_time_never_makes_a_plan_less_thorough() -> None:
 
 
 def found(
-    loss: Callable[[str, float, int], float], inits: tuple[str, ...] = METHODS[:3], seeds: int = 4
-) -> Recommendation:
+    loss: Callable[[str, float, int], float], inits: tuple[str, ...] = METHODS[:3],
+    seeds: int = 4, **columns: object,
+) -> Recommendation:  # fmt: skip
     """Return the recommendation on losses known beforehand, after all stages of a study."""
     study = Study(inits=inits, lrs=(1e-3, 2e-3, 4e-3), seeds=seeds, coarse=1)
     losses: dict[Trial, float] = {}
     while todo := needed(study, losses):
         losses |= {one: loss(one.init, one.lr, one.seed) for one in todo}
     assert complete_seeds(study, losses) == seeds
-    taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in losses.items()}))
+    rows = {trial: row(x) | columns for trial, x in losses.items()}
+    taken = recommend(verdicts_of(study, rows))
     assert taken is not None
     return taken
 
@@ -119,6 +123,26 @@ def test_without_a_better_method_plain_lora_is_taken_and_the_reason_is_honest() 
     open_ = found(noisy)
     assert (open_.its.init, open_.verdict) == ("lora", "undecided")
     assert "OLoRA is undecided: about" in open_.why
+
+
+@pytest.mark.parametrize(
+    ("right", "examples", "guess", "beats"),
+    [
+        (0.72, 13, 0.62, False),  # of 13 examples, that many may be right by chance
+        (0.72, 400, 0.62, True),
+        (0.5, 400, 0.62, False),
+        (1.0, 13, 0.62, True),
+        (0.72, 13, None, None),  # answers that are not scored
+    ],
+)
+def test_a_method_that_may_be_guessing_is_taken_with_that_warning(
+    right: float, examples: int, guess: float | None, beats: bool | None
+) -> None:
+    scored = {"test_accuracy": right, "test_examples": examples, "guess": "always “no”"}
+    taken = found(losses_with(), **scored, guess_test_accuracy=guess)
+    assert (taken.beats_guessing, taken.verdict) == (beats, "level")
+    assert ("always “no” is right in 62%." in taken.sentence) == (beats is False)
+    assert ("not clearly better than guessing" in taken.why) == (right > 0.62 and beats is False)
 
 
 def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said() -> None:
@@ -207,6 +231,14 @@ def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
     *each, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert [one["init"] for one in each] == ["lora", "olora"]
     assert last == {"decision": whole[-1].to_json()}
+    taken = whole[-1].taken
+    assert taken is not None
+    assert taken.beats_guessing is False  # after two steps
+    assert decision.certainty(whole[-1], replace(taken, verdict="level")).startswith("may be")
+    about = (runs.read_summary(out / "final") or {})["held_out"]
+    assert 0 < about["test_guess"] < 1
+    for part in ("base model", about["test_guess_words"], f"{about['test_guess']:.0%}"):
+        assert part in decision.starts(whole[-1])
     report = (out / "report.html").read_text()
     for part in ("All starts at their best", "Before and after", "python -m olora_viz decide"):
         assert part in report

@@ -80,9 +80,9 @@ seen = list(ov.watch(ov.run_study(study, {str(tmp_path / "study")!r})))"""
     assert "verdict" in table.data["text/html"]
     lines = table.data["text/plain"].splitlines()
     assert re.fullmatch(r"\d{4}: \d lanes?, none left at this stage.", lines[0])
-    rows = ov.verdicts(tmp_path / "study").each
+    methods = [one.init for one in ov.verdicts(tmp_path / "study").each]
     assert [line.split()[:4] for line in lines[2:]] == [
-        ["glassllm", "addition", "2", one.init] for one in rows
+        ["glassllm", "addition", "2", name] for name in (*methods, "base")
     ]
     assert wins.data["image/png"]
 

@@ -192,14 +192,29 @@ def share_interval(scores: Scores) -> tuple[float, float]:
     """
     if scores.right is None:
         raise ValueError("without right answers there is no share of them")
-    share, n = float(scores.right.mean()), scores.right.shape[1]
+    by_seed = scores.right[scores.runs].mean(1)
+    return interval_of_share(float(scores.right.mean()), by_seed, scores.right.shape[1])
+
+
+def interval_of_share(
+    share: float, by_seed: Float[np.ndarray, " k"], examples: int
+) -> tuple[float, float]:
+    """Return the same of a share that is known by seed, see `share_interval`.
+
+    Parameters
+    ----------
+    share : of right answers, over all seeds.
+    by_seed : of each independent run.
+    examples : the number of examples of each.
+    """
+    n = examples
     z = float(special.ndtri(1 - ERROR / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    if len(scores.runs) > 1:
-        by_seed = t_interval(scores.right[scores.runs].mean(1))
-        low, high = min(low, max(0.0, by_seed.low)), max(high, min(1.0, by_seed.high))
+    if len(by_seed) > 1:
+        spread = t_interval(by_seed)
+        low, high = min(low, max(0.0, spread.low)), max(high, min(1.0, spread.high))
     return low, high
 
 

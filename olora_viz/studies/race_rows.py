@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 COLUMNS = (
     "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
     "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
-    "valid_examples", "test_examples", "first_grad_norm", "tokens", "seconds", "run", "evaluated",
-    "valid_losses",
+    "base_test_accuracy", "guess_test_accuracy", "guess", "valid_examples", "test_examples",
+    "first_grad_norm", "tokens", "seconds", "run", "evaluated", "valid_losses",
 )  # fmt: skip
 """The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns
-of examples are their numbers."""
+of examples are their numbers; `guess` is the answer without the prompt that is right most often."""
 
 
 def part_of(run: Path) -> Path:
@@ -62,7 +62,7 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
     evaluated = [step.step for step in steps if step.eval_loss is not None]
     curves = np.array([step.eval_loss for step in steps if step.eval_loss is not None])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
-    rows = []
+    about, rows = racing.data.about_held_out, []
     for k, (lane, found) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
         rows.append(
             {
@@ -74,6 +74,8 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
                 "test_accuracy": tested and tested.lanes.accuracy[k],
                 "base_valid_loss": racing.baseline.loss[0],
                 "base_test_loss": tested and tested.base.loss[0],
+                "base_test_accuracy": tested and tested.base.accuracy[0],
+                "guess_test_accuracy": about.test_guess, "guess": about.test_guess_words,
                 "valid_examples": racing.baseline.example_loss.shape[1],
                 "test_examples": tested.lanes.example_loss.shape[1] if tested else 0,
                 "first_grad_norm": found["first_grad_norm"],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import compact, finite_or_none, nats
-from olora_viz.studies.decision import Comparison
+from olora_viz.machine.numbers import compact, finite_or_none, nats, percent
+from olora_viz.studies.decision import Comparison, interval_of_share
 from olora_viz.studies.planning import values_at
 from olora_viz.studies.statistics import (
     BETTER,
@@ -25,6 +25,7 @@ from olora_viz.studies.statistics import (
     verdict,
 )
 from olora_viz.studies.study import Cell
+from olora_viz.studies.untrained import untrained
 from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
 from olora_viz.studies.who_leads import Basis, who_leads
 
@@ -44,6 +45,9 @@ class Recommendation:
     verdict: str
     """``better`` than the reference; or the reference is taken, and all others are ``level`` or
     worse, or something is ``undecided``."""
+    beats_guessing: bool | None = None
+    """Whether it is right more often than a guess on other test examples and seeds too, by its 95%
+    interval; None where answers are not scored."""
 
     @property
     def sentence(self) -> str:
@@ -58,7 +62,8 @@ class Recommendation:
             "test_loss": finite_or_none(self.its.test_loss),
             "test_accuracy": finite_or_none(self.its.test_accuracy),
             "difference": finite_or_none(self.its.interval.mean), "interval": [low, high],
-            "verdict": self.verdict, "seeds": self.its.seeds, "sentence": self.sentence,
+            "verdict": self.verdict, "beats_guessing": self.beats_guessing,
+            "seeds": self.its.seeds, "sentence": self.sentence,
         }  # fmt: skip
 
 
@@ -83,7 +88,7 @@ def recommend(found: Verdicts) -> Recommendation | None:
     for one, gap, p_value in zip(picks[1:], gaps, adjusted, strict=True):
         if _verdict(gap, p_value, one.margin) == BETTER and one.valid_loss < taken.valid_loss:
             taken = one
-    return _worded(found, taken)
+    return _against_guessing(found, _worded(found, taken))
 
 
 def _of_cell(found: Verdicts, cell: Cell) -> Verdict | None:
@@ -128,6 +133,25 @@ def _worded(found: Verdicts, one: Verdict) -> Recommendation:
     why = "".join(f" {label_of(each.init)} is undecided: {each.why}." for each in open_)
     its = UNDECIDED if open_ else LEVEL
     return Recommendation(one, half, f"Take plain {where}.", f"{told}{why}", its)
+
+
+def _against_guessing(found: Verdicts, made: Recommendation) -> Recommendation:
+    """Compare the method's right answers with those of a guess, and say so if that is no more."""
+    one, its = made.its, untrained(found, made.its.cell)
+    by_seed = _values(found, one, "test_accuracy")
+    by_seed = by_seed[np.isfinite(by_seed)]
+    if its is None or its.guess is None or not len(by_seed):
+        return made
+    share = float(by_seed.mean())
+    low, _ = interval_of_share(share, by_seed, found.test_examples(one.cell))
+    if low > its.guess:
+        return replace(made, beats_guessing=True)
+    word = "clearly better" if share > its.guess else "better"
+    said = (
+        f"{label_of(one.init)} is not {word} than guessing: right in {percent(share)} of the test "
+        f"examples, where {its.guess_words} is right in {percent(its.guess)}."
+    )
+    return replace(made, why=f"{made.why} {said}", beats_guessing=False)
 
 
 def _best_so_far(found: Verdicts, one: Verdict) -> str:
@@ -189,9 +213,14 @@ def _comparison(
 
 def _losses(found: Verdicts, one: Verdict) -> np.ndarray:
     """Return the test losses of a method at its best rate (seeds,)."""
+    return _values(found, one, "test_loss")
+
+
+def _values(found: Verdicts, one: Verdict, name: str) -> np.ndarray:
+    """Return a column of the rows of a method at its best rate (seeds,)."""
     assert one.best_lr is not None
-    test = values_of(found.rows, "test_loss")
-    return values_at(found.study, one.cell, one.init, [one.best_lr], test)[0]
+    values = values_of(found.rows, name)
+    return values_at(found.study, one.cell, one.init, [one.best_lr], values)[0]
 
 
 def _gap(found: Verdicts, one: Verdict, other: Verdict) -> np.ndarray:

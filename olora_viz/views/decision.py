@@ -24,6 +24,7 @@ from olora_viz.studies.deciding import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.recommendation import Recommendation
 from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.study import Study
+from olora_viz.studies.untrained import untrained
 from olora_viz.studies.verdicts import Verdict
 from olora_viz.views.html import Cell, lane, table
 
@@ -48,16 +49,18 @@ def headline(known: Decision) -> Markup:
         return Markup('<p class="decided"><b>Nothing is known yet.</b> {}</p>').format(
             "The first races tell which learning rates are worth more seeds."
         )
+    kind = UNDECIDED if taken.beats_guessing is False else taken.verdict
     return Markup(
         '<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>'
-    ).format(taken.headline, taken.why, taken.verdict, certainty(known, taken))
+    ).format(taken.headline, taken.why, kind, certainty(known, taken))
 
 
 def certainty(known: Decision, taken: Recommendation) -> str:
     """Say how sure a recommendation is, and on what it rests."""
     test = known.verdicts.test_examples()
     seeds = known.verdicts.study.seeds
-    word = "undecided" if taken.verdict == UNDECIDED else "clear"
+    word = "may be guessing" if taken.beats_guessing is False else "clear"
+    word = UNDECIDED if taken.verdict == UNDECIDED else word
     return f"{word} · {seeds} seed{'s' * (seeds > 1)} × {test:,} test examples"
 
 
@@ -81,8 +84,20 @@ def starts(known: Decision) -> Markup:
         )
         for one in ordered
     ]  # fmt: skip
+    blank = ("", "") if several else ("",)
     title = Markup('<h2>All starts at their best <span class="hint">against {}</span></h2>')
-    return title.format(reference) + table(head, rows)
+    return title.format(reference) + table(head, rows, base=_untrained(known, blank))
+
+
+def _untrained(known: Decision, blank: tuple[str, ...]) -> list[tuple[object, ...]]:
+    """Return the rows of the base model and of a guess."""
+    its = untrained(known.verdicts, known.verdicts.study.cells()[0])
+    if its is None:
+        return []
+    rows = [("base model", *blank, nats(its.loss), percent(its.accuracy), "")]
+    if its.guess is not None:
+        rows.append((its.guess_words, *blank, "", percent(its.guess), ""))
+    return rows
 
 
 def _against(one: Verdict, reference: str) -> object:

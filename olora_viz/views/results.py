@@ -121,7 +121,9 @@ def results_of(
     base, text, best = start_of(race), race.plain_text, race.config.keep_best
     made = [results(styles, places, held, base, text, race.held_out, its, best)]
     if race.tested is not None:
-        made.append(results_of_test(styles, places, rows, groups, race.tested, text, best))
+        made.append(
+            results_of_test(styles, places, rows, groups, race.tested, text, race.held_out, best)
+        )
     elif race.held_out and race.held_out.test and _goes_on(race):
         what = _examples("test", race.held_out.test, text)
         made.append(Markup('<p class="hint later">Test on {}: once, at the end</p>').format(what))
@@ -199,6 +201,7 @@ def results_of_test(
     groups: Sequence[SeedGroup],
     tested: Tested,
     plain_text: bool = False,
+    held_out: HeldOut | None = None,
     best: bool = False,
 ) -> Markup:
     """Return the folded table of a finished race on its test examples, in the results' order.
@@ -207,6 +210,7 @@ def results_of_test(
     ----------
     styles, order : of the groups.
     rows, groups : of the lanes, and of those that differ only in their seed.
+    held_out : with the accuracy of guessing on the test; None while unknown.
     best : whether each lane was tested with its best adapter.
     """
     found, base = tested.lanes, tested.base
@@ -218,11 +222,14 @@ def results_of_test(
     examples = Examples.of(found)
     known = intervals(groups, examples, plain_text)
     what = _examples("test", examples.loss.shape[1], plain_text)
+    beside = [("base model", percent(float(base.accuracy[0])), nats(float(base.loss[0])))]
+    if held_out and held_out.test_guess is not None:
+        beside.append((held_out.test_guess_words, percent(held_out.test_guess), ""))
     made = table(
         _head(plain_text),
         [_row(styles, places[place.lane], known) for place in order],
         kind="standing",
-        base=[("base model", percent(float(base.accuracy[0])), nats(float(base.loss[0])))],
+        base=beside,
         scrolls=True,
     )
     whose = ", with each lane's best adapter" if best else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from olora_viz.machine.numbers import compact, number
-from olora_viz.studies.study import Study
+from olora_viz.studies.study import Cell, Study
+from olora_viz.studies.untrained import untrained
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 HEAD = (
@@ -13,8 +14,22 @@ HEAD = (
 
 
 def verdict_rows(found: Verdicts) -> list[list[str]]:
-    """Return the header, and a row for every method of every cell."""
-    return [list(HEAD), *(_row(one, found.study) for one in found.each)]
+    """Return the header, and by cell a row for every method, for the base model and for a guess."""
+    rows = [list(HEAD)]
+    for cell in found.study.cells():
+        rows += [_row(one, found.study) for one in found.of(cell)]
+        its = untrained(found, cell)
+        if its is not None:
+            rows.append(_without(cell, "base model", number(its.loss, ".4f"), its.accuracy))
+        if its is not None and its.guess is not None:
+            rows.append(_without(cell, its.guess_words, "", its.guess))
+    return rows
+
+
+def _without(cell: Cell, name: str, loss: str, accuracy: float) -> list[str]:
+    """Return the row of what is not trained."""
+    known = [cell.model, cell.task, str(cell.r), name, "", loss, number(accuracy, ".1%")]
+    return known + [""] * (len(HEAD) - len(known))
 
 
 def _row(one: Verdict, its: Study) -> list[str]:
