@@ -35,7 +35,7 @@ SAFE = 0.75
 """The share of the time that is planned; rates beyond the edges take the rest."""
 
 LEAST_EXAMPLES = 8
-"""The fewest validation examples; the test has twice as many."""
+"""The fewest validation examples, where time is short; the test has twice as many."""
 
 EVALUATION = 0.4
 """Maximum share of a lane's time for its evaluation."""
@@ -205,10 +205,7 @@ def fitted(
         count = most_trials(sized) + len(sized.inits) * len(sized.cells()) * sized.first_seeds
         most = _most(len(sized.inits), pace, count, left)
         each = max(0.0, SAFE * left - pace.setup * math.ceil(count / most)) / (count + LATE)
-        every = evaluations * pace.held_out + pace.test
-        examples = min(every, _at_most(each * EVALUATION, pace.example))
-        held_out = max(LEAST_EXAMPLES, min(64, pace.held_out, examples // (evaluations + 2)))
-        test = max(2 * LEAST_EXAMPLES, min(pace.test, examples - evaluations * held_out))
+        held_out, test = _examples(pace, _at_most(each * EVALUATION, pace.example), evaluations)
         read = evaluations * held_out + test
         fit = min(MOST_STEPS, _at_most(each - pace.example * read, pace.step))
         if "steps" not in fixed:
@@ -228,12 +225,33 @@ def fitted(
             final=final,
             most=most,
             left_out=tuple(init for init in study.inits if init not in sized.inits),
-            data=pace.data,
+            data=" ".join(filter(None, (pace.data, _fewer(pace, held_out, test)))),
         )
         if fit >= (study.steps if "steps" in fixed else wanted):
             break
     assert plan is not None
     return plan
+
+
+def _examples(pace: Pace, most: int, evaluations: int) -> tuple[int, int]:
+    """Return the numbers of validation and test examples: all, if there is the time.
+
+    If not, the test has twice as many as an evaluation; what it does not need goes to these.
+
+    Parameters
+    ----------
+    most : number of examples that a lane has the time for.
+    """
+    share = max(most // (evaluations + 2), (most - pace.test) // evaluations, LEAST_EXAMPLES)
+    held_out = min(pace.held_out, share)
+    return held_out, min(pace.test, max(2 * LEAST_EXAMPLES, most - evaluations * held_out))
+
+
+def _fewer(pace: Pace, held_out: int, test: int) -> str:
+    """Say how many examples are evaluated, if not all; else empty."""
+    all_of_them = (held_out, test) == (pace.held_out, pace.test)
+    said = f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples."
+    return "" if all_of_them else said
 
 
 def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, int]]:

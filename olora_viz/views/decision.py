@@ -94,7 +94,9 @@ def _untrained(known: Decision, blank: tuple[str, ...]) -> list[tuple[object, ..
     its = untrained(known.verdicts, known.verdicts.study.cells()[0])
     if its is None:
         return []
-    rows = [("base model", *blank, nats(its.loss), percent(its.accuracy), "")]
+    rows: list[tuple[object, ...]] = [
+        ("base model", *blank, nats(its.loss), percent(its.accuracy), "")
+    ]
     if its.guess is not None:
         rows.append((its.guess_words, *blank, "", percent(its.guess), ""))
     return rows

@@ -85,7 +85,7 @@ def _setup(known: Decision, task: str) -> Markup:
     facts = {
         "model": its.models[0], "task": task, "steps": its.steps,
         "prompts per step": its.batch_size, "rank": ", ".join(map(str, its.ranks)),
-        "validation examples": row.get("valid_examples", "–"),
+        "held-out examples": row.get("valid_examples", "–"),
         "test examples": row.get("test_examples", "–"),
         "level": f"within {its.margin:.0%} of the reference's loss reduction",
         "intervals": "95%, Student's t on paired differences over seeds; p-values by Holm",
