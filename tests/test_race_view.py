@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from functools import cached_property
 
 import pytest
@@ -171,6 +172,16 @@ def test_every_chart_of_held_out_results_says_on_how_many_examples_it_rests(name
     charts_ = [view.loss, view.accuracy, *([rates.figure] if rates else [])]
     for figure in charts_:
         assert f"{count} " in figure["layout"]["meta"]["unit"]
+
+
+def test_where_one_start_is_left_the_verdict_says_that_the_others_are_out() -> None:
+    lanes = tuple(Lane(init, seed=seed) for init in ("lora", "olora") for seed in range(2))
+    config = RaceConfig(lanes=lanes, steps=20, eval_every=1)
+    lost = (a_step(1, [1.0] * 4, eval_loss=[1.0] * 4), a_step(2, [1.0, 1.0, math.nan, math.nan]))
+    last = a_step(3, [1.0, 1.0, math.nan, math.nan], eval_loss=[1.0, 1.0, math.nan, math.nan])
+    record = dataclasses.replace(ready_race(config), state="racing", steps=(*lost, last))
+    said = race_view(record).verdict.striptags()
+    assert said == "Only LoRA is left. OLoRA is out of the race. The ranking says why."
 
 
 @pytest.mark.parametrize(("device", "shown"), [("CPU", "0.6 GB"), ("CUDA", "CUDA 0.6 GB")])

@@ -1,6 +1,8 @@
 """The verdict in a line says no more than the story, and names a next step that may settle it."""
 
 import itertools
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,7 +100,70 @@ def test_its_sentences_are_those_of_the_story(name: str) -> None:
     )
     for sentence in found.said:
         relation = sentence.lead.rstrip(":.").split(", by held-out loss, ")[-1]
-        assert relation.split(") ", 1)[-1].removeprefix("By held-out loss ") in told
+        *undecided, decided = relation.split("; by held-out loss it ")
+        assert decided.split(") ", 1)[-1].removeprefix("By held-out loss ") in told
+        for others in undecided:
+            assert "cannot be told apart from" in others
+            names = others.partition("cannot be told apart from ")[2]
+            assert re.search(rf"cannot be told apart from [^:]*{re.escape(names)}", told)
+
+
+def unequal(rates: dict[str, tuple[float, ...]], level: dict[tuple[str, float], float]):
+    lanes = [Lane(i, lr=lr, seed=seed) for i in rates for lr in rates[i] for seed in range(3)]
+    rng = np.random.default_rng(0)
+    mean = np.array([level[lane.init, lane.lr] for lane in lanes])[:, None]
+    loss = mean + 0.02 * rng.normal(size=(len(lanes), EXAMPLES))
+    return lanes, judged(a_step(1, loss.mean(1)), loss)
+
+
+def test_nothing_is_clear_over_a_start_that_raced_at_other_rates() -> None:
+    level = {("lora", 1e-2): 0.2, ("lora", 1e-3): 0.9, ("olora", 1e-3): 0.5, ("olora", 1e-4): 0.7}
+    lanes, step = unequal({"lora": (1e-3, 1e-2), "olora": (1e-4, 1e-3)}, level)
+    found = verdict_line(lanes, step.eval_examples)
+    assert found is not None
+    assert found.at_best is not None
+    assert found.at_best[0] != CLEAR
+    assert "OLoRA may do better at rates not tried." in map(str, found.said)
+    told = " ".join(map(str, story.tell(lanes, display_names(lanes), [step])))
+    assert "Not all were tried at the same rates: LoRA only at 1e-3 and 1e-2; OLoRA" in told
+
+    both = {("lora", 1e-2): 0.2, ("lora", 1e-3): 0.3, ("olora", 1e-3): 0.5, ("olora", 1e-2): 0.7}
+    both |= {(init, 1e-4): 0.9 for init in ("lora", "olora")}
+    lanes, step = unequal({init: (1e-4, 1e-3, 1e-2) for init in ("lora", "olora")}, both)
+    found = verdict_line(lanes, step.eval_examples)
+    assert found is not None
+    assert found.at_best is not None
+    assert found.at_best[0] == CLEAR
+    assert "may do better" not in " ".join(map(str, found.said))
+
+
+def test_whoever_the_loss_leaves_open_is_named_beside_those_that_it_orders() -> None:
+    lanes = lanes_of(("lora", "olora", "pissa"), 3)
+    level = {"lora": 0.301, "olora": 0.3, "pissa": 0.6}
+    found = verdict_of(
+        [replace(lane, lr=2e-3 - 1e-3 * (lane.init == "lora")) for lane in lanes], level
+    )
+    (said, *_) = found.said
+    assert all(name in str(said) for name in ("LoRA", "OLoRA", "PiSSA"))
+    assert re.search("OLoRA .*(cannot be told apart from|is level with) LoRA", said.lead)
+    assert "; by held-out loss it is ahead of PiSSA" in said.lead
+    assert found.certainty != CLEAR
+
+
+def test_a_start_that_is_out_is_named() -> None:
+    lanes = lanes_of(("lora", "olora", "pissa"), 3)
+    level = {"lora": 0.3, "olora": np.nan, "pissa": 0.6}
+    found = verdict_of(lanes, level)
+    assert str(found.said[-1]) == "OLoRA is out of the race."
+
+
+def test_nothing_is_clear_where_no_lane_does_better_than_guessing() -> None:
+    lanes = lanes_of(("lora", "olora"), 3)
+    examples = latest_examples(race_of(lanes, {"olora": 0.3, "lora": 0.5}))
+    found = verdict_line(lanes, examples, guessing=True)
+    assert found is not None
+    assert found.certainty != CLEAR
+    assert str(found.said[-1]) == "No lane does better than guessing."
 
 
 def test_nothing_is_said_before_the_first_evaluation() -> None:

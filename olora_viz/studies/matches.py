@@ -14,7 +14,10 @@ from olora_viz.measures.examples import Examples
 from olora_viz.studies.comparison import Contender, Field
 from olora_viz.studies.contest import Contest, Entry, best_of, contest, halves
 from olora_viz.studies.seed_groups import seed_groups
-from olora_viz.studies.words import Sentence
+from olora_viz.studies.words import Sentence, and_
+
+LARGEST, LOWEST = "largest", "lowest"
+"""The ends of the rates that were tried."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +39,49 @@ class Match:
         """The places of the others."""
         return [j for j in range(len(self.names)) if j != self.about]
 
+    def at_end(self, end: str) -> list[str]:
+        """Return the starts whose rate is the ``largest`` or the ``lowest`` of several tried."""
+        place = -1 if end == LARGEST else 0
+        return [
+            start
+            for start in self._starts
+            if len(self.rates[start][1]) > 1 and self.rates[start][0] == self.rates[start][1][place]
+        ]
+
     @property
-    def end(self) -> str:
-        """``largest`` or ``lowest`` if the best one's rate is that end of those tried, else ""."""
-        chosen, tried = self.rates.get(self.held.entries[0].name, (0.0, []))
-        if len(tried) < 2 or chosen not in (tried[0], tried[-1]):
-            return ""
-        return "largest" if chosen == tried[-1] else "lowest"
+    def narrower(self) -> dict[str, list[float]]:
+        """The rates of the starts that were not tried at all rates at which others were."""
+        tried = {start: self.rates[start][1] for start in self._starts}
+        every = set().union(*tried.values())
+        return {start: rates for start, rates in tried.items() if set(rates) != every}
 
     @property
     def beyond(self) -> list[Sentence]:
-        """What to say if the best one's rate is an end of those tried."""
-        if not self.end:
-            return []
-        name = label_of(self.held.entries[0].name)
-        more = "larger" if self.end == "largest" else "lower"
-        rest = f"{name}'s rate is the {self.end} one tried: a {more} one may suit it better."
-        return [Sentence("", rest)]
+        """What to say if rates that were not tried may suit a start better."""
+        said = []
+        for end, more in ((LARGEST, "larger"), (LOWEST, "lower")):
+            names = [label_of(start) for start in self.at_end(end)]
+            if len(names) == 1:
+                said.append(
+                    f"{names[0]}'s rate is the {end} one tried: a {more} one may suit it better."
+                )
+            elif names:
+                said.append(
+                    f"The rates of {and_(names)} are the {end} ones tried: {more} ones may suit "
+                    "them better."
+                )
+        if self.narrower:
+            only = [
+                f"{label_of(start)} only at {and_([compact(rate) for rate in rates])}"
+                for start, rates in self.narrower.items()
+            ]
+            said.append(f"Not all were tried at the same rates: {'; '.join(only)}.")
+        return [Sentence("", one) for one in said]
+
+    @property
+    def _starts(self) -> list[str]:
+        """The starts whose rates are known, in the contest's order."""
+        return [entry.name for entry in self.held.entries if entry.name in self.rates]
 
 
 def matches_of(field: Field, examples: Examples, *, plain_text: bool, at: str = "") -> list[Match]:

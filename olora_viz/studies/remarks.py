@@ -40,10 +40,21 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     return f"Computed from this run, {runs}.{same}{vary}{advice}"
 
 
-def no_better_than_guessing(rows: Sequence[Place], held_out: HeldOut | None) -> list[Sentence]:
-    """Say so if no lane is right more often than an answer without reading the prompt."""
-    known = [row.accuracy for row in rows if math.isfinite(row.accuracy)]
-    if held_out is None or held_out.guess is None or not known or max(known) > held_out.guess:
+def is_guessing(places: Sequence[Place], held_out: HeldOut | None) -> bool:
+    """Whether nobody is right more often than an answer without reading the prompt.
+
+    Parameters
+    ----------
+    places : of the lanes, those that differ in their seed alone as one, see `group_places`.
+    """
+    known = [place.accuracy for place in places if math.isfinite(place.accuracy)]
+    guess = held_out.guess if held_out else None
+    return guess is not None and bool(known) and max(known) <= guess
+
+
+def no_better_than_guessing(places: Sequence[Place], held_out: HeldOut | None) -> list[Sentence]:
+    """Say so if it is so, see `is_guessing`."""
+    if held_out is None or held_out.guess is None or not is_guessing(places, held_out):
         return []
     rest = f"{held_out.guess_words} is right in {percent(held_out.guess)}."
     return [Sentence("No lane does better than guessing:", rest)]

@@ -24,7 +24,7 @@ from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.contest_words import told_of
 from olora_viz.studies.matches import Match, matches_of, of_every_lane
 from olora_viz.studies.remarks import departures, no_better_than_guessing
-from olora_viz.studies.seed_groups import seed_groups
+from olora_viz.studies.seed_groups import group_places, seed_groups
 from olora_viz.studies.setting_words import at_setting, setting_of
 from olora_viz.studies.standings import Place, standings
 from olora_viz.studies.words import Sentence, and_, listed, times
@@ -58,6 +58,7 @@ def tell(
     """
     examples = latest_examples(steps)
     rows = standings(steps, len(lanes), plain_text=plain_text)
+    places = group_places(rows, seed_groups(lanes), plain_text=plain_text)
     fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
     if examples is None:
         said = _without_examples(rows, names, steps)
@@ -74,7 +75,7 @@ def tell(
         said = _every_lane(lanes, examples, plain_text)
     if fields and len(fields) == 1:
         said = _scope(fields[0], lanes) * bool(said) + said + _first_gradients(fields[0], steps[0])
-    return said + no_better_than_guessing(rows, held_out) + departures(rows, names)
+    return said + no_better_than_guessing(places, held_out) + departures(rows, names)
 
 
 def _without_examples(

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.examples import Examples
 from olora_viz.studies.comparison import MOST_FIELDS, Field, fields_of
 from olora_viz.studies.contest_words import statements
 from olora_viz.studies.decision import AHEAD, BEHIND
-from olora_viz.studies.matches import Match, at_best_rates, matches_of, of_every_lane
+from olora_viz.studies.matches import (
+    LARGEST,
+    LOWEST,
+    Match,
+    at_best_rates,
+    matches_of,
+    of_every_lane,
+)
 from olora_viz.studies.setting_words import setting_of
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED
-from olora_viz.studies.who_leads import KINDS, SAME, Basis, Statement, relation
+from olora_viz.studies.who_leads import KINDS, Basis, Statement, relation
 from olora_viz.studies.words import Sentence, and_
 
 CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
-"""How sure a verdict is, beside ``level``: decided over seeds, undecided, or of one seed."""
+"""How sure a verdict is, beside ``level``: decided over seeds; not decided, or not for other rates;
+of one seed."""
 
 MANY_SEEDS = 5
 """With so many seeds, more are not the first thing to try."""
@@ -28,11 +37,13 @@ class VerdictLine:
     """Who leads, by what and how sure."""
 
     said: tuple[Sentence, ...]
-    """One sentence or two: at a shared rate, and at the best ones."""
+    """At a shared rate, at the best ones, or both; then what qualifies it."""
     certainty: str
-    """``clear``, ``level``, ``open`` or ``one run``."""
+    """``clear``, ``level``, ``open`` or ``one run``: of what is said first."""
     basis: Basis
-    """What it rests on."""
+    """What that rests on."""
+    at_best: tuple[str, Basis] | None = None
+    """The certainty at the best rates, and what it rests on, where a shared rate comes first."""
     leader: str = ""
     """The initialization that leads; empty if nobody does."""
     higher: bool = False
@@ -50,68 +61,141 @@ class VerdictLine:
     @property
     def reason(self) -> str:
         """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``."""
-        seeds = f"{self.basis.seeds} seeds" if self.basis.seeds > 1 else "1 seed"
+        how, counts = self.certainty, [self.basis.examples]
+        if self.at_best and how != ONE_RUN:
+            at_best, basis = self.at_best
+            how += f" at one rate, {at_best} at best rates" * (at_best != how)
+            counts += [basis.examples] * (basis.examples != counts[0])
+        examples = f"{and_([str(n) for n in counts])} example{'s' * (counts != [1])}"
         if self.certainty == ONE_RUN:
-            return f"{ONE_RUN} · {self.basis.examples} examples"
-        return f"{self.certainty} · {seeds} × {self.basis.examples} examples"
+            return f"{how} · {examples}"
+        return f"{how} · {self.basis.seeds} seed{'s' * (self.basis.seeds > 1)} × {examples}"
 
 
 def verdict_line(
-    lanes: Sequence[Lane], examples: Examples | None, *, plain_text: bool = False
+    lanes: Sequence[Lane],
+    examples: Examples | None,
+    *,
+    plain_text: bool = False,
+    guessing: bool = False,
 ) -> VerdictLine | None:
     """Return the verdict on a race so far; None before the first evaluation by example.
 
     It rests on the comparisons of the story, see `olora_viz.studies.story.tell`, and shares their
     error rate.
+
+    Parameters
+    ----------
+    guessing : whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
     """
     if examples is None:
         return None
     fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
     if len(fields) > 1:
-        return _over_settings(fields[:MOST_FIELDS], lanes, examples, plain_text)
-    if fields:
-        return _of_matches(matches_of(fields[0], examples, plain_text=plain_text))
-    every = of_every_lane(lanes, examples, plain_text=plain_text)
-    return _of_matches([every] if every and len(every.names) > 1 else [])
+        found = _over_settings(fields[:MOST_FIELDS], lanes, examples, plain_text)
+    elif fields:
+        found = _of_matches(matches_of(fields[0], examples, plain_text=plain_text), fields[0])
+    else:
+        every = of_every_lane(lanes, examples, plain_text=plain_text)
+        found = _of_matches([every] if every and len(every.names) > 1 else [])
+    return _of_no_use(found) if guessing and found else found
 
 
-def _of_matches(matches: Sequence[Match]) -> VerdictLine | None:
-    """Tell of a comparison at a shared rate, if any, and of the one at the best rates."""
+def _of_matches(matches: Sequence[Match], field: Field | None = None) -> VerdictLine | None:
+    """Tell of a comparison at a shared rate, if any, and of the one at the best rates.
+
+    Parameters
+    ----------
+    field : which they are of, if they compare starts; starts that are out of the race are named.
+    """
     if not matches:
         return None
-    deciding = [_deciding(match) for match in matches]
-    first, match = deciding[0], matches[0]
+    told = [_told(match) for match in matches]
+    first, match = told[0], matches[0]
     said = [Sentence(f"{first.lead}:", f"{first.scores}.")]
-    said += [Sentence(f"{one.lead}.") for one in deciding[1:]]
-    kinds = first.kinds
-    leads = AHEAD in kinds or BEHIND in kinds
-    leader = match.held.entries[match.about].name if AHEAD in kinds else ""
-    if not leader and BEHIND in kinds and len(kinds) == 1:
+    said += [Sentence(f"{one.lead}.") for one in told[1:]]
+    doubtful = list(dict.fromkeys(name for one in told for name in one.doubtful))
+    if doubtful:
+        said.append(Sentence("", f"{and_(doubtful)} may do better at rates not tried."))
+    there = {entry.name for one in matches for entry in one.held.entries}
+    out = [label_of(start) for start in field.starts if start not in there] if field else []
+    if out:
+        said.append(Sentence("", f"{and_(out)} {'are' if len(out) > 1 else 'is'} out of the race."))
+    leader = match.held.entries[match.about].name if AHEAD in first.kinds else ""
+    if not leader and BEHIND in first.kinds and len(first.kinds) == 1:
         leader = match.held.entries[match.others[0]].name
     return VerdictLine(
         tuple(said),
-        _certainty(leads, all(k in (LEVEL, SAME) for k in kinds), first.basis.seeds),
+        first.certainty,
         first.basis,
+        (told[1].certainty, told[1].basis) if told[1:] else None,
         leader,
-        higher=any(one.end == "largest" for one in matches),
+        higher=any(one.at_end(LARGEST) for one in matches),
     )
 
 
-def _deciding(match: Match) -> Statement:
-    """Return the statement by what leads, or the one by the loss if only the loss orders."""
+@dataclass(frozen=True)
+class _Told:
+    """What a match shows, by accuracy and, of those that only the loss orders, by loss."""
+
+    lead: str
+    scores: str
+    kinds: tuple[str, ...]
+    basis: Basis
+    doubtful: tuple[str, ...]
+    """Labels of the starts that trail and were not tried at all rates that may suit them."""
+
+    @property
+    def certainty(self) -> str:
+        """How sure it is."""
+        sure = _certainty(self.kinds, self.basis)
+        return _at_most_open(sure) if self.doubtful else sure
+
+
+def _told(match: Match) -> _Told:
     said, *by_loss = statements(match.where, match.held, match.names, match.about)
-    if not by_loss:
-        return said
-    where = f"{match.where.removesuffix(',')}, by {match.held.loss_name}," if match.where else ""
-    return replace(by_loss[0], where=where or by_loss[0].where)
+    trailing = [n for n, kind in zip(said.names[1:], said.kinds, strict=True) if kind == AHEAD]
+    lead, scores, kinds = said.lead, said.scores, said.kinds
+    if by_loss:
+        (loss,) = by_loss
+        trailing += [n for n, kind in zip(loss.names[1:], loss.kinds, strict=True) if kind == AHEAD]
+        rest = said.without(loss.names[1:])
+        if rest:
+            lead = f"{rest.lead}; by {match.held.loss_name} it {loss.relations}"
+            kinds = (*rest.kinds, *loss.kinds)
+        else:
+            where = f"{match.where.removesuffix(',')}, by {match.held.loss_name},"
+            loss = replace(loss, where=where if match.where else loss.where)
+            lead, scores, kinds = loss.lead, loss.scores, loss.kinds
+    of_name = dict(zip(match.names, match.held.entries, strict=True))
+    wanting = {*match.narrower, *match.at_end(LARGEST), *match.at_end(LOWEST)}
+    doubtful = [label_of(of_name[n].name) for n in trailing if of_name[n].name in wanting]
+    return _Told(lead, scores, kinds, said.basis, tuple(doubtful))
 
 
-def _certainty(leads: bool, level: bool, seeds: int) -> str:
-    if seeds < 2:
+def _certainty(kinds: Collection[str], basis: Basis) -> str:
+    if basis.seeds < 2:
         return ONE_RUN
-    if leads:
-        return CLEAR if seeds >= LEAST_SEEDS else OPEN
-    return LEVEL if level else OPEN
+    if UNDECIDED in kinds:
+        return OPEN
+    if AHEAD in kinds or BEHIND in kinds:
+        return CLEAR if basis.seeds >= LEAST_SEEDS else OPEN
+    return LEVEL
+
+
+def _of_no_use(found: VerdictLine) -> VerdictLine:
+    """Return a verdict on lanes of which none does better than guessing."""
+    at_best = found.at_best and (_at_most_open(found.at_best[0]), found.at_best[1])
+    return replace(
+        found,
+        said=(*found.said, Sentence("", "No lane does better than guessing.")),
+        certainty=_at_most_open(found.certainty),
+        at_best=at_best,
+    )
+
+
+def _at_most_open(certainty: str) -> str:
+    return OPEN if certainty == CLEAR else certainty
 
 
 def _over_settings(
@@ -141,13 +225,12 @@ def _over_settings(
         f"{relation(kind, basis)} {names[1]} with {and_(kinds[kind])}" for kind in order
     ]
     rest = "".join(f"; it {part}" for part in more)
-    leads = order[0] in (AHEAD, BEHIND)
     leader = {AHEAD: hero, BEHIND: rival}.get(order[0], "") if len(order) == 1 else ""
     return VerdictLine(
         (Sentence(f"{names[0]} {first}{rest}."),),
-        _certainty(leads, UNDECIDED not in kinds and not leads, seeds),
+        _certainty(kinds, basis),
         basis,
-        leader,
+        leader=leader,
     )
 
 

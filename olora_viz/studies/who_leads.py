@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from olora_viz.machine.numbers import nats, percent, signed
 from olora_viz.studies.decision import AHEAD, BEHIND, Comparison
@@ -94,7 +94,19 @@ class Statement:
     @property
     def lead(self) -> str:
         """What holds, without its numbers."""
-        return f"{self.where} {self.names[0]} {and_(self._relations())}".lstrip()
+        return f"{self.where} {self.names[0]} {self.relations}".lstrip()
+
+    def without(self, names: Collection[str]) -> Statement | None:
+        """Return it without some of the others; None if nobody is left."""
+        kept = [k for k, name in enumerate(self.names[1:]) if name not in names]
+        if not kept:
+            return None
+        return replace(
+            self,
+            names=(self.names[0], *(self.names[k + 1] for k in kept)),
+            values=(self.values[0], *(self.values[k + 1] for k in kept)),
+            found=tuple(self.found[k] for k in kept),
+        )
 
     @property
     def sentence(self) -> Sentence:
@@ -114,19 +126,22 @@ class Statement:
             return f"{first} right against {second}"
         return f"{self.score} {first} against {second} nats".lstrip()
 
-    def _relations(self) -> list[str]:
-        """Return what may be said of the first and the others, one part for each kind."""
+    @property
+    def relations(self) -> str:
+        """What may be said of the first and the others, in one part for each kind."""
         kinds, others = self.kinds, self.names[1:]
         of = {k: [n for n, its in zip(others, kinds, strict=True) if its == k] for k in kinds}
         found = zip(self.found, kinds, strict=True)
         margins = [one.margin for one, its in found if its == LEVEL]
         within = _amount(max(margins, default=0.0), self.found[0])
-        return [
-            f"{relation(kind, self.basis)} {listed(of[kind])}"
-            + f" within {within}" * (kind == LEVEL)
-            for kind in KINDS
-            if kind in of
-        ]
+        return and_(
+            [
+                f"{relation(kind, self.basis)} {listed(of[kind])}"
+                + f" within {within}" * (kind == LEVEL)
+                for kind in KINDS
+                if kind in of
+            ]
+        )
 
     def _each(self) -> str:
         """Return the values of the first few."""

@@ -21,7 +21,7 @@ from olora_viz.races.best import taken_home
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
-from olora_viz.studies.remarks import caveat
+from olora_viz.studies.remarks import caveat, is_guessing
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, departure, standings
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
@@ -41,7 +41,7 @@ from olora_viz.views.race_record import (
     start_of,
     status,
 )
-from olora_viz.views.results import results_of, story_before, verdict_html
+from olora_viz.views.results import results_of, story_before, verdict_html, without_verdict
 
 ELSEWHERE = frozenset({"start", "step"})
 """The commands next to somebody else's race: each starts a race of one's own."""
@@ -142,7 +142,9 @@ class RaceView:
         """Who leads, by what, and how sure that is, in a line."""
         race = self.race
         made = len(race.steps)
-        return verdict_html(self._verdict, race.state, race.config, made, self.next_step)
+        if self._verdict is None:
+            return without_verdict(race.state, race.config, made, self._group_styles, self._places)
+        return verdict_html(self._verdict, race.config, self.next_step)
 
     @property
     def next_step(self) -> str:
@@ -159,8 +161,9 @@ class RaceView:
     def _verdict(self) -> VerdictLine | None:
         race = self.race
         return verdict_line(
-            race.config.lanes, latest_examples(self._judged), plain_text=race.plain_text
-        )
+            race.config.lanes, latest_examples(self._judged), plain_text=race.plain_text,
+            guessing=is_guessing(self._places, race.held_out),
+        )  # fmt: skip
 
     @cached_property
     def results(self) -> Markup:

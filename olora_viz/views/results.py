@@ -39,20 +39,14 @@ FLATTERED = Sentence(
 SURE = "by 95% intervals that allow for the number of comparisons"
 
 
-def verdict_html(
-    found: VerdictLine | None, state: str, config: RaceConfig, made: int, next_step: str = ""
-) -> Markup:
+def verdict_html(found: VerdictLine, config: RaceConfig, next_step: str = "") -> Markup:
     """Return the line: the verdict, how sure it is, and the leader's colour at its side.
 
     Parameters
     ----------
-    found : None while there are no results by example, or nothing to compare.
-    state, config : of the race.
-    made : number of steps so far.
+    config : of the race.
     next_step : what is offered beside the line, see `VerdictLine.next_step`.
     """
-    if found is None:
-        return _line((_without(state, config, made),))
     told = (*found.said, FLATTERED) if config.keep_best else found.said
     kind = found.certainty.replace(" ", "-")
     sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(
@@ -72,8 +66,31 @@ def _line(
     return line.format(next_step, color, words, sure)
 
 
-def _without(state: str, config: RaceConfig, made: int) -> Sentence:
-    """Return what the line says without a verdict."""
+def without_verdict(
+    state: str,
+    config: RaceConfig,
+    made: int,
+    styles: Sequence[LaneStyle],
+    places: Sequence[Place],
+) -> Markup:
+    """Return what the line says while there are no results, or nothing to compare.
+
+    Parameters
+    ----------
+    state, config : of the race.
+    made : number of steps so far.
+    styles, places : of the lanes, those that differ in their seed alone as one.
+    """
+    return _line((_without(state, config, made, styles, places),))
+
+
+def _without(
+    state: str,
+    config: RaceConfig,
+    made: int,
+    styles: Sequence[LaneStyle],
+    places: Sequence[Place],
+) -> Sentence:
     every = config.eval_every or config.steps
     if state == READY:
         lanes = f"{len(config.lanes)} lane{'s' * (len(config.lanes) > 1)}"
@@ -85,6 +102,13 @@ def _without(state: str, config: RaceConfig, made: int) -> Sentence:
             return Sentence("Stopped", f"before the first held-out results, at step {every}.")
         doing = "Paused." if state == PAUSED else "Training."
         return Sentence(doing, f"The first held-out results come at step {every}.")
+    out = [styles[place.lane].label for place in places if place.lost]
+    left = [styles[place.lane].label for place in places if not place.lost]
+    if out and len(left) == 1:
+        gone = f"{and_(out)} {'are' if len(out) > 1 else 'is'} out of the race."
+        return Sentence(f"Only {left[0]} is left.", f"{gone} The ranking says why.")
+    if out:
+        return Sentence("No two starts are left to compare.", "The ranking says why.")
     if len(seed_groups(config.lanes)) > 1:
         return Sentence("No two lanes can be compared.", "The ranking shows how far each came.")
     return Sentence("One lane alone has no rival.", "Add a second one to compare them.")

@@ -74,7 +74,7 @@ def build(desk: Desk) -> list[Any]:
         assert view is not None
         its, first, last = view.choices, view.numbers[0], view.numbers[-1]
         # Only a new value is sent: the reader may have moved the slider meanwhile.
-        moved = {} if step == view.step else {"value": view.step}
+        moved: dict[str, Any] = {} if step == view.step else {"value": view.step}
         return (
             gr.update(choices=list(its.labels), value=its.label),
             gr.update(choices=list(its.layers), value=its.layer),
