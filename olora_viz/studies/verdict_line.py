@@ -61,15 +61,16 @@ class VerdictLine:
     @property
     def reason(self) -> str:
         """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``."""
-        how, counts = self.certainty, [self.basis.examples]
-        if self.at_best and how != ONE_RUN:
+        how, counts = f"{self.certainty} ·", [self.basis.examples]
+        if self.at_best and self.certainty != ONE_RUN:
             at_best, basis = self.at_best
-            how += f" at one rate, {at_best} at best rates" * (at_best != how)
+            if at_best != self.certainty:
+                how = f"{self.certainty} at one rate, {at_best} at best rates:"
             counts += [basis.examples] * (basis.examples != counts[0])
         examples = f"{and_([str(n) for n in counts])} example{'s' * (counts != [1])}"
         if self.certainty == ONE_RUN:
-            return f"{how} · {examples}"
-        return f"{how} · {self.basis.seeds} seed{'s' * (self.basis.seeds > 1)} × {examples}"
+            return f"{how} {examples}"
+        return f"{how} {self.basis.seeds} seed{'s' * (self.basis.seeds > 1)} × {examples}"
 
 
 def verdict_line(
