@@ -60,12 +60,15 @@ class VerdictLine:
 
     @property
     def reason(self) -> str:
-        """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``."""
+        """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``.
+
+        Where two comparisons differ: ``one rate: clear, best: open; 3 seeds × 64 and 32 examples``.
+        """
         how, counts = f"{self.certainty} ·", [self.basis.examples]
         if self.at_best and self.certainty != ONE_RUN:
             at_best, basis = self.at_best
             if at_best != self.certainty:
-                how = f"{self.certainty} at one rate, {at_best} at best rates:"
+                how = f"one rate: {self.certainty}, best: {at_best};"
             counts += [basis.examples] * (basis.examples != counts[0])
         examples = f"{and_([str(n) for n in counts])} example{'s' * (counts != [1])}"
         if self.certainty == ONE_RUN:

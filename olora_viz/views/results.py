@@ -50,7 +50,7 @@ def verdict_html(found: VerdictLine, config: RaceConfig, next_step: str = "") ->
     told = (*found.said, FLATTERED) if config.keep_best else found.said
     kind = found.certainty.replace(" ", "-")
     sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(
-        kind, SURE, found.reason
+        kind, SURE, Markup("<br>").join(found.reason.split("; "))
     )
     return _line(told, sure, found.leader, next_step)
 
