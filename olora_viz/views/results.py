@@ -102,8 +102,8 @@ def _without(
             return Sentence("Stopped", f"before the first held-out results, at step {every}.")
         doing = "Paused." if state == PAUSED else "Training."
         return Sentence(doing, f"The first held-out results come at step {every}.")
-    out = [styles[place.lane].label for place in places if place.lost]
-    left = [styles[place.lane].label for place in places if not place.lost]
+    out = [styles[place.lane].label for place in places if place.out_at]
+    left = [styles[place.lane].label for place in places if not place.out_at]
     if out and len(left) == 1:
         gone = f"{and_(out)} {'are' if len(out) > 1 else 'is'} out of the race."
         return Sentence(f"Only {left[0]} is left.", f"{gone} The ranking says why.")
