@@ -83,40 +83,10 @@ def loss_figure(
     at, held = _evaluations(steps, "eval_loss", _starts(styles, groups, start_loss))
     held = seed_means(held, groups)
     first = steps[0].step if steps else 1
-    data: list[dict[str, Any]] = []
-    for k, style in enumerate(styles):
-        common = {"legendgroup": style.label, "name": style.label, "x0": first, "dx": every}
-        if len(groups[k]) > 1:
-            data += seed_band(style, of_lanes[::every, list(groups[k])], **common)
-            continue
-        data.append(
-            line(
-                style,
-                loss[::every, groups[k][0]],
-                1.0,
-                **common,
-                meta="raw",
-                opacity=0.16,
-                hoverinfo="skip",
-                hovertemplate=None,
-            )
-            | {"line": {"color": style.color, "width": 1}}
-        )
-    for k, style in enumerate(styles):
-        common = {"legendgroup": style.label, "name": style.label, "x0": first, "dx": every}
-        data.append(line(style, smooth[::every, k], 2.4, **common, meta="smooth"))
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": at,
-                "y": plain(held[:, k]),
-                "name": f"{style.label}, held out",
-                "legendgroup": style.label,
-                "marker": {"color": style.color, "size": 5.5, "symbol": style.symbol},
-                "hoverinfo": "skip",
-            }
-        )
+    data = [
+        *_behind(styles, groups, loss, of_lanes, first, every),
+        *_in_front(styles, smooth, at, held, first, every),
+    ]
     ceiling = HIGHEST * np.nanmax(loss[:1] if steps else held[:1], initial=0.0)
     drawn = loss if len(styles) == K else of_lanes
     low, high = log_range([np.minimum(v, ceiling) for v in (drawn, smooth, held)])
@@ -125,10 +95,7 @@ def loss_figure(
         styles, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total,
         left=seeds_left(steps, groups),
     )  # fmt: skip
-    behind = band_words(groups).removeprefix("; ") or "raw behind"
-    count = held_out_count(steps)
-    rests = f" ({count} examples)" if count else ""
-    unit = f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{rests}"
+    unit = _loss_words(plain_text, groups, held_out_count(steps))
     unit += OFF_RANGE if beyond else ""
     if every > 1:
         unit += f"; every {every} steps"
@@ -149,6 +116,75 @@ def loss_figure(
     annotate(made, labels)
     made["meta"]["smoothing"] = smoothing
     return {"data": data + beyond + crosses, "layout": made}
+
+
+def _behind(
+    styles: Sequence[LaneStyle],
+    groups: Sequence[Sequence[int]],
+    loss: np.ndarray,
+    of_lanes: np.ndarray,
+    first: int,
+    every: int,
+) -> list[dict[str, Any]]:
+    """Return what is behind the curves: a band over the seeds, or the raw loss of a single lane.
+
+    Parameters
+    ----------
+    loss, of_lanes : (N, K) as it was measured, and smoothed; the first row is step `first`.
+    """
+    data: list[dict[str, Any]] = []
+    for style, group in zip(styles, groups, strict=True):
+        common = {"legendgroup": style.label, "name": style.label, "x0": first, "dx": every}
+        if len(group) > 1:
+            data += seed_band(style, of_lanes[::every, list(group)], **common)
+            continue
+        raw = line(
+            style, loss[::every, group[0]], 1.0, **common, meta="raw", opacity=0.16,
+            hoverinfo="skip", hovertemplate=None,
+        )  # fmt: skip
+        data.append(raw | {"line": {"color": style.color, "width": 1}})
+    return data
+
+
+def _in_front(
+    styles: Sequence[LaneStyle],
+    smooth: np.ndarray,
+    at: Sequence[int],
+    held: np.ndarray,
+    first: int,
+    every: int,
+) -> list[dict[str, Any]]:
+    """Return the curves, and the held-out losses as marks.
+
+    Parameters
+    ----------
+    smooth : (N, curves); the first row is step `first`.
+    at, held : the evaluated steps, and (evaluations, curves) their losses.
+    """
+    data: list[dict[str, Any]] = []
+    for k, style in enumerate(styles):
+        common = {"legendgroup": style.label, "name": style.label, "x0": first, "dx": every}
+        data.append(line(style, smooth[::every, k], 2.4, **common, meta="smooth"))
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": at,
+                "y": plain(held[:, k]),
+                "name": f"{style.label}, held out",
+                "legendgroup": style.label,
+                "marker": {"color": style.color, "size": 5.5, "symbol": style.symbol},
+                "hoverinfo": "skip",
+            }
+        )
+    return data
+
+
+def _loss_words(plain_text: bool, groups: Sequence[Sequence[int]], examples: int) -> str:
+    """Say what the marks of the loss figure are, and in which unit."""
+    behind = band_words(groups).removeprefix("; ") or "raw behind"
+    rests = f" ({examples} examples)" if examples else ""
+    return f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{rests}"
 
 
 def gradient_figure(

@@ -11,6 +11,7 @@ from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.learn.terms import term
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.views.gradients import depth_view, gradients_view, looks
+from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import QUIET, Card, Desk
 
 _HERE = Path(__file__).parent
@@ -48,47 +49,8 @@ def build(desk: Desk) -> list[Any]:
     # in the page, as the slider does, so that an event never sees one of them without the other.
     shown, newest = gr.Textbox("", visible=False), gr.Number(0, visible=False)
 
-    def show(
-        name: Any,
-        lane: Any,
-        measure: Any,
-        layer: Any,
-        step: Any,
-        shown: Any,
-        newest: Any,
-        in_view: Any,
-    ) -> tuple[Any, ...]:
-        record = jobs.shown(name)
-        numbers, _ = looks(record) if record else ((), ())
-        if record is None or not numbers:
-            return (gr.skip(),) * len(outputs)
-        # Out of view only the first and the last measurement are drawn.
-        if shown == record.name and not in_view and (not record.complete or newest == numbers[-1]):
-            return (gr.skip(),) * len(outputs)
-        numeric = isinstance(step, int | float) and isinstance(newest, int | float)
-        follows = shown != record.name or not numeric or step >= newest
-        # A choice that does not exist in this run is replaced by the first one.
-        view = gradients_view(
-            record, lane=lane, measure=measure, layer=layer, step=None if follows else step
-        )
-        assert view is not None
-        its, first, last = view.choices, view.numbers[0], view.numbers[-1]
-        # Only a new value is sent: the reader may have moved the slider meanwhile.
-        moved: dict[str, Any] = {} if step == view.step else {"value": view.step}
-        return (
-            gr.update(choices=list(its.labels), value=its.label),
-            gr.update(choices=list(its.layers), value=its.layer),
-            pack(view.map),
-            pack(view.depth),
-            gr.update(
-                minimum=first, maximum=max(last, first + 1), step=record.config.gradients_every,
-                **moved,
-            ),
-            pack(view.of_A),
-            pack(view.of_B),
-            record.name,
-            last,
-        )  # fmt: skip
+    def show(*values: Any) -> tuple[Any, ...]:
+        return _drawn(jobs, *values) or (gr.skip(),) * len(outputs)
 
     def slide(name: Any, measure: Any, layer: Any, step: Any) -> Any:
         record = jobs.shown(name)
@@ -108,6 +70,59 @@ def build(desk: Desk) -> list[Any]:
 
     over_steps.select(pick, None, layer, **QUIET).then(show, inputs, outputs, js=_IN_VIEW, **QUIET)
     return [seen]
+
+
+def _drawn(
+    jobs: Jobs,
+    name: Any,
+    lane: Any,
+    measure: Any,
+    layer: Any,
+    step: Any,
+    shown: Any,
+    newest: Any,
+    in_view: Any,
+) -> tuple[Any, ...] | None:
+    """Return what the card's outputs show; None if nothing is to be drawn.
+
+    Parameters
+    ----------
+    name : key of the run.
+    lane, measure, layer, step : as they are chosen.
+    shown, newest : the race that the card shows, and the latest step that its slider knows.
+    in_view : whether a reader sees the card.
+    """
+    record = jobs.shown(name)
+    numbers, _ = looks(record) if record else ((), ())
+    if record is None or not numbers:
+        return None
+    # Out of view only the first and the last measurement are drawn.
+    if shown == record.name and not in_view and (not record.complete or newest == numbers[-1]):
+        return None
+    numeric = isinstance(step, int | float) and isinstance(newest, int | float)
+    follows = shown != record.name or not numeric or step >= newest
+    # A choice that does not exist in this run is replaced by the first one.
+    view = gradients_view(
+        record, lane=lane, measure=measure, layer=layer, step=None if follows else step
+    )
+    assert view is not None
+    its, first, last = view.choices, view.numbers[0], view.numbers[-1]
+    # Only a new value is sent: the reader may have moved the slider meanwhile.
+    moved: dict[str, Any] = {} if step == view.step else {"value": view.step}
+    return (
+        gr.update(choices=list(its.labels), value=its.label),
+        gr.update(choices=list(its.layers), value=its.layer),
+        pack(view.map),
+        pack(view.depth),
+        gr.update(
+            minimum=first, maximum=max(last, first + 1), step=record.config.gradients_every,
+            **moved,
+        ),
+        pack(view.of_A),
+        pack(view.of_B),
+        record.name,
+        last,
+    )  # fmt: skip
 
 
 CARD = Card(
