@@ -29,7 +29,7 @@ RANK = 2
 
 
 class Opened(NamedTuple):
-    """What the Learn page shows of a lesson, in the order of its outputs."""
+    """What the Learn page shows of a lesson, and the components that show it, in one order."""
 
     contents: Any
     text: Any
@@ -45,6 +45,41 @@ def card() -> gr.HTML:
 
 def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limits) -> None:
     """Lay the page out in `demo`, and let it show recorded races on the `stage`."""
+    its = _parts(limits)
+
+    def arrive(name: Any) -> tuple[Any, ...]:
+        """Show the lesson that the address names, or a message if the name is unknown."""
+        lesson = LESSONS.get(name) if isinstance(name, str) else None
+        if lesson is None:
+            return (gr.skip(),) * (len(Opened._fields) + 1)
+        return (learn_view.card(limits, lesson), *_read(limits, lesson.name))
+
+    def press(event: gr.SelectData) -> tuple[Any, ...]:
+        """Show a lesson, and if it is opened, its recorded race and set-up."""
+        value = event.value if isinstance(event.value, dict) else {}
+        lesson = _known(value.get("lesson"))
+        shown = _read(limits, value.get("lesson"))
+        kept: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.controls))
+        if isinstance(lesson, str) or value.get("open") is not True:
+            return (*shown, *kept)
+        said = learn_view.card(limits, lesson)
+        race = jobs.shown(lesson.race)
+        if race is None:
+            return (*shown, said, *kept[1:])
+        setup = possible(limits, race.config, recorded=True)
+        chosen = setup.to_controls() if setup else kept[3:]
+        return (*shown, said, lesson.race, again(), *chosen)
+
+    outputs = [*its, card, stage.run, stage.again, *stage.controls]
+    for part in (its.contents, its.guide, card):
+        part.select(press, None, outputs, **AT_ONCE)
+    its.rank.input(turn_rank, its.rank, its.picture, trigger_mode="always_last", **AT_ONCE)
+    address = gr.Textbox(visible=False)
+    demo.load(arrive, address, [card, *its], js=ASKED, **AT_ONCE)
+
+
+def _parts(limits: Limits) -> Opened:
+    """Lay out the page's components, with the first lesson."""
     first = find(NAMES[0])
     with gr.Row(elem_classes="page", elem_id="learn-page"):
         with (
@@ -81,56 +116,30 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
                     js_on_load=bundle(Path(__file__).parent / "teachers.js"),
                     apply_default_css=False,
                 )
+    return Opened(contents, text, drawn, rank, guide)
 
-    def read(name: Any) -> Opened:
-        lesson = _known(name)
-        if isinstance(lesson, str):
-            kept = [gr.skip()] * len(Opened._fields)
-            return Opened(*kept)._replace(text=fragments.problem(lesson))
-        return Opened(
-            contents=learn_view.contents(lesson.name),
-            text=learn_view.text(lesson),
-            picture=pack(picture(lesson, RANK)),
-            rank=gr.update(visible=lesson.picture == "qr", value=RANK),
-            guide=learn_view.guide(limits, lesson),
-        )
 
-    def arrive(name: Any) -> tuple[Any, ...]:
-        """Show the lesson that the address names, or a message if the name is unknown."""
-        lesson = LESSONS.get(name) if isinstance(name, str) else None
-        if lesson is None:
-            return (gr.skip(),) * (len(Opened._fields) + 1)
-        return (learn_view.card(limits, lesson), *read(lesson.name))
+def _read(limits: Limits, name: Any) -> Opened:
+    """Show a lesson, or a message if there is none of this name."""
+    lesson = _known(name)
+    if isinstance(lesson, str):
+        kept = [gr.skip()] * len(Opened._fields)
+        return Opened(*kept)._replace(text=fragments.problem(lesson))
+    return Opened(
+        contents=learn_view.contents(lesson.name),
+        text=learn_view.text(lesson),
+        picture=pack(picture(lesson, RANK)),
+        rank=gr.update(visible=lesson.picture == "qr", value=RANK),
+        guide=learn_view.guide(limits, lesson),
+    )
 
-    def press(event: gr.SelectData) -> tuple[Any, ...]:
-        """Show a lesson, and if it is opened, its recorded race and set-up."""
-        value = event.value if isinstance(event.value, dict) else {}
-        lesson = _known(value.get("lesson"))
-        shown = read(value.get("lesson"))
-        kept: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.controls))
-        if isinstance(lesson, str) or value.get("open") is not True:
-            return (*shown, *kept)
-        said = learn_view.card(limits, lesson)
-        race = jobs.shown(lesson.race)
-        if race is None:
-            return (*shown, said, *kept[1:])
-        setup = possible(limits, race.config, recorded=True)
-        chosen = setup.to_controls() if setup else kept[3:]
-        return (*shown, said, lesson.race, again(), *chosen)
 
-    def turn_rank(r: Any) -> Any:
-        most = min(example_matrix().shape)
-        if not isinstance(r, int | float) or not 1 <= r <= most:
-            return gr.skip()
-        return pack(picture(find("qr"), int(r)))
-
-    reading = list(Opened(contents, text, drawn, rank, guide))
-    outputs = [*reading, card, stage.run, stage.again, *stage.controls]
-    for part in (contents, guide, card):
-        part.select(press, None, outputs, **AT_ONCE)
-    rank.input(turn_rank, rank, drawn, trigger_mode="always_last", **AT_ONCE)
-    address = gr.Textbox(visible=False)
-    demo.load(arrive, address, [card, *reading], js=ASKED, **AT_ONCE)
+def turn_rank(r: Any) -> Any:
+    """Draw the QR picture at a rank."""
+    most = min(example_matrix().shape)
+    if not isinstance(r, int | float) or not 1 <= r <= most:
+        return gr.skip()
+    return pack(picture(find("qr"), int(r)))
 
 
 def _known(name: Any) -> Lesson | str:
