@@ -106,32 +106,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                 left_slice = live_figure(empty_slice(), elem_id="slice-left-figure")
                 right_slice = live_figure(empty_slice(), elem_id="slice-right-figure")
         with gr.Column(elem_classes="card"):
-            gr.HTML(
-                '<h2>During a race <span class="hint">press Race: the '
-                f"{term('Hessian eigenvalue', 'curvature')} is measured on "
-                f"the first batch, at the cost of up to about {COST_IN_STEPS} steps</span></h2>",
-                apply_default_css=False,
-            )
-            with gr.Row(elem_classes="measuring"):
-                every = gr.Number(
-                    0, label="Measure the curvature every E updates (0: never)",
-                    elem_id="curvature-every", min_width=0,
-                )  # fmt: skip
-            with gr.Row(elem_classes="two charts"):
-                sharpness = live_figure(
-                    sharpness_figure(styles, [], total=total), elem_id="sharpness-figure"
-                )
-                stability = live_figure(
-                    stability_figure(styles, [], total=total), elem_id="stability-figure"
-                )
-            with gr.Row(elem_classes="two charts"):
-                loss = live_figure(
-                    figures.loss_figure(styles, [], total=total), elem_id="conditioning-loss-figure"
-                )
-                gradient = live_figure(
-                    figures.gradient_figure(styles, [], total=total),
-                    elem_id="conditioning-gradient-figure",
-                )
+            every, race_figures = _during_a_race(styles, total)
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         with gr.Column(elem_classes="card"):
             story = gr.HTML(story_before(), elem_id="conditioning-story", apply_default_css=False)
@@ -149,8 +124,40 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
         measured, sliced, status, comparison, ntk, story, numbers, rates, left, right, left_slice,
         right_slice, measure_, slice_, stop,
     )  # fmt: skip
-    drawn = (sharpness, stability, loss, gradient)
-    return Columns(outputs, layer, every, curved, drawn, fair, fair_words)
+    return Columns(outputs, layer, every, curved, race_figures, fair, fair_words)
+
+
+def _during_a_race(
+    styles: Sequence[LaneStyle], total: int
+) -> tuple[gr.Number, tuple[gr.HTML, ...]]:
+    """Make the card of the curvature during a race: how often, and its charts."""
+    gr.HTML(
+        '<h2>During a race <span class="hint">press Race: the '
+        f"{term('Hessian eigenvalue', 'curvature')} is measured on "
+        f"the first batch, at the cost of up to about {COST_IN_STEPS} steps</span></h2>",
+        apply_default_css=False,
+    )
+    with gr.Row(elem_classes="measuring"):
+        every = gr.Number(
+            0, label="Measure the curvature every E updates (0: never)",
+            elem_id="curvature-every", min_width=0,
+        )  # fmt: skip
+    with gr.Row(elem_classes="two charts"):
+        sharpness = live_figure(
+            sharpness_figure(styles, [], total=total), elem_id="sharpness-figure"
+        )
+        stability = live_figure(
+            stability_figure(styles, [], total=total), elem_id="stability-figure"
+        )
+    with gr.Row(elem_classes="two charts"):
+        loss = live_figure(
+            figures.loss_figure(styles, [], total=total), elem_id="conditioning-loss-figure"
+        )
+        gradient = live_figure(
+            figures.gradient_figure(styles, [], total=total),
+            elem_id="conditioning-gradient-figure",
+        )
+    return every, (sharpness, stability, loss, gradient)
 
 
 def connect(
