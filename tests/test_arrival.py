@@ -50,6 +50,10 @@ def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(jobs: Jobs) -> Non
     assert not away.starts, "there is no file to race on"
     refused = arrive(LIMITS, jobs, FILES, None, [], {"query": "steps=x"})
     assert "This link cannot be opened" in refused.words
+    assert "The page shows its default set-up." in refused.words
+    kept = arrive(LIMITS, jobs, FILES, job.id, [], {"query": "steps=x"})
+    assert (kept.run, kept.setup) == (job.id, SETUP)
+    assert "The page shows your latest run and its set-up." in kept.words
     twice = arrive(LIMITS, jobs, FILES, None, [], {"query": "steps=x&batch=0&lane=olra"})
     for wrong in ("steps must be", "prompts per step must be", "unknown initialization"):
         assert wrong in twice.words

@@ -235,21 +235,21 @@ def test_a_bad_link_is_refused_in_one_sentence(text: object, sentence: str) -> N
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         share.read(LIMITS, text)
     assert "\n" not in str(caught.value)
-    link, own, words = asked(LIMITS, {"query": text, "own": True})
-    assert link == share.Link()
-    assert not own
-    assert words.count("This link cannot be opened") == 1
+    found = asked(LIMITS, {"query": text, "own": True})
+    assert (found.link, found.own, found.notes) == (share.Link(), False, "")
+    assert found.refusal("its default set-up").count("This link cannot be opened") == 1
 
 
 @given(st.text(max_size=60) | st.from_regex(r"(lane|steps|hide|start)=[ -~]{0,30}", fullmatch=True))
 def test_any_text_gives_a_set_up_or_a_sentence_that_holds_no_markup(text: str) -> None:
-    _, _, words = asked(LIMITS, {"query": text})
+    found = asked(LIMITS, {"query": text})
+    words = found.notes + found.refusal("its default set-up")
     assert "<script" not in words
     assert words.count("<p") == words.count("</p>") <= 3
 
 
 @pytest.mark.parametrize("address", [None, 3, [], {"query": 5}, {"own": "yes"}])
 def test_an_address_of_any_other_kind_asks_for_nothing(address: object) -> None:
-    link, own, _ = asked(LIMITS, address)
+    link, own, *_ = asked(LIMITS, address)
     assert link == share.Link()
     assert not own

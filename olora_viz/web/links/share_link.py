@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -102,8 +102,27 @@ def follow(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFil
     )  # fmt: skip
 
 
-def asked(limits: Limits, address: Any) -> tuple[share.Link, bool, str]:
-    """Return what an address asks for, whether this page wrote it itself, and the note about it.
+class Asked(NamedTuple):
+    """What an address asks for."""
+
+    link: share.Link
+    own: bool
+    """Whether this page wrote the address itself."""
+    notes: str
+    """On the parts that were ignored, as HTML."""
+    refused: str = ""
+    """Why nothing of the link can be opened; empty if it can."""
+
+    def refusal(self, shown: str) -> str:
+        """Say why the link cannot be opened, and what the page shows instead, as HTML."""
+        if not self.refused:
+            return ""
+        sentence = f"This link cannot be opened: {self.refused}. The page shows {shown}."
+        return fragments.problem(sentence)
+
+
+def asked(limits: Limits, address: Any) -> Asked:
+    """Return what an address asks for.
 
     Parameters
     ----------
@@ -113,10 +132,9 @@ def asked(limits: Limits, address: Any) -> tuple[share.Link, bool, str]:
     try:
         link = share.read(limits, said.get("query", ""))
     except ValueError as error:
-        sentence = f"This link cannot be opened: {error}. The page shows its default set-up."
-        return share.Link(), False, fragments.problem(sentence)
+        return Asked(share.Link(), False, "", str(error))
     words = "".join(fragments.remark(f"In the link: {words}") for words in link.notes)
-    return link, said.get("own") is True, words
+    return Asked(link, said.get("own") is True, words)
 
 
 def lesson_race(link: share.Link, own: bool) -> str | None:

@@ -63,7 +63,8 @@ def arrive(
     page : Gradio's session hash of the page.
     owner : whose page it is.
     """
-    link, own, words = share_link.asked(limits, address)
+    asked = share_link.asked(limits, address)
+    link, own, words, _ = asked
     wanted = address.get("run") if isinstance(address, dict) else None
     linked = _linked(jobs, wanted, run_id, visit)
     if linked is not None:
@@ -100,7 +101,16 @@ def arrive(
     # A recorded race comes with its set-up, so that Race repeats what is seen.
     if link.setup is None and run and run.record.recorded:
         setup = setup_of(limits, run)
+    words = asked.refusal(_shown(run, setup, linked is not None)) + words
     return Arrival(key if run else None, setup, words, brought, starts)
+
+
+def _shown(run: Shown | None, setup: SetUp | None, linked: bool) -> str:
+    """Return what a page without a set-up of its link shows, in words."""
+    if run is None or run.record.recorded:
+        return "its default set-up"
+    whose = "the run of the link" if linked else "your latest run"
+    return whose + " and its set-up" * (setup is not None)
 
 
 def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
