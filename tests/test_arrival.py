@@ -95,6 +95,20 @@ def test_a_visitor_s_own_file_survives_a_reload_a_restart_and_a_new_tab(jobs: Jo
     assert tab.setup.task == tab.brought.token
 
 
+def test_beside_somebody_s_run_on_their_file_the_set_up_never_passes_for_its_own(
+    jobs: Jobs,
+) -> None:
+    file = FILES.bring("theirs", "theirs.csv", CSV)
+    job = jobs.start(replace(SETUP, task=file.token).to_config(LIMITS, FILES))
+    key = job.readers_key
+    opened = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "run": key})
+    assert opened.setup.to_controls()[TASK] == gr.skip()
+    reload = arrive(LIMITS, jobs, FILES, key, [], {"query": SETUP.to_query(), "own": True})
+    for page in (opened, reload):
+        assert (page.run, page.words.count("owner&#39;s own file")) == (key, 1)
+        assert "choose it again" not in page.words
+
+
 @pytest.mark.parametrize("file", [7, {}, {"name": "x.exe", "text": "a"}, {"name": 1, "text": 2}])
 def test_a_file_that_is_none_is_not_taken(jobs: Jobs, file: object) -> None:
     found = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "file": file})

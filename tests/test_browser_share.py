@@ -66,6 +66,12 @@ def test_a_bad_link_gets_one_sentence_and_the_page_s_own_set_up(
     expect(page.locator("#link-note")).to_contain_text("This link cannot be opened: ")
     expect(page.locator("#link-note img")).to_have_count(0)
     expect(page.locator("#lanes tbody tr")).to_have_count(5)
+    rate = page.get_by_label("learning rate, lane 1", exact=True)
+    rate.fill("<script>alert(1)</script>")  # no list of rates, though it has a slash
+    rate.press("Tab")
+    expect(page.locator("#lanes .problem")).to_contain_text("Lane 1: learning rate must be")
+    expect(rate).to_have_value("<script>alert(1)</script>")
+    expect(page.locator("#lanes tbody tr")).to_have_count(5)
 
 
 def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser(

@@ -154,7 +154,7 @@ def test_readers_see_nothing_that_quotes_the_owner_s_own_file(
     address = {"query": "", "run": readers(of_own)}
     found = arrive(LIMITS, jobs, files, None, [], address, "reader")
     assert (found.run, found.brought) == (readers(of_own), None)
-    assert "choose it again" in found.words
+    assert "owner&#39;s own file" in found.words
     owner = arrive(LIMITS, jobs, files, of_own.id, [], {"query": ""}, "owner")
     assert owner.brought is not None
 

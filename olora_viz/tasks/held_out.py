@@ -10,6 +10,9 @@ from olora_viz.tasks.encoding import Encoding
 from olora_viz.tasks.evaluation import shared_tokens
 from olora_viz.tasks.task import Duplicates, Example
 
+AT_RANDOM = "at random"
+"""The guess of any of an example's choices."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -83,8 +86,11 @@ class HeldOut:
 
     def without_quotes(self) -> HeldOut:
         """Return the same without words that quote an answer."""
-        unquoted = "without the prompt"
-        return replace(self, guess_words=unquoted, test_guess_words=unquoted)
+        return replace(
+            self,
+            guess_words=_unquoted(self.guess_words),
+            test_guess_words=_unquoted(self.test_guess_words),
+        )
 
 
 def held_out_of(
@@ -126,9 +132,13 @@ def best_guess(train: Sequence[Example], examples: Sequence[Example]) -> tuple[f
     guesses = [(often, f"always “{_short(answer)}”")]
     if all(e.choices for e in examples):
         chance = sum(1 / len(e.choices) for e in examples) / len(examples)
-        guesses.append((chance, "at random"))
+        guesses.append((chance, AT_RANDOM))
     guess = max(guesses, key=lambda one: one[0])
     return guess if guess[0] else (None, "")
+
+
+def _unquoted(guess: str) -> str:
+    return guess if guess in ("", AT_RANDOM) else "always the same answer"
 
 
 def _short(answer: str) -> str:

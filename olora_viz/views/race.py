@@ -76,6 +76,8 @@ class RaceView:
     """Colours, dashes and labels of the lanes."""
     news: dict[str, int]
     """See `olora_viz.views.race_record.news`; also for ``measurements``."""
+    steps: Sequence[Step] = field(repr=False)
+    """All completed steps."""
     race: RaceSnapshot = field(repr=False)
     """The race, without its steps after the one shown."""
     run: str
@@ -198,14 +200,23 @@ class RaceView:
     def answers(self) -> Markup:
         """The answers of the base model and the lanes to the same prompts."""
         race, own = self.race, self.own_prompt
-        order = [place.lane for place in self._places] if race.answers or own else []
         shown = fragments.answers_before(() if race.plain_text else self._group_styles)
         if race.answers:
             shown = fragments.answers(
-                self._group_styles, self._groups, order, race.answers, race.plain_text,
+                self._group_styles, self._groups, self._order_at(race.answers[0].step),
+                race.answers, race.plain_text,
                 KEPT if race.config.keep_best else f"at step {self.made}",
             )  # fmt: skip
-        return shown + own_answers(self._group_styles, self._groups, order, own) if own else shown
+        if not own:
+            return shown
+        order = self._order_at(own.answer.step if own.answer else None)
+        return shown + own_answers(self._group_styles, self._groups, order, own)
+
+    def _order_at(self, step: int | None) -> list[int]:
+        """Return the groups, the best one first after a step; None is the latest one."""
+        text, steps = self.race.plain_text, taken_home(self.race.config, self.steps[:step])
+        rows = standings(steps, len(self.styles), plain_text=text)
+        return [place.lane for place in group_places(rows, self._groups, plain_text=text)]
 
     @property
     def can_be_asked(self) -> bool:
@@ -308,6 +319,7 @@ def race_view(
         seconds=steps[-1].seconds if steps and not now.recorded else 0.0,
         styles=now.styles,
         news=news(now) | {"measurements": len(now.steps) if _without_chart(now.steps) else 0},
+        steps=now.steps,
         race=race,
         run=now.name if run is None else run,
         introduction=introduction(record, link) if now.recorded else Markup(""),

@@ -158,7 +158,7 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
 
   /**
    * Make a row for each value of a list such as 1e-3/3e-3, once it is typed. Seeds stay in one
-   * row, which is one curve.
+   * row, which is one curve, and so does what is no list of values, with its error.
    *
    * @param {number} i @param {string} key
    */
@@ -167,6 +167,7 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
       .split("/")
       .map((value) => value.trim());
     if (key === "seed" || values.length < 2 || lanes.length + values.length - 1 > most) return;
+    if (!values.every(isValue)) return;
     lanes.splice(i, 1, ...values.map((value) => ({ ...lanes[i], [key]: value })));
     build();
     tell();
@@ -196,6 +197,11 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
     problem.hidden = first < 0;
     problem.textContent = first < 0 ? "" : `Lane ${first + 1}: ${found[first].wrong}.`;
   }
+}
+
+/** Whether a text is a positive number, or the word for the rate that is computed. @param {string} text */
+function isValue(text) {
+  return text === "fair" || (/^[\d.]+(e[-+]?\d+)?$/i.test(text) && Number(text) > 0);
 }
 
 /**

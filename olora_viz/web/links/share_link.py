@@ -21,6 +21,11 @@ WITHOUT_FILE = (
     "“Your own examples…”."
 )
 
+OTHERS_FILE = (
+    "The task of this run is its owner's own file, which is in no link; the set-up here has "
+    "another task."
+)
+
 COUNTDOWN = {"seconds": 5}
 """How long a page shows that it will start the race of its link."""
 

@@ -84,10 +84,10 @@ def arrive(
         setup = setup_of(limits, run)
     brought = _brought(files, page, owner, run if link.setup is None else None, address)
     if setup is not None and setup.task not in TASKS:
-        if brought is None:
-            words += fragments.remark(share_link.WITHOUT_FILE)
-        else:
+        if brought is not None:
             setup = replace(setup, task=brought.token)
+        elif not _on_anothers_file(run):
+            words += fragments.remark(share_link.WITHOUT_FILE)
     starts = link.start and run is None
     if setup and starts:
         try:
@@ -101,8 +101,15 @@ def arrive(
     # A recorded race comes with its set-up, so that Race repeats what is seen.
     if link.setup is None and run and run.record.recorded:
         setup = setup_of(limits, run)
+    if _on_anothers_file(run):
+        words += fragments.remark(share_link.OTHERS_FILE)
     words = asked.refusal(_shown(run, setup, linked is not None)) + words
     return Arrival(key if run else None, setup, words, brought, starts)
+
+
+def _on_anothers_file(run: Shown | None) -> bool:
+    """Return whether a run is somebody else's, on their own file, which no set-up here can name."""
+    return run is not None and not run.owned and run.record.config.task not in TASKS
 
 
 def _shown(run: Shown | None, setup: SetUp | None, linked: bool) -> str:
