@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from olora_viz.lanes.lane import MAX_LANES, Lane
+from olora_viz.studies.comparison import Setting
 
 SEEDS = 5
 
@@ -33,7 +34,9 @@ def repeated(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
 
 
 def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
-    """Return lanes in which every start also races at half a decade above its highest rate.
+    """Return lanes in which all starts race at the same rates, up to half a decade above these.
+
+    A start gets the rates of all others with its settings, such as its rank.
 
     Parameters
     ----------
@@ -43,20 +46,33 @@ def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
     ------
     ValueError : the result has more lanes, or a rate is `HIGHEST` already.
 
-    >>> [lane.lr for lane in higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3)])]
-    [0.001, 0.003, 0.01]
+    >>> made = higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=3e-3)])
+    >>> [(lane.init, lane.lr) for lane in made]  # doctest: +NORMALIZE_WHITESPACE
+    [('lora', 0.001), ('lora', 0.003), ('lora', 0.01),
+     ('olora', 0.003), ('olora', 0.001), ('olora', 0.01)]
     """
     new: list[Lane] = []
     groups: dict[Lane, list[Lane]] = {}
+    tried: dict[Setting, set[float]] = {}
     for lane in lanes:
         groups.setdefault(replace(lane, lr=1.0, seed=0), []).append(lane)
+        if not lane.fair:
+            tried.setdefault(Setting.of(lane), set()).add(lane.lr)
     for group in groups.values():
         new += group
+        if group[0].fair:
+            continue
+        rates = sorted(tried[Setting.of(group[0])])
+        if rates[-1] >= HIGHEST:
+            raise ValueError(f"a learning rate of {rates[-1]:g} is high enough: try lower ones")
         top = max(lane.lr for lane in group)
-        if top >= HIGHEST:
-            raise ValueError(f"a learning rate of {top:g} is high enough: try lower ones")
-        if not group[0].fair:
-            new += [replace(lane, lr=_half_a_decade_above(top)) for lane in group if lane.lr == top]
+        repeated_at = [lane for lane in group if lane.lr == top]
+        missing = [rate for rate in rates if all(lane.lr != rate for lane in group)]
+        new += [
+            replace(lane, lr=rate)
+            for rate in (*missing, _half_a_decade_above(rates[-1]))
+            for lane in repeated_at
+        ]
     _check(most, len(new), f"with higher rates the race has {len(new)} lanes")
     return tuple(new)
 
@@ -97,7 +113,7 @@ STEPS = (
     NextStep(
         "rates",
         "Try higher rates",
-        "Every start also races at half a decade above its highest learning rate.",
+        "All starts race at the same learning rates, up to half a decade above the highest.",
         higher,
     ),
 )
