@@ -15,7 +15,9 @@ from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
-from olora_viz.tasks import Encoded, collate, losses
+from olora_viz.tasks import Encoded, Example, Task, collate, losses
+from olora_viz.views.race import race_view
+from olora_viz.views.race_record import ready_race
 
 LANES = (
     Lane("olora", r=2),
@@ -103,3 +105,17 @@ def test_a_config_says_how_batches_are_dealt_and_survives_json():
 def test_the_command_line_takes_batches_by_seed_and_names_what_it_does_not_know(capsys):
     assert main(["race", "--batches", "by-lane"]) == 2
     assert re.search("'by-lane'.*shared, by-seed", capsys.readouterr().err)
+
+
+def test_with_one_training_example_seeds_that_repeat_a_run_are_told_as_one():
+    task = Task("one", "", (Example("a b", " c"),), (Example("d e", " f"), Example("g h", " i")))
+    lanes = tuple(Lane(init, r=2, seed=seed) for init in ("lora", "olora") for seed in (0, 1))
+    racing = race(small(lanes, steps=2, batches="auto"), task=task)
+    record = replace(
+        ready_race(racing.config), steps=tuple(racing), held_out=racing.data.about_held_out
+    )
+    view = race_view(replace(record, state="finished", complete=True))
+    assert "2 seeds, of some lanes one run<" in view.results
+    assert "are one run, on shared batches" in view.story
+    assert "vary by seed" not in view.story
+    assert "one run" in view.verdict

@@ -76,7 +76,7 @@ def run_race(options: argparse.Namespace) -> int:
     from olora_viz.initializers import RankError
     from olora_viz.races import run as runs
     from olora_viz.races.state import STOPPED
-    from olora_viz.studies.remarks import caveat
+    from olora_viz.studies.remarks import batches_vary, caveat
 
     keep_freed()
     try:
@@ -108,7 +108,7 @@ def run_race(options: argparse.Namespace) -> int:
     else:
         print_summary(summary, plain_text=race.task.plain_text)
         print(data.about_held_out.baseline)
-        print(caveat(race.config.lanes, by_seed=race.config.by_seed))
+        print(caveat(race.config.lanes, by_seed=batches_vary(race.config, data.about_held_out)))
         for words in filter(None, (race.adapted, race.in_parts)):
             print(words)
     folder = options.resume or options.folder

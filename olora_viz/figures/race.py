@@ -29,7 +29,7 @@ from olora_viz.figures.seed_bands import (
     seeds_left,
 )
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import plain, smoothed
+from olora_viz.machine.numbers import counted, plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step, held_out_at_start, held_out_count
@@ -183,7 +183,7 @@ def _in_front(
 def _loss_words(plain_text: bool, groups: Sequence[Sequence[int]], examples: int) -> str:
     """Say what the marks of the loss figure are, and in which unit."""
     behind = band_words(groups).removeprefix("; ") or "raw behind"
-    rests = f" ({examples} examples)" if examples else ""
+    rests = f" ({counted(examples, 'example')})" if examples else ""
     return f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{rests}"
 
 
@@ -232,7 +232,7 @@ def accuracy_figure(
     ]
     for trace in data[-len(styles) :]:
         trace["hovertemplate"] = "%{y:.0%}"
-    rests = f", {held_out.examples} held-out examples" if held_out else ""
+    rests = f", {counted(held_out.examples, 'held-out example')}" if held_out else ""
     rests += band_words(groups)
     if held_out and held_out.guess is not None:
         ends = [0, total or max([1, *at])]

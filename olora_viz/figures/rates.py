@@ -11,7 +11,7 @@ import numpy as np
 from olora_viz.figures.labels import CurveEnd, annotate, end_labels
 from olora_viz.figures.layout import Figure, layout, log_axis, log_range, nothing_yet
 from olora_viz.figures.theme import LaneStyle, lane_styles
-from olora_viz.machine.numbers import compact, plain
+from olora_viz.machine.numbers import compact, counted, plain
 from olora_viz.measures.training import loss_unit
 from olora_viz.studies.rate_sweep import Curve, Point
 
@@ -60,7 +60,8 @@ def rate_figure(
     if chosen is None:
         chosen = {curve.label: curve.optimum.lr for curve in curves if curve.optimum}
     title = f"{NAMES[measure]} against learning rate"
-    nats = loss_unit(plain_text) + (f", {examples} held-out examples" if examples else "")
+    rests = f", {counted(examples, 'held-out example')}" if examples else ""
+    nats = loss_unit(plain_text) + rests
     seeds = max((curve.seeds for curve in curves), default=1)
     unit = f"{nats}; ○ optimum, × diverged"
     if seeds > 1:

@@ -120,6 +120,15 @@ def factor(ratio: float) -> str:
     return f"{ratio:.2g}" if ratio < 100 else f"{ratio:.0f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Format a number of things.
+
+    >>> counted(1, "held-out example"), counted(1200, "seed")
+    ('1 held-out example', '1,200 seeds')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def rounded(value: float, digits: int) -> float:
     """Round to a number of significant digits.
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import percent
+from olora_viz.races.config import RaceConfig
 from olora_viz.studies.comparison import repeats
 from olora_viz.studies.seed_groups import seed_groups
 from olora_viz.studies.standings import Place
@@ -38,6 +39,18 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
     advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
     return f"Computed from this run, {runs}.{same}{vary}{advice}"
+
+
+def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:
+    """Return whether lanes of different seeds train on different batches.
+
+    With a single training example, all batches are the same.
+
+    Parameters
+    ----------
+    about : with the number of training examples; None while unknown.
+    """
+    return config.by_seed and (about is None or about.train != 1)
 
 
 def is_guessing(places: Sequence[Place], held_out: HeldOut | None) -> bool:

@@ -13,6 +13,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.numbers import (
     clock,
     compact,
+    counted,
     duration,
     finite_or_none,
     nats,
@@ -61,7 +62,7 @@ def certainty(known: Decision, taken: Recommendation) -> str:
     seeds = known.verdicts.study.seeds
     word = "may be guessing" if taken.beats_guessing is False else "clear"
     word = UNDECIDED if taken.verdict == UNDECIDED else word
-    return f"{word} · {seeds} seed{'s' * (seeds > 1)} × {test:,} test examples"
+    return f"{word} · {counted(seeds, 'seed')} × {counted(test, 'test example')}"
 
 
 def starts(known: Decision) -> Markup:

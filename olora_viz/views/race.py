@@ -21,7 +21,7 @@ from olora_viz.races.best import taken_home
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
-from olora_viz.studies.remarks import caveat, is_guessing
+from olora_viz.studies.remarks import batches_vary, caveat, is_guessing
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, departure, standings
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
@@ -135,7 +135,7 @@ class RaceView:
     def story(self) -> Markup:
         """Sentences on the results."""
         config = self.race.config
-        foot = caveat(config.lanes, by_seed=config.by_seed)
+        foot = caveat(config.lanes, by_seed=batches_vary(config, self.race.held_out))
         said = fragments.sentences(self._told, foot) if self._told else Markup("")
         return self.introduction + said or story_before()
 

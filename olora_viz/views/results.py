@@ -143,7 +143,8 @@ def results_of(
     held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
     its = intervals(groups, examples, race.plain_text)
     base, text, best = start_of(race), race.plain_text, race.config.keep_best
-    made = [results(styles, places, held, base, text, race.held_out, its, best)]
+    runs = fewest_runs(groups, examples)
+    made = [results(styles, places, held, base, text, race.held_out, its, best, runs)]
     if race.tested is not None:
         made.append(
             results_of_test(styles, places, rows, groups, race.tested, text, race.held_out, best)
@@ -186,6 +187,7 @@ def results(
     held_out: HeldOut | None = None,
     intervals: Intervals = (),
     best: bool = False,
+    runs: int = 0,
 ) -> Markup:
     """Return the table of results, the best lane first.
 
@@ -198,11 +200,12 @@ def results(
     held_out : number of examples and accuracy of guessing; None while unknown.
     intervals : one per row of `styles`; none while unknown.
     best : whether the results are those of each lane's best evaluation.
+    runs : see `fewest_runs`.
     """
     count = held_out.examples if held_out else None
     what = _examples("held-out", count, plain_text)
     if step:
-        what += f", {_seeds(rows)}"
+        what += f", {_seeds(rows, runs)}"
     beside: list[tuple[object, ...]] = []
     if base[0] is not None and base[1] is not None:
         beside.append(("base model", percent(base[1]), nats(base[0])))
@@ -315,12 +318,25 @@ def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple
     return who, percent(row.accuracy) + between, nats(row.loss) + _spread(row)
 
 
-def _seeds(rows: Sequence[Place]) -> str:
-    """Return the number of seeds of every row, in words."""
+def fewest_runs(groups: Sequence[SeedGroup], examples: Examples | None) -> int:
+    """Return the fewest independent runs of those groups in which seeds repeat a run; 0 for none.
+
+    A start without random numbers repeats it where the batches do not vary either.
+    """
+    if examples is None:
+        return 0
+    runs = {g: len(scores_of(g.lanes, examples, plain_text=True).runs) for g in groups}
+    return min((count for group, count in runs.items() if count < len(group.lanes)), default=0)
+
+
+def _seeds(rows: Sequence[Place], fewest: int) -> str:
+    """Return the number of seeds of every row, in words, and how few runs they may be."""
     counts = sorted({row.seeds for row in rows})
     if counts == [1]:
         return "one seed"
-    return f"{' or '.join(map(str, counts))} seeds"
+    runs = "one run" if fewest == 1 else f"{fewest} runs"
+    few = f", of some lanes {runs}" if fewest else ""
+    return f"{' or '.join(map(str, counts))} seeds{few}"
 
 
 def _departure(row: Place) -> str:
