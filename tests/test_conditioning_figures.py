@@ -20,6 +20,7 @@ from olora_viz.measures.conditioning import Conditioning, conditioning, slices
 from olora_viz.measures.loss_slice import LossSlice
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
+from olora_viz.studies.conditioned import compare_conditions
 
 LANES = (
     Lane("olora", r=2, lr=1e-2),
@@ -102,6 +103,14 @@ def test_every_quantity_is_a_multiple_of_plain_lora_wherever_that_stands(measure
     rows = figure["layout"]["yaxis"]["tickvals"]
     for marks in figure["data"]:
         assert [round(y) for y in marks["y"]] == rows
+
+
+def test_the_condition_drawn_is_the_ratio_that_the_sentences_give(measured) -> None:
+    more = np.random.default_rng(0).lognormal(3.0, 1.0, (len(LANES), 4))
+    found = replace(measured[0], more_conditions=more)
+    drawn = trace(shown.comparison_figure(LOOKS, found), LOOKS[0].label)["x"][-1]
+    told = compare_conditions(found.conditions)[0, 1]
+    assert drawn == pytest.approx(math.exp(told.difference), rel=6e-4)
 
 
 def test_without_plain_lora_the_first_lane_is_one_and_the_words_say_which(measured) -> None:

@@ -30,7 +30,11 @@ NAMED = 8
 
 
 def quantities(found: Conditioning) -> dict[str, np.ndarray]:
-    """Return the quantities of the comparison by name, (K,) each; medians over the batches."""
+    """Return the quantities of the comparison by name, (K,) each.
+
+    The condition is a geometric mean over the batches, so that the ratio of two lanes is the mean
+    ratio on the same batches, which the sentences give.
+    """
     shown = {
         "gradient ‖∇L‖": found.grad_norm,
         "curvature λₘₐₓ": found.hessian.lambda_max,
@@ -40,7 +44,7 @@ def quantities(found: Conditioning) -> dict[str, np.ndarray]:
         shown["trace of Gauss-Newton"] = found.gauss_newton.trace
     if found.kernel:
         shown["NTK: largest λ"] = found.kernel.eigenvalues[:, 0]
-        shown["NTK: condition"] = np.median(found.conditions, axis=1)
+        shown["NTK: condition"] = np.exp(np.log(found.conditions).mean(axis=1))
     return shown
 
 
