@@ -128,7 +128,8 @@ def test_a_repository_that_is_not_there_is_refused_in_a_sentence(from_hub):
 def test_a_hub_that_never_answers_is_asked_once_and_given_up(from_hub):
     said, _ = from_hub.online["distilgpt2"]
     assert "cannot fetch 'distilgpt2'" in said
-    assert "timed out" in said, "not the end of the connection, for which a hub may let us wait"
+    # Not the end of the connection, for which a hub may let its clients wait.
+    assert "timed out" in said or "no answer within" in said
     its = MODELS["distilgpt2"].hub_id
     assert [path for path in from_hub.asked if its in path] == [f"api/models/{its}"]
 
