@@ -11,6 +11,7 @@ from olora_viz.figures.live.gradio_figure import live_figure, pack
 from olora_viz.learn.terms import term
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.views.gradients import depth_view, gradients_view, looks
+from olora_viz.web.event_options import moved
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.card import QUIET, Card, Desk
 
@@ -107,8 +108,6 @@ def _drawn(
     )
     assert view is not None
     its, first, last = view.choices, view.numbers[0], view.numbers[-1]
-    # Only a new value is sent: the reader may have moved the slider meanwhile.
-    moved: dict[str, Any] = {} if step == view.step else {"value": view.step}
     return (
         gr.update(choices=list(its.labels), value=its.label),
         gr.update(choices=list(its.layers), value=its.layer),
@@ -116,7 +115,7 @@ def _drawn(
         pack(view.depth),
         gr.update(
             minimum=first, maximum=max(last, first + 1), step=record.config.gradients_every,
-            **moved,
+            **moved(view.step, shown=step),
         ),
         pack(view.of_A),
         pack(view.of_B),

@@ -17,6 +17,7 @@ from olora_viz.measures.truncation import Weight
 from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.lab import MOST_RANK, Lab
 from olora_viz.views.layers import layer_words
+from olora_viz.web.event_options import moved
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.spectrum.matrices import read_matrix
 
@@ -136,7 +137,10 @@ def _show(
         seeing=with_terms(spectrum_view.seeing(found, bool(number))),
         # Gradio has no slider of a single value.
         rank=gr.update(
-            maximum=max(2, most), value=r, label=f"Rank, at most {most}", interactive=most > 1
+            maximum=max(2, most),
+            label=f"Rank, at most {most}",
+            interactive=most > 1,
+            **moved(r, shown=rank),
         ),
     )
 
