@@ -17,7 +17,7 @@ from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import race_view
 from olora_viz.views.race_record import ready_race
-from olora_viz.views.results import verdict_html
+from olora_viz.views.results import without_verdict
 
 BASE = 3.0
 LANES = (Lane("lora", r=2), Lane("olora", r=2, lr=1e6))
@@ -106,7 +106,7 @@ def test_the_table_the_words_and_the_status_say_why():
     view = race_view(record)
     assert "DNF at step 3: gradient zero" in view.results
     assert NO_GRADIENT.replace("'", "&#39;") in view.results
-    rivals = verdict_html(None, "finished", config(), made=5)
+    rivals = without_verdict("finished", config(), 5, (), ())
     assert "No two lanes can be compared." in rivals
     assert f"out at step 3, its {NO_GRADIENT}" in view.text
     assert f"its {NO_GRADIENT}" in view.story.unescape()
