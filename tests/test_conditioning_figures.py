@@ -19,6 +19,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.measures.conditioning import Conditioning, conditioning, slices
 from olora_viz.measures.loss_slice import LossSlice
 from olora_viz.races.race import race
+from olora_viz.races.state import DIVERGED
 from olora_viz.races.step import Step
 from olora_viz.studies.conditioned import compare_conditions
 
@@ -213,11 +214,14 @@ def test_a_lane_that_went_out_ends_where_it_was_last_seen(measured) -> None:
         steps[-1].curvature,
         lambda_max=np.array([np.nan, *steps[-1].curvature.lambda_max[1:]]),
     )
-    figure = sharpness_figure(LOOKS, [*steps[:-1], measuring(steps[-1], curvature=lost)])
-    assert trace(figure, LOOKS[0].label)["y"][-1] is None
-    ends = {label["text"]: label["x"] for label in figure["layout"]["annotations"]}
-    assert ends[f"{LOOKS[0].label}: out"] == 2
-    assert ends[LOOKS[1].label] == 4
+    last = measuring(steps[-1], curvature=lost)
+    out = replace(last, status=(DIVERGED, *last.status[1:]))
+    for end, words in ((out, ": out"), (last, "")):  # not finite alone is not out
+        figure = sharpness_figure(LOOKS, [*steps[:-1], end])
+        assert trace(figure, LOOKS[0].label)["y"][-1] is None
+        ends = {label["text"]: label["x"] for label in figure["layout"]["annotations"]}
+        assert ends[f"{LOOKS[0].label}{words}"] == 2
+        assert ends[LOOKS[1].label] == 4
 
 
 def test_two_slices_share_one_scale_of_colours_and_contours(measured) -> None:

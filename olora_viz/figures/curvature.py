@@ -9,7 +9,7 @@ import numpy as np
 
 from olora_viz.figures.labels import name_log_ends
 from olora_viz.figures.layout import Figure, layout, line, log_axis, log_range, steps_axis
-from olora_viz.figures.seed_bands import band_words, group_bands, groups_of, seed_means
+from olora_viz.figures.seed_bands import band_words, group_bands, groups_of, seed_means, seeds_left
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import compact
 from olora_viz.measures.conditioning import CURVATURE
@@ -52,7 +52,7 @@ def sharpness_figure(
         message="" if at else "Choose how often to measure, then press Race.",
         revision=run or "race",
     )
-    name_log_ends(made, styles, at, values, (low, high))
+    name_log_ends(made, styles, at, values, (low, high), left=seeds_left(steps, groups))
     return {"data": data, "layout": made}
 
 
@@ -101,7 +101,10 @@ def stability_figure(
         message="" if at else "2/λ and the learning rates appear here.",
         revision=run or "race",
     )
-    name_log_ends(made, styles, at, limit, (low, high), extra=_rate_ends(rates))
+    name_log_ends(
+        made, styles, at, limit, (low, high), extra=_rate_ends(rates),
+        left=seeds_left(steps, groups),
+    )  # fmt: skip
     return {"data": data, "layout": made}
 
 

@@ -195,6 +195,7 @@ def name_log_ends(
     curves: np.ndarray,
     bounds: tuple[float, float],
     extra: Sequence[tuple[float, str, str]] = (),
+    left: Sequence[Sequence[int]] = (),
 ) -> None:
     """Write each lane's name at its curve's last point, and make room for it.
 
@@ -204,6 +205,7 @@ def name_log_ends(
     curves : (N, K) on a log axis.
     bounds : of that axis, in powers of ten.
     extra : further values with their own names and colours, at the last position.
+    left : the steps at which the lanes of each curve diverged, see `Place`; by default none.
     """
     ends: list[CurveEnd] = []
     for k, style in enumerate(styles):
@@ -211,7 +213,7 @@ def name_log_ends(
         if there.size:
             last = int(there[-1])
             y = math.log10(curves[last, k])
-            out = ": out" if last < len(at) - 1 else ""
+            out = ": out" if left and any(left[k]) else ""
             ends.append(CurveEnd(style.label, style.init, style.text, at[last], y, out))
     ends += [CurveEnd(name, "", color, at[-1], math.log10(y)) for y, name, color in extra]
     annotate(made, end_labels(ends, bounds=bounds, height=made["meta"]["height"]))
