@@ -7,6 +7,7 @@
 """
 
 from olora_viz.machine.threads import wait_asleep
+from olora_viz.machine.version import __version__
 
 wait_asleep()  # before torch is loaded
 
@@ -127,6 +128,7 @@ __all__ = [
     "UpdateSpectra",
     "Verdicts",
     "Weight",
+    "__version__",
     "attach",
     "compare",
     "compare_setups",

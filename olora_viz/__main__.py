@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from olora_viz.cli import (
     claims,
@@ -19,11 +19,16 @@ from olora_viz.cli import (
     lists,
     push,
     race,
-    show,
+    serve,
     spectrum,
     study,
 )
 from olora_viz.cli.console import BAD_INPUT, INTERRUPTED
+from olora_viz.machine.cache import use_writable_caches
+from olora_viz.machine.version import __version__
+
+SCRIPT = "olora-viz"
+"""The command that an installation of the package brings, for ``python -m olora_viz``."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,9 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    installed = Path(sys.argv[0]).stem == SCRIPT
     parser = _Parser(
-        prog="python -m olora_viz", description="The playground for low-rank adaptation."
+        prog=SCRIPT if installed else "python -m olora_viz",
+        description="The playground for low-rank adaptation.",
     )
+    parser.add_argument("--version", action="version", version=f"olora_viz {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
 
     def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Parser:
@@ -65,15 +73,16 @@ def _parser() -> argparse.ArgumentParser:
         lists, race, study, decide, claims, export, push, spectrum, inspect, gradients, curvature,
     ):  # fmt: skip
         module.add_verbs(verb)
-    show.add_verbs(verb, _serve)
+    serve.add_verbs(verb, _serve)
     return parser
 
 
-def _serve(folder: Path, ready: Callable[[str], None]) -> None:
-    """Serve the page on a run, see `web.show`: the command line does not import the page."""
-    from olora_viz.web.show import serve
+def _serve(*arguments: Any, **options: Any) -> None:
+    """Serve the pages, see `web.serve`: only the verbs that show them load them."""
+    use_writable_caches()  # before anything of the hub's, which reads HF_HOME, is loaded
+    from olora_viz.web.serve import serve
 
-    serve(folder, ready)
+    serve(*arguments, **options)
 
 
 def _sentence(error: Exception) -> str:

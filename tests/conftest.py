@@ -56,7 +56,14 @@ CHAINS = (
     ("test_browser_",),
 )  # fmt: skip
 """Files that look at a server's pages, by how they begin: those of a chain one after the other."""
-LONG = ("test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_model_sources")
+LONG = (
+    "test_first_command",
+    "test_benchmarks",
+    "test_notebooks",
+    "test_readme",
+    "test_stud",
+    "test_model_sources",
+)
 """Other files of which one would keep a worker busy long after the others have ended."""
 
 

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from environments import REQUIREMENTS, environment
 from hypothesis import settings
 from playwright.sync_api import (
     Browser,
@@ -88,10 +90,17 @@ def browser(program: str | None, profile: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the app as a visitor's server would, once for all, and end it with the tests."""
-    environment = inherited() | {"OLORA_VIZ_MAX_STEPS": "600"}
-    with serve(tmp_path_factory.mktemp("app"), environment) as server:
+def first_command(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment such as the README's first command makes."""
+    return environment(tmp_path_factory.mktemp("first") / "venv", sys.executable, *REQUIREMENTS)
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory, first_command: Path) -> Iterator[str]:
+    """Start the app as the README's first command does, once for all; end it with the tests."""
+    variables = inherited() | {"OLORA_VIZ_MAX_STEPS": "600"}
+    folder = tmp_path_factory.mktemp("app")
+    with serve(folder, variables, python=first_command) as server:
         yield server.url
 
 

@@ -3,7 +3,10 @@
 import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
+
+from olora_viz.machine.temporary import temporary_folder
 
 
 def cache_folder() -> Path:
@@ -38,6 +41,21 @@ def cache_folder() -> Path:
             "set OLORA_VIZ_CACHE to a writable folder"
         )
     return folder
+
+
+def use_writable_caches() -> None:
+    """Keep caches in a temporary folder, which ends with the process, if the home is read-only.
+
+    This comes before huggingface_hub is imported, which then looks at ``HF_HOME``.
+    """
+    names = {"HF_HOME", "OLORA_VIZ_CACHE", "MPLCONFIGDIR"} - set(os.environ)
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        home.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
+    except (OSError, RuntimeError):
+        folder, _ = temporary_folder(use_writable_caches, "caches")
+        os.environ |= {name: str(folder / name.lower()) for name in names}
 
 
 def reason(error: BaseException) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
-from importlib.metadata import version
 from pathlib import Path
 
 from markupsafe import Markup, escape
@@ -12,13 +10,14 @@ from markupsafe import Markup, escape
 from olora_viz.figures import theme
 from olora_viz.figures.study_plots import plot_study
 from olora_viz.machine.files import write_text
+from olora_viz.machine.version import versions
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.deciding import Decision
 from olora_viz.views import decision
 from olora_viz.views.html import table
 from olora_viz.views.report import STYLE
 
-PACKAGES = ("olora_viz", "torch", "transformers", "numpy", "scipy")
+PACKAGES = ("torch", "transformers", "numpy", "scipy")
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -89,9 +88,7 @@ def _setup(known: Decision, task: str) -> Markup:
         "test examples": row.get("test_examples", "–"),
         "level": f"within {its.margin:.0%} of the reference's loss reduction",
         "intervals": "95%, Student's t on paired differences over seeds; p-values by Holm",
-        "versions": ", ".join(
-            [f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in PACKAGES)]
-        ),
+        "versions": ", ".join(map(" ".join, versions(*PACKAGES).items())),
     }  # fmt: skip
     return Markup("<h2>Set-up</h2>{}").format(table((), facts.items(), kind="facts"))
 

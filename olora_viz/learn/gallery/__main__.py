@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -18,10 +17,14 @@ from olora_viz.learn.gallery.recipes import RECIPES, Recipe
 from olora_viz.learn.gallery.recording import Made, Recording
 from olora_viz.learn.gallery.writing import write
 from olora_viz.machine.naming import unknown
+from olora_viz.machine.version import versions
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import UpdateSpectra
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
+
+PACKAGES = ("torch", "transformers", "numpy")
+"""Packages whose versions a recording names."""
 
 ANSWERS = 4
 """Held-out prompts that every lane answers."""
@@ -41,7 +44,9 @@ def record(name: str, recipe: Recipe) -> Recording:
         name=name,
         title=recipe.title,
         sentence=recipe.sentence,
-        made=Made(datetime.now(UTC).date().isoformat(), _device(racing.device), _versions()),
+        made=Made(
+            datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES)
+        ),
         config=racing.config,
         steps=steps,
         baseline=racing.baseline,
@@ -110,11 +115,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "transformers", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 if __name__ == "__main__":

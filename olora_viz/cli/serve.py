@@ -1,0 +1,65 @@
+"""The verbs ``serve`` and ``show``: the pages, and the pages opened on a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import partial
+from typing import Protocol
+
+from olora_viz.cli.console import Verb
+from olora_viz.cli.options import path
+
+
+class Serve(Protocol):
+    """Serves the pages until it is interrupted, see `web.serve`."""
+
+    def __call__(self, ready: object, **options: object) -> None:
+        """Serve; call `ready` with the URL."""
+
+
+def add_verbs(verb: Verb, pages: Serve) -> None:
+    """Add the verbs.
+
+    Parameters
+    ----------
+    pages : serves the pages: the command line itself does not import them.
+    """
+    made = verb("serve", partial(serve, pages), "serve the page")
+    made.add_argument(
+        "--host", metavar="H",
+        help="address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1",
+    )  # fmt: skip
+    made.add_argument(
+        "--port", type=_port, metavar="P", help="default: the first free one from 7860"
+    )
+    made.add_argument("--share", action="store_true", help="ask Gradio for a public address")
+    made = verb("show", partial(show, pages), "open the page on a run")
+    made.add_argument("folder", type=path, metavar="DIR", help="a run folder")
+
+
+def serve(pages: Serve, options: argparse.Namespace) -> int:
+    """Print the URL of the page, and serve it until Ctrl-C."""
+    pages(partial(_ready, options), host=options.host, port=options.port, share=options.share)
+    return 0
+
+
+def show(pages: Serve, options: argparse.Namespace) -> int:
+    """Print the URL of the page opened on a run, and serve it until Ctrl-C."""
+    from olora_viz.races.saved_run import load_run
+
+    load_run(options.folder)  # what is no run is said before the page is loaded
+    pages(partial(_ready, options), folder=options.folder)
+    return 0
+
+
+def _ready(options: argparse.Namespace, url: str) -> None:
+    print(json.dumps({"url": url}) if options.json else url, flush=True)
+    print("Ctrl-C ends the server", file=sys.stderr, flush=True)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"a port must be a number from 1 to 65535, not {text!r}")
+    return int(text)
