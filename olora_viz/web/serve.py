@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,9 +33,10 @@ def serve(
 
     Raises
     ------
-    ValueError : the folder holds no run, or a damaged one.
-    OSError : there is no free port, or the address cannot be listened on.
+    ValueError : the folder holds no run, or a damaged one; or the address cannot be listened on.
+    OSError : there is no free port.
     """
+    check_address(host, port)
     limits = from_environment()
     jobs = jobs_of(limits)
     query = f"?run={jobs.open(folder).id}" if folder else ""
@@ -42,13 +44,13 @@ def serve(
 
     def end(*_: object) -> None:
         """End politely, as a container is told to: no more visitors, then pause the races."""
-        if demo.server:
-            demo.server.should_exit = True
+        if server := getattr(demo, "server", None):  # there is none before the launch
+            server.should_exit = True
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, end)
     _, local, public = demo.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in (host or "") else host,
         server_port=port,
         share=share or None,  # None: as Gradio decides where it runs
         prevent_thread_lock=True,
@@ -58,3 +60,23 @@ def serve(
     for url in filter(None, (local, public)):
         ready(f"{url.rstrip('/')}/{query}")
     demo.block_thread()
+
+
+def check_address(host: str | None, port: int | None) -> None:
+    """Check that an address can be listened on: Gradio would try for ever.
+
+    Raises
+    ------
+    ValueError : it cannot.
+    """
+    if host is None and port is None:
+        return
+    host, port = host or "127.0.0.1", port or 0
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family):
+            pass
+    except (OSError, UnicodeError) as error:
+        where = f"port {port} of {host!r}" if port else repr(host)
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"cannot listen on {where}: {why}") from None

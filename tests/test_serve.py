@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,21 @@ def test_the_page_opens_on_the_run_and_leaves_its_folder_alone(address: str, fol
     gone = visitor.call("opened", [None, [], {"query": "", "own": False, "run": "x" * 22}])
     assert "is not on this server" in str(gone)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_an_address_that_cannot_be_listened_on_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for options, sentence in (
+            (("--host", "999.1.1.1"), "cannot listen on '999.1.1.1': "),
+            (("--host", "127.0.0.1", "--port", str(port)), f"cannot listen on port {port} of "),
+            (("--port", "99999"), "a port must be a number from 1 to 65535, not '99999'"),
+            (("--port", "x"), "a port must be a number from 1 to 65535, not 'x'"),
+        ):
+            done = run("serve", *options)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert sentence in done.stderr
+            assert done.stderr.count("\n") == 1
 
 
 def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
