@@ -10,16 +10,21 @@ const said = element.querySelector("[role=status]");
 const buttons = element.querySelectorAll("button");
 for (const button of buttons) {
   button.addEventListener("click", async () => {
-    const file = await server.decided([
-      sessionStorage.getItem(list.dataset.held ?? ""),
-      button.dataset.kind,
-    ]);
-    said.textContent = file.problem ?? "";
-    if (!file.url) return;
-    const link = document.createElement("a");
-    link.href = here(file.url);
-    link.download = file.name;
-    link.click();
+    try {
+      const file = await server.decided([
+        sessionStorage.getItem(list.dataset.held ?? ""),
+        button.dataset.kind,
+      ]);
+      said.textContent = file.problem ?? "";
+      if (!file.url) return;
+      const link = document.createElement("a");
+      link.href = here(file.url);
+      link.download = file.name;
+      link.click();
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      said.textContent = `export failed: ${message || "the server does not answer"}`;
+    }
   });
 }
 
