@@ -66,7 +66,7 @@ def test_an_answer_ends_with_its_word_its_line_or_its_text(says, right, shown):
         return "".join(map(chr, ids))
 
     ids = [ord(letter) for letter in says]
-    assert said(ids, [ord(letter) for letter in right], letters, ends=ord("|")) == shown
+    assert said(ids, [ord(letter) for letter in right], letters, ends=[ord("|")]) == shown
 
 
 def test_a_prompt_of_one_s_own_is_answered_by_all_and_the_race_does_not_notice():

@@ -48,6 +48,8 @@ MORE = st.fixed_dictionaries(
         "batches": st.sampled_from(BATCHES),
         "eval_size": st.integers(1, 512).map(str),
         "keep_best": st.sampled_from(["0", "1"]),
+        "truncate": st.sampled_from(["0", "1"]),
+        "chat": st.sampled_from(["0", "1"]),
         "patience": st.just("") | st.integers(1, 200).map(str),
     },
 )
@@ -219,6 +221,7 @@ def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
         ("batches=mine", "unknown batches 'mine'"),
         ("eval_size=513", "held-out examples must be a whole number from 1 to 512, not '513'"),
         ("keep_best=yes", "keep_best must be 0 or 1, not 'yes'"),
+        ("chat=true", "chat must be 0 or 1, not 'true'"),
         ("patience=0", "evaluations without improvement must be a whole number from 1 to 200"),
         ("start=yes", "start must be 0 or 1, not 'yes'"),
         ("lane=olra", "unknown initialization 'olra'; did you mean 'olora'"),

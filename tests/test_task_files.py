@@ -10,7 +10,13 @@ from task_files import PAIR, load, write
 
 from olora_viz.tasks import Example, load_task
 from olora_viz.tasks.rows import example_of
-from olora_viz.tasks.templates import SPEAKERS, alpaca_prompt, chat_prompt, question_prompt
+from olora_viz.tasks.templates import (
+    SPEAKERS,
+    alpaca_messages,
+    alpaca_prompt,
+    chat_prompt,
+    question_prompt,
+)
 
 
 def all_of(task):
@@ -101,9 +107,13 @@ def test_choices_come_from_a_list_or_from_a_cell(tmp_path):
 
 def test_an_alpaca_row_supervises_its_output():
     row = {"instruction": "Add.", "input": "1 and 1", "output": "It is 2."}
-    assert example_of(row, "here") == Example(alpaca_prompt("Add.", "1 and 1"), "It is 2.")
+    assert example_of(row, "here") == Example(
+        alpaca_prompt("Add.", "1 and 1"), "It is 2.", messages=(("user", "Add.\n\n1 and 1"),)
+    )
     without = {"instruction": "Add.", "input": "", "output": "It is 2.", "answer": None}
-    assert example_of(without, "here") == Example(alpaca_prompt("Add."), "It is 2.")
+    assert example_of(without, "here") == Example(
+        alpaca_prompt("Add."), "It is 2.", messages=alpaca_messages("Add.")
+    )
     decided = {**row, "answer": "2"}
     assert example_of(decided, "here") == example_of(row, "here")
     assert "### Input:\n1 and 1\n" in alpaca_prompt("Add.", "1 and 1")
@@ -196,7 +206,9 @@ def test_chats_and_questions_may_have_choices_and_stand_in_one_file(tmp_path, en
 
 def test_a_row_that_is_both_kinds_is_an_alpaca_row():
     row = {"prompt": "Add 1 and 1.", "instruction": "Add.", "output": "It is 2.", "answer": "2"}
-    assert example_of(row, "here") == Example(alpaca_prompt("Add."), "It is 2.")
+    assert example_of(row, "here") == Example(
+        alpaca_prompt("Add."), "It is 2.", messages=alpaca_messages("Add.")
+    )
     half = {"prompt": "Add 1 and 1.", "instruction": "Add.", "answer": "2"}
     assert example_of(half, "here") == Example("Add 1 and 1.", " 2")
 

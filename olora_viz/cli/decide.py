@@ -9,7 +9,7 @@ import threading
 from functools import partial
 
 from olora_viz.cli.console import Verb, progress_bar
-from olora_viz.cli.options import add_shared, path
+from olora_viz.cli.options import add_shared, path, say_unused_templates
 from olora_viz.cli.study import add_settings, print_verdicts, settings_of
 from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.numbers import clock
@@ -45,6 +45,8 @@ def decide(options: argparse.Namespace) -> int:
         )  # fmt: skip
         known = next(road)
         say("\n".join(known.plan.words))
+        if not known.plan.study.chat:
+            say_unused_templates(known.plan.study.models)
         if options.plan:
             return 0
         for known in road:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,14 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--steps": {"type": int, "help": "number of updates"},
     "--batch-size": {"type": int, "help": "prompts per step"},
     "--max-length": {"type": int, "help": "maximum tokens of an example; longer ones are skipped"},
+    "--truncate": {
+        "action": "store_true", "default": None,
+        "help": "cut longer examples at the left of their prompt instead of skipping them",
+    },
+    "--chat": {
+        "action": "store_true", "default": None,
+        "help": "format prompts and answers by the model's chat template",
+    },
     "--seed": {"type": int, "help": "seed of the order of the examples"},
     "--split-seed": {
         "type": int, "help": "seed of the split into training, held-out and test examples",
@@ -106,6 +116,21 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
     elif of_lanes:
         values["lanes"] = tuple(replace(lane, **of_lanes) for lane in RaceConfig.lanes)
     return {name: value for name, value in values.items() if value is not None}
+
+
+def say_unused_template(sentence: str) -> None:
+    """Print on stderr that a model's chat template is not used, if it has one."""
+    if sentence:
+        print(f"{sentence} (--chat uses it)", file=sys.stderr)
+
+
+def say_unused_templates(models: Iterable[str]) -> None:
+    """Print on stderr which of the models on this machine have templates that are not used."""
+    from olora_viz.models.tokenizers import tokenizer_here
+    from olora_viz.tasks.chat import unused_template
+
+    for name in models:
+        say_unused_template(unused_template(tokenizer_here(name), Path(name).name))
 
 
 def compared(options: argparse.Namespace, **fixed: Any) -> RaceConfig:

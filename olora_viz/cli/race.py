@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import INTERRUPTED, Verb, print_table, progress_bar
-from olora_viz.cli.options import add_intervals, add_shared, given, path
+from olora_viz.cli.options import add_intervals, add_shared, given, path, say_unused_template
 from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.numbers import number, seconds
 from olora_viz.machine.signals import on_interruption
@@ -28,8 +28,8 @@ def add_verbs(verb: Verb) -> None:
     made = verb("race", run_race, "train lanes side by side on the same batches")
     made.add_argument("--resume", type=path, metavar="DIR", help="resume the run in this folder")
     add_shared(
-        made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length", "--seed",
-        "--split-seed", "--test", "--device", "--dtype",
+        made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
+        "--truncate", "--chat", "--seed", "--split-seed", "--test", "--device", "--dtype",
     )  # fmt: skip
     made.add_argument(
         "--accumulate", type=int, metavar="N",
@@ -85,6 +85,9 @@ def run_race(options: argparse.Namespace) -> int:
         raise ValueError(f"{error}; use a lower rank, or name other layers with --target") from None
     data = race.data
     print(data.about_held_out.parts, file=sys.stderr)
+    say_unused_template(data.unused_template)
+    for words in data.about_held_out.cuts:
+        print(words, file=sys.stderr)
     for kind, count in (
         ("training", data.left_out),
         ("held-out", data.held_out_left_out),
@@ -93,7 +96,7 @@ def run_race(options: argparse.Namespace) -> int:
         if count:
             print(
                 f"{count} {kind} {'example is' if count == 1 else 'examples are'} longer than "
-                f"{race.config.max_length} tokens and left out",
+                f"{data.longest} tokens{' without the prompt' * race.config.truncate} and left out",
                 file=sys.stderr,
             )
     for fair in race.fair_rates:

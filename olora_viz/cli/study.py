@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import Verb, print_table, progress_bar
-from olora_viz.cli.options import add_shared, path
+from olora_viz.cli.options import add_shared, path, say_unused_templates
 from olora_viz.machine.memory import bytes_words, keep_freed
 from olora_viz.machine.numbers import seconds
 from olora_viz.machine.signals import on_interruption
@@ -90,8 +90,8 @@ def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
     )  # fmt: skip
     made.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
     add_shared(
-        made, "--steps", "--batch-size", "--max-length", "--seed", "--split-seed", "--test",
-        "--device", "--dtype",
+        made, "--steps", "--batch-size", "--max-length", "--truncate", "--chat", "--seed",
+        "--split-seed", "--test", "--device", "--dtype",
     )  # fmt: skip
 
 
@@ -106,6 +106,8 @@ def study(options: argparse.Namespace) -> int:
     ledger = Ledger(folder, asked)
     tracker = Tracker(ledger) if options.track else None
     todo = _plan(ledger, options.workers, here=options.ray is None)
+    if not ledger.study.chat:
+        say_unused_templates(ledger.study.models)
     if options.plan:
         return 0
     if todo > MOST_LANES and not options.yes:

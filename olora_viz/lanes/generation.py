@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -19,6 +19,7 @@ from olora_viz.lanes.footprint import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
 from olora_viz.tasks.batches import Batch, Size
+from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, encode_prompt
 from olora_viz.tasks.losses import context_of
 
@@ -57,10 +58,15 @@ def ask(
     encoded: Sequence[Encoded],
     *,
     plain_text: bool = False,
+    chat: Chat | None = None,
 ) -> list[Answer]:
     """Return greedy answers of the base model and every lane.
 
     A plain text is split in the middle: the first half is the prompt, the second the answer.
+
+    Parameters
+    ----------
+    chat : the template that formats the examples.
     """
     borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
     prompts = [e.ids[:at] for e, at in zip(encoded, borders, strict=True)]
@@ -68,10 +74,10 @@ def ask(
     if not prompts:
         return []
     base, each = _continued(lanes, prompts, max(map(len, wanted)) + MORE, _pad(tokenizer))
-    text, ends = _decoder(tokenizer), _end(tokenizer)
+    text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     return [
         Answer(
-            prompt=text(prompt),
+            prompt=encoded[i].prompt or text(prompt),
             expected=text(right).strip(),
             base=said(base[i], right, text, ends),
             lanes=tuple(said(lane[i], right, text, ends) for lane in each),
@@ -80,13 +86,23 @@ def ask(
     ]
 
 
-def ask_own(lanes: Lanes, tokenizer: PreTrainedTokenizerBase, prompt: str, length: int) -> Answer:
+def ask_own(
+    lanes: Lanes,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    length: int,
+    *,
+    chat: Chat | None = None,
+    limit: float = math.inf,
+) -> Answer:
     """Return greedy answers of the base model and every lane to a prompt of the user's own.
 
     Parameters
     ----------
     prompt : read as it is, without spaces at its end, which would belong to the answer.
     length : tokens of an answer, which is extended to the end of its word.
+    chat : the template that formats the prompt, as a message of the user.
+    limit : maximum tokens of prompt and answer, to which a longer prompt is cut at its left.
 
     Raises
     ------
@@ -95,25 +111,27 @@ def ask_own(lanes: Lanes, tokenizer: PreTrainedTokenizerBase, prompt: str, lengt
     context = context_of(lanes.model) or math.inf
     if not prompt.strip():
         raise ValueError("the prompt is empty")
-    ids = encode_prompt(prompt.rstrip(" "), tokenizer)
+    read = encode_prompt(prompt.rstrip(" "), tokenizer, chat=chat, limit=limit - length)
+    ids = read.ids
     if len(ids) + length > context:
         raise ValueError(
             f"the prompt is {len(ids)} tokens long, and with {length} for the answer more than "
             f"the model's context, {context}"
         )
     base, each = _continued(lanes, [ids], length + MORE, _pad(tokenizer))
-    text, ends = _decoder(tokenizer), _end(tokenizer)
+    text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     shown = [in_whole_words(one[0], length, text, ends) for one in (base, *each)]
-    return Answer(text(ids), "", shown[0], tuple(shown[1:]))
+    return Answer(read.prompt or text(ids), "", shown[0], tuple(shown[1:]))
 
 
 def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
     return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
-def _end(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the end-of-text token, if there is one."""
-    return tokenizer.eos_token_id if isinstance(tokenizer.eos_token_id, int) else None
+def _ends(tokenizer: PreTrainedTokenizerBase, chat: Chat | None) -> tuple[int, ...]:
+    """Return the tokens that end an answer: end of text, if there is one, and of a chat's turn."""
+    eos = tokenizer.eos_token_id
+    return ((eos,) if isinstance(eos, int) else ()) + ((chat.end,) if chat else ())
 
 
 def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -172,7 +190,7 @@ def said(
     ids: Sequence[int],
     right: Sequence[int],
     decode: Callable[[Sequence[int]], str],
-    ends: int | None = None,
+    ends: Collection[int] = (),
 ) -> str:
     """Return the answer part of a continuation, in whole words.
 
@@ -186,7 +204,7 @@ def said(
     ids : the continuation in tokens, with up to `MORE` beyond the length of the right answer.
     right : the right answer in tokens.
     decode : from tokens to text, without special tokens.
-    ends : the end-of-text token.
+    ends : the tokens that end an answer.
 
     Examples
     --------
@@ -208,7 +226,7 @@ def in_whole_words(
     ids: Sequence[int],
     length: int,
     decode: Callable[[Sequence[int]], str],
-    ends: int | None = None,
+    ends: Collection[int] = (),
     *,
     lines: bool = False,
 ) -> str:
@@ -220,7 +238,7 @@ def in_whole_words(
     lines : whether it may have several lines; otherwise it ends with the first one.
     """
     given = ids[: length + MORE]
-    ids = list(takewhile(lambda token: token != ends, given))
+    ids = list(takewhile(lambda token: token not in ends, given))
     ended = len(ids) < len(given)
     whole, begun = decode(ids), decode(ids[:length])
     stop = len(begun)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .catalogue import MODELS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def tokenizer_here(name: str) -> PreTrainedTokenizerBase | None:
-    """Return the tokenizer of a model in ``MODELS``; None if the model is not on this machine.
+    """Return the tokenizer of a model in ``MODELS`` or of a folder; None if it is not here.
 
     It is that of `load_model`, so its tokens are those of a race. Nothing is downloaded.
     """
@@ -32,7 +33,7 @@ def _found(name: str) -> PreTrainedTokenizerBase:
     if name in LANGUAGES:
         return load_glassllm_tokenizer(name)
     own = converted() if name == "smollm2-135m" else None
-    folder = own or snapshot(MODELS[name].hub_id)
+    folder = own or (snapshot(MODELS[name].hub_id) if name in MODELS else Path(name).expanduser())
     if folder is None:
         raise ValueError(f"model {name!r} is not on this machine")
     return load_tokenizer(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -22,12 +23,19 @@ def to_held_out(race: Race, count: int) -> Answers:
     """Return greedy answers of the base model and every lane to `count` held-out prompts."""
     encoded = race.data.held_out[:count]
     with closing(EvalMode(race.model)):
-        said = ask(race.lanes, race.tokenizer, encoded, plain_text=race.task.plain_text)
+        said = ask(
+            race.lanes, race.tokenizer, encoded, plain_text=race.task.plain_text,
+            chat=race.data.chat,
+        )  # fmt: skip
     return Answers((replace(answer, step=_step(race)) for answer in said), race.lanes.labels)
 
 
 def to_own(race: Race, prompt: str) -> Answers:
-    """Return greedy answers of the base model and every lane to exactly this text.
+    """Return greedy answers of the base model and every lane to this text.
+
+    They read exactly it, as a message of the user if the race has a chat template. If the race
+    truncates, a longer one is cut at its left, so that prompt and answer are no longer than its
+    examples.
 
     Raises
     ------
@@ -36,7 +44,10 @@ def to_own(race: Race, prompt: str) -> Answers:
     lengths = [len(one.ids) - one.supervised_from for one in race.data.held_out]
     length = LONGEST_ANSWER if race.task.plain_text else min(LONGEST_ANSWER, max(lengths))
     with closing(EvalMode(race.model)):
-        said = ask_own(race.lanes, race.tokenizer, prompt, length)
+        said = ask_own(
+            race.lanes, race.tokenizer, prompt, length, chat=race.data.chat,
+            limit=race.data.longest if race.config.truncate else math.inf,
+        )  # fmt: skip
     return Answers([replace(said, step=_step(race))], race.lanes.labels)
 
 

@@ -69,6 +69,10 @@ class RaceConfig:
     batch_size : prompts per step; all lanes see the same ones.
     max_length : the maximum length of an example in tokens; longer ones are skipped. If None, the
         limit is the model's context, and a longer example is an error.
+    truncate : whether a longer example loses the first tokens of its prompt instead; its answer
+        and special tokens stay. One that is longer even so is skipped.
+    chat : whether the model's chat template formats prompt and answer, a message of the user and
+        one of the assistant, whose end-of-turn token is supervised too.
     seed : seed of the order of the examples.
     split_seed : seed of the split into training, held-out and test examples, and of the examples
         of a task that generates them. None for the split of older versions, by ``seed`` and the
@@ -131,6 +135,8 @@ class RaceConfig:
     accumulate: int = 1
     keep_best: bool = False
     patience: int = 0
+    truncate: bool = False
+    chat: bool = False
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -162,8 +168,9 @@ class RaceConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
-        if not isinstance(self.keep_best, bool):
-            raise ValueError(f"keep_best must be True or False, not {self.keep_best!r}")
+        for name in ("keep_best", "truncate", "chat"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.accumulate > self.batch_size:
             raise ValueError(
                 f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step"

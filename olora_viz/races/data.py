@@ -11,12 +11,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.kept import Kept
+from olora_viz.races.model_card import model_name
 from olora_viz.races.task import task_of
 from olora_viz.tasks import (
     Batch,
@@ -31,6 +32,7 @@ from olora_viz.tasks import (
     losses,
 )
 from olora_viz.tasks.batches import Size, packed_size
+from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, shared_tokens
 from olora_viz.tasks.held_out import held_out_of
 from olora_viz.tasks.own import Own
@@ -52,11 +54,14 @@ class RaceData:
     branching : whether held-out and test examples share rows with their choices, see `can_branch`.
     judged_rows : how many rows an evaluation reads at once.
     left_out, held_out_left_out, test_left_out : number of training, held-out and test examples
-        longer than ``config.max_length``.
+        that are too long, see `RaceConfig.max_length`.
+    chat : the chat template that formats prompts and answers; None for plain text.
+    longest : maximum tokens of an example.
 
     Raises
     ------
-    ValueError : an example exceeds the model's context, or no example is left.
+    ValueError : an example exceeds the model's context, no example is left, or the model's chat
+        template is missing or does not fit.
     """
 
     def __init__(
@@ -66,11 +71,15 @@ class RaceData:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         kept: Kept,
+        name: str = "",
     ) -> None:
         self.task = task
         self._config, self._model, self._tokenizer, self.kept = config, model, tokenizer, kept
         self._device, self.judged_rows = next(model.parameters()).device, config.rows
         self._pad_id: Any = tokenizer.pad_token_id or 0
+        self._context = losses.context_of(model) or sys.maxsize
+        self.longest = config.max_length or self._context
+        self.chat = chat_of(config, task, tokenizer, name or config.model)
         train = self._encode(task.train, choices=False)
         held_out = self._encode(task.held_out)
         self._train, self.held_out = train.kept, held_out.kept[: config.eval_size]
@@ -79,11 +88,12 @@ class RaceData:
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
         self.about_held_out = replace(
             held_out_of(
-                train, held_out, test, (config.eval_size, config.test_size), task.plain_text
+                train, held_out, test, (config.eval_size, config.test_size), task.plain_text,
+                self.longest if config.truncate else 0,
             ),
             exact=task.duplicates.exact,
             near=task.duplicates.near,
-        )
+        )  # fmt: skip
         answers = () if task.plain_text else (*self._train, *self.held_out)
         self._boilerplate = shared_tokens(answers)
         judged = (*self.held_out, *self.test)
@@ -136,6 +146,13 @@ class RaceData:
         key = (examples, self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
         return self.kept.get(key, lambda: self.evaluate(test=test)).repeated(1)
 
+    @property
+    def unused_template(self) -> str:
+        """A sentence on a chat template that is not used; empty if the model has none."""
+        if self._config.chat or self.task.plain_text:
+            return ""
+        return unused_template(self._tokenizer, model_name(self._config))
+
     @cached_property
     def judged_size(self) -> Size:
         """The size of the largest pass of `evaluate`."""
@@ -172,12 +189,37 @@ class RaceData:
         options = {
             "max_length": self._config.max_length, "ends": self.task.ends,
             "plain_text": self.task.plain_text, "choices": choices,
+            "truncate": self._config.truncate,
         }  # fmt: skip
-        context = losses.context_of(self._model) or sys.maxsize
         return self.kept.get(
-            ("encoded", tuple(examples), *options.values()),
-            lambda: encode(examples, self._tokenizer, context=context, **options),
+            ("encoded", tuple(examples), *options.values(), self.chat is not None),
+            lambda: encode(
+                examples, self._tokenizer, context=self._context, chat=self.chat, **options
+            ),
         )
+
+
+def chat_of(
+    config: RaceConfig, task: Task, tokenizer: PreTrainedTokenizerBase, name: str
+) -> Chat | None:
+    """Return the chat template of a race; None for plain text.
+
+    Parameters
+    ----------
+    name : of the model.
+
+    Raises
+    ------
+    ValueError : there is none, it is faulty, or the task has no prompts.
+    """
+    if not config.chat:
+        return None
+    if task.plain_text:
+        raise ValueError(
+            f"the task {task.name!r} is plain text, without prompts and answers for a chat "
+            "template: race it without chat"
+        )
+    return Chat(tokenizer, name)
 
 
 def training_batches(
@@ -185,6 +227,7 @@ def training_batches(
     tokenizer: PreTrainedTokenizerBase,
     lane: Lane | None = None,
     task: Own | None = None,
+    model: nn.Module | None = None,
 ) -> Iterator[BatchEncoding]:
     """Yield the batch of every step of a race, in the form that transformers' models take.
 
@@ -196,12 +239,17 @@ def training_batches(
     tokenizer : of its model.
     lane : the one that reads them, which matters with ``batches="by-seed"``.
     task : used instead of loading ``config.task``, as in `race`.
+    model : where ``config.truncate`` cuts examples to its context, without a ``config.max_length``.
 
     Yields
     ------
     BatchEncoding
         ``input_ids``, ``attention_mask`` and ``labels``, each (batch_size, tokens), padded at the
         right; labels are -100 where a token is not supervised. On the CPU.
+
+    Raises
+    ------
+    ValueError : the length to which examples are cut is not known, or see `race`.
 
     >>> from olora_viz.models import load_model
     >>> config = RaceConfig(task="addition", batch_size=4, steps=2)
@@ -210,15 +258,19 @@ def training_batches(
     """
     from transformers import BatchEncoding
 
+    if config.truncate and config.max_length is None and model is None:
+        raise ValueError("truncate without max_length cuts to the model's context: pass the model")
     its_task = task_of(config, task)
     train = encode(
         its_task.train,
         tokenizer,
         max_length=config.max_length,
-        context=sys.maxsize,
+        context=(model and losses.context_of(model)) or sys.maxsize,
         ends=its_task.ends,
         plain_text=its_task.plain_text,
         choices=False,
+        truncate=config.truncate,
+        chat=chat_of(config, its_task, tokenizer, config.model),
     ).kept
     order = config.seed if lane is None else config.order(lane)
     pad_id: Any = tokenizer.pad_token_id or 0

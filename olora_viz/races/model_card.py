@@ -51,8 +51,25 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
         f"{_from_step(config, its, summary['steps'])}\n\n"
         f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n{table}\n"
         f"{_honest(config, lane, counts)}\n\n"
+        f"{_PROMPTS * config.chat}"
         f"## Set-up\n\n{_settings(config, lane, counts)}"
     )
+
+
+_PROMPTS = """\
+## Prompts
+
+The adapter reads prompts in the chat template of its base model, and ends its answers with the
+template's end-of-turn token:
+
+```python
+messages = [{"role": "user", "content": "…"}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True,
+                                       return_tensors="pt")
+model.generate(**inputs)
+```
+
+"""
 
 
 def model_name(config: RaceConfig) -> str:
@@ -110,7 +127,7 @@ def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
         + ("none" if lane.clip is None else compact(lane.clip)),
         "seeds": f"{lane.seed} of the lane, {config.seed} of the order of the examples",
         "examples": f"{counts['train']} for training, {counts['held_out']} held out, "
-        f"{counts['test']} for the test",
+        f"{counts['test']} for the test" + ", long ones cut at the left" * config.truncate,
     }
     return "".join(f"- {what}: {value}\n" for what, value in settings.items())
 

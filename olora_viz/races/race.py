@@ -117,7 +117,7 @@ class Race(Iterator[Step]):
         if (model is None) != (tokenizer is None):
             given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
             raise ValueError(f"the race has a {given} but no {lacks}: pass both or neither")
-        name = repr(config.model if model is None else type(model).__name__)
+        name = config.model if model is None else type(model).__name__
         kept = kept or Kept()
         if model is None or tokenizer is None:
             model, tokenizer = kept.load(config, progress)
@@ -125,8 +125,8 @@ class Race(Iterator[Step]):
         self.device = next(model.parameters()).device
         self._mode = EvalMode(model)
         try:
-            passed = first_pass(model, name)
-            data = RaceData(config, self.task, model, tokenizer, kept)
+            passed = first_pass(model, repr(name))
+            data = RaceData(config, self.task, model, tokenizer, kept, name)
             start = attach_lanes(config, model, passed.bypassed, data, progress, resumed=resumed)
             self.config, self._lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
             self.data = start.data

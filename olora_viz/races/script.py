@@ -98,7 +98,11 @@ def _config(config: RaceConfig) -> str:
         and (field.name in ALWAYS or getattr(config, field.name) != getattr(plain, field.name))
     )
     lanes = "".join(f"        ov.{_call(lane)},\n" for lane in config.lanes)
-    return f"CONFIG = ov.RaceConfig(\n{given}    lanes=(\n{lanes}    ),\n)"
+    chat = (
+        "# The lanes read prompts in the model's chat template. So does what uses an adapter:\n"
+        "# tokenizer.apply_chat_template(messages, add_generation_prompt=True).\n"
+    )
+    return f"{chat * config.chat}CONFIG = ov.RaceConfig(\n{given}    lanes=(\n{lanes}    ),\n)"
 
 
 def _call(lane: Lane) -> str:

@@ -31,6 +31,8 @@ class Settings:
     keep_best: bool = False
     patience: int | None = None
     """None for lanes that never stop early."""
+    truncate: bool = False
+    chat: bool = False
 
     @classmethod
     def of(cls, config: RaceConfig) -> Settings:
@@ -54,7 +56,7 @@ class Settings:
             config.schedule, config.warmup, weight_decay, clip, config.targets,
             None if every == automatic_interval(config.steps) else every,
             cls.batches if automatic else config.batches, config.eval_size,
-            config.keep_best, config.patience or None,
+            config.keep_best, config.patience or None, config.truncate, config.chat,
         )  # fmt: skip
 
     def values(self) -> dict[str, str]:

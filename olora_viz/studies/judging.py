@@ -129,5 +129,5 @@ def command_of_study(study: Study, out: Path) -> str:
             value = "/".join(map(compact, value))
         elif isinstance(value, tuple):
             value = ",".join(map(str, value))
-        words += [f"--{option}", str(value)]
+        words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
     return shlex.join([*words, "--yes"])

@@ -61,8 +61,8 @@ class Study:
     margin : a difference in test loss below this share of the reference's loss reduction does not
         matter: methods within it are ``level``.
     steps, batch_size, max_length, seed, split_seed, eval_every, eval_size, test, test_size,
-    schedule, warmup, device, dtype : of each race, see `RaceConfig`. Rates are chosen on the
-        held-out examples, and the verdicts rest on the test examples.
+    schedule, warmup, device, dtype, truncate, chat : of each race, see `RaceConfig`. Rates are
+        chosen on the held-out examples, and the verdicts rest on the test examples.
     alpha : of each lane; None for the rank, which is a scaling of 1.
     threads : of each race on a CPU, however many races run at once, so that the results do not
         depend on that number; None for one per core of this machine.
@@ -92,6 +92,8 @@ class Study:
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = None
+    truncate: bool = False
+    chat: bool = False
 
     def __post_init__(self) -> None:
         """Check every value; lists are sorted only where their order does not matter."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
+from olora_viz.tasks.chat import Chat, messages_of
 from olora_viz.tasks.task import Example
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ class Encoded:
     """Index of the correct choice; -1 for an open answer."""
     characters: int = 0
     """For a choice, its length in characters without surrounding space."""
+    prompt: str = ""
+    """The words of a prompt that a chat template frames; empty where the tokens say them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Encoding:
     """The examples that `kept` was made from, in the same order."""
     left_out: int = 0
     """Number of examples longer than `max_length`, which are not in `kept`."""
+    cut: int = 0
+    """Number of examples in `kept` whose prompt was cut at its left."""
 
 
 def encode(
@@ -50,6 +56,8 @@ def encode(
     ends: bool = False,
     plain_text: bool = False,
     choices: bool = True,
+    truncate: bool = False,
+    chat: Chat | None = None,
 ) -> Encoding:
     """Tokenize examples and locate their answers.
 
@@ -68,6 +76,11 @@ def encode(
         too, since one may be a prefix of another
     plain_text : supervise every token but the first
     choices : tokenize the choices too, which scoring needs and training does not
+    truncate : instead of skipping a longer example, remove the first tokens of its prompt; of a
+        chat, those of the user's messages. What is supervised stays, the tokens before the prompt
+        do, and so does a token of the prompt: an example that is longer even so is skipped and
+        counted. All choices of an example lose the same tokens
+    chat : the template that formats prompt and answer; the end-of-turn token is then supervised
 
     Returns
     -------
@@ -77,54 +90,56 @@ def encode(
     ------
     ValueError
         If an example exceeds the context and `max_length` is None, `max_length` is below 2 or above
-        the context, no example is left, or an example is a single token.
+        the context, no example is left, an example is a single token, or the chat template does not
+        fit an example.
     """
     limit = context if max_length is None else max_length
     if not 2 <= limit <= context:
         raise ValueError(f"max_length {limit} is not between 2 and the model's context, {context}")
     if not examples:
         raise ValueError("no examples to encode")
-    front = _front(tokenizer)
-    eos = tokenizer.eos_token_id
-    end = (eos,) if ends and isinstance(eos, int) else ()
-    answers = _tokens([(e.prompt, e.answer) for e in examples], tokenizer, front)
-    offered = [e.choices if choices else () for e in examples]
-    options_of_all = iter(
-        _tokens(
-            [(e.prompt, choice) for e, of in zip(examples, offered, strict=True) for choice in of],
-            tokenizer,
-            front,
-        )
-    )
+    front, eos = () if chat else _front(tokenizer), tokenizer.eos_token_id
+    end = (eos,) if ends and not chat and isinstance(eos, int) else ()
+    texts = [text_of(example, chat, choices=choices) for example in examples]
+    tokens = _tokens(texts, tokenizer, front, chat)
 
     kept: list[Encoded] = []
     chosen: list[Example] = []
-    shortest = math.inf
-    for example, (ids, begin), of in zip(examples, answers, offered, strict=True):
-        options = [(option + end, first) for option, first in (next(options_of_all) for _ in of)]
-        ids = ids + end
-        length = max([len(ids), *(len(option) for option, _ in options)])
-        shortest = min(shortest, length)
+    shortest, cut = math.inf, 0
+    for example, text in zip(examples, texts, strict=True):
+        sequences = list(islice(tokens, len(text.answers)))
+        length = max(len(one.ids) for one in sequences) + len(end)
+        shortest, cut_to = min(shortest, length), 0
+        if length > limit and truncate:
+            shorter = _without(sequences, text.cuttable, length - limit, len(front))
+            if shorter:
+                sequences, length, cut = shorter, limit, cut + 1
+                cut_to = shorter[0].cut_to
         if length > limit:
-            if max_length is None:
+            if max_length is None and not truncate:
                 raise ValueError(
                     f"{_named(example)} is {length} tokens long, more than the {context} of the "
-                    "model's context (set a maximum length to skip such examples)"
+                    "model's context (set a maximum length to skip such examples, or truncate "
+                    "them)"
                 )
             continue
+        (ids, begin, *_), *options = sequences
+        offered = example.choices if options else ()
+        ids = ids + end
         if len(ids) < 2:
             raise ValueError(f"{_named(example)} is a single token, so nothing could predict it")
         # All choices are scored from the same position on, or the comparison would be unfair.
-        common = min((first for _, first in options), default=0)
+        common = min((option.begin for option in options), default=0)
         kept.append(
             Encoded(
                 ids=ids,
                 supervised_from=1 if plain_text else begin,
                 choices=tuple(
-                    Encoded(option, common, characters=len(choice.strip()))
-                    for (option, _), choice in zip(options, of, strict=True)
+                    Encoded(option.ids + end, common, characters=len(choice.strip()))
+                    for option, choice in zip(options, offered, strict=True)
                 ),
                 correct=example.choices.index(example.answer) if options else -1,
+                prompt=text.words(cut_to) if chat else "",
             )
         )
         chosen.append(example)
@@ -132,13 +147,68 @@ def encode(
         raise ValueError(
             f"none of {len(examples)} examples is within {limit} tokens: the shortest is {shortest}"
         )
-    return Encoding(tuple(kept), tuple(chosen), len(examples) - len(kept))
+    return Encoding(tuple(kept), tuple(chosen), len(examples) - len(kept), cut)
 
 
-def encode_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Tokenize a prompt alone, as `encode` does in front of an answer."""
-    read = tokenizer(prompt, add_special_tokens=False, verbose=False)
-    return (*_front(tokenizer), *read["input_ids"])
+class Text(NamedTuple):
+    """An example as the model reads it."""
+
+    prompt: str
+    answers: tuple[str, ...]
+    """The answer, then the choices; each follows the prompt."""
+    messages: tuple[tuple[int, int], ...]
+    """Where in the prompt the texts of the messages are, or the prompt itself."""
+    cuttable: tuple[tuple[int, int], ...]
+    """Those of them that may be cut."""
+
+    def words(self, cut_to: int = 0) -> str:
+        """Return the texts of the messages, without what was cut before a character."""
+        spans = ((max(a, cut_to) if (a, b) in self.cuttable else a, b) for a, b in self.messages)
+        return "\n\n".join(self.prompt[a:b] for a, b in spans if a < b)
+
+
+def text_of(example: Example, chat: Chat | None, *, choices: bool = False) -> Text:
+    """Return an example as the model reads it; a chat template frames its messages.
+
+    Raises
+    ------
+    ValueError : the template does not fit.
+    """
+    answers = (example.answer, *(example.choices if choices else ()))
+    if chat is None:
+        whole = ((0, len(example.prompt)),)
+        return Text(example.prompt, answers, whole, whole)
+    messages = messages_of(example)
+    prompt, spans = chat.prompt(messages)
+    asked = (span for (role, _), span in zip(messages, spans, strict=True) if role == "user")
+    written = tuple(chat.answer(messages, answer) for answer in answers)
+    return Text(prompt, written, spans, tuple(asked))
+
+
+def encode_prompt(
+    prompt: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    chat: Chat | None = None,
+    limit: float = math.inf,
+) -> Encoded:
+    """Tokenize a prompt alone, as `encode` does in front of an answer; nothing is supervised.
+
+    Parameters
+    ----------
+    chat : the template that formats it, as a message of the user.
+    limit : the first tokens of a longer prompt are removed, as by `encode`, if enough are left.
+    """
+    text = text_of(Example(prompt, " "), chat)
+    front = () if chat else _front(tokenizer)
+    read = tokenizer(
+        text.prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )
+    ids = front + tuple(read["input_ids"])
+    whole = _Sequence(ids, len(ids), read["offset_mapping"])
+    if len(ids) > limit:
+        (whole,) = _without([whole], text.cuttable, int(len(ids) - limit), len(front)) or [whole]
+    return Encoded(whole.ids, len(whole.ids), prompt=text.words(whole.cut_to) if chat else "")
 
 
 def _front(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -150,25 +220,72 @@ def _front(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     return (bos,) if isinstance(bos, int) and by_itself else ()
 
 
+class _Sequence(NamedTuple):
+    """The tokens of a prompt and an answer."""
+
+    ids: tuple[int, ...]
+    begin: int
+    """Index of the first token of the answer."""
+    offsets: Sequence[tuple[int, int]]
+    """Of each token in the text, without those in front of it."""
+    cut_to: int = 0
+    """The first character of the prompt that was not cut."""
+
+
 def _tokens(
-    pairs: list[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, front: tuple[int, ...]
-) -> list[tuple[tuple[int, ...], int]]:
-    """Return the tokens of each prompt and answer, and the index of the first answer token."""
-    if not pairs:
-        return []
+    texts: Sequence[Text],
+    tokenizer: PreTrainedTokenizerBase,
+    front: tuple[int, ...],
+    chat: Chat | None,
+) -> Iterator[_Sequence]:
+    """Yield the tokens of each prompt with each of its answers.
+
+    Raises
+    ------
+    ValueError : the tokens of a chat's prompt change with the answer.
+    """
     read = tokenizer(
-        [prompt + answer for prompt, answer in pairs],
+        [text.prompt + answer for text in texts for answer in text.answers],
         add_special_tokens=False,
         return_offsets_mapping=True,
         verbose=False,  # lengths are checked here, with the example's name
     )
-    found = []
-    for (prompt, _), ids, offsets in zip(
-        pairs, read["input_ids"], read["offset_mapping"], strict=True
-    ):
-        begin = next((i for i, (_, stop) in enumerate(offsets) if stop > len(prompt)), len(ids))
-        found.append((front + tuple(ids), max(1, len(front) + begin)))
-    return found
+    alone = chat and tokenizer(
+        [text.prompt for text in texts], add_special_tokens=False, verbose=False
+    )
+    sequences = zip(read["input_ids"], read["offset_mapping"], strict=True)
+    for place, text in enumerate(texts):
+        for ids, offsets in islice(sequences, len(text.answers)):
+            border = len(text.prompt)
+            begin = next((i for i, (_, stop) in enumerate(offsets) if stop > border), len(ids))
+            if alone and chat and alone["input_ids"][place] != ids[:begin]:
+                raise ValueError(chat.unstable)
+            yield _Sequence(front + tuple(ids), max(1, len(front) + begin), offsets)
+
+
+def _without(
+    sequences: Sequence[_Sequence], cuttable: Sequence[tuple[int, int]], count: int, front: int
+) -> list[_Sequence] | None:
+    """Return sequences without the first tokens of their prompt; None if they cannot be cut.
+
+    Parameters
+    ----------
+    sequences : of one prompt; all of them lose the same tokens.
+    cuttable : the characters of the prompt that may be cut; one token of them stays.
+    count : number of tokens to remove.
+    front : number of tokens in front of the text.
+    """
+    shorter, removed = [], set()
+    for ids, begin, offsets, _ in sequences:
+        inner = enumerate(offsets[: max(0, begin - front)], start=front)
+        places = [i for i, (a, b) in inner if any(u <= a and b <= v for u, v in cuttable)]
+        if len(places) <= count:
+            return None
+        cut = set(places[:count])
+        removed.add(tuple((i, ids[i]) for i in sorted(cut)))
+        rest = tuple(token for i, token in enumerate(ids) if i not in cut)
+        shorter.append(_Sequence(rest, begin - count, (), offsets[max(cut) - front][1]))
+    return shorter if len(removed) == 1 else None
 
 
 def _named(example: Example) -> str:

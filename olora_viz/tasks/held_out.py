@@ -44,6 +44,29 @@ class HeldOut:
     """Accuracy of guessing on the test examples; None as for `guess`, or without a test."""
     test_guess_words: str = ""
     """The guess there."""
+    longest: int = 0
+    """Maximum tokens of an example, if the prompts of longer ones are cut; 0 if they are not."""
+    train_cut: int = 0
+    """Number of training examples whose prompt was cut."""
+    held_out_cut: int = 0
+    """The same of the held-out examples, also those that are not evaluated."""
+    test_cut: int = 0
+    """The same of the test examples."""
+
+    @property
+    def cuts(self) -> list[str]:
+        """A sentence on each part in which prompts were cut.
+
+        >>> HeldOut(64, None, "", 64, 64, longest=128, train_cut=12, test_cut=1).cuts[0]
+        '12 training examples were cut at the left of their prompt to 128 tokens.'
+        """
+        counts = {"training": self.train_cut, "held-out": self.held_out_cut, "test": self.test_cut}
+        return [
+            f"{count:,} {part} {'example was' if count == 1 else 'examples were'} cut at the left "
+            f"of {'its' if count == 1 else 'their'} prompt to {self.longest} tokens."
+            for part, count in counts.items()
+            if count
+        ]
 
     @property
     def parts(self) -> str:
@@ -94,13 +117,19 @@ class HeldOut:
 
 
 def held_out_of(
-    train: Encoding, held_out: Encoding, test: Encoding, sizes: tuple[int, int], plain_text: bool
+    train: Encoding,
+    held_out: Encoding,
+    test: Encoding,
+    sizes: tuple[int, int],
+    plain_text: bool,
+    longest: int = 0,
 ) -> HeldOut:
     """Describe the first held-out and test examples.
 
     Parameters
     ----------
     sizes : the number of held-out examples, and of test examples, at most.
+    longest : see `HeldOut.longest`.
     """
     examples, encoded = held_out.examples[: sizes[0]], held_out.kept[: sizes[0]]
     front, back = (0, 0) if plain_text else shared_tokens((*train.kept, *encoded))
@@ -114,7 +143,8 @@ def held_out_of(
         deciding=sum(length - front - back for length in lengths),
         train=len(train.kept), test=len(tested),
         held_out_left_out=held_out.left_out, test_left_out=test.left_out,
-        test_guess=test_guess, test_guess_words=test_words,
+        test_guess=test_guess, test_guess_words=test_words, longest=longest,
+        train_cut=train.cut, held_out_cut=held_out.cut, test_cut=test.cut,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from olora_viz.machine.timeouts import within
 from olora_viz.tasks.split import Split, by_content
 from olora_viz.tasks.task import Example, Task, TaskCard
-from olora_viz.tasks.templates import alpaca_prompt, question_prompt
+from olora_viz.tasks.templates import alpaca_messages, alpaca_prompt, question_prompt
 
 PATIENCE = 5.0
 """Timeout in seconds after which the hub counts as unreachable."""
@@ -54,7 +54,8 @@ choices=(' milk', ' honey'), line=0)
     """
     question = row["question"] if "question" in row else row["question_stem"]
     right = row["choices"]["label"].index(row["answerKey"])
-    return _choice(question_prompt(question.strip()), row["choices"]["text"], right)
+    question = question.strip()
+    return _choice(question_prompt(question), row["choices"]["text"], right, question)
 
 
 def yes_or_no(row: Row) -> Example:
@@ -65,8 +66,9 @@ def yes_or_no(row: Row) -> Example:
 choices=(' no', ' yes'), line=0)
     """
     question = f"{row['question'].strip().rstrip('?')}?"
-    prompt = f"{row['passage'].strip()}\n{question_prompt(question)}"
-    return _choice(prompt, ("no", "yes"), int(row["answer"]))
+    passage = row["passage"].strip()
+    prompt = f"{passage}\n{question_prompt(question)}"
+    return _choice(prompt, ("no", "yes"), int(row["answer"]), f"{passage}\n{question}")
 
 
 def ending(row: Row) -> Example:
@@ -80,14 +82,14 @@ def ending(row: Row) -> Example:
 
 def solution(row: Row) -> Example:
     """Turn a row of PIQA into a goal with two ways to reach it."""
-    prompt = question_prompt(row["goal"].strip())
-    return _choice(prompt, (row["sol1"], row["sol2"]), int(row["label"]))
+    goal = row["goal"].strip()
+    return _choice(question_prompt(goal), (row["sol1"], row["sol2"]), int(row["label"]), goal)
 
 
 def instruction(row: Row) -> Example:
     """Turn a row of Alpaca into an instruction under the headings of its template."""
-    prompt = alpaca_prompt(row["instruction"].strip(), (row["input"] or "").strip())
-    return Example(prompt, row["output"].strip())
+    asked = row["instruction"].strip(), (row["input"] or "").strip()
+    return Example(alpaca_prompt(*asked), row["output"].strip(), messages=alpaca_messages(*asked))
 
 
 def load_from_hub(source: Source, seed: int = 0, split: Split = by_content) -> Task:
@@ -137,11 +139,13 @@ def _examples(rows: Iterable[Row], source: Source) -> list[Example]:
     return examples
 
 
-def _choice(prompt: str, texts: Iterable[str], right: int) -> Example:
+def _choice(prompt: str, texts: Iterable[str], right: int, asked: str = "") -> Example:
+    """Make an example; a question is asked without its heading where a chat template frames it."""
     choices = tuple(f" {text.strip()}" for text in texts)
     if right < 0:
         raise ValueError(f"the label is {right}, so the right choice is not given")
-    return Example(prompt, choices[right], choices)
+    messages = (("user", asked),) if asked else ()
+    return Example(prompt, choices[right], choices, messages=messages)
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,13 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from olora_viz.tasks.task import Example
-from olora_viz.tasks.templates import SPEAKERS, alpaca_prompt, chat_prompt, question_prompt
+from olora_viz.tasks.templates import (
+    SPEAKERS,
+    alpaca_messages,
+    alpaca_prompt,
+    chat_prompt,
+    question_prompt,
+)
 
 
 class Fields(NamedTuple):
@@ -80,8 +86,10 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
       as "answer3".
     - `question`, `answer`: the prompt is `question_prompt`.
     - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the last one,
-      from the assistant, is the answer, and `chat_prompt` of those before it is the prompt. No
-      chat template of a model is applied.
+      from the assistant, is the answer, and `chat_prompt` of those before it is the prompt.
+
+    A model's chat template frames the messages, or what the user asks: an instruction with its
+    input, or the question alone.
 
     The choices are those in `choices`, or in a line "Answer format:
     answer1/answer2/answer3/answer4" of an instruction: each choice is the output with the last
@@ -117,15 +125,20 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
         if name in text and not text[name]:
             raise ValueError(f"{where}: the field {name!r} is empty")
     choices = _choices(given.get("choices"), where)
+    messages: tuple[tuple[str, str], ...] = ()
     if fields is ALPACA:
-        prompt, answer = alpaca_prompt(text["instruction"], text.get("input", "")), text["output"]
+        asked = text["instruction"], text.get("input", "")
+        prompt, answer = alpaca_prompt(*asked), text["output"]
+        messages = alpaca_messages(*asked)
         key = text.get("answer") or answer
         choices = choices or _listed(text["instruction"], key)
     else:
         if fields is CHAT:
-            prompt, answer = _conversation(given["messages"], where)
+            messages, answer = _conversation(given["messages"], where)
+            prompt = chat_prompt(messages)
         elif fields is QUESTION:
             prompt, answer = question_prompt(text["question"]), text["answer"]
+            messages = (("user", text["question"]),)
         else:
             prompt, answer = text["prompt"], text["answer"]
         key = answer
@@ -145,6 +158,7 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
         answer=gap + answer,
         choices=tuple(gap + answer[:start] + choice + answer[stop:] for choice in choices),
         line=line,
+        messages=messages,
     )
 
 
@@ -167,8 +181,8 @@ def _text(value: object, name: str, where: str) -> str:
     return value.rstrip(" ") if name == "prompt" and value.strip() else value.strip()
 
 
-def _conversation(value: object, where: str) -> tuple[str, str]:
-    """Return the messages before the last one as a prompt, and the last one as its answer."""
+def _conversation(value: object, where: str) -> tuple[tuple[tuple[str, str], ...], str]:
+    """Return the messages before the last one, and the text of the last one, the answer."""
     if not isinstance(value, list):
         raise ValueError(f"{where}: the field 'messages' is not a list but {_short(value)}")
     spoken = [_message(one, f"{where}, message {k}") for k, one in enumerate(value, start=1)]
@@ -182,7 +196,7 @@ def _conversation(value: object, where: str) -> tuple[str, str]:
         raise ValueError(
             f"{where}: the last message is the answer and must be the assistant's, not the {role}'s"
         )
-    return chat_prompt(before), answer
+    return tuple(before), answer
 
 
 def _message(value: object, where: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ class Example:
     """The choices, including the correct one; empty for an open answer."""
     line: int = 0
     """The line of the example in its file, from 1; 0 without a file."""
+    messages: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """The role and the text of each message before the answer, for a model's chat template; empty
+    if the prompt is one message of the user."""
 
     def __post_init__(self) -> None:
         """Check that the answer is not empty and is one of the choices."""

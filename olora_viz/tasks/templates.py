@@ -22,6 +22,15 @@ def alpaca_prompt(instruction: str, given: str = "") -> str:
     return f"### Instruction:\n{instruction}{middle}\n\n### Response:\n"
 
 
+def alpaca_messages(instruction: str, given: str = "") -> tuple[tuple[str, str], ...]:
+    """Return an instruction, with its input if any, as a message of the user.
+
+    >>> alpaca_messages("Say hello.")
+    (('user', 'Say hello.'),)
+    """
+    return (("user", "\n\n".join(filter(None, (instruction, given)))),)
+
+
 def question_prompt(question: str) -> str:
     r"""Format a question, to be followed by a space and the answer.
 
@@ -34,8 +43,8 @@ def question_prompt(question: str) -> str:
 def chat_prompt(messages: Iterable[tuple[str, str]]) -> str:
     r"""Format messages as plain text, to be followed by a space and the assistant's answer.
 
-    The same text is used for every model. A model's own chat template is not applied: base models
-    have none, and lanes of two models would otherwise read different prompts.
+    The same text is used for every model, unless a race applies the model's own chat template:
+    base models have none, and lanes of two models then read different prompts.
 
     Parameters
     ----------

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from olora_viz.tasks import Example
+from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.pieces import Piece, pieces_of
+from olora_viz.views import html as fragments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,8 +31,12 @@ def preview(
     *,
     model: str,
     longest: int,
+    chat: bool = False,
+    truncate: bool = False,
 ) -> Markup:
     """Return the first examples of a file, token by token, with the supervised ones highlighted.
+
+    What makes a chat template unusable is said in place of them.
 
     Parameters
     ----------
@@ -38,30 +44,45 @@ def preview(
     tokenizer : that of the model; without one, the texts are shown whole
     model : its name
     longest : tokens of the longest example that a race keeps
+    chat : whether the model's chat template formats them
+    truncate : whether the prompts of longer examples are cut
     """
     first = sorted(examples, key=lambda example: example.line)[:SHOWN]
-    shown = [_example(example, tokenizer, longest) for example in first]
+    try:
+        template = Chat(tokenizer, model) if tokenizer and chat else None
+        shown = [_example(each, tokenizer, longest, template, truncate) for each in first]
+    except ValueError as error:
+        return fragments.problem(f"{error}.")
     read = f"as {model} reads them, token by token" if tokenizer else "as text"
     missing = "" if tokenizer else f" Tokens are shown once {model} is on this server."
+    unused = "" if chat else unused_template(tokenizer, model)
     legend = Markup(
         '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what the loss is '
-        "computed on.{}</p>"
-    ).format(read, missing)
+        "computed on.{}{}</p>"
+    ).format(read, missing, unused and f" {unused}.")
     more = Markup("<details><summary>{} more of them</summary>{}</details>").format(
         len(shown) - 1, Markup("").join(shown[1:])
     )
     return Markup('<div class="own-examples">{}{}{}</div>').format(legend, shown[0], more)
 
 
-def _example(example: Example, tokenizer: PreTrainedTokenizerBase | None, longest: int) -> Markup:
+def _example(
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase | None,
+    longest: int,
+    chat: Chat | None,
+    truncate: bool,
+) -> Markup:
     if tokenizer is None:
         pieces = [Piece(example.prompt, False), Piece(example.answer, True)]
         count = ""
     else:
-        pieces = pieces_of(example, tokenizer, ends=True)
+        pieces = pieces_of(example, tokenizer, ends=True, chat=chat)
         supervised = sum(piece.supervised for piece in pieces)
         count = f": {len(pieces)} tokens, {supervised} supervised"
-        if len(pieces) > longest:
+        if len(pieces) > longest and truncate and supervised < longest:
+            count += f"; a race cuts its prompt at the left to {longest} tokens in all"
+        elif len(pieces) > longest:
             count += f"; a race leaves out examples of more than {longest}"
         elif any(piece.text == tokenizer.unk_token != tokenizer.eos_token for piece in pieces):
             count += f"; {tokenizer.unk_token}: a character that the model does not know"

@@ -106,6 +106,10 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
         given["adapters"] = "of each lane's lowest held-out loss"
     if config.patience:
         given["early stop"] = f"after {config.patience} evaluations without a lower loss"
+    if config.chat:
+        given["prompts"] = "in the model's chat template"
+    if config.truncate:
+        given["long examples"] = "cut at the left of their prompt"
     lanes = [
         (
             fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}",

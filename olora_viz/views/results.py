@@ -353,7 +353,7 @@ def _spread(row: Place) -> Markup:
 
 def _remarks(race: RaceSnapshot) -> Markup:
     """Return the folded remarks on the data and the lanes; what is left out stays in sight."""
-    seen, said = [_left_out(race)], []
+    seen, said = [_left_out(race), *(race.held_out.cuts if race.held_out else ())], []
     if race.held_out and race.held_out.parts:
         said += [race.held_out.parts]
     if race.held_out and race.held_out.boilerplate:
@@ -378,4 +378,7 @@ def _left_out(race: RaceSnapshot) -> str:
     parts = [f"{n:,} {part} example{'s' * (n != 1)}" for part, n in counts.items() if n]
     if not parts:
         return ""
-    return f"Left out, as longer than {race.config.max_length} tokens: {and_(parts)}."
+    longest = f"{race.config.max_length} tokens"
+    if about and about.longest:
+        longest = f"{about.longest} tokens without the prompt"
+    return f"Left out, as longer than {longest}: {and_(parts)}."

@@ -90,7 +90,8 @@ def train(k):
         betas=(lane.beta1, lane.beta2),
         weight_decay=lane.weight_decay,
     )
-    for step, batch in enumerate(ov.training_batches(CONFIG, tokenizer, lane), start=1):
+    batches = ov.training_batches(CONFIG, tokenizer, lane, model=model)
+    for step, batch in enumerate(batches, start=1):
         for group in optimizer.param_groups:
             group["lr"] = CONFIG.rates(step)[k] * group["ratio"]
         optimizer.zero_grad()

@@ -153,7 +153,7 @@ def connect(
 
     Parameters
     ----------
-    setup : the controls of the model and the task.
+    setup : the controls of the model and the task, and that of the settings.
     files : the visitors' own files.
     """
 
@@ -185,7 +185,9 @@ def connect(
         if work is not None:
             jobs.stop(work)
 
-    page.decide.click(start, [*setup, *its], list(page), concurrency_limit=None, **PRIVATE)
+    *model_and_task, settings = setup
+    asked = [*model_and_task, *its, settings]
+    page.decide.click(start, asked, list(page), concurrency_limit=None, **PRIVATE)
     page.stop.click(stop, page.key, None, **AT_ONCE)
     demo.load(go_on, page.key, list(page), js=read("decision"), concurrency_limit=None, **PRIVATE)
 

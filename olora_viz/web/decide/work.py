@@ -29,6 +29,9 @@ MINUTES = (1, 2, 5, 10, 20)
 MOST_METHODS = 8
 """Maximum methods of a decision."""
 
+OF_EXAMPLES = ("chat", "truncate")
+"""The settings of a race that a decision has as well."""
+
 REFERENCE = Study.reference
 
 
@@ -48,6 +51,7 @@ class Deciding(StudyWork):
             self.folder, minutes=self.minutes_left, plan=known.plan if known else None,
             model=its.model, task=its.task, inits=[lane.init for lane in its.lanes],
             ranks=(its.lanes[0].r,), device=its.device, max_length=its.max_length,
+            truncate=its.truncate, chat=its.chat,
             threads=torch.get_num_threads(), watch=self.goes_on, progress=self.tell,
         )  # fmt: skip
         self.learn(road)
@@ -62,14 +66,16 @@ def put(
 
     Parameters
     ----------
-    asked : model, task, minutes, methods and rank, as a page sent them.
+    asked : model, task, minutes, methods and rank, as a page sent them, and perhaps the settings,
+        of which those of the examples count.
     owner : who asks for it.
 
     Raises
     ------
     ValueError : a value breaks a rule, or the queue is full; the message is one sentence.
     """
-    model, task, minutes, inits, rank = asked
+    model, task, minutes, inits, rank, *settings = asked
+    said = settings[0] if settings and isinstance(settings[0], dict) else {}
     check_minutes(minutes, minutes_within(limits))
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
         raise ValueError(f"choose 1 to {MOST_METHODS} starts to compare with plain LoRA")
@@ -79,6 +85,7 @@ def put(
     config = checked_config(
         limits, model=model, task=task, steps=1, batch=1,
         lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in methods], files=files,
+        settings={name: said[name] for name in OF_EXAMPLES if name in said},
     )  # fmt: skip
     name = new_key()
     styles = lane_styles(config.lanes)

@@ -229,6 +229,8 @@ def checked_settings(steps: int, said: Any, found: Problems) -> Settings:
             whole, "evaluations without improvement", values["patience"], 1, MOST_EVALUATIONS,
             instead=None,
         ),
+        truncate=found.check(_switch, "truncate", values["truncate"], instead=False),
+        chat=found.check(_switch, "chat", values["chat"], instead=False),
     )  # fmt: skip
 
 

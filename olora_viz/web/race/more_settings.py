@@ -30,6 +30,8 @@ class Field(NamedTuple):
     """The only values, with their words; none for an input of text."""
     empty: str = ""
     """What an empty input means."""
+    of_examples: bool = False
+    """Whether a decision has it as well."""
 
 
 FIELDS = (
@@ -71,6 +73,18 @@ FIELDS = (
         "patience", "Early stop after",
         "Evaluations without a lower held-out loss after which a lane stops; the others go on",
         empty="off",
+    ),
+    Field(
+        "chat", "Prompts",
+        "How a prompt and its answer are written: as plain text, or as messages in the model's "
+        "chat template, with its end-of-turn token",
+        {"0": "plain text", "1": "chat template"}, of_examples=True,
+    ),
+    Field(
+        "truncate", "Long examples",
+        "What happens to an example that is too long: it is left out, or the beginning of its "
+        "prompt is",
+        {"0": "left out", "1": "cut at the left"}, of_examples=True,
     ),
 )  # fmt: skip
 """The inputs in their order, two in a row."""
@@ -125,6 +139,7 @@ def _input(field: Field) -> Markup:
             Markup('<option value="{}">{}</option>').format(*its) for its in field.choices.items()
         )
         its = Markup('<select name="{}">{}</select>').format(field.name, options)
-    return Markup('<label title="{}"><span>{}</span>{}</label>').format(
-        field.title, field.label, its
+    kind = "of-examples" if field.of_examples else "of-races"
+    return Markup('<label class="{}" title="{}"><span>{}</span>{}</label>').format(
+        kind, field.title, field.label, its
     )

@@ -95,7 +95,14 @@ def words(found: Brought) -> str:
     return f"your file ({len(found.task.examples):,} examples)"
 
 
-def sample(limits: Limits, files: VisitorFiles, page: str | None, model: Any, task: Any) -> Markup:
+def sample(
+    limits: Limits,
+    files: VisitorFiles,
+    page: str | None,
+    model: Any,
+    task: Any,
+    settings: Any = None,
+) -> Markup:
     """Return a task's sample: for a page's own file, some examples as the model reads them.
 
     Nothing is shown of the file of another page, or if this server offers no such model.
@@ -103,7 +110,7 @@ def sample(limits: Limits, files: VisitorFiles, page: str | None, model: Any, ta
     Parameters
     ----------
     page : Gradio's session hash of the page.
-    model, task : what the page's controls sent.
+    model, task, settings : what the page's controls sent.
     """
     if isinstance(task, str) and task in TASKS:
         return task_sample(TASKS[task])
@@ -111,4 +118,9 @@ def sample(limits: Limits, files: VisitorFiles, page: str | None, model: Any, ta
     if found is None or not isinstance(model, str) or model not in limits.models:
         return Markup("")
     tokenizer = tokenizer_here(model)
-    return preview(found.task.examples, tokenizer, model=model, longest=longest_example(model))
+    switches = settings if isinstance(settings, dict) else {}
+    chat, truncate = (switches.get(name) == "1" for name in ("chat", "truncate"))
+    return preview(
+        found.task.examples, tokenizer, model=model, longest=longest_example(model), chat=chat,
+        truncate=truncate,
+    )  # fmt: skip

@@ -99,7 +99,7 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     next_steps.connect(limits, desk.parts["next"], controls, files)
     conditioning.connect(its, demo, jobs, limits, controls, desk.run, files)
     model_and_task = shared.controls[:2]
-    decide.connect(decided, asked, demo, jobs, limits, model_and_task, files)
+    decide.connect(decided, asked, demo, jobs, limits, [*model_and_task, shared.settings], files)
     claims.connect(claimed, minutes, demo, jobs, limits, model_and_task, files)
     share_link.follow(limits, controls, bar.share, files)
     events.connect(demo, desk, board, controls, files)

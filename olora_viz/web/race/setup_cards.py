@@ -78,7 +78,8 @@ def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: Visit
     own_file.connect(cards.own, task, files)
     presets.connect(desk.limits, cards.presets, controls)
 
-    def sampled(request: gr.Request, model: Any, task: Any) -> Markup:
-        return own_file.sample(desk.limits, files, request.session_hash, model, task)
+    def sampled(request: gr.Request, *asked: Any) -> Markup:
+        return own_file.sample(desk.limits, files, request.session_hash, *asked)
 
-    gr.on([model.change, task.change], sampled, [model, task], cards.sample, **QUIET)
+    shown = [model, task, cards.settings]
+    gr.on([each.change for each in shown], sampled, shown, cards.sample, **QUIET)

@@ -1,0 +1,208 @@
+"""A model's chat template: prompt and answer as the messages of a conversation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from olora_viz.machine.cache import reason
+from olora_viz.tasks.task import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Messages = Sequence[tuple[str, str]]
+"""The role and the text of each message."""
+
+# In place of a message's text, these show where a template puts it.
+_PLACE, _PLACES = "\ue000{}\ue001", re.compile("\ue000(\\d+)\ue001")
+
+
+class Spans(NamedTuple):
+    """A text, and where in it the texts of messages are."""
+
+    text: str
+    messages: tuple[tuple[int, int], ...]
+    """The first character of each message, in their order, and the one after its last."""
+
+
+class Layout(NamedTuple):
+    """What a template writes around messages of some roles."""
+
+    literals: tuple[str, ...]
+    """Before, between and after their texts."""
+    order: tuple[int, ...]
+    """The message between one literal and the next."""
+
+    def filled(self, texts: Sequence[str]) -> Spans:
+        """Return the conversation with these texts."""
+        parts = [self.literals[0]]
+        spans = [(0, 0)] * len(self.order)
+        at = len(parts[0])
+        for message, literal in zip(self.order, self.literals[1:], strict=True):
+            spans[message] = (at, at + len(texts[message]))
+            parts += [texts[message], literal]
+            at += len(texts[message]) + len(literal)
+        return Spans("".join(parts), tuple(spans))
+
+
+class Layouts(NamedTuple):
+    """What a template writes around a conversation, before an answer and with one."""
+
+    before: Layout
+    answered: Layout
+    closed: int
+    """Characters after the answer, up to the end-of-turn token and with it."""
+    end: str
+    """The end-of-turn token."""
+
+
+class Chat:
+    """The chat template of a tokenizer.
+
+    A prompt is what the template writes up to where the model answers, with its generation prompt;
+    the answer is what follows, up to the end-of-turn token.
+
+    Attributes
+    ----------
+    end : the end-of-turn token, with which an answer ends.
+
+    Parameters
+    ----------
+    tokenizer : whose template it is.
+    model : its name in messages.
+
+    Raises
+    ------
+    ValueError : there is no template, it fails, or it does not show where an answer begins or ends.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: str) -> None:
+        if not has_template(tokenizer):
+            raise ValueError(f"the model {model!r} has no chat template: race it without chat")
+        self.model, self._tokenizer = model, tokenizer
+        self._special = {str(token) for token in tokenizer.all_special_tokens} | {
+            str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
+        }
+        self._layouts: dict[tuple[str, ...], Layouts] = {}
+        end: Any = tokenizer.convert_tokens_to_ids(self._layout(("user",)).end)
+        self.end = int(end)
+
+    def prompt(self, messages: Messages) -> Spans:
+        """Return the text before an answer, and where the messages are in it.
+
+        Raises
+        ------
+        ValueError : the template fails, or changes the messages.
+        """
+        roles = tuple(role for role, _ in messages)
+        texts = [text.strip() for _, text in messages]
+        spans = self._layout(roles).before.filled(texts)
+        self._check(self._written(roles, texts, answered=False), spans.text)
+        return spans
+
+    def answer(self, messages: Messages, answer: str) -> str:
+        """Return the text of an answer, after that of `prompt`, with its end-of-turn token.
+
+        Raises
+        ------
+        ValueError : the template fails, or changes the messages.
+        """
+        roles = (*(role for role, _ in messages), "assistant")
+        texts = [*(text.strip() for _, text in messages), answer.strip()]
+        layouts = self._layout(roles[:-1])
+        text, spans = layouts.answered.filled(texts)
+        self._check(self._written(roles, texts, answered=True), text)
+        begin = len(layouts.before.filled(texts[:-1]).text)
+        return text[begin : spans[-1][1] + layouts.closed]
+
+    @property
+    def unstable(self) -> str:
+        """A sentence on a template whose prompt changes with the answer."""
+        return (
+            f"the chat template of {self.model!r} writes a prompt otherwise once it is answered, "
+            "so that it does not show which tokens are the answer's: race it without chat"
+        )
+
+    def _layout(self, roles: tuple[str, ...]) -> Layouts:
+        """Return what the template writes around messages of these roles."""
+        if roles not in self._layouts:
+            count, all_roles = len(roles), (*roles, "assistant")
+            places = [_PLACE.format(i) for i in range(count + 1)]
+            before = self._parsed(self._written(roles, places[:-1], answered=False), count)
+            whole = self._parsed(self._written(all_roles, places, answered=True), count + 1)
+            stable = (
+                whole.order == (*before.order, count)
+                and whole.literals[:count] == before.literals[:-1]
+                and whole.literals[count].startswith(before.literals[-1])
+            )
+            if not stable:
+                raise ValueError(self.unstable)
+            self._layouts[roles] = Layouts(before, whole, *self._end_of_turn(whole.literals[-1]))
+        return self._layouts[roles]
+
+    def _parsed(self, text: str, count: int) -> Layout:
+        parts = _PLACES.split(text)
+        order = tuple(map(int, parts[1::2]))
+        if sorted(order) != list(range(count)):
+            raise ValueError(
+                f"the chat template of {self.model!r} leaves a message out, or repeats one: race "
+                "it without chat"
+            )
+        return Layout(tuple(parts[::2]), order)
+
+    def _written(self, roles: Sequence[str], texts: Sequence[str], *, answered: bool) -> str:
+        """Return what the template makes of messages."""
+        messages = [
+            {"role": role, "content": text} for role, text in zip(roles, texts, strict=True)
+        ]
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=not answered
+            )
+        except Exception as error:  # a template of unknown origin can fail anywhere
+            raise ValueError(
+                f"the chat template of {self.model!r} fails: {reason(error)}"
+            ) from error
+        return str(text)
+
+    def _check(self, written: str, expected: str) -> None:
+        """Check that a template does not change the text of messages."""
+        if written != expected:
+            raise ValueError(
+                f"the chat template of {self.model!r} changes the text of messages: race it "
+                "without chat"
+            )
+
+    def _end_of_turn(self, tail: str) -> tuple[int, str]:
+        """Return where the first special token after an answer ends, and its name."""
+        found = [(tail.index(name), -len(name), name) for name in self._special if name in tail]
+        if not found:
+            raise ValueError(
+                f"the chat template of {self.model!r} ends an answer with no special token, so "
+                "that nothing would stop the model: race it without chat"
+            )
+        at, _, name = min(found)
+        return at + len(name), name
+
+
+def messages_of(example: Example) -> Messages:
+    """Return the messages before an answer: the prompt is one of the user, if there are no others.
+
+    >>> messages_of(Example(" 3 + 4 =", " 7"))
+    (('user', ' 3 + 4 ='),)
+    """
+    return example.messages or (("user", example.prompt),)
+
+
+def has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer has a chat template."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def unused_template(tokenizer: PreTrainedTokenizerBase | None, model: str) -> str:
+    """Return a sentence on a model whose chat template is not used; empty if it has none."""
+    if tokenizer is None or not has_template(tokenizer):
+        return ""
+    return f"{model}'s chat template is not used: plain text"
