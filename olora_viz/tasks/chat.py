@@ -86,8 +86,14 @@ class Chat:
             str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
         }
         self._layouts: dict[tuple[str, ...], Layouts] = {}
-        end: Any = tokenizer.convert_tokens_to_ids(self._layout(("user",)).end)
-        self.end = int(end)
+        end = self._layout(("user",)).end
+        ids: Any = tokenizer(end, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            raise ValueError(
+                f"the tokenizer of {model!r} reads the end-of-turn token {end!r} as {len(ids)} "
+                "tokens: race it without chat"
+            )
+        self.end = int(ids[0])
 
     def prompt(self, messages: Messages) -> Spans:
         """Return the text before an answer, and where the messages are in it.
