@@ -17,6 +17,8 @@ from tiny import tiny_folder
 
 from olora_viz.models import MODELS, load_model
 from olora_viz.models.from_gguf import hf_name
+from olora_viz.tasks import Example, encode
+from olora_viz.tasks.chat import Chat
 
 LOAD = """
 import json, os, sys
@@ -178,6 +180,17 @@ def test_smollm2_answers_and_stops(smollm2):
     answer = out[0, prompt["input_ids"].shape[1] :]
     assert "Tokyo" in tokenizer.decode(answer)
     assert answer[-1] == tokenizer.eos_token_id
+
+
+def test_smollm2_reads_a_chat_as_its_template_writes_it(smollm2):
+    _, tokenizer = smollm2
+    chat = Chat(tokenizer, "smollm2-135m")
+    (found,) = encode([Example(" 3 + 4 =", " 7")], tokenizer, context=99, chat=chat).kept
+    said = [{"role": "user", "content": "3 + 4 ="}, {"role": "assistant", "content": "7"}]
+    whole = tokenizer.apply_chat_template(said)["input_ids"]
+    assert list(found.ids) == whole[:-1]  # but for the line break that follows a turn
+    assert tokenizer.decode(found.ids[found.supervised_from :]) == "7<|im_end|>"
+    assert tokenizer.decode(found.ids).startswith("<|im_start|>system\nYou are a helpful AI")
 
 
 def test_smollm2_is_as_unsurprised_by_english_as_a_real_model(smollm2):

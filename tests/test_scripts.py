@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chats import PLAIN
 from races import small, steps_of
 from tiny import tiny_folder
 
@@ -63,8 +64,17 @@ def kinds(folder: Path) -> dict[str, RaceConfig]:
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     short = partial(small, steps=2, batch_size=3, device="cpu", dtype="float32")
     lanes = (Lane("lora", r=2), Lane("olora", r=2), Lane("pissa", r=2), Lane("eva", r=2))
+    chat = tiny_folder("llama", folder / "chat")
+    template = PLAIN.replace("message['role']", "'u'").replace("assistant:", "u:")
+    (chat / "chat_template.jinja").write_text(template, encoding="utf-8")
+    long = folder / "long.jsonl"
+    rows = [{"prompt": f"{'so ' * (n % 12)}{n}", "answer": "ab"[n % 2]} for n in range(40)]
+    long.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return {
         "own file": short(lanes[1:], task=str(file)),
+        "a chat, cut to the model's context": short(
+            lanes[:2], model=str(chat), task=str(long), chat=True, truncate=True, batch_size=8
+        ),
         "plain text": short(lanes[1:2], task="text", max_length=48),
         "some layers": short(lanes[:2], targets=("q_proj", "down_proj")),
         "conv1d": short(lanes, model=str(tiny_folder("gpt2", folder)), task="addition"),
@@ -109,8 +119,11 @@ def test_the_script_with_peft_has_the_dropout_of_the_race_by_masks_of_its_own(tm
 
 @pytest.mark.parametrize(
     "kind",
-    ["own file", "plain text", "some layers", "conv1d", "linear layers outside of the blocks"],
-)
+    [
+        "own file", "a chat, cut to the model's context", "plain text", "some layers", "conv1d",
+        "linear layers outside of the blocks",
+    ],
+)  # fmt: skip
 def test_both_scripts_repeat_a_race_of_every_kind(kind, tmp_path, capsys):
     config = kinds(tmp_path)[kind]
     losses = losses_of(config)

@@ -111,7 +111,7 @@ def encode(
         length = max(len(one.ids) for one in sequences) + len(end)
         shortest, cut_to = min(shortest, length), 0
         if length > limit and truncate:
-            shorter = _without(sequences, text.cuttable, length - limit, len(front))
+            shorter = _without(sequences, text, length - limit, len(front))
             if shorter:
                 sequences, length, cut = shorter, limit, cut + 1
                 cut_to = shorter[0].cut_to
@@ -207,7 +207,7 @@ def encode_prompt(
     ids = front + tuple(read["input_ids"])
     whole = _Sequence(ids, len(ids), read["offset_mapping"])
     if len(ids) > limit:
-        (whole,) = _without([whole], text.cuttable, int(len(ids) - limit), len(front)) or [whole]
+        (whole,) = _without([whole], text, int(len(ids) - limit), len(front)) or [whole]
     return Encoded(whole.ids, len(whole.ids), prompt=text.words(whole.cut_to) if chat else "")
 
 
@@ -264,21 +264,28 @@ def _tokens(
 
 
 def _without(
-    sequences: Sequence[_Sequence], cuttable: Sequence[tuple[int, int]], count: int, front: int
+    sequences: Sequence[_Sequence], text: Text, count: int, front: int
 ) -> list[_Sequence] | None:
     """Return sequences without the first tokens of their prompt; None if they cannot be cut.
 
     Parameters
     ----------
-    sequences : of one prompt; all of them lose the same tokens.
-    cuttable : the characters of the prompt that may be cut; one token of them stays.
+    sequences : of one text; all of them lose the same tokens.
+    text : of whose messages one token stays.
     count : number of tokens to remove.
     front : number of tokens in front of the text.
     """
+
+    def may_go(a: int, b: int) -> bool:
+        """Whether a token is of a message that may be cut; a space before it may go too."""
+        return any(
+            (u <= a or (u < b and text.prompt[a:u].isspace())) and b <= v for u, v in text.cuttable
+        )
+
     shorter, removed = [], set()
     for ids, begin, offsets, _ in sequences:
         inner = enumerate(offsets[: max(0, begin - front)], start=front)
-        places = [i for i, (a, b) in inner if any(u <= a and b <= v for u, v in cuttable)]
+        places = [i for i, (a, b) in inner if may_go(a, b)]
         if len(places) <= count:
             return None
         cut = set(places[:count])
