@@ -253,6 +253,10 @@ def test_a_file_that_is_refused_leaves_the_one_before_it_in_the_set_up_and_after
     page.locator("#setup-model input").click()
     page.get_by_role("option", name="glassllm-pt").click()
     expect(page.locator("#setup-sample")).to_contain_text("as glassllm-pt reads them")
+    page.locator("#more-settings summary").click()
+    for value, words in (("1", "glassllm-pt' has no chat template"), ("0", "reads them")):
+        page.locator("#more-settings select[name=chat]").select_option(value)
+        expect(page.locator("#setup-sample")).to_contain_text(words)
     page.locator("#setup-task input").click()
     page.get_by_role("option", name="addition", exact=True).click()
     expect(tokens).to_have_count(0)

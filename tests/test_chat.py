@@ -32,6 +32,7 @@ from olora_viz.tasks.own import sha256_of
 from olora_viz.tasks.pieces import pieces_of
 from olora_viz.tasks.rows import example_of
 from olora_viz.views.own_examples import preview
+from olora_viz.views.report import examples_words
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=12)
 END = {"chatml": "<|im_end|>", "llama": "<|im_end|>", "mistral": "</s>", "phi": "<|im_end|>"}
@@ -246,6 +247,10 @@ def test_scripts_studies_and_commands_carry_both_settings():
     its = study.config(study.trials(cell, "lora", [1e-3]))
     assert its.chat
     assert its.truncate
+    words = {"prompts": "in the model's chat template",
+             "long examples": "cut at the left of their prompt"}  # fmt: skip
+    assert examples_words(config) == examples_words(study) == words
+    assert not examples_words(small())
     with pytest.raises(ValueError, match="chat must be True or False, not 'yes'"):
         replace(study, chat="yes")
 

@@ -10,6 +10,7 @@ import pytest
 from races import small
 
 from olora_viz.figures.theme import lane_styles
+from olora_viz.races.settings import Settings
 from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.deciding import decide
@@ -114,15 +115,24 @@ def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(
         (3, ["olora", "../x"], "unknown initialization"),
         (4, 0, "rank must be a whole number from 1"),
         (4, "nan", "rank must be a whole number from 1"),
+        (5, {"chat": "yes"}, "chat must be 0 or 1, not 'yes'"),
     ],
 )
 def test_a_visitor_s_values_are_checked_on_the_server(
     jobs: Jobs, at: int, value: Any, sentence: str
 ) -> None:
-    asked: list[Any] = list(ASKED)
+    asked: list[Any] = [*ASKED, {}]
     asked[at] = value
     with pytest.raises(ValueError, match=sentence):
         put(jobs, LIMITS, files(), asked)
+
+
+def test_a_decision_has_the_settings_of_its_examples_and_no_others(jobs: Jobs) -> None:
+    settings = Settings(warmup=9, truncate=True, chat=True).values()
+    work = put(jobs, LIMITS, files(), [*ASKED, settings])
+    assert (work.config.truncate, work.config.chat, work.config.warmup) == (True, True, 0)
+    assert work.wait(120)
+    assert work.note == "the model 'glassllm' has no chat template: race it without chat"
 
 
 def test_the_minutes_stay_within_the_server_s_limit() -> None:

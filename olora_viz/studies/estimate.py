@@ -188,7 +188,7 @@ def pace_of(
         setup=setup + example * (held_out - judged),
         step=plain / lanes,
         example=example,
-        data=replace(about, examples=held_out).parts,
+        data=" ".join([replace(about, examples=held_out).parts, *about.cuts]),
         held_out=held_out,
         test=len(test),
         memory=_bytes(racing, largest or config),

@@ -15,7 +15,7 @@ from olora_viz.studies.budget import METHODS
 from olora_viz.studies.deciding import Decision
 from olora_viz.views import decision
 from olora_viz.views.html import table
-from olora_viz.views.report import STYLE
+from olora_viz.views.report import STYLE, examples_words
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy")
 
@@ -75,6 +75,9 @@ def command(known: Decision, task: str) -> str:
         words += ["--init", *its.inits]
     if its.ranks != (8,):
         words += ["--r", ",".join(map(str, its.ranks))]
+    if its.max_length is not None:
+        words += ["--max-length", str(its.max_length)]
+    words += [f"--{name}" for name in ("truncate", "chat") if getattr(its, name)]
     return shlex.join(words)
 
 
@@ -84,6 +87,7 @@ def _setup(known: Decision, task: str) -> Markup:
     facts = {
         "model": its.models[0], "task": task, "steps": its.steps,
         "prompts per step": its.batch_size, "rank": ", ".join(map(str, its.ranks)),
+        **examples_words(its),
         "held-out examples": row.get("valid_examples", "–"),
         "test examples": row.get("test_examples", "–"),
         "level": f"within {its.margin:.0%} of the reference's loss reduction",

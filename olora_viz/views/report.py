@@ -12,6 +12,7 @@ from olora_viz.figures.live.packing import pack
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.numbers import seconds
 from olora_viz.races.config import RaceConfig
+from olora_viz.studies.study import Study
 from olora_viz.views import html as fragments
 from olora_viz.views.curvature import curvature_view
 from olora_viz.views.gradients import gradients_view
@@ -106,10 +107,7 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
         given["adapters"] = "of each lane's lowest held-out loss"
     if config.patience:
         given["early stop"] = f"after {config.patience} evaluations without a lower loss"
-    if config.chat:
-        given["prompts"] = "in the model's chat template"
-    if config.truncate:
-        given["long examples"] = "cut at the left of their prompt"
+    given |= examples_words(config)
     lanes = [
         (
             fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}",
@@ -127,6 +125,16 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
     return Markup("<h2>Set-up</h2>{}{}").format(
         table((), given.items(), kind="facts"), table(head, lanes, scrolls=True)
     )
+
+
+def examples_words(its: RaceConfig | Study) -> dict[str, str]:
+    """Return how prompts are written and long examples are cut, if not as by default."""
+    words = {}
+    if its.chat:
+        words["prompts"] = "in the model's chat template"
+    if its.truncate:
+        words["long examples"] = "cut at the left of their prompt"
+    return words
 
 
 STYLE = """
