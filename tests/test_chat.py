@@ -1,4 +1,4 @@
-"""A model's chat template: what it writes is what transformers writes, and only the answer counts."""
+"""A model's chat template: it writes what transformers writes, and only the answer counts."""
 
 import copy
 import hashlib
@@ -178,8 +178,9 @@ def test_a_race_with_a_chat_learns_answers_and_is_exported_as_it_was_trained(tal
     with torch.no_grad():
         logits = theirs(prompt).logits
     torch.testing.assert_close(logits, ours, rtol=1e-4, atol=1e-4)
-    said = prompt[0].tolist() + [int(logits[0, -1].argmax())]
-    assert tokenizer.decode(said[-1:]).strip()[:3] == answer.lanes[1][:3]
+    first = tokenizer.decode([int(logits[0, -1].argmax())]).strip()
+    assert first
+    assert answer.lanes[1].startswith(first)
 
 
 def test_a_plain_text_is_no_conversation(talking):

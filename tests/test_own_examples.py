@@ -161,8 +161,8 @@ def test_the_page_shows_examples_of_its_own_file_alone_by_the_model_that_it_has_
         assert len(re.findall(r"Line \d+", part)) == 3
     chat = sample(limits, files, "mine", "glassllm", found.token, {"chat": "1"})
     assert "has no chat template" in chat
-    for settings in ({"chat": "yes"}, {"chat": ["1"]}, ["chat"], "1", None):
-        asked = sample(limits, files, "mine", "glassllm", found.token, settings)
+    for sent in ({"chat": "yes"}, {"chat": ["1"]}, ["chat"], "1", None):
+        asked = sample(limits, files, "mine", "glassllm", found.token, sent)
         assert asked == shown["glassllm"]
     for page, model, task in [
         ("other", "glassllm", found.token), (None, "glassllm", found.token),
