@@ -214,7 +214,7 @@ def test_a_study_is_written_as_toml_and_read_back() -> None:
         ("seeds = 0\n", "line 1 of the study: seeds must be a whole number from 1"),
         ('steps = 5\ninits = ["lora"]\n', "at least two initializations"),
         ('inits = ["lora", "olra"]\n', "unknown initialization 'olra'"),
-        ("[seeds]\nfirst = 1\n", "line 1 of the study: seeds must be a single value"),
+        ("[seeds]\nfirst = 1\n", "line 1 of the study: seeds must be a whole number, not {"),
         ("lrs = [1e-3, 1e-3]\n", "line 1 of the study: lrs names 0.001 twice"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -37,16 +38,69 @@ def parse_lanes(spec: str, **instead: Any) -> list[Lane]:
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")
         if key not in _READERS:
-            raise ValueError(f"{_unknown_key(key)} (in {spec!r})")
+            raise ValueError(f"{_unknown_key(key, *_READERS)} (in {spec!r})")
         if not equals or not text:
             raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
         if key in choices:
             raise ValueError(f"lane key {key!r} is given twice in {spec!r}")
         values = _listed(key, text)
         choices[key] = [_read(key, value, spec) for value in values]
+    return _product(name, choices, instead, repr(spec))
+
+
+def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:
+    """Read the lanes of a file: each entry is a SPEC, or a table with ``init`` and a SPEC's keys.
+
+    A list in a table multiplies as in a SPEC.
+
+    Parameters
+    ----------
+    instead : see `parse_lanes`.
+
+    Raises
+    ------
+    ValueError : an entry is neither, or see `parse_lanes`; it begins with the entry's number.
+
+    >>> [lane.lr for lane in read_lanes(["lora", {"init": "olora", "lr": [1e-3, 3e-3]}])]
+    [0.001, 0.001, 0.003]
+    """
+    lanes: list[Lane] = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            if isinstance(entry, str):
+                lanes += parse_lanes(entry, **instead)
+            elif isinstance(entry, Mapping):
+                lanes += _of_table(entry, instead)
+            else:
+                raise ValueError(f"a lane is a SPEC such as 'olora:lr=3e-3', or a table: {entry!r}")
+        except ValueError as error:
+            raise ValueError(f"lane {number}: {error}") from None
+        if len(lanes) > MAX_LANES:
+            raise ValueError(f"lanes makes {len(lanes)} lanes; a race takes at most {MAX_LANES}")
+    return tuple(lanes)
+
+
+def _of_table(table: Mapping[str, Any], instead: Mapping[str, Any]) -> list[Lane]:
+    choices = {}
+    for key, value in table.items():
+        if key not in ("init", *_READERS):
+            raise ValueError(_unknown_key(key, "init", *_READERS))
+        if value == []:
+            raise ValueError(f"{key} must not be an empty list")
+        is_list = isinstance(value, list) and key not in ("init", "targets")
+        choices[key] = value if is_list else [value]
+    if "init" not in choices:
+        raise ValueError("a lane needs the name of its initialization, such as init = 'olora'")
+    return _product(choices.pop("init")[0], choices, instead, "its table")
+
+
+def _product(
+    name: str, choices: Mapping[str, list[Any]], instead: Mapping[str, Any], where: str
+) -> list[Lane]:
+    """Return one lane for each combination of values."""
     count = math.prod(len(values) for values in choices.values())
     if count > MAX_LANES:
-        raise ValueError(f"{spec!r} makes {count} lanes; a race takes at most {MAX_LANES}")
+        raise ValueError(f"{where} makes {count} lanes; a race takes at most {MAX_LANES}")
     return [
         Lane(name, **{**instead, **_fields(dict(zip(choices, values, strict=True)))})
         for values in itertools.product(*choices.values())
@@ -126,10 +180,10 @@ _ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
 """Keys by their names in other libraries, where those are not similar."""
 
 
-def _unknown_key(key: str) -> str:
+def _unknown_key(key: str, *known: str) -> str:
     if key in _ELSEWHERE:
         return f"unknown lane key {key!r}; did you mean {_ELSEWHERE[key]!r}?"
-    return unknown("lane key", key, _READERS)
+    return unknown("lane key", key, known)
 
 
 def _read(key: str, text: str, spec: str) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.naming import unknown
 from olora_viz.machine.threads import cores
+from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 
 GRID = ("models", "tasks", "inits", "lrs", "ranks", "seeds")
@@ -184,7 +183,8 @@ class Study:
         lines = []
         for name, value in asdict(self).items():
             if value is not None:
-                shown = json.dumps(list(value) if isinstance(value, tuple) else value)
+                plain = list(value) if isinstance(value, tuple) else value
+                shown = json.dumps(plain, ensure_ascii=False)
                 lines.append(f"{name} = {shown}")
         return "\n".join(lines) + "\n"
 
@@ -200,39 +200,27 @@ class Study:
         ------
         ValueError : the text is not TOML, or a value breaks a rule; the message names the line.
         """
-        try:
-            values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            end = f"at the end, line {len(text.splitlines())}"
-            why = str(error).replace("at end of document", end)
-            raise ValueError(f"{name} is not TOML: {why}") from None
-        known = [each.name for each in fields(cls)]
-        for key, value in values.items():
-            where = f"line {_line_of(key, text)} of {name}"
-            if key not in known:
-                raise ValueError(f"{where}: {unknown('setting', key, known)}")
-            values[key] = _of_kind(key, value, where)
-        try:
-            return cls(**values)
-        except ValueError as error:
-            lines = [_line_of(key, text) for key in values if str(error).startswith(f"{key} ")]
-            where = f"line {lines[0]} of {name}" if lines else name
-            raise ValueError(f"{where}: {error}") from None
+        return cls._of(TomlSetup.parse(text, kinds_of(cls), name))
 
     @classmethod
-    def read(cls, path: Path) -> Study:
+    def read(cls, path: Path, **instead: Any) -> Study:
         """Read a TOML file; see `from_toml`.
+
+        Parameters
+        ----------
+        instead : settings in place of the file's.
 
         Raises
         ------
         ValueError : the file is not a study.
         OSError : the file cannot be read.
         """
-        try:
-            text = path.read_text("utf-8")
-        except UnicodeDecodeError:
-            raise ValueError(f"{str(path)!r} is not a study: it is not UTF-8 text") from None
-        return cls.from_toml(text, repr(str(path)))
+        return cls._of(TomlSetup.read(path, kinds_of(cls)), **instead)
+
+    @classmethod
+    def _of(cls, setup: TomlSetup, **instead: Any) -> Study:
+        with setup.naming_lines(instead):
+            return cls(**{**setup.values, **instead})
 
     def check_grows_from(self, earlier: Study, where: str) -> None:
         """Check that this study can continue an earlier one: that their runs are comparable.
@@ -251,34 +239,3 @@ class Study:
 
 
 RACE_FIELDS = frozenset(each.name for each in fields(RaceConfig)) - {"model", "task", "lanes"}
-
-
-def _line_of(key: str, text: str) -> int:
-    """Return the number of the line that sets a key, 1 for the first."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=|\s*\[+\s*{re.escape(key)}\b", line):
-            return number
-    return 1
-
-
-def _of_kind(key: str, value: Any, where: str) -> Any:
-    """Convert a TOML value to that of a `Study`.
-
-    Raises
-    ------
-    ValueError : a list where a single value is needed, or a value of another kind.
-    """
-    kinds = {"models": str, "tasks": str, "inits": str, "lrs": float, "ranks": int}
-    if key not in kinds:
-        if isinstance(value, list | dict):
-            raise ValueError(f"{where}: {key} must be a single value, not {value!r}")
-        return value
-    values = value if isinstance(value, list) else [value]
-    for each in values:
-        fits = isinstance(each, kinds[key]) or (key == "lrs" and type(each) is int)
-        if not fits or isinstance(each, bool):
-            raise ValueError(f"{where}: {key} must be a list of {_NAMES[kinds[key]]}, not {each!r}")
-    return tuple(float(each) for each in values) if key == "lrs" else tuple(values)
-
-
-_NAMES = {str: "names", float: "numbers", int: "whole numbers"}
