@@ -32,7 +32,9 @@ AT_HOME = {
     "plotly": {"figures"},
     "matplotlib": {"figures"},
     "ray": {"studies"},
-    "trackio": {"studies"},
+    "trackio": {"machine"},
+    "wandb": {"machine"},
+    "tensorboard": {"machine"},
 }
 """Heavy libraries, and the folders that may import them."""
 

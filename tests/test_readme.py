@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from verbs import run
+from verbs import objects, run
 
 import olora_viz as ov
 from olora_viz.web.guard.limits import Limits
@@ -58,6 +58,27 @@ def test_the_command_line_of_the_tour_runs_and_peft_loads_what_it_exports():
     (tour,) = (block for block in blocks("sh") if "olora_viz export" in block)
     assert shell(tour).endswith("olora@lr=3e-3 written to my-adapter\n")
     exec(blocks("python")[1], {})
+
+
+def test_the_set_up_in_a_file_runs(folder):
+    (setup,) = blocks("toml")
+    assert "`race.toml`" in README
+    (folder / "race.toml").write_text(setup, encoding="utf-8")
+    done = run("race", "race.toml", "--steps", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = objects(done.stdout)[-1]["summary"]
+    assert set(summary["lanes"]) == {
+        "lora@lr=1e-3",
+        "lora@lr=3e-3",
+        "olora@lr=1e-3",
+        "olora@lr=3e-3",
+    }
+
+
+def test_what_is_to_be_installed_does_not_ask_an_index_for_this_package():
+    for file in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("olora_viz/**/*.py")):
+        words = re.sub(r"[\s\"']+", " ", file.read_text(encoding="utf-8"))
+        assert "pip install olora" not in words, file
 
 
 def test_the_notebooks_cells_run(capsys):

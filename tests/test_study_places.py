@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from olora_viz.__main__ import main
 from olora_viz.studies.on_ray import RayPool
 from olora_viz.studies.race_rows import has_ended
 from olora_viz.studies.running import Planned, run_race, run_study
@@ -145,3 +147,32 @@ def test_a_machine_that_does_not_see_the_study_says_so(tmp_path: Path) -> None:
     planned = Planned(tmp_path / "elsewhere" / "runs" / "0001", None, 1)
     with pytest.raises(ValueError, match="does not see the study in"):
         run_race(planned, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--workers 0", "workers must be at least 1, not 0"),
+        ("--workers 2 --ray auto", "workers is 2, but on a Ray cluster the cores say"),
+        ("--ray 127.0.0.1:6379", "need Ray, which is not installed: pip install ray"),
+    ],
+)
+def test_where_races_run_is_checked_before_anything_is_timed(
+    options: str,
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["study", "--out", str(tmp_path / "out"), *options.split()]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert sentence in error
+
+
+def test_a_cluster_that_is_not_there_is_missed_before_anything_is_timed(
+    ray: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "--out", str(tmp_path / "out"), "--ray", "127.0.0.1:1"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "there is no Ray cluster to join at '127.0.0.1:1'" in error

@@ -6,10 +6,12 @@ import argparse
 import json
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 from olora_viz.cli.console import Verb, progress_bar
-from olora_viz.cli.options import add_shared, path, say_unused_templates
+from olora_viz.cli.options import add_file, add_shared, path, say_unused_templates
 from olora_viz.cli.study import add_settings, print_verdicts, settings_of
 from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.numbers import clock
@@ -19,8 +21,9 @@ from olora_viz.machine.signals import on_interruption
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
     made = verb("decide", decide, "decide which initialization to take, within some minutes")
+    add_file(made, "minutes, model, task, inits, lrs, ranks and other settings of a study")
     add_shared(made, "--model", "--task")
-    made.add_argument("--minutes", type=float, default=20.0, help="the time limit; default: 20")
+    made.add_argument("--minutes", type=float, help="the time limit; default: 20")
     made.add_argument(
         "--out", type=path, required=True, metavar="DIR", help="the decision's folder"
     )
@@ -38,12 +41,12 @@ def decide(options: argparse.Namespace) -> int:
     say = partial(print, file=sys.stderr, flush=True)
     ended = threading.Event()
     with progress_bar() as progress, on_interruption(ended.set):
+        settings, naming_lines = _asked(options)
         road = deciding.decide(
-            options.out, minutes=options.minutes, model=options.model, task=options.task,
-            inits=_names(options.methods), watch=lambda _: not ended.is_set(), progress=progress,
-            **settings_of(options),
-        )  # fmt: skip
-        known = next(road)
+            options.out, watch=lambda _: not ended.is_set(), progress=progress, **settings
+        )
+        with naming_lines:
+            known = next(road)
         say("\n".join(known.plan.words))
         if not known.plan.study.chat:
             say_unused_templates(known.plan.study.models)
@@ -59,12 +62,37 @@ def decide(options: argparse.Namespace) -> int:
     else:
         print(known.sentence)
     if known.taken is None:
-        say(f"give it more than {options.minutes:g} minutes, or fewer methods")
+        say(f"give it more than {known.plan.minutes:g} minutes, or fewer methods")
         return 1
     report = write_report(known)
     say(f"{report} has the table, the curves and the answers")
     say(f"the adapter is in {known.adapter}" if known.adapter else "there is no adapter yet")
     return 0
+
+
+def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContextManager]:
+    """Return what the file and the options set, and what names the lines of the file in errors.
+
+    Raises
+    ------
+    ValueError : the file cannot be read, or has an unknown key or a value of another kind.
+    """
+    from olora_viz.machine.toml_setup import Kind, TomlSetup, kinds_of
+    from olora_viz.studies.study import Study
+
+    by_options = {
+        "minutes": options.minutes, "model": options.model, "task": options.task,
+        "inits": _names(options.methods), **settings_of(options),
+    }  # fmt: skip
+    by_options = {name: value for name, value in by_options.items() if value is not None}
+    if options.file is None:
+        return by_options, nullcontext()
+    of_study = kinds_of(Study)
+    for one in ("model", "task"):  # of which a study has several
+        del of_study[f"{one}s"]
+    kinds = {"minutes": Kind(float), "model": Kind(str), "task": Kind(str), **of_study}
+    setup = TomlSetup.read(options.file, kinds)
+    return setup.values | by_options, setup.naming_lines({*by_options, "out"})
 
 
 def _names(inits: list[str] | None) -> tuple[str, ...] | None:

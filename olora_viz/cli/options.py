@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from olora_viz.machine.trackers import TRACKERS
 
 if TYPE_CHECKING:
     from olora_viz.races.config import RaceConfig
@@ -54,6 +57,9 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--test": {"metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
+    "--track": {
+        "choices": TRACKERS, "help": "report every lane as a run, with its numbers by step",
+    },
     "--png": {"type": path, "metavar": "FILE", "help": "save the charts as a PNG"},
 }  # fmt: skip
 
@@ -97,25 +103,72 @@ def _within(text: str) -> str:
     return text[:1].lower() + text[1:].removesuffix(".")
 
 
-def given(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of a `RaceConfig` that the options set, with lanes and targets parsed."""
+def given(
+    options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the fields of a `RaceConfig` that are set, with lanes and targets parsed.
+
+    Parameters
+    ----------
+    of_file : the values of a set-up's file, in place of options that are not given.
+
+    Raises
+    ------
+    ValueError : a lane cannot be read.
+    """
     from dataclasses import fields, replace
 
-    from olora_viz.lanes.lane_text import parse_lanes
+    from olora_viz.lanes.lane_text import parse_lanes, read_lanes
     from olora_viz.races.config import RaceConfig
 
-    values = {field.name: getattr(options, field.name, None) for field in fields(RaceConfig)}
-    if values["targets"] is not None:
+    names = [field.name for field in fields(RaceConfig)]
+    values = {name: getattr(options, name, None) for name in (*names, *OF_LANES)}
+    values = {**of_file, **{name: value for name, value in values.items() if value is not None}}
+    if "targets" in values:
         values["targets"] = tuple(values["targets"])
-    of_lanes = {name: getattr(options, name, None) for name in OF_LANES}
-    of_lanes = {name: value for name, value in of_lanes.items() if value is not None}
+    of_lanes = {name: values.pop(name) for name in OF_LANES if name in values}
     if options.lane:
         values["lanes"] = tuple(
             lane for spec in options.lane for lane in parse_lanes(spec, **of_lanes)
         )
+    elif "lanes" in values:
+        values["lanes"] = read_lanes(values["lanes"], **of_lanes)
     elif of_lanes:
         values["lanes"] = tuple(replace(lane, **of_lanes) for lane in RaceConfig.lanes)
-    return {name: value for name, value in values.items() if value is not None}
+    return values
+
+
+def add_file(parser: argparse.ArgumentParser, keys: str) -> None:
+    """Add the file of a set-up.
+
+    Parameters
+    ----------
+    keys : what it may set, for the help.
+    """
+    parser.add_argument(
+        "file", nargs="?", type=path, metavar="FILE",
+        help=f"a set-up as TOML: {keys}; an option takes the place of the file's value",
+    )  # fmt: skip
+
+
+def config_of(options: argparse.Namespace) -> RaceConfig:
+    """Return the race of a file's set-up, if there is one, and of the options.
+
+    Raises
+    ------
+    ValueError : a value cannot be read or breaks a rule.
+    """
+    from olora_viz.machine.toml_setup import Kind, TomlSetup, kinds_of
+    from olora_viz.races.config import RaceConfig
+
+    if options.file is None:
+        return RaceConfig(**given(options))
+    kinds = kinds_of(RaceConfig) | dict.fromkeys(OF_LANES, Kind(float))
+    setup = TomlSetup.read(options.file, kinds)
+    dests = {name: "lane" if name == "lanes" else name for name in kinds}
+    by_options = {name for name, dest in dests.items() if getattr(options, dest, None) is not None}
+    with setup.naming_lines(by_options):
+        return RaceConfig(**given(options, setup.values))
 
 
 def say_unused_template(sentence: str) -> None:

@@ -8,17 +8,28 @@ import math
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import INTERRUPTED, Verb, print_table, progress_bar
-from olora_viz.cli.options import add_intervals, add_shared, given, path, say_unused_template
+from olora_viz.cli.options import (
+    add_file,
+    add_intervals,
+    add_shared,
+    config_of,
+    given,
+    path,
+    say_unused_template,
+)
 from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.numbers import number, seconds
 from olora_viz.machine.signals import on_interruption
 
 if TYPE_CHECKING:
+    from olora_viz.machine.trackers import Tracker
     from olora_viz.races.race import Race
     from olora_viz.races.step import Step
+    from olora_viz.races.tracking import RaceTracker
 
 
 def add_verbs(verb: Verb) -> None:
@@ -26,6 +37,7 @@ def add_verbs(verb: Verb) -> None:
     from olora_viz.races.config import BATCHES_WORDS
 
     made = verb("race", run_race, "train lanes side by side on the same batches")
+    add_file(made, "the fields of RaceConfig, its lanes as SPECs or tables")
     made.add_argument("--resume", type=path, metavar="DIR", help="resume the run in this folder")
     add_shared(
         made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
@@ -69,6 +81,7 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument(
         "--run", type=path, metavar="DIR", dest="folder", help="save the run in this folder"
     )
+    add_shared(made, "--track")
 
 
 def run_race(options: argparse.Namespace) -> int:
@@ -76,9 +89,11 @@ def run_race(options: argparse.Namespace) -> int:
     from olora_viz.initializers import RankError
     from olora_viz.races import run as runs
     from olora_viz.races.state import STOPPED
+    from olora_viz.races.tracking import RaceTracker
     from olora_viz.studies.remarks import batches_vary, caveat
 
     keep_freed()
+    tracker = _tracker(options)
     try:
         race, steps = _begin(options)
     except RankError as error:
@@ -104,7 +119,9 @@ def run_race(options: argparse.Namespace) -> int:
     for words in filter(None, (race.adapted, race.in_parts)):
         print(words, file=sys.stderr)
     with on_interruption(race.close), closing(steps):
-        _follow(steps, race, options.json)
+        again = options.resume is not None
+        tracked = RaceTracker(tracker, race.config, again=again) if tracker else None
+        _follow(steps, race, options.json, tracked)
     summary = race.summary()
     if options.json:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
@@ -120,20 +137,37 @@ def run_race(options: argparse.Namespace) -> int:
     return INTERRUPTED if race.status == STOPPED else 0
 
 
+def _tracker(options: argparse.Namespace) -> Tracker | None:
+    """Return the tracker to report to, if one is named.
+
+    Raises
+    ------
+    ValueError : it is not installed or set up, or the race has no folder.
+    """
+    from tqdm import tqdm
+
+    from olora_viz.machine.trackers import Tracker
+
+    if options.track is None:
+        return None
+    folder = options.resume or options.folder
+    if folder is None:
+        raise ValueError(f"--track {options.track} needs --run DIR, whose name the project gets")
+    return Tracker(options.track, folder, partial(tqdm.write, file=sys.stderr))
+
+
 def _begin(options: argparse.Namespace) -> tuple[Race, Race | Generator[Step, None, None]]:
     """Return a race and its remaining steps."""
     from olora_viz.races import run as runs
-    from olora_viz.races.config import RaceConfig
     from olora_viz.races.race import race
 
-    values = given(options)
     if options.resume is not None:
-        if values or options.folder is not None:
+        if given(options) or options.file is not None or options.folder is not None:
             raise ValueError("--resume takes the set-up from the run folder: pass no other options")
         with progress_bar() as progress:
             run = runs.resume(options.resume, progress=progress)
         return run.race, iter(run)
-    config = RaceConfig(**values)
+    config = config_of(options)
     with progress_bar() as progress:
         if options.folder is not None:
             run = runs.start(config, options.folder, progress=progress)
@@ -142,19 +176,27 @@ def _begin(options: argparse.Namespace) -> tuple[Race, Race | Generator[Step, No
     return alone, alone
 
 
-def _follow(steps: Iterator[Step], race: Race, as_json: bool) -> None:
+def _follow(steps: Iterator[Step], race: Race, as_json: bool, tracked: RaceTracker | None) -> None:
     """Report every step as it comes; close the race, however its steps end."""
     from tqdm import tqdm
 
     labels, total = race.lanes.labels, race.config.steps
     bar = tqdm(total=total, initial=race.done, unit="step", file=sys.stderr, mininterval=0.2)
     with closing(race), bar:
-        for step in steps:
-            if as_json:
-                print(json.dumps(step.to_json(labels), allow_nan=False), flush=True)
-            bar.update(step.step - bar.n)
-            if step.eval_loss is not None:
-                bar.set_postfix_str(held_out_range(step.eval_loss.tolist()), refresh=False)
+        try:
+            for step in steps:
+                if as_json:
+                    print(json.dumps(step.to_json(labels), allow_nan=False), flush=True)
+                if tracked:
+                    tracked.report(step)
+                bar.update(step.step - bar.n)
+                if step.eval_loss is not None:
+                    bar.set_postfix_str(held_out_range(step.eval_loss.tolist()), refresh=False)
+            if tracked:
+                tracked.report_results(race.done, race.summary())
+        finally:
+            if tracked:
+                tracked.close()
 
 
 def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:

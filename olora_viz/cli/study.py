@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,8 @@ from olora_viz.machine.signals import on_interruption
 if TYPE_CHECKING:
     from olora_viz.studies.ledger import Ledger
     from olora_viz.studies.study import Study
-    from olora_viz.studies.tracking import Tracker
+    from olora_viz.studies.tracking import StudyTracker
     from olora_viz.studies.verdicts import Verdicts
-
-TRACKERS = ("trackio",)
-"""What a study can be reported to."""
 
 MOST_LANES = 500
 """A study with more lanes has to be confirmed with ``--yes``."""
@@ -43,7 +40,8 @@ def add_verbs(verb: Verb) -> None:
     made = verb("study", study, "compare initializations over learning rates and seeds")
     made.add_argument(
         "what", nargs="?", type=path, metavar="FILE|DIR",
-        help="a study as TOML, or the folder of a study to resume, extend or read",
+        help="a study as TOML, or the folder of a study to resume, extend or read; an option takes "
+        "the place of the file's value",
     )  # fmt: skip
     made.add_argument("--out", type=path, metavar="DIR", help="the study's folder")
     add_settings(made, *LISTS)
@@ -67,7 +65,7 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument(
         "--ray", metavar="ADDRESS", help="race on a running Ray cluster, HOST:PORT or auto"
     )
-    made.add_argument("--track", choices=TRACKERS, help="report lanes and tables to a tracker")
+    add_shared(made, "--track")
     made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
     made.add_argument("--yes", action="store_true", help=f"also run more than {MOST_LANES} lanes")
 
@@ -98,13 +96,13 @@ def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
 def study(options: argparse.Namespace) -> int:
     """Show the plan, run what is missing, and print the verdicts."""
     from olora_viz.studies.ledger import Ledger
-    from olora_viz.studies.running import run_study
-    from olora_viz.studies.tracking import Tracker
+    from olora_viz.studies.running import check_places, run_study
 
     keep_freed()
     folder, asked = _asked(options)
     ledger = Ledger(folder, asked)
-    tracker = Tracker(ledger) if options.track else None
+    check_places(ledger.study, options.workers, options.ray)
+    tracker = _tracker(options.track, ledger)
     todo = _plan(ledger, options.workers, here=options.ray is None)
     if not ledger.study.chat:
         say_unused_templates(ledger.study.models)
@@ -127,17 +125,26 @@ def study(options: argparse.Namespace) -> int:
         ledger.open()
     ledger.finish()
     if tracker:
-        _track(tracker)
+        tracker.report()
+        tracker.report_tables()
     _report(ledger, options.json)
     _draw(ledger, options.png, options.html)
     return 0
 
 
-def _track(tracker: Tracker) -> None:
-    """Report what is left to report, and the tables."""
-    tracker.report()
-    tracker.report_tables()
-    print(f"reported to trackio: trackio show --project {tracker.project!r}", file=sys.stderr)
+def _tracker(name: str | None, ledger: Ledger) -> StudyTracker | None:
+    """Return what reports to a tracker, if one is named.
+
+    Raises
+    ------
+    ValueError : it is not installed or set up.
+    """
+    if name is None:
+        return None
+    from olora_viz.machine.trackers import Tracker
+    from olora_viz.studies.tracking import StudyTracker
+
+    return StudyTracker(Tracker(name, ledger.folder, partial(print, file=sys.stderr)), ledger)
 
 
 def _stopped() -> None:
@@ -159,12 +166,12 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     if what is not None and what.is_dir():
         if out is not None and out != what:
             raise ValueError(f"the study's folder is {str(what)!r}: leave out --out")
-        return what, replace(Study.read(what / SETUP), **given) if given else None
+        return what, Study.read(what / SETUP, **given) if given else None
     if out is None:
         raise ValueError("a study needs --out DIR, the folder for its results")
     if what is None:
         return out, Study(**given) if given or not (out / SETUP).exists() else None
-    return out, replace(Study.read(what), **given)
+    return out, Study.read(what, **given)
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:

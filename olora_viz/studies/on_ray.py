@@ -39,7 +39,7 @@ class RayPool(Executor):
             import ray
         except ImportError:
             raise ValueError(
-                "races on a cluster need Ray, which is not installed: pip install 'olora_viz[ray]'"
+                "races on a cluster need Ray, which is not installed: pip install ray"
             ) from None
         self._ray, self._refs = ray, set[Any]()
         self._connected = not ray.is_initialized()

@@ -86,12 +86,7 @@ def run_study(
         such cluster.
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
-    if ray is not None and workers != 1:
-        raise ValueError(
-            f"workers is {workers}, but on a Ray cluster the cores say how many races run"
-        )
+    _check_workers(workers, ray)
     ledger = Ledger(Path(out) if ray is None else Path(out).absolute(), study)
     pool = _pool(ledger.study, workers, ray)
     try:
@@ -103,6 +98,29 @@ def run_study(
                 yield from _at_once(ledger, pool, most)
     finally:
         ledger.finish()
+
+
+def check_places(study: Study, workers: int, ray: str | None) -> None:
+    """Check where the races of a study are to run, before anything takes time.
+
+    Raises
+    ------
+    ValueError : an unsuitable number of workers, or no such cluster.
+    """
+    _check_workers(workers, ray)
+    if ray is not None:
+        pool = _pool(study, workers, ray)
+        assert pool is not None
+        pool.shutdown()
+
+
+def _check_workers(workers: int, ray: str | None) -> None:
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    if ray is not None and workers != 1:
+        raise ValueError(
+            f"workers is {workers}, but on a Ray cluster the cores say how many races run"
+        )
 
 
 def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:

@@ -1,19 +1,25 @@
-"""Reports a study to trackio, an experiment tracker that keeps everything on this machine."""
+"""Reports a study to an experiment tracker: its lanes as runs, and its tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import closing
 from typing import Any
 
+from olora_viz.machine.files import read_json_object, write_json
 from olora_viz.machine.numbers import compact
+from olora_viz.machine.trackers import Tracker
 from olora_viz.studies.ledger import Ledger
 from olora_viz.studies.study import Trial
 
+RECORD = "tracked.json"
+"""The file of the study's folder with the names of the runs that each tracker has."""
+
 TABLES = "study"
 """The run, and its group, that holds the tables."""
+
+OF_LANE = ("model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
+"""The columns of a lane's row that describe its run."""
 
 RESULTS = (
     "valid_loss",
@@ -26,81 +32,50 @@ RESULTS = (
 """The columns of a lane's row that are reported with its last step."""
 
 
-class Tracker:
+class StudyTracker:
     """Reports the lanes of a study as runs, grouped by method and rate, and its tables.
 
-    The project is called like the study's folder. A lane is reported once, also by several
-    processes one after the other. What trackio cannot write it warns of; the study goes on.
+    A lane is reported once, also by several processes one after the other.
 
     Parameters
     ----------
-    ledger : of the study.
-
-    Raises
-    ------
-    ValueError : trackio is not installed, or has no project of such a name.
+    tracker : the project is called like the study's folder.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        try:
-            import trackio
-        except ImportError:
-            raise ValueError(
-                "--track trackio needs trackio, which is not installed: pip install "
-                "'olora_viz[trackio]'"
-            ) from None
-        self._trackio, self._ledger = trackio, ledger
-        self._study = str(ledger.folder.absolute())
-        self.project = ledger.folder.absolute().name
-        self._known = self._reported()
+    def __init__(self, tracker: Tracker, ledger: Ledger) -> None:
+        self._tracker, self._ledger = tracker, ledger
 
-    def report(self) -> int:
-        """Report the lanes that are new; return their number."""
-        new = [
-            (trial, row)
-            for trial, row in self._ledger.trials().items()
-            if name_of(trial) not in self._known
-        ]
-        for trial, row in new:
-            its = f"{trial.init} {compact(trial.lr)}"
-            shown = ("model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
-            config = {name: row[name] for name in shown}
-            with self._run(name_of(trial), its, config) as run:
-                for step, found in measured(row).items():
-                    run.log(found, step=step)
-            self._known.add(name_of(trial))
-        return len(new)
+    def report(self) -> None:
+        """Report the lanes that are new."""
+        self._tracker.attempt(self._report_lanes)
 
     def report_tables(self) -> None:
         """Report the verdicts, and the table of all lanes."""
+        self._tracker.attempt(self._report_tables)
+
+    def _report_lanes(self) -> None:
+        path = self._ledger.folder / RECORD
+        record = read_json_object(path) if path.exists() else {}
+        known = set(record.get(self._tracker.name, ()))
+        for trial, row in self._ledger.trials().items():
+            name = name_of(trial)
+            if name in known:
+                continue
+            group = f"{trial.init} {compact(trial.lr)}"
+            config = {column: row[column] for column in OF_LANE}
+            with closing(self._tracker.start(name, group, config)) as run:
+                for step, numbers in measured(row).items():
+                    run.log(numbers, step)
+            known.add(name)
+            write_json(path, {**record, self._tracker.name: sorted(known)})
+
+    def _report_tables(self) -> None:
         lanes = self._ledger.rows().drop(columns=["evaluated", "valid_losses"])
+        rows: Any = lanes.to_dict("records")
         verdicts = [one.to_json() for one in self._ledger.verdicts().each]
-        table = self._trackio.Table
-        shown = table(data=verdicts)  # pyrefly: ignore[bad-argument-type] (it takes dicts as well)
-        with self._run(TABLES, TABLES, {}) as run:
-            run.log({"verdicts": shown, "lanes": table(dataframe=lanes)})
-
-    def _reported(self) -> set[str]:
-        """Return the names of this study's runs in the project."""
-        try:
-            found = list(self._trackio.Api().runs(self.project))
-        except ValueError:  # there is no such project yet
-            return set()
-        return {run.name for run in found if (run.config or {}).get("study") == self._study}
-
-    @contextmanager
-    def _run(self, name: str, group: str, config: dict[str, Any]) -> Generator[Any]:
-        """Open a run of the project, and write it; trackio's notes do not belong into results."""
-        with redirect_stdout(StringIO()):
-            run = self._trackio.init(
-                project=self.project, name=name, group=group, embed=False, auto_log_cpu=False,
-                auto_log_gpu=False, config={**config, "study": self._study},
-                resume="allow" if name == TABLES else "never",
-            )  # fmt: skip
-            try:
-                yield run
-            finally:
-                self._trackio.finish()
+        with closing(self._tracker.start(TABLES, TABLES, {}, again=True)) as run:
+            run.table("verdicts", verdicts)
+            run.table("lanes", rows)
 
 
 def name_of(trial: Trial) -> str:
