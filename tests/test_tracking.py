@@ -5,6 +5,7 @@ import math
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,7 @@ def test_what_is_in_a_trackers_way_is_said_once(
     tracked = RaceTracker(tracker, RaceConfig())
     tracked.close()
     assert tracker.has_failed
-    assert capsys.readouterr().out.count("reporting to tensorboard has failed") == 1
+    assert capsys.readouterr().out.count("tensorboard: reports nothing more") == 1
 
 
 @pytest.mark.parametrize("tracker", TRACKERS)
@@ -263,6 +264,22 @@ def test_modes_of_wandb_that_would_report_nothing_are_refused(
     Tracker("wandb", tmp_path / "run", heard.append)
     assert f"wandb sync {tmp_path}/run/wandb/offline-run-*" in heard[0]
     wandb.teardown()
+
+
+def test_what_a_tracker_warns_of_is_said_once_and_what_it_prints_is_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[str] = []
+    tracker = Tracker("tensorboard", tmp_path, heard.append)
+
+    def report() -> None:
+        print("a banner")
+        warnings.warn("the server\nis slow", stacklevel=1)
+
+    for _ in range(2):
+        tracker.attempt(report)
+    assert heard[1:] == ["tensorboard: the server is slow"]
+    assert capsys.readouterr().out == ""
 
 
 def test_a_race_without_a_folder_is_not_tracked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib.util import find_spec
@@ -69,6 +70,7 @@ class Tracker:
             raise ValueError(unknown("tracker", name, TRACKERS))
         self.name, self._say = name, say
         self.has_failed = False
+        self._said: set[str] = set()
         folder = folder.absolute()
         project = re.sub(r"[^\w.-]+", "-", folder.name)[:100] or "olora_viz"
         try:
@@ -89,17 +91,21 @@ class Tracker:
     def attempt(self, report: Callable[[], object]) -> None:
         """Report something, unless that has failed before.
 
-        What a tracker prints does not belong into results.
+        What a tracker prints does not belong into results, and what it warns of is said once.
         """
         if self.has_failed:
             return
         try:
-            with redirect_stdout(StringIO()):
+            with redirect_stdout(StringIO()), warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
                 report()
+            words = {_line(one.message) for one in caught if one.category is UserWarning}
         except Exception as error:  # whatever it is, no result depends on it
             self.has_failed = True
-            why = " ".join(str(error).split()) or type(error).__name__
-            self._say(f"reporting to {self.name} has failed, and goes on without it: {why}")
+            words = {f"reports nothing more, since it failed: {_line(error)}"}
+        for each in words - self._said:
+            self._say(f"{self.name}: {each}")
+        self._said |= words
 
 
 class _Trackio:
@@ -237,6 +243,10 @@ class _TensorBoardRun:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _line(message: object) -> str:
+    return " ".join(str(message).split()) or type(message).__name__
 
 
 def _file_name(name: str) -> str:
