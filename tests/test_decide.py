@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import peft
@@ -21,6 +22,7 @@ from olora_viz.__main__ import main
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
+from olora_viz.studies import deciding
 from olora_viz.studies.budget import METHODS, MOST_STEPS, SIZES, Plan, fitted
 from olora_viz.studies.deciding import Decision, complete_seeds, decide
 from olora_viz.studies.estimate import Pace, most_trials
@@ -217,6 +219,19 @@ def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[D
     trial = Trial(its.cell, its.init, its.best_lr or 0, 0)
     found = next(iter((summary or {})["lanes"].values()))
     assert found["final_loss"] == pytest.approx(last.verdicts.rows[trial]["valid_loss"], rel=1e-5)
+
+
+def test_an_adapter_that_is_begun_is_finished_though_the_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(PLAN, study=replace(STUDY, lrs=(1e-3,), seeds=1, coarse=1))
+    known = None
+    for known in decide(tmp_path / "late", minutes=60, plan=plan):
+        if known.stage == deciding.FINAL:
+            monkeypatch.setattr(deciding, "time", SimpleNamespace(monotonic=lambda: math.inf))
+    assert known is not None
+    assert (known.seconds, known.stage) == (math.inf, deciding.DONE)
+    assert known.adapter is not None
 
 
 def test_the_folder_is_gone_on_with_and_another_set_up_is_refused(
