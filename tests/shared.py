@@ -97,8 +97,11 @@ def first_command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory, first_command: Path) -> Iterator[str]:
-    """Start the app as the README's first command does, once for all; end it with the tests."""
-    variables = inherited() | {"OLORA_VIZ_MAX_STEPS": "600"}
+    """Start the app as the README's first command does, once for all; end it with the tests.
+
+    It is asked, as it would be on a Space, to let Gradio render the pages on the server.
+    """
+    variables = inherited() | {"OLORA_VIZ_MAX_STEPS": "600", "GRADIO_SSR_MODE": "true"}
     folder = tmp_path_factory.mktemp("app")
     with serve(folder, variables, python=first_command) as server:
         yield server.url

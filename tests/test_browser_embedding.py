@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from proxies import embedding, proxy
 from served import launched
-from shared import FLAGS, PLOT, chromium
+from shared import FLAGS, PLOT, chromium, visiting
 
 from olora_viz.web import page as web
 
@@ -55,6 +55,19 @@ def test_under_a_path_the_page_races_and_hands_out_files(
             visitor.locator("#adapters button").first.click()
         assert Path(download.value.path()).stat().st_size > 1000
         assert [one for one in missing if "manifest" not in one] == []
+
+
+def test_where_pages_shall_be_rendered_on_the_server_this_one_is_drawn_by_the_browser(
+    browser: Browser, address: str
+) -> None:
+    """Gradio's own rendering on the server leaves a frame, or a page under a path, white."""
+    served = httpx.get(address, trust_env=False).text
+    assert "window.gradio_config" in served, "what the browser draws the page from"
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    with visiting(context, address, f"?{SET_UP.format(3)}") as page:
+        page.click("#race-button")
+        expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
+    context.close()
 
 
 def test_a_page_says_when_its_server_is_gone(visitor: Page, address: str) -> None:

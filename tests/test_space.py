@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable
 from importlib.metadata import distribution, requires, version
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 from served import ROOT, Visitor, serve
 
 from olora_viz.models import MODELS
@@ -27,6 +30,8 @@ KNOWN = {
     "preload_from_hub", "license",
 }  # fmt: skip
 """The fields that the Hub documents for a Space, and ``license``, which it documents for all."""
+PYTHONS = ("3.10", "3.12")
+"""The versions of Python that ZeroGPU documents."""
 
 LANES = [{"init": init, "r": 2, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 
@@ -42,12 +47,20 @@ def test_the_configuration_has_documented_fields_alone_with_values_that_they_tak
     assert (ROOT / FRONT["app_file"]).is_file()
     assert FRONT["license"] == "apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert isinstance(FRONT["python_version"], str)
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert re.search(rf'requires-python = ">={re.escape(FRONT["python_version"])}"', project)
+
+
+def test_the_python_is_one_that_zero_gpu_offers_and_the_package_takes() -> None:
+    assert isinstance(FRONT["python_version"], str), "YAML reads 3.10 without quotes as 3.1"
+    assert FRONT["python_version"] in PYTHONS
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert SpecifierSet(project["requires-python"]).contains(FRONT["python_version"])
 
 
 def test_the_space_s_gradio_is_the_one_that_is_tested() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+    (gradio,) = (one for one in map(Requirement, lines) if one.name == "gradio")
+    assert gradio.specifier.contains(FRONT["sdk_version"])
+    assert Version(FRONT["sdk_version"]) <= Version(version("gradio"))
     assert FRONT["sdk_version"].split(".")[:2] == version("gradio").split(".")[:2]
 
 

@@ -123,8 +123,13 @@ def navigation() -> gr.HTML:
 
 
 def launch_options() -> dict[str, Any]:
-    """Return the arguments of `Blocks.launch` that Gradio's environment variables do not set."""
+    """Return the arguments of `Blocks.launch` that Gradio's environment variables do not set.
+
+    Spaces ask for pages that Node renders on the server. In a frame, or under a proxy's path, such
+    a page stays white, and Node would answer before this application does.
+    """
     return {
+        "ssr_mode": False,
         "theme": gradio_theme(),
         "favicon_path": str(FAVICON),
         "css": css(),
