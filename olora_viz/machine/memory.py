@@ -40,7 +40,10 @@ def available_memory(device: torch.device) -> int | None:
         None if the system does not report it.
     """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        try:
+            return torch.cuda.mem_get_info(device)[0]
+        except RuntimeError:  # ZeroGPU's, before a process has it
+            return None
     free = _of_system("MemAvailable")
     limit, used = (_number(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
     if free is None or limit is None or used is None:

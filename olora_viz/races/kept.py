@@ -58,6 +58,10 @@ class Kept:
         """Forget what no race has used since the last call, and everything on a GPU."""
         if self._loaded is not None and self._loaded[0].device.type != "cpu":
             self.clear()
+        self.forget_unused()
+
+    def forget_unused(self) -> None:
+        """Forget what no race has used since the last call; the model stays where it is."""
         self._found = {key: self._found[key] for key in self._used if key in self._found}
         self._used = set()
 

@@ -88,6 +88,8 @@ class RaceView:
     """Whether it obeys the commands of whoever looks at it."""
     readers_key: str = ""
     """What opens it in a link to show it to others; empty if nothing does."""
+    refused: str = ""
+    """Why no GPU was lent to its owner's race; empty otherwise."""
     own_prompt: OwnPrompt | None = None
     """A prompt of its owner's own, which readers do not see."""
 

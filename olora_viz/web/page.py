@@ -18,7 +18,7 @@ from olora_viz.web import titles
 from olora_viz.web.embedding.prefix import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
-from olora_viz.web.jobs.accelerator import on_zero_gpu
+from olora_viz.web.jobs.accelerator import on_zero_gpu, warm_up
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
@@ -56,13 +56,19 @@ for the charts that it was sent. A page whose copy is dropped works on, see `_ch
 SPARE = 60
 """Events at once beside the open pages that follow a race."""
 
+EVENTS = 10 * (MOST + SPARE)
+"""Events that may wait, of all pages. On ZeroGPU Gradio's own limit is one, and a page sends several
+as it opens."""
+
 
 def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
     jobs = Jobs(limits, races=ZeroGpuJob if on_zero_gpu() else Job)
     first = SetUp.first(limits).to_config(limits)
-    if first.model == RaceConfig.model and not on_zero_gpu():  # others may have to be downloaded
+    if on_zero_gpu():
+        warm_up()
+    elif first.model == RaceConfig.model:  # others may have to be downloaded
         jobs.prepare(first)
     atexit.register(jobs.close)
     return jobs
@@ -86,6 +92,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         titles.build()
     _show_progress_on(links, demo)
     _check_nothing_twice(demo)
+    demo.queue(max_size=EVENTS)
     forgive_forgotten_pages(demo)
     return demo
 

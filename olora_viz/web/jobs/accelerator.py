@@ -4,28 +4,37 @@ On ZeroGPU, detected by the environment variable ``SPACES_ZERO_GPU``, a function
 inside ``spaces.GPU``: it runs in a forked process, declares its duration in advance, and pickles
 what it yields. So a time slice of a race is a generator of plain values on the CPU, and commands
 reach it through a small file. A suspended generator keeps its GPU, so pausing writes a checkpoint
-and ends the slice. On other hardware none of this applies, and `spaces` is not needed.
+and ends the slice. Short slices go first in ZeroGPU's queue, and one that is longer than what is
+left of a visitor's day is refused, see `refusal`. Models that are moved to the GPU before the
+server starts, see `warm_up`, are there when a slice begins. On other hardware none of this applies,
+and `spaces` is not needed.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import torch
 
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import write_text
 from olora_viz.measures.conditioning import COST_IN_STEPS
 from olora_viz.models import MODELS
+from olora_viz.models.hub import snapshot
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.kept import Kept
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.races.summary import Tested
@@ -33,8 +42,12 @@ from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.background_work import device_words
 
-LEAST_SECONDS, MOST_SECONDS = 15, 120
-"""Requested seconds of a time slice: short ones start sooner; a long race takes several."""
+LEAST_SECONDS, MOST_SECONDS = 15, 30
+"""Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a
+single step that needs more by the estimate makes a slice longer."""
+
+BEGINNING_SECONDS = 5
+"""Seconds reserved for what comes before a turn: the process, its CUDA context and its models."""
 
 ENDING_SECONDS = 5
 """Seconds reserved at the end of a time slice for the checkpoint and the adapters."""
@@ -56,6 +69,13 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """The race cannot go on: the sentence of a ValueError, of which ZeroGPU hands on the name."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """The race is over; a turn that ends without this has paused it."""
 
@@ -71,24 +91,31 @@ def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
     return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def seconds_needed(config: RaceConfig) -> int:
-    """Estimate the time of a race on a GPU in seconds, at most one time slice.
+def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) -> int:
+    """Return the seconds to request for the next time slice of a race on a GPU.
 
-    The estimate is conservative: ten seconds for the process and its CUDA context, one per 100
-    million weights; per step 50 ms of kernel launches, 5 ms per lane, and 6 x weights x tokens
-    operations at 64 tokens per example and 20 TFLOP/s. Evaluations, spectra and answers add half of
-    that, and a curvature measurement costs `COST_IN_STEPS`.
+    That is the estimate for its remaining steps, within `LEAST_SECONDS` and `MOST_SECONDS`. It is
+    conservative: ten seconds for the process and its CUDA context, one per 100 million weights; per
+    step 50 ms of kernel launches, 5 ms per lane, and 6 x weights x tokens operations at 64 tokens
+    per example and 20 TFLOP/s. Evaluations, spectra and answers add half of that, and a curvature
+    measurement costs `COST_IN_STEPS`. If a slice of one step needs more, it is requested.
+
+    Parameters
+    ----------
+    done, goal : steps that were made, and the step after which it pauses.
 
     >>> seconds_needed(RaceConfig()), seconds_needed(RaceConfig(model="smollm2-135m"))
-    (22, 79)
+    (22, 30)
     """
     weights, lanes = MODELS[config.model].parameters, len(config.lanes)
     operations = 6 * weights * 64 * config.batch_size * lanes
     step = 0.05 + 0.005 * lanes + operations / 20e12
-    every = config.curvature_every
-    looks = COST_IN_STEPS * (config.steps // every) if every else 0
-    whole = 10 + weights / 100e6 + step * (1.5 * config.steps + looks)
-    return min(MOST_SECONDS, max(LEAST_SECONDS, math.ceil(whole)))
+    every, until = config.curvature_every, min(goal, config.steps)
+    looks = COST_IN_STEPS * (until // every - done // every) if every else 0
+    start = 10 + weights / 100e6
+    whole = start + step * (1.5 * (until - done) + looks)
+    one = BEGINNING_SECONDS + start + step * (1.5 + min(looks, COST_IN_STEPS)) + ENDING_SECONDS
+    return math.ceil(max(LEAST_SECONDS, min(whole, MOST_SECONDS), min(whole, one)))
 
 
 def here(config: RaceConfig) -> RaceConfig:
@@ -113,7 +140,13 @@ def wished(file: Path) -> str:
 
 
 def turn(
-    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
+    config: RaceConfig,
+    folder: Path,
+    wishes: Path,
+    done: int,
+    goal: float,
+    questions: int,
+    kept: Kept | None = None,
 ) -> Iterator[Opened | Step | Ended]:
     """Race in `folder` for one turn, from its checkpoint if there is one.
 
@@ -125,10 +158,12 @@ def turn(
     done : steps that were reported before.
     goal : the step after which it pauses.
     questions : number of held-out prompts to answer at the end.
+    kept : holds the model if it was loaded before.
     """
-    until = time.monotonic() + seconds_needed(config) - ENDING_SECONDS
+    seconds = seconds_needed(config, done, goal)
+    until = time.monotonic() + seconds - BEGINNING_SECONDS - ENDING_SECONDS
     begun = (folder / "config.json").exists()
-    run = runs.resume(folder) if begun else runs.start(config, folder)
+    run = runs.resume(folder, kept=kept) if begun else runs.start(config, folder, kept=kept)
     racing = run.race
     try:
         yield Opened(
@@ -165,22 +200,96 @@ def turn(
         racing.lanes.detach()
 
 
-def forked(*arguments: Any) -> Iterator[Opened | Step | Ended]:
+def warm_up() -> None:
+    """Move models to the GPU for the forked processes: the default one, and those preloaded here.
+
+    It is called in the main thread. ZeroGPU packs what is on the GPU when the server is launched,
+    and unpacks it in every process before its first turn. Other models are loaded in each turn.
+    """
+    preloaded = (card.name for card in MODELS.values() if card.hub_id and snapshot(card.hub_id))
+    for name in (RaceConfig.model, *preloaded):
+        kept = Kept()
+        with suppress(ValueError):  # a turn will say what is wrong with it
+            kept.load(RaceConfig(model=name, device="cuda"))
+            _warm[name] = kept
+
+
+_warm: dict[str, Kept] = {}
+"""The models of `warm_up` by name."""
+
+
+def forked(config: RaceConfig, *arguments: Any) -> Iterator[Opened | Step | Ended | Failed]:
     """Take a turn in a forked process, on one thread: a fork does not keep the parent's threads."""
     torch.set_num_threads(1)
-    yield from turn(*arguments)
+    kept = _warm.get(config.model)
+    try:
+        yield from turn(config, *arguments, kept)
+    except ValueError as error:
+        yield Failed(str(error))
+    finally:
+        if kept is not None:
+            kept.forget_unused()
 
 
-def _duration(config: RaceConfig, *_: Any) -> int:
-    return seconds_needed(config)
+def _duration(
+    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, *_: Any
+) -> int:
+    return seconds_needed(config, done, goal)
 
 
-def lent() -> Callable[..., Iterator[Opened | Step | Ended]]:
+def lent() -> Callable[..., Iterator[Opened | Step | Ended | Failed]]:
     """Return `turn` as it runs on this machine."""
     if not on_zero_gpu():
         return turn
-    return import_module("spaces").GPU(duration=_duration)(forked)
+    lend = import_module("spaces").GPU(duration=_duration)
+    # There a GPU seems to be in every thread of the server, but only the main thread emulates one:
+    # in all others an optimizer on the CPU would fail as it looks at it. A forked process has the
+    # function of torch again.
+    seems_available, main = torch.cuda.is_available, threading.main_thread()
+    torch.cuda.is_available = lambda: seems_available() and threading.current_thread() is main
+    return lend(forked)
 
 
-taken: Callable[..., Iterator[Opened | Step | Ended]] = lent()
+taken: Callable[..., Iterator[Opened | Step | Ended | Failed]] = lent()
 """Created when the server starts, since ZeroGPU looks for it then."""
+
+
+def refusal(error: Exception) -> str:
+    """Return why ZeroGPU does not lend a GPU now, in a sentence; "" for an error of the race itself.
+
+    >>> error = gr.Error(
+    ...     "You have exceeded your free ZeroGPU quota (30s requested vs. 12s left). "
+    ...     "Try again in 5:07:09. ", title="ZeroGPU quota exceeded",
+    ... )
+    >>> refusal(error)  # doctest: +NORMALIZE_WHITESPACE
+    'ZeroGPU lends no GPU: 12 s are left of your time for today, and the race asks for 30 s at once;
+    there is more in 5:07:09'
+    """
+    title = error.title if isinstance(error, gr.Error) else ""
+    words = " ".join(str(error.message if isinstance(error, gr.Error) else error).split())
+    if title == "ZeroGPU worker error" and words == "GPU task aborted":
+        return "ZeroGPU has taken its GPU back"
+    if title == "ZeroGPU worker error" or (isinstance(error, ValueError) and not title):
+        return ""
+    if "Expired ZeroGPU proxy token" in words:
+        return "ZeroGPU lends no GPU to a page that was open for long: reload it"
+    left, asked = re.search(r"(\d+)s left", words), re.search(r"(\d+)s requested", words)
+    again = re.search(r"[Tt]ry again in ((?:\d+ days?, )?[\d:]+)", words)
+    why = REFUSALS.get(title) or f"{type(error).__name__}: {words[:200]}"
+    if left and asked:
+        why = (
+            f"{left[1]} s are left of your time for today, and the race asks for {asked[1]} s "
+            "at once"
+        )
+    return f"ZeroGPU lends no GPU: {why}" + (f"; there is more in {again[1]}" if again else "")
+
+
+REFUSALS = {
+    "ZeroGPU quota exceeded": "your time for today, or this Space's, is used up",
+    "ZeroGPU pending credits exceeded": "other races of yours hold all that is left of your time",
+    "ZeroGPU illegal duration": "a step of this race takes longer than a GPU is lent for",
+    "ZeroGPU queue timeout": "none was free within a minute",
+    "ZeroGPU client error": "none is free now",
+}
+"""Why a GPU is not lent, by the titles of the package ``spaces``."""
+

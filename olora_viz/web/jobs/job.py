@@ -206,6 +206,8 @@ class Job(Work, BackgroundRace):
     """Whether the server ended before its adapters were those of its last step."""
     kept: tuple[str, bool] | None = None
     """State and completeness in its record; None while it has none."""
+    refused: str = ""
+    """Why it is paused, if no GPU was lent to it, see `accelerator.refusal`."""
     zips: Path | None = None
     """The folder for its zipped adapters; None for its own folder."""
     _marked: float = -math.inf

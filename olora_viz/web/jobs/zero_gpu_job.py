@@ -6,25 +6,30 @@ import contextvars
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
+from olora_viz.races.run import read_steps
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.views.background_race import ANSWERS
+from olora_viz.views.background_work import StoppedEarlyError
 from olora_viz.views.race_record import LOADING, PAUSED
 from olora_viz.web.jobs import accelerator
-from olora_viz.web.jobs.accelerator import Ended, Opened
+from olora_viz.web.jobs.accelerator import Ended, Failed, Opened
 from olora_viz.web.jobs.job import Job
 
 
 @dataclass(eq=False)
 class ZeroGpuJob(Job):
-    """A `Job` whose race is never in this process's memory, and whose requests are files."""
+    """A `Job` whose race is never in this process's memory, and whose requests are files.
+
+    A race on the CPU is raced in this process, as any other `Job`.
+    """
 
     visit: contextvars.Context = field(default_factory=contextvars.copy_context)
-    """Whose race it is: the GPU's time counts as that visitor's."""
+    """Of the page that asked last: the GPU's time counts as that visitor's."""
 
     def stop(self, why: str = "") -> None:
         """Request the end after the current step."""
@@ -38,11 +43,14 @@ class ZeroGpuJob(Job):
 
     def unpause(self, goal: float = math.inf) -> None:
         """Cancel the request for a pause, until a given step."""
+        self.visit, self.refused = contextvars.copy_context(), ""
         super().unpause(goal)
         self._wish()
 
     def run(self) -> bool:
         """Take one turn; if the race does not finish in it, the queue schedules another."""
+        if self.on_cpu:
+            return super().run()
         self.become(LOADING)
         self.tell(0.0, "waiting for a GPU")
         self._wish()
@@ -54,16 +62,21 @@ class ZeroGpuJob(Job):
                 self.baseline, self.plain_text = news.baseline, news.plain_text
                 self.held_out = news.held_out
                 self.become(RACING)
+            elif isinstance(news, Failed):
+                raise ValueError(news.sentence)
             elif isinstance(news, Step):
                 self.steps.append(news)
+                self.cut_off = True  # until the turn ends with a checkpoint
                 self.wake()
                 if self.is_over() or self.rests():
                     self._wish()
             else:
                 ended = news
         if ended is None:
+            self.cut_off = self.cut_off and bool(self.refused)
             self.become(PAUSED, self.why_paused)
             return True
+        self.cut_off = False
         self.answers, self.adapted, self.state = ended.answers, ended.adapted, ended.status
         self.tested = ended.tested
         self.become(ended.status, self.reason(np.array(ended.diverged_at)))
@@ -75,17 +88,41 @@ class ZeroGpuJob(Job):
         accelerator.wish(self._wishes, "")
 
     @property
-    def _wishes(self) -> Any:
+    def on_cpu(self) -> bool:
+        """Whether it needs no GPU."""
+        return self.config.device == "cpu"
+
+    @property
+    def _wishes(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.wish")
 
     def _wish(self) -> None:
+        if self.on_cpu:
+            return
         resting = self.stopping.is_set() or self.rests()
         what = accelerator.STOP if self.stopping.is_set() else accelerator.PAUSE
         accelerator.wish(self._wishes, what if resting else "")
 
-    def _turn(self) -> Iterator[Opened | Step | Ended]:
+    def _turn(self) -> Iterator[Opened | Step | Ended | Failed]:
+        """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
         going = accelerator.taken(
             self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS
         )
-        while (news := self.visit.run(next, going, None)) is not None:
+        while True:
+            try:
+                news = self.visit.run(next, going, None)
+            except Exception as error:
+                why = accelerator.refusal(error)
+                if not why:
+                    raise
+                if self.stopping.is_set():
+                    raise StoppedEarlyError from None
+                if (self.folder / "config.json").exists():
+                    # A process that is killed may have made a step of which it sent nothing.
+                    self.steps += read_steps(self.folder)[len(self.steps) :]
+                self.refused = why
+                self.pause("no GPU now")
+                return
+            if news is None:
+                return
             yield news

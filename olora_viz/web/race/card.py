@@ -52,7 +52,7 @@ class Card:
     """Returns their values. None if drawing depends on choices that only the page knows; the value
     is then a text of what the card needs, and a change of it triggers the card's own event."""
     only_with: str = ""
-    """A key of the view's ``news``: while that is 0, the card is hidden and not drawn."""
+    """One of its needs: while that is 0 or empty, the card is hidden and not drawn."""
     column: str = "middle"
     """top, middle, right or after."""
     tab: str = ""
@@ -199,7 +199,7 @@ class Board:
                 continue
             if not card.only_with:
                 values[slot] = card.drawn(view)
-            elif view.news[card.only_with]:
+            elif fact(view, card.only_with):
                 values[slot] = [gr.update(elem_classes=card.classes()), *card.drawn(view)]
             else:
                 values[slot.start] = gr.update(elem_classes=card.classes(away=True))

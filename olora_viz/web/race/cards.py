@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from olora_viz.web.export import take
-from olora_viz.web.race import ask, controls, gradients, rates, shelf, spectra, verdict
+from olora_viz.web.race import ask, controls, gradients, rates, refused, shelf, spectra, verdict
 from olora_viz.web.race.card import chart, charts, words
 
 CARDS = (
     verdict.INTRODUCTION,
+    refused.CARD,
     verdict.CARD,
     chart("accuracy", "accuracy"),
     controls.SCRUBBER,

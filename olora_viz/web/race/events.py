@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -62,6 +63,22 @@ class Commands:
         said = dict(zip(NAMES, controls, strict=True))
         config = checked_config(self._limits, **said, files=files)
         return self._jobs.start(config, goal, owner).id
+
+    def start_on_cpu(self, run: Any, owner: Visitor = NOBODY) -> str:
+        """Queue the race of a run to which no GPU was lent anew, on the CPU; return its key.
+
+        Parameters
+        ----------
+        run : the owner's key.
+
+        Raises
+        ------
+        ValueError : there is no such run, or no place in the queue.
+        """
+        job = self._jobs.get(run)
+        if job is None or not job.refused:
+            raise ValueError("only a race that waits for a GPU is raced on the CPU instead")
+        return self._jobs.start(replace(job.raced, device="cpu"), owner=owner).id
 
     def do(self, run: Any, what: str) -> bool:
         """Pause, step, resume or stop a run, with its owner's key.
@@ -145,8 +162,12 @@ def press(
         goal = 1 if what == "step" else math.inf
         return Pressed(commands.start(controls, goal, owner, page), again())
     except ValueError as error:
-        words = fragments.status(FAILED, str(error))
-        return Pressed(status=words, results=fragments.problem(str(error)))
+        return _problem(error)
+
+
+def _problem(error: ValueError) -> Pressed:
+    words = fragments.status(FAILED, str(error))
+    return Pressed(status=words, results=fragments.problem(str(error)))
 
 
 def connect(
@@ -177,6 +198,12 @@ def connect(
 
     def stop(run: Any) -> None:
         commands.do(run, "stop")
+
+    def race_on_cpu(request: gr.Request, run: Any) -> Pressed:
+        try:
+            return Pressed(commands.start_on_cpu(run, visitor_of(request)), again())
+        except ValueError as error:
+            return _problem(error)
 
     def reset(run: Any) -> tuple[Any, Any]:
         commands.do(run, "stop")
@@ -230,6 +257,7 @@ def connect(
     once = {**QUIET, "trigger_mode": "once"}  # a double click is one race
     buttons.race.click(race, [desk.run, *controls], pressed, **once)
     buttons.step.click(step, [desk.run, *controls], pressed, **once)
+    desk.parts["cpu"].click(race_on_cpu, desk.run, pressed, **once)
     buttons.pause.click(pause, desk.run, pressed, **QUIET)
     buttons.stop.click(stop, desk.run, None, **QUIET)
     buttons.reset.click(reset, desk.run, [desk.run, desk.again], **QUIET)

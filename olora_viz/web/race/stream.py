@@ -55,8 +55,9 @@ def view_of(shown: Shown, upto: int | None = None, before: int = 0) -> RaceView:
     run = shown.record
     link = of_recording(run.config).to_query() if run.recorded else ""
     view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
-    own = shown.job.own_prompt if shown.job and shown.owned else None
-    return replace(view, readers_key=shown.readers_key, own_prompt=own)
+    if shown.job and shown.owned:
+        view = replace(view, own_prompt=shown.job.own_prompt, refused=shown.job.refused)
+    return replace(view, readers_key=shown.readers_key)
 
 
 @dataclass(eq=False)
