@@ -66,9 +66,9 @@ def embedding(address: str, attributes: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def served(routes: list[Route]) -> Iterator[str]:
+def served(routes: list[Route], port: int | None = None) -> Iterator[str]:
     """Run an application on the loopback."""
-    port = free_port()
+    port = port or free_port()
     config = uvicorn.Config(Starlette(routes=routes), "127.0.0.1", port, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -18,6 +18,7 @@ from races import small, steps_of
 from waiting import wait_until
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.memory import available_memory
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.web import page
@@ -205,7 +206,7 @@ class Lender:
         self.refuses: Exception | None = None
         self.takes_back_after: int | None = None
 
-    def GPU(self, duration: Callable[..., int]) -> Callable[..., Any]:  # noqa: N802 - its name
+    def GPU(self, duration: Callable[..., int]) -> Callable[..., Any]:
         def decorated(task: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
             def lent(*arguments: Any) -> Iterator[Any]:
                 self.declared.append(duration(*arguments))
@@ -398,6 +399,14 @@ def test_a_model_that_was_warmed_up_is_not_loaded_again_and_the_race_is_the_same
         news = forked(CONFIG, tmp_path / "run", tmp_path / "wish", len(found), goal, 2)
         found += [one for one in news if isinstance(one, Step)]
     assert found == whole
+
+
+def test_what_is_free_on_an_emulated_gpu_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(device: torch.device) -> None:
+        raise RuntimeError("Low-level CUDA init (`torch._C._cuda_init`) reached.")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", raises)
+    assert available_memory(torch.device("cuda")) is None
 
 
 def test_the_events_of_a_page_fit_into_the_queue_on_zero_gpu_as_anywhere(

@@ -57,8 +57,8 @@ SPARE = 60
 """Events at once beside the open pages that follow a race."""
 
 EVENTS = 10 * (MOST + SPARE)
-"""Events that may wait, of all pages. On ZeroGPU Gradio's own limit is one, and a page sends several
-as it opens."""
+"""Events of all pages that may wait; on ZeroGPU Gradio's own limit is one, and a page sends several
+at once."""
 
 
 def jobs_of(limits: Limits) -> Jobs:

@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import torch
@@ -218,12 +217,14 @@ _warm: dict[str, Kept] = {}
 """The models of `warm_up` by name."""
 
 
-def forked(config: RaceConfig, *arguments: Any) -> Iterator[Opened | Step | Ended | Failed]:
+def forked(
+    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
+) -> Iterator[Opened | Step | Ended | Failed]:
     """Take a turn in a forked process, on one thread: a fork does not keep the parent's threads."""
     torch.set_num_threads(1)
     kept = _warm.get(config.model)
     try:
-        yield from turn(config, *arguments, kept)
+        yield from turn(config, folder, wishes, done, goal, questions, kept)
     except ValueError as error:
         yield Failed(str(error))
     finally:
@@ -232,7 +233,7 @@ def forked(config: RaceConfig, *arguments: Any) -> Iterator[Opened | Step | Ende
 
 
 def _duration(
-    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, *_: Any
+    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
 ) -> int:
     return seconds_needed(config, done, goal)
 
@@ -255,7 +256,7 @@ taken: Callable[..., Iterator[Opened | Step | Ended | Failed]] = lent()
 
 
 def refusal(error: Exception) -> str:
-    """Return why ZeroGPU does not lend a GPU now, in a sentence; "" for an error of the race itself.
+    """Return in a sentence why ZeroGPU lends no GPU now; "" for an error of the race itself.
 
     >>> error = gr.Error(
     ...     "You have exceeded your free ZeroGPU quota (30s requested vs. 12s left). "
@@ -292,4 +293,3 @@ REFUSALS = {
     "ZeroGPU client error": "none is free now",
 }
 """Why a GPU is not lent, by the titles of the package ``spaces``."""
-
