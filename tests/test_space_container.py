@@ -19,6 +19,7 @@ from typing import TypeVar
 import httpx
 import pytest
 import yaml
+from environments import REQUIREMENTS, checkout, environment, pythons
 from proxies import served
 from served import ROOT, Visitor, end, free_port, wait_for
 from starlette.requests import Request
@@ -64,45 +65,14 @@ def can_isolate() -> bool:
     return subprocess.run(["unshare", "--net", "--mount", "true"], check=False).returncode == 0
 
 
-def interpreter(wanted: str) -> Path:
-    """Return the Python of a version, or this one on a machine that does not have it."""
-    known = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{wanted}.*/bin/python"))
-    on_path = shutil.which(f"python{wanted}")
-    for program in (*known, *([Path(on_path)] if on_path else [])):
-        asked = [program, "-c", "import sys, venv; print('%d.%d' % sys.version_info[:2])"]
-        said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-        if said == wanted:
-            return program
-    warnings.warn(f"no Python {wanted} on this machine: {sys.version} is tested", stacklevel=2)
-    return Path(sys.executable)
-
-
 def install(folder: Path) -> Path:
     """Make the environment that Spaces make; return its Python."""
-    program = interpreter(FRONT["python_version"])
-    python = folder / "bin" / "python"
-    what = ["-r", str(ROOT / "requirements.txt"), "spaces"]
-    what += [f"gradio[oauth,mcp]=={FRONT['sdk_version']}"]
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    like_pip = {
-        f"UV_{ours}": os.environ[f"PIP_{its}"]
-        for ours, its in (
-            ("FIND_LINKS", "FIND_LINKS"), ("DEFAULT_INDEX", "INDEX_URL"),
-            ("INDEX", "EXTRA_INDEX_URL"), ("CONSTRAINT", "CONSTRAINT"),
-        )
-        if f"PIP_{its}" in os.environ
-    }  # fmt: skip
-    if uv:
-        steps = ["venv", "-q", "-p", program, folder], ["pip", "install", "-q", "-p", python, *what]
-        asked = (
-            subprocess.run([uv, *step], env={**like_pip, **os.environ}, check=False)
-            for step in steps
-        )
-        if all(one.returncode == 0 for one in asked):
-            return python
-    subprocess.run([program, "-m", "venv", "--clear", folder], check=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", *what], check=True)
-    return python
+    wanted = FRONT["python_version"]
+    python = pythons().get(wanted)
+    if python is None:
+        warnings.warn(f"no Python {wanted} on this machine: {sys.version} is tested", stacklevel=2)
+    gradio = f"gradio[oauth,mcp]=={FRONT['sdk_version']}"
+    return environment(folder, python or sys.executable, *REQUIREMENTS, gradio, "spaces")
 
 
 @dataclass
@@ -228,13 +198,7 @@ def space() -> Iterator[Space]:
         )
     (folder / "compiled").mkdir()
     (folder / "stage").mkdir()
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    for name in filter(None, listed):
-        if (ROOT / name).is_file():
-            (made.code / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, made.code / name)
+    checkout(made.code)
     for path in made.files():
         path.chmod(0o555 if path.is_dir() else 0o444)
     yield made
