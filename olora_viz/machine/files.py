@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import zipfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -47,6 +48,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         made.mkdir()
         save_file(tensors, made / path.name, metadata={"format": "pt"})
+        _share(made)
         os.replace(made / path.name, path)
     except SafetensorError as error:
         raise _unwrapped(error, path) from None
@@ -188,6 +190,7 @@ def atomic_folder(folder: Path) -> Generator[Path]:
             yield made
         except SafetensorError as error:
             raise _unwrapped(error, folder) from None
+        _share(made)
         if is_empty:
             for file in sorted(made.iterdir(), key=lambda file: file.stat().st_size):
                 os.replace(file, folder / file.name)
@@ -198,6 +201,20 @@ def atomic_folder(folder: Path) -> Generator[Path]:
     finally:
         for left in (made, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _share(folder: Path) -> None:
+    """Give the files of a folder that this process made the folder's own permissions.
+
+    Libraries such as safetensors write them by way of temporary files, which only their owner can
+    read. The folder's permissions are those that the umask leaves, which nobody can read without
+    setting it for all threads.
+    """
+    mode = folder.stat().st_mode & 0o666
+    for file in filter(Path.is_file, folder.rglob("*")):
+        if stat.S_IMODE(file.stat().st_mode) != mode:
+            with suppress(OSError):  # a file system without permissions
+                file.chmod(mode)
 
 
 def _unwrapped(error: SafetensorError, path: Path) -> OSError:

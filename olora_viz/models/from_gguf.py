@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from olora_viz.machine.files import write_tensors
 from olora_viz.machine.numbers import rounded
 from olora_viz.machine.progress import Progress
 
@@ -111,7 +112,6 @@ def convert(source: Path, target: Path, report: Progress) -> None:
         If the file is not GGUF, or describes another kind of model or tokenizer.
     """
     from gguf import GGUFReader
-    from safetensors.torch import save_file
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
     report(0.0, "reading the file")
@@ -120,7 +120,7 @@ def convert(source: Path, target: Path, report: Progress) -> None:
         if _field(reader, key) != known:
             raise ValueError(f"{key} is {_field(reader, key)!r} in the GGUF file, not {known!r}")
     state = _tensors(reader, report)
-    save_file(state, target / "model.safetensors", metadata={"format": "pt"})
+    write_tensors(target / "model.safetensors", state)
 
     def token_id(kind: str) -> int:
         return int(_field(reader, f"tokenizer.ggml.{kind}_token_id"))

@@ -50,8 +50,6 @@ def _part(report: Progress, start: float, end: float) -> Progress:
 
 def _from_package(cache: Path, progress: Progress | None) -> Path:
     """Convert the package's weights into the cache, atomically."""
-    from safetensors import SafetensorError
-
     target = cache / FOLDER
     check_free_disk(cache, DISK_BYTES, "converting 'smollm2-135m'")
     for old in cache.glob(f".{FOLDER}-*"):  # left by a process that was killed
@@ -79,7 +77,7 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
                 if not _whole(target):  # otherwise another process was faster, with the same result
                     raise
             report(1.0, "smollm2-135m is ready")
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise ValueError(
             f"cannot write the converted model into {str(cache)!r}: {reason(error)}"
         ) from error

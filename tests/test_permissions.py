@@ -1,0 +1,65 @@
+"""The umask decides who reads what the package writes, whichever library wrote the file."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+SMALL = "--model glassllm --task sentiment --batch-size 4 --device cpu"
+FEW = f"{SMALL} --steps 2 --eval-size 8 --test-size 8"
+WRITTEN = (
+    f"race {FEW} --lane olora:r=2 --run run",
+    *(f"export run --lane olora --out {form} --form {form}" for form in ("lora", "olora", "merged")),
+    f"study {FEW} --init lora,olora --lr 1e-3 --r 2 --seeds 1 --out study --html s.html --png s.png",
+    f"decide {SMALL} --steps 2 --init lora olora --lr 1e-3 --r 2 --seeds 1 --out decision",
+    "spectrum --layer layers.0.self_attn.k_proj --rank 2 --png spectrum.png",
+    "inspect lora --html inspect.html",
+)
+"""Verbs that write files of every kind, run in one process."""
+
+SCRIPT = """
+import os, sys
+from olora_viz.__main__ import main
+for place in sys.argv[1:3]:
+    os.umask(int(os.path.basename(place), 8))
+    os.environ["OLORA_VIZ_CACHE"] = os.path.join(place, "cache")
+    os.makedirs(place)
+    os.chdir(place)
+    for verb in sys.argv[3:]:
+        assert main(verb.split()) == 0, verb
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """What the verbs write under two umasks, by umask."""
+    home = tmp_path_factory.mktemp("permissions")
+    places = {0o022: home / "022", 0o027: home / "027"}
+    command = [sys.executable, "-c", SCRIPT, *map(str, places.values()), *WRITTEN]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return places
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_every_file_and_folder_has_the_permissions_that_the_umask_leaves(written, umask):
+    place = written[umask]
+    files = {os.path.relpath(path, place): path for path in place.rglob("*")}
+    wrong = {
+        name: oct(mode)
+        for name, path in files.items()
+        if (mode := stat.S_IMODE(path.stat().st_mode))
+        != (0o777 if path.is_dir() else 0o666) & ~umask
+    }
+    assert not wrong
+    for name in (
+        "run/checkpoint.safetensors", "run/steps.jsonl", "run/adapters/olora/README.md",
+        "run/adapters/olora/adapter_model.safetensors", "lora/adapter_model.safetensors",
+        "olora/adapter_config.json", "merged/model.safetensors", "merged/tokenizer.json",
+        "study/lanes.parquet", "study/runs/0001/examples.parquet", "decision/study.toml",
+        "decision/adapter/adapter_model.safetensors", "s.html", "s.png", "spectrum.png",
+        "inspect.html", "cache/spectra",
+    ):  # fmt: skip
+        assert name in files
