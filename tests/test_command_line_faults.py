@@ -1,9 +1,11 @@
 """Bad input on the command line: exit code 2 and one sentence."""
 
 import json
+import re
 import resource
 
 import pytest
+from tiny import tiny, tiny_tokenizer
 from verbs import RACE, run, run_alone
 
 
@@ -71,6 +73,9 @@ def test_a_damaged_run_is_one_sentence(tmp_path):
         (("race", "--run", ""), "argument --run: a path must not be empty"),
         (("export", "x", "--lane", "x", "--out", ""), "argument --out: a path must not be empty"),
         (("export", "nowhere", "--lane", "x", "--out", "y"), "'nowhere' is not a run folder"),
+        (("study", "/nope"), "no such folder: /nope"),
+        (("study", "nope.toml"), "no such file: nope.toml"),
+        (("study", "nope", "--out", "study"), "no such file: nope"),
         (("rase",), "rase"),
         ((), "VERB"),
     ],
@@ -112,3 +117,58 @@ def test_a_prompt_longer_than_the_context_is_named(tmp_path):
     assert done.returncode == 2
     assert "128" in done.stderr
     assert "line 10" in done.stderr
+
+
+def test_a_study_in_a_file_needs_a_folder_for_its_results(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text('tasks = ["sentiment"]\n')
+    done = run("study", str(file))
+    assert done.returncode == 2
+    assert done.stderr == "error: a study needs --out DIR, the folder for its results\n"
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """A model with 30 blocks of seven layers, as SmolLM2 has, and a task within its context."""
+    model = tiny("llama", blocks=30)
+    for n in (3, 5):  # nothing passes the attention of these blocks
+        model.get_submodule(f"model.layers.{n}.self_attn.o_proj").weight.zero_()
+    folder = tmp_path_factory.mktemp("deep")
+    model.save_pretrained(folder)
+    tiny_tokenizer(pad_token="<pad>", bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    task = folder / "task.jsonl"
+    rows = [{"prompt": f"{a}{b}", "answer": f" {b}"} for a in "abcdefgh" for b in "stuvwxyz"]
+    task.write_text("\n".join(map(json.dumps, rows)))
+    return "--model", str(folder), "--task", str(task), "--max-length", "32", "--lane", "lora:r=2"
+
+
+def test_a_list_of_layers_is_cut_with_a_count(deep):
+    for arguments in (
+        ("spectrum", *deep[:2], "--rank", "2", "--layer", "zzz"),
+        ("curvature", *deep, "--layer", "zzz"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2
+        (sentence,) = done.stderr.strip().splitlines()
+        assert "zzz" in sentence
+        assert re.search(r"model\.layers\.\d+\.\S+ and (19|20)\d more$", sentence)
+        assert len(sentence) < 600
+
+
+def test_a_race_says_each_thing_once(tmp_path):
+    done = run(*RACE, "--lane", "lora:r=2", "--run", str(tmp_path / "run"))
+    assert done.returncode == 0
+    for words in ("every lane adapts 28 layers", "left out: ", "held out", "Evaluated on"):
+        assert (done.stdout + done.stderr).count(words) == 1
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert len(lines) == len(set(lines))
+
+
+def test_layers_without_a_gradient_are_named_once_after_the_race(deep):
+    done = run(*RACE, *deep)
+    assert done.returncode == 0, done.stderr
+    first = "model.layers.3.self_attn."
+    assert done.stdout.splitlines()[-1] == (
+        f"no gradient in the first step: {first}q_proj, {first}k_proj, {first}v_proj and 3 more"
+    )
+    assert "no gradient" not in done.stderr

@@ -7,13 +7,16 @@ import sys
 
 import pytest
 
-SMALL = "--model glassllm --task sentiment --batch-size 4 --device cpu"
-FEW = f"{SMALL} --steps 2 --eval-size 8 --test-size 8"
+from olora_viz.races.exporting import FORMS
+
+SMALL = "--model glassllm --task sentiment --steps 2 --batch-size 4"
+FEW = f"{SMALL} --eval-size 8 --test-size 8"
+STUDY = "--lr 1e-3 --r 2 --seeds 1"
 WRITTEN = (
     f"race {FEW} --lane olora:r=2 --run run",
-    *(f"export run --lane olora --out {form} --form {form}" for form in ("lora", "olora", "merged")),
-    f"study {FEW} --init lora,olora --lr 1e-3 --r 2 --seeds 1 --out study --html s.html --png s.png",
-    f"decide {SMALL} --steps 2 --init lora olora --lr 1e-3 --r 2 --seeds 1 --out decision",
+    *(f"export run --lane olora --out {form} --form {form}" for form in FORMS),
+    f"study {FEW} {STUDY} --init lora,olora --out study --html s.html --png s.png",
+    f"decide {SMALL} {STUDY} --init lora olora --out decision",
     "spectrum --layer layers.0.self_attn.k_proj --rank 2 --png spectrum.png",
     "inspect lora --html inspect.html",
 )

@@ -81,7 +81,9 @@ def exact_norms(model: nn.Module) -> None:
             setattr(parent, name, exact)
 
 
-def tiny(family: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> hf.PreTrainedModel:
+def tiny(
+    family: str, dtype: torch.dtype = torch.float32, seed: int = 0, blocks: int = 2
+) -> hf.PreTrainedModel:
     """Build a tiny random causal language model: eval mode, frozen, the same for the same seed.
 
     In float64 the norms are exact too: transformers' own RMSNorms compute in float32 whatever
@@ -92,11 +94,14 @@ def tiny(family: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> hf.P
     family : one of ``FAMILIES``.
     dtype : of the weights.
     seed : of the weights; the global generator is left as it was.
+    blocks : number of them, of a family whose config does not list their kinds.
     """
+    config = _CONFIGS[family]()
+    config.num_hidden_layers = blocks
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = hf.AutoModelForCausalLM.from_config(
-            _CONFIGS[family](), attn_implementation="sdpa", dtype=torch.float32
+            config, attn_implementation="sdpa", dtype=torch.float32
         )
         with torch.no_grad():
             for parameter in model.parameters():

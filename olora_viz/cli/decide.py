@@ -52,9 +52,12 @@ def decide(options: argparse.Namespace) -> int:
             say_unused_templates(known.plan.study.models)
         if options.plan:
             return 0
+        sentence = ""
         for known in road:
             if known.stage != deciding.DONE:
-                say(f"{clock(known.seconds)}  {known.lanes} lanes  {known.sentence}")
+                news = f"  {known.sentence}" if known.sentence != sentence else ""
+                say(f"{clock(known.seconds)}  {known.lanes} lanes{news}")
+                sentence = known.sentence
     if known.lanes or options.json:
         print_verdicts(known.verdicts, options.json)
     if options.json:

@@ -22,6 +22,7 @@ from olora_viz.cli.options import (
     say_unused_template,
 )
 from olora_viz.machine.memory import keep_freed
+from olora_viz.machine.naming import listed
 from olora_viz.machine.numbers import number, seconds
 from olora_viz.machine.signals import on_interruption
 
@@ -87,6 +88,7 @@ def add_verbs(verb: Verb) -> None:
 def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
     from olora_viz.initializers import RankError
+    from olora_viz.lanes.coverage import no_gradient
     from olora_viz.races import run as runs
     from olora_viz.races.state import STOPPED
     from olora_viz.races.tracking import RaceTracker
@@ -129,8 +131,8 @@ def run_race(options: argparse.Namespace) -> int:
         print_summary(summary, plain_text=race.task.plain_text)
         print(data.about_held_out.baseline)
         print(caveat(race.config.lanes, by_seed=batches_vary(race.config, data.about_held_out)))
-        for words in filter(None, (race.adapted, race.in_parts)):
-            print(words)
+        if race.without_gradient:
+            print(no_gradient(race.without_gradient))
     folder = options.resume or options.folder
     for warning in runs.adapter_warnings(folder) if folder else ():
         print(f"adapters: {warning}", file=sys.stderr)
@@ -233,7 +235,7 @@ def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:
         if lane["diverged_at"]:
             print(f"{label} is out of the race: its {lane['diverged_why']}")
     if any("adapter_step" in lane for _, lane in lanes):
-        at = ", ".join(f"{label} {lane['adapter_step']}" for label, lane in lanes)
+        at = listed(f"{label} {lane['adapter_step']}" for label, lane in lanes)
         print(f"the adapters are those of the steps: {at}")
     print(
         f"{summary['status']} after {summary['steps']} steps in {seconds(summary['seconds'])} "

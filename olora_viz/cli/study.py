@@ -167,6 +167,9 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
         if out is not None and out != what:
             raise ValueError(f"the study's folder is {str(what)!r}: leave out --out")
         return what, Study.read(what / SETUP, **given) if given else None
+    if what is not None and not what.exists():
+        kind = "file" if out is not None or what.suffix == ".toml" else "folder"
+        raise ValueError(f"no such {kind}: {what}")
     if out is None:
         raise ValueError("a study needs --out DIR, the folder for its results")
     if what is None:

@@ -21,6 +21,7 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.plots import chosen
 from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle, lane_styles
 from olora_viz.machine.live_output import LiveOutput, is_notebook
+from olora_viz.machine.naming import listed
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
@@ -189,7 +190,7 @@ def plot_gradients(
             "example"
         )
     if step is not None and step not in seen:
-        raise ValueError(f"step {step} was not measured, only {', '.join(map(str, seen))}")
+        raise ValueError(f"step {step} was not measured, only {listed(map(str, seen))}")
     at = step or max(seen)
     return drawing(
         [gradient_figures.depth_figure(at, seen[at], styles_of(raced), measure, module)], theme

@@ -31,7 +31,7 @@ from olora_viz.lanes.starts import (
     start_from,
     start_matrix,
 )
-from olora_viz.machine.naming import expect
+from olora_viz.machine.naming import expect, listed
 from olora_viz.machine.progress import Progress
 
 
@@ -75,7 +75,7 @@ class Lanes:
     def __repr__(self) -> str:
         """Return how many lanes there are, and on what."""
         model = type(self.model).__name__
-        return f"<Lanes on {model}: {', '.join(self.labels)}; {len(self.layers)} layers>"
+        return f"<Lanes on {model}: {listed(self.labels)}; {len(self.layers)} layers>"
 
     def _repr_html_(self) -> str:
         return lanes_table(self.lanes, self.labels, repr(self)[1:-1])

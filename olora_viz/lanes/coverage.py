@@ -11,6 +11,7 @@ from torch import nn
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Targets
 from olora_viz.lanes.layers import head_of, is_linear
+from olora_viz.machine.naming import listed
 
 NAMED = 3
 """Maximum layers without a gradient, and maximum targets, that a sentence names."""
@@ -109,8 +110,13 @@ def worded(
     if whole.left_out:
         parts.append(f"left out{'' if alike else ' by all'}: {whole.shares_left_out}")
     if without_gradient:
-        parts.append(f"no gradient in the first step: {_first(without_gradient)}")
+        parts.append(no_gradient(without_gradient))
     return "; ".join(parts)
+
+
+def no_gradient(layers: Sequence[str]) -> str:
+    """Name the layers whose adapters received no gradient in the first step."""
+    return f"no gradient in the first step: {listed(layers, NAMED)}"
 
 
 def _alike(its: Coverage) -> str:
@@ -121,11 +127,12 @@ def _by_targets(by_targets: Mapping[Targets, Coverage]) -> str:
     """Describe what the lanes adapt, for each set of targets; the race's own come last."""
     own = [targets for targets in by_targets if targets is not None]
     others = [its for targets, its in by_targets.items() if targets not in own[:NAMED]]
-    said = [f"those on {_first(its)} {_brief([by_targets[its]])}" for its in own[:NAMED]]
+    said = [f"those on {listed(its, NAMED)} {_brief([by_targets[its]])}" for its in own[:NAMED]]
     if others:
         said.append(f"the others {_brief(others)}")
     first = by_targets[own[0]]
-    said[0] = f"lanes on {_first(own[0])} adapt {first.extent} ({first.share} of the weights)"
+    extent = f"{first.extent} ({first.share} of the weights)"
+    said[0] = f"lanes on {listed(own[0], NAMED)} adapt {extent}"
     return ", ".join(said)
 
 
@@ -134,11 +141,6 @@ def _brief(coverages: Sequence[Coverage]) -> str:
     ordered = sorted(coverages, key=lambda its: its.adapted)
     ends = [f"{its.extent} ({its.share})" for its in (ordered[0], ordered[-1])]
     return " to ".join(dict.fromkeys(ends))
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _kind(name: str, weight: nn.Parameter, holder: nn.Module) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.experts import ExpertLinear, matrices_of
+from olora_viz.machine.naming import listed
 
 
 def _conv1d() -> tuple[type[nn.Module], ...]:
@@ -167,7 +168,7 @@ def _endings(layers: Mapping[str, nn.Module]) -> str:
         ".".join(parts[name][-2 if isinstance(layer, ExpertLinear) else -1 :])
         for name, layer in layers.items()
     }
-    return ", ".join(sorted(found))
+    return listed(sorted(found))
 
 
 def common_owner(model: nn.Module, names: Iterable[str]) -> nn.Module:

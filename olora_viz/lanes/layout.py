@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from olora_viz.machine.naming import listed
+
 Factors = tuple[Tensor, Tensor]
 """A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane
 out if that is more."""
@@ -59,7 +61,7 @@ class Layout:
         ValueError : the layer has no adapter.
         """
         if layer not in self._shapes:
-            raise ValueError(f"no adapter on layer {layer!r}; choose from {', '.join(self.layers)}")
+            raise ValueError(f"no adapter on layer {layer!r}; choose from {listed(self.layers)}")
         return self._shapes[layer]
 
     def columns(self, layer: str) -> tuple[slice, slice]:

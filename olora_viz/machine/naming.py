@@ -1,9 +1,10 @@
-"""Error messages: for an unknown name, and for a value of another type than was expected."""
+"""Names in sentences: lists of them, unknown ones, and values of another type than expected."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import accumulate
 from types import UnionType
 
 
@@ -30,6 +31,31 @@ def described(value: object) -> str:
     return f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind}"
 
 
+WIDTH = 400
+"""Maximum characters of a list of names: five lines of a terminal."""
+
+
+def listed(names: Iterable[str], most: int | None = None) -> str:
+    """Return names with commas between them, and the number of those that are left out.
+
+    Parameters
+    ----------
+    names : in order.
+    most : maximum number of names; None for as many as `WIDTH` characters hold.
+
+    >>> listed(["q_proj", "k_proj"]), listed("abcde", 3)
+    ('q_proj, k_proj', 'a, b, c and 2 more')
+    >>> listed(f"model.layers.{i}.self_attn.q_proj" for i in range(212))[-45:]
+    'model.layers.11.self_attn.q_proj and 200 more'
+    """
+    names = list(names)
+    if most is None:
+        ends = accumulate(len(name) + len(", ") for name in names)
+        most = max(1, sum(end <= WIDTH for end in ends))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the error message for an unknown `name`, with the closest known names.
 
@@ -40,4 +66,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)
     if near:
         return f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, near))}?"
-    return f"unknown {kind} {name!r}; choose from {', '.join(names)}"
+    return f"unknown {kind} {name!r}; choose from {listed(names)}"

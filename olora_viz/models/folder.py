@@ -12,6 +12,7 @@ import torch
 from olora_viz.machine.cache import reason
 from olora_viz.machine.files import read_json_object
 from olora_viz.machine.memory import check_memory
+from olora_viz.machine.naming import listed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -210,7 +211,7 @@ def load_folder(
         if report[fault]:
             raise ValueError(
                 f"the weights in {str(folder)!r} do not fit its config: "
-                f"{fault.split('_')[0]} {sorted(map(str, report[fault]))[0]}"
+                f"{fault.split('_')[0]} {listed(sorted(map(str, report[fault])), 3)}"
             )
     rows = model.get_input_embeddings().weight.shape[0]
     largest = max(tokenizer.get_vocab().values(), default=0)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from olora_viz.machine.naming import listed
 from olora_viz.tasks.task import Example
 from olora_viz.tasks.templates import (
     SPEAKERS,
@@ -63,7 +64,7 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     for name in fields.needed:
         if name not in names:
             near = difflib.get_close_matches(name, others, n=1)
-            has = ", ".join(map(repr, list(names)[:6])) or "none"
+            has = listed(map(repr, names), 6) or "none"
             guess = f"is it {near[0]!r}?" if near else f"the fields are {has}"
             raise ValueError(f"{where}: the field {name!r} is missing; {guess}")
     absent = [name for name in fields.optional if name not in names]

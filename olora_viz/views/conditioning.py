@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from olora_viz.figures.conditioning import reference
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.naming import listed
 from olora_viz.machine.numbers import compact, factor, percent, rounded
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.conditioned import compared_conditions
@@ -81,7 +82,7 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
     ]
     if unsure:
         said.append(
-            Sentence("Not converged:", f"{', '.join(unsure)}; the residuals estimate the error.")
+            Sentence("Not converged:", f"{listed(unsure)}; the residuals estimate the error.")
         )
     return said
 
