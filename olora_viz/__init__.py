@@ -58,7 +58,12 @@ from olora_viz.measures.catalogue import MEASURES, register_measure, unregister_
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.curvature import Curvature, curvature, gauss_newton
 from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.inspection import LayerInspection, inspect_adapter
+from olora_viz.measures.inspection import (
+    LayerComparison,
+    LayerInspection,
+    compare_adapters,
+    inspect_adapter,
+)
 from olora_viz.measures.layer_spectra import layers_like
 from olora_viz.measures.measure import Measure
 from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel
@@ -112,6 +117,7 @@ __all__ = [
     "Initializer",
     "Lane",
     "Lanes",
+    "LayerComparison",
     "LayerInspection",
     "Measure",
     "Race",
@@ -131,6 +137,7 @@ __all__ = [
     "__version__",
     "attach",
     "compare",
+    "compare_adapters",
     "compare_setups",
     "conditioning",
     "corda",

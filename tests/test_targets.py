@@ -21,9 +21,10 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_text import parse_lanes, write_lane
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_format import write_merged
-from olora_viz.lanes.peft_format import read_config, write_peft
+from olora_viz.lanes.peft_format import write_peft
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.lanes.read_back import read_back, read_back_merged
+from olora_viz.lanes.stored_adapter import read_config
 from olora_viz.measures.conditioning import conditioning
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.models import load_model

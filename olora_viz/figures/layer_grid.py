@@ -8,7 +8,7 @@ from typing import Any
 
 from olora_viz.figures.layout import Figure, axis, layout
 from olora_viz.initializers import label_of
-from olora_viz.measures.inspection import LayerInspection
+from olora_viz.measures.inspection import LayerUpdate
 
 
 def layer_grid(
@@ -35,11 +35,11 @@ def layer_grid(
     return {"data": [trace], "layout": made}
 
 
-def adapter_map(found: Sequence[LayerInspection]) -> Figure:
+def adapter_map(found: Sequence[LayerUpdate], title: str = "What the adapter changes") -> Figure:
     """Draw ‖ΔW‖ / ‖W‖ of an inspected adapter for every layer."""
     values = {one.layer: one.relative_norm for one in found}
     grid = Grid.of(list(values))
-    made = _map_layout(grid, "What the adapter changes", "‖ΔW‖ / ‖W‖ of every layer", "adapter")
+    made = _map_layout(grid, title, "‖ΔW‖ / ‖W‖ of every layer", "adapter")
     hover = "%{y} of block %{x}: %{z:.2%}<extra></extra>"
     return {"data": [grid.heat(values, "olora", hover, ".1%")], "layout": made}
 

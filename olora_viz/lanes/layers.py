@@ -35,6 +35,18 @@ def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
     return weight.T if is_transposed(layer) else weight
 
 
+def check_finite(layers: Mapping[str, nn.Module]) -> None:
+    """Check that the weights of some layers are finite.
+
+    Raises
+    ------
+    ValueError : one is not; the message names it.
+    """
+    for name, layer in layers.items():
+        if not weight_of(layer).isfinite().all():
+            raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
+
+
 def is_linear(layer: nn.Module) -> bool:
     """Whether this kind of layer can have adapters: its forward is `nn.Linear`'s or `Conv1D`'s.
 

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.start import Start
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import is_transposed, named_layers, target_name, weight_of
-from olora_viz.lanes.peft_experts import stacked, unstacked
+from olora_viz.lanes.layers import is_transposed, target_name
+from olora_viz.lanes.peft_experts import stacked
 from olora_viz.lanes.plan import AdapterPlan
-from olora_viz.machine.files import (
-    atomic_folder,
-    is_free,
-    read_json_object,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from olora_viz.lanes.stored_adapter import CONFIG, PREFIX, WEIGHTS, read_adapter, unsupported
+from olora_viz.machine.files import atomic_folder, is_free, write_json, write_tensors
 from olora_viz.machine.naming import expect
 
-PREFIX = "base_model.model."
 FORMS = ("lora", "olora")
-
-BASE_UNCHANGED = ("true", "false", "none", "gaussian", "orthogonal", "eva", "mica")
-"""PEFT's initializations that keep the base weights. OLoRA and exact PiSSA subtract a product that
-can be recomputed from the base; all others subtract one that depends on random numbers or data."""
 
 
 def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
@@ -133,61 +120,25 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     Raises
     ------
     ValueError : not an adapter; pickled weights; a layer that the model does not have or that has
-        another shape; an initialization that changed the base and cannot be recomputed.
+        another shape; an initialization that changed the base and cannot be recomputed; NaN or
+        infinity; tensors that no lane can hold, such as DoRA's or an embedding's.
     """
-    folder = Path(folder)
-    config = read_config(folder)
-    tensors = read_tensors(folder / "adapter_model.safetensors")
-    factors = unstacked(model, _pair_up(tensors, folder), config)
-    init = _start_named(config, folder)
-    modules = named_layers(model)
-    for layer, given in factors.items():
-        if layer not in modules:
-            raise ValueError(f"the model has no layer {layer!r}, which the adapter needs")
-        shape = tuple(weight_of(modules[layer]).shape)
-        wanted = (given.B.shape[0], given.A.shape[1])
-        if shape != wanted:
-            raise ValueError(f"layer {layer!r} is {shape} in the model, {wanted} in the adapter")
-    scales = {name: _scale(config, target_name(name, modules[name])) for name in factors}
-
-    def start(layer: str, W: Tensor, _: Lane) -> Start:
-        given, s = factors[layer], scales[layer]
-        if init == "lora":
-            return Start(torch.zeros_like(given.A), torch.zeros_like(given.B))
-        made = INITIALIZERS[init].start(W, given.A.shape[0], s=s)
-        return Start(made.A, s * made.B)
-
-    rank = max(given.A.shape[0] for given in factors.values())
-    lane = Lane(init, r=rank)  # alpha = r: B holds each layer's scaling
-    layers = {name: module for name, module in modules.items() if name in factors}
-    lanes = Lanes(AdapterPlan(model, layers, (lane,), chosen={None: layers}), start)
-    for layer, given in factors.items():
-        lanes.put(layer, 0, Start(given.A, scales[layer] * given.B))
+    adapter = read_adapter(folder)
+    if adapter.config.get("use_dora"):
+        raise ValueError(unsupported(adapter.folder, "DORA"))
+    if adapter.others:
+        raise ValueError(
+            f"{str(folder)!r} holds {adapter.others[0]!r}, which is not part of a LoRA adapter"
+        )
+    adapted = adapter.on(model)
+    rank = max(one.factors.A.shape[0] for one in adapted.values())
+    lane = Lane(adapter.init, r=rank)  # alpha = r: B holds each layer's scaling
+    layers = {name: one.layer for name, one in adapted.items()}
+    plan = AdapterPlan(model, layers, (lane,), chosen={None: layers})
+    lanes = Lanes(plan, lambda name, W, _: adapted[name].start)
+    for name, one in adapted.items():
+        lanes.put(name, 0, one.now)
     return lanes
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read and check an adapter's ``adapter_config.json``.
-
-    Raises
-    ------
-    ValueError : the folder is not an adapter, not a plain LoRA, or has no safetensors.
-    """
-    path = folder / "adapter_config.json"
-    if not path.is_file():
-        raise ValueError(f"{str(folder)!r} is not an adapter: it has no adapter_config.json")
-    config = read_json_object(path)
-    if config.get("peft_type") != "LORA" or config.get("use_dora"):
-        kind = "DORA" if config.get("use_dora") else config.get("peft_type")
-        raise ValueError(f"{str(folder)!r} is an adapter of type {kind!r}; only LORA is supported")
-    for key in ("r", "lora_alpha"):
-        if not isinstance(config.get(key), (int, float)):
-            raise ValueError(f"{key} in {str(path)!r} must be a number, not {config.get(key)!r}")
-    if not (folder / "adapter_model.safetensors").is_file():
-        pickled = (folder / "adapter_model.bin").exists()
-        why = ": pickled weights (.bin) are never loaded" if pickled else ""
-        raise ValueError(f"{str(folder)!r} has no adapter_model.safetensors{why}")
-    return config
 
 
 def _as_factors(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -203,54 +154,13 @@ def _as_factors(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return A, B
 
 
-def _start_named(config: dict[str, Any], folder: Path) -> str:
-    """Return the initialization whose B⁰A⁰ was subtracted from the base: ``lora`` if none was."""
-    init = str(config.get("init_lora_weights", True)).lower()
-    if init in ("olora", "pissa"):
-        return init
-    if init in BASE_UNCHANGED:
-        return "lora"
-    raise ValueError(
-        f"the adapter in {str(folder)!r} started as {config['init_lora_weights']!r}, which changed "
-        "the base model in a way that its files do not record; export it as plain LoRA first"
-    )
-
-
-def _pair_up(tensors: dict[str, Tensor], folder: Path) -> dict[str, Start]:
-    """Pair the A and B of each layer."""
-    pairs: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        match = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_([AB])\.weight", key)
-        if not match:
-            raise ValueError(f"{str(folder)!r} holds {key!r}, which is not part of a LoRA adapter")
-        pairs.setdefault(match[1], {})[match[2]] = tensor.float()
-    for layer, pair in pairs.items():
-        if set(pair) != {"A", "B"}:
-            raise ValueError(f"the adapter in {str(folder)!r} lacks A or B of layer {layer!r}")
-    return {layer: Start(pair["A"], pair["B"]) for layer, pair in pairs.items()}
-
-
-def _scale(config: dict[str, Any], layer: str) -> float:
-    """Return the scaling that PEFT gives a layer."""
-    r = _by_pattern(config.get("rank_pattern"), layer, config["r"])
-    alpha = _by_pattern(config.get("alpha_pattern"), layer, config["lora_alpha"])
-    return alpha / (math.sqrt(r) if config.get("use_rslora") else r)
-
-
-def _by_pattern(patterns: dict[str, float] | None, layer: str, otherwise: float) -> float:
-    for pattern, value in (patterns or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", layer):
-            return value
-    return otherwise
-
-
 def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
     """Write the adapter atomically, replacing an existing one."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
-    if not is_free(folder) and not (folder / "adapter_config.json").exists():
+    if not is_free(folder) and not (folder / CONFIG).exists():
         raise ValueError(f"{str(folder)!r} holds something that is not an adapter")
     with atomic_folder(folder) as made:
-        write_tensors(made / "adapter_model.safetensors", tensors)
-        write_json(made / "adapter_config.json", config)
+        write_tensors(made / WEIGHTS, tensors)
+        write_json(made / CONFIG, config)
     return folder

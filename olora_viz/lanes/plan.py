@@ -17,7 +17,7 @@ from olora_viz.initializers.start import check_rank
 from olora_viz.lanes.coverage import Coverage, coverage_of
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
-from olora_viz.lanes.layers import adaptable_layers, target_layers, weight_of
+from olora_viz.lanes.layers import adaptable_layers, check_finite, target_layers, weight_of
 from olora_viz.lanes.layout import Layout
 
 
@@ -211,7 +211,5 @@ def plan_adapters(
         for its in dict.fromkeys(lane.targets for lane in lanes)
     }
     plan = AdapterPlan(model, adaptable_layers(model, bypassed), (), chosen).with_lanes(lanes)
-    for name, W in plan.weights.items():
-        if not W.isfinite().all():
-            raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
+    check_finite(plan.layers)
     return plan

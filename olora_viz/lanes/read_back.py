@@ -20,7 +20,8 @@ from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import logits_of, sample
 from olora_viz.lanes.layers import target_name
 from olora_viz.lanes.peft_experts import INNER
-from olora_viz.lanes.peft_format import read_config, read_peft
+from olora_viz.lanes.peft_format import read_peft
+from olora_viz.lanes.stored_adapter import read_config
 from olora_viz.machine.cache import reason
 from olora_viz.machine.files import read_json_object, write_json
 from olora_viz.models.folder import load_folder

@@ -1,35 +1,46 @@
-"""What any PEFT adapter does to its base model, layer by layer."""
+"""What any PEFT adapter does to its base model, layer by layer, and how two of them agree."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from olora_viz.initializers import Start
-from olora_viz.lanes.peft_format import read_config, read_peft
+from olora_viz.lanes.layers import named_layers
+from olora_viz.lanes.stored_adapter import AdaptedLayer, StoredAdapter, read_adapter, read_config
 from olora_viz.machine.progress import Progress
 from olora_viz.measures.spectra import (
     effective_rank,
     moved_factors,
     product_singular_values,
+    product_svd,
     stable_rank,
 )
 from olora_viz.measures.truncation import Weight, intruder_dimensions
 
+DORA = (
+    "DoRA's ΔW = m (W + sBA) / ‖W + sBA‖ − W has no low rank and is computed from W; ‖sBA‖ is the "
+    "norm of its low-rank part, and Δm / m the relative change of the magnitudes m from ‖W‖"
+)
+"""A note on the numbers of a DoRA adapter."""
+
 
 @dataclass(frozen=True)
-class LayerInspection:
-    """What an adapter does to one layer."""
+class LayerUpdate:
+    """The ΔW of one layer."""
 
     layer: str
     rank: int
-    """Maximum rank of ΔW: the adapter's r, or 2r if it did not start from zero."""
+    """Maximum rank of ΔW: the adapter's r, 2r if it did not start from zero, or min(out, in) for
+    DoRA."""
     sigma: np.ndarray
     """Singular values of ΔW, descending."""
     norm: float
@@ -40,14 +51,14 @@ class LayerInspection:
     """exp of the entropy of σ / Σσ, from 1 to the rank; 0 if ΔW is zero."""
     stable_rank: float
     """Σσ² / σ₁²."""
-    intruders: int
-    """Number of leading singular vectors of W + ΔW that resemble none of W's."""
-    similarity: np.ndarray
-    """For each leading vector, the largest |cosine| with a singular vector of W."""
+    direction_norm: float | None = field(default=None, kw_only=True)
+    """‖sBA‖ of a DoRA adapter; None for LoRA, whose ΔW it is."""
+    magnitude_change: float | None = field(default=None, kw_only=True)
+    """Relative change of the magnitudes of a DoRA adapter, ‖m − ‖W‖‖ / ‖W‖; None for LoRA."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
+        values = {
             "layer": self.layer,
             "rank": self.rank,
             "sigma": self.sigma.tolist(),
@@ -55,8 +66,61 @@ class LayerInspection:
             "stable_rank": self.stable_rank,
             "norm": self.norm,
             "relative_norm": self.relative_norm,
-            "intruders": self.intruders,
-            "similarity": self.similarity.tolist(),
+        }
+        if self.magnitude_change is not None:
+            values["direction_norm"] = self.direction_norm
+            values["magnitude_change"] = self.magnitude_change
+        return values
+
+
+@dataclass(frozen=True)
+class LayerInspection(LayerUpdate):
+    """What an adapter does to one layer."""
+
+    intruders: int
+    """Number of leading singular vectors of W + ΔW that resemble none of W's."""
+    similarity: np.ndarray
+    """For each leading vector, the largest |cosine| with a singular vector of W."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        more = {"intruders": self.intruders, "similarity": self.similarity.tolist()}
+        return super().to_json() | more
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    """What two adapters do to one layer, and how much they agree.
+
+    All but the name is None or 0 where one of them leaves the layer out or its ΔW is zero.
+    """
+
+    layer: str
+    first: LayerUpdate | None
+    second: LayerUpdate | None
+    cosine: float | None = None
+    """⟨ΔW₁, ΔW₂⟩ / (‖ΔW₁‖ ‖ΔW₂‖), with the Frobenius inner product: 1 for the same direction."""
+    leading: int = 0
+    """k, the number of leading singular vectors that are compared: the smaller effective rank,
+    rounded up."""
+    left_overlap: float | None = None
+    """‖U₁ᵀU₂‖² / k of the k leading left singular vectors: 0 if orthogonal, 1 for the same span."""
+    right_overlap: float | None = None
+    """The same of the right singular vectors."""
+    chance: float | None = None
+    """The mean overlap, left and right, of random subspaces of these sizes: k / out and k / in."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        both = {"first": self.first, "second": self.second}
+        return {
+            "layer": self.layer,
+            **{name: its and _without_layer(its) for name, its in both.items()},
+            "cosine": self.cosine,
+            "leading": self.leading,
+            "left_overlap": self.left_overlap,
+            "right_overlap": self.right_overlap,
+            "chance": self.chance,
         }
 
 
@@ -72,7 +136,8 @@ def inspect_adapter(
 
     If the adapter's initialization changed the base weights (OLoRA, exact PiSSA), B⁰A⁰ is
     recomputed from the base model and subtracted, so that only the change from training is
-    measured.
+    measured. Of a DoRA adapter, ΔW is computed from the base weights. A warning names the tensors
+    that are no update of a linear layer, such as a trained embedding.
 
     Parameters
     ----------
@@ -82,16 +147,102 @@ def inspect_adapter(
 
     Raises
     ------
-    ValueError : from `read_peft`.
+    ValueError : from `read_adapter` and `StoredAdapter.on`.
     """
-    lanes = read_peft(model, folder)
-    try:
-        return [
-            _inspect(lanes, layer, i / len(lanes.layers), top, threshold, progress)
-            for i, layer in enumerate(lanes.layers)
+    adapter = _read_with_warning(folder)
+    return inspected(model, adapter, top=top, threshold=threshold, progress=progress)
+
+
+def inspected(
+    model: nn.Module,
+    adapter: StoredAdapter,
+    *,
+    top: int = 10,
+    threshold: float = 0.5,
+    progress: Progress | None = None,
+) -> list[LayerInspection]:
+    """Measure an adapter that has been read, like `inspect_adapter`."""
+    found = []
+    adapted = adapter.on(model)
+    for i, (name, one) in enumerate(adapted.items()):
+        if progress:
+            progress(i / len(adapted), name)
+        low, moved = _moved(name, one)
+        seen = intruder_dimensions(Weight(one.W), moved, top=top, threshold=threshold)
+        update = _update(name, one, low, moved)
+        similarity = seen.similarity.cpu().numpy()
+        found.append(LayerInspection(**vars(update), intruders=seen.count, similarity=similarity))
+    return found
+
+
+def compare_adapters(
+    model: nn.Module,
+    folder: str | Path,
+    other: str | Path,
+    *,
+    progress: Progress | None = None,
+) -> list[LayerComparison]:
+    """Compare what two adapters on disk do to each layer of their base model.
+
+    Everything is computed from the factors of ΔW, without forming it, except for DoRA's. A warning
+    names tensors that are left out, see `inspect_adapter`.
+
+    Parameters
+    ----------
+    model : the base model of both, unchanged afterwards.
+    folder, other : the adapters.
+
+    Raises
+    ------
+    ValueError : from `read_adapter` and `StoredAdapter.on`.
+
+    References
+    ----------
+    Hu et al. 2021, arXiv 2106.09685, section 7.2 (the overlap of subspaces).
+    """
+    both = _read_with_warning(folder), _read_with_warning(other)
+    return compared(model, *both, progress=progress)
+
+
+def compared(
+    model: nn.Module,
+    first: StoredAdapter,
+    second: StoredAdapter,
+    progress: Progress | None = None,
+) -> list[LayerComparison]:
+    """Compare two adapters that have been read, like `compare_adapters`."""
+    sides = first.on(model), second.on(model)
+    names = [name for name in named_layers(model) if any(name in side for side in sides)]
+    found = []
+    for i, name in enumerate(names):
+        if progress:
+            progress(i / len(names), name)
+        parts = [
+            (side[name], *_moved(name, side[name])) if name in side else None for side in sides
         ]
-    finally:
-        lanes.detach()
+        updates = [part and _update(name, *part) for part in parts]
+        one, another = updates
+        if not (one and another and one.norm and another.norm):
+            found.append(LayerComparison(name, one, another))
+            continue
+        left, right = (part[2] for part in parts if part)
+        k = math.ceil(min(one.effective_rank, another.effective_rank) - 1e-9)
+        U, _, V = product_svd(left.B, left.A)
+        P, _, Q = product_svd(right.B, right.A)
+        inner = float(((left.B.mT @ right.B) * (left.A @ right.A.mT)).sum())
+        found.append(
+            LayerComparison(
+                name,
+                one,
+                another,
+                cosine=inner / (one.norm * another.norm),
+                leading=k,
+                left_overlap=_overlap(U, P, k),
+                right_overlap=_overlap(V, Q, k),
+                chance=(k / len(U) + k / len(V)) / 2,
+            )
+        )
+    return found
 
 
 def base_of(folder: str | Path) -> str:
@@ -109,36 +260,101 @@ def base_of(folder: str | Path) -> str:
     return base
 
 
-def _inspect(
-    lanes: Any, layer: str, done: float, top: int, threshold: float, progress: Progress | None
-) -> LayerInspection:
-    if progress:
-        progress(done, layer)
-    now, start = _precise(lanes.factors(layer, 0)), _precise(lanes.start_factors(layer, 0))
-    moved = moved_factors(now, start) if start.B.any() else now
-    moved = Start(A=moved.A, B=float(lanes.scale[0]) * moved.B)
+def common_base(folders: Sequence[str | Path]) -> str:
+    """Return the name of the base model of all adapters.
+
+    Raises
+    ------
+    ValueError : from `base_of`, or they were made for different models.
+    """
+    bases = [base_of(folder) for folder in folders]
+    for folder, base in zip(folders, bases, strict=True):
+        if base != bases[0]:
+            raise ValueError(
+                f"the adapter in {str(folders[0])!r} was made for {bases[0]!r}, and that in "
+                f"{str(folder)!r} for {base!r}: only adapters of one model can be compared; pass "
+                "--model if both are names of it"
+            )
+    return bases[0]
+
+
+def total_norm(rows: Sequence[LayerUpdate | None]) -> float:
+    """Return ‖ΔW‖ over all layers."""
+    return math.sqrt(sum(row.norm**2 for row in rows if row))
+
+
+def total_cosine(rows: Sequence[LayerComparison]) -> float | None:
+    """Return the cosine of the ΔW of all layers together; None if one of them is zero."""
+    norms = total_norm([row.first for row in rows]) * total_norm([row.second for row in rows])
+    inner = sum(
+        row.cosine * row.first.norm * row.second.norm
+        for row in rows
+        if row.cosine is not None and row.first and row.second
+    )
+    return inner / norms if norms else None
+
+
+def _read_with_warning(folder: str | Path) -> StoredAdapter:
+    adapter = read_adapter(folder)
+    if adapter.left_out:
+        warnings.warn(f"{str(folder)!r}: {adapter.left_out}", stacklevel=3)
+    return adapter
+
+
+def _moved(name: str, one: AdaptedLayer) -> tuple[Start, Start]:
+    """Return the factors of s (BA − B⁰A⁰), and those of ΔW, which is more for DoRA.
+
+    Raises
+    ------
+    ValueError : DoRA's direction of a row is zero.
+    """
+    now, start = _precise(one.now, one.W), _precise(one.start, one.W)
+    low = moved_factors(now, start) if start.B.any() else now
+    if one.magnitude is None:
+        return low, low
+    W = one.W.double()
+    direction = W + low.B @ low.A
+    norms = torch.linalg.vector_norm(direction, dim=1)
+    if not norms.all():
+        row = int((norms == 0).nonzero()[0])
+        raise ValueError(f"row {row} of W + sBA of layer {name!r} is zero: DoRA cannot scale it")
+    update = (one.magnitude.to(W) / norms)[:, None] * direction - W
+    identity = torch.eye(min(W.shape)).to(W)
+    return low, Start(identity, update) if W.shape[0] > W.shape[1] else Start(update, identity)
+
+
+def _update(layer: str, one: AdaptedLayer, low: Start, moved: Start) -> LayerUpdate:
     rank = min(moved.A.shape[0], moved.A.shape[1], moved.B.shape[0])
     sigma = product_singular_values(moved.B, moved.A)[:rank]
-    W = Weight(lanes.plan.weight(layer))
-    found = intruder_dimensions(W, moved, top=top, threshold=threshold)
-    norm = float(torch.linalg.vector_norm(sigma))
-    return LayerInspection(
+    norm, size = _norm(sigma), _norm(one.W.double())
+    dora: dict[str, float] = {}
+    if one.magnitude is not None:
+        magnitudes = torch.linalg.vector_norm(one.W.double(), dim=1)
+        dora["direction_norm"] = _norm(product_singular_values(low.B, low.A))
+        dora["magnitude_change"] = _norm(one.magnitude.to(magnitudes) - magnitudes) / size
+    return LayerUpdate(
         layer=layer,
         rank=rank,
         sigma=sigma.cpu().numpy(),
         norm=norm,
-        relative_norm=norm / float(torch.linalg.vector_norm(W.sigma)) if norm else 0.0,
+        relative_norm=norm / size if norm else 0.0,
         effective_rank=float(effective_rank(sigma)),
         stable_rank=float(stable_rank(sigma)),
-        intruders=found.count,
-        similarity=found.similarity.cpu().numpy(),
+        **dora,
     )
 
 
-def _precise(factors: Start) -> Start:
-    return Start(A=factors.A.double(), B=factors.B.double())
+def _norm(values: Tensor) -> float:
+    return float(torch.linalg.vector_norm(values))
 
 
-def total_norm(rows: list[LayerInspection]) -> float:
-    """Return ‖ΔW‖ over all layers."""
-    return math.sqrt(sum(row.norm**2 for row in rows))
+def _overlap(U: Tensor, P: Tensor, k: int) -> float:
+    return float((U[:, :k].mT @ P[:, :k]).square().sum()) / k
+
+
+def _precise(factors: Start, W: Tensor) -> Start:
+    return Start(A=factors.A.to(W.device).double(), B=factors.B.to(W.device).double())
+
+
+def _without_layer(its: LayerUpdate) -> dict[str, Any]:
+    return {key: value for key, value in its.to_json().items() if key != "layer"}

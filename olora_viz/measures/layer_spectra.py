@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, check_weight_start
-from olora_viz.lanes.layers import expert_layers, target_layers, weight_of
+from olora_viz.lanes.layers import check_finite, expert_layers, target_layers, weight_of
 from olora_viz.machine.naming import unknown
 from olora_viz.machine.numbers import finite_or_none
 from olora_viz.machine.progress import Progress
@@ -32,7 +32,8 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
 
     Raises
     ------
-    ValueError : no layer matches; the message lists those that exist.
+    ValueError : no layer matches, and the message lists those that exist; or a weight is not
+        finite.
 
     >>> from olora_viz.models import load_model
     >>> list(layers_like(load_model("glassllm")[0], "layers.0.self_attn.[qk]_proj"))
@@ -43,12 +44,13 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
     if not found:
         endings = dict.fromkeys(name.rsplit(".", 1)[-1] for name in layers)
         raise ValueError(unknown("layer", pattern, (*endings, *layers)))
-    return found
+    check_finite(found)
+    return {name: weight_of(layer).detach() for name, layer in found.items()}
 
 
-def _matching(layers: Mapping[str, nn.Module], pattern: str) -> dict[str, Tensor]:
+def _matching(layers: Mapping[str, nn.Module], pattern: str) -> dict[str, nn.Module]:
     return {
-        name: weight_of(layer).detach()
+        name: layer
         for name, layer in layers.items()
         if fnmatch.fnmatchcase(f".{name}.", f"*.{pattern}.*")
     }

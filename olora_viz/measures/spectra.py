@@ -47,6 +47,19 @@ def product_singular_values(
     return torch.nn.functional.pad(sigma, (0, r - sigma.shape[-1]))
 
 
+def product_svd(
+    B: Float[Tensor, "out r"], A: Float[Tensor, "r in"]
+) -> tuple[Float[Tensor, "out k"], Float[Tensor, " k"], Float[Tensor, "in k"]]:
+    """Return the left singular vectors, the singular values and the right ones of BA.
+
+    Like `product_singular_values`, k = min(out, in, r).
+    """
+    Q_B, R_B = torch.linalg.qr(B)
+    Q_A, R_A = torch.linalg.qr(A.mT)
+    U, sigma, Vh = torch.linalg.svd(R_B @ R_A.mT, full_matrices=False)
+    return Q_B @ U, sigma, Q_A @ Vh.mT
+
+
 def moved_factors(now: Start, start: Start) -> Start:
     """Return the factors of BA − B⁰A⁰: A (2r, in) and B (out, 2r).
 
