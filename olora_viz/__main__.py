@@ -23,7 +23,7 @@ from olora_viz.cli import (
     spectrum,
     study,
 )
-from olora_viz.cli.console import BAD_INPUT, INTERRUPTED
+from olora_viz.cli.console import BAD_INPUT, FAILED, INTERRUPTED, out_of_memory, unexpected
 from olora_viz.machine.cache import use_writable_caches
 from olora_viz.machine.version import __version__
 
@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; return the exit code: 0, 2 for bad input, 130 if interrupted."""
+    """Run one verb; return the exit code: 0, 1 if it fails, 2 for bad input, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -47,11 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
-        return BAD_INPUT
+        return _failed(_sentence(error), BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        from olora_viz.machine.memory import is_out_of_memory
+
+        if is_out_of_memory(error):
+            return _failed(out_of_memory(options), FAILED)
+        given = sys.argv[1:] if arguments is None else arguments
+        return _failed(unexpected(error, given), FAILED)
+
+
+def _failed(sentence: str, code: int) -> int:
+    """Print why a verb has failed; return the exit code."""
+    print(f"error: {sentence}", file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,10 +3,18 @@
 import json
 import re
 import resource
+import traceback
+from argparse import Namespace
+from importlib.metadata import PackageNotFoundError
 
+import pyarrow
 import pytest
+import torch
+from safetensors import SafetensorError
 from tiny import tiny, tiny_tokenizer
 from verbs import RACE, run, run_alone
+
+from olora_viz.cli.console import out_of_memory
 
 
 @pytest.mark.parametrize("form", ["merged", "lora", "olora"])
@@ -172,3 +180,77 @@ def test_layers_without_a_gradient_are_named_once_after_the_race(deep):
         f"no gradient in the first step: {first}q_proj, {first}k_proj, {first}v_proj and 3 more"
     )
     assert "no gradient" not in done.stderr
+
+
+def broken(monkeypatch, error):
+    """Make a verb fail in its midst, with its progress on screen."""
+
+    def load(*_, progress, **__):
+        progress(0.4, "loading")
+        raise error
+
+    monkeypatch.setattr("olora_viz.models.load_model", load)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("mat1 and mat2\nshapes differ"), "RuntimeError: mat1 and mat2; "),
+        (KeyError("rope"), "KeyError: 'rope' is missing; "),
+        (AssertionError(), "AssertionError; "),
+        (PackageNotFoundError("x"), "PackageNotFoundError: No package metadata was found for x; "),
+        (SafetensorError("header"), "SafetensorError: header; "),
+        (pyarrow.lib.ArrowNotImplementedError("type"), "ArrowNotImplementedError: type; "),
+    ],
+)  # fmt: skip
+def test_an_unforeseen_error_is_one_sentence_with_a_log_to_report(
+    error, words, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path))
+    broken(monkeypatch, error)
+    done = run("spectrum", "--layer", "q proj")
+    assert (done.returncode, done.stdout) == (1, "")
+    (sentence,) = done.stderr.splitlines()
+    (log,) = tmp_path.iterdir()
+    assert sentence == f"error: unexpected {words}please report it with the log {str(log)!r}"
+    text = log.read_text("utf-8")
+    assert text.startswith("python -m olora_viz spectrum --layer 'q proj'\n")
+    assert f"torch {torch.__version__}" in text
+    assert "Traceback (most recent call last)" in text
+    assert text.rstrip().splitlines()[-1] in traceback.format_exception_only(error)[-1]
+
+
+def test_the_log_is_a_temporary_file_where_the_cache_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    broken(monkeypatch, ZeroDivisionError("division by zero"))
+    done = run("spectrum")
+    assert done.returncode == 1
+    (log,) = tmp_path.glob("olora-viz-error-*/error-*.log")
+    assert repr(str(log)) in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate"),
+    ],
+)
+def test_short_memory_is_a_sentence_on_what_to_lower(error, monkeypatch, tmp_path):
+    monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path))
+    broken(monkeypatch, error)
+    done = run("spectrum")
+    assert done.returncode == 1
+    assert done.stderr == "error: out of memory: lower --rank, or use a smaller model\n"
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_advice_on_memory_names_options_of_the_verb():
+    options = Namespace(batch_size=16, max_length=128, lane=None)
+    assert out_of_memory(options).startswith(
+        "out of memory: lower --batch-size, --max-length or the number of lanes, or "
+    )
+    assert out_of_memory(Namespace()) == "out of memory: use a smaller model"

@@ -1,19 +1,34 @@
-"""Output of the command line: progress on standard error, tables on standard output."""
+"""Output of the command line: progress and errors on standard error, tables on standard output."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
+import shlex
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from olora_viz.machine.progress import Progress
 
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
-"""The exit codes other than 0: invalid input; stopped by Ctrl-C or SIGTERM."""
+"""The exit codes other than 0: an unexpected error, or no result; invalid input; stopped by Ctrl-C
+or SIGTERM."""
+
+SAVES_MEMORY = {
+    "batch_size": "--batch-size", "max_length": "--max-length", "lane": "the number of lanes",
+    "rank": "--rank", "ranks": "--r", "workers": "--workers",
+}  # fmt: skip
+"""What to lower where memory is short, by the attribute of the option."""
 
 Verb = Callable[..., argparse.ArgumentParser]
 """Adds a verb with its name, the function that runs it and one line of help; returns its parser."""
@@ -42,3 +57,47 @@ def print_table(rows: list[list[str]]) -> None:
     from olora_viz.machine.showing import aligned
 
     print("\n".join(aligned(rows)))
+
+
+def out_of_memory(options: argparse.Namespace) -> str:
+    """Return a sentence on what to lower among a verb's options."""
+    *others, last = ["", *(words for name, words in SAVES_MEMORY.items() if hasattr(options, name))]
+    lower = f"{', '.join(others[1:])} or {last}" if others[1:] else last
+    advice = f"lower {lower}, or " if lower else ""
+    return f"out of memory: {advice}use a smaller model"
+
+
+def unexpected(error: Exception, arguments: Sequence[str]) -> str:
+    """Return a sentence on an error that nobody has foreseen, and log it for a report.
+
+    Parameters
+    ----------
+    arguments : of the command line.
+    """
+    from olora_viz.machine.cache import reason
+
+    why = f": {reason(error)}" if str(error).strip() else ""
+    place = _log(error, arguments)
+    report = f" with the log {str(place)!r}" if place else ""
+    return f"unexpected {type(error).__name__}{why}; please report it{report}"
+
+
+def _log(error: Exception, arguments: Sequence[str]) -> Path | None:
+    """Write the traceback into the cache folder, or a temporary one; None if neither takes it."""
+    from olora_viz.machine.cache import cache_folder
+    from olora_viz.machine.files import write_text
+    from olora_viz.machine.version import versions
+
+    packages = versions("torch", "transformers", "safetensors")
+    lines = [
+        f"python -m olora_viz {shlex.join(arguments)}",
+        platform.platform(),
+        *map(" ".join, packages.items()),
+        "".join(traceback.format_exception(error)),
+    ]
+    for folder in (cache_folder, lambda: Path(tempfile.mkdtemp(prefix="olora-viz-error-"))):
+        with suppress(OSError, ValueError):  # of the cache folder
+            path = folder() / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+            write_text(path, "\n".join(lines))
+            return path
+    return None

@@ -96,7 +96,8 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
     folder = Path(folder)
     changes_base = read_config(folder)["init_lora_weights"] == "olora"
     base = lanes.base(shared=not changes_base)
-    if not find_spec("peft"):
+    peft = find_spec("peft")
+    if not (peft and peft.origin):  # a folder of that name has a spec too, but no origin
         return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
     by = f"PEFT {version('peft')}"
     trained = {target_name(name, lanes.plan.layers[name]) for name in lanes.plan.layers_of(k)}

@@ -159,6 +159,17 @@ def check_memory(needed: int, device: torch.device, what: str) -> None:
         )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory to allocate, on any device.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    # Torch has a type for it on accelerators only; on a CPU it names its allocator.
+    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return on_cpu or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+
+
 M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1
 """glibc's options: the maximum number of arenas, the size from which a block is mapped by itself,
 and the free memory at the end of the heap from which it is returned; see ``man mallopt``."""
