@@ -4,9 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from run_folders import CONFIG, stopped
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.files import read_tensors, write_tensors
 from olora_viz.races import run as runs
 from olora_viz.races import saving
 from olora_viz.races.config import RaceConfig
@@ -133,3 +135,29 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"the run needs \d+ MiB on disk, .* has 0 MiB free"):
         runs.start(CONFIG, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.json", {"lanes": [1]}, "is not the set-up of a race: 'int' object"),
+        ("config.json", {"task": {}}, "is not the set-up of a race: expected the name of a task"),
+        ("config.json", {"lanes": None}, "is not the set-up of a race: 'NoneType' object"),
+        ("checkpoint.safetensors", torch.int8, "'last_loss' is of int8 in the snapshot, not of"),
+    ],
+)
+def test_what_no_race_has_written_is_refused_in_a_sentence(tmp_path, file, change, message):
+    stopped(tmp_path / "run", after=2)
+    path = tmp_path / "run" / file
+    if isinstance(change, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    else:
+        tensors = read_tensors(path)
+        write_tensors(path, tensors | {"last_loss": tensors["last_loss"].to(change)})
+    with pytest.raises(ValueError, match=message):
+        runs.resume(tmp_path / "run")
+    path.unlink()
+    path.mkdir()
+    if file.endswith("safetensors"):
+        with pytest.raises(IsADirectoryError, match="checkpoint"):
+            runs.resume(tmp_path / "run")

@@ -83,6 +83,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     ValueError : the file is empty, truncated or not a safetensors file.
     OSError : the file does not exist or cannot be read.
     """
+    _check_file(path)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -97,11 +98,18 @@ def check_tensors(path: Path) -> None:
     ValueError : the file is empty, truncated or not a safetensors file.
     OSError : the file does not exist or cannot be read.
     """
+    _check_file(path)
     try:
         with safe_open(path, framework="pt"):
             pass
     except SafetensorError as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from None
+
+
+def _check_file(path: Path) -> None:
+    """Raise what Python raises for a folder, which safetensors calls a missing device."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from olora_viz.lanes.read_back import kept
 from olora_viz.machine.files import is_free, read_json_object, read_tensors, write_json
+from olora_viz.machine.naming import expect
 from olora_viz.machine.progress import Progress
 from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
@@ -232,8 +233,12 @@ def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
     try:
         values = read_json_object(path)
         contents = {key: values.pop(key, None) for key in CONTENTS}
-        return RaceConfig.from_json(old_names.config_of(values)), contents
-    except (KeyError, TypeError, ValueError) as error:
+        config = RaceConfig.from_json(old_names.config_of(values))
+        expect(config.task, str, "the name of a task or the path of its file")
+        return config, contents
+    except KeyError as error:
+        raise ValueError(f"{str(path)!r} is not the set-up of a race: {error} is missing") from None
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
 
 

@@ -99,7 +99,7 @@ class Trainer:
             self._best.show()
 
     def check(self, snapshot: dict[str, Tensor], state: RaceState) -> None:
-        """Check that the tensors of a `snapshot` and of a race's state have the right shapes.
+        """Check that the tensors of a `snapshot` and of a race's state have the right form.
 
         Raises
         ------
@@ -108,11 +108,16 @@ class Trainer:
         whole = tuple(self._lanes.theta.shape)
         shapes = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
         shapes |= {BEST: whole} if self._best is not None else {}
-        shapes |= {name: tuple(tensor.shape) for name, tensor in state.to_tensors().items()}
+        known = state.to_tensors()
+        shapes |= {name: tuple(tensor.shape) for name, tensor in known.items()}
+        integers = {"step"} | {n for n, tensor in known.items() if not tensor.is_floating_point()}
         for name, shape in shapes.items():
             found = tuple(snapshot[name].shape) if name in snapshot else "missing"
             if found != shape:
                 raise ValueError(f"{name!r} is {found} in the snapshot, {shape} in this race")
+            if name not in integers and not snapshot[name].is_floating_point():
+                dtype = str(snapshot[name].dtype).removeprefix("torch.")
+                raise ValueError(f"{name!r} is of {dtype} in the snapshot, not of real numbers")
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return the parameters and the optimizer's state, on the CPU."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from olora_viz.machine.cache import reason
 from olora_viz.machine.files import is_free, read_json_object, write_json, write_text
 from olora_viz.machine.naming import expect
 from olora_viz.races.state import DIVERGED
@@ -108,10 +109,27 @@ class Ledger:
         self._read(path)
 
     def _read(self, path: Path) -> None:
-        import pandas as pd
+        """Read the rows of one race.
 
-        if path.name not in self._parts:
-            self._parts[path.name] = pd.read_parquet(path)
+        Raises
+        ------
+        ValueError : the file is damaged.
+        """
+        import pandas as pd
+        import pyarrow
+
+        if path.name in self._parts:
+            return
+        try:
+            rows = pd.read_parquet(path)
+            for row in _records(rows):
+                trial_of(row), _valid(row)
+        except (KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
+            raise ValueError(
+                f"{str(path)!r} is damaged: {reason(error)}; without it, the study runs its race "
+                "again"
+            ) from None
+        self._parts[path.name] = rows
 
     def trials(self) -> dict[Trial, dict[str, Any]]:
         """Return the rows of all races as plain values, by trial: to read, not to change."""
