@@ -8,9 +8,11 @@ import pytest
 from races import small, steps_of
 
 import olora_viz as ov
+from olora_viz.machine import progress
 from olora_viz.races.race import Race
 from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.background_work import BackgroundWork
+from olora_viz.views.race import race_view
 from olora_viz.views.race_record import RaceRecord, ready_race
 
 CONFIG = small(steps=6, batch_size=2, eval_every=3)
@@ -98,6 +100,82 @@ def test_stop_ends_it_after_its_step_and_says_why() -> None:
     assert job.wait(60)
     assert (job.state, job.note) == ("stopped", "somebody else is in a hurry")
     assert job.steps[-1].step == len(job.steps)
+
+
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    """Report the progress of everything, however short it is."""
+    monkeypatch.setattr(progress, "LONG", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+
+
+EVALUATING = "evaluating 4 held-out examples"
+
+
+def commanded(command, folder) -> tuple[BackgroundRace, list[str]]:
+    """Race with a command in the first evaluation; return the job and what it said from then on."""
+    job, said = made(folder=folder), []
+
+    def listen() -> None:
+        if said or (job.state == "racing" and job.note.startswith(EVALUATING)):
+            said.append(f"{job.state}: {job.note}")
+        if len(said) == 1:
+            command(job)
+
+    job.listen = listen
+    job.start()
+    return job, said
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_pause_in_an_evaluation_waits_for_one_block_and_changes_no_bit(
+    at_once, on_disk: bool, tmp_path
+) -> None:
+    job, said = commanded(BackgroundRace.pause, tmp_path / "run" if on_disk else None)
+    job.wait_while_going()
+    assert (job.state, len(job.steps)) == ("paused", 2)
+    assert sum(EVALUATING in words for words in said) <= 3, said
+    if on_disk:
+        job.release()
+    job.unpause()
+    assert job.wait(60)
+    assert job.steps == steps_of(CONFIG)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_stop_in_an_evaluation_waits_for_one_block_and_keeps_the_adapters(
+    at_once, on_disk: bool, tmp_path
+) -> None:
+    job, said = commanded(BackgroundRace.stop, tmp_path / "run" if on_disk else None)
+    assert job.wait(60)
+    assert (job.state, job.note, len(job.steps)) == ("stopped", "", 2)
+    assert sum(EVALUATING in words for words in said) <= 3, said
+    assert len(job.answers) == 4
+    assert {answer.step for answer in job.answers} == {3}
+    if on_disk:
+        assert any(words.startswith("stopped: writing the adapters, ") for words in said)
+        assert sorted(path.name for path in tmp_path.glob("run/adapters/*")) == ["lora", "olora"]
+        assert list(ov.resume_run(tmp_path / "run")) == steps_of(CONFIG)[2:]
+
+
+def test_its_status_says_what_is_evaluated_and_how_far_it_is(at_once) -> None:
+    job = made(small(steps=2, batch_size=2, eval_every=1, eval_size=40))
+    seen: set[str] = set()
+    job.listen = lambda: seen.add(str(race_view(job).status))
+    job.start()
+    assert job.wait(60)
+    assert any("loading" in line and "evaluating the base model, 40%" in line for line in seen)
+    going = '<b>1</b> / 2 ·</span> <span class="word">evaluating 40 held-out examples, 40% ·'
+    assert any(going in line for line in seen), seen
+    assert "evaluating" not in str(race_view(job).status)
+
+
+def test_stop_while_the_base_model_is_evaluated_ends_it_there(at_once) -> None:
+    job = made(LONG)
+    job.listen = lambda: job.stop() if "evaluating the base model" in job.note else None
+    job.start()
+    assert job.wait(60)
+    assert (job.state, job.steps, job.racing) == ("stopped", [], None)
 
 
 def test_stop_while_it_loads_leaves_no_step() -> None:

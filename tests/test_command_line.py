@@ -11,8 +11,10 @@ from races import small, steps_of
 from transformers import AutoModelForCausalLM
 from verbs import RACE, objects, run
 
+from olora_viz.cli import console
 from olora_viz.cli.race import print_summary
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine import progress
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import evaluation
@@ -89,7 +91,7 @@ def test_divergence_in_the_last_update_is_reported_as_such():
 @pytest.mark.parametrize(
     ("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
 )
-def test_a_signal_in_the_middle_of_a_step_is_answered_after_it_or_the_second_time(
+def test_a_signal_in_the_evaluation_of_a_step_is_answered_at_once_and_the_step_is_not_lost(
     number, times, tmp_path, monkeypatch
 ):
     folder = tmp_path / "run"
@@ -97,7 +99,7 @@ def test_a_signal_in_the_middle_of_a_step_is_answered_after_it_or_the_second_tim
 
     def interrupted(*given, **more):
         calls.append(number)
-        if len(calls) == 4:  # the 1st is that of the base model, so this is in the middle of step 3
+        if len(calls) == 4:  # the 1st is that of the base model, so this is the one of step 3
             for _ in range(times):
                 os.kill(os.getpid(), number)
         return evaluate(*given, **more)
@@ -117,16 +119,31 @@ def test_a_signal_in_the_middle_of_a_step_is_answered_after_it_or_the_second_tim
     lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
     if times == 1:
         *told, last = told
-        assert (last["summary"]["status"], last["summary"]["steps"]) == ("stopped", 3)
+        assert (last["summary"]["status"], last["summary"]["steps"]) == ("stopped", 2)
+        assert {lane["adapter_step"] for lane in last["summary"]["lanes"].values()} == {3}
         assert json.loads((folder / "summary.json").read_text()) == last["summary"]
     else:
         assert "interrupted" in done.stderr
         assert not (folder / "summary.json").exists()
     assert told == lines
-    assert [step["step"] for step in told] == list(range(1, 4 if times == 1 else 3))
+    assert [step["step"] for step in told] == [1, 2]
     resumed = run("race", "--resume", str(folder), "--json")
     assert resumed.returncode == 0, resumed.stderr
     assert runs.read_steps(folder) == steps_of(config)
+
+
+def test_a_log_names_what_is_evaluated_from_time_to_time_and_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(console, "IN_LOG", 0.0)
+    monkeypatch.setattr(progress, "LONG", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    lanes = ("--lane", "lora:r=2", "--lane", "olora_unsubtracted:r=2", "--lane", "olora:lr=fair")
+    done = run(*RACE, *lanes, "--eval-size", "40", "--test-size", "6")
+    assert done.returncode == 0, done.stderr
+    before, after = done.stderr.split("training examples")
+    assert "evaluating the base model: 40%" in before
+    assert "evaluating 40 held-out examples: 40%" in before
+    assert "evaluating 40 held-out examples, 40%" in after
+    assert "evaluating 6 test examples, 0%" in after
 
 
 def test_an_interrupted_race_in_a_process_of_its_own_is_stopped(tmp_path):
@@ -141,7 +158,7 @@ def test_an_interrupted_race_in_a_process_of_its_own_is_stopped(tmp_path):
     process.wait(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "stopping after this step" in err
+    assert "stopping after this step, or in its evaluation" in err
     *steps, last = objects(first + out)
     assert last["summary"]["status"] == "stopped"
     assert {lane["status"] for lane in last["summary"]["lanes"].values()} == {"stopped"}

@@ -1,15 +1,18 @@
-"""Ctrl-C in a loop over a race: the step becomes whole, and a second loop goes on bitwise."""
+"""Ctrl-C in a loop over a race: no step is lost, and a second loop goes on bitwise."""
 
 import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from races import PAIR, small, steps_of
+import torch
+from races import PAIR, raced, small, steps_of
 
 import olora_viz as ov
+from olora_viz.machine import progress
 from olora_viz.races.trainer import Trainer
 
 PACKAGE = str(Path(ov.__file__).parent)
@@ -91,10 +94,104 @@ def test_an_interrupt_is_not_lost_when_the_step_fails(monkeypatch):
     assert "out of memory" in str(caught.value.__context__)
 
 
-def test_a_handler_of_the_users_own_is_called_after_the_step_and_kept(monkeypatch):
+@pytest.mark.parametrize(("number", "done"), [(1, 1), (2, 1)])
+def test_a_handler_of_the_users_own_is_called_where_nothing_is_lost_and_kept(
+    monkeypatch, number, done
+):
     racing, told = ov.race(CONFIG), []
     signal.signal(signal.SIGINT, mine := lambda *_: told.append((racing.done, racing.torn)))
-    after(monkeypatch, interrupt, "update", 2)
+    after(monkeypatch, interrupt, "update", number)  # the second step has an evaluation
     assert list(racing) == steps_of(CONFIG)
-    assert told == [(2, False)]
+    assert told == [(done, False)]
     assert signal.getsignal(signal.SIGINT) is mine
+
+
+# In an evaluation ---------------------------------------------------------------------------
+
+MEASURED = replace(
+    CONFIG, steps=5, lanes=(*PAIR, ov.Lane("lora", lr=0.3, r=2, seed=1)),
+    gradients_every=1, curvature_every=2, keep_best=True, patience=1,
+)  # fmt: skip
+"""Held-out evaluations of four blocks at the steps 2, 4 and 5, and then a test of twice four."""
+
+
+def in_evaluation(racing: ov.Race, number: int, act: Callable[[], None]) -> list[int]:
+    """Act before the `number`-th block that a race evaluates; return the blocks, which grows."""
+    blocks = []
+
+    def before(*_: object) -> None:
+        if not torch.is_grad_enabled():
+            blocks.append(racing.done + 1)
+            if len(blocks) == number:
+                act()
+
+    for block in racing.model.model.layers:
+        block.register_forward_pre_hook(before)
+    return blocks
+
+
+@pytest.fixture(scope="module")
+def counted() -> list[int]:
+    """The steps in whose evaluation the blocks of an uninterrupted race run."""
+    racing = ov.race(MEASURED)
+    blocks = in_evaluation(racing, 0, lambda: None)
+    list(racing)
+    return blocks
+
+
+@pytest.mark.parametrize(("step", "block"), [(2, 1), (2, 4), (5, 2), (5, 6), (5, 12)])
+def test_ctrl_c_in_an_evaluation_waits_for_one_block_and_a_second_loop_repeats_it(
+    counted, step, block
+):
+    at = counted.index(step) + block
+    racing, steps = ov.race(MEASURED), []
+    blocks = in_evaluation(racing, at, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        loop_over(racing, steps)
+    assert len(blocks) <= at + 1
+    assert (len(steps), racing.torn) == (step - 1, False)
+    loop_over(racing, steps)
+    assert steps == steps_of(MEASURED)
+    assert racing.summary()["lanes"] == raced(MEASURED)[0].summary()["lanes"]
+
+
+@pytest.mark.parametrize("at", ["first", "curvature", "held-out at the end", "test"])
+def test_a_race_that_is_closed_in_an_evaluation_goes_on_bitwise_from_its_snapshot(
+    counted, monkeypatch, at
+):
+    whole = raced(MEASURED)[0]
+    racing = ov.race(MEASURED)
+    if at == "curvature":
+        after(monkeypatch, racing.close, "evaluate", 1)
+    number = {"first": 3, "held-out at the end": counted.index(5) + 3, "test": len(counted)}
+    blocks = in_evaluation(racing, number.get(at, 0), racing.close)
+    steps = list(racing)
+    assert len(blocks) <= number.get(at, counted.count(2)) + 1
+    assert (racing.status, racing.torn) == ("stopped", False)
+    assert racing.updates == racing.done + 1 == len(steps) + 1
+    monkeypatch.undo()
+    again = ov.race(MEASURED)
+    again.restore(racing.snapshot())
+    assert [*steps, *again] == steps_of(MEASURED)
+    assert again.summary()["lanes"] == whole.summary()["lanes"]
+    assert torch.equal(again.lanes.theta, whole.lanes.theta)
+
+
+def test_what_the_callers_progress_raises_in_an_evaluation_loses_nothing(monkeypatch):
+    monkeypatch.setattr(progress, "LONG", 0.0)
+
+    class MineError(Exception):
+        pass
+
+    def show(part: float, words: str) -> None:
+        if words == "evaluating 4 held-out examples" and not raised:
+            raised.append(part)
+            raise MineError
+
+    raised: list[float] = []
+    racing, steps = ov.race(CONFIG, progress=show), []
+    with pytest.raises(MineError):
+        loop_over(racing, steps)
+    assert (len(steps), racing.torn) == (1, False)
+    loop_over(racing, steps)
+    assert steps == steps_of(CONFIG)

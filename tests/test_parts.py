@@ -59,9 +59,11 @@ def test_a_small_batch_is_evaluated_in_larger_passes_that_take_no_more_memory():
     data, cost = racing.data, Footprint.of(racing.lanes.plan, branching=racing.data.branching)
     assert 2 < data.judged_rows <= JUDGED
     assert cost.evaluation.bytes(data.judged_size) <= cost.training.bytes(data.trained_with(2))
-    together = racing._trainer.evaluate()
+    together = racing._trainer.evaluate(racing.go_on)
     data.judged_rows = 2
-    np.testing.assert_allclose(together.loss, racing._trainer.evaluate().loss, rtol=1e-12)
+    np.testing.assert_allclose(
+        together.loss, racing._trainer.evaluate(racing.go_on).loss, rtol=1e-12
+    )
     assert race(small(batch_size=4, accumulate=2)).data.judged_rows == 2
 
 

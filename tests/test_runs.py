@@ -160,6 +160,52 @@ def test_a_step_that_was_cut_short_leaves_no_trace_in_the_folder(tmp_path, monke
     assert runs.read_steps(tmp_path / "run") == list(race(replace(CONFIG, eval_every=1)))
 
 
+MEASURED = replace(
+    CONFIG, eval_every=4, gradients_every=3, keep_best=True,
+    lanes=(*CONFIG.lanes, Lane("olora_unsubtracted", r=2)),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "measured"
+    list(runs.start(MEASURED, folder))
+    return folder
+
+
+@pytest.mark.parametrize(("evaluation_number", "made"), [(1, 3), (3, 11), (4, 11), (5, 11)])
+def test_a_run_that_is_stopped_in_an_evaluation_says_so_and_goes_on_to_the_same_end(
+    evaluation_number, made, measured, monkeypatch, tmp_path
+):
+    """The evaluations after the set-up are those of the steps 4, 8 and 12, and two of the test."""
+    folder, evaluate, calls = tmp_path / "run", evaluation.evaluate, iter(range(1, 1000))
+    run = runs.start(MEASURED, folder)
+
+    def stopping(*given, **more):
+        if next(calls) == evaluation_number:
+            run.race.close()
+        return evaluate(*given, **more)
+
+    monkeypatch.setattr(evaluation, "evaluate", stopping)
+    assert len(list(run)) == made
+    assert next(calls) == evaluation_number + 1
+    monkeypatch.undo()
+    stopped = runs.read_summary(folder)
+    assert (stopped["status"], stopped["steps"]) == ("stopped", made)
+    assert sorted(path.name for path in (folder / "adapters").iterdir()) == sorted(MEASURED.labels)
+    for lane in stopped["lanes"].values():
+        assert lane["adapter_step"] == (lane["best_step"] or made + 1)
+    list(runs.resume(folder))
+    assert runs.read_steps(folder) == runs.read_steps(measured)
+    assert {**runs.read_summary(folder), "seconds": 0} == {
+        **runs.read_summary(measured), "seconds": 0,
+    }  # fmt: skip
+    weights = [name for name in contents(measured) if name.endswith("model.safetensors")]
+    assert len(weights) == 3
+    for name in weights:
+        assert contents(folder)[name] == contents(measured)[name]
+
+
 def contents(folder) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

@@ -14,6 +14,8 @@ from verbs import forked
 from waiting import wait_until
 
 from olora_viz.__main__ import main
+from olora_viz.machine import progress
+from olora_viz.machine.files import read_tensors
 from olora_viz.machine.memory import available_memory
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
@@ -108,6 +110,23 @@ def test_a_watcher_ends_a_study_which_then_goes_on_to_the_same_table(
 
     assert not list(run_study(SMALL, tmp_path / "out", most=4, watch=until_the_second_step))
     assert seen == [1, 2]
+    pd.testing.assert_frame_equal(finished(None, tmp_path / "out"), table(whole))
+
+
+def test_a_study_that_is_stopped_in_an_evaluation_goes_on_to_the_same_table(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LONG", 0.0)
+
+    def stop(part: float, words: str) -> None:
+        if words == "evaluating 8 held-out examples":
+            raise progress.StoppedEarlyError
+
+    with pytest.raises(progress.StoppedEarlyError):
+        list(run_study(SMALL, tmp_path / "out", progress=stop))
+    (folder,) = (path for path in (tmp_path / "out" / "runs").iterdir() if path.is_dir())
+    assert runs.read_steps(folder)[-1].step == 1
+    assert "trained_loss" in read_tensors(folder / runs.CHECKPOINT)
     pd.testing.assert_frame_equal(finished(None, tmp_path / "out"), table(whole))
 
 

@@ -34,16 +34,38 @@ Verb = Callable[..., argparse.ArgumentParser]
 """Adds a verb with its name, the function that runs it and one line of help; returns its parser."""
 
 
+IN_TERMINAL, IN_LOG = 0.2, 10.0
+"""Seconds between two signs of long work, in a terminal and elsewhere."""
+
+
+class Pace:
+    """When a sign of long work is due on standard error."""
+
+    def __init__(self) -> None:
+        self._every = IN_TERMINAL if sys.stderr.isatty() else IN_LOG
+        self._due = time.monotonic() + self._every
+
+    def is_due(self) -> bool:
+        """Whether it is due, and not again for a while."""
+        now = time.monotonic()
+        if now < self._due:
+            return False
+        self._due = now + self._every
+        return True
+
+
 @contextmanager
 def progress_bar() -> Generator[Progress]:
-    """Show the progress of loading on standard error."""
+    """Show the progress of loading and of other long work on standard error."""
     from tqdm import tqdm
 
-    form = "{desc}: {percentage:3.0f}% |{bar}|"
-    # Only in a terminal: a log needs the error that may follow, not the bar.
+    form, pace = "{desc}: {percentage:3.0f}% |{bar}|", Pace()
+    # Only in a terminal: a log needs the error that may follow, and a line from time to time.
     with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, disable=None) as bar:
 
         def show(fraction: float, text: str) -> None:
+            if bar.disable and pace.is_due():
+                print(f"{text}: {fraction:.0%}", file=sys.stderr, flush=True)
             bar.set_description_str(text, refresh=False)
             if fraction < bar.n:  # the next task begins
                 bar.reset()

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -34,30 +34,41 @@ def add_verbs(verb: Verb) -> None:
 
 def decide(options: argparse.Namespace) -> int:
     """Show the plan, then what is known after every race, and at the end the recommendation."""
+    from olora_viz.machine.progress import StoppedEarlyError
     from olora_viz.studies import deciding
     from olora_viz.views.decision_report import write_report
 
     keep_freed()
     say = partial(print, file=sys.stderr, flush=True)
     ended = threading.Event()
-    with progress_bar() as progress, on_interruption(ended.set):
+    with progress_bar() as bar, on_interruption(ended.set):
+
+        def progress(part: float, words: str) -> None:
+            if ended.is_set():
+                raise StoppedEarlyError
+            bar(part, words)
+
         settings, naming_lines = _asked(options)
         road = deciding.decide(
             options.out, watch=lambda _: not ended.is_set(), progress=progress, **settings
         )
-        with naming_lines:
-            known = next(road)
+        try:
+            with naming_lines:
+                known = next(road)
+        except StoppedEarlyError:
+            raise KeyboardInterrupt from None
         say("\n".join(known.plan.words))
         if not known.plan.study.chat:
             say_unused_templates(known.plan.study.models)
         if options.plan:
             return 0
         sentence = ""
-        for known in road:
-            if known.stage != deciding.DONE:
-                news = f"  {known.sentence}" if known.sentence != sentence else ""
-                say(f"{clock(known.seconds)}  {known.lanes} lanes{news}")
-                sentence = known.sentence
+        with suppress(StoppedEarlyError):
+            for known in road:
+                if known.stage != deciding.DONE:
+                    news = f"  {known.sentence}" if known.sentence != sentence else ""
+                    say(f"{clock(known.seconds)}  {known.lanes} lanes{news}")
+                    sentence = known.sentence
     if known.lanes or options.json:
         print_verdicts(known.verdicts, options.json)
     if options.json:

@@ -11,7 +11,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import INTERRUPTED, Verb, print_table, progress_bar
+from olora_viz.cli.console import INTERRUPTED, Pace, Verb, print_table, progress_bar
 from olora_viz.cli.options import (
     add_file,
     add_intervals,
@@ -27,6 +27,7 @@ from olora_viz.machine.numbers import number, seconds
 from olora_viz.machine.signals import on_interruption
 
 if TYPE_CHECKING:
+    from olora_viz.machine.progress import Progress
     from olora_viz.machine.trackers import Tracker
     from olora_viz.races.race import Race
     from olora_viz.races.step import Step
@@ -39,7 +40,10 @@ def add_verbs(verb: Verb) -> None:
 
     made = verb("race", run_race, "train lanes side by side on the same batches")
     add_file(made, "the fields of RaceConfig, its lanes as SPECs or tables")
-    made.add_argument("--resume", type=path, metavar="DIR", help="resume the run in this folder")
+    made.add_argument(
+        "--resume", type=path, metavar="DIR",
+        help="resume the run in this folder, with --steps to another number of steps",
+    )  # fmt: skip
     add_shared(
         made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--device", "--dtype",
@@ -89,6 +93,7 @@ def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
     from olora_viz.initializers import RankError
     from olora_viz.lanes.coverage import no_gradient
+    from olora_viz.machine.progress import StoppedEarlyError
     from olora_viz.races import run as runs
     from olora_viz.races.state import STOPPED
     from olora_viz.races.tracking import RaceTracker
@@ -97,7 +102,7 @@ def run_race(options: argparse.Namespace) -> int:
     keep_freed()
     tracker = _tracker(options)
     try:
-        race, steps = _begin(options)
+        race, steps = _begin(options, shown := _Shown())
     except RankError as error:
         raise ValueError(f"{error}; use a lower rank, or name other layers with --target") from None
     data = race.data
@@ -123,7 +128,10 @@ def run_race(options: argparse.Namespace) -> int:
     with on_interruption(race.close), closing(steps):
         again = options.resume is not None
         tracked = RaceTracker(tracker, race.config, again=again) if tracker else None
-        _follow(steps, race, options.json, tracked)
+        try:
+            _follow(steps, race, shown, options.json, tracked)
+        except StoppedEarlyError:  # in what comes after the last step
+            raise KeyboardInterrupt from None
     summary = race.summary()
     if options.json:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
@@ -158,32 +166,55 @@ def _tracker(options: argparse.Namespace) -> Tracker | None:
     return Tracker(options.track, folder, partial(tqdm.write, file=sys.stderr))
 
 
-def _begin(options: argparse.Namespace) -> tuple[Race, Race | Generator[Step, None, None]]:
+class _Shown:
+    """The progress of a race, shown on the bar of loading and later beside its steps."""
+
+    by: Progress
+
+    def __call__(self, part: float, words: str) -> None:
+        self.by(part, words)
+
+
+def _begin(
+    options: argparse.Namespace, shown: _Shown
+) -> tuple[Race, Race | Generator[Step, None, None]]:
     """Return a race and its remaining steps."""
     from olora_viz.races import run as runs
     from olora_viz.races.race import race
 
     if options.resume is not None:
-        if given(options) or options.file is not None or options.folder is not None:
-            raise ValueError("--resume takes the set-up from the run folder: pass no other options")
-        with progress_bar() as progress:
-            run = runs.resume(options.resume, progress=progress)
+        values = given(options)
+        steps = values.pop("steps", None)
+        if values or options.file is not None or options.folder is not None:
+            raise ValueError(
+                "--resume takes the set-up from the run folder: pass no other options than --steps"
+            )
+        with progress_bar() as shown.by:
+            run = runs.resume(options.resume, steps=steps, progress=shown)
         return run.race, iter(run)
     config = config_of(options)
-    with progress_bar() as progress:
+    with progress_bar() as shown.by:
         if options.folder is not None:
-            run = runs.start(config, options.folder, progress=progress)
+            run = runs.start(config, options.folder, progress=shown)
             return run.race, iter(run)
-        alone = race(config, progress=progress)
+        alone = race(config, progress=shown)
     return alone, alone
 
 
-def _follow(steps: Iterator[Step], race: Race, as_json: bool, tracked: RaceTracker | None) -> None:
+def _follow(
+    steps: Iterator[Step], race: Race, shown: _Shown, as_json: bool, tracked: RaceTracker | None
+) -> None:
     """Report every step as it comes; close the race, however its steps end."""
     from tqdm import tqdm
 
-    labels, total = race.lanes.labels, race.config.steps
+    labels, total, beside = race.lanes.labels, race.config.steps, ""
     bar = tqdm(total=total, initial=race.done, unit="step", file=sys.stderr, mininterval=0.2)
+    pace = Pace()
+
+    def show(part: float, words: str) -> None:
+        bar.set_postfix_str(f"{words}, {part:.0%}", refresh=pace.is_due())
+
+    shown.by = show
     with closing(race), bar:
         try:
             for step in steps:
@@ -191,14 +222,16 @@ def _follow(steps: Iterator[Step], race: Race, as_json: bool, tracked: RaceTrack
                     print(json.dumps(step.to_json(labels), allow_nan=False), flush=True)
                 if tracked:
                     tracked.report(step)
-                bar.update(step.step - bar.n)
                 if step.eval_loss is not None:
-                    bar.set_postfix_str(held_out_range(step.eval_loss.tolist()), refresh=False)
+                    beside = held_out_range(step.eval_loss.tolist())
+                bar.set_postfix_str(beside, refresh=False)
+                bar.update(step.step - bar.n)
             if tracked:
                 tracked.report_results(race.done, race.summary())
         finally:
             if tracked:
                 tracked.close()
+            bar.set_postfix_str(beside, refresh=False)
 
 
 def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:

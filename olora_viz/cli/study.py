@@ -114,9 +114,10 @@ def study(options: argparse.Namespace) -> int:
             "and pass --yes to run it"
         )
     if todo:
-        races = run_study(ledger.study, folder, workers=options.workers, ray=options.ray)
-        with on_interruption(_stopped):
-            for one in races:
+        with on_interruption(_stopped), progress_bar() as progress:
+            for one in run_study(
+                ledger.study, folder, workers=options.workers, ray=options.ray, progress=progress
+            ):
                 if tracker:
                     tracker.report()
                 rest = f", {one.left} to go" if one.left else ""

@@ -18,10 +18,11 @@ from olora_viz.lanes.chunks import pass_groups
 from olora_viz.lanes.footprint import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
+from olora_viz.machine.progress import Progress
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, encode_prompt
-from olora_viz.tasks.losses import context_of
+from olora_viz.tasks.losses import before_blocks, context_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,6 +57,7 @@ def ask(
     lanes: Lanes,
     tokenizer: PreTrainedTokenizerBase,
     encoded: Sequence[Encoded],
+    progress: Progress,
     *,
     plain_text: bool = False,
     chat: Chat | None = None,
@@ -66,6 +68,7 @@ def ask(
 
     Parameters
     ----------
+    progress : called several times for every token; raises to stop.
     chat : the template that formats the examples.
     """
     borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
@@ -73,7 +76,7 @@ def ask(
     wanted = [e.ids[at:] for e, at in zip(encoded, borders, strict=True)]
     if not prompts:
         return []
-    base, each = _continued(lanes, prompts, max(map(len, wanted)) + MORE, _pad(tokenizer))
+    base, each = _continued(lanes, prompts, max(map(len, wanted)) + MORE, _pad(tokenizer), progress)
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     return [
         Answer(
@@ -91,6 +94,7 @@ def ask_own(
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     length: int,
+    progress: Progress,
     *,
     chat: Chat | None = None,
     limit: float = math.inf,
@@ -101,6 +105,7 @@ def ask_own(
     ----------
     prompt : read as it is, without spaces at its end, which would belong to the answer.
     length : tokens of an answer, which is extended to the end of its word.
+    progress : see `ask`.
     chat : the template that formats the prompt, as a message of the user.
     limit : maximum tokens of prompt and answer, to which a longer prompt is cut at its left.
 
@@ -118,7 +123,7 @@ def ask_own(
             f"the prompt is {len(ids)} tokens long, and with {length} for the answer more than "
             f"the model's context, {context}"
         )
-    base, each = _continued(lanes, [ids], length + MORE, _pad(tokenizer))
+    base, each = _continued(lanes, [ids], length + MORE, _pad(tokenizer), progress)
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     shown = [in_whole_words(one[0], length, text, ends) for one in (base, *each)]
     return Answer(read.prompt or text(ids), "", shown[0], tuple(shown[1:]))
@@ -139,7 +144,11 @@ def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _continued(
-    lanes: Lanes, prompts: Sequence[tuple[int, ...]], count: int, pad_id: int
+    lanes: Lanes,
+    prompts: Sequence[tuple[int, ...]],
+    count: int,
+    pad_id: int,
+    progress: Progress,
 ) -> tuple[list[list[int]], list[list[list[int]]]]:
     """Continue each prompt greedily, by the base model and by every lane.
 
@@ -160,15 +169,23 @@ def _continued(
             greedy(lanes.model, prompts[i : i + together], count, K, pad_id)
             for i in range(0, len(prompts), together)
         ]
+        nonlocal asked
+        asked += K
         return [[ids for part in parts for ids in part[k]] for k in range(K)]
 
-    with lanes.off():
-        base = answered(1)[0]
-    each: list[list[list[int]]] = []
-    bytes_each = cost.bytes(Size(together, longest, together))
-    for rows in pass_groups(lanes.plan, bytes_each):
-        with lanes.some(rows):
-            each += answered(rows.stop - rows.start)
+    asked = 0  # the base model and the lanes that have answered
+
+    def tell() -> None:
+        progress(asked / (1 + lanes.count), "generating answers")
+
+    with before_blocks(lanes.model, tell):
+        with lanes.off():
+            base = answered(1)[0]
+        each: list[list[list[int]]] = []
+        bytes_each = cost.bytes(Size(together, longest, together))
+        for rows in pass_groups(lanes.plan, bytes_each):
+            with lanes.some(rows):
+                each += answered(rows.stop - rows.start)
     return base, each
 
 

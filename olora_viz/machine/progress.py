@@ -1,6 +1,8 @@
 """Progress reports: a bar on standard error, and a callback."""
 
+import math
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -11,6 +13,35 @@ Progress = Callable[[float, str], None]
 
 An exception raised here propagates through the work, so that the caller can cancel it.
 """
+
+LONG, EVERY = 0.5, 0.1
+"""Seconds until work counts as long, and between two reports of it."""
+
+
+class StoppedEarlyError(Exception):
+    """Raised inside long work to stop it, at a moment at which nothing is lost."""
+
+
+class OfLongWork:
+    """Progress of work that may be over at once, and then is not reported at all.
+
+    Parameters
+    ----------
+    progress : called with the rest, a few times a second; None for nobody.
+    """
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._last, self._due = (math.inf, ""), math.inf
+
+    def __call__(self, part: float, words: str) -> None:
+        """Report it, if that is due."""
+        now, last, self._last = time.monotonic(), self._last, (part, words)
+        if words != last[1] or part < last[0]:  # other work begins
+            self._due = now + LONG
+        elif now >= self._due and self._progress is not None:
+            self._due = now + EVERY
+            self._progress(part, words)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first signal waits for the current step, the second one acts at once."""
+"""Ctrl-C and SIGTERM: the first signal waits until nothing is lost, the second one acts at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Closing:
             raise KeyboardInterrupt
         self._asked = True
         self._close()
-        _say("stopping after this step; press again to stop at once")
+        _say("stopping after this step, or in its evaluation; press again to stop at once")
 
 
 @contextmanager
@@ -80,8 +80,14 @@ class HeldInterrupt:
         """Let interrupts through again."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
-        if kind is not None and self.interrupt is not None:
-            self.interrupt()
+        if kind is not None:
+            self.release()
+
+    def release(self) -> None:
+        """Do what an interrupt would have done, if there was one."""
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            interrupt()
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
         if self.interrupt is not None:
@@ -89,7 +95,7 @@ class HeldInterrupt:
             self._before(number, frame)
         else:
             self.interrupt = partial(self._before, number, None)
-            _say("finishing this step; interrupt again to stop at once")
+            _say("stopping after this step, or in its evaluation; interrupt again to stop at once")
 
 
 def _say(words: str) -> None:

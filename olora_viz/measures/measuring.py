@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from olora_viz.machine.progress import StoppedEarlyError
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.measure import Measure
-
-
-class ClosedError(Exception):
-    """Raised inside a long measurement to stop the race."""
 
 
 class MeasureError(ValueError):
@@ -30,15 +27,13 @@ def measured(race: Any) -> dict[str, Any]:
     ------
     MeasureError : a registered measurement raised, returned a shape other than (K,), or changed the
         parameters.
+    StoppedEarlyError : a long measurement was stopped.
     """
     due = [measure for key, measure in MEASURES.items() if race.config.is_due(key, race.done)]
     found: dict[str, Any] = {}
     for measure in due:
-        try:
-            builtin = measure.key in BUILT_IN
-            found[measure.key] = measure.compute(race) if builtin else _registered(measure, race)
-        except ClosedError:
-            continue
+        builtin = measure.key in BUILT_IN
+        found[measure.key] = measure.compute(race) if builtin else _registered(measure, race)
     return found
 
 
@@ -50,7 +45,7 @@ def _registered(measure: Measure, race: Any) -> np.ndarray:
     try:
         with torch.random.fork_rng(devices=[]):
             value = measure.compute(race)
-    except ClosedError:
+    except StoppedEarlyError:
         raise
     except Exception as error:
         raise MeasureError(f"{where} raised {type(error).__name__}: {error}") from error

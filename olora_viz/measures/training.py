@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import Measure
+from olora_viz.measures.record import lane_fields
+
+TRAINED = "trained_"
+"""How the names of its tensors in a checkpoint begin."""
 
 
 class Trained(NamedTuple):
-    """Results of a step's forward and backward passes; NaN for diverged lanes."""
+    """Results of a step's forward and backward passes."""
 
     loss: np.ndarray
     """(K,) nats per supervised token."""
@@ -20,6 +27,36 @@ class Trained(NamedTuple):
     """(K,) Euclidean norm of the gradient, before clipping."""
     gradients: Gradients | None
     """By layer; None if not measured at this step."""
+
+    def without(self, out: np.ndarray) -> Trained:
+        """Return a copy with NaN in the diverged lanes (K,)."""
+        loss, norm = (np.where(out, np.nan, values) for values in (self.loss, self.grad_norm))
+        return Trained(loss, norm, self.gradients and self.gradients.without(out))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return it as tensors."""
+        values = {"loss": self.loss, "grad_norm": self.grad_norm}
+        if self.gradients is not None:
+            values |= {name: getattr(self.gradients, name) for name in lane_fields(Gradients)}
+        return {TRAINED + name: torch.tensor(value) for name, value in values.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], layers: tuple[str, ...]) -> Trained | None:
+        """Read back what `to_tensors` returned; None if there is nothing of it among the tensors.
+
+        Parameters
+        ----------
+        layers : names of the layers with adapters.
+        """
+        if TRAINED + "loss" not in tensors:
+            return None
+        values = {
+            name.removeprefix(TRAINED): tensor.numpy().copy()
+            for name, tensor in tensors.items()
+            if name.startswith(TRAINED)
+        }
+        loss, norm = values.pop("loss"), values.pop("grad_norm")
+        return cls(loss, norm, Gradients(layers, **values) if values else None)
 
 
 def loss_unit(plain_text: bool | None = None) -> str:

@@ -24,7 +24,7 @@ def to_held_out(race: Race, count: int) -> Answers:
     encoded = race.data.held_out[:count]
     with closing(EvalMode(race.model)):
         said = ask(
-            race.lanes, race.tokenizer, encoded, plain_text=race.task.plain_text,
+            race.lanes, race.tokenizer, encoded, race.afterwards, plain_text=race.task.plain_text,
             chat=race.data.chat,
         )  # fmt: skip
     return Answers((replace(answer, step=_step(race)) for answer in said), race.lanes.labels)
@@ -45,7 +45,7 @@ def to_own(race: Race, prompt: str) -> Answers:
     length = LONGEST_ANSWER if race.task.plain_text else min(LONGEST_ANSWER, max(lengths))
     with closing(EvalMode(race.model)):
         said = ask_own(
-            race.lanes, race.tokenizer, prompt, length, chat=race.data.chat,
+            race.lanes, race.tokenizer, prompt, length, race.afterwards, chat=race.data.chat,
             limit=race.data.longest if race.config.truncate else math.inf,
         )  # fmt: skip
     return Answers([replace(said, step=_step(race))], race.lanes.labels)
@@ -53,4 +53,4 @@ def to_own(race: Race, prompt: str) -> Answers:
 
 def _step(race: Race) -> int | None:
     """Return the step of the lanes' adapters; None if each has its own best one."""
-    return None if race.config.keep_best and race.status != RACING else race.done
+    return None if race.config.keep_best and race.status != RACING else race.updates

@@ -7,26 +7,38 @@ from collections.abc import Callable
 import numpy as np
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.progress import Progress
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.tasks.evaluation import Evaluation
 
 
-def of_base(lanes: Lanes, data: RaceData, *, test: bool = False) -> Evaluation:
-    """Evaluate the base model on the held-out or the test examples."""
+def of_base(lanes: Lanes, data: RaceData, progress: Progress, *, test: bool = False) -> Evaluation:
+    """Evaluate the base model on the held-out or the test examples.
+
+    Parameters
+    ----------
+    progress : called several times in every pass; raises to stop.
+    """
     with lanes.off():
-        return data.evaluate_base(test=test)
+        return data.evaluate_base(
+            test=test, report=lambda part: progress(part, "evaluating the base model")
+        )
 
 
-def baseline_of(config: RaceConfig, lanes: Lanes, data: RaceData) -> Evaluation:
+def baseline_of(config: RaceConfig, lanes: Lanes, data: RaceData, progress: Progress) -> Evaluation:
     """Evaluate the base model on the held-out examples; if that fails, detach the lanes.
+
+    Parameters
+    ----------
+    progress : see `of_base`.
 
     Raises
     ------
     ValueError : the loss is not finite.
     """
     try:
-        baseline = of_base(lanes, data)
+        baseline = of_base(lanes, data, progress)
         if not np.isfinite(baseline.loss).all():
             raise ValueError(
                 f"the held-out loss of {config.model!r} is {baseline.loss[0]} before any "

@@ -21,7 +21,8 @@ BEST = "best_theta"
 class BestAdapters:
     """Rows of `theta` at the lanes' best evaluations.
 
-    At the end of a race, `show` exchanges them with those of the last step; `hide` undoes it.
+    At the end of a race, `show` exchanges them with those of the last step; `hide` undoes it. The
+    best evaluation of a lane may be that of the last step, whose rows need not be kept.
 
     Parameters
     ----------
@@ -30,43 +31,43 @@ class BestAdapters:
 
     def __init__(self, theta: Tensor) -> None:
         self._theta, self._best = theta.detach(), torch.zeros_like(theta.detach())
-        self._known = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
-        self._shown = False
+        self._shown: Tensor | None = None
 
     def keep(self, lanes: np.ndarray) -> None:
         """Keep the present rows of some lanes, (K,) bool."""
-        rows = torch.from_numpy(lanes).to(self._theta.device)
+        rows = self._mask(lanes)
         self._best[rows] = self._theta[rows]
-        self._known |= rows
 
-    def show(self) -> None:
-        """Put the kept rows into `theta`; a lane that was never evaluated stays as it is."""
-        if not self._shown:
-            self._exchange()
+    def show(self, lanes: np.ndarray) -> None:
+        """Put the kept rows of some lanes, (K,) bool, into `theta`."""
+        if self._shown is None:
+            self._shown = self._mask(lanes)
+            self._exchange(self._shown)
 
     def hide(self) -> None:
         """Put the rows of the last step back."""
-        if self._shown:
-            self._exchange()
+        if self._shown is not None:
+            self._exchange(self._shown)
+            self._shown = None
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return the rows of the last step and the kept ones, on the CPU."""
         theta, best = self._theta.cpu().clone(), self._best.cpu().clone()
-        if self._shown:
-            known = self._known.cpu()
-            theta[known], best[known] = best[known], theta[known]
+        if self._shown is not None:
+            rows = self._shown.cpu()
+            theta[rows], best[rows] = best[rows], theta[rows]
         return {"theta": theta, BEST: best}
 
-    def restore(self, best: Tensor, known: np.ndarray) -> None:
-        """Restore the kept rows, of the lanes (K,) that have one; `theta` has the last step's."""
+    def restore(self, best: Tensor) -> None:
+        """Restore the kept rows; `theta` has those of the last step."""
         self._best.copy_(best)
-        self._known.copy_(torch.from_numpy(known))
-        self._shown = False
+        self._shown = None
 
-    def _exchange(self) -> None:
-        known = self._known
-        self._theta[known], self._best[known] = self._best[known], self._theta[known]
-        self._shown = not self._shown
+    def _exchange(self, rows: Tensor) -> None:
+        self._theta[rows], self._best[rows] = self._best[rows], self._theta[rows]
+
+    def _mask(self, lanes: np.ndarray) -> Tensor:
+        return torch.from_numpy(lanes).to(self._theta.device)
 
 
 class KeptFrom(NamedTuple):

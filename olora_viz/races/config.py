@@ -241,10 +241,16 @@ class RaceConfig:
             return peak * number / self.warmup
         return peak * factor(self.schedule, number, self.steps, self.warmup)
 
-    def is_due(self, key: str, number: int) -> bool:
-        """Whether a measurement of `MEASURES` is due at a step, 1 for the first."""
+    def is_due(self, key: str, number: int, steps: float | None = None) -> bool:
+        """Whether a measurement of `MEASURES` is due at a step, 1 for the first.
+
+        Parameters
+        ----------
+        steps : the number of steps, if it is another one.
+        """
         measure = MEASURES[key]
-        if measure.every is None or (measure.at_last and number == self.steps):
+        last = self.steps if steps is None else steps
+        if measure.every is None or (measure.at_last and number == last):
             return True
         every: int = getattr(self, measure.every)
         return every > 0 and (number % every == 0 or (measure.at_first and number == 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -127,24 +127,38 @@ class RaceData:
             return losses.lane_losses(self._model, batches[0], len(batches))
         return losses.own_losses(self._model, batches, self._pad_id)
 
-    def evaluate(self, K: int = 1, *, test: bool = False) -> Evaluation:
-        """Evaluate the K active lanes on the held-out examples, or on those of the test."""
+    def evaluate(
+        self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None
+    ) -> Evaluation:
+        """Evaluate the K active lanes on the held-out examples, or on those of the test.
+
+        Parameters
+        ----------
+        report : see `olora_viz.tasks.evaluation.evaluate`.
+        """
         return evaluation.evaluate(
             self._model,
-            self.test if test else self.held_out,
+            self.judged(test),
             K,
             pad_id=self._pad_id,
             batch_size=self.judged_rows,
             plain_text=self.task.plain_text,
             boilerplate=self._boilerplate,
             branching=self.branching,
+            report=report,
         )
 
-    def evaluate_base(self, *, test: bool = False) -> Evaluation:
+    def evaluate_base(
+        self, *, test: bool = False, report: Callable[[float], None] | None = None
+    ) -> Evaluation:
         """Evaluate the model without lanes, unless an earlier race has done so; see `evaluate`."""
-        examples = self.test if test else self.held_out
-        key = (examples, self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
-        return self.kept.get(key, lambda: self.evaluate(test=test)).repeated(1)
+        its = (self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
+        key = (self.judged(test), *its)
+        return self.kept.get(key, lambda: self.evaluate(test=test, report=report)).repeated(1)
+
+    def judged(self, test: bool = False) -> Sequence[Encoded]:
+        """Return the held-out examples, or those of the test."""
+        return self.test if test else self.held_out
 
     @property
     def unused_template(self) -> str:

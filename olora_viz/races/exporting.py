@@ -74,7 +74,7 @@ def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> E
     label, summary = lanes.labels[k], race.summary()
     its = summary["lanes"][label]
     if race.status == RACING:  # before the end a lane has its present adapter, not its best one
-        its |= {"adapter_step": its.get("stopped_at") or race.done}
+        its |= {"adapter_step": its.get("stopped_at") or race.updates}
         its |= {"best_step": None, "best_loss": None}
     if form == MERGED:
         write_merged(lanes, k, race.tokenizer, folder)
@@ -83,4 +83,4 @@ def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> E
         write_peft(lanes, k, folder, form=form)
         found = read_back(lanes, k, folder)
         write_text(folder / "README.md", model_card(race.config, k, summary))
-    return Exported(label, form, folder, its.get("adapter_step", race.done), found)
+    return Exported(label, form, folder, its.get("adapter_step", race.updates), found)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
@@ -19,9 +20,9 @@ from olora_viz.lanes.eval_mode import EvalMode
 from olora_viz.lanes.first_pass import first_pass
 from olora_viz.machine.device import resolve_device
 from olora_viz.machine.naming import expect
-from olora_viz.machine.progress import Progress
+from olora_viz.machine.progress import OfLongWork, Progress, StoppedEarlyError
 from olora_viz.machine.signals import HeldInterrupt
-from olora_viz.measures.measuring import ClosedError, MeasureError, measured
+from olora_viz.measures.measuring import MeasureError, measured
 from olora_viz.measures.training import Trained
 from olora_viz.races import answering
 from olora_viz.races.baseline import baseline_of, of_base, results_at_start
@@ -43,6 +44,13 @@ from olora_viz.tasks.own import Own
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+GRADIENT = "gradient"
+"""Among the tensors of a snapshot: the gradient of a step whose evaluation was stopped."""
+
+SHORTER = "shorter_"
+"""How the names of the state begin from which a race of more steps goes on: that before the last
+evaluation, if this is made only because the race ends."""
+
 
 def race(
     config: RaceConfig,
@@ -54,9 +62,9 @@ def race(
 ) -> Race:
     """Set up a race; iterating over it trains the lanes.
 
-    To pause, stop iterating, also by Ctrl-C, which waits until the step is complete: a second loop
-    continues with that step. To stop, call `Race.close`. The same config gives bitwise the same
-    steps on the same device.
+    To pause, stop iterating, also by Ctrl-C, which waits until the step is complete or, where an
+    evaluation runs, leaves it to be repeated: a second loop continues with that step. To stop, call
+    `Race.close`. The same config gives bitwise the same steps on the same device.
 
     Parameters
     ----------
@@ -65,7 +73,8 @@ def race(
         in eval mode until the race ends, is closed, or its lanes are detached.
     task : used instead of loading ``config.task``, which becomes its name: a `Task`, or rows with
         the columns of a task file, such as a ``datasets.Dataset``, which are split by content.
-    progress : called with the progress of loading.
+    progress : called with the progress of loading, and later of evaluations and other work that
+        takes long. What it raises stops them as Ctrl-C does.
 
     Raises
     ------
@@ -93,8 +102,8 @@ class Race(Iterator[Step]):
         kept: in a race restored by `restore`, and in that of a run folder, which keeps them.
     in_step : whether some thread is computing a step right now.
     has_own_task : whether the task was passed to `race`.
-    torn : whether a step was cut short, for instance by a second Ctrl-C. Parameters and clock are
-        then inconsistent, and only `restore` recovers the race.
+    torn : whether a step was cut short, for instance by a second Ctrl-C. Parameters and clock may
+        then be inconsistent, and only `restore` recovers the race.
     """
 
     def __init__(
@@ -124,6 +133,8 @@ class Race(Iterator[Step]):
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
         self._mode = EvalMode(model)
+        self.torn = self.in_step = self._closed = False
+        self._progress, self._held = OfLongWork(progress), HeldInterrupt()
         try:
             passed = first_pass(model, repr(name))
             data = RaceData(config, self.task, model, tokenizer, kept, name)
@@ -131,15 +142,17 @@ class Race(Iterator[Step]):
             self.config, self._lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
             self.data = start.data
             self._lanes.after_detach = self._mode.close
-            self.baseline = baseline_of(self.config, self._lanes, self.data)
+            self.baseline = baseline_of(self.config, self._lanes, self.data, self.go_on)
         except BaseException:
             self._mode.close()
             raise
         self.in_parts = parts_words(self.config, self.data, start.footprint)
         self._trainer = Trainer(self.config, self._lanes, self.data, start.footprint, self.baseline)
-        start_results = results_at_start(self._lanes, self.baseline, self._trainer.evaluate)
+        evaluate = partial(self._trainer.evaluate, self.go_on)
+        start_results = results_at_start(self._lanes, self.baseline, evaluate)
         self.state = RaceState.at_start(start_results, follows_best=config.follows_best)
-        self.torn = self.in_step = self._closed = False
+        self._updated: Trained | None = None  # of a step whose evaluation is still to be made
+        self._shorter: RaceState | None = None
         self._tested: Tested | None = None
         self.history: list[Step] | None = []
         self._unseen: Step | None = None  # complete, but its loop was interrupted
@@ -163,47 +176,78 @@ class Race(Iterator[Step]):
             self._check_whole()
             self.in_step = True
             try:
-                with HeldInterrupt() as held:
+                with HeldInterrupt() as self._held:
                     self._unseen = self._run_step()
+                self._held.release()
+            except StoppedEarlyError:
+                if not self._closed:
+                    raise
+                raise StopIteration from None
+            except KeyboardInterrupt as interrupt:
+                if self.torn:
+                    raise
+                raise interrupt.with_traceback(None) from None
             finally:
                 self.in_step = False
-            if held.interrupt:
-                held.interrupt()
+                if self._closed:
+                    self._mode.close()
         step, self._unseen = self._unseen, None
         return step
 
     def _run_step(self) -> Step:
-        state, config = self.state, self.config
         self._mode.open()
         self.torn = True
+        number, began = self.done + 1, time.perf_counter()
+        self._trainer.hide_best()
+        if self._updated is None:
+            self._updated = self._trainer.update(number, self.state)
+            self.state.seconds += time.perf_counter() - began
+        # Nothing below changes what the update has left: whoever stops it can have it repeated.
         began = time.perf_counter()
-        number = self.done + 1
-        loss, norm, gradients = self._trainer.update(number, state)
-        if config.is_due("eval_loss", number):
-            state.evaluated(number, self._trainer.evaluate(), config.patience)
-            self._trainer.keep_best(state)
-        out = state.out
-        self.trained = Trained(
-            np.where(out, np.nan, loss),
-            np.where(out, np.nan, norm),
-            gradients and gradients.without(out),
-        )
-        state.done = number
+        updated, self.state = self.state, self.state.copy()
         try:
-            measures = measured(self)
-            self.tested()
+            measures = self._evaluated(number, self._updated)
         except MeasureError:
-            self.torn = False
+            self._complete(updated)
             raise
         except BaseException:
-            state.done = number - 1
+            self.state = updated
             raise
+        self._complete(updated)
+        state = self.state
         state.seconds += time.perf_counter() - began
-        step = Step(number, measures, state.seconds, state.tokens, statuses(out, early=state.early))
+        status = statuses(state.out, early=state.early)
+        step = Step(number, measures, state.seconds, state.tokens, status)
         if self.history is not None:
             self.history.append(step)
         self.torn = False
         return step
+
+    def _evaluated(self, number: int, updated: Trained) -> dict[str, Any]:
+        """Evaluate and measure the lanes after the update of a step."""
+        state, config = self.state, self.config
+        if config.is_due("eval_loss", number):
+            state.evaluated(number, self._trainer.evaluate(self.go_on), config.patience)
+        self.trained = updated.without(state.out)
+        state.done = number
+        measures = measured(self)
+        self.tested()
+        return measures
+
+    def _complete(self, updated: RaceState) -> None:
+        """Record that a step is complete.
+
+        Parameters
+        ----------
+        updated : the state before its evaluation.
+        """
+        state, config = self.state, self.config
+        self._updated, self.torn = None, False
+        if self.status == RACING:
+            self._trainer.keep_best(state, state.done)
+        is_last = state.done == config.steps
+        if is_last and not config.is_due("eval_loss", state.done, steps=math.inf):
+            self._shorter = replace(updated, done=state.done, diverged_at=state.diverged_at)
 
     def __len__(self) -> int:
         """Return how many steps are left at most, for progress bars such as ``tqdm(race)``."""
@@ -224,13 +268,18 @@ class Race(Iterator[Step]):
     def lanes(self) -> Lanes:
         """The lanes; with ``keep_best``, once the race has ended, with their best adapters."""
         if not self.torn and self.status != RACING:
-            self._trainer.show_best()
+            self._trainer.show_best(self.state, self.updates)
         return self._lanes
 
     @property
     def done(self) -> int:
         """The number of completed steps."""
         return self.state.done
+
+    @property
+    def updates(self) -> int:
+        """The number of updates of the lanes: one more than `done` if an evaluation was stopped."""
+        return self.done + (self._updated is not None)
 
     def batch(self, number: int) -> Batch:
         """Return the batch of a step, 1 for the first, on the race's device.
@@ -239,20 +288,31 @@ class Race(Iterator[Step]):
         """
         return self.data.batch(number, self.config.seed)
 
-    def go_on(self, *_: object) -> None:
-        """Progress callback of a long measurement, which ends it when the race is closed.
+    def go_on(self, part: float, words: str) -> None:
+        """Progress callback of evaluations and long measurements, called where nothing is lost.
 
         Raises
         ------
-        ClosedError : the race is closed.
+        StoppedEarlyError : the race is closed. Ctrl-C, and what the caller's own callback of
+            progress raises, stop it as well.
         """
+        torn, self.torn = self.torn, False
         if self._closed:
-            raise ClosedError
+            raise StoppedEarlyError
+        self._held.release()
+        self._progress(part, words)
+        self.torn = torn
+
+    @property
+    def afterwards(self) -> Progress:
+        """The progress callback of work after a step, which stops when the race is closed in it."""
+        return self._progress if self._closed else self.go_on
 
     def close(self) -> None:
-        """Stop the race. The lanes stay available for answers and export."""
+        """Stop the race, also within an evaluation. The lanes stay for answers and export."""
         self._closed = True
-        self._mode.close()
+        if not self.in_step:
+            self._mode.close()
 
     @property
     def status(self) -> str:
@@ -304,10 +364,11 @@ class Race(Iterator[Step]):
         None before the end, or if there are no test examples.
         """
         if self._tested is None and self.status == FINISHED and self.data.test:
-            self._trainer.show_best()
+            self._trainer.show_best(self.state, self.done)
+            progress = self.afterwards
             with closing(EvalMode(self.model)):
-                base = of_base(self.lanes, self.data, test=True)
-                lanes = self._trainer.evaluate(test=True)
+                base = of_base(self._lanes, self.data, progress, test=True)
+                lanes = self._trainer.evaluate(progress, test=True)
             lanes.lose(self.state.out)
             self._tested = Tested(base, lanes)
         return self._tested
@@ -337,7 +398,15 @@ class Race(Iterator[Step]):
         ValueError : a step was interrupted.
         """
         self._check_whole()
-        return {**self._trainer.snapshot(), **self.state.to_tensors()}
+        tensors = {**self._trainer.snapshot(), **self.state.to_tensors()}
+        if self._updated is not None:
+            tensors |= self._updated.to_tensors()
+            if (gradient := self._lanes.theta.grad) is not None:
+                tensors[GRADIENT] = gradient.cpu().clone()
+        if self._shorter is not None:
+            before = self._shorter.to_tensors()
+            tensors |= {SHORTER + name: tensor for name, tensor in before.items()}
+        return tensors
 
     def check_snapshot(self, snapshot: dict[str, Tensor]) -> None:
         """Check that a snapshot fits this race.
@@ -357,8 +426,21 @@ class Race(Iterator[Step]):
         """
         self.check_snapshot(snapshot)
         self.torn = True
-        self._trainer.restore(snapshot)
-        self.state = RaceState.from_tensors(snapshot)
+        self.state, self._shorter = RaceState.from_tensors(snapshot), None
+        shorter = {
+            name.removeprefix(SHORTER): tensor
+            for name, tensor in snapshot.items()
+            if name.startswith(SHORTER)
+        }
+        if shorter:
+            self._shorter = RaceState.from_tensors(shorter)
+        if self._shorter is not None and self.done < self.config.steps:
+            self.state, self._shorter = self._shorter, None
+        self._updated = Trained.from_tensors(snapshot, self._lanes.layers)
+        self._trainer.restore(snapshot, self.state, self.updates)
+        if GRADIENT in snapshot:
+            theta = self._lanes.theta
+            theta.grad = snapshot[GRADIENT].to(theta.device)
         self.torn, self._tested, self._unseen = False, None, None
         if self.history is not None:
             known = self.history[: self.done]

@@ -4,7 +4,8 @@ config.json             the set-up; written first
 steps.jsonl             one line per step, append-only
 checkpoint.safetensors  parameters, moments and clock; replaced atomically
 summary.json            the results; written at the end, removed when the race resumes
-adapters/LANE/          every finite lane in PEFT's format; written at the end, and read back
+adapters/LANE/          every finite lane in PEFT's format; written at the end, and read back if the
+                        race was not stopped
 """
 
 from __future__ import annotations
@@ -20,14 +21,21 @@ from typing import Any, TextIO
 from torch import Tensor
 
 from olora_viz.lanes.read_back import kept
-from olora_viz.machine.files import is_free, read_json_object, read_tensors, write_json
+from olora_viz.machine.files import (
+    is_free,
+    read_json_object,
+    read_tensors,
+    write_json,
+    write_text,
+)
 from olora_viz.machine.naming import expect
-from olora_viz.machine.progress import Progress
+from olora_viz.machine.progress import Progress, StoppedEarlyError
+from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.contents import CONTENTS, check_contents
 from olora_viz.races.kept import Kept
-from olora_viz.races.race import Race
+from olora_viz.races.race import SHORTER, Race
 from olora_viz.races.saving import (
     CHECKPOINT,
     begin,
@@ -36,8 +44,12 @@ from olora_viz.races.saving import (
     write_adapters,
     write_checkpoint,
 )
+from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.tasks.own import Own
+
+STUDY = "study.toml"
+"""The file with the set-up of a study, in a folder around its runs."""
 
 CHECKPOINT_SECONDS = 10.0
 """Time between checkpoints; a resumed race repeats at most the steps in between."""
@@ -57,8 +69,8 @@ class Run:
     def __iter__(self) -> Generator[Step, None, None]:
         """Run the race, and leave the folder complete when it finishes, is closed or fails.
 
-        If a step is interrupted, or the race has not yet caught up with the folder, the folder is
-        not changed, and `resume` continues from it.
+        An interrupt leaves a checkpoint: another iteration continues, as `resume` does. If it cuts
+        a step short, or the race has not yet caught up with the folder, the folder is not changed.
         """
         last_checkpoint = time.monotonic()
         lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
@@ -71,13 +83,27 @@ class Run:
                     if self._is_level and time.monotonic() - last_checkpoint >= CHECKPOINT_SECONDS:
                         self.checkpoint()
                         last_checkpoint = time.monotonic()
-        finally:
-            self.race.close()
+        except (KeyboardInterrupt, StoppedEarlyError):
             if self._is_level:
                 self.checkpoint()
-                if self._keeps_adapters:
-                    write_adapters(self.folder, self.race)
-                write_json(self.folder / "summary.json", self.race.summary())
+            raise
+        except BaseException:
+            self._end()
+            raise
+        else:
+            self.race.tested()
+            self._end()
+
+    def _end(self) -> None:
+        """Close the race, and leave the folder complete."""
+        if self.race.status == RACING:
+            self.race.close()
+        if self._is_level:
+            self.checkpoint()
+            if self._keeps_adapters:
+                write_adapters(self.folder, self.race)
+            write_json(self.folder / "summary.json", self.race.summary())
+        self.race.close()
 
     def checkpoint(self) -> None:
         """Write everything needed to resume bitwise, atomically."""
@@ -136,6 +162,7 @@ def start(
 def resume(
     folder: str | Path,
     *,
+    steps: int | None = None,
     task: Own | None = None,
     adapters: bool = True,
     progress: Progress | None = None,
@@ -145,24 +172,68 @@ def resume(
 
     Steps after the checkpoint that are already on disk are repeated but not reported again.
 
+    Parameters
+    ----------
+    steps : the number of steps, if it is to be another one than planned: the run goes on bitwise as
+        if it had been planned so. An evaluation that was due only because the race ended is
+        forgotten, unless it found a loss that is not finite.
+
     Raises
     ------
-    ValueError : the folder holds no run or a damaged one, or the task file has changed.
+    ValueError : the folder holds no run or a damaged one, the task file has changed, or the number
+        of steps cannot change.
     """
     folder = Path(folder)
-    config = _read_unchanged(folder, task)
-    recorded = _mend(folder)
+    config = planned = _read_unchanged(folder, task)
+    if steps is not None and steps != planned.steps:
+        config = _with_steps(folder, planned, steps)
     racing = Race(config, task=task, progress=progress, resumed=True, kept=kept)
-    if (folder / CHECKPOINT).exists():
-        try:
-            state = _read_checkpoint(folder, racing)
-        except ValueError:
-            racing.lanes.detach()
-            raise
-        # A power cut may lose lines that the checkpoint includes: then restart from step 0.
-        if state["clock"][0] <= recorded:
-            racing.restore(state)
+    try:
+        state = _read_checkpoint(folder, racing) if (folder / CHECKPOINT).exists() else None
+    except ValueError:
+        racing.lanes.detach()
+        raise
+    if config != planned:
+        # From here on the folder is a run of so many steps, and resumed as one after a kill.
+        (folder / "summary.json").unlink(missing_ok=True)
+        begin(folder, racing)
+    recorded = _mend(folder, config)
+    if state is not None and _leads_on(state, config, recorded):
+        racing.restore(state)
     return Run(folder, racing, recorded, adapters)
+
+
+def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
+    """Return the set-up of a run with another number of steps.
+
+    Raises
+    ------
+    ValueError : it cannot have it.
+    """
+    config, where = replace(planned, steps=steps), f"the run in {str(folder)!r}"
+    home = folder.resolve().parent
+    if any((above / STUDY).exists() for above in (home, home.parent)):
+        raise ValueError(f"{where} belongs to a study, whose races all have {planned.steps} steps")
+    if steps <= (made := _last_step(folder)):
+        raise ValueError(f"{where} has made {made} steps: it cannot end after {steps}")
+    if planned.schedule != "constant":
+        raise ValueError(
+            f"{where} has a {planned.schedule} schedule, whose rates depend on the number of "
+            f"steps: it cannot have {steps} instead of {planned.steps}"
+        )
+    return config
+
+
+def _leads_on(state: dict[str, Tensor], config: RaceConfig, recorded: int) -> bool:
+    """Whether a run goes on from a checkpoint; otherwise it restarts from step 0.
+
+    Parameters
+    ----------
+    recorded : the number of the last step on disk. A power cut may lose lines before it.
+    """
+    done, evaluated = int(state["clock"][0]), int(state["clock"][3])
+    known = config.is_due("eval_loss", done) or evaluated < done or SHORTER + "clock" in state
+    return done <= recorded and (known or not config.follows_best)
 
 
 def read_config(folder: str | Path) -> RaceConfig:
@@ -264,14 +335,36 @@ def _whole_lines(text: str) -> list[str]:
     return text[: text.rfind("\n") + 1].splitlines()
 
 
-def _mend(folder: Path) -> int:
-    """Truncate an incomplete last line of ``steps.jsonl``; return the number of the last step."""
-    path = folder / "steps.jsonl"
+def _mend(folder: Path, config: RaceConfig) -> int:
+    """Mend the end of ``steps.jsonl``; return the number of the last step.
+
+    An incomplete last line is removed, and from the last one what was measured only because the
+    race ended, if it does not end there.
+    """
+    path, number = folder / "steps.jsonl", _last_step(folder)
     data = path.read_bytes() if path.exists() else b""
     whole = data.rfind(b"\n") + 1
     if whole < len(data):
         os.truncate(path, whole)
-    lines = data[:whole].splitlines()
+    *others, last = data[:whole].splitlines() or [b"{}"]
+    values = json.loads(last)
+    if "eval_loss" in values and not config.is_due("eval_loss", number):
+        for key in [key for key in values if key in MEASURES and MEASURES[key].at_last]:
+            if not config.is_due(key, number):
+                del values[key]
+        values.pop("stopped_early", None)
+        if others and (early := json.loads(others[-1]).get("stopped_early")):
+            values["stopped_early"] = early
+        lines = [line.decode("utf-8") for line in others] + [json.dumps(values, allow_nan=False)]
+        write_text(path, "".join(f"{line}\n" for line in lines))
+    return number
+
+
+def _last_step(folder: Path) -> int:
+    """Return the number of the last step that has a whole line in ``steps.jsonl``."""
+    path = folder / "steps.jsonl"
+    data = path.read_bytes() if path.exists() else b""
+    lines = data[: data.rfind(b"\n") + 1].splitlines()
     try:
         return int(json.loads(lines[-1])["step"]) if lines else 0
     except (KeyError, TypeError, ValueError):

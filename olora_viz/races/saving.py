@@ -13,7 +13,7 @@ from olora_viz.machine.cache import DiskFullError, free_disk
 from olora_viz.machine.files import is_free, write_json, write_tensors, write_text
 from olora_viz.races.contents import contents_of
 from olora_viz.races.model_card import model_card
-from olora_viz.races.state import RACING
+from olora_viz.races.state import RACING, STOPPED
 from olora_viz.races.step import Step
 
 if TYPE_CHECKING:
@@ -62,16 +62,22 @@ def write_checkpoint(folder: Path, racing: Race) -> None:
 
 
 def write_adapters(folder: Path, racing: Race) -> None:
-    """Write the adapter of every lane with a finite ΔW, and read it back."""
+    """Write the adapter of every lane with a finite ΔW, and read it back.
+
+    Who stops a race does not wait for that: those adapters are not read back.
+    """
     lanes, out, summary = racing.lanes, racing.state.out, racing.summary()
+    progress, is_stopped = racing.afterwards, racing.status == STOPPED
     for k, label in enumerate(lanes.labels):
+        progress(k / lanes.count, "writing the adapters")
         its = folder / "adapters" / label
         layers = lanes.plan.layers_of(k)
         if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in layers):
             shutil.rmtree(its, ignore_errors=True)
         else:
             write_peft(lanes, k, its, form="lora")
-            keep(read_back(lanes, k, its), its)
+            if not is_stopped:
+                keep(read_back(lanes, k, its), its)
             write_text(its / "README.md", model_card(racing.config, k, summary))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,10 @@ class RaceState:
             last_eval=evaluation,
             best=BestSoFar.at_start(K) if follows_best else None,
         )
+
+    def copy(self) -> RaceState:
+        """Return a copy, which changes alone."""
+        return deepcopy(self)
 
     @property
     def out(self) -> np.ndarray:

@@ -36,10 +36,10 @@ def summary_of(race: Race) -> dict[str, Any]:
     lanes = race.state.of_lanes(race.lanes.labels, race.status)
     for values, count in zip(lanes.values(), race.lanes.plan.parameters, strict=True):
         values["parameters"] = count
-    if race.config.follows_best:
+    if race.config.follows_best or race.updates > race.done:
         for values in lanes.values():
             best = values["best_step"] if race.config.keep_best else None
-            values["adapter_step"] = best or values["stopped_at"] or race.done
+            values["adapter_step"] = best or values.get("stopped_at") or race.updates
     if race.data.test:
         tested = race.tested()
         base |= figures_of_test(tested.base if tested else None, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,13 +9,18 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.chunks import pass_groups
 from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
-from olora_viz.measures.gradients import GradientRecorder, Gradients, without_gradient
+from olora_viz.machine.progress import Progress
+from olora_viz.measures.gradients import GradientRecorder, without_gradient
+from olora_viz.measures.training import Trained
 from olora_viz.races.backward import backward
 from olora_viz.races.best import BEST, BestAdapters
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.state import RaceState
 from olora_viz.tasks.evaluation import Evaluation
+
+SILENT = "without_gradient"
+"""Among the tensors of a snapshot: which layers had no gradient, see `Trainer`."""
 
 
 class Trainer:
@@ -31,7 +35,7 @@ class Trainer:
     Attributes
     ----------
     without_gradient : the layers whose adapters received no gradient in any lane, in the first step
-        that this object ran; None before it.
+        that is known; None before it.
     """
 
     def __init__(
@@ -50,17 +54,8 @@ class Trainer:
         self.without_gradient: list[str] | None = None
         self._best = BestAdapters(lanes.theta) if config.keep_best else None
 
-    def update(
-        self, number: int, state: RaceState
-    ) -> tuple[np.ndarray, np.ndarray, Gradients | None]:
-        """Train the lanes that still train by one step, and record it in the race's state.
-
-        Returns
-        -------
-        (K,) losses, (K,) gradient norms, and the norms by layer if they are due.
-        """
-        if self._best is not None:
-            self._best.hide()
+    def update(self, number: int, state: RaceState) -> Trained:
+        """Train the lanes that still train by one step, and record it in the race's state."""
         config, lanes = self._config, self._lanes
         orders = [config.order(lane) for lane in config.lanes]
         recorder = self._recorder if config.is_due("gradients", number) else None
@@ -77,26 +72,48 @@ class Trainer:
         state.lose(overflown, number)
         read = {order: self._data.tokens(number, order) for order in set(orders)}
         state.tokens += round(sum(read[order] for order in orders) / len(orders))
-        return loss, norm, recorder.after_update() if recorder else None
+        return Trained(loss, norm, recorder.after_update() if recorder else None)
 
-    def evaluate(self, *, test: bool = False) -> Evaluation:
-        """Evaluate all lanes on the held-out or the test examples."""
+    def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
+        """Evaluate all lanes on the held-out or the test examples.
+
+        Parameters
+        ----------
+        progress : called several times in every pass; raises to stop.
+        """
         each = self._footprint.evaluation.bytes(self._data.judged_size)
+        what = "test" if test else "held-out"
+        words = f"evaluating {len(self._data.judged(test))} {what} examples"
         parts = []
         for rows in pass_groups(self._lanes.plan, each):
+            count = rows.stop - rows.start
+
+            def report(part: float, first: int = rows.start, count: int = count) -> None:
+                progress((first + part * count) / self._lanes.count, words)
+
             with self._lanes.some(rows):
-                parts.append(self._data.evaluate(rows.stop - rows.start, test=test))
+                parts.append(self._data.evaluate(count, test=test, report=report))
         return Evaluation.joined(parts)
 
-    def keep_best(self, state: RaceState) -> None:
-        """Keep the adapters of the lanes that the latest evaluation found best so far."""
+    def keep_best(self, state: RaceState, number: int) -> None:
+        """Keep the adapters of the lanes that the evaluation of a step found best so far."""
         if self._best is not None and state.best is not None:
-            self._best.keep(state.best.step == state.last_eval_step)
+            self._best.keep(state.best.step == number)
 
-    def show_best(self) -> None:
-        """Give the lanes their best adapters, if they are kept, until the next `update`."""
+    def show_best(self, state: RaceState, number: int) -> None:
+        """Give the lanes their best adapters, if they are kept.
+
+        Parameters
+        ----------
+        number : the step of the latest update: a lane that is best there stays as it is.
+        """
+        if self._best is not None and state.best is not None:
+            self._best.show((state.best.step > 0) & (state.best.step < number))
+
+    def hide_best(self) -> None:
+        """Give the lanes the adapters of the latest update again."""
         if self._best is not None:
-            self._best.show()
+            self._best.hide()
 
     def check(self, snapshot: dict[str, Tensor], state: RaceState) -> None:
         """Check that the tensors of a `snapshot` and of a race's state have the right form.
@@ -124,14 +141,23 @@ class Trainer:
         theta = {"theta": self._lanes.theta.detach().cpu().clone()}
         if self._best is not None:
             theta = self._best.snapshot()
+        if (names := self.without_gradient) is not None:
+            theta[SILENT] = torch.tensor([layer in names for layer in self._lanes.layers])
         return {**theta, **self._optimizer.state()}
 
     @torch.no_grad()
-    def restore(self, snapshot: dict[str, Tensor]) -> None:
-        """Restore a `snapshot`."""
+    def restore(self, snapshot: dict[str, Tensor], state: RaceState, number: int) -> None:
+        """Restore a `snapshot`.
+
+        Parameters
+        ----------
+        state, number : the race's state that goes with it, and the step of the latest update.
+        """
         self._lanes.theta.copy_(snapshot["theta"])
         self._optimizer.restore(snapshot)
+        if SILENT in snapshot:
+            layers = zip(self._lanes.layers, snapshot[SILENT].tolist(), strict=True)
+            self.without_gradient = [layer for layer, is_silent in layers if is_silent]
         if self._best is not None:
-            known = RaceState.from_tensors(snapshot).best
-            assert known is not None
-            self._best.restore(snapshot[BEST], known.step > 0)
+            self._best.restore(snapshot[BEST])
+            self.keep_best(state, number)

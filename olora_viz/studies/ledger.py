@@ -24,6 +24,7 @@ import numpy as np
 from olora_viz.machine.cache import reason
 from olora_viz.machine.files import is_free, read_json_object, write_json, write_text
 from olora_viz.machine.naming import expect
+from olora_viz.races.run import STUDY
 from olora_viz.races.state import DIVERGED
 from olora_viz.studies.race_rows import COLUMNS, part_of, write_parquet
 from olora_viz.studies.study import Cell, Study, Trial
@@ -32,7 +33,8 @@ from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 if TYPE_CHECKING:
     import pandas as pd
 
-SETUP = "study.toml"
+SETUP = STUDY
+"""The file with the set-up."""
 
 PATIENCE = 120.0
 """Maximum seconds until files of another machine appear on a shared disk."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from olora_viz.machine.numbers import nulls
 from olora_viz.tasks.batches import collate_examples, packed, rows_of
 from olora_viz.tasks.encoding import Encoded
-from olora_viz.tasks.losses import supervised_logits, to_device, token_losses
+from olora_viz.tasks.losses import before_blocks, supervised_logits, to_device, token_losses
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def evaluate(
     plain_text: bool = False,
     boilerplate: tuple[int, int] = (0, 0),
     branching: bool = False,
+    report: Callable[[float], None] | None = None,
 ) -> Evaluation:
     """Evaluate K lanes on n held-out examples.
 
@@ -98,14 +99,21 @@ def evaluate(
     boilerplate : number of supervised tokens at the beginning and at the end of an answer that all
         answers share, see `shared_tokens`; the others decide.
     branching : whether an example and its choices share one row, see `can_branch`.
+    report : called with the part that is done, before every block of the model; raises to stop.
     """
+
+    def tell() -> None:
+        if report is not None:
+            report(len(found) / len(by_length))
+
     found: dict[Encoded, _Scored] = {}
     device = next(model.parameters()).device
     by_length = sorted(dict.fromkeys(encoded), key=lambda e: max(rows_of(e, branching=branching)))
     for some in packed(by_length, batch_size, branching=branching):
         sequences = [s for e in some for s in (e, *e.choices)]
         batch = to_device(collate_examples(some, pad_id, branching=branching), device)
-        logits = supervised_logits(model, batch, K)
+        with before_blocks(model, tell):
+            logits = supervised_logits(model, batch, K)
         # Summed on the CPU in a fixed order: on a GPU the order would differ from run to run.
         lost = token_losses(logits, batch).double().cpu()
         wrong = (logits.argmax(-1) != batch.targets).double().cpu()

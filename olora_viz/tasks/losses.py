@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -49,6 +49,22 @@ def supervised_logits(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, "
         logits = model(input_ids=input_ids, **_branches(model, batch, K), use_cache=False).logits
     logits = logits.unflatten(0, (K, -1))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+@contextmanager
+def before_blocks(model: nn.Module, call: Callable[[], None]) -> Generator[None]:
+    """Call a function before every block of a model: what it raises ends a long pass halfway."""
+
+    def before(*_: object) -> None:
+        call()
+
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    hooks = [block.register_forward_pre_hook(before) for blocks in lists for block in blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _branches(model: nn.Module, batch: Batch, K: int) -> dict[str, Tensor]:

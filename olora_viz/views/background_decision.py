@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from olora_viz.machine.progress import StoppedEarlyError
 from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.races.step import Step
 from olora_viz.studies.deciding import Decision, decide
-from olora_viz.views.background_work import BackgroundWork, StoppedEarlyError
+from olora_viz.views.background_work import BackgroundWork
 from olora_viz.views.decision_report import write_report
 
 PLANNING = "planning"

@@ -6,13 +6,14 @@ import math
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.memory import Memory, memory_of
+from olora_viz.machine.progress import StoppedEarlyError
 from olora_viz.races import run as runs
 from olora_viz.races.kept import Kept
 from olora_viz.races.race import Race, race
@@ -69,18 +70,19 @@ class BackgroundRace(BackgroundWork):
     _going: Race | Generator[Step, None, None] | None = None
     _run: runs.Run | None = None
     _takes_prompts: bool = False
+    _may_rest: bool = False
     _asked: float = 0.0
     """Seconds spent on answers during the race."""
 
     def stop(self, why: str = "") -> None:
-        """Request the end after the current step, without its remaining measurements."""
+        """Request the end after the current step, or in its evaluation and measurements."""
         super().stop(why)
         racing = self.racing
-        if racing is not None:
+        if racing is not None and (racing.in_step or racing.status == RACING):
             racing.close()
 
     def pause(self, why: str = "") -> None:
-        """Request a pause after the current step."""
+        """Request a pause after the current step, or in its evaluation, which is then repeated."""
         self.why_paused = why
         self.pausing.set()
         self.wake()
@@ -118,11 +120,19 @@ class BackgroundRace(BackgroundWork):
             self._takes_prompts = True
             self.become(RACING)
             while not self.rests():
-                step = next(going, None)
+                self._may_rest = True
+                try:
+                    step = next(going, None)
+                except StoppedEarlyError:  # a pause was requested
+                    going = self._going = racing if self._run is None else iter(self._run)
+                    continue
+                finally:
+                    self._may_rest = False
                 if step is None:
                     break
                 self.steps.append(step)
                 self.adapted, self.memory = racing.adapted, memory_of(racing.device)
+                self.note = ""
                 self._ask(racing, step)
                 self.wake()
                 if self.is_over() and racing.status in (RACING, STOPPED):
@@ -166,12 +176,16 @@ class BackgroundRace(BackgroundWork):
         """
         began, own = time.monotonic(), self.own_prompt
         if own is not None and own.waits:
-            self._reply(racing, own)
-        elif step.eval_loss is not None and self._asked <= SHARE * step.seconds:
-            if not self.plain_text:
-                self.answers = racing.answers(1)
-            if own is not None:
+            with suppress(StoppedEarlyError):
                 self._reply(racing, own)
+        elif step.eval_loss is not None and self._asked <= SHARE * step.seconds:
+            self._may_rest = not self.wants_pause()
+            with suppress(StoppedEarlyError):
+                if not self.plain_text:
+                    self.answers = racing.answers(1)
+                if own is not None:
+                    self._reply(racing, own)
+            self._may_rest = False
             self._asked += time.monotonic() - began
 
     def _reply(self, racing: Race, own: OwnPrompt) -> None:
@@ -195,8 +209,24 @@ class BackgroundRace(BackgroundWork):
         return self.wants_rest()
 
     def wants_rest(self) -> bool:
+        """Whether to wait before the next step."""
+        return self.wants_pause()
+
+    def wants_pause(self) -> bool:
         """Whether a pause was requested or the goal is reached."""
         return self.pausing.is_set() or len(self.steps) >= self.goal
+
+    def tell(self, part: float, what: str) -> None:
+        """Report the progress; raises if a stop was requested while it loads, or later a pause."""
+        words = f"{what}, {part:.0%}" if part else what
+        if self.state == LOADING:
+            super().tell(part, words)
+        elif self.state != PAUSED and not self.complete:
+            stopped = self.racing is not None and self.racing.status == STOPPED
+            self.become(STOPPED if stopped else self.state, words)
+            over = self.is_over()  # then the race is closed, and stops by itself
+            if self._may_rest and self.wants_pause() and not over:
+                raise StoppedEarlyError
 
     def park(self, racing: Race) -> None:
         """Keep everything needed to resume bitwise."""

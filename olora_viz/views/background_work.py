@@ -17,14 +17,11 @@ from pathlib import Path
 import transformers  # noqa: F401 - two threads at once must not be the first to import it
 
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.progress import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.state import STOPPED
 from olora_viz.views.race_record import ENDED, FAILED, LOADING, PAUSED, WAITING
-
-
-class StoppedEarlyError(Exception):
-    """Raised inside a long computation to stop it."""
 
 
 @dataclass(eq=False)

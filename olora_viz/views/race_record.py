@@ -239,6 +239,8 @@ def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
         return fragments.status("recorded", *parts, progress=done / config.steps)
     if state in ENDED and not record.complete and record.note:  # what it still does comes first
         return fragments.status(state, *parts, record.note, progress=done / config.steps)
+    if state == RACING and record.note:
+        parts.append(record.note)
     parts += _speed(record, done)
     if (state in ENDED or state == PAUSED) and record.note:
         parts.append(record.note)

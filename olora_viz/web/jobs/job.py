@@ -281,7 +281,7 @@ class Job(Work, BackgroundRace):
         away = time.monotonic() - self.seen > self.grace
         if away:
             self.why_paused = f"no page watched it for {duration(self.grace)}"
-        return away or super().wants_rest()
+        return away or super().wants_pause()
 
     def _open(self) -> tuple[Race, Iterator[Step]]:
         """Build or resume the race, on a short disk with the room of older ones."""
