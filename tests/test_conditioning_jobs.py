@@ -107,8 +107,8 @@ def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
     jobs.stop(job)
     pressed.set()
     wait(job)
-    assert (job.state, len(job.steps)) == ("stopped", 1)
-    assert job.steps[0].curvature is None
+    # The step whose look was cut short is repeated whole, should the race go on.
+    assert (job.state, job.steps) == ("stopped", [])
     assert len(products) == 1
     assert adapter_zip(job, 0).exists()
 

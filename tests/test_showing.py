@@ -108,7 +108,7 @@ def test_only_public_names_are_offered():
         offered = {
             its.text.removeprefix("ov").removeprefix(".") for its in completer.completions("ov.", 3)
         }
-    assert offered == set(ov.__all__)
+    assert offered == set(ov.__all__) - {"__version__"}  # which completers keep for who types "_"
 
 
 @pytest.mark.parametrize("at", [0, 2, 3])
