@@ -87,4 +87,4 @@ def pythons() -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    install(Path(sys.argv[1]) / "bin" / "python", *sys.argv[2:])
+    install(Path(sys.argv[1]).resolve() / "bin" / "python", *sys.argv[2:])
