@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from olora_viz.cli.console import Verb
 from olora_viz.cli.options import path
 
-
-class Serve(Protocol):
-    """Serves the pages until it is interrupted, see `web.serve`."""
-
-    def __call__(self, ready: object, **options: object) -> None:
-        """Serve; call `ready` with the URL."""
+Serve = Callable[..., None]
+"""Serves the pages until it is interrupted, see `web.serve`; calls its argument with their URL."""
 
 
 def add_verbs(verb: Verb, pages: Serve) -> None:
