@@ -19,6 +19,7 @@ from olora_viz.studies.statistics import (
     choose,
     expected_best,
     holm,
+    median_interval,
     performance_profile,
     power,
     seeds_to_settle,
@@ -167,3 +168,17 @@ def test_a_profile_counts_what_never_arrives_as_infinite() -> None:
 def test_in_a_profile_who_begins_at_the_target_is_the_fastest() -> None:
     found = performance_profile(np.array([[0.0, 0.0], [0.0, 5.0]]), np.array([1.0, 100.0]))
     assert found == pytest.approx(np.array([[1.0, 1.0], [0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 9, 20])
+def test_the_interval_of_a_median_is_scipys_and_covers_as_often_as_it_says(n: int) -> None:
+    random = np.random.default_rng(n)
+    found = [median_interval(random.exponential(size=n)) for _ in range(TRIALS)]
+    held = np.mean([one.low <= math.log(2) <= one.high for one in found])
+    assert abs(held - found[0].coverage) < 0.04
+    if n >= 6:
+        assert found[0].coverage >= 0.95
+        values = random.exponential(size=n)
+        # Scipy's interval of a quantile is that of the same order statistics.
+        theirs = stats.quantile_test(values, q=0, p=0.5).confidence_interval(0.95)
+        assert (median_interval(values).low, median_interval(values).high) == tuple(theirs)

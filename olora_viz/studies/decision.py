@@ -1,10 +1,9 @@
 """The statistical comparison of two contenders: the only place that decides who is ahead.
 
 Contenders are compared on the same held-out examples and the same seeds, so everything rests on
-paired differences. Would a difference hold for other examples, for other seeds, for both at once?
-Student's t-test answers the first two questions, Welch's with the sum of both variances the third,
-and the weakest answer counts. For several pairs the p-values are adjusted by Holm's method (Holm
-1979), so the chance of any false order among equal contenders stays below 5%.
+paired differences, see `olora_viz.studies.statistics.paired_interval`. For several pairs the
+p-values are adjusted by Holm's method (Holm 1979), so the chance of any false order among equal
+contenders stays below 5%.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from olora_viz.studies.statistics import ERROR, LEVEL, UNDECIDED, Interval, holm, t_interval
+from olora_viz.studies.statistics import ERROR, LEVEL, UNDECIDED, holm, paired_interval, t_interval
 
 AHEAD, BEHIND = "ahead", "behind"
 """The verdicts, beside `LEVEL` and `UNDECIDED`."""
@@ -115,8 +114,7 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
 
     References
     ----------
-    Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares); Welch
-    1947, Biometrika 34 (the sum of two variances).
+    Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares).
     """
     ours, theirs = (one.right if shares else one.loss for one in (first, second))
     if ours is None or theirs is None or ours.shape != theirs.shape:
@@ -127,16 +125,14 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
     seeds, examples = gap.shape
     same = np.array_equal(first.loss[runs], second.loss[runs])
     by_example = np.append(gap.mean(0), (1.0, -1.0)) if shares else gap.mean(0)
-    by_seed = [gap.mean(1)] * (seeds > 1)
-    asked = [t_interval(values) for values in (by_example, *by_seed)]
-    asked += [_interval_of_both(by_example, values) for values in by_seed]
+    found = paired_interval(gap, by_example)
     least, most = (-1.0, 1.0) if shares else (-math.inf, math.inf)
     margin = max(LEAST_MARGIN, MARGIN_OF_LOSSES * min(ours.mean(), theirs.mean()))
     return Comparison(
         difference=float(gap.mean()),
-        low=0.0 if same else max(least, min(one.low for one in asked)),
-        high=0.0 if same else min(most, max(one.high for one in asked)),
-        p_value=1.0 if same else max(one.p_value for one in asked),
+        low=0.0 if same else max(least, found.low),
+        high=0.0 if same else min(most, found.high),
+        p_value=1.0 if same else found.p_value,
         margin=MARGIN_OF_SHARES if shares else float(margin),
         shares=shares,
         examples=examples,
@@ -216,21 +212,3 @@ def interval_of_share(
         spread = t_interval(by_seed)
         low, high = min(low, max(0.0, spread.low)), max(high, min(1.0, spread.high))
     return low, high
-
-
-def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray) -> Interval:
-    """Return the interval for other examples and other seeds at once, whose variances add up."""
-    mean = float(by_example.mean())
-    if len(by_example) < 2:
-        return Interval(mean, -math.inf, math.inf, 1.0)
-    squares = [float(values.var(ddof=1)) / len(values) for values in (by_example, by_seed)]
-    error = math.sqrt(sum(squares))
-    if not error:
-        return t_interval(by_seed)
-    freedom = error**4 / sum(
-        square**2 / (len(values) - 1)
-        for square, values in zip(squares, (by_example, by_seed), strict=True)
-    )
-    half = error * float(special.stdtrit(freedom, 1 - ERROR / 2))
-    p_value = 2 * float(special.stdtr(freedom, -abs(mean) / error))
-    return Interval(mean, mean - half, mean + half, p_value)
