@@ -28,7 +28,7 @@ from olora_viz.figures.rates import HIGHEST, rate_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import nats, plain
+from olora_viz.machine.numbers import plain
 from olora_viz.studies.comparison import Setting
 from olora_viz.studies.planning import grid_of, rates_tried, values_at
 from olora_viz.studies.rate_sweep import Curve, Point
@@ -42,7 +42,8 @@ BUDGET = (
     "from the start is easy to tune."
 )
 TARGET = (
-    "The share of seeds that had reached the reference's final loss by each step. Further left "
+    "The share of seeds that had reached the final loss of the reference's run of the same seed by "
+    "each step. Further left "
     "is faster; a curve that stays below 100% has seeds that never reached it."
 )
 """How to read the two charts."""
@@ -148,11 +149,10 @@ def target_figure(found: Verdicts, cell: Cell) -> Figure:
     study, its = found.study, found.of(cell)
     who = label_of(study.reference)
     title = f"When each method reaches {who}'s final validation loss: {name_of(cell)}"
-    target = next(one.valid_loss for one in its if one.init == study.reference)
     reached = {one.init: np.array(one.reached_at) for one in its if one.reached_at}
     unit = (
-        f"share of {many(study.seeds, 'seed')}, each method at its best rate; {who}'s final loss: "
-        f"{nats(target)} nats, {examples(found, cell, 'valid')}{_absent(study, reached)}"
+        f"share of {many(study.seeds, 'seed')}, each method at its best rate, against {who}'s run "
+        f"of the same seed; {examples(found, cell, 'valid')}{_absent(study, reached)}"
     )
     names = "step", "share of seeds that got there"
     if not reached:

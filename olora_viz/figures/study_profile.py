@@ -90,12 +90,16 @@ def times_to_target(found: Verdicts) -> dict[str, np.ndarray]:
     """
     study = found.study
     cells = [cell for cell in study.cells() if any(one.reached_at for one in found.of(cell))]
-    never = (math.inf,) * study.seeds
-    of = {(one.cell, one.init): one.reached_at or never for one in found.each}
+    of = {(one.cell, one.init): _padded(one.reached_at, study.seeds) for one in found.each}
     return {
         init: np.array([at for cell in cells for at in of[cell, init]], dtype=float)
         for init in study.inits
     }
+
+
+def _padded(times: tuple[float, ...], seeds: int) -> tuple[float, ...]:
+    """Return the times of the first seeds; those that did not run never get there."""
+    return (*times, *[math.inf] * seeds)[:seeds]
 
 
 def _corners(times: np.ndarray) -> np.ndarray:

@@ -32,8 +32,10 @@ WINS = (
     "at its own best rate. A method that wins only at the shared rate owes it to the rate."
 )
 FOREST = (
-    "A point is a difference to the reference, its line the 95% interval. An interval that "
-    "crosses zero decides nothing; one inside the margin means level."
+    "A point is a difference to the reference, its thin line the 95% interval over seeds and "
+    "examples, and its thick line the range over the rates that the validation results cannot tell "
+    "from the best ones. What crosses zero with either decides nothing; an interval inside the "
+    "margin means level."
 )
 """How to read the two charts."""
 
@@ -129,7 +131,10 @@ def differences_figure(found: Verdicts) -> Figure:
     """
     study, who = found.study, label_of(found.study.reference)
     title = f"Test loss against {who}'s, each method at its best rate: left of zero is better"
-    unit = f"mean paired difference and its 95% interval, {_basis(found)}; band: level"
+    unit = (
+        f"mean paired difference, 95% interval (thin) and range over rates (thick), "
+        f"{_basis(found)}; band: level"
+    )
     name = f"test loss minus {who}'s, nats"
     shown = [one for one in found.each if one.init != study.reference]
     if not any(one.seeds for one in shown):
@@ -209,7 +214,9 @@ def _hover(one: Verdict, said: str, at_best: bool, names: Sequence[str]) -> str:
     low, high = one.interval.low, one.interval.high
     ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
     why = f"<br>{one.why}" if one.why else ""
-    return f"{head}{rate}<br>{signed(one.interval.mean, SIGNED)} nats{ends}{why}"
+    from_, to = one.difference.over_rates
+    over = f"<br>over rates {signed(from_, SIGNED)} to {signed(to, SIGNED)}" if from_ < to else ""
+    return f"{head}{rate}<br>{signed(one.interval.mean, SIGNED)} nats{ends}{over}{why}"
 
 
 def _note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:
@@ -269,6 +276,11 @@ def _interval(
     low, high = one.interval.low, one.interval.high
     common = {"name": label, "legendgroup": label}
     drawn = [whiskers(low, high, y, color) | common] if math.isfinite(low) else []
+    if one.difference.over_rates[0] < one.difference.over_rates[1]:
+        thick = {"color": color, "width": 7}
+        over_rates = {"type": "scatter", "mode": "lines", "x": list(one.difference.over_rates),
+                      "y": [y, y], "hoverinfo": "skip", "line": thick, "opacity": 0.45}  # fmt: skip
+        drawn.insert(0, over_rates | common)
     symbol = "circle" if math.isfinite(low) else "circle-open"
     return [
         *drawn,

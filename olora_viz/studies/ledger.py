@@ -4,7 +4,7 @@ study.toml            the set-up; written first
 runs/NUMBER/          the run folder of a race, without adapters
 runs/NUMBER.parquet   its rows, one per lane; written when it has ended
 lanes.parquet         the rows of all races, with the steps and tokens to the reference's loss
-examples.parquet      test results by lane and example
+examples.parquet      validation and test results by lane and example
 verdicts.json         the verdict on every method
 """
 
@@ -26,7 +26,7 @@ from olora_viz.machine.files import is_free, read_json_object, write_json, write
 from olora_viz.machine.naming import expect
 from olora_viz.races.run import STUDY
 from olora_viz.races.state import DIVERGED
-from olora_viz.studies.race_rows import COLUMNS, part_of, write_parquet
+from olora_viz.studies.race_rows import BY_EXAMPLE, COLUMNS, examples_of, part_of, write_parquet
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
@@ -89,7 +89,7 @@ class Ledger:
             if path.suffixes == [".parquet"]:
                 self._read(path)
         if not self._parts:
-            return pd.DataFrame(columns=list(COLUMNS))
+            return pd.DataFrame(columns=[*COLUMNS, *BY_EXAMPLE])
         return pd.concat(self._parts.values(), ignore_index=True)
 
     def arrived(self, run: Path) -> None:
@@ -123,7 +123,7 @@ class Ledger:
         if path.name in self._parts:
             return
         try:
-            rows = pd.read_parquet(path)
+            rows = _with_examples(pd.read_parquet(path), path.with_suffix(""))
             for row in _records(rows):
                 trial_of(row), _valid(row)
         except (KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
@@ -168,8 +168,6 @@ class Ledger:
 
     def finish(self) -> None:
         """Write the tables of all races, and the verdicts, unless they are there already."""
-        import pandas as pd
-
         verdicts = self.verdicts()
         each = [one.to_json() for one in verdicts.each]
         found = {"verdicts": each, "summary": self.summary()}
@@ -178,10 +176,10 @@ class Ledger:
             before = read_json_object(path)
             if before["verdicts"] == each and before["summary"]["lanes"] == len(self.rows()):
                 return
-        write_parquet(with_reach(self.rows(), verdicts), self.folder / "lanes.parquet")
-        parts = [pd.read_parquet(p) for p in sorted(self.runs.glob("*/examples.parquet"))]
-        if parts:
-            write_parquet(pd.concat(parts, ignore_index=True), self.folder / "examples.parquet")
+        rows = self.rows()
+        lanes = with_reach(rows.drop(columns=list(BY_EXAMPLE)), verdicts)
+        write_parquet(lanes, self.folder / "lanes.parquet")
+        write_parquet(examples_of(rows), self.folder / "examples.parquet")
         write_json(path, found)
 
     def summary(self) -> dict[str, Any]:
@@ -194,17 +192,45 @@ class Ledger:
         }  # fmt: skip
 
 
+def _with_examples(rows: pd.DataFrame, run: Path) -> pd.DataFrame:
+    """Return the rows of a race with its results by example.
+
+    Earlier versions kept those of the test alone, in a file of its run folder.
+    """
+    import pandas as pd
+
+    if BY_EXAMPLE[0] in rows:
+        return rows
+    rows = rows.copy()
+    for name in BY_EXAMPLE:
+        rows[name] = [[] for _ in rows.index]
+    tested = run / "examples.parquet"
+    if tested.exists():
+        lane = ["init", "r", "lr", "seed"]
+        of_lane = pd.read_parquet(tested).sort_values("example").groupby(lane)
+        for name in ("loss", "right"):
+            known = of_lane[name].apply(list)
+            of_row = [known[key] for key in rows[lane].itertuples(index=False, name=None)]
+            rows[f"test_{name}_by_example"] = of_row
+    return rows
+
+
 def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
     """Add the steps and tokens after which each run had the reference's final validation loss.
 
-    Tokens are those of all steps in proportion. Both are infinite for a run that never had it, and
-    NaN where the reference has no best rate.
+    The reference is that of the same seed, at its best rate. Tokens are those of all steps in
+    proportion. Both are infinite for a run that never had it, and NaN where there is no reference.
     """
-    reference = found.study.reference
-    targets = {one.cell: one.valid_loss for one in found.each if one.init == reference}
+    targets = {
+        (one.cell, seed): loss
+        for one in found.each
+        if one.init == found.study.reference
+        for seed, loss in enumerate(one.valid_losses)
+    }
     steps, tokens = [], []
     for row in _records(rows):
-        target = targets.get(trial_of(row).cell, math.nan)
+        trial = trial_of(row)
+        target = targets.get((trial.cell, trial.seed), math.nan)
         step = reached_at(row, target) if math.isfinite(target) else math.nan
         steps.append(step)
         tokens.append(step * row["tokens"] / max(1, row["steps"]) if math.isfinite(step) else step)

@@ -32,6 +32,8 @@ class Chosen:
     lr: float
     is_inside: bool
     """Whether lower and higher rates of the grid were tried as well."""
+    seeds: int
+    """The number of seeds that it was chosen by."""
 
 
 def needed(study: Study, losses: Losses) -> list[Trial]:
@@ -76,13 +78,24 @@ def rates_tried(study: Study, cell: Cell, init: str, losses: Losses) -> list[flo
 def best(study: Study, cell: Cell, init: str, losses: Losses) -> Chosen | None:
     """Choose the rate of a method by its mean validation loss over the seeds, from all tried.
 
-    None if no rate has finished with every seed.
+    None if no rate has finished with every seed. Where some rates have run with more seeds than the
+    study has, those with the most are chosen from: the others were worse before.
     """
     grid, tried = grid_of(study, cell, losses), rates_tried(study, cell, init, losses)
-    at = choose(values_at(study, cell, init, tried, losses))
+    counts = [seeds_of(study, cell, init, lr, losses) for lr in tried]
+    seeds = max(study.seeds, *counts)
+    at = choose(values_at(study, cell, init, tried, losses, seeds))
     if at is None:
         return None
-    return Chosen(tried[at], grid[0] < tried[at] < grid[-1])
+    return Chosen(tried[at], grid[0] < tried[at] < grid[-1], seeds)
+
+
+def seeds_of(study: Study, cell: Cell, init: str, lr: float, trials: Collection[Trial]) -> int:
+    """Count the seeds, from 0 on, with which a method has finished at a rate."""
+    seed = 0
+    while Trial(cell, init, lr, seed) in trials:
+        seed += 1
+    return seed
 
 
 def values_at(

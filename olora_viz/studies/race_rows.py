@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.numbers import finite_or_none
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT
 from olora_viz.races.step import Step
@@ -25,7 +26,13 @@ COLUMNS = (
     "first_grad_norm", "tokens", "seconds", "run", "evaluated", "valid_losses",
 )  # fmt: skip
 """The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns
-of examples are their numbers; `guess` is the answer without the prompt that is right most often."""
+of examples are their numbers; `guess` is the answer without the prompt that is right most often.
+Losses are those of the deciding tokens, see `Evaluation.compared_loss`."""
+
+BY_EXAMPLE = ("valid_loss_by_example", "valid_right_by_example", "test_loss_by_example",
+              "test_right_by_example")  # fmt: skip
+"""More columns of the rows of a race, lists in the order of the examples: the results at the end on
+the validation examples, which choose the rates, and on the test examples, which judge them."""
 
 
 def part_of(run: Path) -> Path:
@@ -56,35 +63,38 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
     import pandas as pd
 
     config, steps = racing.config, list(steps)
-    tested = racing.tested()
-    if tested is not None:
-        write_parquet(_examples(racing, run.name), run / "examples.parquet")
-    evaluated = [step.step for step in steps if step.eval_loss is not None]
-    curves = np.array([step.eval_loss for step in steps if step.eval_loss is not None])
+    tested, valid = racing.tested(), racing.state.last_eval
+    found = [step for step in steps if step.eval_loss is not None]
+    evaluated, curves = [step.step for step in found], np.array([_compared(s) for s in found])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     about, rows = racing.data.about_held_out, []
-    for k, (lane, found) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
+    for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
         rows.append(
             {
                 "model": config.model, "task": config.task, "init": lane.init, "r": lane.r,
                 "alpha": lane.alpha, "lr": lane.lr, "seed": lane.seed, "steps": racing.done,
-                "status": found["status"],
-                "valid_loss": found["final_loss"], "valid_accuracy": found["final_accuracy"],
-                "test_loss": tested and tested.lanes.loss[k],
+                "status": state["status"],
+                "valid_loss": finite_or_none(valid.compared_loss[k]),
+                "valid_accuracy": state["final_accuracy"],
+                "test_loss": tested and tested.lanes.compared_loss[k],
                 "test_accuracy": tested and tested.lanes.accuracy[k],
-                "base_valid_loss": racing.baseline.loss[0],
-                "base_test_loss": tested and tested.base.loss[0],
+                "base_valid_loss": racing.baseline.compared_loss[0],
+                "base_test_loss": tested and tested.base.compared_loss[0],
                 "base_test_accuracy": tested and tested.base.accuracy[0],
                 "guess_test_accuracy": about.test_guess, "guess": about.test_guess_words,
                 "valid_examples": racing.baseline.example_loss.shape[1],
                 "test_examples": tested.lanes.example_loss.shape[1] if tested else 0,
-                "first_grad_norm": found["first_grad_norm"],
+                "first_grad_norm": state["first_grad_norm"],
                 "tokens": _tokens(racing, lane), "seconds": racing.state.seconds / len(lanes),
                 "run": run.name, "evaluated": evaluated,
                 "valid_losses": curves[:, k].tolist() if len(curves) else [],
+                "valid_loss_by_example": valid.example_loss[k],
+                "valid_right_by_example": valid.example_right[k],
+                "test_loss_by_example": tested.lanes.example_loss[k] if tested else [],
+                "test_right_by_example": tested.lanes.example_right[k] if tested else [],
             }
         )  # fmt: skip
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *BY_EXAMPLE])
     numbers = [name for name in COLUMNS if "loss" in name or "accuracy" in name or name == "alpha"]
     numbers.remove("valid_losses")
     write_parquet(table.astype({name: float for name in numbers}), part_of(run))
@@ -92,35 +102,31 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
     shutil.rmtree(run / "adapters", ignore_errors=True)
 
 
+def _compared(step: Step) -> np.ndarray:
+    """Return the held-out losses of a step by which lanes are compared (K,)."""
+    deciding = None if step.eval_examples is None else step.eval_examples.deciding_loss
+    loss = step.eval_loss
+    assert loss is not None
+    return loss if deciding is None else np.where(np.isfinite(deciding), deciding, loss)
+
+
+def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the results by lane and example, of both parts, in a row each."""
+    import pandas as pd
+
+    who, parts = ["model", "task", "init", "r", "lr", "seed", "run"], []
+    for part in ("valid", "test"):
+        loss, right = f"{part}_loss_by_example", f"{part}_right_by_example"
+        rows_of_part = rows[rows[loss].map(len) > 0]
+        many = rows_of_part[[*who, loss, right]].explode([loss, right], ignore_index=True)
+        many = many.rename(columns={loss: "loss", right: "right"})
+        many.insert(len(who), "part", part)
+        many.insert(len(who) + 1, "example", many.groupby(who, sort=False).cumcount())
+        parts.append(many.astype({"loss": float, "right": float}))
+    return pd.concat(parts, ignore_index=True)
+
+
 def _tokens(racing: Race, lane: Lane) -> int:
     """Count the tokens on which a lane was trained."""
     order = racing.config.order(lane)
     return sum(racing.data.tokens(number, order) for number in range(1, racing.done + 1))
-
-
-def _examples(racing: Race, run: str) -> pd.DataFrame:
-    """Return the test results by lane and example."""
-    import pandas as pd
-
-    tested = racing.tested()
-    assert tested is not None
-    loss, right = tested.lanes.example_loss, tested.lanes.example_right
-    parts = []
-    for k, lane in enumerate(racing.config.lanes):
-        parts.append(
-            pd.DataFrame(
-                {
-                    "model": racing.config.model,
-                    "task": racing.config.task,
-                    "init": lane.init,
-                    "r": lane.r,
-                    "lr": lane.lr,
-                    "seed": lane.seed,
-                    "run": run,
-                    "example": np.arange(loss.shape[1]),
-                    "loss": loss[k],
-                    "right": right[k],
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)

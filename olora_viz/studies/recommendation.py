@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import compact, finite_or_none, nats, percent
+from olora_viz.machine.numbers import compact, finite_or_none, nats, percent, signed
 from olora_viz.studies.decision import Comparison, interval_of_share
-from olora_viz.studies.planning import values_at
+from olora_viz.studies.method_runs import Difference, difference, runs_of
 from olora_viz.studies.statistics import (
     BETTER,
     LEAST_SEEDS,
@@ -22,12 +22,33 @@ from olora_viz.studies.statistics import (
     Interval,
     holm,
     t_interval,
-    verdict,
 )
-from olora_viz.studies.study import Cell
+from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.untrained import untrained
-from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
+from olora_viz.studies.verdicts import Verdict, Verdicts, order, values_of
 from olora_viz.studies.who_leads import Basis, who_leads
+
+GUESSING = "No method does better than guessing here: try more data, other rates or a larger model."
+"""Said where that is so, before what there is to take."""
+
+
+class RunnerUp(NamedTuple):
+    """The method and rate with the next lowest validation loss after those that are taken."""
+
+    init: str
+    lr: float
+    test_loss: float
+    test_accuracy: float
+
+    @property
+    def name(self) -> str:
+        """The method and its rate in words."""
+        return f"{label_of(self.init)} at {compact(self.lr)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; numbers that are not finite become null."""
+        loss, right = finite_or_none(self.test_loss), finite_or_none(self.test_accuracy)
+        return {"init": self.init, "lr": self.lr, "test_loss": loss, "test_accuracy": right}
 
 
 @dataclass(frozen=True)
@@ -36,18 +57,18 @@ class Recommendation:
 
     its: Verdict
     """The verdict on the method; for the reference, on itself."""
-    half_width: float
-    """Of the 95% interval of its test loss over the seeds; nats, infinite for one seed."""
     headline: str
     """What to take."""
     why: str
-    """What that rests on, in a sentence or two."""
+    """What that rests on, in a few sentences."""
     verdict: str
     """``better`` than the reference; or the reference is taken, and all others are ``level`` or
     worse, or something is ``undecided``."""
     beats_guessing: bool | None = None
     """Whether it is right more often than a guess on other test examples and seeds too, by its 95%
     interval; None where answers are not scored."""
+    runner_up: RunnerUp | None = None
+    """None if nothing else has finished with every seed."""
 
     @property
     def sentence(self) -> str:
@@ -56,14 +77,17 @@ class Recommendation:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""
-        low, high = finite_or_none(self.its.interval.low), finite_or_none(self.its.interval.high)
+        one = self.its
         return {
-            "init": self.its.init, "r": self.its.cell.r, "lr": self.its.best_lr,
-            "test_loss": finite_or_none(self.its.test_loss),
-            "test_accuracy": finite_or_none(self.its.test_accuracy),
-            "difference": finite_or_none(self.its.interval.mean), "interval": [low, high],
-            "verdict": self.verdict, "beats_guessing": self.beats_guessing,
-            "seeds": self.its.seeds, "sentence": self.sentence,
+            "init": one.init, "r": one.cell.r, "lr": one.best_lr,
+            "test_loss": finite_or_none(one.test_loss),
+            "test_accuracy": finite_or_none(one.test_accuracy),
+            "difference": finite_or_none(one.interval.mean),
+            "interval": [finite_or_none(end) for end in one.interval[1:3]],
+            "over_rates": [finite_or_none(end) for end in one.difference.over_rates],
+            "verdict": self.verdict, "beats_guessing": self.beats_guessing, "seeds": one.seeds,
+            "valid_examples": one.valid_examples, "test_examples": one.test_examples,
+            "runner_up": self.runner_up and self.runner_up.to_json(), "sentence": self.sentence,
         }  # fmt: skip
 
 
@@ -72,96 +96,145 @@ def recommend(found: Verdicts) -> Recommendation | None:
 
     Of the methods that are better than the reference, the one with the lowest validation loss: the
     test has no part in the choice. If none is better, the reference. A larger rank is taken only if
-    it is better than the smaller one.
+    it is better than the smaller one. A method that may be guessing is passed over if another one
+    is not.
 
     Parameters
     ----------
     found : of a study with one model and one task.
     """
+    able = [one for one in found.each if beats_guessing(found, one)]
     cells = sorted(found.study.cells(), key=lambda cell: cell.r)
-    picks = [pick for cell in cells if (pick := _of_cell(found, cell))]
+    picks = [pick for cell in cells if (pick := _of_cell(found, cell, able))]
     if not picks:
         return None
     taken = picks[0]
     gaps = [_gap(found, one, picks[0]) for one in picks[1:]]
-    adjusted = holm([t_interval(gap).p_value if len(gap) else 1.0 for gap in gaps])
+    adjusted = holm([gap.interval.p_value for gap in gaps])
     for one, gap, p_value in zip(picks[1:], gaps, adjusted, strict=True):
-        if _verdict(gap, p_value, one.margin) == BETTER and one.valid_loss < taken.valid_loss:
+        is_better = order(gap, p_value, one.margin, one.test_examples) == BETTER
+        if is_better and one.valid_loss < taken.valid_loss:
             taken = one
-    return _against_guessing(found, _worded(found, taken))
+    return _worded(found, taken)
 
 
-def _of_cell(found: Verdicts, cell: Cell) -> Verdict | None:
-    """Return the method to take in a cell."""
-    its = [one for one in found.of(cell) if one.best_lr is not None]
-    if not its:
+def beats_guessing(found: Verdicts, one: Verdict) -> bool | None:
+    """Return whether a method is right more often than a guess, see `Recommendation`."""
+    base = untrained(found, one.cell)
+    if base is None or base.guess is None or one.best_lr is None:
         return None
-    better = [one for one in its if one.verdict == BETTER]
-    reference = [one for one in its if one.init == found.study.reference]
-    return min(better or reference or its, key=lambda one: one.valid_loss)
+    right = _at_best(found, one, "test_accuracy")
+    right = right[np.isfinite(right)]
+    if not len(right):
+        return None
+    low, _ = interval_of_share(float(right.mean()), right, one.test_examples)
+    return low > base.guess
+
+
+def _of_cell(found: Verdicts, cell: Cell, able: Collection[Verdict]) -> Verdict | None:
+    """Return the method to take in a cell.
+
+    Parameters
+    ----------
+    able : the verdicts on methods that do better than guessing.
+    """
+    ended = [one for one in found.of(cell) if one.best_lr is not None]
+    fit = [one for one in ended if any(one is each for each in able)] or ended
+    if not fit:
+        return None
+    better = [one for one in fit if one.verdict == BETTER]
+    reference = [one for one in fit if one.init == found.study.reference]
+    return min(better or reference or fit, key=lambda one: one.valid_loss)
 
 
 def _worded(found: Verdicts, one: Verdict) -> Recommendation:
-    study, name = found.study, label_of(one.init)
-    losses = _losses(found, one)
-    interval, seeds = t_interval(losses), int(np.isfinite(losses).sum())
-    half = interval.high - interval.mean
-    where = f"{name} at {compact(one.best_lr or 0)}, rank {one.cell.r}"
-    spread = f" ± {half:.2g}" if math.isfinite(half) else ""
-    loss = f"test loss is {nats(one.test_loss)}{spread} ({_basis(found, one, seeds)})"
+    where = f"{label_of(one.init)} at {compact(one.best_lr or 0)}, rank {one.cell.r}"
+    headline, why, verdict = _reason(found, one, where)
+    beats, base = beats_guessing(found, one), untrained(found, one.cell)
+    if beats is False and base is not None:
+        headline = f"{GUESSING} Until then, {where}."
+        why = (
+            f"{label_of(one.init)} is right in {percent(one.test_accuracy)} of the test examples, "
+            f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
+        )
+    runner_up = _runner_up(found, one)
+    beside = f" {_beside(one, runner_up)}" if runner_up else ""
+    return Recommendation(one, headline, f"{why}{beside}", verdict, beats, runner_up)
+
+
+def _reason(found: Verdicts, one: Verdict, where: str) -> tuple[str, str, str]:
+    """Return what to take, why, and the verdict."""
+    study = found.study
+    reference = next(each for each in found.of(one.cell) if each.init == study.reference)
     others = [each for each in found.of(one.cell) if each.init not in (one.init, study.reference)]
     if one.verdict == BETTER and one.init != study.reference:
-        reference = next(each for each in found.of(one.cell) if each.init == study.reference)
-        gap = _comparison(found, one, one.interval, one.p_value, one.verdict)
-        said = _told(found, one, [reference], [gap], "Each at its best rate,")
+        gap = _comparison(one, one.interval, one.p_value, one.verdict, one.seeds)
+        against = _told(one, [reference], [gap], "Each at its best rate,")
         rivals = _rivals(found, one, [each for each in others if each.verdict == BETTER])
-        return Recommendation(one, half, f"Take {where}.", f"{said}{rivals}", BETTER)
+        return f"Take {where}.", f"{against}{_over_rates(one)}{rivals}", BETTER
     if one.init != study.reference:
-        said = f"{label_of(study.reference)} has diverged at every rate. {name}'s {loss}."
-        return Recommendation(one, half, f"Take {where}, for now.", said, UNDECIDED)
+        lost = "has diverged at every rate" if reference.best_lr is None else "may be guessing"
+        why = f"{label_of(study.reference)} {lost}. {_loss(found, one)}"
+        return f"Take {where}, for now.", why, UNDECIDED
     if one.seeds < LEAST_SEEDS:
-        said = f"Its {loss}; a verdict needs {LEAST_SEEDS} seeds.{_best_so_far(found, one)}"
-        headline = f"Nothing is decided yet: take plain {where}, for now."
-        return Recommendation(one, half, headline, said, UNDECIDED)
+        why = f"{_loss(found, one)} A verdict needs {LEAST_SEEDS} seeds."
+        return f"Nothing is decided yet: take plain {where}, for now.", why, UNDECIDED
     known = [each for each in others if each.seeds >= LEAST_SEEDS]
     gaps = [
-        _comparison(found, each, each.interval, each.p_value, each.verdict).reversed
+        _comparison(each, each.interval, each.p_value, each.verdict, each.seeds).reversed
         for each in known
     ]
-    told = _told(found, one, known, gaps, "Each at its best rate,") if known else f"Its {loss}."
-    open_ = [each for each in others if each.verdict == UNDECIDED]
-    why = "".join(f" {label_of(each.init)} is undecided: {each.why}." for each in open_)
-    its = UNDECIDED if open_ else LEVEL
-    return Recommendation(one, half, f"Take plain {where}.", f"{told}{why}", its)
+    why = _told(one, known, gaps, "Each at its best rate,") if known else _loss(found, one)
+    left = [each for each in others if each.verdict == UNDECIDED]
+    why += "".join(f" {label_of(each.init)} is undecided: {each.why}." for each in left)
+    return f"Take plain {where}.", why, UNDECIDED if left else LEVEL
 
 
-def _against_guessing(found: Verdicts, made: Recommendation) -> Recommendation:
-    """Compare the method's right answers with those of a guess, and say so if that is no more."""
-    one, its = made.its, untrained(found, made.its.cell)
-    by_seed = _values(found, one, "test_accuracy")
-    by_seed = by_seed[np.isfinite(by_seed)]
-    if its is None or its.guess is None or not len(by_seed):
-        return made
-    share = float(by_seed.mean())
-    low, _ = interval_of_share(share, by_seed, found.test_examples(one.cell))
-    if low > its.guess:
-        return replace(made, beats_guessing=True)
-    word = "clearly better" if share > its.guess else "better"
-    said = (
-        f"{label_of(one.init)} is not {word} than guessing: right in {percent(share)} of the test "
-        f"examples, where {its.guess_words} is right in {percent(its.guess)}."
-    )
-    return replace(made, why=f"{made.why} {said}", beats_guessing=False)
-
-
-def _best_so_far(found: Verdicts, one: Verdict) -> str:
-    """Name the test loss of the method with the lowest validation loss, if it is another one."""
-    its = [each for each in found.of(one.cell) if math.isfinite(each.test_loss)]
-    best = min(its, key=lambda each: each.valid_loss, default=one)
-    if best.init == one.init:
+def _over_rates(one: Verdict) -> str:
+    """Say how far the choice of the rates matters to a difference, if it does."""
+    low, high = (signed(end, ".2f") for end in one.difference.over_rates)
+    if low == high:
         return ""
     return (
-        f" {label_of(best.init)} at {compact(best.best_lr or 0)} has {nats(best.test_loss)} so far."
+        f" The interval is of these rates; over those that the {one.valid_examples} held-out "
+        f"examples cannot tell from them the difference is {low} to {high} nats."
+    )
+
+
+def _loss(found: Verdicts, one: Verdict) -> str:
+    """Say what the test loss of a method is."""
+    interval = t_interval(_at_best(found, one, "test_loss"))
+    half = interval.high - interval.mean
+    spread = f" ± {half:.2g}, 95% over seeds" if math.isfinite(half) else ""
+    basis = _basis(one, len(one.valid_losses))
+    return f"{label_of(one.init)}'s test loss is {nats(one.test_loss)}{spread} ({basis})."
+
+
+def _runner_up(found: Verdicts, one: Verdict) -> RunnerUp | None:
+    """Return the next best of the methods and rates that have run with as many seeds."""
+    best, lowest = None, math.inf
+    accuracy = values_of(found.rows, "test_accuracy")
+    for init in found.study.inits:
+        for runs in runs_of(found.study, one.cell, init, found.rows).rates:
+            loss, seeds = float(runs.valid.mean()), len(runs.valid)
+            taken = (init, runs.lr) == (one.init, one.best_lr)
+            if not taken and seeds >= len(one.valid_losses) and loss < lowest:
+                trials = [Trial(one.cell, init, runs.lr, seed) for seed in range(seeds)]
+                right = float(np.mean([accuracy[trial] for trial in trials]))
+                best, lowest = RunnerUp(init, runs.lr, float(runs.test.mean()), right), loss
+    return best
+
+
+def _beside(one: Verdict, other: RunnerUp) -> str:
+    """Put the test results of what is taken beside those of the runner-up."""
+    if math.isfinite(one.test_accuracy) and math.isfinite(other.test_accuracy):
+        return (
+            f"On the test it is right in {percent(one.test_accuracy)}; the runner-up by held-out "
+            f"loss, {other.name}, in {percent(other.test_accuracy)}."
+        )
+    return (
+        f"Its test loss is {nats(one.test_loss)}; that of the runner-up by held-out loss, "
+        f"{other.name}, {nats(other.test_loss)}."
     )
 
 
@@ -169,65 +242,62 @@ def _rivals(found: Verdicts, one: Verdict, better: Sequence[Verdict]) -> str:
     """Compare the method with those that are better than the reference as well."""
     if not better:
         return ""
-    found_gaps = [_gap(found, one, each) for each in better]
-    adjusted = holm([t_interval(gap).p_value for gap in found_gaps])
-    gaps = []
-    for gap, p_value in zip(found_gaps, adjusted, strict=True):
-        its = _verdict(gap, p_value, one.margin)
-        gaps.append(_comparison(found, one, t_interval(gap), p_value, its, len(gap)))
-    told = _told(found, one, better, gaps, "Of those that are better,")
+    between = [_gap(found, one, each) for each in better]
+    adjusted = holm([gap.interval.p_value for gap in between])
+    gaps = [
+        _comparison(
+            one,
+            gap.interval,
+            p_value,
+            order(gap, p_value, one.margin, one.test_examples),
+            gap.seeds,
+        )
+        for gap, p_value in zip(between, adjusted, strict=True)
+    ]
+    against = _told(one, better, gaps, "Of those that are better,")
     same = any(gap.in_these_runs == LEVEL for gap in gaps)
-    return f" {told}{' Of those that are level, take the one you know.' * same}"
+    return f" {against}{' Of those that are level, take the one you know.' * same}"
 
 
-def _told(
-    found: Verdicts, one: Verdict, others: Sequence[Verdict], gaps: Sequence[Comparison], where: str
-) -> str:
+def _told(one: Verdict, others: Sequence[Verdict], gaps: Sequence[Comparison], where: str) -> str:
     """Say how a method stands to others by its test loss."""
     each = [one, *others]
-    basis = _basis(found, one, min(gap.seeds for gap in gaps))
+    basis = _basis(one, min(gap.seeds for gap in gaps))
     names, losses = [label_of(its.init) for its in each], [its.test_loss for its in each]
     return str(who_leads(names, losses, gaps, basis, score="test loss", where=where))
 
 
-def _basis(found: Verdicts, one: Verdict, seeds: int) -> Basis:
-    return Basis(seeds, found.test_examples(one.cell), part="test", study=True)
+def _basis(one: Verdict, seeds: int) -> Basis:
+    chosen_on = one.valid_examples if len(one.rates_like) else 0
+    return Basis(seeds, one.test_examples, part="test", chosen_on=chosen_on, study=True)
 
 
 def _comparison(
-    found: Verdicts, one: Verdict, gap: Interval, p_value: float, said: str, seeds: int = 0
+    one: Verdict, gap: Interval, p_value: float, verdict: str, seeds: int
 ) -> Comparison:
     """Return a verdict of the study as a comparison that comes to the same verdict.
 
     Parameters
     ----------
-    said : the verdict; undecided also where a best rate is not known.
+    verdict : undecided also where a best rate is not known.
     """
     return Comparison(
         gap.mean, gap.low, gap.high,
-        p_value=p_value if said in (BETTER, WORSE) else 1.0,
-        margin=one.margin if said == LEVEL else 0.0,
-        shares=False, examples=found.test_examples(one.cell), seeds=seeds or one.seeds,
+        p_value=p_value if verdict in (BETTER, WORSE) else 1.0,
+        margin=one.margin if verdict == LEVEL else 0.0,
+        shares=False, examples=one.test_examples, seeds=seeds,
     )  # fmt: skip
 
 
-def _losses(found: Verdicts, one: Verdict) -> np.ndarray:
-    """Return the test losses of a method at its best rate (seeds,)."""
-    return _values(found, one, "test_loss")
+def _gap(found: Verdicts, one: Verdict, other: Verdict) -> Difference:
+    """Return the difference of two methods, each at its best rate."""
+    mine, theirs = (runs_of(found.study, each.cell, each.init, found.rows) for each in (one, other))
+    return difference(mine, theirs)
 
 
-def _values(found: Verdicts, one: Verdict, name: str) -> np.ndarray:
+def _at_best(found: Verdicts, one: Verdict, name: str) -> np.ndarray:
     """Return a column of the rows of a method at its best rate (seeds,)."""
     assert one.best_lr is not None
     values = values_of(found.rows, name)
-    return values_at(found.study, one.cell, one.init, [one.best_lr], values)[0]
-
-
-def _gap(found: Verdicts, one: Verdict, other: Verdict) -> np.ndarray:
-    """Return the paired differences of two methods, of those seeds that both have finished."""
-    gap = _losses(found, one) - _losses(found, other)
-    return gap[np.isfinite(gap)]
-
-
-def _verdict(gap: np.ndarray, p_value: float, margin: float) -> str:
-    return verdict(t_interval(gap), p_value, margin, len(gap)) if len(gap) else UNDECIDED
+    seeds = range(len(one.valid_losses))
+    return np.array([values[Trial(one.cell, one.init, one.best_lr, seed)] for seed in seeds])

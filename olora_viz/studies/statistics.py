@@ -215,9 +215,12 @@ def power(difference: float, spread: float, seeds: int, tests: int = 1) -> float
     spread : standard deviation of the paired differences, nats, positive.
     tests : number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
     """
-    freedom = seeds - 1
+    return _power(abs(difference) / spread * math.sqrt(seeds), seeds - 1, tests)
+
+
+def _power(shift: float, freedom: float, tests: int) -> float:
+    """Return the power of a t-test of a mean that is so many standard errors from zero."""
     critical = special.stdtrit(freedom, 1 - ERROR / (2 * tests))
-    shift = abs(difference) / spread * math.sqrt(seeds)
     # Over the distribution of the estimated spread, in equal parts; SciPy's noncentral t returns
     # NaN for few seeds and large shifts.
     estimated = np.sqrt(special.chdtri(freedom, PARTS) / freedom)
@@ -245,25 +248,32 @@ def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
 
 
 def seeds_to_settle(
-    differences: Float[np.ndarray, " n"], margin: float, tests: int = 1
+    differences: Float[np.ndarray, "seeds examples"], margin: float, tests: int = 1
 ) -> int | None:
     """Return how many seeds would settle a comparison, if the differences so far are typical.
 
-    It is settled if the t-test has a power of `POWER`, or if the expected interval lies inside the
-    margin. None if `MOST_SEEDS` would not be enough.
+    It is settled if Welch's test, see `paired_interval`, has a power of `POWER`, or if the expected
+    interval lies inside the margin. None if `MOST_SEEDS` would not be enough: what the examples
+    leave open, no number of seeds settles.
 
     Parameters
     ----------
-    differences : paired, at least two.
+    differences : paired, of at least two seeds.
     margin, tests : see `verdict` and `power`.
     """
-    mean, spread = abs(float(differences.mean())), float(differences.std(ddof=1))
-    if not spread:
+    n = differences.shape[1]
+    mean, of_seeds = abs(float(differences.mean())), float(differences.mean(1).var(ddof=1))
+    of_examples = float(differences.mean(0).var(ddof=1)) / n if n > 1 else 0.0
+    if not of_seeds + of_examples:
         return LEAST_SEEDS
 
     def settled(seeds: int) -> bool:
-        half = special.stdtrit(seeds - 1, 1 - ERROR / 2) * spread / math.sqrt(seeds)
-        return bool(mean + half < margin) or power(mean, spread, seeds, tests) >= POWER
+        each = (of_seeds / seeds, seeds - 1), (of_examples, n - 1)
+        variance = sum(one for one, _ in each)
+        freedom = variance**2 / sum(one**2 / many for one, many in each if one)
+        error = math.sqrt(variance)
+        half = error * special.stdtrit(freedom, 1 - ERROR / 2)
+        return bool(mean + half < margin) or _power(mean / error, freedom, tests) >= POWER
 
     high = LEAST_SEEDS
     while not settled(high):
@@ -278,16 +288,16 @@ def seeds_to_settle(
 
 
 def bootstrap_over_cells(
-    cells: Sequence[Float[np.ndarray, " _"]], seed: int = 0
+    cells: Sequence[Float[np.ndarray, "_ _"]], seed: int = 0
 ) -> tuple[float, float, float]:
     """Return the mean of cell means, and its 95% interval by a hierarchical bootstrap.
 
-    Cells are drawn with replacement, then seeds within each (Davison and Hinkley 1997, section
-    3.8). It summarizes many cells; it does not decide any of them.
+    Cells are drawn with replacement, then seeds and examples within each (Davison and Hinkley 1997,
+    section 3.8). It summarizes many cells; it does not decide any of them.
 
     Parameters
     ----------
-    cells : paired differences, one array per cell.
+    cells : paired differences (seeds, examples), one array per cell.
     seed : of the samples.
     """
     random = np.random.default_rng(seed)
@@ -295,9 +305,11 @@ def bootstrap_over_cells(
     drawn = random.integers(len(cells), size=(RESAMPLES, len(cells)))
     sampled = np.empty(drawn.shape)
     for i, cell in enumerate(cells):
-        here = drawn == i
-        rows = random.integers(len(cell), size=(int(here.sum()), len(cell)))
-        sampled[here] = cell[rows].mean(1)
+        here, grid = drawn == i, cell.reshape(len(cell), -1)
+        seeds, examples = (
+            random.multinomial(n, np.full(n, 1 / n), size=int(here.sum())) for n in grid.shape
+        )
+        sampled[here] = ((seeds @ grid) * examples).sum(1) / grid.size
     low, high = np.quantile(sampled.mean(1), (ERROR / 2, 1 - ERROR / 2))
     return float(means.mean()), float(low), float(high)
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-Results = Float[np.ndarray, "seeds examples"]
-"""Losses of one method at one rate, nats; the first seeds of a study or a race."""
+Results = Float[np.ndarray, "_ _"]
+"""Losses (seeds, examples) of one method at one rate, nats; of the first seeds."""
 
 
 def chosen_rate(held_out: Sequence[Results]) -> int | None:

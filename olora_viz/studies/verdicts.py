@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from olora_viz.machine.numbers import finite_or_none
+from olora_viz.machine.numbers import compact, finite_or_none
 from olora_viz.races.state import DIVERGED
-from olora_viz.studies.planning import best, grid_of, values_at
+from olora_viz.studies.method_runs import (
+    Difference,
+    MethodRuns,
+    RateRuns,
+    Row,
+    at_one_rate,
+    difference,
+    runs_of,
+)
+from olora_viz.studies.planning import Chosen, grid_of, values_at
 from olora_viz.studies.rate_sweep import first_at
 from olora_viz.studies.statistics import (
+    BETTER,
+    ERROR,
+    LEAST_EXAMPLES,
     LEAST_SEEDS,
     LEVEL,
     UNDECIDED,
+    WORSE,
     Interval,
+    MedianInterval,
     choose,
     holm,
+    median_interval,
     seeds_to_settle,
-    t_interval,
     verdict,
 )
 from olora_viz.studies.study import Cell, Study, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Row = Mapping[str, Any]
-"""The columns of `race_rows.COLUMNS` by name."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +53,14 @@ class Verdict:
     init: str
     best_lr: float | None
     """Chosen by the mean validation loss; None if each rate has a diverged or missing run."""
-    valid_loss: float
+    rates_like: tuple[float, ...]
+    """The rates that the validation results cannot tell from the best one, itself included."""
+    valid_losses: tuple[float, ...]
+    """The validation loss of each seed at the best rate."""
     test_loss: float
     test_accuracy: float
-    differences: tuple[float, ...]
-    """Test loss minus the reference's by seed, each method at its best rate; negative is better."""
-    interval: Interval
-    """Student's t interval of the differences, not adjusted for several methods."""
+    difference: Difference
+    """Test loss minus the reference's, each method at its best rate; negative is better."""
     p_value: float
     """Adjusted over the methods of the cell (Holm)."""
     margin: float
@@ -62,29 +74,56 @@ class Verdict:
     verdict_shared_rate: str
     """The verdict with all methods at that rate."""
     reached_at: tuple[float, ...]
-    """The step at which each seed, at the best rate, reached the reference's final validation loss;
-    infinite if it never did."""
-    seeds: int
-    """Number of paired differences."""
+    """The step at which each seed, at the best rate, reached the final validation loss of the
+    reference's run of that seed, at its best rate; infinite if it never did."""
+    valid_examples: int
+    """Number of validation examples, on which the rates are chosen."""
+    test_examples: int
+    """Number of test examples, on which the methods are compared."""
 
     @property
-    def steps_to_reference(self) -> float | None:
-        """The median over the seeds of the step at which it was reached; None if infinite."""
-        return finite_or_none(float(np.median(self.reached_at))) if self.reached_at else None
+    def interval(self) -> Interval:
+        """The 95% interval of the difference at the best rates, for other seeds and examples.
+
+        It is not adjusted for several methods; how far the choice of the rates matters is in
+        ``difference.over_rates``.
+        """
+        return self.difference.interval
+
+    @property
+    def seeds(self) -> int:
+        """The number of paired differences."""
+        return self.difference.seeds
+
+    @property
+    def valid_loss(self) -> float:
+        """The mean validation loss at the best rate."""
+        return float(np.mean(self.valid_losses)) if self.valid_losses else math.nan
+
+    @property
+    def steps_to_reference(self) -> MedianInterval | None:
+        """The median step at which the seeds reached the reference, and its interval."""
+        return median_interval(np.array(self.reached_at)) if self.reached_at else None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""
-        low, high = finite_or_none(self.interval.low), finite_or_none(self.interval.high)
+        reached = self.steps_to_reference
         return {
             "model": self.cell.model, "task": self.cell.task, "r": self.cell.r, "init": self.init,
-            "best_lr": self.best_lr, "valid_loss": finite_or_none(self.valid_loss),
+            "best_lr": self.best_lr, "rates_like": list(self.rates_like),
+            "valid_loss": finite_or_none(self.valid_loss),
             "test_loss": finite_or_none(self.test_loss),
             "test_accuracy": finite_or_none(self.test_accuracy),
-            "difference": finite_or_none(self.interval.mean), "interval": [low, high],
+            "difference": finite_or_none(self.interval.mean),
+            "interval": [finite_or_none(end) for end in self.interval[1:3]],
+            "over_rates": [finite_or_none(end) for end in self.difference.over_rates],
             "p_value": finite_or_none(self.p_value), "margin": finite_or_none(self.margin),
             "verdict": self.verdict, "why": self.why, "shared_lr": self.shared_lr,
             "verdict_shared_rate": self.verdict_shared_rate,
-            "steps_to_reference": self.steps_to_reference, "seeds": self.seeds,
+            "steps_to_reference": reached and finite_or_none(reached.median),
+            "steps_interval": reached and [finite_or_none(end) for end in reached[1:3]],
+            "seeds": self.seeds, "valid_examples": self.valid_examples,
+            "test_examples": self.test_examples,
         }  # fmt: skip
 
 
@@ -118,14 +157,15 @@ class Verdicts:
 def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
     """Return the verdict on every method in every cell, the reference included.
 
-    Rates are chosen on validation losses, and compared on test losses. The differences are paired
-    by seed, whose runs share their batches.
+    Rates are chosen on validation losses, and compared on test losses, see `method_runs`. The
+    differences are paired by seed, whose runs share their batches, and by example. An order counts
+    only if it survives the choice of the rates, see `survival`.
 
     Parameters
     ----------
     rows : of all finished trials.
     """
-    each = (found for cell in study.cells() for found in _of_cell(study, cell, rows))
+    each = (one for cell in study.cells() for one in _of_cell(study, cell, rows))
     return Verdicts(study, tuple(each), rows)
 
 
@@ -137,81 +177,122 @@ def values_of(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
     }
 
 
-def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> list[Verdict]:
-    valid, test = values_of(rows, "valid_loss"), values_of(rows, "test_loss")
-    its_best = {init: best(study, cell, init, valid) for init in study.inits}
-    rates = {init: one.lr if one else None for init, one in its_best.items()}
-    shared = _shared(study, cell, valid)
+def margin_of(study: Study, cell: Cell, rows: Mapping[Trial, Row], reference: float) -> float:
+    """Return the largest difference in test loss that does not matter in a cell; nats.
+
+    Parameters
+    ----------
+    reference : the test loss of the reference.
+    """
     base = [row["base_test_loss"] for trial, row in rows.items() if trial.cell == cell]
-    reference = _at(study, cell, study.reference, rates[study.reference], test)
-    margin = study.margin * (base[0] - _mean(reference)) if base else math.nan
-    target = _mean(_at(study, cell, study.reference, rates[study.reference], valid))
-
-    compared = _compare(study, cell, rates, test, margin)
-    at_shared = _compare(study, cell, dict.fromkeys(study.inits, shared), test, margin)
-    made = []
-    for init in study.inits:
-        lr, (gap, interval, p_value, said) = rates[init], compared[init]
-        outside = [
-            name
-            for name in dict.fromkeys((init, study.reference))
-            if (one := its_best[name]) is not None and not one.is_inside
-        ]
-        said, why = _explained(study, said, gap, margin, outside, init)
-        made.append(
-            Verdict(
-                cell=cell, init=init, best_lr=lr,
-                valid_loss=_mean(_at(study, cell, init, lr, valid)),
-                test_loss=_mean(_at(study, cell, init, lr, test)),
-                test_accuracy=_mean(_at(study, cell, init, lr, values_of(rows, "test_accuracy"))),
-                differences=tuple(gap.tolist()), interval=interval, p_value=p_value, margin=margin,
-                verdict=said, why=why, shared_lr=shared, verdict_shared_rate=at_shared[init][3],
-                reached_at=_reached(study, cell, init, lr, rows, target), seeds=len(gap),
-            )
-        )  # fmt: skip
-    return made
+    return study.margin * (base[0] - reference) if base else math.nan
 
 
-def _compare(
-    study: Study, cell: Cell, rates: Mapping[str, float | None], test: Mapping[Trial, float],
-    margin: float,
-) -> dict[str, tuple[np.ndarray, Interval, float, str]]:  # fmt: skip
-    """Return differences, interval, Holm's p-value and verdict of every method at a rate."""
-    reference = _at(study, cell, study.reference, rates[study.reference], test)
-    gaps = {init: _at(study, cell, init, rates[init], test) - reference for init in study.inits}
-    gaps = {init: gap[np.isfinite(gap)] for init, gap in gaps.items()}
-    nothing = Interval(math.nan, -math.inf, math.inf, 1.0)
-    found = {init: t_interval(gap) if len(gap) else nothing for init, gap in gaps.items()}
-    others = [init for init in study.inits if init != study.reference]
-    adjusted = dict(zip(others, holm([found[i].p_value for i in others]), strict=True))
-    made = {}
-    for init, gap in gaps.items():
+def order(found: Difference, p_value: float, margin: float, test_examples: int) -> str:
+    """Return the verdict on a difference: ``better``, ``worse``, ``level`` or ``undecided``.
+
+    It is level if its interval lies within the margin, which asks nothing of other rates.
+
+    Parameters
+    ----------
+    p_value : adjusted for the other comparisons that are made with this one.
+    """
+    if test_examples < LEAST_EXAMPLES:
+        return UNDECIDED
+    said = verdict(found.interval, p_value, margin, found.seeds)
+    return UNDECIDED if said in (BETTER, WORSE) and found.turned_at else said
+
+
+def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> Iterator[Verdict]:
+    valid, accuracy = values_of(rows, "valid_loss"), values_of(rows, "test_accuracy")
+    runs = {init: runs_of(study, cell, init, rows) for init in study.inits}
+    theirs, shared = runs[study.reference], _shared(study, cell, valid)
+    margin = margin_of(study, cell, rows, _test_loss(theirs.at_best))
+    gaps = {
+        init: at_one_rate(one, one) if one is theirs else difference(one, theirs)
+        for init, one in runs.items()
+    }
+    p_values = _adjusted(study, {init: gap.interval for init, gap in gaps.items()})
+    of_cell = [row for trial, row in rows.items() if trial.cell == cell]
+    sizes = {
+        part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0)
+        for part in ("valid", "test")
+    }
+    at_shared = _at_shared(study, cell, runs, shared, margin, sizes["test"])
+    targets = _valid_losses(theirs)
+    for init, one in runs.items():
         if init == study.reference:
-            itself = Interval(0.0, 0.0, 0.0, 1.0) if len(gap) else nothing
-            made[init] = gap, itself, 1.0, LEVEL if len(gap) else UNDECIDED
+            said, why = LEVEL if gaps[init].seeds else UNDECIDED, ""
         else:
-            said = verdict(found[init], adjusted[init], margin, len(gap))
-            made[init] = gap, found[init], adjusted[init], said
-    return made
+            said, why = _explained(study, one, theirs, gaps[init], p_values[init], margin, sizes)
+        lr, seeds = (one.chosen.lr, one.chosen.seeds) if one.chosen else (None, 0)
+        trials = [] if lr is None else [Trial(cell, init, lr, seed) for seed in range(seeds)]
+        reached = (reached_at(rows[t], loss) for t, loss in zip(trials, targets, strict=False))
+        yield Verdict(
+            cell=cell, init=init, best_lr=lr,
+            rates_like=tuple(each.lr for each in one.like_best),
+            valid_losses=_valid_losses(one), test_loss=_test_loss(one.at_best),
+            test_accuracy=float(np.mean([accuracy[t] for t in trials])) if trials else math.nan,
+            difference=gaps[init], p_value=p_values[init], margin=margin, verdict=said, why=why,
+            shared_lr=shared, verdict_shared_rate=at_shared[init], reached_at=tuple(reached),
+            valid_examples=sizes["valid"], test_examples=sizes["test"],
+        )  # fmt: skip
+
+
+def _adjusted(study: Study, intervals: Mapping[str, Interval]) -> dict[str, float]:
+    """Return Holm's p-values of all methods against the reference; 1 for itself."""
+    others = [init for init in study.inits if init != study.reference]
+    adjusted = holm([intervals[init].p_value for init in others])
+    return {study.reference: 1.0, **dict(zip(others, adjusted, strict=True))}
+
+
+def _at_shared(
+    study: Study, cell: Cell, runs: Mapping[str, MethodRuns], lr: float | None, margin: float,
+    test_examples: int,
+) -> dict[str, str]:  # fmt: skip
+    """Return the verdicts with all methods at one rate."""
+    at = {
+        init: replace(one, chosen=None if lr is None else Chosen(lr, True, study.seeds))
+        for init, one in runs.items()
+    }
+    gaps = {init: at_one_rate(one, at[study.reference]) for init, one in at.items()}
+    p_values = _adjusted(study, {init: gap.interval for init, gap in gaps.items()})
+    return {
+        init: (LEVEL if gap.seeds else UNDECIDED)
+        if init == study.reference
+        else order(gap, p_values[init], margin, test_examples)
+        for init, gap in gaps.items()
+    }
 
 
 def _explained(
-    study: Study, said: str, gap: np.ndarray, margin: float, outside: Sequence[str], init: str
-) -> tuple[str, str]:
+    study: Study, one: MethodRuns, theirs: MethodRuns, found: Difference, p_value: float,
+    margin: float, sizes: Mapping[str, int],
+) -> tuple[str, str]:  # fmt: skip
     """Return the verdict, undecided where a best rate is not known, and the reason."""
-    if init == study.reference:
-        return said, ""
-    if not len(gap):
+    if not found.seeds:
         return UNDECIDED, "at every rate a run of it or of the reference has diverged"
+    outside = [each.init for each in (one, theirs) if each.chosen and not each.chosen.is_inside]
     if outside:
         whose = " and ".join(outside)
         return UNDECIDED, f"the best rate of {whose} lies at the edge of the rates tried"
-    if len(gap) < LEAST_SEEDS:
-        return UNDECIDED, f"{len(gap)} of at least {LEAST_SEEDS} seeds"
+    if found.seeds < LEAST_SEEDS:
+        return UNDECIDED, f"{found.seeds} of at least {LEAST_SEEDS} seeds"
+    if sizes["test"] < LEAST_EXAMPLES:
+        return UNDECIDED, f"{sizes['test']} of at least {LEAST_EXAMPLES} test examples"
+    said = order(found, p_value, margin, sizes["test"])
     if said != UNDECIDED:
         return said, ""
-    needed = seeds_to_settle(gap, margin, len(study.inits) - 1)
-    return said, f"about {needed} seeds would settle it" if needed else "more seeds would not help"
+    if p_value < ERROR and found.turned_at:
+        mine, other = map(compact, found.turned_at)
+        return said, (
+            f"the order turns with {one.init} at {mine} and {theirs.init} at {other}, which the "
+            f"{sizes['valid']} validation examples cannot tell from the best rates"
+        )
+    needed = seeds_to_settle(found.gap, margin, len(study.inits) - 1)
+    if needed:
+        return said, f"about {needed} seeds would settle it"
+    return said, "more seeds would not help; more test examples may"
 
 
 def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | None:
@@ -226,26 +307,12 @@ def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | N
     return None if at is None else grid[at]
 
 
-def _at(
-    study: Study, cell: Cell, init: str, lr: float | None, values: Mapping[Trial, float]
-) -> np.ndarray:
-    """Return a method's values at a rate (seeds,); NaN where there is none."""
-    if lr is None:
-        return np.full(study.seeds, math.nan)
-    return values_at(study, cell, init, [lr], values)[0]
+def _valid_losses(one: MethodRuns) -> tuple[float, ...]:
+    return tuple(one.at_best.valid.mean(1).tolist()) if one.at_best else ()
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean())
-
-
-def _reached(
-    study: Study, cell: Cell, init: str, lr: float | None, rows: Mapping[Trial, Row], target: float
-) -> tuple[float, ...]:
-    """Return when each seed reached a validation loss; empty where there is no rate or target."""
-    if lr is None or not math.isfinite(target):
-        return ()
-    return tuple(reached_at(rows[trial], target) for trial in study.trials(cell, init, [lr]))
+def _test_loss(runs: RateRuns | None) -> float:
+    return float(runs.test.mean()) if runs else math.nan
 
 
 def reached_at(row: Row, target: float) -> float:

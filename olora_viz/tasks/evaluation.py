@@ -37,6 +37,11 @@ class Evaluation:
     example_right: np.ndarray
     """(K, n) 1 for a correct answer, 0 for a wrong one; the share of tokens for plain text."""
 
+    @property
+    def compared_loss(self) -> np.ndarray:
+        """(K,) the loss by which lanes are compared, the mean of `example_loss`, nats per token."""
+        return np.where(np.isfinite(self.deciding_loss), self.deciding_loss, self.loss)
+
     @classmethod
     def of_totals(cls, loss: np.ndarray, accuracy: np.ndarray) -> Evaluation:
         """Return an evaluation with only the totals (K,) known."""

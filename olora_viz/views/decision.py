@@ -58,11 +58,14 @@ def headline(known: Decision) -> Markup:
 
 def certainty(known: Decision, taken: Recommendation) -> str:
     """Say how sure a recommendation is, and on what it rests."""
-    test = known.verdicts.test_examples()
-    seeds = known.verdicts.study.seeds
+    one = taken.its
     word = "may be guessing" if taken.beats_guessing is False else "clear"
     word = UNDECIDED if taken.verdict == UNDECIDED else word
-    return f"{word} · {counted(seeds, 'seed')} × {counted(test, 'test example')}"
+    seeds = counted(len(one.valid_losses), "seed")
+    return (
+        f"{word} · {seeds} × {counted(one.test_examples, 'test example')}, rates chosen on "
+        f"{one.valid_examples} others"
+    )
 
 
 def starts(known: Decision) -> Markup:
@@ -86,7 +89,9 @@ def starts(known: Decision) -> Markup:
         for one in ordered
     ]  # fmt: skip
     blank = ("", "") if several else ("",)
-    title = Markup('<h2>All starts at their best <span class="hint">against {}</span></h2>')
+    title = Markup(
+        '<h2>All starts at their best <span class="hint">against {}, 95% intervals</span></h2>'
+    )
     return title.format(reference) + table(head, rows, base=_untrained(known, blank))
 
 
@@ -111,7 +116,16 @@ def _against(one: Verdict, reference: str) -> object:
     said = f"{low} to {high}" if one.seeds > 1 else mean
     return Cell(
         Markup("{}<small>{}</small>").format(one.verdict, said),
-        title=". ".join(filter(None, (one.why, "test loss minus the reference's, 95%"))),
+        title=". ".join(
+            filter(
+                None,
+                (
+                    one.why,
+                    "test loss minus the reference's, with its 95% "
+                    "interval over seeds and examples",
+                ),
+            )
+        ),
         kind=one.verdict,
     )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from olora_viz.machine.numbers import compact, number
+from olora_viz.studies.statistics import MedianInterval
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.untrained import untrained
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 HEAD = (
     "model", "task", "r", "init", "best rate", "test loss", "accuracy", "difference", "95%",
-    "p (Holm)", "verdict", "at one rate", "steps to reference", "seeds",
+    "over rates", "p (Holm)", "verdict", "at one rate", "steps to reference", "seeds",
 )  # fmt: skip
 
 
@@ -35,14 +38,27 @@ def _without(cell: Cell, name: str, loss: str, accuracy: float) -> list[str]:
 def _row(one: Verdict, its: Study) -> list[str]:
     shown = one.init != its.reference
     low, high = one.interval.low, one.interval.high
-    reached = one.steps_to_reference
+    from_, to = one.difference.over_rates
     return [
         one.cell.model, one.cell.task, str(one.cell.r), one.init,
         compact(one.best_lr) if one.best_lr else "",
         number(one.test_loss, ".4f"), number(one.test_accuracy, ".1%"),
         number(one.interval.mean, "+.4f") if shown else "reference",
         f"{number(low, '+.4f')} to {number(high, '+.4f')}" if shown else "",
+        f"{number(from_, '+.4f')} to {number(to, '+.4f')}" if shown and from_ != to else "",
         number(one.p_value, ".3f") if shown else "",
         one.verdict if shown else "", one.verdict_shared_rate if shown else "",
-        number(reached, ".0f") if reached is not None else "never", str(one.seeds),
+        steps_words(one.steps_to_reference), str(one.seeds),
     ]  # fmt: skip
+
+
+def steps_words(reached: MedianInterval | None) -> str:
+    """Return the median of the steps to the reference's loss, with its interval.
+
+    >>> steps_words(MedianInterval(30.0, 20.0, math.inf, 0.75))
+    '30 (20 to never)'
+    """
+    if reached is None:
+        return ""
+    median, low, high = (f"{x:.0f}" if math.isfinite(x) else "never" for x in reached[:3])
+    return median if low == high else f"{median} ({low} to {high})"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     FAILS,
@@ -72,7 +70,7 @@ def _of(found: Verdicts, init: str) -> list[Verdict]:
 
 def _mean(each: list[Verdict]) -> Interval | None:
     """Return the mean over cells of the differences to OLoRA; None if too few seeds have ended."""
-    paired = [np.array(one.differences) for one in each if len(one.differences) > 1]
+    paired = [one.difference.gap for one in each if one.seeds > 1]
     return over_cells(paired) if paired else None
 
 
@@ -92,8 +90,9 @@ CLAIM = Claim(
     sentence="The QR of the pretrained weight is what helps.",
     source=f"{OLORA}, put to the test by controls that change one part each",
     measured=(
-        "Paired differences in test loss by seed between OLoRA and the same start on another "
-        "orthonormal basis (a random one, a sketch of W), in every cell and each at its best rate."
+        "Paired differences in test loss, by seed and example, between OLoRA and the same start on "
+        "another orthonormal basis (a random one, a sketch of W), in every cell and each at its "
+        "best rate."
     ),
     judge=OnStudy(judge, inits=()),
 )

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.numbers import finite_or_none
+from olora_viz.studies.method_runs import interval_of
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -19,7 +20,6 @@ from olora_viz.studies.statistics import (
     UNDECIDED,
     WORSE,
     Interval,
-    t_interval,
     verdict,
 )
 
@@ -146,15 +146,18 @@ def not_measured(why: str) -> Finding:
     return Finding(NOT_MEASURED, why)
 
 
-def judged(differences: Float[np.ndarray, " n"], margin: float) -> tuple[str, Interval]:
+def judged(
+    differences: Float[np.ndarray, " n"] | Float[np.ndarray, "n examples"], margin: float
+) -> tuple[str, Interval]:
     """Return the verdict on the claim that paired differences are negative, and their interval.
 
     Parameters
     ----------
-    differences : one per seed or batch, finite; fewer than three decide nothing.
+    differences : one per seed or batch, or per seed and example, finite; fewer than three seeds or
+        batches decide nothing.
     margin : the largest difference that does not matter, see `statistics.verdict`.
     """
-    found = t_interval(differences)
+    found = interval_of(differences)
     return OF_VERDICT[verdict(found, found.p_value, margin, len(differences))], found
 
 

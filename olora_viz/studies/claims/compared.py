@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from olora_viz.studies.claims.claim import Finding, not_measured
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
+from olora_viz.studies.method_runs import interval_of
 from olora_viz.studies.planning import grid_of
-from olora_viz.studies.statistics import Interval, bootstrap_over_cells, t_interval
+from olora_viz.studies.statistics import Interval, bootstrap_over_cells
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
 from olora_viz.studies.who_leads import Basis
@@ -129,9 +130,13 @@ def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
 def over_cells(differences: list[np.ndarray]) -> Interval:
     """Return the mean over cells of paired differences, with its 95% interval.
 
-    That of a single cell is Student's; that of several comes from a hierarchical bootstrap, which
-    describes and decides nothing.
+    That of a single cell is the one that decides, see `interval_of`; that of several comes from a
+    hierarchical bootstrap, which describes and decides nothing.
+
+    Parameters
+    ----------
+    differences : of each cell, (seeds, examples), or (seeds,) of numbers that have no examples.
     """
     if len(differences) == 1:
-        return t_interval(differences[0])
+        return interval_of(differences[0])
     return Interval(*bootstrap_over_cells(differences), 1.0)

@@ -21,10 +21,10 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.compared import counted, has_run, on_studies, over_cells
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
-from olora_viz.studies.planning import best, values_at
+from olora_viz.studies.method_runs import runs_of
 from olora_viz.studies.statistics import UNDECIDED, Interval
 from olora_viz.studies.study import Cell, Study
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 METHODS = (REFERENCE, OURS, FULL)
 
@@ -84,21 +84,20 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
 
 def rise(
     small: Verdicts, large: Verdicts, init: str, cell: Cell
-) -> Float[np.ndarray, " seeds"] | None:
-    """Return by how much the test loss of each seed is higher with the larger batch, nats.
+) -> Float[np.ndarray, "seeds examples"] | None:
+    """Return by how much the test losses of each seed are higher with the larger batch, nats.
 
     Each study's best rate counts. Empty if one lies at the edge of the rates tried, or each rate
     has a diverged run; None if runs are missing.
     """
     ends = []
     for found in (small, large):
-        valid, test = values_of(found.rows, "valid_loss"), values_of(found.rows, "test_loss")
         if not has_run(found, cell, init):
             return None
-        chosen = best(found.study, cell, init, valid)
-        if chosen is None or not chosen.is_inside:
-            return np.empty(0)
-        ends.append(values_at(found.study, cell, init, [chosen.lr], test)[0])
+        runs = runs_of(found.study, cell, init, found.rows)
+        if runs.at_best is None or runs.chosen is None or not runs.chosen.is_inside:
+            return np.empty((0, 0))
+        ends.append(runs.at_best.test)
     seeds = min(map(len, ends))
     return ends[1][:seeds] - ends[0][:seeds]
 
@@ -149,7 +148,7 @@ CLAIM = Claim(
     measured=(
         "The rise in test loss from the smallest to the largest batch of several studies that read "
         "equally many examples, each method at its best rate: LoRA's minus full fine-tuning's, "
-        "paired by seed."
+        "paired by seed and example."
     ),
     judge=on_studies(judge, FULL),
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
@@ -26,7 +24,7 @@ def judge(found: Verdicts) -> Finding:
     if not any(one.seeds for one in each):
         return not_measured("no seed of the study was finished by both")
     shared, best = [one.verdict_shared_rate for one in each], [one.verdict for one in each]
-    paired = [np.array(one.differences) for one in each if len(one.differences) > 1]
+    paired = [one.difference.gap for one in each if one.seeds > 1]
     mean = over_cells(paired) if paired else None
     difference = (
         f" On average its test loss minus LoRA's is {mean.mean:+.3g} nats at best rates (95% "
@@ -64,8 +62,8 @@ CLAIM = Claim(
     sentence="OLoRA ends better than LoRA.",
     source=f"{OLORA}, its table of 60 comparisons, of which it wins 53, at one learning rate",
     measured=(
-        "Paired differences in test loss by seed, in every cell (model, task, rank): at the one "
-        "rate with the lowest validation loss over both, and each at its own best rate."
+        "Paired differences in test loss by seed and example, in every cell (model, task, rank): "
+        "at the one rate with the lowest validation loss over both, and each at its own best rate."
     ),
     judge=on_study(judge),
 )

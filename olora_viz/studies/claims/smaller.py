@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from olora_viz.studies.claims.claim import (
     OLORA,
     UNKNOWN,
@@ -15,7 +13,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.compared import on_study, ours
-from olora_viz.studies.statistics import t_interval
+from olora_viz.studies.method_runs import interval_of
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 
@@ -27,11 +25,12 @@ def judge(found: Verdicts) -> Finding:
     said, first = [], UNKNOWN
     for low, high in pairs:
         # A gain is a negative difference, so this is negative where the lower rank gains more.
-        verdict, interval = judged(_array(low) - _array(high), max(low.margin, high.margin))
+        more = low.difference.gap - high.difference.gap
+        verdict, interval = judged(more, max(low.margin, high.margin))
         first = interval if not said else first
         said.append(verdict)
     low, high = pairs[0]
-    gains = [t_interval(-_array(one)) for one in (low, high)]
+    gains = [interval_of(-one.difference.gap) for one in (low, high)]
     return Finding(
         verdict=together(said),
         words=(
@@ -51,10 +50,6 @@ def judge(found: Verdicts) -> Finding:
     )
 
 
-def _array(one: Verdict) -> np.ndarray:
-    return np.array(one.differences)
-
-
 def _pairs(each: list[Verdict]) -> list[tuple[Verdict, Verdict]]:
     """Return the cells of the lowest and the highest rank of each model and task."""
     groups: dict[tuple[str, str], list[Verdict]] = {}
@@ -63,7 +58,7 @@ def _pairs(each: list[Verdict]) -> list[tuple[Verdict, Verdict]]:
     made = []
     for group in groups.values():
         low, high = (pick(group, key=lambda one: one.cell.r) for pick in (min, max))
-        if low.cell.r < high.cell.r and len(low.differences) == len(high.differences) > 0:
+        if low.cell.r < high.cell.r and low.seeds == high.seeds > 0:
             made.append((low, high))
     return made
 
@@ -75,7 +70,7 @@ CLAIM = Claim(
     source=f"{OLORA}, its experiments over ranks",
     measured=(
         "The gain in test loss at the lowest rank of a study minus that at the highest, each "
-        "method at its best rate, paired by seed."
+        "method at its best rate, paired by seed and example."
     ),
     judge=on_study(judge),
 )
