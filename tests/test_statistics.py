@@ -124,7 +124,7 @@ def test_power_is_that_of_simulated_tests(seeds: int) -> None:
 
 def test_the_seeds_that_settle_a_comparison_are_the_fewest_that_do() -> None:
     random = np.random.default_rng(2)
-    differences = random.normal(0.0, 1.0, 6)
+    differences = random.normal(0.0, 1.0, (6, 1))
     differences += 0.6 - differences.mean()
     spread, needed = differences.std(ddof=1), seeds_to_settle(differences, 1e-9)
     assert needed is not None
@@ -134,17 +134,20 @@ def test_the_seeds_that_settle_a_comparison_are_the_fewest_that_do() -> None:
     half = [stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n) for n in (level, level - 1)]
     assert half[0] < 0.1 <= half[1]
     assert seeds_to_settle(differences - 0.6, 0.0) is None
-    assert seeds_to_settle(np.array([0.5, 0.5]), 0.1) == 3
+    assert seeds_to_settle(np.array([[0.5], [0.5]]), 0.1) == 3
+    # What the examples leave open, no number of seeds settles.
+    few = 0.1 + np.repeat(random.normal(0.0, 1.0, (1, 9)), 6, 0) + 0.01 * differences
+    assert seeds_to_settle(few, 1e-9) is None
 
 
 def test_the_bootstrap_over_cells_covers_the_mean_of_all_cells() -> None:
     random, held = np.random.default_rng(3), 0
     for trial in range(100):
-        cells = [random.normal(effect, 0.1, 5) for effect in random.normal(0.3, 0.2, 14)]
+        cells = [random.normal(effect, 0.1, (5, 1)) for effect in random.normal(0.3, 0.2, 14)]
         _, low, high = bootstrap_over_cells(cells, seed=trial)
         held += low <= 0.3 <= high
     assert held / 100 >= 0.88
-    mean, _, _ = bootstrap_over_cells([np.array([1.0, 3.0]), np.array([4.0])])
+    mean, _, _ = bootstrap_over_cells([np.array([[1.0], [3.0]]), np.array([[4.0]])])
     assert mean == 3.0
 
 

@@ -172,9 +172,11 @@ def test_the_table_has_every_lane_with_the_results_of_its_run(whole: Path) -> No
         share = its["steps_to_reference"] / its["steps"]
         assert np.allclose(its["tokens_to_reference"], share * its["tokens"])
     examples = pd.read_parquet(whole / "examples.parquet")
-    means = examples.groupby(KEYS)["loss"].mean()
-    of_lanes = rows.set_index(KEYS)["test_loss"]
-    assert np.allclose(means, of_lanes.loc[means.index], rtol=1e-4)
+    for part, its in examples.groupby("part"):
+        results = its.groupby(KEYS)[["loss", "right"]].mean()
+        of_lanes = rows.set_index(KEYS).loc[results.index]
+        assert np.allclose(results["loss"], of_lanes[f"{part}_loss"], rtol=1e-4)
+        assert np.allclose(results["right"], of_lanes[f"{part}_accuracy"], rtol=1e-4)
 
 
 def test_two_workers_fill_the_same_table(whole: Path, tmp_path: Path) -> None:

@@ -175,10 +175,8 @@ def test_the_profile_counts_runs_over_all_cells_and_those_that_never_get_there(
                 for cell in cells for s in seeds
             ]  # fmt: skip
             assert y == pytest.approx(np.mean(within), abs=0.01)
-    never = sum(math.isinf(step) for (_, init), its in at.items() for step in its if init == "lora")
-    assert never  # some seeds end above the mean of all
     named = [note["text"] for note in figure["layout"]["annotations"]]
-    assert f"LoRA: {16 - never} of 16" in named
+    assert "LoRA: 16 of 16" in named  # each of its seeds reaches its own end
     assert "16 runs: 4 seeds in each of 4 cells" in figure["layout"]["meta"]["unit"]
 
 

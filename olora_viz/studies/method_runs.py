@@ -60,6 +60,22 @@ class MethodRuns:
         at = rates_like(held_out, self.rates.index(best_one))
         return tuple(self.rates[i] for i in at)
 
+    @cached_property
+    def chosen_without(self) -> Float[np.ndarray, "k m"]:
+        """The test losses of each seed, at the rate that the other seeds choose."""
+        seeds = self.chosen.seeds if self.chosen else 0
+        if seeds < 2:
+            return np.empty((0, 0))
+        whole = [
+            one for one in self.rates if len(one.valid) >= seeds and np.isfinite(one.valid).all()
+        ]
+        rows = []
+        for seed in range(seeds):
+            others = [k for k in range(seeds) if k != seed]
+            rate = min(whole, key=lambda one: one.valid[others].mean())
+            rows.append(rate.test[seed])
+        return np.array(rows)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -68,7 +84,10 @@ class Difference:
     gap: Float[np.ndarray, "k m"]
     """Of every seed that both have finished, and every test example."""
     interval: Interval
-    """Of its mean, for other seeds and other examples at these two rates."""
+    """Of its mean, for other seeds and examples: the union, with the larger p-value, of that at the
+    best rates and that in which every seed has the rates that the other seeds choose. The first
+    alone takes the rates for given, though the same seeds chose them, and is too narrow if one
+    method varies more from run to run than the other: it has more luck to choose from."""
     over_rates: tuple[float, float]
     """The lowest and the highest mean difference over the pairs of rates that the validation
     results cannot tell from the best ones."""
@@ -105,7 +124,10 @@ def runs_of(study: Study, cell: Cell, init: str, rows: Mapping[Trial, Row]) -> M
 
 
 def difference(ours: MethodRuns, theirs: MethodRuns) -> Difference:
-    """Compare two methods on the test examples, paired by seed and example."""
+    """Compare two methods, each at its best rate, on the test examples, paired by seed and example.
+
+    If one of them has no best rate, nothing is known.
+    """
     found = at_one_rate(ours, theirs)
     if not found.seeds:
         return found
@@ -117,7 +139,23 @@ def difference(ours: MethodRuns, theirs: MethodRuns) -> Difference:
         pairs = [(a, b) for a in ours.like_best for b in theirs.like_best]
         a, b = min(pairs, key=lambda pair: math.copysign(1.0, mean) * _gap(*pair).mean())
         turned = a.lr, b.lr
-    return replace(found, over_rates=over_rates, turned_at=turned)
+    return replace(
+        found, interval=_with_choice(found.interval, ours, theirs), over_rates=over_rates,
+        turned_at=turned,
+    )  # fmt: skip
+
+
+def _with_choice(found: Interval, ours: MethodRuns, theirs: MethodRuns) -> Interval:
+    """Widen an interval at best rates for their choice, see `Difference.interval`."""
+    first, second = ours.chosen_without, theirs.chosen_without
+    seeds = min(len(first), len(second))
+    if seeds < 2:
+        return found
+    again = interval_of(first[:seeds] - second[:seeds])
+    return Interval(
+        found.mean, min(found.low, again.low), max(found.high, again.high),
+        max(found.p_value, again.p_value),
+    )  # fmt: skip
 
 
 def at_one_rate(ours: MethodRuns, theirs: MethodRuns) -> Difference:

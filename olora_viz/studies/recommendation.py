@@ -33,10 +33,11 @@ GUESSING = "No method does better than guessing here: try more data, other rates
 
 
 class RunnerUp(NamedTuple):
-    """The method and rate with the next lowest validation loss after those that are taken."""
+    """Of the methods and rates that are not taken, those with the lowest validation loss."""
 
     init: str
     lr: float
+    valid_loss: float
     test_loss: float
     test_accuracy: float
 
@@ -211,7 +212,7 @@ def _loss(found: Verdicts, one: Verdict) -> str:
 
 
 def _runner_up(found: Verdicts, one: Verdict) -> RunnerUp | None:
-    """Return the next best of the methods and rates that have run with as many seeds."""
+    """Return the best of the other methods and rates that have run with as many seeds."""
     best, lowest = None, math.inf
     accuracy = values_of(found.rows, "test_accuracy")
     for init in found.study.inits:
@@ -221,21 +222,20 @@ def _runner_up(found: Verdicts, one: Verdict) -> RunnerUp | None:
             if not taken and seeds >= len(one.valid_losses) and loss < lowest:
                 trials = [Trial(one.cell, init, runs.lr, seed) for seed in range(seeds)]
                 right = float(np.mean([accuracy[trial] for trial in trials]))
-                best, lowest = RunnerUp(init, runs.lr, float(runs.test.mean()), right), loss
+                best, lowest = RunnerUp(init, runs.lr, loss, float(runs.test.mean()), right), loss
     return best
 
 
 def _beside(one: Verdict, other: RunnerUp) -> str:
     """Put the test results of what is taken beside those of the runner-up."""
-    if math.isfinite(one.test_accuracy) and math.isfinite(other.test_accuracy):
-        return (
-            f"On the test it is right in {percent(one.test_accuracy)}; the runner-up by held-out "
-            f"loss, {other.name}, in {percent(other.test_accuracy)}."
-        )
-    return (
-        f"Its test loss is {nats(one.test_loss)}; that of the runner-up by held-out loss, "
-        f"{other.name}, {nats(other.test_loss)}."
-    )
+    what = "has the lowest" if other.valid_loss < one.valid_loss else "is the runner-up by"
+    right = math.isfinite(one.test_accuracy) and math.isfinite(other.test_accuracy)
+    results = [
+        f"{nats(each.test_loss)} nats"
+        + (f", right in {percent(each.test_accuracy)}" if right else "")
+        for each in (one, other)
+    ]
+    return f"Test loss {results[0]}; {other.name}, which {what} held-out loss, has {results[1]}."
 
 
 def _rivals(found: Verdicts, one: Verdict, better: Sequence[Verdict]) -> str:

@@ -97,10 +97,11 @@ def paired_interval(
     by_seed = [differences.mean(1)] * (len(differences) > 1)
     found = [t_interval(values) for values in (by_example, *by_seed)]
     found += [_interval_of_both(by_example, values) for values in by_seed]
+    mean = float(differences.mean())
     return Interval(
-        float(differences.mean()),
-        min(one.low for one in found),
-        max(one.high for one in found),
+        mean,
+        min(mean, *(one.low for one in found)),
+        max(mean, *(one.high for one in found)),
         max(one.p_value for one in found),
     )
 
@@ -305,11 +306,11 @@ def bootstrap_over_cells(
     drawn = random.integers(len(cells), size=(RESAMPLES, len(cells)))
     sampled = np.empty(drawn.shape)
     for i, cell in enumerate(cells):
-        here, grid = drawn == i, cell.reshape(len(cell), -1)
+        here = drawn == i
         seeds, examples = (
-            random.multinomial(n, np.full(n, 1 / n), size=int(here.sum())) for n in grid.shape
+            random.multinomial(n, np.full(n, 1 / n), size=int(here.sum())) for n in cell.shape
         )
-        sampled[here] = ((seeds @ grid) * examples).sum(1) / grid.size
+        sampled[here] = ((seeds @ cell) * examples).sum(1) / cell.size
     low, high = np.quantile(sampled.mean(1), (ERROR / 2, 1 - ERROR / 2))
     return float(means.mean()), float(low), float(high)
 

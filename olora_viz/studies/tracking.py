@@ -10,6 +10,7 @@ from olora_viz.machine.files import read_json_object, write_json
 from olora_viz.machine.numbers import compact
 from olora_viz.machine.trackers import Tracker
 from olora_viz.studies.ledger import Ledger
+from olora_viz.studies.race_rows import BY_EXAMPLE
 from olora_viz.studies.study import Trial
 
 RECORD = "tracked.json"
@@ -70,7 +71,7 @@ class StudyTracker:
             write_json(path, {**record, self._tracker.name: sorted(known)})
 
     def _report_tables(self) -> None:
-        lanes = self._ledger.rows().drop(columns=["evaluated", "valid_losses"])
+        lanes = self._ledger.rows().drop(columns=["evaluated", "valid_losses", *BY_EXAMPLE])
         rows: Any = lanes.to_dict("records")
         verdicts = [one.to_json() for one in self._ledger.verdicts().each]
         with closing(self._tracker.start(TABLES, TABLES, {}, again=True)) as run:

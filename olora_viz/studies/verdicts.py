@@ -83,10 +83,8 @@ class Verdict:
 
     @property
     def interval(self) -> Interval:
-        """The 95% interval of the difference at the best rates, for other seeds and examples.
-
-        It is not adjusted for several methods; how far the choice of the rates matters is in
-        ``difference.over_rates``.
+        """The 95% interval of the difference, see `Difference.interval`; not adjusted for several
+        methods. ``difference.over_rates`` has how far the choice of the rates may matter.
         """
         return self.difference.interval
 

@@ -139,4 +139,5 @@ def over_cells(differences: list[np.ndarray]) -> Interval:
     """
     if len(differences) == 1:
         return interval_of(differences[0])
-    return Interval(*bootstrap_over_cells(differences), 1.0)
+    cells = [one.reshape(len(one), -1) for one in differences]
+    return Interval(*bootstrap_over_cells(cells), 1.0)

@@ -1,0 +1,92 @@
+"""Studies of methods whose true losses are known, on examples and seeds that are samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from olora_viz.studies.planning import needed
+from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.verdicts import Verdicts, verdicts_of
+
+METHODS = ("lora", "olora", "pissa", "milora", "orthogonal", "gaussian", "sketch", "olora_pivoted")
+
+
+@dataclass
+class World:
+    """A model and a task, for which every method has a best rate and a loss there.
+
+    A run's loss on an example is the method's true loss at the rate, and deviations: of the
+    example, which all share; of the method, and of the rate, on this example; of the seed, which
+    all share; of the run; and of the run on this example.
+    """
+
+    random: np.random.Generator
+    methods: int
+    held_out: int
+    test: int
+    gap: float = 0.0
+    """The true loss of all others minus that of the first, each at its best rate; nats."""
+    curvature: float = 0.1
+    """The true loss at a rate e times the best one, minus that at the best one; nats."""
+    run: Sequence[float] = (0.05,)
+    """Standard deviations of the runs of the methods, in turns; nats."""
+    example: float = 0.2
+    """Standard deviations of a method, and of a rate, on an example; nats."""
+    rows: dict[Trial, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Draw what all runs share."""
+        self.best = np.log(2e-3) + self.random.uniform(-0.5, 0.5, self.methods)
+        sizes = (self.held_out, self.test)
+        self.of_example = [self.random.normal(2.0, 0.7, n) for n in sizes]
+        self.of_method = [self.example * self.random.normal(size=(self.methods, n)) for n in sizes]
+        self.of_rate: dict[tuple[str, float], list[np.ndarray]] = {}
+        self.of_seed = 0.1 * self.random.normal(size=100)
+
+    def true(self, init: str, lr: float) -> float:
+        """Return the true loss of a method at a rate, beside those of the examples."""
+        m = METHODS.index(init)
+        return self.gap * (m > 0) + self.curvature * (math.log(lr) - self.best[m]) ** 2
+
+    def run_trial(self, trial: Trial) -> None:
+        """Add the row of a run."""
+        m, of_rate = METHODS.index(trial.init), (trial.init, trial.lr)
+        if of_rate not in self.of_rate:
+            sizes = (self.held_out, self.test)
+            self.of_rate[of_rate] = [self.example * self.random.normal(size=n) for n in sizes]
+        run = self.run[m % len(self.run)] * self.random.normal() + self.of_seed[trial.seed]
+        parts = [
+            self.true(trial.init, trial.lr) + run + of_example + of_method[m] + rate
+            + 0.15 * self.random.normal(size=len(rate))
+            for of_example, of_method, rate in zip(
+                self.of_example, self.of_method, self.of_rate[of_rate], strict=True
+            )
+        ]  # fmt: skip
+        valid, test = parts
+        self.rows[trial] = row_of(valid, test)
+
+    def study(self, study: Study) -> Verdicts:
+        """Run a study to its end; return what it decides."""
+        while trials := needed(study, {t: row["valid_loss"] for t, row in self.rows.items()}):
+            for trial in trials:
+                self.run_trial(trial)
+        return verdicts_of(study, self.rows)
+
+
+def row_of(valid: np.ndarray, test: np.ndarray, base: float = 5.0, **more: Any) -> dict[str, Any]:
+    """Return the row of a run with these losses by example; one with NaN has diverged."""
+    diverged = not np.isfinite([*valid, *test]).all()
+    loss = float(np.mean(valid))
+    return {
+        "status": "diverged" if diverged else "finished",
+        "valid_loss": loss, "test_loss": float(np.mean(test)),
+        "test_accuracy": 0.5, "valid_accuracy": 0.5, "base_test_loss": base,
+        "base_valid_loss": base, "evaluated": [10, 20], "valid_losses": [loss + 1, loss],
+        "valid_examples": len(valid), "test_examples": len(test),
+        "valid_loss_by_example": valid, "test_loss_by_example": test, **more,
+    }  # fmt: skip
