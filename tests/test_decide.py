@@ -74,16 +74,16 @@ def test_more_time_never_makes_a_plan_less_thorough() -> None:
 
 
 def test_a_plan_evaluates_all_examples_if_there_is_time_and_says_how_many_if_not() -> None:
-    pace = Pace(1.0, 0.01, 1e-4, "", 10, 13)
+    pace = Pace(1.0, 0.01, 1e-4, "", 64, 100)
     for evaluations in (1, 5):
         all_, few = (
             fitted(PLANNED, replace(pace, example=each), 600, 10, evaluations=evaluations)
             for each in (1e-4, 1.0)
         )
-        assert (all_.study.eval_size, all_.study.test_size, all_.data) == (10, 13, "")
+        assert (all_.study.eval_size, all_.study.test_size, all_.data) == (64, 100, "")
         its = few.study
         assert f"{its.eval_size} of the held-out, {its.test_size} of the test" in few.data
-        assert its.eval_size < 10
+        assert 20 <= its.eval_size < 64
 
 
 def found(

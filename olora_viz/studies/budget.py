@@ -14,7 +14,7 @@ from olora_viz.machine.numbers import about, duration
 from olora_viz.machine.progress import Progress
 from olora_viz.races.kept import Kept
 from olora_viz.studies.estimate import LANES, Pace, most_trials, pace_of
-from olora_viz.studies.statistics import smallest_difference
+from olora_viz.studies.statistics import LEAST_EXAMPLES, smallest_difference
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.words import smallest_found
 
@@ -34,11 +34,11 @@ LEAST_STEPS, MOST_STEPS = 5, 200
 SAFE = 0.75
 """The share of the time that is planned; rates beyond the edges take the rest."""
 
-LEAST_EXAMPLES = 8
-"""The fewest validation examples, where time is short; the test has twice as many."""
+FEW_STEPS = 10
+"""Steps below which a lane is not trained in favour of evaluating all examples."""
 
 EVALUATION = 0.4
-"""Maximum share of a lane's time for its evaluation."""
+"""Maximum share of a lane's time for its evaluation, where there is no time for all examples."""
 
 RESERVED = 0.25
 """Maximum share of the time that is kept for the final adapter."""
@@ -112,7 +112,8 @@ class Plan:
         said = [
             f"{len(its.inits)} starts ({names}), {self.each} lanes each: {len(its.lrs)} rates with "
             f"{its.first_seeds} seed{'s' * (its.first_seeds > 1)}, then {its.seeds} seeds at each "
-            f"start's best rate{' and half a step on both sides' * finals}.",
+            f"start's best rate{' and half a step on both sides' * finals}. Time that is left goes "
+            "to what is still open.",
             f"{self.lanes} lanes of {its.steps} steps of {its.batch_size} prompts: about "
             f"{about(self.seconds)} of {duration(self.minutes * 60)}. More, if a best rate lies at "
             "the edge of the rates.",
@@ -194,6 +195,9 @@ def fitted(
 ) -> Plan:
     """Return the most thorough plan that fits.
 
+    All validation examples choose the rates, and all test examples judge, unless even the plan of
+    the fewest methods and seeds had no time to train then.
+
     Parameters
     ----------
     pace : of the study's races.
@@ -201,11 +205,12 @@ def fitted(
     minutes, fixed, evaluations : see `plan_for`.
     """
     plan = None
-    for sized, wanted in _candidates(study, fixed):
+    for sized, wanted, reads_all in _candidates(study, fixed):
         count = most_trials(sized) + len(sized.inits) * len(sized.cells()) * sized.first_seeds
         most = _most(len(sized.inits), pace, count, left)
         each = max(0.0, SAFE * left - pace.setup * math.ceil(count / most)) / (count + LATE)
-        held_out, test = _examples(pace, _at_most(each * EVALUATION, pace.example), evaluations)
+        many = math.inf if reads_all else each * EVALUATION / max(pace.example, 1e-9)
+        held_out, test = _examples(pace, many, evaluations)
         read = evaluations * held_out + test
         fit = min(MOST_STEPS, _at_most(each - pace.example * read, pace.step))
         if "steps" not in fixed:
@@ -233,18 +238,18 @@ def fitted(
     return plan
 
 
-def _examples(pace: Pace, most: int, evaluations: int) -> tuple[int, int]:
+def _examples(pace: Pace, many: float, evaluations: int) -> tuple[int, int]:
     """Return the numbers of validation and test examples: all, if there is the time.
 
-    If not, the test has twice as many as an evaluation; what it does not need goes to these.
+    If not, both have about as many; what one does not need goes to the other.
 
     Parameters
     ----------
-    most : number of examples that a lane has the time for.
+    many : number of examples that a lane has the time for.
     """
-    share = max(most // (evaluations + 2), (most - pace.test) // evaluations, LEAST_EXAMPLES)
-    held_out = min(pace.held_out, share)
-    return held_out, min(pace.test, max(2 * LEAST_EXAMPLES, most - evaluations * held_out))
+    share = max(many / (evaluations + 1), (many - pace.test) / evaluations, LEAST_EXAMPLES)
+    held_out = int(min(pace.held_out, share))
+    return held_out, int(min(pace.test, max(LEAST_EXAMPLES, many - evaluations * held_out)))
 
 
 def _fewer(pace: Pace, held_out: int, test: int) -> str:
@@ -254,9 +259,13 @@ def _fewer(pace: Pace, held_out: int, test: int) -> str:
     return "" if all_of_them else said
 
 
-def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, int]]:
-    """Yield what may be planned, the most thorough first, and the steps that each should have."""
+def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, int, bool]]:
+    """Yield what may be planned, the most thorough first.
+
+    Each with the steps that it should have, and whether all examples are evaluated.
+    """
     others = [init for init in study.inits if init != study.reference]
+    least = study
     for count in range(len(others), len(others) - 1 if "inits" in fixed else 0, -1):
         inits = [init for init in study.inits if init in (study.reference, *others[:count])]
         for size in SIZES:
@@ -265,7 +274,10 @@ def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, i
                 "lrs": size.lrs, "seeds": seeds, "coarse": min(seeds, size.coarse),
             }  # fmt: skip
             planned = {name: value for name, value in planned.items() if name not in fixed}
-            yield replace(study, inits=tuple(inits), **planned), size.steps
+            least = replace(study, inits=tuple(inits), **planned)
+            yield least, size.steps, True
+    yield least, FEW_STEPS, True
+    yield least, FEW_STEPS, False
 
 
 def _most(methods: int, pace: Pace, lanes: int, left: float) -> int:

@@ -1,9 +1,13 @@
 """The road to one decision: a plan that fits some minutes, its races, and the adapter to take.
 
 A coarse pass races every method at all rates; then every method races with all seeds at its best
-rate and half a step around it, so that all get the same number of lanes. The number of seeds is
-fixed before the first race: nobody goes on until a result pleases. At the time limit, those seeds
-that every method has finished decide.
+rate and half a step around it, so that all get the same number of lanes. At the time limit, those
+seeds that every method has finished decide.
+
+The time that is left then goes to what is open, see `open_trials`: first to rates that the held-out
+results cannot tell from the best ones and that lack seeds, then to one more seed after another. It
+ends when the time is over, not when a result pleases: before that, only a level or one with a
+p-value below `BEYOND_DOUBT` ends it (Haybittle 1971; Peto et al. 1976, Br. J. Cancer 34).
 
 DIR/study.toml, runs/, *.parquet, verdicts.json   the study, see `ledger`
 DIR/final/                                        the run of the adapter that is taken
@@ -29,12 +33,20 @@ from olora_viz.races.kept import Kept
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.ledger import SETUP, Ledger
-from olora_viz.studies.planning import Losses, finalists
+from olora_viz.studies.method_runs import runs_of
+from olora_viz.studies.planning import Losses, finalists, needed
 from olora_viz.studies.recommendation import Recommendation, recommend
-from olora_viz.studies.running import Watch, run_study
-from olora_viz.studies.statistics import LEAST_SEEDS
+from olora_viz.studies.running import Planned, Watch, run_race, run_study
+from olora_viz.studies.statistics import (
+    ERROR,
+    LEAST_EXAMPLES,
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    seeds_to_settle,
+)
 from olora_viz.studies.study import Study, Trial
-from olora_viz.studies.verdicts import Verdicts, verdicts_of
+from olora_viz.studies.verdicts import Verdict, Verdicts, verdicts_of
 
 RECORD = "decision.json"
 
@@ -43,6 +55,12 @@ PLANNED = ("seconds", "final", "most", "left_out", "data")
 
 ANSWERS = 6
 """Number of the user's own prompts that are answered before and after training."""
+
+BEYOND_DOUBT = 0.001
+"""A p-value with which more seeds end before the time limit."""
+
+ALL = 1000
+"""Held-out and test examples of a task that are evaluated, at most."""
 
 COARSE, SEEDS, FINAL, DONE = "coarse rates", "all seeds", "final adapter", "done"
 """The stages of a decision."""
@@ -140,6 +158,7 @@ def decide(
     road = _Road(folder, plan, end, kept)
     yield road.known()
     yield from road.races(watch, progress)
+    yield from road.more(watch, progress)
     yield from road.final(watch, progress)
 
 
@@ -165,37 +184,65 @@ class _Road:
         losses = self.ledger.losses()
         seeds = max(1, complete_seeds(study, losses))
         whole = replace(study, seeds=seeds, coarse=min(study.first_seeds, seeds))
+        ran = len(rows)
+        if seeds < study.seeds:
+            rows = {trial: row for trial, row in rows.items() if trial.seed < seeds}
         found = verdicts_of(whole, rows)
         coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
         return Decision(
             folder=self.folder, plan=self.plan, stage=stage or (COARSE if coarse else SEEDS),
-            verdicts=found, taken=recommend(found), lanes=len(rows),
+            verdicts=found, taken=recommend(found), lanes=ran,
             seconds=60 * self.plan.minutes - (self.end - time.monotonic()),
         )  # fmt: skip
 
     def races(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
         """Run the study until its end, the time limit less the final adapter, or the watcher's."""
-        end = self.end - self.plan.final
         self.ledger.open()
         self._kept(self.known())  # so that whoever is killed in the first race goes on as planned
-
-        def goes_on(step: Step) -> bool:
-            self.is_ended = watch is not None and not watch(step)
-            return not self.is_ended and time.monotonic() < end
-
         running = run_study(
             self.plan.study,
             self.folder,
             most=self.plan.most,
-            watch=goes_on,
+            watch=self._until_time(watch),
             progress=progress,
             kept=self._kept_model,
         )
         with closing(running):
             for _ in running:
                 yield self._kept(self.known())
-                if time.monotonic() >= end:
+                if self._is_over:
                     break
+
+    def more(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
+        """Spend the time that is left on what is open, one race after another.
+
+        A race that the time limit cuts off counts for nothing, until the decision goes on.
+        """
+        study = self.plan.study
+        while not (self.is_ended or self._is_over or needed(study, self.ledger.losses())):
+            trials = open_trials(self.known().verdicts)
+            if not trials:
+                return
+            (folder,) = self.ledger.new_runs(1)
+            race = Planned(folder, study.config(trials), len(trials))
+            goes_on = self._until_time(watch)
+            if not run_race(race, study.threads, goes_on, progress, self._kept_model):
+                return
+            self.ledger.finish()
+            yield self._kept(self.known())
+
+    def _until_time(self, watch: Watch | None) -> Watch:
+        """Return a watcher that ends at the time limit less the final adapter, or with another."""
+
+        def goes_on(step: Step) -> bool:
+            self.is_ended = watch is not None and not watch(step)
+            return not self.is_ended and not self._is_over
+
+        return goes_on
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self.end - self.plan.final
 
     def final(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
         """Train the adapter that is taken; yield what is known before and after."""
@@ -238,6 +285,50 @@ class _Road:
         return known
 
 
+def open_trials(found: Verdicts) -> list[Trial]:
+    """Return the next runs that may settle a decision: none if it is settled, or cannot be.
+
+    They are of the method with the lowest validation loss among those that are open, and of the
+    reference: at the rates that the validation results cannot tell from the best ones, the seeds
+    that these lack, or else one more seed. A method is open if it is undecided, unless its best
+    rate lies at the edge, or more seeds would not help. Once it has more seeds than planned, it
+    stays open until it is level or beyond doubt.
+
+    Parameters
+    ----------
+    found : of a study that has run as planned.
+    """
+    study = found.study
+    opened = [one for one in found.each if one.init != study.reference and _is_open(study, one)]
+    for one in sorted(opened, key=lambda each: each.valid_loss):
+        pair = [runs_of(study, one.cell, init, found.rows) for init in (one.init, study.reference)]
+        chosen = [each.chosen for each in pair]
+        if not all(each is not None and each.is_inside for each in chosen):
+            continue
+        if one.p_value >= ERROR and not seeds_to_settle(
+            one.difference.gap, one.margin, len(study.inits) - 1
+        ):
+            continue
+        seeds = min(each.seeds for each in chosen if each is not None)
+        for least in (seeds, seeds + 1):
+            lacking = [
+                Trial(one.cell, runs.init, rate.lr, seed)
+                for runs in pair
+                for rate in runs.like_best
+                for seed in range(len(rate.valid), least)
+            ]
+            if lacking:
+                return lacking
+    return []
+
+
+def _is_open(study: Study, one: Verdict) -> bool:
+    if one.seeds < LEAST_SEEDS or one.test_examples < LEAST_EXAMPLES:
+        return False
+    extended = one.seeds > study.seeds and one.verdict != LEVEL and one.p_value >= BEYOND_DOUBT
+    return one.verdict == UNDECIDED or extended
+
+
 def complete_seeds(study: Study, losses: Losses) -> int:
     """Return the number of seeds that every method has finished at its best rate and around it."""
     wanted = [
@@ -257,7 +348,8 @@ def _new(
     """Plan a new decision."""
     reference = given.get("reference", Study.reference)
     settings: dict[str, Any] = {
-        "seeds": LEAST_SEEDS, **given, "inits": inits_of(inits, reference),
+        "seeds": LEAST_SEEDS, "eval_size": ALL, "test_size": ALL, **given,
+        "inits": inits_of(inits, reference),
     }  # fmt: skip
     study = Study(**settings)
     if len(study.models) > 1 or len(study.tasks) > 1:
