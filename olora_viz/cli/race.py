@@ -108,19 +108,8 @@ def run_race(options: argparse.Namespace) -> int:
     data = race.data
     print(data.about_held_out.parts, file=sys.stderr)
     say_unused_template(data.unused_template)
-    for words in data.about_held_out.cuts:
+    for words in data.too_long:
         print(words, file=sys.stderr)
-    for kind, count in (
-        ("training", data.left_out),
-        ("held-out", data.held_out_left_out),
-        ("test", data.test_left_out),
-    ):
-        if count:
-            print(
-                f"{count} {kind} {'example is' if count == 1 else 'examples are'} longer than "
-                f"{data.longest} tokens{' without the prompt' * race.config.truncate} and left out",
-                file=sys.stderr,
-            )
     for fair in race.fair_rates:
         print(fair.sentence, file=sys.stderr)
     for words in filter(None, (race.adapted, race.in_parts)):

@@ -16,7 +16,7 @@ from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.judging import needs_study, study_within
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.race_record import WAITING
-from olora_viz.web.decide.study_work import StudyWork, check_minutes
+from olora_viz.web.decide.study_work import StudyWork, check_minutes, of_examples
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
@@ -51,8 +51,8 @@ class Judging(StudyWork):
         its = self.raced
         return ClaimEvidence(
             model=its.model, task=its.task, study=study, rank=its.lanes[0].r,
-            batch_size=its.batch_size, max_length=its.max_length, device=its.device,
-            progress=self.tell,
+            batch_size=its.batch_size, max_length=its.max_length, truncate=its.truncate,
+            chat=its.chat, device=its.device, progress=self.tell,
         )  # fmt: skip
 
     def run(self) -> bool:
@@ -114,20 +114,22 @@ def put(
 
     Parameters
     ----------
-    asked : model, task and minutes, as a page sent them.
+    asked : model, task and minutes, as a page sent them, and perhaps the settings, of which those
+        of the examples count.
     owner : who asks for it.
 
     Raises
     ------
     ValueError : a value breaks a rule, or the queue is full; the message is one sentence.
     """
-    model, task, minutes = asked
+    model, task, minutes, *settings = asked
     check_minutes(minutes, minutes_within(limits))
     rank = min(ClaimEvidence.rank, limits.max_rank)
     config = checked_config(
         limits, model=model, task=task, steps=1,
         batch=min(ClaimEvidence.batch_size, limits.max_batch), files=files,
         lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in (REFERENCE, OURS)],
+        settings=of_examples(*settings),
     )  # fmt: skip
     name = new_key()
     styles = lane_styles(config.lanes)
