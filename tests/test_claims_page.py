@@ -131,7 +131,9 @@ def test_claims_have_the_settings_of_their_examples_and_no_others(
     assert work.wait(60)
     assert (quick[0].truncate, quick[0].chat) == (True, True)
     assert work.note == "the model 'glassllm' has no chat template: race it without chat"
-    assert "prompts in the model&#39;s chat template, long examples cut" in "".join(shown(work).rows)
+    assert "prompts in the model&#39;s chat template, long examples cut" in "".join(
+        shown(work).rows
+    )
     assert "--truncate --chat" in "".join(shown(work).rows)
     for sent in ("1", None, ["chat"]):
         put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0, sent])

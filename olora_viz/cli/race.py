@@ -114,7 +114,9 @@ def run_race(options: argparse.Namespace) -> int:
         print(fair.sentence, file=sys.stderr)
     for words in filter(None, (race.adapted, race.in_parts)):
         print(words, file=sys.stderr)
-    with on_interruption(race.close), closing(steps):
+    folder = options.resume or options.folder
+    saves = f", then saving it in {str(folder)!r}" if folder else ""
+    with on_interruption(race.close, saves), closing(steps):
         again = options.resume is not None
         tracked = RaceTracker(tracker, race.config, again=again) if tracker else None
         try:
@@ -130,7 +132,6 @@ def run_race(options: argparse.Namespace) -> int:
         print(caveat(race.config.lanes, by_seed=batches_vary(race.config, data.about_held_out)))
         if race.without_gradient:
             print(no_gradient(race.without_gradient))
-    folder = options.resume or options.folder
     for warning in runs.adapter_warnings(folder) if folder else ():
         print(f"adapters: {warning}", file=sys.stderr)
     return INTERRUPTED if race.status == STOPPED else 0

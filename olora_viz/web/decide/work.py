@@ -20,7 +20,7 @@ from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.downloads import DOWNLOADS
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import new_key
+from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
 
 MINUTES = (1, 2, 5, 10, 20)
@@ -86,8 +86,11 @@ def put(
     name = new_key()
     styles = lane_styles(config.lanes)
     return jobs.put(
-        Deciding(name, config, jobs.folder / name, styles, minutes=float(minutes), owner=owner)
-    )
+        Deciding(
+            name, config, study_folder(jobs.folder / name), styles, minutes=float(minutes),
+            owner=owner,
+        )
+    )  # fmt: skip
 
 
 def minutes_within(limits: Limits) -> list[int]:
