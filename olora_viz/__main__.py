@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +28,9 @@ from olora_viz.cli import (
 from olora_viz.cli.console import BAD_INPUT, FAILED, INTERRUPTED, out_of_memory, unexpected
 from olora_viz.machine.cache import use_writable_caches
 from olora_viz.machine.version import __version__
+
+# At its end Python would look through all objects of all libraries for cycles: over a second.
+atexit.register(gc.freeze)
 
 SCRIPT = "olora-viz"
 """The command that an installation of the package brings, for ``python -m olora_viz``."""

@@ -9,6 +9,9 @@ def test_in_a_browser_rows_change_from_recorded_to_measured_and_a_fold_stays_ope
     page.get_by_role("link", name="Claims").click()
     for hidden in ("#lanes", "#race-button", "#loss-figure", "#decide-button"):
         expect(page.locator(hidden)).to_be_hidden()
+    page.locator("#more-settings summary").click()
+    expect(page.locator("#more-settings [name=chat]")).to_be_visible()
+    expect(page.locator("#more-settings [name=warmup]")).to_be_hidden()
     first, training = page.locator("#claim-subset"), page.locator("#claim-result")
     expect(first.locator(".badge")).to_have_text("recorded")
     before = training.inner_text()

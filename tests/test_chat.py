@@ -24,7 +24,8 @@ from olora_viz.models.tokenizers import tokenizer_here
 from olora_viz.races.exporting import export_lane
 from olora_viz.races.race import race
 from olora_viz.races.script import olora_viz_script, peft_script
-from olora_viz.studies.judging import command_of_study
+from olora_viz.studies.claims.evidence import ClaimEvidence
+from olora_viz.studies.judging import command_of_study, study_within
 from olora_viz.studies.study import Study
 from olora_viz.tasks import Example, Task, encode
 from olora_viz.tasks.chat import Chat
@@ -233,6 +234,39 @@ def test_the_command_line_says_once_that_a_template_is_not_used(folder, sums, tm
     error = capsys.readouterr().err
     assert "has no chat template: race it without chat" in error
     assert str(folder) in error
+
+
+def test_claims_are_measured_on_examples_as_the_options_or_the_study_read_them(
+    folder, sums, tmp_path, capsys
+):
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8").replace("assistant:", "u:"), "utf-8")
+    about = ["--model", str(folder), "--task", str(sums)]
+    begin = ["claims", "--only", "depth", "--rank", "2", "--batch-size", "2", "--json"]
+    found = []
+    for more in ([], ["--chat"], ["--chat", "--truncate", "--max-length", "9"]):
+        assert main([*begin, *about, *more]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    plain, chat, cut = found
+    assert len({str(one["numbers"]) for one in found}) == 3
+    assert "chat" not in plain["command"].split("--batch-size")[1]
+    assert cut["command"].endswith("--max-length 9 --truncate --chat")
+    study = ["study", *about, "--lr", "1e-3", "--seeds", "1", "--steps", "1", "--batch-size", "2"]
+    out = str(tmp_path / "study")
+    assert main([*study, "--r", "2", "--chat", "--out", out]) == 0
+    capsys.readouterr()
+    assert main([*begin, "--study", out]) == 0
+    assert json.loads(capsys.readouterr().out)["numbers"] == chat["numbers"]
+
+
+def test_a_study_for_claims_reads_examples_as_they_do(folder, sums, tmp_path):
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8").replace("assistant:", "u:"), "utf-8")
+    evidence = ClaimEvidence(str(folder), str(sums), rank=2, truncate=True, chat=True)
+    road = study_within(1, tmp_path / "study", evidence)
+    its = next(road).plan.study
+    road.close()
+    assert (its.truncate, its.chat) == (True, True)
 
 
 def test_scripts_studies_and_commands_carry_both_settings():

@@ -11,6 +11,7 @@ import pytest
 from measuring import words
 
 from olora_viz.learn.gallery.claims import CellVerdict
+from olora_viz.races.settings import Settings
 from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import HOLDS, MIXED, NOT_MEASURED, Bar, Finding, not_measured
@@ -119,6 +120,25 @@ def test_an_own_file_is_measured_and_its_path_stays_on_the_server(
     assert "--task your-file.jsonl" in text
     assert str(Path(quick[0].task).parent) not in text
     assert str(jobs.folder) not in text
+
+
+def test_claims_have_the_settings_of_their_examples_and_no_others(
+    jobs: Jobs, quick: list[ClaimEvidence]
+) -> None:
+    settings = Settings(warmup=9, truncate=True, chat=True).values()
+    work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 1, settings])
+    assert (work.config.truncate, work.config.chat, work.config.warmup) == (True, True, 0)
+    assert work.wait(60)
+    assert (quick[0].truncate, quick[0].chat) == (True, True)
+    assert work.note == "the model 'glassllm' has no chat template: race it without chat"
+    assert "prompts in the model&#39;s chat template, long examples cut" in "".join(
+        shown(work).rows
+    )
+    assert "--truncate --chat" in "".join(shown(work).rows)
+    for sent in ("1", None, ["chat"]):
+        put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0, sent])
+    with pytest.raises(ValueError, match="chat must be 0 or 1, not 'yes'"):
+        put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0, {"chat": "yes"}])
 
 
 def test_what_cannot_be_measured_is_a_sentence_in_its_row(

@@ -158,7 +158,7 @@ def test_an_interrupted_race_in_a_process_of_its_own_is_stopped(tmp_path):
     process.wait(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "stopping after this step, or in its evaluation" in err
+    assert f"stopping after this step, or in its evaluation, then saving it in {folder!r}; " in err
     *steps, last = objects(first + out)
     assert last["summary"]["status"] == "stopped"
     assert {lane["status"] for lane in last["summary"]["lanes"].values()} == {"stopped"}

@@ -3,6 +3,8 @@
 import json
 import re
 import resource
+import subprocess
+import sys
 import traceback
 from argparse import Namespace
 from importlib.metadata import PackageNotFoundError
@@ -247,6 +249,13 @@ def test_short_memory_is_a_sentence_on_what_to_lower(error, monkeypatch, tmp_pat
     assert done.returncode == 1
     assert done.stderr == "error: out of memory: lower --rank, or use a smaller model\n"
     assert not [*tmp_path.iterdir()]
+
+
+def test_the_end_of_a_command_does_not_search_all_libraries_for_cycles():
+    words = "import atexit, gc, olora_viz.__main__; atexit._run_exitfuncs(); "
+    words += "print(gc.get_freeze_count() > len(gc.get_objects()))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_the_advice_on_memory_names_options_of_the_verb():

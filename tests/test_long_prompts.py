@@ -13,6 +13,7 @@ from kinds_of_tokenizers import TOKENIZERS
 from races import small
 from verbs import run
 
+from olora_viz.__main__ import main
 from olora_viz.models import load_model
 from olora_viz.races.data import training_batches
 from olora_viz.races.race import race
@@ -196,6 +197,22 @@ def test_the_command_line_says_what_was_cut(rows):
     assert "training examples were cut at the left of their prompt to 14 tokens." in done.stderr
     said = "1 training example is longer than 14 tokens without the prompt and left out"
     assert said in done.stderr
+
+
+def test_a_plan_says_once_of_each_task_what_was_cut_and_what_is_left_out(rows, tmp_path, capsys):
+    short = ["--truncate", "--max-length", "14", "--plan"]
+    begin = ["study", "--lr", "1e-3", "--seeds", "1", "--steps", "2", "--batch-size", "2"]
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*begin, "--task", f"{rows},sentiment", *short, *out]) == 0
+    _, said = capsys.readouterr().err.split(f"glassllm, {rows}: ")
+    assert said.count("48 training examples were cut at the left of their prompt to 14") == 1
+    assert said.count("1 training example is longer than 14 tokens without the prompt") == 1
+    assert "glassllm, sentiment: 1,500 training examples" in said
+    begin = ["decide", "--task", str(rows), "--minutes", "1"]
+    assert main([*begin, *short, *out]) == 0
+    planned = capsys.readouterr().err
+    assert planned.count("48 training examples were cut at the left of their prompt to 14") == 1
+    assert planned.count("1 training example is longer than 14 tokens without the prompt") == 1
 
 
 def test_a_preview_says_that_a_prompt_is_cut():

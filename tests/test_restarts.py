@@ -17,8 +17,10 @@ from waiting import wait_until
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.views.race import race_view
+from olora_viz.web.decide.work import put
 from olora_viz.web.export.take import adapter_zip, find
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import Job, own_folder, record_of
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shelving import ASIDE, RESTARTED
@@ -200,6 +202,22 @@ def test_a_half_written_race_is_set_aside_with_a_sentence_and_the_others_are_ser
     assert not list(jobs.folder.glob(f"{broken}*"))
     assert found(jobs, whole).complete
     assert (jobs.folder / "a-run-of-my-own").is_dir()
+
+
+def test_what_a_killed_decision_leaves_is_removed_without_a_word(
+    again: Callable[..., Jobs], before: Jobs, whole: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = FilesOfPage(VisitorFiles(Limits()), "a page")
+    work = put(before, Limits(), files, ["glassllm", "sentiment", 1, ["olora"], 4])
+    while not (work.folder / "study.toml").exists():
+        work.newer(work.version, 1)
+    jobs = again()
+    before.stop(work)
+    assert jobs.get(work.id) is None
+    assert found(jobs, whole).complete
+    assert not [*jobs.folder.glob(f"{work.id}*")]
+    assert not (jobs.folder / ASIDE).exists()
+    assert not caplog.text
 
 
 def test_a_damaged_checkpoint_of_a_paused_race_sets_it_aside(

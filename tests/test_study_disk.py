@@ -11,6 +11,7 @@ from reliability.disturbances import check_fails, small_disk
 from reliability.victims import Say, apart
 from waiting import wait_until
 
+from olora_viz.__main__ import main
 from olora_viz.studies.ledger import Ledger
 from olora_viz.studies.race_rows import COLUMNS, write_parquet
 from olora_viz.studies.running import run_study
@@ -92,19 +93,25 @@ def test_a_table_that_cannot_be_written_leaves_the_older_one(tmp_path: Path) -> 
     assert [one.name for one in tmp_path.glob("*lanes*")] == ["lanes.parquet"]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "columns", "values"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "columns", "values", "curves", "no curve"])
 def test_a_damaged_table_of_a_race_is_named_with_what_to_do(damage: str, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, STUDY)
     ledger.open()
     path = ledger.runs / "0001.parquet"
-    rows = pd.DataFrame([dict.fromkeys(COLUMNS, 0.0)])
+    curve = {"evaluated": [1, 2], "valid_losses": [2.0, 1.0]}
+    rows = pd.DataFrame([dict.fromkeys(COLUMNS, 0.0) | curve])
     write_parquet(rows, path)
     assert len(Ledger(tmp_path).trials()) == 1
     if damage == "columns":
         rows.drop(columns=["lr"]).to_parquet(path)
     elif damage == "values":
         rows.assign(valid_loss=None, status=None).to_parquet(path)
+    elif damage == "curves":
+        rows.assign(evaluated=[[1]]).to_parquet(path)
+    elif damage == "no curve":
+        rows.assign(valid_losses=None).to_parquet(path)
     else:
         path.write_bytes(path.read_bytes()[: 400 * (damage == "cut")])
     with pytest.raises(ValueError, match=r"0001\.parquet' is damaged: .*; without it, the study"):
         Ledger(tmp_path).trials()
+    assert main(["study", str(tmp_path)]) == 2

@@ -7,8 +7,9 @@ import json
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import Verb, progress_bar
 from olora_viz.cli.options import add_shared, path
@@ -40,7 +41,10 @@ def add_verbs(verb: Verb) -> None:
     )
     made.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
     made.add_argument("--rank", type=int, default=8, help="rank of the measured starts; default: 8")
-    add_shared(made, "--batch-size", "--max-length", "--device", "--png", batch_size=8)
+    add_shared(
+        made, "--batch-size", "--max-length", "--truncate", "--chat", "--device", "--png",
+        batch_size=8,
+    )  # fmt: skip
 
 
 def claims(options: argparse.Namespace) -> int:
@@ -79,28 +83,33 @@ def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress)
     study = studies[0] if studies else None
     model = options.model or (study.study.models[0] if study else ClaimEvidence.model)
     task = options.task or (study.study.tasks[0] if study else ClaimEvidence.task)
+    evidence = ClaimEvidence(
+        model=model, task=task, study=study, rank=options.rank, batch_size=options.batch_size,
+        device=options.device or ClaimEvidence.device, progress=progress, others=tuple(studies[1:]),
+        **_reading(options, study, model, task),
+    )  # fmt: skip
     if options.minutes:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        study = _run(folder / "study", options, model, task, progress)
-    return ClaimEvidence(
-        model=model, task=task, study=study, rank=options.rank, batch_size=options.batch_size,
-        max_length=options.max_length, device=options.device or ClaimEvidence.device,
-        progress=progress, others=tuple(studies[1:]),
-    )  # fmt: skip
+        return replace(evidence, study=_run(folder / "study", options.minutes, evidence))
+    return evidence
 
 
-def _run(
-    folder: Path, options: argparse.Namespace, model: str, task: str, progress: Progress
-) -> Verdicts:
+def _reading(
+    options: argparse.Namespace, study: Verdicts | None, model: str, task: str
+) -> dict[str, Any]:
+    """Return how examples are read: as the options say, or else as in the study of the same."""
+    asked = {name: getattr(options, name) for name in ("max_length", "truncate", "chat")}
+    if study and model in study.study.models and task in study.study.tasks:
+        of_study = {name: getattr(study.study, name) for name in asked}
+        asked = {name: of_study[name] if asked[name] is None else asked[name] for name in asked}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _run(folder: Path, minutes: float, evidence: ClaimEvidence) -> Verdicts:
     """Run a study of LoRA and OLoRA, as a decision plans it."""
-    from olora_viz.studies.claims.evidence import ClaimEvidence
     from olora_viz.studies.judging import study_within
 
-    of_study = ClaimEvidence(
-        model=model, task=task, rank=options.rank, max_length=options.max_length,
-        device=options.device or ClaimEvidence.device, progress=progress,
-    )  # fmt: skip
-    road = study_within(options.minutes, folder, of_study)
+    road = study_within(minutes, folder, evidence)
     known = next(road)
     print("\n".join(known.plan.words), file=sys.stderr)
     for known in road:

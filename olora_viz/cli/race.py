@@ -108,24 +108,15 @@ def run_race(options: argparse.Namespace) -> int:
     data = race.data
     print(data.about_held_out.parts, file=sys.stderr)
     say_unused_template(data.unused_template)
-    for words in data.about_held_out.cuts:
+    for words in data.too_long:
         print(words, file=sys.stderr)
-    for kind, count in (
-        ("training", data.left_out),
-        ("held-out", data.held_out_left_out),
-        ("test", data.test_left_out),
-    ):
-        if count:
-            print(
-                f"{count} {kind} {'example is' if count == 1 else 'examples are'} longer than "
-                f"{data.longest} tokens{' without the prompt' * race.config.truncate} and left out",
-                file=sys.stderr,
-            )
     for fair in race.fair_rates:
         print(fair.sentence, file=sys.stderr)
     for words in filter(None, (race.adapted, race.in_parts)):
         print(words, file=sys.stderr)
-    with on_interruption(race.close), closing(steps):
+    folder = options.resume or options.folder
+    saves = f", then saving it in {str(folder)!r}" if folder else ""
+    with on_interruption(race.close, saves), closing(steps):
         again = options.resume is not None
         tracked = RaceTracker(tracker, race.config, again=again) if tracker else None
         try:
@@ -141,7 +132,6 @@ def run_race(options: argparse.Namespace) -> int:
         print(caveat(race.config.lanes, by_seed=batches_vary(race.config, data.about_held_out)))
         if race.without_gradient:
             print(no_gradient(race.without_gradient))
-    folder = options.resume or options.folder
     for warning in runs.adapter_warnings(folder) if folder else ():
         print(f"adapters: {warning}", file=sys.stderr)
     return INTERRUPTED if race.status == STOPPED else 0

@@ -249,6 +249,8 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
         f"other, and up to {bytes_words(found.memory)} of memory per race{together}, measured on "
         f"the first steps of the first of {found.races} races"
     )
+    for (model, task), words in found.data.items():
+        say(f"{model}, {task}: {words}" if len(found.data) > 1 else words)
     if its.seeds < LEAST_SEEDS:
         say(f"nothing is decided with fewer than {LEAST_SEEDS} seeds")
     else:

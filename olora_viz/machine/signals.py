@@ -19,11 +19,11 @@ class _Closing:
 
     Parameters
     ----------
-    close : see `on_interruption`.
+    close, then : see `on_interruption`.
     """
 
-    def __init__(self, close: Callable[[], None]) -> None:
-        self._close, self._asked = close, False
+    def __init__(self, close: Callable[[], None], then: str = "") -> None:
+        self._close, self._then, self._asked = close, then, False
 
     def __call__(self, *_: object) -> None:
         """Handle a signal."""
@@ -31,18 +31,22 @@ class _Closing:
             raise KeyboardInterrupt
         self._asked = True
         self._close()
-        _say("stopping after this step, or in its evaluation; press again to stop at once")
+        _say(
+            f"stopping after this step, or in its evaluation{self._then}; press again to stop at "
+            "once"
+        )
 
 
 @contextmanager
-def on_interruption(close: Callable[[], None]) -> Generator[None]:
+def on_interruption(close: Callable[[], None], then: str = "") -> Generator[None]:
     """Call `close` at the first Ctrl-C or SIGTERM; raise `KeyboardInterrupt` at the next.
 
     Parameters
     ----------
     close : called from the signal handler, at any point of the program: it should only set a flag.
+    then : what takes time afterwards, in words that follow.
     """
-    handler = _Closing(close)
+    handler = _Closing(close, then)
     before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.naming import expect
-from olora_viz.machine.progress import Progress
+from olora_viz.machine.progress import EVERY, Progress
 from olora_viz.measures import lanczos
 from olora_viz.measures.lanczos import STEPS, TOLERANCE, Operator
 from olora_viz.measures.record import Record, by_lane
@@ -85,7 +86,7 @@ def curvature(
     steps, tolerance : of the search for the eigenvalues, see `lanczos.extremes`.
     probes : random vectors for the trace, 2 or more; 0 skips it.
     seed : for the start vector and the probes.
-    progress : called after every product; raises to stop.
+    progress : called after every product, and again within a long one; raises to stop.
 
     Raises
     ------
@@ -97,7 +98,8 @@ def curvature(
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     _check(probes)
-    with twice_differentiable():
+    report = _Report(progress, steps + probes)
+    with twice_differentiable(), report.between_layers(lanes.model):
         value = losses()
         parts = lanes.parts(layer)
         gradient = torch.autograd.grad(value.sum(), parts, create_graph=True)
@@ -109,7 +111,7 @@ def curvature(
                 )
             )
 
-        return _measure(lanes, layer, product, steps, tolerance, probes, seed, progress)
+        return _measure(lanes, layer, product, steps, tolerance, probes, seed, report)
 
 
 def gauss_newton(
@@ -140,7 +142,8 @@ def gauss_newton(
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     _check(probes)
-    with twice_differentiable():
+    report = _Report(progress, steps + probes)
+    with twice_differentiable(), report.between_layers(lanes.model):
         z = logits()
         parts = lanes.parts(layer)
         # Jᵀu is linear in u, and its derivative with respect to u is J: a forward product from
@@ -157,7 +160,53 @@ def gauss_newton(
                 torch.autograd.grad(z, parts, HJv, retain_graph=True, materialize_grads=True)
             )
 
-        return _measure(lanes, layer, product, steps, tolerance, probes, seed, progress)
+        return _measure(lanes, layer, product, steps, tolerance, probes, seed, report)
+
+
+class _Report:
+    """Reports how many products are made, also while one goes through the layers.
+
+    Parameters
+    ----------
+    progress : raises to stop; None for nobody.
+    most : the number of products, at most.
+    """
+
+    def __init__(self, progress: Progress | None, most: int) -> None:
+        self._progress, self._most, self.made = progress, most, 0
+
+    def __call__(self) -> None:
+        """Report the products made so far."""
+        if self._progress:
+            part = min(self.made / self._most, 1.0)
+            self._progress(part, f"product {self.made} of at most {self._most}")
+        self._due = time.monotonic() + EVERY
+
+    @contextmanager
+    def between_layers(self, model: nn.Module) -> Generator[None]:
+        """Report from time to time within passes, and products with the graphs of such passes.
+
+        A product takes many seconds on a large model, and neither a signal nor `progress` can stop
+        it elsewhere.
+        """
+        self._due = time.monotonic() + EVERY
+
+        def within(*_: object) -> None:
+            if time.monotonic() >= self._due:
+                self()
+
+        def watch(_: nn.Module, __: object, out: object) -> None:
+            within()
+            if isinstance(out, Tensor) and out.requires_grad:
+                out.register_hook(within)
+
+        leaves = [module for module in model.modules() if not any(module.children())]
+        handles = [module.register_forward_hook(watch) for module in leaves]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 @contextmanager
@@ -191,19 +240,14 @@ def _measure(
     tolerance: float,
     probes: int,
     seed: int,
-    progress: Progress | None,
+    report: _Report,
 ) -> Curvature:
     mask = lanes.trained(layer).to(lanes.theta.dtype)
-    made = 0
 
     def masked(V: Tensor) -> Tensor:
-        nonlocal made
         out = product(V * mask) * mask
-        made += 1
-        if progress:
-            progress(
-                min(made / (steps + probes), 1.0), f"product {made} of at most {steps + probes}"
-            )
+        report.made += 1
+        report()
         return out
 
     found = lanczos.extremes(

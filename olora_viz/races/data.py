@@ -167,6 +167,21 @@ class RaceData:
             return ""
         return unused_template(self._tokenizer, model_name(self._config))
 
+    @property
+    def too_long(self) -> list[str]:
+        """A sentence on each part with prompts that were cut, or with examples left out."""
+        without = " without the prompt" if self._config.truncate else ""
+        counts = {
+            "training": self.left_out, "held-out": self.held_out_left_out,
+            "test": self.test_left_out,
+        }  # fmt: skip
+        return self.about_held_out.cuts + [
+            f"{count:,} {part} {'example is' if count == 1 else 'examples are'} longer than "
+            f"{self.longest} tokens{without} and left out."
+            for part, count in counts.items()
+            if count
+        ]
+
     @cached_property
     def judged_size(self) -> Size:
         """The size of the largest pass of `evaluate`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -16,8 +16,10 @@ from olora_viz.lanes.footprint import Footprint
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.progress import Progress
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import RaceData
 from olora_viz.races.kept import Kept
 from olora_viz.races.race import Race
+from olora_viz.races.task import task_of
 from olora_viz.studies.planning import alike, races
 from olora_viz.studies.statistics import smallest_difference
 from olora_viz.studies.study import Study, Trial
@@ -54,7 +56,7 @@ class Pace:
     example: float
     """Of evaluating one lane on one example."""
     data: str
-    """The number of examples in each part, in words."""
+    """The number of examples in each part, also of those that are too long, in words."""
     held_out: int
     """Number of held-out examples that were evaluated."""
     test: int
@@ -90,6 +92,8 @@ class Estimate:
     smallest: float
     """The smallest difference that is detected with a power of 80%, in standard deviations of the
     paired differences."""
+    data: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The number of examples in each part, as in `Pace`, by model and task."""
 
     def check_fits(self, workers: int) -> None:
         """Check that so many races at once fit into the free memory.
@@ -123,13 +127,16 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     """
     groups = races(study, trials)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
-    total, paces, kept = 0.0, [], Kept()
+    total, paces, data, kept = 0.0, [], {}, Kept()
     for its in alike(groups):
         largest = max(its, key=_size)
         pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest), kept)
         of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
         total += pace.of_race(pace.test) * len(its) + of_lane * sum(map(len, its))
         paces.append(pace)
+        for cell, one in {race[0].cell: race[0] for race in its}.items():
+            if (cell.model, cell.task) not in data:
+                data[cell.model, cell.task] = _data_words(study.config([one]), kept)
     return Estimate(
         races=len(groups),
         lanes=len(trials),
@@ -137,7 +144,14 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
         memory=max(pace.memory for pace in paces),
         device=paces[0].device,
         smallest=smallest_difference(1.0, study.seeds, len(study.inits) - 1),
+        data=data,
     )
+
+
+def _data_words(config: RaceConfig, kept: Kept) -> str:
+    model, tokenizer = kept.load(config)
+    data = RaceData(config, task_of(config), model, tokenizer, kept)
+    return " ".join([data.about_held_out.parts, *data.too_long])
 
 
 def pace_of(
@@ -167,7 +181,8 @@ def pace_of(
         racing.lanes.detach()
         racing, setup = _timed(short, progress, kept)
     test, racing.data.test = racing.data.test, ()
-    about, judged = racing.data.about_held_out, len(racing.data.held_out)
+    about, too_long = racing.data.about_held_out, racing.data.too_long
+    judged = len(racing.data.held_out)
     there = len(racing.task.held_out) - racing.data.held_out_left_out
     held_out = min(there, config.eval_size)
     ends = [time.perf_counter()]
@@ -188,7 +203,7 @@ def pace_of(
         setup=setup + example * (held_out - judged),
         step=plain / lanes,
         example=example,
-        data=" ".join([replace(about, examples=held_out).parts, *about.cuts]),
+        data=" ".join([replace(about, examples=held_out).parts, *too_long]),
         held_out=held_out,
         test=len(test),
         memory=_bytes(racing, largest or config),

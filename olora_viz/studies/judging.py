@@ -52,7 +52,7 @@ def study_within(
     Parameters
     ----------
     minutes : the time limit.
-    evidence : its model, task, rank and device are the study's.
+    evidence : its model, task, how it reads examples, rank and device are the study's.
     plan, watch, settings : see `decide`.
 
     Raises
@@ -62,7 +62,8 @@ def study_within(
     road = decide(
         folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
         ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
-        evaluations=EVALUATIONS, watch=watch, **settings,
+        truncate=evidence.truncate, chat=evidence.chat, evaluations=EVALUATIONS, watch=watch,
+        **settings,
         **({} if evidence.max_length is None else {"max_length": evidence.max_length}),
     )  # fmt: skip
     with closing(road):
@@ -83,10 +84,19 @@ def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
         others = evidence.others if needs_several(claim) else ()
         studies = [its, *(one.study for one in others)]
         lengths = and_([f"{one.steps} steps of {one.batch_size} prompts" for one in studies])
-        return f"{its.seeds} seeds, {rates}, {ranks}, {lengths}"
+        return ", ".join((f"{its.seeds} seeds", rates, ranks, lengths, *_examples_words(its)))
     if claim.of_weights:
         return "every layer that takes an adapter"
-    return f"rank {evidence.rank}, batches of {evidence.batch_size} prompts"
+    batches = f"batches of {evidence.batch_size} prompts"
+    return ", ".join((f"rank {evidence.rank}", batches, *_examples_words(evidence)))
+
+
+def _examples_words(its: Study | ClaimEvidence) -> Iterator[str]:
+    """Yield how examples are read, where it is not the usual way."""
+    if its.chat:
+        yield "prompts in the model's chat template"
+    if its.truncate:
+        yield "long examples cut at the left of their prompt"
 
 
 def command_of_claim(
@@ -114,6 +124,7 @@ def command_of_claim(
     for option, value in its.items():
         if value is not None:
             words += [f"--{option}", str(value)]
+    words += [f"--{name}" for name in ("truncate", "chat") if getattr(evidence, name)]
     return shlex.join(words)
 
 

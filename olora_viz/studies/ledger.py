@@ -125,8 +125,10 @@ class Ledger:
         try:
             rows = _with_examples(pd.read_parquet(path), path.with_suffix(""))
             for row in _records(rows):
-                trial_of(row), _valid(row)
-        except (KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
+                trial_of(row), _valid(row), _curve(row)
+        except (KeyError, TypeError, ValueError, OSError, pyarrow.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk; those of pyarrow, on what the file holds, have no number
             raise ValueError(
                 f"{str(path)!r} is damaged: {reason(error)}; without it, the study runs its race "
                 "again"
@@ -256,6 +258,11 @@ def verdicts(folder: str | Path) -> Verdicts:
 
 def _valid(row: dict[str, Any]) -> float:
     return math.nan if row["status"] == DIVERGED else float(row["valid_loss"])
+
+
+def _curve(row: dict[str, Any]) -> list[tuple[int, float]]:
+    steps, losses = row["evaluated"], row["valid_losses"]
+    return [(int(step), float(loss)) for step, loss in zip(steps, losses, strict=True)]
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

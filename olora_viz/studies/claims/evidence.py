@@ -92,6 +92,8 @@ class ClaimEvidence:
     """Of the measurements at the start."""
     batch_size: int = 8
     max_length: int | None = None
+    truncate: bool = False
+    chat: bool = False
     device: str = "auto"
     progress: Progress | None = field(default=None, compare=False)
     kept: Kept = field(default_factory=Kept, repr=False, compare=False)
@@ -183,6 +185,7 @@ class ClaimEvidence:
         config = RaceConfig(
             model=self.model, task=self.task, lanes=tuple(lanes), steps=steps, eval_every=0,
             eval_size=1, batch_size=self.batch_size, batches="by-seed", device=self.device,
-            max_length=self.max_length, gradients_every=gradients_every,
+            max_length=self.max_length, truncate=self.truncate, chat=self.chat,
+            gradients_every=gradients_every,
         )  # fmt: skip
         return Race(config, progress=self.progress, kept=self.kept)

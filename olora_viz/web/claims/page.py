@@ -133,7 +133,7 @@ def connect(
 
     Parameters
     ----------
-    setup : the controls of the model and the task.
+    setup : the controls of the model and the task, and that of the settings.
     files : the visitors' own files.
     """
 
@@ -168,7 +168,9 @@ def connect(
         if work is not None:
             jobs.stop(work)
 
-    page.test.click(start, [*setup, minutes], page.flat, concurrency_limit=None, **PRIVATE)
+    *model_and_task, settings = setup
+    asked = [*model_and_task, minutes, settings]
+    page.test.click(start, asked, page.flat, concurrency_limit=None, **PRIVATE)
     page.stop.click(stop, page.key, None, **AT_ONCE)
     demo.load(go_on, page.key, page.flat, js=read("claims"), concurrency_limit=None, **PRIVATE)
 

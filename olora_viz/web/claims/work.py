@@ -16,11 +16,11 @@ from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.judging import needs_study, study_within
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.race_record import WAITING
-from olora_viz.web.decide.study_work import StudyWork, check_minutes
+from olora_viz.web.decide.study_work import StudyWork, check_minutes, of_examples
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import new_key
+from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
 
 MINUTES = (0, 1, 2, 5, 10, 20)
@@ -51,8 +51,8 @@ class Judging(StudyWork):
         its = self.raced
         return ClaimEvidence(
             model=its.model, task=its.task, study=study, rank=its.lanes[0].r,
-            batch_size=its.batch_size, max_length=its.max_length, device=its.device,
-            progress=self.tell,
+            batch_size=its.batch_size, max_length=its.max_length, truncate=its.truncate,
+            chat=its.chat, device=its.device, progress=self.tell,
         )  # fmt: skip
 
     def run(self) -> bool:
@@ -114,26 +114,31 @@ def put(
 
     Parameters
     ----------
-    asked : model, task and minutes, as a page sent them.
+    asked : model, task and minutes, as a page sent them, and perhaps the settings, of which those
+        of the examples count.
     owner : who asks for it.
 
     Raises
     ------
     ValueError : a value breaks a rule, or the queue is full; the message is one sentence.
     """
-    model, task, minutes = asked
+    model, task, minutes, *settings = asked
     check_minutes(minutes, minutes_within(limits))
     rank = min(ClaimEvidence.rank, limits.max_rank)
     config = checked_config(
         limits, model=model, task=task, steps=1,
         batch=min(ClaimEvidence.batch_size, limits.max_batch), files=files,
         lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in (REFERENCE, OURS)],
+        settings=of_examples(*settings),
     )  # fmt: skip
     name = new_key()
     styles = lane_styles(config.lanes)
     return jobs.put(
-        Judging(name, config, jobs.folder / name, styles, minutes=float(minutes), owner=owner)
-    )
+        Judging(
+            name, config, study_folder(jobs.folder / name), styles, minutes=float(minutes),
+            owner=owner,
+        )
+    )  # fmt: skip
 
 
 def minutes_within(limits: Limits) -> list[int]:

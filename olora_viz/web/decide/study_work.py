@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from olora_viz.races.step import Step
 from olora_viz.studies.deciding import Decision
@@ -12,6 +13,9 @@ from olora_viz.web.conditioning.measurement import WorkHere
 
 TURN = 10.0
 """Seconds after which it lets others who wait take their turn."""
+
+OF_EXAMPLES = ("chat", "truncate")
+"""The settings of a race that decisions and claims have as well."""
 
 LEFT = "nobody follows it any more"
 
@@ -71,3 +75,9 @@ def check_minutes(minutes: object, offered: Sequence[int]) -> None:
         raise ValueError(
             f"minutes must be one of {', '.join(map(str, offered))}, not {minutes!r:.40}"
         )
+
+
+def of_examples(settings: Any = None) -> dict[str, Any]:
+    """Return those settings, as a page sent them, that say how examples are read."""
+    said = settings if isinstance(settings, dict) else {}
+    return {name: said[name] for name in OF_EXAMPLES if name in said}

@@ -15,12 +15,12 @@ from olora_viz.studies.study import Study
 from olora_viz.views.background_decision import PLANNING, end_of
 from olora_viz.views.decision_report import write_report
 from olora_viz.views.race_record import WAITING
-from olora_viz.web.decide.study_work import StudyWork, check_minutes
+from olora_viz.web.decide.study_work import StudyWork, check_minutes, of_examples
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.downloads import DOWNLOADS
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import new_key
+from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
 
 MINUTES = (1, 2, 5, 10, 20)
@@ -28,9 +28,6 @@ MINUTES = (1, 2, 5, 10, 20)
 
 MOST_METHODS = 8
 """Maximum methods of a decision."""
-
-OF_EXAMPLES = ("chat", "truncate")
-"""The settings of a race that a decision has as well."""
 
 REFERENCE = Study.reference
 
@@ -75,7 +72,6 @@ def put(
     ValueError : a value breaks a rule, or the queue is full; the message is one sentence.
     """
     model, task, minutes, inits, rank, *settings = asked
-    said = settings[0] if settings and isinstance(settings[0], dict) else {}
     check_minutes(minutes, minutes_within(limits))
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
         raise ValueError(f"choose 1 to {MOST_METHODS} starts to compare with plain LoRA")
@@ -85,13 +81,16 @@ def put(
     config = checked_config(
         limits, model=model, task=task, steps=1, batch=1,
         lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in methods], files=files,
-        settings={name: said[name] for name in OF_EXAMPLES if name in said},
+        settings=of_examples(*settings),
     )  # fmt: skip
     name = new_key()
     styles = lane_styles(config.lanes)
     return jobs.put(
-        Deciding(name, config, jobs.folder / name, styles, minutes=float(minutes), owner=owner)
-    )
+        Deciding(
+            name, config, study_folder(jobs.folder / name), styles, minutes=float(minutes),
+            owner=owner,
+        )
+    )  # fmt: skip
 
 
 def minutes_within(limits: Limits) -> list[int]:

@@ -61,6 +61,10 @@ def derived(key: str, use: bytes, size: int) -> str:
     return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
+OF_STUDY = ".study"
+"""The ending of a study's folder, which tells it from a run's: no study outlives its server."""
+
+
 def record_of(folder: Path) -> Path:
     """Return the file with the data that a page shows of a run, next to the run's folder."""
     return folder.with_name(f"{folder.name}.record")
@@ -68,7 +72,12 @@ def record_of(folder: Path) -> Path:
 
 def own_folder(folder: Path) -> Path:
     """Return the folder of the copy of a visitor's own file, next to the run's folder."""
-    return folder.with_name(f"{folder.name}.task")
+    return folder.with_name(f"{folder.name.removesuffix(OF_STUDY)}.task")
+
+
+def study_folder(folder: Path) -> Path:
+    """Return the folder of a decision or of claims, where a race would have its run folder."""
+    return folder.with_name(folder.name + OF_STUDY)
 
 
 @dataclass(eq=False)

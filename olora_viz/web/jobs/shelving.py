@@ -2,7 +2,8 @@
 
 For each race, a server's runs folder has a run folder named by the race's id and, next to it,
 ``ID.record``, see `Job.keep`, and ``ID.task``, a copy of the visitor's own file; ``ID.zips`` has
-the zipped adapters of a run that the owner opened. Nothing else is read, moved or deleted.
+the zipped adapters of a run that the owner opened, and ``ID.study`` is of a decision or of claims.
+Nothing else is read, moved or deleted.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from olora_viz.races.state import DIVERGED, FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.race_record import ENDED, PAUSED
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import Job, new_key, own_folder, record_of
+from olora_viz.web.jobs.job import Job, new_key, own_folder, record_of, study_folder
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 """The ids of races; anything else in the folder is ignored."""
@@ -57,7 +58,7 @@ def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:
         try:
             if folder.is_dir() or record_of(folder).is_file():
                 yield _of_server(folder, kind)
-            else:  # of a measurement, or of a run that the owner opened, which are not kept
+            else:  # of a study, a measurement or a run that the owner opened, which are not kept
                 for path in _folders_beside(folder):
                     shutil.rmtree(path)
         except DAMAGED as error:
@@ -186,5 +187,5 @@ def _set_aside(folder: Path, error: Exception) -> None:
 
 def _folders_beside(folder: Path) -> list[Path]:
     """Return the folders that a server made next to a run's folder; all else is the user's."""
-    made = (own_folder(folder), zips_of(folder))
+    made = (own_folder(folder), zips_of(folder), study_folder(folder))
     return [path for path in made if path.is_dir() and not path.is_symlink()]

@@ -31,7 +31,7 @@ class Field(NamedTuple):
     empty: str = ""
     """What an empty input means."""
     of_examples: bool = False
-    """Whether a decision has it as well."""
+    """Whether decisions and claims have it as well."""
 
 
 FIELDS = (

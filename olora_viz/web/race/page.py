@@ -98,9 +98,9 @@ def build(demo: gr.Blocks, bar: Controls, jobs: Jobs, limits: Limits) -> Stage:
     setup_cards.connect(desk, shared, controls, files)
     next_steps.connect(limits, desk.parts["next"], controls, files)
     conditioning.connect(its, demo, jobs, limits, controls, desk.run, files)
-    model_and_task = shared.controls[:2]
-    decide.connect(decided, asked, demo, jobs, limits, [*model_and_task, shared.settings], files)
-    claims.connect(claimed, minutes, demo, jobs, limits, model_and_task, files)
+    examples = [*shared.controls[:2], shared.settings]
+    decide.connect(decided, asked, demo, jobs, limits, examples, files)
+    claims.connect(claimed, minutes, demo, jobs, limits, examples, files)
     share_link.follow(limits, controls, bar.share, files)
     events.connect(demo, desk, board, controls, files)
     return Stage(desk.run, desk.again, controls)
