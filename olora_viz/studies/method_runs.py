@@ -194,10 +194,21 @@ def _loss(row: Row, part: str) -> float:
 
 def _by_example(rows: Sequence[Row], part: str) -> np.ndarray:
     """Return the losses of runs by example (k, n); their means (k, 1) where only these are kept."""
-    name = f"{part}_loss_by_example"
+    kept = by_example(rows, f"{part}_loss_by_example")
+    return np.array([[_loss(row, part)] for row in rows]) if kept is None else kept
+
+
+def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
+    """Return a column of the runs' results by example (k, n), NaN where a run has diverged.
+
+    None where earlier versions did not keep it.
+
+    Parameters
+    ----------
+    name : one of `race_rows.BY_EXAMPLE`.
+    """
     kept = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
-    sizes = {len(each) for each in kept}
-    if len(sizes) > 1 or sizes == {0}:
-        return np.array([[_loss(row, part)] for row in rows])
+    if len(sizes := {len(each) for each in kept}) > 1 or sizes == {0}:
+        return None
     diverged = np.array([row["status"] == DIVERGED for row in rows])
     return np.where(diverged[:, None], math.nan, np.array(kept))

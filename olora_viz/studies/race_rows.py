@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,11 @@ COLUMNS = (
 of examples are their numbers; `guess` is the answer without the prompt that is right most often.
 Losses are those of the deciding tokens, see `Evaluation.compared_loss`."""
 
-BY_EXAMPLE = ("valid_loss_by_example", "valid_right_by_example", "test_loss_by_example",
-              "test_right_by_example")  # fmt: skip
+BY_EXAMPLE = ("valid_loss_by_example", "valid_right_by_example", "run_loss_by_example",
+              "test_loss_by_example", "test_right_by_example")  # fmt: skip
 """More columns of the rows of a race, lists in the order of the examples: the results at the end on
-the validation examples, which choose the rates, and on the test examples, which judge them."""
+the validation examples, which choose the rates, their loss averaged over the run, and the results
+on the test examples, which judge."""
 
 
 def part_of(run: Path) -> Path:
@@ -66,6 +67,7 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
     tested, valid = racing.tested(), racing.state.last_eval
     found = [step for step in steps if step.eval_loss is not None]
     evaluated, curves = [step.step for step in found], np.array([_compared(s) for s in found])
+    over_run = _over_run(found, racing.baseline.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     about, rows = racing.data.about_held_out, []
     for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
@@ -90,6 +92,7 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
                 "valid_losses": curves[:, k].tolist() if len(curves) else [],
                 "valid_loss_by_example": valid.example_loss[k],
                 "valid_right_by_example": valid.example_right[k],
+                "run_loss_by_example": over_run[k],
                 "test_loss_by_example": tested.lanes.example_loss[k] if tested else [],
                 "test_right_by_example": tested.lanes.example_right[k] if tested else [],
             }
@@ -110,19 +113,31 @@ def _compared(step: Step) -> np.ndarray:
     return loss if deciding is None else np.where(np.isfinite(deciding), deciding, loss)
 
 
+def _over_run(found: Sequence[Step], base: np.ndarray) -> np.ndarray:
+    """Return the loss of each lane and example (K, n), averaged over the steps of the run.
+
+    It begins with the base model's, and is straight between evaluations.
+    """
+    kept = [step.eval_examples.loss for step in found if step.eval_examples is not None]
+    at = np.array([0, *(step.step for step in found if step.eval_examples is not None)], float)
+    losses = np.stack([np.broadcast_to(base, kept[0].shape), *kept])
+    return np.trapezoid(losses, at, axis=0) / at[-1]
+
+
 def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the results by lane and example, of both parts, in a row each."""
     import pandas as pd
 
     who, parts = ["model", "task", "init", "r", "lr", "seed", "run"], []
     for part in ("valid", "test"):
-        loss, right = f"{part}_loss_by_example", f"{part}_right_by_example"
-        rows_of_part = rows[rows[loss].map(len) > 0]
-        many = rows_of_part[[*who, loss, right]].explode([loss, right], ignore_index=True)
-        many = many.rename(columns={loss: "loss", right: "right"})
+        names = {f"{part}_{what}_by_example": what for what in ("loss", "right")}
+        names |= {"run_loss_by_example": "run_loss"} if part == "valid" else {}
+        rows_of_part = rows[rows[next(iter(names))].map(len) > 0]
+        many = rows_of_part[[*who, *names]].explode(list(names), ignore_index=True)
+        many = many.rename(columns=names).astype(dict.fromkeys(names.values(), float))
         many.insert(len(who), "part", part)
         many.insert(len(who) + 1, "example", many.groupby(who, sort=False).cumcount())
-        parts.append(many.astype({"loss": float, "right": float}))
+        parts.append(many)
     return pd.concat(parts, ignore_index=True)
 
 

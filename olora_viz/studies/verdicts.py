@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LOOKS = 2
+"""A method with more seeds than the study has was looked at before: its p-value is multiplied by
+this (Bonferroni)."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One method of a cell against the reference; losses are means over the seeds, in nats."""
@@ -62,7 +67,8 @@ class Verdict:
     difference: Difference
     """Test loss minus the reference's, each method at its best rate; negative is better."""
     p_value: float
-    """Adjusted over the methods of the cell (Holm)."""
+    """Adjusted over the methods of the cell (Holm), and over `LOOKS` if there were more seeds than
+    planned."""
     margin: float
     """Differences within it do not matter; nats."""
     verdict: str
@@ -211,6 +217,9 @@ def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> Iterator[Ve
         for init, one in runs.items()
     }
     p_values = _adjusted(study, {init: gap.interval for init, gap in gaps.items()})
+    for init, gap in gaps.items():
+        if gap.seeds > study.seeds:
+            p_values[init] = min(1.0, LOOKS * p_values[init])
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
     sizes = {
         part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0)

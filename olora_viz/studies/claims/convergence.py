@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
+from jaxtyping import Float
 
 from olora_viz.races.state import DIVERGED
 from olora_viz.studies.claims.claim import (
@@ -19,10 +18,10 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.compared import basis_of, on_study, ours, reference
-from olora_viz.studies.planning import values_at
+from olora_viz.studies.method_runs import Row, by_example
 from olora_viz.studies.statistics import Interval
-from olora_viz.studies.study import Trial
-from olora_viz.studies.verdicts import Row, Verdict, Verdicts
+from olora_viz.studies.study import Cell
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
 LEAST_POINTS = 3
 """Evaluations that make a curve."""
@@ -40,6 +39,19 @@ def mean_loss(row: Row) -> float:
     return float(np.trapezoid(losses, at) / at[-1])
 
 
+def mean_losses(
+    found: Verdicts, cell: Cell, init: str, lr: float
+) -> Float[np.ndarray, "seeds examples"]:
+    """Return `mean_loss` of each seed of a method at a rate, by example.
+
+    Earlier versions kept the means over the examples alone (seeds, 1).
+    """
+    trials = found.study.trials(cell, init, [lr])
+    rows = [found.rows[trial] for trial in trials if trial in found.rows]
+    kept = by_example(rows, "run_loss_by_example")
+    return np.array([[mean_loss(row)] for row in rows]) if kept is None else kept
+
+
 def judge(found: Verdicts) -> Finding:
     """Judge the mean validation loss over the run, at one shared rate and at best rates."""
     if any(len(row["evaluated"]) < LEAST_POINTS for row in found.rows.values()):
@@ -47,13 +59,12 @@ def judge(found: Verdicts) -> Finding:
             f"the study's runs were evaluated fewer than {LEAST_POINTS} times: one with "
             "a smaller eval_every would decide it"
         )
-    values = {trial: mean_loss(row) for trial, row in found.rows.items()}
     parts: dict[str, list[str]] = {"one rate": [], "best rates": []}
     intervals: dict[str, Interval] = {}
     for one in ours(found):
         best = one.best_lr, reference(found, one).best_lr
         for at, rates in (("one rate", (one.shared_lr, one.shared_lr)), ("best rates", best)):
-            said, interval = _compared(found, values, one, *rates)
+            said, interval = _compared(found, one, *rates)
             parts[at].append(said)
             if intervals.get(at, UNKNOWN) is UNKNOWN:
                 intervals[at] = interval
@@ -83,28 +94,21 @@ def judge(found: Verdicts) -> Finding:
 
 
 def _compared(
-    found: Verdicts,
-    values: Mapping[Trial, float],
-    one: Verdict,
-    mine: float | None,
-    theirs: float | None,
+    found: Verdicts, one: Verdict, mine: float | None, theirs: float | None
 ) -> tuple[str, Interval]:
-    """Judge that the mean loss of one method is below the reference's, each at a rate.
-
-    Parameters
-    ----------
-    values : the mean loss of every run.
-    """
+    """Judge that the mean loss of one method is below the reference's, each at a rate."""
     study, cell = found.study, one.cell
     if mine is None or theirs is None:
         return NOT_MEASURED, UNKNOWN
     base = next(row["base_valid_loss"] for trial, row in found.rows.items() if trial.cell == cell)
-    its = values_at(study, cell, study.reference, [theirs], values)[0]
-    gap = values_at(study, cell, one.init, [mine], values)[0] - its
-    gap = gap[np.isfinite(gap)]
+    first = mean_losses(found, cell, one.init, mine)
+    second = mean_losses(found, cell, study.reference, theirs)
+    seeds = min(len(first), len(second))
+    gap = first[:seeds] - second[:seeds]
+    gap = gap[np.isfinite(gap).all(1)]
     if not len(gap):
         return NOT_MEASURED, UNKNOWN
-    return judged(gap, study.margin * float(base - np.nanmean(its)))
+    return judged(gap, study.margin * float(base - np.nanmean(second)))
 
 
 CLAIM = Claim(
@@ -113,8 +117,8 @@ CLAIM = Claim(
     sentence="OLoRA converges faster than LoRA.",
     source=f"{OLORA}, its loss curves, at one learning rate",
     measured=(
-        "The validation loss averaged over the steps of a run, paired by seed: at the one rate "
-        "with the lowest final validation loss over both, and each at its own best rate."
+        "The validation loss averaged over the steps of a run, paired by seed and example: at the "
+        "one rate with the lowest final validation loss over both, and each at its own best rate."
     ),
     judge=on_study(judge),
 )
