@@ -355,7 +355,9 @@ def test_the_next_steps_stand_beside_one_another_and_move_no_chart(
         words, first, last = (
             part.bounding_box() for part in (page.locator("#verdict p"), shown.first, shown.last)
         )
-        assert words and first and last
+        assert words
+        assert first
+        assert last
         assert first["y"] == pytest.approx(last["y"], abs=2)
         assert first["x"] >= words["x"] - 1  # not at the edge of the card
         charts.add(page.locator("#accuracy-figure").evaluate("e => Math.round(e.offsetTop)"))

@@ -37,7 +37,7 @@ class Answer:
     """One prompt and the answers to it."""
 
     prompt: str
-    """As the model reads it, with the name of a token such as ``<unk>`` for what it does not know."""
+    """As the model reads it, with its own token, such as ``<unk>``, for what it does not know."""
     expected: str
     """The correct answer; empty if nobody knows it."""
     base: str
