@@ -335,6 +335,19 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     assert abs(chart["y"] - heights[1]) < 2
 
 
+def test_no_label_of_the_set_up_shines_through_the_bar(same_page: Page) -> None:
+    page = same_page
+    above = page.evaluate("""() => {
+        const label = document.querySelector('#setup-card [data-testid="block-info"]');
+        window.scrollBy(0, label.getBoundingClientRect().top - 20);
+        const { left, top, height } = label.getBoundingClientRect();
+        const at = document.elementFromPoint(left + 2, top + height / 2);
+        window.scrollTo(0, 0);
+        return [top < 40, !!at.closest('#top-bar')];
+    }""")
+    assert above == [True, True]
+
+
 @pytest.mark.parametrize(("width", "query"), [(900, ""), (1280, "?class=1")])
 def test_the_next_steps_stand_beside_one_another_and_move_no_chart(
     same_page: Page, width: int, query: str
