@@ -1,5 +1,6 @@
 """Answers of a race: whole words from every lane and the base, and those of `generate`."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -88,6 +89,14 @@ def test_a_prompt_of_one_s_own_is_answered_by_all_and_the_race_does_not_notice()
     (held_out,) = asked.answers(1)
     for k, right in enumerate(held_out.lanes):  # more tokens of the same continuation
         assert answer.lanes[k].startswith(right.rstrip("…")) or right.startswith(answer.lanes[k])
+
+
+def test_a_prompt_shows_the_characters_that_the_model_does_not_know():
+    asked = race(config(task="addition", steps=1))  # glassllm knows neither + nor =
+    (held_out,) = asked.answers(1)
+    assert re.fullmatch(r"\d+ <unk> \d <unk>", held_out.prompt)
+    (own,) = asked.answer("9 + 5 = ")
+    assert own.prompt == "9 <unk> 5 <unk>"
 
 
 @pytest.mark.parametrize(

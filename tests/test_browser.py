@@ -335,6 +335,49 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     assert abs(chart["y"] - heights[1]) < 2
 
 
+def test_no_label_of_the_set_up_shines_through_the_bar(same_page: Page) -> None:
+    page = same_page
+    above = page.evaluate("""() => {
+        const label = document.querySelector('#setup-card [data-testid="block-info"]');
+        window.scrollBy(0, label.getBoundingClientRect().top - 20);
+        const { left, top, height } = label.getBoundingClientRect();
+        const at = document.elementFromPoint(left + 2, top + height / 2);
+        window.scrollTo(0, 0);
+        return [top < 40, !!at.closest('#top-bar')];
+    }""")
+    assert above == [True, True]
+
+
+@pytest.mark.parametrize(("width", "query"), [(900, ""), (1280, "?class=1")])
+def test_the_next_steps_stand_beside_one_another_and_move_no_chart(
+    same_page: Page, width: int, query: str
+) -> None:
+    page = same_page
+    screen = page.viewport_size
+    assert screen
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{page.url.partition('?')[0]}{query}")
+    expect(page.locator("#verdict .certainty")).to_be_visible()
+    shown = page.locator("#next-row :is(button, a):visible")
+    charts = set()
+    for step in ("seeds", "rates"):
+        page.evaluate(
+            "step => { document.querySelector('#verdict .verdict').dataset.next = step; }", step
+        )
+        expect(page.locator(f"#{step}-button")).to_be_visible()
+        words, first, last = (
+            part.bounding_box() for part in (page.locator("#verdict p"), shown.first, shown.last)
+        )
+        assert words
+        assert first
+        assert last
+        assert first["y"] == pytest.approx(last["y"], abs=2)
+        assert first["x"] >= words["x"] - 1  # not at the edge of the card
+        charts.add(page.locator("#accuracy-figure").evaluate("e => Math.round(e.offsetTop)"))
+    assert len(charts) == 1
+    page.set_viewport_size(screen)
+
+
 def test_class_mode_is_kept_by_the_address_and_has_large_text_and_fewer_cards(
     same_page: Page,
 ) -> None:

@@ -119,6 +119,22 @@ def test_a_run_goes_on_bitwise_and_says_which_step_an_adapter_is_from(tmp_path: 
         assert {row["adapter_step"] for row in table if row["lane"] == label} == {str(one.step)}
 
 
+def test_the_readme_of_an_adapter_says_where_its_numbers_are_of_an_earlier_step(
+    tmp_path: Path,
+) -> None:
+    short = config(steps=12, eval_every=4)
+    begun = runs.start(short, tmp_path / "run")
+    for step in begun:
+        if step.step == 6:
+            begun.race.close()
+    readme = tmp_path / "run" / "adapters" / short.labels[0] / "README.md"
+    assert "The adapter is that of step 6 of 12" in readme.read_text()
+    assert "| base model | at step 4, the last evaluation |" in readme.read_text()
+    for _ in runs.resume(tmp_path / "run"):
+        pass
+    assert "| base model | with the adapter |" in readme.read_text()
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [

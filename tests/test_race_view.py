@@ -200,7 +200,13 @@ def test_the_line_says_what_memory_a_race_takes_while_it_runs(device: str, shown
 
 @pytest.mark.parametrize(
     ("state", "said"),
-    [("racing", "Training."), ("paused", "Paused."), ("stopped", "Stopped before")],
+    [
+        ("waiting", "Waiting."),
+        ("loading", "Loading."),
+        ("racing", "Training."),
+        ("paused", "Paused."),
+        ("stopped", "Stopped before"),
+    ],
 )
 def test_before_the_first_held_out_results_the_verdict_says_what_the_race_does(
     state: str, said: str

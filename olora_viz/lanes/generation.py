@@ -37,6 +37,7 @@ class Answer:
     """One prompt and the answers to it."""
 
     prompt: str
+    """As the model reads it, with its own token, such as ``<unk>``, for what it does not know."""
     expected: str
     """The correct answer; empty if nobody knows it."""
     base: str
@@ -80,7 +81,7 @@ def ask(
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     return [
         Answer(
-            prompt=encoded[i].prompt or text(prompt),
+            prompt=encoded[i].prompt or _as_read(tokenizer, prompt),
             expected=text(right).strip(),
             base=said(base[i], right, text, ends),
             lanes=tuple(said(lane[i], right, text, ends) for lane in each),
@@ -126,11 +127,23 @@ def ask_own(
     base, each = _continued(lanes, [ids], length + MORE, _pad(tokenizer), progress)
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     shown = [in_whole_words(one[0], length, text, ends) for one in (base, *each)]
-    return Answer(read.prompt or text(ids), "", shown[0], tuple(shown[1:]))
+    return Answer(read.prompt or _as_read(tokenizer, ids), "", shown[0], tuple(shown[1:]))
 
 
 def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
     return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _as_read(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Return a prompt as text, without special tokens but with that of unknown characters.
+
+    Without it, the prompt would seem to lack the characters that the model does not know.
+    """
+    added = tokenizer.added_tokens_decoder
+    hidden = {token for token, content in added.items() if content.special}
+    if tokenizer.unk_token_id != tokenizer.eos_token_id:
+        hidden.discard(tokenizer.unk_token_id)
+    return str(tokenizer.decode([token for token in ids if token not in hidden]))
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase, chat: Chat | None) -> tuple[int, ...]:

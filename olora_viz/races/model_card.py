@@ -35,6 +35,9 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
         ("test accuracy", base.get("test_accuracy"), None, its.get("test_accuracy"), ".1%"),
     ]  # fmt: skip
     at_end = "of the last step" if config.keep_best else "with the adapter"
+    last = summary["steps"] if config.keep_best else its.get("adapter_step", summary["steps"])
+    if (evaluated := its.get("final_loss_step")) is not None and evaluated < last:
+        at_end = f"at step {evaluated}, the last evaluation"
     table = "".join(
         f"| {what} | {number(before, form)} | "
         + (f"{number(best, form)} | " if config.keep_best else "")

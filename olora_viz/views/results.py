@@ -25,7 +25,15 @@ from olora_viz.studies.verdict_line import VerdictLine
 from olora_viz.studies.words import Sentence, and_
 from olora_viz.tasks.held_out import HeldOut
 from olora_viz.views.html import Cell, lane, remark, table, unbroken
-from olora_viz.views.race_record import FAILED, PAUSED, READY, RaceSnapshot, start_of
+from olora_viz.views.race_record import (
+    FAILED,
+    LOADING,
+    PAUSED,
+    READY,
+    WAITING,
+    RaceSnapshot,
+    start_of,
+)
 
 Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""
@@ -100,8 +108,10 @@ def _without(
     if made < every:
         if state == STOPPED:
             return Sentence("Stopped", f"before the first held-out results, at step {every}.")
-        doing = "Paused." if state == PAUSED else "Training."
-        return Sentence(doing, f"The first held-out results come at step {every}.")
+        doing = {WAITING: "Waiting.", LOADING: "Loading.", PAUSED: "Paused."}
+        return Sentence(
+            doing.get(state, "Training."), f"The first held-out results come at step {every}."
+        )
     out = [styles[place.lane].label for place in places if place.out_at]
     left = [styles[place.lane].label for place in places if not place.out_at]
     if out and len(left) == 1:

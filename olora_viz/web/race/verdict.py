@@ -21,13 +21,14 @@ def build(desk: Desk) -> list[Any]:
     """Make the line, and the next steps, of which style.css shows the one that the line names."""
     with gr.Row(elem_id="verdict-row"):
         line = gr.HTML(desk.blank.verdict, elem_id="verdict", apply_default_css=False)
-        next_steps.build(desk)
-        gr.HTML(
-            '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
-            'rate to take for your own data">Decide for my data</a>',
-            elem_id="decide-link",
-            apply_default_css=False,
-        )
+        with gr.Row(elem_id="next-row"):  # one row, also below the line where it is narrow
+            next_steps.build(desk)
+            gr.HTML(
+                '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
+                'rate to take for your own data">Decide for my data</a>',
+                elem_id="decide-link",
+                apply_default_css=False,
+            )
     return [line]
 
 
