@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from olora_viz.studies.deciding import open_trials
 from olora_viz.studies.planning import needed
+from olora_viz.studies.statistics import BETTER, ERROR, WORSE, holm, t_interval
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
@@ -90,3 +93,102 @@ def row_of(valid: np.ndarray, test: np.ndarray, base: float = 5.0, **more: Any) 
         "valid_examples": len(valid), "test_examples": len(test),
         "valid_loss_by_example": valid, "test_loss_by_example": test, **more,
     }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What came out of many simulated studies, as shares."""
+
+    ordered: float
+    """Studies in which some method is called better or worse than the first."""
+    by_seeds: float
+    """The same, by Student's t over the seeds alone and Holm's method."""
+    found: float
+    """Methods that are called worse."""
+    covered: float
+    """Intervals that hold the true difference at the rates that were chosen."""
+    studies: int
+
+
+def simulate(
+    study: Study, studies: int, held_out: int, test: int, *, rounds: int = 0, **world: Any
+) -> Rates:
+    """Run studies of methods that are equal, or of which the first is better.
+
+    Parameters
+    ----------
+    rounds : at most so many more races on what is open, as in a decision with time left.
+    world : see `World`.
+    """
+    random = np.random.default_rng([studies, held_out, test, study.seeds, len(study.inits)])
+    counts = np.zeros(4)
+    for _ in range(studies):
+        made = World(random, len(study.inits), held_out, test, **world)
+        found = made.study(study)
+        for _ in range(rounds):
+            for trial in (trials := open_trials(found)):
+                made.run_trial(trial)
+            if not trials:
+                break
+            found = verdicts_of(study, made.rows)
+        first, *others = found.each
+        p_values = holm([t_interval(one.difference.by_seed).p_value for one in others])
+        held = [
+            one.interval.low
+            <= made.true(one.init, one.best_lr) - made.true(first.init, first.best_lr)
+            <= one.interval.high
+            for one in others
+        ]
+        counts += [
+            any(one.verdict in (BETTER, WORSE) for one in others), min(p_values) < ERROR,
+            np.mean([one.verdict == WORSE for one in others]), np.mean(held),
+        ]  # fmt: skip
+    return Rates(*(counts / studies), studies)
+
+
+WORLDS = {
+    "flat": {"curvature": 0.02, "run": (0.05,)},
+    "flat, unequal": {"curvature": 0.02, "run": (0.05, 0.15)},
+    "steep": {"curvature": 0.3, "run": (0.05,)},
+    "steep, unequal": {"curvature": 0.3, "run": (0.05, 0.15)},
+}
+"""Curves of the loss over the rates, and the spread of the runs from method to method."""
+
+SIZES = ((17, 36, 3), (60, 55, 5), (128, 128, 5), (300, 300, 5))
+"""Held-out examples, test examples and seeds."""
+
+
+def study_of(methods: int, seeds: int, coarse: int | None = None) -> Study:
+    """Return a study of the first methods at four rates."""
+    return Study(
+        inits=METHODS[:methods], lrs=(3e-4, 1e-3, 3e-3, 1e-2), seeds=seeds, coarse=coarse
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Print the table of false orders, of coverage and of power; see docs/VERDICTS.md."""
+    parser = ArgumentParser(description=main.__doc__)
+    parser.add_argument("--studies", type=int, default=600)
+    studies = parser.parse_args().studies
+    head = (
+        "curves and runs | methods | held-out, test, seeds | false orders | seeds alone | coverage"
+    )
+    print(f"| {head} | power at 0.2 nats |\n|{'---|' * 7}")
+    for name, world in WORLDS.items():
+        plans = [(2, *size, None, 0) for size in SIZES]
+        plans += [(8, 60, 55, 5, None, 0), (2, 60, 55, 3, 1, 6), (2, 300, 300, 5, 1, 6)]
+        for methods, held_out, test, seeds, coarse, rounds in plans:
+            count = studies // 4 if methods > 2 else studies
+            study = study_of(methods, seeds, coarse)
+            equal, apart = (
+                simulate(study, n, held_out, test, rounds=rounds, gap=gap, **world)
+                for n, gap in ((count, 0.0), (count // 3, 0.2))
+            )
+            kind = f"{methods}{', decided in up to 6 more races' * (rounds > 0)}"
+            numbers = equal.ordered, equal.by_seeds, equal.covered, apart.found
+            shares = " | ".join(f"{100 * x:.1f}%" for x in numbers)
+            print(f"| {name} | {kind} | {held_out}, {test}, {seeds} | {shares} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

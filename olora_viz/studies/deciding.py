@@ -289,8 +289,9 @@ def open_trials(found: Verdicts) -> list[Trial]:
     """Return the next runs that may settle a decision: none if it is settled, or cannot be.
 
     They are of the method with the lowest validation loss among those that are open, and of the
-    reference: at the rates that the validation results cannot tell from the best ones, the seeds
-    that these lack, or else one more seed. A method is open if it is undecided, unless its best
+    reference: the seeds that are lacking at rates that the validation results cannot tell from the
+    best ones; or else one more seed at every rate that has run with all so far. To drop rates that
+    fell behind would keep the lucky ones. A method is open if it is undecided, unless its best
     rate lies at the edge, or more seeds would not help. Once it has more seeds than planned, it
     stays open until it is level or beyond doubt.
 
@@ -310,11 +311,12 @@ def open_trials(found: Verdicts) -> list[Trial]:
         ):
             continue
         seeds = min(each.seeds for each in chosen if each is not None)
-        for least in (seeds, seeds + 1):
+        alike = [(runs.init, rate) for runs in pair for rate in runs.like_best]
+        whole = [(r.init, rate) for r in pair for rate in r.rates if len(rate.valid) >= seeds]
+        for rates, least in ((alike, seeds), (whole, seeds + 1)):
             lacking = [
-                Trial(one.cell, runs.init, rate.lr, seed)
-                for runs in pair
-                for rate in runs.like_best
+                Trial(one.cell, init, rate.lr, seed)
+                for init, rate in rates
                 for seed in range(len(rate.valid), least)
             ]
             if lacking:
