@@ -210,6 +210,8 @@ def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[D
     assert last.taken is not None
     assert last.adapter is not None
     assert last.answers
+    (reference,) = (one for one in last.verdicts.each if one.init == "lora")
+    assert all(math.isfinite(step) for step in reference.reached_at)  # each seed, its own end
     model, _ = load_model("glassllm", device=torch.device("cpu"), dtype=torch.float32)
     loaded = peft.PeftModel.from_pretrained(model, last.adapter)
     # An adapter that starts away from zero is exported as the difference from its start.

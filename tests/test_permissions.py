@@ -61,7 +61,7 @@ def test_every_file_and_folder_has_the_permissions_that_the_umask_leaves(written
         "run/checkpoint.safetensors", "run/steps.jsonl", "run/adapters/olora/README.md",
         "run/adapters/olora/adapter_model.safetensors", "lora/adapter_model.safetensors",
         "olora/adapter_config.json", "merged/model.safetensors", "merged/tokenizer.json",
-        "study/lanes.parquet", "study/runs/0001/examples.parquet", "decision/study.toml",
+        "study/lanes.parquet", "study/examples.parquet", "decision/study.toml",
         "decision/adapter/adapter_model.safetensors", "s.html", "s.png", "spectrum.png",
         "inspect.html", "cache/spectra",
     ):  # fmt: skip

@@ -229,13 +229,13 @@ def _runner_up(found: Verdicts, one: Verdict) -> RunnerUp | None:
 def _beside(one: Verdict, other: RunnerUp) -> str:
     """Put the test results of what is taken beside those of the runner-up."""
     what = "has the lowest" if other.valid_loss < one.valid_loss else "is the runner-up by"
-    right = math.isfinite(one.test_accuracy) and math.isfinite(other.test_accuracy)
-    results = [
+    mine, theirs = (
         f"{nats(each.test_loss)} nats"
-        + (f", right in {percent(each.test_accuracy)}" if right else "")
+        + f" and is right in {percent(each.test_accuracy)}" * math.isfinite(each.test_accuracy)
         for each in (one, other)
-    ]
-    return f"Test loss {results[0]}; {other.name}, which {what} held-out loss, has {results[1]}."
+    )
+    name = f"{label_of(one.init)} at {compact(one.best_lr or 0)}"
+    return f"On the test {name} has {mine}; {other.name}, which {what} held-out loss, has {theirs}."
 
 
 def _rivals(found: Verdicts, one: Verdict, better: Sequence[Verdict]) -> str:

@@ -226,19 +226,18 @@ def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> Iterator[Ve
         for part in ("valid", "test")
     }
     at_shared = _at_shared(study, cell, runs, shared, margin, sizes["test"])
-    targets = _valid_losses(theirs)
+    targets = [valid[trial] for trial in _at_best(cell, theirs)]
     for init, one in runs.items():
         if init == study.reference:
             said, why = LEVEL if gaps[init].seeds else UNDECIDED, ""
         else:
             said, why = _explained(study, one, theirs, gaps[init], p_values[init], margin, sizes)
-        lr, seeds = (one.chosen.lr, one.chosen.seeds) if one.chosen else (None, 0)
-        trials = [] if lr is None else [Trial(cell, init, lr, seed) for seed in range(seeds)]
+        trials = _at_best(cell, one)
         reached = (reached_at(rows[t], loss) for t, loss in zip(trials, targets, strict=False))
         yield Verdict(
-            cell=cell, init=init, best_lr=lr,
+            cell=cell, init=init, best_lr=one.chosen.lr if one.chosen else None,
             rates_like=tuple(each.lr for each in one.like_best),
-            valid_losses=_valid_losses(one), test_loss=_test_loss(one.at_best),
+            valid_losses=tuple(valid[t] for t in trials), test_loss=_test_loss(one.at_best),
             test_accuracy=float(np.mean([accuracy[t] for t in trials])) if trials else math.nan,
             difference=gaps[init], p_value=p_values[init], margin=margin, verdict=said, why=why,
             shared_lr=shared, verdict_shared_rate=at_shared[init], reached_at=tuple(reached),
@@ -314,8 +313,11 @@ def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | N
     return None if at is None else grid[at]
 
 
-def _valid_losses(one: MethodRuns) -> tuple[float, ...]:
-    return tuple(one.at_best.valid.mean(1).tolist()) if one.at_best else ()
+def _at_best(cell: Cell, one: MethodRuns) -> list[Trial]:
+    """Return the trials of a method at its best rate; none if it has no best rate."""
+    if one.chosen is None:
+        return []
+    return [Trial(cell, one.init, one.chosen.lr, seed) for seed in range(one.chosen.seeds)]
 
 
 def _test_loss(runs: RateRuns | None) -> float:
