@@ -16,14 +16,14 @@ import numpy as np
 from olora_viz.initializers import label_of
 from olora_viz.machine.numbers import compact, number
 from olora_viz.studies.ledger import verdicts
-from olora_viz.studies.planning import values_at
-from olora_viz.studies.statistics import t_interval
+from olora_viz.studies.method_runs import interval_of, runs_of
 from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
 HEADS = (
     "model", "task", "rank", "method", "best rate", "the reference's", "test loss",
-    "the reference's", "difference (95%)", "p", "at best rates", "at one rate", "seeds",
+    "the reference's", "difference (95%)", "over rates", "p", "at best rates", "at one rate",
+    "seeds",
 )  # fmt: skip
 
 
@@ -45,7 +45,9 @@ def _line(one: Verdict, reference: Verdict) -> list[str]:
         *_names(one.cell, one.init),
         *("" if its.best_lr is None else compact(its.best_lr) for its in (one, reference)),
         *(number(its.test_loss, ".3f") for its in (one, reference)),
-        f"{mean} ({low} to {high})", number(one.p_value, ".2g"),
+        f"{mean} ({low} to {high})",
+        " to ".join(number(end, "+.3f") for end in one.difference.over_rates),
+        number(one.p_value, ".2g"),
         f"{one.verdict}: {one.why}" if one.why else one.verdict,
         at_one if one.shared_lr is None else f"{at_one} ({compact(one.shared_lr)})", str(one.seeds),
     ]  # fmt: skip
@@ -54,15 +56,15 @@ def _line(one: Verdict, reference: Verdict) -> list[str]:
 def by_rate(found: Verdicts) -> list[list[str]]:
     """Return the mean difference at each rate, one line a method and cell.
 
-    A star marks a difference whose 95% interval, Student's, does not contain zero; a dash one with
-    a diverged run.
+    A star marks a difference whose 95% interval, over seeds and examples, does not contain zero; a
+    dash one with a diverged run.
     """
-    study, test = found.study, values_of(found.rows, "test_loss")
-    made = []
+    study, made = found.study, []
     for cell in study.cells():
-        theirs = values_at(study, cell, study.reference, study.lrs, test)
+        runs = {init: runs_of(study, cell, init, found.rows).rates for init in study.inits}
+        at = {init: {one.lr: one.test for one in rates} for init, rates in runs.items()}
         for init in study.inits:
-            gaps = values_at(study, cell, init, study.lrs, test) - theirs
+            gaps = [at[init][lr] - at[study.reference][lr] for lr in study.lrs]
             if init != study.reference:
                 made.append([*_names(cell, init), *map(_starred, gaps)])
     return made
@@ -75,7 +77,7 @@ def _names(cell: Cell, init: str) -> list[str]:
 def _starred(gaps: np.ndarray) -> str:
     if not np.isfinite(gaps).all():
         return "–"
-    its = t_interval(gaps)
+    its = interval_of(gaps)
     return f"{its.mean:+.3f}{'' if its.low <= 0 <= its.high else '*'}"
 
 
