@@ -25,19 +25,19 @@ class Sentence:
 
 
 def smallest_found(seeds: int, difference: float) -> str:
-    """Say which difference a number of seeds finds.
+    """Say which difference a number of seeds finds, if the test examples can tell it.
 
     Parameters
     ----------
     difference : see `smallest_difference`; in standard deviations of the paired differences.
 
     >>> smallest_found(5, 1.8)
-    '5 seeds find a difference of 1.8 standard deviations of the paired differences with a chance \
-of 80%'
+    '5 seeds find at best a difference of 1.8 standard deviations of the paired differences with a \
+chance of 80%'
     """
     return (
-        f"{seeds} seeds find a difference of {number(difference, '.2g')} standard deviations of "
-        f"the paired differences with a chance of {percent(POWER)}"
+        f"{seeds} seeds find at best a difference of {number(difference, '.2g')} standard "
+        f"deviations of the paired differences with a chance of {percent(POWER)}"
     )
 
 
