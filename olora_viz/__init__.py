@@ -88,6 +88,7 @@ from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
 from olora_viz.studies.running import run_study
 from olora_viz.studies.study import Study
+from olora_viz.studies.verdict_line import VerdictLine, verdict
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.studies.who_leads import who_leads
 from olora_viz.tasks import TASKS, Example, Task, load_task
@@ -132,6 +133,7 @@ __all__ = [
     "Task",
     "Truncation",
     "UpdateSpectra",
+    "VerdictLine",
     "Verdicts",
     "Weight",
     "__version__",
@@ -203,6 +205,7 @@ __all__ = [
     "unregister",
     "unregister_measure",
     "update_spectra",
+    "verdict",
     "verdicts",
     "watch",
     "who_leads",

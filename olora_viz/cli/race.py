@@ -97,7 +97,9 @@ def run_race(options: argparse.Namespace) -> int:
     from olora_viz.races import run as runs
     from olora_viz.races.state import STOPPED
     from olora_viz.races.tracking import RaceTracker
+    from olora_viz.studies.metric import LOSS
     from olora_viz.studies.remarks import batches_vary, caveat
+    from olora_viz.studies.verdict_line import verdict
 
     keep_freed()
     tracker = _tracker(options)
@@ -123,11 +125,15 @@ def run_race(options: argparse.Namespace) -> int:
             _follow(steps, race, shown, options.json, tracked)
         except StoppedEarlyError:  # in what comes after the last step
             raise KeyboardInterrupt from None
-    summary = race.summary()
+    summary, folder = race.summary(), options.resume or options.folder
+    found = verdict(runs.read_steps(folder) if folder else race, race) if race.done else None
+    summary["verdict"] = found.to_json() if found else None
     if options.json:
         print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
     else:
-        print_summary(summary, plain_text=race.task.plain_text)
+        print_summary(summary, by_loss=found.metric == LOSS if found else race.task.plain_text)
+        if found:
+            print(f"{found} ({found.reason})")
         print(data.about_held_out.baseline)
         print(caveat(race.config.lanes, by_seed=batches_vary(race.config, data.about_held_out)))
         if race.without_gradient:
@@ -224,18 +230,20 @@ def _follow(
             bar.set_postfix_str(beside, refresh=False)
 
 
-def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:
+def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
     """Print a race's summary, the best lane first.
 
     Parameters
     ----------
-    plain_text : whether the held-out loss alone counts; else accuracy leads, and it breaks ties.
+    by_loss : whether the held-out loss counts; else accuracy leads, and the loss breaks ties.
     """
+    from olora_viz.studies.metric import ACCURACY, LOSS, Metric
+
     lanes, base = summary["lanes"].items(), summary["base"]
     tested = base.get("test_loss") is not None
     head = ["lane", "status", "held-out loss", "accuracy", *["test loss", "accuracy"] * tested]
     rows = [[*head, "first gradient norm"]]
-    for label, lane in sorted(lanes, key=lambda item: _rank(item[1], plain_text)):
+    for label, lane in sorted(lanes, key=lambda item: _rank(item[1], by_loss)):
         status = lane["status"]
         if lane["diverged_at"]:
             status += f" at step {lane['diverged_at']}"
@@ -254,6 +262,8 @@ def print_summary(summary: dict[str, Any], *, plain_text: bool = False) -> None:
     figures = number(base["loss"], ".4f"), number(base["accuracy"], ".1%")
     rows.append(["(base model)", "", *figures, *(_test_figures(base) if tested else ()), ""])
     print_table(rows)
+    if len(lanes) > 1:
+        print(f"sorted {Metric(LOSS if by_loss else ACCURACY).order}, on the held-out examples")
     for label, lane in lanes:
         if lane["diverged_at"]:
             print(f"{label} is out of the race: its {lane['diverged_why']}")
@@ -281,8 +291,8 @@ def held_out_range(eval_loss: Sequence[float]) -> str:
     return f"held-out loss {' to '.join(ends)}" if known else ""
 
 
-def _rank(lane: dict[str, Any], plain_text: bool) -> tuple[float, float]:
+def _rank(lane: dict[str, Any], by_loss: bool) -> tuple[float, float]:
     """Return what lanes are ordered by: the better, the lower."""
     loss, share = lane["final_loss"], lane["final_accuracy"]
-    led = 0.0 if plain_text or share is None else -share
+    led = 0.0 if by_loss or share is None else -share
     return led, math.inf if loss is None else loss

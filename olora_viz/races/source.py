@@ -6,18 +6,58 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.naming import expect
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Race
 from olora_viz.races.saved_run import SavedRun, load_run
+from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
+from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.held_out import HeldOut
 
-Source = Race | SavedRun | Iterable[Step] | str | Path
-"""A race, a saved run, the steps of a race, or the path of a run folder."""
+
+@runtime_checkable
+class KeptRace(Protocol):
+    """A race that was recorded, or runs in the background: what is read of it."""
+
+    @property
+    def config(self) -> RaceConfig:
+        """Its set-up."""
+        ...
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """Its steps so far."""
+        ...
+
+    @property
+    def baseline(self) -> Evaluation | None:
+        """Held-out results of the base model; None while unknown."""
+        ...
+
+    @property
+    def plain_text(self) -> bool:
+        """Whether every token is supervised instead of an answer."""
+        ...
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """About its held-out examples; None while unknown."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+
+Source = Race | SavedRun | KeptRace | Iterable[Step] | str | Path
+"""A race, a saved run, a recorded race, the steps of a race, or the path of a run folder."""
 
 
 R = TypeVar("R")
@@ -38,6 +78,12 @@ class Raced:
     """Held-out loss before the first step, None if unknown."""
     start_accuracy: float | None = None
     plain_text: bool = False
+    config: RaceConfig | None = None
+    """The set-up, with the fair rates that were found; None if it is unknown."""
+    held_out: HeldOut | None = None
+    """About the held-out examples; None if it is unknown."""
+    ended: bool = False
+    """Whether no step comes after these."""
 
     @classmethod
     def of(cls, source: Source, config: RaceConfig | Race | None = None) -> Raced:
@@ -46,7 +92,7 @@ class Raced:
         Parameters
         ----------
         source : a `Race`, with its steps so far, or run to its end if it has not started; a
-            `SavedRun`; the steps of a race; or the path of a run folder.
+            `SavedRun`; a recorded race; the steps of a race; or the path of a run folder.
         config : the set-up of the steps; a `Race` also provides the results before the first step.
             Without it, lanes are numbered.
 
@@ -59,6 +105,8 @@ class Raced:
             source = load_run(source)
         if isinstance(source, SavedRun):
             return cls._of_saved(source)
+        if isinstance(source, KeptRace):
+            return cls._of_kept(source)
         if isinstance(source, Race):
             config = config or source
             source = _run(source)
@@ -78,22 +126,40 @@ class Raced:
         base = config.baseline
         return replace(
             known, start_loss=float(base.loss[0]), start_accuracy=float(base.accuracy[0]),
-            plain_text=config.task.plain_text,
+            plain_text=config.task.plain_text, held_out=config.data.about_held_out,
+            ended=config.status != RACING,
         )  # fmt: skip
 
     @classmethod
     def _of_saved(cls, run: SavedRun) -> Raced:
-        base = run.summary["base"] if run.summary else {}
+        summary = run.summary or {}
+        base, held_out = summary.get("base", {}), summary.get("held_out")
         card = TASKS.get(run.config.task)
+        plain = card is not None and not card.prompt
         return replace(
             cls._known(run.steps, run.config),
             start_loss=base.get("loss"), start_accuracy=base.get("accuracy"),
-            plain_text=card is not None and not card.prompt,
+            plain_text=summary.get("plain_text", plain),
+            held_out=HeldOut(**held_out) if held_out else None, ended=run.summary is not None,
+        )  # fmt: skip
+
+    @classmethod
+    def _of_kept(cls, kept: KeptRace) -> Raced:
+        base = kept.baseline
+        return replace(
+            cls._known(tuple(kept.steps), kept.config),
+            start_loss=float(base.loss[0]) if base else None,
+            start_accuracy=float(base.accuracy[0]) if base else None,
+            plain_text=kept.plain_text, held_out=kept.held_out, ended=kept.complete,
         )  # fmt: skip
 
     @classmethod
     def _known(cls, steps: tuple[Step, ...], config: RaceConfig) -> Raced:
-        return cls(steps, config.labels, config.lanes, config.steps)
+        config = found_rates(config, steps)
+        last = bool(steps) and (steps[-1].step >= config.steps or bool(steps[-1].out.all()))
+        return cls(
+            steps, config.labels, config.lanes, config.steps, config=config, ended=last
+        )  # fmt: skip
 
     @classmethod
     def _of_numbers(cls, steps: tuple[Step, ...]) -> Raced:

@@ -49,6 +49,7 @@ def summary_of(race: Race) -> dict[str, Any]:
         "status": race.status,
         "model": race.config.model,
         "task": race.config.task,
+        "plain_text": race.task.plain_text,
         "device": str(race.device),
         "dtype": str(next(race.model.parameters()).dtype).removeprefix("torch."),
         "steps": race.done,

@@ -7,7 +7,7 @@ several seeds, the field holds all of them, and comparisons use means over the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, Targets
@@ -55,8 +55,6 @@ class Field:
     setting: Setting
     seeds: tuple[int, ...]
     contenders: tuple[Contender, ...]
-    told: int = 1
-    """Number of comparisons in the story of the race, which share one error rate."""
 
     @property
     def starts(self) -> tuple[str, ...]:
@@ -87,9 +85,9 @@ class Field:
         return sorted(set(self.rates(hero)) & set(self.rates(rival)))
 
     @property
-    def is_one_pair(self) -> bool:
-        """Whether it is two starts at one rate, which one comparison tells of."""
-        return len(self.starts) == 2 and len({one.lr for one in self.contenders}) == 1
+    def at_one_rate(self) -> bool:
+        """Whether all contenders race at the same rate."""
+        return len({one.lr for one in self.contenders}) == 1
 
     def lanes_of(self, init: str) -> list[int]:
         """Return the indices of a start's lanes."""
@@ -126,16 +124,7 @@ def fields_of(lanes: Sequence[Lane]) -> list[Field]:
     for key in sorted(same, key=worth, reverse=True):
         if key[0] not in found:
             found[key[0]] = _field(lanes, key[0], tuple(sorted(same[key])))
-    fields = list(found.values())
-    told = _comparisons([field for field in fields if len(field.starts) > 1])
-    return [replace(field, told=told) for field in fields]
-
-
-def _comparisons(fields: Sequence[Field]) -> int:
-    """Count the comparisons in a story: of several fields the best rates, of one the shared too."""
-    if len(fields) != 1:
-        return max(1, min(len(fields), MOST_FIELDS))
-    return 2 if fields[0].shared_rates and not fields[0].is_one_pair else 1
+    return list(found.values())
 
 
 def _field(lanes: Sequence[Lane], setting: Setting, seeds: tuple[int, ...]) -> Field:

@@ -9,7 +9,15 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.numbers import compact, rounded
-from olora_viz.studies.decision import AHEAD, BEHIND, Comparison, Pairs, Scores, compare_all
+from olora_viz.studies.decision import (
+    AHEAD,
+    BEHIND,
+    Comparison,
+    Pairs,
+    Scores,
+    adjusted,
+    compare_all,
+)
 from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN
 from olora_viz.studies.words import Sentence
 
@@ -26,7 +34,8 @@ def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
     lanes = np.flatnonzero(np.isfinite(conditions).all(1))
     if not len(lanes):
         return {}
-    by_loss, _ = compare_all([Scores(np.log(conditions[k])[None]) for k in lanes])
+    every = compare_all([Scores(np.log(conditions[k])[None]) for k in lanes])
+    (by_loss,) = adjusted([every])
     return {
         (int(lanes[i]), int(lanes[j])): replace(found, margin=MARGIN)
         for (i, j), found in by_loss.items()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from olora_viz.measures.examples import Examples
 from olora_viz.races.step import Step
-from olora_viz.studies.decision import Comparison, Pairs, Scores, compare_all
-from olora_viz.studies.statistics import LEVEL, UNDECIDED
+from olora_viz.studies.decision import Pairs, Scores, compare_all
+from olora_viz.studies.statistics import LEAST_EXAMPLES
+from olora_viz.studies.survival import Results
 
 LEAST_HALVED = 8
 """From this many held-out examples on, rates are chosen on one half and compared on the other."""
@@ -33,39 +34,32 @@ class Contest:
     entries: tuple[Entry, ...]
     """The one that leads by its mean first, whether or not the difference can be told."""
     accuracy: tuple[float, ...]
-    """Share of right answers of each; NaN for plain text."""
+    """Share of right answers of each; for plain text, of tokens."""
     loss: tuple[float, ...]
     """Loss of each on the examples, nats; what of, `loss_name` says."""
     loss_name: str
     """``held-out loss``; ``loss of the deciding tokens`` where answers are mostly boilerplate."""
-    by_accuracy: Pairs
-    """Comparisons by the places of both entries; empty for plain text."""
-    by_loss: Pairs
+    pairs: Pairs
+    """Comparisons by the places of both entries, by the metric of the race; the p-values are to be
+    adjusted, see `olora_viz.studies.decision.adjusted`."""
+    by_loss: bool
+    """Whether the loss is compared instead of the accuracy."""
     examples: int
     """Number of held-out examples that the comparisons rest on."""
     chosen_on: int
     """Number of other examples on which rates were chosen; 0 if none were."""
+    runs: tuple[int, ...]
+    """Places of the seeds that are independent runs of every entry."""
 
     @property
     def seeds(self) -> int:
         """The fewest independent runs of a pair."""
-        return min((one.seeds for one in self.by_loss.values()), default=1)
+        return min((one.seeds for one in self.pairs.values()), default=1)
 
-    def between(self, i: int, j: int) -> Comparison:
-        """Return what leads in a comparison of two entries: accuracy, or the loss of plain text."""
-        if (i, j) in self.by_accuracy:
-            return self.by_accuracy[i, j]
-        return self.by_loss[i, j]
-
-    def loss_decides(self, i: int, j: int) -> Comparison | None:
-        """Return the comparison by loss if it orders two entries that accuracy does not."""
-        if (i, j) not in self.by_accuracy:
-            return None
-        ordered = (
-            one.in_these_runs not in (LEVEL, UNDECIDED)
-            for one in (self.by_accuracy[i, j], self.by_loss[i, j])
-        )
-        return self.by_loss[i, j] if tuple(ordered) == (False, True) else None
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What is compared of each."""
+        return self.loss if self.by_loss else self.accuracy
 
 
 def latest_examples(steps: Sequence[Step]) -> Examples | None:
@@ -77,19 +71,20 @@ def contest(
     entries: Sequence[Entry],
     examples: Examples,
     *,
-    plain_text: bool,
+    by_loss: bool,
     columns: slice = slice(None),
     chosen_on: int = 0,
-    told: int = 1,
 ) -> Contest | None:
     """Compare entries; those with a diverged lane are left out, since a mean would be biased.
+
+    On fewer than `LEAST_EXAMPLES` examples nothing is decided.
 
     Parameters
     ----------
     entries : all with as many lanes.
     examples : of the race's latest evaluation.
+    by_loss : compare losses instead of accuracies.
     columns : the examples to compare on.
-    told : number of such contests that are told of together, and share one error rate.
 
     Returns
     -------
@@ -98,9 +93,7 @@ def contest(
     whole = [e for e in entries if np.isfinite(examples.loss[list(e.lanes)]).all()]
     if not whole:
         return None
-    scores = {
-        e: scores_of(e.lanes, examples, plain_text=plain_text, columns=columns) for e in whole
-    }
+    scores = {e: scores_of(e.lanes, examples, columns) for e in whole}
     # Seeds that are one run of any entry are one of all, so that the scores are those compared.
     runs = sorted(set.intersection(*(set(s.runs) for s in scores.values())))
     scores = {e: s.of(runs) for e, s in scores.items()}
@@ -108,31 +101,41 @@ def contest(
         e: math.nan if s.right is None else float(s.right.mean()) for e, s in scores.items()
     }
     loss = {e: float(s.loss.mean()) for e, s in scores.items()}
-    ranked = sorted(whole, key=lambda e: (0.0 if plain_text else -accuracy[e], loss[e]))
-    by_loss, by_accuracy = compare_all([scores[e] for e in ranked], told=told)
+    ranked = sorted(whole, key=lambda e: (0.0 if by_loss else -accuracy[e], loss[e]))
+    count = scores[ranked[0]].loss.shape[1]
+    pairs = compare_all([scores[e] for e in ranked], shares=not by_loss)
     return Contest(
         entries=tuple(ranked),
         accuracy=tuple(accuracy[e] for e in ranked),
         loss=tuple(loss[e] for e in ranked),
         loss_name="held-out loss" if examples.all_decide else "loss of the deciding tokens",
-        by_accuracy=by_accuracy,
+        pairs={
+            pair: replace(one, counts=count >= LEAST_EXAMPLES) for pair, one in pairs.items()
+        },
         by_loss=by_loss,
-        examples=scores[ranked[0]].loss.shape[1],
+        examples=count,
         chosen_on=chosen_on,
-    )
+        runs=tuple(runs),
+    )  # fmt: skip
 
 
-def scores_of(
-    lanes: Sequence[int],
-    examples: Examples,
-    *,
-    plain_text: bool,
-    columns: slice = slice(None),
-) -> Scores:
+def scores_of(lanes: Sequence[int], examples: Examples, columns: slice = slice(None)) -> Scores:
     """Return the scores of lanes that differ in their seed alone."""
     rows = list(lanes)
-    right = None if plain_text else examples.right[rows][:, columns]
-    return Scores(examples.loss[rows][:, columns], right)
+    return Scores(examples.loss[rows][:, columns], examples.right[rows][:, columns])
+
+
+def results_by_example(
+    lanes: Sequence[int], examples: Examples, *, by_loss: bool, columns: slice
+) -> Results:
+    """Return what rates are chosen and judged by, lower being better: losses, or wrong answers.
+
+    A lane that has diverged has NaN.
+    """
+    rows = list(lanes)
+    loss = examples.loss[rows][:, columns]
+    wrong = np.where(np.isfinite(loss), 1.0 - examples.right[rows][:, columns], math.nan)
+    return loss if by_loss else wrong
 
 
 def halves(examples: Examples) -> tuple[slice, slice]:
@@ -142,8 +145,16 @@ def halves(examples: Examples) -> tuple[slice, slice]:
     return slice(0, None, 2), slice(1, None, 2)
 
 
-def best_of(entries: Sequence[Entry], examples: Examples, columns: slice) -> int | None:
-    """Return the place of the entry with the lowest mean loss; None if all have diverged."""
-    means = [float(examples.loss[list(e.lanes)][:, columns].mean()) for e in entries]
-    finite = [i for i, mean in enumerate(means) if math.isfinite(mean)]
+def best_of(
+    entries: Sequence[Entry], examples: Examples, columns: slice, *, by_loss: bool
+) -> int | None:
+    """Return the place of the best entry by its mean, ties by loss; None if all have diverged."""
+    means = []
+    for entry in entries:
+        led, loss = (
+            results_by_example(entry.lanes, examples, by_loss=by, columns=columns).mean()
+            for by in (by_loss, True)
+        )
+        means.append((float(led), float(loss)))
+    finite = [i for i, (_, loss) in enumerate(means) if math.isfinite(loss)]
     return min(finite, key=lambda i: means[i], default=None)

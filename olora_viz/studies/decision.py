@@ -73,6 +73,8 @@ class Comparison:
     """Number of held-out examples."""
     seeds: int
     """Number of independent pairs of runs."""
+    counts: bool = True
+    """Whether a verdict may rest on it; if not, it is ``undecided``."""
 
     @property
     def verdict(self) -> str:
@@ -82,6 +84,8 @@ class Comparison:
     @property
     def in_these_runs(self) -> str:
         """The verdict on these runs alone, over the examples; another seed may reverse it."""
+        if not self.counts:
+            return UNDECIDED
         if self.p_value < ERROR and not self.low <= 0 <= self.high:
             return AHEAD if (self.difference > 0) == self.shares else BEHIND
         return LEVEL if -self.margin < self.low and self.high < self.margin else UNDECIDED
@@ -144,32 +148,36 @@ Pairs = dict[tuple[int, int], Comparison]
 """Comparisons by the indices of both contenders, in either order."""
 
 
-def compare_all(contenders: Sequence[Scores], *, told: int = 1) -> tuple[Pairs, Pairs]:
-    """Compare every pair of contenders, with Holm's p-values over all comparisons.
+def compare_all(contenders: Sequence[Scores], *, shares: bool = False) -> Pairs:
+    """Compare every pair of contenders; the p-values are still to be adjusted, see `adjusted`.
 
     Parameters
     ----------
-    told : number of such groups of comparisons that are told of together: the p-values are
-        multiplied by it (Bonferroni), so that the chance of any false order in all is bounded.
-
-    Returns
-    -------
-    by_loss, by_right
-        The second is empty without right answers.
+    shares : compare the right answers instead of the losses.
     """
-    pairs = [(i, j) for j in range(len(contenders)) for i in range(j)]
-    kinds = (False, True) if contenders[0].right is not None else (False,)
-    found = [compare(contenders[i], contenders[j], shares=s) for s in kinds for i, j in pairs]
-    adjusted = holm([one.p_value for one in found])
-    adjusted_pairs = [
-        replace(one, p_value=min(1.0, told * p)) for one, p in zip(found, adjusted, strict=True)
-    ]
-    made = [
-        dict(zip(pairs, adjusted_pairs[k : k + len(pairs)], strict=True))
-        for k in (0, len(pairs))[: len(kinds)]
-    ]
-    both = [one | {(j, i): pair.reversed for (i, j), pair in one.items()} for one in made]
-    return both[0], both[1] if len(both) > 1 else {}
+    count = len(contenders)
+    found = {
+        (i, j): compare(contenders[i], contenders[j], shares=shares)
+        for j in range(count)
+        for i in range(j)
+    }
+    return found | {(j, i): one.reversed for (i, j), one in found.items()}
+
+
+def adjusted(families: Sequence[Pairs]) -> list[Pairs]:
+    """Return comparisons that are told of together, with Holm's p-values over all of them.
+
+    Parameters
+    ----------
+    families : each with every pair in both orders, see `compare_all`.
+    """
+    places = [(f, pair) for f, pairs in enumerate(families) for pair in pairs if pair[0] < pair[1]]
+    p_values = holm([families[f][pair].p_value for f, pair in places])
+    made: list[Pairs] = [{} for _ in families]
+    for (f, (i, j)), p_value in zip(places, p_values, strict=True):
+        one = replace(families[f][i, j], p_value=p_value)
+        made[f] |= {(i, j): one, (j, i): one.reversed}
+    return made
 
 
 def share_interval(scores: Scores) -> tuple[float, float]:

@@ -7,7 +7,6 @@ since a mean over the other seeds would be biased. It is marked as diverged.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +16,7 @@ from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step, held_out_at_start
 from olora_viz.studies.comparison import Setting
+from olora_viz.studies.statistics import ERROR, MedianInterval, median_interval
 
 MEASURES = ("final", "best")
 """Which held-out loss of a lane to use: that of the latest evaluation, or the lowest so far."""
@@ -71,19 +71,46 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reach:
-    """When one start reached the final loss of plain LoRA."""
+    """When one start reached the final loss of plain LoRA, each seed that of LoRA's same seed."""
 
     curve: Curve
     target: float
-    """Plain LoRA's final held-out loss at its best rate, a mean over seeds; nats."""
+    """Plain LoRA's final held-out loss at its best rate, mean over its seeds; nats."""
     lr: float | None
     """The rate that got there first; if none did, the closest one."""
-    steps: float | None
-    """The step at which the median seed got there, interpolated; None if it never did."""
     each: tuple[float | None, ...]
-    """The same for each seed at that rate."""
+    """The step at which each seed that LoRA has got there, interpolated; None if it never did."""
     closest: float
     """The lowest mean held-out loss at that rate, nats."""
+
+    @property
+    def interval(self) -> MedianInterval | None:
+        """The median over the seeds with its interval; infinite for never, None without seeds."""
+        steps = np.array([math.inf if step is None else step for step in self.each])
+        return median_interval(steps) if len(steps) else None
+
+    @property
+    def steps(self) -> float | None:
+        """The step at which the median seed got there; None if it never did."""
+        found = self.interval
+        return found.median if found and math.isfinite(found.median) else None
+
+    @property
+    def spread(self) -> str:
+        """The interval of the median in words, and what it is; empty with one seed.
+
+        >>> Reach(None, 1.0, 1e-3, (28.0, 41.0, 34.0), 0.9).spread
+        '28 to 41, range of 3 seeds'
+        """
+        if self.interval is None or len(self.each) < 2:
+            return ""
+        low, high = (
+            f"{end:.0f}" if math.isfinite(end) else "never"
+            for end in (self.interval.low, self.interval.high)
+        )
+        whole = self.interval.coverage < 1 - ERROR
+        what = f"range of {len(self.each)} seeds" if whole else "95% interval"
+        return f"{low} to {high}, {what}"
 
 
 def is_sweep(lanes: Sequence[Lane]) -> bool:
@@ -141,9 +168,10 @@ def steps_to_reach(
 ) -> tuple[Reach, ...]:
     """Return when every start reached plain LoRA's final held-out loss at LoRA's best rate.
 
-    A start is compared with plain LoRA in the same setting, and left out if there is no such lane.
-    Each start uses the rate that gets there first. This includes plain LoRA, which may get there
-    before the end.
+    Each seed is compared with LoRA's run of the same seed, and left out if there is none; so is a
+    start without a plain LoRA lane in its setting. Each start uses the rate at which the median
+    seed gets there first. This includes plain LoRA, which gets there at the last step at the
+    latest.
 
     Parameters
     ----------
@@ -158,7 +186,7 @@ def steps_to_reach(
         at, held = [0, *at], np.vstack([first, held])
     best = {c.setting: c.optimum for c in curves if c.lane.init == "lora" and c.optimum}
     return tuple(
-        _reach(curve, target.mean, at, held)
+        _reach(curve, target, lanes, at, held)
         for curve in curves
         if (target := best.get(curve.setting)) is not None
     )
@@ -189,28 +217,25 @@ def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float
     return None
 
 
-def _reach(curve: Curve, target: float, at: Sequence[int], held: np.ndarray) -> Reach:
+def _reach(
+    curve: Curve, reference: Point, lanes: Sequence[Lane], at: Sequence[int], held: np.ndarray
+) -> Reach:
     """Choose the rate that gets there first, or comes closest, among those without divergence."""
+    targets = {
+        lanes[k].seed: loss for k, loss in zip(reference.lanes, reference.losses, strict=True)
+    }
     tried = []
     for point in curve.points:
-        if point.diverged or not len(held):
+        paired = [k for k in point.lanes if lanes[k].seed in targets]
+        if point.diverged or not paired or not len(held):
             continue
-        means = held[:, point.lanes].mean(1)
+        means = held[:, paired].mean(1)
         lowest = float(np.min(means, initial=math.inf, where=np.isfinite(means)))
-        each = tuple(first_at(target, at, held[:, k].tolist()) for k in point.lanes)
-        tried.append((_median(each), lowest, point, each))
+        each = tuple(first_at(targets[lanes[k].seed], at, held[:, k].tolist()) for k in paired)
+        tried.append(Reach(curve, reference.mean, point.lr, each, lowest))
     if not tried:
-        return Reach(curve, target, None, None, (), math.nan)
-    steps, lowest, point, each = min(
-        tried, key=lambda t: (math.inf if t[0] is None else t[0], t[1])
-    )
-    return Reach(curve, target, point.lr, steps, each, lowest)
-
-
-def _median(each: Sequence[float | None]) -> float | None:
-    """Return the median step at which the seeds got there; None counts as later than any step."""
-    middle = statistics.median(math.inf if n is None else n for n in each)
-    return middle if math.isfinite(middle) else None
+        return Reach(curve, reference.mean, None, (), math.nan)
+    return min(tried, key=lambda r: (math.inf if r.steps is None else r.steps, r.closest))
 
 
 def _families(lanes: Sequence[Lane]) -> dict[tuple[str, Setting], list[Lane]]:

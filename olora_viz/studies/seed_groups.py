@@ -37,17 +37,17 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
 
 
 def group_places(
-    rows: Sequence[Place], groups: Sequence[SeedGroup], *, plain_text: bool = True
+    rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss: bool = True
 ) -> list[Place]:
     """Order groups by their means, the best first and those with a diverged seed last.
 
     Parameters
     ----------
-    rows, plain_text : of `standings`, one row per lane.
+    rows, by_loss : of `standings`, one row per lane.
     """
     of_lane = {row.lane: row for row in rows}
     made = [_place(i, [of_lane[k] for k in group.lanes]) for i, group in enumerate(groups)]
-    return sorted(made, key=lambda p: (p.out_at > 0, *rank(p, plain_text), p.lane))
+    return sorted(made, key=lambda p: (p.out_at > 0, *rank(p, by_loss), p.lane))
 
 
 def _place(group: int, rows: Sequence[Place]) -> Place:

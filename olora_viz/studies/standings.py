@@ -55,12 +55,12 @@ def departure(left: Sequence[int], what: str = "DNF") -> str:
     return f"{seeds}{what} at step{'s' * bool(more)} {first}{until}"
 
 
-def standings(steps: Sequence[Step], lanes: int, *, plain_text: bool = True) -> list[Place]:
+def standings(steps: Sequence[Step], lanes: int, *, by_loss: bool = True) -> list[Place]:
     """Order the lanes by their latest held-out results, the best first and the diverged ones last.
 
     Parameters
     ----------
-    plain_text : whether the loss alone counts; else accuracy leads, and the loss breaks ties.
+    by_loss : whether the loss counts; else accuracy leads, and the loss breaks ties.
     """
     newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
     nothing = [math.nan] * lanes
@@ -78,12 +78,12 @@ def standings(steps: Sequence[Step], lanes: int, *, plain_text: bool = True) -> 
         )
         for k in range(lanes)
     ]
-    return sorted(rows, key=lambda row: (row.out_at > 0, *rank(row, plain_text), row.lane))
+    return sorted(rows, key=lambda row: (row.out_at > 0, *rank(row, by_loss), row.lane))
 
 
-def rank(row: Place, plain_text: bool) -> tuple[float, float]:
+def rank(row: Place, by_loss: bool) -> tuple[float, float]:
     """Return the sort key of a place; lower is better."""
-    led = 0.0 if plain_text else -row.accuracy
+    led = 0.0 if by_loss else -row.accuracy
     return _last_if_nan(led), _last_if_nan(row.loss)
 
 

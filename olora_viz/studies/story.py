@@ -15,15 +15,11 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.machine.numbers import nats, percent
 from olora_viz.measures.examples import Examples
 from olora_viz.races.step import Step
-from olora_viz.studies.comparison import (
-    Field,
-    differences,
-    fields_of,
-)
+from olora_viz.studies.comparison import Field, differences, fields_of
 from olora_viz.studies.contest import latest_examples
-from olora_viz.studies.contest_words import told_of
-from olora_viz.studies.matches import Match, matches_of, of_every_lane
-from olora_viz.studies.remarks import departures, no_better_than_guessing
+from olora_viz.studies.matches import Match, Told, compared, of_every_lane
+from olora_viz.studies.metric import metric_of
+from olora_viz.studies.remarks import departures, is_guessing, no_better_than_guessing
 from olora_viz.studies.seed_groups import group_places, seed_groups
 from olora_viz.studies.setting_words import at_setting, setting_of
 from olora_viz.studies.standings import Place, standings
@@ -47,6 +43,7 @@ def tell(
     *,
     plain_text: bool = False,
     held_out: HeldOut | None = None,
+    ended: bool = False,
 ) -> list[Sentence]:
     """Return sentences on the results so far.
 
@@ -54,25 +51,27 @@ def tell(
     ----------
     lanes, names : one each per lane, see `display_names`.
     steps : what was measured so far, from the first step on.
-    plain_text : whether every token is judged, so that the loss decides; else accuracy does.
+    plain_text, ended : see `metric_of`.
     """
     examples = latest_examples(steps)
-    rows = standings(steps, len(lanes), plain_text=plain_text)
-    places = group_places(rows, seed_groups(lanes), plain_text=plain_text)
+    rows = standings(steps, len(lanes))
+    places = group_places(rows, seed_groups(lanes))
+    metric = metric_of(
+        lanes, examples, plain_text=plain_text, ended=ended,
+        guessing=is_guessing(places, held_out),
+    )  # fmt: skip
     fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
     if examples is None:
         said = _without_examples(rows, names, steps)
     elif fields:
-        several = len(fields) > 1
-        said = [
-            sentence
-            for field in fields[:AT_LENGTH]
-            for sentence in _told_of(
-                field, examples, plain_text, at_setting(field, lanes) if several else ""
-            )
-        ]
+        shown = fields[:AT_LENGTH]
+        at = [at_setting(field, lanes) for field in shown] if len(fields) > 1 else []
+        found = compared(shown, examples, by_loss=metric.by_loss, at=at)
+        said = [sentence for one in found for sentence in told_of(one)]
     else:
-        said = _every_lane(lanes, examples, plain_text)
+        said = _every_lane(lanes, examples, metric.by_loss)
+    if metric.why and said:
+        said.append(Sentence("", metric.why))
     if fields and len(fields) == 1:
         said = _scope(fields[0], lanes) * bool(said) + said + _first_gradients(fields[0], steps[0])
     return said + no_better_than_guessing(places, held_out) + departures(rows, names)
@@ -99,30 +98,26 @@ def _same_function(first: Step) -> list[Sentence]:
     return [Sentence("Before training, every lane answers exactly as the base model:", rest)]
 
 
-def _told_of(field: Field, examples: Examples, plain_text: bool, at: str) -> list[Sentence]:
-    return [
-        sentence
-        for match in matches_of(field, examples, plain_text=plain_text, at=at)
-        for sentence in told_of_match(match)
-    ]
+def told_of(one: Told) -> list[Sentence]:
+    """Tell of the starts of a field: at their best rates, and at those that the main two share."""
+    main = [one.main.sentence] if one.main else []
+    return told_of_match(one.best) + main + ([one.shared.sentence] if one.shared else [])
 
 
-def told_of_match(match: Match | None) -> list[Sentence]:
+def told_of_match(match: Match) -> list[Sentence]:
     """Tell of a match, and of a best rate at the end of those tried."""
-    if match is None:
-        return []
-    return told_of(match.where, match.held, match.names, match.about) + match.beyond
+    return [match.statement.sentence, *match.turned, *match.few, *match.beyond]
 
 
-def _every_lane(lanes: Sequence[Lane], examples: Examples, plain_text: bool) -> list[Sentence]:
+def _every_lane(lanes: Sequence[Lane], examples: Examples, by_loss: bool) -> list[Sentence]:
     """Compare all lanes, of which no two starts may be compared; seeds are one contender."""
-    match = of_every_lane(lanes, examples, plain_text=plain_text)
+    match = of_every_lane(lanes, examples, by_loss=by_loss)
     if match is None:
         return []
     held = match.held
     if len(match.names) == 1:
         n = held.examples
-        score = f"accuracy {percent(held.accuracy[0])}, " * (not plain_text)
+        score = f"accuracy {percent(held.accuracy[0])}, " * (not by_loss)
         loss = f"{held.loss_name} {nats(held.loss[0])}"
         rest = f"{score}{loss} ({n} held-out example{'s' * (n > 1)})."
         return [Sentence(f"{match.names[0]}:", rest)]

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.examples import Examples
-from olora_viz.studies.comparison import MOST_FIELDS, Field, fields_of
-from olora_viz.studies.contest_words import statements
+from olora_viz.races.best import taken_home
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race
+from olora_viz.races.source import Raced, Source
+from olora_viz.studies.comparison import MOST_FIELDS, fields_of
+from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.decision import AHEAD, BEHIND
-from olora_viz.studies.matches import (
-    LARGEST,
-    LOWEST,
-    Match,
-    at_best_rates,
-    matches_of,
-    of_every_lane,
-)
+from olora_viz.studies.matches import LARGEST, LOWEST, Match, Told, compared, of_every_lane
+from olora_viz.studies.metric import Metric, metric_of
+from olora_viz.studies.remarks import is_guessing
+from olora_viz.studies.seed_groups import group_places, seed_groups
 from olora_viz.studies.setting_words import setting_of
-from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED
-from olora_viz.studies.who_leads import KINDS, Basis, Statement, relation
+from olora_viz.studies.standings import standings
+from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
+from olora_viz.studies.who_leads import KINDS, Basis, relation
 from olora_viz.studies.words import Sentence, and_
 
 CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
@@ -31,23 +33,47 @@ of one seed."""
 MANY_SEEDS = 5
 """With so many seeds, more are not the first thing to try."""
 
+SHOWN = 60
+"""Characters of the sentence in the representation."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class VerdictLine:
-    """Who leads, by what and how sure."""
+    """Who leads, by what and how sure; as a string, the whole of it."""
 
     said: tuple[Sentence, ...]
-    """At a shared rate, at the best ones, or both; then what qualifies it."""
+    """Each start at its best rate; then what qualifies it, and the main two at shared rates."""
     certainty: str
     """``clear``, ``level``, ``open`` or ``one run``: of what is said first."""
     basis: Basis
     """What that rests on."""
-    at_best: tuple[str, Basis] | None = None
-    """The certainty at the best rates, and what it rests on, where a shared rate comes first."""
+    metric: str
+    """What is compared: ``accuracy`` or ``loss``."""
     leader: str = ""
     """The initialization that leads; empty if nobody does."""
     higher: bool = False
     """Whether the best rate is the highest that was tried."""
+
+    def __str__(self) -> str:
+        """Return all its sentences."""
+        return " ".join(map(str, self.said))
+
+    def __repr__(self) -> str:
+        """Return the certainty and the beginning of what is said."""
+        text = str(self)
+        short = text if len(text) <= SHOWN else f"{text[:SHOWN].rsplit(' ', 1)[0]} …"
+        return f"<Verdict, {self.certainty}: {short}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "sentence": str(self),
+            "certainty": self.certainty,
+            "leader": self.leader or None,
+            "metric": self.metric,
+            "seeds": self.basis.seeds,
+            "examples": self.basis.examples,
+        }
 
     @property
     def next_step(self) -> str:
@@ -60,20 +86,42 @@ class VerdictLine:
 
     @property
     def reason(self) -> str:
-        """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``.
+        """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``."""
+        examples = f"{self.basis.examples} example{'s' * (self.basis.examples != 1)}"
+        seeds = f"{self.basis.seeds} seed{'s' * (self.basis.seeds > 1)} × "
+        return f"{self.certainty} · {seeds * (self.certainty != ONE_RUN)}{examples}"
 
-        Where two comparisons differ: ``one rate: clear, best: open; 3 seeds × 64 and 32 examples``.
-        """
-        how, counts = f"{self.certainty} ·", [self.basis.examples]
-        if self.at_best and self.certainty != ONE_RUN:
-            at_best, basis = self.at_best
-            if at_best != self.certainty:
-                how = f"one rate: {self.certainty}, best: {at_best};"
-            counts += [basis.examples] * (basis.examples != counts[0])
-        examples = f"{and_([str(n) for n in counts])} example{'s' * (counts != [1])}"
-        if self.certainty == ONE_RUN:
-            return f"{how} {examples}"
-        return f"{how} {self.basis.seeds} seed{'s' * (self.basis.seeds > 1)} × {examples}"
+
+def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLine | None:
+    """Return who leads a race, by what and how sure that is, as the page's line says it.
+
+    Each start counts at its best rate, chosen on one half of the held-out examples and compared on
+    the other; an order counts only if it is the same at all rates that the choosing half cannot
+    tell from the best. All comparisons that are told of share an error rate of 5%.
+
+    Parameters
+    ----------
+    race : a `Race`, with its steps so far, or run to its end if it has not started; a `SavedRun`;
+        the path of a run folder; a recorded race, see `load_recording`; or the steps of a race.
+    config : the config of the steps, or their `Race`.
+
+    Returns
+    -------
+    VerdictLine, or None if there is nothing to compare: no evaluation yet, or a single lane.
+
+    Raises
+    ------
+    ValueError : the steps have no config, or see `plot_race`.
+    """
+    raced = Raced.of(race, config)
+    if raced.config is None or raced.lanes is None:
+        raise ValueError("steps do not say what raced: call verdict(steps, config)")
+    steps = taken_home(raced.config, raced.steps)
+    rows = standings(steps, len(raced.lanes))
+    return verdict_line(
+        raced.lanes, latest_examples(steps), plain_text=raced.plain_text, ended=raced.ended,
+        guessing=is_guessing(group_places(rows, seed_groups(raced.lanes)), raced.held_out),
+    )  # fmt: skip
 
 
 def verdict_line(
@@ -81,6 +129,7 @@ def verdict_line(
     examples: Examples | None,
     *,
     plain_text: bool = False,
+    ended: bool = False,
     guessing: bool = False,
 ) -> VerdictLine | None:
     """Return the verdict on a race so far; None before the first evaluation by example.
@@ -90,112 +139,78 @@ def verdict_line(
 
     Parameters
     ----------
+    plain_text, ended : see `metric_of`.
     guessing : whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
     """
     if examples is None:
         return None
-    fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
+    metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing)
+    fields = [field for field in fields_of(lanes) if len(field.starts) > 1][:MOST_FIELDS]
+    told = compared(fields, examples, by_loss=metric.by_loss)
     if len(fields) > 1:
-        found = _over_settings(fields[:MOST_FIELDS], lanes, examples, plain_text)
-    elif fields:
-        found = _of_matches(matches_of(fields[0], examples, plain_text=plain_text), fields[0])
+        found = _over_settings(told, fields[0].roles, lanes, metric)
+    elif told:
+        found = _of_match(told[0].best, metric, told[0])
     else:
-        every = of_every_lane(lanes, examples, plain_text=plain_text)
-        found = _of_matches([every] if every and len(every.names) > 1 else [])
-    return _of_no_use(found) if guessing and found else found
+        every = None if fields else of_every_lane(lanes, examples, by_loss=metric.by_loss)
+        found = _of_match(every, metric) if every and len(every.names) > 1 else None
+    return _of_no_use(found, metric) if guessing and found else found
 
 
-def _of_matches(matches: Sequence[Match], field: Field | None = None) -> VerdictLine | None:
-    """Tell of a comparison at a shared rate, if any, and of the one at the best rates.
+def _of_match(match: Match, metric: Metric, told: Told | None = None) -> VerdictLine:
+    """Tell of a comparison, and of what else is told of its field.
 
     Parameters
     ----------
-    field : which they are of, if they compare starts; starts that are out of the race are named.
+    told : if it compares starts; starts that are out of the race are named.
     """
-    if not matches:
-        return None
-    told = [_told(match) for match in matches]
-    first, match = told[0], matches[0]
-    said = [Sentence(f"{first.lead}:", f"{first.scores}.")]
-    said += [Sentence(f"{one.lead}.") for one in told[1:]]
-    doubtful = list(dict.fromkeys(name for one in told for name in one.doubtful))
+    first = match.statement
+    doubtful = _doubtful(match)
+    said = [Sentence(f"{first.lead}:", f"{first.scores}."), *match.turned, *match.few]
     if doubtful:
         said.append(Sentence("", f"{and_(doubtful)} may do better at rates not tried."))
-    there = {entry.name for one in matches for entry in one.held.entries}
-    out = [label_of(start) for start in field.starts if start not in there] if field else []
+    if told and told.main:
+        said.append(Sentence("", f"{told.main.lead}."))
+    if told and told.shared:
+        said.append(told.shared.clause)
+    if metric.why:
+        said.append(Sentence("", metric.why))
+    there = {entry.name for entry in match.held.entries}
+    out = [label_of(s) for s in told.field.starts if s not in there] if told else []
     if out:
         said.append(Sentence("", f"{and_(out)} {'are' if len(out) > 1 else 'is'} out of the race."))
-    leader = match.held.entries[match.about].name if AHEAD in first.kinds else ""
-    if not leader and BEHIND in first.kinds and len(first.kinds) == 1:
-        leader = match.held.entries[match.others[0]].name
+    sure = _certainty(first.kinds, first.basis)
+    leader = match.held.entries[0].name if told and AHEAD in first.kinds else ""
     return VerdictLine(
-        tuple(said),
-        first.certainty,
-        first.basis,
-        (told[1].certainty, told[1].basis) if told[1:] else None,
-        leader,
-        higher=any(one.at_end(LARGEST) for one in matches),
-    )
+        tuple(said), _at_most_open(sure) if doubtful else sure, first.basis, metric.name, leader,
+        higher=bool(match.at_end(LARGEST)),
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Told:
-    """What a match shows, by accuracy and, of those that only the loss orders, by loss."""
-
-    lead: str
-    scores: str
-    kinds: tuple[str, ...]
-    basis: Basis
-    doubtful: tuple[str, ...]
-    """Labels of the starts that trail and were not tried at all rates that may suit them."""
-
-    @property
-    def certainty(self) -> str:
-        """How sure it is."""
-        sure = _certainty(self.kinds, self.basis)
-        return _at_most_open(sure) if self.doubtful else sure
-
-
-def _told(match: Match) -> _Told:
-    said, *by_loss = statements(match.where, match.held, match.names, match.about)
-    trailing = [n for n, kind in zip(said.names[1:], said.kinds, strict=True) if kind == AHEAD]
-    lead, scores, kinds = said.lead, said.scores, said.kinds
-    if by_loss:
-        (loss,) = by_loss
-        trailing += [n for n, kind in zip(loss.names[1:], loss.kinds, strict=True) if kind == AHEAD]
-        rest = said.without(loss.names[1:])
-        if rest:
-            lead = f"{rest.lead}; by {match.held.loss_name} it {loss.relations}"
-            kinds = (*rest.kinds, *loss.kinds)
-        else:
-            where = f"{match.where.removesuffix(',')}, by {match.held.loss_name},"
-            loss = replace(loss, where=where if match.where else loss.where)
-            lead, scores, kinds = loss.lead, loss.scores, loss.kinds
-    of_name = dict(zip(match.names, match.held.entries, strict=True))
+def _doubtful(match: Match) -> list[str]:
+    """Return the labels of the starts that trail and may do better at rates not tried."""
     wanting = {*match.narrower, *match.at_end(LARGEST), *match.at_end(LOWEST)}
-    doubtful = [label_of(of_name[n].name) for n in trailing if of_name[n].name in wanting]
-    return _Told(lead, scores, kinds, said.basis, tuple(doubtful))
+    others = zip(match.held.entries[1:], match.statement.kinds, strict=True)
+    return [
+        label_of(entry.name) for entry, kind in others if kind == AHEAD and entry.name in wanting
+    ]
 
 
 def _certainty(kinds: Collection[str], basis: Basis) -> str:
     if basis.seeds < 2:
         return ONE_RUN
-    if UNDECIDED in kinds:
+    if UNDECIDED in kinds or basis.examples < LEAST_EXAMPLES:
         return OPEN
     if AHEAD in kinds or BEHIND in kinds:
         return CLEAR if basis.seeds >= LEAST_SEEDS else OPEN
     return LEVEL
 
 
-def _of_no_use(found: VerdictLine) -> VerdictLine:
+def _of_no_use(found: VerdictLine, metric: Metric) -> VerdictLine:
     """Return a verdict on lanes of which none does better than guessing."""
-    at_best = found.at_best and (_at_most_open(found.at_best[0]), found.at_best[1])
-    return replace(
-        found,
-        said=(*found.said, Sentence("", "No lane does better than guessing.")),
-        certainty=_at_most_open(found.certainty),
-        at_best=at_best,
-    )
+    words = [] if metric.why else [Sentence("", "No lane does better than guessing.")]
+    said = (*found.said, *words)
+    return replace(found, said=said, certainty=_at_most_open(found.certainty))
 
 
 def _at_most_open(certainty: str) -> str:
@@ -203,57 +218,31 @@ def _at_most_open(certainty: str) -> str:
 
 
 def _over_settings(
-    fields: Sequence[Field], lanes: Sequence[Lane], examples: Examples, plain_text: bool
+    told: Sequence[Told], roles: tuple[str, str], lanes: Sequence[Lane], metric: Metric
 ) -> VerdictLine | None:
     """Tell with which settings, such as ranks, the main start leads the other one."""
-    hero, rival = fields[0].roles
+    hero, rival = roles
     kinds: dict[str, list[str]] = {}
     bases: list[Basis] = []
-    names: tuple[str, str] | None = None
-    for field in fields:
-        match = field.roles == (hero, rival) and at_best_rates(
-            field, examples, plain_text=plain_text
-        )
-        found = match and _pair(match, hero, rival)
-        if not found:
+    for one in told:
+        places = {entry.name: k for k, entry in enumerate(one.best.held.entries)}
+        if one.field.roles != roles or not {hero, rival} <= places.keys():
             continue
+        found = one.best.between(places[hero], places[rival])
         bases.append(found.basis)
-        kinds.setdefault(found.kinds[0], []).append(and_(setting_of(field, lanes)))
-        names = names or (_bare(found.names[0]), _bare(found.names[1]))
-    if not names:
+        kinds.setdefault(found.kinds[0], []).append(and_(setting_of(one.field, lanes)))
+    if not bases:
         return None
     seeds, count = min(b.seeds for b in bases), bases[0].examples
     basis = Basis(seeds, count, chosen_on=bases[0].chosen_on)
     order = [kind for kind in KINDS if kind in kinds]
     first, *more = [
-        f"{relation(kind, basis)} {names[1]} with {and_(kinds[kind])}" for kind in order
+        f"{relation(kind, basis)} {label_of(rival)} with {and_(kinds[kind])}" for kind in order
     ]
     rest = "".join(f"; it {part}" for part in more)
     leader = {AHEAD: hero, BEHIND: rival}.get(order[0], "") if len(order) == 1 else ""
+    said = [Sentence(f"{label_of(hero)} {first}{rest}."), *told[0].best.few]
+    said += [Sentence("", metric.why)] if metric.why else []
     return VerdictLine(
-        (Sentence(f"{names[0]} {first}{rest}."),),
-        _certainty(kinds, basis),
-        basis,
-        leader=leader,
-    )
-
-
-def _pair(match: Match, hero: str, rival: str) -> Statement | None:
-    """Return the statement on two entries of a match; None if one of them is out."""
-    places = {entry.name: k for k, entry in enumerate(match.held.entries)}
-    if hero not in places or rival not in places:
-        return None
-    its = statements("", match.held, match.names, places[hero])
-    for one in reversed(its):
-        if match.names[places[rival]] in one.names:
-            k = one.names.index(match.names[places[rival]])
-            return Statement(
-                (one.names[0], one.names[k]), (one.values[0], one.values[k]),
-                (one.found[k - 1],), one.basis, one.score,
-            )  # fmt: skip
-    return None
-
-
-def _bare(name: str) -> str:
-    """Return a name without the rate in parentheses."""
-    return name.partition(" (")[0]
+        tuple(said), _certainty(kinds, basis), basis, metric.name, leader=leader
+    )  # fmt: skip

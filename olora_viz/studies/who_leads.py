@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from olora_viz.machine.numbers import nats, percent, signed
 from olora_viz.studies.decision import AHEAD, BEHIND, Comparison
@@ -72,7 +72,7 @@ class Statement:
     score: str = "held-out loss"
     """What is compared, in words; may be empty where `where` says it."""
     where: str = ""
-    """Where it holds, such as "At one shared rate (1e-3)"; may be empty."""
+    """Where it holds, such as "At one rate (1e-3)"; may be empty."""
 
     def __post_init__(self) -> None:
         """Check the lengths."""
@@ -86,27 +86,12 @@ class Statement:
     @property
     def kinds(self) -> tuple[str, ...]:
         """``ahead``, ``behind``, ``level``, ``undecided`` or ``same`` for each of the others."""
-        return tuple(
-            SAME if one.difference == one.low == one.high == 0.0 else one.in_these_runs
-            for one in self.found
-        )
+        return tuple(map(kind_of, self.found))
 
     @property
     def lead(self) -> str:
         """What holds, without its numbers."""
         return f"{self.where} {self.names[0]} {self.relations}".lstrip()
-
-    def without(self, names: Collection[str]) -> Statement | None:
-        """Return it without some of the others; None if nobody is left."""
-        kept = [k for k, name in enumerate(self.names[1:]) if name not in names]
-        if not kept:
-            return None
-        return replace(
-            self,
-            names=(self.names[0], *(self.names[k + 1] for k in kept)),
-            values=(self.values[0], *(self.values[k + 1] for k in kept)),
-            found=tuple(self.found[k] for k in kept),
-        )
 
     @property
     def sentence(self) -> Sentence:
@@ -207,6 +192,11 @@ def in_cells(
     parts = [f"{relation(first, basis)} {other} in {most} of {cells}"]
     parts += [f"{relation(kind, basis)} it in {count}" for kind, count in others]
     return f"{where} {name} {and_(parts)} ({basis}).".lstrip()
+
+
+def kind_of(one: Comparison) -> str:
+    """Return ``ahead``, ``behind``, ``level``, ``undecided`` or ``same``."""
+    return SAME if one.difference == one.low == one.high == 0.0 else one.in_these_runs
 
 
 def relation(kind: str, basis: Basis) -> str:

@@ -21,6 +21,7 @@ from olora_viz.races.best import taken_home
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
+from olora_viz.studies.metric import Metric, metric_of
 from olora_viz.studies.remarks import batches_vary, caveat, is_guessing
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, departure, standings
@@ -166,7 +167,26 @@ class RaceView:
         race = self.race
         return verdict_line(
             race.config.lanes, latest_examples(self._judged), plain_text=race.plain_text,
-            guessing=is_guessing(self._places, race.held_out),
+            ended=self._ended, guessing=self._guessing,
+        )  # fmt: skip
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the step shown is the last one of the race."""
+        last = self.step == self.made and self.complete
+        return bool(self.step) and (last or self.step >= self.race.config.steps)
+
+    @cached_property
+    def _guessing(self) -> bool:
+        rows = standings(self._judged, len(self.styles))
+        return is_guessing(group_places(rows, self._groups), self.race.held_out)
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What the lanes are compared and ordered by."""
+        return metric_of(
+            self.race.config.lanes, latest_examples(self._judged),
+            plain_text=self.race.plain_text, ended=self._ended, guessing=self._guessing,
         )  # fmt: skip
 
     @cached_property
@@ -175,7 +195,9 @@ class RaceView:
         problem = fragments.problem(self.race.note) if self.race.state == FAILED else Markup("")
         styles, places = self._group_styles, self._places
         examples = latest_examples(self._judged)
-        return problem + results_of(self.race, styles, places, self._rows, self._groups, examples)
+        return problem + results_of(
+            self.race, styles, places, self._rows, self._groups, examples, self.metric
+        )
 
     @property
     def whose(self) -> Markup:
@@ -216,9 +238,9 @@ class RaceView:
 
     def _order_at(self, step: int | None) -> list[int]:
         """Return the groups, the best one first after a step; None is the latest one."""
-        text, steps = self.race.plain_text, taken_home(self.race.config, self.steps[:step])
-        rows = standings(steps, len(self.styles), plain_text=text)
-        return [place.lane for place in group_places(rows, self._groups, plain_text=text)]
+        by_loss, steps = self.metric.by_loss, taken_home(self.race.config, self.steps[:step])
+        rows = standings(steps, len(self.styles), by_loss=by_loss)
+        return [place.lane for place in group_places(rows, self._groups, by_loss=by_loss)]
 
     @property
     def can_be_asked(self) -> bool:
@@ -243,8 +265,7 @@ class RaceView:
 
     @cached_property
     def _rows(self) -> list[Place]:
-        race = self.race
-        return standings(self._judged, len(self.styles), plain_text=race.plain_text)
+        return standings(self._judged, len(self.styles), by_loss=self.metric.by_loss)
 
     @cached_property
     def _groups(self) -> tuple[SeedGroup, ...]:
@@ -256,13 +277,17 @@ class RaceView:
 
     @cached_property
     def _places(self) -> list[Place]:
-        return group_places(self._rows, self._groups, plain_text=self.race.plain_text)
+        return group_places(self._rows, self._groups, by_loss=self.metric.by_loss)
 
     @cached_property
     def _told(self) -> list[Sentence]:
         race, names = self.race, [style.label for style in self.race.styles]
-        more = {"plain_text": race.plain_text, "held_out": race.held_out}
-        return story.tell(race.config.lanes, names, self._judged, **more) if race.steps else []
+        if not race.steps:
+            return []
+        return story.tell(
+            race.config.lanes, names, self._judged, plain_text=race.plain_text,
+            held_out=race.held_out, ended=self._ended,
+        )  # fmt: skip
 
     def drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
         """Draw a chart of lanes over steps, a curve for each group of seeds."""

@@ -15,6 +15,9 @@ from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.step import held_out_count
 from olora_viz.studies.rate_story import describe_rates, describe_reach
 from olora_viz.studies.rate_sweep import MEASURES, Reach, is_sweep, rate_curves, steps_to_reach
+from olora_viz.studies.remarks import is_guessing
+from olora_viz.studies.seed_groups import group_places, seed_groups
+from olora_viz.studies.standings import standings
 from olora_viz.views import html as fragments
 from olora_viz.views.html import table
 from olora_viz.views.race_record import RaceRecord, start_of
@@ -56,7 +59,12 @@ def rates_view(
     )  # fmt: skip
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
     reached = steps_to_reach(lanes, steps, start)
-    said = describe_rates(lanes, steps, plain_text=record.plain_text)
+    rows = group_places(standings(steps, len(lanes)), seed_groups(lanes))
+    said = describe_rates(
+        lanes, steps, plain_text=record.plain_text,
+        ended=record.complete or len(steps) >= record.config.steps,
+        guessing=is_guessing(rows, record.held_out),
+    )  # fmt: skip
     words = fragments.said(said) + reach(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
 
@@ -77,12 +85,12 @@ def reach(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
     several = len({one.target for one in reached}) > 1
     caption = Markup(
         "Steps to reach plain LoRA's final loss{} "
-        '<span class="hint">LoRA at its best rate; every start at the rate that gets there first, '
-        "interpolated between evaluations</span>"
+        '<span class="hint">each seed that of LoRA\'s same seed, LoRA at its best rate; every '
+        "start at the rate that gets there first, interpolated between evaluations</span>"
     ).format("" if several else f" ({nats(reached[0].target)})")
     goal = Markup(' <span class="hint">to {}</span>')
     return table(
-        ("start", "rate", "steps", "by seed" if spread else ""),
+        ("start", "rate", "steps, median" if spread else "steps", "of the seeds" if spread else ""),
         [
             (
                 fragments.lane(styles[one.curve.label])

@@ -19,6 +19,7 @@ from olora_viz.races.state import DIVERGED, NO_GRADIENT, STOPPED
 from olora_viz.races.summary import Tested
 from olora_viz.studies.contest import scores_of
 from olora_viz.studies.decision import share_interval
+from olora_viz.studies.metric import Metric
 from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
 from olora_viz.studies.standings import Place, departure
 from olora_viz.studies.verdict_line import VerdictLine
@@ -58,7 +59,7 @@ def verdict_html(found: VerdictLine, config: RaceConfig, next_step: str = "") ->
     told = (*found.said, FLATTERED) if config.keep_best else found.said
     kind = found.certainty.replace(" ", "-")
     sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(
-        kind, SURE, Markup("<br>").join(found.reason.split("; "))
+        kind, SURE, found.reason
     )
     return _line(told, sure, found.leader, next_step)
 
@@ -141,6 +142,7 @@ def results_of(
     rows: Sequence[Place],
     groups: Sequence[SeedGroup],
     examples: Examples | None,
+    metric: Metric,
 ) -> Markup:
     """Return the tables of a race, with remarks on the data and the lanes.
 
@@ -149,12 +151,13 @@ def results_of(
     styles, places : of the groups, the best one first.
     rows, groups : of the lanes, and of those that differ only in their seed.
     examples : the results by example that the places rest on; None while unknown.
+    metric : what the places are sorted by.
     """
     held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
     its = intervals(groups, examples, race.plain_text)
     base, text, best = start_of(race), race.plain_text, race.config.keep_best
     runs = fewest_runs(groups, examples)
-    made = [results(styles, places, held, base, text, race.held_out, its, best, runs)]
+    made = [results(styles, places, held, base, text, race.held_out, its, best, runs, metric)]
     if race.tested is not None:
         made.append(
             results_of_test(styles, places, rows, groups, race.tested, text, race.held_out, best)
@@ -198,6 +201,7 @@ def results(
     intervals: Intervals = (),
     best: bool = False,
     runs: int = 0,
+    metric: Metric | None = None,
 ) -> Markup:
     """Return the table of results, the best lane first.
 
@@ -211,11 +215,14 @@ def results(
     intervals : one per row of `styles`; none while unknown.
     best : whether the results are those of each lane's best evaluation.
     runs : see `fewest_runs`.
+    metric : what the rows are sorted by, if it is to be said.
     """
     count = held_out.examples if held_out else None
     what = _examples("held-out", count, plain_text)
     if step:
         what += f", {_seeds(rows, runs)}"
+    if step and metric and len(rows) > 1:
+        what += f"; sorted {metric.order}"
     beside: list[tuple[object, ...]] = []
     if base[0] is not None and base[1] is not None:
         beside.append(("base model", percent(base[1]), nats(base[0])))
@@ -223,7 +230,7 @@ def results(
         beside.append((held_out.guess_words, percent(held_out.guess), ""))
     at = "each lane's best evaluation" if best else f"step {step}"
     return _heading(f"Ranking at {at}" if step else "Ranking", what) + table(
-        _head(plain_text),
+        _head(plain_text, rows, intervals),
         [_row(styles, row, intervals) for row in rows],
         kind="standing",
         base=beside,
@@ -263,7 +270,7 @@ def results_of_test(
     if held_out and held_out.test_guess is not None:
         beside.append((held_out.test_guess_words, percent(held_out.test_guess), ""))
     made = table(
-        _head(plain_text),
+        _head(plain_text, list(places.values()), known),
         [_row(styles, places[place.lane], known) for place in order],
         kind="standing",
         base=beside,
@@ -283,7 +290,7 @@ def intervals(
         return ()
     return [
         share_interval(scores) if np.isfinite(scores.loss).all() else None
-        for scores in (scores_of(group.lanes, examples, plain_text=False) for group in groups)
+        for scores in (scores_of(group.lanes, examples) for group in groups)
     ]
 
 
@@ -304,11 +311,20 @@ def _examples(part: str, count: int | None, plain_text: bool) -> str:
     return f"{what}s" if count is None else f"{count} {what}{'s' * (count != 1)}"
 
 
-def _head(plain_text: bool) -> tuple[object, ...]:
+def _head(plain_text: bool, rows: Sequence[Place], intervals: Intervals) -> tuple[object, ...]:
+    """Return the columns, each with the kind of its uncertainty, if it shows one."""
+    between = ", 95%" if any(intervals) else ""
+    spread = " ± SD" if any(math.isfinite(row.spread) for row in rows) else ""
     return (
         "lane",
-        Cell("accuracy", "share of right answers, with its 95% interval"),
-        Cell("loss", loss_unit(plain_text)),
+        Cell(
+            f"accuracy{between}",
+            "share of right answers" + ", with its 95% interval" * bool(between),
+        ),
+        Cell(
+            f"loss{spread}",
+            loss_unit(plain_text) + ", ± its standard deviation over seeds" * bool(spread),
+        ),
     )
 
 
@@ -335,7 +351,7 @@ def fewest_runs(groups: Sequence[SeedGroup], examples: Examples | None) -> int:
     """
     if examples is None:
         return 0
-    runs = {g: len(scores_of(g.lanes, examples, plain_text=True).runs) for g in groups}
+    runs = {g: len(scores_of(g.lanes, examples).runs) for g in groups}
     return min((count for group, count in runs.items() if count < len(group.lanes)), default=0)
 
 

@@ -17,7 +17,7 @@ def lesson(race: Recording) -> Lesson:
     seeds = len({lane.seed for lane in lanes})
     low, high = read.rates("lora")[0], read.rates("lora")[-1]
     reached = ", ".join(
-        f"{label_of(one.curve.lane.init)} after {one.steps:.0f} steps"
+        f"{label_of(one.curve.lane.init)} after {one.steps:.0f} steps ({one.spread})"
         if one.steps is not None
         else f"{label_of(one.curve.lane.init)} never"
         for one in steps_to_reach(lanes, race.steps, read.base_loss)
@@ -37,8 +37,8 @@ def lesson(race: Recording) -> Lesson:
             f"{read.verdict(f'At the lowest rate tried, {compact(low)},', 'olora', 'lora', low)} "
             "The conclusion depends on which of the two comparisons is reported.",
             "Speed can be measured fairly too: count the steps to reach plain LoRA's final loss at "
-            f"LoRA's best rate, each at the rate that gets there first. In this race: {reached} "
-            f"(medians; {read.basis}).",
+            "LoRA's best rate, every seed against LoRA's run of the same seed, each start at the "
+            f"rate that gets there first. Medians in this race: {reached} ({read.basis}).",
             "OLoRA and PiSSA depend on $W$ alone, so all their seeds start the same. On the same "
             "batches they would be one run, counted three times. Therefore the batches vary by "
             "seed here: each seed is a run of its own, and all starts share the batches of a seed.",

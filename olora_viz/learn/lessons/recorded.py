@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.numbers import nats, percent
 from olora_viz.studies.comparison import fields_of
-from olora_viz.studies.contest import Contest, Entry, contest, latest_examples
-from olora_viz.studies.contest_words import told_of
+from olora_viz.studies.contest import latest_examples
+from olora_viz.studies.matches import Told, compared
+from olora_viz.studies.metric import metric_of
 from olora_viz.studies.rate_story import describe_rates
 from olora_viz.studies.rate_sweep import Point, rate_curves
 from olora_viz.studies.who_leads import Basis
@@ -87,28 +87,33 @@ class Recorded:
         """The sentences on the starts of the race, as on its page."""
         return " ".join(map(str, describe_rates(self.race.config.lanes, self.race.steps)))
 
-    def contest(self, first: str, second: str, lr: float) -> Contest:
-        """Compare two initializations at one rate, on all held-out examples.
+    def verdict(self, where: str, first: str, second: str, lr: float) -> str:
+        """Describe how two initializations compare at one rate.
 
         Raises
         ------
-        ValueError : a lane is missing or has diverged.
+        ValueError : they are not compared at this rate.
         """
-        examples = latest_examples(self.race.steps)
-        entries = [Entry(init, tuple(self.lanes(init, lr))) for init in (first, second)]
-        plain = self.race.plain_text
-        told = fields_of(self.race.config.lanes)[0].told
-        held = contest(entries, examples, plain_text=plain, told=told) if examples else None
-        if held is None or len(held.entries) < 2:
-            raise ValueError(f"{first} and {second} cannot be compared in {self.race.name}")
-        return held
+        (told,) = self._compared
+        places = {entry.name: k for k, entry in enumerate(told.best.held.entries)}
+        shared = told.shared
+        if told.field.at_one_rate and {first, second} <= places.keys():
+            statement = told.best.between(places[first], places[second])
+        elif shared and lr in shared.rates and (first, second) == told.field.roles:
+            statement = shared.at(lr)
+        else:
+            raise ValueError(f"{first} and {second} are not compared at {lr} in {self.race.name}")
+        return str(replace(statement, where=where).sentence)
 
-    def verdict(self, where: str, first: str, second: str, lr: float) -> str:
-        """Describe how two initializations compare at one rate."""
-        held = self.contest(first, second, lr)
-        names = [entry.name for entry in held.entries]
-        said = told_of(where, held, [label_of(name) for name in names], names.index(first))
-        return " ".join(map(str, said))
+    @property
+    def _compared(self) -> list[Told]:
+        """The comparisons that the page tells of."""
+        race, examples = self.race, latest_examples(self.race.steps)
+        if examples is None:
+            return []
+        lanes = race.config.lanes
+        metric = metric_of(lanes, examples, plain_text=race.plain_text, ended=True)
+        return compared(fields_of(lanes)[:1], examples, by_loss=metric.by_loss)
 
     def best(self, init: str) -> Point:
         """Return the best rate of an initialization, with the losses of its seeds.
