@@ -16,6 +16,7 @@ from olora_viz.studies.decision import (
     AHEAD,
     BEHIND,
     Scores,
+    adjusted,
     compare,
     compare_all,
     share_interval,
@@ -38,14 +39,16 @@ def world(
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize("spread", [0.0, 0.5])
+@pytest.mark.parametrize("shares", [False, True])
 def test_equal_contenders_are_ordered_in_at_most_five_of_a_hundred_races(
-    seeds: int, spread: float
+    seeds: int, spread: float, shares: bool
 ) -> None:
     rng, trials = np.random.default_rng(1), 80
     wrong = 0
     for _ in range(trials):
-        found = compare_all(world(rng, 6, seeds, 40, seed=spread, example=1.0))
-        wrong += any(one.verdict in (AHEAD, BEHIND) for kind in found for one in kind.values())
+        every = compare_all(world(rng, 6, seeds, 40, seed=spread, example=1.0), shares=shares)
+        (found,) = adjusted([every])
+        wrong += any(one.verdict in (AHEAD, BEHIND) for one in found.values())
     # The bound holds for the true rate; what 80 trials show may lie above it, rarely so far. Were
     # one race in five ordered, nine of ten runs of this test would fail.
     assert stats.binomtest(wrong, trials, 0.05, alternative="greater").pvalue > 0.001
@@ -148,11 +151,11 @@ def test_scores_are_those_of_the_runs_that_are_compared() -> None:
     held = contest(
         (Entry("varies", (0, 1, 2)), Entry("thrice", (3, 4, 5))),
         Examples(loss, np.zeros((6, 20)), unknown, unknown),
-        plain_text=True,
+        by_loss=True,
     )
     assert held is not None
     assert [entry.name for entry in held.entries] == ["thrice", "varies"]
-    assert held.loss[0] - held.loss[1] == pytest.approx(held.by_loss[0, 1].difference)
+    assert held.loss[0] - held.loss[1] == pytest.approx(held.pairs[0, 1].difference)
 
 
 def test_paired_shares_of_one_run_have_bonett_and_prices_standard_error() -> None:
@@ -180,11 +183,20 @@ def test_the_interval_of_one_run_is_wilsons(right: int) -> None:
 
 
 def test_a_comparison_read_the_other_way_round_is_its_mirror() -> None:
-    for kind in compare_all(world(np.random.default_rng(10), 3, 3, 30, seed=0.2, example=1, gap=1)):
+    contenders = world(np.random.default_rng(10), 3, 3, 30, seed=0.2, example=1, gap=1)
+    for pairs in adjusted([compare_all(contenders, shares=shares) for shares in (False, True)]):
         mirror = {AHEAD: BEHIND, BEHIND: AHEAD}
-        for (i, j), one in kind.items():
-            assert mirror.get(one.verdict, one.verdict) == kind[j, i].verdict
-            assert (one.low, one.high) == (-kind[j, i].high, -kind[j, i].low)
+        for (i, j), one in pairs.items():
+            assert mirror.get(one.verdict, one.verdict) == pairs[j, i].verdict
+            assert (one.low, one.high) == (-pairs[j, i].high, -pairs[j, i].low)
+
+
+def test_comparisons_that_are_told_of_together_share_holms_p_values() -> None:
+    rng = np.random.default_rng(14)
+    families = [compare_all(world(rng, K, 3, 30, seed=0.2, example=1)) for K in (3, 2)]
+    both, places = adjusted(families), [(0, (0, 1)), (0, (0, 2)), (0, (1, 2)), (1, (0, 1))]
+    plain, found = ([of[f][pair].p_value for f, pair in places] for of in (families, both))
+    assert found == holm(plain)
 
 
 def test_scores_of_other_examples_cannot_be_paired() -> None:
@@ -211,13 +223,9 @@ def test_eight_equal_lanes_are_not_ordered_on_any_built_in_task() -> None:
         )
         examples = latest_examples(steps)
         assert examples is not None
-        found = [contest(pair, examples, plain_text=race.task.plain_text) for pair in splits(8)]
-        verdicts = [
-            one.verdict
-            for held in found if held is not None
-            for kind in (held.by_loss, held.by_accuracy) if kind
-            for one in [kind[0, 1]]
-        ]  # fmt: skip
+        metrics = (True,) if race.task.plain_text else (True, False)
+        found = [contest(pair, examples, by_loss=by) for pair in splits(8) for by in metrics]
+        verdicts = [held.pairs[0, 1].verdict for held in found if held is not None]
         orders[name] = sum(verdict in (AHEAD, BEHIND) for verdict in verdicts) / len(verdicts)
     assert np.mean(list(orders.values())) <= 0.05, orders
 

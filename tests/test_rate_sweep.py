@@ -133,10 +133,10 @@ def test_the_start_counts_as_an_evaluation_at_step_0() -> None:
 @pytest.mark.parametrize(
     ("last", "row"),
     [
-        ([1, 1, 1], ("17", "17")),
-        ([1, 1.5, 1.5], ("18", "17 to 18")),
-        ([1, 1.5, 2.5], ("18", "17 to 18, 1 of 3 never")),
-        ([1, 2.5, 2.5], ("never", "17, 2 of 3 never")),
+        ([1, 1, 1], ("17", "17, range of 3 seeds")),
+        ([1, 1.5, 1.5], ("18", "17 to 18, range of 3 seeds")),
+        ([1, 1.5, 2.5], ("18", "17 to never, range of 3 seeds")),
+        ([1, 2.5, 2.5], ("never", "17 to never, range of 3 seeds")),
         ([2.5, 2.5, 2.5], ("never", "reached 2.50")),
     ],
 )
@@ -147,6 +147,28 @@ def test_the_steps_of_several_seeds_are_those_of_the_median_one_and_lie_in_their
     steps = steps_of([[4] * 6, [2, 2, 2, *last]])
     _, olora = steps_to_reach(lanes, steps)
     assert describe_reach(olora)[1:] == row
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 7])
+def test_clones_of_the_reference_tie_with_it_and_it_arrives_itself(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    inits = ("lora", "olora", "pissa", "milora", "sketch", "orthogonal", "gaussian", "eva")
+    lanes = [Lane(init, lr=lr, seed=s) for init in inits for lr in RATES for s in range(seeds)]
+    falling = np.sort(rng.uniform(0.1, 4.0, (9, len(RATES) * seeds)), axis=0)[::-1]
+    lora, *clones = steps_to_reach(lanes, steps_of(np.tile(falling, len(inits))), start_loss=5.0)
+    assert lora.steps is not None
+    assert len(clones) == 7
+    for clone in clones:
+        assert (clone.lr, clone.steps, clone.each) == (lora.lr, lora.steps, lora.each)
+        assert describe_reach(clone) == describe_reach(lora)
+
+
+def test_a_seed_is_compared_with_the_reference_of_its_own_seed_and_left_out_without_one() -> None:
+    lanes = [Lane("lora", seed=0), Lane("lora", seed=1), *(Lane("olora", seed=s) for s in range(3))]
+    lora, olora = steps_to_reach(lanes, steps_of([[4, 4, 4, 4, 4], [1, 3, 1, 3, 2]]))
+    assert (lora.each, olora.each) == ((20.0, 20.0), (20.0, 20.0))
+    # Against the mean over the seeds the second one would never have arrived.
+    assert lora.target == 2.0
 
 
 def test_without_plain_lora_in_its_setting_a_start_has_nothing_to_reach() -> None:
@@ -160,10 +182,10 @@ def test_words_on_rates_rest_on_the_examples_and_warn_of_an_edge() -> None:
     lanes = sweep()
     rng = np.random.default_rng(0)
     means = np.array([5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 2, 2]) / 4
-    loss = means[:, None] + 0.01 * rng.normal(size=(12, 20))
+    loss = means[:, None] + 0.01 * rng.normal(size=(12, 40))
     step = judged(steps_of([list(means)])[-1], loss)
     said = " ".join(map(str, describe_rates(lanes, [step], plain_text=True)))
     assert re.search(r"OLoRA \(3e-3\) is ahead of LoRA \(1e-2\): held-out loss 0\.25 against", said)
-    assert "10 held-out examples, rates chosen on 10 others; 2 seeds" in said
+    assert "20 held-out examples, rates chosen on 20 others; 2 seeds" in said
     assert "largest rate" not in said
     assert describe_rates(lanes, steps_of([list(means)])) == []

@@ -24,8 +24,8 @@ def test_accuracy_orders_the_lanes_and_the_loss_breaks_ties() -> None:
     loss = np.array([[0.5], [0.9], [1.5]]) * np.ones((1, 4))
     right = np.array([[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]])
     made = [judged(a_step(1, loss.mean(1)), loss, right)]
-    assert [row.lane for row in standings(made, 3, plain_text=False)] == [1, 2, 0]
-    assert [row.lane for row in standings(made, 3, plain_text=True)] == [0, 1, 2]
+    assert [row.lane for row in standings(made, 3, by_loss=False)] == [1, 2, 0]
+    assert [row.lane for row in standings(made, 3, by_loss=True)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("losses", [[], [0.4, 0.3, 0.2, 0.1]])

@@ -4,12 +4,16 @@ import itertools
 import re
 
 import numpy as np
+import pytest
 from steps import a_step, judged
 
 from olora_viz.lanes.labels import display_names
 from olora_viz.lanes.lane import Lane
 from olora_viz.studies import story
 from olora_viz.studies.comparison import fields_of
+from olora_viz.studies.decision import Scores, compare
+from olora_viz.studies.matches import compared
+from olora_viz.studies.statistics import holm
 
 ORDERED = re.compile(r"ahead of|behind|did better|did worse")
 STARTS = ("lora", "olora", "pissa", "milora")
@@ -33,9 +37,19 @@ def test_a_story_of_equal_lanes_has_an_order_in_at_most_five_of_a_hundred() -> N
     assert wrong <= 0.05 * trials
 
 
-def test_a_story_counts_the_comparisons_that_it_tells() -> None:
-    assert fields_of(lanes_of(2, 1))[0].told == 1  # one pair
-    assert fields_of(lanes_of(3, 1))[0].told == 2  # the main two, and all
-    assert fields_of(lanes_of(2, 3))[0].told == 2
-    ranks = [Lane(init, r=r) for init in ("lora", "olora") for r in (2, 4, 8, 16)]
-    assert {field.told for field in fields_of(ranks)} == {4}
+def test_every_comparison_that_is_told_shares_one_error_rate() -> None:
+    """The p-values are Holm's over the pairs at best rates and those at every shared rate."""
+    lanes, rng = lanes_of(3, 4), np.random.default_rng(4)
+    loss = rng.random((len(lanes), 60)) + np.array([i * 0.02 for i in range(len(lanes))])[:, None]
+    step = judged(a_step(1, loss.mean(1)), loss)
+    (told,) = compared(fields_of(lanes), step.eval_examples, by_loss=True)
+    assert told.shared is not None
+    found = [told.best.held.pairs[pair] for pair in ((0, 1), (0, 2), (1, 2))]
+    found += told.shared.found
+    places = {(lane.init, lane.lr): k for k, lane in enumerate(lanes)}
+    best = [(one.name, told.best.rates[one.name][0]) for one in told.best.held.entries]
+    plain = [loss[[places[start]], 1::2] for start in best]
+    pairs = [(plain[i], plain[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    pairs += [(loss[[4 + k]], loss[[k]]) for k in range(4)]
+    raw = [compare(Scores(a), Scores(b)).p_value for a, b in pairs]
+    assert [one.p_value for one in found] == pytest.approx(holm(raw))

@@ -1,8 +1,9 @@
 """What the contenders of a race are compared by: one metric, fixed before the race.
 
 It is the accuracy where answers are right or wrong, and the loss for plain text. Only at the end of
-a race may the accuracies force the loss, if they can no longer differ; what is said in the middle
-of a race never goes from one metric to the other.
+a race may the accuracies force the loss: if no lane does better than guessing, or if all contenders,
+each at its best rate, are right in at most 5% or in at least 95%. What is said in the middle of a
+race never goes from one metric to the other.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from olora_viz.studies.seed_groups import seed_groups
 ACCURACY, LOSS = "accuracy", "loss"
 """The metrics."""
 
-CEILING = 1 - MARGIN_OF_SHARES
-"""Accuracies from here on are level, since they cannot differ by more than the margin."""
+FLOOR, CEILING = MARGIN_OF_SHARES, 1 - MARGIN_OF_SHARES
+"""Accuracies up to the one, or from the other on, cannot differ by more than what is level."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ def metric_of(
     if ended and guessing:
         return Metric(LOSS, "No lane does better than guessing, so the loss decides.")
     best = _best_accuracies(lanes, examples) if ended and examples is not None else []
-    if best and min(best) >= CEILING:
-        right = f"right in at least {percent(CEILING)}"
-        return Metric(LOSS, f"All are {right} of the held-out examples, so the loss decides.")
+    if best and (min(best) >= CEILING or max(best) <= FLOOR):
+        share = f"least {percent(CEILING)}" if min(best) >= CEILING else f"most {percent(FLOOR)}"
+        why = f"All are right in at {share} of the held-out examples, so the loss decides."
+        return Metric(LOSS, why)
     return Metric(ACCURACY)
 
 

@@ -104,13 +104,13 @@ class Reach:
         """
         if self.interval is None or len(self.each) < 2:
             return ""
-        low, high = (
+        ends = [
             f"{end:.0f}" if math.isfinite(end) else "never"
             for end in (self.interval.low, self.interval.high)
-        )
+        ]
         whole = self.interval.coverage < 1 - ERROR
         what = f"range of {len(self.each)} seeds" if whole else "95% interval"
-        return f"{low} to {high}, {what}"
+        return f"{' to '.join(dict.fromkeys(ends))}, {what}"
 
 
 def is_sweep(lanes: Sequence[Lane]) -> bool:

@@ -191,9 +191,8 @@ def _doubtful(match: Match) -> list[str]:
     """Return the labels of the starts that trail and may do better at rates not tried."""
     wanting = {*match.narrower, *match.at_end(LARGEST), *match.at_end(LOWEST)}
     others = zip(match.held.entries[1:], match.statement.kinds, strict=True)
-    return [
-        label_of(entry.name) for entry, kind in others if kind == AHEAD and entry.name in wanting
-    ]
+    trailing = [entry.name for entry, kind in others if kind == AHEAD]
+    return [label_of(start) for start in trailing if start in wanting]
 
 
 def _certainty(kinds: Collection[str], basis: Basis) -> str:

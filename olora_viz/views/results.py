@@ -313,18 +313,13 @@ def _examples(part: str, count: int | None, plain_text: bool) -> str:
 
 def _head(plain_text: bool, rows: Sequence[Place], intervals: Intervals) -> tuple[object, ...]:
     """Return the columns, each with the kind of its uncertainty, if it shows one."""
-    between = ", 95%" if any(intervals) else ""
-    spread = " ± SD" if any(math.isfinite(row.spread) for row in rows) else ""
+    between, spread = any(intervals), any(math.isfinite(row.spread) for row in rows)
+    share = f"share of right answers{', with its 95% interval' * between}"
+    loss = f"{loss_unit(plain_text)}{', ± standard deviation over seeds' * spread}"
     return (
         "lane",
-        Cell(
-            f"accuracy{between}",
-            "share of right answers" + ", with its 95% interval" * bool(between),
-        ),
-        Cell(
-            f"loss{spread}",
-            loss_unit(plain_text) + ", ± its standard deviation over seeds" * bool(spread),
-        ),
+        Cell(f"accuracy{', 95%' * between}", share),
+        Cell(f"loss{' ± SD' * spread}", loss),
     )
 
 
