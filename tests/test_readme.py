@@ -86,7 +86,9 @@ def test_the_notebooks_cells_run(capsys):
     race = f"{panel}\npanel.start(); panel.result()\n{plain}\nprint(panel, len(panel.steps))"
     code = f"{race}\n{linked}\nassert (panel.config.steps, spectra[1].rank) == (20, 16)"
     exec(code, {})
-    assert capsys.readouterr().out == "RacePanel: finished, step 4 of 4 8\n"
+    line, shown = capsys.readouterr().out.splitlines()
+    assert "At one rate (1e-3)" in line
+    assert shown == "RacePanel: finished, step 4 of 4 8"
 
 
 def test_the_commands_about_conditioning_run(folder):

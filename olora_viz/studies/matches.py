@@ -24,7 +24,7 @@ from olora_viz.studies.contest import (
 from olora_viz.studies.decision import AHEAD, BEHIND, Comparison, adjusted
 from olora_viz.studies.seed_groups import seed_groups
 from olora_viz.studies.statistics import LEAST_EXAMPLES
-from olora_viz.studies.survival import range_over_rates, rates_like, survives
+from olora_viz.studies.survival import Results, range_over_rates, rates_like, survives
 from olora_viz.studies.who_leads import SAME, Basis, Statement, kind_of
 from olora_viz.studies.words import NAMED, Sentence, and_
 
@@ -332,31 +332,28 @@ def _turns(
 ) -> dict[tuple[int, int], str]:
     """Return which differences have the other sign at rates as good, and at which, in words."""
     choose, judge = parts
-    like: dict[str, list[Contender]] = {}
+    like: dict[str, list[tuple[Contender, Results]]] = {}
     for entry in held.entries:
         tried = [one for one in field.contenders if one.init == entry.name]
-        results = [
+        at = tried.index(best[entry.name])
+        chosen_on = [
             results_by_example(one.lanes, examples, by_loss=held.by_loss, columns=choose)
             for one in tried
         ]
-        at = tried.index(best[entry.name])
-        # The chosen rate first, then those nearest to it.
-        like[entry.name] = [
-            tried[i] for i in sorted(rates_like(results, at), key=lambda i: (i != at, abs(i - at)))
-        ]
-
-    def results(one: Contender) -> list:
-        lanes = [one.lanes[run] for run in held.runs]
-        return [results_by_example(lanes, examples, by_loss=held.by_loss, columns=judge)]
-
+        as_good = [tried[k] for k in rates_like(chosen_on, at)]
+        like[entry.name] = []
+        for one in as_good:
+            lanes = [one.lanes[run] for run in held.runs]
+            results = results_by_example(lanes, examples, by_loss=held.by_loss, columns=judge)
+            like[entry.name].append((one, results))
     turns = {}
     for (i, j), one in held.pairs.items():
         difference = one.difference if held.by_loss else -one.difference
-        pairs = [(a, b) for a in like[held.entries[i].name] for b in like[held.entries[j].name]]
         turned = [
-            (a, b)
-            for a, b in pairs
-            if not survives(difference, range_over_rates(results(a), results(b)))
+            (first, second)
+            for first, a in like[held.entries[i].name]
+            for second, b in like[held.entries[j].name]
+            if not survives(difference, range_over_rates([a], [b]))
         ]
         if difference and turned:
             turns[i, j] = _other_rates(*min(turned, key=lambda two: _changed(two, best)), best)

@@ -1,9 +1,9 @@
 """What the contenders of a race are compared by: one metric, fixed before the race.
 
 It is the accuracy where answers are right or wrong, and the loss for plain text. Only at the end of
-a race may the accuracies force the loss: if no lane does better than guessing, or if all contenders,
-each at its best rate, are right in at most 5% or in at least 95%. What is said in the middle of a
-race never goes from one metric to the other.
+a race may the accuracies force the loss: if no lane does better than guessing, or if all
+contenders, each at its best rate, are right in at most 5% or in at least 95%. What is said in the
+middle of a race never goes from one metric to the other.
 """
 
 from __future__ import annotations
