@@ -68,12 +68,12 @@ def metric_of(
     if plain_text:
         return Metric(LOSS)
     if ended and guessing:
-        return Metric(LOSS, "No lane does better than guessing, so the loss decides.")
+        return Metric(LOSS, "By loss, as no lane does better than guessing.")
     best = _best_accuracies(lanes, examples) if ended and examples is not None else []
     if best and (min(best) >= CEILING or max(best) <= FLOOR):
-        share = f"least {percent(CEILING)}" if min(best) >= CEILING else f"most {percent(FLOOR)}"
-        why = f"All are right in at {share} of the held-out examples, so the loss decides."
-        return Metric(LOSS, why)
+        high = min(best) >= CEILING
+        share = f"{percent(CEILING)} or more" if high else f"{percent(FLOOR)} or less"
+        return Metric(LOSS, f"By loss, as all are right in {share}.")
     return Metric(ACCURACY)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from olora_viz.machine.numbers import nats, percent, signed
 from olora_viz.studies.decision import AHEAD, BEHIND, Comparison
@@ -102,10 +102,10 @@ class Statement:
 
     @property
     def scores(self) -> str:
-        """The scores alone: ``94% right against 67%``."""
+        """The scores alone: ``94% right against 67%``; of several with names, without rates."""
         one, *others = self.found
         if others:
-            return self._each()
+            return replace(self, names=tuple(n.partition(" (")[0] for n in self.names))._each()
         first, second = map(percent if one.shares else nats, self.values)
         if one.shares:
             return f"{first} right against {second}"
