@@ -190,7 +190,7 @@ def made(means: np.ndarray) -> tuple[list[ov.Lane], np.ndarray]:
 
 def examples_of(loss: np.ndarray, right: np.ndarray) -> Examples:
     unknown = np.full(len(loss), np.nan)
-    return Examples(loss, right, unknown, unknown)
+    return Examples(loss.copy(), right.copy(), unknown, unknown)
 
 
 def test_an_order_that_turns_at_a_rate_as_good_is_open_and_the_rate_is_named() -> None:
