@@ -115,7 +115,7 @@ def test_with_one_training_example_seeds_that_repeat_a_run_are_told_as_one():
         ready_race(racing.config), steps=tuple(racing), held_out=racing.data.about_held_out
     )
     view = race_view(replace(record, state="finished", complete=True))
-    assert "2 seeds, of some lanes one run<" in view.results
+    assert "2 seeds, of some lanes one run; sorted" in view.results
     assert "are one run, on shared batches" in view.story
     assert "vary by seed" not in view.story
     assert "one run" in view.verdict

@@ -38,8 +38,8 @@ RECIPES: dict[str, Recipe] = {
         title="Happy or sad?",
         sentence="A tiny language model of 0.85 million parameters learns to tell whether "
         "somebody was happy or sad about something. Plain LoRA and OLoRA at two learning rates "
-        "each, and PiSSA at one, from three seeds each. Compare the starts at one rate first; then "
-        "see what the higher rate does.",
+        "each, and PiSSA at one, from three seeds each. Compare each start at its best rate; "
+        "then see what one shared rate alone would have shown.",
         config=replace(
             RaceConfig(), device="cpu", dtype="float32", spectra_every=60, gradients_every=30
         ),
@@ -47,8 +47,8 @@ RECIPES: dict[str, Recipe] = {
     "smollm2": Recipe(
         title="SmolLM2 learns to add in words",
         sentence="A small assistant model with 135 million parameters adds numbers written as "
-        "words. Plain LoRA and OLoRA race at two learning rates each, PiSSA at one. Compare them "
-        "at one rate first, then each at its own best rate. Per-layer measurements were kept for "
+        "words. Plain LoRA and OLoRA race at two learning rates each, PiSSA at one. Compare each "
+        "at its own best rate, then at one rate. Per-layer measurements were kept for "
         "every fifth block.",
         config=RaceConfig(
             model="smollm2-135m",

@@ -6,7 +6,7 @@ from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.learn.lessons.recorded import Recorded
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.numbers import compact, nats
 from olora_viz.studies.rate_sweep import steps_to_reach
 
 
@@ -35,7 +35,10 @@ def lesson(race: Recording) -> Lesson:
             "compared.",
             read.told,
             f"{read.verdict(f'At the lowest rate tried, {compact(low)},', 'olora', 'lora', low)} "
-            "The conclusion depends on which of the two comparisons is reported.",
+            f"The mean held-out losses there are {nats(read.loss('lora', low))} nats with LoRA and "
+            f"{nats(read.loss('olora', low))} with OLoRA; at the best rate of each they are "
+            f"{nats(read.best('lora').mean)} and {nats(read.best('olora').mean)}. How large the "
+            "gap is depends on which of the two is reported.",
             "Speed can be measured fairly too: count the steps to reach plain LoRA's final loss at "
             "LoRA's best rate, every seed against LoRA's run of the same seed, each start at the "
             f"rate that gets there first. Medians in this race: {reached} ({read.basis}).",
