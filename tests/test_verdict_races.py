@@ -148,6 +148,7 @@ def test_on_five_held_out_examples_nothing_is_clear_and_their_number_is_said() -
     assert "cannot be told apart" in str(few.said[0])
     assert f"Only 5 held-out examples were compared: fewer than {LEAST_EXAMPLES}" in str(few)
     assert few.reason == "open · 3 seeds × 5 examples"
+    assert few.next_step == ""  # neither seeds nor rates would settle it
 
 
 @pytest.mark.parametrize("as_json", [False, True])
