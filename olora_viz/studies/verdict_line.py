@@ -78,10 +78,10 @@ class VerdictLine:
     @property
     def next_step(self) -> str:
         """What would make it surer: ``seeds``, or ``rates`` above those tried; else empty."""
-        if self.basis.examples < LEAST_EXAMPLES:
-            return ""
         if self.basis.seeds < LEAST_SEEDS:
             return "seeds"
+        if self.basis.examples < LEAST_EXAMPLES:
+            return ""
         if self.higher:
             return "rates"
         return "seeds" if self.certainty == OPEN and self.basis.seeds < MANY_SEEDS else ""
