@@ -230,7 +230,7 @@ def test_the_command_measures_a_model_and_prints_one_object_a_claim(
     assert main(["claims", *words, "--json"]) == 0
     first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
     keys = {"claim", "sentence", "source", "verdict", "numbers", "seeds", "words", "command"}
-    keys |= {"bars", "unit"}
+    keys |= {"bars", "unit", "over"}
     assert all(set(one) == keys for one in (first, second, third))
     assert (first["claim"], first["verdict"], first["numbers"]["subset"]) == ("subset", "fails", 0)
     assert first["numbers"]["bounded"] == first["numbers"]["layers"]

@@ -270,6 +270,17 @@ def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
     assert 0 < about["test_guess"] < 1
     for part in ("base model", about["test_guess_words"], f"{about['test_guess']:.0%}"):
         assert part in decision.starts(whole[-1])
+    shown, runner_up = decision.starts(whole[-1]), taken.runner_up
+    assert runner_up is not None
+    for part in (
+        ", taken</small>",
+        ", runner-up</small>",
+        f"{runner_up.test_loss:.2f}",
+        f"rates chosen on {taken.its.valid_examples} held-out examples",
+        f"judged on {taken.its.test_examples} test examples",
+        "intervals: 95% over",
+    ):
+        assert part in shown
     report = (out / "report.html").read_text()
     for part in ("All starts at their best", "Before and after", "python -m olora_viz decide"):
         assert part in report

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from olora_viz.studies.planning import needed
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
+from olora_viz.views.verdict_table import verdict_rows
 
 STUDY = Study(
     tasks=("sentiment", "addition"), inits=("lora", "olora", "pissa"), lrs=(1e-3, 3e-3, 1e-2),
@@ -104,6 +106,30 @@ def test_the_ends_of_the_forest_plot_are_those_of_the_intervals(found: Verdicts)
         assert line["line"]["color"] == f"@{one.init}"
     bands = [t["x"] for t in figure["data"] if t["name"] == "level"]
     assert {tuple(x) for x in bands} == {(-one.margin, one.margin) for one in shown}
+
+
+def test_the_forest_plot_and_the_table_say_what_their_intervals_are_over(found: Verdicts) -> None:
+    def unit(its: Verdicts) -> str:
+        (figure,) = study_figures(its, ("differences",))
+        return figure["layout"]["meta"]["unit"]
+
+    assert "thin line: 95% over 4 seeds alone, " in unit(found)
+    assert unit(found).endswith("band: level, 2% of LoRA's loss reduction")
+    around = np.linspace(-0.1, 0.1, 20)
+    rows = {
+        trial: its | {f"{n}_loss_by_example": its[f"{n}_loss"] + around for n in ("valid", "test")}
+        for trial, its in found.rows.items()
+    }
+    whole = verdicts_of(found.study, rows)
+    assert "thin line: 95% over 4 seeds and " in unit(whole)
+    heads = [verdict_rows(its)[0] for its in (found, whole, replace(whole, each=()))]
+    assert [head[8] for head in heads] == [
+        "95% over seeds", "95% over seeds and examples", "95% over seeds and examples",
+    ]  # fmt: skip
+    assert heads[0][-2] == "median steps to reference (range of seeds)"
+    eight = [replace(one, reached_at=(10.0,) * 8) for one in whole.each]
+    head = verdict_rows(replace(whole, each=tuple(eight)))[0]
+    assert head[-2] == "median steps to reference (95% over seeds)"
 
 
 def test_the_table_has_a_tile_for_every_cell_and_method_at_one_rate_and_at_best_rates(

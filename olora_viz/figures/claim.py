@@ -45,14 +45,14 @@ def claim_figure(claim: Claim, finding: Finding) -> Figure:
     low, high = min(ends), max(ends)
     space = 0.08 * (high - low or 1.0)
     labels = [bar.label for bar in reversed(finding.bars)]
-    based = "" if finding.seeds is None else f"; 95% intervals, n = {finding.seeds}"
+    whiskers_are = f"; {finding.interval_words}" if finding.interval_words else ""
     x = axis(finding.unit, range=[low - space, high + space], zeroline=True)
     y = axis(
         "", range=[-0.7, len(labels) - 0.2], tickvals=list(range(len(labels))), ticktext=labels,
         showgrid=False,
     )  # fmt: skip
     made = layout(
-        f"{finding.verdict.capitalize()}: {claim.sentence}", f"claim {claim.number}{based}",
+        f"{finding.verdict.capitalize()}: {claim.sentence}", f"claim {claim.number}{whiskers_are}",
         x=x, y=y, height=max(80, LINE * (len(labels) + 1)), revision=claim.name,
     )  # fmt: skip
     made["hovermode"] = "closest"

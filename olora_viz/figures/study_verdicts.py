@@ -131,12 +131,12 @@ def differences_figure(found: Verdicts) -> Figure:
     """
     study, who = found.study, label_of(found.study.reference)
     title = f"Test loss against {who}'s, each method at its best rate: left of zero is better"
+    shown = [one for one in found.each if one.init != study.reference]
     unit = (
-        f"mean paired difference, 95% interval (thin) and range over rates (thick), "
-        f"{_basis(found)}; band: level"
+        f"mean paired difference; thin line: 95% over {_over(found, shown)}; thick: range over "
+        f"rates; band: level, {100 * study.margin:.3g}% of {who}'s loss reduction"
     )
     name = f"test loss minus {who}'s, nats"
-    shown = [one for one in found.each if one.init != study.reference]
     if not any(one.seeds for one in shown):
         why = f"No seed finished with both {who} and another method." if found.rows else NOTHING
         return nothing_yet(title, unit, (name, "method"), why)
@@ -203,6 +203,15 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
 def _basis(found: Verdicts) -> str:
     """Say on how many seeds and examples the verdicts rest."""
     return f"{many(found.study.seeds, 'seed')}, {examples(found, None, 'test')}"
+
+
+def _over(found: Verdicts, shown: Sequence[Verdict]) -> str:
+    """Say over what the intervals are: seeds and examples, as far as their results are known."""
+    gaps = [one.difference.gap for one in shown if one.seeds]
+    seeds, of_test = many(found.study.seeds, "seed"), examples(found, None, "test")
+    if gaps and all(gap.shape[1] == 1 for gap in gaps):
+        return f"{seeds} alone, {of_test}"
+    return f"{of_test}, {seeds}" if found.study.seeds == 1 else f"{seeds} and {of_test}"
 
 
 def _hover(one: Verdict, said: str, at_best: bool, names: Sequence[str]) -> str:

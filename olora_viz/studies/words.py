@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olora_viz.machine.numbers import compact, number, percent, rounded
+import numpy as np
+from jaxtyping import Float
+
+from olora_viz.machine.numbers import compact, counted, number, percent, rounded
 from olora_viz.studies.statistics import POWER
 
 NAMED = 4
@@ -39,6 +42,24 @@ chance of 80%'
         f"{seeds} seeds find at best a difference of {number(difference, '.2g')} standard "
         f"deviations of the paired differences with a chance of {percent(POWER)}"
     )
+
+
+def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:
+    """Say over what the interval of paired differences is, see `method_runs.interval_of`.
+
+    Parameters
+    ----------
+    differences : by seed and example, or by seed alone.
+    part : of the examples.
+
+    >>> over(np.zeros((5, 64))), over(np.zeros((1, 64))), over(np.zeros((5, 1)))
+    ('5 seeds and 64 test examples', '64 test examples', '5 seeds')
+    """
+    seeds = counted(len(differences), "seed")
+    if differences.size == len(differences):
+        return seeds
+    examples = counted(differences.shape[1], f"{part} example")
+    return f"{seeds} and {examples}" if len(differences) > 1 else examples
 
 
 def listed(names: Sequence[str]) -> str:

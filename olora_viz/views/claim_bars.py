@@ -43,11 +43,12 @@ def bars(finding: Finding) -> Markup:
     shown, others = drawn[:MOST], len(drawn) - MOST
     low, high = span(shown)
     lines = Markup("").join(_line(bar, low, high) for bar in shown)
-    unit = finding.unit + (f"; {others} more below" if others > 0 else "")
+    interval = f"; {finding.interval_words}" if finding.interval_words else ""
+    unit = finding.unit + interval + (f"; {others} more below" if others > 0 else "")
     said = "; ".join(f"{bar.label} {number(bar.value)}{_ends(bar)}" for bar in drawn)
     return Markup(
         '<div class="bars" role="img" aria-label="{}: {}">{}<p class="hint">{}</p></div>'
-    ).format(finding.unit, said, lines, unit)
+    ).format(finding.unit + interval, said, lines, unit)
 
 
 def span(shown: list[Bar]) -> tuple[float, float]:

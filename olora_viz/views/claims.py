@@ -17,12 +17,13 @@ from olora_viz.views.html import Cell, table
 
 HOW = (
     "Runs are paired by seed, and by test example; rates are chosen on validation examples; "
-    "intervals are 95%, Student's t, with Holm's correction over comparisons."
+    "intervals are 95%, and each says over what: seeds, examples or both; Holm's correction over "
+    "comparisons."
 )
 
 MEANINGS = (
     ("holds, fails", "the interval is on one side."),
-    ("level", "it lies inside a margin set beforehand."),
+    ("level", "it lies inside a margin set beforehand, which the words name."),
     ("mixed", "it holds in part, or in some set-ups and not in others."),
     ("undecided", "more seeds would be needed."),
 )
@@ -101,9 +102,10 @@ def _basis(shown: Sequence[Told], now: bool) -> Markup:
         *(("", "recorded") if first.when else ("here", here))
     )
     where = "; ".join(dict.fromkeys(one.where for one in shown))
-    seeds = sorted({one.finding.seeds for one in shown if one.finding.seeds})
-    counted = f" · {and_([str(n) for n in seeds])} seeds" if seeds else ""
-    return badge + f"{where}{counted}"
+    rests = dict.fromkeys(
+        one.finding.over or f"{one.finding.seeds} seeds" for one in shown if one.finding.seeds
+    )
+    return badge + f"{where}{f' · {and_([*rests])}' if rests else ''}"
 
 
 def _words(shown: Sequence[Told], example: Told | None, lacking: Told | None, now: bool) -> str:

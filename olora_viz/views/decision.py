@@ -27,7 +27,12 @@ from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.study import Study
 from olora_viz.studies.untrained import untrained
 from olora_viz.studies.verdicts import Verdict
+from olora_viz.studies.words import over
 from olora_viz.views.html import Cell, lane, table
+from olora_viz.views.verdict_table import interval_over
+
+TAKEN, RUNNER_UP = "taken", "runner-up"
+"""What is said of a row of the table."""
 
 STAGES = (COARSE, SEEDS, FINAL)
 
@@ -74,37 +79,72 @@ def starts(known: Decision) -> Markup:
         return BEFORE["table"]
     found, study = known.verdicts, known.verdicts.study
     styles = method_styles(study.inits)
-    several = len(study.ranks) > 1
-    ordered = sorted(
-        found.each, key=lambda one: (finite_or_none(one.valid_loss) is None, one.valid_loss)
-    )
-    head = ("start", *(["r"] if several else []), "rate", "test loss", "right", "against")
     reference = styles[study.reference].label
+    taken = known.taken
+    other = taken.runner_up if taken else None
+    roles = _roles(taken)
     rows = [
         (
-            lane(styles[one.init]), *([one.cell.r] if several else []),
-            compact(one.best_lr) if one.best_lr else "–", nats(finite_or_none(one.test_loss)),
-            percent(finite_or_none(one.test_accuracy)), _against(one, study.reference),
+            one.valid_loss, one.init, one.cell.r, one.best_lr,
+            roles.pop((one.cell.r, one.init, one.best_lr), ""),
+            one.test_loss, one.test_accuracy, _against(one, study.reference),
         )
-        for one in ordered
+        for one in found.each
     ]  # fmt: skip
-    blank = ("", "") if several else ("",)
-    title = Markup(
-        '<h2>All starts at their best <span class="hint">against {}, 95% intervals</span></h2>'
-    )
-    return title.format(reference) + table(head, rows, base=_untrained(known, blank))
+    if taken and other and RUNNER_UP in roles.values():  # at another rate of a method
+        rows.append((
+            other.valid_loss, other.init, taken.its.cell.r, other.lr, RUNNER_UP,
+            other.test_loss, other.test_accuracy, "",
+        ))  # fmt: skip
+    rows.sort(key=lambda row: (finite_or_none(row[0]) is None, row[0]))
+    several = len(study.ranks) > 1
+    cells = [
+        (
+            lane(styles[init])
+            + Markup("<small>{}</small>").format(", ".join(filter(None, (
+                compact(lr) if lr else "", f"r {r}" * several, role,
+            )))),
+            *(nats(finite_or_none(loss)) for loss in (valid, test)),
+            percent(finite_or_none(right)), against,
+        )
+        for valid, init, r, lr, role, test, right, against in rows
+    ]  # fmt: skip
+    one = found.each[0]
+    head = (
+        "start, rate",
+        Cell("held-out", f"loss on the {counted(one.valid_examples, 'example')} that choose rates"),
+        Cell("test", f"loss on {counted(one.test_examples, 'other example')}"), "right",
+        Cell(f"against {reference}", "test loss minus the reference's, 95% interval"),
+    )  # fmt: skip
+    title = Markup('<h2>All starts at their best <span class="hint">{}</span></h2>')
+    return title.format(_basis(known)) + table(head, cells, base=_untrained(known))
 
 
-def _untrained(known: Decision, blank: tuple[str, ...]) -> list[tuple[object, ...]]:
+def _roles(taken: Recommendation | None) -> dict[tuple[int, str, float | None], str]:
+    """Return which rank, method and rate are taken, and which are the runner-up."""
+    if taken is None:
+        return {}
+    r, other = taken.its.cell.r, taken.runner_up
+    roles = {(r, other.init, other.lr): RUNNER_UP} if other else {}
+    return roles | {(r, taken.its.init, taken.its.best_lr): TAKEN}
+
+
+def _basis(known: Decision) -> str:
+    """Say what chose the rates, what judges them, and over what the intervals are."""
+    one = known.verdicts.each[0]
+    chose = f"rates chosen on {counted(one.valid_examples, 'held-out example')}"
+    tested = f"judged on {counted(one.test_examples, 'test example')}"
+    return f"{chose}, {tested}; intervals: 95% over {interval_over(known.verdicts)}"
+
+
+def _untrained(known: Decision) -> list[tuple[object, ...]]:
     """Return the rows of the base model and of a guess."""
     its = untrained(known.verdicts, known.verdicts.study.cells()[0])
     if its is None:
         return []
-    rows: list[tuple[object, ...]] = [
-        ("base model", *blank, nats(its.loss), percent(its.accuracy), "")
-    ]
+    rows: list[tuple[object, ...]] = [("base model", "", nats(its.loss), percent(its.accuracy), "")]
     if its.guess is not None:
-        rows.append((its.guess_words, *blank, "", percent(its.guess), ""))
+        rows.append((its.guess_words, "", "", percent(its.guess), ""))
     return rows
 
 
@@ -121,8 +161,9 @@ def _against(one: Verdict, reference: str) -> object:
                 None,
                 (
                     one.why,
-                    "test loss minus the reference's, with its 95% "
-                    "interval over seeds and examples",
+                    f"test loss minus the reference's, 95% over {over(one.difference.gap)}"
+                    if one.seeds
+                    else "",
                 ),
             )
         ),

@@ -34,6 +34,7 @@ margin:14px 0}h1{font-size:22px}h2{font-size:16px;margin:0 0 8px}
 .certainty{border:1px solid;border-radius:12px;padding:1px 9px;font-size:13px;white-space:nowrap}
 .better{color:var(--ok)}.worse{color:var(--bad)}.undecided{color:var(--mute)}
 .stages{color:var(--mute)}.stages .done::after{content:" ✓";color:var(--ok)}
+small{display:block;color:var(--mute)}
 .answered td,.answered th{text-align:left}pre{overflow-x:auto;font-size:13px}
 """
 
@@ -91,7 +92,8 @@ def _setup(known: Decision, task: str) -> Markup:
         "held-out examples": row.get("valid_examples", "–"),
         "test examples": row.get("test_examples", "–"),
         "level": f"within {its.margin:.0%} of the reference's loss reduction",
-        "intervals": "95%, Student's t on paired differences over seeds; p-values by Holm",
+        "intervals": "95% over seeds and examples, Student's t on paired differences, for the "
+        "choice of the rates too; p-values by Holm",
         "versions": ", ".join(map(" ".join, versions(*PACKAGES).items())),
     }  # fmt: skip
     return Markup("<h2>Set-up</h2>{}").format(table((), facts.items(), kind="facts"))

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 
 from olora_viz.machine.numbers import compact, number
-from olora_viz.studies.statistics import MedianInterval
+from olora_viz.studies.statistics import ERROR, MedianInterval
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.untrained import untrained
 from olora_viz.studies.verdicts import Verdict, Verdicts
+from olora_viz.studies.words import and_
 
 HEAD = (
-    "model", "task", "r", "init", "best rate", "test loss", "accuracy", "difference", "95%",
-    "over rates", "p (Holm)", "verdict", "at one rate", "steps to reference", "seeds",
+    "model", "task", "r", "init", "best rate", "test loss", "accuracy", "difference",
+    "95% over {}", "range over rates", "p (Holm)", "verdict", "at one rate",
+    "median steps to reference ({})", "seeds",
 )  # fmt: skip
+"""The header; what the two intervals are is filled in."""
 
 
 def verdict_rows(found: Verdicts) -> list[list[str]]:
     """Return the header, and by cell a row for every method, for the base model and for a guess."""
-    rows = [list(HEAD)]
+    rows = [_head(found)]
     for cell in found.study.cells():
         rows += [_row(one, found.study) for one in found.of(cell)]
         its = untrained(found, cell)
@@ -27,6 +30,23 @@ def verdict_rows(found: Verdicts) -> list[list[str]]:
         if its is not None and its.guess is not None:
             rows.append(_without(cell, its.guess_words, "", its.guess))
     return rows
+
+
+def interval_over(found: Verdicts) -> str:
+    """Return what the intervals of the differences are over: seeds, examples or both."""
+    gaps = [one.difference.gap for one in found.each if one.seeds]
+    kinds = {
+        "seeds": any(len(gap) > 1 for gap in gaps),
+        "examples": any(gap.shape[1] > 1 for gap in gaps),
+    }
+    return and_([kind for kind, is_there in kinds.items() if is_there or not gaps])
+
+
+def _head(found: Verdicts) -> list[str]:
+    steps = [one.steps_to_reference for one in found.each]
+    few = any(its is not None and its.coverage < 1 - ERROR for its in steps)
+    words = iter((interval_over(found), "range of seeds" if few else "95% over seeds"))
+    return [title.format(next(words)) if "{}" in title else title for title in HEAD]
 
 
 def _without(cell: Cell, name: str, loss: str, accuracy: float) -> list[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
+
+import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
@@ -12,12 +15,13 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    ends,
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import OnStudy, basis_of, counted, over_cells
+from olora_viz.studies.claims.compared import OnStudy, counted, level_within, over_cells, over_of
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
+from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdict, Verdicts, verdicts_of
 
 BASES = {"random_orthonormal": "a random basis", "sketch": "a sketch of W"}
@@ -39,28 +43,30 @@ def judge(_: ClaimEvidence, found: Verdicts) -> Finding:
     study = replace(found.study, inits=(OURS, *inits), reference=OURS)
     each = {init: _of(verdicts_of(study, found.rows), init) for init in inits}
     said = {init: [one.verdict for one in its] for init, its in each.items()}
-    means = {init: _mean(its) for init, its in each.items()}
+    margins = [one.margin for its in each.values() for one in its]
+    paired = {init: _paired(its) for init, its in each.items()}
+    means = {init: over_cells(its) for init, its in paired.items() if its}
     rest = "; ".join(f"{label_of(init)}: {counted(said[init])}" for init in inits[len(BASES) :])
     return Finding(
         verdict=together([OF_CONTROL[word] for init in BASES for word in said[init]]),
         words=(
             "Each at its best rate and beside OLoRA, "
-            + ", and ".join(_on(said[init], init, means[init]) for init in BASES)
-            + f" ({basis_of(found)})."
+            + ", and ".join(_on(said[init], init, each[init]) for init in BASES)
+            + "."
             + (f" The other starts beside OLoRA: {rest}." if rest else "")
+            + level_within(study, [*chain(*said.values())], margins)
         ),
         numbers={
             "cells": len(study.cells()),
             **{f"{init}_{w}": its.count(w) for init, its in said.items() for w in OF_CONTROL},
-            **{f"{init}_minus_olora": mean for init, mean in means.items() if mean},
+            **{f"{init}_minus_olora": mean for init, mean in means.items()},
         },
         seeds=study.seeds,
         bars=tuple(
-            Bar(label_of(init), mean.mean, mean.low, mean.high)
-            for init, mean in means.items()
-            if mean
+            Bar(label_of(init), mean.mean, mean.low, mean.high) for init, mean in means.items()
         ),
         unit="test loss minus OLoRA's, nats",
+        over=over_of(next(its for its in paired.values() if its)) if means else "",
     )
 
 
@@ -68,19 +74,17 @@ def _of(found: Verdicts, init: str) -> list[Verdict]:
     return [one for one in found.each if one.init == init]
 
 
-def _mean(each: list[Verdict]) -> Interval | None:
-    """Return the mean over cells of the differences to OLoRA; None if too few seeds have ended."""
-    paired = [one.difference.gap for one in each if one.seeds > 1]
-    return over_cells(paired) if paired else None
+def _paired(each: list[Verdict]) -> list[np.ndarray]:
+    """Return the differences to OLoRA by cell, without those of which too few seeds have ended."""
+    return [one.difference.gap for one in each if one.seeds > 1]
 
 
-def _on(said: list[str], init: str, mean: Interval | None) -> str:
+def _on(said: list[str], init: str, each: list[Verdict]) -> str:
     """Say how a control of the basis compares with OLoRA."""
-    interval = (
-        f" ({mean.mean:+.3g} nats on average, 95% {mean.low:+.3g} to {mean.high:+.3g})"
-        if mean
-        else ""
-    )
+    interval = ""
+    if paired := _paired(each):
+        mean = over_cells(paired)
+        interval = f" ({mean.mean:+.3g} nats on average, {ends(mean, over_of(paired))})"
     return f"{BASES[init]} in place of the QR's is {counted(said)}{interval}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,9 @@ RATE_MATTERS = "Learning Rate Matters (arXiv 2602.04998)"
 
 RATIO = math.log(LEVEL_WITHIN)
 """Positive numbers are level if the interval of their log ratio lies within this of zero."""
+
+WITHIN = f"within {LEVEL_WITHIN - 1:.0%}"
+"""`RATIO` in words."""
 
 FLAT = RATIO / math.log(4)
 """A best rate counts as the same if it changes by less than `LEVEL_WITHIN` per factor of four in
@@ -84,18 +87,30 @@ class Finding:
     bars: tuple[Bar, ...] = ()
     unit: str = ""
     """Of the bars."""
+    over: str = ""
+    """What the intervals of the bars allow for, in words: other seeds, examples or batches; and
+    how many of them there were."""
+
+    @property
+    def interval_words(self) -> str:
+        """What the intervals of the bars are; empty if none has one."""
+        if all(bar.low is None or bar.high is None for bar in self.bars):
+            return ""
+        return f"95% over {self.over}" if self.over else "95% intervals"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; an interval becomes its mean and its two ends."""
         return {
             "verdict": self.verdict, "numbers": {k: _plain(v) for k, v in self.numbers.items()},
             "seeds": self.seeds, "words": self.words, "bars": [bar.to_json() for bar in self.bars],
-            "unit": self.unit,
+            "unit": self.unit, "over": self.over,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Finding:
         """Read back what `to_json` wrote; the p-value of an interval, which it left out, is NaN.
+
+        Earlier versions did not say what the intervals are over.
 
         Raises
         ------
@@ -107,6 +122,7 @@ class Finding:
             verdict=values["verdict"], words=values["words"], seeds=values["seeds"],
             numbers={name: _number(value) for name, value in values["numbers"].items()},
             bars=tuple(Bar.from_json(one) for one in values["bars"]), unit=values["unit"],
+            over=values.get("over", ""),
         )  # fmt: skip
 
 
@@ -161,9 +177,36 @@ def judged(
     return OF_VERDICT[verdict(found, found.p_value, margin, len(differences))], found
 
 
+def ends(its: Interval, over: str, form: str = "+.3g") -> str:
+    """Say what an interval is, and give its ends.
+
+    Parameters
+    ----------
+    over : what it allows for, see `Finding.over`.
+
+    >>> ends(Interval(-0.2, -0.3, -0.1, 0.01), "5 seeds")
+    '95% over 5 seeds: -0.3 to -0.1'
+    """
+    return f"95% over {over}: {its.low:{form}} to {its.high:{form}}"
+
+
+def level_means(parts: Iterable[str], margin: str) -> str:
+    """Return a sentence that names the margin, if the verdict on some part is ``level``.
+
+    >>> level_means(["holds", "level"], WITHIN), level_means(["holds"], WITHIN)
+    (' Level means within 25%.', '')
+    """
+    return f" Level means {margin}." if LEVEL in parts else ""
+
+
+def is_flat(its: Interval, margin: float = FLAT) -> bool:
+    """Whether the interval of an exponent lies within a margin of zero."""
+    return its.low > -margin and its.high < margin
+
+
 def flat(its: Interval) -> str:
     """Judge that an exponent is zero: equivalence, not absence of evidence."""
-    if its.low > -FLAT and its.high < FLAT:
+    if is_flat(its):
         return HOLDS
     return FAILS if its.p_value < ERROR else UNDECIDED
 

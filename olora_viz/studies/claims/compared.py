@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.studies.claims.claim import Finding, not_measured
+from olora_viz.initializers import label_of
+from olora_viz.studies.claims.claim import Finding, level_means, not_measured
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.method_runs import interval_of
 from olora_viz.studies.planning import grid_of
-from olora_viz.studies.statistics import Interval, bootstrap_over_cells
+from olora_viz.studies.statistics import LEVEL, Interval, bootstrap_over_cells
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
 from olora_viz.studies.who_leads import Basis
+from olora_viz.studies.words import over
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,9 @@ def reference(found: Verdicts, one: Verdict) -> Verdict:
     return next(its for its in found.of(one.cell) if its.init == REFERENCE)
 
 
-def basis_of(found: Verdicts, part: str = "test") -> Basis:
-    """Return what the comparisons of a study rest on, in each of its cells.
-
-    Parameters
-    ----------
-    part : the examples on which they are made: ``test`` or ``validation``.
-    """
-    column = {"test": "test_examples", "validation": "valid_examples"}[part]
-    examples = max((int(row[column]) for row in found.rows.values()), default=0)
-    return Basis(found.study.seeds, examples, part, study=True)
+def basis_of(found: Verdicts) -> Basis:
+    """Return what the comparisons of a study rest on, in each of its cells."""
+    return Basis(found.study.seeds, found.test_examples(), "test", study=True)
 
 
 def has_run(found: Verdicts, cell: Cell, init: str) -> bool:
@@ -114,6 +109,22 @@ def counted(verdicts: Iterable[str], what: str = "cell") -> str:
     return ", ".join([*said, *(f"{word} in {count}" for word, count in others)])
 
 
+def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -> str:
+    """Return a sentence that names the margins of losses, if the verdict on some part is ``level``.
+
+    Parameters
+    ----------
+    parts, margins : the verdict on each part, and its margin in nats.
+
+    >>> level_within(Study(), ["level", "holds", "level"], [0.02, 0.05, 0.08])
+    " Level means within 0.02 to 0.08 nats, 2% of LoRA's loss reduction."
+    """
+    sizes = [size for part, size in zip(parts, margins, strict=True) if part == LEVEL]
+    nats = dict.fromkeys(f"{pick(sizes):.2g}" for pick in (min, max)) if sizes else ()
+    share = f"{100 * study.margin:.3g}% of {label_of(study.reference)}'s loss reduction"
+    return level_means(parts, f"within {' to '.join(nats)} nats, {share}")
+
+
 def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
     """Return where the parabola through the lowest value and its neighbours has its vertex.
 
@@ -125,6 +136,25 @@ def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
         return float(x[at])
     curved, slope, _ = np.polyfit(x[near] - x[at], y[near], 2)
     return float(x[at] - slope / (2 * curved)) if curved > 0 else float(x[at])
+
+
+def over_of(differences: Sequence[np.ndarray], part: str = "test") -> str:
+    """Say over what the interval of `over_cells` is.
+
+    Parameters
+    ----------
+    part : of the examples.
+
+    >>> over_of([np.zeros((5, 64))]), over_of([np.zeros((5, 64)), np.zeros((3, 64))])
+    ('5 seeds and 64 test examples', '2 cells, their seeds and test examples')
+    >>> over_of([np.zeros(5), np.zeros(5)])
+    '2 cells and their seeds'
+    """
+    if len(differences) == 1:
+        return over(differences[0], part)
+    if all(one.size == len(one) for one in differences):
+        return f"{len(differences)} cells and their seeds"
+    return f"{len(differences)} cells, their seeds and {part} examples"
 
 
 def over_cells(differences: list[np.ndarray]) -> Interval:

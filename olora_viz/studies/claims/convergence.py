@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -13,11 +15,19 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    ends,
     judged,
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import basis_of, on_study, ours, reference
+from olora_viz.studies.claims.compared import (
+    counted,
+    level_within,
+    on_study,
+    ours,
+    over_of,
+    reference,
+)
 from olora_viz.studies.method_runs import Row, by_example
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Cell
@@ -61,27 +71,31 @@ def judge(found: Verdicts) -> Finding:
         )
     parts: dict[str, list[str]] = {"one rate": [], "best rates": []}
     intervals: dict[str, Interval] = {}
+    over, margins = "", []
     for one in ours(found):
         best = one.best_lr, reference(found, one).best_lr
         for at, rates in (("one rate", (one.shared_lr, one.shared_lr)), ("best rates", best)):
-            said, interval = _compared(found, one, *rates)
+            gap, margin = _paired(found, one, *rates)
+            said, interval = judged(gap, margin) if len(gap) else (NOT_MEASURED, UNKNOWN)
             parts[at].append(said)
+            margins.append((said, margin))
             if intervals.get(at, UNKNOWN) is UNKNOWN:
                 intervals[at] = interval
+                over = over_of([gap], "validation") if len(gap) else over
     if any(interval is UNKNOWN for interval in intervals.values()):
         return not_measured("in no cell of the study did both methods finish at the same rate")
     cells = len(ours(found))
     words = [
-        f"{intervals[at].mean:+.3g} nats (95% {intervals[at].low:+.3g} to "
-        f"{intervals[at].high:+.3g}; {together(said)}) at {at}"
-        for at, said in parts.items()
+        f"{its.mean:+.3g} nats ({ends(its, over)}); that it is lower: {counted(parts[at])}."
+        for at, its in intervals.items()
     ]
-    some = f"numbers of one of {cells} cells; the verdicts cover all; " if cells > 1 else ""
+    some = f" The numbers are those of one of {cells} cells." if cells > 1 else ""
     return Finding(
         verdict=together([*parts["one rate"], *parts["best rates"]]),
         words=(
-            f"OLoRA's validation loss, averaged over the run, differs from LoRA's by {words[0]} "
-            f"and {words[1]} ({some}{basis_of(found, 'validation')})."
+            "OLoRA's validation loss, averaged over the run, differs from LoRA's at one rate by "
+            f"{words[0]} At best rates it differs by {words[1]}{some}"
+            f"{level_within(found.study, *zip(*margins, strict=True))}"
         ),
         numbers={
             "difference_at_one_rate": intervals["one rate"],
@@ -90,25 +104,24 @@ def judge(found: Verdicts) -> Finding:
         seeds=found.study.seeds,
         bars=tuple(Bar(at, its.mean, its.low, its.high) for at, its in intervals.items()),
         unit="mean validation loss over the run minus LoRA's, nats",
+        over=over,
     )
 
 
-def _compared(
+def _paired(
     found: Verdicts, one: Verdict, mine: float | None, theirs: float | None
-) -> tuple[str, Interval]:
-    """Judge that the mean loss of one method is below the reference's, each at a rate."""
+) -> tuple[Float[np.ndarray, "seeds examples"], float]:
+    """Return the differences in `mean_loss` to the reference, each at a rate, and their margin."""
     study, cell = found.study, one.cell
     if mine is None or theirs is None:
-        return NOT_MEASURED, UNKNOWN
+        return np.empty((0, 0)), math.nan
     base = next(row["base_valid_loss"] for trial, row in found.rows.items() if trial.cell == cell)
     first = mean_losses(found, cell, one.init, mine)
     second = mean_losses(found, cell, study.reference, theirs)
     seeds = min(len(first), len(second))
     gap = first[:seeds] - second[:seeds]
     gap = gap[np.isfinite(gap).all(1)]
-    if not len(gap):
-        return NOT_MEASURED, UNKNOWN
-    return judged(gap, study.margin * float(base - np.nanmean(second)))
+    return gap, study.margin * float(base - np.nanmean(second)) if len(gap) else math.nan
 
 
 CLAIM = Claim(

@@ -11,15 +11,17 @@ from olora_viz.studies.claims.claim import (
     HOLDS,
     OLORA,
     RATIO,
+    WITHIN,
     Bar,
     Claim,
     Finding,
+    ends,
     judged,
     together,
 )
 from olora_viz.studies.claims.costs import Costs
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN
+from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, Interval
 
 MOST_STEPS = 10
 """A start that takes as long as more steps, beyond LoRA's, costs more: a tenth of 100 steps."""
@@ -34,16 +36,21 @@ def judge(found: Costs) -> Finding:
     start, step = np.median(found.start, axis=0), float(np.median(found.step[:, 0]))
     worth = float(start[1] - start[0]) / step
     long = [FAILS] if worth > MOST_STEPS else []
-    times = [math.exp(x) for x in ratio[:3]]
+    mean, low, high = (math.exp(x) for x in ratio[:3])
+    times = Interval(mean, low, high, ratio.p_value)
+    over = f"{len(found.step)} races each, alternating"
+    words = [f"{part} {WITHIN}" for part in (in_time, in_memory)]
+    time_words = words[0] if said == LEVEL else in_time
+    memory_words = words[1] if in_memory == HOLDS else in_memory
     return Finding(
         verdict=together([in_time, in_memory, *long]),
         words=(
-            f"A step takes {times[0]:.3g} times LoRA's {1000 * step:.3g} ms (95% {times[1]:.3g} to "
-            f"{times[2]:.3g}; {len(found.step)} races each, alternating; {in_time}), and its "
-            f"tensors {memory:.3g} times LoRA's {found.peak[0] / 2**20:.3g} MiB ({in_memory}), "
-            f"with {trained:.3g} times as many trained parameters. The start takes "
-            f"{1000 * start[1]:.3g} ms against {1000 * start[0]:.3g} ms, a one-off extra cost of "
-            f"{worth:.2g} LoRA steps. Here W stays as it is and each pass subtracts B⁰A⁰; with "
+            f"A step takes {times.mean:.3g} times LoRA's {1000 * step:.3g} ms "
+            f"({ends(times, over, '.3g')}; {time_words}), and its tensors {memory:.3g} times "
+            f"LoRA's {found.peak[0] / 2**20:.3g} MiB, with {trained:.3g} times as many trained "
+            f"parameters ({memory_words}). The start takes {1000 * start[1]:.3g} ms against "
+            f"{1000 * start[0]:.3g} ms, a one-off extra cost of {worth:.2g} LoRA steps (up to "
+            f"{MOST_STEPS} do not count). Here W stays as it is and each pass subtracts B⁰A⁰; with "
             "W − sB⁰A⁰ stored in its place, as in the paper, a step is LoRA's."
         ),
         numbers={
@@ -53,10 +60,11 @@ def judge(found: Costs) -> Finding:
         },
         seeds=len(found.step),
         bars=(
-            Bar("time per step", *times), Bar("memory per step", memory),
+            Bar("time per step", *times[:3]), Bar("memory per step", memory),
             Bar("trained parameters", trained),
         ),
         unit="times LoRA's",
+        over=over,
     )  # fmt: skip
 
 

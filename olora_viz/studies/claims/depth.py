@@ -10,14 +10,17 @@ from jaxtyping import Float
 from olora_viz.studies.claims.claim import (
     OLORA,
     RATIO,
+    WITHIN,
     Bar,
     Claim,
     Finding,
+    ends,
     judged,
+    level_means,
     not_measured,
 )
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth
-from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
+from olora_viz.studies.statistics import LEVEL_WITHIN, Interval, t_interval
 
 
 def spread(found: Depth) -> Float[np.ndarray, "seeds starts"]:
@@ -41,14 +44,16 @@ def judge(found: Depth) -> Finding:
     said, interval = judged(by_start[:, 1] - by_start[:, 0], RATIO)
     each = [np.exp(t_interval(logs)[:3]) for logs in by_start.T]
     lora, ours = (float(mean) for mean, _, _ in each)
-    low, high = np.exp(interval.low), np.exp(interval.high)
+    mean, low, high = np.exp(interval[:3]).tolist()
+    ratio = Interval(mean, low, high, interval.p_value)
+    over = f"{len(by_start)} seeds, each on its own batch"
     return Finding(
         verdict=said,
         words=(
             f"Between layers of one kind the largest gradient is {ours:.3g} times the smallest "
-            f"with OLoRA and {lora:.3g} times with LoRA: a ratio of {np.exp(interval.mean):.2g} "
-            f"(95% {low:.2g} to {high:.2g}; {len(by_start)} seeds, each on its own batch). The "
-            "gradients at the layers' inputs are the same, since both start as the base model."
+            f"with OLoRA and {lora:.3g} times with LoRA: a ratio of {ratio.mean:.2g} "
+            f"({ends(ratio, over, '.2g')}; {said}).{level_means([said], WITHIN)} The gradients at "
+            "the layers' inputs are the same, since both start as the base model."
         ),
         numbers={"log_ratio": interval, "olora": ours, "lora": lora},
         seeds=len(by_start),
@@ -56,6 +61,7 @@ def judge(found: Depth) -> Finding:
             Bar(name, *map(float, its)) for name, its in zip(("LoRA", "OLoRA"), each, strict=True)
         ),
         unit="largest over smallest gradient norm between blocks",
+        over=over,
     )
 
 

@@ -11,10 +11,12 @@ from olora_viz.studies.claims.claim import (
     OLORA,
     RATIO,
     UNKNOWN,
+    WITHIN,
     Bar,
     Claim,
     Finding,
     judged,
+    level_means,
     together,
 )
 from olora_viz.studies.claims.evidence import ClaimEvidence, Landscape
@@ -28,15 +30,18 @@ def judge(found: Landscape) -> Finding:
     slope = t_interval(np.log(found.slope[:, 1] / found.slope[:, 0]))
     n = len(found.slope)
     said = [
-        f"λ_max is {_times(sharp)} LoRA's",
-        f"the condition of the tangent kernel {_times(conditioned)}"
+        f"λ_max is {_times(sharp, sharpness)} LoRA's",
+        f"the condition of the tangent kernel {_times(conditioned, condition)}"
         if condition != NOT_MEASURED
         else "the condition of a tangent kernel is infinite",
         f"the gradient norm {_times(slope)}",
     ]
     return Finding(
         verdict=together([sharpness, condition]),
-        words=f"At the start, {said[0]}, {said[1]} and {said[2]} (95%; {n} batches).",
+        words=(
+            f"At the start, {said[0]}, {said[1]} and {said[2]} (all 95% over {n} batches)."
+            f"{level_means([sharpness, condition], WITHIN)}"
+        ),
         numbers={
             "lambda_max_log_ratio": sharp, "condition_log_ratio": conditioned,
             "gradient_log_ratio": slope,
@@ -48,6 +53,7 @@ def judge(found: Landscape) -> Finding:
             if math.isfinite(its.mean)
         ),
         unit="times LoRA's",
+        over=f"{n} batches",
     )  # fmt: skip
 
 
@@ -58,9 +64,9 @@ def _compared(values: np.ndarray) -> tuple[str, Interval]:
     return judged(np.log(values[:, 1] / values[:, 0]), RATIO)
 
 
-def _times(its: Interval) -> str:
+def _times(its: Interval, said: str = "") -> str:
     mean, low, high = (math.exp(x) for x in (its.mean, its.low, its.high))
-    return f"{mean:.3g} times ({low:.3g} to {high:.3g})"
+    return f"{mean:.3g} times ({low:.3g} to {high:.3g}{f'; {said}' if said else ''})"
 
 
 def measure(evidence: ClaimEvidence) -> Finding:

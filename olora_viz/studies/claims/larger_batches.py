@@ -15,11 +15,19 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    ends,
     judged,
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import counted, has_run, on_studies, over_cells
+from olora_viz.studies.claims.compared import (
+    counted,
+    has_run,
+    level_within,
+    on_studies,
+    over_cells,
+    over_of,
+)
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
 from olora_viz.studies.method_runs import runs_of
 from olora_viz.studies.statistics import UNDECIDED, Interval
@@ -50,10 +58,12 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
     extra: dict[str, list[np.ndarray]] = {REFERENCE: [], OURS: []}
     known: dict[str, list[np.ndarray]] = {init: [] for init in METHODS}
     outside: dict[str, None] = {}
+    margins = []
     for cell in small.study.cells():
         rises = {init: rise(small, large, init, cell) for init in METHODS}
         outside |= dict.fromkeys(i for i, its in rises.items() if its is not None and not len(its))
         margin = max(one.margin for found in (small, large) for one in found.of(cell))
+        margins.append(margin)
         for init, said in parts.items():
             its, full = rises[init], rises[FULL]
             if its is None or full is None:
@@ -68,9 +78,11 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
                 known[init].append(its)
     rises = {init: over_cells(its) for init, its in known.items() if its}
     more = {init: over_cells(its) for init, its in extra.items() if its}
+    overs = {init: over_of(extra[init]) for init in more}
     return Finding(
         verdict=together(parts[REFERENCE]),
-        words=_words(small.study, large.study, rises, more, parts, list(outside)),
+        words=_words(small.study, large.study, rises, more, overs, parts, list(outside))
+        + level_within(small.study, [*parts[REFERENCE], *parts[OURS]], 2 * margins),
         numbers={f"rise_{init}": its for init, its in rises.items()}
         | {f"more_than_full_{init}": its for init, its in more.items()},
         seeds=min(small.study.seeds, large.study.seeds),
@@ -79,6 +91,7 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
             f"rise in test loss from batches of {small.study.batch_size} to "
             f"{large.study.batch_size}, nats"
         ),
+        over=over_of(next(its for its in known.values() if its)) if rises else "",
     )
 
 
@@ -119,7 +132,7 @@ def _apart(small: Study, large: Study) -> str:
 
 def _words(
     small: Study, large: Study, rises: dict[str, Interval], more: dict[str, Interval],
-    parts: dict[str, list[str]], outside: list[str],
+    overs: dict[str, str], parts: dict[str, list[str]], outside: list[str],
 ) -> str:  # fmt: skip
     said = []
     if rises:
@@ -130,8 +143,8 @@ def _words(
             f"rises: {costs} nats."
         )
     said += [
-        f"{label_of(init)}'s rises by {its.mean:+.3g} nats (95% {its.low:+.3g} to {its.high:+.3g}) "
-        f"more than full fine-tuning's; that it rises more: {counted(parts[init])}."
+        f"{label_of(init)}'s rises by {its.mean:+.3g} nats ({ends(its, overs[init])}) more than "
+        f"full fine-tuning's; that it rises more: {counted(parts[init])}."
         for init, its in more.items()
     ]
     if outside:

@@ -11,12 +11,15 @@ from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
     RATE_MATTERS,
+    WITHIN,
     Bar,
     Claim,
     Finding,
+    ends,
+    is_flat,
     together,
 )
-from olora_viz.studies.claims.compared import OnStudy, basis_of, counted
+from olora_viz.studies.claims.compared import OnStudy, basis_of, counted, level_within, over_of
 from olora_viz.studies.claims.evidence import ClaimEvidence, Sharpness
 from olora_viz.studies.planning import best
 from olora_viz.studies.slopes import slope_by_orders
@@ -34,17 +37,20 @@ OF_LEVEL = {LEVEL: HOLDS, BETTER: FAILS, WORSE: FAILS, UNDECIDED: UNDECIDED}
 def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
     """Judge that every method is level with the reference, and that the best rate falls."""
     study = found.study
-    others = [one.verdict for one in found.each if one.init != study.reference]
+    compared = [one for one in found.each if one.init != study.reference]
+    others = [one.verdict for one in compared]
     points = by_method(found, sharpness)
     x, y = np.array(list(points.values())).reshape(-1, 2).T
     its = slope_by_orders(x, y)
     falls = _falls(its)
     cells, reference = len(study.cells()), label_of(study.reference)
     names = ", ".join(label_of(init) for init in points)
-    interval = f"95% {its.low:+.2g} to {its.high:+.2g}" if math.isfinite(its.low) else "no interval"
+    over = f"the orders of {len(points)} methods"
+    interval = ends(its, over, "+.2g") if math.isfinite(its.low) else "no interval"
+    level = f", {WITHIN} for ten times the λ_max" if is_flat(its, FLAT) else ""
     trend = (
         f"the best rate scales as λ_max at the start to the power {its.mean:+.2g} ({interval}; "
-        f"{falls})"
+        f"{falls}{level})"
         if math.isfinite(its.mean)
         else f"a trend of the best rate with λ_max is {falls}"
     )
@@ -55,6 +61,7 @@ def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
             f"Each at its best rate and against {reference}, the methods are "
             f"{counted(others, 'comparison')} ({basis_of(found)}). Over {len(points)} methods "
             f"with a best rate inside the rates tried ({names}{few}), {trend}."
+            f"{level_within(study, others, [one.margin for one in compared])}"
         ),
         numbers={
             "cells": cells, "methods": len(points),
@@ -70,6 +77,7 @@ def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
             for what, value in zip(("λ_max", "best rate"), point, strict=True)
         ),
         unit=f"powers of ten from {reference}'s",
+        over=next((over_of([one.difference.gap]) for one in compared if one.seeds), ""),
     )  # fmt: skip
 
 
@@ -100,7 +108,7 @@ def by_method(found: Verdicts, sharpness: Sharpness) -> dict[str, tuple[float, f
 
 def _falls(its: Interval) -> str:
     """Judge that an exponent is negative: one that is level with zero fails as well."""
-    if (its.low > -FLAT and its.high < FLAT) or its.low > 0:
+    if is_flat(its, FLAT) or its.low > 0:
         return FAILS
     return HOLDS if its.high < 0 else UNDECIDED
 

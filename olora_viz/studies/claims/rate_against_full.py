@@ -16,6 +16,7 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    ends,
     not_measured,
     together,
 )
@@ -25,6 +26,7 @@ from olora_viz.studies.claims.compared import (
     lowest,
     on_study,
     over_cells,
+    over_of,
     where,
 )
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
@@ -64,11 +66,12 @@ def judge(found: Verdicts) -> Finding:
                 said.append(_about_ten(interval))
                 label = f"{label_of(init)} {where(study, cell)}".strip()
                 bars.append(Bar(label, *_factor(interval)[:3]))
+    low, high = TIMES / math.exp(ABOUT), TIMES * math.exp(ABOUT)
     overall = {init: _factor(over_cells(its)) for init, its in known.items() if its}
     ratios = [
-        f"{label_of(init)}'s best rate is {its.mean:.3g} times full fine-tuning's (95% "
-        f"{its.low:.3g} to {its.high:.3g}); that it is about {TIMES:g} times as high: "
-        f"{counted(parts[init])}."
+        f"{label_of(init)}'s best rate is {its.mean:.3g} times full fine-tuning's "
+        f"({ends(its, over_of(known[init]), '.3g')}); that it is about {TIMES:g} times as high, "
+        f"from {low:g} to {high:g} times: {counted(parts[init])}."
         for init, its in overall.items()
     ]
     if outside:
@@ -81,6 +84,7 @@ def judge(found: Verdicts) -> Finding:
         seeds=study.first_seeds,
         bars=tuple(bars),
         unit="best rate as a multiple of full fine-tuning's",
+        over=f"{study.first_seeds} seeds",
     )
 
 

@@ -11,16 +11,26 @@ from olora_viz.studies.claims.claim import (
     FLAT,
     NOT_MEASURED,
     UNKNOWN,
+    WITHIN,
     WITHOUT_REGRET,
     Bar,
     Claim,
     Finding,
+    ends,
     flat,
+    is_flat,
     judged,
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import counted, lowest, on_study, over_cells, where
+from olora_viz.studies.claims.compared import (
+    counted,
+    lowest,
+    on_study,
+    over_cells,
+    over_of,
+    where,
+)
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.planning import grid_of
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, LEVEL_WITHIN, Interval, t_interval
@@ -29,6 +39,9 @@ from olora_viz.studies.verdicts import Verdicts, values_of
 
 LEAST_LENGTHS = 3
 """Lengths that make a trend, of which the longest is at least twice the shortest."""
+
+MARGIN = f"{WITHIN} for four times the length"
+"""`FLAT` in words."""
 
 
 def judge(found: Verdicts) -> Finding:
@@ -43,6 +56,7 @@ def judge(found: Verdicts) -> Finding:
     if study.first_seeds < LEAST_SEEDS:
         return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
     parts: dict[str, list[str]] = {REFERENCE: [], OURS: []}
+    level = False
     known: dict[str, list[np.ndarray]] = {REFERENCE: [], OURS: []}
     bars = []
     for cell in study.cells():
@@ -55,6 +69,7 @@ def judge(found: Verdicts) -> Finding:
             verdict, interval = (_falls if init == REFERENCE else _stays)(its)
             known[init].append(its)
             said.append(verdict)
+            level |= init == REFERENCE and is_flat(interval)
             label = f"{label_of(init)} {where(study, cell)}".strip()
             bars.append(Bar(label, interval.mean, interval.low, interval.high))
     if not any(known.values()):
@@ -66,11 +81,18 @@ def judge(found: Verdicts) -> Finding:
     overall = {init: over_cells(its) if its else UNKNOWN for init, its in known.items()}
     return Finding(
         verdict=together([one for said in parts.values() for one in said]),
-        words=f"{_said(REFERENCE, overall, parts, 'falls')} {_said(OURS, overall, parts, 'stays')}",
+        words=" ".join(
+            _said(init, overall[init], over_of(known[init]), claimed, parts[init])
+            for init, claimed in (
+                (REFERENCE, f"falls{f' and is not level {MARGIN}' * level}"),
+                (OURS, f"stays {MARGIN}"),
+            )
+        ),
         numbers={f"exponent_{init}": its for init, its in overall.items() if its != UNKNOWN},
         seeds=study.first_seeds,
         bars=tuple(bars),
         unit="exponent of the length of the run in the best rate",
+        over=f"{study.first_seeds} seeds",
     )
 
 
@@ -116,16 +138,12 @@ def _stays(its: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
     return flat(interval), interval
 
 
-def _said(
-    init: str, overall: dict[str, Interval], parts: dict[str, list[str]], claimed: str
-) -> str:
-    its = overall[init]
+def _said(init: str, its: Interval, over: str, claimed: str, parts: list[str]) -> str:
     if its == UNKNOWN:
         return f"{label_of(init)}'s best rate lies at the edge of the rates tried."
     return (
         f"{label_of(init)}'s best rate scales as the length of the run to the power "
-        f"{its.mean:+.2g} (95% {its.low:+.2g} to {its.high:+.2g}); that it {claimed}: "
-        f"{counted(parts[init])}."
+        f"{its.mean:+.2g} ({ends(its, over, '+.2g')}); that it {claimed}: {counted(parts)}."
     )
 
 

@@ -8,11 +8,14 @@ from jaxtyping import Float
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     FLAT,
+    WITHIN,
     WITHOUT_REGRET,
     Bar,
     Claim,
     Finding,
+    ends,
     flat,
+    is_flat,
     not_measured,
     together,
 )
@@ -63,9 +66,11 @@ def judge(found: Verdicts) -> Finding:
         return not_measured("at one of the study's ranks no rate was finished with every seed")
     intervals = {init: t_interval(each) for init, each in fitted.items()}
     parts = {init: flat(its) for init, its in intervals.items()}
+    over = f"{found.study.first_seeds} seeds"
     said = [
-        f"{label_of(init)}'s best rate scales as the rank to the power {its.mean:+.2g} (95% "
-        f"{its.low:+.2g} to {its.high:+.2g}; {parts[init]})"
+        f"{label_of(init)}'s best rate scales as the rank to the power {its.mean:+.2g} "
+        f"({ends(its, over, '+.2g')}; {parts[init]}"
+        f"{f', {WITHIN} for four times the rank' if is_flat(its) else ''})"
         for init, its in intervals.items()
     ]
     return Finding(
@@ -77,6 +82,7 @@ def judge(found: Verdicts) -> Finding:
             Bar(label_of(init), its.mean, its.low, its.high) for init, its in intervals.items()
         ),
         unit="exponent of the rank in the best rate",
+        over=over,
     )
 
 

@@ -16,10 +16,18 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    ends,
     judged,
     together,
 )
-from olora_viz.studies.claims.compared import OnStudy, counted, ours, reference, where
+from olora_viz.studies.claims.compared import (
+    OnStudy,
+    counted,
+    level_within,
+    ours,
+    reference,
+    where,
+)
 from olora_viz.studies.claims.curves import Curve, curves
 from olora_viz.studies.claims.evidence import DRIFT_LR, ClaimEvidence, Drift
 from olora_viz.studies.statistics import LEAST_SEEDS, UNDECIDED, Interval, t_interval
@@ -32,17 +40,19 @@ TOLERANCE = 0.1
 
 def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Finding:
     """Judge the gap in every cell at equal training loss, and whether B stays orthonormal."""
-    study, said, kept, bars = found.study, [], {}, []
+    study, said, margins, kept, bars = found.study, [], [], {}, []
     for one in ours(found):
         gaps = gaps_of(found, by_trial, one)
         if len(gaps) < LEAST_SEEDS:
             said.append(NOT_MEASURED)
+            margins.append(math.nan)
             continue
         base = next(
             row["base_valid_loss"] for its, row in found.rows.items() if its.cell == one.cell
         )
         level, _, theirs = gaps.mean(0)
-        verdict, interval = judged(gaps[:, 1] - gaps[:, 2], study.margin * (base - level - theirs))
+        margins.append(study.margin * (base - level - theirs))
+        verdict, interval = judged(gaps[:, 1] - gaps[:, 2], margins[-1])
         said.append(verdict)
         kept[one.cell] = gaps, interval
         label = f"gap {where(study, one.cell)}".strip()
@@ -66,14 +76,15 @@ def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Fin
         words=(
             f"At equal training loss ({level:.3g} nats, the lowest that both reach) the validation "
             f"loss exceeds it by {mine:.3g} with OLoRA and {theirs:.3g} with LoRA, a difference of "
-            f"{interval.mean:+.3g} (95% {interval.low:+.3g} to {interval.high:+.3g}; "
-            f"{len(gaps)} seeds{_in(found, cell)}). That the gap is smaller: {counted(said)}. "
+            f"{interval.mean:+.3g} ({ends(interval, f'{len(gaps)} seeds')}{_in(found, cell)}). "
+            f"That the gap is smaller: {counted(said)}.{level_within(study, said, margins)} "
             f"{orthonormal}"
         ),
         numbers=numbers | {"gap_difference": interval, "training_loss": level},
         seeds=study.seeds,
         bars=tuple(bars),
         unit="validation minus training loss, OLoRA's minus LoRA's, nats",
+        over=f"{len(gaps)} seeds",
     )
 
 

@@ -9,10 +9,18 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    ends,
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import basis_of, on_study, ours, over_cells
+from olora_viz.studies.claims.compared import (
+    basis_of,
+    level_within,
+    on_study,
+    ours,
+    over_cells,
+    over_of,
+)
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.studies.who_leads import in_cells
@@ -27,8 +35,8 @@ def judge(found: Verdicts) -> Finding:
     paired = [one.difference.gap for one in each if one.seeds > 1]
     mean = over_cells(paired) if paired else None
     difference = (
-        f" On average its test loss minus LoRA's is {mean.mean:+.3g} nats at best rates (95% "
-        f"{mean.low:+.3g} to {mean.high:+.3g})."
+        f" On average its test loss minus LoRA's is {mean.mean:+.3g} nats at best rates "
+        f"({ends(mean, over_of(paired))})."
         if mean
         else ""
     )
@@ -38,6 +46,7 @@ def judge(found: Verdicts) -> Finding:
         words=(
             f"{in_cells(*who, shared, basis, where='At one shared rate,')} "
             f"{in_cells(*who, best, basis, where='Each at its best rate,')}{difference}"
+            f"{level_within(found.study, [*shared, *best], 2 * [one.margin for one in each])}"
         ),
         numbers={
             "cells": len(each),
@@ -53,6 +62,7 @@ def judge(found: Verdicts) -> Finding:
             if word in words
         ),
         unit=f"of {len(each)} cells",
+        over=over_of(paired[:1]) if paired else "",
     )
 
 

@@ -8,12 +8,14 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    ends,
     judged,
     not_measured,
     together,
 )
-from olora_viz.studies.claims.compared import on_study, ours
+from olora_viz.studies.claims.compared import counted, level_within, on_study, ours, over_of
 from olora_viz.studies.method_runs import interval_of
+from olora_viz.studies.statistics import Interval
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 
@@ -22,12 +24,13 @@ def judge(found: Verdicts) -> Finding:
     pairs = _pairs(ours(found))
     if not pairs:
         return not_measured("the study has one rank, or too few finished seeds: give it several")
-    said, first = [], UNKNOWN
+    said, margins, first, over = [], [], UNKNOWN, ""
     for low, high in pairs:
         # A gain is a negative difference, so this is negative where the lower rank gains more.
         more = low.difference.gap - high.difference.gap
-        verdict, interval = judged(more, max(low.margin, high.margin))
-        first = interval if not said else first
+        margins.append(max(low.margin, high.margin))
+        verdict, interval = judged(more, margins[-1])
+        first, over = (first, over) if said else (_negative(interval), over_of([more]))
         said.append(verdict)
     low, high = pairs[0]
     gains = [interval_of(-one.difference.gap) for one in (low, high)]
@@ -36,18 +39,23 @@ def judge(found: Verdicts) -> Finding:
         words=(
             f"OLoRA's gain in test loss over LoRA, each at its best rate, is {gains[0].mean:+.3g} "
             f"nats at rank {low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: a "
-            f"difference of {-first.mean:+.3g} (95% {-first.high:+.3g} to {-first.low:+.3g}; "
-            f"{low.seeds} seeds), on {low.cell.model}, {low.cell.task}"
-            + (f"; {len(pairs)} pairs of cells decide." if len(pairs) > 1 else ".")
+            f"difference of {first.mean:+.3g} ({ends(first, over)}), on {low.cell.model}, "
+            f"{low.cell.task}. That it is larger at the lower rank: {counted(said, 'pair')}."
+            f"{level_within(found.study, said, margins)}"
         ),
-        numbers={"pairs": len(pairs), "more_at_the_lower_rank": -first.mean},
+        numbers={"pairs": len(pairs), "more_at_the_lower_rank": first.mean},
         seeds=low.seeds,
         bars=tuple(
             Bar(f"r {one.cell.r}", its.mean, its.low, its.high)
             for one, its in zip((low, high), gains, strict=True)
         ),
         unit="gain in test loss over LoRA, nats",
+        over=over,
     )
+
+
+def _negative(its: Interval) -> Interval:
+    return Interval(-its.mean, -its.high, -its.low, its.p_value)
 
 
 def _pairs(each: list[Verdict]) -> list[tuple[Verdict, Verdict]]:

@@ -1,0 +1,163 @@
+"""What a finding says in words: the margin it rests on, and what its intervals are over."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_claims import LAYERS, STUDY, gaining, study
+from test_claims_on_full import STUDY as ON_FULL
+from test_claims_on_full import best_at, costing
+from test_cost import costs
+from test_level_at_best import judged as level_at_best_judged
+from test_rate_by_length import moving
+from test_rate_by_length import study as by_length
+from test_regularizes import KEPT, curve
+from test_verdicts import bowl
+
+from olora_viz.figures.claim import claim_figure
+from olora_viz.studies.claims import (
+    CLAIMS,
+    convergence,
+    cost,
+    depth,
+    landscape,
+    larger_batches,
+    rate_against_full,
+    rate_by_length,
+    rate_by_rank,
+    regularizes,
+    result,
+    smaller,
+)
+from olora_viz.studies.claims.claim import Finding
+from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
+from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.verdicts import Verdicts, verdicts_of
+from olora_viz.views.claim_bars import bars
+
+ALIKE = gaining(0.0)
+"""Losses of two methods that differ by noise alone."""
+
+
+def with_curves(found: Verdicts) -> Verdicts:
+    """Add evaluations to a study."""
+    curved = {
+        trial: {**its, "evaluated": [10, 20, 30], "valid_losses": [its["valid_loss"]] * 3}
+        for trial, its in found.rows.items()
+    }
+    return verdicts_of(found.study, curved)
+
+
+def starts() -> np.ndarray:
+    """Positive numbers of two methods that differ by noise alone."""
+    return np.exp(np.random.default_rng(0).normal(0, 0.02, (5, 2)))
+
+
+def alike_in_depth() -> Finding:
+    norms = np.ones((5, 2, 4)) * np.array([1.0, 50.0, 4.0, 200.0])
+    return depth.judge(
+        Depth(LAYERS, norms * np.exp(0.01 * np.random.default_rng(0).normal(size=norms.shape)))
+    )
+
+
+def alike_in_rank() -> Finding:
+    rates = tuple(1e-3 * 2.0**k for k in range(-2, 7))
+    base = replace(STUDY, ranks=(1, 4, 16), lrs=rates, alpha=16)
+    return rate_by_rank.judge(study(lambda its: 1.0 + bowl(its.lr, 1e-3), base))
+
+
+def alike_in_gaps() -> Finding:
+    found = study(ALIKE)
+    known = {
+        trial: curve(0.4, 0.5 if trial.init == "olora" else 0.3, trial.seed) for trial in found.rows
+    }
+    return regularizes.judge(found, known, KEPT)
+
+
+def alike_in_basis() -> Finding:
+    base = replace(STUDY, inits=("lora", "olora", "random_orthonormal", "sketch"))
+    return CLAIMS["ablation"].judge(
+        ClaimEvidence(study=study(lambda its: 1.0 + bowl(its.lr), base))
+    )
+
+
+LOSSES = r"Level means within [\d.]+( to [\d.]+)? nats, 2% of \w+'s loss reduction\."
+RATIO = r"Level means within 25%\."
+
+LEVEL = {
+    "depth": (alike_in_depth, RATIO),
+    "landscape": (lambda: landscape.judge(Landscape(starts(), starts(), starts())), RATIO),
+    "convergence": (lambda: convergence.judge(with_curves(study(ALIKE))), LOSSES),
+    "result": (lambda: result.judge(study(ALIKE)), LOSSES),
+    "smaller": (lambda: smaller.judge(study(ALIKE, replace(STUDY, ranks=(2, 16)))), LOSSES),
+    "cost": (lambda: cost.judge(costs()), r"holds within 25%\), .* \(holds within 25%\)"),
+    "regularizes": (alike_in_gaps, LOSSES),
+    "rate-by-rank": (alike_in_rank, r"holds, within 25% for four times the rank\);"),
+    "rate-by-length": (
+        lambda: rate_by_length.judge(by_length(moving(0.0, 0.0))),
+        r"falls and is not level within 25% for .*: fails.* stays within 25% for four times the "
+        r"length: holds",
+    ),
+    "rate-against-full": (
+        lambda: rate_against_full.judge(study(best_at(lora=2e-3, olora=2e-3, full=2e-4), ON_FULL)),
+        r"about 10 times as high, from 5 to 20 times: holds",
+    ),
+    "larger-batches": (
+        lambda: larger_batches.judge(costing(lora=0.3, olora=0.3, full=0.3)), LOSSES
+    ),
+    "level-at-best": (
+        lambda: level_at_best_judged(0.0),
+        rf"fails, within 25% for ten times the λ_max\)\. {LOSSES}",
+    ),
+    "ablation": (alike_in_basis, LOSSES),
+}  # fmt: skip
+"""Findings that rest on an interval inside a margin, and how each names it."""
+
+
+def test_every_claim_but_the_exact_one_has_a_margin() -> None:
+    assert set(LEVEL) == set(CLAIMS) - {"subset"}
+
+
+@pytest.mark.parametrize("name", LEVEL)
+def test_a_finding_that_rests_on_a_margin_names_it_and_says_what_its_intervals_are_over(
+    name: str,
+) -> None:
+    finding = LEVEL[name][0]()
+    assert re.search(LEVEL[name][1], finding.words), finding.words
+    intervals = re.findall(r"95%.{0,40}", finding.words)
+    assert intervals or "no interval" in finding.words
+    for words in intervals:
+        assert re.match(
+            r"95% over (\d+ (seeds|races|batches|cells)|the orders of \d+ methods)", words
+        ), words
+    drawn = any(bar.low is not None for bar in finding.bars)
+    assert (finding.interval_words != "") == drawn
+    if drawn:
+        assert re.match(r"95% over \d+ (seeds|races|batches|cells)", finding.interval_words)
+        figure = claim_figure(CLAIMS[name], finding)
+        assert figure["layout"]["meta"]["unit"].endswith(finding.interval_words)
+        assert finding.interval_words in bars(finding)
+
+
+def test_a_verdict_that_rests_on_no_margin_names_none() -> None:
+    assert "Level means" not in result.judge(study(gaining(0.3))).words
+    assert "within" not in cost.judge(costs(time=1.5, memory=1.5)).words
+
+
+def test_intervals_over_examples_too_and_over_cells_say_so() -> None:
+    one = study(ALIKE)
+    assert "95% over 5 seeds and 64 test examples: " in result.judge(one).words
+    assert result.judge(one).over == "5 seeds and 64 test examples"
+    two = study(ALIKE, replace(STUDY, ranks=(2, 16)))
+    assert "95% over 2 cells, their seeds and test examples: " in result.judge(two).words
+    assert "95% over 5 seeds and 64 test examples: " in smaller.judge(two).words
+
+
+def test_a_margin_of_several_cells_is_a_range() -> None:
+    def loss(its: Trial) -> float:
+        return ALIKE(its) + (its.cell.r == 16)
+
+    words = result.judge(study(loss, Study(lrs=STUDY.lrs, seeds=5, ranks=(2, 16)))).words
+    ((low, high),) = re.findall(r"within ([\d.]+) to ([\d.]+) nats", words)
+    assert float(low) < float(high)
