@@ -158,7 +158,8 @@ def test_a_method_that_may_be_guessing_is_taken_with_that_warning(
     taken = found(losses_with(), **scored, guess_test_accuracy=guess)
     assert (taken.beats_guessing, taken.verdict) == (beats, "level")
     assert ("always “no” is right in 62%." in taken.sentence) == (beats is False)
-    assert ("No method does better than guessing here" in taken.headline) == (beats is False)
+    words = f"No method {'is clearly' if right > 0.62 else 'does'} better than guessing here"
+    assert (words in taken.headline) == (beats is False)
 
 
 def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said() -> None:

@@ -32,8 +32,8 @@ VERBS = (
     (f"study {SMALL} --init lora,olora --lr 1e-3/3e-3 --seeds 2 --steps 2 --out study --yes",
      "study/verdicts.json"),
     ("study study --html study.html --png study.png", "study.html"),
-    ("decide --task sentiment --init olora --lr 3e-3 --seeds 1 --steps 4 --minutes 0.3 --out decision",
-     "decision/report.html"),
+    ("decide --task sentiment --init olora --lr 3e-3 --seeds 1 --steps 4 --minutes 0.3 "
+     "--out decision", "decision/report.html"),
     ("inspect decision/adapter", "effective rank"),
     ("claims --only subset ablation", "subset"),
     ("claims --only subset --study study", "subset"),

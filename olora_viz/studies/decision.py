@@ -83,12 +83,17 @@ class Comparison:
 
     @property
     def in_these_runs(self) -> str:
-        """The verdict on these runs alone, over the examples; another seed may reverse it."""
+        """The verdict on these runs alone, over the examples; another seed may reverse it.
+
+        As in a study, an interval inside the margin is level whether or not it contains zero.
+        """
         if not self.counts:
             return UNDECIDED
+        if -self.margin < self.low and self.high < self.margin:
+            return LEVEL
         if self.p_value < ERROR and not self.low <= 0 <= self.high:
             return AHEAD if (self.difference > 0) == self.shares else BEHIND
-        return LEVEL if -self.margin < self.low and self.high < self.margin else UNDECIDED
+        return UNDECIDED
 
     @property
     def reversed(self) -> Comparison:

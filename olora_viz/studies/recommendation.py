@@ -28,8 +28,8 @@ from olora_viz.studies.untrained import untrained
 from olora_viz.studies.verdicts import Verdict, Verdicts, order, values_of
 from olora_viz.studies.who_leads import Basis, who_leads
 
-GUESSING = "No method does better than guessing here: try more data, other rates or a larger model."
-"""Said where that is so, before what there is to take."""
+GUESSING = "No method {} better than guessing here: try more data, other rates or a larger model."
+"""Said before what there is to take; "is clearly", where some are right more often in this test."""
 
 
 class RunnerUp(NamedTuple):
@@ -153,7 +153,10 @@ def _worded(found: Verdicts, one: Verdict) -> Recommendation:
     headline, why, verdict = _reason(found, one, where)
     beats, base = beats_guessing(found, one), untrained(found, one.cell)
     if beats is False and base is not None:
-        headline = f"{GUESSING} Until then, {where}."
+        shares = [each.test_accuracy for each in found.of(one.cell)]
+        is_open = any(share > (base.guess or 0.0) for share in shares)
+        does = "is clearly" if is_open else "does"
+        headline = f"{GUESSING.format(does)} Until then, {where}."
         why = (
             f"{label_of(one.init)} is right in {percent(one.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
