@@ -225,6 +225,27 @@ def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[D
     assert found["final_loss"] == pytest.approx(last.verdicts.rows[trial]["valid_loss"], rel=1e-5)
 
 
+def test_time_that_is_left_goes_to_more_seeds_and_the_folder_says_the_same(tmp_path: Path) -> None:
+    study = replace(STUDY, inits=("lora", "milora"), eval_size=24, test_size=24)
+    plan = Plan(study, minutes=60, seconds=10, final=1, most=64)
+    planned = None
+    for known in decide(tmp_path / "out", minutes=60, plan=plan):
+        one = known.verdicts.each[1]
+        if one.seeds == study.seeds and not needed(study, losses_of(known)):
+            planned = planned or one.verdict
+        if one.seeds > study.seeds:
+            break
+    assert planned == "undecided"  # so that it goes on
+    assert one.seeds == study.seeds + 1
+    assert all(other.seeds == study.seeds + 1 for other in known.verdicts.each)
+    written = ov.verdicts(tmp_path / "out").each
+    assert [each.to_json() for each in written] == [each.to_json() for each in known.verdicts.each]
+
+
+def losses_of(known: Decision) -> dict[Trial, float]:
+    return {trial: row["valid_loss"] for trial, row in known.verdicts.rows.items()}
+
+
 def test_an_adapter_that_is_begun_is_finished_though_the_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
