@@ -94,6 +94,7 @@ def test_it_is_said_on_the_command_line_and_in_the_summary(tmp_path, capsys):
     assert summary["adapted"] in said.err.splitlines()
     assert summary["coverage"]["layers"] == 28
     assert summary["without_gradient"] == []
+    assert summary.pop("verdict") is None  # of one lane; it is not kept
     assert runs.read_summary(tmp_path / "run") == summary
     for verb in ("gradients", "curvature"):
         assert main([verb, "--lane", "lora:r=2", "--json"]) == 0

@@ -225,6 +225,12 @@ def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[D
     assert found["final_loss"] == pytest.approx(last.verdicts.rows[trial]["valid_loss"], rel=1e-5)
 
 
+def test_what_is_known_can_be_told_from_what_was_known_before(whole: list[Decision]) -> None:
+    """A page draws it again if it is another one."""
+    assert all(one == one for one in whole)
+    assert len(whole) == sum(not any(a == b for b in whole[:i]) for i, a in enumerate(whole))
+
+
 def test_time_that_is_left_goes_to_more_seeds_and_the_folder_says_the_same(tmp_path: Path) -> None:
     study = replace(STUDY, inits=("lora", "milora"), eval_size=24, test_size=24)
     plan = Plan(study, minutes=60, seconds=10, final=1, most=64)

@@ -24,7 +24,7 @@ NOTHING = Interval(math.nan, -math.inf, math.inf, 1.0)
 """The interval of a difference of which nothing is known."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RateRuns:
     """The seeds of a method at one rate; losses in nats, of a diverged run NaN."""
 
@@ -35,7 +35,7 @@ class RateRuns:
     """Losses on the test examples."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MethodRuns:
     """The runs of one method in one cell, at all rates that were tried."""
 
@@ -77,7 +77,7 @@ class MethodRuns:
         return np.array(rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difference:
     """The test loss of one method minus another's, each at its best rate; nats."""
 

@@ -137,7 +137,7 @@ class Verdicts:
 
     study: Study
     each: tuple[Verdict, ...]
-    rows: Mapping[Trial, Row] = field(repr=False)
+    rows: Mapping[Trial, Row] = field(repr=False, compare=False)
     """Of all finished trials, on which the verdicts rest."""
     folder: Path | None = field(default=None, compare=False)
     """Of the study; None if the rows did not come from one."""
