@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers test at once: they partly wait, and each takes a gigabyte."""
-    return min(8, max(4, os.cpu_count() or 1))
+    return min(8, max(3, os.cpu_count() or 1))
 
 
 def pytest_collection_finish() -> None:
