@@ -15,6 +15,7 @@ from olora_viz.machine.memory import Memory
 from olora_viz.machine.numbers import about, seconds
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
+from olora_viz.races.source import KeptRace
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
 from olora_viz.races.step import Step
 from olora_viz.races.summary import Tested
@@ -37,7 +38,7 @@ COMMANDS = ("start", "pause", "resume", "step", "stop")
 
 
 @runtime_checkable
-class RaceRecord(Protocol):
+class RaceRecord(KeptRace, Protocol):
     """A race as views read it; views never modify it."""
 
     @property
@@ -46,33 +47,8 @@ class RaceRecord(Protocol):
         ...
 
     @property
-    def config(self) -> RaceConfig:
-        """Its set-up."""
-        ...
-
-    @property
     def styles(self) -> tuple[LaneStyle, ...]:
         """Colours, dashes and labels of its lanes."""
-        ...
-
-    @property
-    def steps(self) -> Sequence[Step]:
-        """The steps so far, from the first one on; the list only grows."""
-        ...
-
-    @property
-    def baseline(self) -> Evaluation | None:
-        """Held-out figures of the base model; None while unknown."""
-        ...
-
-    @property
-    def plain_text(self) -> bool:
-        """Whether every token is supervised instead of an answer."""
-        ...
-
-    @property
-    def held_out(self) -> HeldOut | None:
-        """Number of held-out examples, and accuracy of guessing; None while unknown."""
         ...
 
     @property
@@ -118,11 +94,6 @@ class RaceRecord(Protocol):
     @property
     def device(self) -> str:
         """The device, ``CPU`` or ``CUDA``; empty while unknown."""
-        ...
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing changes any more."""
         ...
 
     @property
