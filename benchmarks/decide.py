@@ -10,7 +10,7 @@ import json
 import tempfile
 import time
 
-from olora_viz.machine.threads import wait_asleep
+from olora_viz.machine.process import wait_asleep
 
 wait_asleep()
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
-    from olora_viz.studies.deciding import decide
+    from olora_viz.studies.decide import decide
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as home:

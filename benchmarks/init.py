@@ -40,7 +40,7 @@ from torch import Tensor
 
 from olora_viz.initializers import INITIALIZERS, StartFunction
 from olora_viz.lanes.layers import target_layers, weight_of
-from olora_viz.machine.device import resolve_device
+from olora_viz.machine.memory import resolve_device
 from olora_viz.models import load_model
 
 PEFT: dict[str, Callable[[PeftLinear], None]] = {

@@ -23,12 +23,11 @@ import transformers as hf
 
 from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import calibration_bytes, gather_planned
-from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.generation import answer_cost, greedy
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.plan import AdapterPlan, plan_adapters
-from olora_viz.measures.curvature import curvature
-from olora_viz.measures.products import TRACKED, product_bytes
+from olora_viz.measures.curvature import TRACKED, curvature, product_bytes
 from olora_viz.measures.spectra import decomposition_bytes, singular_values
 from olora_viz.tasks import Encoded, collate
 from olora_viz.tasks.batches import Size

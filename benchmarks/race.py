@@ -27,7 +27,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.device import resolve_dtype
+from olora_viz.machine.memory import resolve_dtype
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race

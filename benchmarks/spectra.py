@@ -16,8 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from olora_viz.cli.console import print_table, progress_bar
-from olora_viz.measures.layer_spectra import layers_like, truncations
-from olora_viz.measures.truncation import Truncation
+from olora_viz.measures.truncation import Truncation, layers_like, truncations
 from olora_viz.models import load_model
 
 KINDS = ("q_proj", "v_proj", "down_proj")

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
-from olora_viz.machine.threads import cores
-from olora_viz.studies.ledger import Ledger
+from olora_viz.machine.process import cores
+from olora_viz.studies.folder import Ledger
 
 INITS = (
     "lora", "olora", "pissa", "milora", "orthogonal", "olora_pivoted", "random_orthonormal",

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from olora_viz.machine.threads import CHOSEN_BY_THE_USER, cores
+from olora_viz.machine.process import CHOSEN_BY_THE_USER, cores
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.setup import SetUp
+from olora_viz.web.parts.setup import SetUp
 
 WAITING = {"default": {}, "sleep": None}
 """Environment variables by policy, OpenMP's own and ours; None leaves the choice to olora_viz."""

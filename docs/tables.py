@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import compact, number
-from olora_viz.studies.ledger import verdicts
-from olora_viz.studies.method_runs import interval_of, runs_of
+from olora_viz.machine.text import compact, number
+from olora_viz.studies.folder import verdicts
 from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Verdict, Verdicts
+from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of, runs_of
 
 HEADS = (
     "model", "task", "rank", "method", "best rate", "the reference's", "test loss",

@@ -6,14 +6,20 @@
 [1, 2]
 """
 
-from olora_viz.machine.threads import wait_asleep
+from olora_viz.machine.process import wait_asleep
 from olora_viz.machine.version import __version__
 
 wait_asleep()  # before torch is loaded
 
-from olora_viz.figures.plots import plot_conditioning, plot_spectrum
-from olora_viz.figures.race_plots import plot_gradients, plot_race, plot_rates
-from olora_viz.figures.study_plots import plot_claim, plot_study
+from olora_viz.figures.plots import (
+    plot_claim,
+    plot_conditioning,
+    plot_gradients,
+    plot_race,
+    plot_rates,
+    plot_spectrum,
+    plot_study,
+)
 from olora_viz.initializers import (
     INITIALIZERS,
     Calibration,
@@ -47,16 +53,20 @@ from olora_viz.initializers import (
     unregister,
 )
 from olora_viz.lanes.adapters import Lanes, attach
-from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.lane_text import parse_lanes
+from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.lanes.layers import target_layers
-from olora_viz.lanes.peft_format import read_peft, write_peft
-from olora_viz.lanes.read_back import ReadBack, read_back
+from olora_viz.lanes.peft import ReadBack, read_back, read_peft, write_peft
 from olora_viz.learn.gallery import load as load_recording
 from olora_viz.learn.gallery.claims import recorded_claims
 from olora_viz.measures.catalogue import MEASURES, register_measure, unregister_measure
 from olora_viz.measures.conditioning import Conditioning, conditioning
-from olora_viz.measures.curvature import Curvature, curvature, gauss_newton
+from olora_viz.measures.curvature import (
+    Curvature,
+    TangentKernel,
+    curvature,
+    gauss_newton,
+    tangent_kernel,
+)
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.inspection import (
     LayerComparison,
@@ -64,33 +74,35 @@ from olora_viz.measures.inspection import (
     compare_adapters,
     inspect_adapter,
 )
-from olora_viz.measures.layer_spectra import layers_like
 from olora_viz.measures.measure import Measure
-from olora_viz.measures.tangent_kernel import TangentKernel, tangent_kernel
-from olora_viz.measures.truncation import Truncation, Weight, intruder_dimensions, truncation
+from olora_viz.measures.truncation import (
+    Truncation,
+    Weight,
+    intruder_dimensions,
+    layers_like,
+    truncation,
+)
 from olora_viz.measures.update_spectra import UpdateSpectra, update_spectra
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import training_batches
 from olora_viz.races.fair_rate import FairRate, fair_rate
 from olora_viz.races.race import Race, race
+from olora_viz.races.run import SavedRun, load_run
 from olora_viz.races.run import resume as resume_run
-from olora_viz.races.saved_run import SavedRun, load_run
-from olora_viz.races.setups import compare_setups
 from olora_viz.races.step import Step
-from olora_viz.races.tables import steps_frame
+from olora_viz.races.tables import compare_setups, steps_frame
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.deciding import Decision, decide
-from olora_viz.studies.decision import Comparison, Scores, compare
-from olora_viz.studies.ledger import verdicts
-from olora_viz.studies.rate_story import describe_rates, describe_reach
-from olora_viz.studies.rate_sweep import rate_curves, steps_to_reach
-from olora_viz.studies.running import run_study
+from olora_viz.studies.decide import Decision, decide
+from olora_viz.studies.folder import verdicts
+from olora_viz.studies.pairing import Comparison, Scores, compare
+from olora_viz.studies.run import run_study
+from olora_viz.studies.sentences import who_leads
+from olora_viz.studies.story import describe_rates, describe_reach, rate_curves, steps_to_reach
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdict_line import VerdictLine, verdict
 from olora_viz.studies.verdicts import Verdicts
-from olora_viz.studies.who_leads import who_leads
 from olora_viz.tasks import TASKS, Example, Task, load_task
 from olora_viz.views.watch import watch
 

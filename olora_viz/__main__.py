@@ -11,22 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from olora_viz.cli import (
-    claims,
-    curvature,
-    decide,
-    export,
-    gradients,
-    inspect,
-    lists,
-    push,
-    race,
-    serve,
-    spectrum,
-    study,
-)
+from olora_viz.cli import claims, decide, lists, measure, race, run, serve, study
 from olora_viz.cli.console import BAD_INPUT, FAILED, INTERRUPTED, out_of_memory, unexpected
-from olora_viz.machine.cache import use_writable_caches
+from olora_viz.machine.files import use_writable_caches
 from olora_viz.machine.version import __version__
 
 # At its end Python would look through all objects of all libraries for cycles: over a second.
@@ -86,9 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--json", action="store_true", help="JSON only, one object per line")
         return made
 
-    for module in (
-        lists, race, study, decide, claims, export, push, spectrum, inspect, gradients, curvature,
-    ):  # fmt: skip
+    for module in (lists, race, study, decide, claims, run, measure):
         module.add_verbs(verb)
     serve.add_verbs(verb, _serve)
     return parser

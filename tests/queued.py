@@ -7,7 +7,7 @@ from waiting import wait_until
 from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.register import Found
+from olora_viz.web.jobs.pool import Found
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
 ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}

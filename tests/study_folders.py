@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from olora_viz.studies.ledger import Ledger
-from olora_viz.studies.race_rows import COLUMNS, write_parquet
+from olora_viz.studies.folder import COLUMNS, Ledger, write_parquet
 from olora_viz.studies.verdicts import Verdicts
 
 

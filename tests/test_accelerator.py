@@ -22,7 +22,6 @@ from olora_viz.machine.memory import available_memory
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.web import page
-from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs import accelerator
@@ -39,6 +38,7 @@ from olora_viz.web.jobs.accelerator import (
 from olora_viz.web.jobs.job import Job, Work
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
+from olora_viz.web.parts.export import adapter_zip
 from olora_viz.web.race.events import Commands
 
 CONFIG = small(task="addition", steps=8, eval_every=4, eval_size=8)
@@ -389,11 +389,11 @@ def test_a_model_that_was_warmed_up_is_not_loaded_again_and_the_race_is_the_same
     tmp_path: Path, whole: list[Step], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr("olora_viz.races.kept.resolve_device", lambda name: cpu)
+    monkeypatch.setattr("olora_viz.races.data.resolve_device", lambda name: cpu)
     monkeypatch.setattr(accelerator, "_warm", {})
     accelerator.warm_up()
     assert "glassllm" in accelerator._warm
-    monkeypatch.setattr("olora_viz.races.kept.load_model", None)
+    monkeypatch.setattr("olora_viz.races.data.load_model", None)
     found: list[Step] = []
     for goal in (3, math.inf):
         news = forked(CONFIG, tmp_path / "run", tmp_path / "wish", len(found), goal, 2)

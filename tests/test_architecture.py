@@ -10,6 +10,7 @@ PACKAGE = ROOT / "olora_viz"
 FLOORS = (
     {"web", "notebook", "cli"},
     {"views"},
+    {"background"},
     {"learn"},
     {"figures"},
     {"studies"},
@@ -78,6 +79,21 @@ def test_imports_point_down():
         part = part_of(file)
         ours = {name.split(".")[1] for name in imports(file) if name.startswith("olora_viz.")}
         assert part in DOORS or ours <= {part} | below(part), file
+
+
+def test_no_two_folders_import_each_other():
+    arrows = set()
+    modules = {
+        file.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): file for file in FILES
+    }
+    for file in FILES:
+        for name in imports(file):
+            target = modules.get(name) or modules.get(name.rpartition(".")[0])
+            if target is not None:
+                arrows.add((file.parent, target.parent))
+    doors = {PACKAGE}
+    both = {pair for pair in arrows if pair[0] != pair[1] and pair[::-1] in arrows}
+    assert not {pair for pair in both if not doors & set(pair)}
 
 
 def test_heavy_libraries_stay_where_they_belong():

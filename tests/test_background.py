@@ -9,12 +9,12 @@ import pytest
 from races import small, steps_of
 
 import olora_viz as ov
-from olora_viz.machine import progress
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import RaceRecord, ready_race
+from olora_viz.background.work import BackgroundWork
+from olora_viz.machine import process as progress
 from olora_viz.races.race import Race
-from olora_viz.views.background_race import BackgroundRace
-from olora_viz.views.background_work import BackgroundWork
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import RaceRecord, ready_race
 
 CONFIG = small(steps=6, batch_size=2, eval_every=3)
 LONG = small(steps=100_000, batch_size=2)
@@ -222,8 +222,8 @@ def test_an_interrupted_wait_does_not_take_the_race_for_ended() -> None:
 def test_the_interpreter_ends_while_a_race_goes_on() -> None:
     code = """
 import olora_viz as ov
-from olora_viz.views.background_race import BackgroundRace
-from olora_viz.views.race_record import ready_race
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import ready_race
 config = ov.RaceConfig(
     task="addition", lanes=(ov.Lane("lora", r=2),), steps=100_000, batch_size=2, eval_every=0,
     eval_size=2, test_size=2,

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from steps import a_step
 
 from olora_viz.figures import race as figures
-from olora_viz.figures.live.packing import pack
+from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 

@@ -5,7 +5,7 @@ import pytest
 from opened import tab
 from playwright.sync_api import Page, expect
 
-from olora_viz.machine.numbers import smoothed
+from olora_viz.machine.text import smoothed
 
 
 def plot(name: str) -> str:

@@ -5,8 +5,8 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import BrowserContext, Page, expect
 
 from olora_viz.learn.lessons import LESSONS
-from olora_viz.web.learn import teachers
-from olora_viz.web.links import share
+from olora_viz.web import learn as teachers
+from olora_viz.web.race import links as share
 
 
 def figure(name: str) -> str:

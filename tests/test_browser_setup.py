@@ -21,13 +21,13 @@ from playwright.sync_api import Browser, Page, expect
 from served import launched
 from shared import PLOT, forget
 
-from olora_viz.lanes.lane_lists import runs_of_seeds
-from olora_viz.tasks.file_formats import FILE_FORMATS
+from olora_viz.lanes.lane import runs_of_seeds
+from olora_viz.tasks.files import FILE_FORMATS
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.presets import PRESETS
-from olora_viz.web.setup import PLAIN, YOUR_FILE, SetUp, rows_of
+from olora_viz.web.parts.presets import PRESETS
+from olora_viz.web.parts.setup import PLAIN, YOUR_FILE, SetUp, rows_of
 
 LIMITS = Limits()
 FIRST = SetUp.first(LIMITS)

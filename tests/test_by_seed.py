@@ -11,13 +11,13 @@ from races import resumed, small, steps_of
 from tiny import tiny, tokens
 
 from olora_viz.__main__ import main
+from olora_viz.background.record import ready_race
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.tasks import Encoded, Example, Task, collate, losses
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ready_race
 
 LANES = (
     Lane("olora", r=2),

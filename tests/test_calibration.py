@@ -10,7 +10,7 @@ from starts import told
 from tiny import CONTEXT, FAMILIES, VOCABULARY, tiny
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.initializers.calibration import NEEDS
+from olora_viz.initializers.start import NEEDS
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, gather_planned, real_tokens
 from olora_viz.lanes.lane import Lane

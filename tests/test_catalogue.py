@@ -17,7 +17,7 @@ from steps import a_step
 
 import olora_viz as ov
 from olora_viz.__main__ import main
-from olora_viz.figures.measure import measure_figure
+from olora_viz.figures.race import measure_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES, intervals_of_measures
 from olora_viz.measures.measure import SCALES, SHAPES
@@ -25,7 +25,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.tables import COLUMNS, race_json, steps_csv
 from olora_viz.web import page
-from olora_viz.web.race.held import stored
+from olora_viz.web.parts.card import stored
 
 CONFIG = RaceConfig(
     lanes=(ov.Lane("lora", r=2), ov.Lane("olora", r=4), ov.Lane("olora", r=2, lr=1e30)),

@@ -20,20 +20,19 @@ from tiny import tiny_folder
 from olora_viz.__main__ import main
 from olora_viz.lanes.lane import Lane
 from olora_viz.models import load_model
-from olora_viz.models.tokenizers import tokenizer_here
-from olora_viz.races.exporting import export_lane
+from olora_viz.models.loading import tokenizer_here
+from olora_viz.races.export import export_lane
 from olora_viz.races.race import race
 from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.judging import command_of_study, study_within
+from olora_viz.studies.claims.judging import command_of_study, study_within
 from olora_viz.studies.study import Study
 from olora_viz.tasks import Example, Task, encode
 from olora_viz.tasks.chat import Chat
-from olora_viz.tasks.own import sha256_of
-from olora_viz.tasks.pieces import pieces_of
-from olora_viz.tasks.rows import example_of
-from olora_viz.views.own_examples import preview
-from olora_viz.views.report import examples_words
+from olora_viz.tasks.encoding import pieces_of
+from olora_viz.tasks.files import example_of, sha256_of
+from olora_viz.views.reports import examples_words
+from olora_viz.views.runs import preview
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=12)
 END = {"chatml": "<|im_end|>", "llama": "<|im_end|>", "mistral": "</s>", "phi": "<|im_end|>"}

@@ -12,8 +12,8 @@ import torch
 from test_verdicts import bowl, row
 
 from olora_viz.__main__ import main
-from olora_viz.figures.claim import claim_figure
 from olora_viz.figures.png import png_bytes
+from olora_viz.figures.study_verdicts import claim_figure
 from olora_viz.measures.truncation import truncation
 from olora_viz.studies import claims
 from olora_viz.studies.claims import (
@@ -28,8 +28,8 @@ from olora_viz.studies.claims import (
 )
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, together
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
-from olora_viz.studies.judging import needs_study
-from olora_viz.studies.planning import needed
+from olora_viz.studies.claims.judging import needs_study
+from olora_viz.studies.plan import needed
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of

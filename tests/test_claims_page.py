@@ -11,18 +11,16 @@ import pytest
 from measuring import words
 
 from olora_viz.learn.gallery.claims import CellVerdict
-from olora_viz.races.settings import Settings
+from olora_viz.races.config import Settings
 from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import HOLDS, MIXED, NOT_MEASURED, Bar, Finding, not_measured
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.judging import needs_study
-from olora_viz.views.claim_bars import bars
-from olora_viz.views.claims import Told, row, wins
+from olora_viz.studies.claims.judging import needs_study
+from olora_viz.views.claims import Told, bars, row, wins
+from olora_viz.web import claims as work_module
 from olora_viz.web import page
-from olora_viz.web.claims import work as work_module
-from olora_viz.web.claims.page import Outputs, some, view
-from olora_viz.web.claims.work import Judging, minutes_within, put
+from olora_viz.web.claims import Judging, Outputs, minutes_within, put, some, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs

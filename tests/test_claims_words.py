@@ -15,7 +15,7 @@ from test_rate_by_length import study as by_length
 from test_regularizes import KEPT, curve
 from test_verdicts import bowl
 
-from olora_viz.figures.claim import claim_figure
+from olora_viz.figures.study_verdicts import claim_figure
 from olora_viz.studies.claims import (
     CLAIMS,
     convergence,
@@ -34,7 +34,7 @@ from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
-from olora_viz.views.claim_bars import bars
+from olora_viz.views.claims import bars
 
 ALIKE = gaining(0.0)
 """Losses of two methods that differ by noise alone."""

@@ -14,7 +14,7 @@ from verbs import RACE, objects, run
 from olora_viz.cli import console
 from olora_viz.cli.race import print_summary
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine import progress
+from olora_viz.machine import process as progress
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import evaluation

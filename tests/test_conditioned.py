@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from olora_viz.studies.conditioned import compare_conditions, compared_conditions
+from olora_viz.studies.story import compare_conditions, compared_conditions
 
 RNG = np.random.default_rng(0)
 EASE = np.exp(RNG.normal(3.0, 1.0, 8))

@@ -10,18 +10,16 @@ from drawn import labels, trace
 from races import small
 from steps import measuring
 
-from olora_viz.figures import conditioning as shown
+from olora_viz.figures import start as shown
 from olora_viz.figures import theme
-from olora_viz.figures.curvature import sharpness_figure, stability_figure
-from olora_viz.figures.loss_slice import empty_slice, slice_figures
 from olora_viz.figures.png import write_png
+from olora_viz.figures.start import empty_slice, sharpness_figure, slice_figures, stability_figure
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.conditioning import Conditioning, conditioning, slices
-from olora_viz.measures.loss_slice import LossSlice
+from olora_viz.measures.conditioning import Conditioning, LossSlice, conditioning, slices
 from olora_viz.races.race import race
 from olora_viz.races.state import DIVERGED
 from olora_viz.races.step import Step
-from olora_viz.studies.conditioned import compare_conditions
+from olora_viz.studies.story import compare_conditions
 
 LANES = (
     Lane("olora", r=2, lr=1e-2),

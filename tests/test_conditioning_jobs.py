@@ -12,14 +12,13 @@ from queued import wait
 from waiting import wait_until
 
 from olora_viz.measures import conditioning as conditioning_module
-from olora_viz.measures import products as memory_of_products
-from olora_viz.web.conditioning import measurement
-from olora_viz.web.conditioning import view as conditioning_view
-from olora_viz.web.conditioning.measurement import Measurement, Slicing, cut, measure
-from olora_viz.web.conditioning.view import view
-from olora_viz.web.export.take import adapter_zip
+from olora_viz.measures import curvature as memory_of_products
+from olora_viz.web import conditioning as conditioning_view
+from olora_viz.web import conditioning as measurement
+from olora_viz.web.conditioning import Measurement, Slicing, cut, measure, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.export import adapter_zip
 
 
 @pytest.fixture

@@ -13,16 +13,15 @@ from queued import wait
 from waiting import wait_until
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.text import compact
 from olora_viz.measures.conditioning import BATCHES, Conditioning
 from olora_viz.races.race import race
 from olora_viz.views.conditioning import numbers, rates, tell
-from olora_viz.web.conditioning import fair_rates
-from olora_viz.web.conditioning.measurement import Measurement, cut, measure
-from olora_viz.web.conditioning.view import view
+from olora_viz.web import conditioning as fair_rates
+from olora_viz.web.conditioning import Measurement, cut, measure, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.setup import SetUp
+from olora_viz.web.parts.setup import SetUp
 
 SETUP = SetUp.first(Limits())
 

@@ -10,8 +10,7 @@ from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies.claims import cost
-from olora_viz.studies.claims.costs import Costs, peak_bytes
-from olora_viz.studies.claims.evidence import ClaimEvidence
+from olora_viz.studies.claims.evidence import ClaimEvidence, Costs, peak_bytes
 
 
 def costs(time: float = 1.0, memory: float = 1.0, start: float = 1.0) -> Costs:
@@ -52,7 +51,7 @@ def test_times_that_scatter_decide_nothing() -> None:
 def test_both_methods_train_r_times_in_plus_out_numbers_of_every_layer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("olora_viz.studies.claims.costs.REPETITIONS", 1)
+    monkeypatch.setattr("olora_viz.studies.claims.evidence.REPETITIONS", 1)
     model, _ = load_model("glassllm")
     layers = [
         m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "layers" in n

@@ -9,15 +9,14 @@ from races import raced, small
 from tiny import FAMILIES, VOCABULARY, tiny, tiny_tokenizer
 
 from olora_viz.__main__ import main
-from olora_viz.lanes.coverage import coverage_of, worded
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import ready_race
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.layers import coverage_of, target_layers, worded
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
-from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ready_race
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from races import raced, resumed, small, steps_of
 
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import ready_race
 from olora_viz.cli.race import print_summary
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.race import race
@@ -14,9 +16,7 @@ from olora_viz.races.step import out_at, whys_out
 from olora_viz.races.tables import last_figures
 from olora_viz.studies.story import tell
 from olora_viz.tasks.evaluation import Evaluation
-from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ready_race
 from olora_viz.views.results import without_verdict
 
 BASE = 3.0

@@ -22,11 +22,10 @@ from olora_viz.__main__ import main
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
-from olora_viz.studies import deciding
+from olora_viz.studies import decide as deciding
 from olora_viz.studies.budget import METHODS, MOST_STEPS, SIZES, Plan, fitted
-from olora_viz.studies.deciding import Decision, complete_seeds, decide
-from olora_viz.studies.estimate import Pace, most_trials
-from olora_viz.studies.planning import needed
+from olora_viz.studies.decide import Decision, complete_seeds, decide
+from olora_viz.studies.plan import Pace, most_trials, needed
 from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import verdicts_of

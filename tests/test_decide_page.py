@@ -10,17 +10,15 @@ import pytest
 from races import small
 
 from olora_viz.figures.theme import lane_styles
-from olora_viz.races.settings import Settings
+from olora_viz.races.config import Settings
 from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
-from olora_viz.studies.deciding import decide
+from olora_viz.studies.decide import decide
 from olora_viz.studies.study import Study
-from olora_viz.web.decide import study_work
-from olora_viz.web.decide.page import view
-from olora_viz.web.decide.work import Deciding, minutes_within, put, take_home
-from olora_viz.web.guard.downloads import DOWNLOADS
+from olora_viz.web import decide as study_work
+from olora_viz.web.decide import Deciding, minutes_within, put, take_home, view
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.guard.visitor_files import DOWNLOADS, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 
 STUDY = Study(

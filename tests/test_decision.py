@@ -10,9 +10,9 @@ from races import raced, small
 from scipy import stats
 
 import olora_viz as ov
-from olora_viz.measures.examples import Examples
+from olora_viz.measures.training import Examples
 from olora_viz.studies.contest import Entry, contest, halves, latest_examples
-from olora_viz.studies.decision import (
+from olora_viz.studies.pairing import (
     AHEAD,
     BEHIND,
     Scores,

@@ -10,13 +10,13 @@ import pytest
 from queued import asked, wait
 from served import Visitor, launched
 
-from olora_viz.races.saved_run import load_run
+from olora_viz.races.run import load_run
 from olora_viz.web import page
-from olora_viz.web.export.take import ALL, adapter_zip, find
-from olora_viz.web.guard.downloads import DOWNLOADS, EXPIRED, Downloads
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import DOWNLOADS, EXPIRED, Downloads
 from olora_viz.web.jobs.job import Job, own_folder, record_of
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.export import ALL, adapter_zip, find
 
 ROWS = "prompt,answer\n" + "".join(f"{n} and one is,{n + 1}\n" for n in range(12))
 

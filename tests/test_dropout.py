@@ -9,10 +9,10 @@ import torch
 from races import resumed, small, steps_of
 from tiny import tiny, tokens
 
-from olora_viz.lanes import chunks
+from olora_viz.lanes import memory as chunks
 from olora_viz.lanes.adapters import Lanes, attach
-from olora_viz.lanes.dropout import Dropout
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.linear import Dropout
 from olora_viz.races.race import race
 
 LANES = (

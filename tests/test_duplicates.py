@@ -7,9 +7,7 @@ from collections import Counter
 import pytest
 
 from olora_viz.tasks import Example, Task
-from olora_viz.tasks.duplicates import NEAR, SHORTEST, deduplicated
-from olora_viz.tasks.split import words_of
-from olora_viz.tasks.task import Duplicates
+from olora_viz.tasks.task import NEAR, SHORTEST, Duplicates, deduplicated, words_of
 
 LONG = "a lorry of nine tons leaves the harbour before dawn and meets two cyclists near York"
 

@@ -14,12 +14,11 @@ from olora_viz.measures.inspection import LayerInspection
 from olora_viz.studies.story import Sentence
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
-from olora_viz.views import inspection
-from olora_viz.views.earlier_runs import differences
+from olora_viz.views import reports as inspection
 from olora_viz.views.html import Cell, table
 from olora_viz.views.race import race_view
-from olora_viz.views.report import report
-from olora_viz.views.task_sample import task_sample
+from olora_viz.views.reports import report
+from olora_viz.views.runs import differences, task_sample
 
 EVIL = """<script>alert(1)</script>"&'"""
 

@@ -8,8 +8,7 @@ from races import small
 import olora_viz as ov
 from olora_viz.tasks import BUILT_IN
 from olora_viz.tasks.encoding import Encoding, encode
-from olora_viz.tasks.evaluation import evaluate, shared_tokens
-from olora_viz.tasks.held_out import held_out_of
+from olora_viz.tasks.evaluation import evaluate, held_out_of, shared_tokens
 from olora_viz.tasks.task import Example, Task
 
 YES = tuple(

@@ -16,9 +16,8 @@ from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.generation import greedy
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import expert_layers, target_layers
-from olora_viz.lanes.peft_format import read_peft, write_peft
-from olora_viz.lanes.read_back import read_back
-from olora_viz.measures.layer_spectra import layers_like
+from olora_viz.lanes.peft import read_back, read_peft, write_peft
+from olora_viz.measures.truncation import layers_like
 from olora_viz.races.race import race
 from olora_viz.races.script import peft_script
 

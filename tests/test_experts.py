@@ -13,11 +13,11 @@ from torch.func import functional_call
 from olora_viz.lanes.adapters import Lanes, attach, attach_planned
 from olora_viz.lanes.calibration import gather, real_tokens
 from olora_viz.lanes.experts import UnrolledExperts
-from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import expert_layers, target_layers, target_name, weight_of
+from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.plan import plan_adapters
-from olora_viz.machine.meter import Meter
+from olora_viz.machine.memory import Meter
 from olora_viz.tasks import Encoded, collate
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.losses import lane_losses

@@ -10,9 +10,9 @@ from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.views.race import race_view
-from olora_viz.web.export import take
-from olora_viz.web.export.exports import KINDS, export
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts import export as take
+from olora_viz.web.parts.export import KINDS, export
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,8 @@ from races import small
 from verbs import run
 
 from olora_viz.figures.theme import lane_styles
-from olora_viz.lanes.labels import display_names
-from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.lane_text import parse_lanes
-from olora_viz.machine.numbers import compact
+from olora_viz.lanes.lane import Lane, display_names, parse_lanes
+from olora_viz.machine.text import compact
 from olora_viz.measures.conditioning import track
 from olora_viz.races import run as runs
 from olora_viz.races.fair_rate import REFERENCE, fair_rate

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from simulated_studies import SIZES, WORLDS, Rates, World, simulate, study_of
 
-from olora_viz.studies.deciding import BEYOND_DOUBT, open_trials
+from olora_viz.studies.decide import BEYOND_DOUBT, open_trials
 from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.verdicts import verdicts_of
 

@@ -13,11 +13,10 @@ from steps import a_step, judged, measuring
 from olora_viz.figures import layout as figure_parts
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
-from olora_viz.figures.labels import LABEL_GAP, MOST_NAMED, CurveEnd, end_labels, spread
-from olora_viz.figures.layout import log_ticks
-from olora_viz.figures.measure import MAX_POINTS, measure_figure
+from olora_viz.figures.layout import LABEL_GAP, MOST_NAMED, CurveEnd, end_labels, log_ticks, spread
+from olora_viz.figures.race import MAX_POINTS, measure_figure
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import plain, smoothed
+from olora_viz.machine.text import plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import Step
 
@@ -227,7 +226,7 @@ def test_zoom_is_kept_within_a_run_and_dropped_with_the_next() -> None:
 def test_growth_is_sent_as_growth() -> None:
     from gradio.utils import diff
 
-    from olora_viz.figures.live.gradio_figure import pack
+    from olora_viz.figures.live.serving import pack
 
     before = pack(figures.gradient_figure(LOOKS, run(200), total=400, run="a"))
     after = pack(figures.gradient_figure(LOOKS, run(201), total=400, run="a"))

@@ -9,7 +9,7 @@ import transformers as hf
 from races import small
 from tiny import CONTEXT, FAMILIES, VOCABULARY, tiny, tiny_tokenizer
 
-from olora_viz.lanes.first_pass import first_pass
+from olora_viz.lanes.passes import first_pass
 from olora_viz.races.race import race
 from olora_viz.tasks.losses import context_of
 

@@ -12,23 +12,20 @@ from tiny import FAMILIES, tiny, tokens
 from torch.func import functional_call
 
 from olora_viz.initializers import Start
-from olora_viz.lanes import footprint
+from olora_viz.lanes import memory as footprint
 from olora_viz.lanes.adapters import Lanes, attach
-from olora_viz.lanes.chunks import adapter_bytes
-from olora_viz.lanes.labels import display_names
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.lanes.layers import is_transposed, weight_of
-from olora_viz.lanes.merged_format import write_merged
-from olora_viz.lanes.peft_format import read_peft, write_peft
+from olora_viz.lanes.memory import adapter_bytes
+from olora_viz.lanes.peft import read_back, read_back_merged, read_peft, write_merged, write_peft
 from olora_viz.lanes.plan import plan_adapters
-from olora_viz.lanes.read_back import read_back, read_back_merged
 from olora_viz.machine import memory
 from olora_viz.measures.gradients import segment_norms
 from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.models import load_model
 from olora_viz.races.race import race
 from olora_viz.races.script import peft_script
-from olora_viz.studies.planning import races
+from olora_viz.studies.plan import races
 from olora_viz.studies.study import Study
 from olora_viz.tasks.losses import lane_losses
 

@@ -11,7 +11,7 @@ import pytest
 from hostile import EVIL, SECRET, VALUES
 from served import ROOT, Server, Visitor, inherited, serve
 
-from olora_viz.web.export.exports import KINDS
+from olora_viz.web.parts.export import KINDS
 
 LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 

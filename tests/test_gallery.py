@@ -9,17 +9,17 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from olora_viz.background.record import RaceRecord
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import FOLDER, GALLERY, claims, load, read, recorded
 from olora_viz.learn.gallery.__main__ import record
 from olora_viz.learn.gallery.recipes import RECIPES, Recipe
-from olora_viz.learn.gallery.writing import MAX_BYTES, write
+from olora_viz.learn.gallery.recording import MAX_BYTES, write
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies import story
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import RaceRecord
 from olora_viz.web.jobs.queue import Jobs
 
 SMALL = Recipe(

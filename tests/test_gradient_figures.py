@@ -9,15 +9,17 @@ from drawn import labels, trace
 from PIL import Image
 
 from olora_viz.figures import theme
-from olora_viz.figures.gradients import (
+from olora_viz.figures.layers import (
+    MOST_CELLS,
     MOST_LOOKS,
     MOST_POINTS,
     depth_figure,
     layer_figure,
+    layer_map,
+    step_map,
 )
 from olora_viz.figures.layout import log_ticks, to_plotly
-from olora_viz.figures.live.gradio_figure import pack
-from olora_viz.figures.maps import MOST_CELLS, layer_map, step_map
+from olora_viz.figures.live.serving import pack
 from olora_viz.figures.png import write_png
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.gradients import GRADIENTS, Gradients

@@ -11,7 +11,7 @@ from races import small, steps_of
 from steps import measuring, without
 from tiny import FAMILIES, tiny, tokens
 
-from olora_viz.lanes import chunks as lane_groups
+from olora_viz.lanes import memory as lane_groups
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of

@@ -12,7 +12,7 @@ import torch
 from races import PAIR, raced, small, steps_of
 
 import olora_viz as ov
-from olora_viz.machine import progress
+from olora_viz.machine import process as progress
 from olora_viz.races.trainer import Trainer
 
 PACKAGE = str(Path(ov.__file__).parent)

@@ -12,13 +12,13 @@ from queued import FEW
 from waiting import wait_until
 
 from olora_viz.races.config import RaceConfig
-from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs import job as computed
 from olora_viz.web.jobs import queue
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.export import adapter_zip
 
 LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from races import small as config
 
+from olora_viz.background.record import ready_race
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
-from olora_viz.races.best import kept_from, taken_home
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
 from olora_viz.races.tables import race_json, steps_csv
+from olora_viz.races.trainer import kept_from, taken_home
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ready_race
 
 LANES = (Lane("lora", lr=1e-3, r=2), Lane("lora", lr=0.1, r=2, seed=1), Lane("olora", lr=3e-3, r=2))
 """The second one is soon at its best."""

@@ -5,8 +5,8 @@ import torch
 from races import small
 
 import olora_viz as ov
-from olora_viz.initializers import factor
-from olora_viz.races.kept import Kept
+from olora_viz.initializers import start as factor
+from olora_viz.races.data import Kept
 from olora_viz.races.race import Race
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits

@@ -14,25 +14,22 @@ from queued import asked, lane, wait
 from served import Visitor, launched
 from waiting import wait_until
 
-from olora_viz.figures.live.packing import pack
+from olora_viz.figures.live.bundle import pack
 from olora_viz.learn.gallery import GALLERY
-from olora_viz.views.curvature import curvature_view
-from olora_viz.views.gradients import gradients_view
-from olora_viz.views.introduction import somebody_s
-from olora_viz.views.rates import rates_view
-from olora_viz.views.update_spectra import spectra_view
+from olora_viz.views.layers import curvature_view, gradients_view, spectra_view
+from olora_viz.views.race import somebody_s
+from olora_viz.views.results import rates_view
 from olora_viz.web import page
-from olora_viz.web.export.exports import KINDS, export
-from olora_viz.web.export.take import adapter_zip, find
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Job, derived, new_key
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.export import KINDS, adapter_zip, export, find
+from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race import shelf
 from olora_viz.web.race.arrival import FIRST, NOT_HERE, arrive
 from olora_viz.web.race.controls import RACE, buttons
 from olora_viz.web.race.events import Commands, press
-from olora_viz.web.setup import SetUp
 
 LIMITS = Limits()
 SWEEP = lane(lr="1e-3/1e-2/3e-2", r=2) + lane(init="olora", lr="1e-3/1e-2/3e-2", r=2)

@@ -6,9 +6,7 @@ import sys
 
 import pytest
 
-from olora_viz.lanes.labels import labels
-from olora_viz.lanes.lane import Lane, label_number
-from olora_viz.lanes.lane_text import parse_lanes
+from olora_viz.lanes.lane import Lane, label_number, labels, parse_lanes
 
 
 def test_alpha_is_the_rank_where_none_is_given():

@@ -14,21 +14,20 @@ import torch
 from steps import measuring
 
 from olora_viz.learn import lessons
-from olora_viz.learn.formulas import INLINE, formula, plain, sentence
 from olora_viz.learn.gallery import load
-from olora_viz.learn.glossary import GLOSSARY
 from olora_viz.learn.lessons import FROM_RACES, LESSONS, NAMES, Lesson, beside
-from olora_viz.learn.lessons.example import example_matrix
+from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.learn.pictures import picture, qr_figure
+from olora_viz.learn.terms import GLOSSARY, INLINE, formula, plain, sentence
 from olora_viz.races.script import peft_script
 from olora_viz.views.results import story_before
+from olora_viz.web import learn as learn_view
 from olora_viz.web.guard.limits import Limits, from_environment
-from olora_viz.web.learn import view as learn_view
-from olora_viz.web.links import share
-from olora_viz.web.links.share_link import lesson_race
 from olora_viz.web.page import PAGES
-from olora_viz.web.race import shortcuts
-from olora_viz.web.setup import SetUp, of_recording
+from olora_viz.web.parts.setup import SetUp, of_recording
+from olora_viz.web.race import controls as shortcuts
+from olora_viz.web.race import links as share
+from olora_viz.web.race.links import lesson_race
 
 EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
 RACED = pytest.mark.parametrize("name", FROM_RACES)
@@ -169,7 +168,7 @@ def test_a_server_that_may_not_race_a_lesson_offers_no_link_for_it():
     assert learn_view.live(limits, LESSONS["adapter"]) == ""
     assert learn_view.live(limits, LESSONS["fair-rates"]) == ""
     assert learn_view.live(limits, LESSONS["one-rate"]) != ""
-    assert "Race it live" not in learn_view.card(limits, LESSONS["adapter"])
+    assert "Race it live" not in learn_view.guided_card(limits, LESSONS["adapter"])
 
 
 @EVERY
@@ -194,9 +193,9 @@ def test_words_are_escaped_around_formulas():
         LESSONS["qr"], title="<img src=x>", do="<script>", see="<i>", ask="<img>", answer="<i>"
     )
     for html in (
-        learn_view.text(shown),
-        learn_view.guide(from_environment(), shown),
-        learn_view.card(from_environment(), shown),
+        learn_view.lesson_text(shown),
+        learn_view.lesson_guide(from_environment(), shown),
+        learn_view.guided_card(from_environment(), shown),
     ):
         assert not re.search("<img|<script|<i>", html)
 

@@ -10,9 +10,10 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery import load
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, qr, singular_values
 from olora_viz.learn.terms import MARKED, slug
+from olora_viz.web import learn as teachers
+from olora_viz.web import learn as view
 from olora_viz.web.guard.limits import from_environment
-from olora_viz.web.learn import teachers, view
-from olora_viz.web.links import share
+from olora_viz.web.race import links as share
 
 EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
 
@@ -148,7 +149,7 @@ def test_every_term_in_a_text_has_its_entry_and_a_formula_stays_whole():
     entries = view.glossary()
     assert all(f'id="term-{slug(word)}"' in entries for word in MARKED)
     for lesson in LESSONS.values():
-        text = view.text(lesson)
+        text = view.lesson_text(lesson)
         terms = re.findall(r'data-term="([\w-]+)"', text)
         assert len(terms) == len(set(terms))
         assert all(f'id="term-{one}"' in entries for one in terms)

@@ -14,15 +14,15 @@ from races import small
 from verbs import run
 
 from olora_viz.__main__ import main
+from olora_viz.background.record import ready_race
 from olora_viz.models import load_model
 from olora_viz.races.data import training_batches
 from olora_viz.races.race import race
 from olora_viz.tasks import Example, encode
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import encode_prompt
-from olora_viz.views.own_examples import preview
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ready_race
+from olora_viz.views.runs import preview
 
 letters = st.text("abcdefgh", min_size=1, max_size=6)
 phrases = st.lists(letters, min_size=1, max_size=6).map(" ".join)

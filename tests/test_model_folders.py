@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import FAMILIES, VOCABULARY, tiny, tiny_folder, tokens
 
-from olora_viz.machine.cache import cache_folder, check_free_disk
+from olora_viz.machine.files import cache_folder, check_free_disk
 from olora_viz.machine.memory import available_memory, check_memory
 from olora_viz.models import load_model
 from olora_viz.models.folder import check_folder

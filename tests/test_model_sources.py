@@ -16,7 +16,7 @@ from small_hub import Repository, files_of, small_hub
 from tiny import tiny_folder
 
 from olora_viz.models import MODELS, load_model
-from olora_viz.models.from_gguf import hf_name
+from olora_viz.models.offline import hf_name
 from olora_viz.tasks import Example, encode
 from olora_viz.tasks.chat import Chat
 

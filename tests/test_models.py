@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import FAMILIES, tiny, tokens
 
-from olora_viz.machine.device import resolve_device, resolve_dtype
+from olora_viz.machine.memory import resolve_device, resolve_dtype
 from olora_viz.models import MODELS, load_model
-from olora_viz.models.glassllm import LANGUAGES
+from olora_viz.models.offline import LANGUAGES
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)

@@ -16,9 +16,9 @@ from traitlets.config import Config
 from waiting import wait_until
 
 import olora_viz as ov
+from olora_viz.background.work import _running
 from olora_viz.notebook import ConditioningPanel, RacePanel
-from olora_viz.races.best import kept_from
-from olora_viz.views.background_work import _running
+from olora_viz.races.trainer import kept_from
 
 OLORA = {"init": "olora", "r": "2", "alpha": "", "lr": "1e-3", "seed": "0"}
 

@@ -10,8 +10,7 @@ from steps import a_step, measuring
 
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
-from olora_viz.figures.layout import log_range, robust_log_range
-from olora_viz.figures.off_range import MOST_ARROWS, off_range
+from olora_viz.figures.layout import MOST_ARROWS, log_range, off_range, robust_log_range
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
 

@@ -16,16 +16,16 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from olora_viz.models import load_model, tokenizers
+from olora_viz.models import load_model
+from olora_viz.models import loading as tokenizers
 from olora_viz.tasks import Example, encode
-from olora_viz.tasks.file_formats import FILE_FORMATS
-from olora_viz.tasks.files import read_examples
-from olora_viz.tasks.pieces import pieces_of
-from olora_viz.views import own_examples
-from olora_viz.views.own_examples import preview
+from olora_viz.tasks.encoding import pieces_of
+from olora_viz.tasks.files import FILE_FORMATS, read_examples
+from olora_viz.views import runs as own_examples
+from olora_viz.views.runs import preview
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
-from olora_viz.web.race.own_file import bring, sample
+from olora_viz.web.race.settings import bring, sample
 
 letters = st.text("abcdefgh", min_size=1, max_size=6)
 phrases = st.lists(letters, min_size=1, max_size=4).map(" ".join)

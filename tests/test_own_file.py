@@ -10,14 +10,13 @@ import pytest
 from queued import FEW, wait
 
 from olora_viz.views.race import race_view
-from olora_viz.web.conditioning.measurement import measure
-from olora_viz.web.export.exports import KINDS, export
-from olora_viz.web.export.take import adapter_zip
+from olora_viz.web.conditioning import measure
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.setup import SetUp
+from olora_viz.web.parts.export import KINDS, adapter_zip, export
+from olora_viz.web.parts.setup import SetUp
 
 LANES = [{"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
 ROWS = [{"prompt": f"{a} and one is", "answer": f"{a + 1}"} for a in range(12)]

@@ -14,9 +14,9 @@ from verbs import run as verb
 
 import olora_viz as ov
 from olora_viz.figures import theme
-from olora_viz.lanes.labels import display_names
+from olora_viz.lanes.lane import display_names
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.race.lane_table import lane_table
+from olora_viz.web.race.settings import lane_table
 
 
 def signs(W, r, *, s, generator, calibration):

@@ -7,15 +7,14 @@ import pytest
 from queued import wait
 from waiting import wait_until
 
+from olora_viz.background.race import OwnPrompt
+from olora_viz.background.record import PAUSED
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.state import FINISHED, RACING
-from olora_viz.views.own_prompt import OwnPrompt
 from olora_viz.views.race import RaceView
-from olora_viz.views.race_record import PAUSED
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.rate import WINDOW, Rate
+from olora_viz.web.guard.limits import WINDOW, Limits, Rate
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs

@@ -13,7 +13,7 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
-from olora_viz.tasks.own import own_task
+from olora_viz.tasks.files import own_task
 
 ROWS = [{"prompt": f"{a} plus {b} is", "answer": str(a + b)} for a in range(12) for b in range(a)]
 CONFIG = small(steps=3)

@@ -7,18 +7,18 @@ import pytest
 from waiting import wait_until
 from wired import LIMITS, LONG, RECORDED, SETUP, board_of, start
 
+from olora_viz.background.record import ready_race
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import ready_race
 from olora_viz.web import page
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.links.share import PARTS
+from olora_viz.web.parts.card import Board, Card
 from olora_viz.web.race import cards
 from olora_viz.web.race.arrival import FIRST
-from olora_viz.web.race.card import Board, Card
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.events import Commands, Pressed, press
+from olora_viz.web.race.links import PARTS
 
 FILES = VisitorFiles(LIMITS)
 

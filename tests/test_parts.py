@@ -8,13 +8,13 @@ from queued import asked, wait
 from races import small
 from verbs import run
 
-from olora_viz.lanes.footprint import Footprint
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.memory import Footprint
 from olora_viz.machine import memory
-from olora_viz.races import kept
+from olora_viz.races import data as kept
 from olora_viz.races import run as runs
-from olora_viz.races.parts import JUDGED
 from olora_viz.races.race import race
+from olora_viz.races.start import JUDGED
 from olora_viz.views.race import race_view
 from olora_viz.web.jobs.queue import Jobs
 

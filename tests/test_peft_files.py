@@ -14,7 +14,7 @@ from tiny import FAMILIES, tiny
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed
-from olora_viz.lanes.peft_format import read_peft, write_peft
+from olora_viz.lanes.peft import read_peft, write_peft
 
 
 def trained(family: str, lane: Lane, dtype=torch.float64):

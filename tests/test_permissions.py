@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from olora_viz.races.exporting import FORMS
+from olora_viz.races.export import FORMS
 
 SMALL = "--model glassllm --task sentiment --steps 2 --batch-size 4"
 FEW = f"{SMALL} --eval-size 8 --test-size 8"

@@ -12,18 +12,17 @@ from served import Visitor as Page
 from served import launched
 from wired import CSV
 
+from olora_viz.background.record import ready_race
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ready_race
-from olora_viz.web import page
+from olora_viz.web import page, spectrum
 from olora_viz.web.guard.fairness import Places
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.pool import Pool
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.card import Board, Card
+from olora_viz.web.parts.card import Board, Card
 from olora_viz.web.race.stream import Streams
-from olora_viz.web.spectrum import shown as spectrum
 
 MANY, OTHER = Visitor("page", "many"), Visitor("other page", "other")
 
@@ -84,7 +83,7 @@ def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(
         going -= 1
         raise ValueError("no matrix")
 
-    monkeypatch.setattr("olora_viz.web.spectrum.page.shown", slow)
+    monkeypatch.setattr("olora_viz.web.spectrum.shown", slow)
     with launched(page.build(Limits())) as url:
         first = Page(url, "first")
         (fn, *_) = (fn for name, fn in first.functions.items() if name.startswith("show")

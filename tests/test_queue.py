@@ -21,12 +21,12 @@ from olora_viz.races import run as runs
 from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS, Example, Task
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs import job as computed
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.export import adapter_zip
 from olora_viz.web.race.controls import buttons
-from olora_viz.web.race.lane_table import lane_table, marks
+from olora_viz.web.race.settings import lane_table, marks
 
 
 def can_press(shown: RaceView) -> tuple[bool, bool]:

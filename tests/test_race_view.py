@@ -9,16 +9,8 @@ import pytest
 import torch
 from steps import a_step
 
-from olora_viz.figures import race as charts
-from olora_viz.lanes.lane import Lane
-from olora_viz.learn.gallery import GALLERY
-from olora_viz.machine.memory import Memory, memory_of
-from olora_viz.races.config import RaceConfig
-from olora_viz.tasks.held_out import HeldOut
-from olora_viz.views.background_race import BackgroundRace
-from olora_viz.views.gradients import gradients_view
-from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import (
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import (
     COMMANDS,
     RaceRecord,
     RaceSnapshot,
@@ -26,9 +18,16 @@ from olora_viz.views.race_record import (
     snapshot,
     status_of_lanes,
 )
-from olora_viz.views.rates import rates_view
-from olora_viz.views.report import report
-from olora_viz.views.update_spectra import spectra_view
+from olora_viz.figures import race as charts
+from olora_viz.lanes.lane import Lane
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.machine.memory import Memory, memory_of
+from olora_viz.races.config import RaceConfig
+from olora_viz.tasks.evaluation import HeldOut
+from olora_viz.views.layers import gradients_view, spectra_view
+from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.reports import report
+from olora_viz.views.results import rates_view
 
 LAZY = {
     name for name, its in vars(RaceView).items()

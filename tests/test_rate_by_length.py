@@ -11,7 +11,7 @@ from test_verdicts import row
 
 from olora_viz.studies.claims import rate_by_length
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED
-from olora_viz.studies.planning import needed
+from olora_viz.studies.plan import needed
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 

@@ -9,7 +9,7 @@ from test_rate_sweep import NAN, RATES, steps_of, sweep
 from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure, to_plotly
 from olora_viz.figures.rates import rate_figure
-from olora_viz.studies.rate_sweep import rate_curves
+from olora_viz.studies.story import rate_curves
 
 HELD = [[5, 5, 4, 4, 3, 3.4, 2, 2.5, 1, 1.4, NAN, 2]]
 

@@ -12,8 +12,14 @@ from steps import a_step, judged
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
-from olora_viz.studies.rate_story import describe_rates, describe_reach
-from olora_viz.studies.rate_sweep import first_at, is_sweep, rate_curves, steps_to_reach
+from olora_viz.studies.story import (
+    describe_rates,
+    describe_reach,
+    first_at,
+    is_sweep,
+    rate_curves,
+    steps_to_reach,
+)
 
 NAN = math.nan
 RATES = (1e-3, 3e-3, 1e-2)

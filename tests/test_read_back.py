@@ -11,13 +11,11 @@ from starts import told
 from tiny import FAMILIES, VOCABULARY, tiny, tiny_tokenizer
 
 from olora_viz.__main__ import main
-from olora_viz.lanes import read_back as reading
+from olora_viz.lanes import peft as reading
 from olora_viz.lanes.adapters import Lanes, attach
-from olora_viz.lanes.first_pass import logits_of, sample
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.merged_format import write_merged
-from olora_viz.lanes.peft_format import write_peft
-from olora_viz.lanes.read_back import read_back, read_back_merged
+from olora_viz.lanes.passes import logits_of, sample
+from olora_viz.lanes.peft import read_back, read_back_merged, write_merged, write_peft
 
 FEW = ("--eval-size", "4", "--test-size", "4")
 

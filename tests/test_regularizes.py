@@ -14,8 +14,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.races.run import start
 from olora_viz.studies.claims import regularizes
-from olora_viz.studies.claims.claim import NOT_MEASURED
-from olora_viz.studies.claims.curves import Curve, curves, losses_around
+from olora_viz.studies.claims.claim import NOT_MEASURED, Curve, curves, losses_around
 from olora_viz.studies.claims.evidence import ClaimEvidence, Drift
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts

@@ -17,13 +17,13 @@ from waiting import wait_until
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.views.race import race_view
-from olora_viz.web.decide.work import put
-from olora_viz.web.export.take import adapter_zip, find
+from olora_viz.web.decide import put
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import Job, own_folder, record_of
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shelving import ASIDE, RESTARTED
+from olora_viz.web.parts.export import adapter_zip, find
 
 STEPS = 40
 config = partial(small, task="addition", steps=STEPS, eval_every=10)

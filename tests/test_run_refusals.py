@@ -9,10 +9,10 @@ from run_folders import CONFIG, stopped
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import read_tensors, write_tensors
+from olora_viz.races import export as saving
 from olora_viz.races import run as runs
-from olora_viz.races import saving
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.kept import Kept
+from olora_viz.races.data import Kept
 from olora_viz.races.race import Race
 
 

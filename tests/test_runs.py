@@ -13,8 +13,7 @@ from run_folders import CONFIG, stopped
 from verbs import forked, victim
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.peft_format import read_peft
-from olora_viz.lanes.read_back import kept
+from olora_viz.lanes.peft import kept, read_peft
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.race import race

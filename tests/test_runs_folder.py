@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.runs_folder import usual
-from olora_viz.web.jobs.shelving import ASIDE
+from olora_viz.web.jobs.shelving import ASIDE, usual
 
 
 def test_a_user_s_own_files_stay_whatever_they_are_called(tmp_path: Path) -> None:

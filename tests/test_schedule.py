@@ -8,9 +8,8 @@ from races import small, steps_of
 
 import olora_viz as ov
 from olora_viz.races import run as runs
-from olora_viz.races.schedule import SCHEDULES
+from olora_viz.races.config import SCHEDULES, Settings
 from olora_viz.races.script import olora_viz_script, peft_script
-from olora_viz.races.settings import Settings
 
 
 def named(name: str):

@@ -13,17 +13,16 @@ from test_rate_sweep import NAN, steps_of
 
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
-from olora_viz.figures.seed_bands import group_styles
-from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.lane_text import parse_lanes
+from olora_viz.figures.race import group_styles
+from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.studies import story
-from olora_viz.studies.seed_groups import group_places, seed_groups
+from olora_viz.studies.fields import group_places, seed_groups
 from olora_viz.views.results import results
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.parts.presets import PRESETS, filled
+from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race.next_steps import higher, repeated
-from olora_viz.web.race.presets import PRESETS, filled
-from olora_viz.web.setup import SetUp
 
 LANES = (
     Lane("lora"),

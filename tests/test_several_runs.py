@@ -8,7 +8,7 @@ from races import raced, small, steps_of
 
 import olora_viz as ov
 from olora_viz.races import run as runs
-from olora_viz.races.setups import differing
+from olora_viz.races.tables import differing
 
 CONFIG = small(eval_every=2)
 OTHER = replace(CONFIG, seed=1, steps=6)

@@ -12,16 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.lane_text import parse_lanes, write_lane
-from olora_viz.races.config import BATCHES, RaceConfig
-from olora_viz.races.schedule import SCHEDULES
+from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
+from olora_viz.races.config import BATCHES, SCHEDULES, RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.links import share
-from olora_viz.web.links.share_link import asked
-from olora_viz.web.setup import SetUp, possible, rows_of
+from olora_viz.web.parts.setup import SetUp, possible, rows_of
+from olora_viz.web.race import links as share
+from olora_viz.web.race.links import asked
 
 LIMITS = Limits()
 SHARED = (Path(__file__).parent / "data" / "links.txt").read_text("utf-8")

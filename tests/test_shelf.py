@@ -8,7 +8,7 @@ import pytest
 from steps import a_step
 from waiting import wait_until
 
-from olora_viz.figures.comparison import Run, overlay_figure
+from olora_viz.figures.race import Run, overlay_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig

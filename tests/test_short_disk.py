@@ -11,14 +11,13 @@ from types import SimpleNamespace
 import pytest
 from queued import asked, lane, wait
 
-from olora_viz.machine.cache import DiskFullError
-from olora_viz.machine.files import folder_size
+from olora_viz.machine.files import DiskFullError, folder_size
 from olora_viz.views.race import race_view
-from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import DISK_FULL, Job
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.export import adapter_zip
 
 MIB = 2**20
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from starts import CLOSE, FROM_W, every, every_from_weight, every_shape, gaussian, start, weight
 
 from olora_viz.initializers import INITIALIZERS, Start
-from olora_viz.measures.layer_spectra import energies
 from olora_viz.measures.spectra import (
     captured_energy,
     condition_number,
@@ -26,7 +25,7 @@ from olora_viz.measures.spectra import (
     singular_values,
     stable_rank,
 )
-from olora_viz.measures.truncation import Weight, intruder_dimensions, truncation
+from olora_viz.measures.truncation import Weight, energies, intruder_dimensions, truncation
 
 # Singular values -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from olora_viz.__main__ import main
-from olora_viz.measures.layer_spectra import layers_like
+from olora_viz.measures.truncation import layers_like
 from olora_viz.models import load_model
 
 LAYER = "model.layers.1.self_attn.q_proj"

@@ -8,24 +8,21 @@ import torch
 from drawn import trace
 from PIL import Image
 
+from olora_viz.figures import layers as trace_figures
 from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures import theme
-from olora_viz.figures import update_spectra as trace_figures
-from olora_viz.figures.layer_grid import layer_grid
+from olora_viz.figures.layers import layer_grid, layer_map
 from olora_viz.figures.layout import to_plotly
-from olora_viz.figures.maps import layer_map
 from olora_viz.figures.png import write_png
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.layer_spectra import layers_like
-from olora_viz.measures.truncation import Weight, truncation
+from olora_viz.measures.truncation import Weight, layers_like, truncation
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA, update_spectra
 from olora_viz.models import load_model
 from olora_viz.views import spectrum as spectrum_view
-from olora_viz.views.lab import Kept, Lab
-from olora_viz.web.spectrum.matrices import EXAMPLES, read_matrix
-from olora_viz.web.spectrum.page import compared
+from olora_viz.views.spectrum import Kept, Lab
+from olora_viz.web.spectrum import EXAMPLES, compared, read_matrix
 
 LAYER = "model.layers.2.mlp.down_proj"
 
@@ -143,7 +140,7 @@ def test_table_and_sentences_speak_of_what_was_measured(rank, permuted):
     inits = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa")
     found = {init: truncation(weight, rank, init) for init in inits}
     before = found["olora"] if permuted else None
-    table = spectrum_view.energies(list(found.values()), before)
+    table = spectrum_view.energy_table(list(found.values()), before)
     assert table.count("<tr") == 1 + 5 + permuted + 1
     for one in found.values():
         assert f"{one.energy:.1%}" in table

@@ -13,7 +13,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.tasks import Example, load_task
 from olora_viz.tasks.old_split import by_position
-from olora_viz.tasks.split import SHARE, by_content, words_of
+from olora_viz.tasks.task import SHARE, by_content, words_of
 
 PARTS = ("train", "held_out", "test")
 ROWS = [{"prompt": f"What is the capital of country {i}?", "answer": f"C{i}"} for i in range(327)]

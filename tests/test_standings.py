@@ -11,9 +11,9 @@ from told import PAIR, RATES, SEEDS, steps
 from olora_viz.figures import theme
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.remarks import caveat
-from olora_viz.studies.standings import standings
-from olora_viz.tasks.held_out import HeldOut
+from olora_viz.studies.fields import standings
+from olora_viz.studies.sentences import caveat
+from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
 from olora_viz.views.results import results

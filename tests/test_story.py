@@ -9,14 +9,13 @@ import pytest
 from steps import a_step, judged, without
 from told import NAN, PAIR, RATES, SEEDS, first_gradients, steps, told
 
-from olora_viz.lanes.labels import display_names
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.races.config import DEFAULT_LANES
 from olora_viz.races.step import Step
 from olora_viz.studies import story
-from olora_viz.studies.standings import standings
-from olora_viz.studies.words import NAMED
-from olora_viz.tasks.held_out import HeldOut
+from olora_viz.studies.fields import standings
+from olora_viz.studies.sentences import NAMED
+from olora_viz.tasks.evaluation import HeldOut
 
 ORDER = re.compile(r"\b(ahead of|behind|level with)\b")
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from steps import a_step, judged
 
-from olora_viz.lanes.labels import display_names
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.studies import story
-from olora_viz.studies.comparison import fields_of
-from olora_viz.studies.decision import Scores, compare
-from olora_viz.studies.matches import compared
+from olora_viz.studies.contest import compared
+from olora_viz.studies.fields import fields_of
+from olora_viz.studies.pairing import Scores, compare
 from olora_viz.studies.statistics import holm
 
 ORDERED = re.compile(r"ahead of|behind|did better|did worse")

@@ -11,9 +11,9 @@ from told import NAN, first_gradients, told
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.text import compact
 from olora_viz.races.step import Step
-from olora_viz.studies.comparison import fields_of
+from olora_viz.studies.fields import fields_of
 
 A_LANE = st.builds(
     Lane,

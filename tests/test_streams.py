@@ -15,8 +15,8 @@ from olora_viz.views.race import race_view
 from olora_viz.web import page
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.card import Board, Card
 from olora_viz.web.race import stream
-from olora_viz.web.race.card import Board, Card
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.controls import CONTROLS, LINE
 from olora_viz.web.race.events import Commands

@@ -14,16 +14,15 @@ from verbs import forked
 from waiting import wait_until
 
 from olora_viz.__main__ import main
-from olora_viz.machine import progress
+from olora_viz.machine import process as progress
 from olora_viz.machine.files import read_tensors
 from olora_viz.machine.memory import available_memory
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
-from olora_viz.studies.estimate import Estimate, most_trials
-from olora_viz.studies.ledger import Ledger, verdicts
-from olora_viz.studies.planning import alike, finalists, needed, races
-from olora_viz.studies.planning import best as best_rate
-from olora_viz.studies.running import run_study
+from olora_viz.studies.folder import Ledger, verdicts
+from olora_viz.studies.plan import Estimate, alike, finalists, most_trials, needed, races
+from olora_viz.studies.plan import best as best_rate
+from olora_viz.studies.run import run_study
 from olora_viz.studies.study import Study, Trial
 
 SMALL = Study(

@@ -12,9 +12,8 @@ from reliability.victims import Say, apart
 from waiting import wait_until
 
 from olora_viz.__main__ import main
-from olora_viz.studies.ledger import Ledger
-from olora_viz.studies.race_rows import COLUMNS, write_parquet
-from olora_viz.studies.running import run_study
+from olora_viz.studies.folder import COLUMNS, Ledger, write_parquet
+from olora_viz.studies.run import run_study
 from olora_viz.studies.study import Study
 
 STUDY = Study(

@@ -14,16 +14,15 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure, log_ticks
+from olora_viz.figures.plots import PICTURES, study_figures
 from olora_viz.figures.png import png_bytes
-from olora_viz.figures.study_curves import budget_figure, rates_figure, target_figure
-from olora_viz.figures.study_plots import PICTURES, study_figures
-from olora_viz.figures.study_profile import profile_figure
+from olora_viz.figures.studies import budget_figure, profile_figure, rates_figure, target_figure
 from olora_viz.figures.study_verdicts import differences_figure, wins_figure
-from olora_viz.studies.planning import needed
+from olora_viz.studies.plan import needed
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
-from olora_viz.views.verdict_table import verdict_rows
+from olora_viz.views.verdict import verdict_rows
 
 STUDY = Study(
     tasks=("sentiment", "addition"), inits=("lora", "olora", "pissa"), lrs=(1e-3, 3e-3, 1e-2),

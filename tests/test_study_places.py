@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from olora_viz.__main__ import main
+from olora_viz.studies.folder import has_ended
 from olora_viz.studies.on_ray import RayPool
-from olora_viz.studies.race_rows import has_ended
-from olora_viz.studies.running import Planned, run_race, run_study
+from olora_viz.studies.run import Planned, run_race, run_study
 from olora_viz.studies.study import Study
 
 STUDY = Study(

@@ -12,18 +12,13 @@ from races import resumed, small, steps_of
 from starts import every_that_keeps_the_function, told
 from tiny import tiny, tokens
 
-from olora_viz.figures.maps import layer_map
+from olora_viz.figures.layers import growth_figure, layer_map
 from olora_viz.figures.theme import lane_styles
-from olora_viz.figures.update_spectra import growth_figure
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.labels import labels
-from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.lane_text import parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane, labels, parse_lanes, write_lane
 from olora_viz.lanes.layers import target_layers
-from olora_viz.lanes.merged_format import write_merged
-from olora_viz.lanes.peft_format import write_peft
+from olora_viz.lanes.peft import read_back, read_back_merged, write_merged, write_peft
 from olora_viz.lanes.plan import plan_adapters
-from olora_viz.lanes.read_back import read_back, read_back_merged
 from olora_viz.lanes.stored_adapter import read_config
 from olora_viz.measures.conditioning import conditioning
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA

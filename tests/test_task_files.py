@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from task_files import PAIR, load, write
 
 from olora_viz.tasks import Example, load_task
-from olora_viz.tasks.rows import example_of
-from olora_viz.tasks.templates import (
+from olora_viz.tasks.built_in import (
     SPEAKERS,
     alpaca_messages,
     alpaca_prompt,
     chat_prompt,
     question_prompt,
 )
+from olora_viz.tasks.files import example_of
 
 
 def all_of(task):

@@ -8,7 +8,7 @@ import pytest
 from olora_viz.models import load_model
 from olora_viz.tasks import TASKS, Example, encode, generated, load_task
 from olora_viz.tasks.built_in import HELD_OUT, MAX_TRAIN
-from olora_viz.tasks.split import words_of
+from olora_viz.tasks.task import words_of
 
 BUILT_IN = [name for name, card in TASKS.items() if card.offline]
 WITH_PROMPTS = [name for name in BUILT_IN if name != "text"]

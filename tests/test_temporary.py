@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from olora_viz.machine import temporary
-from olora_viz.machine.temporary import LOCK, clear_dead, temporary_folder
+from olora_viz.machine import files as temporary
+from olora_viz.machine.files import LOCK, clear_dead, temporary_folder
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs

@@ -11,16 +11,16 @@ from races import raced
 from races import small as of_few
 
 from olora_viz.__main__ import main
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import ready_race
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
 from olora_viz.tasks import Task, collate, load_task
 from olora_viz.tasks.losses import lane_losses
-from olora_viz.views.background_race import BackgroundRace
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ready_race
-from olora_viz.views.report import report
-from olora_viz.web.export.exports import KINDS
+from olora_viz.views.reports import report
+from olora_viz.web.parts.export import KINDS
 
 TASK = "number-words"
 small = partial(of_few, test_size=1000)

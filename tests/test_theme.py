@@ -6,7 +6,7 @@ import pytest
 
 from olora_viz.figures import theme
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.initializers.registering import BUILT_IN, RESERVED
+from olora_viz.initializers.catalogue import BUILT_IN, RESERVED
 from olora_viz.lanes.lane import Lane
 
 

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 import pytest
 
-from olora_viz.machine.threads import CHOSEN_BY_THE_USER
+from olora_viz.machine.process import CHOSEN_BY_THE_USER
 
 
 def reported(**chosen: str) -> str:

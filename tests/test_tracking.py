@@ -18,12 +18,12 @@ from tracked import READERS, Kept, in_tensorboard
 from verbs import RACE
 
 from olora_viz.__main__ import main
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.text import compact
 from olora_viz.machine.trackers import TRACKERS, Tracker
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.tracking import RaceTracker
-from olora_viz.studies.tracking import measured
+from olora_viz.races.run import RaceTracker
+from olora_viz.studies.run import measured
 
 STUDY = (
     "study --task sentiment --init lora,olora --lr 3e-3 --seeds 2 --steps 4 --batch-size 4 "

@@ -16,7 +16,7 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, weight_of
-from olora_viz.lanes.peft_format import read_peft, write_peft
+from olora_viz.lanes.peft import read_peft, write_peft
 from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.races.race import race
 

@@ -15,20 +15,18 @@ import pytest
 from gradio.utils import diff
 from races import small
 
-from olora_viz.figures.gradients import MOST_VALUES
-from olora_viz.figures.live.packing import pack
-from olora_viz.figures.maps import COLUMNS
+from olora_viz.background.record import ready_race
+from olora_viz.figures.layers import COLUMNS, MOST_VALUES
+from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.race import loss_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import give_back
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step
-from olora_viz.views.gradients import gradients_view
+from olora_viz.views.layers import gradients_view, spectra_view
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import ready_race
-from olora_viz.views.update_spectra import spectra_view
-from olora_viz.web.race.card import Board
+from olora_viz.web.parts.card import Board
 from olora_viz.web.race.cards import CARDS
 
 LANES = tuple(Lane("lora", lr=1e-3 + k * 1e-4, r=2) for k in range(20))

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.examples import Examples
+from olora_viz.measures.training import Examples
 from olora_viz.studies.verdict_line import verdict_line
 
 STARTS = ("lora", "olora", "pissa", "milora", "sketch", "orthogonal")

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 from steps import a_step, judged
 
-from olora_viz.lanes.labels import display_names
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, VerdictLine, verdict_line
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.race.presets import PRESETS
+from olora_viz.web.parts.presets import PRESETS
 
 EXAMPLES = 64
 

@@ -12,14 +12,14 @@ from races import raced, small
 
 import olora_viz as ov
 from olora_viz.__main__ import main
+from olora_viz.background.record import snapshot
 from olora_viz.learn.gallery import GALLERY
-from olora_viz.measures.examples import Examples
+from olora_viz.measures.training import Examples
 from olora_viz.races.state import RACING
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.statistics import LEAST_EXAMPLES, LEVEL
 from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, OPEN, VerdictLine, verdict_line
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import snapshot
 
 RATES = (1e-3, 3e-3, 1e-2)
 grid = partial(small, task="sentiment", steps=40, batch_size=16, eval_size=64)

@@ -17,19 +17,18 @@ from olora_viz.figures import theme
 from olora_viz.figures.live.serving import served
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
-from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.lane_text import parse_lanes
-from olora_viz.studies.seed_groups import seed_groups
+from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.studies.fields import seed_groups
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views.html import answers
-from olora_viz.views.task_sample import task_sample
+from olora_viz.views.runs import task_sample
 from olora_viz.web import page
-from olora_viz.web.export.take import adapter_list, adapter_zip, find
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.lane_table import marks
+from olora_viz.web.parts.export import adapter_list, adapter_zip, find
+from olora_viz.web.race.settings import marks
 
 
 @contextmanager

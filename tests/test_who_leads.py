@@ -8,16 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from steps import a_step, judged
 
-from olora_viz.lanes.labels import display_names
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.learn.gallery import RECIPES, load
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.studies import story
-from olora_viz.studies.decision import Comparison, Scores, compare
-from olora_viz.studies.rate_sweep import rate_curves
-from olora_viz.studies.who_leads import Basis, who_leads
-from olora_viz.studies.words import Sentence
-from olora_viz.web.race.presets import PRESETS
+from olora_viz.studies.pairing import Comparison, Scores, compare
+from olora_viz.studies.sentences import Basis, Sentence, who_leads
+from olora_viz.studies.story import rate_curves
+from olora_viz.web.parts.presets import PRESETS
 
 LEADS = re.compile(r"\b(ahead of|behind|did better|did worse|is better than|is worse than)\b")
 MINE = re.compile(r"\b(ahead of|did better|is better than)\b")

@@ -6,8 +6,7 @@ import re
 import numpy as np
 from steps import a_step, judged
 
-from olora_viz.lanes.labels import display_names
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 

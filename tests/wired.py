@@ -3,16 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from olora_viz.background.record import ready_race
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.views.race import race_view
-from olora_viz.views.race_record import ready_race
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.card import Board, Card
+from olora_viz.web.parts.card import Board, Card
+from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race.events import Commands
-from olora_viz.web.setup import SetUp
 
 LIMITS = Limits()
 SETUP = replace(SetUp.first(LIMITS), task="addition", steps=20, batch=4, lanes=(Lane("lora", r=2),))

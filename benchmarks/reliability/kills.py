@@ -15,16 +15,15 @@ import httpx
 from races import small
 from served import Visitor, launched
 
-from olora_viz.lanes.merged_format import write_merged
-from olora_viz.lanes.peft_format import write_peft
+from olora_viz.lanes.peft import write_merged, write_peft
 from olora_viz.machine.files import is_free
 from olora_viz.races import run as runs
 from olora_viz.races.race import Race
 from olora_viz.web import page
-from olora_viz.web.export.take import adapter_zip
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shelving import ASIDE
+from olora_viz.web.parts.export import adapter_zip
 from reliability.laws import check_goes_on, check_nothing_half, contents, numbers
 from reliability.tally import Tally
 from reliability.victims import Say, apart, victim

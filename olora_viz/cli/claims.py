@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import Verb, progress_bar
 from olora_viz.cli.options import add_shared, path
-from olora_viz.machine.naming import unknown
-from olora_viz.machine.numbers import clock
+from olora_viz.machine.text import clock, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from olora_viz.machine.progress import Progress
+    from olora_viz.machine.process import Progress
     from olora_viz.studies.claims.claim import Claim, Finding
     from olora_viz.studies.claims.evidence import ClaimEvidence
     from olora_viz.studies.verdicts import Verdicts
@@ -50,7 +49,7 @@ def add_verbs(verb: Verb) -> None:
 def claims(options: argparse.Namespace) -> int:
     """Measure and judge one claim after the other."""
     from olora_viz.studies.claims import CLAIMS
-    from olora_viz.studies.judging import command_of_claim
+    from olora_viz.studies.claims.judging import command_of_claim
 
     for name in options.only or ():
         if name not in CLAIMS:
@@ -75,7 +74,7 @@ def claims(options: argparse.Namespace) -> int:
 def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress) -> ClaimEvidence:
     """Return what the claims are judged on."""
     from olora_viz.studies.claims.evidence import ClaimEvidence
-    from olora_viz.studies.ledger import verdicts
+    from olora_viz.studies.folder import verdicts
 
     if options.study and options.minutes:
         raise ValueError("--minutes runs a study: leave it out with --study")
@@ -107,7 +106,7 @@ def _reading(
 
 def _run(folder: Path, minutes: float, evidence: ClaimEvidence) -> Verdicts:
     """Run a study of LoRA and OLoRA, as a decision plans it."""
-    from olora_viz.studies.judging import study_within
+    from olora_viz.studies.claims.judging import study_within
 
     road = study_within(minutes, folder, evidence)
     known = next(road)
@@ -129,8 +128,8 @@ def _print(claim: Claim, finding: Finding, command: str, as_json: bool) -> None:
 
 def _draw(file: Path, found: Sequence[tuple[Claim, Finding]]) -> None:
     """Save the figures of the claims that were measured."""
-    from olora_viz.figures.claim import claim_figure
     from olora_viz.figures.png import write_png
+    from olora_viz.figures.study_verdicts import claim_figure
 
     drawn = [claim_figure(claim, finding) for claim, finding in found if finding.bars]
     if not drawn:

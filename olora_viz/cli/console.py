@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from olora_viz.machine.progress import Progress
+    from olora_viz.machine.process import Progress
 
 FAILED = 1
 BAD_INPUT = 2
@@ -76,7 +76,7 @@ def progress_bar() -> Generator[Progress]:
 
 def print_table(rows: list[list[str]]) -> None:
     """Print rows of cells in columns, the header first."""
-    from olora_viz.machine.showing import aligned
+    from olora_viz.machine.text import aligned
 
     print("\n".join(aligned(rows)))
 
@@ -96,7 +96,7 @@ def unexpected(error: Exception, arguments: Sequence[str]) -> str:
     ----------
     arguments : of the command line.
     """
-    from olora_viz.machine.cache import reason
+    from olora_viz.machine.files import reason
 
     why = f": {reason(error)}" if str(error).strip() else ""
     place = _log(error, arguments)
@@ -106,8 +106,7 @@ def unexpected(error: Exception, arguments: Sequence[str]) -> str:
 
 def _log(error: Exception, arguments: Sequence[str]) -> Path | None:
     """Write the traceback into the cache folder, or a temporary one; None if neither takes it."""
-    from olora_viz.machine.cache import cache_folder
-    from olora_viz.machine.files import write_text
+    from olora_viz.machine.files import cache_folder, write_text
     from olora_viz.machine.version import versions
 
     packages = versions("torch", "transformers", "safetensors")

@@ -14,8 +14,8 @@ from olora_viz.cli.console import Verb, progress_bar
 from olora_viz.cli.options import add_file, add_shared, path, say_unused_templates
 from olora_viz.cli.study import add_settings, print_verdicts, settings_of
 from olora_viz.machine.memory import keep_freed
-from olora_viz.machine.numbers import clock
-from olora_viz.machine.signals import on_interruption
+from olora_viz.machine.process import on_interruption
+from olora_viz.machine.text import clock
 
 
 def add_verbs(verb: Verb) -> None:
@@ -34,9 +34,9 @@ def add_verbs(verb: Verb) -> None:
 
 def decide(options: argparse.Namespace) -> int:
     """Show the plan, then what is known after every race, and at the end the recommendation."""
-    from olora_viz.machine.progress import StoppedEarlyError
-    from olora_viz.studies import deciding
-    from olora_viz.views.decision_report import write_report
+    from olora_viz.machine.process import StoppedEarlyError
+    from olora_viz.studies import decide as deciding
+    from olora_viz.views.reports import write_report
 
     keep_freed()
     say = partial(print, file=sys.stderr, flush=True)

@@ -118,7 +118,7 @@ def given(
     """
     from dataclasses import fields, replace
 
-    from olora_viz.lanes.lane_text import parse_lanes, read_lanes
+    from olora_viz.lanes.lane import parse_lanes, read_lanes
     from olora_viz.races.config import RaceConfig
 
     names = [field.name for field in fields(RaceConfig)]
@@ -179,7 +179,7 @@ def say_unused_template(sentence: str) -> None:
 
 def say_unused_templates(models: Iterable[str]) -> None:
     """Print on stderr which of the models on this machine have templates that are not used."""
-    from olora_viz.models.tokenizers import tokenizer_here
+    from olora_viz.models.loading import tokenizer_here
     from olora_viz.tasks.chat import unused_template
 
     for name in models:

@@ -22,16 +22,15 @@ from olora_viz.cli.options import (
     say_unused_template,
 )
 from olora_viz.machine.memory import keep_freed
-from olora_viz.machine.naming import listed
-from olora_viz.machine.numbers import number, seconds
-from olora_viz.machine.signals import on_interruption
+from olora_viz.machine.process import on_interruption
+from olora_viz.machine.text import listed, number, seconds
 
 if TYPE_CHECKING:
-    from olora_viz.machine.progress import Progress
+    from olora_viz.machine.process import Progress
     from olora_viz.machine.trackers import Tracker
     from olora_viz.races.race import Race
+    from olora_viz.races.run import RaceTracker
     from olora_viz.races.step import Step
-    from olora_viz.races.tracking import RaceTracker
 
 
 def add_verbs(verb: Verb) -> None:
@@ -92,13 +91,13 @@ def add_verbs(verb: Verb) -> None:
 def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
     from olora_viz.initializers import RankError
-    from olora_viz.lanes.coverage import no_gradient
-    from olora_viz.machine.progress import StoppedEarlyError
+    from olora_viz.lanes.layers import no_gradient
+    from olora_viz.machine.process import StoppedEarlyError
     from olora_viz.races import run as runs
+    from olora_viz.races.run import RaceTracker
     from olora_viz.races.state import STOPPED
-    from olora_viz.races.tracking import RaceTracker
-    from olora_viz.studies.metric import LOSS
-    from olora_viz.studies.remarks import batches_vary, caveat
+    from olora_viz.studies.fields import LOSS
+    from olora_viz.studies.sentences import batches_vary, caveat
     from olora_viz.studies.verdict_line import verdict
 
     keep_freed()
@@ -237,7 +236,7 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
     ----------
     by_loss : whether the held-out loss counts; else accuracy leads, and the loss breaks ties.
     """
-    from olora_viz.studies.metric import ACCURACY, LOSS, Metric
+    from olora_viz.studies.fields import ACCURACY, LOSS, Metric
 
     lanes, base = summary["lanes"].items(), summary["base"]
     tested = base.get("test_loss") is not None

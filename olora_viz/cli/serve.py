@@ -43,7 +43,7 @@ def serve(pages: Serve, options: argparse.Namespace) -> int:
 
 def show(pages: Serve, options: argparse.Namespace) -> int:
     """Print the URL of the page opened on a run, and serve it until Ctrl-C."""
-    from olora_viz.races.saved_run import load_run
+    from olora_viz.races.run import load_run
 
     load_run(options.folder)  # what is no run is said before the page is loaded
     pages(partial(_ready, options), folder=options.folder)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from olora_viz.cli.console import Verb, print_table, progress_bar
 from olora_viz.cli.options import add_shared, path, say_unused_templates
 from olora_viz.machine.memory import bytes_words, keep_freed
-from olora_viz.machine.numbers import seconds
-from olora_viz.machine.signals import on_interruption
+from olora_viz.machine.process import on_interruption
+from olora_viz.machine.text import seconds
 
 if TYPE_CHECKING:
-    from olora_viz.studies.ledger import Ledger
+    from olora_viz.studies.folder import Ledger
+    from olora_viz.studies.run import StudyTracker
     from olora_viz.studies.study import Study
-    from olora_viz.studies.tracking import StudyTracker
     from olora_viz.studies.verdicts import Verdicts
 
 MOST_LANES = 500
@@ -95,8 +95,8 @@ def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
 
 def study(options: argparse.Namespace) -> int:
     """Show the plan, run what is missing, and print the verdicts."""
-    from olora_viz.studies.ledger import Ledger
-    from olora_viz.studies.running import check_places, run_study
+    from olora_viz.studies.folder import Ledger
+    from olora_viz.studies.run import check_places, run_study
 
     keep_freed()
     folder, asked = _asked(options)
@@ -143,7 +143,7 @@ def _tracker(name: str | None, ledger: Ledger) -> StudyTracker | None:
     if name is None:
         return None
     from olora_viz.machine.trackers import Tracker
-    from olora_viz.studies.tracking import StudyTracker
+    from olora_viz.studies.run import StudyTracker
 
     return StudyTracker(Tracker(name, ledger.folder, partial(print, file=sys.stderr)), ledger)
 
@@ -159,7 +159,7 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     ------
     ValueError : no folder is given, or a setting is invalid.
     """
-    from olora_viz.studies.ledger import SETUP
+    from olora_viz.studies.folder import SETUP
     from olora_viz.studies.study import Study
 
     given = settings_of(options)
@@ -214,10 +214,9 @@ def _listed(name: str, text: str) -> tuple[Any, ...]:
 
 def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
-    from olora_viz.studies.estimate import estimate, most_trials
-    from olora_viz.studies.planning import needed
+    from olora_viz.studies.plan import estimate, most_trials, needed
+    from olora_viz.studies.sentences import smallest_found
     from olora_viz.studies.statistics import LEAST_SEEDS
-    from olora_viz.studies.words import smallest_found
 
     its = ledger.study
     losses = ledger.losses()
@@ -278,7 +277,7 @@ def print_verdicts(found: Verdicts, as_json: bool) -> None:
         for one in found.each:
             print(json.dumps(one.to_json(), allow_nan=False))
         return
-    from olora_viz.views.verdict_table import verdict_rows
+    from olora_viz.views.verdict import verdict_rows
 
     print_table(verdict_rows(found))
     for one in found.each:
@@ -289,7 +288,7 @@ def print_verdicts(found: Verdicts, as_json: bool) -> None:
 
 def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:
     """Save the pictures of the study."""
-    from olora_viz.figures.study_plots import plot_study, study_figures
+    from olora_viz.figures.plots import plot_study, study_figures
 
     if png:
         from olora_viz.figures.png import write_png

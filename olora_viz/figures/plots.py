@@ -1,29 +1,50 @@
-"""Plain Plotly figures without panels: a spectrum, and the conditioning at initialization.
-
-Each function returns one `plotly.graph_objects.Figure` with the requested figures below each other.
-"""
+"""Plots for notebooks and scripts: each takes results and returns a Plotly figure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import plotly.graph_objects as go
 from torch import Tensor, nn
 
-from olora_viz.figures import conditioning as conditioning_figures
+from olora_viz.figures import race as figures
+from olora_viz.figures import rates as rate_figures
 from olora_viz.figures import spectrum as spectrum_figures
-from olora_viz.figures.drawing import drawing
+from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.theme import THEMES, start_styles
+from olora_viz.figures.png import Drawing, drawing
+from olora_viz.figures.race import Run, overlay_figure
+from olora_viz.figures.start import (
+    comparison_figure,
+    ntk_figure,
+    sharpness_figure,
+    stability_figure,
+)
+from olora_viz.figures.studies import budget_figure, profile_figure, rates_figure, target_figure
+from olora_viz.figures.study_verdicts import claim_figure, differences_figure, wins_figure
+from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles, start_styles
 from olora_viz.initializers import check_weight_start
-from olora_viz.machine.naming import expect, unknown
+from olora_viz.machine.process import LiveOutput, is_notebook
+from olora_viz.machine.text import expect, listed, unknown
 from olora_viz.measures.conditioning import Conditioning, conditioning
-from olora_viz.measures.layer_spectra import energies, energy_ranks, layers_like
+from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.spectra import optimal_energy
-from olora_viz.measures.truncation import Weight, truncation
+from olora_viz.measures.truncation import Weight, energies, energy_ranks, layers_like, truncation
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
+from olora_viz.races.state import RACING
+from olora_viz.races.step import Step, held_out_count
+from olora_viz.races.tables import Raced, Source, named
+from olora_viz.studies.claims import CLAIMS
+from olora_viz.studies.claims.claim import Finding
+from olora_viz.studies.folder import verdicts
+from olora_viz.studies.story import rate_curves
+from olora_viz.studies.study import Cell
+from olora_viz.studies.verdicts import Verdicts
 
 WEIGHT_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa", "milora")
 """The starts that `plot_spectrum` compares by default."""
@@ -129,8 +150,8 @@ def plot_conditioning(
         raise ValueError('the tangent kernel was not measured: use what="comparison"')
     its = start_styles(setup.lanes)
     made = {
-        "comparison": conditioning_figures.comparison_figure,
-        "kernel": conditioning_figures.ntk_figure,
+        "comparison": comparison_figure,
+        "kernel": ntk_figure,
     }
     return drawing([made[name](its, found) for name in names], theme)
 
@@ -160,3 +181,286 @@ def _energy(weight: Weight, inits: Sequence[str], r: int, seed: int) -> Figure:
     curves = {init: energies(weight, init, ranks, seed=seed) for init in inits if init != "pissa"}
     optimum = [optimal_energy(weight.sigma, x) for x in ranks]
     return spectrum_figures.energy_figure(ranks, curves, optimum, weight.W.shape[0], r)
+
+
+def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
+    """Return the style of every lane; lanes known only by number share one colour."""
+    if raced.lanes is not None:
+        return lane_styles(raced.lanes, [lane.label for lane in raced.lanes])
+    return tuple(
+        LaneStyle(label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], SHAPES[k % len(SHAPES)])
+        for k, label in enumerate(raced.labels)
+    )
+
+
+_OF_RACE: dict[str, Callable[[Raced], Figure]] = {
+    "loss": lambda raced: figures.loss_figure(
+        styles_of(raced), raced.steps, total=raced.total, start_loss=raced.start_loss,
+        plain_text=raced.plain_text,
+    ),
+    "gradient": lambda raced: figures.gradient_figure(
+        styles_of(raced), raced.steps, total=raced.total
+    ),
+    "accuracy": lambda raced: figures.accuracy_figure(
+        styles_of(raced), raced.steps, total=raced.total, start_accuracy=raced.start_accuracy,
+        plain_text=raced.plain_text,
+    ),
+    "sharpness": lambda raced: sharpness_figure(
+        styles_of(raced), raced.steps, total=raced.total
+    ),
+    "stability": lambda raced: stability_figure(
+        styles_of(raced), raced.steps, total=raced.total
+    ),
+}  # fmt: skip
+
+
+REST = 0.5
+"""Seconds without a step after which nobody runs a race."""
+
+_OVERLAID = {"loss": "eval_loss", "gradient": "grad_norm", "accuracy": "eval_accuracy"}
+"""The measurements that can be overlaid for several races, by the names of their figures."""
+
+
+def plot_race(
+    steps: Source | Sequence[Source] | Mapping[str, Source],
+    config: RaceConfig | Race | None = None,
+    *,
+    what: str | Sequence[str] = ("loss", "gradient", "accuracy"),
+    theme: str = "light",
+) -> go.Figure:
+    """Draw a race, or overlay several.
+
+    Parameters
+    ----------
+    steps : a `Race` (with its steps so far, or run to its end if it has not started; in a notebook
+        the figure grows meanwhile, also while another thread runs the race), its steps, a
+        `SavedRun`, or a run folder. To overlay several, a list of them, or a dict with a name for
+        each; runs then differ by dash, initializations by colour, and the loss is the held-out
+        loss.
+    config : the config of the steps, for the lanes' names and colours; a `Race` also provides the
+        loss before the first step. Without it, lanes are labelled by number.
+    what : ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race
+        with ``curvature_every``), or several.
+    theme : ``light`` or ``dark``.
+
+    Raises
+    ------
+    ValueError : a name is unknown, there is no run or no step, the steps are not of one race in
+        order, or have another number of lanes.
+    """
+    several = _several(steps)
+    if several is not None:
+        names = chosen(what, _OVERLAID, theme)
+        if not several:
+            raise ValueError("there is no run to draw")
+        runs = [_run(name, Raced.of(source, config)) for name, source in several.items()]
+        return drawing([overlay_figure(runs, _OVERLAID[name]) for name in names], theme)
+    names = chosen(what, _OF_RACE, theme)
+
+    def drawn(raced: Raced) -> Drawing:
+        return drawing([_OF_RACE[name](raced) for name in names], theme)
+
+    if isinstance(steps, Race) and steps.history is not None and is_notebook():
+        _live(steps, drawn)
+    raced = Raced.of(cast("Source", steps), config)
+    if not raced.labels:
+        raise ValueError(
+            "there are no steps to draw: pass a Race, its steps, a saved run or its folder"
+        )
+    if {"sharpness", "stability"} & {*names} and not any(s.curvature for s in raced.steps):
+        raise ValueError(
+            "these steps have no curvature: run the race with curvature_every=10, for example"
+        )
+    return drawn(raced)
+
+
+def plot_rates(
+    steps: Source,
+    config: RaceConfig | Race | None = None,
+    *,
+    measure: str = "final",
+    start_loss: float | None = None,
+    theme: str = "light",
+) -> go.Figure:
+    """Draw held-out loss against the learning rate, one curve per initialization.
+
+    Parameters
+    ----------
+    steps, config, theme : see `plot_race`; steps need the config that made them.
+    measure : which held-out loss to draw, ``final`` or ``best``.
+    start_loss : held-out loss before the race, nats, if known: losses far above it are drawn as
+        marks. A `Race` and a run folder provide it.
+
+    Raises
+    ------
+    ValueError : a name is unknown, or the steps have no config or another number of lanes.
+    """
+    (measure,) = chosen(measure, rate_figures.NAMES, theme)
+    raced = Raced.of(steps, config)
+    if raced.lanes is None:
+        raise ValueError(
+            "steps do not contain their learning rates: call plot_rates(steps, config)"
+        )
+    if start_loss is None:
+        start_loss = raced.start_loss
+    figure = rate_figures.rate_figure(
+        rate_curves(raced.lanes, raced.steps, measure), measure, start_loss=start_loss,
+        plain_text=raced.plain_text, examples=held_out_count(raced.steps),
+    )  # fmt: skip
+    return drawing([figure], theme)
+
+
+def plot_gradients(
+    steps: Source,
+    config: RaceConfig | Race | None = None,
+    *,
+    measure: str = "gradient_B",
+    step: int | None = None,
+    module: str = "",
+    theme: str = "light",
+) -> go.Figure:
+    """Draw norms of gradients, parameters or updates against depth, one curve per lane.
+
+    Parameters
+    ----------
+    steps, config, theme : see `plot_race`; of a race with ``gradients_every``.
+    measure : ``gradient_A``, ``gradient_B``, ``update_A``, ``parameter_A``, ``ratio_A`` and so on,
+        or ``input``, the gradient that reaches a layer's input.
+    step : the step to show; None for the last measured one.
+    module : the last part of the names of the layers that a curve joins; "" joins all.
+
+    Raises
+    ------
+    ValueError : the measure is unknown, or the steps or this step have no gradients.
+    """
+    (measure,) = chosen(measure, GRADIENTS.parts, theme)
+    raced = Raced.of(steps, config)
+    seen = {one.step: one.gradients for one in raced.steps if one.gradients is not None}
+    if not seen:
+        raise ValueError(
+            "these steps have no gradients by layer: run the race with gradients_every=10, for "
+            "example"
+        )
+    if step is not None and step not in seen:
+        raise ValueError(f"step {step} was not measured, only {listed(map(str, seen))}")
+    at = step or max(seen)
+    return drawing([depth_figure(at, seen[at], styles_of(raced), measure, module)], theme)
+
+
+def _live(racing: Race, drawn: Callable[[Raced], Drawing]) -> None:
+    """Show the figure of a race below the cell until it ends, or nobody runs it any more.
+
+    A race that has not started runs here; one that another thread runs is followed.
+    """
+    output = LiveOutput()
+    for _ in racing if not racing.done else _made_elsewhere(racing):
+        output.show(lambda: drawn(Raced.of(racing)).without_picture())
+    output.clear()
+
+
+def _made_elsewhere(racing: Race) -> Iterator[int]:
+    """Yield the number of each new step of a race that another thread runs, as far as seen.
+
+    A race is at rest if nothing happens for `REST` seconds, in which no step is being computed.
+    """
+    seen, quiet = racing.done, time.monotonic()
+    while racing.status == RACING and time.monotonic() - quiet < REST:
+        time.sleep(REST / 50)
+        if racing.in_step:
+            quiet = time.monotonic()
+        if racing.done > seen:
+            seen = racing.done
+            yield seen
+            quiet = time.monotonic()  # drawing takes its time
+
+
+def _several(steps: Any) -> dict[str, Source] | None:
+    """Return several races by name; None for one race."""
+    if isinstance(steps, Mapping):
+        return named(steps)
+    first = next(iter(steps), None) if isinstance(steps, list | tuple) else None
+    return None if first is None or isinstance(first, Step) else named(steps)
+
+
+def _run(name: str, raced: Raced) -> Run:
+    return Run(name, styles_of(raced), raced.steps, raced.total)
+
+
+OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
+OF_CELL = {"rates": rates_figure, "budget": budget_figure, "target": target_figure}
+PICTURES = (*OF_STUDY, *OF_CELL)
+"""The names of the pictures."""
+
+
+def plot_study(
+    source: Verdicts | str | Path,
+    *,
+    what: str | Sequence[str] = PICTURES,
+    cell: Cell | None = None,
+    theme: str = "light",
+) -> go.Figure:
+    """Draw what a study decides and why.
+
+    Parameters
+    ----------
+    source : the result of `verdicts`, or the folder of a study.
+    what : ``wins`` (all verdicts, at one rate and at best rates), ``differences`` (with their
+        intervals), ``profile`` (how often each method is within a factor of the fastest to the
+        reference's loss), ``rates`` (test loss by learning rate), ``budget`` (expected best loss by
+        number of rates), ``target`` (share of seeds that reached the reference's loss by step), or
+        several of them; by default all. Beside others, the profile of a single cell is left out.
+    cell : one of ``study.cells()``; the last three have one chart for each cell, by default all.
+    theme : ``light`` or ``dark``.
+
+    Raises
+    ------
+    ValueError : a name is unknown, the cell is not the study's, or the folder holds no study.
+    """
+    names = chosen(what, PICTURES, theme)
+    expect(source, (Verdicts, str, Path), "the result of verdicts, or the folder of a study")
+    found = source if isinstance(source, Verdicts) else verdicts(source)
+    return drawing(study_figures(found, names, cell), theme)
+
+
+def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figure:
+    """Draw what the verdict on a claim rests on, each number with its interval if it has one.
+
+    Parameters
+    ----------
+    name : a key of ``CLAIMS``.
+    finding : what its `judge` returned.
+    theme : ``light`` or ``dark``.
+
+    Raises
+    ------
+    ValueError : there is no such claim, or the finding has nothing to draw.
+    """
+    if name not in CLAIMS:
+        raise ValueError(unknown("claim", name, CLAIMS))
+    chosen(name, CLAIMS, theme)
+    if not finding.bars:
+        raise ValueError(f"the finding on {name!r} has no numbers to draw: {finding.words}")
+    return drawing([claim_figure(CLAIMS[name], finding)], theme)
+
+
+def study_figures(
+    found: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None
+) -> list[Figure]:
+    """Return the figures of `plot_study`, in the order of `what`.
+
+    Raises
+    ------
+    ValueError : the cell is not the study's.
+    """
+    cells = found.study.cells()
+    if cell is not None and cell not in cells:
+        raise ValueError(f"{cell} is not a cell of the study: see study.cells()")
+    made: list[Figure] = []
+    for name in what:
+        if name == "profile" and len(cells) == 1 and len(what) > 1:
+            continue  # of one cell, "target" says the same
+        if name in OF_STUDY:
+            made.append(OF_STUDY[name](found))
+        else:
+            made += [OF_CELL[name](found, one) for one in ([cell] if cell else cells)]
+    return made

@@ -1,39 +1,351 @@
-"""A race as figures: loss, gradient norm and accuracy; pure functions, see `figures.layout`."""
+"""The charts of a race: curves with seed bands, and comparisons of runs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import annotate, curve_ends
 from olora_viz.figures.layout import (
+    OFF_RANGE,
     Figure,
+    annotate,
     axis,
+    curve_ends,
     layout,
     line,
+    linear_range,
     log_axis,
     log_range,
+    off_range,
+    robust_log_range,
     steps_axis,
     unlabelled_until,
 )
-from olora_viz.figures.measure import column, measure_figure, stride
-from olora_viz.figures.off_range import OFF_RANGE, off_range
-from olora_viz.figures.seed_bands import (
-    band_words,
-    group_bands,
-    groups_of,
-    seed_band,
-    seed_means,
-    seeds_left,
-)
-from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.numbers import counted, plain, smoothed
+from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle, lane_styles
+from olora_viz.machine.text import counted, plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
+from olora_viz.measures.measure import Measure
 from olora_viz.measures.training import loss_unit
-from olora_viz.races.step import Step, held_out_at_start, held_out_count
-from olora_viz.tasks.held_out import HeldOut
+from olora_viz.races.step import Step, held_out_at_start, held_out_count, out_at
+from olora_viz.studies.fields import SeedGroup
+from olora_viz.tasks.evaluation import HeldOut
+
+MAX_POINTS = 60_000
+"""Maximum points of one kind in a figure; larger races show every second step, and so on."""
+
+MEASURE_HEIGHT = 150
+"""Nominal height of the plot area in pixels, by which labels are kept apart."""
+
+LEFT = 70
+"""Left margin in pixels, with room for numbers of any size."""
+
+
+def measure_figure(
+    measure: Measure,
+    styles: Sequence[LaneStyle],
+    steps: Sequence[Step],
+    *,
+    total: int | None = None,
+    run: str = "",
+    seeds: Sequence[Sequence[int]] | None = None,
+    named: bool = True,
+) -> Figure:
+    """Draw a measurement of one number per lane; spikes do not stretch a log axis.
+
+    Parameters
+    ----------
+    measure : an entry of `MEASURES` of shape (K,).
+    styles : one per curve.
+    steps : of the race so far; those in which it was measured are drawn.
+    total : steps of the whole race, the end of the horizontal axis.
+    run : changes with the race; zoom and hidden lanes are kept while it stays the same.
+    seeds : the lanes of each curve, which differ only in their seed: their mean is drawn, with a
+        band from the lowest to the highest. None for one curve per lane.
+    named : whether the curves have names at their ends.
+    """
+    groups, K = groups_of(styles, seeds)
+    found = [step for step in steps if measure.key in step.measures]
+    values = column(found, measure.key, K)
+    numbers = [step.step for step in found]
+    every = stride(K, numbers, total)
+    place = places(numbers[::every])
+    data = group_bands(styles, values[::every], groups, **place) + [
+        line(style, curve, 1.6, name=style.label, legendgroup=style.label) | place
+        for style, curve in zip(styles, seed_means(values[::every], groups).T, strict=True)
+    ]
+    means = seed_means(values, groups)
+    log = measure.scale == "log"
+    bounds, y = value_axis(measure, [values])
+    beyond = off_range(styles, numbers, means, bounds) if log else []
+    made = layout(
+        measure.title,
+        measure.unit + (OFF_RANGE if beyond else ""),
+        x=steps_axis(total),
+        y=unlabelled_until(bool(found), y),
+        height=MEASURE_HEIGHT,
+        badge="log" if log else "",
+        how=(
+            "Each curve is one lane, or the mean of its seeds with a band from the lowest to the "
+            "highest. Point at it for the values of a step."
+        ),
+        revision=run or "race",
+    )
+    if not named:
+        return {"data": data + beyond, "layout": made}
+    labels, crosses = curve_ends(
+        styles, numbers, means, bounds=bounds, height=MEASURE_HEIGHT, total=total, log=log,
+        left=seeds_left(steps, groups),
+    )  # fmt: skip
+    annotate(made, labels)
+    made["margin"]["l"] = LEFT
+    return {"data": data + beyond + crosses, "layout": made}
+
+
+def value_axis(
+    measure: Measure, values: Sequence[np.ndarray]
+) -> tuple[tuple[float, float], dict[str, Any]]:
+    """Return the range of a measurement's values and Plotly's axis for it, on its scale."""
+    name = measure.symbol or measure.unit
+    if measure.scale == "log":
+        bounds = robust_log_range(values)
+        return bounds, log_axis(name, *bounds)
+    bounds = linear_range(values)
+    return bounds, axis(name, range=list(bounds))
+
+
+def column(steps: Sequence[Step], key: str, lanes: int) -> np.ndarray:
+    """Stack a measurement of some steps that all have it: (N, K), NaN where it is not finite."""
+    if not steps:
+        return np.empty((0, lanes))
+    values = np.array([step.measures[key] for step in steps], dtype=float)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def stride(lanes: int, numbers: Sequence[int], total: int | None = None) -> int:
+    """Return the number of measurements per point of a curve, which limits the number of points.
+
+    It is that of the whole race from the start, so that points are only appended during a race.
+
+    Parameters
+    ----------
+    numbers : the steps measured so far.
+    total : steps of the whole race; None if it has ended.
+
+    >>> stride(64, range(1, 11), 2000), stride(64, range(1, 2001)), stride(64, [100, 200], 2000)
+    (3, 3, 1)
+    """
+    apart = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    return max(1, math.ceil(lanes * max(len(numbers), (total or 0) / apart) / MAX_POINTS))
+
+
+def spread_out(count: int, apart: int) -> list[int]:
+    """Return the places of every n-th of some measurements, of the first and of the last one.
+
+    >>> spread_out(6, 2), spread_out(3, 1)
+    ([0, 1, 3, 5], [0, 1, 2])
+    """
+    return sorted({0, *range(count - 1, -1, -apart)} if count else [])
+
+
+def places(numbers: Sequence[int]) -> dict[str, Any]:
+    """Return Plotly's x values of some steps, by two numbers if they are evenly spaced."""
+    apart = set(np.diff(numbers).tolist())
+    if len(apart) > 1:
+        return {"x": list(numbers)}
+    return {"x0": numbers[0] if numbers else 1, "dx": apart.pop() if apart else 1}
+
+
+def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
+    """Return the style of every group: its lane's if no seed is repeated, otherwise a new one.
+
+    Parameters
+    ----------
+    groups : of `seed_groups`.
+    styles : of the lanes.
+    """
+    if len(groups) == len(styles):
+        return tuple(styles)
+    return lane_styles([replace(group.lane, seed=0) for group in groups])
+
+
+def one_each(count: int) -> list[tuple[int, ...]]:
+    """Return groups of one lane each, where no seeds are repeated."""
+    return [(k,) for k in range(count)]
+
+
+def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return the mean of every group; NaN from the step at which one of its lanes diverged.
+
+    Parameters
+    ----------
+    values : (N, K), a column per lane.
+    seeds : the lanes of every group.
+
+    Returns
+    -------
+    (N, groups)
+    """
+    return np.stack([values[:, list(group)].mean(1) for group in seeds], axis=1)
+
+
+def seeds_left(steps: Sequence[Step], seeds: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Return the steps at which the lanes of every group diverged, 0 for one that has not."""
+    left = out_at(steps, sum(map(len, seeds)))
+    return [tuple(left[k] for k in group) for group in seeds]
+
+
+def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[str, Any]]:
+    """Return the edges of a group's band, filled between: its lowest and its highest lane.
+
+    Diverged lanes are left out.
+
+    Parameters
+    ----------
+    look : the group's style.
+    values : (N, lanes), of the group's lanes.
+    more : passed to both traces.
+    """
+    there = np.isfinite(values)
+    some = there.any(1)
+    edges = [
+        np.where(some, np.where(there, values, far).min(1) * sign, np.nan)
+        for values, far, sign in ((values, np.inf, 1), (-values, np.inf, -1))
+    ]
+    made = [line(style, edge, 0, **more, hoverinfo="skip") for edge in edges]
+    made[1] |= {"fill": "tonexty", "fillcolor": f"{style.color}-band"}
+    return made
+
+
+def groups_of(
+    styles: Sequence[LaneStyle], seeds: Sequence[Sequence[int]] | None
+) -> tuple[Sequence[Sequence[int]], int]:
+    """Return the lanes of every curve, and how many lanes there are."""
+    groups = one_each(len(styles)) if seeds is None else seeds
+    return groups, sum(map(len, groups))
+
+
+def band_words(groups: Sequence[Sequence[int]]) -> str:
+    """Return what a band is, for the end of a chart's unit; empty without bands.
+
+    >>> band_words([(0, 1, 2), (3, 4, 5)])
+    '; band: range of 3 seeds'
+    """
+    most = max(map(len, groups), default=1)
+    return f"; band: range of {most} seeds" if most > 1 else ""
+
+
+def group_bands(
+    styles: Sequence[LaneStyle], values: np.ndarray, groups: Sequence[Sequence[int]], **place: Any
+) -> list[dict[str, Any]]:
+    """Return the bands of the groups that have several lanes."""
+    return [
+        trace
+        for style, group in zip(styles, groups, strict=True)
+        if len(group) > 1
+        for trace in seed_band(
+            style, values[:, list(group)], name=style.label, legendgroup=style.label, **place
+        )
+    ]
+
+
+COMPARISON_HEIGHT = 230
+"""Nominal height of the plot area in pixels."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with the name that the user gave it."""
+
+    name: str
+    styles: tuple[LaneStyle, ...]
+    steps: Sequence[Step]
+    total: int | None = None
+    """Steps of the whole race; None if unknown."""
+
+
+def overlay_figure(
+    runs: Sequence[Run], key: str = "eval_loss", *, revision: str = "overlay"
+) -> Figure:
+    """Draw a measurement of all lanes of some runs; runs differ by dash, initializations by colour.
+
+    Parameters
+    ----------
+    runs : at least one.
+    key : of a measurement of one number per lane, in `MEASURES`.
+    revision : changes with the runs; zoom and hidden lanes are kept while it stays the same.
+    """
+    measure, drawn = MEASURES[key], [_measured(run, key) for run in runs]
+    log = measure.scale == "log"
+    bounds, y = value_axis(measure, [values for _, values in drawn])
+    total = max((run.total or _last(run) for run in runs), default=1)
+    data: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    for i, (run, (at, values)) in enumerate(zip(runs, drawn, strict=True)):
+        if not at:
+            continue
+        dash, shape = DASHES[i % len(DASHES)], SHAPES[i % len(SHAPES)]
+        own = [
+            replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape)
+            for style in run.styles
+        ]
+        every = stride(values.shape[1], at, run.total)
+        # Markers show the measured steps, unless every step is measured.
+        sparse = len(at) < len(run.steps)
+        for k, style in enumerate(own):
+            more = {
+                "x": at[::every],
+                "name": style.label,
+                "legendgroup": style.label,
+                "mode": "lines+markers" if sparse else "lines",
+            }
+            mark = {"marker": {"color": style.color, "size": 5, "symbol": style.symbol}}
+            data.append(line(style, values[::every, k], 1.8, **more) | (mark if sparse else {}))
+        ends, crosses = curve_ends(
+            own, at, values, bounds=bounds, height=COMPARISON_HEIGHT, total=total, log=log,
+            left=seeds_left(run.steps, one_each(len(own))),
+        )  # fmt: skip
+        # One name per run, at its lowest curve: colour and dash identify the others.
+        lowest = own[_lowest(values[-1])].label
+        labels += [label for label in ends if label["name"] in (f"end {lowest}", f"out {lowest}")]
+        data += crosses + (off_range(own, at, values, bounds) if log else [])
+    title = measure.title
+    made = layout(
+        f"{title}, runs overlaid",
+        f"{measure.unit}; dash: run, colour: initialization",
+        x=steps_axis(total),
+        y=y,
+        height=COMPARISON_HEIGHT,
+        how=(
+            "Each run keeps one dash, each initialization its colour. Compare curves of one "
+            "colour to see what the changed setting did."
+        ),
+        badge="log" if log else "",
+        message="" if data else f"These runs have no measurement of the {title.lower()} yet.",
+        revision=revision,
+    )
+    annotate(made, labels)
+    made["margin"]["l"] = LEFT
+    return {"data": data, "layout": made}
+
+
+def _measured(run: Run, key: str) -> tuple[list[int], np.ndarray]:
+    """Return the steps at which a run was measured, (N,), and the values, (N, K)."""
+    found = [step for step in run.steps if key in step.measures]
+    return [step.step for step in found], column(found, key, len(run.styles))
+
+
+def _last(run: Run) -> int:
+    return run.steps[-1].step if run.steps else 1
+
+
+def _lowest(values: np.ndarray) -> int:
+    """Return the lane with the lowest value; 0 if none is finite."""
+    return int(np.argmin(np.where(np.isfinite(values), values, np.inf)))
+
 
 HIGHEST = 10.0
 """The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten

@@ -8,12 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import CurveEnd, annotate, end_labels
-from olora_viz.figures.layout import Figure, layout, log_axis, log_range, nothing_yet
+from olora_viz.figures.layout import (
+    CurveEnd,
+    Figure,
+    annotate,
+    end_labels,
+    layout,
+    log_axis,
+    log_range,
+    nothing_yet,
+)
 from olora_viz.figures.theme import LaneStyle, lane_styles
-from olora_viz.machine.numbers import compact, counted, plain
+from olora_viz.machine.text import compact, counted, plain
 from olora_viz.measures.training import loss_unit
-from olora_viz.studies.rate_sweep import Curve, Point
+from olora_viz.studies.story import Curve, Point
 
 HEIGHT = 250
 """Height of the plot area in pixels."""

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.labels import CurveEnd, end_labels
-from olora_viz.figures.layout import Figure, axis, layout
+from olora_viz.figures.layout import CurveEnd, Figure, axis, end_labels, layout
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import plain
+from olora_viz.machine.text import plain
 from olora_viz.measures.truncation import Truncation
 
 HEIGHT = 268

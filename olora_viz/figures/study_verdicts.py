@@ -1,7 +1,4 @@
-"""What a study decides, as pictures: the table of wins, and the differences with their intervals.
-
-Pure functions, see `figures.layout`.
-"""
+"""Figures of verdicts: differences with their intervals, and those of a claim."""
 
 from __future__ import annotations
 
@@ -12,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.layout import Figure, axis, layout, nothing_yet
-from olora_viz.figures.study_curves import examples, many, method_styles, name_of
+from olora_viz.figures.studies import examples, many, method_styles, name_of
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import compact, signed
+from olora_viz.machine.text import compact, number, signed
+from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -298,3 +296,53 @@ def _interval(
          "hovertemplate": "%{text}<extra></extra>",
          "marker": {"color": color, "size": 10, "symbol": symbol}, **common},
     ]  # fmt: skip
+
+
+CLAIM_BAR = 28
+"""Height of a bar in pixels."""
+
+COLORS = {HOLDS: "@ok", FAILS: "@bad"}
+"""The colours of verdicts; those of the others are plain."""
+
+
+def claim_figure(claim: Claim, finding: Finding) -> Figure:
+    """Draw the numbers on which a verdict rests, each with its 95% interval if it has one.
+
+    Parameters
+    ----------
+    finding : with at least one bar.
+    """
+    color = COLORS.get(finding.verdict, "@mute")
+    data: list[dict[str, Any]] = []
+    ends = [0.0]
+    for y, bar in enumerate(reversed(finding.bars)):
+        dot = {"color": color, "size": 10}
+        data.append(
+            {"type": "scatter", "mode": "lines", "x": [0, bar.value], "y": [y, y],
+             "line": {"color": "@line", "width": 8}, "hoverinfo": "skip", "name": bar.label}
+        )  # fmt: skip
+        if bar.low is not None and bar.high is not None and math.isfinite(bar.high - bar.low):
+            data.append(whiskers(bar.low, bar.high, y, color) | {"name": bar.label})
+            ends += [bar.low, bar.high]
+        data.append(
+            {"type": "scatter", "mode": "markers+text", "x": [bar.value], "y": [y],
+             "text": [number(bar.value)], "textposition": "top center", "marker": dot,
+             "hovertemplate": "%{x}<extra></extra>", "name": bar.label}
+        )  # fmt: skip
+        ends.append(bar.value)
+    low, high = min(ends), max(ends)
+    space = 0.08 * (high - low or 1.0)
+    labels = [bar.label for bar in reversed(finding.bars)]
+    whiskers_are = f"; {finding.interval_words}" if finding.interval_words else ""
+    x = axis(finding.unit, range=[low - space, high + space], zeroline=True)
+    y = axis(
+        "", range=[-0.7, len(labels) - 0.2], tickvals=list(range(len(labels))), ticktext=labels,
+        showgrid=False,
+    )  # fmt: skip
+    made = layout(
+        f"{finding.verdict.capitalize()}: {claim.sentence}", f"claim {claim.number}{whiskers_are}",
+        x=x, y=y, height=max(80, CLAIM_BAR * (len(labels) + 1)), revision=claim.name,
+    )  # fmt: skip
+    made["hovermode"] = "closest"
+    made["margin"] |= {"l": room_for(labels)}
+    return {"data": data, "layout": made}

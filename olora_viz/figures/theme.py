@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.labels import differing, display_names, setting
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, differing, display_names, setting
 from olora_viz.races.config import is_random
 
 READABLE = 4.5

@@ -5,12 +5,13 @@ file and its entry in `catalogue`; tests, command line, pages and plots read the
 adds one from outside the package.
 """
 
-from olora_viz.initializers.calibration import Calibration, lacking
 from olora_viz.initializers.catalogue import (
     INITIALIZERS,
     check_weight_start,
     keeps_function,
     label_of,
+    register,
+    unregister,
 )
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
@@ -33,11 +34,18 @@ from olora_viz.initializers.pissa import pissa
 from olora_viz.initializers.pissa_fast import pissa_fast
 from olora_viz.initializers.pissa_flat import pissa_flat
 from olora_viz.initializers.random_orthonormal import random_orthonormal
-from olora_viz.initializers.registering import register, unregister
 from olora_viz.initializers.rlmo import rlmo
 from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch
-from olora_viz.initializers.start import Initializer, RankError, Start, StartFunction, check_rank
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    RankError,
+    Start,
+    StartFunction,
+    check_rank,
+    lacking,
+)
 
 __all__ = [
     "INITIALIZERS",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from olora_viz.initializers.calibration import lacking
+import inspect
+import re
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from olora_viz.initializers.corda import corda
 from olora_viz.initializers.eva import eva
 from olora_viz.initializers.full import full
@@ -27,9 +35,16 @@ from olora_viz.initializers.random_orthonormal import random_orthonormal
 from olora_viz.initializers.rlmo import rlmo
 from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch
-from olora_viz.initializers.start import Initializer
-from olora_viz.machine.naming import unknown
-from olora_viz.machine.showing import Catalogue
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Start,
+    check_rank,
+    lacking,
+    precise,
+    seeded,
+)
+from olora_viz.machine.text import Catalogue, unknown
 
 INITIALIZERS: Catalogue[Initializer] = Catalogue(
     "initialization",
@@ -277,3 +292,157 @@ def keeps_function(init: str) -> bool:
     """Return whether the model's function is unchanged at step 0; assumed if it is not listed."""
     entry = INITIALIZERS.get(init)
     return entry is None or entry.keeps_function
+
+
+BUILT_IN = frozenset(INITIALIZERS)
+
+RESERVED = frozenset(
+    {"accent", "bad", "bg", "card", "ink", "line", "mute", "ok", "on-accent", "soft"}
+)
+"""Names of the page's own colours, which no initialization can have."""
+
+
+def register(entry: Initializer) -> None:
+    """Register your own initialization, to be raced, listed, drawn and exported by its name.
+
+    Parameters
+    ----------
+    entry : its `start` takes ``(W, r)`` and any of the keyword arguments ``s``, ``generator`` and
+        ``calibration``, and returns a `Start`. W is a copy in float32 or better, so changing it
+        does not change the model. See `Initializer` for the optional fields.
+
+    Raises
+    ------
+    ValueError
+        If the name or label is taken or malformed, or `start` has other arguments. When the
+        initialization is used, also if the result is not a `Start` with finite A (r, in) and B
+        (out, r).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from olora_viz.initializers import Start
+    >>> def first_rows(W, r):
+    ...     return Start(A=W[:r], B=torch.eye(len(W), r))
+    >>> register(
+    ...     Initializer(
+    ...         name="first_rows", label="First rows", start=first_rows,
+    ...         summary="A is the first r rows of W.", source="an example",
+    ...     )
+    ... )
+    >>> INITIALIZERS["first_rows"].start(torch.ones(3, 4), 2).B.shape
+    torch.Size([3, 2])
+    >>> unregister("first_rows")
+    """
+    name, label = entry.name, entry.label
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
+        raise ValueError(
+            f"name {name!r} must be 1 to 32 lower-case letters, digits and _, and begin with a "
+            "letter"
+        )
+    if name in RESERVED:
+        raise ValueError(f"name {name!r} is reserved for a colour of the page; choose another one")
+    if name in BUILT_IN:
+        raise ValueError(f"name {name!r} is a built-in initialization; choose another one")
+    if name in INITIALIZERS:
+        raise ValueError(f"{name!r} is already registered; call unregister({name!r}) first")
+    if not isinstance(label, str) or not re.fullmatch(r"[^\W_][^<>&\x00-\x1f\x7f]{0,31}", label):
+        raise ValueError(
+            f"label {label!r} must be 1 to 32 characters, begin with a letter or a digit and hold "
+            "no <, > or &"
+        )
+    if label in {other.label for other in INITIALIZERS.values()}:
+        raise ValueError(f"label {label!r} is taken by another initialization; labels must differ")
+    for what in ("summary", "source"):
+        if not isinstance(getattr(entry, what), str):
+            raise ValueError(f"{what} of {name!r} must be a string, not {getattr(entry, what)!r}")
+    INITIALIZERS[name] = replace(entry, start=OwnStart(name, entry.start))
+
+
+def unregister(name: str) -> None:
+    """Remove an initialization added by `register`; existing lanes and races keep it.
+
+    Parameters
+    ----------
+    name : the initialization's.
+
+    Raises
+    ------
+    ValueError
+        If the name is built in or not registered.
+    """
+    if name in BUILT_IN:
+        raise ValueError(f"{name!r} is built in and cannot be removed")
+    if name not in INITIALIZERS:
+        raise ValueError(f"{name!r} is not registered")
+    del INITIALIZERS[name]
+
+
+NAMED = ("s", "generator", "calibration")
+"""The arguments that a function may take besides W and r."""
+
+
+class OwnStart:
+    """A `StartFunction` that wraps a registered function.
+
+    Parameters
+    ----------
+    name : of the initialization, for messages.
+    f : takes ``(W, r)`` and any of `NAMED`.
+
+    Raises
+    ------
+    ValueError : `f` is not callable, or takes other arguments.
+    """
+
+    def __init__(self, name: str, f: Any) -> None:
+        self.name, self._f = name, f
+        if not callable(f):
+            raise ValueError(f"start of {name!r} must be a function, not {f!r}")
+        parameters = inspect.signature(f).parameters
+        any_name = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+        self._named = [word for word in NAMED if any_name or word in parameters]
+        try:
+            inspect.signature(f).bind("W", "r", **dict.fromkeys(self._named))
+        except TypeError as error:
+            raise ValueError(
+                f"start of {name!r} must take (W, r) and those of {', '.join(NAMED)} that it "
+                f"names: {error}"
+            ) from None
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        W: Float[Tensor, "out in"],
+        r: int,
+        *,
+        s: float = 1.0,
+        generator: torch.Generator | None = None,
+        calibration: Calibration | None = None,
+    ) -> Start:
+        """Return the function's start of rank `r` on a copy of `W`.
+
+        Raises
+        ------
+        ValueError : the rank is too large for W, or the result is not a `Start` with finite,
+            floating-point A (r, in) and B (out, r).
+        """
+        check_rank(W, r)
+        given = {"s": s, "generator": seeded(generator), "calibration": calibration}
+        copy = precise(W).clone()
+        made = self._f(copy, r, **{word: given[word] for word in self._named})
+        if not isinstance(made, Start):
+            raise ValueError(
+                f"{self.name!r} must return a Start(A, B), not a {type(made).__name__}"
+            )
+        out, into = W.shape
+        for letter, factor, shape in (("A", made.A, (r, into)), ("B", made.B, (out, r))):
+            rule = f"{letter} of {self.name!r} must be {shape} for W {(out, into)} and rank {r}"
+            if tuple(factor.shape) != shape:
+                raise ValueError(f"{rule}, not {tuple(factor.shape)}")
+            if not factor.is_floating_point():
+                raise ValueError(f"{rule} in floating-point numbers, not {factor.dtype}")
+            if not factor.isfinite().all():
+                raise ValueError(f"{rule} and finite; it holds NaN or infinity")
+        like = precise(W)
+        return Start(A=made.A.detach().to(like), B=made.B.detach().to(like))

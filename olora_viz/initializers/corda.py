@@ -4,9 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration, inputs_of
-from olora_viz.initializers.factor import singular_triplets
-from olora_viz.initializers.start import Start, check_rank, check_scale, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Start,
+    check_rank,
+    check_scale,
+    inputs_of,
+    precise,
+    singular_triplets,
+)
 
 DAMPING = 0.01
 """The share of the mean diagonal of C that is added to the diagonal, as in PEFT and the paper."""

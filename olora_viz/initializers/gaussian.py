@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration
-from olora_viz.initializers.start import Start, check_rank, draw, precise
+from olora_viz.initializers.start import Calibration, Start, check_rank, draw, precise
 
 
 def gaussian(

@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.lora import lora
-from olora_viz.initializers.start import Start, seeded
+from olora_viz.initializers.start import Calibration, Start, seeded
 
 
 def init_ab(

@@ -4,9 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration, fisher_of
-from olora_viz.initializers.factor import leading_eigenvectors
-from olora_viz.initializers.start import Start, check_rank, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Start,
+    check_rank,
+    fisher_of,
+    leading_eigenvectors,
+    precise,
+)
 
 DAMPING = 1e-6
 """Added to both factors of the Fisher information."""

@@ -4,9 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration, gradient_of
-from olora_viz.initializers.factor import singular_triplets
-from olora_viz.initializers.start import Start, check_rank, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Start,
+    check_rank,
+    gradient_of,
+    precise,
+    singular_triplets,
+)
 
 GAMMA = 16.0
 """PEFT's γ."""

@@ -4,9 +4,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration, gradient_of
-from olora_viz.initializers.factor import singular_triplets
-from olora_viz.initializers.start import Start, check_rank
+from olora_viz.initializers.start import (
+    Calibration,
+    Start,
+    check_rank,
+    gradient_of,
+    singular_triplets,
+)
 
 GAMMA = 128.0
 """The γ that the authors' experiments use for language models."""

@@ -4,9 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration
-from olora_viz.initializers.factor import singular_triplets
-from olora_viz.initializers.start import Start, check_rank, check_scale, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Start,
+    check_rank,
+    check_scale,
+    precise,
+    singular_triplets,
+)
 
 
 def milora(

@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.olora import olora
-from olora_viz.initializers.start import Start
+from olora_viz.initializers.start import Calibration, Start
 
 
 def olora_unsubtracted(

@@ -4,9 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration
-from olora_viz.initializers.factor import orthonormal_basis
-from olora_viz.initializers.start import Start, check_rank, draw, precise, seeded
+from olora_viz.initializers.start import (
+    Calibration,
+    Start,
+    check_rank,
+    draw,
+    orthonormal_basis,
+    precise,
+    seeded,
+)
 
 
 def orthogonal(

@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration
 from olora_viz.initializers.pissa import pissa
-from olora_viz.initializers.start import Start
+from olora_viz.initializers.start import Calibration, Start
 
 NITER = 6
 """Iterations: at rank 16 on SmolLM2 the worst layer reaches 0.998 of the optimal energy."""

@@ -4,9 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.calibration import Calibration
-from olora_viz.initializers.factor import orthonormal_basis
-from olora_viz.initializers.start import Start, check_rank, draw_columns, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Start,
+    check_rank,
+    draw_columns,
+    orthonormal_basis,
+    precise,
+)
 
 
 def random_orthonormal(

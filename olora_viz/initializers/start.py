@@ -1,13 +1,14 @@
-"""The types of an initialization: its result, its signature and its entry in the table."""
+"""The start of an adapter: A and B, what they are made from, and the statistics of data."""
 
+from __future__ import annotations
+
+import weakref
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from olora_viz.initializers.calibration import NEEDS, Calibration
 
 
 @dataclass(frozen=True)
@@ -185,3 +186,250 @@ def draw_columns(
 def seeded(generator: torch.Generator | None) -> torch.Generator:
     """Return the generator, or a fresh CPU generator with seed 0 for None."""
     return torch.Generator().manual_seed(0) if generator is None else generator
+
+
+OVERSAMPLING = 8
+"""Columns of a randomized SVD beyond the requested rank (Halko et al. recommend 5 to 10)."""
+
+
+_NOTHING: Any = (lambda: None, 0, None)
+
+_latest = _NOTHING
+"""The latest W of `singular_triplets` while it lives, how often it had been written to, and its
+triplets."""
+
+
+def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
+    """Return the Q of the thin QR of a tall X, with the signs that make diag(R) ≥ 0.
+
+    `X = Q R`, `QᵀQ = I`: Householder reflections, so Q is orthonormal to rounding for *every* X.
+    Where columns of X are zero or depend on earlier ones, the columns of Q there are some
+    orthonormal completion. O(out r²).
+
+    Examples
+    --------
+    >>> orthonormal_basis(torch.tensor([[-3.0], [4.0]])).T
+    tensor([[-0.6000,  0.8000]])
+    """
+    Q, R = torch.linalg.qr(X)
+    return Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q)
+
+
+def singular_triplets(
+    W: Float[Tensor, "out in"],
+) -> tuple[Float[Tensor, "out k"], Float[Tensor, " k"], Float[Tensor, "k in"]]:
+    """Return the thin SVD `W = U diag(S) Vh`, S descending, k = min(out, in), signs fixed.
+
+    In each column of U the entry of largest magnitude is positive. Vectors of equal singular
+    values can still rotate among themselves; no sign rule fixes that.
+
+    The latest ones are remembered, since several initializations take the triplets of one W.
+    """
+    global _latest
+    version = None if W.is_inference() else W._version
+    its, known, triplets = _latest
+    if its() is not W or version is None or version != known:
+        triplets = _fix_signs(*torch.linalg.svd(W, full_matrices=False))
+        _latest = weakref.ref(W, _forget), version, triplets
+    return triplets
+
+
+def _forget(its: weakref.ref[Tensor]) -> None:
+    """Free the triplets of a W that is gone."""
+    global _latest
+    if _latest[0] is its:
+        _latest = _NOTHING
+
+
+def leading_eigenvectors(C: Float[Tensor, "n n"], r: int) -> Float[Tensor, "n r"]:
+    """Return the eigenvectors of the r largest eigenvalues of a symmetric C, the largest first.
+
+    In each eigenvector the entry of largest magnitude is positive.
+
+    Examples
+    --------
+    >>> leading_eigenvectors(torch.diag(torch.tensor([1.0, 4.0])), 1).T
+    tensor([[0., 1.]])
+    """
+    V = torch.linalg.eigh(C).eigenvectors[:, C.shape[0] - r :].flip(1)
+    return V * _signs(V)
+
+
+def randomized_triplets(
+    W: Float[Tensor, "out in"],
+    r: int,
+    niter: int,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "out r"], Float[Tensor, " r"], Float[Tensor, "r in"]]:
+    """Return the r leading singular triplets of W, by a randomized block Krylov method.
+
+    The triplets are the best ones inside the span of `[Y, W Wᵀ Y, …, (W Wᵀ)^niter Y]`, `Y = W Ω`,
+    with a Gaussian Ω of r + 8 columns. Subspace iteration keeps only the last block; keeping all
+    blocks costs little more, and on the flat spectra of language models 4 iterations are then as
+    accurate as 16 without. If the span would fill the space, the exact SVD is used.
+    O(out in r niter) against O(out in min(out, in)).
+
+    Parameters
+    ----------
+    W : (out, in)
+    r : how many triplets, at most min(out, in)
+    niter : iterations, 0 or more
+    generator : CPU generator that draws Ω
+
+    References
+    ----------
+    Musco and Musco 2015, arXiv 1504.05477, algorithm 2; Halko, Martinsson, Tropp 2011,
+    arXiv 0909.4061 (why a few columns more than r).
+    """
+    width = r + OVERSAMPLING
+    if width * (niter + 1) >= min(W.shape):
+        U, S, Vh = singular_triplets(W)
+        return U[:, :r], S[:r], Vh[:r]
+    blocks = [orthonormal_basis(W @ draw(W.shape[1], width, W, generator))]
+    for _ in range(niter):
+        blocks.append(orthonormal_basis(W @ (W.mT @ blocks[-1])))
+    Q = orthonormal_basis(torch.cat(blocks, dim=1))
+    # QᵀW has few rows: the eigenvectors of its small Gram matrix are its left singular vectors.
+    # float64, so that squaring the singular values loses no float32 digits.
+    Z = (W.mT @ Q).double()
+    V = torch.linalg.eigh(Z.mT @ Z).eigenvectors[:, -r:].flip(1)
+    Vh = V.mT @ Z.mT
+    S = Vh.norm(dim=1)
+    Vh = Vh / S.clamp(min=torch.finfo(S.dtype).tiny)[:, None]  # zero rows beyond the rank of W
+    return _fix_signs(Q @ V.to(Q), S.to(Q), Vh.to(Q))
+
+
+def _fix_signs(U: Tensor, S: Tensor, Vh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    signs = _signs(U)
+    return U * signs, S, Vh * signs[:, None]
+
+
+def _signs(U: Tensor) -> Tensor:
+    """Return the signs that make the entry of largest magnitude in each column positive."""
+    largest = U.gather(0, U.abs().argmax(0, keepdim=True))[0]
+    return torch.where(largest < 0, -1.0, 1.0).to(U)
+
+
+NEEDS = {
+    "gradient": "the gradient of W",
+    "inputs": "the inputs of W",
+    "fisher": "the gradient and the Fisher information of W",
+}
+"""The kinds of calibration data, as worded in messages."""
+
+READS = {
+    "gradient": ("gradient",),
+    "inputs": ("inputs",),
+    "fisher": ("gradient", "inputs", "outputs"),
+}
+"""The statistics of a layer that each kind consists of."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Statistics of one layer over some data, in float32 or better; unused fields are None.
+
+    >>> Calibration(mean=torch.ones(2), covariance=torch.eye(2)).second_moment()
+    tensor([[2., 1.],
+            [1., 2.]])
+    """
+
+    gradient: Float[Tensor, "out in"] | None = None
+    """G = ∂L/∂W, averaged over some batches."""
+    mean: Float[Tensor, " in"] | None = None
+    """x̄, the mean of the layer's inputs x over tokens."""
+    covariance: Float[Tensor, "in in"] | None = None
+    """The mean of (x − x̄)(x − x̄)ᵀ over the same tokens."""
+    squares: Float[Tensor, " out"] | None = None
+    """The mean over the same tokens of (∂L/∂y)², entry by entry of the layer's outputs y, where L
+    is the mean loss of the token's own row."""
+    examples: int = 0
+    """N, the number of examples to train on."""
+
+    def second_moment(self) -> Float[Tensor, "in in"]:
+        """Return the mean of x xᵀ.
+
+        The covariance is stored, since subtracting x̄x̄ᵀ from the second moment loses digits.
+        """
+        if self.mean is None or self.covariance is None:
+            raise ValueError("the second moment needs both a mean and a covariance")
+        return self.covariance + torch.outer(self.mean, self.mean)
+
+
+def lacking(name: str, needs: str) -> ValueError:
+    """Return the error of an initialization that lacks its calibration data.
+
+    >>> print(lacking("eva", "inputs"))
+    'eva' needs the inputs of W over some data: use it in a race, or pass calibration=…
+    """
+    return ValueError(
+        f"{name!r} needs {NEEDS[needs]} over some data: use it in a race, or pass calibration=…"
+    )
+
+
+def gradient_of(
+    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
+) -> Float[Tensor, "out in"]:
+    """Return the gradient on the device of W, in float32, or float64 if W is float64.
+
+    Raises
+    ------
+    ValueError
+        If there is no gradient, or its shape is not that of W.
+    """
+    if calibration is None or calibration.gradient is None:
+        raise lacking(name, "gradient")
+    _check_shape("gradient", calibration.gradient, tuple(W.shape))
+    dtype = torch.promote_types(W.dtype, torch.float32)
+    return calibration.gradient.detach().to(W.device, dtype)
+
+
+def inputs_of(
+    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
+) -> Calibration:
+    """Return mean and covariance on the device of W.
+
+    They are float64, since their eigenvalues are squares of singular values.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or their shapes do not match W.
+    """
+    if calibration is None or calibration.mean is None or calibration.covariance is None:
+        raise lacking(name, "inputs")
+    features = W.shape[1]
+    _check_shape("mean", calibration.mean, (features,))
+    _check_shape("covariance", calibration.covariance, (features, features))
+    return Calibration(
+        mean=calibration.mean.detach().to(W.device, torch.float64),
+        covariance=calibration.covariance.detach().to(W.device, torch.float64),
+    )
+
+
+def fisher_of(
+    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
+) -> tuple[Float[Tensor, "out in"], Float[Tensor, "in in"], Float[Tensor, " out"], int]:
+    """Return the gradient, the inputs' second moment, the outputs' squares, and N.
+
+    They are on the device of W, in float64.
+
+    Raises
+    ------
+    ValueError
+        If one of them is missing, or its shape does not match W.
+    """
+    if calibration is None or calibration.squares is None or calibration.examples < 1:
+        raise lacking(name, "fisher")
+    G = gradient_of(W, calibration, name).double()
+    Z = inputs_of(W, calibration, name).second_moment()
+    _check_shape("squares", calibration.squares, (W.shape[0],))
+    y = calibration.squares.detach().to(W.device, torch.float64)
+    return G, Z, y, calibration.examples
+
+
+def _check_shape(what: str, found: Tensor, wanted: tuple[int, ...]) -> None:
+    if found.shape != wanted:
+        raise ValueError(
+            f"the calibration's {what} has shape {tuple(found.shape)}, but W needs {wanted}"
+        )

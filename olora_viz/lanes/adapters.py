@@ -12,27 +12,38 @@ from contextlib import AbstractContextManager
 
 import torch
 from jaxtyping import Bool, Float
+from markupsafe import Markup
 from torch import Tensor, nn
 
-from olora_viz.initializers import Calibration
+from olora_viz.initializers import Calibration, label_of
 from olora_viz.initializers.start import Start
-from olora_viz.lanes.dropout import Dropout
-from olora_viz.lanes.labels import labels
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, labels
 from olora_viz.lanes.layers import named_layers, weight_of
+from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.passes import Passes
-from olora_viz.lanes.plan import AdapterPlan, plan_adapters
-from olora_viz.lanes.shown import lanes_table
-from olora_viz.lanes.starts import (
+from olora_viz.lanes.plan import (
+    AdapterPlan,
     Keep,
     StartOf,
     fill,
     frozen_mask,
+    plan_adapters,
     start_from,
     start_matrix,
 )
-from olora_viz.machine.naming import expect, listed
-from olora_viz.machine.progress import Progress
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import compact, expect, listed, table
+
+
+def lanes_table(lanes: Sequence[Lane], labels: Sequence[str], caption: str = "") -> Markup:
+    """Return a row for each lane."""
+    rows = [
+        (label, label_of(lane.init), "fair" if lane.fair else compact(lane.lr), lane.r,
+         f"{lane.scale:g}", lane.seed)
+        for label, lane in zip(labels, lanes, strict=True)
+    ]  # fmt: skip
+    head = ["lane", "initialization", "learning rate", "rank", "scale s", "seed"]
+    return table(head, rows, caption)
 
 
 class Lanes:

@@ -16,7 +16,7 @@ from olora_viz.lanes.experts import ExpertLinear, unrolling
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
-from olora_viz.machine.progress import Progress
+from olora_viz.machine.process import Progress
 from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import lane_losses
 

@@ -8,8 +8,9 @@ each expert is a layer with a weight, a bias and a forward, as `nn.Linear` is.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,29 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from olora_viz.lanes.overrides import override
+Override = tuple[nn.Module, Callable[..., Any]]
+"""A module, and the function to call instead of its forward, with that forward and its inputs."""
+
+
+def override(overrides: Mapping[str, Override]) -> Callable[[], None]:
+    """Override the forward of some modules, and return a function that restores them.
+
+    Raises
+    ------
+    ValueError : a module's forward is already overridden; no forward is changed then.
+    """
+    for name, (module, _) in overrides.items():
+        if "forward" in module.__dict__:
+            raise ValueError(f"layer {name!r} already has lanes; detach them first")
+    for module, forward in overrides.values():
+        module.forward = partial(forward, module.forward)
+
+    def restore() -> None:
+        for module, _ in overrides.values():
+            del module.forward
+
+    return restore
+
 
 DECLARED = ("num_experts", "has_gate", "has_bias", "has_post_expert_norm", "is_transposed")
 """Attributes that transformers' `use_experts_implementation` sets on a module that can be computed

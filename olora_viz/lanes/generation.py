@@ -1,9 +1,9 @@
-"""Answers of the base model and the lanes to held-out prompts, and to those of a user."""
+"""Greedy answers of the base model and of every lane."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -14,11 +14,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.chunks import pass_groups
-from olora_viz.lanes.footprint import PassCost, known_cost
+from olora_viz.lanes.memory import PassCost, known_cost, pass_groups
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
-from olora_viz.machine.progress import Progress
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import table
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, encode_prompt
@@ -343,3 +343,30 @@ def _quiet() -> Generator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+class Answers(list[Answer]):
+    """Answers of the base model and K lanes.
+
+    Parameters
+    ----------
+    answers : one for each prompt.
+    labels : of the lanes.
+    """
+
+    def __init__(self, answers: Iterable[Answer], labels: Sequence[str]) -> None:
+        super().__init__(answers)
+        self.labels = tuple(labels)
+
+    def __repr__(self) -> str:
+        """Return each prompt with its right answer, and below it who said what."""
+        lines = []
+        for answer in self:
+            said = zip(("base model", *self.labels), (answer.base, *answer.lanes), strict=True)
+            lines += [f"{answer.prompt.strip()} → {answer.expected}"]
+            lines += [f"  {name}: {words}" for name, words in said]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = [(each.prompt, each.expected, each.base, *each.lanes) for each in self]
+        return table(["prompt", "right answer", "base model", *self.labels], rows)

@@ -1,17 +1,62 @@
-"""A lane: one contender of a race."""
+"""A lane: an initialization with its rank, alpha, rate and seed; its label and its text."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any
 
-from olora_viz.initializers import INITIALIZERS
-from olora_viz.machine.checking import check_whole
-from olora_viz.machine.naming import unknown
-from olora_viz.machine.showing import call, changed
+from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.machine.text import call, changed, check_whole, compact, unknown
+
+MOST = 1000
+"""Maximum number of seeds of one list."""
+
+_RANGE = re.compile(r"\s*(\d{1,12})\s*[-–]\s*(\d{1,12})\s*")
+
+
+def read_seeds(text: str) -> list[str]:
+    """Return the seeds of a list, each as text; what is neither number nor range stays as it is.
+
+    Raises
+    ------
+    ValueError : a range runs backwards, or the list is too long.
+
+    >>> read_seeds("0-2/7"), read_seeds("x")
+    (['0', '1', '2', '7'], ['x'])
+    """
+    found: list[str] = []
+    for part in text.split("/"):
+        ends = _RANGE.fullmatch(part)
+        if ends is None:
+            found.append(part.strip())
+            continue
+        first, last = int(ends[1]), int(ends[2])
+        if not first <= last < first + MOST:
+            raise ValueError(f"seeds {part.strip()!r} must run upwards, over at most {MOST} seeds")
+        found += map(str, range(first, last + 1))
+        if len(found) > MOST:
+            raise ValueError(
+                f"a list of seeds has more than {MOST} of them, up to {part.strip()!r}"
+            )
+    return found
+
+
+def write_seeds(seeds: Sequence[int]) -> str:
+    """Return a list of seeds in the form of `read_seeds`, as short as it can be.
+
+    >>> write_seeds([0, 1, 2]), write_seeds([4]), write_seeds([0, 1]), write_seeds([3, 5, 9])
+    ('0-2', '4', '0/1', '3/5/9')
+    """
+    rising = all(b == a + 1 for a, b in pairwise(seeds))
+    if rising and len(seeds) > 2:
+        return f"{seeds[0]}-{seeds[-1]}"
+    return "/".join(map(str, seeds))
+
 
 MAX_LANES = 64
 """Maximum lanes of one race."""
@@ -193,3 +238,341 @@ def _check_label(label: Any) -> None:
             f"label {label!r} must be 1 to {MAX_LABEL} characters, begin with a letter or a digit "
             "and hold only letters, digits, spaces and . _ + @ = , # -"
         )
+
+
+SHOWN = ("lr", "r", "alpha", "seed", "lora_plus", "dropout", "beta1", "beta2", "targets")
+"""The settings by which a display name can distinguish lanes of one initialization."""
+
+MOST_TARGETS = 32
+"""The longest name of a lane's targets, in characters."""
+
+
+def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
+    """Return distinct labels: the initialization, and the settings that differ if it repeats.
+
+    >>> labels([Lane("lora"), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3)])
+    ('lora', 'olora@lr=1e-3', 'olora@lr=3e-3')
+    """
+    taken = [lane.label for lane in lanes if lane.label is not None]
+    for label in taken:
+        if taken.count(label) > 1:
+            raise ValueError(f"two lanes are labelled {label!r}; labels must differ")
+    made: list[str] = []
+    for lane in lanes:
+        wanted = lane.label or _automatic_label(lane, lanes)
+        label, copy = wanted, 2
+        while label in made or (lane.label is None and label in taken):
+            label, copy = f"{wanted}#{copy}", copy + 1
+        made.append(label)
+    return tuple(made)
+
+
+def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[str, ...]:
+    """Return display names: the initialization, and the settings that differ within the race.
+
+    Parameters
+    ----------
+    lanes : the lanes of one race, in order.
+    names : a name per lane chosen by the user, or None.
+
+    >>> display_names([Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)])
+    ('LoRA 1e-3', 'OLoRA 3e-3')
+    """
+    wanted = [*names, *[None] * (len(lanes) - len(names))]
+    varying = differing(lanes)
+    made: list[str] = []
+    for lane, name in zip(lanes, wanted, strict=True):
+        words = [label_of(lane.init), *(_words(f, setting(lane, f)) for f in varying)]
+        own = name or " ".join(filter(None, words))
+        distinct, copy = own, 2
+        while distinct in made:
+            distinct, copy = f"{own} #{copy}", copy + 1
+        made.append(distinct)
+    return tuple(made)
+
+
+def differing(lanes: Sequence[Lane]) -> list[str]:
+    """Return the settings of `SHOWN` that are not the same in all lanes."""
+    return [
+        field
+        for field in SHOWN
+        if len({setting(lane, field) for lane in lanes if _has(lane, field)}) > 1
+    ]
+
+
+def setting(lane: Lane, field: str) -> Any:
+    """Return the value of one of `SHOWN`: the ratio to the rank for alpha, a text for targets.
+
+    The rate of a fair lane is the word, until its race has found the number. Full fine-tuning has
+    neither rank nor scaling, which is written as 0.
+    """
+    if not _has(lane, field):
+        return 0
+    if field == "lr" and lane.fair:
+        return FAIR
+    if field == "alpha":
+        return 1.0 if lane.alpha is None else lane.alpha / lane.r
+    return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field)
+
+
+def _has(lane: Lane, field: str) -> bool:
+    return not (lane.is_dense and field in ("r", "alpha"))
+
+
+def _words(field: str, value: Any) -> str:
+    if field in ("r", "alpha") and not value:
+        return ""
+    if isinstance(value, str):
+        return _short(value) if field == "targets" and value else value
+    return {
+        "lr": compact(value), "r": f"r {value:g}", "alpha": f"α/r {value:g}",
+        "seed": f"seed {value:g}", "lora_plus": f"LoRA+ {value:g}", "dropout": f"dropout {value:g}",
+        "beta1": f"β₁ {value:g}", "beta2": f"β₂ {value:g}",
+    }[field]  # fmt: skip
+
+
+def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
+    family = [other for other in lanes if other.init == lane.init and other.label is None]
+    parts = [
+        f"{field.name}={_word(getattr(lane, field.name))}"
+        for field in fields(Lane)
+        if field.name not in ("init", "label")
+        and (field.name, getattr(lane, field.name)) != ("targets", None)
+        and len({getattr(other, field.name) for other in family}) > 1
+    ]
+    return f"{lane.init}@{','.join(parts)}" if parts else lane.init
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return _short("+".join(value))
+    return label_number(value) if isinstance(value, float) else str(value).lower()
+
+
+def _short(targets: str) -> str:
+    """Shorten targets, and leave out wildcards: a label also names a folder.
+
+    >>> _short("q_proj+v_proj"), _short("layers.[01].*"), _short("q_proj+up_projection+" * 4 + "*")
+    ('q_proj+v_proj', 'layers-01', 'q_proj+8more')
+    """
+    plain = [re.sub(r"\.?[*?!\[\]]+\.?", "-", name).strip("-.") for name in targets.split("+")]
+    names = [name or "all" for name in plain]
+    whole = "+".join(names)
+    if len(names) > 1 and len(whole) > MOST_TARGETS:
+        whole = f"{names[0]}+{len(names) - 1}more"
+    return whole[:MOST_TARGETS]
+
+
+def runs_of_seeds(lanes: Sequence[Lane]) -> list[list[Lane]]:
+    """Split lanes where neighbours differ in more than their seed, or repeat a lane.
+
+    >>> from olora_viz.lanes.lane import parse_lanes
+    >>> [len(its) for its in runs_of_seeds(parse_lanes("olora:seed=0-2") + [Lane("lora")])]
+    [3, 1]
+    """
+    found: list[list[Lane]] = []
+    for lane in lanes:
+        last = found[-1] if found else []
+        if last and replace(lane, seed=last[0].seed) == last[0] and lane not in last:
+            last.append(lane)
+        else:
+            found.append([lane])
+    return found
+
+
+def write_lanes(lanes: Sequence[Lane]) -> list[str]:
+    """Write lanes in the form of `parse_lanes`; neighbours that differ only in the seed are one.
+
+    >>> from olora_viz.lanes.lane import parse_lanes
+    >>> write_lanes(parse_lanes("olora:lr=1e-3/3e-3,seed=0-2"))
+    ['olora:lr=1e-3,r=8,seed=0-2', 'olora:lr=3e-3,r=8,seed=0-2']
+    """
+    made = []
+    for its in runs_of_seeds(lanes):
+        seeds = write_seeds([lane.seed for lane in its])
+        first = write_lane(replace(its[0], seed=0))
+        made.append(write_lane(its[0]) if len(its) == 1 else f"{first},seed={seeds}")
+    return made
+
+
+def parse_lanes(spec: str, **instead: Any) -> list[Lane]:
+    """Read ``NAME[:key=value,…]``; a value may be a list ``a/b/c``, and lists multiply.
+
+    Seeds may also be a range: ``seed=0-4``.
+
+    Parameters
+    ----------
+    spec : an initialization's name, then fields of `Lane` such as ``lr``, ``r`` and ``seed``.
+    instead : values of the keys that the SPEC leaves out, in place of their defaults.
+
+    Raises
+    ------
+    ValueError : a key is unknown, given twice or without a value; a value cannot be read or breaks
+        a rule of `Lane`; the lists make more than `MAX_LANES` lanes.
+
+    >>> [lane.lr for lane in parse_lanes("olora:lr=3e-4/1e-3,r=4")]
+    [0.0003, 0.001]
+    >>> parse_lanes("olora:lr=fair")[0].fair
+    True
+    """
+    name, _, rest = spec.partition(":")
+    choices: dict[str, list[Any]] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, text = part.partition("=")
+        if key not in _READERS:
+            raise ValueError(f"{_unknown_key(key, *_READERS)} (in {spec!r})")
+        if not equals or not text:
+            raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
+        if key in choices:
+            raise ValueError(f"lane key {key!r} is given twice in {spec!r}")
+        values = _listed(key, text)
+        choices[key] = [_read(key, value, spec) for value in values]
+    return _product(name, choices, instead, repr(spec))
+
+
+def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:
+    """Read the lanes of a file: each entry is a SPEC, or a table with ``init`` and a SPEC's keys.
+
+    A list in a table multiplies as in a SPEC.
+
+    Parameters
+    ----------
+    instead : see `parse_lanes`.
+
+    Raises
+    ------
+    ValueError : an entry is neither, or see `parse_lanes`; it begins with the entry's number.
+
+    >>> [lane.lr for lane in read_lanes(["lora", {"init": "olora", "lr": [1e-3, 3e-3]}])]
+    [0.001, 0.001, 0.003]
+    """
+    lanes: list[Lane] = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            if isinstance(entry, str):
+                lanes += parse_lanes(entry, **instead)
+            elif isinstance(entry, Mapping):
+                lanes += _of_table(entry, instead)
+            else:
+                raise ValueError(f"a lane is a SPEC such as 'olora:lr=3e-3', or a table: {entry!r}")
+        except ValueError as error:
+            raise ValueError(f"lane {number}: {error}") from None
+        if len(lanes) > MAX_LANES:
+            raise ValueError(f"lanes makes {len(lanes)} lanes; a race takes at most {MAX_LANES}")
+    return tuple(lanes)
+
+
+def _of_table(table: Mapping[str, Any], instead: Mapping[str, Any]) -> list[Lane]:
+    choices = {}
+    for key, value in table.items():
+        if key not in ("init", *_READERS):
+            raise ValueError(_unknown_key(key, "init", *_READERS))
+        if value == []:
+            raise ValueError(f"{key} must not be an empty list")
+        is_list = isinstance(value, list) and key not in ("init", "targets")
+        choices[key] = value if is_list else [value]
+    if "init" not in choices:
+        raise ValueError("a lane needs the name of its initialization, such as init = 'olora'")
+    return _product(choices.pop("init")[0], choices, instead, "its table")
+
+
+def _product(
+    name: str, choices: Mapping[str, list[Any]], instead: Mapping[str, Any], where: str
+) -> list[Lane]:
+    """Return one lane for each combination of values."""
+    count = math.prod(len(values) for values in choices.values())
+    if count > MAX_LANES:
+        raise ValueError(f"{where} makes {count} lanes; a race takes at most {MAX_LANES}")
+    return [
+        Lane(name, **{**instead, **_fields(dict(zip(choices, values, strict=True)))})
+        for values in itertools.product(*choices.values())
+    ]
+
+
+def _listed(key: str, text: str) -> list[str]:
+    if key == "seed":
+        return read_seeds(text)
+    return [text] if key == "label" else text.split("/")
+
+
+def write_lane(lane: Lane) -> str:
+    """Write a lane in the form of `parse_lanes`: rate, rank and all non-default values.
+
+    >>> write_lane(Lane("olora", lr=3e-3, alpha=16.0))
+    'olora:lr=3e-3,r=8,alpha=16'
+
+    The rate of a fair lane is not written: the race finds it.
+
+    Raises
+    ------
+    ValueError
+        For a label with a comma, which separates keys.
+    """
+    if lane.label is not None and "," in lane.label:
+        raise ValueError(f"label {lane.label!r} has a comma, which separates keys in a lane SPEC")
+    words = {"lr": FAIR if lane.fair else _exact(lane.lr), "r": str(lane.r)}
+    for field in fields(Lane):
+        value = getattr(lane, field.name)
+        if field.name in _READERS and field.name not in words and value != field.default:
+            words[field.name] = _exact(value)
+    return f"{lane.init}:{','.join(f'{key}={word}' for key, word in words.items())}"
+
+
+def _exact(value: Any) -> str:
+    """Return the shortest text that reads back as the same value."""
+    if isinstance(value, tuple):
+        return "+".join(value)
+    if not isinstance(value, float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    short = label_number(value)
+    return short if float(short) == value else repr(value)
+
+
+def _fields(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a lane's fields; the rate ``fair`` sets the field `fair`."""
+    if values.get("lr") != FAIR:
+        return values
+    return {key: value for key, value in values.items() if key != "lr"} | {"fair": True}
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+        text.lower()
+    ]
+
+
+_READERS: dict[str, tuple[Any, str]] = {
+    "lr": (lambda text: FAIR if text == FAIR else float(text), "a positive number, or fair"),
+    "r": (int, "a whole number"),
+    "alpha": (float, "a positive number"),
+    "seed": (int, "a whole number"),
+    "weight_decay": (float, "a number"),
+    "clip": (float, "a positive number"),
+    "rslora": (_flag, "true or false"),
+    "beta1": (float, "a number"),
+    "beta2": (float, "a number"),
+    "lora_plus": (float, "a positive number"),
+    "dropout": (float, "a number"),
+    "targets": (lambda text: tuple(text.split("+")), "names of layers"),
+    "label": (str, "a word"),
+}
+
+
+_ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
+"""Keys by their names in other libraries, where those are not similar."""
+
+
+def _unknown_key(key: str, *known: str) -> str:
+    if key in _ELSEWHERE:
+        return f"unknown lane key {key!r}; did you mean {_ELSEWHERE[key]!r}?"
+    return unknown("lane key", key, known)
+
+
+def _read(key: str, text: str, spec: str) -> Any:
+    reader, kind = _READERS[key]
+    try:
+        return reader(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"{key} must be {kind}, not {text!r} (in {spec!r})") from None

@@ -1,8 +1,10 @@
-"""The plan of an attachment, resolved once: the layers with adapters, the lanes and their needs."""
+"""Which layers get which adapters: ranks, the layout of theta, and the starts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+import zlib
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,13 +14,112 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Calibration, Initializer, lacking
-from olora_viz.initializers.calibration import READS
-from olora_viz.initializers.start import check_rank
-from olora_viz.lanes.coverage import Coverage, coverage_of
+from olora_viz.initializers.start import READS, Start, check_rank, precise
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
-from olora_viz.lanes.layers import adaptable_layers, check_finite, target_layers, weight_of
-from olora_viz.lanes.layout import Layout
+from olora_viz.lanes.layers import (
+    Coverage,
+    adaptable_layers,
+    check_finite,
+    coverage_of,
+    target_layers,
+    weight_of,
+)
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import listed
+
+Factors = tuple[Tensor, Tensor]
+"""A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane
+out if that is more."""
+
+
+class Layout:
+    """The columns of theta (K, P): the flattened A, then B, of one layer after the other.
+
+    Parameters
+    ----------
+    shapes : (out, in) of each layer, in the model's order.
+    ranks : the rank of every lane in each layer, 0 for a lane without an adapter there. A layer has
+        room for the largest rank; smaller ones are padded with zeros.
+    dense : the lanes whose B is the identity, for which there is no room; their A is (out, in).
+
+    Attributes
+    ----------
+    layers : the names of the layers.
+    sizes : (2L) numbers of columns of each A and B.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, Sequence[int]],
+        ranks: Mapping[str, Sequence[int]],
+        dense: Collection[int] = (),
+    ) -> None:
+        self.layers = tuple(shapes)
+        self.ranks = dict(ranks)
+        self._ranks_of_B = {
+            layer: [0 if k in dense else rank for k, rank in enumerate(its)]
+            for layer, its in ranks.items()
+        }
+        self._shapes = {
+            layer: ((max(ranks[layer]), into), (out, max(self._ranks_of_B[layer])))
+            for layer, (out, into) in shapes.items()
+        }
+        self.sizes = tuple(rows * columns for its in self._shapes.values() for rows, columns in its)
+        ends = torch.tensor(self.sizes).cumsum(0).tolist()
+        self._starts = dict(zip(self.layers, [0, *ends[1::2]], strict=False))
+        self.width = ends[-1]
+
+    def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the shapes of a layer's A and B as theta holds them, each with its largest rank.
+
+        Raises
+        ------
+        ValueError : the layer has no adapter.
+        """
+        if layer not in self._shapes:
+            raise ValueError(f"no adapter on layer {layer!r}; choose from {listed(self.layers)}")
+        return self._shapes[layer]
+
+    def columns(self, layer: str) -> tuple[slice, slice]:
+        """Return the columns of a layer's A and of its B."""
+        of_A, of_B = map(math.prod, self.shapes(layer))
+        at = self._starts[layer]
+        return slice(at, at + of_A), slice(at + of_A, at + of_A + of_B)
+
+    def factors(self, theta: Tensor, layer: str) -> Factors:
+        """View one layer's A and B in a matrix like theta, of as many rows."""
+        shapes = self.shapes(layer)
+        A, B = (
+            theta[:, columns].unflatten(1, shape)
+            for columns, shape in zip(self.columns(layer), shapes, strict=True)
+        )
+        return A, B
+
+    def split(self, theta: Tensor) -> dict[str, Factors]:
+        """View every A and B, in one node of the graph for any number of layers."""
+        parts = iter(theta.split(list(self.sizes), dim=1))
+        views = {}
+        for layer in self.layers:
+            of_A, of_B = self.shapes(layer)
+            views[layer] = (next(parts).unflatten(1, of_A), next(parts).unflatten(1, of_B))
+        return views
+
+    def real(self, rows: slice, layer: str | None = None) -> Bool[Tensor, "k n"]:
+        """Return the mask of some lanes' entries that are not padding, in one layer or all."""
+        masks = []
+        for name in [layer] if layer else self.layers:
+            (rows_of_A, into), (out, rank) = self.shapes(name)
+            of_A = _below(self.ranks[name][rows], rows_of_A)
+            of_B = _below(self._ranks_of_B[name][rows], rank)
+            masks.append(of_A[:, :, None].expand(-1, -1, into).flatten(1))
+            masks.append(of_B[:, None, :].expand(-1, out, -1).flatten(1))
+        return torch.cat(masks, dim=1)
+
+
+def _below(ranks: Sequence[int], most: int) -> Bool[Tensor, "k most"]:
+    """Return for each lane which of the numbers from 0 are below its rank."""
+    return torch.arange(most) < torch.tensor(ranks)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,3 +314,87 @@ def plan_adapters(
     plan = AdapterPlan(model, adaptable_layers(model, bypassed), (), chosen).with_lanes(lanes)
     check_finite(plan.layers)
     return plan
+
+
+StartOf = Callable[[str, Tensor, Lane], Start]
+"""Makes the start of a lane on a layer, from the layer's name and weight."""
+
+Keep = Callable[[Hashable, Callable[[], Start]], Start]
+"""Returns what is kept under a key, after making it the first time."""
+
+
+def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None) -> Start:
+    """Return a lane's A⁰ and B⁰ for one layer, from the layer's own random generator."""
+    # torch's CPU generator uses only the low 32 bits of a seed.
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
+    start = INITIALIZERS[lane.init].start
+    return start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
+
+
+def start_from(calibration: Mapping[str, Calibration], kept: Keep | None = None) -> StartOf:
+    """Return `start_of` with each layer's own calibration, if there is one.
+
+    Parameters
+    ----------
+    kept : keeps the starts that depend on the weight alone, such as those from its SVD.
+    """
+
+    def made(name: str, W: Tensor, lane: Lane) -> Start:
+        its = INITIALIZERS[lane.init]
+        if kept is None or its.random or its.needs:
+            return start_of(name, W, lane, calibration.get(name))
+        return kept(("start", name, *_kind(lane)), lambda: start_of(name, W, lane))
+
+    return made
+
+
+def _kind(lane: Lane) -> tuple[str, int, float, int]:
+    """Return what a lane's start on a layer depends on."""
+    return lane.init, lane.r, lane.scale, lane.seed if INITIALIZERS[lane.init].random else 0
+
+
+def start_matrix(
+    layout: Layout, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None
+) -> Float[Tensor, "K P"]:
+    """Return theta at step 0, in float32 or better, on the device of the weights."""
+    theta = torch.zeros(len(plan.lanes), layout.width, dtype=plan.dtype, device=plan.device)
+    for i, name in enumerate(plan.layers):
+        if progress:
+            progress(i / len(plan.layers), "starting adapters")
+        W = precise(plan.weight(name).detach())
+        made: dict[tuple[str, int, float, int], Start] = {}
+        A, B = layout.factors(theta, name)
+        for k, lane in enumerate(plan.lanes):
+            if not plan.ranks[name][k] or k in plan.dense:
+                continue
+            key = _kind(lane)
+            if key not in made:
+                made[key] = start_of(name, W, lane)
+            fill(A[k], B[k], made[key])
+    return theta
+
+
+def frozen_mask(
+    layout: Layout, plan: AdapterPlan, theta: Float[Tensor, "K P"]
+) -> Bool[Tensor, "K P"] | None:
+    """Return the mask of the B that are not trained; None if there are none."""
+    if not plan.frozen_B:
+        return None
+    mask = torch.zeros_like(theta, dtype=torch.bool)
+    for _, B in layout.split(mask).values():
+        B[plan.frozen_B] = True
+    return mask if mask.any() else None
+
+
+def from_zero(layout: Layout, start: Float[Tensor, "K P"]) -> bool:
+    """Whether B⁰A⁰ = 0 in every lane and layer, because B⁰ or A⁰ is zero."""
+    return not any(
+        (A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in layout.split(start).values()
+    )
+
+
+def fill(A: Tensor, B: Tensor, factors: Start) -> None:
+    """Write factors of any rank into A (r, in) and B (out, r), padded with zeros."""
+    rank = factors.A.shape[0]
+    A[:rank], A[rank:] = factors.A, 0.0
+    B[:, :rank], B[:, rank:] = factors.B, 0.0

@@ -1,10 +1,10 @@
-"""An adapter in PEFT's format as it lies on disk: read, checked, and fitted to its base model."""
+"""A PEFT adapter as it is stored: its settings and its factors."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,88 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.start import Start, precise
-from olora_viz.lanes.layers import check_finite, named_layers, target_name, weight_of
-from olora_viz.lanes.peft_experts import unstacked
+from olora_viz.lanes.layers import check_finite, expert_layers, named_layers, target_name, weight_of
 from olora_viz.machine.files import read_json_object, read_tensors
-from olora_viz.machine.naming import described, listed
+from olora_viz.machine.text import described, listed
+
+INNER = ".base_layer"
+"""Suffix of an inner wrapper's name in PEFT, once for each wrapper around it."""
+
+
+def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
+    """Stack the factors of experts as PEFT stores them, by the name of the wrapper.
+
+    Parameters
+    ----------
+    factors : of every matrix of some 3-D parameters, by the layer's name and in order.
+    """
+    experts: dict[str, list[Start]] = {}
+    for name, its in factors.items():
+        experts.setdefault(name.rpartition(".")[0], []).append(its)
+    wrappers = _wrappers(list(experts))
+    return {
+        wrappers[parameter]: Start(
+            A=torch.cat([one.A for one in its]),  # (experts · r, in)
+            B=torch.stack([one.B for one in its], dim=2).flatten(1),  # (out, r · experts)
+        )
+        for parameter, its in experts.items()
+    }
+
+
+def unstacked(
+    model: nn.Module, factors: Mapping[str, Start], config: dict[str, Any]
+) -> dict[str, Start]:
+    """Return the factors of an adapter by layer, with those of experts separated.
+
+    Parameters
+    ----------
+    model : the base.
+    factors : as PEFT names them.
+    config : of the adapter.
+
+    Raises
+    ------
+    ValueError : the adapter targets a parameter that does not hold experts, or its rank is not the
+        same for every expert.
+    """
+    wanted = tuple(f".{name}" for name in config.get("target_parameters") or ())
+    experts = {target_name(*item) for item in expert_layers(model).items()}
+    parameters = [name for name, _ in model.named_parameters() if f".{name}".endswith(wanted)]
+    for name in parameters:
+        if name not in experts:
+            raise ValueError(
+                f"the adapter changes the parameter {name!r}; among parameters, only those of "
+                "experts can have adapters"
+            )
+    wrapped = {wrapper: name for name, wrapper in _wrappers(parameters).items()}
+    found: dict[str, Start] = {}
+    for name, its in factors.items():
+        if name not in wrapped:
+            found[name] = its
+            continue
+        parameter = wrapped[name]
+        count = len(model.get_parameter(parameter))
+        if its.A.shape[0] % count:
+            raise ValueError(
+                f"{parameter!r} has {count} experts, which cannot share {its.A.shape[0]} rows of A"
+            )
+        A = its.A.unflatten(0, (count, -1))
+        B = its.B.unflatten(1, (-1, count))
+        found |= {f"{parameter}.{e}": Start(A=A[e], B=B[:, :, e]) for e in range(count)}
+    return found
+
+
+def _wrappers(parameters: Sequence[str]) -> dict[str, str]:
+    """Name the wrapper of each parameter; the last one in a module has the outermost wrapper."""
+    modules: dict[str, list[str]] = {}
+    for name in parameters:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    return {
+        name: module + INNER * depth
+        for module, names in modules.items()
+        for depth, name in enumerate(reversed(names))
+    }
+
 
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

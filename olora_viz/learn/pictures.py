@@ -8,18 +8,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.figures import race as figures
-from olora_viz.figures.curvature import sharpness_figure
 from olora_viz.figures.layout import Figure, layout
 from olora_viz.figures.rates import rate_figure
 from olora_viz.figures.spectrum import singular_values_figure
+from olora_viz.figures.start import sharpness_figure
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.gallery import load
 from olora_viz.learn.lessons import Lesson, singular_values
-from olora_viz.learn.lessons.example import example_matrix
-from olora_viz.machine.numbers import percent
+from olora_viz.learn.lessons.lesson import example_matrix
+from olora_viz.machine.text import percent
 from olora_viz.measures.truncation import truncation
 from olora_viz.races.step import held_out_count
-from olora_viz.studies.rate_sweep import rate_curves
+from olora_viz.studies.story import rate_curves
 
 HEIGHT = 230
 """Height of the plot area in pixels."""

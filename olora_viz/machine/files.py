@@ -1,4 +1,4 @@
-"""Atomic files and folders: written under a temporary name, then renamed; and their sizes."""
+"""Files: written whole or not at all, temporary ones, and the cache of downloaded models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import stat
+import tempfile
+import weakref
 import zipfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -238,3 +240,208 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Return the cache folder; create it if it does not exist.
+
+    The folder is ``OLORA_VIZ_CACHE`` if that variable is set, otherwise ``olora_viz`` under
+    ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Returns
+    -------
+    Path
+        An existing, writable folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be created or written to.
+    """
+    chosen = os.environ.get("OLORA_VIZ_CACHE", "").strip()
+    base = os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache"
+    try:
+        folder = Path(chosen or Path(base) / "olora_viz").expanduser().absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"cannot create the cache folder {chosen or base!r} ({reason(error)}); "
+            "set OLORA_VIZ_CACHE to a writable folder"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"the cache folder {str(folder)!r} is not writable; "
+            "set OLORA_VIZ_CACHE to a writable folder"
+        )
+    return folder
+
+
+def use_writable_caches() -> None:
+    """Keep caches in a temporary folder, which ends with the process, if the home is read-only.
+
+    This comes before huggingface_hub is imported, which then looks at ``HF_HOME``.
+    """
+    names = {"HF_HOME", "OLORA_VIZ_CACHE", "MPLCONFIGDIR"} - set(os.environ)
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        home.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
+    except (OSError, RuntimeError):
+        folder, _ = temporary_folder(use_writable_caches, "caches")
+        os.environ |= {name: str(folder / name.lower()) for name in names}
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error's message, at most 200 characters."""
+    if isinstance(error, KeyError):  # whose message is the key alone
+        return f"{error} is missing"
+    words = str(getattr(error, "strerror", None) or error).strip()
+    return words.splitlines()[0][:200] if words else type(error).__name__
+
+
+SPARE = 256 * 2**20
+"""Bytes of a disk that stay free for what is written next, at most a tenth of the disk."""
+
+
+class DiskFullError(ValueError):
+    """The disk has less room than is needed.
+
+    Parameters
+    ----------
+    sentence : the message.
+    needed : bytes.
+    """
+
+    def __init__(self, sentence: str, needed: int = 0) -> None:
+        super().__init__(sentence)
+        self.needed = needed
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk has no room left.
+
+    >>> is_disk_full(OSError(errno.ENOSPC, "No space left on device")), is_disk_full(OSError())
+    (True, False)
+    """
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, DiskFullError) or getattr(error, "errno", None) in full
+
+
+def free_disk(folder: Path) -> int:
+    """Return how many bytes are free where a folder is, or will be."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+def has_room(folder: Path, needed: int = 0) -> bool:
+    """Whether the disk of a folder has so many bytes free, and the spare ones on top."""
+    spare = min(SPARE, shutil.disk_usage(folder).total // 10)
+    return free_disk(folder) >= needed + spare
+
+
+def check_free_disk(folder: Path, needed: int, what: str) -> None:
+    """Check that the disk has enough free space.
+
+    Parameters
+    ----------
+    folder : a folder; it need not exist yet.
+    needed : bytes.
+    what : subject of the error message.
+
+    Raises
+    ------
+    DiskFullError
+        If fewer than ``needed`` bytes are free.
+    """
+    free = free_disk(folder)
+    if free < needed:
+        raise DiskFullError(
+            f"{what} needs {needed / 1e6:,.0f} MB of disk in {str(folder)!r}, "
+            f"but only {free / 1e6:,.0f} MB are free",
+            needed,
+        )
+
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: nothing is guarded, and nothing is cleared
+    fcntl = None
+
+PREFIX = "olora-viz-"
+"""How the names of all our temporary folders begin."""
+
+LOCK = "in-use.lock"
+"""The file in a folder that is locked."""
+
+
+def temporary_folder(owner: object, kind: str = "") -> tuple[Path, Callable[[], Any]]:
+    """Make a temporary folder, after deleting those of processes that have ended.
+
+    Parameters
+    ----------
+    owner : the folder is deleted with this object, at the latest at the end of the process.
+    kind : a word for its name.
+
+    Returns
+    -------
+    The folder, and a function that deletes it.
+    """
+    clear_dead(Path(tempfile.gettempdir()))
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-" if kind else PREFIX))
+        with suppress(BlockingIOError, FileNotFoundError):
+            delete = delete_with(owner, folder)
+            if folder.exists():  # it may have been taken for a dead one before it was locked
+                return folder, delete
+
+
+def delete_with(owner: object, folder: Path) -> Callable[[], Any]:
+    """Mark a temporary folder as in use, and delete it with its owner; see `temporary_folder`."""
+    lock = lock_folder(folder)
+
+    def delete() -> None:
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return weakref.finalize(owner, delete)
+
+
+def lock_folder(folder: Path) -> int:
+    """Lock a folder for this process; return the file that holds the lock until it is closed.
+
+    Raises
+    ------
+    BlockingIOError : another process has it.
+    OSError : it cannot be written.
+    """
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise
+    except OSError:  # a file system without locks
+        pass
+    return lock
+
+
+def clear_dead(home: Path) -> None:
+    """Delete the temporary folders of our processes that have ended.
+
+    Those of other users are kept, and so are folders with another name or without a lock file.
+    """
+    if fcntl is None:
+        return
+    for folder in home.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another process deletes it as well, or it is not ours
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

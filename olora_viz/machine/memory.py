@@ -1,14 +1,164 @@
-"""The memory of a device: how much is free, how much one pass may use, and how it is returned."""
+"""The device of a computation and its memory: what is free, what is used."""
+
+from __future__ import annotations
 
 import ctypes
 import math
 import os
-from collections.abc import Mapping
-from functools import cache
+import weakref
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from olora_viz.machine.process import cores
+from olora_viz.machine.text import unknown
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Return the device of a name and check that it is available.
+
+    Parameters
+    ----------
+    name : "auto", "cpu" or "cuda"; "auto" is CUDA if available, otherwise the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or is "cuda" on a machine without CUDA.
+
+    Examples
+    --------
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    if name not in DEVICES:
+        raise ValueError(unknown("device", name, DEVICES))
+    if name == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if name == "cuda":
+        raise ValueError("device 'cuda' is not available: this machine has no CUDA GPU; use 'cpu'")
+    return torch.device("cpu")
+
+
+def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
+    """Return the dtype of the frozen base weights for a name.
+
+    Parameters
+    ----------
+    name : "auto", "float32", "bfloat16" or "float64"; "auto" is bfloat16 on CUDA, float32 on a
+        CPU.
+    device : the device of the weights.
+
+    Returns
+    -------
+    torch.dtype
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+
+    Examples
+    --------
+    >>> resolve_dtype("auto", "cpu")
+    torch.float32
+    """
+    if name == "auto":
+        return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise ValueError(unknown("dtype", name, ("auto", *DTYPES)))
+    return DTYPES[name]
+
+
+def leave_a_core() -> None:
+    """Train on all cores but one, unless ``OMP_NUM_THREADS`` says otherwise.
+
+    A server, and often the browser, need one.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, cores() - 1))
+
+
+class Meter(TorchDispatchMode):
+    """Counts the bytes of the live tensors that were created inside this context.
+
+    Memory that an operation allocates and frees internally is not counted.
+
+    Parameters
+    ----------
+    known : existing tensors, such as a model's weights, which are not counted.
+
+    Attributes
+    ----------
+    live : the bytes of live tensors after each operation, in order.
+
+    Examples
+    --------
+    >>> with Meter() as meter:
+    ...     x = torch.ones(10)
+    ...     y = (2 * x).double().sum()
+    >>> meter.live
+    [40, 80, 160, 128]
+    """
+
+    def __init__(self, known: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self.live: list[int] = []
+        self._now = 0
+        self._before = {_key(tensor) for tensor in known}
+        self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and count the tensors that it created."""
+        made = func(*args, **(kwargs or {}))
+        if _allocates(func):
+            for leaf in (made,) if isinstance(made, Tensor) else tree_leaves(made):
+                if isinstance(leaf, Tensor):
+                    self._count(leaf)
+        self.live.append(self._now)
+        return made
+
+    def _count(self, tensor: Tensor) -> None:
+        storage, key = tensor.untyped_storage(), _key(tensor)
+        if key in self._alive or key in self._before:
+            return
+        size = storage.nbytes()
+        self._now += size
+        self._alive[key] = weakref.ref(storage, partial(self._forget, key, size))
+
+    def _forget(self, key: int, size: int, _: object) -> None:
+        del self._alive[key]
+        self._now -= size
+
+
+@cache
+def _allocates(func: Any) -> bool:
+    """Whether an operation allocates its result, unlike a view or an operation in place."""
+    return not any(its.alias_info for its in func._schema.returns)
+
+
+def _key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
 
 SHARE = 0.5
 """The share of a device's memory that one pass through a model may use, unless `LIMIT` is set."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.text import unknown
 
 MOST_BYTES = 1_000_000
 """The largest file that is read: a set-up has a few lines."""

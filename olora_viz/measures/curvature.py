@@ -1,4 +1,4 @@
-"""The curvature of every lane's loss, from matrix-vector products that all lanes share."""
+"""Curvature of the loss: Hessian eigenvalues, traces, and the tangent kernel."""
 
 from __future__ import annotations
 
@@ -8,19 +8,283 @@ import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from scipy.linalg import eigh_tridiagonal
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.machine.naming import expect
-from olora_viz.machine.progress import EVERY, Progress
-from olora_viz.measures import lanczos
-from olora_viz.measures.lanczos import STEPS, TOLERANCE, Operator
-from olora_viz.measures.record import Record, by_lane
+from olora_viz.lanes.memory import PassCost, known_cost, lane_groups
+from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.machine import memory
+from olora_viz.machine.memory import bytes_words, check_memory
+from olora_viz.machine.process import EVERY, Progress
+from olora_viz.machine.text import expect
+from olora_viz.measures.measure import Record, by_lane
+from olora_viz.tasks import Batch, losses
+from olora_viz.tasks.batches import Size
+
+BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
+"""Memory for the lanes of one group, in bytes, by device."""
+
+TRACKED = 12
+"""Hessian-vector products per measurement during a race, where a rough estimate is enough."""
+
+VECTORS = 6
+"""Vectors over the parameters that are in memory besides one for each product."""
+
+
+def product_groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[slice]:
+    """Split the lanes into groups that fit into memory, or raise with the memory they need."""
+    size = sum(r * c for r, c in lanes.shapes(layer)) if layer else lanes.theta.shape[1]
+    vectors = (steps + VECTORS) * size * lanes.theta.element_size()
+    each = vectors + product_cost(lanes.plan, layer, lanes).bytes(batch.size)
+    device = lanes.theta.device
+    groups = lane_groups(lanes.count, each, BUDGET[device.type])
+    largest = max(rows.stop - rows.start for rows in groups)
+    what = f"the curvature of {largest} lane{'s' * (largest > 1)} over {size:,} parameters each"
+    try:
+        check_memory(int(largest * each), device, what)
+    except ValueError as error:
+        if layer:
+            raise ValueError(f"{error}: use a smaller batch") from None
+        raise ValueError(
+            f"{error}: use a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
+        ) from None
+    return groups
+
+
+def check_tracking(plan: AdapterPlan, size: Size) -> None:
+    """Check, before lanes are attached, that a race can measure their curvature on a batch.
+
+    Raises
+    ------
+    ValueError : one lane would need more than a pass may take, see `pass_limit`, or than is free.
+    """
+    bounds = [memory.pass_limit(plan.device), memory.available_memory(plan.device)]
+    most = min((bound for bound in bounds if bound is not None), default=None)
+    need = product_bytes(plan, size, TRACKED)
+    if most is None or need <= most:
+        return
+    smaller = {
+        rows: Size(rows, size.width, round(size.supervised * rows / size.rows))
+        for rows in range(1, size.rows)
+    }
+    fitting = [rows for rows, its in smaller.items() if product_bytes(plan, its, TRACKED) <= most]
+    fits = max(fitting, default=0)
+    raise ValueError(
+        f"the curvature of one lane on a batch of {size.rows} prompts of up to {size.width} tokens "
+        f"needs {bytes_words(need)} of memory, but may take {bytes_words(most)} here: "
+        + (f"{fits} prompts per step would fit" if fits else "not even one prompt would fit")
+    )
+
+
+def product_bytes(plan: AdapterPlan, size: Size, steps: int) -> float:
+    """Return the memory of one lane's curvature from so many products, over all layers.
+
+    Parameters
+    ----------
+    plan : of a model without lanes.
+    """
+    vectors = (steps + VECTORS) * plan.layout.width * plan.dtype.itemsize
+    return vectors + product_cost(plan).bytes(size)
+
+
+def product_cost(
+    plan: AdapterPlan, layer: str | None = None, lanes: Lanes | None = None
+) -> PassCost:
+    """Return the memory of one lane's products with the Hessian and the Gauss-Newton matrix.
+
+    Parameters
+    ----------
+    plan, lanes : see `known_cost`.
+    layer : the layer that is measured; None for all.
+    """
+
+    def products(lanes: Lanes, batch: Batch) -> None:
+        search: dict[str, Any] = {"layer": layer, "steps": 1, "probes": 0}
+        curvature(lanes, lambda: losses.lane_losses(lanes.model, batch, 1), **search)
+        gauss_newton(lanes, lambda: losses.supervised_logits(lanes.model, batch, 1), **search)
+
+    return known_cost(f"products {layer}", plan, products, lanes)
+
+
+Operator = Callable[[Tensor], Tensor]
+"""Multiplies row k of a (K, P) tensor by the k-th symmetric matrix (P, P)."""
+
+STEPS = 32
+"""Maximum number of products, converged or not."""
+
+TOLERANCE = 1e-2
+"""Residual at which an extreme eigenvalue counts as converged, relative to the largest |λ|. The
+error of the eigenvalue is of the order of the residual's square."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """The largest and the smallest eigenvalue of K symmetric matrices, with their residuals."""
+
+    largest: np.ndarray
+    """(K,) NaN if a product was not finite."""
+    smallest: np.ndarray
+    """(K,)"""
+    residual_largest: np.ndarray
+    """(K,) ‖Hv − λv‖ for the largest eigenvalue and its unit vector v; some eigenvalue of the
+    matrix is at most this far from λ."""
+    residual_smallest: np.ndarray
+    """(K,)"""
+    iterations: np.ndarray
+    """(K,) number of products for each matrix."""
+    converged: np.ndarray
+    """(K,) whether both residuals are within the tolerance."""
+    top: Float[Tensor, "K P"]
+    """Unit vectors of the largest eigenvalues."""
+
+
+@torch.no_grad()
+def extremes(
+    operator: Operator,
+    start: Float[Tensor, "K P"],
+    *,
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
+) -> Extremes:
+    """Find the extreme eigenvalues of K matrices by the Lanczos method, each row independently.
+
+    `H Q_m = Q_m T_m + β_m q_{m+1} e_mᵀ`: with an eigenpair `T_m s = λ s`, `v = Q_m s` has the
+    residual `|β_m s_m|`. Every new vector is orthogonalized against all earlier ones (twice where
+    the first pass removed most of it), so no eigenvalue is found twice.
+
+    Parameters
+    ----------
+    operator : may raise to cancel the search.
+    start : the first vector; nonzero, but zero in the excluded coordinates.
+    steps : maximum number of products.
+    tolerance : a row stops earlier once it has converged, see `TOLERANCE`.
+
+    References
+    ----------
+    Lanczos 1950, J. Res. Natl. Bur. Stand. 45; Paige 1972, J. Inst. Math. Appl. 10 (what rounding
+    does); Daniel, Gragg, Kaufman, Stewart 1976, Math. Comp. 30 (when to repeat).
+    """
+    K, P = start.shape
+    steps = min(steps, P)
+    basis = start.new_empty(K, steps + 1, P)
+    basis[:, 0] = start / torch.linalg.vector_norm(start, dim=1, keepdim=True)
+    alpha, beta = np.zeros((K, steps)), np.zeros((K, steps))
+    length = np.zeros(K, dtype=int)
+    lost, going = np.zeros(K, dtype=bool), np.ones(K, dtype=bool)
+    floor = math.sqrt(P) * torch.finfo(start.dtype).eps
+    found = _Ends.of(alpha, beta, length, ~lost)
+    for j in range(steps):
+        w = operator(basis[:, j])
+        alpha[:, j] = _host((basis[:, j] * w).sum(1))
+        lost |= going & ~np.isfinite(alpha[:, j])
+        w = _orthogonal(w, basis[:, : j + 1])
+        beta[:, j] = _host(torch.linalg.vector_norm(w, dim=1))
+        lost |= going & ~np.isfinite(beta[:, j])
+        length[going] = j + 1
+        found = _Ends.of(alpha, beta, length, lost)
+        # Each row ends independently of the others. If nothing is left, the vectors so far span
+        # the whole Krylov space of the start.
+        going &= ~lost & ~found.are_within(tolerance) & (beta[:, j] > floor * found.scale)
+        if not going.any():
+            break
+        kept = torch.tensor(going, device=w.device)[:, None]
+        inverse = torch.tensor(1.0 / np.where(going, beta[:, j], 1.0)).to(w)[:, None]
+        basis[:, j + 1] = torch.where(kept, w * inverse, 0.0)
+    weights = torch.tensor(found.weights[:, : length.max()]).to(basis)
+    top = torch.einsum("km,kmp->kp", weights, basis[:, : length.max()])
+    return Extremes(
+        largest=found.values[:, 1],
+        smallest=found.values[:, 0],
+        residual_largest=found.residuals[:, 1],
+        residual_smallest=found.residuals[:, 0],
+        iterations=length,
+        converged=found.are_within(tolerance),
+        top=top,
+    )
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The extreme eigenvalues of the tridiagonal matrices, the smallest first."""
+
+    values: np.ndarray  # (K, 2)
+    residuals: np.ndarray  # (K, 2)
+    weights: np.ndarray  # (K, steps) of the largest's vector in the basis
+
+    @classmethod
+    def of(cls, alpha: np.ndarray, beta: np.ndarray, length: np.ndarray, lost: np.ndarray) -> _Ends:
+        K, steps = alpha.shape
+        ends = cls(np.full((K, 2), math.nan), np.full((K, 2), math.nan), np.zeros((K, steps)))
+        for k in np.flatnonzero(~lost):
+            m = length[k]
+            found = eigh_tridiagonal(alpha[k, :m], beta[k, : m - 1])
+            values, vectors = cast("tuple[np.ndarray, np.ndarray]", found)
+            ends.values[k] = values[[0, -1]]
+            ends.residuals[k] = np.abs(beta[k, m - 1] * vectors[-1, [0, -1]])
+            ends.weights[k, :m] = vectors[:, -1]
+        return ends
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(K,) the largest magnitude."""
+        return np.abs(self.values).max(axis=1)
+
+    def are_within(self, tolerance: float) -> np.ndarray:
+        """(K,) whether both residuals are small relative to the largest magnitude."""
+        return np.all(self.residuals <= tolerance * self.scale[:, None], axis=1)
+
+
+def _orthogonal(w: Float[Tensor, "K P"], basis: Float[Tensor, "K m P"]) -> Float[Tensor, "K P"]:
+    """Orthogonalize against the basis, twice if cancellation leaves little of the vector."""
+    before = torch.linalg.vector_norm(w, dim=1)
+    w = _without(w, basis)
+    # A row's second pass does not change any other row, not even by rounding.
+    again = torch.linalg.vector_norm(w, dim=1) < 0.5 * before
+    return torch.where(again[:, None], _without(w, basis), w) if again.any() else w
+
+
+def _without(w: Float[Tensor, "K P"], basis: Float[Tensor, "K m P"]) -> Float[Tensor, "K P"]:
+    along = torch.bmm(basis, w[:, :, None])
+    return torch.baddbmm(w[:, :, None], basis.mT, along, alpha=-1)[:, :, 0]
+
+
+def _host(x: Tensor) -> np.ndarray:
+    return x.double().cpu().numpy()
+
+
+def hutchinson(
+    operator: Operator, probes: list[Float[Tensor, "K P"]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate K traces and their standard errors by Hutchinson's method.
+
+    `E[zᵀHz] = tr H` for z with independent random signs.
+
+    Parameters
+    ----------
+    probes : rows of ±1 (0 in the excluded coordinates), at least two.
+
+    Returns
+    -------
+    (K,) the estimates, and (K,) their standard errors.
+
+    References
+    ----------
+    Hutchinson 1989, Commun. Stat. Simul. Comput. 18.
+    """
+    if len(probes) < 2:
+        raise ValueError(
+            f"the standard error of a trace needs at least 2 probes, not {len(probes)}"
+        )
+    found = np.stack([_host((z * operator(z)).sum(1)) for z in probes])
+    return found.mean(0), found.std(0, ddof=1) / math.sqrt(len(probes))
+
 
 PROBES = 8
 """Random vectors for estimating a trace."""
@@ -250,13 +514,11 @@ def _measure(
         report()
         return out
 
-    found = lanczos.extremes(
-        masked, draws(lanes, layer, seed) * mask, steps=steps, tolerance=tolerance
-    )
+    found = extremes(masked, draws(lanes, layer, seed) * mask, steps=steps, tolerance=tolerance)
     trace = error = np.full(len(mask), math.nan)
     if probes:
         signs = [draws(lanes, layer, seed + 1 + i).sign() * mask for i in range(probes)]
-        trace, error = lanczos.trace(masked, signs)
+        trace, error = hutchinson(masked, signs)
         trace, error = (np.where(np.isnan(found.largest), math.nan, its) for its in (trace, error))
     return Curvature(
         lambda_max=found.largest,
@@ -284,3 +546,82 @@ def _like(parts: tuple[Tensor, ...], V: Tensor) -> list[Tensor]:
     """Split the rows of V into the shapes of the parts."""
     pieces = V.split([part[0].numel() for part in parts], dim=1)
     return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
+
+
+Outputs = Callable[[], Tensor]
+"""Computes one number for each active lane and each of n predictions, (K, n), with a graph."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TangentKernel(Record):
+    """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs with respect to a lane's parameters."""
+
+    matrix: np.ndarray
+    """(K, n, n) symmetric; NaN for a lane with non-finite gradients or no adapter on the layer."""
+    eigenvalues: np.ndarray = field(metadata=by_lane())
+    """(K, n) descending."""
+    condition: np.ndarray = field(metadata=by_lane())
+    """(K,) largest over smallest eigenvalue; infinite if the smallest is zero to rounding."""
+
+
+def tangent_kernel(
+    lanes: Lanes, outputs: Outputs, *, layer: str | None = None, progress: Progress | None = None
+) -> TangentKernel:
+    """Measure the kernel of each lane on a small batch.
+
+    `Θ_ij = ⟨∂f_i/∂θ, ∂f_j/∂θ⟩` over the lane's own parameters. Under gradient flow the outputs
+    change at the rate −Θ ∂L/∂f: directions of large eigenvalues are learned first, and the
+    condition number shows how much the rates differ.
+
+    Parameters
+    ----------
+    lanes : all of them, or inside of ``lanes.some`` a few.
+    outputs : (K, n), see `target_logits`; is called once.
+    layer : the layer whose parameters are used; None for all layers.
+    progress : called after every backward pass; raises to stop.
+
+    References
+    ----------
+    Jacot, Gabriel, Hongler 2018, arXiv 1806.07572.
+    """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
+    f = outputs()
+    parts = lanes.parts(layer)
+    mask = lanes.trained(layer).to(lanes.theta.dtype)
+    K, n = f.shape
+    J = lanes.theta.new_empty(K, n, mask.shape[1])
+    for i in range(n):
+        found = torch.autograd.grad(
+            f[:, i].sum(), parts, retain_graph=i + 1 < n, materialize_grads=True
+        )
+        J[:, i] = torch.cat([part.flatten(1) for part in found], dim=1) * mask
+        if progress:
+            progress((i + 1) / n, f"gradient {i + 1} of {n}")
+    kernel = torch.bmm(J, J.mT).double().cpu().numpy()
+    kernel[~mask.any(1).cpu().numpy()] = math.nan  # no adapter on the layer
+    return _decomposed(kernel, torch.finfo(J.dtype).eps)
+
+
+def target_logits(
+    logits: Float[Tensor, "K n V"], targets: Int64[Tensor, " n"]
+) -> Float[Tensor, "K n"]:
+    """Return each target's logit minus the mean logit, the part that softmax depends on.
+
+    Unlike for the log-probability, its gradient does not vanish as the prediction becomes certain.
+    """
+    chosen = logits.gather(2, targets.expand(len(logits), -1)[..., None])[..., 0]
+    return chosen - logits.mean(-1)
+
+
+def _decomposed(kernel: np.ndarray, eps: float) -> TangentKernel:
+    K, n, _ = kernel.shape
+    eigenvalues, condition = np.full((K, n), math.nan), np.full(K, math.nan)
+    for k in range(K):
+        if np.isfinite(kernel[k]).all():
+            values = np.linalg.eigvalsh(kernel[k])[::-1]
+            eigenvalues[k] = np.maximum(values, 0.0)
+            noise = n * eps * values[0]
+            condition[k] = values[0] / values[-1] if values[-1] > noise else math.inf
+        else:
+            kernel[k] = math.nan
+    return TangentKernel(kernel, eigenvalues, condition)

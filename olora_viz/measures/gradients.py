@@ -15,8 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.measures.measure import Measure, Part
-from olora_viz.measures.record import SHARED, Record, by_lane
+from olora_viz.measures.measure import SHARED, Measure, Part, Record, by_lane
 
 QUANTITIES = ("gradient", "parameter", "update")
 """The norms of each factor; update / parameter follows from them."""

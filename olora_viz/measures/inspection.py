@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from olora_viz.initializers import Start
 from olora_viz.lanes.layers import named_layers
 from olora_viz.lanes.stored_adapter import AdaptedLayer, StoredAdapter, read_adapter, read_config
-from olora_viz.machine.progress import Progress
+from olora_viz.machine.process import Progress
 from olora_viz.measures.spectra import (
     effective_rank,
     moved_factors,

@@ -13,9 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.machine.naming import expect
-from olora_viz.measures.measure import Measure, Part
-from olora_viz.measures.record import SHARED, Record, by_lane
+from olora_viz.machine.text import expect
+from olora_viz.measures.measure import SHARED, Measure, Part, Record, by_lane
 from olora_viz.measures.spectra import (
     condition_number,
     effective_rank,

@@ -7,15 +7,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 
-from olora_viz.machine.cache import reason
-from olora_viz.machine.files import read_json_object
+from olora_viz.machine.files import read_json_object, reason
 from olora_viz.machine.memory import check_memory
-from olora_viz.machine.naming import listed
+from olora_viz.machine.text import listed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def pairs_to_halves(w: np.ndarray, n_heads: int) -> np.ndarray:
+    """Reorder the rows of a query or key matrix from RoPE in pairs to RoPE in halves.
+
+    One convention rotates coordinates (2i, 2i + 1) of a head together, transformers rotates
+    (i, i + d/2). Moving the even rows of each head before its odd rows turns one into the other;
+    attention scores, sums over a head's coordinates, stay the same.
+
+    Parameters
+    ----------
+    w : (n_heads · d, in)
+    n_heads : number of heads in ``w``
+
+    Returns
+    -------
+    (n_heads · d, in)
+
+    Examples
+    --------
+    >>> pairs_to_halves(np.arange(8).reshape(8, 1), n_heads=2).ravel().tolist()
+    [0, 2, 1, 3, 4, 6, 5, 7]
+    """
+    return w.reshape(n_heads, -1, 2, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
+
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from olora_viz.machine.cache import check_free_disk, reason
-from olora_viz.machine.progress import Progress
-from olora_viz.machine.timeouts import within
-
-from .catalogue import MODELS, ModelCard
-from .folder import check_folder
+from olora_viz.machine.files import check_free_disk, reason
+from olora_viz.machine.process import Progress, within
+from olora_viz.models.catalogue import MODELS, ModelCard
+from olora_viz.models.folder import check_folder
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

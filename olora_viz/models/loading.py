@@ -1,26 +1,47 @@
-"""Loading of a frozen model and its tokenizer, by name or from a local folder."""
+"""A model and its tokenizer by name, or from a local folder."""
 
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from olora_viz.machine.device import resolve_device
-from olora_viz.machine.memory import check_memory
-from olora_viz.machine.naming import expect, unknown
-from olora_viz.machine.progress import Progress
-
-from .catalogue import MODELS
-from .folder import load_folder
-from .glassllm import LANGUAGES, load_glassllm
-from .hub import fetch
-from .smollm2 import smollm2_folder
+from olora_viz.machine.memory import check_memory, resolve_device
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import expect, unknown
+from olora_viz.models.catalogue import MODELS
+from olora_viz.models.folder import load_folder, load_tokenizer
+from olora_viz.models.hub import fetch, snapshot
+from olora_viz.models.offline import LANGUAGES, converted, load_glassllm, smollm2_folder
+from olora_viz.models.offline import load_tokenizer as load_glassllm_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def tokenizer_here(name: str) -> PreTrainedTokenizerBase | None:
+    """Return the tokenizer of a model in ``MODELS`` or of a folder; None if it is not here.
+
+    It is that of `load_model`, so its tokens are those of a race. Nothing is downloaded.
+    """
+    try:
+        return _found(name)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=3)  # a large vocabulary takes a hundred megabytes
+def _found(name: str) -> PreTrainedTokenizerBase:
+    if name in LANGUAGES:
+        return load_glassllm_tokenizer(name)
+    own = converted() if name == "smollm2-135m" else None
+    folder = own or (snapshot(MODELS[name].hub_id) if name in MODELS else Path(name).expanduser())
+    if folder is None:
+        raise ValueError(f"model {name!r} is not on this machine")
+    return load_tokenizer(folder)
 
 
 def load_model(

@@ -6,23 +6,18 @@ import re
 import secrets
 import time
 
-from olora_viz.figures.conditioning import comparison_figure, ntk_figure
+from olora_viz.background.measurement import BackgroundMeasurement, start_config
+from olora_viz.background.record import READY
 from olora_viz.figures.layout import Figure
+from olora_viz.figures.start import comparison_figure, ntk_figure
 from olora_viz.figures.theme import LaneStyle, start_styles
-from olora_viz.machine.numbers import percent
+from olora_viz.machine.text import percent
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.notebook import setup, tree
-from olora_viz.notebook.configured import ConfiguredPanel
-from olora_viz.notebook.pace import Pace
-from olora_viz.notebook.panel import told
+from olora_viz.notebook.panel import ConfiguredPanel, Pace, told
 from olora_viz.races.config import RaceConfig
 from olora_viz.views import conditioning as conditioning_words
 from olora_viz.views import html as fragments
-from olora_viz.views.background_measurement import (
-    BackgroundMeasurement,
-    start_config,
-)
-from olora_viz.views.race_record import READY
 
 FOOT = "Measured on the first batch, one seed of the data: other batches differ."
 

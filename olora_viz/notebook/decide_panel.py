@@ -1,4 +1,4 @@
-"""A decision as a panel: model, task, minutes and starts, and at the end one recommendation."""
+"""The panel of a decision."""
 
 from __future__ import annotations
 
@@ -12,25 +12,55 @@ from typing import Any
 
 import traitlets
 
+from olora_viz.background.decision import BackgroundDecision
+from olora_viz.background.record import FAILED, READY
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.text import unknown
 from olora_viz.models import MODELS
-from olora_viz.notebook import decide_layout, tree
-from olora_viz.notebook.pace import Pace
-from olora_viz.notebook.panel import Panel, told
-from olora_viz.notebook.traits import SettingError
+from olora_viz.notebook import tree
+from olora_viz.notebook.panel import Pace, Panel, told
+from olora_viz.notebook.setup import SettingError
+from olora_viz.notebook.tree import Node, box, button, card, charts, control, html
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.budget import METHODS, checked_minutes, inits_of
-from olora_viz.studies.deciding import Decision
+from olora_viz.studies.decide import Decision
 from olora_viz.studies.study import Study
 from olora_viz.tasks import TASKS
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
-from olora_viz.views.background_decision import BackgroundDecision
-from olora_viz.views.race_record import FAILED, READY
+from olora_viz.views.reports import write_report
+
+DECIDE, CONTINUE = "▶ Decide", "▶ Continue"
+"""The first button: of a new decision, and of one that ended without an adapter."""
+
+
+def tree_of() -> Node:
+    """Return the bar, the recommendation, the choices on the left, and the results next to them."""
+    bar = box(
+        button("decide", DECIDE, kind="primary"),
+        button("stop", "■ Stop", "end it, with the best answer so far"),
+        html("status", kind="grow"), kind="bar",
+    )  # fmt: skip
+    side = box(
+        card(
+            control("field", "model", "Model", "a name, or the path of a folder"),
+            control("field", "task", "Task", "a name, or the path of a task file"),
+            control("range", "minutes", "Minutes"), control("range", "rank", "Rank"),
+            control("field", "folder", "Folder", "new, or of an earlier decision"),
+        ),
+        card(control("checks", "starts", "Compared with plain LoRA")),
+        card(html("plan")),
+        kind="side",
+    )  # fmt: skip
+    middle = box(
+        card(charts("rates")), card(charts("differences")), card(html("table")),
+        card(html("answers")), kind="middle",
+    )  # fmt: skip
+    return box(bar, card(html("headline"), html("taken")), box(side, middle, kind="body"))
+
 
 MINUTES = (1, 2, 5, 10, 20, 60, 120)
 """The time limits that the slider offers."""
@@ -129,7 +159,7 @@ class DecidePanel(Panel):
         self._job = BackgroundDecision(
             secrets.token_hex(4), config, Path(self._place_of_it()).expanduser(),
             lane_styles(config.lanes), minutes=self.minutes, settings=settings,
-            listen=self._follow,
+            write_report=write_report, listen=self._follow,
         )  # fmt: skip
         self._job.start()
 
@@ -229,7 +259,7 @@ class DecidePanel(Panel):
     # What it shows ---------------------------------------------------------------------------
 
     def _tree(self) -> tree.Node:
-        return decide_layout.tree_of()
+        return tree_of()
 
     def _act(self, button: str) -> None:
         if button == "decide":
@@ -280,7 +310,7 @@ class DecidePanel(Panel):
             "folder": {"value": self._place_of_it()},
             "decide": {
                 "disabled": self.is_busy,
-                "label": decide_layout.CONTINUE if goes_on else decide_layout.DECIDE,
+                "label": CONTINUE if goes_on else DECIDE,
             },
             "stop": {"disabled": not self.is_busy},
         }

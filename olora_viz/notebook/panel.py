@@ -1,12 +1,15 @@
-"""Shared by all panels: one widget, its messages, its picture for readers without a kernel."""
+"""A panel: a widget that shows and controls work in the background."""
 
 from __future__ import annotations
 
 import base64
 import secrets
+import sys
 import threading
+import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,18 +19,71 @@ import traitlets
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
+from olora_viz.background.record import READY
+from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.notebook_feed import Feed, plotly_source, style, tools
-from olora_viz.figures.live.subshells import heard_while_a_cell_runs
+from olora_viz.figures.live.notebook_feed import (
+    Feed,
+    heard_while_a_cell_runs,
+    plotly_source,
+    style,
+    tools,
+)
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.theme import THEMES
-from olora_viz.machine.naming import unknown
-from olora_viz.notebook.place import place
-from olora_viz.notebook.tree import Node
-from olora_viz.views.background_work import BackgroundWork
+from olora_viz.machine.text import unknown
+from olora_viz.notebook.setup import TEXTS, ConfigTrait, SetUp
+from olora_viz.notebook.tree import Node, understood
+from olora_viz.races.config import RaceConfig
 from olora_viz.views.html import problem
-from olora_viz.views.race_record import READY
+from olora_viz.views.runs import Mark, lane_marks
+
+
+class Pace:
+    """At most about four updates per second and a tenth of the time."""
+
+    EVERY, SHARE = 0.22, 0.1
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        """Whether the next update is due."""
+        return time.monotonic() >= self._next
+
+    def took(self, began: float) -> None:
+        """Record the start time of the update that has just ended."""
+        now = time.monotonic()
+        self._next = now + max(self.EVERY, (now - began) / self.SHARE)
+
+
+def place() -> tuple[Any, Any]:
+    """Return which cell is running, and which of its runs this is."""
+    return _in_marimo() or _in_ipython() or (object(), "")
+
+
+def _in_ipython() -> tuple[Any, str] | None:
+    shell = get_ipython()
+    if shell is None:
+        return None
+    parent = getattr(shell, "get_parent", dict)() or {}  # a plain IPython has no messages
+    cell = parent.get("metadata", {}).get("cellId")
+    code = shell.user_ns.get("In", [""])[-1]
+    return (("cell", cell) if cell else ("code", code)), str(shell.execution_count)
+
+
+def _in_marimo() -> tuple[Any, Any] | None:
+    """Return marimo's cell, after which it names the code of the cell, and its run."""
+    frame = sys._getframe()
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if "__marimo__cell_" in name:
+            run = getattr(sys.modules.get("marimo._messaging.context"), "RUN_ID_CTX", None)
+            return ("marimo", name), (run and run.get(None)) or frame
+        frame = frame.f_back
+    return None
+
 
 STILL_WIDTH = 780
 """Width of the picture in pixels, before it is doubled."""
@@ -241,3 +297,61 @@ class Panel(anywidget.AnyWidget):
 def told(sentence: str) -> str:
     """Return the sentence on what is wrong, as HTML; empty for none."""
     return problem(sentence) if sentence else ""
+
+
+class ConfiguredPanel(Panel):
+    """A panel with the controls of a set-up.
+
+    Parameters
+    ----------
+    config : the initial set-up.
+    name : see `Panel`.
+    """
+
+    config = ConfigTrait()
+    """The set-up of the controls; once it is used, the one that was used, until another is used or
+    set. Setting it fills in the controls."""
+
+    def __init__(self, config: RaceConfig, name: str | None) -> None:
+        self._setup, self._first = SetUp(config), config
+        self._used = self._setting = False
+        self._setting_lock = threading.RLock()
+        super().__init__(name)
+        self._keep_config(config, used=False)
+        self.observe(self._assigned, "config")
+
+    def _set(self, name: str, value: Any) -> None:
+        if self._setup.set(name, value) and not self._used:
+            with suppress(ValueError):  # what is wrong is said when it is used
+                self._keep_config(self._setup.config, used=False)
+
+    def _marks(self, rows: Any) -> list[Mark]:
+        return lane_marks(understood(rows))
+
+    def _keep_config(self, config: RaceConfig, *, used: bool = True) -> None:
+        """Let `config` be a set-up that the controls show."""
+        with self._quietly():
+            self._used = used
+            self.config = config
+
+    @contextmanager
+    def _quietly(self) -> Generator[None]:
+        with self._setting_lock:
+            self._setting = True
+            try:
+                yield
+            finally:
+                self._setting = False
+
+    def _assigned(self, change: Any) -> None:
+        """Show a set-up that was assigned or came from a link."""
+        if self._setting:
+            return
+        self._used = False
+        self._setup.show(change["new"])
+        self._problem = ""
+        self._show()
+
+    def _of_setup(self) -> dict[str, Any]:
+        """Return what the controls of the set-up show."""
+        return self._setup.values | TEXTS

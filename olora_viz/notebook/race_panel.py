@@ -1,39 +1,94 @@
-"""A race as a panel: set-up, controls, live charts, the table and the conclusions."""
+"""The panel of a race."""
 
 from __future__ import annotations
 
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import PAUSED, READY, RaceRecord, ready_race
+from olora_viz.figures.layout import Figure
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import MAX_LANES
-from olora_viz.notebook import race_layout
-from olora_viz.notebook.configured import ConfiguredPanel
-from olora_viz.notebook.earlier_runs import keep
-from olora_viz.notebook.pace import Pace
-from olora_viz.notebook.panel import told
-from olora_viz.notebook.sections import SECTIONS
-from olora_viz.notebook.setup import set_up
-from olora_viz.notebook.traits import StepTrait
-from olora_viz.notebook.tree import Node
+from olora_viz.notebook import setup
+from olora_viz.notebook.panel import ConfiguredPanel, Pace, told
+from olora_viz.notebook.sections import SECTIONS, keep
+from olora_viz.notebook.setup import StepTrait, set_up
+from olora_viz.notebook.tree import Node, box, button, card, charts, html
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import same_and_fair
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
-from olora_viz.views.background_race import BackgroundRace
-from olora_viz.views.next_steps import STEPS, NextStep
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import PAUSED, READY, RaceRecord, ready_race
+from olora_viz.views.verdict import STEPS, NextStep
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+RACE, CONTINUE = "▶ Race", "▶ Continue"
+"""The first button, of a panel at rest and of a paused one."""
+
+FAIR = (
+    "Is it the start, or only the rate? Every start twice: at the rate of the first LoRA lane, and "
+    "at its fair rate, which the race finds from the curvature."
+)
+
+
+def tree_of(sections: Sequence[Node]) -> Node:
+    """Return the bar, the verdict, the set-up on the left, and the race next to it."""
+    bar = box(
+        button("race", RACE, kind="primary"),
+        button("pause", "❚❚ Pause", "pause after the current step"),
+        button("step", "Step", "run one step, then pause"),
+        button("stop", "■ Stop", "end the race; its lanes stay available"),
+        html("status", kind="grow"), kind="bar",
+    )  # fmt: skip
+    middle = box(
+        card(charts("accuracy")),
+        box(card(charts("loss")), card(charts("gradient")), kind="two"),
+        box(card(html("results")), card(html("story")), kind="two"),
+        card(html("answers")),
+        box(*sections, kind="sections"),
+        kind="middle",
+    )
+    steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
+    fair = button("fair", "Same and fair rates", FAIR, "quiet")
+    return box(bar, card(html("verdict", "grow"), *steps, kind="verdict-card"),
+               box(setup.controls(fair), middle, kind="body"))  # fmt: skip
+
+
+def next_button(step: NextStep) -> str:
+    """Return the name of the button of a next step."""
+    return f"next.{step.name}"
+
+
+def figures_of(view: RaceView) -> dict[str, Figure]:
+    """Return the charts that are always shown, accuracy first."""
+    return {"accuracy": view.accuracy, "loss": view.loss, "gradient": view.gradient}
+
+
+def values_of(view: RaceView) -> dict[str, Any]:
+    """Return what the texts and buttons show."""
+    can = view.commands
+    return {
+        **{name: [name] for name in figures_of(view)},
+        "verdict": view.verdict, "results": view.results, "story": view.story,
+        "answers": view.answers, "fair": {},
+        "race": {
+            "label": CONTINUE if "resume" in can else RACE,
+            "disabled": not can & {"start", "resume"},
+        },
+        **{word: {"disabled": word not in can} for word in ("pause", "step", "stop")},
+        **{next_button(step): {"hidden": step.name != view.next_step} for step in STEPS},
+    }  # fmt: skip
 
 
 class RacePanel(ConfiguredPanel):
@@ -157,13 +212,13 @@ class RacePanel(ConfiguredPanel):
     # What the panel does -----------------------------------------------------------------------
 
     def _tree(self) -> Node:
-        return race_layout.tree_of([section.tree() for section in self._sections.values()])
+        return tree_of([section.tree() for section in self._sections.values()])
 
     def _act(self, button: str) -> None:
         acts: dict[str, Callable[[], None]] = {
             "race": self._race, "pause": self.pause, "step": self._one_step, "stop": self.stop,
             "fair": self._fair,
-            **{race_layout.next_button(step): partial(self._next, step) for step in STEPS},
+            **{next_button(step): partial(self._next, step) for step in STEPS},
         }  # fmt: skip
         section, _, its = button.partition(".")
         if act := acts.get(button):
@@ -237,8 +292,8 @@ class RacePanel(ConfiguredPanel):
         with self._lock:
             self._shown = (record.state, record.complete)
             view = race_view(record)
-            figures = race_layout.figures(view)
-            values = race_layout.values(view) | {"status": self._line(view)} | self._of_setup()
+            figures = figures_of(view)
+            values = values_of(view) | {"status": self._line(view)} | self._of_setup()
             if record.complete:
                 keep(record)
             for section in self._sections.values():
@@ -248,7 +303,7 @@ class RacePanel(ConfiguredPanel):
             self._tell(values, figures)
             if view.step and (view.complete or view.state == PAUSED):
                 store = self._keep_still if view.complete else self._keep_soon
-                store(list(race_layout.figures(view).values()), f"{self._words()}\n{view.text}")
+                store(list(figures_of(view).values()), f"{self._words()}\n{view.text}")
         with self.hold_sync():
             self.set_trait("step", len(record.steps))
             self.set_trait("state", record.state)

@@ -1,26 +1,304 @@
-"""The sections of a race panel that the reader opens; each is drawn only while it is open."""
+"""Sections of panels: answers, earlier runs, export."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
+from markupsafe import Markup
+
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import PAUSED, RaceRecord, RaceSnapshot, snapshot
 from olora_viz.figures.layout import Figure
+from olora_viz.figures.race import Run, overlay_figure
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.files import free_folder
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.notebook import tree
-from olora_viz.notebook.earlier_runs import EarlierRunsSection
-from olora_viz.notebook.export_section import ExportSection
-from olora_viz.notebook.section import Drawn, Section
-from olora_viz.notebook.take_away import TakeAwaySection
-from olora_viz.studies.rate_sweep import MEASURES
-from olora_viz.views.curvature import curvature_view
-from olora_viz.views.gradients import gradients_view
-from olora_viz.views.layers import Choices
+from olora_viz.notebook.tree import Node
+from olora_viz.races.export import MERGED, export_lane
+from olora_viz.races.script import olora_viz_script
+from olora_viz.studies.story import MEASURES
+from olora_viz.views.html import problem
+from olora_viz.views.layers import Choices, curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import RaceRecord
-from olora_viz.views.rates import WORDS, rates_view
-from olora_viz.views.update_spectra import spectra_view
+from olora_viz.views.results import WORDS, rates_view
+from olora_viz.views.runs import OVERLAID, differences, run_words
+
+Tell = Callable[[Mapping[str, Any]], None]
+"""Shows values of the panel's parts at once, by their names."""
+
+Drawn = tuple[dict[str, Any], Sequence[Figure]]
+"""What its parts show, by their names within the section, and its charts."""
+
+
+class Section:
+    """A section that the reader opens; hidden if the race has nothing to show in it."""
+
+    NEWS: ClassVar[str] = ""
+    """Its name, and its key in `RaceView.news`."""
+    TITLE: ClassVar[str] = ""
+    WISHES: ClassVar[Mapping[str, Any]] = {}
+    """What is shown at first, by the names of its controls."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.wishes = dict(self.WISHES)
+        """What the reader chose, which the current race may not have."""
+        self._drawn: tuple[Any, ...] = ()
+
+    def tree(self) -> Node:
+        """Return its parts."""
+        charts = tree.charts(self.part("charts"))
+        return tree.section(self.NEWS, self.TITLE, *self.controls(), charts, *self.after())
+
+    def part(self, name: str) -> str:
+        """Return the name of one of its parts in the whole panel."""
+        return f"{self.NEWS}.{name}"
+
+    def control(self, kind: str, name: str, label: str) -> Node:
+        """Return a control, see `tree.control`."""
+        return tree.control(kind, self.part(name), label)
+
+    def controls(self) -> list[Node]:
+        """Return the parts above its charts."""
+        return []
+
+    def after(self) -> list[Node]:
+        """Return the parts below its charts."""
+        return []
+
+    def news(self, record: RaceRecord, view: RaceView) -> object:
+        """Return a value that changes when there is more to show; 0 for nothing."""
+        return view.news[self.NEWS]
+
+    def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
+        """Return what it shows of a race."""
+        raise NotImplementedError
+
+    def choose(self, name: str, value: Any) -> None:
+        """Take a choice of the reader."""
+        if name in self.wishes:
+            self.wishes[name] = value
+
+    def press(self, name: str, record: RaceRecord, view: RaceView, tell: Tell) -> None:
+        """Do what one of its buttons says."""
+
+    def picked(self, name: str) -> None:
+        """Handle a click on a map's cell, given the name of its layer."""
+
+    def show(self, record: RaceRecord, view: RaceView) -> tuple[dict[str, Any], dict[str, Figure]]:
+        """Return the values and charts of its parts; of a closed section only that it is closed."""
+        news = self.news(record, view)
+        values: dict[str, Any] = {self.NEWS: {"hidden": not news, "open": self.is_open}}
+        now = (record.name, news, dict(self.wishes))
+        if not news or not self.is_open or now == self._drawn:
+            return values, {}
+        self._drawn = now
+        its, figures = self.draw(record, view)
+        charts = {self.part(str(i)): figure for i, figure in enumerate(figures)}
+        values |= {self.part(name): value for name, value in its.items()}
+        return values | {self.part("charts"): list(charts)}, charts
+
+
+MOST = 12
+"""Maximum number of runs that are kept, without their models; the oldest ones are dropped."""
+
+_lock = threading.Lock()
+_runs: dict[str, tuple[str, RaceSnapshot]] = {}
+_made: dict[str, int] = {}
+
+
+def keep(record: RaceRecord) -> None:
+    """Keep a race that has ended, for the panels of this kernel."""
+    with _lock:
+        if record.name in _runs or not record.steps:
+            return
+        words = f"{record.config.model}, {record.config.task.replace('-', ' ')}"[-34:]
+        _made[words] = _made.get(words, 0) + 1
+        _runs[record.name] = f"{words} {_made[words]}", snapshot(record)
+        while len(_runs) > MOST:
+            del _runs[next(iter(_runs))]
+
+
+def kept_runs() -> dict[str, tuple[str, RaceSnapshot]]:
+    """Return the races that are kept and their names, by `RaceRecord.name`, the newest first."""
+    with _lock:
+        return dict(reversed(_runs.items()))
+
+
+class EarlierRunsSection(Section):
+    """Earlier races of this kernel, to lay over this one."""
+
+    NEWS: ClassVar[str] = "runs"
+    TITLE: ClassVar[str] = "Earlier runs of this kernel, laid over each other"
+    WISHES: ClassVar = {"overlaid": ()}
+
+    def controls(self) -> list[tree.Node]:
+        """Return the boxes to check."""
+        return [self.control("checks", "overlaid", "Lay over this race")]
+
+    def after(self) -> list[tree.Node]:
+        """Return the place of the differences."""
+        return [tree.html(self.part("differences"))]
+
+    def news(self, record: RaceRecord, view: RaceView) -> object:
+        """Return the other runs, and how far this one is."""
+        others = tuple(name for name in kept_runs() if name != record.name)
+        return (others, view.made) if others else 0
+
+    def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
+        """Draw the checked runs and this one, and say what differs."""
+        runs = kept_runs()
+        others = {name: its for name, its in runs.items() if name != record.name}
+        asked = self.wishes["overlaid"]
+        wanted = set(asked) if isinstance(asked, list | tuple) else set()
+        chosen = [name for name in others if name in wanted][: OVERLAID - 1]
+        options = [[title, name, run_words(run)] for name, (title, run) in others.items()]
+        values = {"overlaid": {"value": chosen, "options": options}, "differences": ""}
+        if not chosen:
+            return values, ()
+        mine = runs.get(record.name, ("this race", record))
+        told = [*([mine] if view.made else []), *(others[name] for name in chosen)]
+        drawn = [Run(title, run.styles, list(run.steps), run.config.steps) for title, run in told]
+        values["differences"] = differences([(title, run.config) for title, run in told])
+        revision = " ".join([record.name, *chosen])
+        return values, (overlay_figure(drawn, revision=revision),)
+
+
+class TakeAwaySection(Section):
+    """What to write in the next cell, and a script that repeats the race."""
+
+    NEWS: ClassVar[str] = "code"
+    TITLE: ClassVar[str] = "Code: save the run, export an adapter, repeat the race"
+
+    def after(self) -> list[tree.Node]:
+        """Return the two pieces of code."""
+        return [
+            tree.code(self.part("next"), "In the next cell, with your name for the panel"),
+            tree.code(self.part("script"), "A script that repeats the race"),
+        ]
+
+    def news(self, record: RaceRecord, view: RaceView) -> object:
+        """Return the leader, whose adapter is exported, once there is a step."""
+        return (view.order[0], view.complete) if view.made else 0
+
+    def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
+        """Write the code."""
+        best = view.order[0]
+        style = view.styles[best]
+        lines = (
+            'panel.race.save("runs/mine")  # the steps, a checkpoint and all adapters',
+            f'ov.write_peft(panel.result(), {best}, "adapters/{style.init}")  # {style.label}',
+        )
+        try:
+            script = olora_viz_script(record.config)
+        except ValueError as error:
+            script = f"# {error}"
+        return {"next": "\n".join(lines), "script": script}, ()
+
+
+FOLDER = "adapters"
+"""Where exports lie by default, a folder for each."""
+
+HINT = Markup('<p class="hint">{}</p>')
+
+BEFORE = HINT.format("In the kernel's folder, and loaded again as a check.")
+RACING = HINT.format("Pause or stop the race to export the lanes as they are then.")
+WRITING = HINT.format("Writing …")
+
+
+class ExportSection(Section):
+    """A lane, its form and a folder, and a button that exports it."""
+
+    NEWS: ClassVar[str] = "export"
+    TITLE: ClassVar[str] = "Take it with you: export a lane"
+    WISHES: ClassVar = {"lane": None, "form": None, "folder": None}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open, self._said, self._race = True, BEFORE, ""
+
+    def controls(self) -> list[tree.Node]:
+        """Return the menus, the folder and the button."""
+        return [
+            tree.box(
+                self.control("select", "lane", "Lane"), self.control("select", "form", "As"),
+                self.control("field", "folder", "New folder"),
+                tree.button(self.part("write"), "Export", kind="quiet"), kind="export-row",
+            ),
+            tree.html(self.part("said")),
+        ]  # fmt: skip
+
+    def news(self, record: RaceRecord, view: RaceView) -> object:
+        """Return the leader, whether the race rests, and what was said last of this race."""
+        if record.name != self._race:
+            self._race, self._said = record.name, BEFORE
+        return (view.order[0], _rests(view), self._said) if view.made else 0
+
+    def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
+        """Show the choices: the leader, as an adapter, in a folder that is free."""
+        config, rests = view.race.config, _rests(view)
+        lane, form, folder = self._chosen(view)
+        labels = config.labels
+        names = [[view.styles[k].label, labels[k]] for k in view.order]
+        names[0][0] = f"★ {names[0][0]}, which leads"
+        values = {
+            "lane": {"value": labels[lane], "options": names},
+            "form": {"value": form, "options": _forms(config.lanes[lane])},
+            "folder": {"value": folder},
+            "write": {"disabled": not rests},
+            "said": self._said if rests or self._said != BEFORE else RACING,
+        }
+        return values, ()
+
+    def press(self, name: str, record: RaceRecord, view: RaceView, tell: Tell) -> None:
+        """Export the chosen lane; say where it lies, or in a sentence why not."""
+        if name != "write":
+            return
+        tell({self.part("said"): WRITING})
+        folder = FOLDER
+        try:
+            if not isinstance(record, BackgroundRace) or not view.made:
+                raise ValueError("there is nothing to export before the first step")
+            lane, form, folder = self._chosen(view)
+            with record.held_at_rest() as race:
+                made = export_lane(race, lane, Path(folder).expanduser(), form)
+        except ValueError as error:
+            self._said = problem(str(error))
+        except OSError as error:
+            self._said = problem(f"{folder!r} could not be written: {error.strerror or error}")
+        else:
+            said = f"{made.sentence[0].upper()}{made.sentence[1:]}."
+            self._said = Markup('<p class="say" role="status">{} <span class="hint">{}.</span></p>')
+            self._said = self._said.format(said, made.found.sentence)
+            self.wishes["folder"] = None
+
+    def _chosen(self, view: RaceView) -> tuple[int, str, str]:
+        """Return the lane's number, the form and the folder; what does not suit is replaced."""
+        config, wishes = view.race.config, self.wishes
+        labels = config.labels
+        lane = labels.index(wishes["lane"]) if wishes["lane"] in labels else view.order[0]
+        forms = [form for _, form in _forms(config.lanes[lane])]
+        form = wishes["form"] if wishes["form"] in forms else forms[0]
+        typed = wishes["folder"]
+        if isinstance(typed, str) and typed.strip():
+            return lane, form, typed.strip()
+        name = labels[lane] + f"-{MERGED}" * (form == MERGED)
+        return lane, form, str(free_folder(Path(FOLDER) / name))
+
+
+def _rests(view: RaceView) -> bool:
+    return view.complete or view.state == PAUSED
+
+
+def _forms(lane: Lane) -> list[list[Any]]:
+    """Return the forms of a lane with their names, the usual one first."""
+    own = [["OLoRA adapter, which PEFT starts", "olora"]] if lane.init == "olora" else []
+    return [["LoRA adapter, for PEFT", "lora"], *own, ["whole model, merged", MERGED]]
 
 
 class LayerSection(Section):

@@ -10,15 +10,14 @@ import traitlets
 from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layout import Figure
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.naming import unknown
-from olora_viz.machine.numbers import percent
+from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.truncation import Truncation, Weight
 from olora_viz.notebook import tree
 from olora_viz.notebook.panel import Panel, told
-from olora_viz.notebook.traits import SettingError
+from olora_viz.notebook.setup import SettingError
 from olora_viz.views import spectrum as spectrum_view
-from olora_viz.views.lab import MOST_RANK, Lab
 from olora_viz.views.layers import layer_words
+from olora_viz.views.spectrum import MOST_RANK, Lab
 
 
 def from_weight() -> list[str]:
@@ -161,7 +160,7 @@ class SpectrumPanel(Panel):
             "rank": {"value": self.rank, "min": 1, "max": self._most(self.layer)},
             "starts": {"value": list(self.starts), "options": starts},
             "verdict": spectrum_view.verdict(self._at("olora")),
-            "energies": spectrum_view.energies(
+            "energies": spectrum_view.energy_table(
                 [self._at(init) for init in dict.fromkeys(["olora", *self.starts])], None
             ),
         }

@@ -1,24 +1,145 @@
-"""The set-up of a race, checked, and its JSON form."""
+"""The set-up of a race: its fields, their defaults, schedules and checks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.labels import labels
-from olora_viz.lanes.lane import Lane, check_count
-from olora_viz.machine.checking import check_whole
-from olora_viz.machine.device import DEVICES, DTYPES
-from olora_viz.machine.naming import unknown
-from olora_viz.machine.showing import call, changed
+from olora_viz.lanes.adapters import lanes_table
+from olora_viz.lanes.lane import Lane, check_count, labels
+from olora_viz.machine.memory import DEVICES, DTYPES
+from olora_viz.machine.text import (
+    brief,
+    call,
+    changed,
+    check_whole,
+    exact,
+    folded,
+    nats,
+    percent,
+    table,
+    unknown,
+)
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
-from olora_viz.races.schedule import Schedule, check_schedule, factor, plain
-from olora_viz.races.shown import config_html
+from olora_viz.tasks import Task, load_task
+from olora_viz.tasks.files import Own, own_task, read_examples
+from olora_viz.tasks.old_split import by_position
+from olora_viz.tasks.task import deduplicated
+
+if TYPE_CHECKING:
+    from olora_viz.races.race import Race
+
+
+Schedule = str | Callable[[int, int], float]
+"""A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that
+returns the factor of the peak rates."""
+
+_OF_PAST: dict[str, Callable[[float], float]] = {
+    "constant": lambda past: 1.0,
+    "linear": lambda past: 1.0 - past,
+    "cosine": lambda past: 0.5 * (1.0 + math.cos(math.pi * past)),
+}
+
+SCHEDULES = tuple(_OF_PAST)
+
+
+def factor(schedule: Schedule, number: int, steps: int, warmup: int) -> float:
+    """Return the factor of the peak rates at a step after the warm-up.
+
+    >>> factor("linear", 3, steps=4, warmup=0), factor(lambda step, steps: 1 / step, 4, 8, 0)
+    (0.5, 0.25)
+    """
+    if not isinstance(schedule, str):
+        return float(schedule(number, steps))
+    return _OF_PAST[schedule]((number - 1 - warmup) / (steps - warmup))
+
+
+def check_schedule(schedule: Any, steps: int, warmup: int) -> None:
+    """Check a name, or the values of a function at all steps.
+
+    Raises
+    ------
+    ValueError : an unknown name, or a value that is not a finite number >= 0.
+    """
+    if not callable(schedule):
+        if schedule not in SCHEDULES:
+            raise ValueError(unknown("schedule", str(schedule), SCHEDULES))
+        return
+    for number in range(warmup + 1, steps + 1):
+        value: Any = schedule(number, steps)
+        try:
+            good = 0.0 <= float(value) < math.inf
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise ValueError(
+                f"the schedule gives {value!r} at step {number}: it must be a finite number >= 0"
+            )
+
+
+def plain(schedule: Schedule) -> str:
+    """Return a schedule's name.
+
+    Raises
+    ------
+    ValueError : the schedule is a function, which has no name.
+    """
+    if not isinstance(schedule, str):
+        raise ValueError(
+            "a schedule that is a Python function cannot be written to a run folder, JSON or a "
+            f"script: choose one of {', '.join(SCHEDULES)} there"
+        )
+    return schedule
+
+
+OPEN = 8
+"""The most lanes whose table is not folded."""
+
+
+def config_html(config: RaceConfig) -> Markup:
+    """Return the settings that differ from their defaults, the lanes, and all settings, folded."""
+    its = {name: value for name, value in changed(config).items() if name != "lanes"}
+    rows = [(name, brief(value)) for name, value in its.items()]
+    every = [(each.name, brief(getattr(config, each.name))) for each in fields(config)]
+    every = [row for row in every if row[0] != "lanes"]
+    lanes = lanes_table(config.lanes, config.labels)
+    return Markup("").join(
+        [
+            table(["setting", "value"], rows, "RaceConfig") if rows else Markup("RaceConfig"),
+            lanes if len(config.lanes) <= OPEN else folded(f"{len(config.lanes)} lanes", lanes),
+            folded("All settings", table(["setting", "value"], every)),
+        ]
+    )
+
+
+def race_html(race: Race) -> Markup:
+    """Return the latest results of each lane, and the set-up, folded."""
+    held, base = race.state.of_lanes(race.config.labels, race.status), race.baseline
+    rows = [
+        (label, nats(its["final_loss"]), percent(its["final_accuracy"]), its["status"])
+        for label, its in held.items()
+    ]
+    start = ("base model", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
+    at = race.state.last_eval_step
+    head = ["", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
+    return table(head, [start, *rows], words(race)) + folded("Set-up", config_html(race.config))
+
+
+def words(race: Race) -> str:
+    """Return what races, and how far it is."""
+    config = race.config
+    return (
+        f"Race on {config.model}, {config.task}: {len(config.lanes)} lanes, step {race.done} of "
+        f"{config.steps}, {race.status}"
+    )
+
 
 BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
@@ -294,3 +415,126 @@ def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
     """Return values of JSON with targets as a tuple, which is a list in JSON."""
     targets = values.get("targets")
     return {**values, "targets": tuple(targets)} if isinstance(targets, list) else values
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings, with the names that they have in links and, where it has them, in `RaceConfig`.
+
+    The defaults are those of a page, see `RaceConfig` for what they mean.
+    """
+
+    schedule: str = "constant"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    """Of every lane, as `clip`."""
+    clip: float | None = None
+    targets: tuple[str, ...] | None = None
+    """None for all linear layers of the blocks."""
+    eval_every: int | None = None
+    """None for `automatic_interval`."""
+    batches: str = "by-seed"
+    eval_size: int = RaceConfig.eval_size
+    keep_best: bool = False
+    patience: int | None = None
+    """None for lanes that never stop early."""
+    truncate: bool = False
+    chat: bool = False
+
+    @classmethod
+    def of(cls, config: RaceConfig) -> Settings:
+        """Return the settings of a race.
+
+        Batches that ``auto`` makes those of each seed, or of one seed, are ``by-seed``.
+
+        Raises
+        ------
+        ValueError : the lanes differ in them, or the schedule is a function.
+        """
+        if not isinstance(config.schedule, str):
+            raise ValueError("a schedule that is a Python function cannot be shown on the page")
+        decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
+        if len(decays) > 1:
+            raise ValueError("the lanes of a page share their weight decay and their clipping")
+        ((weight_decay, clip),) = decays
+        every, seeds = config.eval_every, {lane.seed for lane in config.lanes}
+        automatic = config.batches == "auto" and (config.by_seed or seeds == {0})
+        return cls(
+            config.schedule, config.warmup, weight_decay, clip, config.targets,
+            None if every == automatic_interval(config.steps) else every,
+            cls.batches if automatic else config.batches, config.eval_size,
+            config.keep_best, config.patience or None, config.truncate, config.chat,
+        )  # fmt: skip
+
+    def values(self) -> dict[str, str]:
+        """Return the settings as text by name, "" for None.
+
+        >>> Settings(warmup=5, targets=("q_proj", "v_proj")).values()["targets"]
+        'q_proj,v_proj'
+        """
+        return {field.name: _text(getattr(self, field.name)) for field in fields(self)}
+
+    def changed(self) -> dict[str, str]:
+        """Return those of the `values` that are not the default.
+
+        >>> Settings(warmup=5, clip=0.5).changed()
+        {'warmup': '5', 'clip': '0.5'}
+        """
+        plain = Settings().values()
+        return {name: text for name, text in self.values().items() if text != plain[name]}
+
+    def of_lane(self) -> dict[str, Any]:
+        """Return the fields of every lane."""
+        return {"weight_decay": self.weight_decay, "clip": self.clip}
+
+    def of_race(self, steps: int) -> dict[str, Any]:
+        """Return the fields of a race of so many steps."""
+        its = {field.name: getattr(self, field.name) for field in fields(self)}
+        its = {name: value for name, value in its.items() if name not in self.of_lane()}
+        every = self.eval_every or automatic_interval(steps)
+        return its | {"eval_every": every, "patience": self.patience or 0}
+
+
+SETTINGS = tuple(field.name for field in fields(Settings))
+"""Their names."""
+
+
+def automatic_interval(steps: int) -> int:
+    """Return the steps between two evaluations where the page sets none.
+
+    >>> automatic_interval(60), automatic_interval(2000)
+    (5, 20)
+    """
+    return max(1, min(5, steps // 5), math.ceil(steps / 100))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if value is None else exact(value) if isinstance(value, float) else str(value)
+
+
+def task_of(config: RaceConfig, own: Own | None = None) -> Task:
+    """Load the task of a race, and the test examples of a separate file.
+
+    Parameters
+    ----------
+    config : the set-up.
+    own : used instead of ``config.task``.
+
+    Raises
+    ------
+    ValueError : an unknown name or an invalid file, or the test file leaves nothing to train on.
+    """
+    if own is not None:
+        task = own_task(own, config.split_seed or 0)
+    elif config.split_seed is None:
+        task = load_task(config.task, config.seed, by_position)
+    else:
+        task = load_task(config.task, config.split_seed)
+    if config.test is None:
+        return task
+    test = tuple(read_examples(Path(config.test).expanduser()))
+    return deduplicated(replace(task, train=task.train + task.test, test=test))

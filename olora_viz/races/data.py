@@ -1,25 +1,29 @@
-"""The data of a race: training examples in batches, and held-out examples."""
+"""What a race reads: models, batches and held-out examples, and their fingerprints."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.kept import Kept
+from olora_viz.machine.memory import resolve_device, resolve_dtype
+from olora_viz.machine.process import Progress
+from olora_viz.models import load_model
+from olora_viz.races.config import RaceConfig, task_of
 from olora_viz.races.model_card import model_name
-from olora_viz.races.task import task_of
 from olora_viz.tasks import (
+    TASKS,
     Batch,
     Encoded,
     Encoding,
@@ -33,12 +37,133 @@ from olora_viz.tasks import (
 )
 from olora_viz.tasks.batches import Size, packed_size
 from olora_viz.tasks.chat import Chat, unused_template
-from olora_viz.tasks.evaluation import Evaluation, shared_tokens
-from olora_viz.tasks.held_out import held_out_of
-from olora_viz.tasks.own import Own
+from olora_viz.tasks.evaluation import Evaluation, held_out_of, shared_tokens
+from olora_viz.tasks.files import Own, sha256_of
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+
+
+Found = TypeVar("Found")
+
+
+class Kept:
+    """The model of the latest of some races, one after the other, and what was found out about it.
+
+    Detached lanes leave a model bitwise unchanged. So it is loaded once, and what does not depend
+    on lanes is computed once: tokens, its own results on held-out examples, starts without a seed.
+    """
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._loaded: Any = None
+        self._found: dict[Hashable, Any] = {}
+        self._used: set[Hashable] = set()
+
+    def load(
+        self, config: RaceConfig, progress: Progress | None = None
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """Return the model and the tokenizer of a set-up; other ones are forgotten before.
+
+        Raises
+        ------
+        ValueError : see `load_model`.
+        """
+        device = resolve_device(config.device)
+        dtype = resolve_dtype(config.dtype, device)
+        key = (config.model, device, dtype)
+        if key != self._key:
+            self.clear()
+            self._loaded = load_model(config.model, device=device, dtype=dtype, progress=progress)
+            self._key = key
+        return self._loaded
+
+    def get(self, key: Hashable, find: Callable[[], Found]) -> Found:
+        """Return what was found under a key, after finding it the first time."""
+        if key not in self._found:
+            self._found[key] = find()
+        self._used.add(key)
+        return self._found[key]
+
+    def rest(self) -> None:
+        """Forget what no race has used since the last call, and everything on a GPU."""
+        if self._loaded is not None and self._loaded[0].device.type != "cpu":
+            self.clear()
+        self.forget_unused()
+
+    def forget_unused(self) -> None:
+        """Forget what no race has used since the last call; the model stays where it is."""
+        self._found = {key: self._found[key] for key in self._used if key in self._found}
+        self._used = set()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._key = self._loaded = None
+        self._found = {}
+
+
+CONTENTS = {
+    "task_sha256": "task file {0.task!r}",
+    "test_sha256": "test file {0.test!r}",
+    "own_task_sha256": "task of your own, {0.task!r},",
+}
+"""The inputs, by the keys of ``config.json`` that hold their SHA-256."""
+
+
+def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
+    """Return the SHA-256 of a race's inputs, by the keys of `CONTENTS`; None for those it lacks.
+
+    Parameters
+    ----------
+    config : the set-up.
+    own : the user's own task.
+    """
+    return {
+        "task_sha256": _content(config.task) if own is None else None,
+        "test_sha256": _content(config.test),
+        "own_task_sha256": sha256_of(own) if own else None,
+    }
+
+
+def check_contents(
+    folder: Path, config: RaceConfig, before: Mapping[str, str | None], own: Own | None
+) -> None:
+    """Check that the inputs of a run have not changed since it started.
+
+    Parameters
+    ----------
+    folder, config : of the run.
+    before : the result of `contents_of` at the start.
+    own : the user's own task that is passed now.
+
+    Raises
+    ------
+    ValueError : a file or a task has changed, or the user's own task is missing or not expected.
+    """
+    if own is None and before["own_task_sha256"]:
+        raise ValueError(
+            f"the run in {str(folder)!r} trains on a task of your own, {config.task!r}, which is "
+            "not in the folder: continue it in Python, with ov.resume_run(folder, task=…)"
+        )
+    if own is not None and not before["own_task_sha256"]:
+        raise ValueError(
+            f"the run in {str(folder)!r} trains on {config.task!r}, not on a task of your own"
+        )
+    now = contents_of(config, None if own is None else task_of(config, own))
+    for key, what in CONTENTS.items():
+        if before[key] != now[key]:
+            raise ValueError(
+                f"the {what.format(config)} has changed since the run in {str(folder)!r} started, "
+                "so it cannot be resumed"
+            )
+
+
+def _content(task: str | None) -> str | None:
+    """Return the SHA-256 of a file; None for a named task."""
+    if task is None or task in TASKS:
+        return None
+    path = Path(task).expanduser()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 class RaceData:

@@ -7,10 +7,9 @@ from typing import Any
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.numbers import compact, number
+from olora_viz.machine.text import compact, number
 from olora_viz.models import MODELS
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.schedule import plain
+from olora_viz.races.config import RaceConfig, plain
 from olora_viz.tasks import TASKS
 
 

@@ -6,43 +6,143 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.answers import Answers
-from olora_viz.lanes.coverage import worded
-from olora_viz.lanes.eval_mode import EvalMode
-from olora_viz.lanes.first_pass import first_pass
-from olora_viz.machine.device import resolve_device
-from olora_viz.machine.naming import expect
-from olora_viz.machine.progress import OfLongWork, Progress, StoppedEarlyError
-from olora_viz.machine.signals import HeldInterrupt
-from olora_viz.measures.measuring import MeasureError, measured
+from olora_viz.lanes.generation import Answers, ask, ask_own
+from olora_viz.lanes.layers import worded
+from olora_viz.lanes.passes import EvalMode, first_pass
+from olora_viz.machine.memory import resolve_device
+from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
+from olora_viz.machine.text import expect, finite_or_none
+from olora_viz.measures.catalogue import MeasureError, measured
 from olora_viz.measures.training import Trained
-from olora_viz.races import answering
-from olora_viz.races.baseline import baseline_of, of_base, results_at_start
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import RaceData
-from olora_viz.races.kept import Kept
-from olora_viz.races.parts import parts_words
-from olora_viz.races.saving import save
-from olora_viz.races.shown import race_html, words
-from olora_viz.races.start import attach_lanes
+from olora_viz.races.config import RaceConfig, race_html, task_of, words
+from olora_viz.races.data import Kept, RaceData
+from olora_viz.races.export import save
+from olora_viz.races.start import attach_lanes, baseline_of, of_base, parts_words, results_at_start
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
-from olora_viz.races.summary import Tested, summary_of
-from olora_viz.races.task import task_of
 from olora_viz.races.trainer import Trainer
 from olora_viz.tasks import Batch
-from olora_viz.tasks.own import Own
+from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.files import Own
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Tested(NamedTuple):
+    """The results on the test examples."""
+
+    base: Evaluation
+    """Of the base model."""
+    lanes: Evaluation
+    """Of the K lanes at the end of the race; NaN for one that has diverged."""
+
+
+def summary_of(race: Race) -> dict[str, Any]:
+    """Return the results so far.
+
+    ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains. If the race
+    has test examples, ``test_loss`` and ``test_accuracy`` are those of the finished lanes, and None
+    before.
+    """
+    about = race.data.about_held_out
+    base: dict[str, Any] = {
+        "loss": finite_or_none(race.baseline.loss[0]),
+        "accuracy": finite_or_none(race.baseline.accuracy[0]),
+    }
+    lanes = race.state.of_lanes(race.lanes.labels, race.status)
+    for values, count in zip(lanes.values(), race.lanes.plan.parameters, strict=True):
+        values["parameters"] = count
+    if race.config.follows_best or race.updates > race.done:
+        for values in lanes.values():
+            best = values["best_step"] if race.config.keep_best else None
+            values["adapter_step"] = best or values.get("stopped_at") or race.updates
+    if race.data.test:
+        tested = race.tested()
+        base |= figures_of_test(tested.base if tested else None, 0)
+        for k, values in enumerate(lanes.values()):
+            values |= figures_of_test(tested.lanes if tested else None, k)
+    return {
+        "status": race.status,
+        "model": race.config.model,
+        "task": race.config.task,
+        "plain_text": race.task.plain_text,
+        "device": str(race.device),
+        "dtype": str(next(race.model.parameters()).dtype).removeprefix("torch."),
+        "steps": race.done,
+        "seconds": round(race.state.seconds, 3),
+        "tokens": race.state.tokens,
+        "adapted": race.adapted,
+        "in_parts": race.in_parts,
+        "coverage": race.lanes.plan.coverage.to_json(),
+        "without_gradient": race.without_gradient,
+        "examples": {"train": about.train, "held_out": about.examples, "test": about.test},
+        "duplicates": {"exact": about.exact, "near": about.near},
+        "left_out": race.data.left_out,
+        "held_out_left_out": race.data.held_out_left_out,
+        "held_out": asdict(about),
+        "test_left_out": race.data.test_left_out,
+        "base": base,
+        "lanes": lanes,
+    }
+
+
+def figures_of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
+    """Return lane k's results on the test examples; None before the test."""
+    return {
+        "test_loss": finite_or_none(evaluation.loss[k]) if evaluation else None,
+        "test_accuracy": finite_or_none(evaluation.accuracy[k]) if evaluation else None,
+    }
+
+
+LONGEST_ANSWER = 40
+"""Tokens of an answer to a prompt of the user's own."""
+
+
+def to_held_out(race: Race, count: int) -> Answers:
+    """Return greedy answers of the base model and every lane to `count` held-out prompts."""
+    encoded = race.data.held_out[:count]
+    with closing(EvalMode(race.model)):
+        said = ask(
+            race.lanes, race.tokenizer, encoded, race.afterwards, plain_text=race.task.plain_text,
+            chat=race.data.chat,
+        )  # fmt: skip
+    return Answers((replace(answer, step=_step(race)) for answer in said), race.lanes.labels)
+
+
+def to_own(race: Race, prompt: str) -> Answers:
+    """Return greedy answers of the base model and every lane to this text.
+
+    They read exactly it, as a message of the user if the race has a chat template. If the race
+    truncates, a longer one is cut at its left, so that prompt and answer are no longer than its
+    examples.
+
+    Raises
+    ------
+    ValueError : the prompt is empty, or too long for the model's context.
+    """
+    lengths = [len(one.ids) - one.supervised_from for one in race.data.held_out]
+    length = LONGEST_ANSWER if race.task.plain_text else min(LONGEST_ANSWER, max(lengths))
+    with closing(EvalMode(race.model)):
+        said = ask_own(
+            race.lanes, race.tokenizer, prompt, length, race.afterwards, chat=race.data.chat,
+            limit=race.data.longest if race.config.truncate else math.inf,
+        )  # fmt: skip
+    return Answers([replace(said, step=_step(race))], race.lanes.labels)
+
+
+def _step(race: Race) -> int | None:
+    """Return the step of the lanes' adapters; None if each has its own best one."""
+    return None if race.config.keep_best and race.status != RACING else race.updates
+
 
 GRADIENT = "gradient"
 """Among the tensors of a snapshot: the gradient of a step whose evaluation was stopped."""
@@ -336,7 +436,7 @@ class Race(Iterator[Step]):
 
     def answers(self, count: int) -> Answers:
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""
-        return answering.to_held_out(self, count)
+        return to_held_out(self, count)
 
     def answer(self, prompt: str) -> Answers:
         """Return greedy answers of the base model and every lane to a prompt of your own.
@@ -352,7 +452,7 @@ class Race(Iterator[Step]):
         ------
         ValueError : the prompt is empty, or too long for the model's context.
         """
-        return answering.to_own(self, prompt)
+        return to_own(self, prompt)
 
     def summary(self) -> dict[str, Any]:
         """Return the results so far as plain values, see `summary_of`."""

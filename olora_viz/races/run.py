@@ -1,26 +1,20 @@
-"""A run folder: every step is on disk before it is reported.
-
-config.json             the set-up; written first
-steps.jsonl             one line per step, append-only
-checkpoint.safetensors  parameters, moments and clock; replaced atomically
-summary.json            the results; written at the end, removed when the race resumes
-adapters/LANE/          every finite lane in PEFT's format; written at the end, and read back if the
-                        race was not stopped
-"""
+"""Run folders: written while a race runs, resumed, read and tracked."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from collections.abc import Generator
-from dataclasses import replace
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 from torch import Tensor
 
-from olora_viz.lanes.read_back import kept
+from olora_viz.lanes.peft import kept
 from olora_viz.machine.files import (
     is_free,
     read_json_object,
@@ -28,15 +22,14 @@ from olora_viz.machine.files import (
     write_json,
     write_text,
 )
-from olora_viz.machine.naming import expect
-from olora_viz.machine.progress import Progress, StoppedEarlyError
+from olora_viz.machine.process import Progress, StoppedEarlyError
+from olora_viz.machine.text import compact, expect
+from olora_viz.machine.trackers import TrackedRun, Tracker
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.contents import CONTENTS, check_contents
-from olora_viz.races.kept import Kept
-from olora_viz.races.race import SHORTER, Race
-from olora_viz.races.saving import (
+from olora_viz.races.data import CONTENTS, Kept, check_contents
+from olora_viz.races.export import (
     CHECKPOINT,
     begin,
     check_space,
@@ -44,9 +37,59 @@ from olora_viz.races.saving import (
     write_adapters,
     write_checkpoint,
 )
+from olora_viz.races.race import SHORTER, Race
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
-from olora_viz.tasks.own import Own
+from olora_viz.tasks.files import Own
+
+RESULTS = ("test_loss", "test_accuracy")
+"""The results of a lane's summary that are reported with its last step."""
+
+
+class RaceTracker:
+    """Reports the lanes of a race as runs, grouped by method and rate.
+
+    Parameters
+    ----------
+    again : whether to continue the runs of a race that is resumed.
+    """
+
+    def __init__(self, tracker: Tracker, config: RaceConfig, *, again: bool = False) -> None:
+        self._tracker, self._config, self._again = tracker, config, again
+        self._runs: list[TrackedRun] = []
+        tracker.attempt(self._start)
+
+    def report(self, step: Step) -> None:
+        """Report what a step has measured of each lane, in one number."""
+        self._tracker.attempt(lambda: self._log(step.step, step.measures))
+
+    def report_results(self, step: int, summary: Mapping[str, Any]) -> None:
+        """Report the lanes' results on the test examples, if there are any."""
+        lanes = [summary["lanes"][label] for label in self._config.labels]
+        results = {
+            name: np.array([lane.get(name) for lane in lanes], dtype=float) for name in RESULTS
+        }
+        self._tracker.attempt(lambda: self._log(step, results))
+
+    def close(self) -> None:
+        """Close the runs."""
+        self._tracker.attempt(lambda: [run.close() for run in self._runs])
+
+    def _start(self) -> None:
+        shared = {name: value for name, value in asdict(self._config).items() if name != "lanes"}
+        for lane, label in zip(self._config.lanes, self._config.labels, strict=True):
+            group = f"{lane.init} {compact(lane.lr)}"
+            run = self._tracker.start(label, group, {**shared, **asdict(lane)}, again=self._again)
+            self._runs.append(run)
+
+    def _log(self, step: int, measures: Mapping[str, Any]) -> None:
+        per_lane = {name: its for name, its in measures.items() if isinstance(its, np.ndarray)}
+        for k, run in enumerate(self._runs):
+            numbers = {name: float(values[k]) for name, values in per_lane.items()}
+            numbers = {name: number for name, number in numbers.items() if math.isfinite(number)}
+            if numbers:
+                run.log(numbers, step)
+
 
 STUDY = "study.toml"
 """The file with the set-up of a study, in a folder around its runs."""
@@ -369,3 +412,51 @@ def _last_step(folder: Path) -> int:
         return int(json.loads(lines[-1])["step"]) if lines else 0
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{str(path)!r} is damaged: its last line is not a step") from None
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run as saved in its folder; made by `load_run`.
+
+    Tables and figures accept it instead of the steps of a race: ``steps_frame(run)``,
+    ``plot_race(run)``.
+    """
+
+    folder: Path
+    config: RaceConfig
+    steps: tuple[Step, ...] = field(repr=False)
+    """From the first to the last one on disk."""
+    summary: dict[str, Any] | None = field(repr=False)
+    """The results, as in ``summary.json``; None if the run is still in progress or was killed."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the lanes, in order."""
+        return self.config.labels
+
+
+def load_run(folder: str | Path) -> SavedRun:
+    """Read a run folder: its set-up, steps and summary. No model or task is loaded.
+
+    Parameters
+    ----------
+    folder : written by `Race.save`, or by ``race --run`` on the command line, of a finished,
+        stopped or killed run.
+
+    Raises
+    ------
+    ValueError : the folder holds no run, or a damaged one.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from olora_viz.lanes.lane import Lane
+    >>> from olora_viz.races import run as runs
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = list(runs.start(RaceConfig(lanes=(Lane("lora"),), steps=2), folder))
+    ...     saved = load_run(folder)
+    >>> [step.step for step in saved.steps], saved.summary["status"]
+    ([1, 2], 'finished')
+    """
+    folder = Path(folder)
+    return SavedRun(folder, read_config(folder), tuple(read_steps(folder)), read_summary(folder))

@@ -10,7 +10,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import names_experts
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.schedule import plain as plain_schedule
+from olora_viz.races.config import plain as plain_schedule
 
 PEFT_STARTS: dict[str, Any] = {
     "lora": True,

@@ -1,10 +1,12 @@
-"""The start of a race: its lanes on the model, with calibration data and numbers for fair rates."""
+"""What a race starts from: adapters, batches in parts, and the results at step 0."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
 from torch import nn
 
 from olora_viz.lanes.adapters import Lanes, attach_planned
@@ -14,15 +16,189 @@ from olora_viz.lanes.calibration import (
     check_calibration,
     gather_planned,
 )
-from olora_viz.lanes.chunks import check_adapters
-from olora_viz.lanes.footprint import Footprint
+from olora_viz.lanes.memory import Footprint, check_adapters
 from olora_viz.lanes.plan import plan_adapters
-from olora_viz.machine.progress import Progress
-from olora_viz.measures.products import check_tracking
+from olora_viz.machine import memory
+from olora_viz.machine.memory import bytes_words
+from olora_viz.machine.process import Progress
+from olora_viz.measures.curvature import check_tracking
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
-from olora_viz.races.parts import check_free, in_parts, judged_rows
+from olora_viz.tasks.evaluation import Evaluation
+
+JUDGED = 16
+"""Rows of an evaluation's pass in a race of smaller batches: fewer take as long as these."""
+
+
+def in_parts(
+    config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device
+) -> RaceConfig:
+    """Return the set-up with the fewest parts of a batch whose passes fit into memory.
+
+    Loss and gradient of a step are the sums over its parts, so they change by rounding alone, see
+    `backward`. The parts depend on the set-up and the machine, not on what is free at the moment.
+
+    Raises
+    ------
+    ValueError : not even one prompt fits.
+    """
+    limit = memory.pass_limit(device)
+    if limit is None or needed(data, footprint, config.rows) <= limit:
+        return config
+    rows = _most(lambda rows: needed(data, footprint, rows) <= limit, config.rows)
+    if not rows:
+        raise ValueError(_too_long(data, footprint, limit))
+    return replace(config, accumulate=-(-config.batch_size // rows))
+
+
+def check_free(
+    config: RaceConfig,
+    data: RaceData,
+    footprint: Footprint,
+    device: torch.device,
+    besides: int = 0,
+) -> None:
+    """Check that a pass of one lane fits into what is free.
+
+    Parameters
+    ----------
+    besides : bytes that are needed at the same time.
+
+    Raises
+    ------
+    ValueError : it does not; the message has the numbers, and what would fit.
+    """
+    free = memory.available_memory(device)
+    if free is None:
+        return
+    free = max(0, free - besides)
+    need = needed(data, footprint, config.rows)
+    if need <= free:
+        return
+    size = data.trained_with(config.rows)
+    rows = _most(lambda rows: needed(data, footprint, rows) <= free, config.rows)
+    fits = f"{rows} prompts at once would fit" if rows else "not even one prompt would fit"
+    raise ValueError(
+        f"a pass of one lane over {size.rows} prompts of up to {size.width} tokens needs "
+        f"{bytes_words(need)} of memory, but only {bytes_words(free)} are free: {fits}"
+    )
+
+
+def judged_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int:
+    """Return how many rows an evaluation reads at once.
+
+    They are those of a step or, if its batch is in one part, up to `JUDGED` where that takes no
+    more memory: without gradients the same rows take less. The number depends on the set-up alone.
+    """
+    if config.accumulate > 1 or config.rows >= JUDGED:
+        return config.rows
+    most = footprint.training.bytes(data.trained_with(config.rows))
+    more = _most(lambda rows: footprint.evaluation.bytes(data.judged_with(rows)) <= most, JUDGED)
+    return max(config.rows, more)
+
+
+def needed(data: RaceData, footprint: Footprint, rows: int) -> float:
+    """Return the bytes of one lane's largest pass, if a pass reads so many prompts."""
+    return max(
+        footprint.training.bytes(data.trained_with(rows)),
+        footprint.evaluation.bytes(data.judged_with(rows)),
+    )
+
+
+def parts_words(config: RaceConfig, data: RaceData, footprint: Footprint) -> str:
+    """Say in how many parts a batch is computed, and why; empty if it is one."""
+    if config.accumulate == 1:
+        return ""
+    one, whole = (needed(data, footprint, rows) for rows in (config.rows, config.batch_size))
+    return (
+        f"each batch of {config.batch_size} prompts is computed in {config.accumulate} parts, "
+        f"so that a pass of one lane takes up to {bytes_words(one)} of memory instead of "
+        f"{bytes_words(whole)}"
+    )
+
+
+def _too_long(data: RaceData, footprint: Footprint, limit: int) -> str:
+    train, judged = data.trained_with(1), data.judged_with(1)
+    costs = [(footprint.training, train), (footprint.evaluation, judged)]
+    cost, size = max(costs, key=lambda pair: pair[0].bytes(pair[1]))
+
+    def fits(width: int) -> bool:
+        supervised = min(size.supervised, size.rows * width)
+        return cost.bytes(size._replace(width=width, supervised=supervised)) <= limit
+
+    width = _most(fits, size.width)
+    what = "one prompt" if size.rows == 1 else f"one prompt with its {size.rows} choices"
+    return (
+        f"a pass of one lane over {what} of {size.width} tokens needs "
+        f"{bytes_words(cost.bytes(size))} of memory, but a pass may take "
+        f"{bytes_words(limit)} here: "
+        + (f"up to {width} tokens would fit" if width else "no prompt would fit")
+    )
+
+
+def _most(fits: Callable[[int], bool], most: int) -> int:
+    """Return the largest number from 1 to `most` that fits; 0 if none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def of_base(lanes: Lanes, data: RaceData, progress: Progress, *, test: bool = False) -> Evaluation:
+    """Evaluate the base model on the held-out or the test examples.
+
+    Parameters
+    ----------
+    progress : called several times in every pass; raises to stop.
+    """
+    with lanes.off():
+        return data.evaluate_base(
+            test=test, report=lambda part: progress(part, "evaluating the base model")
+        )
+
+
+def baseline_of(config: RaceConfig, lanes: Lanes, data: RaceData, progress: Progress) -> Evaluation:
+    """Evaluate the base model on the held-out examples; if that fails, detach the lanes.
+
+    Parameters
+    ----------
+    progress : see `of_base`.
+
+    Raises
+    ------
+    ValueError : the loss is not finite.
+    """
+    try:
+        baseline = of_base(lanes, data, progress)
+        if not np.isfinite(baseline.loss).all():
+            raise ValueError(
+                f"the held-out loss of {config.model!r} is {baseline.loss[0]} before any "
+                "training: the weights must be damaged"
+            )
+    except BaseException:
+        lanes.detach()
+        raise
+    return baseline
+
+
+def results_at_start(
+    lanes: Lanes, baseline: Evaluation, evaluate: Callable[[], Evaluation]
+) -> Evaluation:
+    """Return the lanes' held-out results at step 0.
+
+    Parameters
+    ----------
+    evaluate : evaluates the lanes; called if some do not keep the model's function.
+    """
+    if not lanes.plan.unsubtracted:
+        return baseline.repeated(lanes.count)
+    try:
+        return evaluate()
+    except BaseException:
+        lanes.detach()
+        raise
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from olora_viz.initializers import keeps_function
-from olora_viz.machine.showing import call, lane_table
+from olora_viz.machine.text import call, lane_table
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
-from olora_viz.measures.examples import Examples
 from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.measure import by_label, of_label
-from olora_viz.measures.record import Record
+from olora_viz.measures.measure import Record, by_label, of_label
+from olora_viz.measures.training import Examples
 from olora_viz.measures.update_spectra import UpdateSpectra
 from olora_viz.races.state import DIVERGED, STOPPED_EARLY, statuses, why_out
 

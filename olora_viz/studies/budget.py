@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LANES
-from olora_viz.machine.numbers import about, duration
-from olora_viz.machine.progress import Progress
-from olora_viz.races.kept import Kept
-from olora_viz.studies.estimate import LANES, Pace, most_trials, pace_of
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import about, duration
+from olora_viz.races.data import Kept
+from olora_viz.studies.plan import LANES, Pace, most_trials, pace_of
+from olora_viz.studies.sentences import smallest_found
 from olora_viz.studies.statistics import LEAST_EXAMPLES, smallest_difference
 from olora_viz.studies.study import Study, Trial
-from olora_viz.studies.words import smallest_found
 
 METHODS = ("lora", "olora", "pissa", "milora")
 """The methods that are compared by default; the last ones are left out where time is short."""

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.numbers import compact, finite_or_none, nats, percent, signed
-from olora_viz.studies.decision import Comparison, interval_of_share
-from olora_viz.studies.method_runs import Difference, difference, runs_of
+from olora_viz.machine.text import compact, finite_or_none, nats, percent, signed
+from olora_viz.studies.pairing import Comparison, interval_of_share
+from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
     BETTER,
     LEAST_SEEDS,
@@ -24,9 +24,16 @@ from olora_viz.studies.statistics import (
     t_interval,
 )
 from olora_viz.studies.study import Cell, Trial
-from olora_viz.studies.untrained import untrained
-from olora_viz.studies.verdicts import Verdict, Verdicts, order, values_of
-from olora_viz.studies.who_leads import Basis, who_leads
+from olora_viz.studies.verdicts import (
+    Difference,
+    Verdict,
+    Verdicts,
+    difference,
+    order,
+    runs_of,
+    untrained,
+    values_of,
+)
 
 GUESSING = "No method {} better than guessing here: try more data, other rates or a larger model."
 """Said before what there is to take; "is clearly", where some are right more often in this test."""

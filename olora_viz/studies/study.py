@@ -11,8 +11,8 @@ from typing import Any
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.naming import unknown
-from olora_viz.machine.threads import cores
+from olora_viz.machine.process import cores
+from olora_viz.machine.text import unknown
 from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 

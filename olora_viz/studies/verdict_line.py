@@ -8,23 +8,40 @@ from typing import Any
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.examples import Examples
-from olora_viz.races.best import taken_home
+from olora_viz.measures.training import Examples
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
-from olora_viz.races.source import Raced, Source
-from olora_viz.studies.comparison import MOST_FIELDS, fields_of
-from olora_viz.studies.contest import latest_examples
-from olora_viz.studies.decision import AHEAD, BEHIND
-from olora_viz.studies.matches import LARGEST, LOWEST, Match, Told, compared, of_every_lane
-from olora_viz.studies.metric import Metric, metric_of
-from olora_viz.studies.remarks import is_guessing
-from olora_viz.studies.seed_groups import group_places, seed_groups
-from olora_viz.studies.setting_words import setting_of
-from olora_viz.studies.standings import standings
+from olora_viz.races.tables import Raced, Source
+from olora_viz.races.trainer import taken_home
+from olora_viz.studies.contest import (
+    LARGEST,
+    LOWEST,
+    Match,
+    Told,
+    compared,
+    latest_examples,
+    of_every_lane,
+)
+from olora_viz.studies.fields import (
+    MOST_FIELDS,
+    Metric,
+    fields_of,
+    group_places,
+    metric_of,
+    seed_groups,
+    standings,
+)
+from olora_viz.studies.pairing import AHEAD, BEHIND
+from olora_viz.studies.sentences import (
+    KINDS,
+    Basis,
+    Sentence,
+    and_,
+    is_guessing,
+    relation,
+    setting_of,
+)
 from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
-from olora_viz.studies.who_leads import KINDS, Basis, relation
-from olora_viz.studies.words import Sentence, and_
 
 CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
 """How sure a verdict is, beside ``level``: decided over seeds; not decided, or not for other rates;

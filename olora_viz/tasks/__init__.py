@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from olora_viz.machine.naming import expect, unknown
-from olora_viz.machine.showing import Catalogue
+from olora_viz.machine.text import Catalogue, expect, unknown
 from olora_viz.tasks.batches import Batch, batch_indices, collate
 from olora_viz.tasks.built_in import BUILT_IN
-from olora_viz.tasks.duplicates import deduplicated
 from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
 from olora_viz.tasks.hub import CARDS as FROM_HUB
-from olora_viz.tasks.split import Split, by_content
-from olora_viz.tasks.task import Example, Task, TaskCard
+from olora_viz.tasks.task import Example, Split, Task, TaskCard, by_content, deduplicated
 
 __all__ = [
     "TASKS",

@@ -4,11 +4,106 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from olora_viz.tasks.split import Split
-from olora_viz.tasks.stories import stories
-from olora_viz.tasks.task import Example, Task, TaskCard
+from olora_viz.tasks.task import Example, Split, Task, TaskCard
+
+SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
+"""The roles of chat messages, and the name before each message in a prompt."""
+
+
+def alpaca_prompt(instruction: str, given: str = "") -> str:
+    r"""Format an instruction, with its input if any, by the Alpaca template.
+
+    References
+    ----------
+    Taori et al. 2023, Stanford Alpaca.
+
+    >>> alpaca_prompt("Say hello.")
+    '### Instruction:\nSay hello.\n\n### Response:\n'
+    """
+    middle = f"\n\n### Input:\n{given}" if given else ""
+    return f"### Instruction:\n{instruction}{middle}\n\n### Response:\n"
+
+
+def alpaca_messages(instruction: str, given: str = "") -> tuple[tuple[str, str], ...]:
+    """Return an instruction, with its input if any, as a message of the user.
+
+    >>> alpaca_messages("Say hello.")
+    (('user', 'Say hello.'),)
+    """
+    return (("user", "\n\n".join(filter(None, (instruction, given)))),)
+
+
+def question_prompt(question: str) -> str:
+    r"""Format a question, to be followed by a space and the answer.
+
+    >>> question_prompt("What do bees make?")
+    'Question: What do bees make?\nAnswer:'
+    """
+    return f"Question: {question}\nAnswer:"
+
+
+def chat_prompt(messages: Iterable[tuple[str, str]]) -> str:
+    r"""Format messages as plain text, to be followed by a space and the assistant's answer.
+
+    The same text is used for every model, unless a race applies the model's own chat template:
+    base models have none, and lanes of two models then read different prompts.
+
+    Parameters
+    ----------
+    messages : role, one of `SPEAKERS`, and text of each message before the answer
+
+    >>> chat_prompt([("system", "Be brief."), ("user", "What do bees make?")])
+    'System: Be brief.\n\nUser: What do bees make?\n\nAssistant:'
+    """
+    spoken = "".join(f"{SPEAKERS[role]}: {text}\n\n" for role, text in messages)
+    return f"{spoken}{SPEAKERS['assistant']}:"
+
+
+_ANIMALS = "fox hen mouse crow goat duck cat bear frog hare owl sheep dog pig lion bird".split()
+_MANNERS = "old young little clever poor hungry lonely proud shy merry queer grave".split()
+_PLACES = (
+    "by the river;in the wood;under a hill;near the house;in the garden;by the sea;"
+    "at the top of a tree;behind the door;in a little room"
+).split(";")
+_TIMES = "One morning;One day;One evening;After the rain;At last;Just then;Once more".split(";")
+_THINGS_FOUND = (
+    "a red apple;a golden key;a bag of tea;a blue cup;a piece of bread;a warm coat;a large book;"
+    "a white rose;a silver bell"
+).split(";")
+_DEEDS = (
+    "kept it;took it home;sat down on it;looked at it for a long time;gave it away;lost it again;"
+    "began to laugh;went to sleep"
+).split(";")
+_WORDS = (
+    "May I have it?;Is that yours?;How very pretty!;Let us share it!;What a strange thing!;"
+    "I want one too!;Who left it there?"
+).split(";")
+_WAYS = "said;asked;cried;thought;shouted;whispered".split(";")
+
+
+def stories(rng: random.Random, count: int) -> list[str]:
+    """Generate `count` different stories of three sentences, about thirty words each.
+
+    >>> told = stories(random.Random(0), 20)
+    >>> len(set(told)), all(story.endswith(".") for story in told)
+    (20, True)
+    """
+    told: dict[str, None] = {}
+    while len(told) < count:
+        told[_story(rng)] = None
+    return list(told)
+
+
+def _story(rng: random.Random) -> str:
+    first, second = rng.sample(_ANIMALS, 2)
+    manner, place = rng.choice(_MANNERS), rng.choice(_PLACES)
+    found = f"{rng.choice(_TIMES)} {rng.choice(('he', 'she'))} found {rng.choice(_THINGS_FOUND)}"
+    said = f"“{rng.choice(_WORDS)}” {rng.choice(_WAYS)} the {second}"
+    article = "An" if manner[0] in "aeiou" else "A"
+    return f"{article} {manner} {first} lived {place}. {found} and {rng.choice(_DEEDS)}. {said}."
+
 
 HELD_OUT = 64
 """Number of held-out prompts of each built-in task, and number of test prompts."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from olora_viz.machine.cache import reason
+from olora_viz.machine.files import reason
 from olora_viz.tasks.task import Example
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from olora_viz.machine.timeouts import within
-from olora_viz.tasks.split import Split, by_content
-from olora_viz.tasks.task import Example, Task, TaskCard
-from olora_viz.tasks.templates import alpaca_messages, alpaca_prompt, question_prompt
+from olora_viz.machine.process import within
+from olora_viz.tasks.built_in import alpaca_messages, alpaca_prompt, question_prompt
+from olora_viz.tasks.task import Example, Split, Task, TaskCard, by_content
 
 PATIENCE = 5.0
 """Timeout in seconds after which the hub counts as unreachable."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from olora_viz.tasks.split import Parts
-from olora_viz.tasks.task import Example
+from olora_viz.tasks.task import Example, Parts
 
 MAX_HELD_OUT = 500
 """Maximum number of held-out prompts of a file; otherwise one in ten, at least one."""

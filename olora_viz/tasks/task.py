@@ -1,13 +1,16 @@
-"""The type of a task: training, held-out and test examples."""
+"""Tasks: examples, and their split into training, held-out and test parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from olora_viz.tasks.split import Split
+import hashlib
+import math
+import re
+import unicodedata
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -119,3 +122,221 @@ class TaskCard:
     """Whether it needs no network."""
     choices: bool = False
     """Whether it is multiple choice."""
+
+
+NEAR = 0.9
+"""Prompts with at least this share of common words (Jaccard index of multisets) are near
+duplicates."""
+
+SHORTEST = 8
+"""Shorter prompts, in words, are near duplicates only if they are reorderings of the same words."""
+
+MOST = 2000
+"""Number of examples of each part, the first ones, which a race evaluates, that are searched for
+near duplicates. Prompts with the same words are found among all examples."""
+
+Words = frozenset[tuple[str, int]]
+"""A multiset: each word with the number of its occurrence."""
+
+
+def deduplicated(task: Task) -> Task:
+    """Remove the training examples that repeat a held-out or test example.
+
+    Raises
+    ------
+    ValueError
+        If no training example is left.
+
+    >>> one, other = Example("Three and four make", " seven"), Example("five and two make", " 7")
+    >>> test = (Example("four and three make", " seven"),)
+    >>> task = deduplicated(Task("sums", "Sums.", (one, other), (), test=test))
+    >>> len(task.train), task.duplicates
+    (1, Duplicates(exact=0, near=1))
+    """
+    judged = task.held_out + task.test
+    texts = {_normalized(example) for example in judged}
+    bags = {words_of(example) for example in judged}
+    alike = _Alike(task.train, task.held_out[:MOST] + task.test[:MOST])
+    kept: list[Example] = []
+    exact = near = 0
+    for example in task.train:
+        if _normalized(example) in texts:
+            exact += 1
+        elif words_of(example) in bags or alike.has(example):
+            near += 1
+        else:
+            kept.append(example)
+    if not kept:
+        raise ValueError(
+            f"{task.name}: every training prompt is also held out or tested, exactly or "
+            "nearly, so nothing is left to train on"
+        )
+    return replace(task, train=tuple(kept), duplicates=task.duplicates + Duplicates(exact, near))
+
+
+class _Alike:
+    """Finds evaluated prompts that share `NEAR` of their words with a given one.
+
+    Words in more than half of the prompts belong to a template and are ignored. If two sets of
+    words have a Jaccard index of t or more, then the (1 - t) rarest words of each have one in
+    common, so only these are looked up (Bayardo, Ma and Srikant 2007, "Scaling up all pairs
+    similarity search").
+    """
+
+    def __init__(self, train: Iterable[Example], judged: Iterable[Example]) -> None:
+        train, judged = list(train), list(judged)
+        counted = Counter(word for e in (*train, *judged) for word in _multiset(e))
+        most = (len(train) + len(judged)) / 2
+        rarest = sorted((count, word) for word, count in counted.items() if count <= most)
+        self._rank = {word: place for place, (_, word) in enumerate(rarest)}
+        self._by_word: dict[tuple[str, int], list[Words]] = defaultdict(list)
+        for words in sorted({self._words(example) for example in judged}, key=len):
+            for word in self._rarest(words):
+                self._by_word[word].append(words)
+
+    def has(self, example: Example) -> bool:
+        """Whether an evaluated prompt has nearly the same words."""
+        words = self._words(example)
+        size = len(words)
+        for word in self._rarest(words):
+            others = self._by_word.get(word, [])
+            for other in others[bisect_left(others, NEAR * size, key=len) :]:
+                if len(other) * NEAR > size:
+                    break
+                if len(words & other) * (1 + NEAR) >= NEAR * (size + len(other)):
+                    return True
+        return False
+
+    def _words(self, example: Example) -> Words:
+        return frozenset(word for word in _multiset(example) if word in self._rank)
+
+    def _rarest(self, words: Words) -> list[tuple[str, int]]:
+        if len(words) < SHORTEST:
+            return []
+        count = len(words) - math.ceil(NEAR * len(words)) + 1
+        return sorted(words, key=self._rank.__getitem__)[:count]
+
+
+def _multiset(example: Example) -> Iterator[tuple[str, int]]:
+    seen: Counter[str] = Counter()
+    for word in words_of(example):
+        yield word, seen[word]
+        seen[word] += 1
+
+
+def _normalized(example: Example) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text_of(example)).casefold().split())
+
+
+SHARE = 0.1
+"""Share of the prompts that is held out, and also the share for the test."""
+
+# Numbers, words, and signs such as + and = (a minus, but no hyphen); punctuation is skipped.
+_WORD = re.compile(
+    r"\d+(?:[.,]\d+)*|[^\W\d_]+|(?<!\w)-(?=[\s\d])|[^\w\s.,;:!?…\"'`´()\[\]{}“”„‘’«»–—-]"
+)
+
+
+class Parts(NamedTuple):
+    """The parts of a task's examples."""
+
+    train: tuple[Example, ...]
+    """The training examples."""
+    held_out: tuple[Example, ...]
+    """The examples that are evaluated during a race."""
+    test: tuple[Example, ...]
+    """The examples that are evaluated once, at the end."""
+
+
+Split = Callable[[Sequence[Example], str, int | None, int], Parts]
+"""Divides examples, given the name of their task, the number of held-out prompts (None: a share of
+`SHARE`) and a seed."""
+
+
+def text_of(example: Example) -> str:
+    """Return the prompt, or for plain text, which has no prompt, the text."""
+    return example.prompt or example.answer
+
+
+def words_of(example: Example) -> tuple[str, ...]:
+    """Return the sorted words of a prompt, which does not depend on case, order or punctuation.
+
+    >>> words_of(Example("Three and four, make", " seven"))
+    ('and', 'four', 'make', 'three')
+    >>> words_of(Example("4 + 3.5 =", " 7.5"))
+    ('+', '3.5', '4', '=')
+    """
+    text = unicodedata.normalize("NFKC", text_of(example)).casefold()
+    return tuple(sorted(_WORD.findall(text))) or (text,)
+
+
+def by_content(examples: Sequence[Example], name: str, held_out: int | None, seed: int) -> Parts:
+    """Divide examples by a hash of the words of their prompts.
+
+    Examples whose prompts have the same words, in whatever order, are in the same part. If
+    `held_out` is None, every prompt is assigned independently, so other rows do not change its
+    part. If this leaves no prompt held out, the one with the lowest hash is.
+
+    Parameters
+    ----------
+    examples : in any order
+    name : of the task, for messages; it does not influence the split
+    held_out : number of held-out examples, and of test examples; None for a share of `SHARE` each
+    seed : for the split
+
+    Returns
+    -------
+    Parts, each in the order of the hashes
+
+    Raises
+    ------
+    ValueError
+        If there are too few different prompts for a held-out and a training example.
+
+    >>> sums = [Example(f"{a} + {b} =", f" {a + b}") for a in range(10) for b in range(10)]
+    >>> [len(part) for part in by_content(sums, "sums", 12, seed=0)]
+    [76, 12, 12]
+    """
+    groups: dict[tuple[str, ...], list[Example]] = {}
+    for example in examples:
+        groups.setdefault(words_of(example), []).append(example)
+    if len(groups) < 2:
+        raise ValueError(f"the prompts of {name} all have the same words: none can be held out")
+    hashed = sorted((_hash(words, seed), words) for words in groups)
+    if held_out is None:
+        places = _by_share([value for value, _ in hashed])
+    else:
+        places = _by_count([len(groups[words]) for _, words in hashed], held_out)
+    parts: list[list[Example]] = [[], [], []]
+    for place, (_, words) in zip(places, hashed, strict=True):
+        parts[place] += sorted(groups[words], key=lambda e: (e.prompt, e.answer, e.choices))
+    if not parts[0]:
+        raise ValueError(f"{name} has too few different prompts to hold out {held_out} of them")
+    return Parts(*map(tuple, parts))
+
+
+def _hash(words: Iterable[str], seed: int) -> float:
+    """Return a number in [0, 1) that depends only on the words and the seed."""
+    digest = hashlib.blake2b("\n".join(words).encode(), digest_size=8, key=b"%d" % seed).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _by_share(hashes: Sequence[float]) -> list[int]:
+    """Assign each group by its hash: 1 held out, 2 test, 0 training; at least one is held out."""
+    places = [1 if value < SHARE else 2 if value < 2 * SHARE else 0 for value in hashes]
+    places[0] = 1
+    if 0 not in places:
+        places[-1] = 0
+    return places
+
+
+def _by_count(sizes: Sequence[int], count: int) -> list[int]:
+    """Fill the held-out part, then the test, with groups that fit, in order."""
+    room = {1: count, 2: count}
+    places = []
+    for size in sizes:
+        place = next((part for part in room if size <= room[part]), 0)
+        if place:
+            room[place] -= size
+        places.append(place)
+    return places

@@ -7,10 +7,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from olora_viz.figures.layout import Figure, nothing_yet
-from olora_viz.figures.study_curves import method_styles, rates_figure
+from olora_viz.figures.studies import method_styles, rates_figure
 from olora_viz.figures.study_verdicts import differences_figure
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.machine.numbers import (
+from olora_viz.machine.text import (
     clock,
     compact,
     counted,
@@ -21,15 +21,14 @@ from olora_viz.machine.numbers import (
     signed,
 )
 from olora_viz.studies.budget import METHODS
-from olora_viz.studies.deciding import COARSE, DONE, FINAL, SEEDS, Decision
+from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.recommendation import Recommendation
+from olora_viz.studies.sentences import over
 from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.study import Study
-from olora_viz.studies.untrained import untrained
-from olora_viz.studies.verdicts import Verdict
-from olora_viz.studies.words import over
+from olora_viz.studies.verdicts import Verdict, untrained
 from olora_viz.views.html import Cell, lane, table
-from olora_viz.views.verdict_table import interval_over
+from olora_viz.views.verdict import interval_over
 
 TAKEN, RUNNER_UP = "taken", "runner-up"
 """What is said of a row of the table."""

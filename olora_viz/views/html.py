@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
-from olora_viz.studies.seed_groups import SeedGroup
-from olora_viz.studies.words import Sentence
+from olora_viz.studies.fields import SeedGroup
+from olora_viz.studies.sentences import Sentence
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
 """A number such as 1e-3, which browsers would break after its hyphen."""
@@ -136,7 +136,7 @@ def table(
     --------
     >>> table([], [("r < 2", Cell(3, kind="ok"))])
     Markup('<table><tbody><tr><th scope="row">r &lt; 2</th><td class="ok">3</td></tr></tbody></table>')
-    """  # noqa: E501
+    """
     lines = [*map(_row, rows), *(_row(cells, "base") for cells in base)]
     top = Markup("").join(_cell(one, "th" if one != "" else "td", "col") for one in head)
     made = _element(

@@ -1,4 +1,4 @@
-"""The view of a race, shared by page, notebook and report."""
+"""The view of a race: every word and figure that its page shows."""
 
 from __future__ import annotations
 
@@ -10,29 +10,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from olora_viz.figures import race as charts
-from olora_viz.figures.layout import Figure
-from olora_viz.figures.measure import measure_figure
-from olora_viz.figures.seed_bands import group_styles
-from olora_viz.figures.theme import LaneStyle
-from olora_viz.measures.catalogue import MEASURES
-from olora_viz.measures.measure import Measure
-from olora_viz.races.best import taken_home
-from olora_viz.races.step import Step
-from olora_viz.studies import story
-from olora_viz.studies.contest import latest_examples
-from olora_viz.studies.metric import Metric, metric_of
-from olora_viz.studies.remarks import batches_vary, caveat, is_guessing
-from olora_viz.studies.seed_groups import SeedGroup, group_places, seed_groups
-from olora_viz.studies.standings import Place, departure, standings
-from olora_viz.studies.verdict_line import VerdictLine, verdict_line
-from olora_viz.studies.words import Sentence
-from olora_viz.views import html as fragments
-from olora_viz.views.introduction import introduction, somebody_s
-from olora_viz.views.own_prompt import KEPT, OwnPrompt, own_answers
-from olora_viz.views.race_record import (
+from olora_viz.background.race import OwnPrompt
+from olora_viz.background.record import (
+    ENDED,
     FAILED,
     LOADING,
+    PAUSED,
+    READY,
     WAITING,
     RaceRecord,
     RaceSnapshot,
@@ -40,9 +24,37 @@ from olora_viz.views.race_record import (
     news,
     snapshot,
     start_of,
-    status,
 )
+from olora_viz.figures import race as charts
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.race import group_styles, measure_figure
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.learn.gallery import Recording
+from olora_viz.machine.text import about, seconds
+from olora_viz.measures.catalogue import MEASURES
+from olora_viz.measures.measure import Measure
+from olora_viz.races.state import RACING
+from olora_viz.races.step import Step
+from olora_viz.races.trainer import taken_home
+from olora_viz.studies import story
+from olora_viz.studies.contest import latest_examples
+from olora_viz.studies.fields import (
+    Metric,
+    Place,
+    SeedGroup,
+    departure,
+    group_places,
+    metric_of,
+    seed_groups,
+    standings,
+)
+from olora_viz.studies.sentences import Sentence, batches_vary, caveat, is_guessing
+from olora_viz.studies.verdict_line import VerdictLine, verdict_line
+from olora_viz.tasks import TASKS
+from olora_viz.views import html as fragments
+from olora_viz.views.html import remark
 from olora_viz.views.results import results_of, story_before, verdict_html, without_verdict
+from olora_viz.views.runs import KEPT, own_answers
 
 ELSEWHERE = frozenset({"start", "step"})
 """The commands next to somebody else's race: each starts a race of one's own."""
@@ -64,7 +76,7 @@ class RaceView:
     """Whether the race has ended: nothing changes any more."""
     recorded: bool
     commands: frozenset[str]
-    """The available commands, see `olora_viz.views.race_record.COMMANDS`."""
+    """The available commands, see `olora_viz.background.record.COMMANDS`."""
     status: Markup
     """One line of HTML: the state, the progress, the speed."""
     made: int
@@ -76,7 +88,7 @@ class RaceView:
     styles: tuple[LaneStyle, ...]
     """Colours, dashes and labels of the lanes."""
     news: dict[str, int]
-    """See `olora_viz.views.race_record.news`; also for ``measurements``."""
+    """See `olora_viz.background.record.news`; also for ``measurements``."""
     steps: Sequence[Step] = field(repr=False)
     """All completed steps."""
     race: RaceSnapshot = field(repr=False)
@@ -361,3 +373,94 @@ def _without_chart(steps: Sequence[Step]) -> list[Measure]:
         measure for measure in list(MEASURES.values())
         if measure.key in measured - charts.DRAWN and not measure.record
     ]  # fmt: skip
+
+
+def introduction(record: RaceRecord, query: str) -> Markup:
+    """Return what a recorded race is about, when and on what it was made; empty for any other.
+
+    Parameters
+    ----------
+    query : of the link that opens the same set-up; "" outside the page.
+    """
+    if not isinstance(record, Recording):
+        return Markup("")
+    made = f"Recorded on {record.made.date}, on {record.made.device}."
+    link = (
+        Markup('<p>Press Race to run it here. <a href="?{}">Back to its set-up</a></p>').format(
+            query
+        )
+        if query
+        else ""
+    )
+    return Markup(
+        '<div class="recorded"><h2>{} <span class="badge">recorded</span></h2><p>{} {}</p>{}</div>'
+    ).format(record.title, record.sentence, made, link)
+
+
+def somebody_s(task: str) -> Markup:
+    """Return the line above somebody else's run; the examples of a task file are not shown."""
+    own = "" if task in TASKS else " Its examples are the owner's own and are not shown."
+    return remark(f"You are watching somebody's run. Race starts your own.{own}")
+
+
+WINDOW = 20
+"""Steps over which the speed is measured."""
+
+
+def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
+    """Return the line: the state in a word, the progress, the speed and the device.
+
+    Parameters
+    ----------
+    done : the step shown.
+    before : races ahead of this one in the queue.
+    """
+    config, state = record.config, record.state
+    if state in (READY, FAILED):
+        return fragments.status(state, *([record.note] if record.note else []))
+    if state == WAITING:
+        races = "1 race" if before == 1 else f"{before} races"
+        return fragments.status(WAITING, f"{races} before yours" if before else "next in line")
+    if state == LOADING:
+        return fragments.status(LOADING, record.note)
+    parts: list[str] = [Markup("<b>{}</b> / {}").format(done, config.steps)]
+    if record.recorded:  # its speed was measured on another machine
+        parts.append(f"{config.model}, {config.task}")
+        return fragments.status("recorded", *parts, progress=done / config.steps)
+    if state in ENDED and not record.complete and record.note:  # what it still does comes first
+        return fragments.status(state, *parts, record.note, progress=done / config.steps)
+    if state == RACING and record.note:
+        parts.append(record.note)
+    parts += _speed(record, done)
+    if (state in ENDED or state == PAUSED) and record.note:
+        parts.append(record.note)
+    return fragments.status(state, *parts, progress=done / config.steps)
+
+
+def _speed(record: RaceRecord, done: int) -> list[str]:
+    """Return the speed, the memory on which device, and the elapsed or remaining time."""
+    steps = record.steps[:done]
+    device = record.device if record.device != "CPU" else ""
+    if not steps:
+        return [device] if device else []
+    last = steps[-1]
+    if record.complete or record.state in ENDED:
+        rate, time = last.step / max(last.seconds, 1e-9), seconds(last.seconds)
+    else:
+        window = steps[-WINDOW - 1 :]
+        spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
+        rate = max(len(window) - 1, 1) / max(spent, 1e-9)
+        time = f"{about((record.config.steps - last.step) / rate)} left"
+        device = _memory(record, device)
+    speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"
+    return [part for part in (speed, device, time) if part]
+
+
+def _memory(record: RaceRecord, device: str) -> str:
+    """Return the device and its memory in use, the peak in a tooltip."""
+    if record.memory is None:
+        return device
+    now, peak = record.memory.words
+    return Markup('<span class="memory" title="{}; peak {}">{}</span>').format(
+        f"{record.device} memory".strip(), peak, f"{device} {now}".strip()
+    )

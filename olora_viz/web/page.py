@@ -14,23 +14,21 @@ from olora_viz.figures import theme
 from olora_viz.figures.live.serving import HERE
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
-from olora_viz.web import titles
-from olora_viz.web.embedding.prefix import UnderAPath
+from olora_viz.web import layout, learn, spectrum
+from olora_viz.web.embedding import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.jobs.accelerator import on_zero_gpu, warm_up
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
-from olora_viz.web.learn import page as learn
-from olora_viz.web.links import share
-from olora_viz.web.links.class_mode import class_button
-from olora_viz.web.race import page as race
-from olora_viz.web.race import shortcuts, tabs
+from olora_viz.web.parts import tabs
+from olora_viz.web.parts.setup import SetUp
+from olora_viz.web.parts.tabs import button_titles
 from olora_viz.web.race.cards import CARDS
+from olora_viz.web.race.controls import help_button
+from olora_viz.web.race.links import class_button, hiding_css
 from olora_viz.web.race.stream import MOST
-from olora_viz.web.setup import SetUp
-from olora_viz.web.spectrum import page as spectrum
 
 NAME = "OLoRA playground"
 PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
@@ -39,11 +37,11 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 
 WEB = Path(__file__).parent
 
-FAVICON = WEB / "embedding" / "favicon.svg"
+FAVICON = WEB / "favicon.svg"
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css",
-    WEB / "race" / "more_settings.css", WEB / "race" / "ask.css", WEB / "learn" / "learn.css",
+    WEB / "race" / "more_settings.css", WEB / "race" / "ask.css", WEB / "learn.css",
     HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
@@ -82,14 +80,14 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         with gr.Row(elem_id="top-bar"):
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
             links = navigation()
-            bar = race.controls(limits)
+            bar = layout.controls(limits)
             class_button()
-            shortcuts.help_button()
+            help_button()
         card = learn.card()
-        stage = race.build(demo, bar, jobs, limits)
+        stage = layout.build(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
         learn.build(demo, card, stage, jobs, limits)
-        titles.build()
+        button_titles()
     _show_progress_on(links, demo)
     _check_nothing_twice(demo)
     demo.queue(max_size=EVENTS)
@@ -156,7 +154,7 @@ def css() -> str:
     for name, selector in (("light", ":root"), ("dark", ".dark")):
         blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")
     styles = [file.read_text("utf-8") for file in STYLES]
-    return "\n".join([*blocks, *styles, tabs.css(CARDS), share.hiding_css()])
+    return "\n".join([*blocks, *styles, tabs.tabs_css(CARDS), hiding_css()])
 
 
 def gradio_theme() -> themes.Base:

@@ -1,19 +1,21 @@
-"""Files of installed packages, served to the page."""
+"""The chart in Gradio and in pages of their own: scripts, and what is served."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from functools import cache
+from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
 import plotly
 
 from olora_viz.figures import theme
-from olora_viz.figures.live.bundle import bundle
-from olora_viz.machine.temporary import temporary_folder
+from olora_viz.figures.live.bundle import bundle, pack, pack_all
+from olora_viz.machine.files import temporary_folder
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1]
@@ -82,3 +84,70 @@ def _bundles() -> Path:
 def served(path: Path) -> str:
     """Return the address of a file that Gradio serves, below the page's root."""
     return f"/gradio_api/file={quote(path.as_posix())}"
+
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
+"""The content security policy, which blocks every request."""
+
+
+def standing_alone(page: dict[str, Any]) -> str:
+    """Return what ``standalone`` of figure_export.js makes in a browser, for the same page.
+
+    Parameters
+    ----------
+    page : title, body (HTML, with a place ``data-figure="name"`` for each figure), figures (packed,
+        by name) and style (additional CSS).
+    """
+    palette = {name: theme.palette(name) for name in theme.THEMES}
+    given = json.dumps({"figures": page["figures"], "palette": palette, "style": page["style"]})
+    head = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(page['title'])}</title></head><body><main>\n{page['body']}\n</main>\n"
+    )
+    scripts = (
+        f"<script>{PLOTLY.read_text('utf-8')}</script>\n"
+        '<script type="application/json" id="given">'
+        f"{given.replace('<', chr(92) + 'u003c')}</script>\n"
+        f'<script type="module">\n{bundle(HERE / "standing_alone.js")}</script></body></html>\n'
+    )
+    return head + scripts
+
+
+def live_figure(
+    value: dict[str, Any] | None = None, *, elem_id: str, picks: bool = False, **more: Any
+) -> gr.HTML:
+    """Make the component; its values, here and from events, are packed figures (see `pack`).
+
+    It is a function, not a subclass: Gradio writes a stub file beside every subclass's source.
+
+    Parameters
+    ----------
+    value : a figure of `olora_viz.figures.race`, or None.
+    elem_id : id of the element around Plotly's node.
+    picks : whether a click on a map's cell is an event ``select`` with the value
+        ``layout.meta.names[y][x]``, or ``layout.meta.rows[y]`` if a whole row has one name.
+    more : passed to `gr.HTML`.
+    """
+    return _charts(
+        "chart.js", "live-figure picks" if picks else "live-figure", pack(value) if value else None,
+        elem_id=elem_id, **more,
+    )  # fmt: skip
+
+
+def live_figures(*, elem_id: str) -> gr.HTML:
+    """Make a component of any number of charts; its values come from `pack_all`."""
+    return _charts("charts.js", "live-figures", pack_all({}), elem_id=elem_id)
+
+
+def _charts(entry: str, classes: str, value: Any, **more: Any) -> gr.HTML:
+    return gr.HTML(
+        value=value,
+        html_template=f'<div class="{classes}"></div>',
+        js_on_load=script(HERE / "gradio" / entry, **charts()),
+        apply_default_css=False,
+        **more,
+    )

@@ -12,8 +12,8 @@ from pathlib import Path
 from olora_viz.learn.gallery.reading import read
 from olora_viz.learn.gallery.recipes import RECIPES
 from olora_viz.learn.gallery.recording import PREFIX, Made, Recording
-from olora_viz.machine.lazy import LazyMapping
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.process import LazyMapping
+from olora_viz.machine.text import unknown
 
 FOLDER = Path(__file__).parent
 """The folder of the recordings."""

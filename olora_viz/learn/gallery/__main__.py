@@ -14,9 +14,8 @@ import torch
 
 from olora_viz.learn.gallery import FOLDER
 from olora_viz.learn.gallery.recipes import RECIPES, Recipe
-from olora_viz.learn.gallery.recording import Made, Recording
-from olora_viz.learn.gallery.writing import write
-from olora_viz.machine.naming import unknown
+from olora_viz.learn.gallery.recording import Made, Recording, write
+from olora_viz.machine.text import unknown
 from olora_viz.machine.version import versions
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import UpdateSpectra

@@ -16,20 +16,20 @@ from olora_viz.learn.gallery.claims import (
     read_claims,
     write_claims,
 )
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.text import unknown
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.judging import (
+from olora_viz.studies.claims.judging import (
     command_of_claim,
     command_of_study,
     needs_several,
     needs_study,
     setup_words,
 )
-from olora_viz.studies.ledger import Ledger, verdicts
-from olora_viz.studies.planning import needed
-from olora_viz.studies.words import and_
+from olora_viz.studies.folder import Ledger, verdicts
+from olora_viz.studies.plan import needed
+from olora_viz.studies.sentences import and_
 
 WINS = "result"
 """The claim that the table of cells is about."""

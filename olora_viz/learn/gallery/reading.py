@@ -15,15 +15,14 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.learn.gallery.recording import BASELINE, KEPT, TESTED, Made, Recording
 from olora_viz.machine.files import read_json_object
 from olora_viz.measures.curvature import Curvature
-from olora_viz.measures.examples import Examples
 from olora_viz.measures.gradients import Gradients
+from olora_viz.measures.training import Examples
 from olora_viz.measures.update_spectra import PARTS, UpdateSpectra
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Tested
 from olora_viz.races.state import statuses
 from olora_viz.races.step import Step
-from olora_viz.races.summary import Tested
-from olora_viz.tasks.evaluation import Evaluation
-from olora_viz.tasks.held_out import HeldOut
+from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 _NEEDED = ("loss", "grad_norm", "eval_loss", "eval_accuracy")
 """The keys that every recording has."""

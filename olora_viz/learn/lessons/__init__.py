@@ -17,8 +17,8 @@ from olora_viz.learn.lessons import (
     slopes,
 )
 from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.machine.lazy import LazyMapping
-from olora_viz.machine.naming import unknown
+from olora_viz.machine.process import LazyMapping
+from olora_viz.machine.text import unknown
 
 FROM_RACES: dict[str, tuple[Callable[[Recording], Lesson], str]] = {
     "adapter": (adapter.lesson, "smollm2"),

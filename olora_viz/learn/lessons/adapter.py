@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import Recorded
-from olora_viz.machine.numbers import nats, percent
+from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.machine.text import nats, percent
 from olora_viz.models import MODELS
 
 SIDE = 576

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import Recorded
-from olora_viz.machine.numbers import compact
+from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.machine.text import compact
 
 
 def lesson(race: Recording) -> Lesson:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import Recorded
+from olora_viz.learn.lessons.lesson import Lesson, Recorded
 
 
 def lesson(race: Recording) -> Lesson:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import Recorded
-from olora_viz.machine.numbers import compact, nats
-from olora_viz.studies.rate_sweep import steps_to_reach
+from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.machine.text import compact, nats
+from olora_viz.studies.story import steps_to_reach
 
 
 def lesson(race: Recording) -> Lesson:

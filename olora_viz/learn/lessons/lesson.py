@@ -1,12 +1,22 @@
-"""The type of a lesson."""
+"""A lesson: its text, its recorded race, and its example."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from olora_viz.learn.gallery import PREFIX, load
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from olora_viz.learn.gallery import PREFIX, Recording, load
+from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
+from olora_viz.studies.contest import Told, compared, latest_examples
+from olora_viz.studies.fields import fields_of, metric_of
+from olora_viz.studies.sentences import Basis
+from olora_viz.studies.story import Point, describe_rates, rate_curves
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
 Picture = Literal["loss", "rates", "curvature", "spectrum", "qr"]
@@ -55,3 +65,153 @@ class Lesson:
     def config(self) -> RaceConfig | None:
         """The set-up to run the race again."""
         return load(self.recording).config if self.recording else None
+
+
+def example_matrix() -> Float[Tensor, "out in"]:
+    """Return the example matrix of the QR lesson: small and of full rank."""
+    return torch.tensor(
+        [
+            [2.0, 1.5, -1.0, 0.5],
+            [1.0, -0.5, 1.5, 1.0],
+            [-1.0, 1.0, 0.5, -1.5],
+            [0.5, 2.0, 1.0, 0.0],
+            [1.5, 0.0, -0.5, 2.0],
+            [0.0, -1.0, 2.0, 0.5],
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded race with accessors for single numbers."""
+
+    race: Recording
+
+    def lanes(self, init: str, lr: float | None = None) -> list[int]:
+        """Return the indices of the lanes of an initialization, at all rates or at one.
+
+        Raises
+        ------
+        ValueError : there is none.
+        """
+        every = enumerate(self.race.config.lanes)
+        found = [k for k, lane in every if lane.init == init and lr in (None, lane.lr)]
+        if not found:
+            raise ValueError(f"{self.race.name} has no lane {init} at {lr}")
+        return found
+
+    @property
+    def steps(self) -> int:
+        """The number of steps."""
+        return len(self.race.steps)
+
+    @property
+    def base_loss(self) -> float:
+        """Held-out loss of the base model, nats."""
+        return float(self.race.baseline.loss[0])
+
+    @property
+    def base_accuracy(self) -> float:
+        """Held-out accuracy of the base model."""
+        return float(self.race.baseline.accuracy[0])
+
+    def rates(self, init: str) -> list[float]:
+        """Return the rates of an initialization, the lowest first."""
+        return sorted({self.race.config.lanes[k].lr for k in self.lanes(init)})
+
+    def loss(self, init: str, lr: float | None = None) -> float:
+        """Return the final held-out loss of an initialization, mean over its seeds; nats."""
+        return float(np.mean(self._final("eval_loss")[self.lanes(init, lr)]))
+
+    def accuracy(self, init: str) -> float:
+        """Return the final held-out accuracy, mean over the lanes of an initialization."""
+        return float(np.mean(self._final("eval_accuracy")[self.lanes(init)]))
+
+    @property
+    def basis(self) -> Basis:
+        """The seeds and held-out examples of the race."""
+        examples = latest_examples(self.race.steps)
+        count = 0 if examples is None else examples.loss.shape[1]
+        return Basis(len({lane.seed for lane in self.race.config.lanes}), count)
+
+    @property
+    def accuracies(self) -> str:
+        """The range of the lanes' final held-out accuracies, in words."""
+        values = self._final("eval_accuracy")
+        return f"{percent(float(values.min()))} to {percent(float(values.max()))}"
+
+    @property
+    def losses(self) -> str:
+        """The range of the lanes' final held-out losses, in words."""
+        values = self._final("eval_loss")
+        return f"{nats(float(values.min()))} to {nats(float(values.max()))} nats"
+
+    @property
+    def told(self) -> str:
+        """The sentences on the starts of the race, as on its page."""
+        return " ".join(map(str, describe_rates(self.race.config.lanes, self.race.steps)))
+
+    def verdict(self, where: str, first: str, second: str, lr: float) -> str:
+        """Describe how two initializations compare at one rate.
+
+        Raises
+        ------
+        ValueError : they are not compared at this rate.
+        """
+        (told,) = self._compared
+        places = {entry.name: k for k, entry in enumerate(told.best.held.entries)}
+        shared = told.shared
+        if told.field.at_one_rate and {first, second} <= places.keys():
+            statement = told.best.between(places[first], places[second])
+        elif shared and lr in shared.rates and (first, second) == told.field.roles:
+            statement = shared.at(lr)
+        else:
+            raise ValueError(f"{first} and {second} are not compared at {lr} in {self.race.name}")
+        return str(replace(statement, where=where).sentence)
+
+    @property
+    def _compared(self) -> list[Told]:
+        """The comparisons that the page tells of."""
+        race, examples = self.race, latest_examples(self.race.steps)
+        if examples is None:
+            return []
+        lanes = race.config.lanes
+        metric = metric_of(lanes, examples, plain_text=race.plain_text, ended=True)
+        return compared(fields_of(lanes)[:1], examples, by_loss=metric.by_loss)
+
+    def best(self, init: str) -> Point:
+        """Return the best rate of an initialization, with the losses of its seeds.
+
+        Raises
+        ------
+        ValueError : a seed diverged at every rate.
+        """
+        curves = rate_curves(self.race.config.lanes, self.race.steps)
+        (best,) = (curve.optimum for curve in curves if curve.lane.init == init)
+        if best is None:
+            raise ValueError(f"{init} has no rate without a diverged seed in {self.race.name}")
+        return best
+
+    def first_gradient(self, init: str) -> float:
+        """Return the norm of the first gradient of an initialization, mean over its lanes."""
+        return float(np.mean(self.race.steps[0].grad_norm[self.lanes(init)]))
+
+    def of_spectra(self, measure: str, init: str) -> float:
+        """Return a measure of ΔW or B, mean over layers, at the last measurement."""
+        found = [step.update_spectra for step in self.race.steps if step.update_spectra is not None]
+        return float(np.mean(getattr(found[-1], measure)[self.lanes(init)]))
+
+    def curvature(self, init: str, lr: float, last: bool = False) -> float:
+        """Return the largest Hessian eigenvalue of a lane, at the first or last measurement."""
+        found = [step.curvature for step in self.race.steps if step.curvature is not None]
+        (k,) = self.lanes(init, lr)
+        return float(found[-1 if last else 0].lambda_max[k])
+
+    @property
+    def first_measured(self) -> int:
+        """The step of the first curvature measurement."""
+        return next(step.step for step in self.race.steps if step.curvature is not None)
+
+    def _final(self, name: str) -> np.ndarray:
+        values = (getattr(step, name) for step in reversed(self.race.steps))
+        return next(value for value in values if value is not None)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import Recorded
-from olora_viz.machine.numbers import compact, percent
-from olora_viz.studies.words import times
+from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.machine.text import compact, percent
+from olora_viz.studies.sentences import times
 
 
 def lesson(race: Recording) -> Lesson:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.lessons.example import example_matrix
-from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.machine.numbers import compact, percent
+from olora_viz.learn.lessons.lesson import Lesson, example_matrix
+from olora_viz.machine.text import compact, percent
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 

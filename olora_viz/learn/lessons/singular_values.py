@@ -8,8 +8,7 @@ import torch
 
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson
-from olora_viz.learn.lessons.recorded import Recorded
+from olora_viz.learn.lessons.lesson import Lesson, Recorded
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
 """The smallest counterexample."""

@@ -15,11 +15,15 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    OnStudy,
+    counted,
     ends,
+    level_within,
     not_measured,
+    over_cells,
+    over_of,
     together,
 )
-from olora_viz.studies.claims.compared import OnStudy, counted, level_within, over_cells, over_of
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdict, Verdicts, verdicts_of

@@ -15,23 +15,20 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    counted,
     ends,
     judged,
-    not_measured,
-    together,
-)
-from olora_viz.studies.claims.compared import (
-    counted,
     level_within,
+    not_measured,
     on_study,
     ours,
     over_of,
     reference,
+    together,
 )
-from olora_viz.studies.method_runs import Row, by_example
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Verdict, Verdicts
+from olora_viz.studies.verdicts import Row, Verdict, Verdicts, by_example
 
 LEAST_POINTS = 3
 """Evaluations that make a curve."""

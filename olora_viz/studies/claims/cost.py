@@ -19,8 +19,7 @@ from olora_viz.studies.claims.claim import (
     judged,
     together,
 )
-from olora_viz.studies.claims.costs import Costs
-from olora_viz.studies.claims.evidence import ClaimEvidence
+from olora_viz.studies.claims.evidence import ClaimEvidence, Costs
 from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, Interval
 
 MOST_STEPS = 10

@@ -15,24 +15,21 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
-    ends,
-    judged,
-    not_measured,
-    together,
-)
-from olora_viz.studies.claims.compared import (
     counted,
+    ends,
     has_run,
+    judged,
     level_within,
+    not_measured,
     on_studies,
     over_cells,
     over_of,
+    together,
 )
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
-from olora_viz.studies.method_runs import runs_of
 from olora_viz.studies.statistics import UNDECIDED, Interval
 from olora_viz.studies.study import Cell, Study
-from olora_viz.studies.verdicts import Verdicts
+from olora_viz.studies.verdicts import Verdicts, runs_of
 
 METHODS = (REFERENCE, OURS, FULL)
 

@@ -15,15 +15,26 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    OnStudy,
+    basis_of,
+    counted,
     ends,
     is_flat,
+    level_within,
+    over_of,
     together,
 )
-from olora_viz.studies.claims.compared import OnStudy, basis_of, counted, level_within, over_of
 from olora_viz.studies.claims.evidence import ClaimEvidence, Sharpness
-from olora_viz.studies.planning import best
-from olora_viz.studies.slopes import slope_by_orders
-from olora_viz.studies.statistics import BETTER, LEVEL, LEVEL_WITHIN, UNDECIDED, WORSE, Interval
+from olora_viz.studies.plan import best
+from olora_viz.studies.statistics import (
+    BETTER,
+    LEVEL,
+    LEVEL_WITHIN,
+    UNDECIDED,
+    WORSE,
+    Interval,
+    slope_by_orders,
+)
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 FLAT = math.log(LEVEL_WITHIN) / math.log(10)

@@ -16,21 +16,19 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
-    ends,
-    not_measured,
-    together,
-)
-from olora_viz.studies.claims.compared import (
     counted,
+    ends,
     has_run,
     lowest,
+    not_measured,
     on_study,
     over_cells,
     over_of,
+    together,
     where,
 )
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
-from olora_viz.studies.planning import grid_of, values_at
+from olora_viz.studies.plan import grid_of, values_at
 from olora_viz.studies.statistics import LEAST_SEEDS, UNDECIDED, Interval, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of

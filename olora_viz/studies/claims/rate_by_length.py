@@ -16,23 +16,21 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    counted,
     ends,
     flat,
     is_flat,
     judged,
-    not_measured,
-    together,
-)
-from olora_viz.studies.claims.compared import (
-    counted,
     lowest,
+    not_measured,
     on_study,
     over_cells,
     over_of,
+    together,
     where,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
-from olora_viz.studies.planning import grid_of
+from olora_viz.studies.plan import grid_of
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, LEVEL_WITHIN, Interval, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of

@@ -17,11 +17,11 @@ from olora_viz.studies.claims.claim import (
     flat,
     is_flat,
     not_measured,
+    on_study,
     together,
 )
-from olora_viz.studies.claims.compared import on_study
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
-from olora_viz.studies.planning import grid_of, values_at
+from olora_viz.studies.plan import grid_of, values_at
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of

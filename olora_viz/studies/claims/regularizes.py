@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from olora_viz.machine.numbers import compact
+from olora_viz.machine.text import compact
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
@@ -15,20 +15,19 @@ from olora_viz.studies.claims.claim import (
     OLORA,
     Bar,
     Claim,
+    Curve,
     Finding,
-    ends,
-    judged,
-    together,
-)
-from olora_viz.studies.claims.compared import (
     OnStudy,
     counted,
+    curves,
+    ends,
+    judged,
     level_within,
     ours,
     reference,
+    together,
     where,
 )
-from olora_viz.studies.claims.curves import Curve, curves
 from olora_viz.studies.claims.evidence import DRIFT_LR, ClaimEvidence, Drift
 from olora_viz.studies.statistics import LEAST_SEEDS, UNDECIDED, Interval, t_interval
 from olora_viz.studies.study import Cell, Trial

@@ -9,21 +9,19 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
-    ends,
-    not_measured,
-    together,
-)
-from olora_viz.studies.claims.compared import (
     basis_of,
+    ends,
     level_within,
+    not_measured,
     on_study,
     ours,
     over_cells,
     over_of,
+    together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
+from olora_viz.studies.sentences import in_cells
 from olora_viz.studies.verdicts import Verdicts
-from olora_viz.studies.who_leads import in_cells
 
 
 def judge(found: Verdicts) -> Finding:

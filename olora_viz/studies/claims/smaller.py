@@ -8,15 +8,18 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    counted,
     ends,
     judged,
+    level_within,
     not_measured,
+    on_study,
+    ours,
+    over_of,
     together,
 )
-from olora_viz.studies.claims.compared import counted, level_within, on_study, ours, over_of
-from olora_viz.studies.method_runs import interval_of
 from olora_viz.studies.statistics import Interval
-from olora_viz.studies.verdicts import Verdict, Verdicts
+from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
 
 
 def judge(found: Verdicts) -> Finding:

@@ -14,14 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count
-from olora_viz.lanes.seeds import read_seeds
-from olora_viz.machine.checking import MOST_WHOLE, Problems, is_empty, number, whole, word
-from olora_viz.machine.naming import unknown
+from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count, read_seeds
+from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
+from olora_viz.machine.text import positive_number as number
 from olora_viz.models import MODELS
-from olora_viz.races.config import BATCHES, RaceConfig
-from olora_viz.races.schedule import SCHEDULES
-from olora_viz.races.settings import Settings, automatic_interval
+from olora_viz.races.config import BATCHES, SCHEDULES, RaceConfig, Settings, automatic_interval
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN

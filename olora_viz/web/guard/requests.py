@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from olora_viz.web.guard import downloads
+from olora_viz.web.guard.visitor_files import route
 
 MOST_BYTES = 8 * 2**20
 """The largest request that is read; the largest one of a page is a visitor's own file, as JSON."""
@@ -29,7 +29,7 @@ def application_options(*outer: Middleware) -> dict[str, Any]:
     return {
         "middleware": [*outer, Middleware(SmallBodies, most=MOST_BYTES)],
         "exception_handlers": {RequestValidationError: _misshapen},
-        "routes": [downloads.route()],
+        "routes": [route()],
     }
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import gradio as gr
 import torch
 
+from olora_viz.background.work import device_words
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import write_text
 from olora_viz.measures.conditioning import COST_IN_STEPS
@@ -33,13 +34,11 @@ from olora_viz.models import MODELS
 from olora_viz.models.hub import snapshot
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.kept import Kept
+from olora_viz.races.data import Kept
+from olora_viz.races.race import Tested
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
-from olora_viz.races.summary import Tested
-from olora_viz.tasks.evaluation import Evaluation
-from olora_viz.tasks.held_out import HeldOut
-from olora_viz.views.background_work import device_words
+from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
 """Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a

@@ -20,19 +20,18 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
-from olora_viz.machine.cache import DiskFullError, is_disk_full
-from olora_viz.machine.files import write_json
-from olora_viz.machine.numbers import duration, finite_or_none
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import FAILED, PAUSED, RaceRecord, findings_json, snapshot
+from olora_viz.background.work import BackgroundWork
+from olora_viz.machine.files import DiskFullError, is_disk_full, write_json
+from olora_viz.machine.text import duration, finite_or_none
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.findings import findings_json
 from olora_viz.races.race import Race
 from olora_viz.races.state import STOPPED
 from olora_viz.races.step import Step
 from olora_viz.tasks import TASKS
-from olora_viz.views.background_race import BackgroundRace
-from olora_viz.views.background_work import BackgroundWork
-from olora_viz.views.race_record import FAILED, PAUSED, RaceRecord, snapshot
 from olora_viz.web.guard.visitor import NOBODY, Visitor
+from olora_viz.web.jobs.accelerator import here
 
 SEEN_SECONDS = 1.0
 """Minimum time between two updates on disk of when a page last asked for a race."""
@@ -197,6 +196,16 @@ class Work(BackgroundWork):
     def came_to_rest(self) -> None:
         """Count the time that it took."""
         self.left, self.deadline = self.deadline - time.monotonic(), math.inf
+
+
+@dataclass(eq=False)
+class WorkHere(Work):
+    """Work of this process, which on ZeroGPU has no GPU."""
+
+    @property
+    def raced(self) -> RaceConfig:
+        """The set-up to compute with."""
+        return here(super().raced)
 
 
 @dataclass(eq=False)

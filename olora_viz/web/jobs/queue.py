@@ -1,32 +1,59 @@
-"""The queue: one race or measurement runs at a time, and the others wait for their turns.
-
-All of them run on one thread: a second thread that uses OpenMP would double the time of a step on
-two cores. Whose turn is next and who may still wait is in `fairness`.
-"""
+"""The queue of jobs, and the changes that pages follow."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
+from olora_viz.background.record import PAUSED, WAITING
+from olora_viz.background.work import LAST_STEP
 from olora_viz.figures.theme import lane_styles
-from olora_viz.machine.device import leave_a_core
-from olora_viz.machine.memory import give_back
+from olora_viz.machine.memory import give_back, leave_a_core
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.kept import Kept
+from olora_viz.races.data import Kept
 from olora_viz.races.race import Race
 from olora_viz.races.state import STOPPED
-from olora_viz.views.background_work import LAST_STEP
-from olora_viz.views.race_record import PAUSED, WAITING
 from olora_viz.web.guard.fairness import Line, Places
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job, Work, new_key
-from olora_viz.web.jobs.register import Found, Register
+from olora_viz.web.jobs.pool import Found, Register
 from olora_viz.web.jobs.shelving import RESTARTED
+
+W = TypeVar("W", bound=Work)
+
+
+async def changes(
+    jobs: Jobs,
+    find: Callable[[], W | None],
+    shown: Callable[[W], tuple[object, ...]],
+    pace: float = 0.5,
+) -> AsyncIterator[tuple[W, int, bool]]:
+    """Yield a job, the number of jobs ahead of it and whether it is complete, at every change.
+
+    It ends when the job is complete or gone.
+
+    Parameters
+    ----------
+    find : returns the job, None if it is gone.
+    shown : what a page shows of it, beside its state, its note and the jobs ahead.
+    pace : minimum seconds between two updates.
+    """
+    before: object = None
+    while (work := find()) is not None:
+        complete, ahead = work.complete, jobs.before(work)
+        now = (work.state, work.note, complete, ahead, shown(work))
+        if now != before:
+            before = now
+            yield work, ahead, complete
+        if complete:
+            return
+        await asyncio.sleep(pace)
 
 
 class Jobs(Register):

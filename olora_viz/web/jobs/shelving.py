@@ -1,10 +1,4 @@
-"""Races restored from their folders: those of a server that ended, and those of its owner.
-
-For each race, a server's runs folder has a run folder named by the race's id and, next to it,
-``ID.record``, see `Job.keep`, and ``ID.task``, a copy of the visitor's own file; ``ID.zips`` has
-the zipped adapters of a run that the owner opened, and ``ID.study`` is of a decision or of claims.
-Nothing else is read, moved or deleted.
-"""
+"""Runs that are kept: their folder, and how they are read again."""
 
 from __future__ import annotations
 
@@ -14,23 +8,73 @@ import os
 import re
 import shutil
 import time
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from olora_viz.background.record import ENDED, PAUSED, findings_of, findings_of_summary
 from olora_viz.figures.theme import lane_styles
-from olora_viz.machine.cache import reason
-from olora_viz.machine.files import check_tensors, is_free, read_json_object
+from olora_viz.machine.files import (
+    cache_folder,
+    check_tensors,
+    is_free,
+    lock_folder,
+    read_json_object,
+    reason,
+    temporary_folder,
+)
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.findings import findings_of, findings_of_summary
-from olora_viz.races.run import CHECKPOINT
-from olora_viz.races.saved_run import SavedRun, load_run
+from olora_viz.races.run import CHECKPOINT, SavedRun, load_run
 from olora_viz.races.state import DIVERGED, FINISHED
 from olora_viz.tasks import TASKS
-from olora_viz.views.race_record import ENDED, PAUSED
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job, new_key, own_folder, record_of, study_folder
+
+log = logging.getLogger(__name__)
+
+
+class RunsFolder:
+    """A folder that this server has until `give_back`, or until the server ends.
+
+    Parameters
+    ----------
+    folder : the one to take; by default the server's own.
+    """
+
+    path: Path
+
+    def __init__(self, folder: Path | None = None) -> None:
+        for wanted in [folder] if folder else usual():
+            try:
+                wanted.mkdir(parents=True, exist_ok=True)
+                lock = lock_folder(wanted)
+            except BlockingIOError:
+                log.warning(
+                    "another server uses the runs folder %r: the races of this one go to a "
+                    "temporary folder, which is deleted with the server",
+                    str(wanted),
+                )
+                break
+            except OSError as error:
+                log.warning("the runs folder %r cannot be used: %s", str(wanted), reason(error))
+            else:
+                self.path, self.give_back = wanted, weakref.finalize(self, os.close, lock)
+                return
+        self.path, self.give_back = temporary_folder(self)
+
+
+def usual() -> list[Path]:
+    """Return the server's own folder, and another one where that cannot be written."""
+    folders = []
+    if chosen := os.environ.get("OLORA_VIZ_RUNS", "").strip():
+        folders.append(Path(os.path.expanduser(chosen)).absolute())
+    with suppress(ValueError):
+        folders.append(cache_folder() / "runs")
+    return folders
+
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 """The ids of races; anything else in the folder is ignored."""
@@ -43,8 +87,6 @@ RESTARTED = "the server was restarted"
 
 DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OSError)
 """The exceptions that a damaged file raises."""
-
-log = logging.getLogger(__name__)
 
 
 def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from olora_viz.background.race import ANSWERS
+from olora_viz.background.record import LOADING, PAUSED
+from olora_viz.background.work import StoppedEarlyError
 from olora_viz.races.run import read_steps
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
-from olora_viz.views.background_race import ANSWERS
-from olora_viz.views.background_work import StoppedEarlyError
-from olora_viz.views.race_record import LOADING, PAUSED
 from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import Ended, Failed, Opened
 from olora_viz.web.jobs.job import Job

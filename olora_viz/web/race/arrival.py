@@ -10,12 +10,13 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
+from olora_viz.web.jobs.pool import Shown
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.register import Shown
-from olora_viz.web.links import share, share_link
+from olora_viz.web.parts.setup import SetUp, possible
+from olora_viz.web.race import links as share_link
 from olora_viz.web.race import shelf
-from olora_viz.web.race.pulse import AGAIN
-from olora_viz.web.setup import SetUp, possible
+from olora_viz.web.race.controls import AGAIN
+from olora_viz.web.race.links import Link
 
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
 NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
@@ -68,7 +69,7 @@ def arrive(
     wanted = address.get("run") if isinstance(address, dict) else None
     linked = _linked(jobs, wanted, run_id, visit)
     if linked is not None:
-        run_id, link = linked, share.Link()
+        run_id, link = linked, Link()
     elif wanted:
         words += fragments.problem(NOT_HERE)
     words += _gone(jobs, run_id, visit)

@@ -9,19 +9,16 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from olora_viz.background.race import OwnPrompt
+from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.races.run import restored
 from olora_viz.races.state import FINISHED
 from olora_viz.views import html as fragments
-from olora_viz.views.own_prompt import OwnPrompt
-from olora_viz.views.race_record import ENDED, FAILED, LOADING, PAUSED, WAITING
-from olora_viz.web.conditioning.measurement import WorkHere
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.rate import Rate
+from olora_viz.web.guard.limits import Limits, Rate
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
-from olora_viz.web.jobs.changes import changes
-from olora_viz.web.jobs.job import Job, new_key
-from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.card import QUIET, Card, Desk, showing, words
+from olora_viz.web.jobs.job import Job, WorkHere, new_key
+from olora_viz.web.jobs.queue import Jobs, changes
+from olora_viz.web.parts.card import QUIET, Card, Desk, showing, words
 from olora_viz.web.race.stream import view_of
 
 FIELD = showing("ask", "can_be_asked")

@@ -2,21 +2,283 @@
 
 from __future__ import annotations
 
-from olora_viz.web.export import take
-from olora_viz.web.race import ask, controls, gradients, rates, refused, shelf, spectra, verdict
-from olora_viz.web.race.card import chart, charts, words
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from olora_viz.figures.live.serving import live_figure, pack
+from olora_viz.learn.terms import term
+from olora_viz.measures.gradients import GRADIENTS
+from olora_viz.measures.update_spectra import UPDATE_SPECTRA
+from olora_viz.studies.story import MEASURES
+from olora_viz.views.layers import depth_view, gradients_view, looks, spectra_view
+from olora_viz.views.results import WORDS, rates_view
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, moved, showing, words
+from olora_viz.web.parts.export import TAKE
+from olora_viz.web.race import ask, controls, next_steps, shelf
+from olora_viz.web.race.controls import REFUSED
+
+_HERE = Path(__file__).parent
+_IN_VIEW = (_HERE / "gradients_in_view.js").read_text("utf-8")
+
+
+def build_gradients(desk: Desk) -> list[Any]:
+    """Make the card; return the component that its views follow."""
+    jobs, run = desk.jobs, desk.run
+    head = gr.HTML(
+        '<h2>Gradients of this run <span class="hint">'
+        f"{term('gradient norm', 'norms of gradients')}, parameters and updates by layer</span>"
+        "</h2>",
+        apply_default_css=False,
+        js_on_load=(_HERE / "gradients.js").read_text("utf-8"),
+    )
+    with gr.Row(elem_classes="three"):
+        lane = gr.Dropdown([], label="Lane of the map", min_width=0)
+        measure = gr.Dropdown(
+            [(part.words, key) for key, part in GRADIENTS.parts.items()], value="input",
+            label="Measure", filterable=False, min_width=0, elem_id="run-gradients-measure",
+        )  # fmt: skip
+        layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-gradients-layer")
+    over_steps = live_figure(elem_id="gradient-map", picks=True)
+    depth = live_figure(elem_id="depth-figure")
+    step = gr.Slider(
+        1, 2, value=1, step=1, label="Step, back through the run", elem_id="depth-step"
+    )
+    with gr.Row(elem_classes="two charts"):
+        of_A = live_figure(elem_id="layer-a-figure")
+        of_B = live_figure(elem_id="layer-b-figure")
+    seen = gr.Textbox("", visible=False)
+    in_view = gr.Checkbox(True, visible=False)
+    # The race that the card shows and its latest step, if the slider follows the race. They live
+    # in the page, as the slider does, so that an event never sees one of them without the other.
+    shown, newest = gr.Textbox("", visible=False), gr.Number(0, visible=False)
+
+    def show(*values: Any) -> tuple[Any, ...]:
+        return _drawn(jobs, *values) or (gr.skip(),) * len(outputs)
+
+    def slide(name: Any, measure: Any, layer: Any, step: Any) -> Any:
+        record = jobs.shown(name)
+        if record is None or not isinstance(step, int | float):
+            return gr.skip()
+        figure = depth_view(record, measure, layer, step)
+        return gr.skip() if figure is None else pack(figure)
+
+    inputs = [run, lane, measure, layer, step, shown, newest, in_view]
+    outputs = [lane, layer, over_steps, depth, step, of_A, of_B, shown, newest]
+    for event in (seen.change, head.select, lane.input, measure.input, layer.input):
+        event(show, inputs, outputs, js=_IN_VIEW, **QUIET)
+    step.input(slide, [run, measure, layer, step], depth, **QUIET)
+
+    def pick(event: gr.SelectData) -> Any:
+        return event.value if isinstance(event.value, str) else gr.skip()
+
+    over_steps.select(pick, None, layer, **QUIET).then(show, inputs, outputs, js=_IN_VIEW, **QUIET)
+    return [seen]
+
+
+def _drawn(
+    jobs: Jobs,
+    name: Any,
+    lane: Any,
+    measure: Any,
+    layer: Any,
+    step: Any,
+    shown: Any,
+    newest: Any,
+    in_view: Any,
+) -> tuple[Any, ...] | None:
+    """Return what the card's outputs show; None if nothing is to be drawn.
+
+    Parameters
+    ----------
+    name : key of the run.
+    lane, measure, layer, step : as they are chosen.
+    shown, newest : the race that the card shows, and the latest step that its slider knows.
+    in_view : whether a reader sees the card.
+    """
+    record = jobs.shown(name)
+    numbers, _ = looks(record) if record else ((), ())
+    if record is None or not numbers:
+        return None
+    # Out of view only the first and the last measurement are drawn.
+    if shown == record.name and not in_view and (not record.complete or newest == numbers[-1]):
+        return None
+    numeric = isinstance(step, int | float) and isinstance(newest, int | float)
+    follows = shown != record.name or not numeric or step >= newest
+    # A choice that does not exist in this run is replaced by the first one.
+    view = gradients_view(
+        record, lane=lane, measure=measure, layer=layer, step=None if follows else step
+    )
+    assert view is not None
+    its, first, last = view.choices, view.numbers[0], view.numbers[-1]
+    return (
+        gr.update(choices=list(its.labels), value=its.label),
+        gr.update(choices=list(its.layers), value=its.layer),
+        pack(view.map),
+        pack(view.depth),
+        gr.update(
+            minimum=first, maximum=max(last, first + 1), step=record.config.gradients_every,
+            **moved(view.step, shown=step),
+        ),
+        pack(view.of_A),
+        pack(view.of_B),
+        record.name,
+        last,
+    )  # fmt: skip
+
+
+GRADIENTS_CARD = Card(
+    "gradients",
+    # The end is needed for a card that was out of view at the last measurement.
+    ("name", "gradients", "complete"),
+    build_gradients,
+    only_with="gradients",
+    tab="gradients",
+    elem_id="run-gradients",
+)
+
+
+def build_rates(desk: Desk) -> list[Any]:
+    """Make the card; return the component that its views follow."""
+    jobs, run = desk.jobs, desk.run
+    measure = gr.Radio(
+        [(WORDS[key], key) for key in MEASURES], value="final", show_label=False,
+        label="Held-out loss", elem_id="rates-measure", container=False,
+    )  # fmt: skip
+    figure = live_figure(elem_id="rates-figure")
+    words = gr.HTML("", elem_id="rates-words", apply_default_css=False)
+    seen = gr.Textbox("", visible=False)
+
+    def show(name: Any, measure: Any) -> tuple[Any, ...]:
+        record = jobs.shown(name)
+        view = rates_view(record, measure) if record else None
+        if view is None:
+            return gr.skip(), gr.skip()
+        return pack(view.figure), view.words
+
+    for event in (seen.change, measure.input):
+        event(show, [run, measure], [figure, words], **QUIET)
+    return [seen]
+
+
+RATES_CARD = Card(
+    "rates",
+    ("name", "rates", "complete"),
+    build_rates,
+    only_with="rates",
+    tab="rates",
+    elem_id="run-rates",
+)
+
+
+def build_spectra(desk: Desk) -> list[Any]:
+    """Make the card; return the component that its views follow."""
+    jobs, run = desk.jobs, desk.run
+    gr.HTML(
+        '<h2>Spectra of this run <span class="hint">how training changes the adapters: norm, '
+        f"{term('effective rank')}, {term('principal angle', 'angles')}</span></h2>",
+        apply_default_css=False,
+    )
+    with gr.Row(elem_classes="three"):
+        lane = gr.Dropdown([], label="Lane", min_width=0, elem_id="run-spectra-lane")
+        measure = gr.Dropdown(
+            [(part.words, key) for key, part in UPDATE_SPECTRA.parts.items()], value="norm",
+            label="Measure", filterable=False, min_width=0,
+        )  # fmt: skip
+        layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-spectra-layer")
+    with gr.Row(elem_classes="two charts"):
+        over_layers = live_figure(elem_id="spectra-map", picks=True)
+        growth = live_figure(elem_id="growth-figure")
+    seen = gr.Textbox("", visible=False)
+
+    def show(name: Any, lane: Any, measure: Any, layer: Any) -> tuple[Any, ...]:
+        record = jobs.shown(name)
+        # A choice that does not exist in this run is replaced by the first one.
+        view = spectra_view(record, lane=lane, measure=measure, layer=layer) if record else None
+        if view is None:
+            return (gr.skip(),) * 4
+        its = view.choices
+        return (
+            gr.update(choices=list(its.labels), value=its.label),
+            gr.update(choices=list(its.layers), value=its.layer),
+            pack(view.map),
+            pack(view.growth),
+        )
+
+    inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth]
+    seen.change(show, inputs, outputs, **QUIET)
+    for chosen in (lane, measure, layer):
+        chosen.input(show, inputs, outputs, **QUIET)
+
+    def pick(event: gr.SelectData) -> Any:
+        return event.value if isinstance(event.value, str) else gr.skip()
+
+    over_layers.select(pick, None, layer, **QUIET).then(show, inputs, outputs, **QUIET)
+    return [seen]
+
+
+SPECTRA_CARD = Card(
+    "spectra",
+    ("name", "spectra"),
+    build_spectra,
+    only_with="spectra",
+    tab="spectra",
+    elem_id="run-spectra",
+)
+
+
+WHAT = (
+    "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> "
+    "Train several starts side by side on one small model: see which learns faster, and whether it "
+    "is luck.</p>"
+)
+"""What the playground is, for whoever has never heard of LoRA."""
+
+
+def build_verdict(desk: Desk) -> list[Any]:
+    """Make the line, and the next steps, of which style.css shows the one that the line names."""
+    with gr.Row(elem_id="verdict-row"):
+        line = gr.HTML(desk.blank.verdict, elem_id="verdict", apply_default_css=False)
+        with gr.Row(elem_id="next-row"):  # one row, also below the line where it is narrow
+            next_steps.build(desk)
+            gr.HTML(
+                '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
+                'rate to take for your own data">Decide for my data</a>',
+                elem_id="decide-link",
+                apply_default_css=False,
+            )
+    return [line]
+
+
+def introduce(_: Desk) -> list[Any]:
+    """Make the sentence, which no update changes."""
+    gr.HTML(WHAT, elem_id="introduction", apply_default_css=False)
+    return []
+
+
+INTRODUCTION = Card(
+    "introduction", (), introduce, lambda view: [], column="top", frame=False,
+    elem_id="introduction",
+)  # fmt: skip
+
+VERDICT_CARD = showing(
+    "verdict", "verdict", build=build_verdict, column="top", elem_id="verdict-card"
+)
+
 
 CARDS = (
-    verdict.INTRODUCTION,
-    refused.CARD,
-    verdict.CARD,
+    INTRODUCTION,
+    REFUSED,
+    VERDICT_CARD,
     chart("accuracy", "accuracy"),
     controls.SCRUBBER,
     chart("loss", "loss", tab="loss"),
     chart("norms", "gradient", tab="gradients"),
-    gradients.CARD,
-    spectra.CARD,
-    rates.CARD,
+    GRADIENTS_CARD,
+    SPECTRA_CARD,
+    RATES_CARD,
     charts(
         "measurements",
         '<h2>Measurements <span class="hint">one number per lane and step</span></h2>',
@@ -27,6 +289,6 @@ CARDS = (
     words("story", "story", "story", terms=True, column="after"),
     words("standing", "results", "results", column="right"),
     ask.CARD,
-    take.CARD,
+    TAKE,
 )
 """Adding a card is a file that defines it, and a line here."""

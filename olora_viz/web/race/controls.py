@@ -1,4 +1,4 @@
-"""The run's controls: its line and buttons in the top bar, and the slider through its steps."""
+"""The controls of a run: buttons, shortcuts, scrubber, and what was refused."""
 
 from __future__ import annotations
 
@@ -7,11 +7,106 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from olora_viz.background.record import READY
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
-from olora_viz.views.race_record import READY
-from olora_viz.web.race.card import Card, Desk, showing
+from olora_viz.web.parts.card import Card, Desk, showing
+from olora_viz.web.parts.tabs import TITLES
+
+OUTAGE = (
+    "The server does not answer. You see its last update; the page continues as soon as the server "
+    "answers again."
+)
+
+AGAIN = "Press Race to run the set-up again."
+
+GONE = (
+    "This race is no longer on the server, which was restarted or made room for newer ones. You "
+    f"see its last update. {AGAIN}"
+)
+
+CROWDED = (
+    "More than {} pages from your network follow a race here, the maximum for one address. This "
+    "page, the oldest, is no longer updated: close others and reload it."
+)
+
+
+def pulse() -> gr.HTML:
+    """Make the component that starts the stream; its event is ``select``.
+
+    Its value is `card.again` from an event, and ``{"going", "beat"}`` from the stream. If an active
+    stream sends nothing, as after a lost connection, it requests the stream again.
+    """
+    return gr.HTML(
+        value=None,
+        elem_id="pulse",
+        html_template='<p class="problem" role="alert" hidden></p>',
+        js_on_load=bundle(Path(__file__).parent / "pulse.js"),
+        apply_default_css=False,
+        outage=OUTAGE,
+    )
+
+
+KEYS = (
+    ("Space", "start a race; pause or resume a running one"),
+    ("S", "one step"),
+    ("?", "this help"),
+    ("Esc", "close it"),
+)
+"""Keys and their descriptions in the help."""
+
+WORDS = (
+    "Each lane is one initialization of a LoRA adapter, with its own learning rate and rank. Press "
+    "<b>Race</b>: all lanes train at once on one frozen model; those with the same seed see the "
+    "same batches. Curves show the loss on the training batches and, as marks, on held-out "
+    "prompts. Point at a chart to mark the same step in all charts of the race. Click a lane's "
+    "name to hide it, <b>log</b> to change an axis, and drag to zoom. <b>Share</b> copies a link "
+    "that opens the same set-up."
+)
+
+
+def help_button() -> gr.HTML:
+    """Make the button with its dialog, and listen to the keys."""
+    rows = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{does}</dd>" for key, does in KEYS)
+    return gr.HTML(
+        '<button type="button" class="quiet" id="help-button" aria-label="? Help and keys" '
+        'aria-haspopup="dialog" title="Help and keys (?)">?</button>'
+        '<dialog id="help" aria-labelledby="help-title"><h2 id="help-title">The playground in a '
+        f"minute</h2><p>{WORDS}</p><dl>{rows}</dl>"
+        '<form method="dialog"><button class="quiet">Close</button></form></dialog>',
+        elem_id="help-part",
+        js_on_load=(Path(__file__).parent / "shortcuts.js").read_text("utf-8"),
+        apply_default_css=False,
+    )
+
+
+LABEL = "Race on the CPU"
+TITLE = (
+    "Starts the same race anew, on this server's CPU: slower, and its numbers are not bit for bit "
+    "those of a GPU. This one stays paused, among the runs of this visit."
+)
+KEPT = "The race is paused, with all its steps: resume it later, or race on the CPU from step 0."
+
+
+def build(desk: Desk) -> list[Any]:
+    """Make the line and the button."""
+    with gr.Row(elem_id="refused-row"):
+        line = gr.HTML(
+            "", elem_id="refused", apply_default_css=False, titles={"cpu-button": TITLE},
+            js_on_load=TITLES,
+        )  # fmt: skip
+        desk.parts["cpu"] = gr.Button(LABEL, elem_id="cpu-button", size="sm", scale=0, min_width=0)
+    return [line]
+
+
+def draw(view: RaceView) -> list[Any]:
+    """Say why."""
+    return [fragments.problem(f"{view.refused}. {KEPT}")]
+
+
+REFUSED = Card("refused", ("refused",), build, draw, only_with="refused", column="top")
+
 
 RACE, RESUME = "▶ Race", "▶ Resume"
 

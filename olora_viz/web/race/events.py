@@ -13,24 +13,23 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from olora_viz.background.record import FAILED, PAUSED, ready_race
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
-from olora_viz.views.race_record import FAILED, PAUSED, ready_race
-from olora_viz.web.event_options import PRIVATE
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.pool import Shown
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.register import Shown
-from olora_viz.web.links.share_link import COUNTDOWN, READ
-from olora_viz.web.race import own_file
+from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
+from olora_viz.web.parts.setup import NAMES, TASK, SetUp
 from olora_viz.web.race.arrival import arrive
-from olora_viz.web.race.card import QUIET, Board, Desk, again
 from olora_viz.web.race.controls import Buttons
+from olora_viz.web.race.links import COUNTDOWN, READ
+from olora_viz.web.race.settings import offered
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
-from olora_viz.web.setup import NAMES, TASK, SetUp
 
 
 class Commands:
@@ -242,7 +241,7 @@ def connect(
         chosen = list(found.setup.to_controls() if found.setup else kept)
         sample = gr.skip()
         if found.brought is not None:
-            chosen[TASK], sample = own_file.offered(found.brought, found.setup)
+            chosen[TASK], sample = offered(found.brought, found.setup)
         mine = checked(desk.jobs, visit)
         counts = COUNTDOWN if found.starts else None
         return [found.run or "", again(), mine, *chosen, found.words, sample, counts]

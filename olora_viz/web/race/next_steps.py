@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.views import html as fragments
-from olora_viz.views import next_steps
-from olora_viz.web.event_options import AT_ONCE
+from olora_viz.views import verdict as next_steps
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.race.card import Desk
-from olora_viz.web.setup import SetUp
-from olora_viz.web.titles import TITLES
+from olora_viz.web.parts.card import AT_ONCE, Desk
+from olora_viz.web.parts.setup import SetUp
+from olora_viz.web.parts.tabs import TITLES
 
 _PRESS = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures.comparison import Run, overlay_figure
-from olora_viz.figures.live.gradio_figure import live_figure, pack
-from olora_viz.views.earlier_runs import OVERLAID, differences, run_words
-from olora_viz.views.race_record import RaceRecord
+from olora_viz.background.record import RaceRecord
+from olora_viz.figures.live.serving import live_figure, pack
+from olora_viz.figures.race import Run, overlay_figure
+from olora_viz.views.runs import OVERLAID, differences, run_words
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.race.card import QUIET, Card, Desk, again, classes
+from olora_viz.web.parts.card import QUIET, Card, Desk, again, classes
 
 STORAGE = "olora-viz-visit"
 """The key of the list in the browser's storage."""

@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from olora_viz.background.record import LOADING, WAITING
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.race_record import LOADING, WAITING
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.pool import Shown
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.register import Shown
-from olora_viz.web.race.card import Board, Card
-from olora_viz.web.race.pulse import CROWDED, GONE
-from olora_viz.web.setup import of_recording
+from olora_viz.web.parts.card import Board, Card
+from olora_viz.web.parts.setup import of_recording
+from olora_viz.web.race.controls import CROWDED, GONE
 
 PACE = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""

@@ -1,0 +1,54 @@
+"""Measurement of a race's start in the background: gradient and curvature of every lane."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from olora_viz.background.record import LOADING
+from olora_viz.background.work import BackgroundWork, device_words
+from olora_viz.measures.conditioning import BATCHES, Conditioning, conditioning
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race, race
+from olora_viz.races.state import FINISHED
+
+
+@dataclass(eq=False)
+class BackgroundMeasurement(BackgroundWork):
+    """Gradient norm and curvature of every start, on the race's first batch."""
+
+    layer: str | None = None
+    """The layer whose parameters are measured; None for all layers."""
+    found: Conditioning | None = None
+    plain_text: bool = False
+
+    def run(self) -> None:
+        """Build the race and measure it before its first step."""
+        with at_its_start(self) as racing:
+            self.plain_text = racing.task.plain_text
+            self.become("measuring")
+            self.found = conditioning(
+                racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell,
+                more_batches=[racing.batch(number) for number in range(2, BATCHES + 1)],
+            )  # fmt: skip
+            self.become(FINISHED)
+
+
+def start_config(config: RaceConfig) -> RaceConfig:
+    """Return the set-up of a measurement: a lane for each start of a race."""
+    # The held-out examples say nothing about the start.
+    return replace(config.of_starts(), eval_size=1)
+
+
+@contextmanager
+def at_its_start(work: BackgroundWork) -> Generator[Race]:
+    """Build the race of some work, and release its lanes afterwards."""
+    work.become(LOADING)
+    work.tell(0.0, f"loading {work.config.model}")
+    racing = race(work.raced, progress=work.tell)
+    try:
+        work.device, work.part = device_words(racing), 0.0
+        yield racing
+    finally:
+        racing.lanes.detach()

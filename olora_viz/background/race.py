@@ -1,0 +1,305 @@
+"""A race in the background: started, paused, stopped, and what it has found."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from olora_viz.background.record import LOADING, PAUSED
+from olora_viz.background.work import BackgroundWork, device_words
+from olora_viz.lanes.generation import Answer
+from olora_viz.machine.memory import Memory, memory_of
+from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.races import run as runs
+from olora_viz.races.data import Kept
+from olora_viz.races.race import Race, Tested, race
+from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
+from olora_viz.races.step import Step, whys_out
+from olora_viz.tasks.evaluation import Evaluation, HeldOut
+
+ANSWERS = 4
+"""Held-out prompts that every lane answers after a race."""
+
+SHARE = 0.08
+"""Maximum share of a race's time that is spent on answers before its end."""
+
+
+@dataclass(frozen=True)
+class OwnPrompt:
+    """A prompt, and what came of it."""
+
+    prompt: str
+    answer: Answer | None = None
+    problem: str = ""
+    """Why it has no answer."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not been answered yet."""
+        return self.answer is None and not self.problem
+
+    def asked(self, racing: Race) -> OwnPrompt:
+        """Ask the lanes of a race as they are now."""
+        try:
+            (answer,) = racing.answer(self.prompt)
+        except ValueError as error:
+            return replace(self, problem=str(error))
+        return replace(self, answer=answer)
+
+
+@dataclass(eq=False)
+class BackgroundRace(BackgroundWork):
+    """A race and its results, see `RaceRecord`; the results only grow.
+
+    With a folder, its steps, checkpoints and adapters are on disk, and memory is released at the
+    end. Without one the race stays in memory, with its lanes.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    baseline: Evaluation | None = None
+    plain_text: bool = False
+    held_out: HeldOut | None = None
+    left_out: int = 0
+    """Training examples that were longer than ``config.max_length``."""
+    adapted: str = ""
+    """See `Race.adapted`."""
+    in_parts: str = ""
+    """See `Race.in_parts`."""
+    memory: Memory | None = None
+    """What this process uses, after the latest step; None while unknown."""
+    tested: Tested | None = None
+    """See `Race.tested`."""
+    answers: list[Answer] = field(default_factory=list)
+    own_prompt: OwnPrompt | None = None
+    """The owner's own prompt, and the answers to it."""
+    racing: Race | None = None
+    """The race while it is in memory."""
+    before: Kept | None = None
+    """What races before it in the same thread have left; used with a folder."""
+    goal: float = math.inf
+    """The step after which it pauses automatically."""
+    pausing: threading.Event = field(default_factory=threading.Event)
+    why_paused: str = ""
+    """Why it paused, if the user did not pause it."""
+    _going: Race | Generator[Step, None, None] | None = None
+    _run: runs.Run | None = None
+    _takes_prompts: bool = False
+    _may_rest: bool = False
+    _asked: float = 0.0
+    """Seconds spent on answers during the race."""
+
+    def stop(self, why: str = "") -> None:
+        """Request the end after the current step, or in its evaluation and measurements."""
+        super().stop(why)
+        racing = self.racing
+        if racing is not None and (racing.in_step or racing.status == RACING):
+            racing.close()
+
+    def pause(self, why: str = "") -> None:
+        """Request a pause after the current step, or in its evaluation, which is then repeated."""
+        self.why_paused = why
+        self.pausing.set()
+        self.wake()
+
+    def unpause(self, goal: float = math.inf) -> None:
+        """Cancel the request for a pause, until a given step."""
+        self.goal, self.why_paused = goal, ""
+        self.pausing.clear()
+        self.wake()
+
+    @contextmanager
+    def held_at_rest(self) -> Generator[Race]:
+        """Keep a paused race, or one that has ended, from going on.
+
+        Raises
+        ------
+        ValueError : it is racing, its race is not in memory, or a step was cut short.
+        """
+        with self.changed:
+            racing = self.racing
+            if not (self.complete or (self.state == PAUSED and self.rests())):
+                raise ValueError("the race is running: pause or stop it first")
+            if racing is None or racing.torn:
+                raise ValueError("this race has no lanes any more: run it again")
+            yield racing
+
+    def step(self) -> None:
+        """Run one step, then pause."""
+        self.unpause(len(self.steps) + 1)
+
+    def run(self) -> bool:
+        """Train until the end, the goal, a requested pause, or the end of the time slice."""
+        try:
+            racing, going = self._open()
+            self._takes_prompts = True
+            self.become(RACING)
+            while not self.rests():
+                self._may_rest = True
+                try:
+                    step = next(going, None)
+                except StoppedEarlyError:  # a pause was requested
+                    going = self._going = racing if self._run is None else iter(self._run)
+                    continue
+                finally:
+                    self._may_rest = False
+                if step is None:
+                    break
+                self.steps.append(step)
+                self.adapted, self.memory = racing.adapted, memory_of(racing.device)
+                self.note = ""
+                self._ask(racing, step)
+                self.wake()
+                if self.is_over() and racing.status in (RACING, STOPPED):
+                    racing.close()
+                    self.become(STOPPED, "writing the adapters" if self._run else "")
+            else:
+                self._reply_last(racing)
+                self.park(racing)
+                self.become(PAUSED, self.why_paused)
+                return True
+            self.tested = racing.tested()
+            self.become(racing.status, "generating answers")
+            if self.steps:
+                self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
+            self._reply_last(racing)
+            self.become(self.state, self.reason(racing.state.diverged_at))
+        except BaseException:
+            self._takes_prompts = False
+            self.let_go()
+            raise
+        if self._run is not None:
+            self.let_go()
+        return False
+
+    def ask(self, prompt: str) -> bool:
+        """Have all lanes answer a prompt after the current step, and after later evaluations.
+
+        Return whether it races; otherwise nothing happens.
+        """
+        with self.changed:
+            if not self._takes_prompts:
+                return False
+            self.own_prompt = OwnPrompt(prompt)
+        self.wake()
+        return True
+
+    def _ask(self, racing: Race, step: Step) -> None:
+        """Have prompts answered: a new one of the owner's, and others after an evaluation.
+
+        After evaluations, this takes at most a share of the time.
+        """
+        began, own = time.monotonic(), self.own_prompt
+        if own is not None and own.waits:
+            with suppress(StoppedEarlyError):
+                self._reply(racing, own)
+        elif step.eval_loss is not None and self._asked <= SHARE * step.seconds:
+            self._may_rest = not self.wants_pause()
+            with suppress(StoppedEarlyError):
+                if not self.plain_text:
+                    self.answers = racing.answers(1)
+                if own is not None:
+                    self._reply(racing, own)
+            self._may_rest = False
+            self._asked += time.monotonic() - began
+
+    def _reply(self, racing: Race, own: OwnPrompt) -> None:
+        answered = own.asked(racing)
+        with self.changed:
+            if self.own_prompt is own:  # no newer one has come
+                self.own_prompt = answered
+
+    def _reply_last(self, racing: Race) -> None:
+        """Answer the owner's own prompt by the lanes as they are now, and take no other."""
+        with self.changed:
+            self._takes_prompts = False
+            own = self.own_prompt
+        if own is not None and self.steps:
+            self._reply(racing, own)
+
+    def rests(self) -> bool:
+        """Whether it should wait for a command before the next step."""
+        if self.stopping.is_set() or (self.racing and self.racing.status != RACING):
+            return False
+        return self.wants_rest()
+
+    def wants_rest(self) -> bool:
+        """Whether to wait before the next step."""
+        return self.wants_pause()
+
+    def wants_pause(self) -> bool:
+        """Whether a pause was requested or the goal is reached."""
+        return self.pausing.is_set() or len(self.steps) >= self.goal
+
+    def tell(self, part: float, what: str) -> None:
+        """Report the progress; raises if a stop was requested while it loads, or later a pause."""
+        words = f"{what}, {part:.0%}" if part else what
+        if self.state == LOADING:
+            super().tell(part, words)
+        elif self.state != PAUSED and not self.complete:
+            stopped = self.racing is not None and self.racing.status == STOPPED
+            self.become(STOPPED if stopped else self.state, words)
+            over = self.is_over()  # then the race is closed, and stops by itself
+            if self._may_rest and self.wants_pause() and not over:
+                raise StoppedEarlyError
+
+    def park(self, racing: Race) -> None:
+        """Keep everything needed to resume bitwise."""
+        if self._run is not None:
+            self._run.checkpoint()
+
+    def release(self) -> None:
+        """Keep only the checkpoint on disk, from which `run` resumes bitwise."""
+        if self._run is not None and self._going is not None:
+            self._going.close()  # writes the checkpoint
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Release the race; on a CPU its base model is kept for the next one."""
+        racing, self.racing, self._going, self._run = self.racing, None, None, None
+        if racing is not None:
+            racing.lanes.detach()
+        if self.before is not None:
+            self.before.rest()
+
+    def reason(self, at: np.ndarray) -> str:
+        """Return why it ended, if not by the user or at the last step."""
+        if self.state == DIVERGED:
+            first = int(at.argmin())
+            why = whys_out(self.steps, len(at))[first]
+            last = f"; the last lane was out at step {at.max()}" * (len(at) > 1)
+            return f"no lane is left: at step {at[first]} {self.styles[first].label}'s {why}{last}"
+        if self.state == FINISHED and len(self.steps) < self.config.steps:
+            return "every lane stopped early"
+        return self.why if self.state == STOPPED else ""
+
+    def _open(self) -> tuple[Race, Iterator[Step]]:
+        """Build the race, or resume the one in memory or on disk."""
+        if self.racing is not None and self._going is not None:
+            return self.racing, self._going
+        self.become(LOADING)
+        self.tell(0.0, f"loading {self.config.model}")
+        if self.folder is None:
+            racing = race(self.raced, progress=self.tell)
+            self._going = racing
+        else:
+            begun = (self.folder / "config.json").exists()
+            self._run = (
+                runs.resume(self.folder, progress=self.tell, kept=self.before)
+                if begun
+                else runs.start(self.raced, self.folder, progress=self.tell, kept=self.before)
+            )
+            racing, self._going = self._run.race, iter(self._run)
+        self.racing = racing
+        if self.stopping.is_set():
+            racing.close()
+        self.device = device_words(racing)
+        self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
+        self.left_out, self.adapted = racing.data.left_out, racing.adapted
+        self.held_out, self.in_parts = racing.data.about_held_out, racing.in_parts
+        return racing, self._going

@@ -1,1 +1,0 @@
-"""The chart in the browser: one idea per JavaScript module, drawn with Plotly's public API."""

@@ -1,1 +1,0 @@
-"""A chart saved from the browser as a picture, a self-contained page or numbers."""

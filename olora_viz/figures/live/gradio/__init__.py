@@ -1,1 +1,0 @@
-"""The chart in Gradio: the scripts of its components."""

@@ -1,1 +1,0 @@
-"""The chart in a notebook: the messages to its front end."""

@@ -1,0 +1,399 @@
+"""Figures of a start: conditioning, curvature, and slices of the loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.layout import (
+    Figure,
+    axis,
+    layout,
+    line,
+    log_axis,
+    log_range,
+    name_log_ends,
+    nothing_yet,
+    steps_axis,
+)
+from olora_viz.figures.race import band_words, group_bands, groups_of, seed_means, seeds_left
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.text import compact, factor, plain, rounded
+from olora_viz.measures.conditioning import CURVATURE, Conditioning, LossSlice
+from olora_viz.measures.training import loss_unit
+from olora_viz.races.step import Step
+
+SLICE_HEIGHT = 250
+"""Height of the plot areas in pixels."""
+
+LEVELS = 16
+"""Approximate number of contours over the scale of a slice."""
+
+
+def slice_figures(
+    styles: Sequence[LaneStyle],
+    slices: Sequence[LossSlice],
+    *,
+    plain_text: bool = False,
+    run: str = "",
+) -> list[Figure]:
+    """Draw the loss on a plane through each lane's start, all on one colour scale.
+
+    Parameters
+    ----------
+    styles : of all lanes; a slice has the index of its lane.
+    slices : measured with the same reach.
+    plain_text : whether every token is supervised instead of an answer.
+    """
+    every = np.concatenate([one.loss.ravel() for one in slices])
+    every = every[np.isfinite(every)]
+    low, high = (float(every.min()), float(every.max())) if every.size else (0.0, 1.0)
+    size = _round_step((high - low) / LEVELS)
+    first = math.ceil(low / size) * size
+    made = []
+    for one in slices:
+        style = styles[one.lane]
+        reach = float(one.across[-1])
+        heat: dict[str, Any] = {
+            "type": "contour",
+            "z": [plain(row) for row in one.loss],
+            "x": plain(one.across),
+            "y": plain(one.along),
+            "zmin": round(low, 4),
+            "zmax": round(high, 4),
+            "colorscale": [[0, "@soft"], [1, "@accent"]],
+            "contours": {"start": round(first, 6), "end": round(high, 6), "size": size,
+                         "coloring": "heatmap"},
+            "line": {"color": "@mute", "width": 0.8, "smoothing": 0.6},
+            "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": ".3~g", "len": 1.0,
+                         "nticks": 8, "x": 1.01, "xanchor": "left"},
+            "hovertemplate": "loss %{z:.3f}<extra></extra>",
+        }  # fmt: skip
+        here: dict[str, Any] = {
+            "type": "scatter", "mode": "markers", "name": "the start", "x": [0.0], "y": [0.0],
+            "marker": {"color": style.color, "size": 10, "symbol": "circle",
+                       "line": {"color": "@card", "width": 2}},
+            "hovertemplate": f"{style.label} starts here<extra></extra>",
+        }  # fmt: skip
+        figure = layout(
+            f"{style.label}: the loss around its start",
+            f"{loss_unit(plain_text)}, a contour every {size:g}; one scale for both",
+            x=axis("along the top eigenvector, ‖Δθ‖", range=[-reach, reach], nticks=5),
+            y=axis("along the gradient, ‖Δθ‖", range=[-reach, reach], nticks=5),
+            height=SLICE_HEIGHT,
+            how=(
+                "The start is in the middle. Closely spaced contours mean a steep loss; a narrow "
+                "valley means a badly conditioned one."
+            ),
+            revision=f"{run} {one.lane}" if run else "slice",
+        )
+        figure["hovermode"] = "closest"
+        figure["margin"] |= {"r": 58}
+        made.append({"data": [heat, here], "layout": figure})
+    return made
+
+
+def empty_slice() -> Figure:
+    """Return the empty chart of a slice that is not computed yet."""
+    return nothing_yet(
+        "The loss around a start",
+        "along the top eigenvector and the gradient",
+        ("along the top eigenvector, ‖Δθ‖", "along the gradient, ‖Δθ‖"),
+        "Measure the start, choose two lanes, press “Slice the loss”.",
+        SLICE_HEIGHT,
+    )
+
+
+def _round_step(size: float) -> float:
+    """Return the next round number above a positive size.
+
+    >>> _round_step(0.36), _round_step(0.021)
+    (0.5, 0.05)
+    """
+    if size <= 0:
+        return 1.0
+    scale = 10.0 ** math.floor(math.log10(size))
+    return rounded(next(m for m in (1, 2, 5, 10) if m * scale >= size * 0.999) * scale, 6)
+
+
+CURVATURE_HEIGHT = 190
+"""Height of the plot areas in pixels."""
+
+
+def sharpness_figure(
+    styles: Sequence[LaneStyle],
+    steps: Sequence[Step],
+    *,
+    total: int | None = None,
+    run: str = "",
+    seeds: Sequence[Sequence[int]] | None = None,
+) -> Figure:
+    """Draw the largest eigenvalue of every lane's Hessian during training, on a log axis.
+
+    See `measure_figure` for the parameters.
+    """
+    groups, K = groups_of(styles, seeds)
+    at, found = curvatures(steps, K)
+    of_lanes = np.where(found > 0, found, np.nan)
+    values = seed_means(of_lanes, groups)
+    data = group_bands(styles, of_lanes, groups, x=at) + [
+        line(style, values[:, k], 1.8, name=style.label, legendgroup=style.label)
+        | {"x": at, "mode": "lines+markers", "marker": _mark(style, 4.5)}
+        for k, style in enumerate(styles)
+    ]
+    low, high = log_range([of_lanes])
+    made = layout(
+        CURVATURE.title,
+        CURVATURE.unit + band_words(groups),
+        x=steps_axis(total),
+        y=log_axis(CURVATURE.symbol, low, high) | ({} if at else {"showticklabels": False}),
+        height=CURVATURE_HEIGHT,
+        how="How curved the loss is in its most curved direction; a falling curve flattens.",
+        badge="log",
+        message="" if at else "Choose how often to measure, then press Race.",
+        revision=run or "race",
+    )
+    name_log_ends(made, styles, at, values, (low, high), left=seeds_left(steps, groups))
+    return {"data": data, "layout": made}
+
+
+def stability_figure(
+    styles: Sequence[LaneStyle],
+    steps: Sequence[Step],
+    *,
+    total: int | None = None,
+    run: str = "",
+    seeds: Sequence[Sequence[int]] | None = None,
+) -> Figure:
+    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, with each lane's learning rate.
+
+    See `measure_figure` for the parameters.
+    """
+    groups, K = groups_of(styles, seeds)
+    at, found = curvatures(steps, K)
+    of_lanes = np.where(found > 0, 2 / np.where(found > 0, found, 1.0), np.nan)
+    limit = seed_means(of_lanes, groups)
+    rates = np.array([step.lr for step in steps if step.curvature is not None], dtype=float)
+    rates = seed_means(rates.reshape(len(at), K), groups)
+    data = group_bands(styles, of_lanes, groups, x=at)
+    for k, style in enumerate(styles):
+        common = {"legendgroup": style.label, "x": at}
+        data.append(
+            line(style, limit[:, k], 1.8, name=f"{style.label}: 2/λ", **common)
+            | {"mode": "lines+markers", "marker": _mark(style, 4.5)}
+        )
+        data.append(
+            line(style, rates[:, k], 1.4, name=f"{style.label}: rate", **common)
+            | {"line": {"color": style.color, "width": 1.4, "dash": "dot"}}
+        )
+    low, high = log_range([of_lanes, rates])
+    made = layout(
+        "Stability: 2/λₘₐₓ and the learning rate",
+        "solid: 2/λ, the limit of gradient descent (Adam's differs); dotted: learning rate"
+        + band_words(groups),
+        x=steps_axis(total),
+        y=log_axis("learning rate", low, high) | ({} if at else {"showticklabels": False}),
+        height=CURVATURE_HEIGHT,
+        how=(
+            "Gradient descent is stable while its learning rate is below 2/λ. Adam rescales its "
+            "steps, so for it the crossing is a hint, not a limit."
+        ),
+        badge="log",
+        message="" if at else "2/λ and the learning rates appear here.",
+        revision=run or "race",
+    )
+    name_log_ends(
+        made, styles, at, limit, (low, high), extra=_rate_ends(rates),
+        left=seeds_left(steps, groups),
+    )  # fmt: skip
+    return {"data": data, "layout": made}
+
+
+def curvatures(steps: Sequence[Step], lanes: int) -> tuple[list[int], np.ndarray]:
+    """Return the steps at which the curvature was measured, and λₘₐₓ (N, K) there."""
+    seen = [(step.step, step.curvature) for step in steps if step.curvature is not None]
+    values = np.array([curved.lambda_max for _, curved in seen], dtype=float)
+    return [number for number, _ in seen], values.reshape(len(seen), lanes)
+
+
+def _rate_ends(rates: np.ndarray) -> list[tuple[float, str, str]]:
+    if not rates.size:
+        return []
+    named = {f"rate {compact(rate)}": rate for rate in rates[-1].tolist()}
+    return [(rate, name, "@mute") for name, rate in named.items()]
+
+
+KERNEL_HEIGHT = 220
+"""Height of the plot area of the tangent kernel, in pixels."""
+
+NAMED = 8
+"""Up to this many lanes, every marker of the comparison is labelled with its lane's name."""
+
+
+def quantities(found: Conditioning) -> dict[str, np.ndarray]:
+    """Return the quantities of the comparison by name, (K,) each.
+
+    The condition is a geometric mean over the batches, so that the ratio of two lanes is the mean
+    ratio on the same batches, which the sentences give.
+    """
+    shown = {
+        "gradient ‖∇L‖": found.grad_norm,
+        "curvature λₘₐₓ": found.hessian.lambda_max,
+        "|λₘᵢₙ|": np.abs(found.hessian.lambda_min),
+    }
+    if found.gauss_newton:
+        shown["trace of Gauss-Newton"] = found.gauss_newton.trace
+    if found.kernel:
+        shown["NTK: largest λ"] = found.kernel.eigenvalues[:, 0]
+        shown["NTK: condition"] = np.exp(np.log(found.conditions).mean(axis=1))
+    return shown
+
+
+def reference(styles: Sequence[LaneStyle]) -> int:
+    """Return the reference lane: the first plain LoRA, or else the first lane.
+
+    Parameters
+    ----------
+    styles : one per lane, at least one.
+    """
+    return next((k for k, style in enumerate(styles) if style.init == "lora"), 0)
+
+
+def comparison_figure(
+    styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = ""
+) -> Figure:
+    """Draw every quantity of every lane relative to one lane, on a log axis.
+
+    Parameters
+    ----------
+    styles : one per lane.
+    found : measured on these lanes; None before a measurement.
+    """
+    if found is None:
+        return nothing_yet(
+            "Initializations compared",
+            "gradient and curvature at the start, plain LoRA = 1",
+            ("multiple of plain LoRA", ""),
+            "Press “Measure the start”: every row gets one mark per lane.",
+        )
+    base, shown = reference(styles), quantities(found)
+    rows, K = len(shown), len(styles)
+    apart = min(0.8 / K, 0.26)
+    places = {name: rows - 1 - i for i, name in enumerate(shown)}
+    data: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    ratios = np.array(
+        [
+            [v[k] / v[base] if _usable(v[k]) and _usable(v[base]) else math.nan
+             for v in shown.values()]
+            for k in range(K)
+        ]
+    )  # fmt: skip
+    low, high = log_range([ratios, np.ones(1)])
+    for i, (name, values) in enumerate(shown.items()):
+        for k, style in enumerate(styles):
+            y = places[name] + apart * ((K - 1) / 2 - k)
+            known = math.isfinite(ratios[k, i])
+            words = _ratio_words(values[k], ratios[k, i]) if k != base or not known else "1"
+            if K <= NAMED or not known:
+                x = math.log10(ratios[k, i]) if known else 0.0
+                inner = x > low + 0.45 * (high - low)
+                labels.append(_beside(x, y, f"{style.label}: {words}", style, inner))
+    for k, style in enumerate(styles):
+        data.append(
+            {
+                "type": "scatter", "mode": "markers", "name": style.label,
+                "legendgroup": style.label, "x": plain(ratios[k]),
+                "y": [round(p + apart * ((K - 1) / 2 - k), 4) for p in places.values()],
+                "marker": {"color": style.color, "size": 8, "symbol": style.symbol},
+                "hovertemplate": "%{x:.3g} ×",
+            }
+        )  # fmt: skip
+    whose = styles[base].label
+    title = "plain LoRA" if styles[base].init == "lora" else whose
+    made = layout(
+        "Initializations compared",
+        f"gradient and curvature at the start, {title} = 1",
+        x=log_axis(f"multiple of {whose}", low, high),
+        y={"title": {"text": ""}, "range": [-0.5, rows - 0.5], "ticks": "",
+           "tickvals": list(places.values()), "ticktext": list(places)},
+        height=rows * max(30, min(15 * K + 8, 110)),
+        how=(
+            "Each row is one quantity, as a multiple of the reference's. Points to the right of "
+            "1 are larger: a larger gradient is a steeper loss, a larger eigenvalue a more "
+            "curved one."
+),
+        badge="log",
+        revision=run or "comparison",
+    )  # fmt: skip
+    made["hovermode"] = "closest"
+    made["shapes"] = [
+        {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1,
+         "line": {"color": "@mute", "width": 1.2, "dash": "dash"}}
+    ]  # fmt: skip
+    made["annotations"] = labels
+    made["margin"] |= {"l": 152, "r": 24}
+    return {"data": data, "layout": made}
+
+
+def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = "") -> Figure:
+    """Draw the eigenvalues of every lane's tangent kernel, the largest first, on a log axis."""
+    if found is None or found.kernel is None:
+        return nothing_yet(
+            "Spectrum of the tangent kernel",
+            "how fast the predictions of one batch are learned: a flat curve is well conditioned",
+            ("index i", "λᵢ(J Jᵀ)"),
+            "Press “Measure the start”.",
+        )
+    values = np.where(found.kernel.eigenvalues > 0, found.kernel.eigenvalues, np.nan)
+    n = values.shape[1]
+    data = [
+        line(style, values[k], 1.8, name=style.label, legendgroup=style.label)
+        | {"mode": "lines+markers", "marker": _mark(style, 4.5), "x0": 1, "dx": 1}
+        for k, style in enumerate(styles)
+    ]
+    low, high = log_range([values])
+    made = layout(
+        "Spectrum of the tangent kernel",
+        f"{n} predictions of the first batch: a flat curve is well conditioned",
+        x=axis("index i", range=[0.5, n + 0.5], dtick=1 if n <= 12 else 5, tick0=0),
+        y=log_axis("λᵢ(J Jᵀ)", low, high),
+        height=KERNEL_HEIGHT,
+        how=(
+            "The eigenvalues say how fast each direction of the predictions is learned. The "
+            "ratio of the first to the last one is the condition number: with a flat curve, all "
+            "directions are learned at the same pace."
+        ),
+        badge="log",
+        revision=run or "ntk",
+    )
+    name_log_ends(made, styles, range(1, n + 1), values.T, (low, high))
+    return {"data": data, "layout": made}
+
+
+def _usable(value: float) -> bool:
+    return bool(math.isfinite(value) and value > 0)
+
+
+def _ratio_words(value: float, ratio: float) -> str:
+    if math.isfinite(ratio):
+        return f"{factor(ratio)} ×"
+    if math.isnan(value):
+        return "not finite"
+    return "∞" if math.isinf(value) else f"{value:.2g}, no ratio"
+
+
+def _beside(x: float, y: float, text: str, style: LaneStyle, inner: bool) -> dict[str, Any]:
+    """Return the label to the right of a marker, or to its left (inner); x in powers of ten."""
+    return {
+        "x": round(x, 4), "y": round(y, 4), "text": text, "showarrow": False,
+        "xanchor": "right" if inner else "left",
+        "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": style.text},
+    }  # fmt: skip
+
+
+def _mark(style: LaneStyle, size: float) -> dict[str, Any]:
+    return {"color": style.color, "size": size, "symbol": style.symbol}

@@ -1,0 +1,284 @@
+"""The memory of lanes in a pass, and the groups of lanes that fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Hashable
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from olora_viz.initializers.start import Start
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.linear import Dropout
+from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.machine.memory import Meter, check_memory
+from olora_viz.tasks.batches import Batch, Size
+from olora_viz.tasks.losses import context_of, lane_losses, supervised_logits, token_losses
+
+PROBES = (Size(2, 4, 2), Size(2, 8, 2), Size(2, 12, 2), Size(4, 4, 4))
+"""The sizes of the tiny passes."""
+
+OVERHEAD = 1.6
+"""Memory that a pass takes at most, relative to its tensors: allocators keep some of what was
+freed, and operations have memory of their own. ``benchmarks/memory.py`` measures up to 1.5."""
+
+WINDOWS = 50
+"""Parts in which passes of different numbers of operations are compared."""
+
+KEEP = 64
+"""Costs that are remembered."""
+
+_KNOWN: dict[Hashable, PassCost] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class PassCost:
+    """The memory of one kind of pass, as a function of its size.
+
+    Every operation leaves alive a number of bytes that is a constant, plus one per token
+    (activations), per token and length (attention), and per supervised token (logits). Passes of
+    all sizes run the same operations, so a few tiny ones determine these numbers.
+    """
+
+    factors: np.ndarray
+    """(operations, 4) bytes: constant, per token, per token and length, per supervised token."""
+
+    @classmethod
+    def of(cls, run: Callable[[Batch], object], model: nn.Module) -> PassCost:
+        """Measure a pass.
+
+        Parameters
+        ----------
+        run : makes the pass over a batch, and keeps none of its tensors.
+        model : what it runs; the tiny batches are within its context.
+        """
+        unit = max(2, min(PROBES[0].width, (context_of(model) or 2**31) // 3))
+        sizes = [its._replace(width=its.width * unit // PROBES[0].width) for its in PROBES]
+        live = _aligned([_metered(run, model, size) for size in sizes])
+        found = np.linalg.solve(np.array([_terms(size) for size in sizes]), live).T
+        return cls(np.unique(found.round(2), axis=0))
+
+    def bytes(self, size: Size) -> float:
+        """Return the most memory that a pass of a size takes."""
+        return OVERHEAD * max(0.0, float((self.factors @ _terms(size)).max()))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The memory of one lane in the passes of a race."""
+
+    training: PassCost
+    evaluation: PassCost
+
+    @classmethod
+    def of(cls, plan: AdapterPlan, *, branching: bool = False) -> Footprint:
+        """Measure a lane of the largest rank of a plan, whose model has no lanes yet.
+
+        `branching` is that of `evaluate`.
+        """
+        kind, run = ("branches", _evaluate_branches) if branching else ("evaluation", _evaluate)
+        return cls(known_cost("training", plan, _train), known_cost(kind, plan, run))
+
+
+def known_cost(
+    kind: str,
+    plan: AdapterPlan,
+    run: Callable[[Lanes, Batch], object],
+    lanes: Lanes | None = None,
+) -> PassCost:
+    """Return the cost of one lane's pass; each kind is measured once for each model and rank.
+
+    Parameters
+    ----------
+    kind : a name for `run`.
+    lanes : those on the model; None if there are none, to measure a lane of the plan's largest
+        rank or somewhat above it, or a dense lane if there is one.
+    """
+    rank = _measured_rank(plan) if lanes is None else plan.rank
+    key = (kind, *_shape_of(plan), rank)
+    if key not in _KNOWN:
+        while len(_KNOWN) >= KEEP:
+            del _KNOWN[next(iter(_KNOWN))]
+        trial = _trial(plan, rank) if lanes is None else nullcontext(lanes)
+        with trial as its, its.some(_largest(its.plan)):
+            _KNOWN[key] = PassCost.of(partial(run, its), plan.model)
+    return _KNOWN[key]
+
+
+def _largest(plan: AdapterPlan) -> slice:
+    """Return the lane whose passes take the most memory: a dense one, if there is any."""
+    k = min(plan.dense, default=0)
+    return slice(k, k + 1)
+
+
+def _train(lanes: Lanes, batch: Batch) -> None:
+    dropped = Dropout((Lane("lora", dropout=0.5),), (1, 0))
+    has_dropout = any(its.dropout for its in lanes.lanes)
+    with lanes.some(_largest(lanes.plan), dropped if has_dropout else None):
+        torch.autograd.grad(lane_losses(lanes.model, batch, 1).sum(), lanes.parts())
+
+
+@torch.no_grad()
+def _evaluate(lanes: Lanes, batch: Batch) -> None:
+    logits = supervised_logits(lanes.model, batch, 1)
+    token_losses(logits, batch).double()
+    (logits.argmax(-1) != batch.targets).double()
+
+
+def _evaluate_branches(lanes: Lanes, batch: Batch) -> None:
+    _evaluate(lanes, batch.as_branching())
+
+
+@contextmanager
+def _trial(plan: AdapterPlan, rank: int) -> Generator[Lanes]:
+    """Attach a lane with a rank in every layer, and a dense one if the plan has any."""
+    dropout = max(lane.dropout for lane in plan.lanes)
+    lanes = [Lane("lora", r=rank, dropout=dropout)] if rank else []
+    lanes += [Lane(plan.lanes[k].init) for k in plan.dense[:1]]
+    alone = replace(plan, lanes=tuple(lanes), chosen={None: tuple(plan.layers)})
+
+    def start(_: str, W: Tensor, lane: Lane) -> Start:
+        return Start(A=W.new_ones(lane.r, W.shape[1]), B=W.new_ones(W.shape[0], lane.r))
+
+    attached = Lanes(alone, start)
+    try:
+        yield attached
+    finally:
+        attached.detach()
+
+
+def _shape_of(plan: AdapterPlan) -> tuple[Hashable, ...]:
+    """Return what the memory of a pass depends on."""
+    model = plan.model
+    config: Any = getattr(model, "config", None)
+    return (
+        type(model),
+        config and config.to_json_string(use_diff=False),
+        getattr(config, "_attn_implementation", None),
+        tuple((name, tuple(p.shape), p.dtype, p.device) for name, p in model.named_parameters()),
+        tuple(plan.layers),
+        any(lane.dropout for lane in plan.lanes),
+        bool(plan.dense),
+    )
+
+
+def _measured_rank(plan: AdapterPlan) -> int:
+    """Return a rank at or above that of a plan, the same for several, so that few are measured."""
+    if not plan.rank:
+        return 0
+    most = min(min(shape) for shape in plan.shapes.values())
+    return max(plan.rank, min(most, max(8, 1 << (plan.rank - 1).bit_length())))
+
+
+def _terms(size: Size) -> np.ndarray:
+    tokens = size.rows * size.width
+    return np.array([1.0, tokens, tokens * size.width, size.supervised])
+
+
+def _metered(run: Callable[[Batch], object], model: nn.Module, size: Size) -> np.ndarray:
+    """Return the bytes alive after each operation of a pass over a batch of one repeated token.
+
+    The router of a mixture of experts sends all of them the same way, so that passes of all sizes
+    run the same operations.
+    """
+    device = next(model.parameters()).device
+    each = size.supervised // size.rows
+    at = torch.arange(size.width - each, size.width, device=device)
+    index = (torch.arange(size.rows, device=device)[:, None] * size.width + at).flatten()
+    ids = torch.zeros(size.rows, size.width, dtype=torch.int64, device=device)
+    targets = torch.zeros_like(index)
+    with Meter((*model.parameters(), *model.buffers())) as meter:
+        run(Batch(input_ids=ids, index=index, targets=targets, sequence=targets))
+    return np.array(meter.live, dtype=float)
+
+
+def _aligned(traces: list[np.ndarray]) -> np.ndarray:
+    """Stack the traces of passes; by windows if their numbers of operations differ."""
+    if len({len(trace) for trace in traces}) == 1:
+        return np.stack(traces)
+    return np.stack([[part.max() for part in np.array_split(its, WINDOWS)] for its in traces])
+
+
+ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
+"""Maximum memory of a pass of several lanes in bytes, by device."""
+
+CACHED, BY_WEIGHTS = 2**28, 6
+"""Memory of a pass on a CPU, in bytes and as a multiple of the model's weights, the larger one: few
+lanes leave less for the caches to hold, many read the weights less often. Measured on glassllm,
+where passes of 60 lanes take a fifth longer than four of 15, and on SmolLM2, the other way round.
+"""
+
+COPIES = 7
+"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, theta before an update
+(if that is measured), and a temporary one."""
+
+
+def lane_groups(K: int, bytes_each: float, most: float) -> list[slice]:
+    """Split K lanes into groups, as few and as even as memory allows.
+
+    The lanes share no parameters, so one pass per group gives the same result as one pass for all.
+    The groups depend on the set-up only, never on the free memory, so that a race is reproducible.
+
+    Parameters
+    ----------
+    K : lanes.
+    bytes_each : of one lane in a pass, see `Footprint`.
+    most : bytes of one group; one lane may exceed them.
+
+    >>> lane_groups(10, bytes_each=512 * 2**20, most=3 * 2**30)
+    [slice(0, 5, None), slice(5, 10, None)]
+    """
+    together = max(1, int(most // max(bytes_each, 1.0)))
+    count = math.ceil(K / together)
+    borders = [math.ceil(i * K / count) for i in range(count + 1)]
+    return [slice(a, b) for a, b in pairwise(borders)]
+
+
+def pass_groups(plan: AdapterPlan, bytes_each: float) -> list[slice]:
+    """Split the lanes of a race into groups that pass through the model together."""
+    return lane_groups(len(plan.lanes), bytes_each, _pass_bytes(plan))
+
+
+def largest_pass(plan: AdapterPlan, bytes_each: float) -> float:
+    """Return the memory of a pass of the largest of `pass_groups`."""
+    return bytes_each * max(group.stop - group.start for group in pass_groups(plan, bytes_each))
+
+
+def _pass_bytes(plan: AdapterPlan) -> float:
+    most = ACTIVATIONS[plan.device.type]
+    if plan.device.type != "cpu":
+        return most
+    weights = sum(weight.nbytes for weight in plan.model.parameters())
+    return min(most, max(CACHED, BY_WEIGHTS * weights))
+
+
+def check_adapters(plan: AdapterPlan, name: str, more: int = 0) -> None:
+    """Check that the lanes fit into memory; otherwise the system would kill the process.
+
+    Parameters
+    ----------
+    plan : the layers and lanes; its base model is called `name` in the message.
+    more : copies of the adapters that the race keeps.
+
+    Raises
+    ------
+    ValueError : there is not enough free memory for adapters and optimizer.
+    """
+    K, dense = len(plan.lanes), len(plan.dense)
+    ranks = f" of rank up to {plan.rank}" if dense < K else ""
+    trained = f", {dense} of full fine-tuning," if dense else ""
+    what = f"{K} lane{'s' * (K > 1)}{ranks}{trained} on {name}"
+    check_memory(adapter_bytes(plan, more), plan.device, what)
+
+
+def adapter_bytes(plan: AdapterPlan, more: int = 0) -> int:
+    """Return the memory of the lanes' adapters and their optimizer, and of more copies."""
+    return (COPIES + more) * len(plan.lanes) * plan.layout.width * plan.dtype.itemsize

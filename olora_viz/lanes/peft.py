@@ -1,0 +1,384 @@
+"""Adapters in PEFT's format and merged models: written, and read back to compare."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from olora_viz.initializers.start import Start
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.experts import ExpertLinear
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import is_transposed, named_layers, target_name, weight_of
+from olora_viz.lanes.passes import EvalMode, logits_of, sample
+from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.lanes.stored_adapter import (
+    CONFIG,
+    INNER,
+    PREFIX,
+    WEIGHTS,
+    read_adapter,
+    read_config,
+    stacked,
+    unsupported,
+)
+from olora_viz.machine.files import (
+    atomic_folder,
+    is_free,
+    read_json_object,
+    reason,
+    write_json,
+    write_tensors,
+)
+from olora_viz.machine.text import expect
+from olora_viz.models.folder import load_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+FORMS = ("lora", "olora")
+
+
+def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
+    """Write lane k in PEFT's adapter format; `read_back` checks whether PEFT runs it.
+
+    Parameters
+    ----------
+    lanes, k : the lane to write.
+    folder : written atomically; an existing adapter is replaced.
+    form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know
+        the initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰
+        is zero; the ΔW of full fine-tuning has the largest min(out, in) of its layers as its rank.
+        ``olora`` writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT then
+        subtracts B⁰A⁰ from the base at load. Adapters on experts have the form of PEFT's
+        ``target_parameters``.
+
+    Raises
+    ------
+    ValueError : an unknown form; a lane that does not exist or is not finite; form ``olora`` of a
+        lane with another initialization, on GPT-2's `Conv1D` layers, for which PEFT's OLoRA is
+        wrong, or on experts, for which it has none.
+    """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
+    if form not in FORMS:
+        raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
+    lanes.check_lane(k)
+    lane = lanes.lanes[k]
+    layers = {name: lanes.plan.layers[name] for name in lanes.plan.layers_of(k)}
+    transposed = any(map(is_transposed, layers.values()))
+    if form == "olora" and lane.init != "olora":
+        raise ValueError(f"form 'olora' needs a lane initialized by olora, not by {lane.init}")
+    if form == "olora" and transposed:
+        raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
+    experts = {n: m for n, m in layers.items() if isinstance(m, ExpertLinear)}
+    if form == "olora" and experts:
+        raise ValueError("form 'olora' is not possible on experts; PEFT cannot start them by OLoRA")
+    starts = [lanes.start_factors(name, k) for name in layers]
+    from_zero = not any(start.A.any() and start.B.any() for start in starts)
+    factors: dict[str, Start] = {}
+    rank, widest = lane.r, max(min(lanes.plan.shapes[name]) for name in layers)
+    for name in layers:
+        now, start = lanes.factors(name, k), lanes.start_factors(name, k)
+        A, B = now.A, now.B
+        if k in lanes.plan.dense:
+            A, B = _as_factors(now.A, widest)
+        elif form == "lora" and not from_zero:
+            A, B = torch.cat([A, A - start.A]), torch.cat([B - start.B, start.B], 1)
+        rank = A.shape[0]
+        if not (A.isfinite().all() and B.isfinite().all()):
+            raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
+        factors[name] = Start(A, B)
+    linear = {name: its for name, its in factors.items() if name not in experts}
+    tensors: dict[str, Tensor] = {}
+    for name, its in (linear | stacked({name: factors[name] for name in experts})).items():
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = its.A.cpu().contiguous().clone()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = its.B.cpu().contiguous().clone()
+    rslora = lane.rslora and rank == lane.r and not lane.is_dense
+    alpha = lane.scale * (math.sqrt(rank) if rslora else rank)
+    config: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": getattr(lanes.model, "name_or_path", "") or None,
+        "r": rank,
+        "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
+        "use_rslora": rslora,
+        "target_modules": list(linear),
+        "init_lora_weights": "olora" if form == "olora" else True,
+        "fan_in_fan_out": transposed,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+    }
+    if experts:
+        config["target_parameters"] = list(
+            dict.fromkeys(target_name(*it) for it in experts.items())
+        )
+    return _replace(Path(folder), config, tensors)
+
+
+def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
+    """Attach an adapter from disk to its base model, as one lane.
+
+    Reads adapters of `write_peft`, and PEFT's LoRA adapters of any rank and alpha, also per layer
+    (``rank_pattern``, ``alpha_pattern``, rsLoRA), with any initialization that keeps the base
+    weights, and with OLoRA and exact PiSSA. Weights are read from safetensors only.
+
+    Parameters
+    ----------
+    model : the base model; its weights stay as they are.
+    folder : with ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    Returns
+    -------
+    Lanes
+        One lane on the model, whose alpha is its rank: each layer's scaling is in its B.
+
+    Raises
+    ------
+    ValueError : not an adapter; pickled weights; a layer that the model does not have or that has
+        another shape; an initialization that changed the base and cannot be recomputed; NaN or
+        infinity; tensors that no lane can hold, such as DoRA's or an embedding's.
+    """
+    adapter = read_adapter(folder)
+    if adapter.config.get("use_dora"):
+        raise ValueError(unsupported(adapter.folder, "DORA"))
+    if adapter.others:
+        raise ValueError(
+            f"{str(folder)!r} holds {adapter.others[0]!r}, which is not part of a LoRA adapter"
+        )
+    adapted = adapter.on(model)
+    rank = max(one.factors.A.shape[0] for one in adapted.values())
+    lane = Lane(adapter.init, r=rank)  # alpha = r: B holds each layer's scaling
+    layers = {name: one.layer for name, one in adapted.items()}
+    plan = AdapterPlan(model, layers, (lane,), chosen={None: layers})
+    lanes = Lanes(plan, lambda name, W, _: adapted[name].start)
+    for name, one in adapted.items():
+        lanes.put(name, 0, one.now)
+    return lanes
+
+
+def _as_factors(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return ΔW (out, in) as A (rank, in) and B (out, rank) with ΔW = B A.
+
+    One of them is the identity, of the smaller side of ΔW, padded with zeros: PEFT then needs one
+    rank alone for all layers.
+    """
+    (out, into), least = update.shape, min(update.shape)
+    A, B = update.new_zeros(rank, into), update.new_zeros(out, rank)
+    identity = torch.eye(least, dtype=update.dtype, device=update.device)
+    A[:least], B[:, :least] = (update, identity) if out == least else (identity, update)
+    return A, B
+
+
+def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+    """Write the adapter atomically, replacing an existing one."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
+    if not is_free(folder) and not (folder / CONFIG).exists():
+        raise ValueError(f"{str(folder)!r} holds something that is not an adapter")
+    with atomic_folder(folder) as made:
+        write_tensors(made / WEIGHTS, tensors)
+        write_json(made / CONFIG, config)
+    return folder
+
+
+def write_merged(
+    lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+) -> Path:
+    """Write the model with W + ΔW of lane k in its layers, and its tokenizer.
+
+    Parameters
+    ----------
+    lanes, k : the lane to merge.
+    tokenizer : the base model's.
+    folder : written atomically.
+
+    Raises
+    ------
+    ValueError : the lane does not exist or is not finite.
+    OSError : the folder cannot be written, for instance on a full disk.
+    """
+    merged: Any = lanes.merge(k)
+    layers = named_layers(merged)
+    for name in lanes.plan.layers_of(k):
+        if not weight_of(layers[name]).isfinite().all():
+            raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
+    with atomic_folder(Path(folder)) as made, _without_bars():
+        merged.save_pretrained(made)
+        try:
+            tokenizer.save_pretrained(made)
+        except Exception as error:  # `tokenizers` has no exception type for a full disk
+            raise OSError(f"cannot write the tokenizer into {str(folder)!r}: {error}") from error
+    return Path(folder)
+
+
+@contextmanager
+def _without_bars() -> Generator[None]:
+    """Silence transformers' progress bars, which would precede an error message."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+FILE = "read_back.json"
+"""The file in an adapter's folder with the result."""
+
+OURS = "olora_viz"
+
+MERGED = "export it with --form merged"
+
+DIVERGED = "the lane diverged: its own logits are not finite, and no form of its adapter is usable"
+
+UNCHECKED = (
+    "not checked with PEFT, which is not installed and does not run adapters of every model: "
+    "install it and export again"
+)
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """The result of loading an export again."""
+
+    by: str
+    """The library that loaded it, with its version."""
+    difference: float | None
+    """The largest difference between its logits and the lane's; None if it could not be loaded."""
+    problem: str = ""
+    """Why it does not compute the same as the lane; empty if it does."""
+    by_ours: bool = False
+    """If there is a problem: whether `read_peft` loads it with the lane's logits."""
+
+    @property
+    def sentence(self) -> str:
+        """The result in words."""
+        if self.problem:
+            return self.warning
+        near = f"within {self.difference:.1g}" if self.difference else "exactly"
+        found = f"{self.by} reads it back with the lane's logits, {near}"
+        return f"{found}; {self.warning}" if self.warning else found
+
+    @property
+    def warning(self) -> str:
+        """Why it may not work elsewhere, for people; empty if PEFT, or transformers, runs it."""
+        if self.problem == DIVERGED:
+            return DIVERGED
+        if self.problem:
+            ours = ", or load it with olora_viz.read_peft, which gives the lane's logits"
+            return f"{self.by} {self.problem}: {MERGED}{ours * self.by_ours}"
+        return UNCHECKED if self.by.startswith(OURS) else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+class _RefusedError(Exception):
+    """The loader rejects the export, or adapts other layers."""
+
+
+def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
+    """Load lane k's adapter again, with PEFT if it is installed, and compare logits.
+
+    The loaded model shares the weights that the adapter does not change with the base model, so
+    little memory is needed.
+
+    Parameters
+    ----------
+    lanes, k : the lane, on a language model.
+    folder : written by `write_peft`.
+    """
+    folder = Path(folder)
+    changes_base = read_config(folder)["init_lora_weights"] == "olora"
+    base = lanes.base(shared=not changes_base)
+    peft = find_spec("peft")
+    if not (peft and peft.origin):  # a folder of that name has a spec too, but no origin
+        return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
+    by = f"PEFT {version('peft')}"
+    trained = {target_name(name, lanes.plan.layers[name]) for name in lanes.plan.layers_of(k)}
+    found = _compare(lanes, k, by, lambda: _by_peft(base, folder, trained))
+    if not found.problem:
+        return found
+    fresh = lanes.base(shared=True)
+    ours = _compare(lanes, k, OURS, lambda: read_peft(fresh, folder).model)
+    return replace(found, by_ours=not ours.problem)
+
+
+def read_back_merged(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
+    """Load the model that `write_merged` wrote, and compare logits."""
+    weight = next(lanes.model.parameters())
+
+    def load() -> nn.Module:
+        model, _ = load_folder(Path(folder), dtype=weight.dtype, device=weight.device)
+        return nn.Module.to(model, weight.device).eval()
+
+    return _compare(lanes, k, f"transformers {version('transformers')}", load)
+
+
+def keep(found: ReadBack, folder: Path) -> None:
+    """Write the result into an adapter's folder."""
+    write_json(folder / FILE, found.to_json())
+
+
+def kept(folder: Path) -> ReadBack | None:
+    """Read what `keep` wrote; None for an adapter that was never read back."""
+    path = folder / FILE
+    return ReadBack(**read_json_object(path)) if path.is_file() else None
+
+
+def _by_peft(base: nn.Module, folder: Path, trained: set[str]) -> nn.Module:
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    with warnings.catch_warnings():  # of missing keys, where it adapts other layers
+        warnings.simplefilter("ignore")
+        PeftModel.from_pretrained(base, str(folder))  # puts its layers into the base
+    tuners = {n: its for n, its in base.named_modules() if isinstance(its, BaseTunerLayer)}
+    differing = sorted({_adapted(name, its) for name, its in tuners.items()} ^ trained)
+    if differing:
+        raise _RefusedError(f"adapts other layers than those trained, such as {differing[0]!r}")
+    return base.eval()
+
+
+def _adapted(name: str, tuner: object) -> str:
+    """Name the layer that one of PEFT's layers adapts, or the 3-D parameter."""
+    parameter = getattr(tuner, "parameter_name", None)
+    return f"{name.removesuffix(INNER)}.{parameter}" if parameter else name
+
+
+def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> ReadBack:
+    ids = sample(lanes.model)
+    with closing(EvalMode(lanes.model)), lanes.only(k):
+        wanted = logits_of(lanes.model, ids)
+    if not wanted.isfinite().all():
+        return ReadBack(by, None, DIVERGED)
+    try:
+        found = logits_of(load(), ids)
+    except _RefusedError as error:
+        return ReadBack(by, None, str(error))
+    except Exception as error:  # a loader can fail anywhere
+        return ReadBack(by, None, f"rejects it ({reason(error).split('. ')[0]})")
+    difference = float((found - wanted).abs().max())
+    if not math.isfinite(difference):
+        return ReadBack(by, None, "cannot be compared: the logits are not finite")
+    rounding = torch.finfo(wanted.dtype).eps ** 0.5 * float(wanted.abs().max())
+    wrong = not difference <= rounding
+    return ReadBack(
+        by, difference, f"gives logits that differ by {difference:.1g}" if wrong else ""
+    )

@@ -1,0 +1,179 @@
+"""What is written of a race: adapters, merged models, and the files of its run folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from olora_viz.lanes import peft
+from olora_viz.lanes.peft import (
+    ReadBack,
+    keep,
+    read_back,
+    read_back_merged,
+    write_merged,
+    write_peft,
+)
+from olora_viz.machine.files import (
+    DiskFullError,
+    free_disk,
+    is_free,
+    write_json,
+    write_tensors,
+    write_text,
+)
+from olora_viz.races.data import contents_of
+from olora_viz.races.model_card import model_card
+from olora_viz.races.state import RACING, STOPPED
+from olora_viz.races.step import Step
+
+if TYPE_CHECKING:
+    from olora_viz.races.race import Race
+
+
+MERGED = "merged"
+
+FORMS = (*peft.FORMS, MERGED)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and whether another library runs it."""
+
+    label: str
+    """Of the lane."""
+    form: str
+    """One of `FORMS`."""
+    folder: Path
+    step: int
+    """The step that the adapter is from."""
+    found: ReadBack
+
+    @property
+    def sentence(self) -> str:
+        """Where it lies and the step that it is from."""
+        what = (
+            f"the model with {self.label}"
+            if self.form == MERGED
+            else f"the adapter of {self.label}"
+        )
+        return f"{what}, from step {self.step}, is in {self.folder}"
+
+
+def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> Exported:
+    """Write one lane into a new folder, and read it back.
+
+    An adapter has a README with the lane's set-up and results.
+
+    Parameters
+    ----------
+    race : not in the middle of a step.
+    k : the lane to write.
+    folder : new or empty.
+    form : ``lora`` or ``olora``, see `write_peft`; ``merged`` for the base model with W + ΔW, and
+        its tokenizer.
+
+    Raises
+    ------
+    ValueError : the folder is not empty, the form is unknown or does not suit the lane, or the lane
+        does not exist or is not finite.
+    OSError : the folder cannot be written, for instance on a full disk.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+    if not is_free(Path(folder)):
+        raise ValueError(f"folder {str(folder)!r} must be new or empty")
+    lanes, folder = race.lanes, Path(folder)
+    lanes.check_lane(k)
+    label, summary = lanes.labels[k], race.summary()
+    its = summary["lanes"][label]
+    if race.status == RACING:  # before the end a lane has its present adapter, not its best one
+        its |= {"adapter_step": its.get("stopped_at") or race.updates}
+        its |= {"best_step": None, "best_loss": None}
+    if form == MERGED:
+        write_merged(lanes, k, race.tokenizer, folder)
+        found = read_back_merged(lanes, k, folder)
+    else:
+        write_peft(lanes, k, folder, form=form)
+        found = read_back(lanes, k, folder)
+        write_text(folder / "README.md", model_card(race.config, k, summary))
+    return Exported(label, form, folder, its.get("adapter_step", race.updates), found)
+
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def save(racing: Race, folder: str | Path) -> None:
+    """Write a race to a new run folder, see `Race.save`."""
+    folder, steps = Path(folder), racing.history
+    if steps is None:
+        raise ValueError(
+            f"this race does not know its first {racing.done} steps: it was restored, or its steps "
+            "are in a run folder already"
+        )
+    if not is_free(folder):
+        raise ValueError(f"run folder {str(folder)!r} must be new or empty")
+    check_space(folder, racing)
+    begin(folder, racing)
+    lines = (line_of(racing, step) + "\n" for step in steps)
+    (folder / "steps.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_checkpoint(folder, racing)
+    if steps:
+        write_adapters(folder, racing)
+    if racing.status != RACING:
+        write_json(folder / "summary.json", racing.summary())
+
+
+def begin(folder: Path, racing: Race) -> None:
+    """Write the set-up of a race, and what else it depends on."""
+    values = racing.config.to_json()
+    contents = contents_of(racing.config, racing.task if racing.has_own_task else None)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", values | contents)
+
+
+def line_of(racing: Race, step: Step) -> str:
+    """Return a step's line in ``steps.jsonl``."""
+    return json.dumps(step.to_json(racing.lanes.labels), allow_nan=False)
+
+
+def write_checkpoint(folder: Path, racing: Race) -> None:
+    """Write everything needed to resume bitwise, atomically."""
+    write_tensors(folder / CHECKPOINT, racing.snapshot())
+
+
+def write_adapters(folder: Path, racing: Race) -> None:
+    """Write the adapter of every lane with a finite ΔW, and read it back.
+
+    Who stops a race does not wait for that: those adapters are not read back.
+    """
+    lanes, out, summary = racing.lanes, racing.state.out, racing.summary()
+    progress, is_stopped = racing.afterwards, racing.status == STOPPED
+    for k, label in enumerate(lanes.labels):
+        progress(k / lanes.count, "writing the adapters")
+        its = folder / "adapters" / label
+        layers = lanes.plan.layers_of(k)
+        if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in layers):
+            shutil.rmtree(its, ignore_errors=True)
+        else:
+            write_peft(lanes, k, its, form="lora")
+            if not is_stopped:
+                keep(read_back(lanes, k, its), its)
+            write_text(its / "README.md", model_card(racing.config, k, summary))
+
+
+def check_space(folder: Path, racing: Race) -> None:
+    """Check that the disk has room for two checkpoints and the adapters."""
+    matrix = racing.lanes.theta.numel() * racing.lanes.theta.element_size()
+    checkpoint = 3 * matrix + racing.config.keep_best * matrix
+    need = 2 * checkpoint + 2 * matrix + 2**20
+    free = free_disk(folder)
+    if free < need:
+        raise DiskFullError(
+            f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has "
+            f"{free / 2**20:.0f} MiB free",
+            need,
+        )

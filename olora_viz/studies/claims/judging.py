@@ -1,0 +1,143 @@
+"""What claims are judged on, in words, and the commands that repeat it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from olora_viz.machine.text import compact
+from olora_viz.studies.budget import Plan
+from olora_viz.studies.claims.claim import Claim, OnStudy
+from olora_viz.studies.claims.evidence import OURS, ClaimEvidence
+from olora_viz.studies.decide import DONE, FINAL, Decision, decide
+from olora_viz.studies.run import Watch
+from olora_viz.studies.sentences import and_
+from olora_viz.studies.study import Study
+
+PYTHON = ("python", "-m", "olora_viz")
+
+EVALUATIONS = 5
+"""Of each run of a study that is made for claims, some of which are about the way to the end."""
+
+OPTIONS = {"models": "model", "tasks": "task", "inits": "init", "lrs": "lr", "ranks": "r"}
+"""The names of a study's lists as options of the command line."""
+
+
+def needs_study(claim: Claim) -> bool:
+    """Whether a claim is about training, so that a study decides it."""
+    return isinstance(claim.judge, OnStudy)
+
+
+def needs_several(claim: Claim) -> bool:
+    """Whether a claim compares studies."""
+    return isinstance(claim.judge, OnStudy) and claim.judge.several
+
+
+def study_within(
+    minutes: float,
+    folder: Path,
+    evidence: ClaimEvidence,
+    *,
+    plan: Plan | None = None,
+    watch: Watch | None = None,
+    **settings: Any,
+) -> Iterator[Decision]:
+    """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
+
+    Parameters
+    ----------
+    minutes : the time limit.
+    evidence : its model, task, how it reads examples, rank and device are the study's.
+    plan, watch, settings : see `decide`.
+
+    Raises
+    ------
+    ValueError : see `decide`.
+    """
+    road = decide(
+        folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
+        ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
+        truncate=evidence.truncate, chat=evidence.chat, evaluations=EVALUATIONS, watch=watch,
+        **settings,
+        **({} if evidence.max_length is None else {"max_length": evidence.max_length}),
+    )  # fmt: skip
+    with closing(road):
+        yield next(road)
+        for known in road:
+            yield known
+            if known.stage in (FINAL, DONE):  # a claim needs no adapter
+                return
+
+
+def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
+    """Say what a claim was judged on, beside the model and the task."""
+    if needs_study(claim) and evidence.study is not None:
+        its = evidence.study.study
+        lrs = [compact(lr) for lr in its.lrs]
+        rates = f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}"
+        ranks = f"rank{'s' * (len(its.ranks) > 1)} {and_([str(r) for r in its.ranks])}"
+        others = evidence.others if needs_several(claim) else ()
+        studies = [its, *(one.study for one in others)]
+        lengths = and_([f"{one.steps} steps of {one.batch_size} prompts" for one in studies])
+        return ", ".join((f"{its.seeds} seeds", rates, ranks, lengths, *_examples_words(its)))
+    if claim.of_weights:
+        return "every layer that takes an adapter"
+    batches = f"batches of {evidence.batch_size} prompts"
+    return ", ".join((f"rank {evidence.rank}", batches, *_examples_words(evidence)))
+
+
+def _examples_words(its: Study | ClaimEvidence) -> Iterator[str]:
+    """Yield how examples are read, where it is not the usual way."""
+    if its.chat:
+        yield "prompts in the model's chat template"
+    if its.truncate:
+        yield "long examples cut at the left of their prompt"
+
+
+def command_of_claim(
+    claim: Claim,
+    evidence: ClaimEvidence,
+    *,
+    studies: Sequence[Path] = (),
+    minutes: float | None = None,
+) -> str:
+    """Return the command that repeats the measurement of one claim.
+
+    Parameters
+    ----------
+    studies : the folders of those that were judged.
+    minutes : the time limit of the study that was run for it.
+    """
+    words = [*PYTHON, "claims", "--only", claim.name]
+    words += ["--model", evidence.model, "--task", evidence.task]
+    words += ["--study", *map(str, studies)] if studies else []
+    its: dict[str, Any] = {
+        "minutes": minutes, "rank": evidence.rank,
+        "batch-size": evidence.batch_size, "max-length": evidence.max_length,
+        "device": None if evidence.device == ClaimEvidence.device else evidence.device,
+    }  # fmt: skip
+    for option, value in its.items():
+        if value is not None:
+            words += [f"--{option}", str(value)]
+    words += [f"--{name}" for name in ("truncate", "chat") if getattr(evidence, name)]
+    return shlex.join(words)
+
+
+def command_of_study(study: Study, out: Path) -> str:
+    """Return the command that runs a study: its settings that are not the default ones."""
+    words = [*PYTHON, "study", "--out", str(out)]
+    for each in fields(Study):
+        value = getattr(study, each.name)
+        if value == each.default:
+            continue
+        option = OPTIONS.get(each.name, each.name).replace("_", "-")
+        if each.name == "lrs":
+            value = "/".join(map(compact, value))
+        elif isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
+    return shlex.join([*words, "--yes"])

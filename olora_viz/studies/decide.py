@@ -1,0 +1,371 @@
+"""Deciding within a time limit: which initialization and rate to take."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from olora_viz.machine.files import read_json_object, write_json
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import expect, unknown
+from olora_viz.races import run as runs
+from olora_viz.races.data import Kept
+from olora_viz.races.step import Step
+from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
+from olora_viz.studies.folder import SETUP, Ledger
+from olora_viz.studies.plan import Losses, finalists, needed
+from olora_viz.studies.recommendation import Recommendation, recommend
+from olora_viz.studies.run import Planned, Watch, run_race, run_study
+from olora_viz.studies.statistics import (
+    ERROR,
+    LEAST_EXAMPLES,
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    seeds_to_settle,
+)
+from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of, verdicts_of
+
+RECORD = "decision.json"
+
+PLANNED = ("seconds", "final", "most", "left_out", "data")
+"""The parts of a plan beside its study, which is in a file of its own, and the time limit."""
+
+ANSWERS = 6
+"""Number of the user's own prompts that are answered before and after training."""
+
+BEYOND_DOUBT = 0.001
+"""A p-value with which more seeds end before the time limit."""
+
+ALL = 1000
+"""Held-out and test examples of a task that are evaluated, at most."""
+
+COARSE, SEEDS, FINAL, DONE = "coarse rates", "all seeds", "final adapter", "done"
+"""The stages of a decision."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is known at some moment on the road."""
+
+    folder: Path
+    plan: Plan
+    stage: str
+    """One of `COARSE`, `SEEDS`, `FINAL` and `DONE`: what runs next."""
+    verdicts: Verdicts
+    """Of the seeds that every method has finished."""
+    taken: Recommendation | None
+    """What to take by now; None if nothing has finished."""
+    lanes: int
+    """Number of finished lanes."""
+    seconds: float
+    """Spent so far."""
+    adapter: Path | None = None
+    """The final adapter in PEFT's format; None before the end, or if there was no time for it."""
+    answers: tuple[Mapping[str, str], ...] = ()
+    """Own prompts with the expected answer, and those of the base model and the adapter."""
+
+    @property
+    def sentence(self) -> str:
+        """The recommendation, or that there is none."""
+        return self.taken.sentence if self.taken else "No race has ended yet: nothing is known."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        nothing: dict[str, Any] = dict.fromkeys(
+            ("init", "r", "lr", "test_loss", "interval", "verdict")
+        )
+        found = self.taken.to_json() if self.taken else nothing
+        return found | {"adapter": str(self.adapter) if self.adapter else None}
+
+
+def decide(
+    out: str | Path,
+    *,
+    minutes: float = 20.0,
+    model: str | None = None,
+    task: str | None = None,
+    inits: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    plan: Plan | None = None,
+    evaluations: int = 1,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Generator[Decision, None, None]:
+    """Decide which initialization, learning rate and rank to take for a model and a task.
+
+    Yields what is known: first the plan, then after every race, and last with the final adapter.
+    An earlier decision's folder is gone on with as it was planned, for as many minutes again.
+
+    Parameters
+    ----------
+    out : a folder, new or of an earlier decision.
+    minutes : the time limit; the final adapter, once begun, is trained to its end.
+    model, task : names or paths; those of the folder, or the built-in ones by default.
+    inits : the methods, beside the reference; by default `METHODS`, as far as there is time.
+    batch_size, steps : of each race; planned by default.
+    plan : used instead of one that is measured here, or found in the folder.
+    evaluations : of each run of a new plan at most, evenly spaced; the last is at its end.
+    watch : called with every step; it ends here, without an adapter, when this returns False.
+    progress : called with the progress of loading.
+    settings : other fields of `Study`, such as ``ranks``; those that are usually planned, such as
+        ``seeds`` and ``lrs``, are then as given.
+
+    Raises
+    ------
+    ValueError : an unknown name, an invalid value, or the folder is of another set-up.
+    """
+    expect(out, (str, Path), "the folder of the decision")
+    end = time.monotonic() + 60 * checked_minutes(minutes)
+    if type(evaluations) is not int or evaluations < 1:
+        raise ValueError(f"evaluations must be a whole number, at least 1, not {evaluations!r}")
+    folder, kept = Path(out), Kept()
+    known = [each.name for each in fields(Study)]
+    for name in settings:
+        if name not in known:
+            raise ValueError(unknown("setting", name, known))
+    given = settings | {"batch_size": batch_size, "steps": steps}
+    given |= {"models": model and (model,), "tasks": task and (task,)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if plan is None and (folder / SETUP).exists():
+        plan = _earlier(folder, given, inits, minutes)
+    elif plan is None:
+        plan = _new(folder, given, inits, minutes, progress, kept, evaluations)
+    road = _Road(folder, plan, end, kept)
+    yield road.known()
+    yield from road.races(watch, progress)
+    yield from road.more(watch, progress)
+    yield from road.final(watch, progress)
+
+
+class _Road:
+    """A decision on its way.
+
+    Parameters
+    ----------
+    folder : of the decision.
+    end : the time limit, by the monotonic clock.
+    kept : of earlier races of this process.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, end: float, kept: Kept) -> None:
+        self.folder, self.plan, self.end, self._kept_model = folder, plan, end, kept
+        self.ledger = Ledger(folder, plan.study)
+        self.is_ended = False
+        """Whether somebody ended it before its time."""
+
+    def known(self, stage: str = "") -> Decision:
+        """Return what is known by now."""
+        rows, study = self.ledger.trials(), self.plan.study
+        losses = self.ledger.losses()
+        seeds = max(1, complete_seeds(study, losses))
+        whole = replace(study, seeds=seeds, coarse=min(study.first_seeds, seeds))
+        ran = len(rows)
+        if seeds < study.seeds:
+            rows = {trial: row for trial, row in rows.items() if trial.seed < seeds}
+        found = verdicts_of(whole, rows)
+        coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
+        return Decision(
+            folder=self.folder, plan=self.plan, stage=stage or (COARSE if coarse else SEEDS),
+            verdicts=found, taken=recommend(found), lanes=ran,
+            seconds=60 * self.plan.minutes - (self.end - time.monotonic()),
+        )  # fmt: skip
+
+    def races(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
+        """Run the study until its end, the time limit less the final adapter, or the watcher's."""
+        self.ledger.open()
+        self._kept(self.known())  # so that whoever is killed in the first race goes on as planned
+        running = run_study(
+            self.plan.study,
+            self.folder,
+            most=self.plan.most,
+            watch=self._until_time(watch),
+            progress=progress,
+            kept=self._kept_model,
+        )
+        with closing(running):
+            for _ in running:
+                yield self._kept(self.known())
+                if self._is_over:
+                    break
+
+    def more(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
+        """Spend the time that is left on what is open, one race after another.
+
+        A race that the time limit cuts off counts for nothing, until the decision goes on.
+        """
+        study = self.plan.study
+        while not (self.is_ended or self._is_over or needed(study, self.ledger.losses())):
+            trials = open_trials(self.known().verdicts)
+            if not trials:
+                return
+            (folder,) = self.ledger.new_runs(1)
+            race = Planned(folder, study.config(trials), len(trials))
+            goes_on = self._until_time(watch)
+            if not run_race(race, study.threads, goes_on, progress, self._kept_model):
+                return
+            self.ledger.finish()
+            yield self._kept(self.known())
+
+    def _until_time(self, watch: Watch | None) -> Watch:
+        """Return a watcher that ends at the time limit less the final adapter, or with another."""
+
+        def goes_on(step: Step) -> bool:
+            self.is_ended = watch is not None and not watch(step)
+            return not self.is_ended and not self._is_over
+
+        return goes_on
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self.end - self.plan.final
+
+    def final(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
+        """Train the adapter that is taken; yield what is known before and after."""
+        known = self.known("" if self.is_ended else DONE)
+        taken = known.taken
+        if taken is None or self.is_ended:
+            yield self._kept(known)
+            return
+        yield self._kept(replace(known, stage=FINAL))
+        its, run_folder = taken.its, self.folder / "final"
+        assert its.best_lr is not None
+        config = self.plan.study.config((Trial(its.cell, its.init, its.best_lr, 0),))
+        if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
+            run = runs.resume(run_folder, progress=progress, kept=self._kept_model)
+        else:
+            shutil.rmtree(run_folder, ignore_errors=True)
+            run = runs.start(config, run_folder, progress=progress, kept=self._kept_model)
+        with closing(iter(run)) as steps:
+            # Time is kept for it. Where that was not enough, a late adapter is better than none.
+            is_whole = all(watch is None or watch(step) for step in steps)
+        is_whole |= run.race.done == config.steps
+        answers = run.race.answers(ANSWERS) if is_whole else []
+        run.race.lanes.detach()
+        known = self.known(DONE if is_whole else FINAL)
+        found = run_folder / "adapters" / config.labels[0]
+        if is_whole and found.is_dir():
+            adapter = self.folder / "adapter"
+            shutil.rmtree(adapter, ignore_errors=True)
+            shutil.copytree(found, adapter)
+            asked = ({"prompt": one.prompt, "expected": one.expected, "base": one.base,
+                      "adapter": one.lanes[0]} for one in answers)  # fmt: skip
+            known = replace(known, adapter=adapter, answers=tuple(asked))
+        yield self._kept(known)
+
+    def _kept(self, known: Decision) -> Decision:
+        """Write what is known into the folder."""
+        plan = {name: getattr(self.plan, name) for name in PLANNED}
+        record = {"plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
+        write_json(self.folder / RECORD, record)
+        return known
+
+
+def open_trials(found: Verdicts) -> list[Trial]:
+    """Return the next runs that may settle a decision: none if it is settled, or cannot be.
+
+    They are of the method with the lowest validation loss among those that are open, and of the
+    reference: the seeds that are lacking at rates that the validation results cannot tell from the
+    best ones; or else one more seed at every rate that has run with all so far. To drop rates that
+    fell behind would keep the lucky ones. A method is open if it is undecided, unless its best
+    rate lies at the edge, or more seeds would not help. Once it has more seeds than planned, it
+    stays open until it is level or beyond doubt.
+
+    Parameters
+    ----------
+    found : of a study that has run as planned.
+    """
+    study = found.study
+    opened = [one for one in found.each if one.init != study.reference and _is_open(study, one)]
+    for one in sorted(opened, key=lambda each: each.valid_loss):
+        pair = [runs_of(study, one.cell, init, found.rows) for init in (one.init, study.reference)]
+        chosen = [each.chosen for each in pair]
+        if not all(each is not None and each.is_inside for each in chosen):
+            continue
+        if one.p_value >= ERROR and not seeds_to_settle(
+            one.difference.gap, one.margin, len(study.inits) - 1
+        ):
+            continue
+        seeds = min(each.seeds for each in chosen if each is not None)
+        alike = [(runs.init, rate) for runs in pair for rate in runs.like_best]
+        whole = [(r.init, rate) for r in pair for rate in r.rates if len(rate.valid) >= seeds]
+        for rates, least in ((alike, seeds), (whole, seeds + 1)):
+            lacking = [
+                Trial(one.cell, init, rate.lr, seed)
+                for init, rate in rates
+                for seed in range(len(rate.valid), least)
+            ]
+            if lacking:
+                return lacking
+    return []
+
+
+def _is_open(study: Study, one: Verdict) -> bool:
+    if one.seeds < LEAST_SEEDS or one.test_examples < LEAST_EXAMPLES:
+        return False
+    extended = one.seeds > study.seeds and one.verdict != LEVEL and one.p_value >= BEYOND_DOUBT
+    return one.verdict == UNDECIDED or extended
+
+
+def complete_seeds(study: Study, losses: Losses) -> int:
+    """Return the number of seeds that every method has finished at its best rate and around it."""
+    wanted = [
+        [trial for lr in finalists(study, cell, init, losses)
+         for trial in study.trials(cell, init, [lr])]
+        for cell in study.cells()
+        for init in study.inits
+    ]  # fmt: skip
+    missing = [trial.seed for trials in wanted for trial in trials if trial not in losses]
+    return min(missing, default=study.seeds)
+
+
+def _new(
+    folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float,
+    progress: Progress | None, kept: Kept, evaluations: int,
+) -> Plan:  # fmt: skip
+    """Plan a new decision."""
+    reference = given.get("reference", Study.reference)
+    settings: dict[str, Any] = {
+        "seeds": LEAST_SEEDS, "eval_size": ALL, "test_size": ALL, **given,
+        "inits": inits_of(inits, reference),
+    }  # fmt: skip
+    study = Study(**settings)
+    if len(study.models) > 1 or len(study.tasks) > 1:
+        raise ValueError("a decision is for one model and one task: a study compares several")
+    Ledger(folder, study)  # it refuses a folder that holds something else
+    fixed = {*given, "inits"} if inits else {*given}
+    plan = plan_for(study, minutes, fixed, progress, kept, evaluations)
+    return replace(plan, study=plan.study.fixed())
+
+
+def _earlier(
+    folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float
+) -> Plan:
+    """Return the plan of a folder, in which what is given must be as it was.
+
+    Raises
+    ------
+    ValueError : a setting differs, or the folder is of a study.
+    """
+    study = Study.read(folder / SETUP)
+    if not (folder / RECORD).exists():
+        raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
+    if inits is not None:
+        given = {**given, "inits": inits_of(inits, study.reference)}
+    asked = replace(study, **given)
+    for name in given:
+        before, now = getattr(study, name), getattr(asked, name)
+        if before != now:
+            raise ValueError(
+                f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder"
+            )
+    plan = read_json_object(folder / RECORD)["plan"]
+    return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})

@@ -1,0 +1,393 @@
+"""Who races whom: the lanes of a method, over rates and seeds, and the metric that counts."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.lanes.lane import Lane, Targets
+from olora_viz.machine.text import percent
+from olora_viz.measures.training import Examples
+from olora_viz.races.step import Step, out_at, whys_out
+from olora_viz.studies.pairing import MARGIN_OF_SHARES
+
+ACCURACY, LOSS = "accuracy", "loss"
+"""The metrics."""
+
+FLOOR, CEILING = MARGIN_OF_SHARES, 1 - MARGIN_OF_SHARES
+"""Accuracies up to the one, or from the other on, cannot differ by more than what is level."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What contenders are compared by."""
+
+    name: str
+    """``accuracy`` or ``loss``."""
+    why: str = ""
+    """Why the loss takes the place of the accuracy, as a sentence; empty if it does not."""
+
+    @property
+    def by_loss(self) -> bool:
+        """Whether it is the loss."""
+        return self.name == LOSS
+
+    @property
+    def order(self) -> str:
+        """What a table is sorted by, in words."""
+        return "by loss" if self.by_loss else "by accuracy, ties by loss"
+
+
+def metric_of(
+    lanes: Sequence[Lane],
+    examples: Examples | None,
+    *,
+    plain_text: bool,
+    ended: bool = False,
+    guessing: bool = False,
+) -> Metric:
+    """Return the metric of a race.
+
+    Parameters
+    ----------
+    examples : results by example at the latest evaluation; None if there are none.
+    plain_text : whether every token is judged, so that no answer is right or wrong.
+    ended : whether it is the last evaluation of the race.
+    guessing : whether no lane does better than guessing, see `is_guessing`.
+    """
+    if plain_text:
+        return Metric(LOSS)
+    if ended and guessing:
+        return Metric(LOSS, "By loss, as no lane does better than guessing.")
+    best = _best_accuracies(lanes, examples) if ended and examples is not None else []
+    if best and (min(best) >= CEILING or max(best) <= FLOOR):
+        high = min(best) >= CEILING
+        share = f"{percent(CEILING)} or more" if high else f"{percent(FLOOR)} or less"
+        return Metric(LOSS, f"By loss, as all are right in {share}.")
+    return Metric(ACCURACY)
+
+
+def _best_accuracies(lanes: Sequence[Lane], examples: Examples) -> list[float]:
+    """Return the accuracy of each contender that is left: of a start, at its best rate."""
+    several = any(len(field.starts) > 1 for field in fields_of(lanes))
+    best: dict[object, float] = {}
+    for group in seed_groups(lanes):
+        lane, rows = group.lane, list(group.lanes)
+        if not np.isfinite(examples.loss[rows]).all():
+            continue
+        contender = (lane.init, Setting.of(lane)) if several else group
+        share = float(examples.right[rows].mean())
+        best[contender] = max(best.get(contender, -math.inf), share)
+    return list(best.values())
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """One contender with all its seeds."""
+
+    lane: Lane
+    """The first lane of the group."""
+    lanes: tuple[int, ...]
+    """Indices of the lanes."""
+
+
+def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
+    """Group lanes that differ only in their seed.
+
+    Parameters
+    ----------
+    lanes : of the race.
+    """
+    groups: dict[tuple[Lane, int], list[int]] = {}
+    for k, lane in enumerate(lanes):
+        # A duplicate lane, including its seed, is not a repetition: it forms a group of its own.
+        copy = list(lanes[:k]).count(lane)
+        groups.setdefault((replace(lane, seed=0), copy), []).append(k)
+    return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
+
+
+def group_places(
+    rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss: bool = True
+) -> list[Place]:
+    """Order groups by their means, the best first and those with a diverged seed last.
+
+    Parameters
+    ----------
+    rows, by_loss : of `standings`, one row per lane.
+    """
+    of_lane = {row.lane: row for row in rows}
+    made = [_place(i, [of_lane[k] for k in group.lanes]) for i, group in enumerate(groups)]
+    return sorted(made, key=lambda p: (p.out_at > 0, *rank(p, by_loss), p.lane))
+
+
+def _place(group: int, rows: Sequence[Place]) -> Place:
+    whys = dict.fromkeys(row.why_out for row in rows if row.out_at)
+    losses = [row.loss for row in rows]
+    known = len(rows) > 1 and all(map(math.isfinite, losses))
+    return Place(
+        lane=group,
+        seeds=len(rows),
+        loss=math.fsum(losses) / len(rows),
+        spread=statistics.stdev(losses) if known else math.nan,
+        accuracy=math.fsum(row.accuracy for row in rows) / len(rows),
+        first_grad_norm=math.fsum(row.first_grad_norm for row in rows) / len(rows),
+        left=tuple(row.out_at for row in rows),
+        why_out=", or its ".join(whys),
+    )
+
+
+MOST_FIELDS = 6
+"""Most settings, such as ranks, of which a story or a verdict compares the starts."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The settings that comparable lanes share."""
+
+    r: int
+    scale: float
+    weight_decay: float
+    clip: float | None
+    betas: tuple[float, float]
+    lora_plus: float
+    dropout: float
+    targets: Targets
+
+    @classmethod
+    def of(cls, lane: Lane) -> Setting:
+        """Return a lane's setting."""
+        return cls(
+            lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
+            lane.lora_plus, lane.dropout, lane.targets,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One start at one rate."""
+
+    init: str
+    lr: float
+    lanes: tuple[int, ...]
+    """Indices of the lanes, over the field's seeds."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Lanes that can be compared."""
+
+    setting: Setting
+    seeds: tuple[int, ...]
+    contenders: tuple[Contender, ...]
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """The distinct starts, in the race's order."""
+        return tuple(dict.fromkeys(contender.init for contender in self.contenders))
+
+    @property
+    def size(self) -> int:
+        """The number of lanes in the field."""
+        return sum(len(contender.lanes) for contender in self.contenders)
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """The pair to compare first: OLoRA and LoRA if present, otherwise the first two starts.
+
+        With one start, both are the same.
+        """
+        starts = self.starts
+        rivals = [init for init in ("lora", *starts) if init in starts and init != "olora"]
+        rival = rivals[0] if rivals else starts[0]
+        heroes = [init for init in ("olora", *starts) if init in starts and init != rival]
+        return (heroes[0] if heroes else rival), rival
+
+    @property
+    def shared_rates(self) -> list[float]:
+        """The rates at which both `roles` race, the lowest first."""
+        hero, rival = self.roles
+        return sorted(set(self.rates(hero)) & set(self.rates(rival)))
+
+    @property
+    def at_one_rate(self) -> bool:
+        """Whether all contenders race at the same rate."""
+        return len({one.lr for one in self.contenders}) == 1
+
+    def lanes_of(self, init: str) -> list[int]:
+        """Return the indices of a start's lanes."""
+        return [k for one in self.contenders if one.init == init for k in one.lanes]
+
+    def rates(self, init: str) -> list[float]:
+        """Return the rates that were tried with a start, the lowest first."""
+        return sorted(contender.lr for contender in self.contenders if contender.init == init)
+
+
+def fields_of(lanes: Sequence[Lane]) -> list[Field]:
+    """Return the fields of a race: those with both OLoRA and LoRA first, then the largest.
+
+    Each setting has one field, with the seeds for which the most starts race at the most rates.
+
+    >>> fields_of([Lane("lora", r=2), Lane("olora", r=64), Lane("pissa", r=64)])[0].starts
+    ('olora', 'pissa')
+    >>> lanes = [Lane(init, seed=seed) for init in ("lora", "olora") for seed in (0, 1)]
+    >>> fields_of(lanes)[0].seeds
+    (0, 1)
+    """
+    entered: dict[tuple[Setting, int], set[tuple[str, float]]] = {}
+    for lane in lanes:
+        entered.setdefault((Setting.of(lane), lane.seed), set()).add((lane.init, lane.lr))
+    same: dict[tuple[Setting, frozenset[tuple[str, float]]], list[int]] = {}
+    for (setting, seed), entries in entered.items():
+        same.setdefault((setting, frozenset(entries)), []).append(seed)
+
+    def worth(key: tuple[Setting, frozenset[tuple[str, float]]]) -> tuple[bool, int, int, int]:
+        starts = {init for init, _ in key[1]}
+        return {"lora", "olora"} <= starts, len(starts), len(key[1]), len(same[key])
+
+    found: dict[Setting, Field] = {}
+    for key in sorted(same, key=worth, reverse=True):
+        if key[0] not in found:
+            found[key[0]] = _field(lanes, key[0], tuple(sorted(same[key])))
+    return list(found.values())
+
+
+def _field(lanes: Sequence[Lane], setting: Setting, seeds: tuple[int, ...]) -> Field:
+    """Return a setting's field; only the first of identical lanes is used."""
+    places: dict[tuple[str, float], dict[int, int]] = {}
+    for k, lane in enumerate(lanes):
+        if Setting.of(lane) == setting and lane.seed in seeds:
+            places.setdefault((lane.init, lane.lr), {}).setdefault(lane.seed, k)
+    contenders = (
+        Contender(*key, tuple(by_seed[seed] for seed in seeds)) for key, by_seed in places.items()
+    )
+    return Field(setting, seeds, tuple(contenders))
+
+
+def differences(lanes: Sequence[Lane]) -> list[str]:
+    """Name the settings in which the lanes differ.
+
+    >>> differences([Lane("lora", r=2), Lane("olora", r=64)])
+    ['start', 'rank']
+    """
+    values = {
+        "start": {lane.init for lane in lanes},
+        "rate": {lane.lr for lane in lanes},
+        "rank": {lane.r for lane in lanes},
+        "scaling": {lane.scale for lane in lanes},
+        "weight decay": {lane.weight_decay for lane in lanes},
+        "clipping": {lane.clip for lane in lanes},
+        "betas": {(lane.beta1, lane.beta2) for lane in lanes},
+        "LoRA+ ratio": {lane.lora_plus for lane in lanes},
+        "dropout": {lane.dropout for lane in lanes},
+        "targets": {lane.targets for lane in lanes},
+        "seed": {lane.seed for lane in lanes},
+    }
+    return [name for name, found in values.items() if len(found) > 1]
+
+
+def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
+    """Count the independent runs of every start at every rate in every setting, in ascending order.
+
+    Parameters
+    ----------
+    by_seed : whether each seed has its own batches. With shared batches, all seeds of a
+        deterministic start count as one run.
+
+    >>> repeats([Lane("lora"), Lane("lora", seed=1), Lane("olora", seed=2)])
+    [1, 2]
+    >>> repeats([Lane("olora"), Lane("olora", seed=1)])
+    [1]
+    """
+    seeds: dict[tuple[Setting, str, float], set[int]] = {}
+    for lane in lanes:
+        varies = by_seed or lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
+        runs = seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set())
+        runs.add(lane.seed if varies else 0)
+    return sorted(len(found) for found in seeds.values())
+
+
+@dataclass(frozen=True)
+class Place:
+    """The result of a lane, or of a group of lanes that differ only in their seed."""
+
+    lane: int
+    """Index of the lane, or of the group."""
+    loss: float
+    """Held-out loss at the latest evaluation, nats; NaN if there is none."""
+    accuracy: float
+    """Held-out accuracy, NaN if there is none."""
+    first_grad_norm: float
+    left: tuple[int, ...] = ()
+    """The step at which each of its lanes diverged; 0 for one that has not."""
+    why_out: str = ""
+    """Why it diverged, see `olora_viz.races.state.why_out`; empty if it has not."""
+    seeds: int = 1
+    """The number of lanes; loss, accuracy and norm are their means."""
+    spread: float = math.nan
+    """Standard deviation of the losses over the seeds; NaN with one seed."""
+
+    @property
+    def out_at(self) -> int:
+        """The step at which it diverged, the earliest in a group; 0 if it has not."""
+        return min(filter(None, self.left), default=0)
+
+
+def departure(left: Sequence[int], what: str = "DNF") -> str:
+    """Say when a lane, or which share of its seeds, diverged; empty if none has.
+
+    Parameters
+    ----------
+    left : of each seed, see `Place`.
+    what : became of them.
+
+    >>> departure([8]), departure([9, 0, 8]), departure([8, 9, 11])
+    ('DNF at step 8', '2 of 3 seeds DNF at steps 8 and 9', 'DNF at steps 8 to 11')
+    """
+    gone = [step for step in left if step]
+    if not gone:
+        return ""
+    seeds = f"{len(gone)} of {len(left)} seeds " if len(gone) < len(left) else ""
+    first, *more = sorted(set(gone))
+    until = f" {'to' if len(more) > 1 else 'and'} {more[-1]}" if more else ""
+    return f"{seeds}{what} at step{'s' * bool(more)} {first}{until}"
+
+
+def standings(steps: Sequence[Step], lanes: int, *, by_loss: bool = True) -> list[Place]:
+    """Order the lanes by their latest held-out results, the best first and the diverged ones last.
+
+    Parameters
+    ----------
+    by_loss : whether the loss counts; else accuracy leads, and the loss breaks ties.
+    """
+    newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
+    nothing = [math.nan] * lanes
+    loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
+    share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
+    left_at, whys = out_at(steps, lanes), whys_out(steps, lanes)
+    rows = [
+        Place(
+            lane=k,
+            loss=float(loss[k]),
+            accuracy=float(share[k]),
+            first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan,
+            left=(left_at[k],),
+            why_out=whys[k],
+        )
+        for k in range(lanes)
+    ]
+    return sorted(rows, key=lambda row: (row.out_at > 0, *rank(row, by_loss), row.lane))
+
+
+def rank(row: Place, by_loss: bool) -> tuple[float, float]:
+    """Return the sort key of a place; lower is better."""
+    led = 0.0 if by_loss else -row.accuracy
+    return _last_if_nan(led), _last_if_nan(row.loss)
+
+
+def _last_if_nan(value: float) -> float:
+    return value if math.isfinite(value) else math.inf

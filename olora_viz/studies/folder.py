@@ -1,0 +1,414 @@
+"""The folder of a study: its ledger, and the rows of its races."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.files import is_free, read_json_object, reason, write_json, write_text
+from olora_viz.machine.text import expect, finite_or_none
+from olora_viz.races.race import Race
+from olora_viz.races.run import CHECKPOINT, STUDY
+from olora_viz.races.state import DIVERGED
+from olora_viz.races.step import Step
+from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+COLUMNS = (
+    "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
+    "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
+    "base_test_accuracy", "guess_test_accuracy", "guess", "valid_examples", "test_examples",
+    "first_grad_norm", "tokens", "seconds", "run", "evaluated", "valid_losses",
+)  # fmt: skip
+"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns
+of examples are their numbers; `guess` is the answer without the prompt that is right most often.
+Losses are those of the deciding tokens, see `Evaluation.compared_loss`."""
+
+BY_EXAMPLE = ("valid_loss_by_example", "valid_right_by_example", "run_loss_by_example",
+              "test_loss_by_example", "test_right_by_example")  # fmt: skip
+"""More columns of the rows of a race, lists in the order of the examples: the results at the end on
+the validation examples, which choose the rates, their loss averaged over the run, and the results
+on the test examples, which judge."""
+
+
+def part_of(run: Path) -> Path:
+    """Return the file with the rows of a run folder's race."""
+    return run.with_name(f"{run.name}.parquet")
+
+
+def has_ended(run: Path) -> bool:
+    """Whether a race's rows are written, which is its last act."""
+    return part_of(run).exists()
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write a table atomically."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        table.to_parquet(partial, index=False)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
+    """Write the rows of a race that has ended, and delete its checkpoint.
+
+    The rows are written last: a race without them has not ended.
+    """
+    import pandas as pd
+
+    config, steps = racing.config, list(steps)
+    tested, valid = racing.tested(), racing.state.last_eval
+    found = [step for step in steps if step.eval_loss is not None]
+    evaluated, curves = [step.step for step in found], np.array([_compared(s) for s in found])
+    over_run = _over_run(found, racing.baseline.example_loss[0])
+    lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
+    about, rows = racing.data.about_held_out, []
+    for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
+        rows.append(
+            {
+                "model": config.model, "task": config.task, "init": lane.init, "r": lane.r,
+                "alpha": lane.alpha, "lr": lane.lr, "seed": lane.seed, "steps": racing.done,
+                "status": state["status"],
+                "valid_loss": finite_or_none(valid.compared_loss[k]),
+                "valid_accuracy": state["final_accuracy"],
+                "test_loss": tested and tested.lanes.compared_loss[k],
+                "test_accuracy": tested and tested.lanes.accuracy[k],
+                "base_valid_loss": racing.baseline.compared_loss[0],
+                "base_test_loss": tested and tested.base.compared_loss[0],
+                "base_test_accuracy": tested and tested.base.accuracy[0],
+                "guess_test_accuracy": about.test_guess, "guess": about.test_guess_words,
+                "valid_examples": racing.baseline.example_loss.shape[1],
+                "test_examples": tested.lanes.example_loss.shape[1] if tested else 0,
+                "first_grad_norm": state["first_grad_norm"],
+                "tokens": _tokens(racing, lane), "seconds": racing.state.seconds / len(lanes),
+                "run": run.name, "evaluated": evaluated,
+                "valid_losses": curves[:, k].tolist() if len(curves) else [],
+                "valid_loss_by_example": valid.example_loss[k],
+                "valid_right_by_example": valid.example_right[k],
+                "run_loss_by_example": over_run[k],
+                "test_loss_by_example": tested.lanes.example_loss[k] if tested else [],
+                "test_right_by_example": tested.lanes.example_right[k] if tested else [],
+            }
+        )  # fmt: skip
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *BY_EXAMPLE])
+    numbers = [name for name in COLUMNS if "loss" in name or "accuracy" in name or name == "alpha"]
+    numbers.remove("valid_losses")
+    write_parquet(table.astype({name: float for name in numbers}), part_of(run))
+    (run / CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(run / "adapters", ignore_errors=True)
+
+
+def _compared(step: Step) -> np.ndarray:
+    """Return the held-out losses of a step by which lanes are compared (K,)."""
+    deciding = None if step.eval_examples is None else step.eval_examples.deciding_loss
+    loss = step.eval_loss
+    assert loss is not None
+    return loss if deciding is None else np.where(np.isfinite(deciding), deciding, loss)
+
+
+def _over_run(found: Sequence[Step], base: np.ndarray) -> np.ndarray:
+    """Return the loss of each lane and example (K, n), averaged over the steps of the run.
+
+    It begins with the base model's, and is straight between evaluations.
+    """
+    kept = [step.eval_examples.loss for step in found if step.eval_examples is not None]
+    at = np.array([0, *(step.step for step in found if step.eval_examples is not None)], float)
+    losses = np.stack([np.broadcast_to(base, kept[0].shape), *kept])
+    return np.trapezoid(losses, at, axis=0) / at[-1]
+
+
+def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the results by lane and example, of both parts, in a row each."""
+    import pandas as pd
+
+    who, parts = ["model", "task", "init", "r", "lr", "seed", "run"], []
+    for part in ("valid", "test"):
+        names = {f"{part}_{what}_by_example": what for what in ("loss", "right")}
+        names |= {"run_loss_by_example": "run_loss"} if part == "valid" else {}
+        rows_of_part = rows[rows[next(iter(names))].map(len) > 0]
+        many = rows_of_part[[*who, *names]].explode(list(names), ignore_index=True)
+        many = many.rename(columns=names).astype(dict.fromkeys(names.values(), float))
+        many.insert(len(who), "part", part)
+        many.insert(len(who) + 1, "example", many.groupby(who, sort=False).cumcount())
+        parts.append(many)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _tokens(racing: Race, lane: Lane) -> int:
+    """Count the tokens on which a lane was trained."""
+    order = racing.config.order(lane)
+    return sum(racing.data.tokens(number, order) for number in range(1, racing.done + 1))
+
+
+SETUP = STUDY
+"""The file with the set-up."""
+
+PATIENCE = 120.0
+"""Maximum seconds until files of another machine appear on a shared disk."""
+
+
+class Ledger:
+    """The folder of a study.
+
+    Parameters
+    ----------
+    folder : of the study; created if it is new.
+    study : its set-up, which may extend the one in the folder; by default the one in the folder.
+
+    Raises
+    ------
+    ValueError : the folder holds something else, or a study with runs of another set-up.
+    """
+
+    def __init__(self, folder: Path, study: Study | None = None) -> None:
+        self.folder = folder
+        setup = folder / SETUP
+        if setup.exists():
+            earlier = Study.read(setup)
+            if study is not None:
+                study = replace(study, threads=study.threads or earlier.threads)
+                study.check_grows_from(earlier, repr(str(folder)))
+            self.study = study or earlier
+        elif study is None:
+            raise ValueError(f"{str(folder)!r} is not the folder of a study: it has no {SETUP}")
+        elif not is_free(folder):
+            raise ValueError(f"the folder of a study must be new or empty: {str(folder)!r} is not")
+        else:
+            self.study = study.fixed()
+        self._parts: dict[str, pd.DataFrame] = {}
+        self._trials: dict[Trial, dict[str, Any]] = {}
+
+    def open(self) -> None:
+        """Create the folder, and write the set-up."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / SETUP, self.study.to_toml())
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the races."""
+        return self.folder / "runs"
+
+    def rows(self) -> pd.DataFrame:
+        """Return the rows of all races that have ended, inside and outside the grid."""
+        import pandas as pd
+
+        for path in sorted(self.runs.glob("*.parquet")) if self.runs.is_dir() else ():
+            if path.suffixes == [".parquet"]:
+                self._read(path)
+        if not self._parts:
+            return pd.DataFrame(columns=[*COLUMNS, *BY_EXAMPLE])
+        return pd.concat(self._parts.values(), ignore_index=True)
+
+    def arrived(self, run: Path) -> None:
+        """Read the rows of a race that has just ended, perhaps on another machine.
+
+        Raises
+        ------
+        FileNotFoundError : they do not appear.
+        """
+        path = part_of(run)
+        until = time.monotonic() + PATIENCE
+        while not path.exists():
+            if time.monotonic() > until:
+                raise FileNotFoundError(
+                    f"a race has ended, but {str(path)!r} does not appear here: the study's folder "
+                    "must be one that all machines see"
+                )
+            time.sleep(0.1)
+        self._read(path)
+
+    def _read(self, path: Path) -> None:
+        """Read the rows of one race.
+
+        Raises
+        ------
+        ValueError : the file is damaged.
+        """
+        import pandas as pd
+        import pyarrow
+
+        if path.name in self._parts:
+            return
+        try:
+            rows = _with_examples(pd.read_parquet(path), path.with_suffix(""))
+            for row in _records(rows):
+                trial_of(row), _valid(row), _curve(row)
+        except (KeyError, TypeError, ValueError, OSError, pyarrow.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk; those of pyarrow, on what the file holds, have no number
+            raise ValueError(
+                f"{str(path)!r} is damaged: {reason(error)}; without it, the study runs its race "
+                "again"
+            ) from None
+        self._parts[path.name] = rows
+
+    def trials(self) -> dict[Trial, dict[str, Any]]:
+        """Return the rows of all races as plain values, by trial: to read, not to change."""
+        rows = self.rows()
+        if len(self._trials) != len(rows):
+            self._trials = {trial_of(row): row for row in _records(rows)}
+        return self._trials
+
+    def losses(self) -> dict[Trial, float]:
+        """Return the validation loss of each finished trial; NaN if it has diverged."""
+        return {trial: _valid(row) for trial, row in self.trials().items()}
+
+    def verdicts(self) -> Verdicts:
+        """Return what the races so far decide."""
+        return replace(verdicts_of(self.study, self.trials()), folder=self.folder)
+
+    def unfinished(self) -> list[Path]:
+        """Return the run folders of interrupted races.
+
+        Folders of races that were interrupted before they were set up are empty, and are deleted.
+        """
+        found = sorted(path for path in self.runs.glob("*") if path.is_dir())
+        open_runs = [path for path in found if not part_of(path).exists()]
+        for path in open_runs:
+            if not (path / "config.json").exists():
+                shutil.rmtree(path)
+        return [path for path in open_runs if path.exists()]
+
+    def new_runs(self, count: int) -> list[Path]:
+        """Return the folders of the next races."""
+        taken = [int(path.stem) for path in self.runs.glob("*") if path.stem.isdigit()]
+        first = max(taken, default=0) + 1
+        return [self.runs / f"{number:04d}" for number in range(first, first + count)]
+
+    def finish(self) -> None:
+        """Write the tables of all races, and the verdicts, unless they are there already."""
+        verdicts = self.verdicts()
+        each = [one.to_json() for one in verdicts.each]
+        found = {"verdicts": each, "summary": self.summary()}
+        path = self.folder / "verdicts.json"  # written last: where it is, the tables are
+        with suppress(OSError, ValueError, KeyError):
+            before = read_json_object(path)
+            if before["verdicts"] == each and before["summary"]["lanes"] == len(self.rows()):
+                return
+        rows = self.rows()
+        lanes = with_reach(rows.drop(columns=list(BY_EXAMPLE)), verdicts)
+        write_parquet(lanes, self.folder / "lanes.parquet")
+        write_parquet(examples_of(rows), self.folder / "examples.parquet")
+        write_json(path, found)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the size of the study, and where its table is."""
+        rows = self.rows()
+        return {
+            "cells": len(self.study.cells()), "lanes": len(rows),
+            "seconds": round(math.fsum(rows["seconds"]), 1),
+            "table": str(self.folder / "lanes.parquet"),
+        }  # fmt: skip
+
+
+def _with_examples(rows: pd.DataFrame, run: Path) -> pd.DataFrame:
+    """Return the rows of a race with its results by example.
+
+    Earlier versions kept those of the test alone, in a file of its run folder.
+    """
+    import pandas as pd
+
+    if BY_EXAMPLE[0] in rows:
+        return rows
+    rows = rows.copy()
+    for name in BY_EXAMPLE:
+        rows[name] = [[] for _ in rows.index]
+    tested = run / "examples.parquet"
+    if tested.exists():
+        lane = ["init", "r", "lr", "seed"]
+        of_lane = pd.read_parquet(tested).sort_values("example").groupby(lane)
+        for name in ("loss", "right"):
+            known = of_lane[name].apply(list)
+            of_row = [known[key] for key in rows[lane].itertuples(index=False, name=None)]
+            rows[f"test_{name}_by_example"] = of_row
+    return rows
+
+
+def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
+    """Add the steps and tokens after which each run had the reference's final validation loss.
+
+    The reference is that of the same seed, at its best rate. Tokens are those of all steps in
+    proportion. Both are infinite for a run that never had it, and NaN where there is no reference.
+    """
+    targets = {
+        (one.cell, seed): loss
+        for one in found.each
+        if one.init == found.study.reference
+        for seed, loss in enumerate(one.valid_losses)
+    }
+    steps, tokens = [], []
+    for row in _records(rows):
+        trial = trial_of(row)
+        target = targets.get((trial.cell, trial.seed), math.nan)
+        step = reached_at(row, target) if math.isfinite(target) else math.nan
+        steps.append(step)
+        tokens.append(step * row["tokens"] / max(1, row["steps"]) if math.isfinite(step) else step)
+    return rows.assign(
+        steps_to_reference=np.array(steps, float), tokens_to_reference=np.array(tokens, float)
+    )
+
+
+def verdicts(folder: str | Path) -> Verdicts:
+    """Return what a study's races so far decide.
+
+    Parameters
+    ----------
+    folder : of the study.
+
+    Raises
+    ------
+    ValueError : the folder holds no study.
+    """
+    expect(folder, (str, Path), "the folder of a study")
+    return Ledger(Path(folder)).verdicts()
+
+
+def _valid(row: dict[str, Any]) -> float:
+    return math.nan if row["status"] == DIVERGED else float(row["valid_loss"])
+
+
+def _curve(row: dict[str, Any]) -> list[tuple[int, float]]:
+    steps, losses = row["evaluated"], row["valid_losses"]
+    return [(int(step), float(loss)) for step, loss in zip(steps, losses, strict=True)]
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", rows.to_dict("records"))
+
+
+def trial_of(row: dict[str, Any]) -> Trial:
+    """Return the trial of a row."""
+    cell = Cell(row["model"], row["task"], int(row["r"]))
+    return Trial(cell, row["init"], float(row["lr"]), int(row["seed"]))
+
+
+def check_seen(run: Path) -> None:
+    """Check that this machine sees the folder of a race's study.
+
+    Raises
+    ------
+    ValueError : it does not.
+    """
+    folder = run.parent.parent
+    if not (folder / SETUP).exists():
+        raise ValueError(
+            f"the machine {socket.gethostname()!r} does not see the study in {str(folder)!r}: its "
+            "folder must be one that all machines see"
+        )

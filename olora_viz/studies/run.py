@@ -1,0 +1,405 @@
+"""Running a study: its races, here or in worker processes, and their tracking."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from olora_viz.machine.files import locked, read_json_object, write_json
+from olora_viz.machine.memory import keep_freed
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import compact, expect
+from olora_viz.machine.trackers import Tracker
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import Kept
+from olora_viz.races.step import Step
+from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, keep
+from olora_viz.studies.on_ray import RayPool
+from olora_viz.studies.plan import needed, races
+from olora_viz.studies.study import Study, Trial
+
+RECORD = "tracked.json"
+"""The file of the study's folder with the names of the runs that each tracker has."""
+
+TABLES = "study"
+"""The run, and its group, that holds the tables."""
+
+OF_LANE = ("model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
+"""The columns of a lane's row that describe its run."""
+
+RESULTS = (
+    "valid_loss",
+    "valid_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "first_grad_norm",
+    "tokens",
+)
+"""The columns of a lane's row that are reported with its last step."""
+
+
+class StudyTracker:
+    """Reports the lanes of a study as runs, grouped by method and rate, and its tables.
+
+    A lane is reported once, also by several processes one after the other.
+
+    Parameters
+    ----------
+    tracker : the project is called like the study's folder.
+    """
+
+    def __init__(self, tracker: Tracker, ledger: Ledger) -> None:
+        self._tracker, self._ledger = tracker, ledger
+
+    def report(self) -> None:
+        """Report the lanes that are new."""
+        self._tracker.attempt(self._report_lanes)
+
+    def report_tables(self) -> None:
+        """Report the verdicts, and the table of all lanes."""
+        self._tracker.attempt(self._report_tables)
+
+    def _report_lanes(self) -> None:
+        path = self._ledger.folder / RECORD
+        record = read_json_object(path) if path.exists() else {}
+        known = set(record.get(self._tracker.name, ()))
+        for trial, row in self._ledger.trials().items():
+            name = name_of(trial)
+            if name in known:
+                continue
+            group = f"{trial.init} {compact(trial.lr)}"
+            config = {column: row[column] for column in OF_LANE}
+            with closing(self._tracker.start(name, group, config)) as run:
+                for step, numbers in measured(row).items():
+                    run.log(numbers, step)
+            known.add(name)
+            write_json(path, {**record, self._tracker.name: sorted(known)})
+
+    def _report_tables(self) -> None:
+        lanes = self._ledger.rows().drop(columns=["evaluated", "valid_losses", *BY_EXAMPLE])
+        rows: Any = lanes.to_dict("records")
+        verdicts = [one.to_json() for one in self._ledger.verdicts().each]
+        with closing(self._tracker.start(TABLES, TABLES, {}, again=True)) as run:
+            run.table("verdicts", verdicts)
+            run.table("lanes", rows)
+
+
+def name_of(trial: Trial) -> str:
+    """Return the name of a lane's run.
+
+    >>> from olora_viz.studies.study import Cell
+    >>> name_of(Trial(Cell("glassllm", "addition", 8), "olora", 3e-3, 0))
+    'glassllm addition r8 olora 3e-3 seed 0'
+    """
+    cell = trial.cell
+    where = f"{cell.model} {cell.task} r{cell.r}"
+    return f"{where} {trial.init} {compact(trial.lr)} seed {trial.seed}"
+
+
+def measured(row: dict[str, Any]) -> dict[int, dict[str, float]]:
+    """Return what a lane's row says of each step; numbers that are not finite are left out."""
+    found = {0: {"valid_loss": row["base_valid_loss"], "test_loss": row["base_test_loss"]}}
+    for step, loss in zip(row["evaluated"], row["valid_losses"], strict=True):
+        found[int(step)] = {"valid_loss": float(loss)}
+    found.setdefault(int(row["steps"]), {}).update({name: row[name] for name in RESULTS})
+    return {
+        step: {name: its for name, its in each.items() if its is not None and math.isfinite(its)}
+        for step, each in found.items()
+    }
+
+
+_stop: Any = None
+"""Memory that the processes of a study share: not zero when it stops. It has no lock, which a
+process that is killed could keep."""
+
+_kept = Kept()
+"""What the races of this process leave to each other."""
+
+
+class Workers(ProcessPoolExecutor):
+    """A pool whose calls are told to stop when it shuts down.
+
+    Parameters
+    ----------
+    count : number of processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        context: Any = multiprocessing.get_context(_method())
+        self._asked: Any = context.RawValue("b", 0)
+        super().__init__(count, context, _begin, (self._asked,))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Start a call in some process.
+
+        It gets a `watch` that returns whether to go on, and what earlier calls there have `kept`.
+        """
+        return super().submit(_call, fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """Let running calls stop at their next step, and drop those that wait."""
+        self._asked.value = 1
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _method() -> str:
+    """Return how processes start: on Linux from one that has loaded the libraries once for all."""
+    if sys.platform != "linux":
+        return "spawn"
+    multiprocessing.set_forkserver_preload(["olora_viz.studies.run"])
+    return "forkserver"
+
+
+def _begin(stop: Any) -> None:
+    """Begin a process: Ctrl-C in a terminal reaches it too, but its study decides."""
+    global _stop
+    _stop = stop
+    keep_freed()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when that of the study is gone, which would otherwise race on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+    return fn(*args, watch=_goes_on, kept=_kept, **kwargs)
+
+
+def _goes_on(_: object) -> bool:
+    return not _stop.value
+
+
+@dataclass(frozen=True)
+class FinishedRace:
+    """One race of a study, after its end."""
+
+    folder: Path
+    """Its run folder."""
+    lanes: int
+    """The number of its lanes."""
+    left: int
+    """The lanes that remain to be run at this stage of the study."""
+
+
+class Planned(NamedTuple):
+    """A race to run."""
+
+    folder: Path
+    config: RaceConfig | None
+    """None to resume the run in the folder."""
+    lanes: int
+
+
+Watch = Callable[[Step], bool]
+"""Called after every step of a study's races; returns whether to go on."""
+
+
+def run_study(
+    study: Study | None,
+    out: str | Path,
+    *,
+    workers: int = 1,
+    ray: str | None = None,
+    most: int | None = None,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+    kept: Kept | None = None,
+) -> Generator[FinishedRace, None, None]:
+    """Run what a study still needs; yield each race when it has ended.
+
+    A study that was interrupted or extended is continued: races in progress are resumed from their
+    last checkpoints. Results are written as each race ends.
+
+    Parameters
+    ----------
+    study : the set-up; None for the one in the folder.
+    out : the study's folder; with `ray`, one that all machines see under this name.
+    workers : number of processes, each of which runs one race at a time.
+    ray : address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task
+        that takes as many cores as the set-up has threads, and a GPU if its device is ``cuda``.
+    most : maximum lanes of a race; by default see `evenly`.
+    watch : called after every step, with one worker only; when it returns False, the study ends,
+        and the same call continues it from there.
+    progress : called with the progress of loading, with one worker only.
+    kept : of earlier races of this process, with one worker only.
+
+    Raises
+    ------
+    ValueError : an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no
+        such cluster.
+    """
+    expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
+    _check_workers(workers, ray)
+    ledger = Ledger(Path(out) if ray is None else Path(out).absolute(), study)
+    pool = _pool(ledger.study, workers, ray)
+    try:
+        ledger.open()
+        if pool is None:
+            yield from _in_turn(ledger, most, watch, progress, kept or Kept())
+        else:
+            with pool:
+                yield from _at_once(ledger, pool, most)
+    finally:
+        ledger.finish()
+
+
+def check_places(study: Study, workers: int, ray: str | None) -> None:
+    """Check where the races of a study are to run, before anything takes time.
+
+    Raises
+    ------
+    ValueError : an unsuitable number of workers, or no such cluster.
+    """
+    _check_workers(workers, ray)
+    if ray is not None:
+        pool = _pool(study, workers, ray)
+        assert pool is not None
+        pool.shutdown()
+
+
+def _check_workers(workers: int, ray: str | None) -> None:
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    if ray is not None and workers != 1:
+        raise ValueError(
+            f"workers is {workers}, but on a Ray cluster the cores say how many races run"
+        )
+
+
+def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
+    """Return where the races of a study run; None for this process."""
+    if ray is not None:
+        return RayPool(ray, study.fixed().threads or 1, gpus=int(study.device == "cuda"))
+    return None if workers == 1 else Workers(workers)
+
+
+def run_race(
+    planned: Planned,
+    threads: int | None,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+    kept: Kept | None = None,
+) -> bool:
+    """Run one race to its end, or resume it, and keep its rows.
+
+    It may be called again for a race whose process is gone or about to end: a second call waits
+    while the first one is still writing, and does nothing if the race has ended.
+
+    Parameters
+    ----------
+    threads : on a CPU.
+    watch : leaves the race to be resumed when it returns False.
+    kept : of earlier races of this process, and for later ones.
+
+    Returns
+    -------
+    Whether the race has ended.
+
+    Raises
+    ------
+    ValueError : the race cannot be set up, or this machine does not see the study's folder.
+    """
+    check_seen(planned.folder)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    lock = planned.folder.with_suffix(".lock")
+    try:
+        with locked(lock):
+            ended = has_ended(planned.folder) or _race(planned, watch, progress, kept)
+            if ended:
+                lock.unlink(missing_ok=True)
+        return ended
+    finally:
+        torch.set_num_threads(before)
+
+
+def _race(
+    planned: Planned, watch: Watch | None, progress: Progress | None, kept: Kept | None
+) -> bool:
+    """Run or resume a race that no other process runs; return whether it has ended."""
+    more: Any = {"adapters": False, "progress": progress, "kept": kept}
+    if planned.config is None or (planned.folder / "config.json").exists():
+        run = runs.resume(planned.folder, **more)
+    else:
+        run = runs.start(planned.config, planned.folder, **more)
+    try:
+        with closing(iter(run)) as steps:
+            goes_on = all(watch is None or watch(step) for step in steps)
+        if goes_on:
+            keep(planned.folder, run.race, runs.read_steps(planned.folder))
+    finally:
+        run.race.lanes.detach()
+    return goes_on
+
+
+def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
+    """Return the races of the next stage: those that were interrupted, else those needed."""
+    broken = ledger.unfinished()
+    if broken:
+        return [Planned(at, None, len(runs.read_config(at).lanes)) for at in broken]
+    study = ledger.study
+    lanes = needed(study, ledger.losses())
+    groups = races(study, lanes, most)
+    return [
+        Planned(folder, study.config(group), len(group))
+        for folder, group in zip(ledger.new_runs(len(groups)), groups, strict=True)
+    ]
+
+
+def _in_turn(
+    ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, kept: Kept
+) -> Generator[FinishedRace, None, None]:
+    while planned := _stage(ledger, most):
+        left = sum(one.lanes for one in planned)
+        for one in planned:
+            if not run_race(one, ledger.study.threads, watch, progress, kept):
+                return
+            left -= one.lanes
+            yield FinishedRace(one.folder, one.lanes, left)
+
+
+def _at_once(
+    ledger: Ledger, pool: Executor, most: int | None
+) -> Generator[FinishedRace, None, None]:
+    """Run the races of each stage side by side.
+
+    Raises
+    ------
+    ChildProcessError : a process was killed.
+    """
+    while planned := _stage(ledger, most):
+        left = sum(one.lanes for one in planned)
+        going = {pool.submit(run_race, one, ledger.study.threads): one for one in planned}
+        try:
+            for done in as_completed(going):
+                done.result()
+                ledger.arrived(going[done].folder)
+                left -= going[done].lanes
+                yield FinishedRace(going[done].folder, going[done].lanes, left)
+        except BrokenExecutor:
+            raise ChildProcessError(
+                "a process of the study was killed, perhaps because memory ran out: the same "
+                "command continues the study"
+            ) from None
+        finally:
+            for one in going:
+                one.cancel()

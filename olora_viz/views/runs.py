@@ -1,0 +1,229 @@
+"""What pages show of runs and prompts: earlier runs, samples, own examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from olora_viz.background.race import OwnPrompt
+from olora_viz.background.record import RaceRecord
+from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.text import nats
+from olora_viz.models import MODELS
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.tables import differing
+from olora_viz.studies.fields import SeedGroup, standings
+from olora_viz.tasks import Example, TaskCard
+from olora_viz.tasks.chat import Chat, unused_template
+from olora_viz.tasks.encoding import Piece, pieces_of
+from olora_viz.views import html as fragments
+from olora_viz.views.html import remark, table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+Mark = dict[str, str]
+"""``{"init", "dash", "wrong"}``: colour and dash of a row's mark, and its error, empty if valid."""
+
+
+def lane_marks(rows: Sequence[Sequence[Lane] | str]) -> list[Mark]:
+    """Return the mark of every row.
+
+    Parameters
+    ----------
+    rows : the lanes that each row makes, or the sentence on what is wrong with it.
+
+    >>> [mark["init"] for mark in lane_marks([[Lane("olora")], "no rank"])]
+    ['olora', 'mute']
+    """
+    good = [its for its in rows if not isinstance(its, str)]
+    repeated = any(len(its) > 1 for its in good)  # then the charts show a curve for all seeds
+    firsts = [replace(its[0], seed=0) if repeated else its[0] for its in good]
+    styles = iter(lane_styles(firsts))
+    found = []
+    for row in rows:
+        style = None if isinstance(row, str) else next(styles)
+        init, dash = (style.init, style.dash) if style else ("mute", "unknown")
+        found.append({"init": init, "dash": dash, "wrong": row if isinstance(row, str) else ""})
+    return found
+
+
+def model_words(name: str) -> str:
+    """Return a model's name, its parameters in millions, and whether it comes from the hub.
+
+    >>> model_words("glassllm"), model_words("gpt2")
+    ('glassllm · 0.85M', 'gpt2 · 124M · from the hub')
+    """
+    card = MODELS[name]
+    millions = card.parameters / 1e6
+    size = f"{millions:.2f}M" if millions < 10 else f"{millions:.0f}M"
+    return f"{name} · {size}{'' if card.offline else ' · from the hub'}"
+
+
+OVERLAID = 6
+"""Maximum number of runs in one chart: the number of dash styles."""
+
+
+def run_words(run: RaceRecord) -> str:
+    """Return a run in a line: its state, its steps, and the range of its held-out losses."""
+    rows = standings(list(run.steps), len(run.styles))
+    losses = [row.loss for row in rows if math.isfinite(row.loss)]
+    ends = dict.fromkeys(nats(end(losses)) for end in (min, max)) if losses else ()
+    loss = f"held-out loss {' to '.join(ends)}" if losses else ""
+    return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
+
+
+def differences(setups: Sequence[tuple[str, RaceConfig]]) -> Markup:
+    """Return a table of what differs in the set-ups of runs, which have names."""
+    rows = differing([config for _, config in setups])
+    if not rows:
+        return remark("Their set-ups are the same.")
+    return Markup(
+        '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run only'
+        "</span></h2>"
+    ) + table(
+        ("", *(name for name, _ in setups)),
+        [(name, *(value or "–" for value in values)) for name, values in rows],
+        kind="standing differences",
+        scrolls=True,
+    )
+
+
+def task_sample(card: TaskCard) -> Markup:
+    """Return an example of a task; of one without an example, its summary."""
+    if not card.prompt:
+        return Markup('<p class="hint sample">{}</p>').format(card.summary)
+    return Markup('<p class="hint sample" title="{}">“{}” → “{}”</p>').format(
+        card.summary, card.prompt.strip(), card.answer.strip()
+    )
+
+
+KEPT = "by each lane's best adapter"
+"""When answers were given, where each lane has the adapter of a step of its own."""
+
+
+def own_answers(
+    styles: Sequence[LaneStyle], groups: Sequence[SeedGroup], order: Sequence[int], own: OwnPrompt
+) -> Markup:
+    """Return the prompt with the answers of all, none of which is right or wrong.
+
+    Parameters
+    ----------
+    styles, groups : of lanes that differ only in their seed.
+    order : of the groups, the best one first.
+    """
+    if own.problem:
+        return Markup('<div class="own-prompt">{}</div>').format(fragments.problem(own.problem))
+    if own.answer is None:
+        return Markup('<div class="own-prompt"><p class="hint">Asking “{}” …</p></div>').format(
+            own.prompt
+        )
+    kind = "all-asked" + " many" * (len(groups) > fragments.FEW)
+    words = KEPT if own.answer.step is None else f"at step {own.answer.step}"
+    when = Markup(' <span class="hint">{}</span>').format(words)
+    rows = fragments.contenders(styles, groups, order, own.answer)
+    return Markup(
+        '<div class="own-prompt {}"><div class="asked"><p><span class="prompt">{}</span> →{}</p>{}'
+        "</div></div>"
+    ).format(kind, own.answer.prompt.strip(), when, rows)
+
+
+SHOWN = 3
+"""Number of examples."""
+
+FIRST, LAST = 14, 8
+"""Tokens shown of a longer prompt or answer: the first and the last ones."""
+
+CHARACTERS = 60
+"""The longest text of a token, or of a prompt or answer's beginning or end where there are none."""
+
+
+def preview(
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    model: str,
+    longest: int,
+    chat: bool = False,
+    truncate: bool = False,
+) -> Markup:
+    """Return the first examples of a file, token by token, with the supervised ones highlighted.
+
+    What makes a chat template unusable is said in place of them.
+
+    Parameters
+    ----------
+    examples : those of a task whose answers end with the end-of-text token
+    tokenizer : that of the model; without one, the texts are shown whole
+    model : its name
+    longest : tokens of the longest example that a race keeps
+    chat : whether the model's chat template formats them
+    truncate : whether the prompts of longer examples are cut
+    """
+    first = sorted(examples, key=lambda example: example.line)[:SHOWN]
+    try:
+        template = Chat(tokenizer, model) if tokenizer and chat else None
+        shown = [_example(each, tokenizer, longest, template, truncate) for each in first]
+    except ValueError as error:
+        return fragments.problem(f"{error}.")
+    read = f"as {model} reads them, token by token" if tokenizer else "as text"
+    missing = "" if tokenizer else f" Tokens are shown once {model} is on this server."
+    unused = "" if chat else unused_template(tokenizer, model)
+    legend = Markup(
+        '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what the loss is '
+        "computed on.{}{}</p>"
+    ).format(read, missing, unused and f" {unused}.")
+    more = Markup("<details><summary>{} more of them</summary>{}</details>").format(
+        len(shown) - 1, Markup("").join(shown[1:])
+    )
+    return Markup('<div class="own-examples">{}{}{}</div>').format(legend, shown[0], more)
+
+
+def _example(
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase | None,
+    longest: int,
+    chat: Chat | None,
+    truncate: bool,
+) -> Markup:
+    if tokenizer is None:
+        pieces = [Piece(example.prompt, False), Piece(example.answer, True)]
+        count = ""
+    else:
+        pieces = pieces_of(example, tokenizer, ends=True, chat=chat)
+        supervised = sum(piece.supervised for piece in pieces)
+        count = f": {len(pieces)} tokens, {supervised} supervised"
+        if len(pieces) > longest and truncate and supervised < longest:
+            count += f"; a race cuts its prompt at the left to {longest} tokens in all"
+        elif len(pieces) > longest:
+            count += f"; a race leaves out examples of more than {longest}"
+        elif any(piece.text == tokenizer.unk_token != tokenizer.eos_token for piece in pieces):
+            count += f"; {tokenizer.unk_token}: a character that the model does not know"
+    prompt, answer = ([p for p in pieces if p.supervised == which] for which in (False, True))
+    text = _part(prompt, "span") + _part(answer, "mark")
+    return Markup('<p class="tokens{}">{}</p><p class="hint">Line {}{}</p>').format(
+        "" if tokenizer else " whole", text, example.line, count
+    )
+
+
+def _part(pieces: Sequence[Piece], tag: str) -> Markup:
+    """Return the tokens of a prompt or an answer, without those in the middle if it is long."""
+    boxes = [
+        Markup("<{0}>{1}</{0}>").format(tag, _short(piece.text).replace("\n", "↵\n") or "·")
+        for piece in pieces
+    ]
+    left_out = len(boxes) - FIRST - LAST
+    if left_out > 1:
+        boxes[FIRST:-LAST] = [Markup("<i> … {} more … </i>").format(left_out)]
+    return Markup("").join(boxes)
+
+
+def _short(text: str) -> str:
+    left_out = len(text) - 2 * CHARACTERS
+    return f"{text[:CHARACTERS]} … {text[-CHARACTERS:]}" if left_out > 3 else text

@@ -1,0 +1,372 @@
+"""The page Learn: lessons, their guided card, and notes for teachers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from markupsafe import Markup
+
+from olora_viz.figures.live.bundle import bundle
+from olora_viz.figures.live.serving import live_figure, pack
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside, find
+from olora_viz.learn.lessons.lesson import example_matrix
+from olora_viz.learn.pictures import picture
+from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with_terms
+from olora_viz.machine.text import about
+from olora_viz.views import html as fragments
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.layout import Stage
+from olora_viz.web.parts.card import AT_ONCE, again
+from olora_viz.web.parts.setup import possible
+
+PAGE_WORDS = {
+    "race": "Open the recorded race",
+    "conditioning": "Open the Conditioning page",
+    "spectrum": "Open the Spectrum page",
+}
+"""The label of the button that opens a lesson's page, by page."""
+
+
+def lesson_contents(chosen: str) -> Markup:
+    """Return the list of all lessons, one of them chosen."""
+    line = Markup(
+        '<li><button type="button" data-lesson="{}"{}><span class="number">{}</span>'
+        '<span class="done" hidden><span aria-hidden="true">✓</span>'
+        '<span class="unseen">done: </span></span>'
+        '<span class="title">{}</span><span class="minutes">{} min</span></button></li>'
+    )
+    lines = Markup("").join(
+        line.format(name, _current(name == chosen), n, lesson.title, lesson.minutes)
+        for n, (name, lesson) in enumerate(LESSONS.items(), start=1)
+    )
+    return Markup(
+        '<h2>Lessons <span class="hint">in reading order, {} minutes in all</span></h2>'
+        '<p class="hint count"></p>'
+        "<nav aria-label='Lessons'><ol>{}</ol></nav>"
+        '<p class="hint"><a href="#glossary" data-glossary>Glossary</a>: all terms, below every '
+        'lesson.</p><p class="hint" id="to-teachers"><a href="#teachers" data-teachers>For teachers'
+        "</a>: a plan with links for a class.</p>"
+    ).format(sum(lesson.minutes for lesson in LESSONS.values()), lines)
+
+
+def lesson_text(lesson: Lesson) -> Markup:
+    """Return the text of a lesson."""
+    paragraph = Markup("<p>{}</p>")
+    display = Markup('<div class="formula" tabindex="0" role="group" aria-label="formula">{}</div>')
+    first, *rest = (paragraph.format(sentence(one)) for one in lesson.paragraphs)
+    shown = [first, *(display.format(_formula_parts(one)) for one in lesson.formulas), *rest]
+    return Markup(
+        '<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>'
+    ).format(_place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown)))
+
+
+def lesson_guide(limits: Limits, lesson: Lesson) -> Markup:
+    """Return what to do, what to see, and where, and the question that checks the idea."""
+    opens = Markup("")
+    if lesson.page != "learn":
+        opens = Markup(
+            '<button type="button" class="primary" data-open="{}" data-page="{}">{}</button>'
+        ).format(lesson.name, lesson.page, PAGE_WORDS[lesson.page])
+    return Markup(
+        '<h3>One thing to do</h3><p class="say">{}</p>'
+        '<h3>One thing to see</h3><p class="say">{}</p>'
+        '<div class="ways">{}{}</div>{}{}'
+    ).format(
+        sentence(lesson.do), sentence(lesson.see), opens, _raced(limits, lesson, "quiet"),
+        check(lesson), _neighbours(lesson),
+    )  # fmt: skip
+
+
+def check(lesson: Lesson) -> Markup:
+    """Return the check question of a lesson; whoever opens its answer has finished the lesson."""
+    return Markup(
+        '<section class="check"><h3>Check yourself</h3><p class="say">{}</p>{}</section>'
+    ).format(sentence(lesson.ask), answer(lesson, finishes=True))
+
+
+def answer(lesson: Lesson, finishes: bool = False) -> Markup:
+    """Return the answer to the check question, folded.
+
+    Parameters
+    ----------
+    finishes : whether opening it finishes the lesson.
+    """
+    mark = Markup(' data-finishes="{}"').format(lesson.name) if finishes else ""
+    return Markup(
+        '<details class="answer"{}><summary>Show the answer</summary><p>{}</p></details>'
+    ).format(mark, sentence(lesson.answer))
+
+
+def guided_card(limits: Limits, lesson: Lesson) -> Markup:
+    """Return the guided card, shown on the page that a lesson is about."""
+    after = beside(lesson.name)[1]
+    raced, onward = _raced(limits, lesson), Markup("")
+    if raced:
+        raced = Markup("<span>{}</span>").format(raced)
+    if after:
+        onward = Markup(
+            '<button type="button" class="as-link" data-open="{}" data-page="{}">'
+            "Next: {} →</button>"
+        ).format(after.name, after.page, after.title)
+    return Markup(
+        '<section class="guided" data-page="{page}" data-where="{where}" aria-label="Lesson">'
+        '<div><p class="hint">{place}</p><h2>{title}</h2>'
+        '<p class="ways"><a href="#learn" data-lesson="{name}">Read it</a>'
+        "{raced}{onward}</p></div>"
+        "<div><h3>One thing to do</h3><p>{do} {show}</p></div>"
+        '<div><h3>One thing to see</h3><p>{see} '
+        '<a class="as-link" href="#learn" data-lesson="{name}" data-question>'
+        "Check yourself</a></p></div>"
+        '<button type="button" class="close" data-close aria-label="Close the lesson">×</button>'
+        "</section>"
+    ).format(
+        name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=raced,
+        where=lesson.where, onward=onward, do=sentence(lesson.do), show=_show(lesson),
+        see=sentence(lesson.see),
+    )  # fmt: skip
+
+
+def live(limits: Limits, lesson: Lesson) -> str:
+    """Return the link that runs a lesson's race live; empty if this server does not allow it."""
+    setup = possible(limits, lesson.config, recorded=True) if lesson.config else None
+    page = "conditioning" if lesson.page == "conditioning" else "race"
+    return f"?{setup.to_query()}&start=1&lesson={lesson.name}#{page}" if setup else ""
+
+
+def glossary() -> Markup:
+    """Return all terms."""
+    entry = Markup('<div id="term-{}"><dt>{}</dt><dd>{}{}</dd></div>')
+    source = Markup(' <span class="source">{}</span>')
+    terms = Markup("").join(
+        entry.format(
+            slug(term.word), term.word, sentence(term.meaning),
+            source.format(term.source) if term.source else "",
+        )
+        for term in GLOSSARY
+    )  # fmt: skip
+    return Markup('<h2 id="glossary">Glossary</h2><dl class="glossary">{}</dl>').format(terms)
+
+
+def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
+    """Return the link to race a lesson live, and the time that the recorded race took."""
+    link = live(limits, lesson)
+    if not link or not lesson.recording:
+        return Markup("")
+    race = GALLERY[lesson.recording]
+    return Markup(
+        '<a class="{}" href="{}">Race it live</a>'
+        ' <span class="hint">(when recorded, on a {}: {})</span>'
+    ).format(kind, link, race.device, about(race.steps[-1].seconds))
+
+
+def _formula_parts(latex: str) -> Markup:
+    """Return a display formula in parts, at its wide spaces: a narrow page breaks lines there."""
+    return Markup("").join(formula(part.strip()) for part in latex.split(r"\qquad"))
+
+
+def _neighbours(lesson: Lesson) -> Markup:
+    before, after = beside(lesson.name)
+    turn = Markup('<button type="button" class="quiet" data-lesson="{}">{}</button>')
+    return Markup('<div class="neighbours">{}{}</div>').format(
+        turn.format(before.name, f"← {plain(before.title)}") if before else Markup("<span></span>"),
+        turn.format(after.name, f"{plain(after.title)} →") if after else "",
+    )
+
+
+def _show(lesson: Lesson) -> Markup:
+    if not lesson.where:
+        return Markup("")
+    return Markup(
+        '<button type="button" class="as-link" data-show="{}">Show me where ↓</button>'
+    ).format(lesson.where)
+
+
+def _place(lesson: Lesson) -> str:
+    return f"Lesson {NAMES.index(lesson.name) + 1} of {len(NAMES)}"
+
+
+def _current(is_chosen: bool) -> Markup:
+    return Markup(' aria-current="true"') if is_chosen else Markup("")
+
+
+HIDDEN = ("setup", "lanes", "presets", "runs", "take", "share", "teachers")
+"""Names of `share.PARTS` that a class does not need."""
+
+NEEDED = {"export": ("take",)}
+"""Those of `HIDDEN` that a lesson is about."""
+
+
+def class_link(lesson: Lesson) -> str:
+    """Return the link that opens a lesson for a class: its page, its race, and nothing to set."""
+    needed = NEEDED.get(lesson.name, ())
+    hidden = ",".join(name for name in HIDDEN if name not in needed)
+    return f"?lesson={lesson.name}&hide={hidden}"
+
+
+def plan() -> Markup:
+    """Return the plan, folded."""
+    entry = Markup(
+        '<li><h3>{} <span class="hint">{} min</span></h3><p>{}</p><p><b>Check:</b> {}</p>{}'
+        '<div class="class-link" data-link="{link}"><button type="button" class="quiet">'
+        'Copy the link for the class</button> <a href="{link}" target="_blank">See it</a>'
+        '<span class="unseen" role="status"></span></div></li>'
+    )
+    entries = Markup("").join(
+        entry.format(
+            lesson.title, lesson.minutes, sentence(lesson.idea), sentence(lesson.ask),
+            answer(lesson), link=class_link(lesson),
+        )
+        for lesson in LESSONS.values()
+    )  # fmt: skip
+    return Markup(
+        '<details><summary><h2>For teachers <span class="hint">what each lesson teaches, how long '
+        "it takes, its check question, and a link for the class</span></h2></summary>"
+        "<p>A link for the class opens the page and the recorded race of its lesson. The names "
+        "after <code>hide=</code> are the parts of the page that it hides; add or remove some, and "
+        "they stay hidden on every page. With <code>start=1</code> a link with a set-up starts its "
+        "race when it is opened, but not again when the page is reloaded. <code>class=1</code> "
+        "makes text and lines larger, for a projector.</p>"
+        '<ol class="plan">{}</ol></details>'
+    ).format(entries)
+
+
+ASKED = '(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""'
+
+RANK = 2
+"""The initial rank of the QR picture."""
+
+
+class Opened(NamedTuple):
+    """What the Learn page shows of a lesson, and the components that show it, in one order."""
+
+    contents: Any
+    text: Any
+    picture: Any
+    rank: Any
+    guide: Any
+
+
+def card() -> gr.HTML:
+    """Make the place of the guided card, above all pages; it is empty without a lesson."""
+    return _pressed("lesson-card", "")
+
+
+def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limits) -> None:
+    """Lay the page out in `demo`, and let it show recorded races on the `stage`."""
+    its = _parts(limits)
+
+    def arrive(name: Any) -> tuple[Any, ...]:
+        """Show the lesson that the address names, or a message if the name is unknown."""
+        lesson = LESSONS.get(name) if isinstance(name, str) else None
+        if lesson is None:
+            return (gr.skip(),) * (len(Opened._fields) + 1)
+        return (guided_card(limits, lesson), *_read(limits, lesson.name))
+
+    def press(event: gr.SelectData) -> tuple[Any, ...]:
+        """Show a lesson, and if it is opened, its recorded race and set-up."""
+        value = event.value if isinstance(event.value, dict) else {}
+        lesson = _known(value.get("lesson"))
+        shown = _read(limits, value.get("lesson"))
+        kept: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.controls))
+        if isinstance(lesson, str) or value.get("open") is not True:
+            return (*shown, *kept)
+        said = guided_card(limits, lesson)
+        race = jobs.shown(lesson.race)
+        if race is None:
+            return (*shown, said, *kept[1:])
+        setup = possible(limits, race.config, recorded=True)
+        chosen = setup.to_controls() if setup else kept[3:]
+        return (*shown, said, lesson.race, again(), *chosen)
+
+    outputs = [*its, card, stage.run, stage.again, *stage.controls]
+    for part in (its.contents, its.guide, card):
+        part.select(press, None, outputs, **AT_ONCE)
+    its.rank.input(turn_rank, its.rank, its.picture, trigger_mode="always_last", **AT_ONCE)
+    address = gr.Textbox(visible=False)
+    demo.load(arrive, address, [card, *its], js=ASKED, **AT_ONCE)
+
+
+def _parts(limits: Limits) -> Opened:
+    """Lay out the page's components, with the first lesson."""
+    first = find(NAMES[0])
+    with gr.Row(elem_classes="page", elem_id="learn-page"):
+        with (
+            gr.Column(elem_classes="side left", scale=0, min_width=0),
+            gr.Column(elem_classes="card"),
+        ):
+            contents = _pressed("lesson-list", lesson_contents(first.name))
+        with gr.Column(elem_classes="middle", min_width=0):
+            with gr.Column(elem_classes="card"):
+                text = gr.HTML(lesson_text(first), elem_id="lesson-text", apply_default_css=False)
+            with gr.Column(elem_classes="card"):
+                drawn = live_figure(picture(first), elem_id="lesson-figure")
+                rank = gr.Slider(
+                    1, min(example_matrix().shape), value=RANK, step=1, label="Rank r",
+                    elem_id="lesson-rank", visible=False,
+                )  # fmt: skip
+        with (
+            gr.Column(elem_classes="side right", scale=0, min_width=0),
+            gr.Column(elem_classes="card"),
+        ):
+            guide = _pressed("lesson-guide", lesson_guide(limits, first))
+        with gr.Column(elem_classes="after", min_width=0):
+            with gr.Column(elem_classes="card", elem_id="lesson-glossary", min_width=0):
+                gr.HTML(
+                    glossary(),
+                    js_on_load=(Path(__file__).parent / "terms.js").read_text("utf-8"),
+                    apply_default_css=False,
+                )
+            with gr.Column(elem_classes="card", elem_id="lesson-teachers", min_width=0):
+                gr.HTML(
+                    plan(),
+                    js_on_load=bundle(Path(__file__).parent / "teachers.js"),
+                    apply_default_css=False,
+                )
+    return Opened(contents, text, drawn, rank, guide)
+
+
+def _read(limits: Limits, name: Any) -> Opened:
+    """Show a lesson, or a message if there is none of this name."""
+    lesson = _known(name)
+    if isinstance(lesson, str):
+        kept = [gr.skip()] * len(Opened._fields)
+        return Opened(*kept)._replace(text=fragments.problem(lesson))
+    return Opened(
+        contents=lesson_contents(lesson.name),
+        text=lesson_text(lesson),
+        picture=pack(picture(lesson, RANK)),
+        rank=gr.update(visible=lesson.picture == "qr", value=RANK),
+        guide=lesson_guide(limits, lesson),
+    )
+
+
+def turn_rank(r: Any) -> Any:
+    """Draw the QR picture at a rank."""
+    most = min(example_matrix().shape)
+    if not isinstance(r, int | float) or not 1 <= r <= most:
+        return gr.skip()
+    return pack(picture(find("qr"), int(r)))
+
+
+def _known(name: Any) -> Lesson | str:
+    """Find a lesson, or return a sentence that says why there is none."""
+    if not isinstance(name, str):
+        return "a lesson's name must be a text"
+    try:
+        return find(name[:80])
+    except ValueError as error:
+        return str(error)
+
+
+def _pressed(elem_id: str, value: str) -> gr.HTML:
+    """Make an HTML component that chooses, opens and closes lessons."""
+    return gr.HTML(
+        value,
+        elem_id=elem_id,
+        js_on_load=bundle(Path(__file__).parent / "learn.js"),
+        apply_default_css=False,
+    )

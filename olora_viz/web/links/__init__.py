@@ -1,1 +1,0 @@
-"""Set-ups as links."""

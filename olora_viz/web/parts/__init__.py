@@ -1,0 +1,1 @@
+"""What pages share: cards, presets, tabs, the set-up, downloads."""

@@ -1,0 +1,287 @@
+"""Cards of a page, the events that update them, and what they hold on to."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from olora_viz.figures.live.bundle import is_packed, pack, pack_all
+from olora_viz.figures.live.serving import live_figure, live_figures
+from olora_viz.learn.terms import with_terms
+from olora_viz.views.race import RaceView
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.queue import Jobs
+
+PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Of an event that shows no progress and is no part of an API."""
+
+AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}
+"""The same of one that never waits behind others."""
+
+
+def moved(value: Any, shown: Any) -> dict[str, Any]:
+    """Return the update of a slider's value, if it is to show another one than it does.
+
+    Else its value stays out of the answer: whoever sees the slider may have moved it meanwhile.
+
+    >>> moved(8, shown=8), moved(64, shown=999)
+    ({}, {'value': 64})
+    """
+    return {} if value == shown else {"value": value}
+
+
+def held(key: str) -> gr.HTML:
+    """Make an id that the tab keeps in its session storage, also after a reload.
+
+    Its value, as an event's input and output, is the id or None.
+    """
+    return gr.HTML(
+        value=None,
+        elem_id=f"held-{key}",
+        html_template="<span hidden></span>",
+        js_on_load=(Path(__file__).parent / "held.js").read_text("utf-8"),
+        apply_default_css=False,
+        storage=stored(key),
+    )
+
+
+def stored(key: str) -> str:
+    """Return the key of an id in the session storage."""
+    return f"olora-viz-{key}"
+
+
+def read(*keys: str) -> str:
+    """Return JavaScript that reads these ids, for the event that runs after a reload."""
+    names = json.dumps([stored(key) for key in keys])
+    return f"() => {names}.map((name) => sessionStorage.getItem(name))"
+
+
+QUIET: dict[str, Any] = {**AT_ONCE, "trigger_mode": "always_last"}
+"""Options of a card's own events."""
+
+
+@dataclass
+class Desk:
+    """The context in which the cards of a page are built."""
+
+    limits: Limits
+    jobs: Jobs
+    run: gr.HTML
+    """The key of the run that the page shows, an input of every event."""
+    again: gr.HTML
+    """Events that change what the page shows set it to `again()`."""
+    blank: RaceView
+    """The view of the race that the page opens with, before it has started."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """Components that one card creates and another one fills, by name."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One card; a list of them is the page, see `cards.CARDS`."""
+
+    name: str
+    """Its name in ``hide=``."""
+    needs: tuple[str, ...]
+    """Fields of a `RaceView`, or keys of its ``news``; a change of any of them is news."""
+    build: Callable[[Desk], Sequence[Any]] = lambda desk: ()
+    """Builds the content of the card; returns the components that `draw` fills."""
+    draw: Callable[[RaceView], Sequence[Any]] | None = None
+    """Returns their values. None if drawing depends on choices that only the page knows; the value
+    is then a text of what the card needs, and a change of it triggers the card's own event."""
+    only_with: str = ""
+    """One of its needs: while that is 0 or empty, the card is hidden and not drawn."""
+    column: str = "middle"
+    """top, middle, right or after."""
+    tab: str = ""
+    """The tab that it belongs to, see `olora_viz.web.parts.tabs`; empty for none."""
+    frame: bool = True
+    """Whether its column is created around the content of `build`."""
+    slim: bool = False
+    """Whether it has less padding."""
+    elem_id: str = ""
+    """The id of its element; by default it is derived from the name."""
+
+    def classes(self, *, away: bool = False) -> list[str]:
+        """Return the CSS classes of its element."""
+        return classes(tab=self.tab, away=away, slim=self.slim)
+
+    @property
+    def id(self) -> str:
+        """The id of its element."""
+        return self.elem_id or f"{self.name}-card"
+
+    def drawn(self, view: RaceView) -> Sequence[Any]:
+        """Return the values of its components."""
+        if self.draw is not None:
+            return self.draw(view)
+        return [" ".join(str(fact(view, need)) for need in self.needs)]
+
+    def news(self, view: RaceView, cursor: Mapping[str, Any]) -> bool:
+        """Whether there is something new to draw for a page.
+
+        Parameters
+        ----------
+        cursor : `Board.facts` of the last update; empty at first.
+        """
+        return any(need not in cursor or fact(view, need) != cursor[need] for need in self.needs)
+
+
+def classes(*, tab: str = "", away: bool = False, slim: bool = False) -> list[str]:
+    """Return the CSS classes of a card.
+
+    Parameters
+    ----------
+    tab, slim : of the `Card`.
+    away : whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
+    """
+    return ["card", *[f"tab-{tab}"] * bool(tab), *["slim"] * slim, *["away"] * away]
+
+
+def fact(view: RaceView, need: str) -> Any:
+    """Return a field of a view, or one of its news."""
+    return view.news[need] if need in view.news else getattr(view, need)
+
+
+def showing(name: str, *shown: str, **more: Any) -> Card:
+    """Make a card whose components show fields of the `RaceView` as they are."""
+    return Card(name, shown, draw=lambda view: [getattr(view, one) for one in shown], **more)
+
+
+def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
+    """Make a card of one chart: a figure of the `RaceView`."""
+    return Card(
+        name,
+        ("name", "state", "step", *needs),
+        # Drawn once the stream says of which race: an empty chart would only delay that.
+        lambda _: [live_figure(elem_id=f"{shown}-figure")],
+        lambda view: [pack(getattr(view, shown))],
+        **more,
+    )
+
+
+def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
+    """Make a card of any number of charts: figures by name, a field of the `RaceView`.
+
+    Parameters
+    ----------
+    name : of the card, of the field, and of the count of its news.
+    """
+
+    def build(_: Desk) -> list[Any]:
+        gr.HTML(title, apply_default_css=False)
+        return [live_figures(elem_id=f"{name.removesuffix('s')}-figures")]
+
+    return Card(
+        name,
+        ("name", "state", "step", *needs),
+        build,
+        lambda view: [pack_all(getattr(view, name))],
+        only_with=name,
+        elem_id=f"run-{name}",
+        **more,
+    )
+
+
+def words(
+    name: str,
+    shown: str,
+    elem_id: str,
+    *,
+    terms: bool = False,
+    **more: Any,
+) -> Card:
+    """Make a card of HTML: a field of the `RaceView`, which is also the name of its part.
+
+    Parameters
+    ----------
+    terms : whether terms in it open their entries of the glossary.
+    """
+
+    def build(desk: Desk) -> list[Any]:
+        made = gr.HTML(getattr(desk.blank, shown), elem_id=elem_id, apply_default_css=False)
+        desk.parts[shown] = made
+        return [made]
+
+    if not terms:
+        return showing(name, shown, build=build, **more)
+    return Card(name, (shown,), build, lambda view: [with_terms(getattr(view, shown))], **more)
+
+
+class Board:
+    """The cards of one page with the components that a redraw fills."""
+
+    def __init__(self) -> None:
+        self.cards: list[Card] = []
+        self.outputs: list[Any] = []
+        self._slots: list[slice] = []
+
+    def add(self, card: Card, components: Sequence[Any]) -> None:
+        """Register the components that a redraw fills; a card's own column, if hidden, is first."""
+        self.cards.append(card)
+        self._slots.append(slice(len(self.outputs), len(self.outputs) + len(components)))
+        self.outputs += components
+
+    def lay_out(self, desk: Desk, cards: Iterable[Card]) -> None:
+        """Build the cards of a column."""
+        for card in cards:
+            with _frame(card) as frame:
+                made = card.build(desk)
+            self.add(card, [frame, *made] if card.only_with else made)
+
+    def row(self, view: RaceView, news: Callable[[Card], bool] = lambda _: True) -> list[Any]:
+        """Return the values of all outputs; cards without news keep theirs."""
+        values = self.nothing()
+        for card, slot in zip(self.cards, self._slots, strict=True):
+            if not news(card):
+                continue
+            if not card.only_with:
+                values[slot] = card.drawn(view)
+            elif fact(view, card.only_with):
+                values[slot] = [gr.update(elem_classes=card.classes()), *card.drawn(view)]
+            else:
+                values[slot.start] = gr.update(elem_classes=card.classes(away=True))
+        return values
+
+    def nothing(self) -> list[Any]:
+        """Return values that leave all outputs unchanged."""
+        return [gr.skip()] * len(self.outputs)
+
+    def sent_again(self, row: list[Any], before: list[Any]) -> list[Any]:
+        """Return a row in which charts without news have the values of the row before.
+
+        Gradio sends differences to the row before: of the same value nothing, but after nothing
+        the whole value.
+        """
+        nothing = gr.skip()
+        return [
+            old if new == nothing and is_packed(old) else new
+            for new, old in zip(row, before or row, strict=True)
+        ]
+
+    def facts(self, view: RaceView) -> dict[str, Any]:
+        """Return the cursor of a page that shows this view."""
+        return {need: fact(view, need) for card in self.cards for need in card.needs}
+
+
+@contextmanager
+def _frame(card: Card) -> Generator[gr.Column | None]:
+    if not card.frame:
+        yield None
+        return
+    with gr.Column(
+        elem_classes=card.classes(away=bool(card.only_with)), elem_id=card.id, min_width=0
+    ) as frame:
+        yield frame
+
+
+def again() -> dict[str, str]:
+    """Return the value that makes a page follow its run from the start."""
+    return {"again": secrets.token_hex(4)}

@@ -1,0 +1,336 @@
+"""Downloads: adapters, numbers, code, and all files of a run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from olora_viz.background.record import RaceRecord, status_of_lanes
+from olora_viz.figures.live.serving import charts, script, standing_alone
+from olora_viz.lanes.peft import kept
+from olora_viz.machine.files import (
+    folder_size,
+    free_disk,
+    read_json_object,
+    write_archive,
+    write_zip,
+)
+from olora_viz.machine.text import finite_or_none
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.fair_rate import found_rates
+from olora_viz.races.race import figures_of_test
+from olora_viz.races.script import olora_viz_script, peft_script
+from olora_viz.races.tables import race_json, steps_csv
+from olora_viz.tasks import TASKS
+from olora_viz.views.reports import report
+from olora_viz.web.guard.visitor import visitor_of
+from olora_viz.web.guard.visitor_files import DOWNLOADS
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.pool import Pool, few
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.card import showing, stored
+
+
+def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
+    """Make a file of a run, or return the reason why it is not available.
+
+    A reader may have it too: what quotes a visitor's own file is for the owner alone.
+
+    Parameters
+    ----------
+    asked : a key of the run, its owner's or its readers', and one of `KINDS`.
+
+    Returns
+    -------
+    ``{"name", "type", "text"}``, or ``{"name", "page"}`` if the browser builds a page from it, see
+    `olora_viz.views.reports.report`, or ``{"problem"}``.
+    """
+    try:
+        if not isinstance(asked, list) or len(asked) != 2:
+            raise ValueError("an export needs the id of a run and a kind of file")
+        name, kind = asked
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ValueError(f"a run can be exported as {', '.join(KINDS)}, not {str(kind)[:40]!r}")
+        shown = jobs.shown(name)
+        if shown is None:
+            raise ValueError("this race is no longer available: run it again to export it")
+        ending, media, make = KINDS[kind]
+        made = make(shown)
+    except ValueError as error:
+        return {"problem": str(error)}
+    content = {"page": made} if isinstance(made, dict) else {"text": made}
+    return {"name": f"{words_of(shown.config)}{ending}", "type": media, **content}
+
+
+def csv(shown: RaceRecord) -> str:
+    """Return a run's steps as a table."""
+    return steps_csv(shown.config.labels, list(shown.steps), shown.config)
+
+
+def _json(shown: RaceRecord) -> str:
+    base, tested = shown.baseline, shown.tested
+    summary = {
+        "state": shown.state,
+        "recorded": shown.recorded,
+        "device": shown.device,
+        "base": base
+        and {
+            "loss": finite_or_none(base.loss[0]),
+            "accuracy": finite_or_none(base.accuracy[0]),
+            **(figures_of_test(tested.base, 0) if tested else {}),
+        },
+        "left_out": shown.left_out,
+    }
+    steps = list(shown.steps)
+    return race_json(shown.config, steps, summary, tested, status_of_lanes(shown))
+
+
+def code(shown: RaceRecord) -> str:
+    """Return the script that repeats a run."""
+    return _own_file(shown.config) + olora_viz_script(shown.config)
+
+
+def peft_code(shown: RaceRecord) -> str:
+    """Return the script that trains a run's lanes with PEFT.
+
+    Raises
+    ------
+    ValueError : see `peft_script`.
+    """
+    config = found_rates(shown.config, list(shown.steps))
+    return _own_file(config) + peft_script(config)
+
+
+def _own_file(config: RaceConfig) -> str:
+    """Return a comment on a visitor's own file, which a script does not contain."""
+    if config.task in TASKS:
+        return ""
+    return f"# Save your own examples as {config.task} in the folder where you run this script.\n"
+
+
+class Kind(NamedTuple):
+    """One export format."""
+
+    ending: str
+    """The suffix of the file's name."""
+    type: str
+    """The file's media type."""
+    make: Callable[[RaceRecord], str | dict[str, Any]]
+    """Returns a run as text, or the content of a page for the browser to build."""
+
+
+KINDS = {
+    "csv": Kind(".csv", "text/csv", csv),
+    "json": Kind(".json", "application/json", _json),
+    "code": Kind(".py", "text/x-python", code),
+    "peft": Kind("-peft.py", "text/x-python", peft_code),
+    "report": Kind(".html", "text/html", report),
+}
+
+
+def words_of(config: RaceConfig) -> str:
+    """Name a run after its set-up, in characters that are valid in every file system."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.model}-{config.task}").strip("-.")[-80:]
+
+
+BUTTONS = (
+    ("report", "Report", "the whole run as one self-contained page"),
+    ("csv", "CSV", "every step and lane, for a spreadsheet"),
+    ("json", "JSON", "set-up, steps and results"),
+    ("code", "Code (olora_viz)", "a script that repeats this race"),
+    ("peft", "Code (peft)", "a script that trains the same lanes with PEFT"),
+)
+"""The key of each export, its button's label, and its description."""
+
+
+ALL = "all"
+"""Asks for everything, instead of the number of a lane."""
+
+EVERYTHING = (
+    f'<button type="button" class="quiet" data-lane="{ALL}" title="the run, its report, all '
+    'adapters and the code that repeats it, in one file" disabled>Everything (zip)</button>'
+)
+
+IN_IT = "In it: the run, its report, all adapters, and the code that repeats it."
+
+
+def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
+    """Make the card's content; its value is `RaceView.adapters`."""
+
+    pool = Pool(few("exports"))
+
+    async def adapter(request: gr.Request, asked: Any) -> dict[str, str]:
+        return await in_turn(request, find, asked)
+
+    async def taken(request: gr.Request, asked: Any) -> dict[str, Any]:
+        return await in_turn(request, export, asked)
+
+    async def in_turn(request: Any, make: Any, asked: Any) -> dict[str, Any]:
+        try:
+            return await pool.run(visitor_of(request), make, jobs, asked)
+        except ValueError as error:
+            return {"problem": str(error)}
+
+    buttons = [
+        f'<button type="button" class="quiet" data-kind="{kind}" title="{words}" disabled>{name}'
+        "</button>"
+        for kind, name, words in BUTTONS
+    ]
+    buttons.insert(3, EVERYTHING)  # which fills the row on a phone
+    return gr.HTML(
+        value=None,
+        elem_id=elem_id,
+        html_template=(
+            f'<h2>Take it with you</h2><div class="exports">{"".join(buttons)}</div>'
+            '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
+        ),
+        js_on_load=script(Path(__file__).parent / "take.js", **charts()),
+        apply_default_css=False,
+        server_functions=[adapter, taken],
+        held=stored("run"),
+    )
+
+
+def find(jobs: Jobs, asked: Any) -> dict[str, str]:
+    """Zip an adapter and return its URL, which expires, and the result of reading it back.
+
+    If it is not available, return the reason.
+
+    Parameters
+    ----------
+    asked : the owner's key of a race, and the number of a lane, or `ALL` for everything in one
+        file.
+    """
+    try:
+        name, lane = asked
+        job = jobs.get(name)
+        if job is None:
+            raise ValueError("this race is no longer available: run it again for its adapters")
+        if lane == ALL:
+            return _offered(everything_zip(job), IN_IT)
+        path = adapter_zip(job, int(lane))
+        read = kept(job.folder / "adapters" / job.config.labels[int(lane)])
+    except OSError as error:
+        what = "everything" if asked[1] == ALL else "the adapter"
+        return {"problem": f"{what} could not be zipped: {error.strerror or error}"}
+    except (ValueError, TypeError, OverflowError) as error:
+        return {"problem": str(error)}
+    return _offered(path, read.sentence if read else "")
+
+
+def _offered(path: Path, found: str) -> dict[str, str]:
+    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": found}
+
+
+def adapter_zip(job: Job, k: int) -> Path:
+    """Zip lane k's adapter, once, next to the run.
+
+    Raises
+    ------
+    ValueError : there is no such lane, or its adapter is not written yet.
+    """
+    labels = job.config.labels
+    if not 0 <= k < len(labels):
+        raise ValueError(f"lane {k} must be from 0 to {len(labels) - 1}")
+    source = job.folder / "adapters" / labels[k]
+    if not job.complete or not source.is_dir():
+        raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
+    name = f"{job.config.model}-{job.config.task}-{labels[k]}".replace("=", "")
+    beside = job.zips or job.folder
+    beside.mkdir(exist_ok=True)
+    target = beside / f"{re.sub(r'[^A-Za-z0-9._+-]', '-', name)}.zip"
+    if not target.exists():
+        write_zip(target, source)
+    return target
+
+
+TAKE = showing(
+    "take",
+    "adapters",
+    build=lambda desk: [adapter_list(desk.jobs, elem_id="take")],
+    column="right",
+)
+
+
+MOST_MIB = 1024
+"""The largest such file, in MiB."""
+
+REPORT_MIB = 8
+"""What all but the adapters takes at most, about, in MiB."""
+
+
+def everything_zip(job: Job) -> Path:
+    """Zip a run, once, next to it; only its owner may have it.
+
+    Raises
+    ------
+    ValueError : the race has not ended, or the file would be too large for the server or its disk.
+    """
+    if not job.complete or not job.steps:
+        raise ValueError("the race has not ended yet: everything can be downloaded once it has")
+    name = words_of(job.config)
+    beside = job.zips or job.folder
+    target = beside / f"{name}-everything.zip"
+    if target.exists():
+        return target
+    adapters = job.folder / "adapters"
+    size = folder_size(adapters) / 2**20 if adapters.is_dir() else 0.0
+    if size + REPORT_MIB > MOST_MIB:
+        raise ValueError(
+            f"the adapters of this race take {size:.0f} MiB, and one file of everything at most "
+            f"{MOST_MIB} MiB: download single adapters instead"
+        )
+    free = free_disk(job.folder) / 2**20
+    if free < size + REPORT_MIB:
+        raise ValueError(
+            f"everything takes {size + REPORT_MIB:.0f} MiB, and the server's disk has {free:.0f} "
+            "MiB free: download single adapters instead"
+        )
+    beside.mkdir(exist_ok=True)
+    write_archive(target, {f"{name}/{path}": its for path, its in _contents(job).items()})
+    return target
+
+
+def _contents(job: Job) -> dict[str, Path | str]:
+    """Return the files by their paths: their text, or where they are."""
+    folder = job.folder
+    found: dict[str, Path | str] = {
+        "README.md": _README,
+        "config.json": _named(job, folder / "config.json"),
+        "steps.jsonl": folder / "steps.jsonl",
+        "summary.json": _named(job, folder / "summary.json"),
+        "steps.csv": csv(job),
+        "report.html": standing_alone(report(job)),
+        "repeat.py": code(job),
+    }
+    with suppress(ValueError):  # PEFT cannot train these lanes
+        found["repeat-peft.py"] = peft_code(job)
+    if job.own_file is not None:
+        found[job.own_file.name] = job.own_file
+    adapters = sorted((folder / "adapters").rglob("*"))
+    found |= {str(file.relative_to(folder)): file for file in adapters if file.is_file()}
+    return {path: its for path, its in found.items() if isinstance(its, str) or its.is_file()}
+
+
+def _named(job: Job, path: Path) -> str:
+    """Return a JSON file of a run folder with the task's name in place of a path of the server."""
+    if not path.is_file():
+        return "{}\n"
+    values: dict[str, Any] = read_json_object(path) | {"task": job.config.task}
+    return json.dumps(values, indent=1) + "\n"
+
+
+_README = """# A race of olora_viz
+
+- `report.html`: the whole race as one page, which opens offline.
+- `config.json`, `steps.jsonl`, `summary.json`: the run; `olora_viz.load_run` reads this folder.
+- `steps.csv`: every step and lane, for a spreadsheet.
+- `adapters/LANE/`: every lane in PEFT's format, each with a README.
+- `repeat.py` repeats the race with olora_viz, `repeat-peft.py` trains its lanes with PEFT.
+"""

@@ -1,0 +1,168 @@
+"""Presets of the set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import TOKEN
+from olora_viz.web.parts.setup import TASK, SetUp
+from olora_viz.web.parts.tabs import TITLES
+
+MODEL = "glassllm"
+"""The presets' model; a server that does not offer it uses its first one."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One set-up."""
+
+    name: str
+    """Its name in ``hide=``, after ``preset-``."""
+    title: str
+    """The button's label."""
+    what: str
+    """What it shows."""
+    specs: tuple[str, ...]
+    """Lanes, in the syntax of the command line."""
+    steps: int = 60
+    batch: int = 16
+    task: str = "sentiment"
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Its lanes."""
+        return [lane for spec in self.specs for lane in parse_lanes(spec)]
+
+
+PRESETS = (
+    Preset(
+        "one-rate",
+        "one rate for all",
+        "LoRA, OLoRA and PiSSA at the rate 1e-3, from three seeds: which start learns faster?",
+        tuple(f"{init}:lr=1e-3,seed=0-2" for init in ("lora", "olora", "pissa")),
+    ),
+    Preset(
+        "number-words",
+        "harder: number words",
+        "Adding numbers written as words, long enough to be learned. Each start has its rate with "
+        "the lowest mean loss in the recorded sweep of 100 steps (64 held-out examples; 3 seeds).",
+        ("lora:lr=1e-2", "olora:lr=3e-3", "pissa:lr=3e-3"),
+        steps=500,
+        task="number-words",
+    ),
+    Preset(
+        "sweep",
+        "a sweep: 3 starts × 5 rates × 3 seeds",
+        "45 lanes: held-out loss against the rate, one curve per start, its seeds as a band.",
+        tuple(
+            f"{init}:lr=3e-4/1e-3/3e-3/1e-2/3e-2,seed=0-2" for init in ("lora", "olora", "pissa")
+        ),
+        steps=50,
+        batch=8,
+        task="number-words",
+    ),
+    Preset(
+        "ranks",
+        "ranks 2 to 64",
+        "LoRA and OLoRA at one rate, rank after rank, from three seeds; the scaling stays 1.",
+        tuple(f"{init}:lr=1e-3,r=2/4/8/16/32/64,seed=0-2" for init in ("lora", "olora")),
+    ),
+    Preset(
+        "qr",
+        "what the QR adds",
+        "OLoRA and its controls, from three seeds: pivoted columns, a basis of W times a random "
+        "matrix, a random basis, and plain LoRA.",
+        tuple(
+            f"{init}:lr=1e-3,seed=0-2"
+            for init in ("olora", "olora_pivoted", "sketch", "random_orthonormal", "lora")
+        ),
+    ),
+    Preset(
+        "paper",
+        "like the paper, in small",
+        "LoRA and OLoRA at one rate and at ranks 32 and 64, on one small model and one short task "
+        "instead of the paper's large ones.",
+        ("lora:lr=3e-4,r=32/64", "olora:lr=3e-4,r=32/64"),
+        steps=100,
+        task="number-words",
+    ),
+)
+
+
+def offered(limits: Limits) -> tuple[Preset, ...]:
+    """Return the presets that this server's limits allow.
+
+    >>> [len(preset.lanes) for preset in offered(Limits())]
+    [9, 3, 45, 36, 15, 4]
+    >>> len(offered(Limits(max_lanes=4)))
+    2
+    """
+    return tuple(
+        preset
+        for preset in PRESETS
+        if len(preset.lanes) <= limits.max_lanes
+        and preset.steps <= limits.max_steps
+        and preset.batch <= limits.max_batch
+        and max(lane.r for lane in preset.lanes) <= limits.max_rank
+    )
+
+
+def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
+    """Return the values of the set-up's controls; the seed and the curvature stay unchanged.
+
+    The fold "More settings" gets its defaults.
+
+    Parameters
+    ----------
+    task : the page's; a visitor's own file stays.
+    """
+    model = MODEL if MODEL in limits.models else limits.models[0]
+    setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))
+    own = ["task"] if isinstance(task, str) and task.startswith(TOKEN) else []
+    return setup.to_controls(keep=("seed", "curvature", *own))
+
+
+def build(limits: Limits) -> list[gr.Button]:
+    """Make the card; return its buttons, in the order of `offered`."""
+    with gr.Column(elem_classes="card", elem_id="presets"):
+        gr.HTML("<h2>Presets</h2>", apply_default_css=False)
+        with gr.Row(elem_classes="preset-list"):
+            buttons = [
+                gr.Button(
+                    preset.title,
+                    size="sm",
+                    scale=0,
+                    min_width=0,
+                    elem_id=f"preset-{k}",
+                    elem_classes=f"preset-{preset.name}",
+                )
+                for k, preset in enumerate(offered(limits))
+            ]
+        words = "".join(
+            f'<li class="preset-{preset.name}"><b>{preset.title}</b> {preset.what}</li>'
+            for preset in offered(limits)
+        )
+        gr.HTML(
+            '<details class="hint"><summary>what the presets show</summary>'
+            f"<ul>{words}</ul></details>",
+            apply_default_css=False,
+            titles={f"preset-{k}": one.what for k, one in enumerate(offered(limits))},
+            js_on_load=TITLES,
+        )
+    return buttons
+
+
+def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any]) -> None:
+    """Make every button fill in the set-up's controls."""
+    for button, preset in zip(buttons, offered(limits), strict=True):
+        button.click(
+            partial(filled, limits, preset), controls[TASK], list(controls), queue=False,
+            show_progress="hidden", api_visibility="private",
+        )  # fmt: skip

@@ -1,0 +1,255 @@
+"""A visitor's set-up: read from the page's fields, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import gradio as gr
+
+from olora_viz.lanes.lane import (
+    FAIR,
+    Lane,
+    parse_lanes,
+    runs_of_seeds,
+    write_lane,
+    write_lanes,
+    write_seeds,
+)
+from olora_viz.machine.text import Problems, exact
+from olora_viz.races.config import SETTINGS, RaceConfig, Settings
+from olora_viz.tasks import TASKS
+from olora_viz.web.guard.config import OwnFiles, checked_config
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import SHOWN, TOKEN
+
+YOUR_FILE = SHOWN
+"""The task of a link whose set-up has a visitor's own file: no link carries the file itself."""
+
+OF_A_LANE = ("init", "lr", "r", "alpha", "seed", "fair")
+"""Fields of a lane that the page's table has."""
+
+
+PLAIN = Settings()
+"""The fold "More settings" as a page begins, and as a link without them means it."""
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """The set-up on the page; each field is a control, in order.
+
+    A link uses the same names, except one ``lane=SPEC`` per lane, as on the command line, and the
+    names of `SETTINGS`, those that are not the default.
+    """
+
+    model: str
+    """A name."""
+    task: str
+    """A name, or the token of a visitor's own file."""
+    steps: int
+    batch: int
+    """Prompts per step."""
+    seed: int
+    """Seed of the task and of the order of its examples."""
+    lanes: tuple[Lane, ...]
+    curvature: int = 0
+    """Steps between two measurements of the curvature; 0 for none."""
+    settings: Settings = PLAIN
+    """Those of the fold "More settings"."""
+
+    @classmethod
+    def first(cls, limits: Limits) -> SetUp:
+        """Return the page's initial set-up, within the limits of this server."""
+        plain = RaceConfig()
+        return cls(
+            limits.models[0], plain.task, min(plain.steps, limits.max_steps),
+            min(plain.batch_size, limits.max_batch), plain.seed, plain.lanes,
+        )  # fmt: skip
+
+    @classmethod
+    def of_links(cls, limits: Limits) -> SetUp:
+        """Return what links mean by whatever they leave out.
+
+        This never changes, unlike `first`, so that a shared link keeps its meaning.
+        """
+        rates = (("lora", 1e-3), ("lora", 3e-3), ("olora", 1e-3), ("olora", 3e-3), ("pissa", 1e-3))
+        lanes = tuple(Lane(init, lr=lr) for init, lr in rates)
+        steps, batch = min(100, limits.max_steps), min(16, limits.max_batch)
+        return cls(limits.models[0], "number-words", steps, batch, 0, lanes)
+
+    @classmethod
+    def of(cls, config: RaceConfig) -> SetUp:
+        """Return the set-up of a race.
+
+        Raises
+        ------
+        ValueError : a lane has settings that the page cannot show.
+        """
+        settings, plain = Settings.of(config), PLAIN.of_lane()
+        return cls(
+            config.model, config.task, config.steps, config.batch_size, config.seed,
+            tuple(_plain(replace(lane, **plain)) for lane in config.lanes), config.curvature_every,
+            settings,
+        )  # fmt: skip
+
+    @classmethod
+    def of_page(cls, config: RaceConfig) -> SetUp:
+        """Return the set-up of a race that `checked_config` returned, with its very batches."""
+        made = cls.of(config)
+        return replace(made, settings=replace(made.settings, batches=config.batches))
+
+    @classmethod
+    def from_controls(
+        cls, limits: Limits, values: Sequence[Any], files: OwnFiles | None = None
+    ) -> SetUp:
+        """Read what the page's controls sent, in the order of the fields.
+
+        Raises
+        ------
+        ValueError : a value breaks a rule of the page; the message is one sentence.
+        """
+        said = dict(zip(NAMES, values, strict=True))
+        config = checked_config(limits, **said, files=files)
+        return replace(cls.of_page(config), task=said["task"])
+
+    @classmethod
+    def from_query(cls, limits: Limits, query: str) -> SetUp | None:
+        """Read a link, with defaults from `of_links`; return None if it contains no set-up.
+
+        Where the link's task is a visitor's own file, the set-up's task is `YOUR_FILE`.
+
+        Raises
+        ------
+        ValueError : values break rules of the page; the message has a sentence for each.
+        """
+        pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
+        said: dict[str, Any] = {key: value for key, value in pairs if key in NAMES}
+        specs = [value for key, value in pairs if key == "lane"]
+        settings = {key: value for key, value in pairs if key in SETTINGS}
+        said.pop("lanes", None)
+        said.pop("settings", None)
+        if not said and not specs and not settings:
+            return None
+        first, wrong = cls.of_links(limits), Problems()
+        parsed = [wrong.check(_parsed, spec, instead=[]) for spec in specs]
+        lanes = [lane for its in parsed for lane in its] or first.lanes
+        task = said.pop("task", first.task)
+        own = task == YOUR_FILE
+        values: dict[str, Any] = first.values() | said | {"task": first.task if own else task}
+        values |= {"lanes": rows_of(lanes), "settings": settings}
+        config = wrong.check(lambda: checked_config(limits, **values), instead=None)
+        wrong.report()
+        assert config is not None
+        made = cls.of_page(config)
+        return replace(made, task=YOUR_FILE) if own else made
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of the controls by name, with the lanes as rows of the table."""
+        plain = {name: getattr(self, name) for name in NAMES}
+        return plain | {"lanes": rows_of(self.lanes), "settings": self.settings.values()}
+
+    def to_query(self) -> str:
+        """Write a link's query; of a visitor's own file it says only that there is one.
+
+        >>> SetUp.of(RaceConfig(lanes=(Lane("olora", lr=3e-3),), steps=50)).to_query()
+        'model=glassllm&task=sentiment&steps=50&batch=16&seed=0&lane=olora:lr=3e-3,r=8'
+        """
+        pairs = [
+            ("model", self.model),
+            ("task", self.task if self.task in TASKS else YOUR_FILE),
+            ("steps", str(self.steps)),
+            ("batch", str(self.batch)),
+            ("seed", str(self.seed)),
+            *(("lane", spec) for spec in write_lanes(self.lanes)),
+            *([("curvature", str(self.curvature))] if self.curvature else []),
+            *self.settings.changed().items(),
+        ]
+        return urlencode(pairs, safe=":,=", quote_via=quote)
+
+    def to_config(self, limits: Limits, files: OwnFiles | None = None) -> RaceConfig:
+        """Return the race, checked.
+
+        Raises
+        ------
+        ValueError : a value breaks a rule of the page; the message is one sentence.
+        """
+        return checked_config(limits, **self.values(), files=files)
+
+    def to_controls(self, keep: Collection[str] = ()) -> tuple[Any, ...]:
+        """Return the controls' values, in the order of the fields.
+
+        Parameters
+        ----------
+        keep : names of fields whose controls stay as they are. The task also stays if it was a
+            visitor's own file, which only uploading it selects.
+        """
+        kept = {*keep, *([] if self.task in TASKS or self.task.startswith(TOKEN) else ["task"])}
+        return tuple(gr.skip() if name in kept else value for name, value in self.values().items())
+
+
+NAMES = tuple(field.name for field in fields(SetUp))
+"""Names of the controls."""
+
+TASK = NAMES.index("task")
+"""The place of the task among the controls."""
+
+
+def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
+    """Return the rows of the page's table: one for neighbours that differ only in their seed.
+
+    >>> rows_of([Lane("olora", lr=1e-3, r=8)])
+    [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': '0'}]
+    """
+    return [
+        {
+            "init": lane.init,
+            "r": lane.r,
+            "alpha": "" if lane.alpha is None else exact(lane.alpha),
+            "lr": FAIR if lane.fair else exact(lane.lr),
+            "seed": write_seeds([one.seed for one in its]),
+        }
+        for its in runs_of_seeds(lanes)
+        for lane in its[:1]
+    ]
+
+
+def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> SetUp | None:
+    """Return the set-up of a race, or None if this server's limits do not allow it.
+
+    Parameters
+    ----------
+    recorded : whether it is a recorded race, see `of_recording`.
+    """
+    try:
+        made = of_recording(config) if recorded else SetUp.of(config)
+        made.to_config(limits)
+    except ValueError:
+        return None
+    return made
+
+
+def of_recording(config: RaceConfig) -> SetUp:
+    """Return the set-up of a recorded race, with the page's own more settings.
+
+    A recording may have been evaluated more rarely.
+    """
+    return replace(SetUp.of(config), settings=PLAIN)
+
+
+def _parsed(spec: str) -> list[Lane]:
+    return [_plain(lane) for lane in parse_lanes(spec)]
+
+
+def _plain(lane: Lane) -> Lane:
+    """Return a lane that the table can show.
+
+    Raises
+    ------
+    ValueError : it has other settings.
+    """
+    if lane != Lane(**{key: getattr(lane, key) for key in OF_A_LANE}):
+        keys = ", ".join(OF_A_LANE[1:-1])
+        raise ValueError(f"a lane of a link has only {keys}, unlike {write_lane(lane)!r}")
+    return lane
