@@ -32,9 +32,7 @@ INITS = ("lora", "olora", "pissa", "random_orthonormal")
 def as_peft(lanes, k: int) -> torch.nn.Module:
     """Return a PEFT model that computes what lane k computes: W − sB⁰A⁰ beside A and B."""
     lane = lanes.lanes[k]
-    config = peft.LoraConfig(
-        r=lane.r, lora_alpha=lane.r, target_modules=list(lanes.layers), lora_dropout=0.0
-    )
+    config = peft.LoraConfig(r=lane.r, lora_alpha=lane.r, target_modules=list(lanes.layers), lora_dropout=0.0)
     model = peft.get_peft_model(copy.deepcopy(lanes.model), config)
     with torch.no_grad():
         for name in lanes.layers:
@@ -93,11 +91,7 @@ def main() -> None:
     wait(racing.device)
     began = time.perf_counter()
     found = curvature(
-        lanes,
-        lambda: losses.lane_losses(racing.model, batch, K),
-        steps=options.steps,
-        tolerance=0.0,
-        probes=0,
+        lanes, lambda: losses.lane_losses(racing.model, batch, K), steps=options.steps, tolerance=0.0, probes=0
     )
     wait(racing.device)
     ours = time.perf_counter() - began
@@ -117,9 +111,7 @@ def main() -> None:
         "ours_seconds_per_lane": ours / K,
         "library_seconds_per_lane": sum(seconds) / K,
         "times_faster": sum(seconds) / ours,
-        "largest_difference": max(
-            abs(a / b - 1) for a, b in zip(found.lambda_max, values, strict=True)
-        ),
+        "largest_difference": max(abs(a / b - 1) for a, b in zip(found.lambda_max, values, strict=True)),
         "lambda_max": found.lambda_max.tolist(),
         "library_lambda_max": values,
     }

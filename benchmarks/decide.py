@@ -27,9 +27,7 @@ def main() -> None:
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
-        road = decide(
-            f"{home}/decision", minutes=options.minutes, model=options.model, task=options.task
-        )
+        road = decide(f"{home}/decision", minutes=options.minutes, model=options.model, task=options.task)
         for known in road:
             seeds = max((one.seeds for one in known.verdicts.each), default=0)
             row = {

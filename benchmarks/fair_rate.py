@@ -66,9 +66,7 @@ def measure(options: argparse.Namespace, model, tokenizer, task: str, seed: int)
     losses = dict(zip(options.inits, last.eval_loss.reshape(-1, len(rates)), strict=True))
     starts = [Lane(i, r=options.rank, seed=seed) for i in options.inits]
     plain = Lane("lora", r=options.rank, seed=seed)
-    found = {
-        p.init: p.ratio for p in proposals(plan_adapters(model, [plain]), starts, plain, batch)
-    }
+    found = {p.init: p.ratio for p in proposals(plan_adapters(model, [plain]), starts, plain, batch)}
     reference = best(rates, losses["lora"])
     rows = []
     for init in options.inits:
@@ -87,10 +85,7 @@ def measure(options: argparse.Namespace, model, tokenizer, task: str, seed: int)
             proposed = reference - exponent * math.log10(found[init])
             inside = np.clip(proposed, np.log10(rates[0]), np.log10(rates[-1]))
             there = np.interp(inside, np.log10(rates), np.log(losses[init]))
-            row[rule] = {
-                "off_by": 10 ** (proposed - bottom),
-                "loss_factor": float(np.exp(there) / row["best_loss"]),
-            }
+            row[rule] = {"off_by": 10 ** (proposed - bottom), "loss_factor": float(np.exp(there) / row["best_loss"])}
         rows.append(row)
     return rows
 

@@ -121,9 +121,7 @@ def compare(name: str, weights: list[Tensor], r: int) -> Tally:
                 best[i][2] = min(best[i][2], timed(partial(theirs, layers[i]), W.device))
         if time.perf_counter() - begin > ENOUGH_SECONDS:
             break
-    tally.ours, tally.ours_with_residual, tally.peft = (
-        sum(column) for column in zip(*best, strict=True)
-    )
+    tally.ours, tally.ours_with_residual, tally.peft = (sum(column) for column in zip(*best, strict=True))
     for i, W in enumerate(weights):
         found = start(W, r)
         tally.energy += float(W.double().square().sum())
@@ -180,9 +178,7 @@ def rows(where: str, weights: list[Tensor], r: int, inits: tuple[str, ...]) -> I
             "seconds_ours_with_residual": tally.ours_with_residual if whole else None,
             "seconds_peft": tally.peft if theirs else None,
             "speedup": tally.peft / tally.ours if theirs else None,
-            "speedup_with_residual": (
-                tally.peft / tally.ours_with_residual if theirs and whole else None
-            ),
+            "speedup_with_residual": (tally.peft / tally.ours_with_residual if theirs and whole else None),
             "energy_ours": tally.energy_ours / tally.energy,
             "energy_peft": tally.energy_peft / tally.energy if theirs else None,
         }

@@ -84,9 +84,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--every", type=int, default=10, help="steps between looks at spectra")
     parser.add_argument("--gradients-every", type=int, default=1, help="steps between two looks")
-    parser.add_argument(
-        "--shots", type=int, default=7, help="solved examples in a prompt, as far as they fit"
-    )
+    parser.add_argument("--shots", type=int, default=7, help="solved examples in a prompt, as far as they fit")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     inits = ("olora", "lora", "gaussian", "random_orthonormal")
@@ -95,9 +93,7 @@ def main() -> None:
         config = RaceConfig(
             model=options.model,
             task=str(task),
-            lanes=tuple(
-                Lane(inits[k % 4], lr=1e-4, r=options.rank, seed=k) for k in range(options.lanes)
-            ),
+            lanes=tuple(Lane(inits[k % 4], lr=1e-4, r=options.rank, seed=k) for k in range(options.lanes)),
             steps=8,
             batch_size=4,
             eval_every=0,

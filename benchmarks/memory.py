@@ -74,10 +74,7 @@ def examples(size: Size, vocabulary: int) -> list[Encoded]:
     drawn = random.Random(0)
     answer = size.supervised // size.rows
     return [
-        Encoded(
-            tuple(drawn.randrange(vocabulary) for _ in range(size.width + 1)),
-            size.width + 1 - answer,
-        )
+        Encoded(tuple(drawn.randrange(vocabulary) for _ in range(size.width + 1)), size.width + 1 - answer)
         for _ in range(size.rows)
     ]
 
@@ -96,9 +93,7 @@ def peak_of(run: Callable[[], object]) -> int:
     return resident("VmHWM") - before
 
 
-def passes(
-    kind: str, plan: AdapterPlan, size: Size
-) -> tuple[Callable[[Size], object], Callable[[], float]]:
+def passes(kind: str, plan: AdapterPlan, size: Size) -> tuple[Callable[[Size], object], Callable[[], float]]:
     """Return a pass as a function of its size, and its estimate for this one."""
     model = plan.model
     vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -120,9 +115,7 @@ def passes(
         )
     if kind == "evaluation":
         return (
-            lambda size: evaluate(
-                model, examples(size, vocabulary), 1, pad_id=0, batch_size=size.rows
-            ),
+            lambda size: evaluate(model, examples(size, vocabulary), 1, pad_id=0, batch_size=size.rows),
             estimated(lambda: Footprint.of(plan).evaluation.bytes(size)),
         )
     if kind == "curvature":
@@ -179,9 +172,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
-        print(
-            "| model | pass | rows × tokens, supervised | peak MB | estimate MB | estimate / peak |"
-        )
+        print("| model | pass | rows × tokens, supervised | peak MB | estimate MB | estimate / peak |")
         print("|---|---|---|---|---|---|")
     for name in options.models:
         for kind in options.kinds:

@@ -56,9 +56,7 @@ def write_task(folder: Path, model: str, shots: int, examples: int = 64) -> tupl
                 lines.write(json.dumps({"prompt": prompt, "answer": asked.answer}) + "\n")
         task = load_task(path)
         rows = [*task.train, *task.held_out]
-        if not encode(
-            rows, tokenizer, max_length=context, context=context, ends=task.ends
-        ).left_out:
+        if not encode(rows, tokenizer, max_length=context, context=context, ends=task.ends).left_out:
             return path, count
     raise ValueError(f"{model!r} reads {context} tokens, too few for a single example")
 
@@ -131,11 +129,7 @@ def theirs(options: argparse.Namespace) -> dict:
     model, tokenizer = load_model(options.model, device=device, dtype=dtype)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     config = peft.LoraConfig(
-        r=RANK,
-        lora_alpha=RANK,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-        init_lora_weights=True,
+        r=RANK, lora_alpha=RANK, target_modules=targets, task_type="CAUSAL_LM", init_lora_weights=True
     )
     trained = peft.get_peft_model(model, config)
     parameters = [p for p in trained.parameters() if p.requires_grad]
@@ -198,12 +192,7 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument(
-        "--shots",
-        type=int,
-        default=7,
-        help="solved examples in a prompt, as far as they fit",
-    )
+    parser.add_argument("--shots", type=int, default=7, help="solved examples in a prompt, as far as they fit")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -216,9 +205,7 @@ def main() -> None:
     reference = {row["dtype"]: row["ms_per_lane_step"] for row in rows if row["side"] == "peft"}
     for row in rows:
         row["times_faster"] = reference[row["dtype"]] / row["ms_per_lane_step"]
-        row["times_faster_than_peft_float32"] = (
-            reference.get("float32", float("nan")) / row["ms_per_lane_step"]
-        )
+        row["times_faster_than_peft_float32"] = reference.get("float32", float("nan")) / row["ms_per_lane_step"]
     if options.json:
         for row in rows:
             print(json.dumps(row))

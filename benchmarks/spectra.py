@@ -38,13 +38,8 @@ def summary(kind: str, rank: int, found: Sequence[Truncation]) -> dict:
         "worst_off": max(off),
         "first": float(np.mean([one.sigma_BA[0] / one.sigma_W[0] for one in olora])),
         "optimum": float(np.mean([one.energy_optimal for one in olora])),
-        **{
-            init: float(np.mean([one.energy / one.energy_optimal for one in each]))
-            for init, each in by_start.items()
-        },
-        "random_expected": float(
-            np.mean([one.energy_random / one.energy_optimal for one in olora])
-        ),
+        **{init: float(np.mean([one.energy / one.energy_optimal for one in each])) for init, each in by_start.items()},
+        "random_expected": float(np.mean([one.energy_random / one.energy_optimal for one in olora])),
     }
 
 
@@ -52,9 +47,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument(
-        "--ranks", type=int, nargs="+", help="default: those of 8, 32 and 128 that fit the layers"
-    )
+    parser.add_argument("--ranks", type=int, nargs="+", help="default: those of 8, 32 and 128 that fit the layers")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []

@@ -19,10 +19,7 @@ from subprocess import DEVNULL, PIPE
 from olora_viz.machine.process import cores
 from olora_viz.studies.folder import Ledger
 
-INITS = (
-    "lora", "olora", "pissa", "milora", "orthogonal", "olora_pivoted", "random_orthonormal",
-    "sketch",
-)  # fmt: skip
+INITS = ("lora", "olora", "pissa", "milora", "orthogonal", "olora_pivoted", "random_orthonormal", "sketch")
 STAGE_DONE = re.compile(r"\d+: \d+ lanes")
 """What a study says of the last race of a stage; of the others it says how many lanes are to go."""
 RATES = "3e-4/5e-4/1e-3/2e-3/3e-3/6e-3"

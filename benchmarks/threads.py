@@ -77,17 +77,13 @@ def main() -> None:
     options = parser.parse_args()
     if not options.json:
         print(f"{cores()} cores, {options.steps} steps of the default race, seconds (median)")
-        print(
-            f"{'threads':>8} {'waiting':18} {'alone':>8} {f'{options.busy} busy':>8} {'ratio':>6}"
-        )
+        print(f"{'threads':>8} {'waiting':18} {'alone':>8} {f'{options.busy} busy':>8} {'ratio':>6}")
     for threads in options.threads or sorted({max(1, cores() - 1), cores()}):
         for waiting in options.waiting:
             medians = []
             for count in dict.fromkeys((0, options.busy)):
                 with busy(count):
-                    runs = [
-                        seconds(threads, options.steps, waiting) for _ in range(options.repeats)
-                    ]
+                    runs = [seconds(threads, options.steps, waiting) for _ in range(options.repeats)]
                 medians.append(statistics.median(runs))
             alone, beside = medians[0], medians[-1]
             row = {

@@ -72,10 +72,7 @@ def visit(browser: Browser, url: str, steps: int, moves: int) -> dict[str, float
     received: list[tuple[float, int]] = []
     session = context.new_cdp_session(page)
     session.send("Network.enable")
-    session.on(
-        "Network.dataReceived",
-        lambda event: received.append((time.perf_counter(), int(event["dataLength"]))),
-    )
+    session.on("Network.dataReceived", lambda event: received.append((time.perf_counter(), int(event["dataLength"]))))
     began = time.perf_counter()
     page.goto(url)
     page.wait_for_function(DRAWN)
@@ -135,9 +132,7 @@ def main() -> None:
     environment = os.environ | {
         "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "OLORA_VIZ_RUNS": runs,
     }  # fmt: skip
-    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
         for _ in range(300):
             try:
@@ -146,12 +141,8 @@ def main() -> None:
             except OSError:
                 time.sleep(0.2)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=FLAGS.split()
-            )
-            visits = [
-                visit(browser, url, options.steps, options.moves) for _ in range(options.visits)
-            ]
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS.split())
+            visits = [visit(browser, url, options.steps, options.moves) for _ in range(options.visits)]
             browser.close()
     finally:
         server.terminate()

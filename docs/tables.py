@@ -36,9 +36,7 @@ def lines_of(found: Verdicts) -> list[list[str]]:
 
 
 def _line(one: Verdict, reference: Verdict) -> list[str]:
-    low, mean, high = (
-        number(x, "+.3f") for x in (one.interval.low, one.interval.mean, one.interval.high)
-    )
+    low, mean, high = (number(x, "+.3f") for x in (one.interval.low, one.interval.mean, one.interval.high))
     at_one = one.verdict_shared_rate
     return [
         *_names(one.cell, one.init),

@@ -43,9 +43,7 @@ def parameters_of(notebook: NotebookNode) -> int:
     ------
     ValueError : there is none, or more than one.
     """
-    found = [
-        i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())
-    ]
+    found = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())]
     if len(found) != 1:
         raise ValueError(f"one cell must be tagged parameters, not {len(found)}")
     return found[0]
@@ -55,10 +53,7 @@ def parameters_of(notebook: NotebookNode) -> int:
 def kernel() -> Iterator[KernelManager]:
     """Start a kernel with this checkout's package in the notebooks' folder, and end it."""
     found = [str(FOLDER.parent), os.environ.get("PYTHONPATH")]
-    env = os.environ | {
-        "PLOTLY_RENDERER": "plotly_mimetype",
-        "PYTHONPATH": os.pathsep.join(filter(None, found)),
-    }
+    env = os.environ | {"PLOTLY_RENDERER": "plotly_mimetype", "PYTHONPATH": os.pathsep.join(filter(None, found))}
     manager, client = start_new_kernel(env=env, cwd=str(FOLDER))
     try:
         yield manager
@@ -67,9 +62,7 @@ def kernel() -> Iterator[KernelManager]:
         manager.shutdown_kernel(now=True)
 
 
-def executed(
-    path: Path, running: KernelManager, values: Mapping[str, Any] | None = None
-) -> NotebookNode:
+def executed(path: Path, running: KernelManager, values: Mapping[str, Any] | None = None) -> NotebookNode:
     """Run a notebook from top to bottom and return it with its outputs.
 
     Parameters

@@ -60,28 +60,11 @@ from olora_viz.learn.gallery import load as load_recording
 from olora_viz.learn.gallery.claims import recorded_claims
 from olora_viz.measures.catalogue import MEASURES, register_measure, unregister_measure
 from olora_viz.measures.conditioning import Conditioning, conditioning
-from olora_viz.measures.curvature import (
-    Curvature,
-    TangentKernel,
-    curvature,
-    gauss_newton,
-    tangent_kernel,
-)
+from olora_viz.measures.curvature import Curvature, TangentKernel, curvature, gauss_newton, tangent_kernel
 from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.inspection import (
-    LayerComparison,
-    LayerInspection,
-    compare_adapters,
-    inspect_adapter,
-)
+from olora_viz.measures.inspection import LayerComparison, LayerInspection, compare_adapters, inspect_adapter
 from olora_viz.measures.measure import Measure
-from olora_viz.measures.truncation import (
-    Truncation,
-    Weight,
-    intruder_dimensions,
-    layers_like,
-    truncation,
-)
+from olora_viz.measures.truncation import Truncation, Weight, intruder_dimensions, layers_like, truncation
 from olora_viz.measures.update_spectra import UpdateSpectra, update_spectra
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig

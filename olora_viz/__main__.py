@@ -61,8 +61,7 @@ def _failed(sentence: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     installed = Path(sys.argv[0]).stem == SCRIPT
     parser = _Parser(
-        prog=SCRIPT if installed else "python -m olora_viz",
-        description="The playground for low-rank adaptation.",
+        prog=SCRIPT if installed else "python -m olora_viz", description="The playground for low-rank adaptation."
     )
     parser.add_argument("--version", action="version", version=f"olora_viz {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)

@@ -47,6 +47,4 @@ def bytes_tokenizer(
     core.decoder = decoders.ByteLevel()
     names = ("<s>", "</s>", "<|im_start|>", "<|im_end|>")
     core.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<s>", eos_token="</s>", chat_template=template
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", chat_template=template)

@@ -56,14 +56,7 @@ CHAINS = (
     ("test_browser_",),
 )  # fmt: skip
 """Files that look at a server's pages, by how they begin: those of a chain one after the other."""
-LONG = (
-    "test_first_command",
-    "test_benchmarks",
-    "test_notebooks",
-    "test_readme",
-    "test_stud",
-    "test_model_sources",
-)
+LONG = ("test_first_command", "test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_model_sources")
 """Other files of which one would keep a worker busy long after the others have ended."""
 
 
@@ -80,9 +73,7 @@ def chain_of(file: str) -> int | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what takes longest; the rest, and the tests of a file, stay in their order."""
-    items.sort(
-        key=lambda item: (chain_of(item.path.name) is None, not item.path.stem.startswith(LONG))
-    )
+    items.sort(key=lambda item: (chain_of(item.path.name) is None, not item.path.stem.startswith(LONG)))
 
 
 def pytest_xdist_auto_num_workers() -> int:

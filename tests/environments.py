@@ -59,9 +59,7 @@ def install(python: Path, *arguments: str) -> None:
 
 def uv(*arguments: str) -> None:
     """Run uv, which takes a third of pip's time, so that it looks where pip is told to look."""
-    asked = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    )
+    asked = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     like_pip = {}
     for line in asked.stdout.splitlines():
         key, _, value = line.partition("=")

@@ -49,14 +49,10 @@ _one_at_a_time = threading.Lock()
 def _forking() -> subprocess.Popen[str]:
     """Start the process that forks; it ends with this one, which closes its input."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-c", FORKING], stdin=subprocess.PIPE, env=environment, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", FORKING], stdin=subprocess.PIPE, env=environment, text=True)
 
 
-def run_fresh(
-    code: str, *arguments: str, folder: Path = ROOT, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run_fresh(code: str, *arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a folder with more of an environment; it must not fail."""
     with tempfile.TemporaryDirectory() as home:
         os.mkfifo(f"{home}/end")

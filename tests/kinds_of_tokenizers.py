@@ -26,9 +26,7 @@ def bos_and_eos_tokenizer():
 def metaspace_tokenizer():
     """As those of SentencePiece: a mark stands for the space, one is put before the text."""
     words = ["▁", *"abcdefghijklmnopqrstuvwxyz", "▁a", "▁b", "he"]
-    core = Tokenizer(
-        models.BPE({w: i for i, w in enumerate(words)}, [("▁", "a"), ("▁", "b"), ("h", "e")])
-    )
+    core = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, [("▁", "a"), ("▁", "b"), ("h", "e")]))
     core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="z")
 

@@ -9,10 +9,8 @@ from olora_viz.web.guard.limits import Limits
 
 ROWS = [
     {"init": init, "r": 4, "alpha": alpha, "lr": lr, "seed": 0}
-    for init, alpha, lr in [
-        ("olora", "", "1e-3"), ("lora", "", "1e-3"), ("lora", "4", "3e-3"), ("olora", "8", "1e-3"),
-    ]
-]  # fmt: skip
+    for init, alpha, lr in [("olora", "", "1e-3"), ("lora", "", "1e-3"), ("lora", "4", "3e-3"), ("olora", "8", "1e-3")]
+]
 LAYER = "model.layers.3.mlp.down_proj"
 
 

@@ -15,15 +15,10 @@ SIZES = {
 
 CONFIGS = {
     "mixtral": lambda: hf.MixtralConfig(**SIZES, num_local_experts=4),
-    "qwen3_moe": lambda: hf.Qwen3MoeConfig(
-        **SIZES, moe_intermediate_size=12, num_experts=6, num_experts_per_tok=3
-    ),
+    "qwen3_moe": lambda: hf.Qwen3MoeConfig(**SIZES, moe_intermediate_size=12, num_experts=6, num_experts_per_tok=3),
     # Its experts are stored as (experts, in, out), with biases, gates between the others.
     "gpt_oss": lambda: hf.GptOssConfig(
-        **SIZES,
-        num_local_experts=4,
-        num_experts_per_tok=2,
-        rope_parameters={"rope_type": "default"},
+        **SIZES, num_local_experts=4, num_experts_per_tok=2, rope_parameters={"rope_type": "default"}
     ),
 }
 
@@ -32,9 +27,7 @@ MIXTURES = tuple(CONFIGS)
 EXPERTS = ("experts.gate_up_proj", "experts.down_proj")
 
 
-def mixture(
-    family: str, dtype: torch.dtype = torch.float32, experts: str | None = None
-) -> hf.PreTrainedModel:
+def mixture(family: str, dtype: torch.dtype = torch.float32, experts: str | None = None) -> hf.PreTrainedModel:
     """Build a tiny mixture, in eval mode; in float64 its norms are exact, see `tiny`.
 
     Parameters

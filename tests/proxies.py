@@ -38,14 +38,10 @@ def proxy(target: str, path: str, *, strips: bool = True, tells: bool = True) ->
         headers |= {"x-forwarded-host": request.headers["host"], "x-forwarded-proto": "http"}
         headers |= {"x-forwarded-prefix": path} if tells else {}
         query = f"?{request.url.query}" if request.url.query else ""
-        sent = client.build_request(
-            request.method, inner + query, headers=headers, content=await request.body()
-        )
+        sent = client.build_request(request.method, inner + query, headers=headers, content=await request.body())
         got = await client.send(sent, stream=True)
         kept = {k: v for k, v in got.headers.items() if k not in OWN}
-        return StreamingResponse(
-            got.aiter_raw(), got.status_code, kept, background=BackgroundTask(got.aclose)
-        )
+        return StreamingResponse(got.aiter_raw(), got.status_code, kept, background=BackgroundTask(got.aclose))
 
     methods = ["GET", "POST", "HEAD", "OPTIONS"]
     with served([Route("/{rest:path}", forward, methods=methods)]) as url:
@@ -57,9 +53,7 @@ def embedding(address: str, attributes: str = "") -> Iterator[str]:
     """Serve a page that shows another one in a frame; its origin is another site's."""
 
     async def page(_: Request) -> Response:
-        return HTMLResponse(
-            f'<iframe src="{address}" style="width: 1400px; height: 900px" {attributes}></iframe>'
-        )
+        return HTMLResponse(f'<iframe src="{address}" style="width: 1400px; height: 900px" {attributes}></iframe>')
 
     with served([Route("/", page)]) as url:
         yield url.replace("127.0.0.1", "localhost")

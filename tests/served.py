@@ -64,9 +64,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def wait_for(
-    url: str, process: subprocess.Popen[bytes], seconds: float, log: Path | None = None
-) -> None:
+def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float, log: Path | None = None) -> None:
     """Return once a server answers."""
     end = time.monotonic() + seconds
     while True:
@@ -178,10 +176,7 @@ class Visitor:
 
     def send(self, fn: Mapping[str, Any], data: str, event: str = "null") -> httpx.Response:
         """Call a function of the page with raw JSON."""
-        body = (
-            f'{{"fn_index":{fn["id"]},"session_hash":{json.dumps(self.visit)},'
-            f'"event_data":{event},"data":{data}}}'
-        )
+        body = f'{{"fn_index":{fn["id"]},"session_hash":{json.dumps(self.visit)},"event_data":{event},"data":{data}}}'
         return self.client.post(
             "/gradio_api/run/predict", content=body.encode("utf-8", "surrogatepass"),
             headers={"content-type": "application/json"},
@@ -250,10 +245,7 @@ class Visitor:
 
     def ask(self, name: str, data: Any) -> Any:
         """Call a server function of the card of the adapters."""
-        (part,) = (
-            part["id"] for part in self.config["components"]
-            if name in (part["props"].get("server_fns") or ())
-        )  # fmt: skip
+        (part,) = (part["id"] for part in self.config["components"] if name in (part["props"].get("server_fns") or ()))
         answer = self.client.post(
             "/gradio_api/component_server",
             json={"session_hash": self.visit, "component_id": part, "fn_name": name, "data": data},

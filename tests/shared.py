@@ -11,14 +11,7 @@ import pytest
 import torch
 from environments import REQUIREMENTS, environment
 from hypothesis import settings
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Page,
-    ViewportSize,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 from served import inherited, serve
 
 from olora_viz.web.jobs.queue import Jobs
@@ -129,13 +122,9 @@ def visiting(context: BrowserContext, address: str, query: str = SET_UP) -> Iter
 
     visitor.on("request", lambda request: check(request.url))
     visitor.on("pageerror", lambda error: errors.append(str(error)))
-    visitor.on(
-        "console", lambda message: errors.append(message.text) if message.type == "error" else None
-    )
+    visitor.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     visitor.goto(f"{address}/{query}")
-    visitor.wait_for_function(
-        f"document.querySelector('{PLOT}')?._fullLayout?.yaxis?.type == 'log'"
-    )
+    visitor.wait_for_function(f"document.querySelector('{PLOT}')?._fullLayout?.yaxis?.type == 'log'")
     yield visitor
     forget(visitor, address)
     assert elsewhere == []

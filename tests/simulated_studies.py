@@ -110,9 +110,7 @@ class Rates:
     studies: int
 
 
-def simulate(
-    study: Study, studies: int, held_out: int, test: int, *, rounds: int = 0, **world: Any
-) -> Rates:
+def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: int = 0, **world: Any) -> Rates:
     """Run studies of methods that are equal, or of which the first is better.
 
     Parameters
@@ -160,9 +158,7 @@ SIZES = ((17, 36, 3), (60, 55, 5), (128, 128, 5), (300, 300, 5))
 
 def study_of(methods: int, seeds: int, coarse: int | None = None) -> Study:
     """Return a study of the first methods at four rates."""
-    return Study(
-        inits=METHODS[:methods], lrs=(3e-4, 1e-3, 3e-3, 1e-2), seeds=seeds, coarse=coarse
-    )  # fmt: skip
+    return Study(inits=METHODS[:methods], lrs=(3e-4, 1e-3, 3e-3, 1e-2), seeds=seeds, coarse=coarse)
 
 
 def main() -> None:
@@ -170,9 +166,7 @@ def main() -> None:
     parser = ArgumentParser(description=main.__doc__)
     parser.add_argument("--studies", type=int, default=600)
     studies = parser.parse_args().studies
-    head = (
-        "curves and runs | methods | held-out, test, seeds | false orders | seeds alone | coverage"
-    )
+    head = "curves and runs | methods | held-out, test, seeds | false orders | seeds alone | coverage"
     print(f"| {head} | power at 0.2 nats |\n|{'---|' * 7}")
     for name, world in WORLDS.items():
         plans = [(2, *size, None, 0) for size in SIZES]

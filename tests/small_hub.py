@@ -128,10 +128,7 @@ def small_hub(repositories: dict[str, Repository]):
             if content is None:
                 return self._send(404, b"", X_Error_Code="EntryNotFound")
             return self._send(
-                200,
-                content,
-                ETag=f'"{hashlib.sha1(content).hexdigest()}"',
-                X_Repo_Commit=_sha(repository, revision),
+                200, content, ETag=f'"{hashlib.sha1(content).hexdigest()}"', X_Repo_Commit=_sha(repository, revision)
             )
 
         do_HEAD = do_GET

@@ -42,10 +42,7 @@ def calibration(shape) -> Calibration:
 
 def told(model) -> dict[str, Calibration]:
     """Calibration for every layer of a model that gets lanes."""
-    return {
-        name: calibration(tuple(weight_of(layer).shape))
-        for name, layer in target_layers(model).items()
-    }
+    return {name: calibration(tuple(weight_of(layer).shape)) for name, layer in target_layers(model).items()}
 
 
 def start(name, W, r, s=1.0, seed=0) -> Start:

@@ -35,9 +35,7 @@ def a_step(
     return Step(step, measures, float(seconds), tokens, statuses(np.isnan(values)))
 
 
-def judged(
-    step: Step, loss: Sequence[Sequence[float]] | np.ndarray, right: np.ndarray | None = None
-) -> Step:
+def judged(step: Step, loss: Sequence[Sequence[float]] | np.ndarray, right: np.ndarray | None = None) -> Step:
     """Return a step evaluated on examples.
 
     Parameters
@@ -49,12 +47,7 @@ def judged(
     hits = np.where(np.isnan(losses), np.nan, losses < 1.0) if right is None else right
     unknown = np.full(len(losses), np.nan)
     examples = Examples(losses, np.array(hits, dtype=float), unknown, unknown)
-    return measuring(
-        step,
-        eval_loss=losses.mean(1),
-        eval_accuracy=examples.right.mean(1),
-        eval_examples=examples,
-    )
+    return measuring(step, eval_loss=losses.mean(1), eval_accuracy=examples.right.mean(1), eval_examples=examples)
 
 
 def without(step: Step, *keys: str) -> Step:

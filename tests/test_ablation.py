@@ -15,14 +15,10 @@ CONTROLS = ("olora", "random_orthonormal", "sketch")
 @pytest.mark.parametrize("reference", ["lora", "olora"])
 @pytest.mark.parametrize(
     ("random", "sketch", "verdict"),
-    [
-        (0.3, 0.4, "holds"), (-0.3, -0.2, "fails"), (0.0, 0.0, "level"),
-        (0.3, 0.0, MIXED), (0.0, -0.3, MIXED),
-    ], ids=str,
-)  # fmt: skip
-def test_the_qr_helps_where_other_bases_are_worse(
-    random: float, sketch: float, verdict: str, reference: str
-) -> None:
+    [(0.3, 0.4, "holds"), (-0.3, -0.2, "fails"), (0.0, 0.0, "level"), (0.3, 0.0, MIXED), (0.0, -0.3, MIXED)],
+    ids=str,
+)
+def test_the_qr_helps_where_other_bases_are_worse(random: float, sketch: float, verdict: str, reference: str) -> None:
     """Whether LoRA or OLoRA is the study's reference, and whatever LoRA's own loss."""
     excess = {"olora": 0.0, "random_orthonormal": random, "sketch": sketch, "lora": 0.5}
     inits = CONTROLS if reference == "olora" else ("lora", *CONTROLS)

@@ -191,8 +191,7 @@ def test_elsewhere_nothing_is_lent_and_nothing_is_needed() -> None:
 
 
 QUOTA = gr.Error(
-    "You have exceeded your free ZeroGPU quota (30s requested vs. 12s left). "
-    "Try again in 1 day, 5:07:09. ",
+    "You have exceeded your free ZeroGPU quota (30s requested vs. 12s left). Try again in 1 day, 5:07:09. ",
     title="ZeroGPU quota exceeded",
 )
 ABORTED = gr.Error("GPU task aborted", title="ZeroGPU worker error")

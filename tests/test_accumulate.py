@@ -16,9 +16,7 @@ LANES = (
     Lane("olora", r=2, seed=1, weight_decay=0.1, lora_plus=4.0),
     Lane("pissa", r=3, clip=0.5),
 )
-config = partial(
-    small, lanes=LANES, steps=2, batch_size=7, eval_every=2, dtype="float64", gradients_every=1
-)
+config = partial(small, lanes=LANES, steps=2, batch_size=7, eval_every=2, dtype="float64", gradients_every=1)
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,7 @@ def test_each_lane_computes_with_w_plus_s_times_ba_minus_its_start(family):
     for k in range(4):
         dense = effective_weights(lanes, k)
         with lanes.off():
-            expected = functional_call(
-                model, dense, kwargs={"input_ids": IDS, "use_cache": False}
-            ).logits
+            expected = functional_call(model, dense, kwargs={"input_ids": IDS, "use_cache": False}).logits
         torch.testing.assert_close(together[k], expected, rtol=1e-9, atol=1e-9)
         with lanes.only(k):
             torch.testing.assert_close(logits(model), expected, rtol=1e-9, atol=1e-9)
@@ -132,11 +130,7 @@ def test_the_lane_product_has_right_first_and_second_derivatives(from_zero):
         return torch.randn(*shape, generator=g, dtype=torch.float64)
 
     K, r, n_in, n_out = 2, 3, 5, 4
-    W, bias, s = (
-        random(n_out, n_in),
-        random(n_out),
-        torch.tensor([1.5, 0.3]).double()[:, None, None],
-    )
+    W, bias, s = (random(n_out, n_in), random(n_out), torch.tensor([1.5, 0.3]).double()[:, None, None])
     start = None if from_zero else (random(K, r, n_in), random(K, n_out, r))
     inputs = [random(2 * K, 3, n_in), random(K, r, n_in), random(K, n_out, r)]
     inputs = [x.requires_grad_() for x in inputs]

@@ -79,9 +79,7 @@ def test_a_prompt_of_one_s_own_is_answered_by_all_and_the_race_does_not_notice()
         np.testing.assert_array_equal(alone.loss, step.loss)
         assert (answer.prompt, answer.expected, answer.step) == (prompt, "", step.step)
     ids = asked.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    follows = [
-        asked.tokenizer.decode(one[0]).strip() for one in greedy(asked.model, [ids], 40, 4, 0)
-    ]
+    follows = [asked.tokenizer.decode(one[0]).strip() for one in greedy(asked.model, [ids], 40, 4, 0)]
     for shown, text in zip(answer.lanes, follows, strict=True):
         assert shown
         assert text.startswith(shown.rstrip("…"))
@@ -100,8 +98,7 @@ def test_a_prompt_shows_the_characters_that_the_model_does_not_know():
 
 
 @pytest.mark.parametrize(
-    ("prompt", "rule"),
-    [("", "is empty"), ("   ", "is empty"), ("one " * 200, "the model's context, 128")],
+    ("prompt", "rule"), [("", "is empty"), ("   ", "is empty"), ("one " * 200, "the model's context, 128")]
 )
 def test_a_prompt_that_cannot_be_answered_is_refused_with_the_rule(prompt, rule):
     with pytest.raises(ValueError, match=rule):

@@ -83,9 +83,7 @@ def test_imports_point_down():
 
 def test_no_two_folders_import_each_other():
     arrows = set()
-    modules = {
-        file.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): file for file in FILES
-    }
+    modules = {file.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): file for file in FILES}
     for file in FILES:
         for name in imports(file):
             target = modules.get(name) or modules.get(name.rpartition(".")[0])

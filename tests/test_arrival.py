@@ -62,8 +62,7 @@ def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(jobs: Jobs) -> Non
 
 def test_what_is_gone_is_said(jobs: Jobs) -> None:
     job = start(jobs, SETUP)
-    rows = [{"id": name, "name": name, "pinned": False, "overlaid": False}
-            for name in (job.id, "gone", "gone too")]  # fmt: skip
+    rows = [{"id": name, "name": name, "pinned": False, "overlaid": False} for name in (job.id, "gone", "gone too")]
     here = arrive(LIMITS, jobs, FILES, job.id, rows, {"query": ""})
     assert "2 runs of this visit are no longer on the server" in here.words
     lost = arrive(LIMITS, jobs, FILES, "gone", rows[:2], {"query": LONG.to_query(), "own": True})
@@ -95,9 +94,7 @@ def test_a_visitor_s_own_file_survives_a_reload_a_restart_and_a_new_tab(jobs: Jo
     assert tab.setup.task == tab.brought.token
 
 
-def test_beside_somebody_s_run_on_their_file_the_set_up_never_passes_for_its_own(
-    jobs: Jobs,
-) -> None:
+def test_beside_somebody_s_run_on_their_file_the_set_up_never_passes_for_its_own(jobs: Jobs) -> None:
     file = FILES.bring("theirs", "theirs.csv", CSV)
     job = jobs.start(replace(SETUP, task=file.token).to_config(LIMITS, FILES))
     key = job.readers_key

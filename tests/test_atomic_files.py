@@ -6,14 +6,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from olora_viz.machine.files import (
-    atomic_folder,
-    is_free,
-    read_json_object,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from olora_viz.machine.files import atomic_folder, is_free, read_json_object, read_tensors, write_json, write_tensors
 
 
 def names(folder) -> list[str]:

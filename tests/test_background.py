@@ -129,9 +129,7 @@ def commanded(command, folder) -> tuple[BackgroundRace, list[str]]:
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_a_pause_in_an_evaluation_waits_for_one_block_and_changes_no_bit(
-    at_once, on_disk: bool, tmp_path
-) -> None:
+def test_a_pause_in_an_evaluation_waits_for_one_block_and_changes_no_bit(at_once, on_disk: bool, tmp_path) -> None:
     job, said = commanded(BackgroundRace.pause, tmp_path / "run" if on_disk else None)
     job.wait_while_going()
     assert (job.state, len(job.steps)) == ("paused", 2)
@@ -144,9 +142,7 @@ def test_a_pause_in_an_evaluation_waits_for_one_block_and_changes_no_bit(
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_a_stop_in_an_evaluation_waits_for_one_block_and_keeps_the_adapters(
-    at_once, on_disk: bool, tmp_path
-) -> None:
+def test_a_stop_in_an_evaluation_waits_for_one_block_and_keeps_the_adapters(at_once, on_disk: bool, tmp_path) -> None:
     job, said = commanded(BackgroundRace.stop, tmp_path / "run" if on_disk else None)
     assert job.wait(60)
     assert (job.state, job.note, len(job.steps)) == ("stopped", "", 2)
@@ -235,8 +231,6 @@ while len(job.steps) < 2:
     cursor = job.newer(cursor)
 print("leaving")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "leaving\n"
     assert "Fatal" not in done.stderr

@@ -20,9 +20,7 @@ def merging_tokenizer(bos=False):
     """Four tokens, one of which reaches from a prompt's last letter to an answer's first."""
     core = Tokenizer(models.BPE({"a": 0, "b": 1, "c": 2, "bc": 3, "<s>": 4}, [("b", "c")]))
     if bos:
-        core.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", 4)]
-        )
+        core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 4)])
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>")
 
 
@@ -123,9 +121,7 @@ def test_longer_than_the_maximum_is_left_out_and_counted():
     assert encoding.examples == (examples[0], examples[3])
     assert [len(e.ids) for e in encoding.kept] == [5, 6]
     assert encoding.left_out == 2
-    with pytest.raises(
-        ValueError, match="none of 4 examples is within 4 tokens: the shortest is 5"
-    ):
+    with pytest.raises(ValueError, match="none of 4 examples is within 4 tokens: the shortest is 5"):
         encode(examples, tiny_tokenizer(), max_length=4, context=32)
 
 
@@ -140,9 +136,7 @@ def test_nothing_to_encode_is_an_error():
         encode([], tiny_tokenizer(), context=32)
 
 
-rows_of_ids = st.lists(
-    st.lists(st.integers(3, 63), min_size=2, max_size=CONTEXT), min_size=1, max_size=6
-)
+rows_of_ids = st.lists(st.lists(st.integers(3, 63), min_size=2, max_size=CONTEXT), min_size=1, max_size=6)
 
 
 @given(ids=rows_of_ids, pad=st.integers(0, 63), cut=st.integers(0, CONTEXT))
@@ -158,9 +152,7 @@ def test_a_batch_holds_every_supervised_token_once(ids, pad, cut):
         mine = batch.sequence == k
         assert batch.targets[mine].tolist() == list(encoded.ids[encoded.supervised_from :])
         for at, place in zip(
-            batch.index[mine].tolist(),
-            range(encoded.supervised_from, len(encoded.ids)),
-            strict=True,
+            batch.index[mine].tolist(), range(encoded.supervised_from, len(encoded.ids)), strict=True
         ):
             assert flat[at - at % width : at + 1] == list(encoded.ids[:place])
 
@@ -209,9 +201,7 @@ def test_a_batch_without_a_mask_has_the_losses_of_its_rows_alone(family):
         labels[:, : encoded.supervised_from] = -100
         with torch.no_grad():
             alone = model(input_ids=ids, labels=labels).loss
-        torch.testing.assert_close(
-            losses[batch.sequence == k].mean(), alone.to(losses), rtol=1e-6, atol=0
-        )
+        torch.testing.assert_close(losses[batch.sequence == k].mean(), alone.to(losses), rtol=1e-6, atol=0)
 
 
 sizes = st.integers(1, 40)
@@ -255,8 +245,6 @@ def test_an_impossible_batch_is_an_error(n, size, step):
 @pytest.mark.parametrize("name", [name for name, card in TASKS.items() if card.offline])
 def test_no_built_in_example_is_left_out(name):
     task = load_task(name)
-    encoding = encode(
-        task.train, load_model("glassllm")[1], context=128, plain_text=task.plain_text
-    )
+    encoding = encode(task.train, load_model("glassllm")[1], context=128, plain_text=task.plain_text)
     assert encoding.left_out == 0
     assert encoding.examples == task.train

@@ -36,9 +36,8 @@ def examples(longest: int) -> list[Encoded]:
 
 tokens = st.lists(st.integers(3, 6), min_size=1, max_size=4)
 questions = st.lists(
-    st.builds(lambda prompt, its: asked(prompt, *its), tokens, st.lists(tokens, min_size=2)),
-    min_size=1, max_size=4,
-)  # fmt: skip
+    st.builds(lambda prompt, its: asked(prompt, *its), tokens, st.lists(tokens, min_size=2)), min_size=1, max_size=4
+)
 
 
 @given(its=questions)
@@ -78,9 +77,7 @@ def test_an_evaluation_with_shared_rows_is_the_one_without(family):
     noise = torch.randn(lanes.theta.shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         lanes.theta += 0.3 * noise * (lanes.theta != 0)
-    apart, shared = (
-        evaluate(model, its, 2, pad_id=0, batch_size=3, branching=b) for b in (False, True)
-    )
+    apart, shared = (evaluate(model, its, 2, pad_id=0, batch_size=3, branching=b) for b in (False, True))
     np.testing.assert_allclose(shared.loss, apart.loss, rtol=1e-9)
     np.testing.assert_allclose(shared.example_loss, apart.example_loss, rtol=1e-4)
     np.testing.assert_array_equal(shared.example_right, apart.example_right)
@@ -92,9 +89,7 @@ def test_rows_branch_only_where_the_model_reads_them_so():
     long = examples(longest=20)
     assert can_branch(tiny("llama"), long, 0)
     assert not can_branch(tiny("gemma3"), long, 0)
-    bloom = hf.BloomForCausalLM(
-        hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=24, n_layer=2, n_head=4)
-    ).eval()
+    bloom = hf.BloomForCausalLM(hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=24, n_layer=2, n_head=4)).eval()
     assert not can_branch(bloom, long, 0)
 
 

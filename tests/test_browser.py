@@ -39,9 +39,7 @@ def visibility(page: Page, lane: str) -> set[object]:
     return set(page.evaluate(script, lane))
 
 
-def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(
-    same_page: Page, address: str
-) -> None:
+def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(same_page: Page, address: str) -> None:
     page = same_page
     # Steps that last: of shorter ones too many would lie between a press of Stop and its effect.
     for name, value in (("Steps", "500"), ("Prompts per step", "16")):
@@ -54,9 +52,7 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(
 
     # Before the zoom: a name whose curve ends outside of the window is not drawn.
     page.locator("#loss-figure .annotation-text-g", has_text="PiSSA 1e-3").first.click()
-    page.wait_for_function(
-        f"document.querySelector('{PLOT}')._fullData.some(t => t.visible === 'legendonly')"
-    )
+    page.wait_for_function(f"document.querySelector('{PLOT}')._fullData.some(t => t.visible === 'legendonly')")
     box = page.locator(f"{PLOT} .nsewdrag").first.bounding_box()
     assert box
     # From where no curve has its name yet: on a name the mouse does not drag.
@@ -92,9 +88,7 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(
     assert page.locator("#status").inner_text() == status
 
 
-def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_keyboard(
-    newcomer: Page,
-) -> None:
+def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_keyboard(newcomer: Page) -> None:
     page = newcomer
     expect(page.locator("#status .state")).to_have_text("recorded")
     for name in ("#introduction", "#verdict", "#setup-card", "#accuracy-figure", "#results"):
@@ -120,9 +114,7 @@ def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_ke
     expect(page.locator("#loss-figure")).to_be_visible()
 
 
-def test_race_repeats_what_the_first_screen_shows_and_leaves_answers_and_adapters(
-    newcomer: Page,
-) -> None:
+def test_race_repeats_what_the_first_screen_shows_and_leaves_answers_and_adapters(newcomer: Page) -> None:
     page = newcomer
     expect(page.locator("#status .state")).to_have_text("recorded")
     page.locator("#scrubber input").fill("10")
@@ -175,9 +167,7 @@ SHOWN = """() => (document.querySelector("#drawn .js-plotly-plot")?._fullData ??
     (trace) => `${trace.name}: ${trace.visible}`)"""
 
 
-def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it_again(
-    same_page: Page,
-) -> None:
+def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it_again(same_page: Page) -> None:
     page = same_page
     lanes = lane_styles([Lane("lora"), Lane("olora"), Lane("pissa")])
 
@@ -186,8 +176,7 @@ def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it
         loss = np.array([[1.0 + k] * 3 for k in range(9)])
         for k, at in enumerate(diverged_at):
             loss[at:, k] = np.nan
-        steps = [a_step(n + 1, row, row, row, 0.1 * n, n)
-                 for n, row in enumerate(loss)]  # fmt: skip
+        steps = [a_step(n + 1, row, row, row, 0.1 * n, n) for n, row in enumerate(loss)]
         figure = pack(figures.loss_figure(lanes, steps, total=9, smoothing=0.0))
         page.evaluate(DRAW, {"module": module, "value": figure})
 
@@ -349,9 +338,7 @@ def test_no_label_of_the_set_up_shines_through_the_bar(same_page: Page) -> None:
 
 
 @pytest.mark.parametrize(("width", "query"), [(900, ""), (1280, "?class=1")])
-def test_the_next_steps_stand_beside_one_another_and_move_no_chart(
-    same_page: Page, width: int, query: str
-) -> None:
+def test_the_next_steps_stand_beside_one_another_and_move_no_chart(same_page: Page, width: int, query: str) -> None:
     page = same_page
     screen = page.viewport_size
     assert screen
@@ -362,13 +349,9 @@ def test_the_next_steps_stand_beside_one_another_and_move_no_chart(
     shown = page.locator("#next-row :is(button, a):visible")
     charts = set()
     for step in ("seeds", "rates"):
-        page.evaluate(
-            "step => { document.querySelector('#verdict .verdict').dataset.next = step; }", step
-        )
+        page.evaluate("step => { document.querySelector('#verdict .verdict').dataset.next = step; }", step)
         expect(page.locator(f"#{step}-button")).to_be_visible()
-        words, first, last = (
-            part.bounding_box() for part in (page.locator("#verdict p"), shown.first, shown.last)
-        )
+        words, first, last = (part.bounding_box() for part in (page.locator("#verdict p"), shown.first, shown.last))
         assert words
         assert first
         assert last
@@ -379,9 +362,7 @@ def test_the_next_steps_stand_beside_one_another_and_move_no_chart(
     page.set_viewport_size(screen)
 
 
-def test_class_mode_is_kept_by_the_address_and_has_large_text_and_fewer_cards(
-    same_page: Page,
-) -> None:
+def test_class_mode_is_kept_by_the_address_and_has_large_text_and_fewer_cards(same_page: Page) -> None:
     page = same_page
     page.evaluate("sessionStorage.clear(), localStorage.clear()")  # as a new visitor
     page.goto(f"{page.url.partition('?')[0]}?class=1")

@@ -25,9 +25,7 @@ def violations(page: Page, rules: dict[str, object]) -> list[str]:
     return found
 
 
-def test_no_page_has_a_violation_in_light_and_its_colours_none_in_dark(
-    context: BrowserContext, address: str
-) -> None:
+def test_no_page_has_a_violation_in_light_and_its_colours_none_in_dark(context: BrowserContext, address: str) -> None:
     page = context.new_page()
     page.emulate_media(color_scheme="light")
     page.goto(f"{address}/?{SET_UP}&start=1")

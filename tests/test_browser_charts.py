@@ -42,9 +42,7 @@ def test_the_line_of_a_map_is_at_the_column_that_is_pointed_at(same_page: Page) 
         page.wait_for_function(f"Math.abs(parseFloat({line}.style.left) - {expected}) < 0.01")
 
 
-def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
-    same_page: Page,
-) -> None:
+def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(same_page: Page) -> None:
     page = same_page
     tab(page, "Loss")
     # What was chosen before the race outlives its updates.
@@ -67,9 +65,7 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
     page.wait_for_function(f"{plot('loss-figure')}._fullLayout.yaxis.type === 'log'")
     np.testing.assert_allclose(sorted(page.evaluate(ends)), sorted(np.log10(wanted[-1])), rtol=1e-6)
     page.locator("#loss-figure select").select_option("0")
-    page.wait_for_function(
-        f"{plot('loss-figure')}.data.find((t) => t.meta === 'smooth').y[5] === {raw[5, 0]}"
-    )
+    page.wait_for_function(f"{plot('loss-figure')}.data.find((t) => t.meta === 'smooth').y[5] === {raw[5, 0]}")
 
     # Point at step 4 of the loss: the accuracy shows step 4, and leaving clears all.
     area = page.locator("#loss-figure .nsewdrag").first
@@ -82,9 +78,7 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(
         expect(page.locator(f"#{name} .figure-pointer")).to_be_visible()
         axis = f"{plot(name)}._fullLayout.xaxis"
         expected = page.evaluate(f"{axis}._offset + {axis}.d2p(4)")
-        left = page.evaluate(
-            f"parseFloat(document.querySelector('#{name} .figure-pointer').style.left)"
-        )
+        left = page.evaluate(f"parseFloat(document.querySelector('#{name} .figure-pointer').style.left)")
         assert left == pytest.approx(expected, abs=0.01)
     expect(page.locator("#loss-figure .hoverlayer")).to_contain_text("step 4")
     other = page.locator("#accuracy-figure .hoverlayer")

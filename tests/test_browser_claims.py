@@ -3,9 +3,7 @@
 from playwright.sync_api import Page, expect
 
 
-def test_in_a_browser_rows_change_from_recorded_to_measured_and_a_fold_stays_open(
-    page: Page,
-) -> None:
+def test_in_a_browser_rows_change_from_recorded_to_measured_and_a_fold_stays_open(page: Page) -> None:
     page.get_by_role("link", name="Claims").click()
     for hidden in ("#lanes", "#race-button", "#loss-figure", "#decide-button"):
         expect(page.locator(hidden)).to_be_hidden()

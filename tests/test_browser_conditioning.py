@@ -81,9 +81,7 @@ def lab(same_page: Page) -> Page:
     return page
 
 
-def test_the_start_is_measured_and_chart_and_table_agree_and_slices_share_a_scale(
-    lab: Page,
-) -> None:
+def test_the_start_is_measured_and_chart_and_table_agree_and_slices_share_a_scale(lab: Page) -> None:
     lab.click("#measure-button")
     status = lab.locator("#conditioning-status")
     expect(status).to_contain_text(re.compile(r"product \d+ of at most"))
@@ -105,10 +103,7 @@ def test_the_start_is_measured_and_chart_and_table_agree_and_slices_share_a_scal
     for side, name in (("left", "LoRA"), ("right", "OLoRA")):
         wait_until(lab, f"slice-{side}-figure", "d[0].type === 'contour'")
         expect(lab.locator(f"#slice-{side}-figure h2")).to_contain_text(f"{name}: the loss around")
-    both = [
-        data(lab, f"slice-{side}-figure", "[t.zmin, t.zmax, t.contours?.size]")[0]
-        for side in ("left", "right")
-    ]
+    both = [data(lab, f"slice-{side}-figure", "[t.zmin, t.zmax, t.contours?.size]")[0] for side in ("left", "right")]
     assert both[0] == both[1]
     assert both[0][0] < both[0][1]
 

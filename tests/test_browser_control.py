@@ -30,9 +30,7 @@ def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(newcomer: Page
     page.locator("#scrubber input").fill("10")
     expect(page.locator("#results")).to_contain_text("Ranking at step 10")
     expect(page.locator("#status b")).to_have_text("10")
-    page.wait_for_function(
-        f"document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length === 10"
-    )
+    page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length === 10")
     page.locator("#scrubber .replay").click()
     expect(page.locator("#results")).to_contain_text("Ranking at step 60", timeout=30_000)
     link = page.locator("#story .recorded a").get_attribute("href") or ""
@@ -57,18 +55,14 @@ def test_the_slider_s_last_step_is_what_is_shown_however_fast_it_moves(newcomer:
             slider.press(key)
         step = int(slider.input_value())
         page.wait_for_function(
-            f"(step) => document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length"
-            " === step",
-            arg=step,
+            f"(step) => document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length === step", arg=step
         )
         expect(page.locator("#scrubber .from")).to_have_text(f"step {step}")
         expect(page.locator("#status b")).to_have_text(str(step))
         assert slider.input_value() == str(step)
 
 
-def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(
-    page: Page, newcomer: Page
-) -> None:
+def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(page: Page, newcomer: Page) -> None:
     other = newcomer
     state(page, "ready")
     state(other, "recorded")
@@ -148,8 +142,6 @@ def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: 
     expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
     expect(page.locator("#run-differences tbody tr")).to_have_count(1)
     page.locator("#overlay-figure").scroll_into_view_if_needed()  # where charts are drawn
-    page.wait_for_function(
-        "document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10"
-    )
+    page.wait_for_function("document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10")
     page.locator("#shelf li").nth(1).get_by_role("button", name="show").click()
     expect(page.locator("#status")).to_contain_text("4 / 4")

@@ -29,9 +29,7 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     expect(page.locator("#decide-headline")).to_contain_text("for now")
 
 
-def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(
-    context: BrowserContext, address: str
-) -> None:
+def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(context: BrowserContext, address: str) -> None:
     page = context.new_page()
     page.goto(f"{address}/{SET_UP}")
     page.get_by_role("link", name="Decide", exact=True).click()

@@ -40,9 +40,7 @@ def visitor(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("tells", [True, False], ids=["told", "not told"])
-def test_under_a_path_the_page_races_and_hands_out_files(
-    visitor: Page, address: str, tells: bool
-) -> None:
+def test_under_a_path_the_page_races_and_hands_out_files(visitor: Page, address: str, tells: bool) -> None:
     with proxy(address, PATH, tells=tells) as url:
         visitor.goto(f"{url}?{SET_UP.format(3)}#race")
         expect(visitor).to_have_url(f"{url}/?{SET_UP.format(3)}#race")
@@ -83,10 +81,7 @@ def test_a_page_says_when_its_server_is_gone(visitor: Page, address: str) -> Non
 
 
 def test_under_gradios_own_variable_the_slash_may_be_missing(visitor: Page) -> None:
-    with (
-        launched(web.build(), root_path=PATH) as target,
-        proxy(target, PATH, tells=False) as url,
-    ):
+    with launched(web.build(), root_path=PATH) as target, proxy(target, PATH, tells=False) as url:
         visitor.goto(url)
         expect(visitor.locator(PLOT)).to_be_visible(timeout=60_000)
         expect(visitor).to_have_url(f"{url}/")
@@ -117,9 +112,7 @@ def test_in_a_frame_of_another_site_without_storage_the_page_races(
     blocked = {"profile": {"block_third_party_cookies": True, "cookie_controls_mode": 1}}
     (tmp_path / "Default" / "Preferences").write_text(json.dumps(blocked))
     with embedding(f"{address}/?{SET_UP.format(5)}") as outer:
-        context = browser.browser_type.launch_persistent_context(
-            tmp_path, executable_path=chromium(), args=FLAGS
-        )
+        context = browser.browser_type.launch_persistent_context(tmp_path, executable_path=chromium(), args=FLAGS)
         page = context.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))

@@ -51,9 +51,7 @@ def opened(browser: Browser, path: Path, plots: int, scheme: str = "light") -> l
     reader.on("pageerror", lambda error: errors.append(str(error)))
     reader.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     reader.goto(path.as_uri())
-    reader.wait_for_function(
-        f"document.querySelectorAll('.js-plotly-plot .gridlayer path').length >= {plots}"
-    )
+    reader.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .gridlayer path').length >= {plots}")
     expect(reader.locator(".js-plotly-plot")).to_have_count(plots)
     color = reader.evaluate("getComputedStyle(document.body).backgroundColor")
     assert color == {"light": "rgb(251, 250, 248)", "dark": "rgb(18, 21, 27)"}[scheme]
@@ -64,9 +62,7 @@ def opened(browser: Browser, path: Path, plots: int, scheme: str = "light") -> l
     return titles
 
 
-def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(
-    raced: Page, browser: Browser, tmp_path: Path
-) -> None:
+def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(raced: Page, browser: Browser, tmp_path: Path) -> None:
     page = raced
     name, picture = of_chart(page, "png")
     assert name == "loss.png"
@@ -130,22 +126,16 @@ def test_the_menu_of_a_chart_is_used_by_keyboard_alone(raced: Page) -> None:
     expect(button).to_be_focused()
 
 
-def test_a_run_goes_home_as_numbers_code_and_a_report(
-    raced: Page, browser: Browser, tmp_path: Path
-) -> None:
+def test_a_run_goes_home_as_numbers_code_and_a_report(raced: Page, browser: Browser, tmp_path: Path) -> None:
     page = raced
-    files = {
-        kind: taken(page, f"#take [data-kind={kind}]") for kind in ("csv", "json", "code", "peft")
-    }
+    files = {kind: taken(page, f"#take [data-kind={kind}]") for kind in ("csv", "json", "code", "peft")}
     assert files["csv"][0] == "glassllm-number-words.csv"
     rows = list(csv.DictReader(io.StringIO(files["csv"][1].decode(), newline="")))
     assert len(rows) == STEPS * 5
     told = json.loads(files["json"][1])
     by_lane = {(row["step"], row["lane"]): float(row["loss"]) for row in rows}
     assert by_lane == {
-        (str(step["step"]), lane): loss
-        for step in told["steps"]
-        for lane, loss in step["loss"].items()
+        (str(step["step"]), lane): loss for step in told["steps"] for lane, loss in step["loss"].items()
     }
     compile(files["code"][1], "code", "exec")
     compile(files["peft"][1], "peft", "exec")

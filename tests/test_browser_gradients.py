@@ -29,9 +29,7 @@ def test_a_race_shows_its_gradients_and_the_slider_goes_back_through_them(page: 
     before = page.evaluate(curves)
     assert len(before) == 10
     for name, factor in (("layer-a-figure", "A"), ("layer-b-figure", "B")):
-        expect(page.locator(f"#{name} h2")).to_contain_text(
-            f"Gradient of {factor} in 3 · down_proj"
-        )
+        expect(page.locator(f"#{name} h2")).to_contain_text(f"Gradient of {factor} in 3 · down_proj")
         assert page.evaluate(f"{figure(name)}.data.length") == 5
 
     page.locator("#depth-step input[type=range]").focus()
@@ -58,8 +56,5 @@ def test_a_race_shows_its_gradients_and_the_slider_goes_back_through_them(page: 
     page.locator("#accuracy-figure").scroll_into_view_if_needed()
     page.locator("#accuracy-figure .annotation-text-g", has_text="PiSSA 1e-3").first.click()
     page.locator("#depth-figure").scroll_into_view_if_needed()
-    shown = (
-        f"{figure('depth-figure')}._fullData.filter((t) => t.legendgroup === 'PiSSA 1e-3')"
-        ".map((t) => t.visible)"
-    )
+    shown = f"{figure('depth-figure')}._fullData.filter((t) => t.legendgroup === 'PiSSA 1e-3').map((t) => t.visible)"
     page.wait_for_function(f"({shown}).every((visible) => visible === 'legendonly')")

@@ -69,16 +69,15 @@ def jupyterlab(home: Path, seconds: float = 60) -> Iterator[JupyterLab]:
     port = free_port()
     names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     own = {f"JUPYTER_{name}": str(home / name.lower()) for name in names}
-    own |= {f"JUPYTERLAB_{name}": str(home / name.lower()) for name in
-            ("SETTINGS_DIR", "WORKSPACES_DIR")}  # fmt: skip
+    own |= {f"JUPYTERLAB_{name}": str(home / name.lower()) for name in ("SETTINGS_DIR", "WORKSPACES_DIR")}
     quiet = home / "settings_dir" / "@jupyterlab" / "apputils-extension"
     quiet.mkdir(parents=True)
     (quiet / "notification.jupyterlab-settings").write_text(
         json.dumps({"fetchNews": "false", "checkForUpdates": False})
     )
-    environment = os.environ | own | {
-        "IPYTHONDIR": str(home / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
+    environment = (
+        os.environ | own | {"IPYTHONDIR": str(home / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    )
     lab = JupyterLab(f"http://127.0.0.1:{port}", home / "notebooks")
     lab.folder.mkdir()
     process = subprocess.Popen(
@@ -112,9 +111,7 @@ class Notebook:
 
     def run(self, command: str) -> None:
         """Let JupyterLab execute a command of its own, and wait for its end."""
-        self.page.evaluate(
-            "name => window.jupyterapp.commands.execute(name).then(() => 0)", command
-        )
+        self.page.evaluate("name => window.jupyterapp.commands.execute(name).then(() => 0)", command)
 
     def cell(self, i: int):
         return self.page.locator(".jp-NotebookPanel-notebook .jp-CodeCell").nth(i)
@@ -207,8 +204,7 @@ def test_points_arrive_a_zoom_survives_and_stop_stops(notebook: Notebook) -> Non
     mouse.move(box["x"] + 0.02 * box["width"], box["y"] + 0.2 * box["height"], steps=8)
     mouse.up()
     notebook.page.wait_for_function(
-        "plot => plot._fullLayout.xaxis.range[1] < 1000",
-        arg=notebook.plot(0).element_handle(),
+        "plot => plot._fullLayout.xaxis.range[1] < 1000", arg=notebook.plot(0).element_handle()
     )
     zoomed = ranges(notebook, 0)
     before = notebook.points(0)
@@ -230,9 +226,7 @@ def test_points_arrive_a_zoom_survives_and_stop_stops(notebook: Notebook) -> Non
     assert name["y"] + name["height"] <= whole["y"] + whole["height"]
 
 
-def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(
-    notebook: Notebook, lab: JupyterLab
-) -> None:
+def test_two_panels_do_not_mix_and_a_later_cell_looks_at_both(notebook: Notebook, lab: JupyterLab) -> None:
     ended = notebook.points(0)
     notebook.press(1, "Race")
     expect(notebook.status(1)).to_contain_text("finished")
@@ -288,8 +282,7 @@ def test_a_slider_moves_a_chart(notebook: Notebook) -> None:
     notebook.cell(2).locator("input[type=range]").focus()
     notebook.page.keyboard.press("ArrowRight")
     notebook.page.wait_for_function(
-        "plot => Math.min(...plot.data.map(trace => trace.y.length)) === 5",
-        arg=notebook.plot(2).element_handle(),
+        "plot => Math.min(...plot.data.map(trace => trace.y.length)) === 5", arg=notebook.plot(2).element_handle()
     )
 
 
@@ -351,7 +344,5 @@ def test_a_decision_is_stopped_with_the_best_answer_so_far(notebook: Notebook) -
 def test_after_a_restart_of_the_kernel_a_panel_says_what_to_do(notebook: Notebook) -> None:
     lost = notebook.cell(0).get_by_text("The kernel was restarted: run the cell again.")
     expect(lost).to_be_hidden()
-    notebook.page.evaluate(
-        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
-    )
+    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     expect(lost).to_be_visible()

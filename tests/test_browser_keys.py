@@ -27,9 +27,7 @@ def saved(page: Page, act: str) -> tuple[str, str]:
     return download.value.suggested_filename, Path(download.value.path()).read_text("latin-1")
 
 
-def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(
-    browser: Browser, address: str
-) -> None:
+def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(browser: Browser, address: str) -> None:
     owner = opened(browser, address + SET_UP.format(400))
     expect(owner.locator("#show-run-button")).to_be_hidden()
     owner.click("#race-button")
@@ -67,9 +65,7 @@ def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(
     expect(owner.locator("#share-button")).to_have_text("Link copied")
     told = {"clipboard": owner.evaluate("navigator.clipboard.readText()"), "address": owner.url}
     told["page"] = owner.content()
-    (told["link in the list"],) = owner.locator("#shelf a").evaluate_all(
-        "(l) => l.map((a) => a.href)"
-    )
+    (told["link in the list"],) = owner.locator("#shelf a").evaluate_all("(l) => l.map((a) => a.href)")
     told["title"] = owner.title()
     for kind in ("html", "json", "csv"):
         act = f"document.querySelector('#loss-figure [role=menu] [data-kind={kind}]').click()"

@@ -97,9 +97,7 @@ def test_a_teacher_finds_a_link_for_each_lesson_that_shows_a_class_what_it_is_ab
     expect(page.locator("#to-teachers")).to_be_hidden()
 
 
-def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(
-    context: BrowserContext, address: str
-) -> None:
+def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(context: BrowserContext, address: str) -> None:
     page = context.new_page()
     elsewhere: list[str] = []
     own = (address, "data:", "blob:")
@@ -126,9 +124,7 @@ def asked(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
-def test_a_lesson_is_done_when_its_answer_was_opened_and_stays_so(
-    context: BrowserContext, address: str
-) -> None:
+def test_a_lesson_is_done_when_its_answer_was_opened_and_stays_so(context: BrowserContext, address: str) -> None:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

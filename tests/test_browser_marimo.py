@@ -38,9 +38,7 @@ def _(mo, spectrum):
 """
 
 
-def test_a_panel_races_to_the_end_and_a_cell_follows_a_trait(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_a_panel_races_to_the_end_and_a_cell_follows_a_trait(browser: Browser, tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "panels.py").write_text(NOTEBOOK)
     process = subprocess.Popen(

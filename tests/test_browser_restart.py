@@ -26,9 +26,7 @@ def reload(page: Page) -> None:
         page.wait_for_load_state()
 
 
-def test_two_tabs_find_their_runs_after_the_server_was_killed(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_two_tabs_find_their_runs_after_the_server_was_killed(browser: Browser, tmp_path: Path) -> None:
     port, environment = free_port(), inherited()
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     ended, going = context.new_page(), context.new_page()

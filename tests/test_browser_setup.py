@@ -32,10 +32,7 @@ from olora_viz.web.parts.setup import PLAIN, YOUR_FILE, SetUp, rows_of
 LIMITS = Limits()
 FIRST = SetUp.first(LIMITS)
 ROWS = [{"prompt": f"{n} and {n + 1} make", "answer": f" {2 * n + 1}"} for n in range(40)]
-FILE = {
-    "name": "mine.jsonl", "mimeType": "application/json",
-    "buffer": "\n".join(map(json.dumps, ROWS)).encode(),
-}  # fmt: skip
+FILE = {"name": "mine.jsonl", "mimeType": "application/json", "buffer": "\n".join(map(json.dumps, ROWS)).encode()}
 OWN = "your file (40 examples)"
 
 SHOWN = """() => {
@@ -201,9 +198,7 @@ class Walk(RuleBasedStateMachine):
             arg=json.dumps(wanted, separators=(",", ":"), ensure_ascii=False),
         )
         if self.edited:
-            self.page.wait_for_function(
-                "(query) => window.location.search === `?${query}`", arg=self.setup.to_query()
-            )
+            self.page.wait_for_function("(query) => window.location.search === `?${query}`", arg=self.setup.to_query())
 
 
 @pytest.fixture
@@ -214,17 +209,13 @@ def visitor(browser: Browser, server: tuple[str, list[Jobs]]) -> Iterator[Page]:
     forget(page, server[0])
 
 
-def test_a_random_walk_never_loses_or_swaps_the_set_up(
-    visitor: Page, server: tuple[str, list[Jobs]]
-) -> None:
+def test_a_random_walk_never_loses_or_swaps_the_set_up(visitor: Page, server: tuple[str, list[Jobs]]) -> None:
     Walk.url, Walk.jobs = server
     Walk.page = visitor
     Walk.page.set_default_timeout(20_000)
     run_state_machine_as_test(
         Walk,
-        settings=settings(
-            max_examples=2, stateful_step_count=9, deadline=None, derandomize=True, print_blob=False
-        ),
+        settings=settings(max_examples=2, stateful_step_count=9, deadline=None, derandomize=True, print_blob=False),
     )
     assert Walk.jobs[0]._jobs
 

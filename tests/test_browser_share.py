@@ -32,9 +32,7 @@ def expect_set_up(page: Page) -> None:
     expect(page.get_by_label("learning rate, lane 2")).to_have_value("2e-2")
 
 
-def test_a_link_restores_the_set_up_hides_parts_and_the_address_follows(
-    context: BrowserContext, address: str
-) -> None:
+def test_a_link_restores_the_set_up_hides_parts_and_the_address_follows(context: BrowserContext, address: str) -> None:
     page = opened(context, f"{address}/{LINK}&hide=story,take,stroy#race")
     expect_set_up(page)
     expect(page.locator("#story")).to_be_hidden()
@@ -58,9 +56,7 @@ def test_a_link_restores_the_set_up_hides_parts_and_the_address_follows(
     expect(other.locator("#setup-seed input")).to_have_value("3")
 
 
-def test_a_bad_link_gets_one_sentence_and_the_page_s_own_set_up(
-    context: BrowserContext, address: str
-) -> None:
+def test_a_bad_link_gets_one_sentence_and_the_page_s_own_set_up(context: BrowserContext, address: str) -> None:
     page = opened(context, f"{address}/?steps=999999&lane=<img src=x onerror=alert(1)>")
     expect(page.locator("#link-note [role=alert]")).to_have_count(1)
     expect(page.locator("#link-note")).to_contain_text("This link cannot be opened: ")
@@ -158,9 +154,7 @@ def test_a_hidden_set_up_leaves_its_room_to_the_charts_of_its_own_page_alone(
     expect(page.locator("#spectrum-rank")).to_be_visible()
 
 
-def test_keys_race_and_open_the_help_but_not_while_somebody_types(
-    context: BrowserContext, address: str
-) -> None:
+def test_keys_race_and_open_the_help_but_not_while_somebody_types(context: BrowserContext, address: str) -> None:
     page = opened(context, f"{address}/{LINK}")
     expect_set_up(page)
     status = page.locator("#status")

@@ -70,9 +70,7 @@ def test_permuting_the_columns_changes_olora_alone(lab: Page) -> None:
 def test_a_click_on_the_map_chooses_the_layer(lab: Page) -> None:
     map_ = lab.locator("#layer-map .js-plotly-plot")
     map_.scroll_into_view_if_needed()
-    lab.wait_for_function(
-        "document.querySelector('#layer-map .js-plotly-plot')?.data?.[0]?.type === 'heatmap'"
-    )
+    lab.wait_for_function("document.querySelector('#layer-map .js-plotly-plot')?.data?.[0]?.type === 'heatmap'")
     before = traces(lab)["W"][0]
     box = lab.locator("#layer-map .nsewdrag").bounding_box()
     assert box
@@ -115,18 +113,12 @@ def test_a_race_shows_the_spectra_of_its_adapters(same_page: Page) -> None:
     page.locator("#race-button").click()
     expect(page.locator("#status")).to_contain_text("finished", timeout=120_000)
     page.locator("#spectra-map").scroll_into_view_if_needed()
-    page.wait_for_function(
-        "document.querySelector('#spectra-map .js-plotly-plot')?.data?.[0]?.z?.[0]?.length >= 5"
-    )
+    page.wait_for_function("document.querySelector('#spectra-map .js-plotly-plot')?.data?.[0]?.z?.[0]?.length >= 5")
     rows = page.evaluate("document.querySelector('#spectra-map .js-plotly-plot').data[0].z.length")
     assert rows == 28
     expect(page.locator("#spectra-map h2")).to_contain_text("OLoRA 1e-3: ‖ΔW‖")
     page.locator("#growth-figure").scroll_into_view_if_needed()
-    page.wait_for_function(
-        "document.querySelector('#growth-figure .js-plotly-plot')?.data?.[0]?.y?.length >= 5"
-    )
-    growth = page.evaluate(
-        "document.querySelector('#growth-figure .js-plotly-plot').data.map((t) => [...t.y])"
-    )
+    page.wait_for_function("document.querySelector('#growth-figure .js-plotly-plot')?.data?.[0]?.y?.length >= 5")
+    growth = page.evaluate("document.querySelector('#growth-figure .js-plotly-plot').data.map((t) => [...t.y])")
     assert growth[0][0] == 0
     assert growth[0][-1] > growth[0][1] > 0

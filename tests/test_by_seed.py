@@ -28,9 +28,7 @@ LANES = (
 )
 
 
-config = partial(
-    small, lanes=LANES, steps=6, eval_every=3, eval_size=16, batches="by-seed", task="addition"
-)
+config = partial(small, lanes=LANES, steps=6, eval_every=3, eval_size=16, batches="by-seed", task="addition")
 
 
 def test_lanes_of_one_seed_see_the_same_batches_and_those_of_another_see_others():
@@ -111,9 +109,7 @@ def test_with_one_training_example_seeds_that_repeat_a_run_are_told_as_one():
     task = Task("one", "", (Example("a b", " c"),), (Example("d e", " f"), Example("g h", " i")))
     lanes = tuple(Lane(init, r=2, seed=seed) for init in ("lora", "olora") for seed in (0, 1))
     racing = race(small(lanes, steps=2, batches="auto"), task=task)
-    record = replace(
-        ready_race(racing.config), steps=tuple(racing), held_out=racing.data.about_held_out
-    )
+    record = replace(ready_race(racing.config), steps=tuple(racing), held_out=racing.data.about_held_out)
     view = race_view(replace(record, state="finished", complete=True))
     assert "2 seeds, of some lanes one run; sorted" in view.results
     assert "are one run, on shared batches" in view.story

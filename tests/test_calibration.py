@@ -164,9 +164,7 @@ def test_inputs_far_off_centre_lose_no_digits():
         read.join(_Inputs(X[at : at + 50]))
     assert read.count == 600
     covariance = X.double().mT.cov(correction=0)
-    torch.testing.assert_close(
-        (read.scatter / read.count).double(), covariance, rtol=1e-3, atol=1e-3
-    )
+    torch.testing.assert_close((read.scatter / read.count).double(), covariance, rtol=1e-3, atol=1e-3)
     naive = X.mT @ X / 600 - torch.outer(X.mean(0), X.mean(0))
     assert (naive - covariance).abs().max() > 0.02, "the naive sum would do as well"
 
@@ -216,9 +214,7 @@ def test_a_start_that_is_told_nothing_says_what_it_lacks(name):
 @pytest.mark.parametrize("name", INFORMED)
 def test_calibration_of_another_layer_is_refused(name):
     wrong = told(tiny("llama"))["model.layers.0.mlp.down_proj"]
-    with pytest.raises(
-        ValueError, match=r"the calibration's \w+ has shape \(.*\), but W needs \(.*8,?.*\)"
-    ):
+    with pytest.raises(ValueError, match=r"the calibration's \w+ has shape \(.*\), but W needs \(.*8,?.*\)"):
         INITIALIZERS[name].start(torch.eye(8), 2, calibration=wrong)
 
 
@@ -241,10 +237,7 @@ def test_a_race_reads_its_own_first_batches():
     running = race(config())
     model, _ = load_model("glassllm")
     train = running.data._train
-    batches = [
-        collate([train[i] for i in batch_indices(len(train), 4, 0, step)], 0)
-        for step in range(BATCHES)
-    ]
+    batches = [collate([train[i] for i in batch_indices(len(train), 4, 0, step)], 0) for step in range(BATCHES)]
     calibration = gather(model, batches, ALL, examples=len(train))
     by_hand = attach(model, running.config.lanes, calibration=calibration)
     assert torch.equal(running.lanes.start, by_hand.start)
@@ -268,12 +261,7 @@ def test_batches_are_read_only_where_a_lane_starts_from_them(inits, reads):
 
 def test_only_what_a_lane_needs_is_read(monkeypatch):
     model = tiny("llama")
-    for names, needs in (
-        ("lora mica", set()),
-        ("eva corda", {"inputs"}),
-        ("lora_ga eva", BOTH),
-        ("lora_da", ALL),
-    ):
+    for names, needs in (("lora mica", set()), ("eva corda", {"inputs"}), ("lora_ga eva", BOTH), ("lora_da", ALL)):
         plan = plan_adapters(model, [Lane(name, r=2) for name in names.split()])
         assert plan.needs == needs
     monkeypatch.setattr(torch.Tensor, "backward", lambda _: pytest.fail("a gradient was made"))
@@ -298,10 +286,7 @@ def test_calibration_that_the_memory_does_not_hold_is_refused_before_it_is_read(
 def test_a_rank_that_does_not_fit_is_refused_before_anything_is_read():
     said = []
     with pytest.raises(ValueError, match=r"rank 40 needs 80 singular vectors, .* = 64 of 'model"):
-        race(
-            config(lanes=(Lane("lora_ga", r=40),)),
-            progress=lambda _, text: said.append(text),
-        )
+        race(config(lanes=(Lane("lora_ga", r=40),)), progress=lambda _, text: said.append(text))
     assert "reading the first batches" not in said
 
 

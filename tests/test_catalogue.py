@@ -44,9 +44,7 @@ def size(race: ov.Race) -> torch.Tensor:
 SIZE = ov.Measure(key="size", title="Size", unit="‖θ‖", scale="linear", compute=size)
 
 
-ROWS = [
-    {"init": init, "r": 2, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")
-]  # fmt: skip
+ROWS = [{"init": init, "r": 2, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 """Lanes as the page sends them."""
 
 
@@ -113,9 +111,7 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     assert np.isnan(steps[-1].measures["size"][2])  # that lane has diverged
     # The run folder, and back.
     line = json.loads((folder / "steps.jsonl").read_text().splitlines()[-1])
-    assert line["size"] == dict(
-        zip(CONFIG.labels, [*steps[-1].measures["size"][:2], None], strict=True)
-    )
+    assert line["size"] == dict(zip(CONFIG.labels, [*steps[-1].measures["size"][:2], None], strict=True))
     assert sizes(runs.read_steps(folder)) == sizes(steps)
     # Tables and JSON.
     frame = ov.steps_frame(folder)
@@ -156,9 +152,7 @@ def test_one_function_and_one_call_reach_what_the_page_sends_and_a_browser_shows
     chart = visitor.shown["measurement-figures"]["figures"]["size"]
     curves = [[float(y) for y in trace["y"].split(",")] for trace in chart["data"]]
     np.testing.assert_allclose(np.transpose(curves), measured, rtol=1e-3)
-    assert [t["y"] for t in report["figures"]["measurement-size"]["data"]] == [
-        t["y"] for t in chart["data"]
-    ]
+    assert [t["y"] for t in report["figures"]["measurement-size"]["data"]] == [t["y"] for t in chart["data"]]
 
 
 def seen(browser, url, job):

@@ -65,9 +65,7 @@ def test_the_tokens_are_those_of_transformers_and_the_answer_with_its_end_is_sup
     messages = (("system", system.strip()), *messages)
     choices = tuple(dict.fromkeys((f" {answer}", f" {other}")))
     example = Example("as plain text", f" {answer}", choices, messages=messages)
-    (found,) = encode(
-        [example], tokenizer, context=sys.maxsize, chat=Chat(tokenizer, name), ends=True
-    ).kept
+    (found,) = encode([example], tokenizer, context=sys.maxsize, chat=Chat(tokenizer, name), ends=True).kept
     prompt = tokenizer.apply_chat_template(dicts(messages), add_generation_prompt=True)["input_ids"]
     for one, text in zip((found, *found.choices), (f" {answer}", *choices), strict=True):
         whole = tokenizer.apply_chat_template(dicts(messages, text.strip()))["input_ids"]
@@ -92,10 +90,7 @@ def test_rows_are_messages_without_the_headings_of_plain_text():
     for row, messages in (
         ({"prompt": " 3 + 4 =", "answer": "7"}, [{"role": "user", "content": "3 + 4 ="}]),
         ({"question": "Who?", "answer": "7"}, [{"role": "user", "content": "Who?"}]),
-        (
-            {"instruction": "Add.", "input": "3 and 4", "output": "7"},
-            [{"role": "user", "content": "Add.\n\n3 and 4"}],
-        ),
+        ({"instruction": "Add.", "input": "3 and 4", "output": "7"}, [{"role": "user", "content": "Add.\n\n3 and 4"}]),
         ({"messages": [*said, {"role": "assistant", "content": "7"}]}, said),
     ):
         (found,) = encode([example_of(row, "a row")], tokenizer, context=999, chat=chat).kept
@@ -126,7 +121,7 @@ def test_rows_are_messages_without_the_headings_of_plain_text():
             "the chat template of 'm' changes the text of messages",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_template_that_cannot_be_used_is_refused_in_a_sentence(template, sentence):
     tokenizer = bytes_tokenizer(template)
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
@@ -192,8 +187,7 @@ def test_the_hash_of_an_own_task_is_that_of_older_versions():
     row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     examples = (example_of(row, "a row"), Example("c", " d", (" d", " e")))
     task = Task("mine", "", examples, examples)
-    parts = [[(e.prompt, e.answer, e.choices, e.line) for e in part]
-             for part in (examples, examples, ())]  # fmt: skip
+    parts = [[(e.prompt, e.answer, e.choices, e.line) for e in part] for part in (examples, examples, ())]
     assert sha256_of(task) == hashlib.sha256(repr((False, False, parts)).encode()).hexdigest()
 
 
@@ -235,9 +229,7 @@ def test_the_command_line_says_once_that_a_template_is_not_used(folder, sums, tm
     assert str(folder) in error
 
 
-def test_claims_are_measured_on_examples_as_the_options_or_the_study_read_them(
-    folder, sums, tmp_path, capsys
-):
+def test_claims_are_measured_on_examples_as_the_options_or_the_study_read_them(folder, sums, tmp_path, capsys):
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("assistant:", "u:"), "utf-8")
     about = ["--model", str(folder), "--task", str(sums)]
@@ -281,8 +273,7 @@ def test_scripts_studies_and_commands_carry_both_settings():
     its = study.config(study.trials(cell, "lora", [1e-3]))
     assert its.chat
     assert its.truncate
-    words = {"prompts": "in the model's chat template",
-             "long examples": "cut at the left of their prompt"}  # fmt: skip
+    words = {"prompts": "in the model's chat template", "long examples": "cut at the left of their prompt"}
     assert examples_words(config) == examples_words(study) == words
     assert not examples_words(small())
     with pytest.raises(ValueError, match="chat must be True or False, not 'yes'"):

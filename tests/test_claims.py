@@ -16,16 +16,7 @@ from olora_viz.figures.png import png_bytes
 from olora_viz.figures.study_verdicts import claim_figure
 from olora_viz.measures.truncation import truncation
 from olora_viz.studies import claims
-from olora_viz.studies.claims import (
-    CLAIMS,
-    convergence,
-    depth,
-    landscape,
-    rate_by_rank,
-    result,
-    smaller,
-    subset,
-)
+from olora_viz.studies.claims import CLAIMS, convergence, depth, landscape, rate_by_rank, result, smaller, subset
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, together
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
 from olora_viz.studies.claims.judging import needs_study
@@ -98,9 +89,7 @@ def test_a_subset_is_one_for_a_diagonal_weight_and_none_for_a_random_one() -> No
 LAYERS = ("blocks.0.q", "blocks.0.k", "blocks.1.q", "blocks.1.k")
 
 
-@pytest.mark.parametrize(
-    ("ours", "verdict"), [(2.0, "holds"), (8.0, "fails"), (4.0, "level")], ids=str
-)
+@pytest.mark.parametrize(("ours", "verdict"), [(2.0, "holds"), (8.0, "fails"), (4.0, "level")], ids=str)
 def test_depth_compares_layers_of_one_kind_by_their_ratio(ours: float, verdict: str) -> None:
     drawn = np.random.default_rng(0)
     norms = np.ones((5, 2, 4)) * np.array([1.0, 50.0, 1.0, 50.0])  # the kinds differ, and may
@@ -126,9 +115,7 @@ def test_the_landscape_needs_both_the_largest_eigenvalue_and_the_condition() -> 
     assert judged(8.0, math.inf) == "fails"
 
 
-@pytest.mark.parametrize(
-    ("gain", "verdict"), [(0.3, "holds"), (-0.3, "fails"), (0.0, "level")], ids=str
-)
+@pytest.mark.parametrize(("gain", "verdict"), [(0.3, "holds"), (-0.3, "fails"), (0.0, "level")], ids=str)
 def test_the_result_and_the_convergence_follow_the_losses(gain: float, verdict: str) -> None:
     found = study(gaining(gain))
     ended = result.judge(found)
@@ -147,10 +134,7 @@ def test_the_result_and_the_convergence_follow_the_losses(gain: float, verdict: 
 
 def test_cells_that_disagree_are_mixed() -> None:
     base = replace(STUDY, ranks=(2, 16))
-    found = study(
-        lambda its: 1.0 + bowl(its.lr) - (0.3 - 0.6 * (its.cell.r == 16)) * (its.init == "olora"),
-        base,
-    )
+    found = study(lambda its: 1.0 + bowl(its.lr) - (0.3 - 0.6 * (its.cell.r == 16)) * (its.init == "olora"), base)
     assert result.judge(found).verdict == MIXED
     words = result.judge(found).words
     assert "OLoRA is better than LoRA in 1 of 2 cells and is worse than it in 1" in words
@@ -159,9 +143,8 @@ def test_cells_that_disagree_are_mixed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lower", "higher", "verdict"),
-    [(0.5, 0.1, "holds"), (0.1, 0.5, "fails"), (0.2, 0.2, "level")], ids=str,
-)  # fmt: skip
+    ("lower", "higher", "verdict"), [(0.5, 0.1, "holds"), (0.1, 0.5, "fails"), (0.2, 0.2, "level")], ids=str
+)
 def test_the_gain_at_ranks_is_compared_in_pairs(lower: float, higher: float, verdict: str) -> None:
     gains = {2: lower, 16: higher}
     base = replace(STUDY, ranks=(16, 2))
@@ -192,17 +175,13 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, its in CLAIMS.items() if needs_study(its)])
-def test_a_study_that_has_only_begun_decides_nothing(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_study_that_has_only_begun_decides_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.LOOKS", 1)
     whole = study(gaining(0.3), replace(STUDY, ranks=(2, 16), batch_size=2))
     nothing = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, {})))
     assert nothing.verdict == NOT_MEASURED
     first = {trial: its for trial, its in whole.rows.items() if trial.cell.r == 2}
-    begun = CLAIMS[name].judge(
-        ClaimEvidence(study=verdicts_of(whole.study, first), rank=2, batch_size=2)
-    )
+    begun = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, first), rank=2, batch_size=2))
     assert begun.verdict in (NOT_MEASURED, "undecided", MIXED)
     assert "nan" not in begun.words
 
@@ -250,9 +229,7 @@ def test_the_command_measures_a_model_and_prints_one_object_a_claim(
         (["--only", "result", "--png", "x.png"], "no claim was measured"),
     ],
 )
-def test_bad_input_is_a_sentence(
-    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_a_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["claims", *words]) == 2
     assert sentence in capsys.readouterr().err
 

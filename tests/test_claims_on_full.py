@@ -31,9 +31,7 @@ def best_at(**rates: float) -> Loss:
 
 
 @pytest.mark.parametrize(("lora", "verdict"), [(2.3e-3, "holds"), (3e-4, "fails")])
-def test_the_ratio_of_best_rates_is_found_between_the_rates_of_the_grid(
-    lora: float, verdict: str
-) -> None:
+def test_the_ratio_of_best_rates_is_found_between_the_rates_of_the_grid(lora: float, verdict: str) -> None:
     found = rate_against_full.judge(study(best_at(lora=lora, olora=9e-4, full=2.2e-4), STUDY))
     assert found.verdict == verdict
     assert mean(found, "times_lora") == pytest.approx(lora / 2.2e-4, rel=0.05)
@@ -90,9 +88,7 @@ def costing(**costs: float) -> tuple[Verdicts, Verdicts]:
     return study(loss, SMALL), study(lambda its: loss(its) + costs[its.init], LARGE)
 
 
-@pytest.mark.parametrize(
-    ("lora", "verdict"), [(0.5, "holds"), (0.1, "fails"), (0.3, "level")], ids=str
-)
+@pytest.mark.parametrize(("lora", "verdict"), [(0.5, "holds"), (0.1, "fails"), (0.3, "level")], ids=str)
 def test_what_a_larger_batch_costs_is_compared_in_pairs(lora: float, verdict: str) -> None:
     found = larger_batches.judge(costing(lora=lora, olora=0.4, full=0.3)[::-1])
     assert found.verdict == verdict
@@ -115,9 +111,7 @@ def test_only_studies_that_read_equally_much_and_differ_in_nothing_else_are_comp
 
     assert "batch size is 8 throughout" in why(batch_size=8)
     assert "read 640 and 960 examples" in why(steps=30)
-    assert "differ in tasks as well: ('number-words',) and ('sentiment',)" in why(
-        tasks=("sentiment",)
-    )
+    assert "differ in tasks as well: ('number-words',) and ('sentiment',)" in why(tasks=("sentiment",))
     for number in (0, 5, 40):
         begun = verdicts_of(large.study, dict(list(large.rows.items())[:number]))
         unrun = larger_batches.judge([small, begun])

@@ -72,9 +72,7 @@ def shown(work: Judging) -> Outputs:
         (2, [0], "minutes must be one of"),
     ],
 )
-def test_a_visitor_s_values_are_checked_on_the_server(
-    jobs: Jobs, at: int, value: Any, sentence: str
-) -> None:
+def test_a_visitor_s_values_are_checked_on_the_server(jobs: Jobs, at: int, value: Any, sentence: str) -> None:
     asked: list[Any] = ["glassllm", "sentiment", 0]
     asked[at] = value
     with pytest.raises(ValueError, match=sentence):
@@ -88,9 +86,7 @@ def test_the_minutes_stay_within_the_server_s_limit_and_none_is_always_offered()
     assert put_within.max_rank < ClaimEvidence.rank
 
 
-def test_without_minutes_claims_on_training_keep_what_is_recorded(
-    jobs: Jobs, quick: list[ClaimEvidence]
-) -> None:
+def test_without_minutes_claims_on_training_keep_what_is_recorded(jobs: Jobs, quick: list[ClaimEvidence]) -> None:
     work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0])
     assert work.wait(60)
     assert work.state == FINISHED, work.note
@@ -103,9 +99,7 @@ def test_without_minutes_claims_on_training_keep_what_is_recorded(
         assert ("measured here" in row_) == (name in AT_START)
 
 
-def test_an_own_file_is_measured_and_its_path_stays_on_the_server(
-    jobs: Jobs, quick: list[ClaimEvidence]
-) -> None:
+def test_an_own_file_is_measured_and_its_path_stays_on_the_server(jobs: Jobs, quick: list[ClaimEvidence]) -> None:
     brought = VisitorFiles(LIMITS)
     rows = [f'{{"prompt": "{a} and one make", "answer": "{a + 1}"}}' for a in range(60)]
     token = brought.bring("a page", "sums.jsonl", "\n".join(rows)).token
@@ -120,18 +114,14 @@ def test_an_own_file_is_measured_and_its_path_stays_on_the_server(
     assert str(jobs.folder) not in text
 
 
-def test_claims_have_the_settings_of_their_examples_and_no_others(
-    jobs: Jobs, quick: list[ClaimEvidence]
-) -> None:
+def test_claims_have_the_settings_of_their_examples_and_no_others(jobs: Jobs, quick: list[ClaimEvidence]) -> None:
     settings = Settings(warmup=9, truncate=True, chat=True).values()
     work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 1, settings])
     assert (work.config.truncate, work.config.chat, work.config.warmup) == (True, True, 0)
     assert work.wait(60)
     assert (quick[0].truncate, quick[0].chat) == (True, True)
     assert work.note == "the model 'glassllm' has no chat template: race it without chat"
-    assert "prompts in the model&#39;s chat template, long examples cut" in "".join(
-        shown(work).rows
-    )
+    assert "prompts in the model&#39;s chat template, long examples cut" in "".join(shown(work).rows)
     assert "--truncate --chat" in "".join(shown(work).rows)
     for sent in ("1", None, ["chat"]):
         put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0, sent])
@@ -168,9 +158,7 @@ def test_a_study_comes_after_the_start_and_a_stop_in_it_keeps_what_was_found(
     assert about_training <= {NOT_MEASURED, "undecided"}
 
 
-def test_a_test_that_nobody_follows_ends_and_says_so(
-    jobs: Jobs, quick: list[ClaimEvidence]
-) -> None:
+def test_a_test_that_nobody_follows_ends_and_says_so(jobs: Jobs, quick: list[ClaimEvidence]) -> None:
     work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 1])
     work.grace = -1.0
     assert work.wait(120)
@@ -225,9 +213,9 @@ def test_text_of_a_visitor_is_escaped() -> None:
 
 
 def test_bars_share_a_scale_with_zero_and_have_their_start_s_colour() -> None:
-    drawn = bars(replace(FINDING, bars=(
-        Bar("LoRA", -1.0), Bar("OLoRA, r 8", 3.0, 1.0, 1e9), Bar("share", float("nan")),
-    )))  # fmt: skip
+    drawn = bars(
+        replace(FINDING, bars=(Bar("LoRA", -1.0), Bar("OLoRA, r 8", 3.0, 1.0, 1e9), Bar("share", float("nan"))))
+    )
     widths = [float(x) for x in re.findall(r"<i style=\"left:[\d.]+%;width:([\d.]+)%", drawn)]
     assert len(widths) == 2
     assert widths[1] == pytest.approx(3 * widths[0], abs=0.2)

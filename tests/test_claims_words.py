@@ -56,9 +56,7 @@ def starts() -> np.ndarray:
 
 def alike_in_depth() -> Finding:
     norms = np.ones((5, 2, 4)) * np.array([1.0, 50.0, 4.0, 200.0])
-    return depth.judge(
-        Depth(LAYERS, norms * np.exp(0.01 * np.random.default_rng(0).normal(size=norms.shape)))
-    )
+    return depth.judge(Depth(LAYERS, norms * np.exp(0.01 * np.random.default_rng(0).normal(size=norms.shape))))
 
 
 def alike_in_rank() -> Finding:
@@ -69,17 +67,13 @@ def alike_in_rank() -> Finding:
 
 def alike_in_gaps() -> Finding:
     found = study(ALIKE)
-    known = {
-        trial: curve(0.4, 0.5 if trial.init == "olora" else 0.3, trial.seed) for trial in found.rows
-    }
+    known = {trial: curve(0.4, 0.5 if trial.init == "olora" else 0.3, trial.seed) for trial in found.rows}
     return regularizes.judge(found, known, KEPT)
 
 
 def alike_in_basis() -> Finding:
     base = replace(STUDY, inits=("lora", "olora", "random_orthonormal", "sketch"))
-    return CLAIMS["ablation"].judge(
-        ClaimEvidence(study=study(lambda its: 1.0 + bowl(its.lr), base))
-    )
+    return CLAIMS["ablation"].judge(ClaimEvidence(study=study(lambda its: 1.0 + bowl(its.lr), base)))
 
 
 LOSSES = r"Level means within [\d.]+( to [\d.]+)? nats, 2% of \w+'s loss reduction\."
@@ -103,15 +97,10 @@ LEVEL = {
         lambda: rate_against_full.judge(study(best_at(lora=2e-3, olora=2e-3, full=2e-4), ON_FULL)),
         r"about 10 times as high, from 5 to 20 times: holds",
     ),
-    "larger-batches": (
-        lambda: larger_batches.judge(costing(lora=0.3, olora=0.3, full=0.3)), LOSSES
-    ),
-    "level-at-best": (
-        lambda: level_at_best_judged(0.0),
-        rf"fails, within 25% for ten times the λ_max\)\. {LOSSES}",
-    ),
+    "larger-batches": (lambda: larger_batches.judge(costing(lora=0.3, olora=0.3, full=0.3)), LOSSES),
+    "level-at-best": (lambda: level_at_best_judged(0.0), rf"fails, within 25% for ten times the λ_max\)\. {LOSSES}"),
     "ablation": (alike_in_basis, LOSSES),
-}  # fmt: skip
+}
 """Findings that rest on an interval inside a margin, and how each names it."""
 
 
@@ -120,17 +109,13 @@ def test_every_claim_but_the_exact_one_has_a_margin() -> None:
 
 
 @pytest.mark.parametrize("name", LEVEL)
-def test_a_finding_that_rests_on_a_margin_names_it_and_says_what_its_intervals_are_over(
-    name: str,
-) -> None:
+def test_a_finding_that_rests_on_a_margin_names_it_and_says_what_its_intervals_are_over(name: str) -> None:
     finding = LEVEL[name][0]()
     assert re.search(LEVEL[name][1], finding.words), finding.words
     intervals = re.findall(r"95%.{0,40}", finding.words)
     assert intervals or "no interval" in finding.words
     for words in intervals:
-        assert re.match(
-            r"95% over (\d+ (seeds|races|batches|cells)|the orders of \d+ methods)", words
-        ), words
+        assert re.match(r"95% over (\d+ (seeds|races|batches|cells)|the orders of \d+ methods)", words), words
     drawn = any(bar.low is not None for bar in finding.bars)
     assert (finding.interval_words != "") == drawn
     if drawn:

@@ -88,9 +88,7 @@ def test_divergence_in_the_last_update_is_reported_as_such():
     assert f"held-out loss {step['eval_loss']['lora']:.3f}" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
-)
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)])
 def test_a_signal_in_the_evaluation_of_a_step_is_answered_at_once_and_the_step_is_not_lost(
     number, times, tmp_path, monkeypatch
 ):
@@ -104,9 +102,7 @@ def test_a_signal_in_the_evaluation_of_a_step_is_answered_at_once_and_the_step_i
                 os.kill(os.getpid(), number)
         return evaluate(*given, **more)
 
-    config = small(
-        (Lane("olora", r=4, lr=1e-3), Lane("lora", r=4)), steps=5, eval_every=1, eval_size=8
-    )
+    config = small((Lane("olora", r=4, lr=1e-3), Lane("lora", r=4)), steps=5, eval_every=1, eval_size=8)
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "evaluate", interrupted)
         done = run(
@@ -190,9 +186,7 @@ def test_resume_and_export_as_a_person_would(tmp_path):
     again = run("race", "--model", str(tmp_path / "merged"), *RACE[1:], "--lane", "lora", "--json")
     assert again.returncode == 0, again.stderr
     first = objects(again.stdout)[-1]["summary"]
-    assert first["base"]["loss"] == pytest.approx(
-        summary["summary"]["lanes"]["olora"]["final_loss"], rel=1e-4
-    )
+    assert first["base"]["loss"] == pytest.approx(summary["summary"]["lanes"]["olora"]["final_loss"], rel=1e-4)
 
 
 def test_export_into_the_folder_where_one_stands(tmp_path, monkeypatch):
@@ -232,13 +226,7 @@ def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
         {
             "base": {"loss": None, "accuracy": None},
             "lanes": {"lora": {**lane, "first_grad_norm": None}},
-            **{
-                "status": "diverged",
-                "steps": 1,
-                "seconds": 0.1,
-                "device": "cpu",
-                "dtype": "float32",
-            },
+            **{"status": "diverged", "steps": 1, "seconds": 0.1, "device": "cpu", "dtype": "float32"},
         }
     )
     header, lora, base, why, end = capsys.readouterr().out.splitlines()

@@ -26,9 +26,7 @@ def test_a_full_disk_leaves_nothing_of_an_export(form, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500 * 1024, hard))  # ulimit -f 500
     try:
-        done = run(
-            "export", folder, "--lane", "olora", "--form", form, "--out", str(tmp_path / "out")
-        )
+        done = run("export", folder, "--lane", "olora", "--form", form, "--out", str(tmp_path / "out"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert done.returncode == 2
@@ -41,9 +39,7 @@ def test_a_full_disk_leaves_nothing_of_an_export(form, tmp_path):
 def test_a_lane_that_diverged_beyond_numbers_is_not_exported(tmp_path):
     folder = str(tmp_path / "run")
     assert run(*RACE, "--lane", "lora", "--lane", "olora:lr=1e30", "--run", folder).returncode == 0
-    done = run(
-        "export", folder, "--lane", "olora", "--out", str(tmp_path / "a"), "--form", "merged"
-    )
+    done = run("export", folder, "--lane", "olora", "--out", str(tmp_path / "a"), "--form", "merged")
     assert done.returncode == 2
     assert "lane 'olora' holds NaN or infinity in layer 'model." in done.stderr
     assert not (tmp_path / "a").exists()
@@ -63,10 +59,7 @@ def test_a_damaged_run_is_one_sentence(tmp_path):
     ("arguments", "message"),
     [
         (("race", "--lane", "olra"), "unknown initialization 'olra'; did you mean 'olora'"),
-        (
-            ("race", "--lane", "olora:r=999"),
-            "rank 999 exceeds min(out, in) = 128 of 'model.layers.0",
-        ),
+        (("race", "--lane", "olora:r=999"), "rank 999 exceeds min(out, in) = 128 of 'model.layers.0"),
         (("race", "--lane", "lora:r=999"), "lower rank, or name other layers with --target"),
         (("race", "--lane", "olora:lr=-1"), "learning rate must be a positive number, not -1.0"),
         (("race", "--model", "glasllm"), "glassllm"),
@@ -118,12 +111,7 @@ def test_a_broken_task_file_is_named_with_its_line(tmp_path):
 def test_a_prompt_longer_than_the_context_is_named(tmp_path):
     file = tmp_path / "task.jsonl"
     rows = [{"prompt": "a", "answer": " b"}] * 9 + [{"prompt": "long " * 200, "answer": " b"}]
-    file.write_text(
-        "".join(
-            json.dumps(row | {"prompt": f"{i} {row['prompt']}"}) + "\n"
-            for i, row in enumerate(rows)
-        )
-    )
+    file.write_text("".join(json.dumps(row | {"prompt": f"{i} {row['prompt']}"}) + "\n" for i, row in enumerate(rows)))
     done = run("race", "--task", str(file))
     assert done.returncode == 2
     assert "128" in done.stderr
@@ -205,10 +193,8 @@ def broken(monkeypatch, error):
         (SafetensorError("header"), "SafetensorError: header; "),
         (pyarrow.lib.ArrowNotImplementedError("type"), "ArrowNotImplementedError: type; "),
     ],
-)  # fmt: skip
-def test_an_unforeseen_error_is_one_sentence_with_a_log_to_report(
-    error, words, monkeypatch, tmp_path
-):
+)
+def test_an_unforeseen_error_is_one_sentence_with_a_log_to_report(error, words, monkeypatch, tmp_path):
     monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path))
     broken(monkeypatch, error)
     done = run("spectrum", "--layer", "q proj")

@@ -16,9 +16,7 @@ def said(*conditions, lane=1, other=0):
     return str(compared_conditions(np.array(conditions), lane, other, "OLoRA", "LoRA"))
 
 
-@pytest.mark.parametrize(
-    ("ratio", "lead"), [(0.5, "better conditioned than"), (2.0, "worse conditioned than")]
-)
+@pytest.mark.parametrize(("ratio", "lead"), [(0.5, "better conditioned than"), (2.0, "worse conditioned than")])
 def test_a_ratio_that_holds_on_every_batch_decides(ratio, lead):
     told = said(EASE, EASE * ratio * np.exp(RNG.normal(0.0, 0.05, 8)))
     assert re.search(rf"seed OLoRA is {lead} LoRA: over 8 batches", told)

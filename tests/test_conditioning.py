@@ -18,20 +18,8 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
 from olora_viz.measures import conditioning as conditioning_module
 from olora_viz.measures import curvature as products
-from olora_viz.measures.conditioning import (
-    conditioning,
-    directions,
-    loss_slice,
-    radius,
-    slices,
-    track,
-)
-from olora_viz.measures.curvature import (
-    curvature,
-    tangent_kernel,
-    target_logits,
-    twice_differentiable,
-)
+from olora_viz.measures.conditioning import conditioning, directions, loss_slice, radius, slices, track
+from olora_viz.measures.curvature import curvature, tangent_kernel, target_logits, twice_differentiable
 from olora_viz.models import load_model
 from olora_viz.races.race import race
 from olora_viz.tasks import losses
@@ -76,15 +64,11 @@ def as_peft(lanes, k):
 def test_eigenvalues_are_those_that_a_public_library_finds_on_peft_models():
     racing = exact(*LANES[:2])
     batch, lanes = racing.batch(1), racing.lanes
-    ours = curvature(
-        lanes, lambda: losses.lane_losses(racing.model, batch, 2), steps=60, tolerance=1e-6
-    )
+    ours = curvature(lanes, lambda: losses.lane_losses(racing.model, batch, 2), steps=60, tolerance=1e-6)
     lanes.detach()
     for k in range(2):
         operator = library.HessianOperator(
-            as_peft(lanes, k),
-            [batch],
-            lambda model, its: losses.lane_losses(model.base_model.model, its, 1)[0],
+            as_peft(lanes, k), [batch], lambda model, its: losses.lane_losses(model.base_model.model, its, 1)[0]
         )
         with twice_differentiable():
             for which, value in (("LA", ours.lambda_max[k]), ("SA", ours.lambda_min[k])):
@@ -139,9 +123,7 @@ def test_ten_times_the_outputs_is_a_scale_and_leaves_the_condition():
 
     def of(factor):
         def outputs():
-            return factor * target_logits(
-                losses.supervised_logits(racing.model, batch, 2), batch.targets
-            )
+            return factor * target_logits(losses.supervised_logits(racing.model, batch, 2), batch.targets)
 
         def loss():
             return factor * losses.lane_losses(racing.model, batch, 2)
@@ -225,9 +207,7 @@ def test_a_race_that_is_closed_in_a_look_stops_there_and_goes_on_with_it(monkeyp
 def test_a_rough_look_finds_what_a_careful_one_does():
     racing = race(small(LANES))
     rough = track(racing.lanes, racing.batch(1))
-    careful = conditioning(
-        racing.lanes, racing.batch(1), with_gauss_newton=False, with_kernel=False, probes=0
-    )
+    careful = conditioning(racing.lanes, racing.batch(1), with_gauss_newton=False, with_kernel=False, probes=0)
     np.testing.assert_allclose(rough.lambda_max, careful.hessian.lambda_max, rtol=0.02)
     assert rough.top is None
 
@@ -251,9 +231,8 @@ def test_slices_share_their_axes_and_pass_through_where_the_lane_stands(racing, 
 def test_a_slice_bends_along_the_eigenvector_as_the_eigenvalue_says():
     racing = exact(Lane("olora", r=4))
     found = conditioning(
-        racing.lanes, racing.batch(1), with_gauss_newton=False, with_kernel=False,
-        steps=60, tolerance=1e-6,
-    )  # fmt: skip
+        racing.lanes, racing.batch(1), with_gauss_newton=False, with_kernel=False, steps=60, tolerance=1e-6
+    )
     loss = lambda: losses.lane_losses(racing.model, racing.batch(1), 1)  # noqa: E731
     (gradient,) = torch.autograd.grad(loss().sum(), racing.lanes.parts())
     across, along = directions(gradient[0], found.hessian.top[0])

@@ -21,11 +21,7 @@ from olora_viz.races.state import DIVERGED
 from olora_viz.races.step import Step
 from olora_viz.studies.story import compare_conditions
 
-LANES = (
-    Lane("olora", r=2, lr=1e-2),
-    Lane("lora", r=2, lr=1e-2),
-    Lane("olora", r=2, lr=1e-2, alpha=4),
-)
+LANES = (Lane("olora", r=2, lr=1e-2), Lane("lora", r=2, lr=1e-2), Lane("olora", r=2, lr=1e-2, alpha=4))
 LOOKS = theme.lane_styles(LANES)
 
 
@@ -114,9 +110,7 @@ def test_the_condition_drawn_is_the_ratio_that_the_sentences_give(measured) -> N
 
 def test_without_plain_lora_the_first_lane_is_one_and_the_words_say_which(measured) -> None:
     found, _, _ = measured
-    styles = theme.lane_styles(
-        [replace(lane, init="olora", alpha=4.0 * k + 2) for k, lane in enumerate(LANES)]
-    )
+    styles = theme.lane_styles([replace(lane, init="olora", alpha=4.0 * k + 2) for k, lane in enumerate(LANES)])
     figure = shown.comparison_figure(styles, found)
     assert f"{styles[0].label} = 1" in figure["layout"]["meta"]["unit"]
     assert styles[0].label in figure["layout"]["xaxis"]["title"]["text"]
@@ -135,9 +129,7 @@ def test_names_beside_the_marks_stand_where_the_marks_are_and_say_the_multiple(m
     assert len(beside) == len(marks) == 18
     for label in beside:
         x, y = label["x"], label["y"]
-        near = [
-            name for (mx, my), name in marks.items() if abs(mx - x) < 0.02 and abs(my - y) < 0.02
-        ]
+        near = [name for (mx, my), name in marks.items() if abs(mx - x) < 0.02 and abs(my - y) < 0.02]
         assert any(label["text"].startswith(name) for name in near)
     ratio = float(found.hessian.lambda_max[0] / found.hessian.lambda_max[1])
     assert f"{LOOKS[0].label}: {ratio:.2g} ×" in labels(figure)
@@ -149,9 +141,7 @@ def test_a_lane_that_is_not_finite_has_no_marks_and_is_said_to_have_none(measure
         found,
         loss=np.array([np.nan, *found.loss[1:]]),
         grad_norm=np.array([np.nan, *found.grad_norm[1:]]),
-        hessian=replace(
-            found.hessian, lambda_max=np.array([np.nan, *found.hessian.lambda_max[1:]])
-        ),
+        hessian=replace(found.hessian, lambda_max=np.array([np.nan, *found.hessian.lambda_max[1:]])),
         kernel=replace(found.kernel, condition=np.array([np.inf, *found.kernel.condition[1:]])),
     )
     figure = shown.comparison_figure(LOOKS, broken)
@@ -181,9 +171,7 @@ def test_the_tangent_kernels_fall_from_the_largest_eigenvalue_on(measured) -> No
         curve = trace(figure, style.label)
         drawn = [np.nan if v is None else v for v in curve["y"]]
         known = found.kernel.eigenvalues[k] > 0
-        np.testing.assert_allclose(
-            np.array(drawn)[known], found.kernel.eigenvalues[k][known], rtol=6e-4
-        )
+        np.testing.assert_allclose(np.array(drawn)[known], found.kernel.eigenvalues[k][known], rtol=6e-4)
         assert curve["y"] == sorted(curve["y"], key=lambda v: -(v or 0))
     assert labels(figure) == [style.label for style in LOOKS]
 
@@ -208,10 +196,7 @@ def test_sharpness_and_its_limit_are_of_the_steps_that_were_looked_at(measured) 
 
 def test_a_lane_that_went_out_ends_where_it_was_last_seen(measured) -> None:
     _, _, steps = measured
-    lost = replace(
-        steps[-1].curvature,
-        lambda_max=np.array([np.nan, *steps[-1].curvature.lambda_max[1:]]),
-    )
+    lost = replace(steps[-1].curvature, lambda_max=np.array([np.nan, *steps[-1].curvature.lambda_max[1:]]))
     last = measuring(steps[-1], curvature=lost)
     out = replace(last, status=(DIVERGED, *last.status[1:]))
     for end, words in ((out, ": out"), (last, "")):  # not finite alone is not out

@@ -42,9 +42,7 @@ def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_the_page_says_so(jobs:
     assert "is not finite: nothing to slice" in words(view(cutting, 0, last=True).status)
 
 
-def test_too_large_for_memory_says_how_much_and_offers_a_layer(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_large_for_memory_says_how_much_and_offers_a_layer(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(needed: int, device: object, what: str) -> None:
         raise ValueError(f"{what} needs {needed / 2**30:.1f} GB, and 0.1 GB is free")
 

@@ -104,9 +104,7 @@ def turned(found: Conditioning, curved: float, steep: float, even: float = 1.0) 
     )
 
 
-@pytest.mark.parametrize(
-    ("factors", "direction"), [((8.2, 4.7, 2.0), 2), ((0.5, 0.4, 0.3), 0), ((1.0, 1.0, 1.0), 1)]
-)
+@pytest.mark.parametrize(("factors", "direction"), [((8.2, 4.7, 2.0), 2), ((0.5, 0.4, 0.3), 0), ((1.0, 1.0, 1.0), 1)])
 def test_the_sentences_say_what_was_measured_in_either_direction(
     measured, factors: tuple[float, float, float], direction: int
 ) -> None:
@@ -139,9 +137,7 @@ def test_two_slices_come_from_the_measured_starts(measured) -> None:
     assert all(job.styles[k].label in words(shown.status) for k in (0, 1))
 
 
-@pytest.mark.parametrize(
-    "chosen", [[3, 0], [-1, 0], [None, 0], ["0", 1], [True, 0], [{}, 0], [1.0, 0]]
-)
+@pytest.mark.parametrize("chosen", [[3, 0], [-1, 0], [None, 0], ["0", 1], [True, 0], [{}, 0], [1.0, 0]])
 def test_a_slice_of_no_lane_is_refused_with_the_rule(measured, chosen: list) -> None:
     jobs, job = measured
     with pytest.raises(ValueError, match="a lane must be from 0 to 2, not"):
@@ -214,9 +210,7 @@ def test_fair_rates_without_a_measurement_or_plain_lora_are_refused(measured):
         fair_rates.proposed(SETUP, replace(work, layer="model.layers.0.mlp.up_proj"), Limits())
     others = tuple(lane for lane in work.config.lanes if lane.init != "lora")
     with pytest.raises(ValueError, match="need a plain LoRA lane and at least one"):
-        fair_rates.proposed(
-            SETUP, replace(work, config=replace(work.config, lanes=others)), Limits()
-        )
+        fair_rates.proposed(SETUP, replace(work, config=replace(work.config, lanes=others)), Limits())
     with pytest.raises(ValueError, match="a race takes at most 2"):
         fair_rates.proposed(MEASURED, work, Limits(max_lanes=2))
 

@@ -48,14 +48,10 @@ def test_times_that_scatter_decide_nothing() -> None:
     assert cost.judge(scattered).verdict == "undecided"
 
 
-def test_both_methods_train_r_times_in_plus_out_numbers_of_every_layer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_both_methods_train_r_times_in_plus_out_numbers_of_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.REPETITIONS", 1)
     model, _ = load_model("glassllm")
-    layers = [
-        m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "layers" in n
-    ]
+    layers = [m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "layers" in n]
     expected = 3 * sum(layer.in_features + layer.out_features for layer in layers)
     found = ClaimEvidence(rank=3, batch_size=1).costs
     assert found.trained == (expected, expected)

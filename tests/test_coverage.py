@@ -72,9 +72,7 @@ def test_a_layer_without_a_gradient_is_found_in_the_first_step():
     running = race(small(max_length=40), model=model, tokenizer=tokenizer)
     assert running.without_gradient is None
     next(running)
-    assert running.without_gradient == [
-        f"model.layers.1.self_attn.{part}_proj" for part in ("q", "k", "v", "o")
-    ]
+    assert running.without_gradient == [f"model.layers.1.self_attn.{part}_proj" for part in ("q", "k", "v", "o")]
     assert "no gradient in the first step: model.layers.1.self_attn.q_proj" in running.adapted
 
 

@@ -13,13 +13,7 @@ from tiny import FAMILIES, tiny, tokens
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.curvature import (
-    curvature,
-    gauss_newton,
-    tangent_kernel,
-    target_logits,
-    twice_differentiable,
-)
+from olora_viz.measures.curvature import curvature, gauss_newton, tangent_kernel, target_logits, twice_differentiable
 
 LANES = (Lane("lora", r=2), Lane("olora", r=3, alpha=6), Lane("pissa", r=1))
 TARGETS = ("v_proj", "c_attn")
@@ -34,9 +28,7 @@ class Measured:
         endings = {n.rsplit(".", 1)[-1] for n, _ in self.model.named_modules()}
         targets = [t for t in TARGETS if t in endings]
         self.lanes = attach(self.model, lanes, targets, calibration=told(self.model))
-        noise = torch.randn(
-            self.lanes.theta.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
-        )
+        noise = torch.randn(self.lanes.theta.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
             self.lanes.theta += moved * noise.to(dtype) * self.lanes.trained()
         self.ids = tokens(rows, 6)
@@ -74,9 +66,7 @@ class Measured:
     def _gradients(self, values, k):
         """The gradients of values by one lane's parameters, a row each, in a single pass."""
         each = torch.eye(len(values), dtype=values.dtype)
-        (rows,) = torch.autograd.grad(
-            values, self.lanes.theta, each, retain_graph=True, is_grads_batched=True
-        )
+        (rows,) = torch.autograd.grad(values, self.lanes.theta, each, retain_graph=True, is_grads_batched=True)
         return rows[:, k][:, self._real(k)].numpy()
 
 
@@ -226,8 +216,7 @@ def test_measuring_leaves_the_lanes_as_they_were():
 def test_progress_is_told_after_every_product_and_may_stop():
     its = Measured()
     heard = []
-    curvature(its.lanes, its.losses, steps=5, tolerance=0.0, probes=3,
-              progress=lambda part, what: heard.append(part))  # fmt: skip
+    curvature(its.lanes, its.losses, steps=5, tolerance=0.0, probes=3, progress=lambda part, what: heard.append(part))
     # More often, if a product takes long.
     assert [part for part in dict.fromkeys(heard) if part] == [(i + 1) / 8 for i in range(8)]
 
@@ -248,8 +237,7 @@ def test_a_long_product_is_stopped_between_its_layers(family, monkeypatch):
     plain = curvature(its.lanes, its.losses, steps=2, probes=0)
     monkeypatch.setattr("olora_viz.measures.curvature.EVERY", -1.0)
     heard = []
-    found = curvature(its.lanes, its.losses, steps=2, probes=0,
-                      progress=lambda part, what: heard.append(part))  # fmt: skip
+    found = curvature(its.lanes, its.losses, steps=2, probes=0, progress=lambda part, what: heard.append(part))
     np.testing.assert_array_equal(found.lambda_max, plain.lambda_max)
     within = heard.count(0.5)
     assert within > 3  # in the second product

@@ -76,8 +76,7 @@ def test_a_plan_evaluates_all_examples_if_there_is_time_and_says_how_many_if_not
     pace = Pace(1.0, 0.01, 1e-4, "", 64, 100)
     for evaluations in (1, 5):
         all_, few = (
-            fitted(PLANNED, replace(pace, example=each), 600, 10, evaluations=evaluations)
-            for each in (1e-4, 1.0)
+            fitted(PLANNED, replace(pace, example=each), 600, 10, evaluations=evaluations) for each in (1e-4, 1.0)
         )
         assert (all_.study.eval_size, all_.study.test_size, all_.data) == (64, 100, "")
         its = few.study
@@ -86,9 +85,8 @@ def test_a_plan_evaluates_all_examples_if_there_is_time_and_says_how_many_if_not
 
 
 def found(
-    loss: Callable[[str, float, int], float], inits: tuple[str, ...] = METHODS[:3],
-    seeds: int = 4, **columns: object,
-) -> Recommendation:  # fmt: skip
+    loss: Callable[[str, float, int], float], inits: tuple[str, ...] = METHODS[:3], seeds: int = 4, **columns: object
+) -> Recommendation:
     """Return the recommendation on losses known beforehand, after all stages of a study."""
     study = Study(inits=inits, lrs=(1e-3, 2e-3, 4e-3), seeds=seeds, coarse=1)
     losses: dict[Trial, float] = {}
@@ -111,9 +109,7 @@ def losses_with(**gain: float) -> Callable[[str, float, int], float]:
     return loss
 
 
-def test_the_better_method_with_the_lowest_validation_loss_is_taken_and_its_equals_are_named() -> (
-    None
-):
+def test_the_better_method_with_the_lowest_validation_loss_is_taken_and_its_equals_are_named() -> None:
     taken = found(losses_with(olora=0.5, pissa=0.2))
     assert (taken.its.init, taken.its.best_lr, taken.verdict) == ("olora", 2e-3, "better")
     assert taken.headline == "Take OLoRA at 2e-3, rank 8."
@@ -185,10 +181,7 @@ def test_a_larger_rank_is_taken_only_if_it_is_better() -> None:
         study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=4, ranks=(16, 4))
         rows: dict[Trial, float] = {}
         while todo := needed(study, rows):
-            rows |= {
-                one: losses_with()(one.init, one.lr, one.seed) - gain * (one.cell.r == 16)
-                for one in todo
-            }
+            rows |= {one: losses_with()(one.init, one.lr, one.seed) - gain * (one.cell.r == 16) for one in todo}
         taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in rows.items()}))
         assert taken is not None
         return taken.its.cell.r
@@ -264,9 +257,7 @@ def test_an_adapter_that_is_begun_is_finished_though_the_time_is_over(
     assert known.adapter is not None
 
 
-def test_the_folder_is_gone_on_with_and_another_set_up_is_refused(
-    whole: list[Decision], tmp_path: Path
-) -> None:
+def test_the_folder_is_gone_on_with_and_another_set_up_is_refused(whole: list[Decision], tmp_path: Path) -> None:
     last = whole[-1]
     again = list(decide(last.folder, minutes=5))
     assert again[-1].to_json() == last.to_json()
@@ -315,9 +306,7 @@ def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
     assert "steps is 2 in" in capsys.readouterr().err
 
 
-def test_a_plan_is_shown_and_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plan_is_shown_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--task", "sentiment", "--init", "olora,pissa", "--batch-size", "4", "--seeds", "3"]
     out = str(tmp_path / "new")
     assert main(["decide", "--out", out, *words, "--minutes", "1", "--plan"]) == 0

@@ -76,9 +76,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
         assert "problem" in take_home(jobs, key, "report")
 
 
-def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_work, "TURN", 0.0)
     cell, name = STUDY.cells()[0], "in-turn-in-turn-in-tur"
     config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
@@ -116,9 +114,7 @@ def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(
         (5, {"chat": "yes"}, "chat must be 0 or 1, not 'yes'"),
     ],
 )
-def test_a_visitor_s_values_are_checked_on_the_server(
-    jobs: Jobs, at: int, value: Any, sentence: str
-) -> None:
+def test_a_visitor_s_values_are_checked_on_the_server(jobs: Jobs, at: int, value: Any, sentence: str) -> None:
     asked: list[Any] = [*ASKED, {}]
     asked[at] = value
     with pytest.raises(ValueError, match=sentence):
@@ -147,9 +143,7 @@ def test_a_decision_that_nobody_follows_ends_and_says_so(jobs: Jobs) -> None:
     assert view(work, 0, draw=False).stop == gr.update(interactive=False)
 
 
-def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(
-    jobs: Jobs, tmp_path: Path
-) -> None:
+def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs, tmp_path: Path) -> None:
     rows = [f'{{"prompt": "{a} and one make", "answer": "{a + 1}"}}' for a in range(90)]
     brought = VisitorFiles(LIMITS)
     token = brought.bring("a page", "sums.jsonl", "\n".join(rows)).token

@@ -12,15 +12,7 @@ from scipy import stats
 import olora_viz as ov
 from olora_viz.measures.training import Examples
 from olora_viz.studies.contest import Entry, contest, halves, latest_examples
-from olora_viz.studies.pairing import (
-    AHEAD,
-    BEHIND,
-    Scores,
-    adjusted,
-    compare,
-    compare_all,
-    share_interval,
-)
+from olora_viz.studies.pairing import AHEAD, BEHIND, Scores, adjusted, compare, compare_all, share_interval
 from olora_viz.studies.statistics import LEVEL, UNDECIDED, holm
 
 
@@ -86,10 +78,7 @@ def test_the_same_results_are_level_without_an_interval() -> None:
 
 
 def test_all_right_everywhere_is_level_only_with_enough_examples() -> None:
-    few, many = (
-        [Scores(np.random.default_rng(s).random((3, n)), np.ones((3, n))) for s in range(2)]
-        for n in (5, 64)
-    )
+    few, many = ([Scores(np.random.default_rng(s).random((3, n)), np.ones((3, n))) for s in range(2)] for n in (5, 64))
     assert compare(*few, shares=True).verdict == UNDECIDED
     assert compare(*many, shares=True).verdict == LEVEL
 
@@ -218,9 +207,7 @@ def test_eight_equal_lanes_are_not_ordered_on_any_built_in_task() -> None:
         if not card.offline:
             continue
         lanes = tuple(ov.Lane("lora", lr=3e-3, seed=seed) for seed in range(8))
-        race, steps = raced(
-            small(lanes, task=name, steps=6, batch_size=4, eval_size=64, test_size=1)
-        )
+        race, steps = raced(small(lanes, task=name, steps=6, batch_size=4, eval_size=64, test_size=1))
         examples = latest_examples(steps)
         assert examples is not None
         metrics = (True,) if race.task.plain_text else (True, False)

@@ -47,9 +47,7 @@ def visitor(jobs: Jobs) -> Iterator[Visitor]:
         yield Visitor(url, "one")
 
 
-def test_nothing_of_a_run_is_served_to_one_who_knows_where_it_is(
-    visitor: Visitor, jobs: Jobs, job: Job
-) -> None:
+def test_nothing_of_a_run_is_served_to_one_who_knows_where_it_is(visitor: Visitor, jobs: Jobs, job: Job) -> None:
     visitor.ask("adapter", [job.id, 0])
     left = [path for path in jobs.folder.rglob("*") if path.is_file()]
     names = {path.name for path in left}
@@ -85,9 +83,7 @@ def test_it_comes_below_the_path_of_a_proxy(visitor: Visitor, job: Job) -> None:
 
 
 @pytest.mark.parametrize("ticket", ["", "x", "x" * 22, "..%2f..", "%00", "ä" * 5, "x" * 5000])
-def test_what_is_no_ticket_gets_the_same_answer_as_an_expired_one(
-    visitor: Visitor, ticket: str
-) -> None:
+def test_what_is_no_ticket_gets_the_same_answer_as_an_expired_one(visitor: Visitor, ticket: str) -> None:
     answer = visitor.client.get(f"/download/{ticket}")
     assert answer.status_code == 404
     if "%2f" not in ticket and ticket:

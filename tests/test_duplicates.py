@@ -69,16 +69,11 @@ def test_the_search_finds_what_comparing_all_pairs_finds():
             its[place] = rng.choice(words)
         judged.append(" ".join(rng.sample(its, len(its))))
     task = task_of(texts, *judged)
-    bags = [
-        [Counter(words_of(e)) for e in part] for part in (task.train, task.held_out + task.test)
-    ]
+    bags = [[Counter(words_of(e)) for e in part] for part in (task.train, task.held_out + task.test)]
     wanted = [
         text
         for text, bag in zip(texts, bags[0], strict=True)
-        if not any(
-            bag == other or (jaccard(bag, other) >= NEAR and bag.total() >= SHORTEST)
-            for other in bags[1]
-        )
+        if not any(bag == other or (jaccard(bag, other) >= NEAR and bag.total() >= SHORTEST) for other in bags[1])
     ]
     assert 10 < len(wanted) < 50
     assert kept(task) == wanted
@@ -92,7 +87,4 @@ def test_a_task_of_duplicates_alone_is_refused():
 def test_the_counts_are_said_in_one_sentence():
     assert Duplicates().sentence == ""
     said = (Duplicates(1) + Duplicates(1200, 3)).sentence
-    assert said == (
-        "Removed from training: 1,204 examples with a held-out or test prompt "
-        "(1,201 the same, 3 nearly)."
-    )
+    assert said == ("Removed from training: 1,204 examples with a held-out or test prompt (1,201 the same, 3 nearly).")

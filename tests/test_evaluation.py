@@ -11,9 +11,7 @@ from olora_viz.tasks.encoding import Encoding, encode
 from olora_viz.tasks.evaluation import evaluate, held_out_of, shared_tokens
 from olora_viz.tasks.task import Example, Task
 
-YES = tuple(
-    Example(f"Is {n} a number?", " yes sir", choices=(" yes", " yes sir")) for n in range(24)
-)
+YES = tuple(Example(f"Is {n} a number?", " yes sir", choices=(" yes", " yes sir")) for n in range(24))
 TRUTH = tuple(
     Example(f"Is {n} even?", f" the correct answer is {word}", choices=())
     for n in range(12)
@@ -47,9 +45,7 @@ def test_a_choice_that_begins_another_one_does_not_win() -> None:
     assert {answer.lanes for answer in race.answers(3)} == {("yes sir", "yes sir")}
 
 
-def test_choices_are_scored_by_their_likelihood_and_by_that_of_a_character(
-    glassllm: tuple,
-) -> None:
+def test_choices_are_scored_by_their_likelihood_and_by_that_of_a_character(glassllm: tuple) -> None:
     model, tokenizer = glassllm
     encoded = encode(LONG, tokenizer, context=128, ends=True).kept
     found = evaluate(model, encoded, 1, pad_id=0, batch_size=5)
@@ -92,9 +88,7 @@ def test_without_choices_there_is_no_normalized_accuracy(glassllm: tuple) -> Non
     assert np.isnan(found.accuracy_normalized).all()
 
 
-def test_the_guess_among_choices_is_the_better_of_the_most_frequent_and_chance(
-    glassllm: tuple,
-) -> None:
+def test_the_guess_among_choices_is_the_better_of_the_most_frequent_and_chance(glassllm: tuple) -> None:
     _, tokenizer = glassllm
     often, rarely = encode(YES, tokenizer, context=128), encode(LONG, tokenizer, context=128)
     one = held_out_of(often, often, rarely, (8, 2), plain_text=False)
@@ -106,9 +100,7 @@ def test_the_guess_among_choices_is_the_better_of_the_most_frequent_and_chance(
 
 
 @pytest.mark.parametrize("name", [card.name for card in BUILT_IN])
-def test_what_lanes_are_compared_by_is_the_held_out_loss_of_the_tables(
-    name: str, glassllm: tuple
-) -> None:
+def test_what_lanes_are_compared_by_is_the_held_out_loss_of_the_tables(name: str, glassllm: tuple) -> None:
     task = ov.load_task(name)
     encoded = encode(task.held_out, glassllm[1], context=128, ends=task.ends).kept[:16]
     shared = (0, 0) if task.plain_text else shared_tokens(encoded)

@@ -47,17 +47,13 @@ def test_a_race_on_experts_learns_is_measured_and_resumes_bitwise():
 
 
 def test_one_lane_adapts_the_experts_and_another_the_queries_as_each_does_alone(tmp_path):
-    pair = (
-        Lane("olora", r=2, targets=EXPERTS),
-        Lane("lora", r=4, lr=1e-2, targets=("q_proj",), dropout=0.1),
-    )
+    pair = (Lane("olora", r=2, targets=EXPERTS), Lane("lora", r=4, lr=1e-2, targets=("q_proj",), dropout=0.1))
     both, *alone = (
         race(
-            small(lanes, steps=3, max_length=40),
-            model=mixture("mixtral"), tokenizer=tiny_tokenizer(pad_token="<pad>"),
+            small(lanes, steps=3, max_length=40), model=mixture("mixtral"), tokenizer=tiny_tokenizer(pad_token="<pad>")
         )
         for lanes in (pair, pair[:1], pair[1:])
-    )  # fmt: skip
+    )
     for step, *own in zip(both, *alone, strict=True):
         np.testing.assert_allclose(step.loss, [its.loss[0] for its in own], rtol=1e-5)
     for k in range(2):
@@ -144,9 +140,7 @@ def test_a_run_on_experts_resumes_and_exports_on_the_command_line(tmp_path):
     tiny_tokenizer(pad_token="<pad>", eos_token="</s>").save_pretrained(folder)
     given = ["--model", str(folder), "--lane", "olora:r=2", "--max-length", "40"]
     targets = ["--target", EXPERTS[0], "--target", EXPERTS[1]]
-    done = run(
-        "race", *given, *targets, "--steps", "2", "--run", str(out), "--eval-size", "4", "--json"
-    )
+    done = run("race", *given, *targets, "--steps", "2", "--run", str(out), "--eval-size", "4", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])["summary"]
     assert summary["adapted"].startswith("every lane adapts 16 expert matrices, ")

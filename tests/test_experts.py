@@ -34,10 +34,7 @@ def dense(lanes: Lanes, k: int, factors) -> dict[str, torch.Tensor]:
         else:
             turned = layer.experts.module.is_transposed
             slices.setdefault(target_name(name, layer), []).append(W.T if turned else W)
-    return {
-        name: its[0] if name.endswith(".weight") else torch.stack(its)
-        for name, its in slices.items()
-    }
+    return {name: its[0] if name.endswith(".weight") else torch.stack(its) for name, its in slices.items()}
 
 
 @every_that_keeps_the_function
@@ -68,9 +65,7 @@ def test_function_and_gradients_of_each_lane_are_those_of_the_dense_formula(fami
             factors[name] = now.A.clone().requires_grad_(), now.B.clone().requires_grad_()
         weights = dense(lanes, k, factors)
         with lanes.off():
-            expected = functional_call(
-                model, weights, kwargs={"input_ids": IDS, "use_cache": False}
-            ).logits
+            expected = functional_call(model, weights, kwargs={"input_ids": IDS, "use_cache": False}).logits
         close(together[k], expected)
         with lanes.only(k):
             close(logits(model), expected)
@@ -134,9 +129,7 @@ def modules():
     from transformers.models.mixtral.modeling_mixtral import MixtralExperts
     from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHExperts
 
-    nemotron = hf.NemotronHConfig(
-        hidden_size=24, moe_intermediate_size=12, n_routed_experts=4, mlp_hidden_act="relu2"
-    )
+    nemotron = hf.NemotronHConfig(hidden_size=24, moe_intermediate_size=12, n_routed_experts=4, mlp_hidden_act="relu2")
     gpt_oss = hf.GptOssConfig(**SIZES, num_local_experts=4)
     return (
         MixtralExperts(hf.MixtralConfig(**SIZES, num_local_experts=4)),
@@ -211,8 +204,7 @@ def test_calibration_is_autograd_s_gradient_and_the_inputs_of_real_tokens(family
     batch = collate(examples, pad_id=0)
     read = {}
     hooks = [
-        layer.experts.module.register_forward_pre_hook(partial(keep, read))
-        for layer in expert_layers(model).values()
+        layer.experts.module.register_forward_pre_hook(partial(keep, read)) for layer in expert_layers(model).values()
     ]
     lane_losses(model, batch, 1).sum().backward()
     for hook in hooks:

@@ -103,9 +103,7 @@ def test_the_command_goes_on_to_another_number_of_steps_and_says_so_in_its_summa
         ({}, 0, "steps must be a whole number from 1"),
     ],
 )
-def test_a_run_that_cannot_have_the_steps_is_refused_and_left_alone(
-    changes, steps, sentence, tmp_path
-):
+def test_a_run_that_cannot_have_the_steps_is_refused_and_left_alone(changes, steps, sentence, tmp_path):
     list(runs.start(planned(SHORT, **changes), tmp_path))
     before = contents(tmp_path)
     done = run("race", "--resume", str(tmp_path), "--steps", str(steps))

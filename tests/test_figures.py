@@ -43,11 +43,7 @@ def run(steps: int, lanes: int = 3, out_at: dict[int, int] | None = None) -> lis
     return made
 
 
-FIGURES = {
-    "loss": figures.loss_figure,
-    "gradient": figures.gradient_figure,
-    "accuracy": figures.accuracy_figure,
-}
+FIGURES = {"loss": figures.loss_figure, "gradient": figures.gradient_figure, "accuracy": figures.accuracy_figure}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -150,9 +146,8 @@ def test_labels_at_the_curves_ends_keep_their_distance_and_stay_inside() -> None
     lanes = [Lane("olora", lr=1e-3 * (k + 1)) for k in range(MOST_NAMED)]
     styles = theme.lane_styles(lanes)
     steps = [
-        a_step(n, np.full(MOST_NAMED, 1.0) + np.arange(MOST_NAMED) * 1e-3, seconds=n, tokens=n)
-        for n in range(1, 9)
-    ]  # fmt: skip
+        a_step(n, np.full(MOST_NAMED, 1.0) + np.arange(MOST_NAMED) * 1e-3, seconds=n, tokens=n) for n in range(1, 9)
+    ]
     layout = figures.loss_figure(styles, steps, total=8)["layout"]
     low, high = layout["yaxis"]["range"]
     height = figures.PLOT_HEIGHT["loss"]

@@ -41,18 +41,15 @@ def walk(python: Path, inside: Path, folder: Path) -> str:
     """Walk through the verbs with a Python that starts in a folder; return the table."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [str(python), str(WALK), str(folder)], cwd=inside, env=variables,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [str(python), str(WALK), str(folder)], cwd=inside, env=variables, capture_output=True, text=True, check=False
+    )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_every_verb_ends_well_after_the_first_command(
-    version: str, clone: Path, tmp_path: Path
-) -> None:
+def test_every_verb_ends_well_after_the_first_command(version: str, clone: Path, tmp_path: Path) -> None:
     python = environment(tmp_path / "venv", PYTHONS[version], *REQUIREMENTS)
     table = walk(python, clone, tmp_path)
     assert table.startswith(f"Python {version}.")
@@ -62,9 +59,7 @@ def test_every_verb_ends_well_after_the_first_command(
     assert f"olora_viz {ov.__version__}" in report
 
 
-def test_every_verb_ends_well_in_a_project_that_installs_the_wheel(
-    installed: Path, tmp_path: Path
-) -> None:
+def test_every_verb_ends_well_in_a_project_that_installs_the_wheel(installed: Path, tmp_path: Path) -> None:
     table = walk(installed, tmp_path, tmp_path)
     assert "site-packages" in table.splitlines()[0]
     assert "bin/olora-viz --version" in table

@@ -36,8 +36,7 @@ def made(config: hf.PretrainedConfig, dtype: torch.dtype = torch.float32) -> hf.
     ("config", "dtype"),
     [
         *itertools.product(
-            (hf.BertConfig(**SIZES), hf.RobertaConfig(**SIZES)),
-            (torch.float32, torch.float64, torch.bfloat16),
+            (hf.BertConfig(**SIZES), hf.RobertaConfig(**SIZES)), (torch.float32, torch.float64, torch.bfloat16)
         ),
         (hf.XLNetConfig(**XLNET), torch.float32),
     ],
@@ -114,11 +113,7 @@ def test_what_is_no_plain_linear_layer_or_is_never_called_gets_no_adapter(name):
 
 def test_every_layer_that_gets_an_adapter_there_has_a_gradient():
     for name, (config, _) in LEFT_OUT.items():
-        running = race(
-            small(max_length=30, steps=1),
-            model=made(config),
-            tokenizer=tiny_tokenizer(pad_token="<pad>"),
-        )
+        running = race(small(max_length=30, steps=1), model=made(config), tokenizer=tiny_tokenizer(pad_token="<pad>"))
         list(running)
         norms = torch.stack(
             [

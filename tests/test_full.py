@@ -114,9 +114,7 @@ def test_rank_and_alpha_do_not_matter():
     assert running.lanes.plan.parameters == (weights, weights)
     assert running.lanes.theta.shape == (2, weights)
     assert int(running.lanes.trained().sum()) == 2 * weights
-    assert display_names([Lane("lora", r=4), its, Lane("lora")]) == (
-        "LoRA r 4", "Full fine-tuning", "LoRA r 8",
-    )  # fmt: skip
+    assert display_names([Lane("lora", r=4), its, Lane("lora")]) == ("LoRA r 4", "Full fine-tuning", "LoRA r 8")
 
 
 def test_it_resumes_bitwise_and_its_gradients_are_measured():
@@ -200,12 +198,7 @@ def test_what_needs_an_adapter_is_refused():
 
 def test_in_a_study_it_races_apart_so_that_no_adapter_is_padded_to_its_size():
     study = Study(inits=("lora", "full", "olora"), lrs=(1e-3,), seeds=3)
-    trials = [
-        trial
-        for cell in study.cells()
-        for init in study.inits
-        for trial in study.trials(cell, init, study.lrs)
-    ]
+    trials = [trial for cell in study.cells() for init in study.inits for trial in study.trials(cell, init, study.lrs)]
     groups = races(study, trials, most=len(trials))
     assert [{trial.init for trial in group} for group in groups] == [{"lora", "olora"}, {"full"}]
     assert sum(map(len, groups)) == len(trials)

@@ -24,9 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
         assert running.process.poll() is None
         # What refuses requests stands around the whole application, and so in all its tracebacks.
-        ours = set(re.findall(r'File "[^"]*olora_viz/([^"]*)"', running.said)) - {
-            "web/guard/requests.py"
-        }
+        ours = set(re.findall(r'File "[^"]*olora_viz/([^"]*)"', running.said)) - {"web/guard/requests.py"}
         assert ours == set(), running.said[-3000:]
 
 
@@ -34,9 +32,7 @@ def evil(server: Server) -> Visitor:
     return Visitor(server.url, "e" * 11)
 
 
-def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_everything(
-    server: Server,
-) -> None:
+def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_everything(server: Server) -> None:
     neighbour, visitor = Visitor(server.url, "neighbour"), evil(server)
     job = neighbour.race(steps=60, lanes=LANES)
     alone = neighbour.finished(job)
@@ -58,9 +54,7 @@ def test_a_neighbour_s_race_is_bitwise_the_same_while_everything_is_called_with_
             every = ",".join([value] * len(usual))
             bodies = [f"[{every}]", value]
             where = sum(map(ord, name)) % max(1, len(usual))
-            bodies += (
-                [f"[{','.join([*usual[:where], value, *usual[where + 1 :]])}]"] if usual else []
-            )
+            bodies += [f"[{','.join([*usual[:where], value, *usual[where + 1 :]])}]"] if usual else []
             # Every function gets every value in one of these places; the campaign draws any.
             bodies = [bodies[turn % len(bodies)]]
             if name == "nothing":
@@ -96,23 +90,17 @@ def without_clock(run: dict) -> str:
 def test_server_functions_answer_anything_with_a_sentence(server: Server) -> None:
     visitor = evil(server)
     found = [
-        (part["id"], name)
-        for part in visitor.config["components"]
-        for name in part["props"].get("server_fns") or ()
+        (part["id"], name) for part in visitor.config["components"] for name in part["props"].get("server_fns") or ()
     ]
     assert len(found) >= 3
     forged = [json.dumps([f"{word}", kind]) for word in ("../..", "a" * 22, EVIL)
               for kind in ("csv", "json", "peft", 0, 10**9)]  # fmt: skip
     for part, name in [*found, (found[0][0], "__init__"), (found[0][0], "postprocess")]:
         for value in [*VALUES.values(), *forged]:
-            body = (
-                f'{{"session_hash":"{visitor.visit}","component_id":{part},"fn_name":"{name}",'
-                f'"data":{value}}}'
-            )
+            body = f'{{"session_hash":"{visitor.visit}","component_id":{part},"fn_name":"{name}","data":{value}}}'
             answer = visitor.client.post(
-                "/gradio_api/component_server", content=body,
-                headers={"content-type": "application/json"},
-            )  # fmt: skip
+                "/gradio_api/component_server", content=body, headers={"content-type": "application/json"}
+            )
             assert answer.status_code in (200, 400, 404, 422), (name, value[:80], answer.text[:300])
             assert SECRET not in answer.text
 
@@ -186,9 +174,7 @@ def test_a_request_that_is_too_large_is_refused_whether_or_not_it_says_so(server
 
 
 def test_a_client_of_gradio_finds_no_public_endpoint(server: Server, tmp_path: Path) -> None:
-    client = gradio_client.Client(
-        server.url, verbose=False, analytics_enabled=False, download_files=tmp_path
-    )
+    client = gradio_client.Client(server.url, verbose=False, analytics_enabled=False, download_files=tmp_path)
     found: Any = client.view_api(return_format="dict", print_info=False)
     assert found["named_endpoints"] == {}
     for name in ("/race", "/start", "/upload", "/../../etc/passwd"):

@@ -185,9 +185,7 @@ def test_a_recording_is_told_and_shown_like_a_race(name):
 @pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.config.model == "glassllm"])
 def test_the_first_steps_come_out_the_same_when_raced_again(name):
     its = load(name)
-    plain = dataclasses.replace(
-        its.config, spectra_every=0, curvature_every=0, gradients_every=0, eval_every=0
-    )
+    plain = dataclasses.replace(its.config, spectra_every=0, curvature_every=0, gradients_every=0, eval_every=0)
     racing = race(plain)
     try:
         assert np.allclose(racing.baseline.loss, its.baseline.loss, rtol=1e-3)

@@ -30,9 +30,7 @@ def test_json_holds_one_object_per_lane_layer_and_step(capsys):
     )  # fmt: skip
     assert len(found) == 2 * 3 * 28
     assert all(list(one) == KEYS for one in found)
-    assert list(dict.fromkeys(one["lane"] for one in found)) == [
-        "lora", "olora@lr=1e-4", "olora@lr=3e-4",
-    ]  # fmt: skip
+    assert list(dict.fromkeys(one["lane"] for one in found)) == ["lora", "olora@lr=1e-4", "olora@lr=3e-4"]
     first = found[0]
     assert first["step"] == 1
     assert first["layer"] == "model.layers.0.self_attn.q_proj"

@@ -106,10 +106,7 @@ def test_what_is_zero_or_no_number_is_blank_on_the_map_and_said_so():
     assert np.isnan(z[:, 0]).all()
     assert np.isfinite(z[:, 1:]).all()
     assert "blank" in figure["layout"]["meta"]["unit"]
-    assert (
-        "blank"
-        not in gradient_map(STEPS, found(), LOOKS[1], 1, "ratio_B")["layout"]["meta"]["unit"]
-    )
+    assert "blank" not in gradient_map(STEPS, found(), LOOKS[1], 1, "ratio_B")["layout"]["meta"]["unit"]
 
 
 def test_a_row_of_a_map_is_the_layer_of_its_name():

@@ -15,22 +15,12 @@ from olora_viz.lanes import memory as lane_groups
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
-from olora_viz.measures.gradients import (
-    QUANTITIES,
-    GradientRecorder,
-    Gradients,
-    lane_norms,
-    segment_norms,
-)
+from olora_viz.measures.gradients import QUANTITIES, GradientRecorder, Gradients, lane_norms, segment_norms
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
 
-LANES = (
-    Lane("lora", lr=1e-3, r=4, alpha=8),
-    Lane("olora", lr=1e-3, r=2),
-    Lane("pissa", lr=1e-3, r=6, alpha=3),
-)
+LANES = (Lane("lora", lr=1e-3, r=4, alpha=8), Lane("olora", lr=1e-3, r=2), Lane("pissa", lr=1e-3, r=6, alpha=3))
 MIXED = (Lane("lora", lr=3e-3, r=4, clip=0.1), Lane("olora", lr=1e-3, r=2), Lane("pissa", r=6))
 
 
@@ -40,9 +30,7 @@ config = partial(small, lanes=MIXED)
 def losses_of(model, ids, K):
     """Return each lane's next-token loss, with its graph."""
     logits = model(input_ids=ids.repeat(K, 1), use_cache=False).logits[:, :-1]
-    flat = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), ids.repeat(K, 1)[:, 1:].flatten(), reduction="none"
-    )
+    flat = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.repeat(K, 1)[:, 1:].flatten(), reduction="none")
     return flat.unflatten(0, (K, -1)).mean(1)
 
 
@@ -70,9 +58,7 @@ def test_every_norm_is_torchs_norm_of_that_factor(family):
             then = lanes._trimmed(before, layer, k)
             for j, name in enumerate("AB"):
                 G, X, X0 = (getattr(f, name).double() for f in (gradient, now, then))
-                for values, matrix in (
-                    (found.gradient, G), (found.parameter, X0), (found.update, X - X0),
-                ):  # fmt: skip
+                for values, matrix in ((found.gradient, G), (found.parameter, X0), (found.update, X - X0)):
                     norm = float(torch.linalg.matrix_norm(matrix))
                     np.testing.assert_allclose(values[k, i, j], norm, rtol=1e-10)
     parameter = found.parameter[0]
@@ -158,9 +144,7 @@ def test_segments_are_measured_whatever_their_pattern(repeats):
     Y = torch.randn(4, sum(sizes))
     parts = torch.stack([part.norm(dim=1) for part in (X - Y).split(sizes, dim=1)], dim=1)
     torch.testing.assert_close(segment_norms(X, sizes, minus=Y), parts)
-    torch.testing.assert_close(
-        segment_norms(X, sizes), segment_norms(X, sizes, torch.float64).float()
-    )
+    torch.testing.assert_close(segment_norms(X, sizes), segment_norms(X, sizes, torch.float64).float())
     assert segment_norms(X, sizes, torch.float64).dtype == torch.float64
 
 

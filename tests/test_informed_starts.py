@@ -8,15 +8,7 @@ import scipy.linalg
 import torch
 from starts import EPS, assert_close, calibration, every_dtype, every_shape, ranks, start, weight
 
-from olora_viz.initializers import (
-    Calibration,
-    corda,
-    eva,
-    lora_da,
-    lora_ga,
-    lora_null,
-    lora_one,
-)
+from olora_viz.initializers import Calibration, corda, eva, lora_da, lora_ga, lora_null, lora_one
 
 
 def svd(G):
@@ -80,9 +72,7 @@ def test_lora_one_makes_the_loss_fall_to_first_order_as_far_as_rank_and_length_a
     W, told = weight((24, 40)), calibration((24, 40))
     found = start("lora_one", W, 5)
     S = scipy.linalg.svdvals(told.gradient.numpy())
-    assert ((found.B @ found.A) * told.gradient).sum().item() == pytest.approx(
-        -(S[:5] ** 2).sum() / (128 * S[0])
-    )
+    assert ((found.B @ found.A) * told.gradient).sum().item() == pytest.approx(-(S[:5] ** 2).sum() / (128 * S[0]))
 
 
 @pytest.mark.parametrize("name", [lora_ga, lora_one])
@@ -134,10 +124,7 @@ def test_lora_da_on_few_examples_leaves_directions_that_few_inputs_excite():
     G = torch.tensor([[3.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.05]])
     spread = torch.diag(torch.tensor([1.0, 1.0, 0.01]))
     told = Calibration(G, torch.zeros(3), spread, 10 * torch.ones(3), examples=1)
-    few, many = (
-        lora_da(torch.eye(3), 1, calibration=replace(told, examples=n)).A[0] * 32
-        for n in (1, 10**9)
-    )
+    few, many = (lora_da(torch.eye(3), 1, calibration=replace(told, examples=n)).A[0] * 32 for n in (1, 10**9))
     assert_close(few[2], 0.0, 1e-6)
     assert_close(many[2], 1.0, 1e-6)
 
@@ -147,16 +134,13 @@ def test_lora_da_is_what_the_authors_code_computes():
     i, j = torch.arange(5.0).double()[:, None], torch.arange(12.0).double()[None]
     X = torch.sin(torch.arange(36.0).double()[:, None] * (1 + j) / 7) + 0.3 * torch.cos(j)
     told = Calibration(
-        torch.cos(1 + 3 * i + j * j / 5), X.mean(0), X.mT.cov(correction=0),
-        0.5 + torch.arange(5.0) % 3, 50,
-    )  # fmt: skip
+        torch.cos(1 + 3 * i + j * j / 5), X.mean(0), X.mT.cov(correction=0), 0.5 + torch.arange(5.0) % 3, 50
+    )
     found = lora_da(torch.zeros(5, 12), 2, calibration=told)
     theirs = [
-        [-0.0901, -0.0300, 0.1343, 0.3364, 0.1918, -0.2452,
-         0.1717, 0.1174, -0.0911, -0.0281, 0.0786, -0.3822],
-        [0.0485, 0.0367, -0.0156, -0.0965, -0.0747, 0.0712,
-         -0.0506, -0.0571, 0.0461, 0.0017, -0.0066, 0.1302],
-    ]  # fmt: skip
+        [-0.0901, -0.0300, 0.1343, 0.3364, 0.1918, -0.2452, 0.1717, 0.1174, -0.0911, -0.0281, 0.0786, -0.3822],
+        [0.0485, 0.0367, -0.0156, -0.0965, -0.0747, 0.0712, -0.0506, -0.0571, 0.0461, 0.0017, -0.0066, 0.1302],
+    ]
     assert_close(1024 * (found.B @ found.A)[:2], theirs, 2e-4)
 
 
@@ -220,8 +204,7 @@ def test_corda_is_the_paper_s_svd_times_the_inverse(shape, dtype, s):
         tolerance = 100 * EPS[dtype]
         assert_close(found.A.double().abs(), A.abs(), tolerance)
         assert_close(found.B.double().abs(), B.abs(), tolerance)
-        assert_close((found.B @ found.A).double() * s, (U[:, :r] * S[:r]) @ Vh[:r] @ C.inverse(),
-                     tolerance)  # fmt: skip
+        assert_close((found.B @ found.A).double() * s, (U[:, :r] * S[:r]) @ Vh[:r] @ C.inverse(), tolerance)
 
 
 @every_shape

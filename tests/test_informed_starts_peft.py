@@ -53,9 +53,7 @@ def preprocess_corda(*given) -> None:
 
 
 def with_peft(model, init, r, alpha, **more):
-    config = peft.LoraConfig(
-        r=r, lora_alpha=alpha, target_modules=list(TARGETS), init_lora_weights=init, **more
-    )
+    config = peft.LoraConfig(r=r, lora_alpha=alpha, target_modules=list(TARGETS), init_lora_weights=init, **more)
     if init == "lora_ga":
 
         def backward():
@@ -86,9 +84,7 @@ def test_lora_ga_is_peft_s_own_from_the_same_batches():
     """At r = 6 PEFT's randomized SVD is exact on these layers, of 16 to 40 features."""
     r, alpha = 6, 9
     lanes = our_lanes("lora_ga", r, alpha, BATCHES)
-    theirs = with_peft(
-        tiny("llama"), "lora_ga", r, alpha, lora_ga_config=peft.LoraGAConfig(direction="ArB2r")
-    )
+    theirs = with_peft(tiny("llama"), "lora_ga", r, alpha, lora_ga_config=peft.LoraGAConfig(direction="ArB2r"))
     for name in lanes.layers:
         ours = lanes.start_factors(name, 0)
         A, B, base = their_factors(theirs, name)

@@ -8,17 +8,7 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starts import (
-    DETERMINISTIC,
-    EPS,
-    PROJECTIONS,
-    assert_close,
-    every_dtype,
-    every_shape,
-    ranks,
-    start,
-    weight,
-)
+from starts import DETERMINISTIC, EPS, PROJECTIONS, assert_close, every_dtype, every_shape, ranks, start, weight
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.olora_pivoted import greedy_pivots
@@ -60,11 +50,7 @@ def test_b_stays_orthonormal_where_the_weight_runs_out_of_rank(name, rank, dtype
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.data(),
-    st.sampled_from(PROJECTIONS),
-    st.integers(1, 8),
-    st.integers(1, 8),
-    st.sampled_from([1e-12, 1.0, 1e12]),
+    st.data(), st.sampled_from(PROJECTIONS), st.integers(1, 8), st.integers(1, 8), st.sampled_from([1e-12, 1.0, 1e12])
 )
 def test_b_is_orthonormal_for_any_small_integers_and_any_scale(data, name, out, features, scale):
     entries = st.lists(
@@ -210,9 +196,7 @@ def test_rlpo_keeps_the_most_of_the_weight_and_rlmo_the_least(shape, dtype):
         for name, kept in (("rlpo", S[:r]), ("rlmo", S[-r:])):
             found = start(name, W, r, s=3.0)
             assert_close(found.A @ found.A.mT, torch.eye(r).to(found.A), EPS[dtype])
-            assert_close(
-                (W.to(found.A) @ found.A.mT).norm().double(), kept.norm(), 100 * EPS[dtype]
-            )
+            assert_close((W.to(found.A) @ found.A.mT).norm().double(), kept.norm(), 100 * EPS[dtype])
             assert not found.B.any()
 
 

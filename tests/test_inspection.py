@@ -76,8 +76,7 @@ def test_the_two_parts_of_dora_are_those_of_its_files(capsys, tmp_path):
         rows = model.get_submodule(one["layer"]).weight.norm(dim=1)
         change = (tensors[f"{name}.lora_magnitude_vector"] - rows).norm() / rows.norm()
         np.testing.assert_allclose(one["magnitude_change"], change, rtol=1e-3)
-    assert main(["inspect", str(tmp_path / "adapter"), "--model", "glassllm", "--html",
-                 str(tmp_path / "a.html")]) == 0  # fmt: skip
+    assert main(["inspect", str(tmp_path / "adapter"), "--model", "glassllm", "--html", str(tmp_path / "a.html")]) == 0
     out = capsys.readouterr().out
     assert "‖sBA‖" in out
     assert "DoRA's ΔW = m (W + sBA) / ‖W + sBA‖ − W has no low rank" in out
@@ -112,8 +111,7 @@ def overlap(U, P, k):
 
 @pytest.mark.parametrize("dora", [False, True])
 def test_two_adapters_agree_as_their_dense_updates_do(tmp_path, dora):
-    targets = [f"model.layers.{n}.{part}" for n in (0, 1)
-               for part in ("self_attn.q_proj", "mlp.down_proj")]  # fmt: skip
+    targets = [f"model.layers.{n}.{part}" for n in (0, 1) for part in ("self_attn.q_proj", "mlp.down_proj")]
     first = tiny_saved(tmp_path / "a", "llama", targets, r=4, lora_alpha=8, use_dora=dora)
     second = tiny_saved(tmp_path / "b", "llama", targets, 1, r=3, init_lora_weights="olora")
     model = tiny("llama", torch.float64)
@@ -123,13 +121,9 @@ def test_two_adapters_agree_as_their_dense_updates_do(tmp_path, dora):
         pair = first[one.layer], second[one.layer]
         (U, s, Vh), (P, t, Qh) = (np.linalg.svd(dW, full_matrices=False) for dW in pair)
         inner = (pair[0] * pair[1]).sum()
-        np.testing.assert_allclose(
-            one.cosine, inner / np.linalg.norm(s) / np.linalg.norm(t), atol=1e-5
-        )
+        np.testing.assert_allclose(one.cosine, inner / np.linalg.norm(s) / np.linalg.norm(t), atol=1e-5)
         ranks = [np.exp(-(p * np.log(p + 1e-300)).sum()) for p in (s / s.sum(), t / t.sum())]
-        np.testing.assert_allclose(
-            [one.first.effective_rank, one.second.effective_rank], ranks, rtol=1e-3
-        )
+        np.testing.assert_allclose([one.first.effective_rank, one.second.effective_rank], ranks, rtol=1e-3)
         assert one.leading == np.ceil(min(ranks))
         np.testing.assert_allclose(one.left_overlap, overlap(U, P, one.leading), atol=1e-3)
         np.testing.assert_allclose(one.right_overlap, overlap(Vh.T, Qh.T, one.leading), atol=1e-3)
@@ -137,16 +131,12 @@ def test_two_adapters_agree_as_their_dense_updates_do(tmp_path, dora):
         np.testing.assert_allclose(one.chance, one.leading * (1 / out + 1 / into) / 2)
 
 
-def test_an_adapter_agrees_with_itself_and_a_layer_that_one_leaves_out_has_no_number(
-    capsys, tmp_path
-):
+def test_an_adapter_agrees_with_itself_and_a_layer_that_one_leaves_out_has_no_number(capsys, tmp_path):
     saved(tmp_path / "a", r=4)
     for one in compared(capsys, tmp_path / "a", tmp_path / "a"):
         assert one["first"] == one["second"]
         assert {"rank", "sigma", "effective_rank", "norm"} <= set(one["first"])
-        np.testing.assert_allclose(
-            [one["cosine"], one["left_overlap"], one["right_overlap"]], 1.0, rtol=1e-9
-        )
+        np.testing.assert_allclose([one["cosine"], one["left_overlap"], one["right_overlap"]], 1.0, rtol=1e-9)
     on_queries = peft.LoraConfig(target_modules=["q_proj"])
     made = peft.get_peft_model(load_model("glassllm")[0], on_queries)
     made.save_pretrained(tmp_path / "zero")
@@ -160,8 +150,7 @@ def test_a_comparison_has_a_table_a_report_and_a_picture(capsys, tmp_path):
         saved(tmp_path / name, r=4, trained=0.02 if name == "a" else 0.05)
     report, picture = tmp_path / "report.html", tmp_path / "both.png"
     both = str(tmp_path / "a"), str(tmp_path / "b")
-    assert main(["inspect", *both, "--model", "glassllm", "--html", str(report),
-                 "--png", str(picture)]) == 0  # fmt: skip
+    assert main(["inspect", *both, "--model", "glassllm", "--html", str(report), "--png", str(picture)]) == 0
     out = capsys.readouterr().out
     assert f"1: {both[0]}; 2: {both[1]}" in out
     assert re.search(r"over all layers: [\d.]+ and [\d.]+; the cosine of both: 0\.\d{3}", out)
@@ -187,9 +176,7 @@ def test_adapters_of_two_models_are_not_compared(capsys, tmp_path):
 def plain(tmp_path_factory):
     """An adapter on the query projections, and what its file holds."""
     folder = tmp_path_factory.mktemp("plain")
-    made = peft.get_peft_model(
-        load_model("glassllm")[0], peft.LoraConfig(r=4, target_modules=["q_proj"])
-    )
+    made = peft.get_peft_model(load_model("glassllm")[0], peft.LoraConfig(r=4, target_modules=["q_proj"]))
     made.save_pretrained(folder)
     return (folder / "adapter_config.json").read_bytes(), load_file(folder / WEIGHTS)
 
@@ -231,14 +218,12 @@ DAMAGES = {
     ),
     "no B": (lambda its: {k: v for k, v in its.items() if k != B}, "lacks lora_B of layer"),
     "nothing": (lambda its: {}, "has no A and B of any layer: no tensors$"),
-    "only others": (
-        lambda its: {f"x.{n}": torch.ones(1) for n in range(900)}, "of any layer: x.0, .* more$",
-    ),
+    "only others": (lambda its: {f"x.{n}": torch.ones(1) for n in range(900)}, "of any layer: x.0, .* more$"),
     "a norm": (
         lambda its: {k.replace("self_attn.q_proj", "input_layernorm"): its[k] for k in (A, B)},
         r"^'model\.layers\.2\.input_layernorm' is no linear layer of the model",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -272,10 +257,8 @@ def test_tensors_that_no_adapter_can_have_are_named_in_a_sentence(capsys, plain,
         ({"init_lora_weights": {}}, "started as {}, which changed the base"),
         ({"use_dora": True}, "lacks lora_magnitude_vector of layer 'model.layers.0.self"),
     ],
-)  # fmt: skip
-def test_settings_that_no_adapter_can_have_are_named_in_a_sentence(
-    plain, changes, message, tmp_path
-):
+)
+def test_settings_that_no_adapter_can_have_are_named_in_a_sentence(plain, changes, message, tmp_path):
     config, tensors = plain
     text = json.dumps(json.loads(config) | changes)
     (tmp_path / "adapter_config.json").write_text(text)

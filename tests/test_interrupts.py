@@ -50,9 +50,7 @@ def loop_over(racing: ov.Race, steps: list[ov.Step]) -> None:
         steps.append(step)
 
 
-@pytest.mark.parametrize(
-    ("method", "number", "seen"), [("update", 1, 0), ("update", 3, 2), ("evaluate", 2, 3)]
-)
+@pytest.mark.parametrize(("method", "number", "seen"), [("update", 1, 0), ("update", 3, 2), ("evaluate", 2, 3)])
 def test_looping_again_after_an_interrupt_goes_on_bitwise(monkeypatch, method, number, seen):
     whole = steps_of(CONFIG)
     after(monkeypatch, interrupt, method, number)
@@ -95,9 +93,7 @@ def test_an_interrupt_is_not_lost_when_the_step_fails(monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "done"), [(1, 1), (2, 1)])
-def test_a_handler_of_the_users_own_is_called_where_nothing_is_lost_and_kept(
-    monkeypatch, number, done
-):
+def test_a_handler_of_the_users_own_is_called_where_nothing_is_lost_and_kept(monkeypatch, number, done):
     racing, told = ov.race(CONFIG), []
     signal.signal(signal.SIGINT, mine := lambda *_: told.append((racing.done, racing.torn)))
     after(monkeypatch, interrupt, "update", number)  # the second step has an evaluation
@@ -140,9 +136,7 @@ def counted() -> list[int]:
 
 
 @pytest.mark.parametrize(("step", "block"), [(2, 1), (2, 4), (5, 2), (5, 6), (5, 12)])
-def test_ctrl_c_in_an_evaluation_waits_for_one_block_and_a_second_loop_repeats_it(
-    counted, step, block
-):
+def test_ctrl_c_in_an_evaluation_waits_for_one_block_and_a_second_loop_repeats_it(counted, step, block):
     at = counted.index(step) + block
     racing, steps = ov.race(MEASURED), []
     blocks = in_evaluation(racing, at, interrupt)
@@ -156,9 +150,7 @@ def test_ctrl_c_in_an_evaluation_waits_for_one_block_and_a_second_loop_repeats_i
 
 
 @pytest.mark.parametrize("at", ["first", "curvature", "held-out at the end", "test"])
-def test_a_race_that_is_closed_in_an_evaluation_goes_on_bitwise_from_its_snapshot(
-    counted, monkeypatch, at
-):
+def test_a_race_that_is_closed_in_an_evaluation_goes_on_bitwise_from_its_snapshot(counted, monkeypatch, at):
     whole = raced(MEASURED)[0]
     racing = ov.race(MEASURED)
     if at == "curvature":

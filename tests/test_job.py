@@ -24,9 +24,7 @@ LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init i
 
 
 def asked(steps: int = 20) -> RaceConfig:
-    config = checked_config(
-        Limits(), model="glassllm", task="addition", steps=steps, batch=4, lanes=LANES
-    )
+    config = checked_config(Limits(), model="glassllm", task="addition", steps=steps, batch=4, lanes=LANES)
     return replace(config, **FEW)
 
 
@@ -70,9 +68,7 @@ def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: Job)
     assert job.answers == whole.answers
 
 
-def test_a_race_whose_memory_another_one_took_goes_on_bitwise_from_disk(
-    jobs: Jobs, whole: Job
-) -> None:
+def test_a_race_whose_memory_another_one_took_goes_on_bitwise_from_disk(jobs: Jobs, whole: Job) -> None:
     job = rest(jobs.start(asked(), goal=7))
     assert job.racing is not None
     other = jobs.start(asked(2))
@@ -144,15 +140,11 @@ def test_a_race_that_nobody_watches_rests_and_goes_on_when_somebody_comes_back(
 
 def test_a_race_without_a_lane_left_says_which_went_first(jobs: Jobs) -> None:
     wild = [{**lane, "lr": rate} for lane, rate in zip(LANES, ("1e30", "1e38"), strict=True)]
-    config = checked_config(
-        Limits(), model="glassllm", task="addition", steps=9, batch=4, lanes=wild
-    )
+    config = checked_config(Limits(), model="glassllm", task="addition", steps=9, batch=4, lanes=wild)
     job = jobs.start(config)
     wait_until(lambda: job.complete)
     assert job.state == "diverged"
-    assert re.match(
-        r"no lane is left: at step \d LoRA .*'s loss or gradient was no longer finite", job.note
-    )
+    assert re.match(r"no lane is left: at step \d LoRA .*'s loss or gradient was no longer finite", job.note)
 
 
 def test_paused_races_that_are_too_many_end_the_longest_unseen_first(jobs: Jobs) -> None:

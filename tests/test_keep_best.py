@@ -73,16 +73,12 @@ def test_a_lane_that_gets_no_better_stops_and_changes_no_other(plain: list[Step]
     for ours, before in zip(steps, plain, strict=True):
         for key in ("loss", "grad_norm", "eval_loss"):
             if before.measures.get(key) is not None:
-                np.testing.assert_array_equal(
-                    ours.measures[key][[0, 2]], before.measures[key][[0, 2]]
-                )
+                np.testing.assert_array_equal(ours.measures[key][[0, 2]], before.measures[key][[0, 2]])
     lanes = running.summary()["lanes"]
     (early,) = [lane for lane in lanes.values() if lane["status"] == "stopped early"]
     assert early["adapter_step"] == early["stopped_at"] == early["best_step"] + 4
     labels = running.config.labels
-    assert [Step.from_json(step.to_json(labels), labels).status for step in steps] == [
-        step.status for step in steps
-    ]
+    assert [Step.from_json(step.to_json(labels), labels).status for step in steps] == [step.status for step in steps]
 
 
 def test_a_race_whose_lanes_have_all_stopped_has_finished() -> None:
@@ -119,9 +115,7 @@ def test_a_run_goes_on_bitwise_and_says_which_step_an_adapter_is_from(tmp_path: 
         assert {row["adapter_step"] for row in table if row["lane"] == label} == {str(one.step)}
 
 
-def test_the_readme_of_an_adapter_says_where_its_numbers_are_of_an_earlier_step(
-    tmp_path: Path,
-) -> None:
+def test_the_readme_of_an_adapter_says_where_its_numbers_are_of_an_earlier_step(tmp_path: Path) -> None:
     short = config(steps=12, eval_every=4)
     begun = runs.start(short, tmp_path / "run")
     for step in begun:

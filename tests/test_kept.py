@@ -62,9 +62,7 @@ def test_another_precision_is_another_model() -> None:
 def test_the_starts_of_one_weight_share_its_svd(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     svd = torch.linalg.svd
-    monkeypatch.setattr(
-        factor.torch.linalg, "svd", lambda W, **more: done.append(W) or svd(W, **more)
-    )
+    monkeypatch.setattr(factor.torch.linalg, "svd", lambda W, **more: done.append(W) or svd(W, **more))
     W = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     first = ov.pissa(W, 2)
     ov.milora(W, 2)
@@ -76,9 +74,7 @@ def test_the_starts_of_one_weight_share_its_svd(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(changed.A, ov.pissa(W.clone(), 2).A)
 
 
-def test_a_server_prepares_its_first_race_and_downloads_no_model_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_server_prepares_its_first_race_and_downloads_no_model_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = []
     monkeypatch.setattr(Jobs, "prepare", lambda _, config: prepared.append(config.model))
     for models in (("gpt2",), ("smollm2-135m",), ("glassllm", "gpt2")):

@@ -67,9 +67,7 @@ def readers(job: Job) -> str:
     return job.readers_key
 
 
-def test_no_key_leads_to_the_owner_s_and_whatever_else_opens_nothing(
-    jobs: Jobs, ended: Job
-) -> None:
+def test_no_key_leads_to_the_owner_s_and_whatever_else_opens_nothing(jobs: Jobs, ended: Job) -> None:
     key, read = ended.id, readers(ended)
     assert len({key, read, ended.name}) == 3
     assert len(read) == len(key) == 22
@@ -133,9 +131,7 @@ def test_an_adapter_is_its_owner_s(jobs: Jobs, ended: Job, commands: Commands) -
         assert len(view.adapters["lanes"]) == lanes
 
 
-def test_readers_see_nothing_that_quotes_the_owner_s_own_file(
-    jobs: Jobs, of_own: Job, commands: Commands
-) -> None:
+def test_readers_see_nothing_that_quotes_the_owner_s_own_file(jobs: Jobs, of_own: Job, commands: Commands) -> None:
     assert SECRET in str(export(jobs, [of_own.id, "report"]))
     for kind in KINDS:
         said = export(jobs, [readers(of_own), kind])
@@ -179,9 +175,7 @@ def test_a_list_of_runs_links_to_them_for_reading_alone(jobs: Jobs, ended: Job) 
     assert [row["link"] for row in shelf.listed(jobs, mine, ended.id)] == [readers(ended)]
     theirs = shelf.added(jobs, [], readers(ended))
     listed = shelf.listed(jobs, theirs, readers(ended))
-    assert [(row["id"], row["link"], row["current"]) for row in listed] == [
-        (readers(ended), readers(ended), True)
-    ]
+    assert [(row["id"], row["link"], row["current"]) for row in listed] == [(readers(ended), readers(ended), True)]
     assert shelf.added(jobs, [], FIRST) == []
 
 
@@ -198,9 +192,7 @@ def test_the_keys_open_a_run_after_a_restart_and_nothing_once_it_is_dropped(tmp_
 
 
 def test_nothing_that_is_shown_or_saved_holds_a_key(jobs: Jobs, ended: Job) -> None:
-    drawn: list[Any] = [
-        curvature_view(ended), spectra_view(ended), gradients_view(ended), rates_view(ended),
-    ]  # fmt: skip
+    drawn: list[Any] = [curvature_view(ended), spectra_view(ended), gradients_view(ended), rates_view(ended)]
     assert all(drawn)
     rows = shelf.added(jobs, shelf.added(jobs, [], ended.id), wait(jobs.start(asked(steps=1))).id)
     overlay = shelf.compared(jobs, [row | {"overlaid": True} for row in rows], ended.id)[1]

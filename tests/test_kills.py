@@ -24,9 +24,7 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> Kills:
 
 
 @pytest.mark.parametrize("what", ["race", "checkpoint", "export"])
-def test_a_kill_at_a_random_moment_leaves_nothing_half_and_the_run_goes_on_bitwise(
-    kills: Kills, what: str
-) -> None:
+def test_a_kill_at_a_random_moment_leaves_nothing_half_and_the_run_goes_on_bitwise(kills: Kills, what: str) -> None:
     for _ in range(3):
         getattr(kills, what)()
 
@@ -57,9 +55,7 @@ def fill(folder: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("before", ["absent", "empty", "full"])
-def test_a_folder_is_whole_or_absent_whenever_its_writer_is_killed(
-    tmp_path: Path, before: str
-) -> None:
+def test_a_folder_is_whole_or_absent_whenever_its_writer_is_killed(tmp_path: Path, before: str) -> None:
     seen, number, going = set(), 0, True
     while going:
         folder = tmp_path / f"{number}"
@@ -82,9 +78,7 @@ def test_a_folder_is_whole_or_absent_whenever_its_writer_is_killed(
     assert seen == ({"old", "new"} if before == "full" else {"new"})
 
 
-def test_a_kill_in_the_middle_of_a_file_of_tensors_leaves_nothing_after_the_next_one(
-    tmp_path: Path,
-) -> None:
+def test_a_kill_in_the_middle_of_a_file_of_tensors_leaves_nothing_after_the_next_one(tmp_path: Path) -> None:
     path = tmp_path / "run" / "checkpoint.safetensors"
     path.parent.mkdir()
     write_tensors(path, {"x": torch.zeros(1)})

@@ -17,9 +17,7 @@ def test_alpha_is_the_rank_where_none_is_given():
 
 def test_lists_in_a_spec_multiply():
     lanes = parse_lanes("olora:lr=3e-4/1e-3,r=4/8/16,alpha=8")
-    assert [(lane.lr, lane.r) for lane in lanes] == [
-        (lr, r) for lr in (3e-4, 1e-3) for r in (4, 8, 16)
-    ]
+    assert [(lane.lr, lane.r) for lane in lanes] == [(lr, r) for lr in (3e-4, 1e-3) for r in (4, 8, 16)]
     assert {lane.alpha for lane in lanes} == {8.0}
 
 
@@ -47,10 +45,7 @@ def test_every_key_can_be_written():
         ("olora:lr=-1e-3", "learning rate must be a positive number, not -0.001"),
         ("olora:lr=nan", "learning rate must be a positive number, not nan"),
         ("olora:lr=inf", "learning rate must be a positive number, not inf"),
-        (
-            "olora:lr=fast",
-            r"lr must be a positive number, or fair, not 'fast' \(in 'olora:lr=fast'\)",
-        ),
+        ("olora:lr=fast", r"lr must be a positive number, or fair, not 'fast' \(in 'olora:lr=fast'\)"),
         ("olora:lr=", "'lr' needs a value"),
         ("olora:lr", "'lr' needs a value"),
         ("olora:lr=1e-3/", "lr must be a positive number, or fair, not ''"),
@@ -69,10 +64,7 @@ def test_every_key_can_be_written():
         ("olora:beta2=0.81", r"the square of beta1 0.9 must be below beta2 0.81"),
         ("olora:beta1=0,beta2=0", r"the square of beta1 0.0 must be below beta2 0.0"),
         ("olora:targets=q_proj+", r"a lane's target must be of letters, digits and .*, not ''"),
-        (
-            "olora:targets=q proj",
-            r"a lane's target must be of letters, digits and .*, not 'q proj'",
-        ),
+        ("olora:targets=q proj", r"a lane's target must be of letters, digits and .*, not 'q proj'"),
         ("olora:rslora=maybe", "rslora must be true or false, not 'maybe'"),
         ("olora:label=../../etc", "label '../../etc' must be 1 to 48 characters"),
         ("olora:label=<b>", "label '<b>' must be"),
@@ -97,12 +89,8 @@ OTHER_KINDS = {
     "Lane('lora', beta2='0.9')": "beta2 must be a number from 0 to below 1, not '0.9'",
     "Lane('lora', label=3)": "a label must be a string, not 3",
     "Lane('lora', targets=())": "targets must be a sequence of names of layers, not ()",
-    "Lane('lora', targets='q_proj')": (
-        "targets must be a sequence of names of layers, not 'q_proj'"
-    ),
-    "Lane('lora', targets=[3])": (
-        "a lane's target must be of letters, digits and . _ - * ? ! [ ], not 3"
-    ),
+    "Lane('lora', targets='q_proj')": ("targets must be a sequence of names of layers, not 'q_proj'"),
+    "Lane('lora', targets=[3])": ("a lane's target must be of letters, digits and . _ - * ? ! [ ], not 3"),
     "RaceConfig(lanes='lora')": "lanes must be a sequence of Lane, not 'lora'",
     "RaceConfig(lanes=3)": "lanes must be a sequence of Lane, not 3",
     "RaceConfig(targets='q_proj')": "targets must be a sequence of names, not the string 'q_proj'",
@@ -119,9 +107,7 @@ for made in {list(OTHER_KINDS)!r}:
     except Exception as error:
         print(f"{{type(error).__name__}}: {{error}}")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.splitlines() == [f"ValueError: {why}" for why in OTHER_KINDS.values()]
 
 

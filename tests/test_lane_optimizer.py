@@ -40,10 +40,7 @@ KINDS = (
 def alone(lane: Lane, row: torch.Tensor) -> tuple[list[torch.Tensor], torch.optim.AdamW]:
     """A row's A and B as parameters of torch's own AdamW, with the rates of LoRA+."""
     parts = [part.clone().requires_grad_() for part in row.detach().split(SIZES)]
-    groups = [
-        {"params": parts[::2], "lr": lane.lr},
-        {"params": parts[1::2], "lr": lane.lr * lane.lora_plus},
-    ]
+    groups = [{"params": parts[::2], "lr": lane.lr}, {"params": parts[1::2], "lr": lane.lr * lane.lora_plus}]
     betas = (lane.beta1, lane.beta2)
     return parts, torch.optim.AdamW(groups, betas=betas, weight_decay=lane.weight_decay)
 

@@ -36,9 +36,7 @@ FILES = [file for file in sorted(FOLDER.glob("*.py")) if "lesson(" in file.read_
 
 
 def words(lesson: Lesson) -> str:
-    return " ".join(
-        [*lesson.paragraphs, lesson.idea, lesson.do, lesson.see, lesson.ask, lesson.answer]
-    )
+    return " ".join([*lesson.paragraphs, lesson.idea, lesson.do, lesson.see, lesson.ask, lesson.answer])
 
 
 def said(node: ast.AST) -> list[str]:
@@ -88,7 +86,7 @@ def test_another_race_makes_other_sentences(name):
         measuring(
             step,
             loss=2 * step.loss,
-            grad_norm=step.grad_norm ** 2,
+            grad_norm=step.grad_norm**2,
             **(
                 {}
                 if step.eval_loss is None or step.eval_accuracy is None
@@ -100,7 +98,7 @@ def test_another_race_makes_other_sentences(name):
             ),
         )
         for step in race.steps
-    ]  # fmt: skip
+    ]
     assert first is race.steps[0]
     other = write(replace(race, steps=tuple(steps)))
     changed = [a != b for a, b in zip(other.paragraphs, LESSONS[name].paragraphs, strict=True)]
@@ -121,9 +119,7 @@ def test_the_numbers_are_those_of_the_recorded_files():
     final = race.steps[-1].eval_accuracy
     lowest = min(lane.lr for lane in race.config.lanes)
     for init in ("lora", "olora"):
-        lanes = [
-            k for k, lane in enumerate(race.config.lanes) if (lane.init, lane.lr) == (init, lowest)
-        ]
+        lanes = [k for k, lane in enumerate(race.config.lanes) if (lane.init, lane.lr) == (init, lowest)]
         assert f"{final[lanes].mean():.0%}" in words(LESSONS["fair-rates"])
 
     race = load("curvature")
@@ -189,9 +185,7 @@ def test_its_formulas_are_mathml(lesson):
 
 def test_words_are_escaped_around_formulas():
     assert sentence("a <b> & $r < 2$").startswith("a &lt;b&gt; &amp; <math")
-    shown = replace(
-        LESSONS["qr"], title="<img src=x>", do="<script>", see="<i>", ask="<img>", answer="<i>"
-    )
+    shown = replace(LESSONS["qr"], title="<img src=x>", do="<script>", see="<i>", ask="<img>", answer="<i>")
     for html in (
         learn_view.lesson_text(shown),
         learn_view.lesson_guide(from_environment(), shown),

@@ -47,19 +47,14 @@ def test_what_the_qr_answer_calculates_by_hand() -> None:
     answer = LESSONS["qr"].answer
     assert numbers(LESSONS["qr"].ask) == W.T.flatten().tolist()
     for vector in (q, R, rest):
-        assert [round(float(x), 6) for x in vector] in [
-            numbers(said) for said in re.findall(r"\([^()]*\)", answer)
-        ]
+        assert [round(float(x), 6) for x in vector] in [numbers(said) for said in re.findall(r"\([^()]*\)", answer)]
     assert abs(float(rest @ q)) < 1e-12
 
 
 @pytest.mark.parametrize(
-    ("name", "keeps"),
-    [("olora", False), ("sketch", False), ("olora_pivoted", True), ("random_orthonormal", True)],
+    ("name", "keeps"), [("olora", False), ("sketch", False), ("olora_pivoted", True), ("random_orthonormal", True)]
 )
-def test_a_permutation_of_the_columns_keeps_the_basis_of_pivoted_qr_and_of_none_of_w(
-    name: str, keeps: bool
-) -> None:
+def test_a_permutation_of_the_columns_keeps_the_basis_of_pivoted_qr_and_of_none_of_w(name: str, keeps: bool) -> None:
     assert name in {lane.init for lane in load("what-the-qr-adds").config.lanes}
     W = torch.randn(9, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     order = torch.tensor([3, 5, 0, 6, 1, 2, 4])

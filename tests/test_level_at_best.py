@@ -35,8 +35,7 @@ def losing(power: float, worse: float = 0.0) -> Callable[[Trial], float]:
 
 def judged(power: float, worse: float = 0.0, base: Study = STUDY) -> level_at_best.Finding:
     sharpness = {
-        cell: {init: SHARP[init] * cell.r * np.array([0.9, 1.1]) for init in base.inits}
-        for cell in base.cells()
+        cell: {init: SHARP[init] * cell.r * np.array([0.9, 1.1]) for init in base.inits} for cell in base.cells()
     }
     return level_at_best.judge(study(losing(power, worse), base), sharpness)
 
@@ -109,9 +108,7 @@ def test_few_points_and_ties_have_no_interval() -> None:
     assert tied.low == -math.inf
 
 
-def test_the_curvature_of_a_study_is_that_of_its_races_by_power_iteration(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_curvature_of_a_study_is_that_of_its_races_by_power_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.LOOKS", 1)
     base = Study(seeds=3, lrs=(1e-3, 2e-3, 4e-3), ranks=(2,), batch_size=2)
     (cell,) = base.cells()

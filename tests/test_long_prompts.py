@@ -34,7 +34,7 @@ phrases = st.lists(letters, min_size=1, max_size=6).map(" ".join)
     ends=st.booleans(),
     limit=st.integers(2, 40),
 )
-@settings(max_examples=40, deadline=None)  # fmt: skip
+@settings(max_examples=40, deadline=None)
 def test_a_longer_example_loses_the_first_tokens_of_its_prompt_alone(name, rows, ends, limit):
     tokenizer = TOKENIZERS[name]
     examples = [
@@ -46,10 +46,7 @@ def test_a_longer_example_loses_the_first_tokens_of_its_prompt_alone(name, rows,
     lengths = [max(len(s.ids) for s in (e, *e.choices)) for e in whole]
     begins = [min(s.supervised_from for s in (e, *e.choices)) for e in whole]
     # At least one token of the prompt itself stays.
-    fits = [
-        length <= limit or begin - front > length - limit
-        for length, begin in zip(lengths, begins, strict=True)
-    ]
+    fits = [length <= limit or begin - front > length - limit for length, begin in zip(lengths, begins, strict=True)]
     wanted = dict(max_length=limit, context=sys.maxsize, ends=ends, truncate=True)
     if not any(fits):
         with pytest.raises(ValueError, match=f"none of {len(rows)} examples is within {limit}"):
@@ -57,9 +54,7 @@ def test_a_longer_example_loses_the_first_tokens_of_its_prompt_alone(name, rows,
         return
     found = encode(examples, tokenizer, **wanted)
     assert found.left_out == len(rows) - sum(fits)
-    assert found.cut == sum(
-        fit and length > limit for fit, length in zip(fits, lengths, strict=True)
-    )
+    assert found.cut == sum(fit and length > limit for fit, length in zip(fits, lengths, strict=True))
     kept = [e for e, fit in zip(whole, fits, strict=True) if fit]
     for before, after in zip(kept, found.kept, strict=True):
         length = max(len(s.ids) for s in (before, *before.choices))
@@ -80,9 +75,7 @@ def test_a_longer_example_loses_the_first_tokens_of_its_prompt_alone(name, rows,
     share=st.floats(0, 1),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
-def test_a_chat_loses_the_first_words_of_its_user_and_no_token_of_the_template(
-    name, first, last, share
-):
+def test_a_chat_loses_the_first_words_of_its_user_and_no_token_of_the_template(name, first, last, share):
     tokenizer = bytes_tokenizer(TEMPLATES[name], merges=(("Ġ", "A"), ("Ġ", "E"), ("G", "H")))
     chat = Chat(tokenizer, name)
     messages = (("system", "user"), ("user", first), ("assistant", "user"), ("user", f"{last}H"))
@@ -93,15 +86,13 @@ def test_a_chat_loses_the_first_words_of_its_user_and_no_token_of_the_template(
     if len(re.findall("[A-H]", first + last)) < 2:
         return
     found = encode(
-        [example], tokenizer, context=sys.maxsize, chat=chat, truncate=True,
-        max_length=len(whole.ids) - count,
-    )  # fmt: skip
+        [example], tokenizer, context=sys.maxsize, chat=chat, truncate=True, max_length=len(whole.ids) - count
+    )
     (cut,) = found.kept
     assert (found.cut, len(cut.ids)) == (1, len(whole.ids) - count)
     assert cut.ids[cut.supervised_from :] == whole.ids[whole.supervised_from :]
     before, after = (
-        tokenizer.decode(e.ids[: e.supervised_from], clean_up_tokenization_spaces=False)
-        for e in (whole, cut)
+        tokenizer.decode(e.ids[: e.supervised_from], clean_up_tokenization_spaces=False) for e in (whole, cut)
     )
     assert of_user.sub("", before) == of_user.sub("", after), "all else stays"
     letters = ["".join(re.findall("[A-H]", text)) for text in (before, after)]
@@ -126,10 +117,7 @@ def test_without_a_maximum_the_context_is_one_and_a_text_without_prompt_stays_wh
 @pytest.fixture
 def rows(tmp_path):
     path = tmp_path / "rows.jsonl"
-    lines = [
-        {"prompt": f"tea {'and tea ' * (k % 9)}{k}", "answer": "good" if k % 2 else "so bad"}
-        for k in range(80)
-    ]
+    lines = [{"prompt": f"tea {'and tea ' * (k % 9)}{k}", "answer": "good" if k % 2 else "so bad"} for k in range(80)]
     lines[3]["answer"] = "word " * 40
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     return path
@@ -143,13 +131,9 @@ def test_a_race_says_what_it_cut_and_its_split_stays(rows):
     assert about.train + about.train_cut > about.train == len(whole.task.train) - 1
     assert racing.data.left_out == 1 < whole.data.left_out
     cuts = about.cuts
-    assert cuts[0] == (
-        f"{about.train_cut} training examples were cut at the left of their prompt to 14 tokens."
-    )
+    assert cuts[0] == (f"{about.train_cut} training examples were cut at the left of their prompt to 14 tokens.")
     assert about.train_cut == whole.data.left_out - 1
-    view = race_view(
-        replace(ready_race(racing.config), held_out=about, left_out=racing.data.left_out)
-    )
+    view = race_view(replace(ready_race(racing.config), held_out=about, left_out=racing.data.left_out))
     assert cuts[0] in view.results
     assert "as longer than 14 tokens without the prompt: 1 training example." in view.results
     longest = max(racing.data.held_out, key=lambda e: len(e.ids))

@@ -40,9 +40,7 @@ def random_examples(choices: int = 0) -> list[Encoded]:
         right = length % choices if choices else -1
         if choices:
             options[0], options[right] = options[right], options[0]
-        made.append(
-            Encoded(ids, begin, tuple(Encoded(o, begin) for o in options if choices), right)
-        )
+        made.append(Encoded(ids, begin, tuple(Encoded(o, begin) for o in options if choices), right))
     return made
 
 

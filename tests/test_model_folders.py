@@ -53,8 +53,7 @@ def test_shards_load_like_one_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("special", "pad"),
-    [({"eos_token": "</s>"}, 2), ({"unk_token": "<s>"}, 0), ({"pad_token": "b"}, 5)],
+    ("special", "pad"), [({"eos_token": "</s>"}, 2), ({"unk_token": "<s>"}, 0), ({"pad_token": "b"}, 5)]
 )
 def test_a_missing_padding_token_is_made_up(special, pad, tmp_path):
     _, tokenizer = load_model(str(tiny_folder("gpt2", tmp_path, **special)))
@@ -163,9 +162,7 @@ def test_half_written_weights_are_never_used(keep, folder):
 
 
 @pytest.mark.parametrize("text", ['{"a":', "", "\x00", "[1]", "null"])
-@pytest.mark.parametrize(
-    "file", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
-)
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"])
 def test_broken_json_is_named_with_its_file(file, text, folder):
     (folder / file).write_text(text)
     with pytest.raises(ValueError, match=rf"{file}' (is not JSON|must hold a JSON object)"):

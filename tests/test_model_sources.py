@@ -76,12 +76,8 @@ def from_hub(tmp_path_factory, request):
         MODELS["gpt2"].hub_id: Repository(
             {"main": good | {"consolidated.safetensors": b"twice", "pytorch_model.bin": b"no"}}
         ),
-        MODELS["opt-125m"].hub_id: Repository(
-            {"main": pickled, "refs/pr/7": good}, ((7, offer, "SFconvertbot"),)
-        ),
-        MODELS["opt-350m"].hub_id: Repository(
-            {"main": pickled, "refs/pr/8": good}, ((8, offer, "a-stranger"),)
-        ),
+        MODELS["opt-125m"].hub_id: Repository({"main": pickled, "refs/pr/7": good}, ((7, offer, "SFconvertbot"),)),
+        MODELS["opt-350m"].hub_id: Repository({"main": pickled, "refs/pr/8": good}, ((8, offer, "a-stranger"),)),
         MODELS["gemma-2b"].hub_id: Repository({"main": good}, gated=True),
         MODELS["distilgpt2"].hub_id: Repository(silent=True),
     }
@@ -99,9 +95,7 @@ def from_hub(tmp_path_factory, request):
         PIP_NO_INDEX="1",
         PIP_FIND_LINKS="",
     )
-    return SimpleNamespace(
-        online=online, gone=gone, asked=asked, out=out, cache=cache, empty=root / "empty"
-    )
+    return SimpleNamespace(online=online, gone=gone, asked=asked, out=out, cache=cache, empty=root / "empty")
 
 
 def test_a_model_comes_from_the_hub_by_its_short_name(from_hub):
@@ -173,9 +167,7 @@ def test_smollm2_knows_the_capital_of_france(smollm2):
 def test_smollm2_answers_and_stops(smollm2):
     model, tokenizer = smollm2
     question = [{"role": "user", "content": "What is the capital of Japan? Answer in one word."}]
-    prompt = tokenizer.apply_chat_template(
-        question, return_tensors="pt", add_generation_prompt=True, return_dict=True
-    )
+    prompt = tokenizer.apply_chat_template(question, return_tensors="pt", add_generation_prompt=True, return_dict=True)
     out = model.generate(**prompt, max_new_tokens=16, do_sample=False)
     answer = out[0, prompt["input_ids"].shape[1] :]
     assert "Tokyo" in tokenizer.decode(answer)
@@ -197,8 +189,7 @@ def test_smollm2_is_as_unsurprised_by_english_as_a_real_model(smollm2):
     # One wrong permutation of the query rows takes the perplexity into the thousands.
     model, tokenizer = smollm2
     ids = tokenizer(
-        "Water boils at 100 degrees Celsius. In 1969, Neil Armstrong became the first person to "
-        "walk on the Moon.",
+        "Water boils at 100 degrees Celsius. In 1969, Neil Armstrong became the first person to walk on the Moon.",
         return_tensors="pt",
     )["input_ids"]
     with torch.no_grad():

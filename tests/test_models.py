@@ -77,10 +77,7 @@ def test_glassllm_tokenizes_as_the_package_does(glass, package, text):
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.text(alphabet=st.sampled_from("ab ehtouw\n\t.,’“'▁éù中0123\u0301Æ<>"), max_size=60)
-    | st.text(max_size=40)
-)
+@given(st.text(alphabet=st.sampled_from("ab ehtouw\n\t.,’“'▁éù中0123\u0301Æ<>"), max_size=60) | st.text(max_size=40))
 def test_glassllm_tokenizes_any_text_as_the_package_does(glass, package, text):
     assert glass[1](text)["input_ids"] == package[1].encode(text)
 

@@ -138,9 +138,7 @@ def test_traits_are_observed_and_linked_and_a_browser_sets_no_result() -> None:
     assert (panel.step, panel.config.steps, other.config.steps) == (1, 5, 5)
     panel.set_state({"state": "failed", "step": 99})
     assert (panel.state, panel.step) == ("paused", 1)
-    for wrong, rule in (
-        ({"stepz": 2}, "did you mean 'steps'"), ({"steps": 0}, "whole number"), (3, "expected a"),
-    ):  # fmt: skip
+    for wrong, rule in (({"stepz": 2}, "did you mean 'steps'"), ({"steps": 0}, "whole number"), (3, "expected a")):
         with pytest.raises(ValueError, match=rule):
             panel.config = wrong
     panel.stop()
@@ -170,9 +168,7 @@ def test_a_button_sets_same_and_fair_rates() -> None:
     assert len(shown(panel, "lanes")["value"]) == 1
 
 
-def test_a_button_exports_the_leader_and_nothing_that_exists_is_overwritten(
-    tmp_path, monkeypatch
-) -> None:
+def test_a_button_exports_the_leader_and_nothing_that_exists_is_overwritten(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     panel = RacePanel(replace(CONFIG, keep_best=True))
     panel.start()

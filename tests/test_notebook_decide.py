@@ -18,9 +18,7 @@ STUDY = Study(
 PLAN = Plan(STUDY, minutes=5, seconds=10, final=1, most=2)
 
 
-def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(
-    tmp_path, monkeypatch
-) -> None:
+def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     panel = DecidePanel(plan=PLAN, inits=["olora"], r=2, minutes=5)
     seen: list[str] = []

@@ -99,9 +99,7 @@ def test_every_section_ends_with_a_question_whose_answer_is_folded(path):
     assert len(asked) >= len(sections) - 2  # one on panels, and one that a table ends
     for section in asked:
         (_, answer) = section.split("**Question.**", 1)
-        assert re.search(
-            r"<details><summary>Answer</summary>\n\n.+\n\n</details>", answer, re.DOTALL
-        )
+        assert re.search(r"<details><summary>Answer</summary>\n\n.+\n\n</details>", answer, re.DOTALL)
 
 
 @each
@@ -167,9 +165,7 @@ def test_a_page_holds_the_outputs_and_asks_nothing_of_another_host():
     )  # fmt: skip
     text = page(notebook, "lesson")
     assert text.count("Plotly.newPlot(") >= 1
-    asked = re.findall(
-        r"<(?:script|link|img|iframe)[^>]+(?:src|href)=[\"']?(https?://[^\"' >]+)", text
-    )
+    asked = re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=[\"']?(https?://[^\"' >]+)", text)
     assert not asked
     assert not re.search(r"import\s[^;]*[\"']https?://", text[text.index("</script>") :])
 

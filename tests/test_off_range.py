@@ -18,10 +18,7 @@ LOOKS = theme.lane_styles([Lane("lora"), Lane("olora")])
 
 
 def run(norms: np.ndarray) -> list[Step]:
-    return [
-        a_step(n + 1, row, row, seconds=n, tokens=n)
-        for n, row in enumerate(norms)
-    ]  # fmt: skip
+    return [a_step(n + 1, row, row, seconds=n, tokens=n) for n, row in enumerate(norms)]
 
 
 def arrows(figure: dict) -> list[dict]:

@@ -164,8 +164,7 @@ def test_a_figure_that_was_changed_has_no_picture_of_its_former_self():
 def test_a_race_is_drawn_while_it_runs_and_the_figure_takes_its_place(running):
     shown = []
     code = f"{FIRST}\nov.plot_race(race, what='loss')"
-    client = NotebookClient(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]),
-                            km=running, timeout=300)  # fmt: skip
+    client = NotebookClient(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), km=running, timeout=300)
     process = client.process_message
 
     def watched(message, *rest):

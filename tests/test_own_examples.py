@@ -60,9 +60,7 @@ def test_the_pieces_of_an_example_are_its_tokens_and_join_to_its_text(name, prom
     example = Example(prompt, f" {answer}")
     pieces = pieces_of(example, tokenizer, ends=ends)
     (encoded,) = encode([example], tokenizer, context=sys.maxsize, ends=ends).kept
-    assert [piece.supervised for piece in pieces] == [
-        at >= encoded.supervised_from for at in range(len(encoded.ids))
-    ]
+    assert [piece.supervised for piece in pieces] == [at >= encoded.supervised_from for at in range(len(encoded.ids))]
     special = {str(token) for token in tokenizer.all_special_tokens}
     texts = [piece.text for piece in pieces]
     first, last = texts[0] in special, ends and tokenizer.eos_token is not None

@@ -37,9 +37,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 
 def asked(files: VisitorFiles | None, task: object, steps: int = 2):
-    config = checked_config(
-        Limits(), model="glassllm", task=task, steps=steps, batch=4, lanes=LANES, files=files
-    )
+    config = checked_config(Limits(), model="glassllm", task=task, steps=steps, batch=4, lanes=LANES, files=files)
     return replace(config, **FEW)
 
 
@@ -60,11 +58,7 @@ def asked(files: VisitorFiles | None, task: object, steps: int = 2):
         ("x.jsonl", None, "a file must be sent"),
         (["x.jsonl"], TEXT, "a file must be sent"),
         ("x.csv", "prompt,answer\n" + "a,b\n" * 21, "the same prompt on every line"),
-        (
-            "x.csv",
-            "prompt,answer\n" + "".join(f"a{k},b\n" for k in range(21)),
-            "21 examples, more than 20",
-        ),
+        ("x.csv", "prompt,answer\n" + "".join(f"a{k},b\n" for k in range(21)), "21 examples, more than 20"),
         ("x.csv", f"prompt,answer\na,b\nc,{'d' * 51}", "characters, more than 50"),
     ],
 )
@@ -105,9 +99,7 @@ def test_a_visit_has_one_file_and_a_server_the_newest_ones(files: VisitorFiles) 
     assert len(list(files._folder.iterdir())) == LIMITS.keep_files
 
 
-def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(
-    files: VisitorFiles, jobs: Jobs
-) -> None:
+def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(files: VisitorFiles, jobs: Jobs) -> None:
     found = files.bring("one", "mine.jsonl", TEXT)
     config = asked(files, found.token)
     job = jobs.start(config)

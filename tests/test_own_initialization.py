@@ -103,10 +103,7 @@ def test_it_has_a_colour_of_its_own_and_its_label_everywhere(mine: str, name: st
     finally:
         ov.unregister("other")
     assert display_names([ov.Lane(mine)]) == ("My signs",)
-    assert (
-        lane_table(Limits(), (ov.Lane("lora"),), elem_id="lanes").props["starts"][mine]
-        == "My signs"
-    )
+    assert lane_table(Limits(), (ov.Lane("lora"),), elem_id="lanes").props["starts"][mine] == "My signs"
 
 
 def test_it_is_listed(mine: str) -> None:

@@ -93,9 +93,7 @@ def test_a_race_answers_after_its_step_and_the_newest_prompt_counts(jobs: Jobs) 
     assert job.own_prompt.answer.step == 6
 
 
-def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(
-    finished: tuple[Jobs, Job],
-) -> None:
+def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(finished: tuple[Jobs, Job]) -> None:
     jobs, job = finished
     job.own_prompt = OwnPrompt(PROMPT, Answer(PROMPT, "", "<b>tea", ("<b>tea", "sad"), 6))
     mine, others = (seen(jobs, key) for key in (job.id, job.readers_key))
@@ -111,9 +109,7 @@ def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(
     assert not seen(jobs, "recorded:first").can_be_asked
 
 
-def test_what_is_no_prompt_or_not_one_s_own_race_is_refused_in_a_sentence(
-    finished: tuple[Jobs, Job],
-) -> None:
+def test_what_is_no_prompt_or_not_one_s_own_race_is_refused_in_a_sentence(finished: tuple[Jobs, Job]) -> None:
     jobs, job = finished
     for run in (job.readers_key, "recorded:first", None, 7, ["a"], "../x"):
         with pytest.raises(ValueError, match="only the owner"):

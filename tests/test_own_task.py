@@ -37,10 +37,9 @@ def test_a_dataset_races_as_the_file_of_its_rows_does(tmp_path):
 
 def test_a_dataset_may_have_choices_and_columns_of_its_own():
     rows = [
-        {"id": k, "instruction": f"Is {k} odd?", "output": "yes" if k % 2 else "no",
-         "choices": ["yes", "no"]}
+        {"id": k, "instruction": f"Is {k} odd?", "output": "yes" if k % 2 else "no", "choices": ["yes", "no"]}
         for k in range(30)
-    ]  # fmt: skip
+    ]
     task = own_task(datasets.Dataset.from_list(rows))
     assert {example.choices for example in task.examples} == {("yes", "no")}
 

@@ -40,9 +40,7 @@ def test_every_card_is_built_hidden_and_redrawn_by_the_list() -> None:
         assert PARTS[card.name] == f"#{card.id}"
 
 
-def test_a_card_is_one_line_and_the_page_has_it_with_its_news(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_card_is_one_line_and_the_page_has_it_with_its_news(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Card(
         "lengths", ("made",), lambda desk: [gr.HTML(elem_id="lengths")],
         lambda view: [f"{view.made} steps"], column="right",
@@ -73,9 +71,7 @@ def test_a_card_without_news_is_hidden_and_not_drawn_until_there_are_some() -> N
     drawn: list[RaceView] = []
     board = Board()
     board.add(
-        Card(
-            "own", ("step",), lambda _: (), lambda view: [drawn.append(view)], only_with="gradients"
-        ),
+        Card("own", ("step",), lambda _: (), lambda view: [drawn.append(view)], only_with="gradients"),
         ["frame", "value"],
     )
     blank, whole = race_view(ready_race(SETUP.to_config(LIMITS))), race_view(RECORDED)
@@ -115,9 +111,7 @@ def test_only_the_id_of_a_run_that_goes_on_commands_it(jobs: Jobs, commands: Com
     assert not commands.do(job.id, "resume")
 
 
-def test_race_starts_one_or_lets_the_one_that_is_shown_go_on(
-    jobs: Jobs, commands: Commands
-) -> None:
+def test_race_starts_one_or_lets_the_one_that_is_shown_go_on(jobs: Jobs, commands: Commands) -> None:
     controls = LONG.to_controls()
     first = press(commands, "step", None, controls)
     job = jobs.get(first.run)

@@ -24,9 +24,7 @@ KINDS = (
     Lane("mica", r=2, seed=1),
     Lane("lora_ga", r=2, seed=1, weight_decay=0.1),
 )
-config = partial(
-    small, lanes=KINDS, task="text", batch_size=16, max_length=96, steps=2, dtype="float64"
-)
+config = partial(small, lanes=KINDS, task="text", batch_size=16, max_length=96, steps=2, dtype="float64")
 
 
 @pytest.fixture
@@ -61,9 +59,7 @@ def test_a_small_batch_is_evaluated_in_larger_passes_that_take_no_more_memory():
     assert cost.evaluation.bytes(data.judged_size) <= cost.training.bytes(data.trained_with(2))
     together = racing._trainer.evaluate(racing.go_on)
     data.judged_rows = 2
-    np.testing.assert_allclose(
-        together.loss, racing._trainer.evaluate(racing.go_on).loss, rtol=1e-12
-    )
+    np.testing.assert_allclose(together.loss, racing._trainer.evaluate(racing.go_on).loss, rtol=1e-12)
     assert race(small(batch_size=4, accumulate=2)).data.judged_rows == 2
 
 
@@ -100,8 +96,7 @@ def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_computed(monke
 def test_what_is_not_free_at_the_moment_is_refused_with_what_would_fit(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda _: 9 * 10**7)
     with pytest.raises(
-        ValueError,
-        match=r"over 16 prompts of up to \d+ tokens needs 2\d\d MB .* only \d+ MB are free: \d ",
+        ValueError, match=r"over 16 prompts of up to \d+ tokens needs 2\d\d MB .* only \d+ MB are free: \d "
     ):
         race(config())
 

@@ -40,10 +40,7 @@ def test_the_function_at_the_start_is_the_one_that_peft_starts_from(init):
     torch.testing.assert_close(logits(model), logits(theirs.eval()), rtol=1e-4, atol=1e-4)
 
 
-SETTINGS = {
-    "default": {},
-    "all-settings": {"rslora": True, "lora_plus": 4.0, "beta1": 0.8, "beta2": 0.95},
-}
+SETTINGS = {"default": {}, "all-settings": {"rslora": True, "lora_plus": 4.0, "beta1": 0.8, "beta2": 0.95}}
 TRAINED = {
     f"{init}-{name}": Lane(init, lr=1e-3, r=8, alpha=4, **settings)
     for init in ("lora", "olora", "pissa", "lora_ga", "lora_one", "eva", "corda")
@@ -65,9 +62,8 @@ def trains_alike(theirs, lane: Lane, steps, tolerance: float) -> None:
     _, tokenizer = load_model("glassllm")
     trainable = [p for p in theirs.parameters() if p.requires_grad]
     optimizer = create_loraplus_optimizer(
-        theirs, torch.optim.AdamW, lr=lane.lr, loraplus_lr_ratio=lane.lora_plus,
-        betas=(lane.beta1, lane.beta2),
-    )  # fmt: skip
+        theirs, torch.optim.AdamW, lr=lane.lr, loraplus_lr_ratio=lane.lora_plus, betas=(lane.beta1, lane.beta2)
+    )
     train = encode(load_task("number-words", 0).train, tokenizer, context=128).kept
     for step in steps:
         chosen = batch_indices(len(train), 4, 0, step.step - 1)
@@ -89,10 +85,7 @@ def test_ten_steps_of_a_lane_are_ten_steps_of_peft(lane):
     model, _ = load_model("glassllm", dtype=torch.float64)
     theirs = peft_model(lane, running.lanes.layers, model, init=True)
     for name in running.lanes.layers:
-        layer, start = (
-            theirs.base_model.model.get_submodule(name),
-            running.lanes.start_factors(name, k),
-        )
+        layer, start = (theirs.base_model.model.get_submodule(name), running.lanes.start_factors(name, k))
         layer.base_layer.weight.data -= lane.scale * start.B @ start.A
         layer.lora_A["default"].weight.data = start.A.clone()
         layer.lora_B["default"].weight.data = start.B.clone()

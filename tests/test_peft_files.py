@@ -50,9 +50,7 @@ def test_an_exported_adapter_gives_the_same_logits_in_peft(family, init, tmp_pat
 @pytest.mark.parametrize("rslora", [False, True])
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "gpt2"])
 def test_the_olora_form_is_completed_by_peft_from_the_base(family, rslora, tmp_path):
-    model, lanes = trained(
-        family, Lane("olora", lr=1e-2, r=4, alpha=10, rslora=rslora), torch.float32
-    )
+    model, lanes = trained(family, Lane("olora", lr=1e-2, r=4, alpha=10, rslora=rslora), torch.float32)
     write_peft(lanes, 0, tmp_path, form="olora")
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["r"] == 4
@@ -146,9 +144,7 @@ def saved_by_peft(folder, init, family="llama", targets=("q_proj", "up_proj"), *
         ("llama", "gaussian", {}),
     ],
 )
-def test_an_adapter_trained_by_peft_reads_back_from_every_start_that_can(
-    family, init, changes, tmp_path
-):
+def test_an_adapter_trained_by_peft_reads_back_from_every_start_that_can(family, init, changes, tmp_path):
     theirs = saved_by_peft(tmp_path, init, family, **changes)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["init_lora_weights"] == init
     model = tiny(family)

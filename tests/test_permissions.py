@@ -53,8 +53,7 @@ def test_every_file_and_folder_has_the_permissions_that_the_umask_leaves(written
     wrong = {
         name: oct(mode)
         for name, path in files.items()
-        if (mode := stat.S_IMODE(path.stat().st_mode))
-        != (0o777 if path.is_dir() else 0o666) & ~umask
+        if (mode := stat.S_IMODE(path.stat().st_mode)) != (0o777 if path.is_dir() else 0o666) & ~umask
     }
     assert not wrong
     for name in (

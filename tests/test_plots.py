@@ -16,9 +16,8 @@ from olora_viz.figures.layout import axis, layout, stacked
 from olora_viz.races import run as runs
 
 CONFIG = small(
-    (ov.Lane("lora", r=2), ov.Lane("olora", r=2), ov.Lane("olora", lr=3e-3, r=2)),
-    eval_every=2, gradients_every=2,
-)  # fmt: skip
+    (ov.Lane("lora", r=2), ov.Lane("olora", r=2), ov.Lane("olora", lr=3e-3, r=2)), eval_every=2, gradients_every=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +75,7 @@ def test_a_sweep_draws_the_same_curves_from_a_race_its_steps_and_its_folder(raci
 def test_without_a_set_up_the_lanes_are_called_by_their_numbers(racing) -> None:
     figure = ov.plot_race(racing[1], what="loss")
     assert {t.legendgroup for t in figure.data} == {"lane 1", "lane 2", "lane 3"}
-    assert ov.steps_frame(racing[1])["lane"].cat.categories.tolist() == [
-        "lane 1", "lane 2", "lane 3",
-    ]  # fmt: skip
+    assert ov.steps_frame(racing[1])["lane"].cat.categories.tolist() == ["lane 1", "lane 2", "lane 3"]
 
 
 def test_figures_below_each_other_keep_their_curves_their_axes_and_their_distance(racing) -> None:
@@ -125,18 +122,14 @@ def test_gradients_are_drawn_at_the_step_that_was_asked_for(racing) -> None:
     race, steps = racing
     first = ov.plot_gradients(steps, race, measure="gradient_B", step=1)
     assert "step 1" in first.layout.title.text
-    np.testing.assert_allclose(
-        curves(first, "LoRA 1e-3")[0], steps[0].gradients.gradient[0, :, 1], rtol=1e-3
-    )
+    np.testing.assert_allclose(curves(first, "LoRA 1e-3")[0], steps[0].gradients.gradient[0, :, 1], rtol=1e-3)
     assert "step 4" in ov.plot_gradients(steps, race).layout.title.text
     with pytest.raises(ValueError, match="step 3 was not measured, only 1, 2, 4"):
         ov.plot_gradients(steps, race, step=3)
 
 
 def test_the_spectrum_of_a_small_matrix_is_the_one_of_hand_algebra() -> None:
-    figure = ov.plot_spectrum(
-        torch.tensor([[1.0, 1.0], [0.0, 1.0]]), r=1, inits=["olora"], what="singular"
-    )
+    figure = ov.plot_spectrum(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), r=1, inits=["olora"], what="singular")
     assert curves(figure, "W")[0] == pytest.approx([1.618, 0.618], abs=1e-3)
     assert curves(figure, "OLoRA")[0] == pytest.approx([2**0.5], abs=1e-3)
 
@@ -182,25 +175,13 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
         (lambda race, steps: ov.plot_race(steps, theme="drak"), "unknown theme 'drak'"),
         (lambda race, steps: ov.plot_race(steps, what=[]), "choose what to draw: loss, gradient"),
         (lambda race, steps: ov.plot_race("nowhere"), "'nowhere' is not a run folder"),
-        (
-            lambda race, steps: ov.plot_race(steps, ov.RaceConfig()),
-            "the steps are of 3 lanes and the set-up has 15",
-        ),
-        (
-            lambda race, steps: ov.plot_race(steps, what="sharpness"),
-            "these steps have no curvature",
-        ),
-        (
-            lambda race, steps: ov.plot_gradients([without(steps[0], "gradients")]),
-            "these steps have no gradients",
-        ),
+        (lambda race, steps: ov.plot_race(steps, ov.RaceConfig()), "the steps are of 3 lanes and the set-up has 15"),
+        (lambda race, steps: ov.plot_race(steps, what="sharpness"), "these steps have no curvature"),
+        (lambda race, steps: ov.plot_gradients([without(steps[0], "gradients")]), "these steps have no gradients"),
         (lambda race, steps: ov.plot_spectrum("glassllm", "q_proj"), "matches 4 layers"),
         (lambda race, steps: ov.plot_spectrum("glasllm"), "did you mean 'glassllm'"),
         (lambda race, steps: ov.plot_spectrum(torch.ones(2, 2), inits=["eva"]), "eva"),
-        (
-            lambda race, steps: ov.plot_spectrum(torch.full((2, 2), torch.nan)),
-            "must be a matrix .* of finite numbers",
-        ),
+        (lambda race, steps: ov.plot_spectrum(torch.full((2, 2), torch.nan)), "must be a matrix .* of finite numbers"),
         (lambda race, steps: ov.plot_spectrum(torch.ones(2, 2), r=3), "rank 3 exceeds"),
     ],
 )

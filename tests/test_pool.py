@@ -56,8 +56,7 @@ def test_one_computes_at_a_time_in_turn_and_a_visitor_s_too_many_are_a_sentence(
     assert (first, one, two, other) == ("first", "0", "1", "other")
     assert isinstance(cancelled, asyncio.CancelledError)
     assert str(refused) == (
-        "3 spectra of this page are already waiting, the maximum for one page: try again "
-        "when one of them has started"
+        "3 spectra of this page are already waiting, the maximum for one page: try again when one of them has started"
     )
     assert done == ["first", "other", "0", "1"]
 
@@ -69,9 +68,7 @@ def test_one_computes_at_a_time_in_turn_and_a_visitor_s_too_many_are_a_sentence(
     assert asyncio.run(pool.run(MANY, compute, "again")) == "again"
 
 
-def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     going, most, names = 0, 0, set()
 
     def slow(*values: object) -> spectrum.Shown:
@@ -86,8 +83,7 @@ def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(
     monkeypatch.setattr("olora_viz.web.spectrum.shown", slow)
     with launched(page.build(Limits())) as url:
         first = Page(url, "first")
-        (fn, *_) = (fn for name, fn in first.functions.items() if name.startswith("show")
-                    and len(fn["inputs"]) == 7)  # fmt: skip
+        (fn, *_) = (fn for name, fn in first.functions.items() if name.startswith("show") and len(fn["inputs"]) == 7)
         said: list[str] = []
 
         def ask(number: int) -> None:
@@ -104,9 +100,7 @@ def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(
     assert all("no matrix" in text for text in said)
 
 
-def test_of_too_many_pages_of_an_address_the_oldest_is_told_and_the_newest_works(
-    tmp_path: Path,
-) -> None:
+def test_of_too_many_pages_of_an_address_the_oldest_is_told_and_the_newest_works(tmp_path: Path) -> None:
     jobs = Jobs(folder=tmp_path / "jobs")
     board = Board()
     board.add(Card("all", ("status", "step"), lambda _: (), lambda view: [view]), ["view"])

@@ -42,17 +42,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, bytes]]]:
             elif "/preupload/" in self.path:
                 asked = json.loads(sent)["files"]
                 answer = {
-                    "files": [
-                        {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
-                        for one in asked
-                    ]
+                    "files": [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in asked]
                 }
             elif "/commit/" in self.path:
-                answer = {
-                    "commitUrl": f"{constants.ENDPOINT}/me/it/commit/0",
-                    "commitOid": "0",
-                    "success": True,
-                }
+                answer = {"commitUrl": f"{constants.ENDPOINT}/me/it/commit/0", "commitOid": "0", "success": True}
             body = json.dumps(answer).encode()
             self.send_response(403 if "no-way" in self.path + sent.decode("latin1") else 200)
             self.send_header("Content-Type", "application/json")

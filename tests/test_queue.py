@@ -163,9 +163,7 @@ def test_loading_a_model_counts_as_time_too(tmp_path: Path) -> None:
         jobs.close()
 
 
-def test_race_can_be_pressed_again_when_the_lanes_have_answered(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_can_be_pressed_again_when_the_lanes_have_answered(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     asking, go_on, answers = threading.Event(), threading.Event(), Race.answers
 
     def slow(race: Race, count: int) -> list[Answer]:
@@ -189,9 +187,7 @@ def test_race_can_be_pressed_again_when_the_lanes_have_answered(
     assert can_press(shown) == (True, False)
 
 
-def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Example(f"{n} and {n} make", f" {2 * n}") for n in range(12)]
     long = [Example("and " * 200 + f"{n}", " much") for n in range(3)]
     task = Task("boolq", "Sums.", tuple(rows[:8] + long), (*rows[8:], Example("or " * 200, " so")))

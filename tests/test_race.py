@@ -75,9 +75,7 @@ def test_a_step_that_was_cut_short_is_not_taken_for_a_whole_one(monkeypatch):
 def test_the_state_of_another_race_is_refused():
     running = race(config())
     other = race(config(lanes=(*FOUR[:3], Lane("gaussian", r=7)))).snapshot()
-    with pytest.raises(
-        ValueError, match=r"'theta' is \(4, \d+\) in the snapshot, \(4, \d+\) in this"
-    ):
+    with pytest.raises(ValueError, match=r"'theta' is \(4, \d+\) in the snapshot, \(4, \d+\) in this"):
         running.restore(other)
     with pytest.raises(ValueError, match="'clock' is missing in the snapshot"):
         running.restore({k: v for k, v in running.snapshot().items() if k != "clock"})
@@ -101,9 +99,7 @@ def test_a_step_measures_before_its_update_and_evaluates_after_it():
 
 def test_the_baseline_is_the_held_out_loss_of_the_base_model():
     running = race(config())
-    at_start = evaluation.evaluate(
-        running.model, running.data.held_out, running.lanes.count, pad_id=0, batch_size=4
-    )
+    at_start = evaluation.evaluate(running.model, running.data.held_out, running.lanes.count, pad_id=0, batch_size=4)
     np.testing.assert_array_equal(at_start.accuracy, np.repeat(running.baseline.accuracy, 4))
     np.testing.assert_allclose(at_start.loss, np.repeat(running.baseline.loss, 4), rtol=1e-6)
 

@@ -10,14 +10,7 @@ import torch
 from steps import a_step
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import (
-    COMMANDS,
-    RaceRecord,
-    RaceSnapshot,
-    ready_race,
-    snapshot,
-    status_of_lanes,
-)
+from olora_viz.background.record import COMMANDS, RaceRecord, RaceSnapshot, ready_race, snapshot, status_of_lanes
 from olora_viz.figures import race as charts
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
@@ -29,10 +22,7 @@ from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.reports import report
 from olora_viz.views.results import rates_view
 
-LAZY = {
-    name for name, its in vars(RaceView).items()
-    if isinstance(its, cached_property) and not name.startswith("_")
-}  # fmt: skip
+LAZY = {name for name, its in vars(RaceView).items() if isinstance(its, cached_property) and not name.startswith("_")}
 
 
 def going(state: str, **more) -> RaceSnapshot:
@@ -48,18 +38,14 @@ def test_a_view_is_frozen_values_that_json_can_hold(name):
     for name in eager | LAZY:
         value = getattr(view, name)
         json.dumps(
-            sorted(value) if isinstance(value, frozenset) else value,
-            allow_nan=False,
-            default=dataclasses.asdict,
+            sorted(value) if isinstance(value, frozenset) else value, allow_nan=False, default=dataclasses.asdict
         )
 
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_going_back_to_a_step_shows_a_race_as_it_was_then(name):
     record = GALLERY[name]
-    cut = dataclasses.replace(
-        snapshot(record), steps=record.steps[:7], complete=False, state="racing", tested=None
-    )
+    cut = dataclasses.replace(snapshot(record), steps=record.steps[:7], complete=False, state="racing", tested=None)
     back, then = race_view(record, upto=7), race_view(cut)
     assert back.figures == then.figures
     assert back.story.removeprefix(back.introduction) == then.story
@@ -138,9 +124,7 @@ def test_a_view_stays_at_its_moment_and_computes_only_what_is_read(monkeypatch):
     drawn: list[str] = []
     for name in ("loss_figure", "gradient_figure", "accuracy_figure"):
         draw = getattr(charts, name)
-        monkeypatch.setattr(
-            charts, name, lambda *a, n=name, f=draw, **k: drawn.append(n) or f(*a, **k)
-        )
+        monkeypatch.setattr(charts, name, lambda *a, n=name, f=draw, **k: drawn.append(n) or f(*a, **k))
     view, then = race_view(record), race_view(snapshot(record))
     assert drawn == []
     steps.append(a_step(3, [0.1, 0.2]))
@@ -192,9 +176,7 @@ def test_the_line_says_what_memory_a_race_takes_while_it_runs(device: str, shown
     here = memory_of(torch.device("cpu"))
     assert here is None or 0 < here.now <= here.peak
     its = {"steps": (a_step(1, [1.0] * 15),), "memory": Memory(612_000_000, 1_340_000_000)}
-    racing, finished = (
-        race_view(going(state, device=device, **its)).status for state in ("racing", "finished")
-    )
+    racing, finished = (race_view(going(state, device=device, **its)).status for state in ("racing", "finished"))
     assert f'title="{device} memory; peak 1.3 GB">{shown}</span>' in racing
     assert "GB" not in finished
     assert ("CUDA" in finished) == (device == "CUDA")
@@ -210,9 +192,7 @@ def test_the_line_says_what_memory_a_race_takes_while_it_runs(device: str, shown
         ("stopped", "Stopped before"),
     ],
 )
-def test_before_the_first_held_out_results_the_verdict_says_what_the_race_does(
-    state: str, said: str
-) -> None:
+def test_before_the_first_held_out_results_the_verdict_says_what_the_race_does(state: str, said: str) -> None:
     verdict = race_view(going(state)).verdict.striptags()
     assert verdict.startswith(said)
     assert "the first held-out results" in verdict.lower()

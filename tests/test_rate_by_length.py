@@ -30,8 +30,7 @@ def study(best: Best, base: Study = STUDY) -> Verdicts:
     while todo := needed(base, known):
         known |= {trial: losses(trial)[-1] for trial in todo}
     rows = {
-        trial: row(loss) | {"evaluated": list(LENGTHS), "valid_losses": losses(trial)}
-        for trial, loss in known.items()
+        trial: row(loss) | {"evaluated": list(LENGTHS), "valid_losses": losses(trial)} for trial, loss in known.items()
     }
     return verdicts_of(base, rows)
 
@@ -45,9 +44,7 @@ def moving(lora: float, olora: float) -> Best:
     ("lora", "olora", "verdict"),
     [(-0.5, 0.0, "holds"), (0.0, -0.5, "fails"), (0.5, 0.5, "fails"), (-0.5, -0.5, MIXED)],
 )
-def test_the_exponent_of_the_length_in_the_best_rate_is_found(
-    lora: float, olora: float, verdict: str
-) -> None:
+def test_the_exponent_of_the_length_in_the_best_rate_is_found(lora: float, olora: float, verdict: str) -> None:
     found = rate_by_length.judge(study(moving(lora, olora)))
     assert found.verdict == verdict
     assert mean(found, "exponent_lora") == pytest.approx(lora, abs=0.02)

@@ -68,12 +68,8 @@ def test_before_the_first_evaluation_a_sentence_says_so() -> None:
 
 @pytest.mark.parametrize("measure", ["final", "best"])
 @pytest.mark.parametrize("name", theme.THEMES)
-def test_it_is_a_plotly_figure_in_both_themes_that_says_what_it_draws(
-    measure: str, name: str
-) -> None:
+def test_it_is_a_plotly_figure_in_both_themes_that_says_what_it_draws(measure: str, name: str) -> None:
     figure = drawn(measure=measure)
     assert figure["layout"]["meta"]["title"].lower().startswith(measure)
-    colors = {
-        t["line"]["color"] for t in to_plotly(figure, name).to_plotly_json()["data"] if "line" in t
-    }
+    colors = {t["line"]["color"] for t in to_plotly(figure, name).to_plotly_json()["data"] if "line" in t}
     assert colors == {theme.resolve(f"@{init}", name) for init in ("lora", "olora")}

@@ -12,14 +12,7 @@ from steps import a_step, judged
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.step import Step
-from olora_viz.studies.story import (
-    describe_rates,
-    describe_reach,
-    first_at,
-    is_sweep,
-    rate_curves,
-    steps_to_reach,
-)
+from olora_viz.studies.story import describe_rates, describe_reach, first_at, is_sweep, rate_curves, steps_to_reach
 
 NAN = math.nan
 RATES = (1e-3, 3e-3, 1e-2)
@@ -35,11 +28,8 @@ def steps_of(held: Sequence[Sequence[float]] | np.ndarray) -> list[Step]:
     for n, losses in enumerate(held, start=1):
         values = np.array(losses, dtype=float)
         made.append(
-            a_step(
-                10 * n, values, values, values, seconds=n, tokens=n, eval_loss=values,
-                eval_accuracy=values,
-            )
-        )  # fmt: skip
+            a_step(10 * n, values, values, values, seconds=n, tokens=n, eval_loss=values, eval_accuracy=values)
+        )
     return made
 
 
@@ -79,9 +69,7 @@ def test_the_best_loss_is_the_lowest_of_a_lane_and_the_final_one_is_its_last() -
 
 
 @pytest.mark.parametrize("measure", ["final", "best"])
-def test_a_rate_that_lost_a_seed_has_no_mean_and_is_never_the_optimum_but_stays(
-    measure: str,
-) -> None:
+def test_a_rate_that_lost_a_seed_has_no_mean_and_is_never_the_optimum_but_stays(measure: str) -> None:
     lanes = sweep(["olora"])
     steps = steps_of([[1, 1, 1, 0.1, 1, 1], [0.9, 0.9, 0.01, NAN, 0.5, 0.7]])
     (curve,) = rate_curves(lanes, steps, measure)
@@ -99,10 +87,7 @@ def test_lanes_of_another_rank_make_a_curve_of_their_own() -> None:
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.floats(0.01, 9), min_size=2, max_size=9),
-    st.floats(0.01, 9),
-)
+@given(st.lists(st.floats(0.01, 9), min_size=2, max_size=9), st.floats(0.01, 9))
 def test_a_loss_is_reached_where_the_straight_line_between_evaluations_first_meets_it(
     losses: list[float], target: float
 ) -> None:

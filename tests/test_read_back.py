@@ -19,9 +19,7 @@ from olora_viz.lanes.peft import read_back, read_back_merged, write_merged, writ
 
 FEW = ("--eval-size", "4", "--test-size", "4")
 
-SIZES = {
-    "vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "pad_token_id": 0,
-}  # fmt: skip
+SIZES = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "pad_token_id": 0}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 40}
 DEEPSEEK = {
     **SIZES, **HEADS, "moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2,
@@ -79,9 +77,7 @@ def without_peft(monkeypatch):
 
 
 @pytest.mark.parametrize("config", [DEEPSEEK_V3, MAMBA], ids=lambda config: config.model_type)
-def test_without_peft_the_package_reads_it_itself_and_says_that_peft_did_not(
-    config, tmp_path, without_peft
-):
+def test_without_peft_the_package_reads_it_itself_and_says_that_peft_did_not(config, tmp_path, without_peft):
     lanes = moved(made(config), Lane("olora", r=2))
     write_peft(lanes, 0, tmp_path / "a")
     found = read_back(lanes, 0, tmp_path / "a")
@@ -92,9 +88,7 @@ def test_without_peft_the_package_reads_it_itself_and_says_that_peft_did_not(
     assert read_back_merged(lanes, 0, tmp_path / "merged").warning == ""
 
 
-def test_without_peft_a_run_and_an_export_say_that_the_adapters_were_not_checked(
-    tmp_path, capsys, without_peft
-):
+def test_without_peft_a_run_and_an_export_say_that_the_adapters_were_not_checked(tmp_path, capsys, without_peft):
     run, out = str(tmp_path / "run"), str(tmp_path / "out")
     lanes = ["--lane", "lora:r=2", "--lane", "olora:r=2"]
     assert main(["race", *lanes, "--steps", "1", *FEW, "--run", run]) == 0

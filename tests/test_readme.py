@@ -67,12 +67,7 @@ def test_the_set_up_in_a_file_runs(folder):
     done = run("race", "race.toml", "--steps", "2", "--json")
     assert done.returncode == 0, done.stderr
     summary = objects(done.stdout)[-1]["summary"]
-    assert set(summary["lanes"]) == {
-        "lora@lr=1e-3",
-        "lora@lr=3e-3",
-        "olora@lr=1e-3",
-        "olora@lr=3e-3",
-    }
+    assert set(summary["lanes"]) == {"lora@lr=1e-3", "lora@lr=3e-3", "olora@lr=1e-3", "olora@lr=3e-3"}
 
 
 def test_what_is_to_be_installed_does_not_ask_an_index_for_this_package():

@@ -32,12 +32,7 @@ from olora_viz.studies import sentences as words
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.claims.judging import (
-    command_of_claim,
-    command_of_study,
-    needs_study,
-    setup_words,
-)
+from olora_viz.studies.claims.judging import command_of_claim, command_of_study, needs_study, setup_words
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Study
 
@@ -145,9 +140,7 @@ def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> N
 
 def test_the_cells_of_a_study_are_those_in_which_both_have_run() -> None:
     found = study(gaining(0.3), replace(STUDY, ranks=(2, 16)))
-    assert [(one.r, one.at_best_rates, one.seeds) for one in cells_of(found)] == [
-        (2, "better", 5), (16, "better", 5),
-    ]  # fmt: skip
+    assert [(one.r, one.at_best_rates, one.seeds) for one in cells_of(found)] == [(2, "better", 5), (16, "better", 5)]
     half = {trial: row for trial, row in found.rows.items() if trial.cell.r == 2}
     assert [one.r for one in cells_of(type(found)(found.study, found.each[:2], half))] == [2]
 
@@ -180,9 +173,7 @@ def test_paths_are_told_by_their_names() -> None:
     task = "/somewhere/of mine/questions.jsonl"
     evidence = ClaimEvidence("/somewhere/weights", task)
     finding = replace(FINDING, words=f"Less on {evidence.model}, {task}.")
-    told = replace(
-        TOLD, finding=finding, command=command_of_claim(CLAIMS["depth"], evidence, minutes=3)
-    )
+    told = replace(TOLD, finding=finding, command=command_of_claim(CLAIMS["depth"], evidence, minutes=3))
     said = judge.without_folders(told, [evidence.model, task])
     assert said.finding.words == "Less on weights, questions.jsonl."
     assert "somewhere" not in json.dumps(said.to_json())

@@ -32,10 +32,8 @@ def curve(gap: float, fastness: float, seed: int) -> Curve:
 
 @pytest.mark.parametrize(
     ("ours", "drift", "verdict"),
-    [
-        (0.2, KEPT, "holds"), (0.6, LOST, "fails"), (0.2, LOST, "mixed"), (0.4, KEPT, "mixed"),
-    ],
-)  # fmt: skip
+    [(0.2, KEPT, "holds"), (0.6, LOST, "fails"), (0.2, LOST, "mixed"), (0.4, KEPT, "mixed")],
+)
 def test_gaps_are_compared_at_equal_training_loss(ours: float, drift: Drift, verdict: str) -> None:
     found = study(gaining(0.3))
     known = {
@@ -78,13 +76,7 @@ def test_drift_is_that_of_every_layers_gram_matrix() -> None:
     found = evidence.drift
     lane = Lane("olora", lr=1e-3, r=3)
     config = RaceConfig(
-        task=evidence.task,
-        lanes=(lane,),
-        steps=6,
-        batch_size=2,
-        eval_every=0,
-        eval_size=1,
-        batches="by-seed",
+        task=evidence.task, lanes=(lane,), steps=6, batch_size=2, eval_every=0, eval_size=1, batches="by-seed"
     )
     racing = race(config)
     for _ in range(5):
@@ -100,9 +92,7 @@ def test_drift_is_that_of_every_layers_gram_matrix() -> None:
     assert (np.diff(found.errors, axis=0) > 0).all()
 
 
-def test_curves_come_from_the_steps_around_evaluations_after_the_first_pass(
-    tmp_path: Path,
-) -> None:
+def test_curves_come_from_the_steps_around_evaluations_after_the_first_pass(tmp_path: Path) -> None:
     rows = [{"prompt": f"{a} and {b} make", "answer": str(a)} for a in range(6) for b in range(6)]
     task = tmp_path / "own.jsonl"
     task.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -100,9 +100,7 @@ def test_a_race_that_was_computing_is_paused_and_goes_on_bitwise(
     assert adapter_zip(job, 1).is_file()
 
 
-def test_a_race_that_has_ended_comes_back_with_all_that_its_page_shows(
-    whole: Job, again: Callable[..., Jobs]
-) -> None:
+def test_a_race_that_has_ended_comes_back_with_all_that_its_page_shows(whole: Job, again: Callable[..., Jobs]) -> None:
     jobs = again()
     job = found(jobs, whole)
     assert (job.state, job.complete, job.steps) == ("finished", True, whole.steps)
@@ -137,9 +135,7 @@ def test_a_race_that_waited_with_a_visitor_s_own_file_is_paused_and_still_has_it
     assert not list(jobs.folder.glob(f"{job.id}*"))
 
 
-def test_a_race_that_was_cut_off_and_is_stopped_has_its_adapters(
-    before: Jobs, again: Callable[..., Jobs]
-) -> None:
+def test_a_race_that_was_cut_off_and_is_stopped_has_its_adapters(before: Jobs, again: Callable[..., Jobs]) -> None:
     going = before.start(config())
     wait_until(lambda: len(going.steps) >= 3)
     jobs = again()
@@ -220,9 +216,7 @@ def test_what_a_killed_decision_leaves_is_removed_without_a_word(
     assert not caplog.text
 
 
-def test_a_damaged_checkpoint_of_a_paused_race_sets_it_aside(
-    before: Jobs, again: Callable[..., Jobs]
-) -> None:
+def test_a_damaged_checkpoint_of_a_paused_race_sets_it_aside(before: Jobs, again: Callable[..., Jobs]) -> None:
     job = before.start(config(), goal=2)
     wait_until(lambda: job.state == "paused")
     jobs = again(lambda folder: cut(folder / job.id / "checkpoint.safetensors"))
@@ -230,9 +224,7 @@ def test_a_damaged_checkpoint_of_a_paused_race_sets_it_aside(
     assert (jobs.folder / ASIDE / job.id).is_dir()
 
 
-def test_a_server_that_is_asked_to_end_pauses_its_races_with_nothing_to_repeat(
-    tmp_path: Path,
-) -> None:
+def test_a_server_that_is_asked_to_end_pauses_its_races_with_nothing_to_repeat(tmp_path: Path) -> None:
     with closing(Jobs(folder=tmp_path)) as jobs:
         going, waiting = jobs.start(config(steps=2000)), jobs.start(config(steps=1))
         wait_until(lambda: len(going.steps) >= 3)
@@ -255,9 +247,7 @@ def test_the_longest_unseen_race_goes_first_also_after_a_restart(tmp_path: Path)
     (tmp_path / f"{'m' * 22}.task").mkdir()  # of a measurement
     with closing(Jobs(Limits(keep_races=2), folder=tmp_path)) as jobs:
         assert [jobs.get(job.id) is None for job in made] == [True, False, False]
-    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {
-        "in-use", made[1].id, made[2].id
-    }  # fmt: skip
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"in-use", made[1].id, made[2].id}
 
 
 def test_a_run_of_the_command_line_is_shown_and_goes_on_only_when_asked(tmp_path: Path) -> None:

@@ -42,9 +42,7 @@ def other_rank(path) -> None:
         ("steps.jsonl", lambda path: path.write_text("{}\n"), "its last line is not a step"),
     ],
 )
-def test_a_damaged_folder_is_refused_in_a_sentence_that_names_the_file(
-    tmp_path, file, damage, message
-):
+def test_a_damaged_folder_is_refused_in_a_sentence_that_names_the_file(tmp_path, file, damage, message):
     stopped(tmp_path, after=1)
     damage(tmp_path / file)
     kept = Kept()
@@ -100,9 +98,7 @@ def test_a_race_on_a_file_that_changed_cannot_go_on(tmp_path):
     rows = [{"prompt": f"{n} is", "answer": f" {n}"} for n in range(20)]
     file = tmp_path / "task.json"
     file.write_text(json.dumps(rows))
-    config = RaceConfig(
-        task=str(file), lanes=(Lane("lora"),), steps=2, batch_size=2, eval_every=0, eval_size=2
-    )
+    config = RaceConfig(task=str(file), lanes=(Lane("lora"),), steps=2, batch_size=2, eval_every=0, eval_size=2)
     list(runs.start(config, tmp_path / "run"))
     file.write_text(json.dumps(rows[:-1]))
     with pytest.raises(ValueError, match="has changed since the run"):
@@ -119,9 +115,7 @@ def test_a_file_with_the_name_of_a_built_in_task_is_not_the_task(tmp_path, monke
 def test_a_task_file_in_the_home_folder_is_watched_too(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     file = tmp_path / "task.jsonl"
-    file.write_text(
-        "".join(json.dumps({"prompt": f"{n} is", "answer": f" {n}"}) + "\n" for n in range(9))
-    )
+    file.write_text("".join(json.dumps({"prompt": f"{n} is", "answer": f" {n}"}) + "\n" for n in range(9)))
     config = replace(CONFIG, task="~/task.jsonl", steps=1, eval_size=1)
     list(runs.start(config, tmp_path / "run"))
     file.write_text(file.read_text() + '{"prompt": "a", "answer": " b"}\n')

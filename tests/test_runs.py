@@ -32,10 +32,7 @@ def test_a_finished_run_holds_what_the_contract_says(tmp_path, whole):
     assert runs.read_config(folder) == CONFIG
     summary = runs.read_summary(folder)
     assert summary["status"] == "finished"
-    assert {k: v["status"] for k, v in summary["lanes"].items()} == {
-        "lora": "finished",
-        "olora": "finished",
-    }
+    assert {k: v["status"] for k, v in summary["lanes"].items()} == {"lora": "finished", "olora": "finished"}
     assert summary["lanes"]["olora"]["final_loss"] == whole[-1].eval_loss[1]
     assert sorted(p.name for p in folder.iterdir()) == [
         "adapters", "checkpoint.safetensors", "config.json", "steps.jsonl", "summary.json",
@@ -160,9 +157,8 @@ def test_a_step_that_was_cut_short_leaves_no_trace_in_the_folder(tmp_path, monke
 
 
 MEASURED = replace(
-    CONFIG, eval_every=4, gradients_every=3, keep_best=True,
-    lanes=(*CONFIG.lanes, Lane("olora_unsubtracted", r=2)),
-)  # fmt: skip
+    CONFIG, eval_every=4, gradients_every=3, keep_best=True, lanes=(*CONFIG.lanes, Lane("olora_unsubtracted", r=2))
+)
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +192,7 @@ def test_a_run_that_is_stopped_in_an_evaluation_says_so_and_goes_on_to_the_same_
         assert lane["adapter_step"] == (lane["best_step"] or made + 1)
     list(runs.resume(folder))
     assert runs.read_steps(folder) == runs.read_steps(measured)
-    assert {**runs.read_summary(folder), "seconds": 0} == {
-        **runs.read_summary(measured), "seconds": 0,
-    }  # fmt: skip
+    assert {**runs.read_summary(folder), "seconds": 0} == {**runs.read_summary(measured), "seconds": 0}
     weights = [name for name in contents(measured) if name.endswith("model.safetensors")]
     assert len(weights) == 3
     for name in weights:
@@ -265,9 +259,7 @@ def test_a_run_without_any_step_can_be_read_and_resumed(tmp_path, whole):
     assert list(runs.resume(tmp_path)) == whole
 
 
-def test_a_file_that_cannot_be_written_is_one_sentence_and_the_last_checkpoint_stays(
-    tmp_path, whole
-):
+def test_a_file_that_cannot_be_written_is_one_sentence_and_the_last_checkpoint_stays(tmp_path, whole):
     run = runs.start(CONFIG, tmp_path)
     steps = iter(run)
     next(steps)

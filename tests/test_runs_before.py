@@ -45,9 +45,7 @@ def test_the_finished_one_holds_what_was_printed():
 
 def test_only_the_new_names_are_written():
     labels = runs.read_config(BEFORE / "finished").labels
-    text = "".join(
-        json.dumps(step.to_json(labels)) for step in runs.read_steps(BEFORE / "finished")
-    )
+    text = "".join(json.dumps(step.to_json(labels)) for step in runs.read_steps(BEFORE / "finished"))
     assert not [name for name in ('"trace":{"layers', '"turned"', '"defect"') if name in text]
     assert "trace_every" not in runs.read_config(BEFORE / "finished").to_json()
 

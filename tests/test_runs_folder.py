@@ -22,9 +22,7 @@ def test_a_user_s_own_files_stay_whatever_they_are_called(tmp_path: Path) -> Non
         assert not (tmp_path / ASIDE).exists()
 
 
-def test_a_folder_is_one_server_s_at_a_time(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_is_one_server_s_at_a_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = Jobs(folder=tmp_path / "runs")
     second = Jobs(folder=tmp_path / "runs")
     assert second.folder != first.folder

@@ -79,10 +79,9 @@ def kinds(folder: Path) -> dict[str, RaceConfig]:
         "some layers": short(lanes[:2], targets=("q_proj", "down_proj")),
         "conv1d": short(lanes, model=str(tiny_folder("gpt2", folder)), task="addition"),
         "linear layers outside of the blocks": short(
-            lanes[:2], model=str(tiny_folder("opt", folder)), task="addition",
-            schedule="linear", warmup=1,
+            lanes[:2], model=str(tiny_folder("opt", folder)), task="addition", schedule="linear", warmup=1
         ),
-    }  # fmt: skip
+    }
 
 
 def test_the_script_with_olora_viz_repeats_the_race_bit_for_bit(tmp_path, capsys):

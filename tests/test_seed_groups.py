@@ -35,11 +35,7 @@ LANES = (
 GROUPS = seed_groups(LANES)
 SEEDS = [group.lanes for group in GROUPS]
 LOOKS = group_styles(GROUPS, theme.lane_styles(LANES))
-DRAW = {
-    "loss": figures.loss_figure,
-    "gradient": figures.gradient_figure,
-    "accuracy": figures.accuracy_figure,
-}
+DRAW = {"loss": figures.loss_figure, "gradient": figures.gradient_figure, "accuracy": figures.accuracy_figure}
 
 
 def test_lanes_that_differ_in_their_seed_alone_are_a_group_called_without_it() -> None:

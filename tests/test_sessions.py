@@ -12,9 +12,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 
 LIMITS = Limits(models=("glassllm",))
-SPECTRUM = [
-    "matrix-source", "spectrum-model", "spectrum-layer", "own-matrix", "spectrum-rank",
-]  # fmt: skip
+SPECTRUM = ["matrix-source", "spectrum-model", "spectrum-layer", "own-matrix", "spectrum-rank"]
 
 
 @pytest.fixture(scope="module")

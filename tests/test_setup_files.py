@@ -103,11 +103,7 @@ def test_a_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(tmp_path
     assert Study.read(path) == Study(tasks=("addition",), seeds=2)
 
 
-COMMANDS = {
-    "race": ("race",),
-    "decide": ("decide", "--out", "decision"),
-    "study": ("study", "--out", "study"),
-}
+COMMANDS = {"race": ("race",), "decide": ("decide", "--out", "decision"), "study": ("study", "--out", "study")}
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
@@ -115,11 +111,11 @@ COMMANDS = {
     ("text", "sentence"),
     [
         ("steps = 3\nstep = 5\n", "line 2 of 'setup.toml': unknown setting 'step'; did you mean"),
-        ('steps = "ten"\n', 'line 1 of \'setup.toml\': steps must be a whole number, not "ten"'),
+        ('steps = "ten"\n', "line 1 of 'setup.toml': steps must be a whole number, not \"ten\""),
         ("\nsteps = [1, 2]\n", "line 2 of 'setup.toml': steps must be a whole number, not [1, 2]"),
         ("steps = true\n", "line 1 of 'setup.toml': steps must be a whole number, not true"),
         ("steps = 3.0\n", "line 1 of 'setup.toml': steps must be a whole number, not 3.0"),
-        ("steps = 2024-01-01\n", "steps must be a whole number, not \"2024-01-01\""),
+        ("steps = 2024-01-01\n", 'steps must be a whole number, not "2024-01-01"'),
         ("[steps]\nall = 3\n", "line 1 of 'setup.toml': steps must be a whole number, not {"),
         ("device = 3\n", "line 1 of 'setup.toml': device must be a string, not 3"),
         ("# a race\nsteps = 0\n", "line 2 of 'setup.toml': steps must be a whole number from 1"),
@@ -136,13 +132,9 @@ COMMANDS = {
         ("a = " + "[" * 5000, "'setup.toml' is not TOML: it is nested too deeply"),
         ('task = "' + "x" * 10_000_000 + '"\n', "'setup.toml' has more than 1 MB"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_file_is_refused_in_a_sentence_with_its_line(
-    verb: str,
-    text: str | bytes,
-    sentence: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    verb: str, text: str | bytes, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file(tmp_path, text)

@@ -40,9 +40,7 @@ def test_runs_over_each_other_hold_what_each_measured(tmp_path):
 
 
 def test_a_list_of_one_run_is_drawn_as_runs_and_steps_are_one_race():
-    assert set(curves(ov.plot_race([ov.race(CONFIG)], what="loss"))) == {
-        "run 1: LoRA", "run 1: OLoRA",
-    }  # fmt: skip
+    assert set(curves(ov.plot_race([ov.race(CONFIG)], what="loss"))) == {"run 1: LoRA", "run 1: OLoRA"}
     assert set(curves(ov.plot_race(steps_of(CONFIG), CONFIG, what="loss"))) == {"LoRA", "OLoRA"}
 
 
@@ -71,10 +69,7 @@ def test_what_cannot_be_compared_gets_a_sentence(call, sentence):
 def test_only_what_differs_is_said():
     assert differing([CONFIG, CONFIG]) == []
     other = replace(CONFIG, seed=3, lanes=CONFIG.lanes[:1])
-    assert differing([CONFIG, other]) == [
-        ("seed", ["0", "3"]),
-        ("lanes", ["+ olora:lr=1e-3,r=2", ""]),
-    ]
+    assert differing([CONFIG, other]) == [("seed", ["0", "3"]), ("lanes", ["+ olora:lr=1e-3,r=2", ""])]
     named = tuple(replace(lane, label=f"a, {k}") for k, lane in enumerate(CONFIG.lanes))
     assert differing([CONFIG, replace(CONFIG, lanes=named)]) == []
 

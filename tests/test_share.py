@@ -69,8 +69,7 @@ ANY_OF = partial(
 )
 DENSE = [name for name, its in INITIALIZERS.items() if its.dense]
 ANY = ANY_OF(st.sampled_from(DENSE)) | ANY_OF(
-    st.sampled_from(sorted({*INITIALIZERS} - {*DENSE})),
-    dropout=st.floats(0, 1, exclude_max=True),
+    st.sampled_from(sorted({*INITIALIZERS} - {*DENSE})), dropout=st.floats(0, 1, exclude_max=True)
 )
 
 

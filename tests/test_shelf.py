@@ -50,8 +50,7 @@ def test_a_run_is_listed_once_and_under_a_name_of_its_own(jobs: Jobs, runs: list
 
 
 @pytest.mark.parametrize(
-    "sent",
-    [None, "x", [None], [{"id": "no such run", "name": "a"}], [{"id": 3, "name": 4}], {"id": 1}],
+    "sent", [None, "x", [None], [{"id": "no such run", "name": "a"}], [{"id": 3, "name": 4}], {"id": 1}]
 )
 def test_what_a_browser_made_up_lists_nothing(jobs: Jobs, sent: object) -> None:
     assert shelf.checked(jobs, sent) == []
@@ -75,9 +74,7 @@ def test_a_name_is_cut_and_a_wish_for_nothing_changes_nothing(jobs: Jobs, runs: 
 def test_an_action_carries_the_edits_before_it(jobs: Jobs, runs: list[Job]) -> None:
     rows = shelf.added(jobs, shelf.added(jobs, [], runs[0].id), runs[1].id)
     wish = _edits(runs[0].id, name="short", pinned=True) | {"id": runs[1].id, "do": "remove"}
-    assert shelf.changed(jobs, rows, wish) == [
-        {"id": runs[0].id, "name": "short", "pinned": True, "overlaid": False}
-    ]
+    assert shelf.changed(jobs, rows, wish) == [{"id": runs[0].id, "name": "short", "pinned": True, "overlaid": False}]
 
 
 def test_names_are_escaped_where_runs_are_compared(jobs: Jobs, runs: list[Job]) -> None:
@@ -110,7 +107,7 @@ def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> Run:
     steps = [
         a_step(10 * (i + 1), row, seconds=1.0, eval_loss=row, eval_accuracy=np.zeros(2))
         for i, row in enumerate(losses)
-    ]  # fmt: skip
+    ]
     return Run(name, lane_styles(config.lanes), steps, config.steps)
 
 
@@ -118,9 +115,7 @@ def test_the_chart_draws_every_lane_of_every_run_at_the_steps_where_it_was_judge
     one = _run("one", CONFIG, [[2.0, 1.0], [1.0, 0.5]])
     two = _run("two", replace(CONFIG, steps=30), [[3.0, 2.0], [2.0, 1.5], [1.0, 0.7]])
     data = overlay_figure([one, two])["data"]
-    assert [trace["name"] for trace in data] == [
-        "one: LoRA", "one: OLoRA", "two: LoRA", "two: OLoRA",
-    ]  # fmt: skip
+    assert [trace["name"] for trace in data] == ["one: LoRA", "one: OLoRA", "two: LoRA", "two: OLoRA"]
     assert [trace["x"] for trace in data] == [[10, 20]] * 2 + [[10, 20, 30]] * 2
     assert data[3]["y"] == [2.0, 1.5, 0.7]
     assert len({trace["line"]["dash"] for trace in data[:2]}) == 1

@@ -114,9 +114,7 @@ def test_no_sentence_on_a_page_has_a_path_of_the_server(
     assert failing(ValueError(said)).note == shown
 
 
-def test_a_visitor_s_file_on_a_full_disk_is_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_visitor_s_file_on_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

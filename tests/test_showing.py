@@ -105,9 +105,7 @@ def test_only_public_names_are_offered():
     assert sorted(dir(ov)) == sorted(ov.__all__)
     completer = IPCompleter(namespace={"ov": ov}, use_jedi=False)
     with provisionalcompleter():
-        offered = {
-            its.text.removeprefix("ov").removeprefix(".") for its in completer.completions("ov.", 3)
-        }
+        offered = {its.text.removeprefix("ov").removeprefix(".") for its in completer.completions("ov.", 3)}
     assert offered == set(ov.__all__) - {"__version__"}  # which completers keep for who types "_"
 
 

@@ -83,8 +83,7 @@ def test_more_iterations_of_fast_pissa_come_closer():
     W = weight((300, 260))
     best = start("pissa", W, 8)
     errors = [
-        (olora_viz.initializers.pissa(W, 8, niter=niter).A.norm() - best.A.norm()).abs()
-        for niter in (0, 2, 4, 8)
+        (olora_viz.initializers.pissa(W, 8, niter=niter).A.norm() - best.A.norm()).abs() for niter in (0, 2, 4, 8)
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-3 * best.A.norm()

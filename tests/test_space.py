@@ -112,9 +112,7 @@ def test_the_environment_of_the_space_is_a_small_one(python: Path) -> None:
     """Has the packages of requirements.txt, and none that the tests alone ask for."""
     code = "from importlib.util import find_spec as f; print(*map(bool, map(f, {!r})))"
     names = ["gradio", "torch", "transformers", "pytest", "peft", "anywidget", "jupyterlab"]
-    done = subprocess.run(
-        [str(python), "-c", code.format(names)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([str(python), "-c", code.format(names)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True"] * 3 + ["False"] * 4
 
 
@@ -140,9 +138,7 @@ def test_the_app_starts_and_races_as_on_a_space(python: Path, tmp_path: Path) ->
         "OLORA_VIZ_RUNS": "",
     }
     try:
-        with serve(
-            tmp_path / "server", environment, python=python, root=checkout, seconds=300
-        ) as server:
+        with serve(tmp_path / "server", environment, python=python, root=checkout, seconds=300) as server:
             visitor = Visitor(server.url, "space")
             job = visitor.race(steps=2, lanes=LANES)
             run = visitor.finished(job, seconds=300)

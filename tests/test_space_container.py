@@ -246,10 +246,7 @@ def test_on_zero_gpu_a_refusal_is_a_sentence_and_the_race_is_raced_on_the_cpu(sp
     async def report(_: Request) -> Response:
         return Response()
 
-    routes = [
-        Route("/schedule", schedule, methods=["POST"]),
-        Route("/startup-report", report, methods=["POST"]),
-    ]
+    routes = [Route("/schedule", schedule, methods=["POST"]), Route("/startup-report", report, methods=["POST"])]
     payload = base64.urlsafe_b64encode(json.dumps({"user": None}).encode()).decode()
     token = f"header.{payload.rstrip('=')}.signature"
     service = free_port()

@@ -33,9 +33,7 @@ from olora_viz.measures.truncation import Weight, energies, intruder_dimensions,
 @every_shape
 def test_singular_values_are_scipys(shape):
     W = weight(shape)
-    torch.testing.assert_close(
-        singular_values(W), torch.tensor(scipy.linalg.svdvals(W.numpy())), **CLOSE
-    )
+    torch.testing.assert_close(singular_values(W), torch.tensor(scipy.linalg.svdvals(W.numpy())), **CLOSE)
 
 
 @pytest.mark.parametrize(("out", "r", "features"), [(9, 3, 7), (3, 5, 9), (9, 5, 3), (4, 8, 4)])
@@ -62,9 +60,7 @@ def test_what_moved_a_little_keeps_its_digits_in_float32():
     first = Start(A=gaussian(4, 40).float(), B=gaussian(30, 4, seed=1).float())
     now = Start(A=first.A + 1e-4 * gaussian(4, 40, seed=2).float(), B=first.B)
     moved = moved_factors(now, first)
-    exact = torch.linalg.svdvals(
-        now.B.double() @ now.A.double() - first.B.double() @ first.A.double()
-    )[:4]
+    exact = torch.linalg.svdvals(now.B.double() @ now.A.double() - first.B.double() @ first.A.double())[:4]
     ours = product_singular_values(moved.B, moved.A)[:4]
     torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=0)
 
@@ -154,9 +150,7 @@ def test_pissa_reaches_the_optimum_and_a_zero_product_takes_nothing(shape):
 
 def test_random_bases_capture_r_of_out_on_average():
     W = weight((24, 40))
-    energies = [
-        captured_energy(W, start("random_orthonormal", W, 6, seed=seed)) for seed in range(400)
-    ]
+    energies = [captured_energy(W, start("random_orthonormal", W, 6, seed=seed)) for seed in range(400)]
     error = np.std(energies) / math.sqrt(len(energies))
     assert abs(np.mean(energies) - random_energy(24, 6)) < 4 * error
 

@@ -43,9 +43,7 @@ def test_spectrum_prints_one_object_per_layer_and_start(capsys):
             Q = np.linalg.qr(W[:, :6])[0]
             projected = np.linalg.svd(Q.T @ W, compute_uv=False)
             np.testing.assert_allclose(one["sigma_BA"], projected, atol=1e-10)
-            np.testing.assert_allclose(
-                one["energy"], (projected**2).sum() / (sigma**2).sum(), rtol=1e-10
-            )
+            np.testing.assert_allclose(one["energy"], (projected**2).sum() / (sigma**2).sum(), rtol=1e-10)
 
 
 def test_spectrum_draws_a_picture_and_prints_a_table(capsys, tmp_path):
@@ -82,10 +80,7 @@ def saved(folder, *, trained=0.02, **config):
     model, _ = load_model("glassllm")
     base = {name: W.double().clone() for name, W in layers_like(model).items()}
     torch.manual_seed(0)
-    made = peft.get_peft_model(
-        model,
-        peft.LoraConfig(target_modules=["q_proj", "down_proj"], **config),
-    )
+    made = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj", "down_proj"], **config))
     for name, parameter in made.named_parameters():
         if "lora_" in name:
             parameter.data.add_(trained * torch.randn_like(parameter))

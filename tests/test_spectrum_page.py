@@ -84,9 +84,7 @@ def test_the_lab_refuses_a_zero_matrix_in_the_words_of_a_truncation(lab):
 # Matrices that a visitor brings ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text", ["1 1\n0 1", "1,1;0,1", "[[1, 1],\n [0, 1]]", " 1\t1 \n\n 0 1 ;", "1e0 +1\r\n0 1.0"]
-)
+@pytest.mark.parametrize("text", ["1 1\n0 1", "1,1;0,1", "[[1, 1],\n [0, 1]]", " 1\t1 \n\n 0 1 ;", "1e0 +1\r\n0 1.0"])
 def test_a_matrix_can_be_pasted_in_many_ways(text):
     assert read_matrix(text).tolist() == [[1.0, 1.0], [0.0, 1.0]]
 
@@ -167,9 +165,7 @@ def figures():
     lane = lane_styles(lanes.lanes)[1]
     return {
         "singular": spectrum_figures.singular_values_figure(found),
-        "energy": spectrum_figures.energy_figure(
-            [1, 2, 4], {"olora": [0.1, 0.2, 0.3]}, [0.2, 0.3, 0.4], 128, 2
-        ),
+        "energy": spectrum_figures.energy_figure([1, 2, 4], {"olora": [0.1, 0.2, 0.3]}, [0.2, 0.3, 0.4], 128, 2),
         "angles": spectrum_figures.angles_figure(found),
         "map": layer_grid(dict.fromkeys(names, 0.1) | {LAYER: 0.5}, 8, "olora", chosen=LAYER),
         **{

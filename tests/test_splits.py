@@ -46,18 +46,15 @@ def test_rows_that_are_added_or_removed_change_no_other_part(tmp_path):
 def test_another_seed_splits_otherwise_and_another_order_does_not(tmp_path):
     path = str(written(tmp_path, "a.jsonl", ROWS))
     config = replace(small(), task=path, steps=1, eval_every=0)
-    first, ordered, split = (
-        race(replace(config, **change)) for change in ({}, {"seed": 7}, {"split_seed": 7})
-    )
+    first, ordered, split = (race(replace(config, **change)) for change in ({}, {"seed": 7}, {"split_seed": 7}))
     assert ordered.task == first.task
     assert ordered.batch(1).input_ids.tolist() != first.batch(1).input_ids.tolist()
     assert places(split.task) != places(first.task)
 
 
 same_words = st.lists(
-    st.sampled_from("three four and make, Three FOUR make? five six".split()),
-    min_size=1, max_size=6,
-)  # fmt: skip
+    st.sampled_from("three four and make, Three FOUR make? five six".split()), min_size=1, max_size=6
+)
 
 
 @given(prompts=st.lists(same_words, min_size=2, max_size=40), seed=st.integers(0, 2**31 - 1))

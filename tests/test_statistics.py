@@ -32,9 +32,7 @@ TRIALS = 1500
 losses = st.lists(st.floats(0.01, 10.0), min_size=1, max_size=12).map(np.array)
 
 
-def simulated(
-    random: np.random.Generator, seeds: int, gap: float, noise: float = 0.05
-) -> tuple[Interval, int]:
+def simulated(random: np.random.Generator, seeds: int, gap: float, noise: float = 0.05) -> tuple[Interval, int]:
     """Return what a study of two methods, 6 rates and some seeds says of the second.
 
     The methods differ in their best rate and, by `gap`, in the loss there; runs of a seed share
@@ -43,9 +41,7 @@ def simulated(
     rates = np.arange(6.0)
     ideal, depth = np.array([2.0, 2.7]), np.array([0.5, 0.5 + gap])
     true = depth[:, None] + 0.04 * (rates - ideal[:, None]) ** 2
-    runs = (
-        true[:, :, None] + random.normal(0, noise, seeds) + random.normal(0, noise, (2, 6, seeds))
-    )
+    runs = true[:, :, None] + random.normal(0, noise, seeds) + random.normal(0, noise, (2, 6, seeds))
     valid, test = (runs + random.normal(0, 0.02, runs.shape) for _ in range(2))
     at = [choose(one) for one in valid]
     chosen = [true[k, i] for k, i in enumerate(at)]
@@ -76,10 +72,7 @@ def test_several_equal_methods_have_no_winner_in_95_of_100_cells() -> None:
         runs = random.normal(0, 1, (8, 5))  # the reference and seven methods
         found = [t_interval(one - runs[0]) for one in runs[1:]]
         adjusted = holm([one.p_value for one in found])
-        false += any(
-            verdict(one, p, 1e-6, 5) in (BETTER, WORSE)
-            for one, p in zip(found, adjusted, strict=True)
-        )
+        false += any(verdict(one, p, 1e-6, 5) in (BETTER, WORSE) for one, p in zip(found, adjusted, strict=True))
     assert false / TRIALS <= 0.05
 
 

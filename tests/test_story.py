@@ -98,9 +98,8 @@ def test_one_rate_per_start_is_not_called_the_best_of_several() -> None:
 
 @pytest.mark.parametrize(
     ("held_out", "end"),
-    [([0.9, 0.5, 0.4, 0.2], "largest"), ([0.9, 0.5, 0.2, 0.4], "lowest"),
-     ([0.2, 0.9, 0.5, 0.5], "lowest")],
-)  # fmt: skip
+    [([0.9, 0.5, 0.4, 0.2], "largest"), ([0.9, 0.5, 0.2, 0.4], "lowest"), ([0.2, 0.9, 0.5, 0.5], "lowest")],
+)
 def test_a_best_rate_at_an_end_of_those_tried_is_said(held_out: list[float], end: str) -> None:
     said = told(RATES, steps(held_out))
     assert re.search(rf"LoRA's rate is the {end} one tried|LoRA are the {end} ones tried", said)
@@ -114,9 +113,7 @@ def test_one_start_at_several_rates_compares_them() -> None:
 
 
 def test_a_single_lane_tells_its_results_without_a_comparison() -> None:
-    assert told((Lane("olora"),), steps([0.3])) == (
-        "OLoRA: held-out loss 0.30 (40 held-out examples)."
-    )
+    assert told((Lane("olora"),), steps([0.3])) == ("OLoRA: held-out loss 0.30 (40 held-out examples).")
 
 
 def test_a_start_that_has_lost_a_seed_is_not_compared() -> None:
@@ -222,10 +219,7 @@ def test_all_who_are_out_are_told_of_once_and_so_are_those_who_are_left(out: int
 @pytest.mark.parametrize("lanes", [RATES, SEEDS, DEFAULT_LANES])
 def test_the_story_of_a_race_is_short(lanes: tuple[Lane, ...]) -> None:
     rng = np.random.default_rng(3)
-    said = story.tell(
-        lanes, display_names(lanes), steps(list(rng.uniform(0.2, 1.5, len(lanes)))),
-        plain_text=False,
-    )  # fmt: skip
+    said = story.tell(lanes, display_names(lanes), steps(list(rng.uniform(0.2, 1.5, len(lanes)))), plain_text=False)
     assert len(said) <= 6
 
 

@@ -65,9 +65,7 @@ def test_with_one_seed_nobody_is_ahead_and_orders_are_of_this_run(
 
 @often
 @any_race
-def test_every_number_that_is_said_was_measured(
-    lanes: tuple[Lane, ...], seed: int, scale: float
-) -> None:
+def test_every_number_that_is_said_was_measured(lanes: tuple[Lane, ...], seed: int, scale: float) -> None:
     made = race(lanes, seed, scale)
     text = told(lanes, made)
     assert not re.search(r"\b(nan|inf|infinity)\b", text, re.IGNORECASE)
@@ -85,9 +83,7 @@ def test_first_gradients_are_compared_among_lanes_that_are_alike(
     fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
     for mine, factor, theirs in first_gradients(lanes, made):
         (field,) = fields
-        of = {
-            label_of(init): made[0].grad_norm[field.lanes_of(init)].mean() for init in field.roles
-        }
+        of = {label_of(init): made[0].grad_norm[field.lanes_of(init)].mean() for init in field.roles}
         words = {"twice": 2, "three times": 3, "five times": 5, "ten times": 10}
         ratio = words.get(factor) or float(factor.removesuffix(" times"))
         assert ratio == pytest.approx(of[mine] / of[theirs], rel=0.06)

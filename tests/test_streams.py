@@ -30,9 +30,7 @@ def commands(jobs: Jobs) -> Commands:
 
 def board() -> Board:
     made = Board()
-    made.add(
-        Card("all", ("status", "step", "complete"), lambda _: (), lambda view: [view]), ["view"]
-    )
+    made.add(Card("all", ("status", "step", "complete"), lambda _: (), lambda view: [view]), ["view"])
     return made
 
 
@@ -55,9 +53,7 @@ def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Com
     assert streams._open == {}
 
 
-def test_a_newer_stream_of_the_page_ends_the_older_one_and_a_closed_page_all(
-    jobs: Jobs, commands: Commands
-) -> None:
+def test_a_newer_stream_of_the_page_ends_the_older_one_and_a_closed_page_all(jobs: Jobs, commands: Commands) -> None:
     job, streams = start(jobs, commands, LONG), Streams(jobs, board(), BLANK)
     ended: list[str] = []
 
@@ -104,9 +100,7 @@ def test_a_paused_run_says_that_it_is_there_and_goes_on_for_all_who_follow_it(
     assert rows[-1][1].step == 20
 
 
-def test_a_reader_who_went_back_stays_there_while_the_run_goes_on(
-    jobs: Jobs, commands: Commands
-) -> None:
+def test_a_reader_who_went_back_stays_there_while_the_run_goes_on(jobs: Jobs, commands: Commands) -> None:
     job, streams = start(jobs, commands, replace(SETUP, steps=40)), Streams(jobs, board(), BLANK)
     wait_until(lambda: len(job.steps) > 3)
 
@@ -154,9 +148,7 @@ def test_reset_is_the_last_that_a_slow_browser_draws() -> None:
     assert visitor.shown["held-run"] == ""
 
 
-def test_a_stream_takes_over_when_the_last_update_of_the_one_before_was_sent(
-    jobs: Jobs, commands: Commands
-) -> None:
+def test_a_stream_takes_over_when_the_last_update_of_the_one_before_was_sent(jobs: Jobs, commands: Commands) -> None:
     job, streams = start(jobs, commands, LONG), Streams(jobs, board(), BLANK)
 
     async def visit() -> None:

@@ -98,9 +98,7 @@ def test_after_a_coarse_pass_all_seeds_race_at_each_methods_best_rate_and_around
     assert len(losses) == most_trials(study)
 
 
-def test_a_watcher_ends_a_study_which_then_goes_on_to_the_same_table(
-    whole: Path, tmp_path: Path
-) -> None:
+def test_a_watcher_ends_a_study_which_then_goes_on_to_the_same_table(whole: Path, tmp_path: Path) -> None:
     seen: list[int] = []
 
     def until_the_second_step(step: Step) -> bool:
@@ -140,14 +138,10 @@ def test_races_hold_lanes_of_one_model_task_and_rank_and_at_most_64() -> None:
 
 def test_races_that_are_timed_together_are_of_one_model_and_dense_or_not() -> None:
     study = replace(
-        SMALL, models=("glassllm", "glassllm-pt"), tasks=("addition", "sentiment"),
-        inits=("lora", "olora", "full"),
-    )  # fmt: skip
+        SMALL, models=("glassllm", "glassllm-pt"), tasks=("addition", "sentiment"), inits=("lora", "olora", "full")
+    )
     groups = races(study, needed(study, {}))
-    kinds = [
-        {(one.cell.model, one.init == "full") for group in its for one in group}
-        for its in alike(groups)
-    ]
+    kinds = [{(one.cell.model, one.init == "full") for group in its for one in group} for its in alike(groups)]
     assert all(len(kind) == 1 for kind in kinds)
     assert len(set().union(*kinds)) == len(kinds) == 4
     assert sum(map(len, alike(groups))) == len(groups)
@@ -243,14 +237,10 @@ def test_a_malformed_study_names_the_line(text: str, sentence: str) -> None:
         Study.from_toml(text)
 
 
-def test_the_command_prints_the_verdicts_and_a_summary(
-    whole: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_the_verdicts_and_a_summary(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", str(whole), "--json"]) == 0
     *found, last = map(json.loads, capsys.readouterr().out.splitlines())
-    assert [(one["init"], one["verdict"]) for one in found] == [
-        ("lora", "level"), ("olora", "undecided")
-    ]  # fmt: skip
+    assert [(one["init"], one["verdict"]) for one in found] == [("lora", "level"), ("olora", "undecided")]
     assert {"best_lr", "interval", "p_value", "verdict_shared_rate", "seeds"} <= set(found[1])
     assert found[1]["seeds"] == 2
     assert "2 of at least 3 seeds" in found[1]["why"] or "edge" in found[1]["why"]
@@ -258,18 +248,14 @@ def test_the_command_prints_the_verdicts_and_a_summary(
     assert Path(last["summary"]["table"]).exists()
 
 
-def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "planned"
     small = ["study", "--task", "addition", "--steps", "3", "--batch-size", "4", "--out", str(out)]
     assert main([*small, "--plan", "--workers", "2"]) == 0
     planned = capsys.readouterr().err
     assert "measured on the first steps" in planned
     assert "standard deviations" in planned
-    assert re.search(
-        r"up to [\d.]+ (GB|MB) of memory per race, [\d.]+ (GB|MB) with 2 workers", planned
-    )
+    assert re.search(r"up to [\d.]+ (GB|MB) of memory per race, [\d.]+ (GB|MB) with 2 workers", planned)
     assert main([*small, "--seeds", "60"]) == 2
     assert "--yes" in capsys.readouterr().err
     assert not out.exists()

@@ -74,10 +74,7 @@ def test_every_method_has_one_curve_in_its_colour(found: Verdicts) -> None:
 def test_the_rate_that_validation_chose_is_marked_at_its_mean_test_loss() -> None:
     # On the test examples the rate above is better: the mark stays where validation put it.
     found = made()
-    rows = {
-        trial: {**its, "test_loss": its["test_loss"] - (trial.lr > 5e-3)}
-        for trial, its in found.rows.items()
-    }
+    rows = {trial: {**its, "test_loss": its["test_loss"] - (trial.lr > 5e-3)} for trial, its in found.rows.items()}
     found = verdicts_of(STUDY, rows)
     cell = STUDY.cells()[0]
     rings = [
@@ -86,12 +83,9 @@ def test_the_rate_that_validation_chose_is_marked_at_its_mean_test_loss() -> Non
         if t.get("marker", {}).get("symbol") == "circle-open"
     ]
     assert [(name, x) for name, x, _ in rings] == [
-        (name, [one.best_lr])
-        for name, one in zip(("LoRA", "OLoRA", "PiSSA"), found.of(cell), strict=True)
+        (name, [one.best_lr]) for name, one in zip(("LoRA", "OLoRA", "PiSSA"), found.of(cell), strict=True)
     ]
-    assert [y[0] for *_, y in rings] == pytest.approx(
-        [one.test_loss for one in found.of(cell)], rel=1e-3
-    )
+    assert [y[0] for *_, y in rings] == pytest.approx([one.test_loss for one in found.of(cell)], rel=1e-3)
 
 
 def test_the_ends_of_the_forest_plot_are_those_of_the_intervals(found: Verdicts) -> None:
@@ -131,18 +125,13 @@ def test_the_forest_plot_and_the_table_say_what_their_intervals_are_over(found: 
     assert head[-2] == "median steps to reference (95% over seeds)"
 
 
-def test_the_table_has_a_tile_for_every_cell_and_method_at_one_rate_and_at_best_rates(
-    found: Verdicts,
-) -> None:
+def test_the_table_has_a_tile_for_every_cell_and_method_at_one_rate_and_at_best_rates(found: Verdicts) -> None:
     figure = wins_figure(found)
     kinds = ("better", "worse", "level", "undecided")
-    for tiles, said in zip(
-        figure["data"], ("verdict_shared_rate", "verdict"), strict=True
-    ):  # fmt: skip
+    for tiles, said in zip(figure["data"], ("verdict_shared_rate", "verdict"), strict=True):
         shown = [[kinds[int(z)] for z in line] for line in reversed(tiles["z"])]
         assert shown == [
-            [getattr(one, said) for one in found.of(cell) if one.init != "lora"]
-            for cell in STUDY.cells()
+            [getattr(one, said) for one in found.of(cell) if one.init != "lora"] for cell in STUDY.cells()
         ]
     won = sum(one.verdict == "better" for one in found.each)
     assert f"{won} of 8 at best rates" in figure["layout"]["meta"]["title"]
@@ -156,14 +145,9 @@ def test_the_budget_is_the_expected_best_of_the_rates_that_all_methods_got(found
     valid = values_of(found.rows, "valid_loss")
     figure = budget_figure(found, cell)
     curve = next(t for t in figure["data"] if t["name"] == "OLoRA" and t["mode"] == "lines+markers")
-    low, high = (
-        t for t in figure["data"] if t["name"] == "OLoRA" and t["mode"] == "lines"
-    )  # fmt: skip
+    low, high = (t for t in figure["data"] if t["name"] == "OLoRA" and t["mode"] == "lines")
     for n in (1, 2, 3):
-        each = [
-            expected_best(np.array([valid[Trial(cell, "olora", lr, s)] for lr in STUDY.lrs]), n)
-            for s in range(4)
-        ]
+        each = [expected_best(np.array([valid[Trial(cell, "olora", lr, s)] for lr in STUDY.lrs]), n) for s in range(4)]
         assert curve["y"][n - 1] == pytest.approx(np.mean(each), rel=1e-3)
         assert low["y"][n - 1] == pytest.approx(min(each), rel=1e-3)
         assert high["y"][n - 1] == pytest.approx(max(each), rel=1e-3)
@@ -186,9 +170,7 @@ def test_a_seed_that_never_gets_there_keeps_the_curve_below_one() -> None:
     )
 
 
-def test_the_profile_counts_runs_over_all_cells_and_those_that_never_get_there(
-    found: Verdicts,
-) -> None:
+def test_the_profile_counts_runs_over_all_cells_and_those_that_never_get_there(found: Verdicts) -> None:
     figure = profile_figure(found)
     cells, seeds = STUDY.cells(), range(STUDY.seeds)
     at = {(one.cell, one.init): one.reached_at for one in found.each}

@@ -91,9 +91,7 @@ def racing(out: Path) -> list[Path]:
     return [run for run in begun if not has_ended(run)]
 
 
-def test_a_cluster_that_loses_a_machine_fills_the_same_table(
-    cluster: Any, here: Path, tmp_path: Path
-) -> None:
+def test_a_cluster_that_loses_a_machine_fills_the_same_table(cluster: Any, here: Path, tmp_path: Path) -> None:
     out, lost, ended = tmp_path / "cluster", threading.Event(), threading.Event()
 
     def lose() -> None:
@@ -119,11 +117,7 @@ def test_a_cluster_that_loses_a_machine_fills_the_same_table(
 
 @pytest.mark.parametrize(
     ("address", "why"),
-    [
-        ("127.0.0.1:1", "Connection refused"),
-        ("nonsense", "an address is HOST:PORT"),
-        ("local", "of one that runs"),
-    ],
+    [("127.0.0.1:1", "Connection refused"), ("nonsense", "an address is HOST:PORT"), ("local", "of one that runs")],
 )
 def test_a_cluster_that_is_not_there_is_a_sentence_and_nothing_is_written(
     ray: ModuleType, tmp_path: Path, address: str, why: str
@@ -135,9 +129,7 @@ def test_a_cluster_that_is_not_there_is_a_sentence_and_nothing_is_written(
 
 def test_another_server_is_not_a_cluster(ray: ModuleType) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        answer = threading.Thread(
-            target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400"), daemon=True
-        )
+        answer = threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400"), daemon=True)
         answer.start()
         with pytest.raises(ValueError, match="another kind of server answers"):
             RayPool(f"127.0.0.1:{server.getsockname()[1]}", threads=1)
@@ -158,11 +150,7 @@ def test_a_machine_that_does_not_see_the_study_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_where_races_run_is_checked_before_anything_is_timed(
-    options: str,
-    sentence: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    options: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["study", "--out", str(tmp_path / "out"), *options.split()]) == 2

@@ -52,9 +52,7 @@ def test_the_function_at_step_0_is_bitwise_the_base_s(init, family):
     pair = [Lane(init, r=2, alpha=5, targets=(first,)), Lane("olora", r=4, targets=("*0.*",))]
     attach(model, pair, calibration=told(model))
     whole = model(input_ids=IDS.repeat(2, 1)).logits
-    torch.testing.assert_close(
-        whole, tiny(family)(input_ids=IDS.repeat(2, 1)).logits, rtol=0, atol=0
-    )
+    torch.testing.assert_close(whole, tiny(family)(input_ids=IDS.repeat(2, 1)).logits, rtol=0, atol=0)
 
 
 def test_lora_beside_a_wider_lane_has_the_bits_of_a_race_on_its_own_layers():
@@ -73,14 +71,7 @@ def test_lora_beside_a_wider_lane_has_the_bits_of_a_race_on_its_own_layers():
         Lane("milora", r=3, targets=("layers.[12].*",), weight_decay=0.1, lora_plus=4.0),
         Lane("mica", r=2, targets=("down_proj",)),
         Lane("lora_ga", r=2, targets=("k_proj",), dropout=0.2),
-        Lane(
-            "eva",
-            r=2,
-            targets=(
-                "o_proj",
-                "layers.3.mlp.up_proj",
-            ),
-        ),
+        Lane("eva", r=2, targets=("o_proj", "layers.3.mlp.up_proj")),
     ],
     ids=lambda lane: lane.init,
 )
@@ -180,9 +171,8 @@ def test_measurements_leave_out_what_a_lane_does_and_are_else_those_of_its_own_r
         found = getattr(getattr(step, record), name)[0]
         theirs = getattr(getattr(own, record), name)[0]
         np.testing.assert_allclose(
-            found[rows][..., : theirs.shape[-1]] if theirs.ndim > 1 else found[rows],
-            theirs, rtol=1e-5, atol=1e-9,
-        )  # fmt: skip
+            found[rows][..., : theirs.shape[-1]] if theirs.ndim > 1 else found[rows], theirs, rtol=1e-5, atol=1e-9
+        )
         assert np.isnan(found[others]).all()
     np.testing.assert_allclose(step.gradients.input[0][rows], own.gradients.input[0], rtol=1e-6)
     assert step.curvature.lambda_max[0] == pytest.approx(own.curvature.lambda_max[0], rel=1e-5)
@@ -234,9 +224,7 @@ def test_targets_are_endings_of_names_with_wildcards():
 
 @pytest.mark.parametrize("target", ["qproj", "layers.9.*", "proj"])
 def test_a_target_that_matches_nothing_is_refused_by_name(target):
-    with pytest.raises(
-        ValueError, match=r"no linear layer's name ends in '.*'; choose from .*q_proj"
-    ):
+    with pytest.raises(ValueError, match=r"no linear layer's name ends in '.*'; choose from .*q_proj"):
         race(config(lanes=(Lane("lora"), Lane("lora", targets=(target,)))))
 
 

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from task_files import PAIR, load, write
 
 from olora_viz.tasks import Example, load_task
-from olora_viz.tasks.built_in import (
-    SPEAKERS,
-    alpaca_messages,
-    alpaca_prompt,
-    chat_prompt,
-    question_prompt,
-)
+from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
 from olora_viz.tasks.files import example_of
 
 
@@ -64,10 +58,7 @@ def test_lines_are_those_on_which_rows_begin(tmp_path):
     task = load(tmp_path, "a.jsonl", '\n{"prompt": "a", "answer": "b"}\n\n' + PAIR)
     assert [e.line for e in all_of(task)] == [2, 4]
     task = load(tmp_path, "a.csv", 'prompt,answer\r\n"a\r\nb",c\r\n\r\nd,"e, ""f"""\r\n')
-    assert [(e.line, e.prompt, e.answer) for e in all_of(task)] == [
-        (2, "a\r\nb", " c"),
-        (5, "d", ' e, "f"'),
-    ]
+    assert [(e.line, e.prompt, e.answer) for e in all_of(task)] == [(2, "a\r\nb", " c"), (5, "d", ' e, "f"')]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
@@ -111,9 +102,7 @@ def test_an_alpaca_row_supervises_its_output():
         alpaca_prompt("Add.", "1 and 1"), "It is 2.", messages=(("user", "Add.\n\n1 and 1"),)
     )
     without = {"instruction": "Add.", "input": "", "output": "It is 2.", "answer": None}
-    assert example_of(without, "here") == Example(
-        alpaca_prompt("Add."), "It is 2.", messages=alpaca_messages("Add.")
-    )
+    assert example_of(without, "here") == Example(alpaca_prompt("Add."), "It is 2.", messages=alpaca_messages("Add."))
     decided = {**row, "answer": "2"}
     assert example_of(decided, "here") == example_of(row, "here")
     assert "### Input:\n1 and 1\n" in alpaca_prompt("Add.", "1 and 1")
@@ -122,16 +111,12 @@ def test_an_alpaca_row_supervises_its_output():
 
 def test_an_instruction_that_lists_its_answers_is_multiple_choice():
     row = {
-        "instruction": "Which is warm?\n\nAnswer1: ice Answer2: fire\n\n"
-        "Answer format: answer1/answer2",
+        "instruction": "Which is warm?\n\nAnswer1: ice Answer2: fire\n\nAnswer format: answer1/answer2",
         "input": "",
         "output": "the correct answer is answer2",
         "answer": "answer2",
     }
-    assert example_of(row, "here").choices == (
-        "the correct answer is answer1",
-        "the correct answer is answer2",
-    )
+    assert example_of(row, "here").choices == ("the correct answer is answer1", "the correct answer is answer2")
     # One that is not among those listed stays open, for nobody said that the line is a list.
     assert example_of({**row, "answer": "answer"}, "here").choices == ()
     given = {**row, "instruction": "Which is warm?", "choices": ["answer1", "answer2", "answer3"]}
@@ -156,9 +141,7 @@ def test_a_choice_takes_the_place_of_a_whole_word(output, answer, choices, want)
     assert set(made.choices) == {output, want}
 
 
-said = st.builds(
-    lambda role, content: {"role": role, "content": content}, st.sampled_from([*SPEAKERS]), phrase
-)
+said = st.builds(lambda role, content: {"role": role, "content": content}, st.sampled_from([*SPEAKERS]), phrase)
 
 
 @given(before=st.lists(said, min_size=1, max_size=4), answer=phrase)
@@ -197,18 +180,13 @@ def test_chats_and_questions_may_have_choices_and_stand_in_one_file(tmp_path, en
     ]
     text = json.dumps(rows) if ending == ".json" else "\n".join(map(json.dumps, rows))
     task = load(tmp_path, f"a{ending}", text)
-    assert {e.prompt for e in task.examples} == {
-        chat_prompt([("user", "The sky?")]),
-        question_prompt("The sky?"),
-    }
+    assert {e.prompt for e in task.examples} == {chat_prompt([("user", "The sky?")]), question_prompt("The sky?")}
     assert {e.choices for e in task.examples} == {(" red", " blue")}
 
 
 def test_a_row_that_is_both_kinds_is_an_alpaca_row():
     row = {"prompt": "Add 1 and 1.", "instruction": "Add.", "output": "It is 2.", "answer": "2"}
-    assert example_of(row, "here") == Example(
-        alpaca_prompt("Add."), "It is 2.", messages=alpaca_messages("Add.")
-    )
+    assert example_of(row, "here") == Example(alpaca_prompt("Add."), "It is 2.", messages=alpaca_messages("Add."))
     half = {"prompt": "Add 1 and 1.", "instruction": "Add.", "answer": "2"}
     assert example_of(half, "here") == Example("Add 1 and 1.", " 2")
 

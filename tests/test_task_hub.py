@@ -166,10 +166,7 @@ def test_without_a_hub_an_earlier_copy_is_used(arc, tmp_path):
         (cache / "ai2_arc").rename(cache / "allenai___ai2_arc")
         (tmp_path / "elsewhere").mkdir()
         [((trained, held_out, prompt), _)] = load_elsewhere(
-            ["arc-easy"],
-            tmp_path / "elsewhere",
-            HF_HOME=str(tmp_path / "home"),
-            HF_ENDPOINT=address,
+            ["arc-easy"], tmp_path / "elsewhere", HF_HOME=str(tmp_path / "home"), HF_ENDPOINT=address
         )
     assert (trained, held_out) == (4, 2)
     assert prompt.startswith("Question: Question")

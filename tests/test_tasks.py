@@ -13,20 +13,14 @@ from olora_viz.tasks.task import words_of
 BUILT_IN = [name for name, card in TASKS.items() if card.offline]
 WITH_PROMPTS = [name for name in BUILT_IN if name != "text"]
 DIGITS = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
-NUMBERS = {
-    word: n
-    for n, word in enumerate("one two three four five six seven eight nine".split(), start=1)
-} | {
-    word: 10 * n
-    for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+NUMBERS = {word: n for n, word in enumerate("one two three four five six seven eight nine".split(), start=1)} | {
+    word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
 }
 
 
 def roman_value(letters):
     values = [DIGITS[letter] for letter in letters]
-    return sum(
-        -v if any(v < later for later in values[i + 1 : i + 2]) else v for i, v in enumerate(values)
-    )
+    return sum(-v if any(v < later for later in values[i + 1 : i + 2]) else v for i, v in enumerate(values))
 
 
 def word_value(word):
@@ -89,10 +83,7 @@ def test_every_example_is_short_for_the_smallest_model(name):
     model, tokenizer = load_model("glassllm")
     task = load_task(name)
     encoding = encode(
-        task.examples,
-        tokenizer,
-        context=model.config.max_position_embeddings,
-        plain_text=task.plain_text,
+        task.examples, tokenizer, context=model.config.max_position_embeddings, plain_text=task.plain_text
     )
     assert max(len(e.ids) for e in encoding.kept) <= (64 if task.plain_text else 24)
 

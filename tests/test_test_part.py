@@ -35,9 +35,7 @@ def lines(path, rows):
 @pytest.fixture
 def files(tmp_path):
     """A task file and a test file, which repeat two prompts of the task, one in other words."""
-    rows = [
-        {"prompt": f"{a} plus {b} is", "answer": str(a + b)} for a in range(9) for b in range(a)
-    ]
+    rows = [{"prompt": f"{a} plus {b} is", "answer": str(a + b)} for a in range(9) for b in range(a)]
     test = [{"prompt": "8 plus 3 is", "answer": "11"}, {"prompt": "5 plus 6 IS", "answer": "11"}]
     test += [{"prompt": f"10 plus {b} is", "answer": f"1{b}"} for b in range(7)]
     return lines(tmp_path / "task.jsonl", rows), lines(tmp_path / "test.jsonl", test)
@@ -119,8 +117,7 @@ def test_the_command_says_the_counts_and_judges_by_the_file(files, capsys):
 
 
 @pytest.mark.parametrize(
-    ("test", "said"),
-    [("nowhere.jsonl", "there is no file nowhere.jsonl"), ("x.txt", "there is no file x.txt")],
+    ("test", "said"), [("nowhere.jsonl", "there is no file nowhere.jsonl"), ("x.txt", "there is no file x.txt")]
 )
 def test_a_file_that_is_not_there_is_refused(test, said, capsys):
     assert main([*COMMAND.split(), "--task", TASK, "--test", test]) == 2
@@ -157,9 +154,7 @@ def cells(view):
     table = view.results.partition("<summary>Test ")[2]
     rows = re.findall(r'<tr(?: class="base")?><th scope="row">(.*?)</th>(.*?)</tr>', table)
     return {
-        re.sub(r"<.*?>", "", name): [
-            re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", rest)
-        ]
+        re.sub(r"<.*?>", "", name): [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", rest)]
         for name, rest in rows
     }
 

@@ -70,9 +70,7 @@ def test_a_label_shows_only_what_differs_inside_the_race() -> None:
     assert labels(Lane("lora", lora_plus=16), Lane("lora")) == ["LoRA LoRA+ 16", "LoRA LoRA+ 1"]
     assert labels(Lane("lora", dropout=0.1), Lane("lora")) == ["LoRA dropout 0.1", "LoRA dropout 0"]
     assert labels(Lane("lora", beta2=0.95), Lane("lora")) == ["LoRA β₂ 0.95", "LoRA β₂ 0.999"]
-    assert labels(Lane("lora", targets=("q_proj", "v_proj")), Lane("lora")) == [
-        "LoRA q_proj+v_proj", "LoRA",
-    ]  # fmt: skip
+    assert labels(Lane("lora", targets=("q_proj", "v_proj")), Lane("lora")) == ["LoRA q_proj+v_proj", "LoRA"]
 
 
 def test_labels_are_distinct_even_for_equal_lanes() -> None:
@@ -95,8 +93,6 @@ def test_a_rate_has_the_same_dash_in_every_initialization_and_the_largest_is_sol
 
 
 def test_seeds_beside_rates_change_the_mark_and_not_the_dash() -> None:
-    styles = theme.lane_styles(
-        [Lane("olora", lr=lr, seed=s) for lr in (1e-3, 3e-3) for s in (0, 1)]
-    )
+    styles = theme.lane_styles([Lane("olora", lr=lr, seed=s) for lr in (1e-3, 3e-3) for s in (0, 1)])
     assert styles[0].dash == styles[1].dash != styles[2].dash
     assert styles[0].symbol != styles[1].symbol

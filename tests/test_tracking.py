@@ -71,11 +71,7 @@ def close_to(kept: dict[str, float], numbers: dict[str, float], tracker: str) ->
 
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_each_tracker_reads_back_each_lane_once_and_the_tables(
-    tracker: str,
-    out: Path,
-    proxy: socket.socket,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tracker: str, out: Path, proxy: socket.socket, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect, away = socket.socket.connect, []
 
@@ -120,9 +116,7 @@ def check_tables(tracker: str, kept: Kept, lanes: pd.DataFrame, verdicts: list[d
     elif tracker == "wandb":
         rows = pd.DataFrame(tables["lanes"]["data"], columns=tables["lanes"]["columns"])
         assert rows["test_loss"].tolist() == lanes["test_loss"].tolist()
-        assert [row[:4] for row in tables["verdicts"]["data"]] == [
-            list(one.values())[:4] for one in verdicts
-        ]
+        assert [row[:4] for row in tables["verdicts"]["data"]] == [list(one.values())[:4] for one in verdicts]
     else:
         head, _, *rows = tables["lanes"].splitlines()
         at = head.split(" | ").index("test_loss")
@@ -131,9 +125,7 @@ def check_tables(tracker: str, kept: Kept, lanes: pd.DataFrame, verdicts: list[d
 
 
 @pytest.mark.parametrize("tracker", TRACKERS)
-def test_the_lanes_of_a_race_are_runs_that_a_resumed_race_continues(
-    tracker: str, tmp_path: Path
-) -> None:
+def test_the_lanes_of_a_race_are_runs_that_a_resumed_race_continues(tracker: str, tmp_path: Path) -> None:
     folder = tmp_path / f"race-{tracker}"
     config = RaceConfig(steps=4, batch_size=4, eval_every=2, eval_size=8, test_size=8)
     run = runs.start(config, folder, adapters=False)
@@ -200,9 +192,7 @@ def test_a_tracker_that_fails_is_said_once_and_loses_no_result(
     assert sorted(len(kept.steps) for kept in found) == [3] * len(rows)
 
 
-def test_what_is_in_a_trackers_way_is_said_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: Path
-) -> None:
+def test_what_is_in_a_trackers_way_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], out: Path) -> None:
     folder = tmp_path / "run"
     tracker = Tracker("tensorboard", folder, print)
     folder.write_text("a file where a folder should be")
@@ -214,10 +204,7 @@ def test_what_is_in_a_trackers_way_is_said_once(
 
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(
-    tracker: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tracker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, tracker, None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard")
@@ -228,9 +215,7 @@ def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(
     assert not list(tmp_path.iterdir())
 
 
-def test_wandb_asks_no_other_machine_not_even_when_it_ends(
-    tmp_path: Path, proxy: socket.socket
-) -> None:
+def test_wandb_asks_no_other_machine_not_even_when_it_ends(tmp_path: Path, proxy: socket.socket) -> None:
     code = (
         "import sys, pathlib, olora_viz.machine.trackers as trackers\n"
         "tracker = trackers.Tracker('wandb', pathlib.Path(sys.argv[1]), print)\n"
@@ -248,9 +233,7 @@ def test_wandb_asks_no_other_machine_not_even_when_it_ends(
         proxy.accept()
 
 
-def test_modes_of_wandb_that_would_report_nothing_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_modes_of_wandb_that_would_report_nothing_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
     for mode, why in (("disabled", "WANDB_MODE is disabled"), ("online", "there is no API key")):

@@ -18,9 +18,7 @@ PROJECTIONS = ("olora", "olora_pivoted", "random_orthonormal", "sketch", "pissa"
 def test_the_counterexample_of_two_by_two():
     found = truncation(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 1)
     golden = (1 + math.sqrt(5)) / 2
-    torch.testing.assert_close(
-        found.sigma_W, torch.tensor([golden, golden - 1], dtype=torch.float64), **CLOSE
-    )
+    torch.testing.assert_close(found.sigma_W, torch.tensor([golden, golden - 1], dtype=torch.float64), **CLOSE)
     assert math.isclose(found.sigma_BA.item(), math.sqrt(2), rel_tol=1e-12)
     assert found.bounded
     assert not found.subset
@@ -83,9 +81,7 @@ def test_on_a_generic_weight_the_claim_is_false_for_olora_and_true_for_triplets(
 @settings(max_examples=100, deadline=None)
 @given(st.data(), st.integers(1, 9), st.integers(1, 9), st.sampled_from(PROJECTIONS))
 def test_the_bounds_hold_for_every_projection_of_every_matrix(data, out, features, name):
-    entries = data.draw(
-        st.lists(st.integers(-4, 4), min_size=out * features, max_size=out * features)
-    )
+    entries = data.draw(st.lists(st.integers(-4, 4), min_size=out * features, max_size=out * features))
     W = torch.tensor(entries, dtype=torch.float64).reshape(out, features)
     r = data.draw(st.integers(1, min(out, features)))
     if not W.any():
@@ -110,9 +106,7 @@ def test_a_permutation_of_the_inputs_moves_olora_and_leaves_the_weight_and_pivot
     moved = (truncation(W, 5).sigma_BA - truncation(other, 5).sigma_BA).abs().max()
     assert moved > 0.01
     torch.testing.assert_close(
-        truncation(W, 5, "olora_pivoted").sigma_BA,
-        truncation(other, 5, "olora_pivoted").sigma_BA,
-        **CLOSE,
+        truncation(W, 5, "olora_pivoted").sigma_BA, truncation(other, 5, "olora_pivoted").sigma_BA, **CLOSE
     )
 
 

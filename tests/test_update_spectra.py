@@ -22,9 +22,7 @@ LANES = tuple(
 
 
 def moved(lanes, by=0.05):
-    noise = torch.randn(
-        lanes.theta.shape, dtype=lanes.theta.dtype, generator=torch.Generator().manual_seed(5)
-    )
+    noise = torch.randn(lanes.theta.shape, dtype=lanes.theta.dtype, generator=torch.Generator().manual_seed(5))
     for k in range(lanes.count):
         for layer in lanes.layers:
             now = lanes.factors(layer, k)
@@ -85,9 +83,7 @@ def test_a_lane_has_the_spectra_that_it_has_alone():
         for layer in alone.layers:
             alone.put(layer, 0, lanes.factors(layer, k))
         for name in PARTS:
-            np.testing.assert_allclose(
-                getattr(update_spectra(alone), name)[0], getattr(found, name)[k], rtol=1e-8
-            )
+            np.testing.assert_allclose(getattr(update_spectra(alone), name)[0], getattr(found, name)[k], rtol=1e-8)
 
 
 def test_update_spectra_go_through_json_with_four_digits():

@@ -89,15 +89,11 @@ def test_late_in_a_race_an_update_is_as_small_as_early(
 def test_points_are_only_added_while_a_race_goes_on(steps: list[Step]) -> None:
     lanes = tuple(Lane("lora", lr=1e-5 * (k + 1), r=2) for k in range(64))
     of_64 = [
-        replace(step, measures={key: np.resize(step.measures[key], 64) for key in ("loss",)},
-                status=("racing",) * 64)
+        replace(step, measures={key: np.resize(step.measures[key], 64) for key in ("loss",)}, status=("racing",) * 64)
         for step in steps
-    ]  # fmt: skip
+    ]
     for few, more in ((10, 12), (936, 940)):
-        old, new = (
-            pack(loss_figure(lane_styles(lanes), of_64[:count], total=2000))
-            for count in (few, more)
-        )
+        old, new = (pack(loss_figure(lane_styles(lanes), of_64[:count], total=2000)) for count in (few, more))
         for before, after in zip(old["data"][:128], new["data"][:128], strict=True):
             assert after["y"].startswith(before["y"])
             assert after["trace"] == before["trace"]

@@ -22,9 +22,7 @@ def lanes_of(starts: int) -> list[Lane]:
     return [Lane(start, lr=lr, seed=seed) for start, lr, seed in every]
 
 
-def examples_of(
-    rng: np.random.Generator, starts: int, curve: str, gap: float = 0.0, level: float = 0.0
-) -> Examples:
+def examples_of(rng: np.random.Generator, starts: int, curve: str, gap: float = 0.0, level: float = 0.0) -> Examples:
     """Draw results of starts with the same curve over rates; the second is better by a gap.
 
     Seeds differ, and examples are hard in another way for every start and rate.
@@ -59,9 +57,7 @@ def test_equal_starts_are_ordered_in_at_most_five_of_a_hundred_races(
 
 
 @pytest.mark.parametrize("level", [7.0, -7.0], ids=["ceiling", "floor"])
-def test_equal_starts_at_a_ceiling_or_floor_are_not_ordered_by_the_loss_either(
-    level: float,
-) -> None:
+def test_equal_starts_at_a_ceiling_or_floor_are_not_ordered_by_the_loss_either(level: float) -> None:
     rng, lanes, wrong = np.random.default_rng(0), lanes_of(3), 0
     for _ in range(TRIALS):
         found = verdict_line(lanes, examples_of(rng, 3, "steep", level=level), ended=True)

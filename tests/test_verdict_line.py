@@ -74,12 +74,7 @@ def test_a_best_rate_at_the_end_asks_for_higher_rates() -> None:
 
 def test_over_ranks_every_rank_is_named_once() -> None:
     ranks = (2, 4, 8, 16)
-    lanes = [
-        Lane(init, r=r, seed=seed)
-        for init in ("lora", "olora")
-        for r in ranks
-        for seed in range(3)
-    ]  # fmt: skip
+    lanes = [Lane(init, r=r, seed=seed) for init in ("lora", "olora") for r in ranks for seed in range(3)]
     (said,) = verdict_of(lanes, {"olora": 0.3, "lora": 0.5}).said
     words = str(said).removesuffix(".").replace(",", "").split()
     assert [words.count(str(r)) for r in ranks] == [1] * len(ranks)

@@ -31,12 +31,7 @@ PILL = re.compile(r"(clear|level|open) · 3 seeds × (32|64) examples")
 
 def crossing() -> tuple[tuple[ov.Lane, ...], Examples]:
     """Return a race of LoRA and OLoRA in which LoRA does better at the highest rate alone."""
-    lanes = tuple(
-        ov.Lane(init, lr=lr, seed=seed)
-        for init in ("lora", "olora")
-        for lr in RATES
-        for seed in range(3)
-    )
+    lanes = tuple(ov.Lane(init, lr=lr, seed=seed) for init in ("lora", "olora") for lr in RATES for seed in range(3))
     examples = latest_examples(raced(grid(lanes))[1])
     assert examples is not None
     return lanes, examples
@@ -75,17 +70,13 @@ def test_where_the_starts_cross_the_best_rates_lead_and_one_clause_has_all_share
     found = verdict_line([lanes[k] for k in one_seed], some(examples, one_seed), ended=True)
     assert found is not None
     (clause,) = [str(one) for one in found.said if "at one rate" in str(one)]
-    assert clause == (
-        "OLoRA against LoRA in this run, at one rate: better at 1e-3 and 3e-3, worse at 1e-2."
-    )
+    assert clause == ("OLoRA against LoRA in this run, at one rate: better at 1e-3 and 3e-3, worse at 1e-2.")
     assert str(found).count("at one rate") == 1
     assert str(found).startswith("Each at its best rate, ")
     agrees(found)
 
 
-def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is_well_formed() -> (
-    None
-):
+def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is_well_formed() -> None:
     record = GALLERY["first"]
     going = replace(snapshot(record), complete=False, state=RACING)
     evaluated = [step.step for step in record.steps if step.eval_examples is not None]
@@ -152,9 +143,7 @@ def test_on_five_held_out_examples_nothing_is_clear_and_their_number_is_said() -
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_command_prints_the_verdict_and_by_what_the_table_is_sorted(
-    as_json: bool, capsys, tmp_path: Path
-) -> None:
+def test_the_command_prints_the_verdict_and_by_what_the_table_is_sorted(as_json: bool, capsys, tmp_path: Path) -> None:
     words = ["race", "--model", "glassllm", "--task", "number-words", "--steps", "2"]
     words += ["--lane", "lora:seed=0/1/2", "--lane", "olora:seed=0/1/2", "--eval-size", "24"]
     words += ["--batch-size", "4", "--device", "cpu", "--test-size", "4"]
@@ -179,12 +168,7 @@ def made(means: np.ndarray) -> tuple[list[ov.Lane], np.ndarray]:
     means : (start, rate)
     """
     rng = np.random.default_rng(0)
-    lanes = [
-        ov.Lane(init, lr=lr, seed=seed)
-        for init in ("lora", "olora")
-        for lr in RATES[:2]
-        for seed in range(3)
-    ]
+    lanes = [ov.Lane(init, lr=lr, seed=seed) for init in ("lora", "olora") for lr in RATES[:2] for seed in range(3)]
     loss = np.repeat(means.reshape(-1), 3)[:, None] + 0.3 * rng.random(64)
     return lanes, loss + 0.02 * rng.normal(size=(12, 1)) + 0.02 * rng.normal(size=(12, 64))
 
@@ -205,18 +189,12 @@ def test_an_order_that_turns_at_a_rate_as_good_is_open_and_the_rate_is_named() -
     found = verdict_line(lanes, examples_of(loss, np.zeros(loss.shape)), plain_text=True)
     assert found is not None
     assert "cannot be told apart from LoRA (1e-3)" in str(found.said[0])
-    assert str(found.said[1]) == (
-        "But with OLoRA at 3e-3, as good for all the held-out results say, the order turns."
-    )
+    assert str(found.said[1]) == ("But with OLoRA at 3e-3, as good for all the held-out results say, the order turns.")
     assert (found.certainty, found.leader) == (OPEN, "")
 
 
-@pytest.mark.parametrize(
-    ("share", "forced"), [(1.0, True), (0.96, True), (0.9, False), (0.5, False), (0.03, True)]
-)
-def test_only_the_end_of_a_race_at_a_floor_or_ceiling_forces_the_loss(
-    share: float, forced: bool
-) -> None:
+@pytest.mark.parametrize(("share", "forced"), [(1.0, True), (0.96, True), (0.9, False), (0.5, False), (0.03, True)])
+def test_only_the_end_of_a_race_at_a_floor_or_ceiling_forces_the_loss(share: float, forced: bool) -> None:
     lanes, loss = made(np.array([[1.2, 1.5], [1.0, 1.5]]))
     right = np.tile(np.arange(64) < share * 64, (12, 1)).astype(float)
     for ended in (False, True):

@@ -28,12 +28,7 @@ def row(loss: float) -> dict[str, Any]:
 
 def decided(loss: Loss, study: Study = STUDY) -> dict[str, Verdict]:
     """Return the verdicts on losses by method, rate and seed, with the rates around 2e-3 tried."""
-    trials = [
-        Trial(CELL, init, lr, seed)
-        for init in study.inits
-        for lr in RATES
-        for seed in range(study.seeds)
-    ]
+    trials = [Trial(CELL, init, lr, seed) for init in study.inits for lr in RATES for seed in range(study.seeds)]
     rows = {trial: row(loss(trial.init, trial.lr, trial.seed)) for trial in trials}
     return {one.init: one for one in verdicts_of(study, rows).each}
 
@@ -131,25 +126,19 @@ def test_an_order_that_turns_at_a_rate_as_good_is_undecided_and_says_where() -> 
 
 def test_fewer_than_20_test_examples_decide_nothing() -> None:
     rows = {
-        Trial(CELL, init, lr, seed): row_of(
-            np.full(64, known(init, lr, seed)), known(init, lr, seed) + SPREAD[:19]
-        )
+        Trial(CELL, init, lr, seed): row_of(np.full(64, known(init, lr, seed)), known(init, lr, seed) + SPREAD[:19])
         for init in STUDY.inits
         for lr in RATES
         for seed in range(5)
     }
     found = {one.init: one for one in verdicts_of(STUDY, rows).each}
-    assert (found["olora"].verdict, found["olora"].why) == (
-        "undecided", "19 of at least 20 test examples",
-    )  # fmt: skip
+    assert (found["olora"].verdict, found["olora"].why) == ("undecided", "19 of at least 20 test examples")
 
 
 def test_more_seeds_at_some_rates_are_used_and_those_rates_are_chosen_from() -> None:
     """As a decision does that spends its last minutes on what is open."""
     trials = [Trial(CELL, i, lr, s) for i in STUDY.inits for lr in RATES for s in range(5)]
-    trials += [
-        Trial(CELL, i, lr, s) for i in ("lora", "olora") for lr in (2e-3, 1.41e-3) for s in (5, 6)
-    ]
+    trials += [Trial(CELL, i, lr, s) for i in ("lora", "olora") for lr in (2e-3, 1.41e-3) for s in (5, 6)]
     rows = {one: row(known(one.init, one.lr, one.seed)) for one in trials}
     found = {one.init: one for one in verdicts_of(STUDY, rows).each}
     assert [found[init].seeds for init in STUDY.inits] == [7, 7, 5]

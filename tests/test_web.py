@@ -53,9 +53,7 @@ def test_what_a_page_sends_as_text_becomes_a_race() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 7, 50, 51, 99, 1999, 2000])
-def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
-    steps: int,
-) -> None:
+def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(steps: int) -> None:
     config = checked_config(Limits(), **(ASKED | {"steps": steps}))
     styles = sum(config.is_due("gradients", number) for number in range(1, steps + 1))
     assert config.is_due("gradients", 1)
@@ -102,9 +100,7 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
         ({"lanes": lane(seed=-1)}, "seed must be a whole number from 0"),
     ],
 )
-def test_bad_values_are_refused_with_the_value_and_the_rule(
-    changes: dict[str, object], sentence: str
-) -> None:
+def test_bad_values_are_refused_with_the_value_and_the_rule(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         asked(**changes)
     assert "\n" not in str(caught.value)
@@ -119,18 +115,13 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 def test_a_cell_of_the_table_takes_what_a_link_takes() -> None:
     lanes = asked(lanes=lane(init="olora", lr="1e-3/3e-3", r="2/4", alpha="")).lanes
     assert lanes == tuple(parse_lanes("olora:lr=1e-3/3e-3,r=2/4"))
-    assert asked(lanes=lane(init="olora", lr="fair", r=4)).lanes == tuple(
-        parse_lanes("olora:lr=fair,r=4")
-    )
+    assert asked(lanes=lane(init="olora", lr="fair", r=4)).lanes == tuple(parse_lanes("olora:lr=fair,r=4"))
 
 
 def test_the_server_s_environment_sets_the_limits() -> None:
     limits = from_environment(
-        {
-            "OLORA_VIZ_MAX_STEPS": "9", "OLORA_VIZ_MODELS": "glassllm", "OTHER": "x",
-            "OLORA_VIZ_MAX_SECONDS": "60",
-        }
-    )  # fmt: skip
+        {"OLORA_VIZ_MAX_STEPS": "9", "OLORA_VIZ_MODELS": "glassllm", "OTHER": "x", "OLORA_VIZ_MAX_SECONDS": "60"}
+    )
     assert (limits.max_seconds, Limits().max_seconds) == (60, 1800)
     assert (limits.max_steps, limits.models) == (9, ("glassllm",))
     for bad in ({"OLORA_VIZ_MAX_RANK": "many"}, {"OLORA_VIZ_MODELS": "glassllm,nothing"}):
@@ -182,9 +173,7 @@ def test_an_address_is_quoted() -> None:
     assert served(Path("/a b/c#2?.zip")) == "/gradio_api/file=/a%20b/c%232%3F.zip"
 
 
-def test_an_adapter_that_cannot_be_had_is_a_sentence(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_adapter_that_cannot_be_had_is_a_sentence(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job = wait(jobs.start(asked(steps=1)))
     for wrong in (None, 7, [], [job.id], [job.id, "x"], [job.id, None], [job.id, float("inf")],
                   [job.id, 1], [job.id, 10**400], ["other", 0], [[], 0]):  # fmt: skip
@@ -235,9 +224,7 @@ def test_text_from_elsewhere_is_escaped() -> None:
     style = lane_styles(asked().lanes, [evil])
     pieces = (
         fragments.problem(evil)
-        + answers(
-            style, seed_groups(asked().lanes), [0], [Answer(evil, evil, evil, (evil,))], False
-        )
+        + answers(style, seed_groups(asked().lanes), [0], [Answer(evil, evil, evil, (evil,))], False)
         + fragments.mark(style[0])
     )
     assert "<img" not in pieces

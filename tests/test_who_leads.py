@@ -125,12 +125,8 @@ def test_everybody_is_told_of_once_and_by_the_comparison_with_him(
             assert bool(MINE.search(part)) <= (one.difference < 0)
 
 
-@pytest.mark.parametrize(
-    ("names", "values", "count"), [("A", [1.0], 0), ("AB", [1.0], 1), ("ABC", [1.0] * 3, 1)]
-)
-def test_without_one_comparison_for_each_other_it_raises(
-    names: str, values: list[float], count: int
-) -> None:
+@pytest.mark.parametrize(("names", "values", "count"), [("A", [1.0], 0), ("AB", [1.0], 1), ("ABC", [1.0] * 3, 1)])
+def test_without_one_comparison_for_each_other_it_raises(names: str, values: list[float], count: int) -> None:
     found = [of_means(1.0, 2.0, 0.1, 3, 0.01)] * count
     with pytest.raises(ValueError, match=f"{len(names)} names, {len(values)} values and {count}"):
         who_leads(list(names), values, found)
@@ -173,9 +169,7 @@ def test_the_preset_of_best_rates_has_those_of_the_recorded_sweep() -> None:
     (preset,) = (one for one in PRESETS if one.title == "harder: number words")
     race = load("fair-rates")
     best = {c.lane.init: c.optimum for c in rate_curves(race.config.lanes, race.steps)}
-    assert {lane.init: lane.lr for lane in preset.lanes} == {
-        init: point.lr for init, point in best.items() if point
-    }
+    assert {lane.init: lane.lr for lane in preset.lanes} == {init: point.lr for init, point in best.items() if point}
     assert (preset.batch, preset.task) == (race.config.batch_size, race.config.task)
     assert f"{race.config.steps} steps" in preset.what
     n = race.steps[-1].eval_examples.loss.shape[1]

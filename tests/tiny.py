@@ -33,10 +33,7 @@ _CONFIGS = {
     "mistral": lambda: hf.MistralConfig(**_GROUPED, sliding_window=None),
     "gemma": lambda: hf.GemmaConfig(**_GROUPED),
     "gemma3": lambda: hf.Gemma3TextConfig(
-        **_GROUPED,
-        query_pre_attn_scalar=8,
-        sliding_window=8,
-        layer_types=["sliding_attention", "full_attention"],
+        **_GROUPED, query_pre_attn_scalar=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"]
     ),
     "opt": lambda: hf.OPTConfig(
         **{k: v for k, v in _SIZES.items() if k != "initializer_range"},
@@ -81,9 +78,7 @@ def exact_norms(model: nn.Module) -> None:
             setattr(parent, name, exact)
 
 
-def tiny(
-    family: str, dtype: torch.dtype = torch.float32, seed: int = 0, blocks: int = 2
-) -> hf.PreTrainedModel:
+def tiny(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, blocks: int = 2) -> hf.PreTrainedModel:
     """Build a tiny random causal language model: eval mode, frozen, the same for the same seed.
 
     In float64 the norms are exact too: transformers' own RMSNorms compute in float32 whatever
@@ -100,9 +95,7 @@ def tiny(
     config.num_hidden_layers = blocks
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = hf.AutoModelForCausalLM.from_config(
-            config, attn_implementation="sdpa", dtype=torch.float32
-        )
+        model = hf.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim == 1:

@@ -11,16 +11,12 @@ from olora_viz.races.step import Step
 from olora_viz.studies import story
 
 NAN = math.nan
-RATES = (
-    Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3),
-)  # fmt: skip
+RATES = (Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
 PAIR = (Lane("lora"), Lane("olora"))
 SEEDS = tuple(Lane(init, seed=seed) for init in ("lora", "olora") for seed in range(3))
 
 
-def steps(
-    *held_out: list[float], first_norms: list[float] | None = None, examples: int = 40
-) -> list[Step]:
+def steps(*held_out: list[float], first_norms: list[float] | None = None, examples: int = 40) -> list[Step]:
     """One step per list of held-out losses, the same on all examples but for a little noise.
 
     An empty list is a step without evaluation. A loss below 1 is a right answer.

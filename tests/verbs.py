@@ -63,10 +63,7 @@ def forked(*arguments: str, temporary: Path) -> Iterator[tuple[Victim, TextIO]]:
             yield process, out
 
 
-RACE = (
-    "race", "--steps", "4", "--batch-size", "4", "--eval-every", "2", "--eval-size", "8",
-    "--test-size", "8",
-)  # fmt: skip
+RACE = ("race", "--steps", "4", "--batch-size", "4", "--eval-every", "2", "--eval-size", "8", "--test-size", "8")
 
 
 def objects(text: str) -> list[dict]:

@@ -70,9 +70,7 @@ def walked(line: str, log: Path) -> tuple[float, int, str]:
 def as_typed(command: Sequence[str]) -> tuple[float, int, str]:
     """Run a command in a process of its own, as a person does."""
     began = time.monotonic()
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return time.monotonic() - began, done.returncode, done.stdout
 
 

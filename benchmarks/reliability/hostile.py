@@ -47,9 +47,7 @@ HEADERS = [
 
 texts = st.text(max_size=60) | st.sampled_from(["", "null", EVIL, "../..", "x" * 20_000, "\ud800"])
 plain = st.none() | st.booleans() | st.integers() | st.floats() | texts
-nested = st.recursive(
-    plain, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)
-)
+nested = st.recursive(plain, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4))
 raw = st.sampled_from(list(VALUES.values())) | nested.map(json.dumps)
 """Values as JSON text."""
 
@@ -68,9 +66,7 @@ class Attack:
         config = self.visitor.config
         self.functions = config["dependencies"]
         self.parts = [
-            (part["id"], name)
-            for part in config["components"]
-            for name in part["props"].get("server_fns") or ()
+            (part["id"], name) for part in config["components"] for name in part["props"].get("server_fns") or ()
         ]
         found = self.visitor.client.get("/openapi.json").json()["paths"]
         self.routes = [(method, path) for path, its in found.items() for method in its]
@@ -99,8 +95,7 @@ class Attack:
     def _values(self, data: st.DataObject, fn: dict[str, Any]) -> str:
         usual = [json.dumps(value) for value in self.visitor.payload(fn)]
         made = [
-            data.draw(raw | st.just(json.dumps(self._identity(data)))) if data.draw(chance) else one
-            for one in usual
+            data.draw(raw | st.just(json.dumps(self._identity(data)))) if data.draw(chance) else one for one in usual
         ]
         extra = data.draw(st.lists(raw, max_size=2)) if data.draw(chance) else []
         return data.draw(raw) if data.draw(rarely) else f"[{','.join([*made, *extra])}]"
@@ -118,9 +113,7 @@ class Attack:
 
     def _component(self, data: st.DataObject) -> tuple[str, str]:
         part, name = data.draw(st.sampled_from(self.parts))
-        name = data.draw(
-            st.sampled_from([name, name, name, "__init__", "postprocess", "get_config"])
-        )
+        name = data.draw(st.sampled_from([name, name, name, "__init__", "postprocess", "get_config"]))
         kinds = ["json", "csv", "report", 0, 1, -1, 10**9, EVIL]
         pair = json.dumps([self._identity(data), data.draw(st.sampled_from(kinds))])
         return "/gradio_api/component_server", (
@@ -130,10 +123,9 @@ class Attack:
 
     def _event(self, data: st.DataObject) -> tuple[str, str]:
         where = data.draw(st.sampled_from(["cancel", "reset"]))
-        return f"/gradio_api/{where}", json.dumps({
-            "session_hash": self._identity(data), "event_id": self._identity(data),
-            "fn_index": data.draw(plain),
-        })  # fmt: skip
+        return f"/gradio_api/{where}", json.dumps(
+            {"session_hash": self._identity(data), "event_id": self._identity(data), "fn_index": data.draw(plain)}
+        )
 
     def _route(self, data: st.DataObject) -> tuple[tuple[str, str], str]:
         method, path = data.draw(st.sampled_from(self.routes))
@@ -144,9 +136,7 @@ class Attack:
         return (method, str(httpx.URL(path, params=query or None))), data.draw(raw)
 
     def _bytes(self, data: st.DataObject) -> tuple[str, bytes]:
-        where = data.draw(
-            st.sampled_from(["run/predict", "queue/join", "component_server", "upload"])
-        )
+        where = data.draw(st.sampled_from(["run/predict", "queue/join", "component_server", "upload"]))
         return f"/gradio_api/{where}", data.draw(st.binary(max_size=2000))
 
     def send(self, request: httpx.Request) -> tuple[int | str, str]:
@@ -225,9 +215,7 @@ def wrong(server: Server, status: int | str, text: str) -> str:
     if PASSWD in text:
         return "holds /etc/passwd"
     own = re.escape(f"{server.temporary}/olora-viz-")
-    private = (
-        rf"{own}[^/\s]*/(?![\w-]+\.js)|{re.escape(str(server.runs))}"  # the scripts are public
-    )
+    private = rf"{own}[^/\s]*/(?![\w-]+\.js)|{re.escape(str(server.runs))}"  # the scripts are public
     if found := re.search(private, text):
         return f"names a private place, {found[0]}"
     if "Traceback (most" in text:

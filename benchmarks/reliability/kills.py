@@ -95,9 +95,7 @@ class Kills:
         made = len(runs.read_steps(folder)) if (folder / "config.json").exists() else 0
         check_goes_on(folder, self.whole, CONFIG)
         shutil.rmtree(folder)
-        return "before the first step" if not made else (
-            "in the middle" if made < STEPS else "after the last step"
-        )  # fmt: skip
+        return "before the first step" if not made else ("in the middle" if made < STEPS else "after the last step")
 
     def export(self) -> str:
         """Kill what writes adapters over each other, or a merged model."""

@@ -57,9 +57,7 @@ def check_same(folder: Path, whole: Path) -> None:
     assert numbers(folder) == numbers(whole)
     mine, theirs = (read_tensors(one / runs.CHECKPOINT) for one in (folder, whole))
     for name, tensor in theirs.items():
-        differs = [k for k in range(tensor.numel()) if name.endswith("clock") and k != 1] or slice(
-            None
-        )
+        differs = [k for k in range(tensor.numel()) if name.endswith("clock") and k != 1] or slice(None)
         a, b = (one[name].flatten()[differs] for one in (mine, theirs))
         assert torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)), f"{name} differs"
     assert contents(folder / "adapters") == contents(whole / "adapters")

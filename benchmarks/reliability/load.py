@@ -66,9 +66,8 @@ def campaign(tally: Tally, home: Path, count: int, start: int) -> None:
                 marks.append(now())
         half = marks[len(marks) // 2]
         for what, before, after, most in zip(
-            ("MiB", "threads", "open files"), half, now(), (MOST_MIB, MOST_THREADS, MOST_FILES),
-            strict=True,
-        ):  # fmt: skip
+            ("MiB", "threads", "open files"), half, now(), (MOST_MIB, MOST_THREADS, MOST_FILES), strict=True
+        ):
             if after - before > most:
                 tally.breach(f"{after - before:.0f} {what} more in the last half of the reloads")
         if server.process.poll() is not None or "Traceback (most" in server.said:

@@ -64,9 +64,7 @@ def _live(work: Callable[[Say], object], writing: int, temporary: Path) -> None:
     status = 1
     try:
         torch.set_num_threads(1)
-        tqdm.set_lock(
-            threading.RLock()
-        )  # the parent would wait for one that dies with this process
+        tqdm.set_lock(threading.RLock())  # the parent would wait for one that dies with this process
         temporary.mkdir(parents=True, exist_ok=True)
         tempfile.tempdir = str(temporary)
         work(lambda line: os.write(writing, f"{line}\n".encode()) and None)

@@ -202,9 +202,7 @@ def snapshot(record: RaceRecord) -> RaceSnapshot:
 
     Fair rates are the numbers that it found: what is told of a lane is told of its rate.
     """
-    values: dict[str, Any] = {
-        each.name: getattr(record, each.name) for each in fields(RaceSnapshot)
-    }
+    values: dict[str, Any] = {each.name: getattr(record, each.name) for each in fields(RaceSnapshot)}
     values |= {name: tuple(values[name]) for name in ("styles", "answers", "steps")}
     values["config"] = found_rates(values["config"], values["steps"])
     return RaceSnapshot(**values)

@@ -26,24 +26,17 @@ if TYPE_CHECKING:
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb(
-        "claims", claims, "what papers claim about OLoRA, each claim with a measured verdict"
-    )
+    made = verb("claims", claims, "what papers claim about OLoRA, each claim with a measured verdict")
     add_shared(made, "--model", "--task")
     made.add_argument(
         "--study", type=path, nargs="+", metavar="DIR",
         help="the folder of a study that decides on training; several for the claims that compare "
         "studies",
     )  # fmt: skip
-    made.add_argument(
-        "--minutes", type=float, help="without --study: run one within so many minutes"
-    )
+    made.add_argument("--minutes", type=float, help="without --study: run one within so many minutes")
     made.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
     made.add_argument("--rank", type=int, default=8, help="rank of the measured starts; default: 8")
-    add_shared(
-        made, "--batch-size", "--max-length", "--truncate", "--chat", "--device", "--png",
-        batch_size=8,
-    )  # fmt: skip
+    add_shared(made, "--batch-size", "--max-length", "--truncate", "--chat", "--device", "--png", batch_size=8)
 
 
 def claims(options: argparse.Namespace) -> int:
@@ -62,9 +55,7 @@ def claims(options: argparse.Namespace) -> int:
         for claim in wanted:
             finding = claim.judge(evidence)
             found.append((claim, finding))
-            command = command_of_claim(
-                claim, evidence, studies=options.study or (), minutes=options.minutes
-            )
+            command = command_of_claim(claim, evidence, studies=options.study or (), minutes=options.minutes)
             _print(claim, finding, command, options.json)
     if options.png:
         _draw(options.png, found)
@@ -93,9 +84,7 @@ def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress)
     return evidence
 
 
-def _reading(
-    options: argparse.Namespace, study: Verdicts | None, model: str, task: str
-) -> dict[str, Any]:
+def _reading(options: argparse.Namespace, study: Verdicts | None, model: str, task: str) -> dict[str, Any]:
     """Return how examples are read: as the options say, or else as in the study of the same."""
     asked = {name: getattr(options, name) for name in ("max_length", "truncate", "chat")}
     if study and model in study.study.models and task in study.study.tasks:

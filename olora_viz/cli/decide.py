@@ -24,9 +24,7 @@ def add_verbs(verb: Verb) -> None:
     add_file(made, "minutes, model, task, inits, lrs, ranks and other settings of a study")
     add_shared(made, "--model", "--task")
     made.add_argument("--minutes", type=float, help="the time limit; default: 20")
-    made.add_argument(
-        "--out", type=path, required=True, metavar="DIR", help="the decision's folder"
-    )
+    made.add_argument("--out", type=path, required=True, metavar="DIR", help="the decision's folder")
     made.add_argument("--init", dest="methods", nargs="+", metavar="NAME", help="the methods")
     add_settings(made, "lrs", "ranks")
     made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
@@ -49,9 +47,7 @@ def decide(options: argparse.Namespace) -> int:
             bar(part, words)
 
         settings, naming_lines = _asked(options)
-        road = deciding.decide(
-            options.out, watch=lambda _: not ended.is_set(), progress=progress, **settings
-        )
+        road = deciding.decide(options.out, watch=lambda _: not ended.is_set(), progress=progress, **settings)
         try:
             with naming_lines:
                 known = next(road)

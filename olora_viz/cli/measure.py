@@ -28,13 +28,9 @@ def _add_spectrum(verb: Verb) -> None:
     """Add the verb."""
     made = verb("spectrum", run_spectrum, "how initializations approximate a model's weights")
     add_shared(made, "--model", "--png", model="glassllm")
-    made.add_argument(
-        "--layer", default="*", metavar="PATTERN", help="parts of layer names; * matches anything"
-    )
+    made.add_argument("--layer", default="*", metavar="PATTERN", help="parts of layer names; * matches anything")
     made.add_argument("--rank", type=int, default=8, help="default: 8")
-    made.add_argument(
-        "--init", action="append", metavar="NAME", help=f"default: {', '.join(STARTS)}"
-    )
+    made.add_argument("--init", action="append", metavar="NAME", help=f"default: {', '.join(STARTS)}")
     made.add_argument("--seed", type=int, default=0, help="seed of the random initializations")
 
 
@@ -154,10 +150,7 @@ def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
     for k, label in enumerate(labels):
         for i, layer in enumerate(found.layers):
             factors = {
-                name: {
-                    factor: finite_or_none(getattr(found, name)[k, i, j])
-                    for j, factor in enumerate(FACTORS)
-                }
+                name: {factor: finite_or_none(getattr(found, name)[k, i, j]) for j, factor in enumerate(FACTORS)}
                 for name in (*QUANTITIES, "ratio")
             }
             yield {
@@ -179,9 +172,7 @@ def _print_gradients(step: Step, labels: Sequence[str]) -> None:
         cells = [number(x) for x in (*values, row["input"])]
         table.append([row["lane"], row["layer"], *cells])
     print_table(table)
-    print(
-        f"Euclidean norms in step {step.step}: gradients before clipping, A and B before the update"
-    )
+    print(f"Euclidean norms in step {step.step}: gradients before clipping, A and B before the update")
 
 
 def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
@@ -200,8 +191,7 @@ def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
     ]
     if len(steps) > 1:
         figures += [
-            layer_map(GRADIENTS, "gradient_B", numbers, found, style, k)
-            for k, style in enumerate(styles[:MOST_MAPS])
+            layer_map(GRADIENTS, "gradient_B", numbers, found, style, k) for k, style in enumerate(styles[:MOST_MAPS])
         ]
     write_png(path, figures)
     print(f"gradients saved to {path}", file=sys.stderr)
@@ -213,9 +203,8 @@ def _add_curvature(verb: Verb) -> None:
     add_shared(made, "--model", "--task")
     add_compared_lanes(made)
     add_shared(
-        made, "--batch-size", "--max-length", "--seed", "--split-seed", "--device", "--dtype",
-        "--png", dtype="float32",
-    )  # fmt: skip
+        made, "--batch-size", "--max-length", "--seed", "--split-seed", "--device", "--dtype", "--png", dtype="float32"
+    )
     made.add_argument("--layer", metavar="NAME", help="measure only this layer's parameters")
     made.add_argument(
         "--batches", type=int, metavar="N", dest="kernel_batches",
@@ -245,9 +234,7 @@ def run_curvature(options: argparse.Namespace) -> int:
     with progress_bar() as progress:
         racing = race(config, progress=progress)
         batch, *more = (racing.batch(number) for number in range(1, count + 1))
-        found = conditioning(
-            racing.lanes, batch, more_batches=more, layer=options.layer, progress=progress, **search
-        )
+        found = conditioning(racing.lanes, batch, more_batches=more, layer=options.layer, progress=progress, **search)
     print(racing.adapted, file=sys.stderr)
     labels = racing.lanes.labels
     lines = [{"lane": label, **line} for label, line in found.to_json(labels).items()]
@@ -281,8 +268,7 @@ def _print_curvature(lines: list[dict[str, Any]]) -> None:
                 f"{number(line['trace'])} ± {number(line['trace_error'], '.1g')}",
                 number(line["gauss_newton"]["lambda_max"]),
                 _spread(line["ntk"]),
-                f"{'converged' if line['converged'] else 'not converged'} after "
-                f"{line['iterations']} products"
+                f"{'converged' if line['converged'] else 'not converged'} after {line['iterations']} products"
                 if line["lambda_max"] is not None
                 else "no eigenvalues: the loss is not finite",
             ]

@@ -36,32 +36,28 @@ def path(text: str) -> Path:
 _SHARED: dict[str, dict[str, Any]] = {
     "--model": {"help": "a model's name, or a local Hugging Face folder"},
     "--task": {"help": "a task's name, or a file of examples"},
-    "--lane": {
-        "action": "append", "metavar": "SPEC", "help": "NAME[:key=value,…]; repeat for each lane",
-    },
+    "--lane": {"action": "append", "metavar": "SPEC", "help": "NAME[:key=value,…]; repeat for each lane"},
     "--steps": {"type": int, "help": "number of updates"},
     "--batch-size": {"type": int, "help": "prompts per step"},
     "--max-length": {"type": int, "help": "maximum tokens of an example; longer ones are skipped"},
     "--truncate": {
-        "action": "store_true", "default": None,
+        "action": "store_true",
+        "default": None,
         "help": "cut longer examples at the left of their prompt instead of skipping them",
     },
     "--chat": {
-        "action": "store_true", "default": None,
+        "action": "store_true",
+        "default": None,
         "help": "format prompts and answers by the model's chat template",
     },
     "--seed": {"type": int, "help": "seed of the order of the examples"},
-    "--split-seed": {
-        "type": int, "help": "seed of the split into training, held-out and test examples",
-    },
+    "--split-seed": {"type": int, "help": "seed of the split into training, held-out and test examples"},
     "--test": {"metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
-    "--track": {
-        "choices": TRACKERS, "help": "report every lane as a run, with its numbers by step",
-    },
+    "--track": {"choices": TRACKERS, "help": "report every lane as a run, with its numbers by step"},
     "--png": {"type": path, "metavar": "FILE", "help": "save the charts as a PNG"},
-}  # fmt: skip
+}
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: Any) -> None:
@@ -103,9 +99,7 @@ def _within(text: str) -> str:
     return text[:1].lower() + text[1:].removesuffix(".")
 
 
-def given(
-    options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxyType({})
-) -> dict[str, Any]:
+def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return the fields of a `RaceConfig` that are set, with lanes and targets parsed.
 
     Parameters
@@ -128,9 +122,7 @@ def given(
         values["targets"] = tuple(values["targets"])
     of_lanes = {name: values.pop(name) for name in OF_LANES if name in values}
     if options.lane:
-        values["lanes"] = tuple(
-            lane for spec in options.lane for lane in parse_lanes(spec, **of_lanes)
-        )
+        values["lanes"] = tuple(lane for spec in options.lane for lane in parse_lanes(spec, **of_lanes))
     elif "lanes" in values:
         values["lanes"] = read_lanes(values["lanes"], **of_lanes)
     elif of_lanes:

@@ -12,15 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import INTERRUPTED, Pace, Verb, print_table, progress_bar
-from olora_viz.cli.options import (
-    add_file,
-    add_intervals,
-    add_shared,
-    config_of,
-    given,
-    path,
-    say_unused_template,
-)
+from olora_viz.cli.options import add_file, add_intervals, add_shared, config_of, given, path, say_unused_template
 from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.process import on_interruption
 from olora_viz.machine.text import listed, number, seconds
@@ -58,10 +50,7 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--schedule", help="constant, linear or cosine")
     made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
     made.add_argument(
-        "--weight-decay",
-        type=float,
-        metavar="X",
-        help="weight decay of the lanes without their own; default: 0",
+        "--weight-decay", type=float, metavar="X", help="weight decay of the lanes without their own; default: 0"
     )
     made.add_argument(
         "--clip", type=float, metavar="X",
@@ -82,9 +71,7 @@ def add_verbs(verb: Verb) -> None:
         dest="targets",
         help="suffix of layer names to adapt; experts.down_proj adapts every expert's matrix",
     )
-    made.add_argument(
-        "--run", type=path, metavar="DIR", dest="folder", help="save the run in this folder"
-    )
+    made.add_argument("--run", type=path, metavar="DIR", dest="folder", help="save the run in this folder")
     add_shared(made, "--track")
 
 
@@ -170,9 +157,7 @@ class _Shown:
         self.by(part, words)
 
 
-def _begin(
-    options: argparse.Namespace, shown: _Shown
-) -> tuple[Race, Race | Generator[Step, None, None]]:
+def _begin(options: argparse.Namespace, shown: _Shown) -> tuple[Race, Race | Generator[Step, None, None]]:
     """Return a race and its remaining steps."""
     from olora_viz.races import run as runs
     from olora_viz.races.race import race
@@ -181,9 +166,7 @@ def _begin(
         values = given(options)
         steps = values.pop("steps", None)
         if values or options.file is not None or options.folder is not None:
-            raise ValueError(
-                "--resume takes the set-up from the run folder: pass no other options than --steps"
-            )
+            raise ValueError("--resume takes the set-up from the run folder: pass no other options than --steps")
         with progress_bar() as shown.by:
             run = runs.resume(options.resume, steps=steps, progress=shown)
         return run.race, iter(run)
@@ -196,9 +179,7 @@ def _begin(
     return alone, alone
 
 
-def _follow(
-    steps: Iterator[Step], race: Race, shown: _Shown, as_json: bool, tracked: RaceTracker | None
-) -> None:
+def _follow(steps: Iterator[Step], race: Race, shown: _Shown, as_json: bool, tracked: RaceTracker | None) -> None:
     """Report every step as it comes; close the race, however its steps end."""
     from tqdm import tqdm
 

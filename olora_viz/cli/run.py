@@ -24,9 +24,7 @@ def _add_export(verb: Verb) -> None:
     made.add_argument("folder", type=path, metavar="DIR", help="a run folder")
     made.add_argument("--lane", required=True, metavar="NAME", help="label of the lane")
     made.add_argument("--out", type=path, required=True, metavar="FOLDER", help="a new folder")
-    made.add_argument(
-        "--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora"
-    )
+    made.add_argument("--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora")
 
 
 def export(options: argparse.Namespace) -> int:
@@ -62,9 +60,7 @@ def _add_push(verb: Verb) -> None:
     made.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the repository")
     made.add_argument("--lane", metavar="NAME", help="label of the lane, for a run folder")
     made.add_argument("--private", action="store_true", help="make a new repository private")
-    made.add_argument(
-        "--dry-run", action="store_true", help="list the files that would be pushed, and push none"
-    )
+    made.add_argument("--dry-run", action="store_true", help="list the files that would be pushed, and push none")
 
 
 def push(options: argparse.Namespace) -> int:
@@ -91,9 +87,8 @@ def _add_inspect(verb: Verb) -> None:
     made = verb("inspect", run_inspect, "how a PEFT adapter changes its base model")
     made.add_argument("folder", type=path, metavar="FOLDER", help="with adapter_model.safetensors")
     made.add_argument(
-        "other", nargs="?", type=path, metavar="OTHER",
-        help="another adapter of the same model, to compare with",
-    )  # fmt: skip
+        "other", nargs="?", type=path, metavar="OTHER", help="another adapter of the same model, to compare with"
+    )
     add_shared(made, "--model", "--png")
     made.add_argument("--html", type=path, metavar="FILE", help="write a self-contained report")
 
@@ -170,10 +165,7 @@ def _print(found: Sequence[LayerInspection]) -> None:
     if dora:
         print(DORA)
     count = sum(one.intruders > 0 for one in found)
-    print(
-        f"‖ΔW‖ over all layers: {total_norm(found):.4g}; "
-        f"intruder dimensions in {count} of {len(found)} layers"
-    )
+    print(f"‖ΔW‖ over all layers: {total_norm(found):.4g}; intruder dimensions in {count} of {len(found)} layers")
 
 
 def _print_comparison(found: Sequence[LayerComparison], first: Path, second: Path) -> None:

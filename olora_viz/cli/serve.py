@@ -24,12 +24,9 @@ def add_verbs(verb: Verb, pages: Serve) -> None:
     """
     made = verb("serve", partial(serve, pages), "serve the page")
     made.add_argument(
-        "--host", metavar="H",
-        help="address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1",
-    )  # fmt: skip
-    made.add_argument(
-        "--port", type=_port, metavar="P", help="default: the first free one from 7860"
+        "--host", metavar="H", help="address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1"
     )
+    made.add_argument("--port", type=_port, metavar="P", help="default: the first free one from 7860")
     made.add_argument("--share", action="store_true", help="ask Gradio for a public address")
     made = verb("show", partial(show, pages), "open the page on a run")
     made.add_argument("folder", type=path, metavar="DIR", help="a run folder")

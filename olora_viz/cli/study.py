@@ -46,14 +46,11 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--out", type=path, metavar="DIR", help="the study's folder")
     add_settings(made, *LISTS)
     add_shared(made, "--png")
-    made.add_argument(
-        "--html", type=path, metavar="FILE", help="save the charts as one interactive page"
-    )
+    made.add_argument("--html", type=path, metavar="FILE", help="save the charts as one interactive page")
     made.add_argument(
         "--coarse",
         type=int,
-        help="seeds of a first pass over all rates; the remaining seeds race at the best rates "
-        "only",
+        help="seeds of a first pass over all rates; the remaining seeds race at the best rates only",
     )
     made.add_argument("--eval-every", type=int, help="steps between evaluations")
     made.add_argument("--eval-size", type=int, help="maximum number of validation examples")
@@ -62,9 +59,7 @@ def add_verbs(verb: Verb) -> None:
     made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
     made.add_argument("--threads", type=int, help="threads of each race on a CPU")
     made.add_argument("--workers", type=int, default=1, help="races at once; default: 1")
-    made.add_argument(
-        "--ray", metavar="ADDRESS", help="race on a running Ray cluster, HOST:PORT or auto"
-    )
+    made.add_argument("--ray", metavar="ADDRESS", help="race on a running Ray cluster, HOST:PORT or auto")
     add_shared(made, "--track")
     made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
     made.add_argument("--yes", action="store_true", help=f"also run more than {MOST_LANES} lanes")
@@ -83,9 +78,8 @@ def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
     made.add_argument("--seeds", type=int, help="number of seeds")
     made.add_argument("--reference", help="the initialization that the others are compared with")
     made.add_argument(
-        "--margin", type=float,
-        help="share of the reference's loss reduction within which methods are level",
-    )  # fmt: skip
+        "--margin", type=float, help="share of the reference's loss reduction within which methods are level"
+    )
     made.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
     add_shared(
         made, "--steps", "--batch-size", "--max-length", "--truncate", "--chat", "--seed",
@@ -115,9 +109,7 @@ def study(options: argparse.Namespace) -> int:
         )
     if todo:
         with on_interruption(_stopped), progress_bar() as progress:
-            for one in run_study(
-                ledger.study, folder, workers=options.workers, ray=options.ray, progress=progress
-            ):
+            for one in run_study(ledger.study, folder, workers=options.workers, ray=options.ray, progress=progress):
                 if tracker:
                     tracker.report()
                 rest = f", {one.left} to go" if one.left else ""

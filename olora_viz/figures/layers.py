@@ -10,17 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.figures.layout import (
-    Figure,
-    annotate,
-    axis,
-    curve_ends,
-    layout,
-    line,
-    log_axis,
-    log_range,
-    log_ticks,
-)
+from olora_viz.figures.layout import Figure, annotate, axis, curve_ends, layout, line, log_axis, log_range, log_ticks
 from olora_viz.figures.race import spread_out
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.initializers import label_of
@@ -42,14 +32,7 @@ FEW_CELLS, COLUMNS = 1_000, 26
 
 
 def layer_map(
-    measure: Measure,
-    key: str,
-    steps: Sequence[int],
-    found: Sequence[Any],
-    style: LaneStyle,
-    k: int,
-    *,
-    run: str = "",
+    measure: Measure, key: str, steps: Sequence[int], found: Sequence[Any], style: LaneStyle, k: int, *, run: str = ""
 ) -> Figure:
     """Draw one part of a measurement by layer, for lane k.
 
@@ -162,19 +145,17 @@ def _logarithmic(values: np.ndarray, bar: dict[str, Any]) -> dict[str, Any]:
         "customdata": [plain(row) for row in shown],
         "zmin": low,
         "zmax": max(high, low + 0.01),
-        "colorbar": bar | {"tickvals": [round(math.log10(t), 4) for t in ticks],
-                           "ticktext": [f"{t:g}" for t in ticks]},
+        "colorbar": bar
+        | {"tickvals": [round(math.log10(t), 4) for t in ticks], "ticktext": [f"{t:g}" for t in ticks]},
         "hovertemplate": "%{y}: %{customdata:.3g}<extra></extra>",
-    }  # fmt: skip
+    }
 
 
 def _starts_block(layers: Sequence[str], i: int) -> bool:
     return i == 0 or block_and_module(layers[i])[0] != block_and_module(layers[i - 1])[0]
 
 
-def layer_grid(
-    values: Mapping[str, float], rank: int, init: str, *, chosen: str = "", run: str = ""
-) -> Figure:
+def layer_grid(values: Mapping[str, float], rank: int, init: str, *, chosen: str = "", run: str = "") -> Figure:
     """Draw one number for every layer as a map, blocks across and modules down: the picker.
 
     Parameters
@@ -349,13 +330,7 @@ def layer_figure(
 
 
 def depth_figure(
-    step: int,
-    found: Gradients,
-    styles: Sequence[LaneStyle],
-    measure: str,
-    module: str = "",
-    *,
-    run: str = "",
+    step: int, found: Gradients, styles: Sequence[LaneStyle], measure: str, module: str = "", *, run: str = ""
 ) -> Figure:
     """Draw one measure at one step against depth, one curve per lane.
 
@@ -394,12 +369,7 @@ def depth_figure(
     if has_points:
         data += [
             line(style, values[k], 0, name=style.label, legendgroup=style.label, x0=0, dx=1)
-            | {
-                "mode": "markers",
-                "marker": {"color": style.color, "size": 3.5},
-                "opacity": 0.35,
-                "hoverinfo": "skip",
-            }
+            | {"mode": "markers", "marker": {"color": style.color, "size": 3.5}, "opacity": 0.35, "hoverinfo": "skip"}
             for k, style in enumerate(styles)
         ]
     data += [
@@ -446,9 +416,8 @@ def _name(
     """Write the lanes' names at the ends of their curves; return the crosses of diverged lanes."""
     low, high = made["yaxis"]["range"]
     labels, crosses = curve_ends(
-        styles, numbers, curves, bounds=(low, high), height=HEIGHT, total=total,
-        left=[(step,) for step in left],
-    )  # fmt: skip
+        styles, numbers, curves, bounds=(low, high), height=HEIGHT, total=total, left=[(step,) for step in left]
+    )
     annotate(made, labels)
     return crosses
 

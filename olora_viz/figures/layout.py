@@ -65,9 +65,7 @@ def layout(
     }  # fmt: skip
 
 
-def nothing_yet(
-    title: str, unit: str, names: tuple[str, str], message: str, height: int = 220
-) -> Figure:
+def nothing_yet(title: str, unit: str, names: tuple[str, str], message: str, height: int = 220) -> Figure:
     """Return a figure without curves, whose axes have these names and whose message says why."""
     x, y = (axis(name, range=[0, 1], showticklabels=False) for name in names)
     return {"data": [], "layout": layout(title, unit, x=x, y=y, height=height, message=message)}
@@ -206,8 +204,7 @@ def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
     total = sum(layout["height"] for layout in layouts)
     margins = [layout["margin"] for layout in layouts]
     whole: dict[str, Any] = {
-        key: layouts[0][key]
-        for key in ("font", "paper_bgcolor", "plot_bgcolor", "hovermode", "hoverlabel")
+        key: layouts[0][key] for key in ("font", "paper_bgcolor", "plot_bgcolor", "hovermode", "hoverlabel")
     }
     whole |= {"height": total, "showlegend": False, "annotations": [], "shapes": []}
     whole["margin"] = {"t": 0, "b": 0, **{s: max(m[s] for m in margins) for s in ("l", "r")}}
@@ -261,10 +258,7 @@ MOST_ARROWS = 40
 
 
 def off_range(
-    styles: Sequence[LaneStyle],
-    numbers: Sequence[int],
-    curves: np.ndarray,
-    bounds: tuple[float, float],
+    styles: Sequence[LaneStyle], numbers: Sequence[int], curves: np.ndarray, bounds: tuple[float, float]
 ) -> list[dict[str, Any]]:
     """Return marks at the edges of a log axis, one at the extreme point of every excursion.
 
@@ -390,9 +384,7 @@ class CurveEnd(NamedTuple):
     """Text after the name."""
 
 
-def end_labels(
-    ends: Sequence[CurveEnd], *, bounds: tuple[float, float], height: int
-) -> list[dict[str, Any]]:
+def end_labels(ends: Sequence[CurveEnd], *, bounds: tuple[float, float], height: int) -> list[dict[str, Any]]:
     """Return Plotly's annotations at the ends of curves, without overlap.
 
     Parameters

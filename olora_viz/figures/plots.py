@@ -17,12 +17,7 @@ from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.png import Drawing, drawing
 from olora_viz.figures.race import Run, overlay_figure
-from olora_viz.figures.start import (
-    comparison_figure,
-    ntk_figure,
-    sharpness_figure,
-    stability_figure,
-)
+from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_figure, stability_figure
 from olora_viz.figures.studies import budget_figure, profile_figure, rates_figure, target_figure
 from olora_viz.figures.study_verdicts import claim_figure, differences_figure, wins_figure
 from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles, start_styles
@@ -143,16 +138,11 @@ def plot_conditioning(
         found = source
     setup = config.config if isinstance(config, Race) else config
     if setup is None or len(setup.lanes) != len(found.loss):
-        raise ValueError(
-            f"pass the config of the {len(found.loss)} lanes: plot_conditioning(found, config)"
-        )
+        raise ValueError(f"pass the config of the {len(found.loss)} lanes: plot_conditioning(found, config)")
     if found.kernel is None and "kernel" in names:
         raise ValueError('the tangent kernel was not measured: use what="comparison"')
     its = start_styles(setup.lanes)
-    made = {
-        "comparison": comparison_figure,
-        "kernel": ntk_figure,
-    }
+    made = {"comparison": comparison_figure, "kernel": ntk_figure}
     return drawing([made[name](its, found) for name in names], theme)
 
 
@@ -169,9 +159,7 @@ def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tup
     found = layers_like(model, layer or "*")
     if layer and len(found) > 1 and layer not in found:
         some = ", ".join(list(found)[:3])
-        raise ValueError(
-            f"layer {layer!r} matches {len(found)} layers ({some}, …): name one of them"
-        )
+        raise ValueError(f"layer {layer!r} matches {len(found)} layers ({some}, …): name one of them")
     name = layer if layer in found else next(iter(found))
     return name, Weight(found[name])
 
@@ -195,23 +183,19 @@ def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
 
 _OF_RACE: dict[str, Callable[[Raced], Figure]] = {
     "loss": lambda raced: figures.loss_figure(
-        styles_of(raced), raced.steps, total=raced.total, start_loss=raced.start_loss,
-        plain_text=raced.plain_text,
+        styles_of(raced), raced.steps, total=raced.total, start_loss=raced.start_loss, plain_text=raced.plain_text
     ),
-    "gradient": lambda raced: figures.gradient_figure(
-        styles_of(raced), raced.steps, total=raced.total
-    ),
+    "gradient": lambda raced: figures.gradient_figure(styles_of(raced), raced.steps, total=raced.total),
     "accuracy": lambda raced: figures.accuracy_figure(
-        styles_of(raced), raced.steps, total=raced.total, start_accuracy=raced.start_accuracy,
+        styles_of(raced),
+        raced.steps,
+        total=raced.total,
+        start_accuracy=raced.start_accuracy,
         plain_text=raced.plain_text,
     ),
-    "sharpness": lambda raced: sharpness_figure(
-        styles_of(raced), raced.steps, total=raced.total
-    ),
-    "stability": lambda raced: stability_figure(
-        styles_of(raced), raced.steps, total=raced.total
-    ),
-}  # fmt: skip
+    "sharpness": lambda raced: sharpness_figure(styles_of(raced), raced.steps, total=raced.total),
+    "stability": lambda raced: stability_figure(styles_of(raced), raced.steps, total=raced.total),
+}
 
 
 REST = 0.5
@@ -264,13 +248,9 @@ def plot_race(
         _live(steps, drawn)
     raced = Raced.of(cast("Source", steps), config)
     if not raced.labels:
-        raise ValueError(
-            "there are no steps to draw: pass a Race, its steps, a saved run or its folder"
-        )
+        raise ValueError("there are no steps to draw: pass a Race, its steps, a saved run or its folder")
     if {"sharpness", "stability"} & {*names} and not any(s.curvature for s in raced.steps):
-        raise ValueError(
-            "these steps have no curvature: run the race with curvature_every=10, for example"
-        )
+        raise ValueError("these steps have no curvature: run the race with curvature_every=10, for example")
     return drawn(raced)
 
 
@@ -298,9 +278,7 @@ def plot_rates(
     (measure,) = chosen(measure, rate_figures.NAMES, theme)
     raced = Raced.of(steps, config)
     if raced.lanes is None:
-        raise ValueError(
-            "steps do not contain their learning rates: call plot_rates(steps, config)"
-        )
+        raise ValueError("steps do not contain their learning rates: call plot_rates(steps, config)")
     if start_loss is None:
         start_loss = raced.start_loss
     figure = rate_figures.rate_figure(
@@ -337,10 +315,7 @@ def plot_gradients(
     raced = Raced.of(steps, config)
     seen = {one.step: one.gradients for one in raced.steps if one.gradients is not None}
     if not seen:
-        raise ValueError(
-            "these steps have no gradients by layer: run the race with gradients_every=10, for "
-            "example"
-        )
+        raise ValueError("these steps have no gradients by layer: run the race with gradients_every=10, for example")
     if step is not None and step not in seen:
         raise ValueError(f"step {step} was not measured, only {listed(map(str, seen))}")
     at = step or max(seen)
@@ -443,9 +418,7 @@ def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figur
     return drawing([claim_figure(CLAIMS[name], finding)], theme)
 
 
-def study_figures(
-    found: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None
-) -> list[Figure]:
+def study_figures(found: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None) -> list[Figure]:
     """Return the figures of `plot_study`, in the order of `what`.
 
     Raises

@@ -108,9 +108,7 @@ LINE = 100
 """Characters of the line below a title that fit at its full size into a chart of 780 pixels."""
 
 
-def write_png(
-    path: str | Path, figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860
-) -> Path:
+def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860) -> Path:
     """Write figures to one PNG, one below the other.
 
     Parameters
@@ -126,11 +124,7 @@ def write_png(
 
 
 def png_bytes(
-    figures: Sequence[Figure],
-    *,
-    theme_name: str = "light",
-    width: int = 860,
-    sharpness: float = 2.0,
+    figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860, sharpness: float = 2.0
 ) -> bytes:
     """Return figures as one PNG, one below the other; see `write_png`.
 
@@ -142,8 +136,7 @@ def png_bytes(
     from matplotlib.figure import Figure as Canvas
 
     heights = [
-        figure["layout"]["meta"]["height"] + 64 + max(40, figure["layout"]["margin"]["b"])
-        for figure in figures
+        figure["layout"]["meta"]["height"] + 64 + max(40, figure["layout"]["margin"]["b"]) for figure in figures
     ]
     total = sum(heights)
     painted = [_painted(figure, theme_name) for figure in figures]
@@ -200,8 +193,7 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
                       color=shape["line"]["color"], linewidth=1.6)  # fmt: skip
     for label in layout.get("annotations", ()):
         x, y = (
-            10 ** label[which] if layout[f"{which}axis"].get("type") == "log" else label[which]
-            for which in ("x", "y")
+            10 ** label[which] if layout[f"{which}axis"].get("type") == "log" else label[which] for which in ("x", "y")
         )
         axes.annotate(
             label["text"], (x, y), annotation_clip=False,
@@ -305,15 +297,11 @@ def _contours(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
     z = np.array([[np.nan if v is None else v for v in row] for row in trace["z"]], dtype=float)
     shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
     mesh = axes.pcolormesh(
-        trace["x"], trace["y"], z, cmap=shades, shading="gouraud", vmin=trace["zmin"],
-        vmax=trace["zmax"],
-    )  # fmt: skip
+        trace["x"], trace["y"], z, cmap=shades, shading="gouraud", vmin=trace["zmin"], vmax=trace["zmax"]
+    )
     given, line = trace["contours"], trace["line"]
     levels = np.arange(given["start"], given["end"] + 1e-9, given["size"])
-    axes.contour(
-        trace["x"], trace["y"], z, levels=levels, colors=line["color"],
-        linewidths=0.75 * line["width"],
-    )  # fmt: skip
+    axes.contour(trace["x"], trace["y"], z, levels=levels, colors=line["color"], linewidths=0.75 * line["width"])
     _bar(axes, mesh, colors)
 
 
@@ -330,9 +318,7 @@ def _is_whole(traces: Sequence[dict[str, Any]]) -> bool:
     return all(isinstance(x, int) or (isinstance(x, float) and x.is_integer()) for x in at)
 
 
-def _axis(
-    axes: Any, which: str, given: dict[str, Any], colors: dict[str, str], *, whole: bool
-) -> None:
+def _axis(axes: Any, which: str, given: dict[str, Any], colors: dict[str, str], *, whole: bool) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 
     its = getattr(axes, f"{which}axis")

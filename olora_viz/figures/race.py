@@ -105,9 +105,7 @@ def measure_figure(
     return {"data": data + beyond + crosses, "layout": made}
 
 
-def value_axis(
-    measure: Measure, values: Sequence[np.ndarray]
-) -> tuple[tuple[float, float], dict[str, Any]]:
+def value_axis(measure: Measure, values: Sequence[np.ndarray]) -> tuple[tuple[float, float], dict[str, Any]]:
     """Return the range of a measurement's values and Plotly's axis for it, on its scale."""
     name = measure.symbol or measure.unit
     if measure.scale == "log":
@@ -246,9 +244,7 @@ def group_bands(
         trace
         for style, group in zip(styles, groups, strict=True)
         if len(group) > 1
-        for trace in seed_band(
-            style, values[:, list(group)], name=style.label, legendgroup=style.label, **place
-        )
+        for trace in seed_band(style, values[:, list(group)], name=style.label, legendgroup=style.label, **place)
     ]
 
 
@@ -267,9 +263,7 @@ class Run:
     """Steps of the whole race; None if unknown."""
 
 
-def overlay_figure(
-    runs: Sequence[Run], key: str = "eval_loss", *, revision: str = "overlay"
-) -> Figure:
+def overlay_figure(runs: Sequence[Run], key: str = "eval_loss", *, revision: str = "overlay") -> Figure:
     """Draw a measurement of all lanes of some runs; runs differ by dash, initializations by colour.
 
     Parameters
@@ -288,10 +282,7 @@ def overlay_figure(
         if not at:
             continue
         dash, shape = DASHES[i % len(DASHES)], SHAPES[i % len(SHAPES)]
-        own = [
-            replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape)
-            for style in run.styles
-        ]
+        own = [replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape) for style in run.styles]
         every = stride(values.shape[1], at, run.total)
         # Markers show the measured steps, unless every step is measured.
         sparse = len(at) < len(run.steps)
@@ -395,10 +386,7 @@ def loss_figure(
     at, held = _evaluations(steps, "eval_loss", _starts(styles, groups, start_loss))
     held = seed_means(held, groups)
     first = steps[0].step if steps else 1
-    data = [
-        *_behind(styles, groups, loss, of_lanes, first, every),
-        *_in_front(styles, smooth, at, held, first, every),
-    ]
+    data = [*_behind(styles, groups, loss, of_lanes, first, every), *_in_front(styles, smooth, at, held, first, every)]
     ceiling = HIGHEST * np.nanmax(loss[:1] if steps else held[:1], initial=0.0)
     drawn = loss if len(styles) == K else of_lanes
     low, high = log_range([np.minimum(v, ceiling) for v in (drawn, smooth, held)])
@@ -459,12 +447,7 @@ def _behind(
 
 
 def _in_front(
-    styles: Sequence[LaneStyle],
-    smooth: np.ndarray,
-    at: Sequence[int],
-    held: np.ndarray,
-    first: int,
-    every: int,
+    styles: Sequence[LaneStyle], smooth: np.ndarray, at: Sequence[int], held: np.ndarray, first: int, every: int
 ) -> list[dict[str, Any]]:
     """Return the curves, and the held-out losses as marks.
 
@@ -511,9 +494,7 @@ def gradient_figure(
 
     See `loss_figure` for the parameters.
     """
-    return measure_figure(
-        MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds, named=False
-    )
+    return measure_figure(MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds, named=False)
 
 
 def accuracy_figure(
@@ -584,17 +565,13 @@ def _guess(share: float, words: str, ends: list[int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _starts(
-    styles: Sequence[LaneStyle], groups: Sequence[Sequence[int]], base: float | None
-) -> np.ndarray:
+def _starts(styles: Sequence[LaneStyle], groups: Sequence[Sequence[int]], base: float | None) -> np.ndarray:
     """Return the lanes' results at step 0, (K,), see `held_out_at_start`."""
     of_lanes = {k: s.init for s, group in zip(styles, groups, strict=True) for k in group}
     return held_out_at_start([of_lanes[k] for k in sorted(of_lanes)], base)
 
 
-def _evaluations(
-    steps: Sequence[Step], name: str, starts: np.ndarray
-) -> tuple[list[int], np.ndarray]:
+def _evaluations(steps: Sequence[Step], name: str, starts: np.ndarray) -> tuple[list[int], np.ndarray]:
     """Return the steps at which the lanes were evaluated, (E,), and the results, (E, K)."""
     found = [step for step in steps if name in step.measures]
     at, values = [step.step for step in found], column(found, name, len(starts))

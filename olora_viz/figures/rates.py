@@ -8,16 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.layout import (
-    CurveEnd,
-    Figure,
-    annotate,
-    end_labels,
-    layout,
-    log_axis,
-    log_range,
-    nothing_yet,
-)
+from olora_viz.figures.layout import CurveEnd, Figure, annotate, end_labels, layout, log_axis, log_range, nothing_yet
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.machine.text import compact, counted, plain
 from olora_viz.measures.training import loss_unit
@@ -132,10 +123,7 @@ def _band(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]
         "legendgroup": style.label, "line": {"color": style.color, "width": 0},
         "hoverinfo": "skip",
     }  # fmt: skip
-    ends = [
-        [end(p.known) if _on_scale(p, ceiling) else math.nan for p in curve.points]
-        for end in (min, max)
-    ]
+    ends = [[end(p.known) if _on_scale(p, ceiling) else math.nan for p in curve.points] for end in (min, max)]
     each = [(p.lr, loss) for p in curve.points for loss in p.known if loss <= ceiling]
     seeds = {
         **edge, "mode": "markers", "x": [lr for lr, _ in each],
@@ -144,19 +132,12 @@ def _band(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]
     }  # fmt: skip
     return [
         {**edge, "y": plain(np.array(ends[0]))},
-        {
-            **edge,
-            "y": plain(np.array(ends[1])),
-            "fill": "tonexty",
-            "fillcolor": f"{style.color}-band",
-        },
+        {**edge, "y": plain(np.array(ends[1])), "fill": "tonexty", "fillcolor": f"{style.color}-band"},
         seeds,
     ]
 
 
-def _curve(
-    curve: Curve, style: LaneStyle, ceiling: float, chosen: float | None
-) -> list[dict[str, Any]]:
+def _curve(curve: Curve, style: LaneStyle, ceiling: float, chosen: float | None) -> list[dict[str, Any]]:
     """Return the means of a curve, and a ring around one of them."""
     best = next((point for point in curve.points if point.lr == chosen), None)
     means = [p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points]
@@ -180,11 +161,7 @@ def _curve(
 
 
 def _crosses(
-    curves: Sequence[Curve],
-    styles: dict[str, LaneStyle],
-    ceiling: float,
-    bounds: tuple[float, float],
-    most: float,
+    curves: Sequence[Curve], styles: dict[str, LaneStyle], ceiling: float, bounds: tuple[float, float], most: float
 ) -> list[dict[str, Any]]:
     """Return a cross at the top for every rate that does not fit on the scale."""
     low, high = bounds
@@ -226,11 +203,7 @@ def _words(curve: Curve, point: Point) -> str:
 
 
 def _names(
-    curves: Sequence[Curve],
-    styles: dict[str, LaneStyle],
-    ceiling: float,
-    low: float,
-    high: float,
+    curves: Sequence[Curve], styles: dict[str, LaneStyle], ceiling: float, low: float, high: float
 ) -> list[dict[str, Any]]:
     """Return the names at the right ends of the curves, kept apart."""
     ends = []

@@ -56,10 +56,7 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
     made["shapes"] = [_leader(one, r, reach) for one in found if r < reach]
     ends = [
         (reach, float(first.sigma_W[reach - 1]), "W", "@ink"),
-        *(
-            (reach, float(one.sigma_BA[-1]), label_of(one.init), f"@{one.init}-text")
-            for one in found
-        ),
+        *((reach, float(one.sigma_BA[-1]), label_of(one.init), f"@{one.init}-text") for one in found),
     ]
     _name_ends(made, ends, (0.0, 1.06 * top))
     return {"data": data, "layout": made}
@@ -124,10 +121,9 @@ def angles_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
     r = found[0].rank
     index = np.arange(1, r + 1)
     data = [
-        _curve(label_of(one.init), index, one.angles, f"@{one.init}", 1.6, marks=4.5,
-               hover="%{y:.1f}°")
+        _curve(label_of(one.init), index, one.angles, f"@{one.init}", 1.6, marks=4.5, hover="%{y:.1f}°")
         for one in known
-    ]  # fmt: skip
+    ]
     made = layout(
         "Principal angles",
         "between the columns of B and the top r left singular vectors of W",
@@ -143,23 +139,14 @@ def angles_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
         revision=run or "angles",
     )
     ends = [
-        (r, float(one.angles[-1]), label_of(one.init), f"@{one.init}-text")
-        for one in known
-        if one.angles is not None
+        (r, float(one.angles[-1]), label_of(one.init), f"@{one.init}-text") for one in known if one.angles is not None
     ]
     _name_ends(made, ends, (-2.0, 94.0))
     return {"data": data, "layout": made}
 
 
 def _curve(
-    name: str,
-    x: np.ndarray,
-    y: Any,
-    color: str,
-    width: float,
-    *,
-    marks: float = 0.0,
-    hover: str = "%{y:.4g}",
+    name: str, x: np.ndarray, y: Any, color: str, width: float, *, marks: float = 0.0, hover: str = "%{y:.4g}"
 ) -> dict[str, Any]:
     return {
         "type": "scatter",
@@ -183,9 +170,7 @@ def _leader(one: Truncation, r: int, reach: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _name_ends(
-    made: dict[str, Any], ends: Sequence[tuple[int, float, str, str]], bounds: tuple[float, float]
-) -> None:
+def _name_ends(made: dict[str, Any], ends: Sequence[tuple[int, float, str, str]], bounds: tuple[float, float]) -> None:
     """Write every curve's name at its end, kept apart, and make room for the longest one."""
     named = [CurveEnd(label, label, color, x, y) for x, y, label, color in ends]
     made["annotations"] = end_labels(named, bounds=bounds, height=made["meta"]["height"])

@@ -34,11 +34,7 @@ LEVELS = 16
 
 
 def slice_figures(
-    styles: Sequence[LaneStyle],
-    slices: Sequence[LossSlice],
-    *,
-    plain_text: bool = False,
-    run: str = "",
+    styles: Sequence[LaneStyle], slices: Sequence[LossSlice], *, plain_text: bool = False, run: str = ""
 ) -> list[Figure]:
     """Draw the loss on a plane through each lane's start, all on one colour scale.
 
@@ -192,8 +188,7 @@ def stability_figure(
     low, high = log_range([of_lanes, rates])
     made = layout(
         "Stability: 2/λₘₐₓ and the learning rate",
-        "solid: 2/λ, the limit of gradient descent (Adam's differs); dotted: learning rate"
-        + band_words(groups),
+        "solid: 2/λ, the limit of gradient descent (Adam's differs); dotted: learning rate" + band_words(groups),
         x=steps_axis(total),
         y=log_axis("learning rate", low, high) | ({} if at else {"showticklabels": False}),
         height=CURVATURE_HEIGHT,
@@ -205,10 +200,7 @@ def stability_figure(
         message="" if at else "2/λ and the learning rates appear here.",
         revision=run or "race",
     )
-    name_log_ends(
-        made, styles, at, limit, (low, high), extra=_rate_ends(rates),
-        left=seeds_left(steps, groups),
-    )  # fmt: skip
+    name_log_ends(made, styles, at, limit, (low, high), extra=_rate_ends(rates), left=seeds_left(steps, groups))
     return {"data": data, "layout": made}
 
 
@@ -262,9 +254,7 @@ def reference(styles: Sequence[LaneStyle]) -> int:
     return next((k for k, style in enumerate(styles) if style.init == "lora"), 0)
 
 
-def comparison_figure(
-    styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = ""
-) -> Figure:
+def comparison_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = "") -> Figure:
     """Draw every quantity of every lane relative to one lane, on a log axis.
 
     Parameters
@@ -287,11 +277,10 @@ def comparison_figure(
     labels: list[dict[str, Any]] = []
     ratios = np.array(
         [
-            [v[k] / v[base] if _usable(v[k]) and _usable(v[base]) else math.nan
-             for v in shown.values()]
+            [v[k] / v[base] if _usable(v[k]) and _usable(v[base]) else math.nan for v in shown.values()]
             for k in range(K)
         ]
-    )  # fmt: skip
+    )
     low, high = log_range([ratios, np.ones(1)])
     for i, (name, values) in enumerate(shown.items()):
         for k, style in enumerate(styles):

@@ -105,15 +105,13 @@ def budget_figure(found: Verdicts, cell: Cell) -> Figure:
         style, mean = styles[init], curves.mean(0)
         mark = {"color": style.color, "size": 5, "symbol": style.symbol}
         data.append(
-            line(style, mean, 2.2, x=at, name=style.label, legendgroup=style.label,
-                 mode="lines+markers", marker=mark)
-        )  # fmt: skip
+            line(style, mean, 2.2, x=at, name=style.label, legendgroup=style.label, mode="lines+markers", marker=mark)
+        )
         ends.append(CurveEnd(style.label, init, style.text, most, _on(mean[-1], low, high)))
     x = axis(names[0], range=[0.9, most + 0.1], tickvals=at, ticktext=[str(n) for n in at])
     made = layout(
-        title, unit, x=x, y=log_axis(names[1], low, high), height=HEIGHT, badge="log", how=BUDGET,
-        revision="budget",
-    )  # fmt: skip
+        title, unit, x=x, y=log_axis(names[1], low, high), height=HEIGHT, badge="log", how=BUDGET, revision="budget"
+    )
     annotate(made, end_labels(ends, bounds=(low, high), height=HEIGHT))
     return {"data": data, "layout": made}
 
@@ -132,9 +130,7 @@ def budgets(found: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
     ]
     losses = {init: values_at(study, cell, init, grid, valid) for init in study.inits}
     return {
-        init: np.array(
-            [[expected_best(each, n) for n in range(1, len(grid) + 1)] for each in its.T]
-        )
+        init: np.array([[expected_best(each, n) for n in range(1, len(grid) + 1)] for each in its.T])
         for init, its in losses.items()
         if len(grid) and np.isfinite(its).any(0).all()
     }
@@ -168,15 +164,7 @@ def target_figure(found: Verdicts, cell: Cell) -> Figure:
     bounds = (-0.04, 1.04)
     y_axis = axis(names[1], range=list(bounds), tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     y_axis["ticktext"] = ["0%", "25%", "50%", "75%", "100%"]
-    made = layout(
-        title,
-        unit,
-        x=steps_axis(study.steps),
-        y=y_axis,
-        height=HEIGHT,
-        how=TARGET,
-        revision="target",
-    )
+    made = layout(title, unit, x=steps_axis(study.steps), y=y_axis, height=HEIGHT, how=TARGET, revision="target")
     annotate(made, end_labels(ends, bounds=bounds, height=HEIGHT))
     return {"data": data, "layout": made}
 
@@ -233,8 +221,7 @@ def examples(found: Verdicts, cell: Cell | None, part: str) -> str:
     counts = {
         int(count)
         for trial, row in found.rows.items()
-        if cell in (None, trial.cell)
-        and math.isfinite(count := row.get(f"{part}_examples") or math.nan)
+        if cell in (None, trial.cell) and math.isfinite(count := row.get(f"{part}_examples") or math.nan)
     }
     noun = {"valid": "validation example", "test": "test example"}[part]
     if not counts:
@@ -326,22 +313,11 @@ def profile_figure(found: Verdicts) -> Figure:
         x = np.repeat(factors, 2)[1:].tolist()
         data.append(line(style, stair, 2.2, x=x, hovertemplate="%{y:.0%}", **name))
         got = int(np.isfinite(times[init]).sum())
-        end = CurveEnd(
-            style.label, init, style.text, math.log10(last), float(its[-1]), f": {got} of {runs}"
-        )
+        end = CurveEnd(style.label, init, style.text, math.log10(last), float(its[-1]), f": {got} of {runs}")
         ends.append(end)
     x_axis = log_axis(names[0], -0.005, math.log10(last) + 0.005)
     y_axis = axis(names[1], **SHARES, ticktext=["0%", "25%", "50%", "75%", "100%"])
-    made = layout(
-        title,
-        unit,
-        x=x_axis,
-        y=y_axis,
-        height=HEIGHT,
-        badge="log",
-        how=PROFILE,
-        revision="profile",
-    )
+    made = layout(title, unit, x=x_axis, y=y_axis, height=HEIGHT, badge="log", how=PROFILE, revision="profile")
     annotate(made, end_labels(ends, bounds=(-0.04, 1.04), height=HEIGHT))
     return {"data": data, "layout": made}
 
@@ -354,10 +330,7 @@ def times_to_target(found: Verdicts) -> dict[str, np.ndarray]:
     study = found.study
     cells = [cell for cell in study.cells() if any(one.reached_at for one in found.of(cell))]
     of = {(one.cell, one.init): _padded(one.reached_at, study.seeds) for one in found.each}
-    return {
-        init: np.array([at for cell in cells for at in of[cell, init]], dtype=float)
-        for init in study.inits
-    }
+    return {init: np.array([at for cell in cells for at in of[cell, init]], dtype=float) for init in study.inits}
 
 
 def _padded(times: tuple[float, ...], seeds: int) -> tuple[float, ...]:

@@ -64,8 +64,7 @@ def wins_figure(found: Verdicts) -> Figure:
     compared = [i for i, one in enumerate(found.each) if one.init != study.reference]
     won = [sum(half[i] == BETTER for i in compared) for half in halves]
     title = (
-        f"Better than {who}: {won[0]} of {len(compared)} at one shared rate, "
-        f"{won[1]} of {len(compared)} at best rates"
+        f"Better than {who}: {won[0]} of {len(compared)} at one shared rate, {won[1]} of {len(compared)} at best rates"
     )
     words = len(others) * 2 <= MOST_WORDS
     signs = "" if words else "; " + ", ".join(f"{TILES[said][2]} {said}" for said in TILES)
@@ -111,9 +110,7 @@ def wins_figure(found: Verdicts) -> Figure:
     height = round(ROW * (len(cells) + 0.8))
     if shared:
         unit = f"{name_of(cells[0], shared)}; {unit}"
-    made = layout(
-        title, unit, x=x, y={**y, "showgrid": False}, height=height, how=WINS, revision="wins"
-    )
+    made = layout(title, unit, x=x, y={**y, "showgrid": False}, height=height, how=WINS, revision="wins")
     made |= {"annotations": notes, "hovermode": "closest"}
     made["margin"] |= {"l": room_for(rows)}
     if not words:
@@ -163,21 +160,10 @@ def differences_figure(found: Verdicts) -> Figure:
         told = f"{row.verdict}, {signed(row.interval.mean, SIGNED)}"
         notes.append(_note(told, high, y, style.text, "left") | {"xshift": 8})
     x = axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute")
-    y = axis(
-        "", range=[-0.7, len(rows) - 0.3], tickvals=list(range(len(rows)))[::-1], ticktext=ticks,
-        showgrid=False,
-    )  # fmt: skip
+    y = axis("", range=[-0.7, len(rows) - 0.3], tickvals=list(range(len(rows)))[::-1], ticktext=ticks, showgrid=False)
     if shared:
         unit = f"{name_of(study.cells()[0], shared)}; {unit}"
-    made = layout(
-        title,
-        unit,
-        x=x,
-        y=y,
-        height=max(110, LINE * len(rows)),
-        how=FOREST,
-        revision="differences",
-    )
+    made = layout(title, unit, x=x, y=y, height=max(110, LINE * len(rows)), how=FOREST, revision="differences")
     made["hovermode"] = "closest"
     made["annotations"] = notes
     made["margin"] |= {"l": room_for(ticks), "r": room_for([note["text"] for note in notes])}
@@ -276,9 +262,7 @@ def _level(margin: float, bottom: float, top: float) -> list[dict[str, Any]]:
     return [{**edge, "y": [bottom - 0.5] * 2}, {**edge, "y": [top + 0.5] * 2, **fill}]
 
 
-def _interval(
-    one: Verdict, color: str, label: str, y: float, names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _interval(one: Verdict, color: str, label: str, y: float, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the interval with its caps, if it is finite, and the mean."""
     low, high = one.interval.low, one.interval.high
     common = {"name": label, "legendgroup": label}
@@ -335,10 +319,7 @@ def claim_figure(claim: Claim, finding: Finding) -> Figure:
     labels = [bar.label for bar in reversed(finding.bars)]
     whiskers_are = f"; {finding.interval_words}" if finding.interval_words else ""
     x = axis(finding.unit, range=[low - space, high + space], zeroline=True)
-    y = axis(
-        "", range=[-0.7, len(labels) - 0.2], tickvals=list(range(len(labels))), ticktext=labels,
-        showgrid=False,
-    )  # fmt: skip
+    y = axis("", range=[-0.7, len(labels) - 0.2], tickvals=list(range(len(labels))), ticktext=labels, showgrid=False)
     made = layout(
         f"{finding.verdict.capitalize()}: {claim.sentence}", f"claim {claim.number}{whiskers_are}",
         x=x, y=y, height=max(80, CLAIM_BAR * (len(labels) + 1)), revision=claim.name,

@@ -150,10 +150,7 @@ def start_styles(lanes: Sequence[Lane]) -> tuple[LaneStyle, ...]:
     most = max(lane.seed for lane in lanes)
     starts = [replace(x, lr=1.0, seed=x.seed if is_random(x) else most) for x in lanes]
     unseeded = display_names([replace(start, seed=most) for start in starts])
-    names = [
-        lane.label or (None if is_random(lane) else name)
-        for lane, name in zip(lanes, unseeded, strict=True)
-    ]
+    names = [lane.label or (None if is_random(lane) else name) for lane, name in zip(lanes, unseeded, strict=True)]
     return lane_styles(starts, names)
 
 

@@ -37,15 +37,7 @@ from olora_viz.initializers.random_orthonormal import random_orthonormal
 from olora_viz.initializers.rlmo import rlmo
 from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch
-from olora_viz.initializers.start import (
-    Calibration,
-    Initializer,
-    RankError,
-    Start,
-    StartFunction,
-    check_rank,
-    lacking,
-)
+from olora_viz.initializers.start import Calibration, Initializer, RankError, Start, StartFunction, check_rank, lacking
 
 __all__ = [
     "INITIALIZERS",

@@ -35,15 +35,7 @@ from olora_viz.initializers.random_orthonormal import random_orthonormal
 from olora_viz.initializers.rlmo import rlmo
 from olora_viz.initializers.rlpo import rlpo
 from olora_viz.initializers.sketch import sketch
-from olora_viz.initializers.start import (
-    Calibration,
-    Initializer,
-    Start,
-    check_rank,
-    lacking,
-    precise,
-    seeded,
-)
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, lacking, precise, seeded
 from olora_viz.machine.text import Catalogue, unknown
 
 INITIALIZERS: Catalogue[Initializer] = Catalogue(
@@ -296,9 +288,7 @@ def keeps_function(init: str) -> bool:
 
 BUILT_IN = frozenset(INITIALIZERS)
 
-RESERVED = frozenset(
-    {"accent", "bad", "bg", "card", "ink", "line", "mute", "ok", "on-accent", "soft"}
-)
+RESERVED = frozenset({"accent", "bad", "bg", "card", "ink", "line", "mute", "ok", "on-accent", "soft"})
 """Names of the page's own colours, which no initialization can have."""
 
 
@@ -336,10 +326,7 @@ def register(entry: Initializer) -> None:
     """
     name, label = entry.name, entry.label
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
-        raise ValueError(
-            f"name {name!r} must be 1 to 32 lower-case letters, digits and _, and begin with a "
-            "letter"
-        )
+        raise ValueError(f"name {name!r} must be 1 to 32 lower-case letters, digits and _, and begin with a letter")
     if name in RESERVED:
         raise ValueError(f"name {name!r} is reserved for a colour of the page; choose another one")
     if name in BUILT_IN:
@@ -348,8 +335,7 @@ def register(entry: Initializer) -> None:
         raise ValueError(f"{name!r} is already registered; call unregister({name!r}) first")
     if not isinstance(label, str) or not re.fullmatch(r"[^\W_][^<>&\x00-\x1f\x7f]{0,31}", label):
         raise ValueError(
-            f"label {label!r} must be 1 to 32 characters, begin with a letter or a digit and hold "
-            "no <, > or &"
+            f"label {label!r} must be 1 to 32 characters, begin with a letter or a digit and hold no <, > or &"
         )
     if label in {other.label for other in INITIALIZERS.values()}:
         raise ValueError(f"label {label!r} is taken by another initialization; labels must differ")
@@ -406,8 +392,7 @@ class OwnStart:
             inspect.signature(f).bind("W", "r", **dict.fromkeys(self._named))
         except TypeError as error:
             raise ValueError(
-                f"start of {name!r} must take (W, r) and those of {', '.join(NAMED)} that it "
-                f"names: {error}"
+                f"start of {name!r} must take (W, r) and those of {', '.join(NAMED)} that it names: {error}"
             ) from None
 
     @torch.no_grad()
@@ -432,9 +417,7 @@ class OwnStart:
         copy = precise(W).clone()
         made = self._f(copy, r, **{word: given[word] for word in self._named})
         if not isinstance(made, Start):
-            raise ValueError(
-                f"{self.name!r} must return a Start(A, B), not a {type(made).__name__}"
-            )
+            raise ValueError(f"{self.name!r} must return a Start(A, B), not a {type(made).__name__}")
         out, into = W.shape
         for letter, factor, shape in (("A", made.A, (r, into)), ("B", made.B, (out, r))):
             rule = f"{letter} of {self.name!r} must be {shape} for W {(out, into)} and rank {r}"

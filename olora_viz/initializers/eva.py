@@ -4,14 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import (
-    Calibration,
-    Start,
-    check_rank,
-    inputs_of,
-    leading_eigenvectors,
-    precise,
-)
+from olora_viz.initializers.start import Calibration, Start, check_rank, inputs_of, leading_eigenvectors, precise
 
 
 def eva(

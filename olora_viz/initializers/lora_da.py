@@ -4,14 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import (
-    Calibration,
-    Start,
-    check_rank,
-    fisher_of,
-    leading_eigenvectors,
-    precise,
-)
+from olora_viz.initializers.start import Calibration, Start, check_rank, fisher_of, leading_eigenvectors, precise
 
 DAMPING = 1e-6
 """Added to both factors of the Fisher information."""

@@ -4,14 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import (
-    Calibration,
-    Start,
-    check_rank,
-    gradient_of,
-    precise,
-    singular_triplets,
-)
+from olora_viz.initializers.start import Calibration, Start, check_rank, gradient_of, precise, singular_triplets
 
 GAMMA = 16.0
 """PEFT's γ."""

@@ -4,13 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import (
-    Calibration,
-    Start,
-    check_rank,
-    gradient_of,
-    singular_triplets,
-)
+from olora_viz.initializers.start import Calibration, Start, check_rank, gradient_of, singular_triplets
 
 GAMMA = 128.0
 """The γ that the authors' experiments use for language models."""

@@ -4,14 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import (
-    Calibration,
-    Start,
-    check_rank,
-    check_scale,
-    precise,
-    singular_triplets,
-)
+from olora_viz.initializers.start import Calibration, Start, check_rank, check_scale, precise, singular_triplets
 
 
 def milora(

@@ -4,15 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import (
-    Calibration,
-    Start,
-    check_rank,
-    draw,
-    orthonormal_basis,
-    precise,
-    seeded,
-)
+from olora_viz.initializers.start import Calibration, Start, check_rank, draw, orthonormal_basis, precise, seeded
 
 
 def orthogonal(

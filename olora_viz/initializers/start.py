@@ -78,9 +78,7 @@ class Initializer:
     def __post_init__(self) -> None:
         """Check that `needs` is known."""
         if self.needs and self.needs not in NEEDS:
-            raise ValueError(
-                f"needs of {self.name!r} must be {' or '.join(NEEDS)}, not {self.needs!r}"
-            )
+            raise ValueError(f"needs of {self.name!r} must be {' or '.join(NEEDS)}, not {self.needs!r}")
 
 
 class RankError(ValueError):
@@ -119,8 +117,7 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
         raise RankError(f"rank {r} exceeds min(out, in) = {min(W.shape)} of {name!r}")
     if r * vectors > min(W.shape):
         raise RankError(
-            f"rank {r} needs {r * vectors} singular vectors, which exceeds min(out, in) = "
-            f"{min(W.shape)} of {name!r}"
+            f"rank {r} needs {r * vectors} singular vectors, which exceeds min(out, in) = {min(W.shape)} of {name!r}"
         )
 
 
@@ -152,10 +149,7 @@ def precise(W: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
 
 
 def draw(
-    rows: int,
-    columns: int,
-    like: Float[Tensor, "out in"],
-    generator: torch.Generator | None = None,
+    rows: int, columns: int, like: Float[Tensor, "out in"], generator: torch.Generator | None = None
 ) -> Float[Tensor, "rows columns"]:
     """Draw a standard Gaussian matrix with the device and dtype of `like`.
 
@@ -172,10 +166,7 @@ def draw(
 
 
 def draw_columns(
-    rows: int,
-    columns: int,
-    like: Float[Tensor, "out in"],
-    generator: torch.Generator | None = None,
+    rows: int, columns: int, like: Float[Tensor, "out in"], generator: torch.Generator | None = None
 ) -> Float[Tensor, "rows columns"]:
     """Draw column by column, so that a wider matrix begins with the columns of a narrower one."""
     generator = seeded(generator)
@@ -256,10 +247,7 @@ def leading_eigenvectors(C: Float[Tensor, "n n"], r: int) -> Float[Tensor, "n r"
 
 
 def randomized_triplets(
-    W: Float[Tensor, "out in"],
-    r: int,
-    niter: int,
-    generator: torch.Generator | None = None,
+    W: Float[Tensor, "out in"], r: int, niter: int, generator: torch.Generator | None = None
 ) -> tuple[Float[Tensor, "out r"], Float[Tensor, " r"], Float[Tensor, "r in"]]:
     """Return the r leading singular triplets of W, by a randomized block Krylov method.
 
@@ -317,11 +305,7 @@ NEEDS = {
 }
 """The kinds of calibration data, as worded in messages."""
 
-READS = {
-    "gradient": ("gradient",),
-    "inputs": ("inputs",),
-    "fisher": ("gradient", "inputs", "outputs"),
-}
+READS = {"gradient": ("gradient",), "inputs": ("inputs",), "fisher": ("gradient", "inputs", "outputs")}
 """The statistics of a layer that each kind consists of."""
 
 
@@ -362,14 +346,10 @@ def lacking(name: str, needs: str) -> ValueError:
     >>> print(lacking("eva", "inputs"))
     'eva' needs the inputs of W over some data: use it in a race, or pass calibration=…
     """
-    return ValueError(
-        f"{name!r} needs {NEEDS[needs]} over some data: use it in a race, or pass calibration=…"
-    )
+    return ValueError(f"{name!r} needs {NEEDS[needs]} over some data: use it in a race, or pass calibration=…")
 
 
-def gradient_of(
-    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
-) -> Float[Tensor, "out in"]:
+def gradient_of(W: Float[Tensor, "out in"], calibration: Calibration | None, name: str) -> Float[Tensor, "out in"]:
     """Return the gradient on the device of W, in float32, or float64 if W is float64.
 
     Raises
@@ -384,9 +364,7 @@ def gradient_of(
     return calibration.gradient.detach().to(W.device, dtype)
 
 
-def inputs_of(
-    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
-) -> Calibration:
+def inputs_of(W: Float[Tensor, "out in"], calibration: Calibration | None, name: str) -> Calibration:
     """Return mean and covariance on the device of W.
 
     They are float64, since their eigenvalues are squares of singular values.
@@ -430,6 +408,4 @@ def fisher_of(
 
 def _check_shape(what: str, found: Tensor, wanted: tuple[int, ...]) -> None:
     if found.shape != wanted:
-        raise ValueError(
-            f"the calibration's {what} has shape {tuple(found.shape)}, but W needs {wanted}"
-        )
+        raise ValueError(f"the calibration's {what} has shape {tuple(found.shape)}, but W needs {wanted}")

@@ -21,16 +21,7 @@ from olora_viz.lanes.lane import Lane, labels
 from olora_viz.lanes.layers import named_layers, weight_of
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.passes import Passes
-from olora_viz.lanes.plan import (
-    AdapterPlan,
-    Keep,
-    StartOf,
-    fill,
-    frozen_mask,
-    plan_adapters,
-    start_from,
-    start_matrix,
-)
+from olora_viz.lanes.plan import AdapterPlan, Keep, StartOf, fill, frozen_mask, plan_adapters, start_from, start_matrix
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import compact, expect, listed, table
 
@@ -38,10 +29,9 @@ from olora_viz.machine.text import compact, expect, listed, table
 def lanes_table(lanes: Sequence[Lane], labels: Sequence[str], caption: str = "") -> Markup:
     """Return a row for each lane."""
     rows = [
-        (label, label_of(lane.init), "fair" if lane.fair else compact(lane.lr), lane.r,
-         f"{lane.scale:g}", lane.seed)
+        (label, label_of(lane.init), "fair" if lane.fair else compact(lane.lr), lane.r, f"{lane.scale:g}", lane.seed)
         for label, lane in zip(labels, lanes, strict=True)
-    ]  # fmt: skip
+    ]
     head = ["lane", "initialization", "learning rate", "rank", "scale s", "seed"]
     return table(head, rows, caption)
 
@@ -62,9 +52,7 @@ class Lanes:
     after_detach : called by `detach`, to undo other changes to the model.
     """
 
-    def __init__(
-        self, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None) -> None:
         self.plan, self.model = plan, plan.model
         self.lanes, self.labels, self.rank = plan.lanes, labels(plan.lanes), plan.rank
         self._layout = plan.layout

@@ -46,19 +46,14 @@ def calibration_bytes(plan: AdapterPlan) -> int:
     """Return the memory of the calibration data, and of what one batch adds to one layer."""
     needs = plan.needs
     sizes = [
-        out * into * ("gradient" in needs)
-        + into**2 * ("inputs" in needs)
-        + out * ("outputs" in needs)
+        out * into * ("gradient" in needs) + into**2 * ("inputs" in needs) + out * ("outputs" in needs)
         for out, into in (plan.shapes[name] for name in plan.calibrated)
     ]
     return (sum(sizes) + 2 * max(sizes, default=0)) * plan.dtype.itemsize
 
 
 def gather_planned(
-    plan: AdapterPlan,
-    batches: Sequence[Sequence[Batch]],
-    examples: int,
-    progress: Progress | None = None,
+    plan: AdapterPlan, batches: Sequence[Sequence[Batch]], examples: int, progress: Progress | None = None
 ) -> dict[str, Calibration]:
     """Gather the calibration data that the lanes of a plan need, see `gather`.
 

@@ -171,11 +171,7 @@ def matrices_of(path: str, module: nn.Module) -> dict[str, ExpertLinear]:
 
 def unrolled(layers: Mapping[str, nn.Module]) -> dict[str, UnrolledExperts]:
     """Return the experts that some of the layers are part of, by the name of their module."""
-    return {
-        name.rsplit(".", 2)[0]: layer.experts
-        for name, layer in layers.items()
-        if isinstance(layer, ExpertLinear)
-    }
+    return {name.rsplit(".", 2)[0]: layer.experts for name, layer in layers.items() if isinstance(layer, ExpertLinear)}
 
 
 @contextmanager

@@ -157,11 +157,7 @@ def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _continued(
-    lanes: Lanes,
-    prompts: Sequence[tuple[int, ...]],
-    count: int,
-    pad_id: int,
-    progress: Progress,
+    lanes: Lanes, prompts: Sequence[tuple[int, ...]], count: int, pad_id: int, progress: Progress
 ) -> tuple[list[list[int]], list[list[list[int]]]]:
     """Continue each prompt greedily, by the base model and by every lane.
 
@@ -179,8 +175,7 @@ def _continued(
 
     def answered(K: int) -> list[list[list[int]]]:
         parts = [
-            greedy(lanes.model, prompts[i : i + together], count, K, pad_id)
-            for i in range(0, len(prompts), together)
+            greedy(lanes.model, prompts[i : i + together], count, K, pad_id) for i in range(0, len(prompts), together)
         ]
         nonlocal asked
         asked += K
@@ -217,10 +212,7 @@ def answer_cost(plan: AdapterPlan, lanes: Lanes | None = None) -> PassCost:
 
 
 def said(
-    ids: Sequence[int],
-    right: Sequence[int],
-    decode: Callable[[Sequence[int]], str],
-    ends: Collection[int] = (),
+    ids: Sequence[int], right: Sequence[int], decode: Callable[[Sequence[int]], str], ends: Collection[int] = ()
 ) -> str:
     """Return the answer part of a continuation, in whole words.
 

@@ -40,9 +40,7 @@ def read_seeds(text: str) -> list[str]:
             raise ValueError(f"seeds {part.strip()!r} must run upwards, over at most {MOST} seeds")
         found += map(str, range(first, last + 1))
         if len(found) > MOST:
-            raise ValueError(
-                f"a list of seeds has more than {MOST} of them, up to {part.strip()!r}"
-            )
+            raise ValueError(f"a list of seeds has more than {MOST} of them, up to {part.strip()!r}")
     return found
 
 
@@ -224,9 +222,7 @@ def _target_names(targets: Any) -> tuple[str, ...]:
         raise ValueError(f"targets must be a sequence of names of layers, not {targets!r}")
     for name in names:
         if not (isinstance(name, str) and re.fullmatch(TARGET, name)):
-            raise ValueError(
-                f"a lane's target must be of letters, digits and . _ - * ? ! [ ], not {name!r}"
-            )
+            raise ValueError(f"a lane's target must be of letters, digits and . _ - * ? ! [ ], not {name!r}")
     return names
 
 
@@ -293,11 +289,7 @@ def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tu
 
 def differing(lanes: Sequence[Lane]) -> list[str]:
     """Return the settings of `SHOWN` that are not the same in all lanes."""
-    return [
-        field
-        for field in SHOWN
-        if len({setting(lane, field) for lane in lanes if _has(lane, field)}) > 1
-    ]
+    return [field for field in SHOWN if len({setting(lane, field) for lane in lanes if _has(lane, field)}) > 1]
 
 
 def setting(lane: Lane, field: str) -> Any:
@@ -478,9 +470,7 @@ def _of_table(table: Mapping[str, Any], instead: Mapping[str, Any]) -> list[Lane
     return _product(choices.pop("init")[0], choices, instead, "its table")
 
 
-def _product(
-    name: str, choices: Mapping[str, list[Any]], instead: Mapping[str, Any], where: str
-) -> list[Lane]:
+def _product(name: str, choices: Mapping[str, list[Any]], instead: Mapping[str, Any], where: str) -> list[Lane]:
     """Return one lane for each combination of values."""
     count = math.prod(len(values) for values in choices.values())
     if count > MAX_LANES:
@@ -538,9 +528,7 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flag(text: str) -> bool:
-    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
-        text.lower()
-    ]
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
 
 
 _READERS: dict[str, tuple[Any, str]] = {

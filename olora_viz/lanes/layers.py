@@ -142,15 +142,12 @@ def target_layers(
         found = {
             name: layer
             for name, layer in layers.items()
-            if not isinstance(layer, ExpertLinear)
-            and (blocks is None or name.startswith(blocks + "."))
+            if not isinstance(layer, ExpertLinear) and (blocks is None or name.startswith(blocks + "."))
         }
     else:
         for target in targets:
             if not any(_ends_with(name, layer, target) for name, layer in layers.items()):
-                raise ValueError(
-                    f"no linear layer's name ends in {target!r}; choose from {_endings(layers)}"
-                )
+                raise ValueError(f"no linear layer's name ends in {target!r}; choose from {_endings(layers)}")
         found = {n: m for n, m in layers.items() if any(_ends_with(n, m, t) for t in targets)}
     if not found:
         raise ValueError(f"{type(model).__name__} has no linear layer to adapt")
@@ -178,10 +175,7 @@ def _ends_with(name: str, layer: nn.Module, target: str) -> bool:
 def _endings(layers: Mapping[str, nn.Module]) -> str:
     """List the shortest suffixes that find the layers."""
     parts = {name: target_name(name, layer).split(".") for name, layer in layers.items()}
-    found = {
-        ".".join(parts[name][-2 if isinstance(layer, ExpertLinear) else -1 :])
-        for name, layer in layers.items()
-    }
+    found = {".".join(parts[name][-2 if isinstance(layer, ExpertLinear) else -1 :]) for name, layer in layers.items()}
     return listed(sorted(found))
 
 
@@ -278,9 +272,7 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
 
 
 def worded(
-    whole: Coverage,
-    by_targets: Mapping[Targets, Coverage],
-    without_gradient: Sequence[str] | None = None,
+    whole: Coverage, by_targets: Mapping[Targets, Coverage], without_gradient: Sequence[str] | None = None
 ) -> str:
     """Describe what the lanes adapt, what they all leave out, and what received no gradient.
 

@@ -37,16 +37,7 @@ class Dropout:
     shapes: Sequence[tuple[int, int]] | None = None
     wholes: Sequence[tuple[int, int, int]] | None = None
 
-    def add(
-        self,
-        layer: str,
-        Y: Tensor,
-        X: Tensor,
-        A: Tensor,
-        B: Tensor,
-        s: Tensor,
-        ranks: Sequence[int],
-    ) -> Tensor:
+    def add(self, layer: str, Y: Tensor, X: Tensor, A: Tensor, B: Tensor, s: Tensor, ranks: Sequence[int]) -> Tensor:
         """Return Y_k + s_k B_k A_k (dropout(X_k) − X_k) for the lanes k that have dropout.
 
         Y already contains s B A X, so this equals PEFT: an adapter that reads dropout(X), on a base

@@ -89,10 +89,7 @@ class Footprint:
 
 
 def known_cost(
-    kind: str,
-    plan: AdapterPlan,
-    run: Callable[[Lanes, Batch], object],
-    lanes: Lanes | None = None,
+    kind: str, plan: AdapterPlan, run: Callable[[Lanes, Batch], object], lanes: Lanes | None = None
 ) -> PassCost:
     """Return the cost of one lane's pass; each kind is measured once for each model and rank.
 

@@ -59,11 +59,7 @@ class LaneOptimizer:
     """
 
     def __init__(
-        self,
-        theta: Tensor,
-        lanes: Sequence[Lane],
-        sizes: Sequence[int],
-        frozen: Tensor | None = None,
+        self, theta: Tensor, lanes: Sequence[Lane], sizes: Sequence[int], frozen: Tensor | None = None
     ) -> None:
         self._theta, self._rows, self._frozen = theta, theta.detach(), {}
         if frozen is not None:
@@ -76,9 +72,7 @@ class LaneOptimizer:
             for k, lane in enumerate(lanes)
             for ratio, columns in _rates(lane, sizes)
         ]
-        self._adamw = torch.optim.AdamW(
-            [_group(part, lanes[part.lane]) for part in self._parts], fused=True
-        )
+        self._adamw = torch.optim.AdamW([_group(part, lanes[part.lane]) for part in self._parts], fused=True)
         # AdamW's state is created here, not in its first step, so that its moments are views too.
         self._moments = {name: torch.zeros_like(self._rows) for name in MOMENTS}
         self._clocks: list[list[Tensor]] = [[] for _ in lanes]

@@ -62,11 +62,7 @@ class Passes:
     """
 
     def __init__(
-        self,
-        plan: AdapterPlan,
-        layout: Layout,
-        theta: Float[Tensor, "K P"],
-        start: Float[Tensor, "K P"],
+        self, plan: AdapterPlan, layout: Layout, theta: Float[Tensor, "K P"], start: Float[Tensor, "K P"]
     ) -> None:
         self._plan, self._layout, self._theta, self._start = plan, layout, theta, start
         self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
@@ -95,10 +91,7 @@ class Passes:
         layers = self._plan.layers
         restore = override(
             {name: (layer, partial(self._layer, name)) for name, layer in layers.items()}
-            | {
-                path: (experts.module, partial(self._experts, experts))
-                for path, experts in unrolled(layers).items()
-            }
+            | {path: (experts.module, partial(self._experts, experts)) for path, experts in unrolled(layers).items()}
         )
         called = [called_module(*item) for item in layers.items()]
         hook = common_owner(self._plan.model, called).register_forward_pre_hook(self.split)
@@ -140,9 +133,7 @@ class Passes:
             return original(X)
         K = self.rows.stop - self.rows.start
         if X.shape[0] % K:
-            raise ValueError(
-                f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}"
-            )
+            raise ValueError(f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}")
         start = None if self._from_zero else self._start_views[name]
         s = self._scale[self.rows, None, None]
         layer, (A, B) = self._plan.layers[name], self.views[name]
@@ -162,9 +153,7 @@ class Passes:
         """Return which of the active lanes have a dense update, from their ranks in the layer."""
         return [k for k, rank in enumerate(ranks) if rank and rows.start + k in self._plan.dense]
 
-    def _experts(
-        self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor
-    ) -> Tensor:
+    def _experts(self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """Replace the forward of a module of experts by one that calls the layers above."""
         if self.rows is None:
             return original(*given)
@@ -222,10 +211,7 @@ def first_pass(model: nn.Module, name: str) -> FirstPass:
     vocabulary = len(model.get_input_embeddings().weight)  # pyrefly: ignore[not-callable]
     ids[1, -1] = (ids[0, -1] + 1) % vocabulary
     called: set[str] = {""}
-    hooks = [
-        module.register_forward_pre_hook(partial(_note, called, path))
-        for path, module in model.named_modules()
-    ]
+    hooks = [module.register_forward_pre_hook(partial(_note, called, path)) for path, module in model.named_modules()]
     try:
         logits = logits_of(model, ids)
     except Exception as error:  # a model of unknown origin can fail anywhere

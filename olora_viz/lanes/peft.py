@@ -32,14 +32,7 @@ from olora_viz.lanes.stored_adapter import (
     stacked,
     unsupported,
 )
-from olora_viz.machine.files import (
-    atomic_folder,
-    is_free,
-    read_json_object,
-    reason,
-    write_json,
-    write_tensors,
-)
+from olora_viz.machine.files import atomic_folder, is_free, read_json_object, reason, write_json, write_tensors
 from olora_viz.machine.text import expect
 from olora_viz.models.folder import load_folder
 
@@ -121,9 +114,7 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         "inference_mode": True,
     }
     if experts:
-        config["target_parameters"] = list(
-            dict.fromkeys(target_name(*it) for it in experts.items())
-        )
+        config["target_parameters"] = list(dict.fromkeys(target_name(*it) for it in experts.items()))
     return _replace(Path(folder), config, tensors)
 
 
@@ -154,9 +145,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     if adapter.config.get("use_dora"):
         raise ValueError(unsupported(adapter.folder, "DORA"))
     if adapter.others:
-        raise ValueError(
-            f"{str(folder)!r} holds {adapter.others[0]!r}, which is not part of a LoRA adapter"
-        )
+        raise ValueError(f"{str(folder)!r} holds {adapter.others[0]!r}, which is not part of a LoRA adapter")
     adapted = adapter.on(model)
     rank = max(one.factors.A.shape[0] for one in adapted.values())
     lane = Lane(adapter.init, r=rank)  # alpha = r: B holds each layer's scaling
@@ -193,9 +182,7 @@ def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -
     return folder
 
 
-def write_merged(
-    lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folder: str | Path
-) -> Path:
+def write_merged(lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write the model with W + ΔW of lane k in its layers, and its tokenizer.
 
     Parameters
@@ -379,6 +366,4 @@ def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> Re
         return ReadBack(by, None, "cannot be compared: the logits are not finite")
     rounding = torch.finfo(wanted.dtype).eps ** 0.5 * float(wanted.abs().max())
     wrong = not difference <= rounding
-    return ReadBack(
-        by, difference, f"gives logits that differ by {difference:.1g}" if wrong else ""
-    )
+    return ReadBack(by, difference, f"gives logits that differ by {difference:.1g}" if wrong else "")

@@ -17,14 +17,7 @@ from olora_viz.initializers import INITIALIZERS, Calibration, Initializer, lacki
 from olora_viz.initializers.start import READS, Start, check_rank, precise
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
-from olora_viz.lanes.layers import (
-    Coverage,
-    adaptable_layers,
-    check_finite,
-    coverage_of,
-    target_layers,
-    weight_of,
-)
+from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import listed
 
@@ -50,16 +43,12 @@ class Layout:
     """
 
     def __init__(
-        self,
-        shapes: Mapping[str, Sequence[int]],
-        ranks: Mapping[str, Sequence[int]],
-        dense: Collection[int] = (),
+        self, shapes: Mapping[str, Sequence[int]], ranks: Mapping[str, Sequence[int]], dense: Collection[int] = ()
     ) -> None:
         self.layers = tuple(shapes)
         self.ranks = dict(ranks)
         self._ranks_of_B = {
-            layer: [0 if k in dense else rank for k, rank in enumerate(its)]
-            for layer, its in ranks.items()
+            layer: [0 if k in dense else rank for k, rank in enumerate(its)] for layer, its in ranks.items()
         }
         self._shapes = {
             layer: ((max(ranks[layer]), into), (out, max(self._ranks_of_B[layer])))
@@ -91,8 +80,7 @@ class Layout:
         """View one layer's A and B in a matrix like theta, of as many rows."""
         shapes = self.shapes(layer)
         A, B = (
-            theta[:, columns].unflatten(1, shape)
-            for columns, shape in zip(self.columns(layer), shapes, strict=True)
+            theta[:, columns].unflatten(1, shape) for columns, shape in zip(self.columns(layer), shapes, strict=True)
         )
         return A, B
 
@@ -207,8 +195,7 @@ class AdapterPlan:
         """The same for the lanes with certain targets."""
         return {
             targets: coverage_of(
-                self.model,
-                {name: its for name, its in self.layers.items() if name in self.chosen[targets]},
+                self.model, {name: its for name, its in self.layers.items() if name in self.chosen[targets]}
             )
             for targets in dict.fromkeys(lane.targets for lane in self.lanes)
         }
@@ -289,10 +276,7 @@ class AdapterPlan:
 
 
 def plan_adapters(
-    model: nn.Module,
-    lanes: Sequence[Lane],
-    targets: Sequence[str] | None = None,
-    bypassed: Collection[str] = (),
+    model: nn.Module, lanes: Sequence[Lane], targets: Sequence[str] | None = None, bypassed: Collection[str] = ()
 ) -> AdapterPlan:
     """Resolve which lanes adapt which layers, and check that all lanes can start there.
 
@@ -374,9 +358,7 @@ def start_matrix(
     return theta
 
 
-def frozen_mask(
-    layout: Layout, plan: AdapterPlan, theta: Float[Tensor, "K P"]
-) -> Bool[Tensor, "K P"] | None:
+def frozen_mask(layout: Layout, plan: AdapterPlan, theta: Float[Tensor, "K P"]) -> Bool[Tensor, "K P"] | None:
     """Return the mask of the B that are not trained; None if there are none."""
     if not plan.frozen_B:
         return None
@@ -388,9 +370,7 @@ def frozen_mask(
 
 def from_zero(layout: Layout, start: Float[Tensor, "K P"]) -> bool:
     """Whether B⁰A⁰ = 0 in every lane and layer, because B⁰ or A⁰ is zero."""
-    return not any(
-        (A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in layout.split(start).values()
-    )
+    return not any((A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in layout.split(start).values())
 
 
 def fill(A: Tensor, B: Tensor, factors: Start) -> None:

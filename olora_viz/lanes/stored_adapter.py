@@ -42,9 +42,7 @@ def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
     }
 
 
-def unstacked(
-    model: nn.Module, factors: Mapping[str, Start], config: dict[str, Any]
-) -> dict[str, Start]:
+def unstacked(model: nn.Module, factors: Mapping[str, Start], config: dict[str, Any]) -> dict[str, Start]:
     """Return the factors of an adapter by layer, with those of experts separated.
 
     Parameters
@@ -76,9 +74,7 @@ def unstacked(
         parameter = wrapped[name]
         count = len(model.get_parameter(parameter))
         if its.A.shape[0] % count:
-            raise ValueError(
-                f"{parameter!r} has {count} experts, which cannot share {its.A.shape[0]} rows of A"
-            )
+            raise ValueError(f"{parameter!r} has {count} experts, which cannot share {its.A.shape[0]} rows of A")
         A = its.A.unflatten(0, (count, -1))
         B = its.B.unflatten(1, (-1, count))
         found |= {f"{parameter}.{e}": Start(A=A[e], B=B[:, :, e]) for e in range(count)}
@@ -91,9 +87,7 @@ def _wrappers(parameters: Sequence[str]) -> dict[str, str]:
     for name in parameters:
         modules.setdefault(name.rpartition(".")[0], []).append(name)
     return {
-        name: module + INNER * depth
-        for module, names in modules.items()
-        for depth, name in enumerate(reversed(names))
+        name: module + INNER * depth for module, names in modules.items() for depth, name in enumerate(reversed(names))
     }
 
 
@@ -166,10 +160,7 @@ class StoredAdapter:
         scale = alpha / (math.sqrt(r) if self.config.get("use_rslora") else r)
         W, magnitude = weight_of(layer).detach(), self.magnitudes.get(name)
         if magnitude is not None and magnitude.numel() != W.shape[0]:
-            raise ValueError(
-                f"{MAGNITUDE} of layer {name!r} has {magnitude.numel()} values for "
-                f"{W.shape[0]} outputs"
-            )
+            raise ValueError(f"{MAGNITUDE} of layer {name!r} has {magnitude.numel()} values for {W.shape[0]} outputs")
         return AdaptedLayer(layer, W, factors, scale, self.init, magnitude)
 
 
@@ -195,9 +186,7 @@ class AdaptedLayer:
         """A⁰ and s B⁰, whose product was subtracted from the base; zero if none was."""
         if self.init == "lora":
             return Start(torch.zeros_like(self.factors.A), torch.zeros_like(self.factors.B))
-        found = INITIALIZERS[self.init].start(
-            precise(self.W), self.factors.A.shape[0], s=self.scale
-        )
+        found = INITIALIZERS[self.init].start(precise(self.W), self.factors.A.shape[0], s=self.scale)
         return Start(found.A, self.scale * found.B)
 
 
@@ -232,9 +221,7 @@ def read_adapter(folder: str | Path) -> StoredAdapter:
         if config.get("use_dora") and layer not in magnitudes:
             lacking.append(MAGNITUDE)
         if lacking:
-            raise ValueError(
-                f"the adapter in {str(folder)!r} lacks {lacking[0]} of layer {layer!r}"
-            )
+            raise ValueError(f"the adapter in {str(folder)!r} lacks {lacking[0]} of layer {layer!r}")
         A, B = its["A"], its["B"]
         if not (A.ndim == B.ndim == 2 and A.shape[0] == B.shape[1] > 0):
             raise ValueError(
@@ -266,18 +253,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     ranks, alphas = (config.get(f"{kind}_pattern") or {} for kind in ("rank", "alpha"))
     for key, patterns in (("rank_pattern", ranks), ("alpha_pattern", alphas)):
         if not isinstance(patterns, dict):
-            raise ValueError(
-                f"{key} in {str(path)!r} must be a JSON object, not {described(patterns)}"
-            )
+            raise ValueError(f"{key} in {str(path)!r} must be a JSON object, not {described(patterns)}")
     for key, value in (("r", config.get("r")), *ranks.items()):
         if type(value) is not int or value < 1:
-            raise ValueError(
-                f"{key} in {str(path)!r} must be a number from 1, not {described(value)}"
-            )
+            raise ValueError(f"{key} in {str(path)!r} must be a number from 1, not {described(value)}")
     for key, value in (("lora_alpha", config.get("lora_alpha")), *alphas.items()):
-        if isinstance(value, bool) or not (
-            isinstance(value, (int, float)) and math.isfinite(value)
-        ):
+        if isinstance(value, bool) or not (isinstance(value, (int, float)) and math.isfinite(value)):
             raise ValueError(f"{key} in {str(path)!r} must be a number, not {described(value)}")
     for pattern in (*ranks, *alphas):
         try:
@@ -314,9 +295,7 @@ def _start_named(config: dict[str, Any], folder: Path) -> str:
 
 def _part_of(key: str) -> tuple[str, str]:
     """Return the layer of a tensor, and whether it is its A, B or magnitude; both may be empty."""
-    match = re.fullmatch(
-        rf"{re.escape(PREFIX)}(.+)\.(?:lora_([AB])\.weight|({MAGNITUDE})(?:\.weight)?)", key
-    )
+    match = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.(?:lora_([AB])\.weight|({MAGNITUDE})(?:\.weight)?)", key)
     return (match[1], match[2] or match[3]) if match else ("", "")
 
 
@@ -331,15 +310,10 @@ def _check_values(tensors: Mapping[str, Tensor], folder: Path) -> None:
             if not layer:  # nothing reads it
                 continue
             dtype = str(tensor.dtype).removeprefix("torch.")
-            raise ValueError(
-                f"{name} in {str(folder)!r} is of {dtype}, not of floating-point numbers"
-            )
+            raise ValueError(f"{name} in {str(folder)!r} is of {dtype}, not of floating-point numbers")
         count = int((~tensor.float().isfinite()).sum())
         if count:
-            wrong.append(
-                f"{name} in {str(folder)!r} has {count} of {tensor.numel()} values that are NaN or "
-                "infinite"
-            )
+            wrong.append(f"{name} in {str(folder)!r} has {count} of {tensor.numel()} values that are NaN or infinite")
     if wrong:
         rest = len(wrong) - 1
         more = f", and {rest} more tensor{' has' if rest == 1 else 's have'} such values"

@@ -46,9 +46,8 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
     start = float(race.baseline.loss[0])
     if lesson.picture == "rates":
         made = rate_figure(
-            rate_curves(lanes, steps), start_loss=start, examples=held_out_count(steps),
-            run=lesson.name,
-        )  # fmt: skip
+            rate_curves(lanes, steps), start_loss=start, examples=held_out_count(steps), run=lesson.name
+        )
     elif lesson.picture == "curvature":
         made = sharpness_figure(styles, steps, total=total, run=lesson.name)
     else:
@@ -71,9 +70,7 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     """
     start = olora(W, r)
     kept = start.B @ start.A
-    panels = (
-        ("W", W, ""), ("Q_r", start.B, "="), ("R_r", start.A, "·"), ("rest", W - kept, "+"),
-    )  # fmt: skip
+    panels = (("W", W, ""), ("Q_r", start.B, "="), ("R_r", start.A, "·"), ("rest", W - kept, "+"))
     largest = max(float(matrix.abs().max()) for _, matrix, _ in panels)
     energy = float(kept.square().sum() / W.square().sum())
     figure = layout(

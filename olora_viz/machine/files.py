@@ -142,11 +142,7 @@ def free_folder(folder: Path) -> Path:
     """Return a folder, with a number behind its name if there is something in it already."""
     if is_free(folder):
         return folder
-    return next(
-        numbered
-        for number in count(2)
-        if is_free(numbered := folder.with_name(f"{folder.name}-{number}"))
-    )
+    return next(numbered for number in count(2) if is_free(numbered := folder.with_name(f"{folder.name}-{number}")))
 
 
 def folder_size(folder: Path) -> int:
@@ -269,10 +265,7 @@ def cache_folder() -> Path:
             "set OLORA_VIZ_CACHE to a writable folder"
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"the cache folder {str(folder)!r} is not writable; "
-            "set OLORA_VIZ_CACHE to a writable folder"
-        )
+        raise ValueError(f"the cache folder {str(folder)!r} is not writable; set OLORA_VIZ_CACHE to a writable folder")
     return folder
 
 
@@ -358,8 +351,7 @@ def check_free_disk(folder: Path, needed: int, what: str) -> None:
     free = free_disk(folder)
     if free < needed:
         raise DiskFullError(
-            f"{what} needs {needed / 1e6:,.0f} MB of disk in {str(folder)!r}, "
-            f"but only {free / 1e6:,.0f} MB are free",
+            f"{what} needs {needed / 1e6:,.0f} MB of disk in {str(folder)!r}, but only {free / 1e6:,.0f} MB are free",
             needed,
         )
 

@@ -19,11 +19,7 @@ from torch.utils._pytree import tree_leaves
 from olora_viz.machine.process import cores
 from olora_viz.machine.text import unknown
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float64": torch.float64,
-}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -304,9 +300,7 @@ def check_memory(needed: int, device: torch.device, what: str) -> None:
     """
     free = available_memory(device)
     if free is not None and needed > free:
-        raise ValueError(
-            f"{what} needs {bytes_words(needed)} of memory, but only {bytes_words(free)} are free"
-        )
+        raise ValueError(f"{what} needs {bytes_words(needed)} of memory, but only {bytes_words(free)} are free")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -92,10 +92,7 @@ class _Closing:
             raise KeyboardInterrupt
         self._asked = True
         self._close()
-        _say(
-            f"stopping after this step, or in its evaluation{self._then}; press again to stop at "
-            "once"
-        )
+        _say(f"stopping after this step, or in its evaluation{self._then}; press again to stop at once")
 
 
 @contextmanager

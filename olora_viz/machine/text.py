@@ -318,9 +318,7 @@ def check_whole(what: str, value: Any, least: int) -> None:
     """
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if not is_whole or not least <= value <= MOST_WHOLE:
-        raise ValueError(
-            f"{what} must be a whole number from {least} to {MOST_WHOLE}, not {value!r}"
-        )
+        raise ValueError(f"{what} must be a whole number from {least} to {MOST_WHOLE}, not {value!r}")
 
 
 def word(value: Any) -> str:
@@ -379,9 +377,7 @@ class Catalogue(dict[str, V]):
       float16  f
     """
 
-    def __init__(
-        self, kind: str, entries: Iterable[V], columns: Sequence[str], words: str = "summary"
-    ) -> None:
+    def __init__(self, kind: str, entries: Iterable[V], columns: Sequence[str], words: str = "summary") -> None:
         super().__init__({getattr(entry, columns[0]): entry for entry in entries})
         self._kind, self._columns, self._words = kind, tuple(columns), words
 

@@ -119,9 +119,7 @@ class TomlSetup:
         found = [
             at
             for at, line in enumerate(self.text.split("\n"), 1)
-            if re.match(
-                rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]|\s*\[+\s*{re.escape(key)}\b", line
-            )
+            if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]|\s*\[+\s*{re.escape(key)}\b", line)
         ]
         return f"line {found[min(number, len(found)) - 1] if found else 1} of {self.name}"
 

@@ -77,14 +77,10 @@ class Tracker:
             self._project = TRACKERS[name](folder, project)
         except ImportError as error:
             why = f"cannot be imported ({error})" if find_spec(name) else "is not installed"
-            raise ValueError(
-                f"--track {name} needs the package {name}, which {why}: pip install {name}"
-            ) from None
+            raise ValueError(f"--track {name} needs the package {name}, which {why}: pip install {name}") from None
         say(f"reports to {name}: {self._project.where}")
 
-    def start(
-        self, name: str, group: str, config: dict[str, Any], *, again: bool = False
-    ) -> TrackedRun:
+    def start(self, name: str, group: str, config: dict[str, Any], *, again: bool = False) -> TrackedRun:
         """Start a run, see `Project.start`; call it within `attempt`."""
         return self._project.start(name, group, config, again)
 
@@ -177,9 +173,7 @@ class _Wandb:
         if mode != "online" or self._wandb.login(prompt=False, verify=False):
             return mode
         if "WANDB_MODE" in os.environ:
-            raise ValueError(
-                "WANDB_MODE is online, but there is no API key: wandb login, or WANDB_MODE=offline"
-            )
+            raise ValueError("WANDB_MODE is online, but there is no API key: wandb login, or WANDB_MODE=offline")
         return "offline"
 
     @property

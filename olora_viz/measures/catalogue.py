@@ -18,12 +18,10 @@ from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 
 MEASURES: Catalogue[Measure] = Catalogue(
     "measurement",
-    (
-        LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, UPDATE_SPECTRA, CURVATURE,
-        GRADIENTS,
-    ),
-    ("key", "title", "unit", "scale"), "title",
-)  # fmt: skip
+    (LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, UPDATE_SPECTRA, CURVATURE, GRADIENTS),
+    ("key", "title", "unit", "scale"),
+    "title",
+)
 """All measurements by key, in the order of files and tables."""
 
 BUILT_IN = tuple(MEASURES)
@@ -178,11 +176,7 @@ def _numbers(where: str, value: Any, K: int, out: np.ndarray) -> np.ndarray:
     try:
         numbers = np.array(value, dtype=float)
     except (TypeError, ValueError):
-        raise MeasureError(
-            f"{where} must return one number per lane, ({K},), not {type(value).__name__}"
-        ) from None
+        raise MeasureError(f"{where} must return one number per lane, ({K},), not {type(value).__name__}") from None
     if numbers.shape != (K,):
-        raise MeasureError(
-            f"{where} must return one number per lane, ({K},), not the shape {numbers.shape}"
-        )
+        raise MeasureError(f"{where} must return one number per lane, ({K},), not the shape {numbers.shape}")
     return np.where(np.isfinite(numbers) & ~out, numbers, np.nan)

@@ -281,12 +281,8 @@ def slices(
     for k in chosen:
         lanes.check_lane(k)
         if not np.isfinite([found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]]).all():
-            raise ValueError(
-                f"the loss of {lanes.labels[k]!r} or its curvature is not finite: nothing to slice"
-            )
-    reach = min(
-        radius(found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]) for k in chosen
-    )
+            raise ValueError(f"the loss of {lanes.labels[k]!r} or its curvature is not finite: nothing to slice")
+    reach = min(radius(found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]) for k in chosen)
     reports = Stages(progress, 0, len(chosen))
     made = []
     for k in chosen:
@@ -300,11 +296,7 @@ def slices(
         assert found.hessian.top is not None
         across, along = directions(gradient, found.hessian.top[k])
         name = f"slice of {lanes.labels[k]}"
-        made.append(
-            loss_slice(
-                lanes, k, loss, across, along, reach, side=side, progress=reports.stage(name)
-            )
-        )
+        made.append(loss_slice(lanes, k, loss, across, along, reach, side=side, progress=reports.stage(name)))
     return made
 
 
@@ -321,19 +313,15 @@ def _one_group(
     model, batch = lanes.model, batches[0]
     value, norm = _slope(lanes, lambda: losses.lane_losses(model, batch, K), layer)
     hessian = curvature(
-        lanes, lambda: losses.lane_losses(model, batch, K), layer=layer,
-        progress=reports.stage("Hessian"), **search,
-    )  # fmt: skip
+        lanes, lambda: losses.lane_losses(model, batch, K), layer=layer, progress=reports.stage("Hessian"), **search
+    )
     newton = None
     if with_gauss_newton:
         newton = gauss_newton(
             lanes, lambda: losses.supervised_logits(model, batch, K), layer=layer,
             progress=reports.stage("Gauss-Newton"), **search,
         )  # fmt: skip
-    kernels = [
-        _kernel(lanes, one, layer, K, reports.stage("tangent kernel"))
-        for one in batches if with_kernel
-    ]  # fmt: skip
+    kernels = [_kernel(lanes, one, layer, K, reports.stage("tangent kernel")) for one in batches if with_kernel]
     conditions = [kernel.condition for kernel in kernels[1:]]
     return Conditioning(
         value, norm, hessian, newton, kernels[0] if kernels else None,
@@ -341,9 +329,7 @@ def _one_group(
     )  # fmt: skip
 
 
-def _kernel(
-    lanes: Lanes, batch: Batch, layer: str | None, K: int, progress: Progress
-) -> TangentKernel:
+def _kernel(lanes: Lanes, batch: Batch, layer: str | None, K: int, progress: Progress) -> TangentKernel:
     """Measure the tangent kernel of the first predictions of a batch."""
 
     def outputs() -> Tensor:
@@ -363,9 +349,7 @@ def _over_batches(conditions: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _slope(
-    lanes: Lanes, loss: Callable[[], Tensor], layer: str | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _slope(lanes: Lanes, loss: Callable[[], Tensor], layer: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the losses and the gradient norms, NaN for a lane without an adapter on the layer."""
     value = loss()
     parts = torch.autograd.grad(value.sum(), lanes.parts(layer))

@@ -52,9 +52,7 @@ def product_groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) ->
     except ValueError as error:
         if layer:
             raise ValueError(f"{error}: use a smaller batch") from None
-        raise ValueError(
-            f"{error}: use a smaller batch, or one layer, such as {lanes.layers[-1]!r}"
-        ) from None
+        raise ValueError(f"{error}: use a smaller batch, or one layer, such as {lanes.layers[-1]!r}") from None
     return groups
 
 
@@ -70,10 +68,7 @@ def check_tracking(plan: AdapterPlan, size: Size) -> None:
     need = product_bytes(plan, size, TRACKED)
     if most is None or need <= most:
         return
-    smaller = {
-        rows: Size(rows, size.width, round(size.supervised * rows / size.rows))
-        for rows in range(1, size.rows)
-    }
+    smaller = {rows: Size(rows, size.width, round(size.supervised * rows / size.rows)) for rows in range(1, size.rows)}
     fitting = [rows for rows, its in smaller.items() if product_bytes(plan, its, TRACKED) <= most]
     fits = max(fitting, default=0)
     raise ValueError(
@@ -94,9 +89,7 @@ def product_bytes(plan: AdapterPlan, size: Size, steps: int) -> float:
     return vectors + product_cost(plan).bytes(size)
 
 
-def product_cost(
-    plan: AdapterPlan, layer: str | None = None, lanes: Lanes | None = None
-) -> PassCost:
+def product_cost(plan: AdapterPlan, layer: str | None = None, lanes: Lanes | None = None) -> PassCost:
     """Return the memory of one lane's products with the Hessian and the Gauss-Newton matrix.
 
     Parameters
@@ -147,11 +140,7 @@ class Extremes:
 
 @torch.no_grad()
 def extremes(
-    operator: Operator,
-    start: Float[Tensor, "K P"],
-    *,
-    steps: int = STEPS,
-    tolerance: float = TOLERANCE,
+    operator: Operator, start: Float[Tensor, "K P"], *, steps: int = STEPS, tolerance: float = TOLERANCE
 ) -> Extremes:
     """Find the extreme eigenvalues of K matrices by the Lanczos method, each row independently.
 
@@ -259,9 +248,7 @@ def _host(x: Tensor) -> np.ndarray:
     return x.double().cpu().numpy()
 
 
-def hutchinson(
-    operator: Operator, probes: list[Float[Tensor, "K P"]]
-) -> tuple[np.ndarray, np.ndarray]:
+def hutchinson(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[np.ndarray, np.ndarray]:
     """Estimate K traces and their standard errors by Hutchinson's method.
 
     `E[zᵀHz] = tr H` for z with independent random signs.
@@ -279,9 +266,7 @@ def hutchinson(
     Hutchinson 1989, Commun. Stat. Simul. Comput. 18.
     """
     if len(probes) < 2:
-        raise ValueError(
-            f"the standard error of a trace needs at least 2 probes, not {len(probes)}"
-        )
+        raise ValueError(f"the standard error of a trace needs at least 2 probes, not {len(probes)}")
     found = np.stack([_host((z * operator(z)).sum(1)) for z in probes])
     return found.mean(0), found.std(0, ddof=1) / math.sqrt(len(probes))
 
@@ -370,9 +355,7 @@ def curvature(
 
         def product(V: Tensor) -> Tensor:
             return _flat(
-                torch.autograd.grad(
-                    gradient, parts, _like(parts, V), retain_graph=True, materialize_grads=True
-                )
+                torch.autograd.grad(gradient, parts, _like(parts, V), retain_graph=True, materialize_grads=True)
             )
 
         return _measure(lanes, layer, product, steps, tolerance, probes, seed, report)
@@ -420,9 +403,7 @@ def gauss_newton(
             (Jv,) = torch.autograd.grad(pulled, u, _like(parts, V), retain_graph=True)
             pJv = p * Jv
             HJv = (pJv - p * pJv.sum(-1, keepdim=True)) / z.shape[1]
-            return _flat(
-                torch.autograd.grad(z, parts, HJv, retain_graph=True, materialize_grads=True)
-            )
+            return _flat(torch.autograd.grad(z, parts, HJv, retain_graph=True, materialize_grads=True))
 
         return _measure(lanes, layer, product, steps, tolerance, probes, seed, report)
 
@@ -591,9 +572,7 @@ def tangent_kernel(
     K, n = f.shape
     J = lanes.theta.new_empty(K, n, mask.shape[1])
     for i in range(n):
-        found = torch.autograd.grad(
-            f[:, i].sum(), parts, retain_graph=i + 1 < n, materialize_grads=True
-        )
+        found = torch.autograd.grad(f[:, i].sum(), parts, retain_graph=i + 1 < n, materialize_grads=True)
         J[:, i] = torch.cat([part.flatten(1) for part in found], dim=1) * mask
         if progress:
             progress((i + 1) / n, f"gradient {i + 1} of {n}")
@@ -602,9 +581,7 @@ def tangent_kernel(
     return _decomposed(kernel, torch.finfo(J.dtype).eps)
 
 
-def target_logits(
-    logits: Float[Tensor, "K n V"], targets: Int64[Tensor, " n"]
-) -> Float[Tensor, "K n"]:
+def target_logits(logits: Float[Tensor, "K n V"], targets: Int64[Tensor, " n"]) -> Float[Tensor, "K n"]:
     """Return each target's logit minus the mean logit, the part that softmax depends on.
 
     Unlike for the log-probability, its gradient does not vanish as the prediction becomes certain.

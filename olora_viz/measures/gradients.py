@@ -145,9 +145,7 @@ class GradientRecorder:
         def by_factor(norms: np.ndarray) -> np.ndarray:
             return np.where(left_out, math.nan, norms.reshape(K, L, len(FACTORS)))
 
-        return Gradients(
-            lanes.layers, by_factor(gradient), by_factor(parameter), by_factor(update), given
-        )
+        return Gradients(lanes.layers, by_factor(gradient), by_factor(parameter), by_factor(update), given)
 
     def _update_norms(self, dtype: torch.dtype) -> Tensor:
         assert self._before is not None
@@ -218,10 +216,7 @@ def _of_factor(quantity: str, i: int, found: Gradients) -> Float[np.ndarray, "K 
 
 
 PARTS = {
-    "input": Part(
-        "gradient at the input", "backpropagated to the layer's input", attrgetter("input"),
-        "‖∂L/∂X‖",
-    ),
+    "input": Part("gradient at the input", "backpropagated to the layer's input", attrgetter("input"), "‖∂L/∂X‖"),
     **{
         f"{quantity}_{factor}": Part(
             words.format(factor), unit, partial(_of_factor, quantity, i), symbol.format(factor)
@@ -234,7 +229,7 @@ PARTS = {
         )
         for i, factor in enumerate(FACTORS)
     },
-}  # fmt: skip
+}
 """The quantities that are drawn by layer; update / parameter follows from the recorded ones."""
 
 GRADIENTS = Measure(

@@ -17,13 +17,7 @@ from olora_viz.initializers import Start
 from olora_viz.lanes.layers import named_layers
 from olora_viz.lanes.stored_adapter import AdaptedLayer, StoredAdapter, read_adapter, read_config
 from olora_viz.machine.process import Progress
-from olora_viz.measures.spectra import (
-    effective_rank,
-    moved_factors,
-    product_singular_values,
-    product_svd,
-    stable_rank,
-)
+from olora_viz.measures.spectra import effective_rank, moved_factors, product_singular_values, product_svd, stable_rank
 from olora_viz.measures.truncation import Weight, intruder_dimensions
 
 DORA = (
@@ -125,12 +119,7 @@ class LayerComparison:
 
 
 def inspect_adapter(
-    model: nn.Module,
-    folder: str | Path,
-    *,
-    top: int = 10,
-    threshold: float = 0.5,
-    progress: Progress | None = None,
+    model: nn.Module, folder: str | Path, *, top: int = 10, threshold: float = 0.5, progress: Progress | None = None
 ) -> list[LayerInspection]:
     """Measure what an adapter on disk does to each layer of its base model.
 
@@ -176,11 +165,7 @@ def inspected(
 
 
 def compare_adapters(
-    model: nn.Module,
-    folder: str | Path,
-    other: str | Path,
-    *,
-    progress: Progress | None = None,
+    model: nn.Module, folder: str | Path, other: str | Path, *, progress: Progress | None = None
 ) -> list[LayerComparison]:
     """Compare what two adapters on disk do to each layer of their base model.
 
@@ -205,10 +190,7 @@ def compare_adapters(
 
 
 def compared(
-    model: nn.Module,
-    first: StoredAdapter,
-    second: StoredAdapter,
-    progress: Progress | None = None,
+    model: nn.Module, first: StoredAdapter, second: StoredAdapter, progress: Progress | None = None
 ) -> list[LayerComparison]:
     """Compare two adapters that have been read, like `compare_adapters`."""
     sides = first.on(model), second.on(model)
@@ -217,9 +199,7 @@ def compared(
     for i, name in enumerate(names):
         if progress:
             progress(i / len(names), name)
-        parts = [
-            (side[name], *_moved(name, side[name])) if name in side else None for side in sides
-        ]
+        parts = [(side[name], *_moved(name, side[name])) if name in side else None for side in sides]
         updates = [part and _update(name, *part) for part in parts]
         one, another = updates
         if not (one and another and one.norm and another.norm):
@@ -254,9 +234,7 @@ def base_of(folder: str | Path) -> str:
     """
     base = read_config(Path(folder)).get("base_model_name_or_path")
     if not base or not isinstance(base, str):
-        raise ValueError(
-            f"the adapter in {str(folder)!r} does not name its base model: pass --model"
-        )
+        raise ValueError(f"the adapter in {str(folder)!r} does not name its base model: pass --model")
     return base
 
 

@@ -141,11 +141,7 @@ class Record:
         """Compare bit for bit."""
         if type(other) is not type(self):
             return NotImplemented
-        return all(
-            same(getattr(self, each.name), getattr(other, each.name))
-            for each in fields(self)
-            if each.compare
-        )
+        return all(same(getattr(self, each.name), getattr(other, each.name)) for each in fields(self) if each.compare)
 
     __hash__ = None
 
@@ -217,9 +213,7 @@ class Record:
 
 def lane_fields(cls: type[Record]) -> dict[str, tuple[str, ...]]:
     """Return the names of the fields by lane, with the names along their last axis."""
-    return {
-        each.name: each.metadata["last_axis"] for each in fields(cls) if "dtype" in each.metadata
-    }
+    return {each.name: each.metadata["last_axis"] for each in fields(cls) if "dtype" in each.metadata}
 
 
 def same(a: Any, b: Any) -> bool:
@@ -249,7 +243,5 @@ def _plain(values: Any, digits: int | None) -> Any:
 def _read(cls: type[Record], name: str, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     declared = next(each for each in fields(cls) if each.name == name).metadata
     names = declared["last_axis"]
-    found = [
-        np.transpose([row[name][key] for key in names]) if names else row[name] for row in rows
-    ]
+    found = [np.transpose([row[name][key] for key in names]) if names else row[name] for row in rows]
     return np.array(found, dtype=declared["dtype"])

@@ -65,10 +65,7 @@ def moved_factors(now: Start, start: Start) -> Start:
 
     Written as (B − B⁰)A + B⁰(A − A⁰), in which no digits cancel if the factors have changed little.
     """
-    return Start(
-        A=torch.cat([now.A, now.A - start.A], dim=-2),
-        B=torch.cat([now.B - start.B, start.B], dim=-1),
-    )
+    return Start(A=torch.cat([now.A, now.A - start.A], dim=-2), B=torch.cat([now.B - start.B, start.B], dim=-1))
 
 
 def stable_rank(sigma: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
@@ -111,9 +108,7 @@ def orthogonality_error(B: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*bat
     return torch.linalg.matrix_norm(B.mT @ B - identity)
 
 
-def principal_angles(
-    P: Float[Tensor, "*batch n p"], Q: Float[Tensor, "*batch n q"]
-) -> Float[Tensor, "*batch k"]:
+def principal_angles(P: Float[Tensor, "*batch n p"], Q: Float[Tensor, "*batch n q"]) -> Float[Tensor, "*batch k"]:
     """Return the principal angles between two spans, ascending, in degrees, k = min(p, q).
 
     Parameters
@@ -130,9 +125,7 @@ def principal_angles(
     overlap = P.mT @ Q
     cosines = torch.linalg.svdvals(overlap)
     sines = torch.linalg.svdvals(Q - P @ overlap).flip(-1)
-    angles = torch.where(
-        cosines.square() < 0.5, cosines.clamp(-1, 1).arccos(), sines.clamp(0, 1).arcsin()
-    )
+    angles = torch.where(cosines.square() < 0.5, cosines.clamp(-1, 1).arccos(), sines.clamp(0, 1).arcsin())
     return angles.rad2deg()
 
 

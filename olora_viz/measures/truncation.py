@@ -47,9 +47,7 @@ class Weight:
     sigma : its singular values, descending, if already known.
     """
 
-    def __init__(
-        self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None
-    ) -> None:
+    def __init__(self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None) -> None:
         self.W = W.detach().double()
         self._sigma = sigma
 
@@ -170,9 +168,7 @@ class Truncation:
         return int(self.distance.argmax())
 
 
-def truncation(
-    W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora", *, seed: int = 0
-) -> Truncation:
+def truncation(W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora", *, seed: int = 0) -> Truncation:
     """Compare the singular values of a start with those of its weight.
 
     For OLoRA, `BA = Q_r Q_rᵀ W` is a projection of W, so `σ_i(BA) ≤ σ_i(W)` index by index, and
@@ -276,11 +272,7 @@ class Intruders:
 
 
 def intruder_dimensions(
-    W: Float[Tensor, "out in"] | Weight,
-    moved: Start,
-    *,
-    top: int = 10,
-    threshold: float = 0.5,
+    W: Float[Tensor, "out in"] | Weight, moved: Start, *, top: int = 10, threshold: float = 0.5
 ) -> Intruders:
     """Look for new leading singular vectors of W + BA that resemble none of W's.
 
@@ -385,21 +377,11 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
 
 
 def _matching(layers: Mapping[str, nn.Module], pattern: str) -> dict[str, nn.Module]:
-    return {
-        name: layer
-        for name, layer in layers.items()
-        if fnmatch.fnmatchcase(f".{name}.", f"*.{pattern}.*")
-    }
+    return {name: layer for name, layer in layers.items() if fnmatch.fnmatchcase(f".{name}.", f"*.{pattern}.*")}
 
 
 def truncations(
-    model: nn.Module,
-    pattern: str,
-    rank: int,
-    inits: Sequence[str],
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
+    model: nn.Module, pattern: str, rank: int, inits: Sequence[str], *, seed: int = 0, progress: Progress | None = None
 ) -> Iterator[tuple[str, Truncation]]:
     """Compare every matching layer with every start, layer by layer.
 

@@ -15,12 +15,7 @@ from torch import Tensor
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.text import expect
 from olora_viz.measures.measure import SHARED, Measure, Part, Record, by_lane
-from olora_viz.measures.spectra import (
-    condition_number,
-    effective_rank,
-    orthogonality_error,
-    principal_angles,
-)
+from olora_viz.measures.spectra import condition_number, effective_rank, orthogonality_error, principal_angles
 
 
 @dataclass(frozen=True, eq=False, repr=False)

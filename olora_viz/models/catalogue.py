@@ -32,9 +32,7 @@ class ModelCard:
         """Check that the numbers are positive."""
         for field in ("parameters", "context"):
             if getattr(self, field) <= 0:
-                raise ValueError(
-                    f"{field} of model {self.name!r} must be positive, got {getattr(self, field)}"
-                )
+                raise ValueError(f"{field} of model {self.name!r} must be positive, got {getattr(self, field)}")
 
 
 _OFFLINE = (
@@ -81,9 +79,7 @@ def _on_hub(
     source: str = "the Hugging Face hub",
 ) -> ModelCard:
     """Return the card of a model from the hub."""
-    return ModelCard(
-        name, summary, parameters, context, source, license, False, hub_id=hub_id, gated=gated
-    )
+    return ModelCard(name, summary, parameters, context, source, license, False, hub_id=hub_id, gated=gated)
 
 
 # OPT's own repositories only hold pickles, which are never opened; its safetensors come from the
@@ -137,8 +133,6 @@ _HUB = (
 )  # fmt: skip
 
 MODELS: Catalogue[ModelCard] = Catalogue(
-    "model",
-    (*_OFFLINE, *_HUB),
-    ("name", "parameters", "context", "offline", "license", "summary", "source"),
+    "model", (*_OFFLINE, *_HUB), ("name", "parameters", "context", "offline", "license", "summary", "source")
 )
 """The named models, the only ones that a visitor of the page can choose."""

@@ -68,19 +68,13 @@ def _check_config(folder: Path) -> None:
             else f"{str(folder)!r} holds a PEFT adapter, not a model; name its base model instead"
         )
     if not model:
-        raise ValueError(
-            f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json"
-        )
+        raise ValueError(f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json")
     read = {name: read_json_object(folder / name) for name in READ if (folder / name).is_file()}
     config = read["config.json"]
     if "auto_map" in config or "auto_map" in read.get("tokenizer_config.json", {}):
-        raise ValueError(
-            f"the model in {str(folder)!r} needs its own code (auto_map), which is never executed"
-        )
+        raise ValueError(f"the model in {str(folder)!r} needs its own code (auto_map), which is never executed")
     if "quantization_config" in config:
-        raise ValueError(
-            f"the model in {str(folder)!r} is quantized; adapters need its plain weights"
-        )
+        raise ValueError(f"the model in {str(folder)!r} is quantized; adapters need its plain weights")
     kind = config.get("model_type")
     head = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind) if isinstance(kind, str) else None
     says = config.get("architectures") or [head]
@@ -242,8 +236,7 @@ def load_folder(
     largest = max(tokenizer.get_vocab().values(), default=0)
     if largest >= rows:
         raise ValueError(
-            f"the tokenizer in {str(folder)!r} has token {largest}, "
-            f"but the model has embeddings for {rows} only"
+            f"the tokenizer in {str(folder)!r} has token {largest}, but the model has embeddings for {rows} only"
         )
     if base is not None:
         model.config._name_or_path = base

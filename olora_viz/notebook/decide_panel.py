@@ -56,9 +56,8 @@ def tree_of() -> Node:
         kind="side",
     )  # fmt: skip
     middle = box(
-        card(charts("rates")), card(charts("differences")), card(html("table")),
-        card(html("answers")), kind="middle",
-    )  # fmt: skip
+        card(charts("rates")), card(charts("differences")), card(html("table")), card(html("answers")), kind="middle"
+    )
     return box(bar, card(html("headline"), html("taken")), box(side, middle, kind="body"))
 
 
@@ -308,10 +307,7 @@ class DecidePanel(Panel):
             "rank": {"value": self.rank, "min": 1, "max": max(MOST_RANK, self.rank)},
             "starts": {"value": list(self.starts), "options": starts},
             "folder": {"value": self._place_of_it()},
-            "decide": {
-                "disabled": self.is_busy,
-                "label": CONTINUE if goes_on else DECIDE,
-            },
+            "decide": {"disabled": self.is_busy, "label": CONTINUE if goes_on else DECIDE},
             "stop": {"disabled": not self.is_busy},
         }
 

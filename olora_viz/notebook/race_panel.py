@@ -80,15 +80,15 @@ def values_of(view: RaceView) -> dict[str, Any]:
     can = view.commands
     return {
         **{name: [name] for name in figures_of(view)},
-        "verdict": view.verdict, "results": view.results, "story": view.story,
-        "answers": view.answers, "fair": {},
-        "race": {
-            "label": CONTINUE if "resume" in can else RACE,
-            "disabled": not can & {"start", "resume"},
-        },
+        "verdict": view.verdict,
+        "results": view.results,
+        "story": view.story,
+        "answers": view.answers,
+        "fair": {},
+        "race": {"label": CONTINUE if "resume" in can else RACE, "disabled": not can & {"start", "resume"}},
         **{word: {"disabled": word not in can} for word in ("pause", "step", "stop")},
         **{next_button(step): {"hidden": step.name != view.next_step} for step in STEPS},
-    }  # fmt: skip
+    }
 
 
 class RacePanel(ConfiguredPanel):
@@ -123,9 +123,7 @@ class RacePanel(ConfiguredPanel):
     step = StepTrait()
     """The number of steps so far; ``panel.step()`` runs one more and pauses."""
 
-    def __init__(
-        self, config: RaceConfig | None = None, *, name: str | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, config: RaceConfig | None = None, *, name: str | None = None, **settings: Any) -> None:
         config = set_up(config, settings)
         self._job: BackgroundRace | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._lock, self._pace, self._remark = threading.RLock(), Pace(), ""

@@ -368,9 +368,7 @@ class GradientsSection(LayerSection):
         """Draw the map, the depth, and one layer's two factors."""
         wishes = dict(self.wishes)
         step = wishes.pop("step")
-        found = gradients_view(
-            record, **wishes, step=step if isinstance(step, int | float) else None
-        )
+        found = gradients_view(record, **wishes, step=step if isinstance(step, int | float) else None)
         assert found is not None
         self._last = found.numbers[-1]
         steps = {"value": found.step, "options": [[str(one), one] for one in found.numbers]}

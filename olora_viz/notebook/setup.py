@@ -95,9 +95,7 @@ LOOKS = 20
 """Approximate number of measurements of spectra and gradients in a race of the default set-up."""
 
 WORDS = ("model", "task")
-COUNTS = {
-    "steps": "Steps", "batch_size": "Prompts", "seed": "Seed",
-}  # fmt: skip
+COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
 
 
 class SetUp:

@@ -122,15 +122,10 @@ class SpectrumPanel(Panel):
             tree.control("checks", "starts", "Starts"),
             kind="first",
         )
-        side = tree.box(
-            controls, tree.card(tree.html("verdict")), tree.card(tree.html("energies")),
-            kind="side",
-        )  # fmt: skip
+        side = tree.box(controls, tree.card(tree.html("verdict")), tree.card(tree.html("energies")), kind="side")
         middle = tree.box(
             tree.card(tree.charts("singular")),
-            tree.box(
-                tree.card(tree.charts("energy")), tree.card(tree.charts("angles")), kind="two"
-            ),
+            tree.box(tree.card(tree.charts("energy")), tree.card(tree.charts("angles")), kind="two"),
             kind="middle",
         )
         body = [tree.box(side, middle, kind="body")] if self._layers else []
@@ -186,8 +181,7 @@ class SpectrumPanel(Panel):
 
     def _kept_words(self) -> list[str]:
         return [
-            f"{label_of(init)}: {percent(one.energy, 1)} of ‖W‖², where "
-            f"{percent(one.energy_optimal, 1)} is possible"
+            f"{label_of(init)}: {percent(one.energy, 1)} of ‖W‖², where {percent(one.energy_optimal, 1)} is possible"
             for init, one in self.found.items()
         ]
 

@@ -15,18 +15,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import lanes_table
 from olora_viz.lanes.lane import Lane, check_count, labels
 from olora_viz.machine.memory import DEVICES, DTYPES
-from olora_viz.machine.text import (
-    brief,
-    call,
-    changed,
-    check_whole,
-    exact,
-    folded,
-    nats,
-    percent,
-    table,
-    unknown,
-)
+from olora_viz.machine.text import brief, call, changed, check_whole, exact, folded, nats, percent, table, unknown
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.tasks import Task, load_task
 from olora_viz.tasks.files import Own, own_task, read_examples
@@ -79,9 +68,7 @@ def check_schedule(schedule: Any, steps: int, warmup: int) -> None:
         except (TypeError, ValueError):
             good = False
         if not good:
-            raise ValueError(
-                f"the schedule gives {value!r} at step {number}: it must be a finite number >= 0"
-            )
+            raise ValueError(f"the schedule gives {value!r} at step {number}: it must be a finite number >= 0")
 
 
 def plain(schedule: Schedule) -> str:
@@ -123,8 +110,7 @@ def race_html(race: Race) -> Markup:
     """Return the latest results of each lane, and the set-up, folded."""
     held, base = race.state.of_lanes(race.config.labels, race.status), race.baseline
     rows = [
-        (label, nats(its["final_loss"]), percent(its["final_accuracy"]), its["status"])
-        for label, its in held.items()
+        (label, nats(its["final_loss"]), percent(its["final_accuracy"]), its["status"]) for label, its in held.items()
     ]
     start = ("base model", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
     at = race.state.last_eval_step
@@ -152,11 +138,9 @@ BATCHES_WORDS = (
 
 DEFAULT_LANES = tuple(
     Lane(init, lr=lr, seed=seed)
-    for init, lr in (
-        ("lora", 1e-3), ("lora", 3e-3), ("olora", 1e-3), ("olora", 3e-3), ("pissa", 1e-3),
-    )
+    for init, lr in (("lora", 1e-3), ("lora", 3e-3), ("olora", 1e-3), ("olora", 3e-3), ("pissa", 1e-3))
     for seed in range(3)
-)  # fmt: skip
+)
 """The default lanes of the page and the command line: one shared rate, and three times that rate,
 each from three seeds."""
 
@@ -266,9 +250,7 @@ class RaceConfig:
             raise ValueError(f"lanes must be a sequence of Lane, not {self.lanes!r}")
         object.__setattr__(self, "lanes", lanes)
         if isinstance(self.targets, str):
-            raise ValueError(
-                f"targets must be a sequence of names, not the string {self.targets!r}"
-            )
+            raise ValueError(f"targets must be a sequence of names, not the string {self.targets!r}")
         if self.targets is not None:
             object.__setattr__(self, "targets", tuple(self.targets))
         check_count(len(self.lanes))
@@ -282,20 +264,14 @@ class RaceConfig:
         for name, least in (("max_length", 2), ("split_seed", 0)):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), least)
-        for name, allowed in (
-            ("dtype", ("auto", *DTYPES)),
-            ("device", DEVICES),
-            ("batches", BATCHES),
-        ):
+        for name, allowed in (("dtype", ("auto", *DTYPES)), ("device", DEVICES), ("batches", BATCHES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
         for name in ("keep_best", "truncate", "chat"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.accumulate > self.batch_size:
-            raise ValueError(
-                f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step"
-            )
+            raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
         if self.warmup >= self.steps:
             raise ValueError(f"warmup {self.warmup} must be shorter than the {self.steps} steps")
         check_schedule(self.schedule, self.steps, self.warmup)

@@ -125,9 +125,7 @@ def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
     }
 
 
-def check_contents(
-    folder: Path, config: RaceConfig, before: Mapping[str, str | None], own: Own | None
-) -> None:
+def check_contents(folder: Path, config: RaceConfig, before: Mapping[str, str | None], own: Own | None) -> None:
     """Check that the inputs of a run have not changed since it started.
 
     Parameters
@@ -146,9 +144,7 @@ def check_contents(
             "not in the folder: continue it in Python, with ov.resume_run(folder, task=…)"
         )
     if own is not None and not before["own_task_sha256"]:
-        raise ValueError(
-            f"the run in {str(folder)!r} trains on {config.task!r}, not on a task of your own"
-        )
+        raise ValueError(f"the run in {str(folder)!r} trains on {config.task!r}, not on a task of your own")
     now = contents_of(config, None if own is None else task_of(config, own))
     for key, what in CONTENTS.items():
         if before[key] != now[key]:
@@ -222,9 +218,7 @@ class RaceData:
         answers = () if task.plain_text else (*self._train, *self.held_out)
         self._boilerplate = shared_tokens(answers)
         judged = (*self.held_out, *self.test)
-        self.branching = kept.get(
-            ("branching", judged), lambda: losses.can_branch(model, judged, self._pad_id)
-        )
+        self.branching = kept.get(("branching", judged), lambda: losses.can_branch(model, judged, self._pad_id))
 
     def batch(self, number: int, order: int) -> Batch:
         """Return the examples of a step, 1 for the first, in the order of a seed, on the device."""
@@ -234,10 +228,7 @@ class RaceData:
         """Return a `batch` in the parts of ``config.accumulate`` passes, its examples in order."""
         examples, count = self._examples(number, order), self._config.accumulate
         borders = [i * len(examples) // count for i in range(count + 1)]
-        return [
-            losses.to_device(collate(examples[a:b], self._pad_id), self._device)
-            for a, b in pairwise(borders)
-        ]
+        return [losses.to_device(collate(examples[a:b], self._pad_id), self._device) for a, b in pairwise(borders)]
 
     def tokens(self, number: int, order: int) -> int:
         """Count the tokens of a `batch`, without padding."""
@@ -252,9 +243,7 @@ class RaceData:
             return losses.lane_losses(self._model, batches[0], len(batches))
         return losses.own_losses(self._model, batches, self._pad_id)
 
-    def evaluate(
-        self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None
-    ) -> Evaluation:
+    def evaluate(self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test.
 
         Parameters
@@ -273,9 +262,7 @@ class RaceData:
             report=report,
         )
 
-    def evaluate_base(
-        self, *, test: bool = False, report: Callable[[float], None] | None = None
-    ) -> Evaluation:
+    def evaluate_base(self, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the model without lanes, unless an earlier race has done so; see `evaluate`."""
         its = (self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
         key = (self.judged(test), *its)
@@ -296,10 +283,7 @@ class RaceData:
     def too_long(self) -> list[str]:
         """A sentence on each part with prompts that were cut, or with examples left out."""
         without = " without the prompt" if self._config.truncate else ""
-        counts = {
-            "training": self.left_out, "held-out": self.held_out_left_out,
-            "test": self.test_left_out,
-        }  # fmt: skip
+        counts = {"training": self.left_out, "held-out": self.held_out_left_out, "test": self.test_left_out}
         return self.about_held_out.cuts + [
             f"{count:,} {part} {'example is' if count == 1 else 'examples are'} longer than "
             f"{self.longest} tokens{without} and left out."
@@ -347,15 +331,11 @@ class RaceData:
         }  # fmt: skip
         return self.kept.get(
             ("encoded", tuple(examples), *options.values(), self.chat is not None),
-            lambda: encode(
-                examples, self._tokenizer, context=self._context, chat=self.chat, **options
-            ),
+            lambda: encode(examples, self._tokenizer, context=self._context, chat=self.chat, **options),
         )
 
 
-def chat_of(
-    config: RaceConfig, task: Task, tokenizer: PreTrainedTokenizerBase, name: str
-) -> Chat | None:
+def chat_of(config: RaceConfig, task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> Chat | None:
     """Return the chat template of a race; None for plain text.
 
     Parameters

@@ -9,22 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from olora_viz.lanes import peft
-from olora_viz.lanes.peft import (
-    ReadBack,
-    keep,
-    read_back,
-    read_back_merged,
-    write_merged,
-    write_peft,
-)
-from olora_viz.machine.files import (
-    DiskFullError,
-    free_disk,
-    is_free,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from olora_viz.lanes.peft import ReadBack, keep, read_back, read_back_merged, write_merged, write_peft
+from olora_viz.machine.files import DiskFullError, free_disk, is_free, write_json, write_tensors, write_text
 from olora_viz.races.data import contents_of
 from olora_viz.races.model_card import model_card
 from olora_viz.races.state import RACING, STOPPED
@@ -55,11 +41,7 @@ class Exported:
     @property
     def sentence(self) -> str:
         """Where it lies and the step that it is from."""
-        what = (
-            f"the model with {self.label}"
-            if self.form == MERGED
-            else f"the adapter of {self.label}"
-        )
+        what = f"the model with {self.label}" if self.form == MERGED else f"the adapter of {self.label}"
         return f"{what}, from step {self.step}, is in {self.folder}"
 
 
@@ -173,7 +155,5 @@ def check_space(folder: Path, racing: Race) -> None:
     free = free_disk(folder)
     if free < need:
         raise DiskFullError(
-            f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has "
-            f"{free / 2**20:.0f} MiB free",
-            need,
+            f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has {free / 2**20:.0f} MiB free", need
         )

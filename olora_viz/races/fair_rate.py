@@ -125,11 +125,7 @@ def proposals(
     base = known[_start(reference)]
     return [
         FairRate(
-            lane.init,
-            fair_rate(reference.lr, base, known[_start(lane)]),
-            reference.lr,
-            known[_start(lane)],
-            base,
+            lane.init, fair_rate(reference.lr, base, known[_start(lane)]), reference.lr, known[_start(lane)], base
         )
         for lane in lanes
     ]
@@ -145,9 +141,7 @@ def reference_among(lanes: Sequence[Lane]) -> Lane:
     return tuned[0] if tuned else Lane("lora", REFERENCE, r=first.r, targets=first.targets)
 
 
-def same_and_fair(
-    lanes: Sequence[Lane], tuned: float | None = None, most: int = MAX_LANES
-) -> tuple[Lane, ...]:
+def same_and_fair(lanes: Sequence[Lane], tuned: float | None = None, most: int = MAX_LANES) -> tuple[Lane, ...]:
     """Return plain LoRA, and every other start at LoRA's rate and at its own fair one.
 
     Is it the start, or only the rate? These lanes tell. The fair rates are found by their race.
@@ -210,7 +204,4 @@ def found_rates(config: RaceConfig, steps: Sequence[Step]) -> RaceConfig:
 
 def _start(lane: Lane) -> Lane:
     """Return the fields that a lane's curvature at the start depends on."""
-    return Lane(
-        lane.init, r=lane.r, alpha=lane.alpha, seed=lane.seed, rslora=lane.rslora,
-        targets=lane.targets,
-    )  # fmt: skip
+    return Lane(lane.init, r=lane.r, alpha=lane.alpha, seed=lane.seed, rslora=lane.rslora, targets=lane.targets)

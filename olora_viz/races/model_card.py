@@ -27,12 +27,11 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
     model, task, its = model_name(config), task_name(config), summary["lanes"][label]
     base, counts = summary["base"], summary["examples"]
     rows = [
-        ("held-out loss", base["loss"], its.get("best_loss") if config.keep_best else None,
-         its["final_loss"], ".4f"),
+        ("held-out loss", base["loss"], its.get("best_loss") if config.keep_best else None, its["final_loss"], ".4f"),
         ("held-out accuracy", base["accuracy"], None, its["final_accuracy"], ".1%"),
         ("test loss", base.get("test_loss"), None, its.get("test_loss"), ".4f"),
         ("test accuracy", base.get("test_accuracy"), None, its.get("test_accuracy"), ".1%"),
-    ]  # fmt: skip
+    ]
     at_end = "of the last step" if config.keep_best else "with the adapter"
     last = summary["steps"] if config.keep_best else its.get("adapter_step", summary["steps"])
     if (evaluated := its.get("final_loss_step")) is not None and evaluated < last:
@@ -102,8 +101,7 @@ def _from_step(config: RaceConfig, its: dict[str, Any], made: int) -> str:
     early = f"; the lane stopped early at step {its['stopped_at']}" if its.get("stopped_at") else ""
     if config.keep_best and its.get("best_step"):
         return (
-            f"The adapter is that of step {at} of {config.steps}, the evaluation with the lowest "
-            f"held-out loss{early}."
+            f"The adapter is that of step {at} of {config.steps}, the evaluation with the lowest held-out loss{early}."
         )
     return f"The adapter is that of step {at} of {config.steps}{early}."
 
@@ -120,8 +118,7 @@ def _honest(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
 
 def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
     settings = {
-        "learning rate": f"{compact(lane.lr)}, {plain(config.schedule)}, {config.warmup} warm-up "
-        "steps",
+        "learning rate": f"{compact(lane.lr)}, {plain(config.schedule)}, {config.warmup} warm-up steps",
         "rank, alpha": f"{lane.r}, {compact(lane.r if lane.alpha is None else lane.alpha)}",
         "target modules": ", ".join(lane.targets or config.targets or ("all linear layers",)),
         "steps, prompts per step": f"{config.steps}, {config.batch_size}",

@@ -31,10 +31,7 @@ def checkpoint_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint with those of today; what was not kept is NaN."""
     if "last_loss" not in tensors:
         return tensors
-    return {
-        "last_grad_norm": torch.full_like(tensors["last_loss"], torch.nan, dtype=torch.float64),
-        **tensors,
-    }
+    return {"last_grad_norm": torch.full_like(tensors["last_loss"], torch.nan, dtype=torch.float64), **tensors}
 
 
 def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -14,9 +14,7 @@ from olora_viz.races.run import read_config, read_summary
 CONFIG, WEIGHTS, README = "adapter_config.json", "adapter_model.safetensors", "README.md"
 """The files of an adapter on the hub; no other file of its folder is sent."""
 
-NO_TOKEN = (
-    "there is no Hugging Face token on this machine: log in with `hf auth login`, or set HF_TOKEN"
-)
+NO_TOKEN = "there is no Hugging Face token on this machine: log in with `hf auth login`, or set HF_TOKEN"
 OFFLINE = "nothing can be pushed while HF_HUB_OFFLINE is set"
 
 
@@ -115,8 +113,7 @@ def _adapter(folder: Path, lane: str | None) -> Path:
             "exported adapter in PEFT's format"
         )
     if lane is None and len(found) > 1:
-        raise ValueError(f"the run has {len(found)} adapters: choose one with --lane, such as "
-                         f"{found[0]!r}")  # fmt: skip
+        raise ValueError(f"the run has {len(found)} adapters: choose one with --lane, such as {found[0]!r}")
     chosen = found[0] if lane is None else lane
     if chosen not in found:
         raise ValueError(unknown("lane", chosen, found))

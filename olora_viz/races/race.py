@@ -112,9 +112,8 @@ def to_held_out(race: Race, count: int) -> Answers:
     encoded = race.data.held_out[:count]
     with closing(EvalMode(race.model)):
         said = ask(
-            race.lanes, race.tokenizer, encoded, race.afterwards, plain_text=race.task.plain_text,
-            chat=race.data.chat,
-        )  # fmt: skip
+            race.lanes, race.tokenizer, encoded, race.afterwards, plain_text=race.task.plain_text, chat=race.data.chat
+        )
     return Answers((replace(answer, step=_step(race)) for answer in said), race.lanes.labels)
 
 
@@ -527,11 +526,7 @@ class Race(Iterator[Step]):
         self.check_snapshot(snapshot)
         self.torn = True
         self.state, self._shorter = RaceState.from_tensors(snapshot), None
-        shorter = {
-            name.removeprefix(SHORTER): tensor
-            for name, tensor in snapshot.items()
-            if name.startswith(SHORTER)
-        }
+        shorter = {name.removeprefix(SHORTER): tensor for name, tensor in snapshot.items() if name.startswith(SHORTER)}
         if shorter:
             self._shorter = RaceState.from_tensors(shorter)
         if self._shorter is not None and self.done < self.config.steps:

@@ -15,13 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from olora_viz.lanes.peft import kept
-from olora_viz.machine.files import (
-    is_free,
-    read_json_object,
-    read_tensors,
-    write_json,
-    write_text,
-)
+from olora_viz.machine.files import is_free, read_json_object, read_tensors, write_json, write_text
 from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import TrackedRun, Tracker
@@ -29,14 +23,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import CONTENTS, Kept, check_contents
-from olora_viz.races.export import (
-    CHECKPOINT,
-    begin,
-    check_space,
-    line_of,
-    write_adapters,
-    write_checkpoint,
-)
+from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters, write_checkpoint
 from olora_viz.races.race import SHORTER, Race
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
@@ -66,9 +53,7 @@ class RaceTracker:
     def report_results(self, step: int, summary: Mapping[str, Any]) -> None:
         """Report the lanes' results on the test examples, if there are any."""
         lanes = [summary["lanes"][label] for label in self._config.labels]
-        results = {
-            name: np.array([lane.get(name) for lane in lanes], dtype=float) for name in RESULTS
-        }
+        results = {name: np.array([lane.get(name) for lane in lanes], dtype=float) for name in RESULTS}
         self._tracker.attempt(lambda: self._log(step, results))
 
     def close(self) -> None:
@@ -311,11 +296,7 @@ def adapter_warnings(folder: str | Path) -> list[str]:
 
 
 def restored(
-    folder: str | Path,
-    *,
-    task: Own | None = None,
-    device: str = "",
-    progress: Progress | None = None,
+    folder: str | Path, *, task: Own | None = None, device: str = "", progress: Progress | None = None
 ) -> Race:
     """Restore a run's race from its last checkpoint, for export or answers; nothing is written.
 

@@ -63,9 +63,7 @@ def peft_script(config: RaceConfig) -> str:
                 "adapter; the script with olora_viz can"
             )
         if lane.fair:
-            raise ValueError(
-                f"lane {label!r} asks for a fair rate: give the set-up of the race that found it"
-            )
+            raise ValueError(f"lane {label!r} asks for a fair rate: give the set-up of the race that found it")
     starts = "".join(f"    {_start(config, lane)!r},\n" for lane in config.lanes)
     last = "# Every lane trains to the last step here, and keeps that adapter.\n"
     settings = (

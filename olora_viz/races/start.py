@@ -10,12 +10,7 @@ import torch
 from torch import nn
 
 from olora_viz.lanes.adapters import Lanes, attach_planned
-from olora_viz.lanes.calibration import (
-    BATCHES,
-    calibration_bytes,
-    check_calibration,
-    gather_planned,
-)
+from olora_viz.lanes.calibration import BATCHES, calibration_bytes, check_calibration, gather_planned
 from olora_viz.lanes.memory import Footprint, check_adapters
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine import memory
@@ -31,9 +26,7 @@ JUDGED = 16
 """Rows of an evaluation's pass in a race of smaller batches: fewer take as long as these."""
 
 
-def in_parts(
-    config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device
-) -> RaceConfig:
+def in_parts(config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device) -> RaceConfig:
     """Return the set-up with the fewest parts of a batch whose passes fit into memory.
 
     Loss and gradient of a step are the sums over its parts, so they change by rounding alone, see
@@ -53,11 +46,7 @@ def in_parts(
 
 
 def check_free(
-    config: RaceConfig,
-    data: RaceData,
-    footprint: Footprint,
-    device: torch.device,
-    besides: int = 0,
+    config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device, besides: int = 0
 ) -> None:
     """Check that a pass of one lane fits into what is free.
 
@@ -100,10 +89,7 @@ def judged_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int
 
 def needed(data: RaceData, footprint: Footprint, rows: int) -> float:
     """Return the bytes of one lane's largest pass, if a pass reads so many prompts."""
-    return max(
-        footprint.training.bytes(data.trained_with(rows)),
-        footprint.evaluation.bytes(data.judged_with(rows)),
-    )
+    return max(footprint.training.bytes(data.trained_with(rows)), footprint.evaluation.bytes(data.judged_with(rows)))
 
 
 def parts_words(config: RaceConfig, data: RaceData, footprint: Footprint) -> str:
@@ -132,8 +118,7 @@ def _too_long(data: RaceData, footprint: Footprint, limit: int) -> str:
     return (
         f"a pass of one lane over {what} of {size.width} tokens needs "
         f"{bytes_words(cost.bytes(size))} of memory, but a pass may take "
-        f"{bytes_words(limit)} here: "
-        + (f"up to {width} tokens would fit" if width else "no prompt would fit")
+        f"{bytes_words(limit)} here: " + (f"up to {width} tokens would fit" if width else "no prompt would fit")
     )
 
 
@@ -154,9 +139,7 @@ def of_base(lanes: Lanes, data: RaceData, progress: Progress, *, test: bool = Fa
     progress : called several times in every pass; raises to stop.
     """
     with lanes.off():
-        return data.evaluate_base(
-            test=test, report=lambda part: progress(part, "evaluating the base model")
-        )
+        return data.evaluate_base(test=test, report=lambda part: progress(part, "evaluating the base model"))
 
 
 def baseline_of(config: RaceConfig, lanes: Lanes, data: RaceData, progress: Progress) -> Evaluation:
@@ -183,9 +166,7 @@ def baseline_of(config: RaceConfig, lanes: Lanes, data: RaceData, progress: Prog
     return baseline
 
 
-def results_at_start(
-    lanes: Lanes, baseline: Evaluation, evaluate: Callable[[], Evaluation]
-) -> Evaluation:
+def results_at_start(lanes: Lanes, baseline: Evaluation, evaluate: Callable[[], Evaluation]) -> Evaluation:
     """Return the lanes' held-out results at step 0.
 
     Parameters

@@ -87,9 +87,7 @@ def why_out(last_grad_norm: float) -> str:
     return NO_GRADIENT if last_grad_norm == 0 else NOT_FINITE
 
 
-def statuses(
-    out: np.ndarray, race: str = RACING, early: np.ndarray | None = None
-) -> tuple[str, ...]:
+def statuses(out: np.ndarray, race: str = RACING, early: np.ndarray | None = None) -> tuple[str, ...]:
     """Return every lane's status: the race's, or that of a lane that trains no more.
 
     Parameters
@@ -100,8 +98,7 @@ def statuses(
     """
     early = np.zeros_like(out) if early is None else early
     return tuple(
-        DIVERGED if gone else STOPPED_EARLY if rests else race
-        for gone, rests in zip(out, early, strict=True)
+        DIVERGED if gone else STOPPED_EARLY if rests else race for gone, rests in zip(out, early, strict=True)
     )
 
 
@@ -199,9 +196,7 @@ class RaceState:
                 "status": its[k],
                 "final_loss": None if out else finite_or_none(self.last_eval.loss[k]),
                 "final_accuracy": None if out else finite_or_none(self.last_eval.accuracy[k]),
-                "final_accuracy_normalized": (
-                    None if out else finite_or_none(self.last_eval.accuracy_normalized[k])
-                ),
+                "final_accuracy_normalized": (None if out else finite_or_none(self.last_eval.accuracy_normalized[k])),
                 "final_loss_step": None if out else self.last_eval_step,
                 "train_loss": finite_or_none(self.last_loss[k]),
                 "first_grad_norm": finite_or_none(self.first_grad_norm[k]),

@@ -129,9 +129,7 @@ class Step(Record):
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
         line["diverged"] = [label for label, gone in zip(labels, self.out, strict=True) if gone]
         if self.early.any():
-            line["stopped_early"] = [
-                label for label, rests in zip(labels, self.early, strict=True) if rests
-            ]
+            line["stopped_early"] = [label for label, rests in zip(labels, self.early, strict=True) if rests]
         return line
 
     @classmethod
@@ -203,6 +201,5 @@ def _first_with(status: str, steps: Sequence[Step], K: int) -> list[int]:
     """Return the first step of each lane's last status, 0 for a lane that has another one."""
     last = steps[-1].status if steps else ("",) * K
     return [
-        next(step.step for step in steps if step.status[k] == status) if last[k] == status else 0
-        for k in range(K)
+        next(step.step for step in steps if step.status[k] == status) if last[k] == status else 0 for k in range(K)
     ]

@@ -101,9 +101,7 @@ def _setup(run: Setup | Path) -> RaceConfig:
         return run.config
     if isinstance(run, str) or hasattr(run, "__fspath__"):
         return load_run(run).config
-    raise ValueError(
-        f"expected a RaceConfig, a Race, a saved run or its folder, not {described(run)}"
-    )
+    raise ValueError(f"expected a RaceConfig, a Race, a saved run or its folder, not {described(run)}")
 
 
 def _text(value: object) -> str:
@@ -251,9 +249,7 @@ class Raced:
     def _known(cls, steps: tuple[Step, ...], config: RaceConfig) -> Raced:
         config = found_rates(config, steps)
         last = bool(steps) and (steps[-1].step >= config.steps or bool(steps[-1].out.all()))
-        return cls(
-            steps, config.labels, config.lanes, config.steps, config=config, ended=last
-        )  # fmt: skip
+        return cls(steps, config.labels, config.lanes, config.steps, config=config, ended=last)
 
     @classmethod
     def _of_numbers(cls, steps: tuple[Step, ...]) -> Raced:
@@ -284,8 +280,7 @@ def _steps(source: object) -> tuple[Step, ...]:
     for before, after in pairwise(steps):
         if after.step <= before.step:
             raise ValueError(
-                f"step {after.step} comes after step {before.step}: pass the steps of one race, in "
-                "order, each once"
+                f"step {after.step} comes after step {before.step}: pass the steps of one race, in order, each once"
             )
     return steps
 
@@ -347,9 +342,7 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
     return _frame(raced.labels, raced.steps)
 
 
-def steps_csv(
-    labels: Sequence[str], steps: Sequence[Step], config: RaceConfig | None = None
-) -> str:
+def steps_csv(labels: Sequence[str], steps: Sequence[Step], config: RaceConfig | None = None) -> str:
     """Return `steps_frame` as CSV; a cell without a finite value is empty.
 
     Parameters

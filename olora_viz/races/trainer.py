@@ -95,11 +95,7 @@ class KeptFrom(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return {
-            "adapter_step": self.step,
-            "adapter_loss": self.loss,
-            "stopped_at": self.stopped_at or None,
-        }
+        return {"adapter_step": self.step, "adapter_loss": self.loss, "stopped_at": self.stopped_at or None}
 
 
 def kept_from(config: RaceConfig, steps: Sequence[Step]) -> list[KeptFrom]:
@@ -132,18 +128,12 @@ def taken_home(config: RaceConfig, steps: Sequence[Step]) -> Sequence[Step]:
     at = [last.step if out else step for step, out in zip(kept, steps[-1].out, strict=True)]
 
     keys = {"eval_loss", "eval_accuracy"} & set(last.measures)
-    chosen = {
-        key: np.stack([evaluated[step].measures[key][k] for k, step in enumerate(at)])
-        for key in keys
-    }
+    chosen = {key: np.stack([evaluated[step].measures[key][k] for k, step in enumerate(at)]) for key in keys}
     measures = {**last.measures, **chosen}
     examples = [evaluated[step].eval_examples for step in at]
     if all(isinstance(one, Examples) for one in examples):
         measures["eval_examples"] = Examples(
-            *(
-                np.stack([getattr(one, each.name)[k] for k, one in enumerate(examples)])
-                for each in fields(Examples)
-            )
+            *(np.stack([getattr(one, each.name)[k] for k, one in enumerate(examples)]) for each in fields(Examples))
         )
     return [replace(step, measures=measures) if step is last else step for step in steps]
 
@@ -179,9 +169,7 @@ def backward(
         total = lanes.theta.new_zeros(rows.stop - rows.start)
         for i in range(len(every) // len(parts)):
             its = [parts[order][i] for order in orders[rows]]
-            share = total.new_tensor(
-                [_supervised(parts[order][i]) / tokens[order] for order in orders[rows]]
-            )
+            share = total.new_tensor([_supervised(parts[order][i]) / tokens[order] for order in orders[rows]])
             shapes = [(len(part.input_ids), part.input_ids.shape[1]) for part in its]
             wholes = [_whole(parts[order], i) for order in orders[rows]]
             dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes)
@@ -223,12 +211,7 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        config: RaceConfig,
-        lanes: Lanes,
-        data: RaceData,
-        footprint: Footprint,
-        baseline: Evaluation,
+        self, config: RaceConfig, lanes: Lanes, data: RaceData, footprint: Footprint, baseline: Evaluation
     ) -> None:
         self._base_loss = float(baseline.loss[0])
         self._config, self._lanes, self._data = config, lanes, data

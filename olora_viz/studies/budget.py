@@ -125,8 +125,7 @@ class Plan:
             said.append(f"There is no time for {left}.")
         if self.seconds > 60 * self.minutes:
             said.append(
-                f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the "
-                "best answer so far."
+                f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
             )
         smallest = smallest_difference(1.0, its.seeds, len(its.inits) - 1)
         said.append(f"{smallest_found(its.seeds, smallest)}.")
@@ -186,12 +185,7 @@ def _paced(study: Study, progress: Progress | None, kept: Kept) -> Pace:
 
 
 def fitted(
-    study: Study,
-    pace: Pace,
-    left: float,
-    minutes: float,
-    fixed: Collection[str] = (),
-    evaluations: int = 1,
+    study: Study, pace: Pace, left: float, minutes: float, fixed: Collection[str] = (), evaluations: int = 1
 ) -> Plan:
     """Return the most thorough plan that fits.
 
@@ -270,9 +264,7 @@ def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, i
         inits = [init for init in study.inits if init in (study.reference, *others[:count])]
         for size in SIZES:
             seeds = study.seeds if "seeds" in fixed else size.seeds
-            planned: dict[str, Any] = {
-                "lrs": size.lrs, "seeds": seeds, "coarse": min(seeds, size.coarse),
-            }  # fmt: skip
+            planned: dict[str, Any] = {"lrs": size.lrs, "seeds": seeds, "coarse": min(seeds, size.coarse)}
             planned = {name: value for name, value in planned.items() if name not in fixed}
             least = replace(study, inits=tuple(inits), **planned)
             yield least, size.steps, True

@@ -86,12 +86,7 @@ def latest_examples(steps: Sequence[Step]) -> Examples | None:
 
 
 def contest(
-    entries: Sequence[Entry],
-    examples: Examples,
-    *,
-    by_loss: bool,
-    columns: slice = slice(None),
-    chosen_on: int = 0,
+    entries: Sequence[Entry], examples: Examples, *, by_loss: bool, columns: slice = slice(None), chosen_on: int = 0
 ) -> Contest | None:
     """Compare entries; those with a diverged lane are left out, since a mean would be biased.
 
@@ -115,9 +110,7 @@ def contest(
     # Seeds that are one run of any entry are one of all, so that the scores are those compared.
     runs = sorted(set.intersection(*(set(s.runs) for s in scores.values())))
     scores = {e: s.of(runs) for e, s in scores.items()}
-    accuracy = {
-        e: math.nan if s.right is None else float(s.right.mean()) for e, s in scores.items()
-    }
+    accuracy = {e: math.nan if s.right is None else float(s.right.mean()) for e, s in scores.items()}
     loss = {e: float(s.loss.mean()) for e, s in scores.items()}
     ranked = sorted(whole, key=lambda e: (0.0 if by_loss else -accuracy[e], loss[e]))
     count = scores[ranked[0]].loss.shape[1]
@@ -127,14 +120,12 @@ def contest(
         accuracy=tuple(accuracy[e] for e in ranked),
         loss=tuple(loss[e] for e in ranked),
         loss_name="held-out loss" if examples.all_decide else "loss of the deciding tokens",
-        pairs={
-            pair: replace(one, counts=count >= LEAST_EXAMPLES) for pair, one in pairs.items()
-        },
+        pairs={pair: replace(one, counts=count >= LEAST_EXAMPLES) for pair, one in pairs.items()},
         by_loss=by_loss,
         examples=count,
         chosen_on=chosen_on,
         runs=tuple(runs),
-    )  # fmt: skip
+    )
 
 
 def scores_of(lanes: Sequence[int], examples: Examples, columns: slice = slice(None)) -> Scores:
@@ -143,9 +134,7 @@ def scores_of(lanes: Sequence[int], examples: Examples, columns: slice = slice(N
     return Scores(examples.loss[rows][:, columns], examples.right[rows][:, columns])
 
 
-def results_by_example(
-    lanes: Sequence[int], examples: Examples, *, by_loss: bool, columns: slice
-) -> Results:
+def results_by_example(lanes: Sequence[int], examples: Examples, *, by_loss: bool, columns: slice) -> Results:
     """Return what rates are chosen and judged by, lower being better: losses, or wrong answers.
 
     A lane that has diverged has NaN.
@@ -163,15 +152,12 @@ def halves(examples: Examples) -> tuple[slice, slice]:
     return slice(0, None, 2), slice(1, None, 2)
 
 
-def best_of(
-    entries: Sequence[Entry], examples: Examples, columns: slice, *, by_loss: bool
-) -> int | None:
+def best_of(entries: Sequence[Entry], examples: Examples, columns: slice, *, by_loss: bool) -> int | None:
     """Return the place of the best entry by its mean, ties by loss; None if all have diverged."""
     means = []
     for entry in entries:
         led, loss = (
-            results_by_example(entry.lanes, examples, by_loss=by, columns=columns).mean()
-            for by in (by_loss, True)
+            results_by_example(entry.lanes, examples, by_loss=by, columns=columns).mean() for by in (by_loss, True)
         )
         means.append((float(led), float(loss)))
     finite = [i for i, (_, loss) in enumerate(means) if math.isfinite(loss)]
@@ -257,14 +243,9 @@ class Match:
         for end, more in ((LARGEST, "larger"), (LOWEST, "lower")):
             names = [label_of(start) for start in self.at_end(end)]
             if len(names) == 1:
-                said.append(
-                    f"{names[0]}'s rate is the {end} one tried: a {more} one may suit it better."
-                )
+                said.append(f"{names[0]}'s rate is the {end} one tried: a {more} one may suit it better.")
             elif names:
-                said.append(
-                    f"The rates of {and_(names)} are the {end} ones tried: {more} ones may suit "
-                    "them better."
-                )
+                said.append(f"The rates of {and_(names)} are the {end} ones tried: {more} ones may suit them better.")
         if self.narrower:
             only = [
                 f"{label_of(start)} only at {and_([compact(rate) for rate in rates])}"
@@ -352,9 +333,7 @@ class Told:
         return replace(self.best.between(*pair), where="")
 
 
-def compared(
-    fields: Sequence[Field], examples: Examples, *, by_loss: bool, at: Sequence[str] = ()
-) -> list[Told]:
+def compared(fields: Sequence[Field], examples: Examples, *, by_loss: bool, at: Sequence[str] = ()) -> list[Told]:
     """Compare the starts of fields at their best rates, and those of a single one at shared rates.
 
     All comparisons share one error rate. An order at best rates counts only if it is the same at
@@ -387,17 +366,12 @@ def compared(
         order = [(0, 1) if one.entries[0].name == hero else (1, 0) for _, one in held]
         families = families[len(found) :]
         found_at = [pairs[pair] for pairs, pair in zip(families, order, strict=True)]
-        values = [
-            (one.values[i], one.values[j]) for (_, one), (i, j) in zip(held, order, strict=True)
-        ]
+        values = [(one.values[i], one.values[j]) for (_, one), (i, j) in zip(held, order, strict=True)]
         basis = Basis(min(one.seeds for _, one in held), held[0][1].examples)
         rates = tuple(rate for rate, _ in held)
         names = label_of(hero), label_of(rival)
         told[0] = replace(
-            told[0],
-            shared=AtOneRate(
-                names, rates, tuple(found_at), tuple(values), basis, held[0][1].loss_name
-            ),
+            told[0], shared=AtOneRate(names, rates, tuple(found_at), tuple(values), basis, held[0][1].loss_name)
         )
     return told
 
@@ -424,9 +398,7 @@ def of_every_lane(lanes: Sequence[Lane], examples: Examples, *, by_loss: bool) -
     return Match("", replace(held, pairs=pairs), tuple(entry.name for entry in held.entries))
 
 
-def _at_shared_rates(
-    field: Field, examples: Examples, by_loss: bool
-) -> list[tuple[float, Contest]]:
+def _at_shared_rates(field: Field, examples: Examples, by_loss: bool) -> list[tuple[float, Contest]]:
     """Compare the main two starts at every rate that both race at, on all held-out examples."""
     places = {(one.init, one.lr): one.lanes for one in field.contenders}
     found = []
@@ -454,10 +426,7 @@ def _at_best_rates(field: Field, examples: Examples, by_loss: bool, at: str) -> 
     )  # fmt: skip
     if held is None or len(held.entries) < 2:
         return None
-    named = [
-        label_of(e.name) + ("" if field.at_one_rate else f" ({compact(best[e.name].lr)})")
-        for e in held.entries
-    ]
+    named = [label_of(e.name) + ("" if field.at_one_rate else f" ({compact(best[e.name].lr)})") for e in held.entries]
     chosen = {start: (best[start].lr, rates[start]) for start in best}
     turns = _turns(field, held, best, examples, (choose, judge)) if several else {}
     return Match(_where(field, at, several), held, tuple(named), chosen, turns)
@@ -474,11 +443,7 @@ def _where(field: Field, at: str, several: bool) -> str:
 
 
 def _turns(
-    field: Field,
-    held: Contest,
-    best: dict[str, Contender],
-    examples: Examples,
-    parts: tuple[slice, slice],
+    field: Field, held: Contest, best: dict[str, Contender], examples: Examples, parts: tuple[slice, slice]
 ) -> dict[tuple[int, int], str]:
     """Return which differences have the other sign at rates as good, and at which, in words."""
     choose, judge = parts
@@ -486,10 +451,7 @@ def _turns(
     for entry in held.entries:
         tried = [one for one in field.contenders if one.init == entry.name]
         at = tried.index(best[entry.name])
-        chosen_on = [
-            results_by_example(one.lanes, examples, by_loss=held.by_loss, columns=choose)
-            for one in tried
-        ]
+        chosen_on = [results_by_example(one.lanes, examples, by_loss=held.by_loss, columns=choose) for one in tried]
         as_good = [tried[k] for k in rates_like(chosen_on, at)]
         like[entry.name] = []
         for one in as_good:

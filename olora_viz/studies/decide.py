@@ -21,14 +21,7 @@ from olora_viz.studies.folder import SETUP, Ledger
 from olora_viz.studies.plan import Losses, finalists, needed
 from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.run import Planned, Watch, run_race, run_study
-from olora_viz.studies.statistics import (
-    ERROR,
-    LEAST_EXAMPLES,
-    LEAST_SEEDS,
-    LEVEL,
-    UNDECIDED,
-    seeds_to_settle,
-)
+from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, seeds_to_settle
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of, verdicts_of
 
@@ -78,9 +71,7 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        nothing: dict[str, Any] = dict.fromkeys(
-            ("init", "r", "lr", "test_loss", "interval", "verdict")
-        )
+        nothing: dict[str, Any] = dict.fromkeys(("init", "r", "lr", "test_loss", "interval", "verdict"))
         found = self.taken.to_json() if self.taken else nothing
         return found | {"adapter": str(self.adapter) if self.adapter else None}
 
@@ -290,18 +281,14 @@ def open_trials(found: Verdicts) -> list[Trial]:
         chosen = [each.chosen for each in pair]
         if not all(each is not None and each.is_inside for each in chosen):
             continue
-        if one.p_value >= ERROR and not seeds_to_settle(
-            one.difference.gap, one.margin, len(study.inits) - 1
-        ):
+        if one.p_value >= ERROR and not seeds_to_settle(one.difference.gap, one.margin, len(study.inits) - 1):
             continue
         seeds = min(each.seeds for each in chosen if each is not None)
         alike = [(runs.init, rate) for runs in pair for rate in runs.like_best]
         whole = [(r.init, rate) for r in pair for rate in r.rates if len(rate.valid) >= seeds]
         for rates, least in ((alike, seeds), (whole, seeds + 1)):
             lacking = [
-                Trial(one.cell, init, rate.lr, seed)
-                for init, rate in rates
-                for seed in range(len(rate.valid), least)
+                Trial(one.cell, init, rate.lr, seed) for init, rate in rates for seed in range(len(rate.valid), least)
             ]
             if lacking:
                 return lacking
@@ -318,11 +305,10 @@ def _is_open(study: Study, one: Verdict) -> bool:
 def complete_seeds(study: Study, losses: Losses) -> int:
     """Return the number of seeds that every method has finished at its best rate and around it."""
     wanted = [
-        [trial for lr in finalists(study, cell, init, losses)
-         for trial in study.trials(cell, init, [lr])]
+        [trial for lr in finalists(study, cell, init, losses) for trial in study.trials(cell, init, [lr])]
         for cell in study.cells()
         for init in study.inits
-    ]  # fmt: skip
+    ]
     missing = [trial.seed for trials in wanted for trial in trials if trial not in losses]
     return min(missing, default=study.seeds)
 
@@ -346,9 +332,7 @@ def _new(
     return replace(plan, study=plan.study.fixed())
 
 
-def _earlier(
-    folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float
-) -> Plan:
+def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float) -> Plan:
     """Return the plan of a folder, in which what is given must be as it was.
 
     Raises
@@ -364,8 +348,6 @@ def _earlier(
     for name in given:
         before, now = getattr(study, name), getattr(asked, name)
         if before != now:
-            raise ValueError(
-                f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder"
-            )
+            raise ValueError(f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder")
     plan = read_json_object(folder / RECORD)["plan"]
     return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})

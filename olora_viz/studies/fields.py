@@ -44,12 +44,7 @@ class Metric:
 
 
 def metric_of(
-    lanes: Sequence[Lane],
-    examples: Examples | None,
-    *,
-    plain_text: bool,
-    ended: bool = False,
-    guessing: bool = False,
+    lanes: Sequence[Lane], examples: Examples | None, *, plain_text: bool, ended: bool = False, guessing: bool = False
 ) -> Metric:
     """Return the metric of a race.
 
@@ -111,9 +106,7 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
     return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
 
 
-def group_places(
-    rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss: bool = True
-) -> list[Place]:
+def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss: bool = True) -> list[Place]:
     """Order groups by their means, the best first and those with a diverged seed last.
 
     Parameters
@@ -262,9 +255,7 @@ def _field(lanes: Sequence[Lane], setting: Setting, seeds: tuple[int, ...]) -> F
     for k, lane in enumerate(lanes):
         if Setting.of(lane) == setting and lane.seed in seeds:
             places.setdefault((lane.init, lane.lr), {}).setdefault(lane.seed, k)
-    contenders = (
-        Contender(*key, tuple(by_seed[seed] for seed in seeds)) for key, by_seed in places.items()
-    )
+    contenders = (Contender(*key, tuple(by_seed[seed] for seed in seeds)) for key, by_seed in places.items())
     return Field(setting, seeds, tuple(contenders))
 
 

@@ -254,8 +254,7 @@ class Ledger:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk; those of pyarrow, on what the file holds, have no number
             raise ValueError(
-                f"{str(path)!r} is damaged: {reason(error)}; without it, the study runs its race "
-                "again"
+                f"{str(path)!r} is damaged: {reason(error)}; without it, the study runs its race again"
             ) from None
         self._parts[path.name] = rows
 
@@ -360,9 +359,7 @@ def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
         step = reached_at(row, target) if math.isfinite(target) else math.nan
         steps.append(step)
         tokens.append(step * row["tokens"] / max(1, row["steps"]) if math.isfinite(step) else step)
-    return rows.assign(
-        steps_to_reference=np.array(steps, float), tokens_to_reference=np.array(tokens, float)
-    )
+    return rows.assign(steps_to_reference=np.array(steps, float), tokens_to_reference=np.array(tokens, float))
 
 
 def verdicts(folder: str | Path) -> Verdicts:

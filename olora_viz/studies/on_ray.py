@@ -38,9 +38,7 @@ class RayPool(Executor):
         try:
             import ray
         except ImportError:
-            raise ValueError(
-                "races on a cluster need Ray, which is not installed: pip install ray"
-            ) from None
+            raise ValueError("races on a cluster need Ray, which is not installed: pip install ray") from None
         self._ray, self._refs = ray, set[Any]()
         self._connected = not ray.is_initialized()
         if self._connected:

@@ -38,9 +38,7 @@ class Scores:
     def runs(self) -> list[int]:
         """Rows of the independent runs: only the first of rows with identical losses."""
         return [
-            i
-            for i in range(len(self.loss))
-            if not any(np.array_equal(self.loss[i], self.loss[j]) for j in range(i))
+            i for i in range(len(self.loss)) if not any(np.array_equal(self.loss[i], self.loss[j]) for j in range(i))
         ]
 
     def of(self, runs: Sequence[int]) -> Scores:
@@ -155,11 +153,7 @@ def compare_all(contenders: Sequence[Scores], *, shares: bool = False) -> Pairs:
     shares : compare the right answers instead of the losses.
     """
     count = len(contenders)
-    found = {
-        (i, j): compare(contenders[i], contenders[j], shares=shares)
-        for j in range(count)
-        for i in range(j)
-    }
+    found = {(i, j): compare(contenders[i], contenders[j], shares=shares) for j in range(count) for i in range(j)}
     return found | {(j, i): one.reversed for (i, j), one in found.items()}
 
 
@@ -199,9 +193,7 @@ def share_interval(scores: Scores) -> tuple[float, float]:
     return interval_of_share(float(scores.right.mean()), by_seed, scores.right.shape[1])
 
 
-def interval_of_share(
-    share: float, by_seed: Float[np.ndarray, " k"], examples: int
-) -> tuple[float, float]:
+def interval_of_share(share: float, by_seed: Float[np.ndarray, " k"], examples: int) -> tuple[float, float]:
     """Return the same of a share that is known by seed, see `share_interval`.
 
     Parameters

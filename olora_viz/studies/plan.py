@@ -154,10 +154,7 @@ def _data_words(config: RaceConfig, kept: Kept) -> str:
 
 
 def pace_of(
-    config: RaceConfig,
-    progress: Progress | None = None,
-    largest: RaceConfig | None = None,
-    kept: Kept | None = None,
+    config: RaceConfig, progress: Progress | None = None, largest: RaceConfig | None = None, kept: Kept | None = None
 ) -> Pace:
     """Time the first steps of a race.
 
@@ -171,9 +168,8 @@ def pace_of(
     ValueError : the race cannot be set up.
     """
     short = replace(
-        config, steps=min(LOOK, config.steps), warmup=0, eval_every=2,
-        eval_size=min(TIMED, config.eval_size),
-    )  # fmt: skip
+        config, steps=min(LOOK, config.steps), warmup=0, eval_every=2, eval_size=min(TIMED, config.eval_size)
+    )
     kept = kept or Kept()
     racing, setup = _timed(short, progress, kept)
     if setup < AGAIN:
@@ -327,9 +323,8 @@ def seeds_of(study: Study, cell: Cell, init: str, lr: float, trials: Collection[
 
 
 def values_at(
-    study: Study, cell: Cell, init: str, lrs: Sequence[float], values: Mapping[Trial, float],
-    seeds: int | None = None,
-) -> np.ndarray:  # fmt: skip
+    study: Study, cell: Cell, init: str, lrs: Sequence[float], values: Mapping[Trial, float], seeds: int | None = None
+) -> np.ndarray:
     """Return values of a method's trials (rates, seeds); NaN where there is none.
 
     Parameters

@@ -13,27 +13,9 @@ from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, finite_or_none, nats, percent, signed
 from olora_viz.studies.pairing import Comparison, interval_of_share
 from olora_viz.studies.sentences import Basis, who_leads
-from olora_viz.studies.statistics import (
-    BETTER,
-    LEAST_SEEDS,
-    LEVEL,
-    UNDECIDED,
-    WORSE,
-    Interval,
-    holm,
-    t_interval,
-)
+from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, LEVEL, UNDECIDED, WORSE, Interval, holm, t_interval
 from olora_viz.studies.study import Cell, Trial
-from olora_viz.studies.verdicts import (
-    Difference,
-    Verdict,
-    Verdicts,
-    difference,
-    order,
-    runs_of,
-    untrained,
-    values_of,
-)
+from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained, values_of
 
 GUESSING = "No method {} better than guessing here: try more data, other rates or a larger model."
 """Said before what there is to take; "is clearly", where some are right more often in this test."""
@@ -191,10 +173,7 @@ def _reason(found: Verdicts, one: Verdict, where: str) -> tuple[str, str, str]:
         why = f"{_loss(found, one)} A verdict needs {LEAST_SEEDS} seeds."
         return f"Nothing is decided yet: take plain {where}, for now.", why, UNDECIDED
     known = [each for each in others if each.seeds >= LEAST_SEEDS]
-    gaps = [
-        _comparison(each, each.interval, each.p_value, each.verdict, each.seeds).reversed
-        for each in known
-    ]
+    gaps = [_comparison(each, each.interval, each.p_value, each.verdict, each.seeds).reversed for each in known]
     why = _told(one, known, gaps, "Each at its best rate,") if known else _loss(found, one)
     left = [each for each in others if each.verdict == UNDECIDED]
     why += "".join(f" {label_of(each.init)} is undecided: {each.why}." for each in left)
@@ -255,13 +234,7 @@ def _rivals(found: Verdicts, one: Verdict, better: Sequence[Verdict]) -> str:
     between = [_gap(found, one, each) for each in better]
     adjusted = holm([gap.interval.p_value for gap in between])
     gaps = [
-        _comparison(
-            one,
-            gap.interval,
-            p_value,
-            order(gap, p_value, one.margin, one.test_examples),
-            gap.seeds,
-        )
+        _comparison(one, gap.interval, p_value, order(gap, p_value, one.margin, one.test_examples), gap.seeds)
         for gap, p_value in zip(between, adjusted, strict=True)
     ]
     against = _told(one, better, gaps, "Of those that are better,")
@@ -282,9 +255,7 @@ def _basis(one: Verdict, seeds: int) -> Basis:
     return Basis(seeds, one.test_examples, part="test", chosen_on=chosen_on, study=True)
 
 
-def _comparison(
-    one: Verdict, gap: Interval, p_value: float, verdict: str, seeds: int
-) -> Comparison:
+def _comparison(one: Verdict, gap: Interval, p_value: float, verdict: str, seeds: int) -> Comparison:
     """Return a verdict of the study as a comparison that comes to the same verdict.
 
     Parameters

@@ -40,14 +40,7 @@ TABLES = "study"
 OF_LANE = ("model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
 """The columns of a lane's row that describe its run."""
 
-RESULTS = (
-    "valid_loss",
-    "valid_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "first_grad_norm",
-    "tokens",
-)
+RESULTS = ("valid_loss", "valid_accuracy", "test_loss", "test_accuracy", "first_grad_norm", "tokens")
 """The columns of a lane's row that are reported with its last step."""
 
 
@@ -280,9 +273,7 @@ def _check_workers(workers: int, ray: str | None) -> None:
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     if ray is not None and workers != 1:
-        raise ValueError(
-            f"workers is {workers}, but on a Ray cluster the cores say how many races run"
-        )
+        raise ValueError(f"workers is {workers}, but on a Ray cluster the cores say how many races run")
 
 
 def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
@@ -332,9 +323,7 @@ def run_race(
         torch.set_num_threads(before)
 
 
-def _race(
-    planned: Planned, watch: Watch | None, progress: Progress | None, kept: Kept | None
-) -> bool:
+def _race(planned: Planned, watch: Watch | None, progress: Progress | None, kept: Kept | None) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
     more: Any = {"adapters": False, "progress": progress, "kept": kept}
     if planned.config is None or (planned.folder / "config.json").exists():
@@ -377,9 +366,7 @@ def _in_turn(
             yield FinishedRace(one.folder, one.lanes, left)
 
 
-def _at_once(
-    ledger: Ledger, pool: Executor, most: int | None
-) -> Generator[FinishedRace, None, None]:
+def _at_once(ledger: Ledger, pool: Executor, most: int | None) -> Generator[FinishedRace, None, None]:
     """Run the races of each stage side by side.
 
     Raises

@@ -117,9 +117,7 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "betas": "betas {:g} and {:g}".format(*setting.betas),
         "LoRA+ ratio": f"LoRA+ ratio {compact(setting.lora_plus)}",
         "dropout": f"dropout {setting.dropout:g}",
-        "targets": f"targets {', '.join(setting.targets)}"
-        if setting.targets
-        else "no targets of their own",
+        "targets": f"targets {', '.join(setting.targets)}" if setting.targets else "no targets of their own",
         "seed": f"seed{'s' * (len(field.seeds) > 1)} {and_([str(s) for s in field.seeds])}",
     }
     apart = [name for name in differences(lanes) if name in words]
@@ -141,9 +139,7 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     same = " Seeds of a start without random numbers are one run, on shared batches." * (
         not by_seed
         and any(
-            group.lane.init in INITIALIZERS
-            and not INITIALIZERS[group.lane.init].random
-            and len(group.lanes) > 1
+            group.lane.init in INITIALIZERS and not INITIALIZERS[group.lane.init].random and len(group.lanes) > 1
             for group in seed_groups(lanes)
         )
     )
@@ -309,8 +305,7 @@ class Statement:
         within = _amount(max(margins, default=0.0), self.found[0])
         return and_(
             [
-                f"{relation(kind, self.basis)} {listed(of[kind])}"
-                + f" within {within}" * (kind == LEVEL)
+                f"{relation(kind, self.basis)} {listed(of[kind])}" + f" within {within}" * (kind == LEVEL)
                 for kind in KINDS
                 if kind in of
             ]
@@ -320,9 +315,7 @@ class Statement:
         """Return the values of the first few."""
         shares = self.found[0].shares
         form = percent if shares else nats
-        told = [
-            f"{name} {form(value)}" for name, value in zip(self.names, self.values, strict=True)
-        ]
+        told = [f"{name} {form(value)}" for name, value in zip(self.names, self.values, strict=True)]
         return f"{', '.join(told[:NAMED])} {'of answers right' if shares else 'nats'}"
 
 
@@ -360,9 +353,7 @@ def who_leads(
     return Statement(tuple(names), tuple(values), tuple(found), basis, score, where).sentence
 
 
-def in_cells(
-    name: str, other: str, verdicts: Sequence[str], basis: Basis, *, where: str = ""
-) -> str:
+def in_cells(name: str, other: str, verdicts: Sequence[str], basis: Basis, *, where: str = "") -> str:
     """Say in how many cells of a study one method leads another, and on what a cell rests.
 
     Parameters
@@ -389,11 +380,7 @@ def kind_of(one: Comparison) -> str:
 
 def relation(kind: str, basis: Basis) -> str:
     """Return what may be said of one contender and another, by one of the `KINDS`."""
-    words = {
-        SAME: "gives the same results as",
-        LEVEL: "is level with",
-        UNDECIDED: "cannot be told apart from",
-    }
+    words = {SAME: "gives the same results as", LEVEL: "is level with", UNDECIDED: "cannot be told apart from"}
     return words.get(kind) or _order(kind, basis)
 
 

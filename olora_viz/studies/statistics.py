@@ -68,8 +68,7 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
 
 
 def paired_interval(
-    differences: Float[np.ndarray, "seeds examples"],
-    by_example: Float[np.ndarray, " n"] | None = None,
+    differences: Float[np.ndarray, "seeds examples"], by_example: Float[np.ndarray, " n"] | None = None
 ) -> Interval:
     """Return the interval of a mean paired difference, for other seeds and for other examples.
 
@@ -110,8 +109,7 @@ def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray) -> Interval:
     if not error:
         return t_interval(by_seed)
     freedom = error**4 / sum(
-        square**2 / (len(values) - 1)
-        for square, values in zip(squares, (by_example, by_seed), strict=True)
+        square**2 / (len(values) - 1) for square, values in zip(squares, (by_example, by_seed), strict=True)
     )
     half = error * float(special.stdtrit(freedom, 1 - ERROR / 2))
     p_value = 2 * float(special.stdtr(freedom, -abs(mean) / error))
@@ -147,9 +145,7 @@ def median_interval(values: Float[np.ndarray, " n"]) -> MedianInterval:
     k = max((k for k, miss in enumerate(outside) if miss <= ERROR), default=0)
     middle = ordered[(n - 1) // 2], ordered[n // 2]
     median = middle[0] if middle[0] == middle[1] else (middle[0] + middle[1]) / 2
-    return MedianInterval(
-        float(median), float(ordered[k]), float(ordered[n - 1 - k]), max(0.0, 1 - outside[k])
-    )
+    return MedianInterval(float(median), float(ordered[k]), float(ordered[n - 1 - k]), max(0.0, 1 - outside[k]))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -242,9 +238,7 @@ def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
     return high
 
 
-def seeds_to_settle(
-    differences: Float[np.ndarray, "seeds examples"], margin: float, tests: int = 1
-) -> int | None:
+def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: float, tests: int = 1) -> int | None:
     """Return how many seeds would settle a comparison, if the differences so far are typical.
 
     It is settled if Welch's test, see `paired_interval`, has a power of `POWER`, or if the expected
@@ -282,9 +276,7 @@ def seeds_to_settle(
     return high
 
 
-def bootstrap_over_cells(
-    cells: Sequence[Float[np.ndarray, "_ _"]], seed: int = 0
-) -> tuple[float, float, float]:
+def bootstrap_over_cells(cells: Sequence[Float[np.ndarray, "_ _"]], seed: int = 0) -> tuple[float, float, float]:
     """Return the mean of cell means, and its 95% interval by a hierarchical bootstrap.
 
     Cells are drawn with replacement, then seeds and examples within each (Davison and Hinkley 1997,
@@ -301,9 +293,7 @@ def bootstrap_over_cells(
     sampled = np.empty(drawn.shape)
     for i, cell in enumerate(cells):
         here = drawn == i
-        seeds, examples = (
-            random.multinomial(n, np.full(n, 1 / n), size=int(here.sum())) for n in cell.shape
-        )
+        seeds, examples = (random.multinomial(n, np.full(n, 1 / n), size=int(here.sum())) for n in cell.shape)
         sampled[here] = ((seeds @ cell) * examples).sum(1) / cell.size
     low, high = np.quantile(sampled.mean(1), (ERROR / 2, 1 - ERROR / 2))
     return float(means.mean()), float(low), float(high)

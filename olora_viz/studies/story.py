@@ -26,15 +26,7 @@ from olora_viz.studies.fields import (
     seed_groups,
     standings,
 )
-from olora_viz.studies.pairing import (
-    AHEAD,
-    BEHIND,
-    Comparison,
-    Pairs,
-    Scores,
-    adjusted,
-    compare_all,
-)
+from olora_viz.studies.pairing import AHEAD, BEHIND, Comparison, Pairs, Scores, adjusted, compare_all
 from olora_viz.studies.sentences import (
     Sentence,
     and_,
@@ -135,10 +127,7 @@ class Reach:
         """
         if self.interval is None or len(self.each) < 2:
             return ""
-        ends = [
-            f"{end:.0f}" if math.isfinite(end) else "never"
-            for end in (self.interval.low, self.interval.high)
-        ]
+        ends = [f"{end:.0f}" if math.isfinite(end) else "never" for end in (self.interval.low, self.interval.high)]
         whole = self.interval.coverage < 1 - ERROR
         what = f"range of {len(self.each)} seeds" if whole else "95% interval"
         return f"{' to '.join(dict.fromkeys(ends))}, {what}"
@@ -155,9 +144,7 @@ def is_sweep(lanes: Sequence[Lane]) -> bool:
     return any(len({(k.lr, k.seed) for k in family}) > 1 for family in _families(lanes).values())
 
 
-def rate_curves(
-    lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "final"
-) -> tuple[Curve, ...]:
+def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "final") -> tuple[Curve, ...]:
     """Return the curve of every start in every setting, in the race's order.
 
     Parameters
@@ -188,15 +175,11 @@ def rate_curves(
                 for lr, ks in sorted(rates.items())
             ),
         )
-        for label, lane, ((_, setting), rates) in zip(
-            display_names(each), each, families.items(), strict=True
-        )
+        for label, lane, ((_, setting), rates) in zip(display_names(each), each, families.items(), strict=True)
     )
 
 
-def steps_to_reach(
-    lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None
-) -> tuple[Reach, ...]:
+def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None) -> tuple[Reach, ...]:
     """Return when every start reached plain LoRA's final held-out loss at LoRA's best rate.
 
     Each seed is compared with LoRA's run of the same seed, and left out if there is none; so is a
@@ -217,9 +200,7 @@ def steps_to_reach(
         at, held = [0, *at], np.vstack([first, held])
     best = {c.setting: c.optimum for c in curves if c.lane.init == "lora" and c.optimum}
     return tuple(
-        _reach(curve, target, lanes, at, held)
-        for curve in curves
-        if (target := best.get(curve.setting)) is not None
+        _reach(curve, target, lanes, at, held) for curve in curves if (target := best.get(curve.setting)) is not None
     )
 
 
@@ -248,13 +229,9 @@ def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float
     return None
 
 
-def _reach(
-    curve: Curve, reference: Point, lanes: Sequence[Lane], at: Sequence[int], held: np.ndarray
-) -> Reach:
+def _reach(curve: Curve, reference: Point, lanes: Sequence[Lane], at: Sequence[int], held: np.ndarray) -> Reach:
     """Choose the rate that gets there first, or comes closest, among those without divergence."""
-    targets = {
-        lanes[k].seed: loss for k, loss in zip(reference.lanes, reference.losses, strict=True)
-    }
+    targets = {lanes[k].seed: loss for k, loss in zip(reference.lanes, reference.losses, strict=True)}
     tried = []
     for point in curve.points:
         paired = [k for k in point.lanes if lanes[k].seed in targets]
@@ -309,9 +286,7 @@ def describe_rates(
     """
     examples, said = latest_examples(steps), []
     if examples is not None:
-        by_loss = metric_of(
-            lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing
-        ).by_loss
+        by_loss = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing).by_loss
         fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
         told = compared(fields[:1], examples, by_loss=by_loss)
         every = None if fields else of_every_lane(lanes, examples, by_loss=by_loss)
@@ -358,10 +333,7 @@ def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
         return {}
     every = compare_all([Scores(np.log(conditions[k])[None]) for k in lanes])
     (by_loss,) = adjusted([every])
-    return {
-        (int(lanes[i]), int(lanes[j])): replace(found, margin=MARGIN)
-        for (i, j), found in by_loss.items()
-    }
+    return {(int(lanes[i]), int(lanes[j])): replace(found, margin=MARGIN) for (i, j), found in by_loss.items()}
 
 
 def compared_conditions(
@@ -406,11 +378,7 @@ def compared_conditions(
     )
 
 
-_LEADS = {
-    AHEAD: "better conditioned than",
-    BEHIND: "worse conditioned than",
-    LEVEL: "about as well conditioned as",
-}
+_LEADS = {AHEAD: "better conditioned than", BEHIND: "worse conditioned than", LEVEL: "about as well conditioned as"}
 
 
 def _ratio(found: Comparison) -> str:
@@ -461,10 +429,7 @@ def tell(
     examples = latest_examples(steps)
     rows = standings(steps, len(lanes))
     places = group_places(rows, seed_groups(lanes))
-    metric = metric_of(
-        lanes, examples, plain_text=plain_text, ended=ended,
-        guessing=is_guessing(places, held_out),
-    )  # fmt: skip
+    metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=is_guessing(places, held_out))
     fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
     if examples is None:
         said = _without_examples(rows, names, steps)
@@ -482,9 +447,7 @@ def tell(
     return said + no_better_than_guessing(places, held_out) + departures(rows, names)
 
 
-def _without_examples(
-    rows: Sequence[Place], names: Sequence[str], steps: Sequence[Step]
-) -> list[Sentence]:
+def _without_examples(rows: Sequence[Place], names: Sequence[str], steps: Sequence[Step]) -> list[Sentence]:
     """Report the start, or results that were not kept by example and cannot be compared."""
     known = [row for row in rows if math.isfinite(row.loss)]
     if not known:

@@ -111,19 +111,15 @@ class Study:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 1 <= value <= 1000):
                 raise ValueError(f"{name} must be a whole number from 1 to 1000, not {value!r}")
-        if self.coarse is not None and (
-            type(self.coarse) is not int or not 1 <= self.coarse <= self.seeds
-        ):
+        if self.coarse is not None and (type(self.coarse) is not int or not 1 <= self.coarse <= self.seeds):
             raise ValueError(
-                f"coarse must be a whole number of seeds, from 1 to the {self.seeds} of the study, "
-                f"not {self.coarse!r}"
+                f"coarse must be a whole number of seeds, from 1 to the {self.seeds} of the study, not {self.coarse!r}"
             )
         if self.reference not in INITIALIZERS:
             raise ValueError(unknown("reference", str(self.reference), INITIALIZERS))
         if not isinstance(self.margin, int | float) or not 0 < self.margin < 1:
             raise ValueError(
-                f"margin must be a share of the reference's loss reduction between 0 and 1, not "
-                f"{self.margin!r}"
+                f"margin must be a share of the reference's loss reduction between 0 and 1, not {self.margin!r}"
             )
         if len(self.inits) < 2 or self.reference not in self.inits:
             raise ValueError(
@@ -143,9 +139,7 @@ class Study:
         """The number of seeds of the first pass over all rates."""
         return self.coarse or self.seeds
 
-    def trials(
-        self, cell: Cell, init: str, lrs: Iterable[float], seeds: int | None = None
-    ) -> Iterator[Trial]:
+    def trials(self, cell: Cell, init: str, lrs: Iterable[float], seeds: int | None = None) -> Iterator[Trial]:
         """Return the lanes of a method at some rates, with all seeds or the first few."""
         for lr, seed in itertools.product(lrs, range(seeds or self.seeds)):
             yield Trial(cell, init, lr, seed)
@@ -158,19 +152,12 @@ class Study:
         ValueError : a value breaks a rule of races.
         """
         trials = tuple(trials)
-        shared = {
-            name: getattr(self, name)
-            for name in (each.name for each in fields(self))
-            if name in RACE_FIELDS
-        }
+        shared = {name: getattr(self, name) for name in (each.name for each in fields(self)) if name in RACE_FIELDS}
         return RaceConfig(
             **shared,
             model=trials[0].cell.model,
             task=trials[0].cell.task,
-            lanes=tuple(
-                Lane(one.init, lr=one.lr, r=one.cell.r, alpha=self.alpha, seed=one.seed)
-                for one in trials
-            ),
+            lanes=tuple(Lane(one.init, lr=one.lr, r=one.cell.r, alpha=self.alpha, seed=one.seed) for one in trials),
             batches="by-seed",
         )
 

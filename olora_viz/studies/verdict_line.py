@@ -13,34 +13,10 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.tables import Raced, Source
 from olora_viz.races.trainer import taken_home
-from olora_viz.studies.contest import (
-    LARGEST,
-    LOWEST,
-    Match,
-    Told,
-    compared,
-    latest_examples,
-    of_every_lane,
-)
-from olora_viz.studies.fields import (
-    MOST_FIELDS,
-    Metric,
-    fields_of,
-    group_places,
-    metric_of,
-    seed_groups,
-    standings,
-)
+from olora_viz.studies.contest import LARGEST, LOWEST, Match, Told, compared, latest_examples, of_every_lane
+from olora_viz.studies.fields import MOST_FIELDS, Metric, fields_of, group_places, metric_of, seed_groups, standings
 from olora_viz.studies.pairing import AHEAD, BEHIND
-from olora_viz.studies.sentences import (
-    KINDS,
-    Basis,
-    Sentence,
-    and_,
-    is_guessing,
-    relation,
-    setting_of,
-)
+from olora_viz.studies.sentences import KINDS, Basis, Sentence, and_, is_guessing, relation, setting_of
 from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 
 CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
@@ -254,13 +230,9 @@ def _over_settings(
     seeds, count = min(b.seeds for b in bases), bases[0].examples
     basis = Basis(seeds, count, chosen_on=bases[0].chosen_on)
     order = [kind for kind in KINDS if kind in kinds]
-    first, *more = [
-        f"{relation(kind, basis)} {label_of(rival)} with {and_(kinds[kind])}" for kind in order
-    ]
+    first, *more = [f"{relation(kind, basis)} {label_of(rival)} with {and_(kinds[kind])}" for kind in order]
     rest = "".join(f"; it {part}" for part in more)
     leader = {AHEAD: hero, BEHIND: rival}.get(order[0], "") if len(order) == 1 else ""
     said = [Sentence(f"{label_of(hero)} {first}{rest}."), *told[0].best.few]
     said += [Sentence("", metric.why)] if metric.why else []
-    return VerdictLine(
-        tuple(said), _certainty(kinds, basis), basis, metric.name, leader=leader
-    )  # fmt: skip
+    return VerdictLine(tuple(said), _certainty(kinds, basis), basis, metric.name, leader=leader)

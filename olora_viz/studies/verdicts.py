@@ -90,9 +90,7 @@ class MethodRuns:
         seeds = self.chosen.seeds if self.chosen else 0
         if seeds < 2:
             return np.empty((0, 0))
-        whole = [
-            one for one in self.rates if len(one.valid) >= seeds and np.isfinite(one.valid).all()
-        ]
+        whole = [one for one in self.rates if len(one.valid) >= seeds and np.isfinite(one.valid).all()]
         rows = []
         for seed in range(seeds):
             others = [k for k in range(seeds) if k != seed]
@@ -155,18 +153,13 @@ def difference(ours: MethodRuns, theirs: MethodRuns) -> Difference:
     found = at_one_rate(ours, theirs)
     if not found.seeds:
         return found
-    over_rates = range_over_rates(
-        [one.test for one in ours.like_best], [one.test for one in theirs.like_best]
-    )
+    over_rates = range_over_rates([one.test for one in ours.like_best], [one.test for one in theirs.like_best])
     mean, turned = found.interval.mean, None
     if not survives(mean, over_rates):
         pairs = [(a, b) for a in ours.like_best for b in theirs.like_best]
         a, b = min(pairs, key=lambda pair: math.copysign(1.0, mean) * _gap(*pair).mean())
         turned = a.lr, b.lr
-    return replace(
-        found, interval=_with_choice(found.interval, ours, theirs), over_rates=over_rates,
-        turned_at=turned,
-    )  # fmt: skip
+    return replace(found, interval=_with_choice(found.interval, ours, theirs), over_rates=over_rates, turned_at=turned)
 
 
 def _with_choice(found: Interval, ours: MethodRuns, theirs: MethodRuns) -> Interval:
@@ -177,9 +170,8 @@ def _with_choice(found: Interval, ours: MethodRuns, theirs: MethodRuns) -> Inter
         return found
     again = interval_of(first[:seeds] - second[:seeds])
     return Interval(
-        found.mean, min(found.low, again.low), max(found.high, again.high),
-        max(found.p_value, again.p_value),
-    )  # fmt: skip
+        found.mean, min(found.low, again.low), max(found.high, again.high), max(found.p_value, again.p_value)
+    )
 
 
 def at_one_rate(ours: MethodRuns, theirs: MethodRuns) -> Difference:
@@ -441,19 +433,13 @@ def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> Iterator[Ve
     runs = {init: runs_of(study, cell, init, rows) for init in study.inits}
     theirs, shared = runs[study.reference], _shared(study, cell, valid)
     margin = margin_of(study, cell, rows, _test_loss(theirs.at_best))
-    gaps = {
-        init: at_one_rate(one, one) if one is theirs else difference(one, theirs)
-        for init, one in runs.items()
-    }
+    gaps = {init: at_one_rate(one, one) if one is theirs else difference(one, theirs) for init, one in runs.items()}
     p_values = _adjusted(study, {init: gap.interval for init, gap in gaps.items()})
     for init, gap in gaps.items():
         if gap.seeds > study.seeds:
             p_values[init] = min(1.0, LOOKS * p_values[init])
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
-    sizes = {
-        part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0)
-        for part in ("valid", "test")
-    }
+    sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}
     at_shared = _at_shared(study, cell, runs, shared, margin, sizes["test"])
     targets = [valid[trial] for trial in _at_best(cell, theirs)]
     for init, one in runs.items():
@@ -482,13 +468,11 @@ def _adjusted(study: Study, intervals: Mapping[str, Interval]) -> dict[str, floa
 
 
 def _at_shared(
-    study: Study, cell: Cell, runs: Mapping[str, MethodRuns], lr: float | None, margin: float,
-    test_examples: int,
-) -> dict[str, str]:  # fmt: skip
+    study: Study, cell: Cell, runs: Mapping[str, MethodRuns], lr: float | None, margin: float, test_examples: int
+) -> dict[str, str]:
     """Return the verdicts with all methods at one rate."""
     at = {
-        init: replace(one, chosen=None if lr is None else Chosen(lr, True, study.seeds))
-        for init, one in runs.items()
+        init: replace(one, chosen=None if lr is None else Chosen(lr, True, study.seeds)) for init, one in runs.items()
     }
     gaps = {init: at_one_rate(one, at[study.reference]) for init, one in at.items()}
     p_values = _adjusted(study, {init: gap.interval for init, gap in gaps.items()})

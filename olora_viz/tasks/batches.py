@@ -163,9 +163,7 @@ def _laid_out(
     )
 
 
-def packed(
-    encoded: Sequence[Encoded], most_rows: int, *, branching: bool = False
-) -> Iterator[list[Encoded]]:
+def packed(encoded: Sequence[Encoded], most_rows: int, *, branching: bool = False) -> Iterator[list[Encoded]]:
     """Split examples into parts of at most `most_rows` rows each, choices included.
 
     An example with more rows forms a part of its own. `branching` is that of `collate_examples`.

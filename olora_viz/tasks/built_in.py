@@ -174,11 +174,7 @@ def uppercase(rng: random.Random) -> list[Example]:
     >>> uppercase(random.Random())[12]
     Example(prompt='big garden in capitals:', answer=' BIG GARDEN', choices=(), line=0)
     """
-    return [
-        Example(f"{kind} {noun} in capitals:", f" {kind} {noun}".upper())
-        for kind in _KINDS
-        for noun in _NOUNS
-    ]
+    return [Example(f"{kind} {noun} in capitals:", f" {kind} {noun}".upper()) for kind in _KINDS for noun in _NOUNS]
 
 
 def roman(rng: random.Random) -> list[Example]:
@@ -220,9 +216,7 @@ def _in_roman(n: int) -> str:
     return letters
 
 
-def _card(
-    make: Callable[[random.Random], list[Example]], summary: str, sample: Example
-) -> TaskCard:
+def _card(make: Callable[[random.Random], list[Example]], summary: str, sample: Example) -> TaskCard:
     name = make.__name__.replace("_", "-")
 
     def load(seed: int, split: Split) -> Task:
@@ -231,24 +225,12 @@ def _card(
         plain = not sample.prompt
         return Task(name, summary, train[:MAX_TRAIN], held_out, plain_text=plain, test=test)
 
-    return TaskCard(
-        name,
-        summary,
-        sample.prompt,
-        sample.answer,
-        load,
-        offline=True,
-        choices=bool(sample.choices),
-    )
+    return TaskCard(name, summary, sample.prompt, sample.answer, load, offline=True, choices=bool(sample.choices))
 
 
 BUILT_IN = (
     _card(addition, "A number plus a digit, in digits.", Example("3 + 4 =", " 7")),
-    _card(
-        number_words,
-        "A number plus a digit, in words.",
-        Example("three and four make", " seven"),
-    ),
+    _card(number_words, "A number plus a digit, in words.", Example("three and four make", " seven")),
     _card(
         sentiment,
         "Whether a person is happy or sad about something.",
@@ -262,9 +244,7 @@ BUILT_IN = (
         Example("Which is bigger, 37 or 52?", " 52", choices=(" 37", " 52")),
     ),
     _card(
-        text,
-        "Short stories as plain text: every token is supervised.",
-        Example("", "An old fox lived by the river."),
+        text, "Short stories as plain text: every token is supervised.", Example("", "An old fox lived by the river.")
     ),
 )
 """The built-in tasks, in display order."""

@@ -153,33 +153,23 @@ class Chat:
         order = tuple(map(int, parts[1::2]))
         if sorted(order) != list(range(count)):
             raise ValueError(
-                f"the chat template of {self.model!r} leaves a message out, or repeats one: race "
-                "it without chat"
+                f"the chat template of {self.model!r} leaves a message out, or repeats one: race it without chat"
             )
         return Layout(tuple(parts[::2]), order)
 
     def _written(self, roles: Sequence[str], texts: Sequence[str], *, answered: bool) -> str:
         """Return what the template makes of messages."""
-        messages = [
-            {"role": role, "content": text} for role, text in zip(roles, texts, strict=True)
-        ]
+        messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
         try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=not answered
-            )
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
         except Exception as error:  # a template of unknown origin can fail anywhere
-            raise ValueError(
-                f"the chat template of {self.model!r} fails: {reason(error)}"
-            ) from error
+            raise ValueError(f"the chat template of {self.model!r} fails: {reason(error)}") from error
         return str(text)
 
     def _check(self, written: str, expected: str) -> None:
         """Check that a template does not change the text of messages."""
         if written != expected:
-            raise ValueError(
-                f"the chat template of {self.model!r} changes the text of messages: race it "
-                "without chat"
-            )
+            raise ValueError(f"the chat template of {self.model!r} changes the text of messages: race it without chat")
 
     def _end_of_turn(self, tail: str) -> tuple[int, str]:
         """Return where the first special token after an answer ends, and its name."""

@@ -26,11 +26,7 @@ class Piece(NamedTuple):
 
 
 def pieces_of(
-    example: Example,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    ends: bool = False,
-    chat: Chat | None = None,
+    example: Example, tokenizer: PreTrainedTokenizerBase, *, ends: bool = False, chat: Chat | None = None
 ) -> list[Piece]:
     """Return the tokens that a race reads of an example, each with its part of the text.
 
@@ -50,9 +46,7 @@ def pieces_of(
     ValueError
         If the example is a single token, or the template does not fit.
     """
-    (encoded,) = encode(
-        [example], tokenizer, context=sys.maxsize, ends=ends, choices=False, chat=chat
-    ).kept
+    (encoded,) = encode([example], tokenizer, context=sys.maxsize, ends=ends, choices=False, chat=chat).kept
     prompt, (answer,), *_ = text_of(example, chat)
     text = prompt + answer
     read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -197,9 +191,7 @@ def encode(
         )
         chosen.append(example)
     if not kept:
-        raise ValueError(
-            f"none of {len(examples)} examples is within {limit} tokens: the shortest is {shortest}"
-        )
+        raise ValueError(f"none of {len(examples)} examples is within {limit} tokens: the shortest is {shortest}")
     return Encoding(tuple(kept), tuple(chosen), len(examples) - len(kept), cut)
 
 
@@ -239,11 +231,7 @@ def text_of(example: Example, chat: Chat | None, *, choices: bool = False) -> Te
 
 
 def encode_prompt(
-    prompt: str,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    chat: Chat | None = None,
-    limit: float = math.inf,
+    prompt: str, tokenizer: PreTrainedTokenizerBase, *, chat: Chat | None = None, limit: float = math.inf
 ) -> Encoded:
     """Tokenize a prompt alone, as `encode` does in front of an answer; nothing is supervised.
 
@@ -254,9 +242,7 @@ def encode_prompt(
     """
     text = text_of(Example(prompt, " "), chat)
     front = () if chat else _front(tokenizer)
-    read = tokenizer(
-        text.prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-    )
+    read = tokenizer(text.prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids = front + tuple(read["input_ids"])
     whole = _Sequence(ids, len(ids), read["offset_mapping"])
     if len(ids) > limit:
@@ -286,10 +272,7 @@ class _Sequence(NamedTuple):
 
 
 def _tokens(
-    texts: Sequence[Text],
-    tokenizer: PreTrainedTokenizerBase,
-    front: tuple[int, ...],
-    chat: Chat | None,
+    texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, front: tuple[int, ...], chat: Chat | None
 ) -> Iterator[_Sequence]:
     """Yield the tokens of each prompt with each of its answers.
 
@@ -303,9 +286,7 @@ def _tokens(
         return_offsets_mapping=True,
         verbose=False,  # lengths are checked here, with the example's name
     )
-    alone = chat and tokenizer(
-        [text.prompt for text in texts], add_special_tokens=False, verbose=False
-    )
+    alone = chat and tokenizer([text.prompt for text in texts], add_special_tokens=False, verbose=False)
     sequences = zip(read["input_ids"], read["offset_mapping"], strict=True)
     for place, text in enumerate(texts):
         for ids, offsets in islice(sequences, len(text.answers)):
@@ -316,9 +297,7 @@ def _tokens(
             yield _Sequence(front + tuple(ids), max(1, len(front) + begin), offsets)
 
 
-def _without(
-    sequences: Sequence[_Sequence], text: Text, count: int, front: int
-) -> list[_Sequence] | None:
+def _without(sequences: Sequence[_Sequence], text: Text, count: int, front: int) -> list[_Sequence] | None:
     """Return sequences without the first tokens of their prompt; None if they cannot be cut.
 
     Parameters
@@ -331,9 +310,7 @@ def _without(
 
     def may_go(a: int, b: int) -> bool:
         """Whether a token is of a message that may be cut; a space before it may go too."""
-        return any(
-            (u <= a or (u < b and text.prompt[a:u].isspace())) and b <= v for u, v in text.cuttable
-        )
+        return any((u <= a or (u < b and text.prompt[a:u].isspace())) and b <= v for u, v in text.cuttable)
 
     shorter, removed = [], set()
     for ids, begin, offsets, _ in sequences:

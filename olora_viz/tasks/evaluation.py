@@ -76,9 +76,7 @@ class Evaluation:
     @classmethod
     def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
         """Concatenate results along the lanes."""
-        return cls(
-            *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls))
-        )
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 
 @torch.no_grad()
@@ -180,8 +178,7 @@ def _score(
     normalized = torch.full_like(lost[:, 0], torch.nan)
     if choices:
         per_character = [
-            total / max(1, choice.characters)
-            for total, choice in zip(choices, example.choices, strict=True)
+            total / max(1, choice.characters) for total, choice in zip(choices, example.choices, strict=True)
         ]
         normalized = (torch.stack(per_character, 1).argmin(1) == example.correct).double()
     return _Scored(
@@ -321,19 +318,12 @@ class HeldOut:
     def without_quotes(self) -> HeldOut:
         """Return the same without words that quote an answer."""
         return replace(
-            self,
-            guess_words=_unquoted(self.guess_words),
-            test_guess_words=_unquoted(self.test_guess_words),
+            self, guess_words=_unquoted(self.guess_words), test_guess_words=_unquoted(self.test_guess_words)
         )
 
 
 def held_out_of(
-    train: Encoding,
-    held_out: Encoding,
-    test: Encoding,
-    sizes: tuple[int, int],
-    plain_text: bool,
-    longest: int = 0,
+    train: Encoding, held_out: Encoding, test: Encoding, sizes: tuple[int, int], plain_text: bool, longest: int = 0
 ) -> HeldOut:
     """Describe the first held-out and test examples.
 

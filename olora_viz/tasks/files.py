@@ -14,13 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from olora_viz.machine.text import listed
-from olora_viz.tasks.built_in import (
-    SPEAKERS,
-    alpaca_messages,
-    alpaca_prompt,
-    chat_prompt,
-    question_prompt,
-)
+from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
 from olora_viz.tasks.task import Example, Split, Task, by_content, deduplicated
 
 
@@ -46,8 +40,7 @@ FILE_FORMATS = (
     FileFormat(
         "Chat messages, one chat per line",
         ".jsonl",
-        '{"messages": [{"role": "user", "content": "3 + 4?"}, '
-        '{"role": "assistant", "content": "7"}]}',
+        '{"messages": [{"role": "user", "content": "3 + 4?"}, {"role": "assistant", "content": "7"}]}',
     ),
 )
 """One example of each kind of row; JSON, JSON lines and CSV take all of them, but CSV no chats."""
@@ -179,15 +172,10 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
             prompt, answer = text["prompt"], text["answer"]
         key = answer
     if choices and key not in choices:
-        raise ValueError(
-            f"{where}: the answer {_short(key)} is not among its choices {_short(choices)}"
-        )
+        raise ValueError(f"{where}: the answer {_short(key)} is not among its choices {_short(choices)}")
     start, stop = _word_in(answer, key) if choices else (0, 0)
     if choices and not stop:
-        raise ValueError(
-            f"{where}: the answer {_short(key)} does not occur as a word in the output "
-            f"{_short(answer)}"
-        )
+        raise ValueError(f"{where}: the answer {_short(key)} does not occur as a word in the output {_short(answer)}")
     gap = "" if prompt[-1] in "\n\t" else " "
     return Example(
         prompt=prompt,
@@ -210,9 +198,7 @@ def _text(value: object, name: str, where: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{where}: the field {name!r} contains half a character (a lone surrogate)"
-        ) from error
+        raise ValueError(f"{where}: the field {name!r} contains half a character (a lone surrogate)") from error
     # A space before an answer belongs to the answer; a newline belongs to the prompt.
     return value.rstrip(" ") if name == "prompt" and value.strip() else value.strip()
 
@@ -224,14 +210,11 @@ def _conversation(value: object, where: str) -> tuple[tuple[tuple[str, str], ...
     spoken = [_message(one, f"{where}, message {k}") for k, one in enumerate(value, start=1)]
     if len(spoken) < 2:
         raise ValueError(
-            f"{where}: the field 'messages' needs a message and the assistant's answer to it, "
-            f"not {_short(value)}"
+            f"{where}: the field 'messages' needs a message and the assistant's answer to it, not {_short(value)}"
         )
     *before, (role, answer) = spoken
     if role != "assistant":
-        raise ValueError(
-            f"{where}: the last message is the answer and must be the assistant's, not the {role}'s"
-        )
+        raise ValueError(f"{where}: the last message is the answer and must be the assistant's, not the {role}'s")
     return tuple(before), answer
 
 
@@ -262,9 +245,7 @@ def _choices(value: object, where: str) -> tuple[str, ...]:
         raise ValueError(f"{where}: the field 'choices' is not a list of texts but {_short(value)}")
     choices = tuple(_text(choice, "choices", where) for choice in value)
     if len(choices) < 2 or len(set(choices)) < len(choices) or not all(choices):
-        raise ValueError(
-            f"{where}: choices are two or more different texts, none empty, not {_short(value)}"
-        )
+        raise ValueError(f"{where}: choices are two or more different texts, none empty, not {_short(value)}")
     return choices
 
 
@@ -294,9 +275,7 @@ MAX_BYTES = 64 * 2**20
 
 _DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
-_KINDS: dict[type, str] = {
-    dict: "an object", str: "a text", int: "a number", float: "a number", type(None): "null",
-}  # fmt: skip
+_KINDS: dict[type, str] = {dict: "an object", str: "a text", int: "a number", float: "a number", type(None): "null"}
 
 
 def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
@@ -343,10 +322,7 @@ def read_examples(path: Path) -> list[Example]:
         One sentence that names the file, the line and the rule.
     """
     text = _read(path)
-    return [
-        example_of(row, f"line {line} of {path}", line)
-        for line, row in _READERS[path.suffix.lower()](text, path)
-    ]
+    return [example_of(row, f"line {line} of {path}", line) for line, row in _READERS[path.suffix.lower()](text, path)]
 
 
 def _read(path: Path) -> str:
@@ -425,8 +401,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                     raise ValueError(f"line {line} of {path}: two columns have the same name")
                 if fields_of(header, f"line {line} of {path}") is CHAT:
                     raise ValueError(
-                        f"line {line} of {path}: a CSV cannot hold 'messages', which are lists "
-                        "(use .json or .jsonl)"
+                        f"line {line} of {path}: a CSV cannot hold 'messages', which are lists (use .json or .jsonl)"
                     )
             elif header is not None and any(cells):
                 if len(cells) != len(header):
@@ -465,9 +440,7 @@ def _value(text: str, at: int, path: Path, line: int | None = None) -> tuple[obj
         raise _broken(path, where, rule) from error
     except (ValueError, RecursionError) as error:
         where = text.count("\n", 0, at) + 1 if line is None else line
-        raise _broken(
-            path, where, "a number is too long, or lists are nested too deeply"
-        ) from error
+        raise _broken(path, where, "a number is too long, or lists are nested too deeply") from error
 
 
 def _object(value: object, line: int, path: Path) -> dict[str, object]:
@@ -536,8 +509,5 @@ def own_task(own: Own, seed: int = 0) -> Task:
 def sha256_of(task: Task) -> str:
     """Return a hash of what a race sees of a task."""
     # Messages say what the prompt does, and hashes of older versions are without them.
-    parts = [
-        [astuple(example)[:-1] for example in part]
-        for part in (task.train, task.held_out, task.test)
-    ]
+    parts = [[astuple(example)[:-1] for example in part] for part in (task.train, task.held_out, task.test)]
     return hashlib.sha256(repr((task.plain_text, task.ends, parts)).encode()).hexdigest()

@@ -74,10 +74,7 @@ def _branches(model: nn.Module, batch: Batch, K: int) -> dict[str, Tensor]:
     dtype = next(model.parameters()).dtype
     mask = torch.zeros(batch.seen.shape, dtype=dtype, device=batch.seen.device)
     mask.masked_fill_(~batch.seen, torch.finfo(dtype).min)
-    return {
-        "position_ids": batch.positions.repeat(K, 1),
-        "attention_mask": mask[:, None].repeat(K, 1, 1, 1),
-    }
+    return {"position_ids": batch.positions.repeat(K, 1), "attention_mask": mask[:, None].repeat(K, 1, 1, 1)}
 
 
 @torch.no_grad()

@@ -32,8 +32,7 @@ def by_position(examples: Sequence[Example], name: str, held_out: int | None, se
         held_out = max(1, min(MAX_HELD_OUT, len(by_prompt) // 10))
     if not 1 <= held_out < len(by_prompt):
         raise ValueError(
-            f"{len(by_prompt)} different prompts cannot be split into {held_out} held out "
-            "and at least one to train on"
+            f"{len(by_prompt)} different prompts cannot be split into {held_out} held out and at least one to train on"
         )
     prompts = list(by_prompt)
     random.Random(f"{name} {seed}").shuffle(prompts)

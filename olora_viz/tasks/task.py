@@ -232,9 +232,7 @@ SHARE = 0.1
 """Share of the prompts that is held out, and also the share for the test."""
 
 # Numbers, words, and signs such as + and = (a minus, but no hyphen); punctuation is skipped.
-_WORD = re.compile(
-    r"\d+(?:[.,]\d+)*|[^\W\d_]+|(?<!\w)-(?=[\s\d])|[^\w\s.,;:!?…\"'`´()\[\]{}“”„‘’«»–—-]"
-)
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|(?<!\w)-(?=[\s\d])|[^\w\s.,;:!?…\"'`´()\[\]{}“”„‘’«»–—-]")
 
 
 class Parts(NamedTuple):

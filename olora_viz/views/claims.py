@@ -37,9 +37,7 @@ def typeset(text: str) -> Markup:
     (Markup('of Q<sub>r</sub>R<sub>r</sub>'), Markup('−0.3 at 1e-3'))
     """
     parts = SUBSCRIPT.split(NEGATIVE.sub("−", text))  # text and subscripts in turn
-    return Markup("").join(
-        Markup("<sub>{}</sub>").format(part) if at % 2 else part for at, part in enumerate(parts)
-    )
+    return Markup("").join(Markup("<sub>{}</sub>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def bars(finding: Finding) -> Markup:
@@ -53,9 +51,9 @@ def bars(finding: Finding) -> Markup:
     interval = f"; {finding.interval_words}" if finding.interval_words else ""
     unit = finding.unit + interval + (f"; {others} more below" if others > 0 else "")
     said = "; ".join(f"{bar.label} {number(bar.value)}{_ends(bar)}" for bar in drawn)
-    return Markup(
-        '<div class="bars" role="img" aria-label="{}: {}">{}<p class="hint">{}</p></div>'
-    ).format(finding.unit + interval, said, lines, unit)
+    return Markup('<div class="bars" role="img" aria-label="{}: {}">{}<p class="hint">{}</p></div>').format(
+        finding.unit + interval, said, lines, unit
+    )
 
 
 def span(shown: list[Bar]) -> tuple[float, float]:
@@ -92,9 +90,7 @@ def _line(bar: Bar, low: float, high: float) -> Markup:
     left, right = sorted((at(0.0), at(bar.value)))
     whisker = Markup("")
     if bar.low is not None and bar.high is not None and math.isfinite(bar.high - bar.low):
-        whisker = Markup('<u style="left:{:.1f}%;width:{:.1f}%"></u>').format(
-            at(bar.low), at(bar.high) - at(bar.low)
-        )
+        whisker = Markup('<u style="left:{:.1f}%;width:{:.1f}%"></u>').format(at(bar.low), at(bar.high) - at(bar.low))
     return Markup(
         '<div class="bar-line" style="--lane:var(--{})"><span class="of">{}</span>'
         '<span class="track" style="--zero:{:.1f}%"><i style="left:{:.1f}%;width:{:.1f}%"></i>{}'
@@ -152,9 +148,7 @@ class Told:
         return cls(one.finding, where, one.setup, one.command, one.date)
 
 
-def row(
-    claim: Claim, recorded: Sequence[Told], measured: Told | None = None, *, now: bool = False
-) -> Markup:
+def row(claim: Claim, recorded: Sequence[Told], measured: Told | None = None, *, now: bool = False) -> Markup:
     """Return the row of a claim: what was measured here if anything was, else what is recorded.
 
     What could not be measured here leaves the recorded findings in place, and says why.
@@ -194,13 +188,9 @@ def _basis(shown: Sequence[Told], now: bool) -> Markup:
         return Markup("nothing is recorded yet")
     first = shown[0]
     here = "measured here" if first.is_found else "not measured here"
-    badge = Markup('<span class="badge {}">{}</span> ').format(
-        *(("", "recorded") if first.when else ("here", here))
-    )
+    badge = Markup('<span class="badge {}">{}</span> ').format(*(("", "recorded") if first.when else ("here", here)))
     where = "; ".join(dict.fromkeys(one.where for one in shown))
-    rests = dict.fromkeys(
-        one.finding.over or f"{one.finding.seeds} seeds" for one in shown if one.finding.seeds
-    )
+    rests = dict.fromkeys(one.finding.over or f"{one.finding.seeds} seeds" for one in shown if one.finding.seeds)
     return badge + f"{where}{f' · {and_([*rests])}' if rests else ''}"
 
 
@@ -227,9 +217,9 @@ def _fold(claim: Claim, measured: Told | None, recorded: Sequence[Told]) -> Mark
     every = [*([measured] if measured else []), *recorded]
     count = f", and {len(every)} finding{'s' * (len(every) != 1)}" if every else ""
     each = Markup("").join(map(_told, every))
-    return Markup(
-        "<details><summary>How claim {} is measured{}</summary><p>{}</p>{}</details>"
-    ).format(claim.number, count, typeset(claim.measured), each)
+    return Markup("<details><summary>How claim {} is measured{}</summary><p>{}</p>{}</details>").format(
+        claim.number, count, typeset(claim.measured), each
+    )
 
 
 def _told(one: Told) -> Markup:
@@ -238,9 +228,8 @@ def _told(one: Told) -> Markup:
         '<div class="told"><p><span class="verdict {}">{}</span> <b>{}</b> '
         '<span class="hint">{}</span></p><p>{}</p><pre><code>{}</code></pre></div>'
     ).format(
-        _kind(one.finding.verdict), one.finding.verdict, one.where, setup,
-        typeset(one.finding.words), one.command,
-    )  # fmt: skip
+        _kind(one.finding.verdict), one.finding.verdict, one.where, setup, typeset(one.finding.words), one.command
+    )
 
 
 def how() -> Markup:
@@ -265,13 +254,12 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
     models = {one.model for one in cells}
     rows = [
         (
-            f"{one.model}, " * (len(models) > 1)
-            + f"{one.task}, r\u00a0{one.r}, {one.steps} steps",
+            f"{one.model}, " * (len(models) > 1) + f"{one.task}, r\u00a0{one.r}, {one.steps} steps",
             _tile(one.at_one_rate, f"{one.seeds} seeds"),
             _tile(one.at_best_rates, one.why or f"{one.seeds} seeds"),
         )
         for one in cells
-    ]  # fmt: skip
+    ]
     model = f"{next(iter(models))}: " if len(models) == 1 else ""
     legend = Markup('<p class="hint">{}vermilion ✓ better, grey = level, empty ? undecided, '
                     "blue ✗ worse; one rate: the best one of the grid for both together</p>"
@@ -281,7 +269,6 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
 
 def _tile(said: str, title: str) -> Cell:
     sign = Markup(
-        '<span class="tile {}"><span aria-hidden="true">{}</span><span class="unseen">{}</span>'
-        "</span>"
+        '<span class="tile {}"><span aria-hidden="true">{}</span><span class="unseen">{}</span></span>'
     ).format(said, SIGNS[said], said)
     return Cell(sign, title=f"{said}: {title}")

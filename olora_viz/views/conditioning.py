@@ -65,8 +65,7 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
         ratio = curved / base_curved
         said.append(
             Sentence(
-                f"{name}'s largest eigenvalue is {_times(ratio)} {other}'s, "
-                f"its gradient {_times(steep)}:",
+                f"{name}'s largest eigenvalue is {_times(ratio)} {other}'s, its gradient {_times(steep)}:",
                 f"the start is {_than(steep, 'steeper', 'flatter', 'as steep')} and "
                 f"{_than(ratio, 'more curved', 'less curved', 'as curved')}. λₘₐₓ is the scale of "
                 "the curvature, not its conditioning.",
@@ -74,15 +73,9 @@ def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
         )
     if found.kernel:
         said.append(compared_conditions(found.conditions, hero, base, name, other))
-    unsure = [
-        style.label
-        for k, style in enumerate(styles)
-        if _is_finite(found, k) and not found.hessian.converged[k]
-    ]
+    unsure = [style.label for k, style in enumerate(styles) if _is_finite(found, k) and not found.hessian.converged[k]]
     if unsure:
-        said.append(
-            Sentence("Not converged:", f"{listed(unsure)}; the residuals estimate the error.")
-        )
+        said.append(Sentence("Not converged:", f"{listed(unsure)}; the residuals estimate the error."))
     return said
 
 
@@ -107,9 +100,7 @@ def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> Markup:
     ).format(table(head, rows, kind="standing measured", scrolls=True), _batches(found))
 
 
-def rates(
-    styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Sequence[float]]
-) -> Markup:
+def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Sequence[float]]) -> Markup:
     """Return the table of 2/λ against the learning rates in use.
 
     Parameters

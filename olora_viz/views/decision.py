@@ -10,16 +10,7 @@ from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.studies import method_styles, rates_figure
 from olora_viz.figures.study_verdicts import differences_figure
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.machine.text import (
-    clock,
-    compact,
-    counted,
-    duration,
-    finite_or_none,
-    nats,
-    percent,
-    signed,
-)
+from olora_viz.machine.text import clock, compact, counted, duration, finite_or_none, nats, percent, signed
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.recommendation import Recommendation
@@ -40,8 +31,7 @@ BEFORE = {
     "table": Markup('<h2>All starts at their best</h2><p class="hint">After the first race.</p>'),
     "plan": Markup('<h2>Plan</h2><p class="hint">Made after a few steps are timed.</p>'),
     "answers": Markup(
-        '<h2>Before and after</h2><p class="hint">Answers on held-out prompts, when the final '
-        "adapter is trained.</p>"
+        '<h2>Before and after</h2><p class="hint">Answers on held-out prompts, when the final adapter is trained.</p>'
     ),
 }
 """The texts before there is something to say."""
@@ -55,9 +45,9 @@ def headline(known: Decision) -> Markup:
             "The first races tell which learning rates are worth more seeds."
         )
     kind = UNDECIDED if taken.beats_guessing is False else taken.verdict
-    return Markup(
-        '<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>'
-    ).format(taken.headline, taken.why, kind, certainty(known, taken))
+    return Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>').format(
+        taken.headline, taken.why, kind, certainty(known, taken)
+    )
 
 
 def certainty(known: Decision, taken: Recommendation) -> str:
@@ -67,8 +57,7 @@ def certainty(known: Decision, taken: Recommendation) -> str:
     word = UNDECIDED if taken.verdict == UNDECIDED else word
     seeds = counted(len(one.valid_losses), "seed")
     return (
-        f"{word} · {seeds} × {counted(one.test_examples, 'test example')}, rates chosen on "
-        f"{one.valid_examples} others"
+        f"{word} · {seeds} × {counted(one.test_examples, 'test example')}, rates chosen on {one.valid_examples} others"
     )
 
 
@@ -160,9 +149,7 @@ def _against(one: Verdict, reference: str) -> object:
                 None,
                 (
                     one.why,
-                    f"test loss minus the reference's, 95% over {over(one.difference.gap)}"
-                    if one.seeds
-                    else "",
+                    f"test loss minus the reference's, 95% over {over(one.difference.gap)}" if one.seeds else "",
                 ),
             )
         ),
@@ -175,16 +162,12 @@ def plan(known: Decision) -> Markup:
     its, at = known.plan, known.stage
     reached = len(STAGES) if at == DONE else STAGES.index(at)
     parts = Markup("").join(
-        Markup('<li class="{}">{}</li>').format(
-            "done" if i < reached else "now" if i == reached else "", stage
-        )
+        Markup('<li class="{}">{}</li>').format("done" if i < reached else "now" if i == reached else "", stage)
         for i, stage in enumerate(STAGES)
     )
     time = f"{clock(known.seconds)} of {duration(60 * its.minutes)}, {known.lanes} lanes"
     words = Markup("").join(Markup("<p>{}</p>").format(one) for one in its.words)
-    return Markup('<h2>Plan <span class="hint">{}</span></h2><ol class="stages">{}</ol>{}').format(
-        time, parts, words
-    )
+    return Markup('<h2>Plan <span class="hint">{}</span></h2><ol class="stages">{}</ol>{}').format(time, parts, words)
 
 
 def answers(known: Decision) -> Markup:
@@ -229,9 +212,7 @@ def whereabouts(known: Decision | None, report: Path | None) -> Markup:
     """Say where the adapter and the report lie, once the decision has ended."""
     if known is None or report is None:
         return Markup("")
-    lies = (
-        f"The adapter is in {known.adapter}, and" if known.adapter else "There is no adapter yet;"
-    )
+    lies = f"The adapter is in {known.adapter}, and" if known.adapter else "There is no adapter yet;"
     return Markup('<p class="say" role="status">{} the report is {}.</p>').format(lies, report)
 
 
@@ -242,10 +223,7 @@ def figures_before() -> dict[str, Figure]:
         "differences": "Test loss against LoRA's, each start at its best rate",
     }
     why, axes = "Press Decide: the first points come with the first race.", "test loss, nats"
-    return {
-        name: nothing_yet(title, "nats", ("learning rate", axes), why, 260)
-        for name, title in titles.items()
-    }
+    return {name: nothing_yet(title, "nats", ("learning rate", axes), why, 260) for name, title in titles.items()}
 
 
 def figures(known: Decision) -> dict[str, Figure]:

@@ -30,9 +30,7 @@ TITLE = "Watch them answer"
 
 def mark(style: LaneStyle) -> Markup:
     """Return the lane's mark: its colour, filled for a solid line, else with its dash."""
-    return Markup('<span class="mark {}" style="--lane:var(--{})"></span>').format(
-        style.dash, style.init
-    )
+    return Markup('<span class="mark {}" style="--lane:var(--{})"></span>').format(style.dash, style.init)
 
 
 def name(style: LaneStyle) -> Markup:
@@ -85,9 +83,7 @@ def unbroken(text: str) -> Markup:
     """Return text whose rates stay on one line."""
     parts = RATE.split(text)  # text and rates in turn
     word = Markup('<span class="word">{}</span>')
-    return Markup("").join(
-        word.format(part) if at % 2 else Markup("{}").format(part) for at, part in enumerate(parts)
-    )
+    return Markup("").join(word.format(part) if at % 2 else Markup("{}").format(part) for at, part in enumerate(parts))
 
 
 def problem(sentence: str) -> Markup:
@@ -176,9 +172,7 @@ def _cell(cell: object, tag: str = "td", scope: str = "") -> Markup:
 
 def _element(tag: str, content: object, attributes: Mapping[str, str] | None = None) -> Markup:
     given = Markup("").join(
-        Markup(' {}="{}"').format(name, value)
-        for name, value in (attributes or {}).items()
-        if value
+        Markup(' {}="{}"').format(name, value) for name, value in (attributes or {}).items() if value
     )
     return Markup("<{0}{1}>{2}</{0}>").format(tag, given, content)
 
@@ -220,14 +214,14 @@ def answers(
     """
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(groups) > FEW else "")
     blocks = [
-        Markup(
-            '<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>'
-        ).format(
-            answer.prompt.strip(), "continues:" if plain_text else "→", answer.expected,
+        Markup('<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>').format(
+            answer.prompt.strip(),
+            "continues:" if plain_text else "→",
+            answer.expected,
             contenders(styles, groups, order, answer, plain_text),
         )
         for answer in asked
-    ]  # fmt: skip
+    ]
     words = f"at step {asked[0].step}" if asked[0].step else after
     when = Markup(' <span class="hint">{}</span>').format(words) if words else ""
     more = (
@@ -237,9 +231,7 @@ def answers(
         if blocks[1:]
         else ""
     )
-    return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(
-        TITLE, when, kind, blocks[0], more
-    )
+    return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(TITLE, when, kind, blocks[0], more)
 
 
 def contenders(
@@ -256,10 +248,7 @@ def contenders(
 
 
 def _row_by_row(
-    styles: Sequence[LaneStyle],
-    groups: Sequence[SeedGroup],
-    order: Sequence[int],
-    answer: Answer,
+    styles: Sequence[LaneStyle], groups: Sequence[SeedGroup], order: Sequence[int], answer: Answer
 ) -> Markup:
     """Return a row for each contender, the base model last; seeds may disagree."""
     row = Markup('<li><span class="who">{}</span><span>{}</span></li>')
@@ -277,11 +266,7 @@ def _row_by_row(
 
 
 def _together(
-    styles: Sequence[LaneStyle],
-    groups: Sequence[SeedGroup],
-    order: Sequence[int],
-    answer: Answer,
-    plain_text: bool,
+    styles: Sequence[LaneStyle], groups: Sequence[SeedGroup], order: Sequence[int], answer: Answer, plain_text: bool
 ) -> Markup:
     """Return a row for each answer, the right one first, with the contenders that gave it."""
     said: dict[str, list[Markup]] = {}
@@ -302,9 +287,9 @@ def _together(
     few, others = lines[: FEW - 1], lines[FEW - 1 : -1]
     if len(others) < 2:
         return Markup("<ul>{}</ul>").format(Markup("").join(lines))
-    return Markup(
-        "<ul>{}</ul><details><summary>{} other answers</summary><ul>{}</ul></details><ul>{}</ul>"
-    ).format(Markup("").join(few), len(others), Markup("").join(others), lines[-1])
+    return Markup("<ul>{}</ul><details><summary>{} other answers</summary><ul>{}</ul></details><ul>{}</ul>").format(
+        Markup("").join(few), len(others), Markup("").join(others), lines[-1]
+    )
 
 
 def _plain(what: str) -> Markup:
@@ -317,6 +302,5 @@ def _judged(what: str, expected: str) -> Markup:
         return _plain(what)
     sign, kind, word = ("✓", "ok", "right") if what == expected.strip() else ("✗", "no", "wrong")
     return Markup(
-        '<span class="said {kind}">{shown} '
-        '<span role="img" title="{word}" aria-label="{word}">{sign}</span></span>'
+        '<span class="said {kind}">{shown} <span role="img" title="{word}" aria-label="{word}">{sign}</span></span>'
     ).format(kind=kind, word=word, sign=sign, shown=what or "(nothing)")

@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from olora_viz.background.record import RaceRecord
-from olora_viz.figures.layers import (
-    block_and_module,
-    depth_figure,
-    growth_figure,
-    layer_figure,
-    layer_map,
-)
+from olora_viz.figures.layers import block_and_module, depth_figure, growth_figure, layer_figure, layer_map
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.start import sharpness_figure, stability_figure
 from olora_viz.figures.theme import LaneStyle
@@ -144,9 +138,7 @@ def gradients_view(
         _depth(record, numbers[at], found[at], named, its.layer, run), of_A, of_B,
     )  # fmt: skip
     for figure in view.figures:
-        figure["layout"]["meta"]["race"] = (
-            run  # it shares hidden lanes and the marked step with the others
-        )
+        figure["layout"]["meta"]["race"] = run  # it shares hidden lanes and the marked step with the others
     return view
 
 
@@ -163,13 +155,9 @@ def depth_view(record: RaceRecord, measure: object, layer: object, step: float) 
     return figure
 
 
-def _depth(
-    record: RaceRecord, number: int, found: Gradients, measure: str, layer: str, run: str
-) -> Figure:
+def _depth(record: RaceRecord, number: int, found: Gradients, measure: str, layer: str, run: str) -> Figure:
     module = block_and_module(layer)[1]
-    return depth_figure(
-        number, found, record.styles, measure, module, run=f"{run} {measure} {module}"
-    )
+    return depth_figure(number, found, record.styles, measure, module, run=f"{run} {measure} {module}")
 
 
 def _nearest(numbers: tuple[int, ...], step: float) -> int:
@@ -187,12 +175,7 @@ class SpectraView:
 
 
 def spectra_view(
-    record: RaceRecord,
-    *,
-    lane: object = None,
-    measure: object = None,
-    layer: object = None,
-    run: str | None = None,
+    record: RaceRecord, *, lane: object = None, measure: object = None, layer: object = None, run: str | None = None
 ) -> SpectraView | None:
     """Show the spectra of a race; None if it has none (yet).
 
@@ -202,11 +185,7 @@ def spectra_view(
     measure : a key of ``UPDATE_SPECTRA.parts``; otherwise ``norm``.
     run : see `race_view`.
     """
-    looks = [
-        (step.step, step.update_spectra)
-        for step in list(record.steps)
-        if step.update_spectra is not None
-    ]
+    looks = [(step.step, step.update_spectra) for step in list(record.steps) if step.update_spectra is not None]
     if not looks:
         return None
     numbers, spectra = zip(*looks, strict=True)
@@ -218,11 +197,8 @@ def spectra_view(
         its,
         named,
         layer_map(UPDATE_SPECTRA, named, numbers, spectra, style, k, run=f"{run} {k} {named}"),
-        growth_figure(
-            numbers, spectra, style, k, its.layer, total=record.config.steps,
-            run=f"{run} {its.layer}",
-        ),
-    )  # fmt: skip
+        growth_figure(numbers, spectra, style, k, its.layer, total=record.config.steps, run=f"{run} {its.layer}"),
+    )
     for figure in (view.map, view.growth):
         figure["layout"]["meta"]["race"] = run  # they mark the same step as its other charts
     return view

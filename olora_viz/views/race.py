@@ -128,17 +128,13 @@ class RaceView:
         """Held-out accuracy."""
         _, start = start_of(self.race)
         text = self.race.plain_text
-        return self.drawn(
-            charts.accuracy_figure, start_accuracy=start, plain_text=text,
-            held_out=self.race.held_out,
-        )  # fmt: skip
+        return self.drawn(charts.accuracy_figure, start_accuracy=start, plain_text=text, held_out=self.race.held_out)
 
     @cached_property
     def measurements(self) -> dict[str, Figure]:
         """Charts of the other measurements of one number per lane, by key."""
         return {
-            measure.key: self.drawn(partial(measure_figure, measure))
-            for measure in _without_chart(self.race.steps)
+            measure.key: self.drawn(partial(measure_figure, measure)) for measure in _without_chart(self.race.steps)
         }
 
     @cached_property
@@ -207,9 +203,7 @@ class RaceView:
         problem = fragments.problem(self.race.note) if self.race.state == FAILED else Markup("")
         styles, places = self._group_styles, self._places
         examples = latest_examples(self._judged)
-        return problem + results_of(
-            self.race, styles, places, self._rows, self._groups, examples, self.metric
-        )
+        return problem + results_of(self.race, styles, places, self._rows, self._groups, examples, self.metric)
 
     @property
     def whose(self) -> Markup:
@@ -225,8 +219,7 @@ class RaceView:
         styles = [(k, self.styles[k]) for k in lanes]
         return {
             "lanes": [
-                {"lane": k, "label": style.label, "init": style.init, "dash": style.dash}
-                for k, style in styles
+                {"lane": k, "label": style.label, "init": style.init, "dash": style.dash} for k, style in styles
             ],
             "recorded": self.recorded,
             "owned": self.owned,
@@ -370,9 +363,8 @@ def _without_chart(steps: Sequence[Step]) -> list[Measure]:
     """Return the measurements of one number per lane that have no chart of their own."""
     measured = set().union(*(step.measures for step in steps))
     return [
-        measure for measure in list(MEASURES.values())
-        if measure.key in measured - charts.DRAWN and not measure.record
-    ]  # fmt: skip
+        measure for measure in list(MEASURES.values()) if measure.key in measured - charts.DRAWN and not measure.record
+    ]
 
 
 def introduction(record: RaceRecord, query: str) -> Markup:
@@ -386,15 +378,11 @@ def introduction(record: RaceRecord, query: str) -> Markup:
         return Markup("")
     made = f"Recorded on {record.made.date}, on {record.made.device}."
     link = (
-        Markup('<p>Press Race to run it here. <a href="?{}">Back to its set-up</a></p>').format(
-            query
-        )
-        if query
-        else ""
+        Markup('<p>Press Race to run it here. <a href="?{}">Back to its set-up</a></p>').format(query) if query else ""
     )
-    return Markup(
-        '<div class="recorded"><h2>{} <span class="badge">recorded</span></h2><p>{} {}</p>{}</div>'
-    ).format(record.title, record.sentence, made, link)
+    return Markup('<div class="recorded"><h2>{} <span class="badge">recorded</span></h2><p>{} {}</p>{}</div>').format(
+        record.title, record.sentence, made, link
+    )
 
 
 def somebody_s(task: str) -> Markup:

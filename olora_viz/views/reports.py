@@ -18,14 +18,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.files import write_text
 from olora_viz.machine.text import number, percent, seconds
 from olora_viz.machine.version import versions
-from olora_viz.measures.inspection import (
-    DORA,
-    LayerComparison,
-    LayerInspection,
-    LayerUpdate,
-    total_cosine,
-    total_norm,
-)
+from olora_viz.measures.inspection import DORA, LayerComparison, LayerInspection, LayerUpdate, total_cosine, total_norm
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import Decision
@@ -56,9 +49,7 @@ def report(record: RaceRecord) -> dict[str, Any]:
         raise ValueError("nothing to report yet: the race has not completed a step")
     view = race_view(record, run=RUN)
     drawn = _figures(record, view)
-    title = (
-        f"{config.model}, {config.task}: {len(styles)} {'lane' if len(styles) == 1 else 'lanes'}"
-    )
+    title = f"{config.model}, {config.task}: {len(styles)} {'lane' if len(styles) == 1 else 'lanes'}"
     cards = [
         view.verdict,
         view.story,
@@ -133,10 +124,7 @@ def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
         )
         for lane, style in zip(config.lanes, styles, strict=True)
     ]  # fmt: skip
-    head = (
-        "lane", "start", "rate", "r", "α", "seed", "decay", "clip", "β", "LoRA+", "dropout",
-        "targets",
-    )  # fmt: skip
+    head = ("lane", "start", "rate", "r", "α", "seed", "decay", "clip", "β", "LoRA+", "dropout", "targets")
     return Markup("<h2>Set-up</h2>{}{}").format(
         table((), given.items(), kind="facts"), table(head, lanes, scrolls=True)
     )
@@ -276,11 +264,7 @@ COMPARED = (
 
 
 def comparison_page(
-    adapter: str | Path,
-    other: str | Path,
-    base: str,
-    found: Sequence[LayerComparison],
-    notes: Sequence[str] = (),
+    adapter: str | Path, other: str | Path, base: str, found: Sequence[LayerComparison], notes: Sequence[str] = ()
 ) -> Markup:
     """Return the report on two adapters as HTML: a summary, both spectra of every layer, a legend.
 
@@ -289,10 +273,7 @@ def comparison_page(
     notes : sentences on what is left out.
     """
     head, *rest = COMPARED
-    rows = [
-        (one.layer, _bars(one.first), _bars(one.second), *comparison_cells(one)[1:])
-        for one in found
-    ]
+    rows = [(one.layer, _bars(one.first), _bars(one.second), *comparison_cells(one)[1:]) for one in found]
     return _PAGE_OF_TWO.format(
         adapter=adapter,
         other=other,
@@ -338,9 +319,7 @@ def comparison_words(found: Sequence[LayerComparison]) -> list[str]:
     return words
 
 
-def page(
-    adapter: str | Path, base: str, found: Sequence[LayerInspection], notes: Sequence[str] = ()
-) -> Markup:
+def page(adapter: str | Path, base: str, found: Sequence[LayerInspection], notes: Sequence[str] = ()) -> Markup:
     """Return the report as HTML: a summary, a small spectrum of every layer, a legend.
 
     Parameters
@@ -373,9 +352,7 @@ def page(
 
 
 def _paragraphs(sentences: Sequence[str]) -> Markup:
-    return Markup("").join(
-        Markup("<p>{}.</p>").format(f"{words[0].upper()}{words[1:]}") for words in sentences
-    )
+    return Markup("").join(Markup("<p>{}.</p>").format(f"{words[0].upper()}{words[1:]}") for words in sentences)
 
 
 def _row(one: LayerInspection, most: float, dora: bool) -> tuple[object, ...]:
@@ -387,9 +364,7 @@ def _row(one: LayerInspection, most: float, dora: bool) -> tuple[object, ...]:
         f"{one.effective_rank:.2f}",
         f"{one.sigma[0]:.3g}",
         f"{one.norm:.3g}",
-        Markup('<div class="bar" style="--share:{:.1f}%">{}</div>').format(
-            bar, percent(one.relative_norm, 2)
-        ),
+        Markup('<div class="bar" style="--share:{:.1f}%">{}</div>').format(bar, percent(one.relative_norm, 2)),
         *[number(one.direction_norm), percent(one.magnitude_change, 2)] * dora,
         one.intruders or "–",
     )
@@ -406,9 +381,9 @@ def _bars(one: LayerUpdate | None) -> Markup:
         for i, s in enumerate(one.sigma.tolist())
     )
     words = f"{len(one.sigma)} singular values from {one.sigma[0]:.3g} to {one.sigma[-1]:.3g}"
-    return Markup(
-        '<svg width="{}" height="{}" role="img" aria-label="{words}"><title>{words}</title>{}</svg>'
-    ).format(WIDTH, HEIGHT, bars, words=words)
+    return Markup('<svg width="{}" height="{}" role="img" aria-label="{words}"><title>{words}</title>{}</svg>').format(
+        WIDTH, HEIGHT, bars, words=words
+    )
 
 
 _PAGE = Markup("""<!doctype html>

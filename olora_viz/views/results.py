@@ -9,16 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from markupsafe import Markup
 
-from olora_viz.background.record import (
-    FAILED,
-    LOADING,
-    PAUSED,
-    READY,
-    WAITING,
-    RaceRecord,
-    RaceSnapshot,
-    start_of,
-)
+from olora_viz.background.record import FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord, RaceSnapshot, start_of
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle
@@ -31,15 +22,7 @@ from olora_viz.races.state import DIVERGED, NO_GRADIENT, STOPPED
 from olora_viz.races.step import held_out_count
 from olora_viz.races.trainer import kept_from
 from olora_viz.studies.contest import scores_of
-from olora_viz.studies.fields import (
-    Metric,
-    Place,
-    SeedGroup,
-    departure,
-    group_places,
-    seed_groups,
-    standings,
-)
+from olora_viz.studies.fields import Metric, Place, SeedGroup, departure, group_places, seed_groups, standings
 from olora_viz.studies.pairing import share_interval
 from olora_viz.studies.sentences import Sentence, and_, is_guessing
 from olora_viz.studies.story import (
@@ -69,9 +52,7 @@ class RatesView:
     words: Markup
 
 
-def rates_view(
-    record: RaceRecord, measure: object = None, *, run: str | None = None
-) -> RatesView | None:
+def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = None) -> RatesView | None:
     """Show a race as a sweep; None if it is not a sweep, or before the first step.
 
     Parameters
@@ -111,10 +92,7 @@ def reach(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
     styles : styles of the curves by label, see `curve_styles`.
     """
     if not reached:
-        return Markup(
-            '<p class="hint">Without a plain LoRA lane that is still racing there is no loss to '
-            "reach.</p>"
-        )
+        return Markup('<p class="hint">Without a plain LoRA lane that is still racing there is no loss to reach.</p>')
     spread = any(len(one.each) > 1 for one in reached)
     several = len({one.target for one in reached}) > 1
     caption = Markup(
@@ -127,8 +105,7 @@ def reach(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
         ("start", "rate", "steps, median" if spread else "steps", "of the seeds" if spread else ""),
         [
             (
-                fragments.lane(styles[one.curve.label])
-                + (goal.format(nats(one.target)) if several else ""),
+                fragments.lane(styles[one.curve.label]) + (goal.format(nats(one.target)) if several else ""),
                 *describe_reach(one),
             )
             for one in reached
@@ -142,9 +119,7 @@ Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""
 
 
-FLATTERED = Sentence(
-    "Each lane counts at its lowest held-out loss:", "choosing it on these examples flatters it."
-)
+FLATTERED = Sentence("Each lane counts at its lowest held-out loss:", "choosing it on these examples flatters it.")
 """Said with ``keep_best``."""
 
 SURE = "by 95% intervals that allow for the number of comparisons"
@@ -160,15 +135,11 @@ def verdict_html(found: VerdictLine, config: RaceConfig, next_step: str = "") ->
     """
     told = (*found.said, FLATTERED) if config.keep_best else found.said
     kind = found.certainty.replace(" ", "-")
-    sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(
-        kind, SURE, found.reason
-    )
+    sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(kind, SURE, found.reason)
     return _line(told, sure, found.leader, next_step)
 
 
-def _line(
-    told: tuple[Sentence, ...], sure: Markup | str = "", leader: str = "", next_step: str = ""
-) -> Markup:
+def _line(told: tuple[Sentence, ...], sure: Markup | str = "", leader: str = "", next_step: str = "") -> Markup:
     first, *more = told
     words = Markup("<b>{}</b> {}").format(unbroken(first.lead), unbroken(first.rest))
     words += Markup("").join(Markup(" <span>{}</span>").format(unbroken(str(one))) for one in more)
@@ -178,11 +149,7 @@ def _line(
 
 
 def without_verdict(
-    state: str,
-    config: RaceConfig,
-    made: int,
-    styles: Sequence[LaneStyle],
-    places: Sequence[Place],
+    state: str, config: RaceConfig, made: int, styles: Sequence[LaneStyle], places: Sequence[Place]
 ) -> Markup:
     """Return what the line says while there are no results, or nothing to compare.
 
@@ -196,11 +163,7 @@ def without_verdict(
 
 
 def _without(
-    state: str,
-    config: RaceConfig,
-    made: int,
-    styles: Sequence[LaneStyle],
-    places: Sequence[Place],
+    state: str, config: RaceConfig, made: int, styles: Sequence[LaneStyle], places: Sequence[Place]
 ) -> Sentence:
     every = config.eval_every or config.steps
     if state == READY:
@@ -212,9 +175,7 @@ def _without(
         if state == STOPPED:
             return Sentence("Stopped", f"before the first held-out results, at step {every}.")
         doing = {WAITING: "Waiting.", LOADING: "Loading.", PAUSED: "Paused."}
-        return Sentence(
-            doing.get(state, "Training."), f"The first held-out results come at step {every}."
-        )
+        return Sentence(doing.get(state, "Training."), f"The first held-out results come at step {every}.")
     out = [styles[place.lane].label for place in places if place.out_at]
     left = [styles[place.lane].label for place in places if not place.out_at]
     if out and len(left) == 1:
@@ -261,9 +222,7 @@ def results_of(
     runs = fewest_runs(groups, examples)
     made = [results(styles, places, held, base, text, race.held_out, its, best, runs, metric)]
     if race.tested is not None:
-        made.append(
-            results_of_test(styles, places, rows, groups, race.tested, text, race.held_out, best)
-        )
+        made.append(results_of_test(styles, places, rows, groups, race.tested, text, race.held_out, best))
     elif race.held_out and race.held_out.test and _goes_on(race):
         what = _examples("test", race.held_out.test, text)
         made.append(Markup('<p class="hint later">Test on {}: once, at the end</p>').format(what))
@@ -279,11 +238,7 @@ def kept_adapters(race: RaceSnapshot) -> Markup:
     mark = Markup(' <span class="hint">stopped early</span>')
     what = "best evaluation of each lane" if race.config.keep_best else "last step of each lane"
     rows = [
-        (
-            lane(style),
-            Markup("{}{}").format(one.step, mark if one.stopped_at else ""),
-            nats(one.loss),
-        )
+        (lane(style), Markup("{}{}").format(one.step, mark if one.stopped_at else ""), nats(one.loss))
         for style, one in zip(race.styles, kept, strict=True)
     ]
     return Markup("<details><summary>Adapters: {}{}</summary>{}</details>").format(
@@ -337,7 +292,7 @@ def results(
         kind="standing",
         base=beside,
         scrolls=True,
-    )  # fmt: skip
+    )
 
 
 def results_of_test(
@@ -360,10 +315,7 @@ def results_of_test(
     best : whether each lane was tested with its best adapter.
     """
     found, base = tested.lanes, tested.base
-    theirs = [
-        replace(row, loss=float(found.loss[row.lane]), accuracy=float(found.accuracy[row.lane]))
-        for row in rows
-    ]
+    theirs = [replace(row, loss=float(found.loss[row.lane]), accuracy=float(found.accuracy[row.lane])) for row in rows]
     places = {place.lane: place for place in group_places(theirs, groups)}
     examples = Examples.of(found)
     known = intervals(groups, examples, plain_text)
@@ -379,14 +331,10 @@ def results_of_test(
         scrolls=True,
     )
     whose = ", with each lane's best adapter" if best else ""
-    return Markup("<details><summary>Test on {}, once, at the end{}</summary>{}</details>").format(
-        what, whose, made
-    )
+    return Markup("<details><summary>Test on {}, once, at the end{}</summary>{}</details>").format(what, whose, made)
 
 
-def intervals(
-    groups: Sequence[SeedGroup], examples: Examples | None, plain_text: bool
-) -> Intervals:
+def intervals(groups: Sequence[SeedGroup], examples: Examples | None, plain_text: bool) -> Intervals:
     """Return the 95% interval of every group's accuracy; none without answers by example."""
     if examples is None or plain_text:
         return ()
@@ -418,11 +366,7 @@ def _head(plain_text: bool, rows: Sequence[Place], intervals: Intervals) -> tupl
     between, spread = any(intervals), any(math.isfinite(row.spread) for row in rows)
     share = f"share of right answers{', with its 95% interval' * between}"
     loss = f"{loss_unit(plain_text)}{', ± standard deviation over seeds' * spread}"
-    return (
-        "lane",
-        Cell(f"accuracy{', 95%' * between}", share),
-        Cell(f"loss{' ± SD' * spread}", loss),
-    )
+    return ("lane", Cell(f"accuracy{', 95%' * between}", share), Cell(f"loss{' ± SD' * spread}", loss))
 
 
 def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple[object, ...]:
@@ -469,9 +413,9 @@ def _departure(row: Place) -> str:
 def _spread(row: Place) -> Markup:
     if not math.isfinite(row.spread):
         return Markup("")
-    return Markup(
-        ' <span class="hint" title="standard deviation over {} seeds">± {}</span>'
-    ).format(row.seeds, nats(row.spread))
+    return Markup(' <span class="hint" title="standard deviation over {} seeds">± {}</span>').format(
+        row.seeds, nats(row.spread)
+    )
 
 
 def _remarks(race: RaceSnapshot) -> Markup:
@@ -484,9 +428,7 @@ def _remarks(race: RaceSnapshot) -> Markup:
     for words in filter(None, (race.adapted, race.in_parts)):
         said += [f"{words[0].upper()}{words[1:]}."]
     return Markup("").join(map(remark, filter(None, seen))) + (
-        Markup("<details><summary>Data and layers</summary>{}</details>").format(
-            Markup("").join(map(remark, said))
-        )
+        Markup("<details><summary>Data and layers</summary>{}</details>").format(Markup("").join(map(remark, said)))
         if said
         else ""
     )

@@ -85,8 +85,7 @@ def differences(setups: Sequence[tuple[str, RaceConfig]]) -> Markup:
     if not rows:
         return remark("Their set-ups are the same.")
     return Markup(
-        '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run only'
-        "</span></h2>"
+        '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run only</span></h2>'
     ) + table(
         ("", *(name for name, _ in setups)),
         [(name, *(value or "–" for value in values)) for name, values in rows],
@@ -121,16 +120,13 @@ def own_answers(
     if own.problem:
         return Markup('<div class="own-prompt">{}</div>').format(fragments.problem(own.problem))
     if own.answer is None:
-        return Markup('<div class="own-prompt"><p class="hint">Asking “{}” …</p></div>').format(
-            own.prompt
-        )
+        return Markup('<div class="own-prompt"><p class="hint">Asking “{}” …</p></div>').format(own.prompt)
     kind = "all-asked" + " many" * (len(groups) > fragments.FEW)
     words = KEPT if own.answer.step is None else f"at step {own.answer.step}"
     when = Markup(' <span class="hint">{}</span>').format(words)
     rows = fragments.contenders(styles, groups, order, own.answer)
     return Markup(
-        '<div class="own-prompt {}"><div class="asked"><p><span class="prompt">{}</span> →{}</p>{}'
-        "</div></div>"
+        '<div class="own-prompt {}"><div class="asked"><p><span class="prompt">{}</span> →{}</p>{}</div></div>'
     ).format(kind, own.answer.prompt.strip(), when, rows)
 
 
@@ -176,8 +172,7 @@ def preview(
     missing = "" if tokenizer else f" Tokens are shown once {model} is on this server."
     unused = "" if chat else unused_template(tokenizer, model)
     legend = Markup(
-        '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what the loss is '
-        "computed on.{}{}</p>"
+        '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what the loss is computed on.{}{}</p>'
     ).format(read, missing, unused and f" {unused}.")
     more = Markup("<details><summary>{} more of them</summary>{}</details>").format(
         len(shown) - 1, Markup("").join(shown[1:])
@@ -186,11 +181,7 @@ def preview(
 
 
 def _example(
-    example: Example,
-    tokenizer: PreTrainedTokenizerBase | None,
-    longest: int,
-    chat: Chat | None,
-    truncate: bool,
+    example: Example, tokenizer: PreTrainedTokenizerBase | None, longest: int, chat: Chat | None, truncate: bool
 ) -> Markup:
     if tokenizer is None:
         pieces = [Piece(example.prompt, False), Piece(example.answer, True)]
@@ -214,10 +205,7 @@ def _example(
 
 def _part(pieces: Sequence[Piece], tag: str) -> Markup:
     """Return the tokens of a prompt or an answer, without those in the middle if it is long."""
-    boxes = [
-        Markup("<{0}>{1}</{0}>").format(tag, _short(piece.text).replace("\n", "↵\n") or "·")
-        for piece in pieces
-    ]
+    boxes = [Markup("<{0}>{1}</{0}>").format(tag, _short(piece.text).replace("\n", "↵\n") or "·") for piece in pieces]
     left_out = len(boxes) - FIRST - LAST
     if left_out > 1:
         boxes[FIRST:-LAST] = [Markup("<i> … {} more … </i>").format(left_out)]

@@ -14,14 +14,7 @@ from torch import Tensor
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, label_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.spectra import captured_energies, optimal_energy
-from olora_viz.measures.truncation import (
-    Truncation,
-    Weight,
-    compared,
-    energies,
-    energy_ranks,
-    layers_like,
-)
+from olora_viz.measures.truncation import Truncation, Weight, compared, energies, energy_ranks, layers_like
 from olora_viz.models import load_model
 from olora_viz.views.html import Cell, table
 
@@ -144,20 +137,13 @@ def verdict(olora: Truncation) -> Markup:
     else:
         above = [x for x in olora.sigma_W.tolist() if x > sigma]
         below = [x for x in olora.sigma_W.tolist() if x <= sigma]
-        between = (
-            f"lies between W's {_n(above[-1])} and {_n(below[0])}"
-            if above and below
-            else "is beyond those of W"
-        )
+        between = f"lies between W's {_n(above[-1])} and {_n(below[0])}" if above and below else "is beyond those of W"
         found = Markup(
             "OLoRA's {} value, {}, {}; the nearest is {} away. Q<sub>r</sub>R<sub>r</sub> = "
             "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
             "need not equal those of W."
         ).format(_nth(i + 1), _n(sigma), between, f"{float(olora.distance[i]):.2g}")
-    claims = [
-        ("bounded by σᵢ(W)", _holds(olora.bounded)),
-        ("a subset of σ(W)", _holds(olora.subset)),
-    ]
+    claims = [("bounded by σᵢ(W)", _holds(olora.bounded)), ("a subset of σ(W)", _holds(olora.subset))]
     return Markup(
         "<h2>The paper's claim, on this matrix</h2>"
         '<p class="say">“The singular values of Q<sub>r</sub>R<sub>r</sub> are a subset of those '
@@ -212,9 +198,9 @@ def factors(found: Sequence[Truncation]) -> Markup:
         )
         for one in found
     ]  # fmt: skip
-    return Markup(
-        '<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>'
-    ) + table(head, rows, kind="standing")
+    return Markup('<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>') + table(
+        head, rows, kind="standing"
+    )
 
 
 def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
@@ -222,13 +208,13 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
     olora = found["olora"]
     share = olora.energy / olora.energy_optimal
     said: list[str] = [
-        Markup(
-            "OLoRA keeps <b>{} of what rank {} could keep</b>, {} a random basis ({})."
-        ).format(
-            percent(share), olora.rank, _compare(olora.energy, olora.energy_random),
+        Markup("OLoRA keeps <b>{} of what rank {} could keep</b>, {} a random basis ({}).").format(
+            percent(share),
+            olora.rank,
+            _compare(olora.energy, olora.energy_random),
             percent(olora.energy_random / olora.energy_optimal),
         )
-    ]  # fmt: skip
+    ]
     if "sketch" in found:
         other = found["sketch"].energy
         said.append(
@@ -242,9 +228,9 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
     if olora.angles is not None:
         near, far = float(olora.angles[0]), float(olora.angles[-1])
         said.append(
-            Markup(
-                "Its nearest direction to W's top {} is <b>{:.0f}°</b> away, its farthest {:.0f}°."
-            ).format(olora.rank, near, far)
+            Markup("Its nearest direction to W's top {} is <b>{:.0f}°</b> away, its farthest {:.0f}°.").format(
+                olora.rank, near, far
+            )
             if olora.rank > 1
             else Markup("Its direction is <b>{:.0f}°</b> away from W's top one.").format(near)
         )

@@ -39,10 +39,7 @@ def verdict_rows(found: Verdicts) -> list[list[str]]:
 def interval_over(found: Verdicts) -> str:
     """Return what the intervals of the differences are over: seeds, examples or both."""
     gaps = [one.difference.gap for one in found.each if one.seeds]
-    kinds = {
-        "seeds": any(len(gap) > 1 for gap in gaps),
-        "examples": any(gap.shape[1] > 1 for gap in gaps),
-    }
+    kinds = {"seeds": any(len(gap) > 1 for gap in gaps), "examples": any(gap.shape[1] > 1 for gap in gaps)}
     return and_([kind for kind, is_there in kinds.items() if is_there or not gaps])
 
 
@@ -146,11 +143,7 @@ def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
         top = max(lane.lr for lane in group)
         repeated_at = [lane for lane in group if lane.lr == top]
         missing = [rate for rate in rates if all(lane.lr != rate for lane in group)]
-        new += [
-            replace(lane, lr=rate)
-            for rate in (*missing, _half_a_decade_above(rates[-1]))
-            for lane in repeated_at
-        ]
+        new += [replace(lane, lr=rate) for rate in (*missing, _half_a_decade_above(rates[-1])) for lane in repeated_at]
     _check(most, len(new), f"with higher rates the race has {len(new)} lanes")
     return tuple(new)
 

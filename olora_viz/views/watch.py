@@ -39,9 +39,7 @@ def watch_study(races: Iterator[FinishedRace | Decision]) -> Iterator[FinishedRa
     return _study_in_notebook(races) if is_notebook() else _study_in_terminal(races)
 
 
-def _study_in_notebook(
-    races: Iterator[FinishedRace | Decision],
-) -> Iterator[FinishedRace | Decision]:
+def _study_in_notebook(races: Iterator[FinishedRace | Decision]) -> Iterator[FinishedRace | Decision]:
     output, one, found = LiveOutput(), None, None
     output.show(lambda: {"text/plain": BEGINS}, at_once=True)
     for one in races:
@@ -56,9 +54,7 @@ def _study_in_notebook(
         display(plot_study(found, what="wins"))
 
 
-def _study_in_terminal(
-    races: Iterator[FinishedRace | Decision],
-) -> Iterator[FinishedRace | Decision]:
+def _study_in_terminal(races: Iterator[FinishedRace | Decision]) -> Iterator[FinishedRace | Decision]:
     found = None
     for one in races:
         words, found = _known(one)

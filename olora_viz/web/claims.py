@@ -20,12 +20,7 @@ from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Claim, Finding, not_measured
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.claims.judging import (
-    command_of_claim,
-    needs_study,
-    setup_words,
-    study_within,
-)
+from olora_viz.studies.claims.judging import command_of_claim, needs_study, setup_words, study_within
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views import claims as view_of
@@ -124,9 +119,7 @@ class Judging(StudyWork):
         return True
 
 
-def put(
-    jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY
-) -> Judging:
+def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> Judging:
     """Put the claims on a set-up into the queue.
 
     Parameters
@@ -151,11 +144,8 @@ def put(
     name = new_key()
     styles = lane_styles(config.lanes)
     return jobs.put(
-        Judging(
-            name, config, study_folder(jobs.folder / name), styles, minutes=float(minutes),
-            owner=owner,
-        )
-    )  # fmt: skip
+        Judging(name, config, study_folder(jobs.folder / name), styles, minutes=float(minutes), owner=owner)
+    )
 
 
 def minutes_within(limits: Limits) -> list[int]:
@@ -194,23 +184,17 @@ def controls() -> Controls:
     """Make the status and the buttons, inside the top bar."""
     small: dict[str, Any] = {"scale": 0, "min_width": 0, "elem_classes": ONLY}
     return Controls(
-        status=gr.HTML(
-            fragments.status(READY), elem_id="claims-status", elem_classes=ONLY,
-            apply_default_css=False,
-        ),
-        test=gr.Button(
-            "▶ Test on my model", variant="primary", elem_id="claims-button", **small
-        ),
+        status=gr.HTML(fragments.status(READY), elem_id="claims-status", elem_classes=ONLY, apply_default_css=False),
+        test=gr.Button("▶ Test on my model", variant="primary", elem_id="claims-button", **small),
         stop=gr.Button("■ Stop", elem_id="claims-stop-button", interactive=False, **small),
-    )  # fmt: skip
+    )
 
 
 def choices(limits: Limits) -> gr.Dropdown:
     """Lay out the card below the set-up, and return the length of the study."""
     with gr.Column(elem_classes=f"card {ONLY}"):
         gr.HTML(
-            '<h2>What is tested <span class="hint">claims about weights and the start are always '
-            "tested</span></h2>",
+            '<h2>What is tested <span class="hint">claims about weights and the start are always tested</span></h2>',
             apply_default_css=False,
         )
         minutes = gr.Dropdown(
@@ -226,10 +210,7 @@ def columns(bar: Controls) -> Outputs:
     known = recorded_claims()
     with gr.Column(elem_classes=f"intro {ONLY}", min_width=0):
         gr.HTML(_intro(known), elem_id="claims-intro", apply_default_css=False)
-    with (
-        gr.Column(elem_classes=f"middle {ONLY}", min_width=0),
-        gr.Column(elem_classes="card", elem_id="claims-list"),
-    ):
+    with gr.Column(elem_classes=f"middle {ONLY}", min_width=0), gr.Column(elem_classes="card", elem_id="claims-list"):
         rows = tuple(_row_part(claim, known) for claim in CLAIMS.values())
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         with gr.Column(elem_classes="card"):
@@ -259,9 +240,8 @@ def _intro(known: RecordedClaims) -> Markup:
 
 
 def connect(
-    page: Outputs, minutes: gr.Dropdown, demo: gr.Blocks, jobs: Jobs, limits: Limits, setup: Any,
-    files: VisitorFiles,
-) -> None:  # fmt: skip
+    page: Outputs, minutes: gr.Dropdown, demo: gr.Blocks, jobs: Jobs, limits: Limits, setup: Any, files: VisitorFiles
+) -> None:
     """Connect the page to the model and the task of the set-up.
 
     Parameters
@@ -289,9 +269,7 @@ def connect(
     async def follow(key: Any) -> AsyncIterator[list[Any]]:
         drawn: list[Markup] = []
         of = partial(jobs.find, key, Judging)
-        async for work, ahead, _ in changes(
-            jobs, of, lambda work: (work.now, len(work.found), work.steps)
-        ):
+        async for work, ahead, _ in changes(jobs, of, lambda work: (work.now, len(work.found), work.steps)):
             shown = view(work, ahead)
             yield shown._replace(rows=_changed(shown.rows, drawn)).flat
             drawn = list(shown.rows)
@@ -328,9 +306,7 @@ def view(work: Judging, ahead: int) -> Outputs:
         test=gr.update(interactive=work.complete),
         stop=gr.update(interactive=not work.ended),
         rows=tuple(
-            view_of.row(
-                claim, _recorded(claim, known), _measured(claim, work), now=claim.name == now
-            )
+            view_of.row(claim, _recorded(claim, known), _measured(claim, work), now=claim.name == now)
             for claim in CLAIMS.values()
         ),
     )

@@ -27,25 +27,11 @@ from olora_viz.figures.theme import LaneStyle, start_styles
 from olora_viz.learn.terms import term, with_terms
 from olora_viz.measures.conditioning import BATCHES, COST_IN_STEPS, LossSlice, slices
 from olora_viz.races.config import RaceConfig, start_key
-from olora_viz.races.fair_rate import (
-    FairRate,
-    fair_rate,
-    reference_among,
-    resolved,
-    same_and_fair,
-)
+from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, resolved, same_and_fair
 from olora_viz.races.state import FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
-from olora_viz.views.conditioning import (
-    hero_of,
-    numbers,
-    numbers_before,
-    rates,
-    rates_before,
-    story_before,
-    tell,
-)
+from olora_viz.views.conditioning import hero_of, numbers, numbers_before, rates, rates_before, story_before, tell
 from olora_viz.views.html import problem
 from olora_viz.views.layers import curvature_view
 from olora_viz.views.race import race_view
@@ -154,15 +140,11 @@ class Slicing(WorkHere):
         assert self.source.found is not None
         with at_its_start(self) as racing:
             self.become("slicing")
-            self.slices = slices(
-                racing.lanes, racing.batch(1), self.source.found, self.chosen, progress=self.tell
-            )
+            self.slices = slices(racing.lanes, racing.batch(1), self.source.found, self.chosen, progress=self.tell)
             self.become(FINISHED)
 
 
-def measure(
-    jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = NOBODY
-) -> Measurement:
+def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = NOBODY) -> Measurement:
     """Put a measurement of a race's start into the queue.
 
     Lanes that have the same start, see `start_key`, share one measurement.
@@ -372,13 +354,9 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
                 measure_ = gr.Button(
-                    "Measure the start", variant="primary", elem_id="measure-button", scale=0,
-                    min_width=0,
-                )  # fmt: skip
-                stop = gr.Button(
-                    "■ Stop", elem_id="measure-stop-button", interactive=False, scale=0,
-                    min_width=0,
-                )  # fmt: skip
+                    "Measure the start", variant="primary", elem_id="measure-button", scale=0, min_width=0
+                )
+                stop = gr.Button("■ Stop", elem_id="measure-stop-button", interactive=False, scale=0, min_width=0)
                 layer = gr.Textbox(
                     label="One layer only (empty: all parameters)", elem_id="measure-layer",
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
@@ -393,10 +371,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
             ntk = live_figure(ntk_figure(styles, None), elem_id="ntk-figure")
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
-                slice_ = gr.Button(
-                    "Slice the loss", elem_id="slice-button", interactive=False, scale=0,
-                    min_width=0,
-                )  # fmt: skip
+                slice_ = gr.Button("Slice the loss", elem_id="slice-button", interactive=False, scale=0, min_width=0)
                 left = gr.Dropdown([], label="Left", elem_id="slice-left", min_width=0)
                 right = gr.Dropdown([], label="Right", elem_id="slice-right", min_width=0)
             with gr.Row(elem_classes="two charts"):
@@ -408,9 +383,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
         with gr.Column(elem_classes="card"):
             story = gr.HTML(story_before(), elem_id="conditioning-story", apply_default_css=False)
         with gr.Column(elem_classes="card"):
-            numbers = gr.HTML(
-                numbers_before(), elem_id="conditioning-numbers", apply_default_css=False
-            )
+            numbers = gr.HTML(numbers_before(), elem_id="conditioning-numbers", apply_default_css=False)
         with gr.Column(elem_classes="card"):
             rates = gr.HTML(rates_before(), elem_id="conditioning-rates", apply_default_css=False)
         with gr.Column(elem_classes="card"):
@@ -424,9 +397,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     return Columns(outputs, layer, every, curved, race_figures, fair, fair_words)
 
 
-def _during_a_race(
-    styles: Sequence[LaneStyle], total: int
-) -> tuple[gr.Number, tuple[gr.HTML, ...]]:
+def _during_a_race(styles: Sequence[LaneStyle], total: int) -> tuple[gr.Number, tuple[gr.HTML, ...]]:
     """Make the card of the curvature during a race: how often, and its charts."""
     gr.HTML(
         '<h2>During a race <span class="hint">press Race: the '
@@ -436,23 +407,15 @@ def _during_a_race(
     )
     with gr.Row(elem_classes="measuring"):
         every = gr.Number(
-            0, label="Measure the curvature every E updates (0: never)",
-            elem_id="curvature-every", min_width=0,
-        )  # fmt: skip
-    with gr.Row(elem_classes="two charts"):
-        sharpness = live_figure(
-            sharpness_figure(styles, [], total=total), elem_id="sharpness-figure"
-        )
-        stability = live_figure(
-            stability_figure(styles, [], total=total), elem_id="stability-figure"
+            0, label="Measure the curvature every E updates (0: never)", elem_id="curvature-every", min_width=0
         )
     with gr.Row(elem_classes="two charts"):
-        loss = live_figure(
-            figures.loss_figure(styles, [], total=total), elem_id="conditioning-loss-figure"
-        )
+        sharpness = live_figure(sharpness_figure(styles, [], total=total), elem_id="sharpness-figure")
+        stability = live_figure(stability_figure(styles, [], total=total), elem_id="stability-figure")
+    with gr.Row(elem_classes="two charts"):
+        loss = live_figure(figures.loss_figure(styles, [], total=total), elem_id="conditioning-loss-figure")
         gradient = live_figure(
-            figures.gradient_figure(styles, [], total=total),
-            elem_id="conditioning-gradient-figure",
+            figures.gradient_figure(styles, [], total=total), elem_id="conditioning-gradient-figure"
         )
     return every, (sharpness, stability, loss, gradient)
 
@@ -488,9 +451,7 @@ def connect(
         async for update in follow(job):
             yield update
 
-    async def slice_(
-        request: gr.Request, measured: Any, left: Any, right: Any
-    ) -> AsyncIterator[View]:
+    async def slice_(request: gr.Request, measured: Any, left: Any, right: Any) -> AsyncIterator[View]:
         try:
             source = jobs.find(measured, Measurement)
             if source is None:
@@ -540,9 +501,7 @@ def connect(
 
     both, whole = [page.measured, page.sliced], list(page)
     page.measure.click(start, [*controls, its.layer], whole, concurrency_limit=None, **PRIVATE)
-    page.slice.click(
-        slice_, [page.measured, page.left, page.right], whole, concurrency_limit=None, **PRIVATE
-    )
+    page.slice.click(slice_, [page.measured, page.left, page.right], whole, concurrency_limit=None, **PRIVATE)
     its.fair.click(propose, [page.measured, *controls], [*controls, its.fair_words], **AT_ONCE)
     page.stop.click(stop, both, None, **AT_ONCE)
     demo.load(go_on, both, whole, js=read("measured", "sliced"), concurrency_limit=None, **PRIVATE)

@@ -99,9 +99,7 @@ def check_minutes(minutes: object, offered: Sequence[int]) -> None:
     ValueError : it is not among those offered.
     """
     if isinstance(minutes, bool) or minutes not in offered:
-        raise ValueError(
-            f"minutes must be one of {', '.join(map(str, offered))}, not {minutes!r:.40}"
-        )
+        raise ValueError(f"minutes must be one of {', '.join(map(str, offered))}, not {minutes!r:.40}")
 
 
 def of_examples(settings: Any = None) -> dict[str, Any]:
@@ -143,9 +141,7 @@ class Deciding(StudyWork):
         return self.waits
 
 
-def put(
-    jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY
-) -> Deciding:
+def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> Deciding:
     """Put a decision into the queue.
 
     Parameters
@@ -173,11 +169,8 @@ def put(
     name = new_key()
     styles = lane_styles(config.lanes)
     return jobs.put(
-        Deciding(
-            name, config, study_folder(jobs.folder / name), styles, minutes=float(minutes),
-            owner=owner,
-        )
-    )  # fmt: skip
+        Deciding(name, config, study_folder(jobs.folder / name), styles, minutes=float(minutes), owner=owner)
+    )
 
 
 def minutes_within(limits: Limits) -> list[int]:
@@ -261,13 +254,10 @@ def controls() -> Controls:
     """Make the status and the buttons, inside the top bar."""
     small: dict[str, Any] = {"scale": 0, "min_width": 0, "elem_classes": ONLY}
     return Controls(
-        status=gr.HTML(
-            fragments.status(READY), elem_id="decide-status", elem_classes=ONLY,
-            apply_default_css=False,
-        ),
+        status=gr.HTML(fragments.status(READY), elem_id="decide-status", elem_classes=ONLY, apply_default_css=False),
         decide=gr.Button("▶ Decide", variant="primary", elem_id="decide-button", **small),
         stop=gr.Button("■ Stop", elem_id="decide-stop-button", interactive=False, **small),
-    )  # fmt: skip
+    )
 
 
 def choices(limits: Limits) -> Choices:
@@ -292,9 +282,7 @@ def choices(limits: Limits) -> Choices:
             f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>',
             apply_default_css=False,
         )
-        rank = gr.Slider(
-            1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank"
-        )
+        rank = gr.Slider(1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank")
     return Choices(minutes, inits, rank)
 
 
@@ -304,9 +292,7 @@ def columns(jobs: Jobs, bar: Controls) -> Shown:
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
         gr.HTML(QUESTION, elem_id="decide-question", apply_default_css=False)
         with gr.Column(elem_classes="card"):
-            headline = gr.HTML(
-                BEFORE["headline"], elem_id="decide-headline", apply_default_css=False,
-            )  # fmt: skip
+            headline = gr.HTML(BEFORE["headline"], elem_id="decide-headline", apply_default_css=False)
             take = _take_card(jobs)
         with gr.Column(elem_classes="card"):
             rates = live_figure(before["rates"], elem_id="decide-rates")
@@ -314,27 +300,19 @@ def columns(jobs: Jobs, bar: Controls) -> Shown:
             differences = live_figure(before["differences"], elem_id="decide-differences")
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         with gr.Column(elem_classes="card"):
-            starts = gr.HTML(
-                BEFORE["table"], elem_id="decide-starts", apply_default_css=False,
-            )  # fmt: skip
+            starts = gr.HTML(BEFORE["table"], elem_id="decide-starts", apply_default_css=False)
         with gr.Column(elem_classes="card"):
-            plan = gr.HTML(
-                BEFORE["plan"], elem_id="decide-plan", apply_default_css=False,
-            )  # fmt: skip
+            plan = gr.HTML(BEFORE["plan"], elem_id="decide-plan", apply_default_css=False)
         with gr.Column(elem_classes="card"):
-            answers = gr.HTML(
-                BEFORE["answers"], elem_id="decide-answers", apply_default_css=False,
-            )  # fmt: skip
+            answers = gr.HTML(BEFORE["answers"], elem_id="decide-answers", apply_default_css=False)
     return Shown(
-        held("decision"), bar.status, headline, take, rates, differences, starts, answers, plan,
-        bar.decide, bar.stop,
-    )  # fmt: skip
+        held("decision"), bar.status, headline, take, rates, differences, starts, answers, plan, bar.decide, bar.stop
+    )
 
 
 def connect(
-    page: Shown, its: Choices, demo: gr.Blocks, jobs: Jobs, limits: Limits, setup: Any,
-    files: VisitorFiles,
-) -> None:  # fmt: skip
+    page: Shown, its: Choices, demo: gr.Blocks, jobs: Jobs, limits: Limits, setup: Any, files: VisitorFiles
+) -> None:
     """Connect the page to the model and the task of the set-up.
 
     Parameters

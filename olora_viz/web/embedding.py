@@ -17,12 +17,7 @@ PREFIX = re.compile(r"(/[\w~-][\w.~-]{0,63}){1,8}")
 
 _SCRIPT = script(Path(__file__).parent / "first.js", plotly=installed(PLOTLY))
 
-FIRST = "\n".join(
-    [
-        '<link rel="icon" href="./favicon.ico" />',
-        f"<script>{{\n{_SCRIPT}}}</script>",
-    ]
-)
+FIRST = "\n".join(['<link rel="icon" href="./favicon.ico" />', f"<script>{{\n{_SCRIPT}}}</script>"])
 """Inserted into the head of the page, before Gradio's own scripts."""
 
 

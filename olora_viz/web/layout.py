@@ -18,15 +18,7 @@ from olora_viz.web.parts.card import Board, Desk, held
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race import ask, cards, events, next_steps
 from olora_viz.web.race import settings as setup_cards
-from olora_viz.web.race.controls import (
-    CONTROLS,
-    LINE,
-    READERS,
-    Buttons,
-    make_buttons,
-    make_line,
-    pulse,
-)
+from olora_viz.web.race.controls import CONTROLS, LINE, READERS, Buttons, make_buttons, make_line, pulse
 from olora_viz.web.race.links import button, countdown, follow, note, show_button
 
 COLUMNS = {

@@ -59,18 +59,18 @@ def lesson_text(lesson: Lesson) -> Markup:
     display = Markup('<div class="formula" tabindex="0" role="group" aria-label="formula">{}</div>')
     first, *rest = (paragraph.format(sentence(one)) for one in lesson.paragraphs)
     shown = [first, *(display.format(_formula_parts(one)) for one in lesson.formulas), *rest]
-    return Markup(
-        '<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>'
-    ).format(_place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown)))
+    return Markup('<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>').format(
+        _place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
+    )
 
 
 def lesson_guide(limits: Limits, lesson: Lesson) -> Markup:
     """Return what to do, what to see, and where, and the question that checks the idea."""
     opens = Markup("")
     if lesson.page != "learn":
-        opens = Markup(
-            '<button type="button" class="primary" data-open="{}" data-page="{}">{}</button>'
-        ).format(lesson.name, lesson.page, PAGE_WORDS[lesson.page])
+        opens = Markup('<button type="button" class="primary" data-open="{}" data-page="{}">{}</button>').format(
+            lesson.name, lesson.page, PAGE_WORDS[lesson.page]
+        )
     return Markup(
         '<h3>One thing to do</h3><p class="say">{}</p>'
         '<h3>One thing to see</h3><p class="say">{}</p>'
@@ -83,9 +83,9 @@ def lesson_guide(limits: Limits, lesson: Lesson) -> Markup:
 
 def check(lesson: Lesson) -> Markup:
     """Return the check question of a lesson; whoever opens its answer has finished the lesson."""
-    return Markup(
-        '<section class="check"><h3>Check yourself</h3><p class="say">{}</p>{}</section>'
-    ).format(sentence(lesson.ask), answer(lesson, finishes=True))
+    return Markup('<section class="check"><h3>Check yourself</h3><p class="say">{}</p>{}</section>').format(
+        sentence(lesson.ask), answer(lesson, finishes=True)
+    )
 
 
 def answer(lesson: Lesson, finishes: bool = False) -> Markup:
@@ -96,9 +96,9 @@ def answer(lesson: Lesson, finishes: bool = False) -> Markup:
     finishes : whether opening it finishes the lesson.
     """
     mark = Markup(' data-finishes="{}"').format(lesson.name) if finishes else ""
-    return Markup(
-        '<details class="answer"{}><summary>Show the answer</summary><p>{}</p></details>'
-    ).format(mark, sentence(lesson.answer))
+    return Markup('<details class="answer"{}><summary>Show the answer</summary><p>{}</p></details>').format(
+        mark, sentence(lesson.answer)
+    )
 
 
 def guided_card(limits: Limits, lesson: Lesson) -> Markup:
@@ -109,8 +109,7 @@ def guided_card(limits: Limits, lesson: Lesson) -> Markup:
         raced = Markup("<span>{}</span>").format(raced)
     if after:
         onward = Markup(
-            '<button type="button" class="as-link" data-open="{}" data-page="{}">'
-            "Next: {} →</button>"
+            '<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>'
         ).format(after.name, after.page, after.title)
     return Markup(
         '<section class="guided" data-page="{page}" data-where="{where}" aria-label="Lesson">'
@@ -143,11 +142,10 @@ def glossary() -> Markup:
     source = Markup(' <span class="source">{}</span>')
     terms = Markup("").join(
         entry.format(
-            slug(term.word), term.word, sentence(term.meaning),
-            source.format(term.source) if term.source else "",
+            slug(term.word), term.word, sentence(term.meaning), source.format(term.source) if term.source else ""
         )
         for term in GLOSSARY
-    )  # fmt: skip
+    )
     return Markup('<h2 id="glossary">Glossary</h2><dl class="glossary">{}</dl>').format(terms)
 
 
@@ -158,8 +156,7 @@ def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
         return Markup("")
     race = GALLERY[lesson.recording]
     return Markup(
-        '<a class="{}" href="{}">Race it live</a>'
-        ' <span class="hint">(when recorded, on a {}: {})</span>'
+        '<a class="{}" href="{}">Race it live</a> <span class="hint">(when recorded, on a {}: {})</span>'
     ).format(kind, link, race.device, about(race.steps[-1].seconds))
 
 
@@ -180,9 +177,7 @@ def _neighbours(lesson: Lesson) -> Markup:
 def _show(lesson: Lesson) -> Markup:
     if not lesson.where:
         return Markup("")
-    return Markup(
-        '<button type="button" class="as-link" data-show="{}">Show me where ↓</button>'
-    ).format(lesson.where)
+    return Markup('<button type="button" class="as-link" data-show="{}">Show me where ↓</button>').format(lesson.where)
 
 
 def _place(lesson: Lesson) -> str:
@@ -294,10 +289,7 @@ def _parts(limits: Limits) -> Opened:
     """Lay out the page's components, with the first lesson."""
     first = find(NAMES[0])
     with gr.Row(elem_classes="page", elem_id="learn-page"):
-        with (
-            gr.Column(elem_classes="side left", scale=0, min_width=0),
-            gr.Column(elem_classes="card"),
-        ):
+        with gr.Column(elem_classes="side left", scale=0, min_width=0), gr.Column(elem_classes="card"):
             contents = _pressed("lesson-list", lesson_contents(first.name))
         with gr.Column(elem_classes="middle", min_width=0):
             with gr.Column(elem_classes="card"):
@@ -308,10 +300,7 @@ def _parts(limits: Limits) -> Opened:
                     1, min(example_matrix().shape), value=RANK, step=1, label="Rank r",
                     elem_id="lesson-rank", visible=False,
                 )  # fmt: skip
-        with (
-            gr.Column(elem_classes="side right", scale=0, min_width=0),
-            gr.Column(elem_classes="card"),
-        ):
+        with gr.Column(elem_classes="side right", scale=0, min_width=0), gr.Column(elem_classes="card"):
             guide = _pressed("lesson-guide", lesson_guide(limits, first))
         with gr.Column(elem_classes="after", min_width=0):
             with gr.Column(elem_classes="card", elem_id="lesson-glossary", min_width=0):
@@ -321,11 +310,7 @@ def _parts(limits: Limits) -> Opened:
                     apply_default_css=False,
                 )
             with gr.Column(elem_classes="card", elem_id="lesson-teachers", min_width=0):
-                gr.HTML(
-                    plan(),
-                    js_on_load=bundle(Path(__file__).parent / "teachers.js"),
-                    apply_default_css=False,
-                )
+                gr.HTML(plan(), js_on_load=bundle(Path(__file__).parent / "teachers.js"), apply_default_css=False)
     return Opened(contents, text, drawn, rank, guide)
 
 
@@ -365,8 +350,5 @@ def _known(name: Any) -> Lesson | str:
 def _pressed(elem_id: str, value: str) -> gr.HTML:
     """Make an HTML component that chooses, opens and closes lessons."""
     return gr.HTML(
-        value,
-        elem_id=elem_id,
-        js_on_load=bundle(Path(__file__).parent / "learn.js"),
-        apply_default_css=False,
+        value, elem_id=elem_id, js_on_load=bundle(Path(__file__).parent / "learn.js"), apply_default_css=False
     )

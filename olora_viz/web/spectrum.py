@@ -56,15 +56,7 @@ class Shown(NamedTuple):
 
 
 def shown(
-    lab: Lab,
-    limits: Limits,
-    source: Any,
-    model: Any,
-    layer: Any,
-    text: Any,
-    rank: Any,
-    starts: Any,
-    permutation: Any,
+    lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any, rank: Any, starts: Any, permutation: Any
 ) -> Shown:
     """Return what the outputs show of the chosen matrix.
 
@@ -76,9 +68,7 @@ def shown(
     return _show(lab, key, weight, rank, starts, permutation)
 
 
-def layer_map(
-    lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, rank: Any, starts: Any
-) -> Any:
+def layer_map(lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, rank: Any, starts: Any) -> Any:
     """Return the map of the energy that a start captures in every layer."""
     init = next((name for name in _known(starts) if name != "pissa"), "olora")
     if source != A_LAYER or model not in limits.models:
@@ -97,9 +87,7 @@ def layer_names(lab: Lab, limits: Limits, model: Any) -> Any:
     return gr.update(choices=[(layer_words(name), name) for name in names], value=names[0])
 
 
-def _matrix(
-    lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any
-) -> tuple[Hashable, Weight]:
+def _matrix(lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any) -> tuple[Hashable, Weight]:
     """Return the chosen matrix, under its own key."""
     if source == A_MATRIX:
         W = read_matrix(str(text))
@@ -111,26 +99,18 @@ def _matrix(
     return (model, name), lab.weight(model, name)
 
 
-def _show(
-    lab: Lab, key: Hashable, weight: Weight, rank: Any, starts: Any, permutation: Any
-) -> Shown:
+def _show(lab: Lab, key: Hashable, weight: Weight, rank: Any, starts: Any, permutation: Any) -> Shown:
     number, known = whole(permutation), _known(starts)
     most = min(MOST_RANK, len(weight.sigma))
     r = max(1, min(whole(rank), most))
     own_key, own = key, weight
     if number:
         key, weight = (key, number), lab.permuted(key, weight, number)
-    found = {
-        init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *known])
-    }
+    found = {init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *known])}
     chosen = [one for init, one in found.items() if init in known] or [found["olora"]]
     run = repr(hash(own_key))
     ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
-    curves = {
-        one.init: lab.curve(key, weight, one.init)[: len(ranks)]
-        for one in chosen
-        if one.init != "pissa"
-    }
+    curves = {one.init: lab.curve(key, weight, one.init)[: len(ranks)] for one in chosen if one.init != "pissa"}
     energy = spectrum_figures.energy_figure(
         ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run
     )
@@ -145,10 +125,7 @@ def _show(
         seeing=with_terms(spectrum_view.seeing(found, bool(number))),
         # Gradio has no slider of a single value.
         rank=gr.update(
-            maximum=max(2, most),
-            label=f"Rank, at most {most}",
-            interactive=most > 1,
-            **moved(r, shown=rank),
+            maximum=max(2, most), label=f"Rank, at most {most}", interactive=most > 1, **moved(r, shown=rank)
         ),
     )
 
@@ -225,15 +202,11 @@ def read_matrix(text: str) -> Tensor:
         row = [_number(word, number) for word in re.split(r"[\s,]+", line)]
         rows.append(row)
         if len(row) != len(rows[0]):
-            raise ValueError(
-                f"row {number} of the matrix has {_count(row)}, the first one {len(rows[0])}"
-            )
+            raise ValueError(f"row {number} of the matrix has {_count(row)}, the first one {len(rows[0])}")
     if not rows:
         raise ValueError("no matrix yet: paste rows of numbers, such as 1 1; 0 1")
     if len(rows) > MOST_SIDE or len(rows[0]) > MOST_SIDE:
-        raise ValueError(
-            f"the matrix is {len(rows)} × {len(rows[0])}, larger than {MOST_SIDE} × {MOST_SIDE}"
-        )
+        raise ValueError(f"the matrix is {len(rows)} × {len(rows[0])}, larger than {MOST_SIDE} × {MOST_SIDE}")
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -307,9 +280,8 @@ def _controls(limits: Limits) -> Controls:
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2>Matrix</h2>", apply_default_css=False)
         source = gr.Radio(
-            [A_LAYER, A_MATRIX], value=A_LAYER, show_label=False, container=False,
-            elem_id="matrix-source",
-        )  # fmt: skip
+            [A_LAYER, A_MATRIX], value=A_LAYER, show_label=False, container=False, elem_id="matrix-source"
+        )
         with gr.Column(elem_classes="group") as of_model:
             model = gr.Dropdown(
                 [(model_words(name), name) for name in limits.models],
@@ -330,10 +302,7 @@ def _controls(limits: Limits) -> Controls:
         rank = gr.Slider(1, 64, value=8, step=1, label="Rank", elem_id="spectrum-rank")
     with gr.Column(elem_classes="card"):
         starts = gr.CheckboxGroup(
-            [(label_of(name), name) for name in compared()],
-            value=CHOSEN,
-            label="Starts",
-            elem_id="spectrum-starts",
+            [(label_of(name), name) for name in compared()], value=CHOSEN, label="Starts", elem_id="spectrum-starts"
         )
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2>Input features</h2>", apply_default_css=False)
@@ -345,10 +314,7 @@ def _controls(limits: Limits) -> Controls:
             "it takes the first columns.</p>",
             apply_default_css=False,
         )
-    return Controls(
-        source, of_model, model, layer, own, example, text, rank, starts, permute, restore,
-        permutation,
-    )  # fmt: skip
+    return Controls(source, of_model, model, layer, own, example, text, rank, starts, permute, restore, permutation)
 
 
 def _charts() -> tuple[LayerMap, tuple[gr.HTML, gr.HTML, gr.HTML]]:
@@ -378,9 +344,7 @@ def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
     return verdict, table, factors, seeing
 
 
-def _connect(
-    demo: gr.Blocks, limits: Limits, its: Controls, layers: LayerMap, outputs: Shown
-) -> None:
+def _connect(demo: gr.Blocks, limits: Limits, its: Controls, layers: LayerMap, outputs: Shown) -> None:
     """Draw the charts when the page is opened, and after every change of a control.
 
     Parameters
@@ -410,9 +374,7 @@ def _connect(
         except ValueError:
             return gr.skip()
 
-    slow: dict[str, Any] = {
-        **PRIVATE, "show_progress": "minimal", "show_progress_on": outputs.verdict,
-    }  # fmt: skip
+    slow: dict[str, Any] = {**PRIVATE, "show_progress": "minimal", "show_progress_on": outputs.verdict}
     drawn, map_of = list(outputs), [its.source, its.model, its.layer, its.rank, its.starts]
 
     demo.load(names_of, its.model, its.layer, js=_AFTER_THE_FIRST_SCREEN, **AT_ONCE).then(
@@ -431,24 +393,24 @@ def _connect(
     its.source.input(_other_source, [its.source, its.text], changed, **AT_ONCE).then(
         show, inputs, drawn, **AT_ONCE
     ).then(show_map, map_of, layers.figure, **AT_ONCE)
-    its.example.input(
-        _example, its.example, [its.text, its.rank, its.permutation, its.restore], **AT_ONCE
-    ).then(show, inputs, drawn, **AT_ONCE)
+    its.example.input(_example, its.example, [its.text, its.rank, its.permutation, its.restore], **AT_ONCE).then(
+        show, inputs, drawn, **AT_ONCE
+    )
     its.text.change(show, inputs, drawn, trigger_mode="always_last", **AT_ONCE)
     its.permute.click(
         lambda number: (whole(number) + 1, gr.update(interactive=True)),
         its.permutation, [its.permutation, its.restore], **AT_ONCE,
     ).then(show, inputs, drawn, **AT_ONCE)  # fmt: skip
-    its.restore.click(
-        lambda: (0, gr.update(interactive=False)), None, [its.permutation, its.restore], **AT_ONCE
-    ).then(show, inputs, drawn, **AT_ONCE)
+    its.restore.click(lambda: (0, gr.update(interactive=False)), None, [its.permutation, its.restore], **AT_ONCE).then(
+        show, inputs, drawn, **AT_ONCE
+    )
 
     def pick(event: gr.SelectData) -> Any:
         return event.value if isinstance(event.value, str) else gr.skip()
 
-    layers.figure.select(pick, None, its.layer, **AT_ONCE).then(
-        show, inputs, drawn, **AT_ONCE
-    ).then(show_map, map_of, layers.figure, **AT_ONCE)
+    layers.figure.select(pick, None, its.layer, **AT_ONCE).then(show, inputs, drawn, **AT_ONCE).then(
+        show_map, map_of, layers.figure, **AT_ONCE
+    )
 
 
 def _other_source(source: Any, text: Any) -> tuple[Any, ...]:

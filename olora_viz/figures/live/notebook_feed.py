@@ -46,8 +46,7 @@ def style() -> str:
     """Return the panels' style sheet; the front end sets the palette's variables."""
     fonts = f".olora-viz {{ --fonts: {theme.font_family()}; }}\n"
     rules, *shared = (
-        (HERE / name).read_text(encoding="utf-8")
-        for name in ("notebook.css", "fragments.css", "lane_table.css")
+        (HERE / name).read_text(encoding="utf-8") for name in ("notebook.css", "fragments.css", "lane_table.css")
     )
     nested = f".olora-viz {{\n{''.join(shared)}}}\n"
     text = re.sub(r"/\*.*?\*/", "", f"{fonts}{nested}{rules}", flags=re.DOTALL)
@@ -57,10 +56,7 @@ def style() -> str:
 @cache
 def tools() -> dict[str, str]:
     """Return the module that saves charts, and the chart's own module for self-contained pages."""
-    return {
-        "module": bundle(HERE / "figure.js"),
-        "exporter": bundle(HERE / "figure_export.js"),
-    }
+    return {"module": bundle(HERE / "figure.js"), "exporter": bundle(HERE / "figure_export.js")}
 
 
 @cache
@@ -85,16 +81,10 @@ class Feed:
         self._packed: dict[str, dict[str, Any]] = {}
         self._serial = 0
 
-    def news(
-        self, values: Mapping[str, Any], figures: Mapping[str, Figure] | None = None
-    ) -> Message | None:
+    def news(self, values: Mapping[str, Any], figures: Mapping[str, Figure] | None = None) -> Message | None:
         """Take in values and charts; return the message with the changes, None without any."""
         plain = {name: _plain(value) for name, value in values.items()}
-        new = {
-            name: value
-            for name, value in plain.items()
-            if name not in self.values or self.values[name] != value
-        }
+        new = {name: value for name, value in plain.items() if name not in self.values or self.values[name] != value}
         self.values |= new
         charts: dict[str, Any] = {}
         for name, figure in (figures or {}).items():
@@ -116,16 +106,11 @@ class Feed:
     def whole(self) -> Message:
         """Return the message with everything."""
         charts = {name: {"whole": packed} for name, packed in self._packed.items()}
-        return {
-            "values": dict(self.values), "charts": charts, "serial": self._serial,
-            "palette": self._palette(),
-        }  # fmt: skip
+        return {"values": dict(self.values), "charts": charts, "serial": self._serial, "palette": self._palette()}
 
     def _palette(self) -> dict[str, dict[str, str]]:
         tokens = repr(self._packed).split('"@')[1:]
-        inits = {
-            token.split('"')[0].removesuffix("-text").removesuffix("-band") for token in tokens
-        }
+        inits = {token.split('"')[0].removesuffix("-text").removesuffix("-band") for token in tokens}
         return {name: theme.palette(name, sorted(inits)) for name in theme.THEMES}
 
 
@@ -150,9 +135,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | Non
     for i, (before, after) in enumerate(zip(old["data"], new["data"], strict=True)):
         if before.keys() != after.keys():
             return None
-        news = {
-            key: _growth(before[key], value) for key, value in after.items() if before[key] != value
-        }
+        news = {key: _growth(before[key], value) for key, value in after.items() if before[key] != value}
         if news:
             data[i] = news
     layout = {key: value for key, value in new["layout"].items() if old["layout"][key] != value}

@@ -86,9 +86,7 @@ def served(path: Path) -> str:
     return f"/gradio_api/file={quote(path.as_posix())}"
 
 
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-)
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """The content security policy, which blocks every request."""
 
 
@@ -117,9 +115,7 @@ def standing_alone(page: dict[str, Any]) -> str:
     return head + scripts
 
 
-def live_figure(
-    value: dict[str, Any] | None = None, *, elem_id: str, picks: bool = False, **more: Any
-) -> gr.HTML:
+def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, picks: bool = False, **more: Any) -> gr.HTML:
     """Make the component; its values, here and from events, are packed figures (see `pack`).
 
     It is a function, not a subclass: Gradio writes a stub file beside every subclass's source.

@@ -43,9 +43,7 @@ def record(name: str, recipe: Recipe) -> Recording:
         name=name,
         title=recipe.title,
         sentence=recipe.sentence,
-        made=Made(
-            datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES)
-        ),
+        made=Made(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES)),
         config=racing.config,
         steps=steps,
         baseline=racing.baseline,

@@ -104,9 +104,7 @@ class RecordedClaims:
         """Return the findings on one claim."""
         return [one for one in self.findings if one.claim == claim]
 
-    def with_newer(
-        self, findings: Iterable[RecordedFinding], cells: Iterable[CellVerdict] = ()
-    ) -> RecordedClaims:
+    def with_newer(self, findings: Iterable[RecordedFinding], cells: Iterable[CellVerdict] = ()) -> RecordedClaims:
         """Add findings and cells, which take the place of older ones of the same key."""
         told = {one.key: one for one in (*self.findings, *findings)}
         where = {one.key: one for one in (*self.cells, *cells)}

@@ -8,14 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from olora_viz.learn.gallery.claims import (
-    PATH,
-    RecordedClaims,
-    RecordedFinding,
-    cells_of,
-    read_claims,
-    write_claims,
-)
+from olora_viz.learn.gallery.claims import PATH, RecordedClaims, RecordedFinding, cells_of, read_claims, write_claims
 from olora_viz.machine.text import unknown
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding
@@ -71,9 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def of_study(
-    folder: Path, only: Collection[str], known: RecordedClaims
-) -> Iterator[RecordedFinding]:
+def of_study(folder: Path, only: Collection[str], known: RecordedClaims) -> Iterator[RecordedFinding]:
     """Judge a study, and what needs none, for its models and tasks.
 
     Parameters
@@ -89,10 +80,7 @@ def of_study(
     out = Path("studies") / folder.name
     for claim in _wanted(only):
         if needs_study(claim) and not needs_several(claim):
-            commands = [
-                command_of_study(study, out),
-                command_of_claim(claim, evidence, studies=[out]),
-            ]
+            commands = [command_of_study(study, out), command_of_claim(claim, evidence, studies=[out])]
             yield from _told(claim, evidence, study.models, study.tasks, commands, folder.name)
     for model in study.models:
         for task in study.tasks:
@@ -117,9 +105,7 @@ def of_studies(folders: Sequence[Path], only: Collection[str]) -> Iterator[Recor
             yield from _told(claim, evidence, models, tasks, commands, names)
 
 
-def at_start(
-    evidence: ClaimEvidence, only: Collection[str], known: RecordedClaims
-) -> Iterator[RecordedFinding]:
+def at_start(evidence: ClaimEvidence, only: Collection[str], known: RecordedClaims) -> Iterator[RecordedFinding]:
     """Judge the claims that need no study, for one model and task; see `of_study`."""
     done = {one.key for one in known.findings}
     for claim in _wanted(only):

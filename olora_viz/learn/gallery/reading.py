@@ -90,21 +90,14 @@ def _tested(values: dict[str, Any] | None, K: int) -> Tested | None:
     lanes = Evaluation.of_totals(**{name: _numbers(its[name], K) for name in BASELINE})
     count = len(its["example_loss"][0])
     by_example = {
-        name: np.array([_numbers(row, count) for row in its[name]])
-        for name in TESTED if name not in BASELINE
-    }  # fmt: skip
+        name: np.array([_numbers(row, count) for row in its[name]]) for name in TESTED if name not in BASELINE
+    }
     found = replace(lanes, **by_example)
     _check_shapes("tested", found, dict.fromkeys(by_example, (K, count)))
     return Tested(_of_base(values["base"]), found)
 
 
-def _step(
-    line: dict[str, Any],
-    n: int,
-    config: RaceConfig,
-    layers: tuple[str, ...],
-    kept: Sequence[str],
-) -> Step:
+def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, ...], kept: Sequence[str]) -> Step:
     """Read a step and check that it holds exactly the measurements of the set-up."""
     due = [key for key in kept if config.is_due(key, n)]
     wanted = {"step", "seconds", "tokens", *due}
@@ -112,14 +105,9 @@ def _step(
         raise ValueError(f"step {n} must hold {sorted(wanted)}, not {sorted(line)}")
     if line["step"] != n:
         raise ValueError(f"step {n} is numbered {line['step']!r}")
-    read = {
-        "update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature,
-        "eval_examples": _examples,
-    }  # fmt: skip
+    read = {"update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature, "eval_examples": _examples}
     found: dict[str, Any] = {
-        key: read[key](line[key], config, layers)
-        if key in read
-        else _numbers(line[key], len(config.lanes))
+        key: read[key](line[key], config, layers) if key in read else _numbers(line[key], len(config.lanes))
         for key in due
     }
     return Step(
@@ -147,9 +135,7 @@ def _gradients(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...
     return found
 
 
-def _curvature(
-    lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]
-) -> Curvature:
+def _curvature(lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]) -> Curvature:
     labels = config.labels
     found = Curvature.from_json(dict(zip(labels, lines, strict=True)), labels)
     names = [field.name for field in fields(Curvature) if field.name != "top"]

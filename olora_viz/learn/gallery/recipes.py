@@ -27,10 +27,7 @@ _RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 def _on_glassllm(lanes: tuple[Lane, ...]) -> RaceConfig:
     """Return the set-up of a race on the smallest model, on a CPU, so that anyone can repeat it."""
-    return RaceConfig(
-        model="glassllm", task="number-words", lanes=lanes, eval_every=10, device="cpu",
-        dtype="float32",
-    )  # fmt: skip
+    return RaceConfig(model="glassllm", task="number-words", lanes=lanes, eval_every=10, device="cpu", dtype="float32")
 
 
 RECIPES: dict[str, Recipe] = {
@@ -40,9 +37,7 @@ RECIPES: dict[str, Recipe] = {
         "somebody was happy or sad about something. Plain LoRA and OLoRA at two learning rates "
         "each, and PiSSA at one, from three seeds each. Compare each start at its best rate; "
         "then see what one shared rate alone would have shown.",
-        config=replace(
-            RaceConfig(), device="cpu", dtype="float32", spectra_every=60, gradients_every=30
-        ),
+        config=replace(RaceConfig(), device="cpu", dtype="float32", spectra_every=60, gradients_every=30),
     ),
     "smollm2": Recipe(
         title="SmolLM2 learns to add in words",
@@ -75,9 +70,7 @@ RECIPES: dict[str, Recipe] = {
         sentence="Four initializations on a tiny model, all at learning rate 1e-3, as papers often "
         "compare them. Would the order be the same if each had its own best rate?",
         config=replace(
-            _on_glassllm(
-                tuple(Lane(init, lr=1e-3) for init in ("lora", "olora", "pissa", "milora")),
-            ),
+            _on_glassllm(tuple(Lane(init, lr=1e-3) for init in ("lora", "olora", "pissa", "milora"))),
             steps=120,
             spectra_every=20,
             gradients_every=20,
@@ -94,7 +87,7 @@ RECIPES: dict[str, Recipe] = {
                     for init in ("lora", "olora", "pissa")
                     for lr in _RATES
                     for seed in range(3)
-                ),
+                )
             ),
             steps=100,
             eval_every=20,
@@ -105,11 +98,7 @@ RECIPES: dict[str, Recipe] = {
         sentence="Three initializations at two rates, with the largest eigenvalue of the Hessian. "
         "Which one has the most curved loss, and does training flatten it?",
         config=replace(
-            _on_glassllm(
-                tuple(
-                    Lane(init, lr=lr) for init in ("lora", "olora", "pissa") for lr in (1e-3, 3e-3)
-                ),
-            ),
+            _on_glassllm(tuple(Lane(init, lr=lr) for init in ("lora", "olora", "pissa") for lr in (1e-3, 3e-3))),
             steps=80,
             curvature_every=10,
             gradients_every=20,
@@ -124,9 +113,8 @@ RECIPES: dict[str, Recipe] = {
         config=replace(
             _on_glassllm(
                 tuple(
-                    Lane(init, lr=3e-3)
-                    for init in ("lora", "olora", "olora_pivoted", "sketch", "random_orthonormal")
-                ),
+                    Lane(init, lr=3e-3) for init in ("lora", "olora", "olora_pivoted", "sketch", "random_orthonormal")
+                )
             ),
             steps=120,
             spectra_every=40,

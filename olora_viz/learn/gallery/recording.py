@@ -148,10 +148,7 @@ def write(recording: Recording, path: Path) -> None:
         "config": recording.config.to_json(),
         "baseline": _figures(recording.baseline, BASELINE),
         "tested": recording.tested
-        and {
-            "base": _figures(recording.tested.base, BASELINE),
-            "lanes": _figures(recording.tested.lanes, TESTED),
-        },
+        and {"base": _figures(recording.tested.base, BASELINE), "lanes": _figures(recording.tested.lanes, TESTED)},
         "held_out": recording.held_out and asdict(recording.held_out),
         "plain_text": recording.plain_text,
         "left_out": recording.left_out,

@@ -6,16 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from olora_viz.learn.gallery import Recording, load
-from olora_viz.learn.lessons import (
-    adapter,
-    columns,
-    export,
-    fair_rates,
-    one_rate,
-    qr,
-    singular_values,
-    slopes,
-)
+from olora_viz.learn.lessons import adapter, columns, export, fair_rates, one_rate, qr, singular_values, slopes
 from olora_viz.learn.lessons.lesson import Lesson
 from olora_viz.machine.process import LazyMapping
 from olora_viz.machine.text import unknown
@@ -31,16 +22,7 @@ FROM_RACES: dict[str, tuple[Callable[[Recording], Lesson], str]] = {
 }
 """The function that writes a lesson, and the recorded race it reads."""
 
-NAMES = (
-    "adapter",
-    "qr",
-    "columns",
-    "one-rate",
-    "fair-rates",
-    "curvature",
-    "singular-values",
-    "export",
-)
+NAMES = ("adapter", "qr", "columns", "one-rate", "fair-rates", "curvature", "singular-values", "export")
 """All lessons in reading order."""
 
 

@@ -25,8 +25,7 @@ def lesson(race: Recording) -> Lesson:
         name="adapter",
         title="What an adapter is",
         minutes=3,
-        idea="An adapter is a small trained product beside a frozen matrix. Before training it "
-        "changes nothing.",
+        idea="An adapter is a small trained product beside a frozen matrix. Before training it changes nothing.",
         paragraphs=(
             "A language model consists mostly of large matrices. Full fine-tuning changes every "
             "number in them. LoRA (Hu et al.) freezes each matrix $W$ and adds a low-rank product: "

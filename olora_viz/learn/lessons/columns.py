@@ -27,10 +27,7 @@ def lesson(race: Recording) -> Lesson:
             "mixtures. A random basis does not depend on $W$ at all; only its $A$ does.",
             f"All race at one rate, {compact(lr)}, for {read.steps} steps. {read.told}",
             " ".join(
-                (
-                    read.verdict("At the end", "olora", "lora", lr),
-                    read.verdict("", "random_orthonormal", "lora", lr),
-                )
+                (read.verdict("At the end", "olora", "lora", lr), read.verdict("", "random_orthonormal", "lora", lr))
             ),
             "Are the first columns special? Compare OLoRA with the sketch of all columns. "
             f"{read.verdict('At the end', 'olora', 'sketch', lr)} This is one task and one small "

@@ -25,8 +25,7 @@ def lesson(race: Recording) -> Lesson:
         name="fair-rates",
         title="The race at fair rates",
         minutes=5,
-        idea="Compare initializations each at its own best learning rate, chosen from the same "
-        "rates.",
+        idea="Compare initializations each at its own best learning rate, chosen from the same rates.",
         paragraphs=(
             f"Here {len(inits)} initializations race at {len(read.rates('lora'))} learning rates "
             f"with {seeds} seeds each: {len(lanes)} lanes in one race. Each "
@@ -50,8 +49,7 @@ def lesson(race: Recording) -> Lesson:
             r"\text{instead of} \qquad L_{\mathrm{held\,out}}(\mathrm{start}, \eta_0)",
         ),
         do="Under Rates, find the chart of held-out loss against the learning rate.",
-        see="The marked minimum of each curve. Compare the gap between the minima with the gap at "
-        "the left edge.",
+        see="The marked minimum of each curve. Compare the gap between the minima with the gap at the left edge.",
         ask=f"Suppose one start has its lowest loss at {compact(high)}, the highest rate tried. "
         "May it be compared with the others there?",
         answer="Not yet. Its curve is still falling where the rates end, so its best rate may be "

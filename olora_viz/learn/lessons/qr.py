@@ -29,17 +29,12 @@ def lesson() -> Lesson:
     hand = olora(BY_HAND, 1)
     rest = BY_HAND - hand.B @ hand.A
     first, second = (_vector(column) for column in BY_HAND.T)
-    q, length, along = (
-        _vector(hand.B[:, 0]),
-        compact(float(hand.A[0, 0])),
-        compact(float(hand.A[0, 1])),
-    )
+    q, length, along = (_vector(hand.B[:, 0]), compact(float(hand.A[0, 0])), compact(float(hand.A[0, 1])))
     return Lesson(
         name="qr",
         title="QR in pictures",
         minutes=3,
-        idea="OLoRA keeps the first columns of $W$ exactly, and of the others only the part that "
-        "these columns span.",
+        idea="OLoRA keeps the first columns of $W$ exactly, and of the others only the part that these columns span.",
         paragraphs=(
             f"The picture shows a matrix $W$ with {out} outputs and {features} inputs. Go through "
             "its columns from the left. The first column gives a direction. From each further "

@@ -24,11 +24,7 @@ def lesson(race: Recording) -> Lesson:
     sigma = torch.linalg.svdvals(W).tolist()
     kept = float(torch.linalg.svdvals(start.B @ start.A)[0])
     belongs = min(abs(kept - one) for one in sigma) < 1e-9
-    verdict = (
-        "which is one of them"
-        if belongs
-        else "which is neither of them, but no larger than the first"
-    )
+    verdict = "which is one of them" if belongs else "which is neither of them, but no larger than the first"
     rank = len(LENGTHS) - 1
     orthogonal = olora(torch.diag(torch.tensor(LENGTHS, dtype=torch.float64)), rank)
     values = torch.linalg.svdvals(orthogonal.B @ orthogonal.A)[:rank].tolist()

@@ -31,9 +31,7 @@ def adapt(model, tokenizer, lane, start):
     """Add the adapter of a lane to the model."""
     factors = {}
     if start is None:
-        race = ov.race(
-            replace(CONFIG, lanes=(lane,), device="cpu"), model=model, tokenizer=tokenizer
-        )
+        race = ov.race(replace(CONFIG, lanes=(lane,), device="cpu"), model=model, tokenizer=tokenizer)
         lanes = race.lanes
         factors = {n: (lanes.factors(n, 0), lanes.start_factors(n, 0)) for n in lanes.layers}
         race.lanes.detach()

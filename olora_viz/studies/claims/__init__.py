@@ -16,9 +16,6 @@ _FILES = [import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_module
 _FOUND: list[Claim] = [file.CLAIM for file in _FILES if hasattr(file, "CLAIM")]
 
 CLAIMS: Catalogue[Claim] = Catalogue(
-    "claim",
-    sorted(_FOUND, key=lambda claim: claim.number),
-    ("name", "sentence", "source", "measured"),
-    "sentence",
+    "claim", sorted(_FOUND, key=lambda claim: claim.number), ("name", "sentence", "source", "measured"), "sentence"
 )
 """All claims by name, in their order."""

@@ -66,9 +66,7 @@ def judge(_: ClaimEvidence, found: Verdicts) -> Finding:
             **{f"{init}_minus_olora": mean for init, mean in means.items()},
         },
         seeds=study.seeds,
-        bars=tuple(
-            Bar(label_of(init), mean.mean, mean.low, mean.high) for init, mean in means.items()
-        ),
+        bars=tuple(Bar(label_of(init), mean.mean, mean.low, mean.high) for init, mean in means.items()),
         unit="test loss minus OLoRA's, nats",
         over=over_of(next(its for its in paired.values() if its)) if means else "",
     )

@@ -143,8 +143,7 @@ def _number(value: Any) -> float | Interval:
     if not isinstance(value, list):
         return math.nan if value is None else value
     mean, low, high = (
-        unknown if x is None else x
-        for x, unknown in zip(value, (math.nan, -math.inf, math.inf), strict=True)
+        unknown if x is None else x for x, unknown in zip(value, (math.nan, -math.inf, math.inf), strict=True)
     )
     return Interval(mean, low, high, math.nan)
 
@@ -342,9 +341,7 @@ def on_study(judge: Callable[[Verdicts], Finding], *inits: str) -> OnStudy:
 
 def on_studies(judge: Callable[[Sequence[Verdicts]], Finding], *inits: str) -> OnStudy:
     """Make a function of the verdicts of several studies one of evidence, see `on_study`."""
-    return OnStudy(
-        lambda evidence, study: judge([study, *evidence.others]), (OURS, *inits), several=True
-    )
+    return OnStudy(lambda evidence, study: judge([study, *evidence.others]), (OURS, *inits), several=True)
 
 
 def ours(found: Verdicts) -> list[Verdict]:
@@ -371,10 +368,7 @@ def has_run(found: Verdicts, cell: Cell, init: str) -> bool:
 
 def where(study: Study, cell: Cell) -> str:
     """Name a cell by what differs among those of its study; empty if there is one."""
-    parts = (
-        (cell.model, len(study.models)), (cell.task, len(study.tasks)),
-        (f"r {cell.r}", len(study.ranks)),
-    )  # fmt: skip
+    parts = ((cell.model, len(study.models)), (cell.task, len(study.tasks)), (f"r {cell.r}", len(study.ranks)))
     return " ".join(word for word, several in parts if several > 1)
 
 

@@ -46,9 +46,7 @@ def mean_loss(row: Row) -> float:
     return float(np.trapezoid(losses, at) / at[-1])
 
 
-def mean_losses(
-    found: Verdicts, cell: Cell, init: str, lr: float
-) -> Float[np.ndarray, "seeds examples"]:
+def mean_losses(found: Verdicts, cell: Cell, init: str, lr: float) -> Float[np.ndarray, "seeds examples"]:
     """Return `mean_loss` of each seed of a method at a rate, by example.
 
     Earlier versions kept the means over the examples alone (seeds, 1).
@@ -94,10 +92,7 @@ def judge(found: Verdicts) -> Finding:
             f"{words[0]} At best rates it differs by {words[1]}{some}"
             f"{level_within(found.study, *zip(*margins, strict=True))}"
         ),
-        numbers={
-            "difference_at_one_rate": intervals["one rate"],
-            "difference_at_best_rates": intervals["best rates"],
-        },
+        numbers={"difference_at_one_rate": intervals["one rate"], "difference_at_best_rates": intervals["best rates"]},
         seeds=found.study.seeds,
         bars=tuple(Bar(at, its.mean, its.low, its.high) for at, its in intervals.items()),
         unit="mean validation loss over the run minus LoRA's, nats",

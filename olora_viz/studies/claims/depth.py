@@ -57,9 +57,7 @@ def judge(found: Depth) -> Finding:
         ),
         numbers={"log_ratio": interval, "olora": ours, "lora": lora},
         seeds=len(by_start),
-        bars=tuple(
-            Bar(name, *map(float, its)) for name, its in zip(("LoRA", "OLoRA"), each, strict=True)
-        ),
+        bars=tuple(Bar(name, *map(float, its)) for name, its in zip(("LoRA", "OLoRA"), each, strict=True)),
         unit="largest over smallest gradient norm between blocks",
         over=over,
     )

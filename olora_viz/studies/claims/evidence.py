@@ -203,12 +203,9 @@ class ClaimEvidence:
         """The curvature of both starts, on the first batches."""
         racing = self._race([Lane(init, r=self.rank) for init in (REFERENCE, OURS)])
         each = [
-            conditioning(
-                racing.lanes, racing.batch(number), with_gauss_newton=False, probes=0,
-                progress=self.progress,
-            )
+            conditioning(racing.lanes, racing.batch(number), with_gauss_newton=False, probes=0, progress=self.progress)
             for number in range(1, LOOKS + 1)
-        ]  # fmt: skip
+        ]
         racing.lanes.detach()
         return Landscape(
             np.stack([one.hessian.lambda_max for one in each]),

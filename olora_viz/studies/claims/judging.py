@@ -99,11 +99,7 @@ def _examples_words(its: Study | ClaimEvidence) -> Iterator[str]:
 
 
 def command_of_claim(
-    claim: Claim,
-    evidence: ClaimEvidence,
-    *,
-    studies: Sequence[Path] = (),
-    minutes: float | None = None,
+    claim: Claim, evidence: ClaimEvidence, *, studies: Sequence[Path] = (), minutes: float | None = None
 ) -> str:
     """Return the command that repeats the measurement of one claim.
 

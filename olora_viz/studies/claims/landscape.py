@@ -42,10 +42,7 @@ def judge(found: Landscape) -> Finding:
             f"At the start, {said[0]}, {said[1]} and {said[2]} (all 95% over {n} batches)."
             f"{level_means([sharpness, condition], WITHIN)}"
         ),
-        numbers={
-            "lambda_max_log_ratio": sharp, "condition_log_ratio": conditioned,
-            "gradient_log_ratio": slope,
-        },
+        numbers={"lambda_max_log_ratio": sharp, "condition_log_ratio": conditioned, "gradient_log_ratio": slope},
         seeds=n,
         bars=tuple(
             Bar(label, *(math.exp(x) for x in (its.mean, its.low, its.high)))
@@ -54,7 +51,7 @@ def judge(found: Landscape) -> Finding:
         ),
         unit="times LoRA's",
         over=f"{n} batches",
-    )  # fmt: skip
+    )
 
 
 def _compared(values: np.ndarray) -> tuple[str, Interval]:

@@ -33,10 +33,7 @@ from olora_viz.studies.verdicts import Verdicts, runs_of
 
 METHODS = (REFERENCE, OURS, FULL)
 
-MAY_DIFFER = (
-    "inits", "lrs", "seeds", "coarse", "margin", "batch_size", "steps", "eval_every", "warmup",
-    "threads",
-)  # fmt: skip
+MAY_DIFFER = ("inits", "lrs", "seeds", "coarse", "margin", "batch_size", "steps", "eval_every", "warmup", "threads")
 """Settings in which studies of several batch sizes may differ."""
 
 
@@ -84,17 +81,12 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
         | {f"more_than_full_{init}": its for init, its in more.items()},
         seeds=min(small.study.seeds, large.study.seeds),
         bars=tuple(Bar(label_of(i), its.mean, its.low, its.high) for i, its in rises.items()),
-        unit=(
-            f"rise in test loss from batches of {small.study.batch_size} to "
-            f"{large.study.batch_size}, nats"
-        ),
+        unit=(f"rise in test loss from batches of {small.study.batch_size} to {large.study.batch_size}, nats"),
         over=over_of(next(its for its in known.values() if its)) if rises else "",
     )
 
 
-def rise(
-    small: Verdicts, large: Verdicts, init: str, cell: Cell
-) -> Float[np.ndarray, "seeds examples"] | None:
+def rise(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, "seeds examples"] | None:
     """Return by how much the test losses of each seed are higher with the larger batch, nats.
 
     Each study's best rate counts. Empty if one lies at the edge of the rates tried, or each rate

@@ -26,15 +26,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import ClaimEvidence, Sharpness
 from olora_viz.studies.plan import best
-from olora_viz.studies.statistics import (
-    BETTER,
-    LEVEL,
-    LEVEL_WITHIN,
-    UNDECIDED,
-    WORSE,
-    Interval,
-    slope_by_orders,
-)
+from olora_viz.studies.statistics import BETTER, LEVEL, LEVEL_WITHIN, UNDECIDED, WORSE, Interval, slope_by_orders
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 FLAT = math.log(LEVEL_WITHIN) / math.log(10)
@@ -60,8 +52,7 @@ def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
     interval = ends(its, over, "+.2g") if math.isfinite(its.low) else "no interval"
     level = f", {WITHIN} for ten times the λ_max" if is_flat(its, FLAT) else ""
     trend = (
-        f"the best rate scales as λ_max at the start to the power {its.mean:+.2g} ({interval}; "
-        f"{falls}{level})"
+        f"the best rate scales as λ_max at the start to the power {its.mean:+.2g} ({interval}; {falls}{level})"
         if math.isfinite(its.mean)
         else f"a trend of the best rate with λ_max is {falls}"
     )

@@ -78,9 +78,7 @@ def judge(found: Verdicts) -> Finding:
         words=f"{said[0]}; {said[1]}. Ranks {', '.join(str(cell.r) for cell in cells)}.",
         numbers={f"exponent_{init}": its for init, its in intervals.items()},
         seeds=found.study.first_seeds,
-        bars=tuple(
-            Bar(label_of(init), its.mean, its.low, its.high) for init, its in intervals.items()
-        ),
+        bars=tuple(Bar(label_of(init), its.mean, its.low, its.high) for init, its in intervals.items()),
         unit="exponent of the rank in the best rate",
         over=over,
     )

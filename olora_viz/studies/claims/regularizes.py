@@ -46,9 +46,7 @@ def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Fin
             said.append(NOT_MEASURED)
             margins.append(math.nan)
             continue
-        base = next(
-            row["base_valid_loss"] for its, row in found.rows.items() if its.cell == one.cell
-        )
+        base = next(row["base_valid_loss"] for its, row in found.rows.items() if its.cell == one.cell)
         level, _, theirs = gaps.mean(0)
         margins.append(study.margin * (base - level - theirs))
         verdict, interval = judged(gaps[:, 1] - gaps[:, 2], margins[-1])
@@ -128,9 +126,7 @@ def stays_orthonormal(drift: Drift) -> tuple[str, Interval]:
     return FAILS if its.low > TOLERANCE else UNDECIDED, its
 
 
-def _pair(
-    cell: Cell, mine: str, theirs: str, rates: tuple[float | None, ...], seed: int
-) -> list[Trial]:
+def _pair(cell: Cell, mine: str, theirs: str, rates: tuple[float | None, ...], seed: int) -> list[Trial]:
     both = zip((mine, theirs), rates, strict=True)
     return [Trial(cell, init, lr, seed) for init, lr in both if lr is not None]
 
@@ -156,10 +152,9 @@ def measure(evidence: ClaimEvidence, found: Verdicts) -> Finding:
         for one in ours(found)
         for seed in range(found.study.seeds)
         for trial in _pair(
-            one.cell, one.init, found.study.reference,
-            (one.best_lr, reference(found, one).best_lr), seed,
+            one.cell, one.init, found.study.reference, (one.best_lr, reference(found, one).best_lr), seed
         )
-    ]  # fmt: skip
+    ]
     known = curves(found, wanted) if found.folder else {}
     return judge(found, known, evidence.drift)
 

@@ -49,8 +49,7 @@ def judge(found: Verdicts) -> Finding:
         numbers={"pairs": len(pairs), "more_at_the_lower_rank": first.mean},
         seeds=low.seeds,
         bars=tuple(
-            Bar(f"r {one.cell.r}", its.mean, its.low, its.high)
-            for one, its in zip((low, high), gains, strict=True)
+            Bar(f"r {one.cell.r}", its.mean, its.low, its.high) for one, its in zip((low, high), gains, strict=True)
         ),
         unit="gain in test loss over LoRA, nats",
         over=over,

@@ -84,9 +84,7 @@ def checked_config(
     steps = found.check(whole, "steps", steps, 1, limits.max_steps, instead=1)
     batch = found.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
     seed = found.check(whole, "seed of the race", seed, 0, MOST_WHOLE, instead=0)
-    curvature = found.check(
-        whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0
-    )
+    curvature = found.check(whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0)
     lanes = found.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
     more = checked_settings(steps, settings, found)
     found.report()
@@ -199,9 +197,7 @@ def checked_settings(steps: int, said: Any, found: Problems) -> Settings:
     values = plain.values() | (said if isinstance(said, dict) else {})
     every = values["eval_every"]
     return Settings(
-        schedule=found.check(
-            _one_of, "schedule", values["schedule"], SCHEDULES, instead=plain.schedule
-        ),
+        schedule=found.check(_one_of, "schedule", values["schedule"], SCHEDULES, instead=plain.schedule),
         warmup=found.check(whole, "warm-up steps", values["warmup"], 0, steps - 1, instead=0),
         weight_decay=found.check(_decay, values["weight_decay"], instead=0.0),
         clip=found.check(_clip, values["clip"], instead=None),
@@ -209,26 +205,21 @@ def checked_settings(steps: int, said: Any, found: Problems) -> Settings:
         eval_every=None
         if is_empty(every)
         else found.check(
-            whole, "steps between evaluations", every, math.ceil(steps / MOST_EVALUATIONS), steps,
-            instead=None,
+            whole, "steps between evaluations", every, math.ceil(steps / MOST_EVALUATIONS), steps, instead=None
         ),
-        batches=found.check(
-            _one_of, "batches", values["batches"], BATCHES, instead=plain.batches
-        ),
+        batches=found.check(_one_of, "batches", values["batches"], BATCHES, instead=plain.batches),
         eval_size=found.check(
-            whole, "held-out examples", values["eval_size"], 1, MOST_HELD_OUT,
-            instead=plain.eval_size,
+            whole, "held-out examples", values["eval_size"], 1, MOST_HELD_OUT, instead=plain.eval_size
         ),
         keep_best=found.check(_switch, "keep_best", values["keep_best"], instead=False),
         patience=None
         if is_empty(values["patience"])
         else found.check(
-            whole, "evaluations without improvement", values["patience"], 1, MOST_EVALUATIONS,
-            instead=None,
+            whole, "evaluations without improvement", values["patience"], 1, MOST_EVALUATIONS, instead=None
         ),
         truncate=found.check(_switch, "truncate", values["truncate"], instead=False),
         chat=found.check(_switch, "chat", values["chat"], instead=False),
-    )  # fmt: skip
+    )
 
 
 def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:

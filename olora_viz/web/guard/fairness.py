@@ -64,9 +64,7 @@ class Places:
         return self.most - self.most // 3
 
 
-def room(
-    waiting: Sequence[Its], owner: Visitor, places: Places, is_here: Callable[[Its], bool]
-) -> list[Its]:
+def room(waiting: Sequence[Its], owner: Visitor, places: Places, is_here: Callable[[Its], bool]) -> list[Its]:
     """Return the work that must give up its place in the queue for one more of a visitor.
 
     Only work that nobody watches gives up its place, the longest unseen first.
@@ -88,9 +86,7 @@ def room(
     return leaving
 
 
-def _rules(
-    waiting: Sequence[Its], owner: Visitor, places: Places
-) -> Iterator[tuple[list[Its], int, str]]:
+def _rules(waiting: Sequence[Its], owner: Visitor, places: Places) -> Iterator[tuple[list[Its], int, str]]:
     """Yield groups of what waits, with the most that each may have, and what to say otherwise."""
     what, most = places.what, places.most
     if owner != NOBODY:
@@ -166,12 +162,7 @@ def too_many(
         for one in left:
             shares[one.owner.share] += size[id(one)]
             pages[one.owner] += size[id(one)]
-        last = min(
-            left,
-            key=lambda one: (
-                id(one) in shown, -shares[one.owner.share], -pages[one.owner], one.seen
-            ),
-        )  # fmt: skip
+        last = min(left, key=lambda one: (id(one) in shown, -shares[one.owner.share], -pages[one.owner], one.seen))
         left.remove(last)
         gone.append(last)
     return gone

@@ -29,9 +29,7 @@ class Rate:
     clock : the time in seconds.
     """
 
-    def __init__(
-        self, per_page: int, per_address: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, per_page: int, per_address: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = {"page": per_page, "address": per_address}
         self._clock, self._lock = clock, threading.Lock()
         self._times: dict[tuple[str, str], deque[float]] = defaultdict(deque)
@@ -62,8 +60,7 @@ class Rate:
                 if name and len(times) >= self._most[kind]:
                     wait = math.ceil(times[0] + WINDOW - now)
                     raise ValueError(
-                        f"{self._most[kind]} {what} a minute are the most for one {kind}: try "
-                        f"again in {wait} s"
+                        f"{self._most[kind]} {what} a minute are the most for one {kind}: try again in {wait} s"
                     )
             for key in keys:
                 self._times[key].append(now)
@@ -71,9 +68,7 @@ class Rate:
 
 def small_models(most: int) -> tuple[str, ...]:
     """Return the names of models with at most so many parameters that anybody may download."""
-    return tuple(
-        card.name for card in MODELS.values() if card.parameters <= most and not card.gated
-    )
+    return tuple(card.name for card in MODELS.values() if card.parameters <= most and not card.gated)
 
 
 @dataclass(frozen=True)
@@ -149,9 +144,7 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Limits:
     if "models" not in values:
         values["models"] = small_models(values.get("max_parameters", Limits.max_parameters))
         if not values["models"]:
-            raise ValueError(
-                f"OLORA_VIZ_MAX_PARAMETERS is {values['max_parameters']}, but every model has more"
-            )
+            raise ValueError(f"OLORA_VIZ_MAX_PARAMETERS is {values['max_parameters']}, but every model has more")
     limits = Limits(**values)
     if limits.max_lanes > MAX_LANES:
         raise ValueError(f"OLORA_VIZ_MAX_LANES must be at most {MAX_LANES}")

@@ -136,9 +136,7 @@ class VisitorFiles:
         except UnicodeEncodeError as error:
             raise ValueError("your file is not UTF-8 text") from error
         if len(data) > limits.max_upload_kib * 1024:
-            raise ValueError(
-                f"your file has {len(data):,} bytes, more than {limits.max_upload_kib} KiB"
-            )
+            raise ValueError(f"your file has {len(data):,} bytes, more than {limits.max_upload_kib} KiB")
         key = secrets.token_urlsafe(16)
         path = self._folder / key / f"{SHOWN}{ending}"
         try:
@@ -195,9 +193,7 @@ def _check(task: Task, limits: Limits) -> None:
     """Reject files that would take too long to tokenize."""
     examples = task.examples
     if len(examples) > limits.max_examples:
-        raise ValueError(
-            f"your file has {len(examples):,} examples, more than {limits.max_examples:,}"
-        )
+        raise ValueError(f"your file has {len(examples):,} examples, more than {limits.max_examples:,}")
     for example in examples:
         for text in (example.prompt, example.answer, *(example.choices or ())):
             if len(text) > limits.max_characters:

@@ -138,13 +138,7 @@ def wished(file: Path) -> str:
 
 
 def turn(
-    config: RaceConfig,
-    folder: Path,
-    wishes: Path,
-    done: int,
-    goal: float,
-    questions: int,
-    kept: Kept | None = None,
+    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int, kept: Kept | None = None
 ) -> Iterator[Opened | Step | Ended]:
     """Race in `folder` for one turn, from its checkpoint if there is one.
 
@@ -189,9 +183,7 @@ def turn(
             if time.monotonic() > until and racing.status == RACING:
                 going.close()
                 return
-        answers = (
-            racing.answers(questions // 2 if racing.task.plain_text else questions) if done else []
-        )
+        answers = racing.answers(questions // 2 if racing.task.plain_text else questions) if done else []
         at = tuple(int(step) for step in racing.state.diverged_at)
         yield Ended(racing.status, answers, at, racing.adapted, racing.tested())
     finally:
@@ -231,9 +223,7 @@ def forked(
             kept.forget_unused()
 
 
-def _duration(
-    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
-) -> int:
+def _duration(config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int) -> int:
     return seconds_needed(config, done, goal)
 
 
@@ -277,10 +267,7 @@ def refusal(error: Exception) -> str:
     again = re.search(r"[Tt]ry again in ((?:\d+ days?, )?[\d:]+)", words)
     why = REFUSALS.get(title) or f"{type(error).__name__}: {words[:200]}"
     if left and asked:
-        why = (
-            f"{left[1]} s are left of your time for today, and the race asks for {asked[1]} s "
-            "at once"
-        )
+        why = f"{left[1]} s are left of your time for today, and the race asks for {asked[1]} s at once"
     return f"ZeroGPU lends no GPU: {why}" + (f"; there is more in {again[1]}" if again else "")
 
 

@@ -147,9 +147,7 @@ class Work(BackgroundWork):
             except OSError as error:
                 if is_disk_full(error):
                     raise ValueError(DISK_FULL) from None
-                raise ValueError(
-                    "your file is no longer available: its page was closed; choose it again"
-                ) from None
+                raise ValueError("your file is no longer available: its page was closed; choose it again") from None
             self.own_file = copy
 
     def keep(self) -> None:

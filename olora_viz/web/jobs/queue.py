@@ -29,10 +29,7 @@ W = TypeVar("W", bound=Work)
 
 
 async def changes(
-    jobs: Jobs,
-    find: Callable[[], W | None],
-    shown: Callable[[W], tuple[object, ...]],
-    pace: float = 0.5,
+    jobs: Jobs, find: Callable[[], W | None], shown: Callable[[W], tuple[object, ...]], pace: float = 0.5
 ) -> AsyncIterator[tuple[W, int, bool]]:
     """Yield a job, the number of jobs ahead of it and whether it is complete, at every change.
 
@@ -64,9 +61,7 @@ class Jobs(Register):
     limits, folder, races : see `Register`; the limits also say how many may wait.
     """
 
-    def __init__(
-        self, limits: Limits | None = None, folder: Path | None = None, races: type[Job] = Job
-    ) -> None:
+    def __init__(self, limits: Limits | None = None, folder: Path | None = None, races: type[Job] = Job) -> None:
         its = limits or Limits()
         super().__init__(its, folder, races)
         places = Places(its.max_waiting, its.page_waiting, its.address_waiting)
@@ -91,9 +86,7 @@ class Jobs(Register):
         """
         name = new_key()
         return self.put(
-            self._races(
-                name, config, self.folder / name, lane_styles(config.lanes), owner=owner, goal=goal
-            )
+            self._races(name, config, self.folder / name, lane_styles(config.lanes), owner=owner, goal=goal)
         )
 
     def put(self, job: Found) -> Found:
@@ -139,9 +132,7 @@ class Jobs(Register):
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
         """Start the thread of the races, unless it runs; call it with the lock held."""
         if self._worker is None or not self._worker.is_alive():
-            self._worker = threading.Thread(
-                target=self._work, args=(first,), name="races", daemon=True
-            )
+            self._worker = threading.Thread(target=self._work, args=(first,), name="races", daemon=True)
             self._worker.start()
 
     def pause(self, job: Job) -> None:
@@ -240,11 +231,7 @@ class Jobs(Register):
                     continue
                 if job.state == WAITING:  # it lets others take their turn
                     self._line.join(job)
-                elif (
-                    isinstance(job, Job)
-                    and job.state == PAUSED
-                    and not (job.rests() and job.wants_pause())
-                ):
+                elif isinstance(job, Job) and job.state == PAUSED and not (job.rests() and job.wants_pause()):
                     job.become(WAITING)  # it gave way to others
                     self._line.waiting.insert(0, job)
 
@@ -254,6 +241,4 @@ def _reported(call: Callable[[], object]) -> None:
     try:
         call()
     except Exception as error:
-        threading.excepthook(
-            threading.ExceptHookArgs((type(error), error, error.__traceback__, None))
-        )
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))

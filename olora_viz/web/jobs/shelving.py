@@ -215,9 +215,7 @@ def _set_aside(folder: Path, error: Exception) -> None:
     aside = folder.parent / ASIDE
     why = reason(error) if isinstance(error, KeyError) else " ".join(str(error).split())
     why = why.replace(f"{folder.parent}{os.sep}", "")
-    log.warning(
-        "the run %r cannot be read and is set aside in %r: %s", folder.name, str(aside), why
-    )
+    log.warning("the run %r cannot be read and is set aside in %r: %s", folder.name, str(aside), why)
     try:
         aside.mkdir(exist_ok=True)
         for path in (folder, record_of(folder), *_folders_beside(folder)):

@@ -105,9 +105,7 @@ class ZeroGpuJob(Job):
 
     def _turn(self) -> Iterator[Opened | Step | Ended | Failed]:
         """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
-        going = accelerator.taken(
-            self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS
-        )
+        going = accelerator.taken(self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS)
         while True:
             try:
                 news = self.visit.run(next, going, None)

@@ -190,14 +190,7 @@ def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
     )
 
 
-def words(
-    name: str,
-    shown: str,
-    elem_id: str,
-    *,
-    terms: bool = False,
-    **more: Any,
-) -> Card:
+def words(name: str, shown: str, elem_id: str, *, terms: bool = False, **more: Any) -> Card:
     """Make a card of HTML: a field of the `RaceView`, which is also the name of its part.
 
     Parameters
@@ -261,10 +254,7 @@ class Board:
         the whole value.
         """
         nothing = gr.skip()
-        return [
-            old if new == nothing and is_packed(old) else new
-            for new, old in zip(row, before or row, strict=True)
-        ]
+        return [old if new == nothing and is_packed(old) else new for new, old in zip(row, before or row, strict=True)]
 
     def facts(self, view: RaceView) -> dict[str, Any]:
         """Return the cursor of a page that shows this view."""
@@ -276,9 +266,7 @@ def _frame(card: Card) -> Generator[gr.Column | None]:
     if not card.frame:
         yield None
         return
-    with gr.Column(
-        elem_classes=card.classes(away=bool(card.only_with)), elem_id=card.id, min_width=0
-    ) as frame:
+    with gr.Column(elem_classes=card.classes(away=bool(card.only_with)), elem_id=card.id, min_width=0) as frame:
         yield frame
 
 

@@ -14,13 +14,7 @@ import gradio as gr
 from olora_viz.background.record import RaceRecord, status_of_lanes
 from olora_viz.figures.live.serving import charts, script, standing_alone
 from olora_viz.lanes.peft import kept
-from olora_viz.machine.files import (
-    folder_size,
-    free_disk,
-    read_json_object,
-    write_archive,
-    write_zip,
-)
+from olora_viz.machine.files import folder_size, free_disk, read_json_object, write_archive, write_zip
 from olora_viz.machine.text import finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
@@ -178,8 +172,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
             return {"problem": str(error)}
 
     buttons = [
-        f'<button type="button" class="quiet" data-kind="{kind}" title="{words}" disabled>{name}'
-        "</button>"
+        f'<button type="button" class="quiet" data-kind="{kind}" title="{words}" disabled>{name}</button>'
         for kind, name, words in BUTTONS
     ]
     buttons.insert(3, EVERYTHING)  # which fills the row on a phone
@@ -250,12 +243,7 @@ def adapter_zip(job: Job, k: int) -> Path:
     return target
 
 
-TAKE = showing(
-    "take",
-    "adapters",
-    build=lambda desk: [adapter_list(desk.jobs, elem_id="take")],
-    column="right",
-)
+TAKE = showing("take", "adapters", build=lambda desk: [adapter_list(desk.jobs, elem_id="take")], column="right")
 
 
 MOST_MIB = 1024

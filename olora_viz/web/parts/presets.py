@@ -61,9 +61,7 @@ PRESETS = (
         "sweep",
         "a sweep: 3 starts × 5 rates × 3 seeds",
         "45 lanes: held-out loss against the rate, one curve per start, its seeds as a band.",
-        tuple(
-            f"{init}:lr=3e-4/1e-3/3e-3/1e-2/3e-2,seed=0-2" for init in ("lora", "olora", "pissa")
-        ),
+        tuple(f"{init}:lr=3e-4/1e-3/3e-3/1e-2/3e-2,seed=0-2" for init in ("lora", "olora", "pissa")),
         steps=50,
         batch=8,
         task="number-words",
@@ -80,8 +78,7 @@ PRESETS = (
         "OLoRA and its controls, from three seeds: pivoted columns, a basis of W times a random "
         "matrix, a random basis, and plain LoRA.",
         tuple(
-            f"{init}:lr=1e-3,seed=0-2"
-            for init in ("olora", "olora_pivoted", "sketch", "random_orthonormal", "lora")
+            f"{init}:lr=1e-3,seed=0-2" for init in ("olora", "olora_pivoted", "sketch", "random_orthonormal", "lora")
         ),
     ),
     Preset(
@@ -146,12 +143,10 @@ def build(limits: Limits) -> list[gr.Button]:
                 for k, preset in enumerate(offered(limits))
             ]
         words = "".join(
-            f'<li class="preset-{preset.name}"><b>{preset.title}</b> {preset.what}</li>'
-            for preset in offered(limits)
+            f'<li class="preset-{preset.name}"><b>{preset.title}</b> {preset.what}</li>' for preset in offered(limits)
         )
         gr.HTML(
-            '<details class="hint"><summary>what the presets show</summary>'
-            f"<ul>{words}</ul></details>",
+            f'<details class="hint"><summary>what the presets show</summary><ul>{words}</ul></details>',
             apply_default_css=False,
             titles={f"preset-{k}": one.what for k, one in enumerate(offered(limits))},
             js_on_load=TITLES,

@@ -9,15 +9,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import gradio as gr
 
-from olora_viz.lanes.lane import (
-    FAIR,
-    Lane,
-    parse_lanes,
-    runs_of_seeds,
-    write_lane,
-    write_lanes,
-    write_seeds,
-)
+from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, runs_of_seeds, write_lane, write_lanes, write_seeds
 from olora_viz.machine.text import Problems, exact
 from olora_viz.races.config import SETTINGS, RaceConfig, Settings
 from olora_viz.tasks import TASKS
@@ -101,9 +93,7 @@ class SetUp:
         return replace(made, settings=replace(made.settings, batches=config.batches))
 
     @classmethod
-    def from_controls(
-        cls, limits: Limits, values: Sequence[Any], files: OwnFiles | None = None
-    ) -> SetUp:
+    def from_controls(cls, limits: Limits, values: Sequence[Any], files: OwnFiles | None = None) -> SetUp:
         """Read what the page's controls sent, in the order of the fields.
 
         Raises

@@ -35,10 +35,7 @@ BUTTONS = {
 def button_titles() -> None:
     """Give the buttons of all pages their tooltips, and the starts that boxes offer."""
     starts = {one.label: one.summary for one in INITIALIZERS.values()}
-    gr.HTML(
-        "", titles=BUTTONS, starts=starts, js_on_load=TITLES, elem_classes="unseen",
-        apply_default_css=False,
-    )  # fmt: skip
+    gr.HTML("", titles=BUTTONS, starts=starts, js_on_load=TITLES, elem_classes="unseen", apply_default_css=False)
 
 
 class Tab(NamedTuple):
@@ -80,9 +77,7 @@ def tab_row() -> gr.HTML:
     row = Markup("").join(button.format(name, tab.what, tab.title) for name, tab in TABS.items())
     empty = Markup("").join(said.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
     return gr.HTML(
-        Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(
-            row, empty
-        ),
+        Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(row, empty),
         elem_id="tabs",
         js_on_load=(Path(__file__).parent / "tabs.js").read_text("utf-8"),
         apply_default_css=False,

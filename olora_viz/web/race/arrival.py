@@ -77,9 +77,7 @@ def arrive(
     run = jobs.opened(key)
     setup = link.setup
     new = setup is not None and not own
-    if new and (
-        run is None or setup_of(limits, run) != setup or (link.start and run.record.complete)
-    ):
+    if new and (run is None or setup_of(limits, run) != setup or (link.start and run.record.complete)):
         run = None
     if run is not None and setup is None and run.job is not None:
         setup = setup_of(limits, run)
@@ -137,9 +135,7 @@ def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
     return next((key for key in mine if jobs.get(key) is found.job), found.readers_key)
 
 
-def _brought(
-    files: VisitorFiles, page: str | None, owner: Visitor, run: Shown | None, address: Any
-) -> Brought | None:
+def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Shown | None, address: Any) -> Brought | None:
     """Take the visitor's own file from the own run that is shown, else from the browser."""
     kept = run.job.own_file if run and run.owned and run.job else None
     sent = address.get("file") if isinstance(address, dict) else None
@@ -162,8 +158,7 @@ def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
     if lost:
         runs = "One run" if lost == 1 else f"{lost} runs"
         return fragments.remark(
-            f"{runs} of this visit {'is' if lost == 1 else 'are'} no longer on the server: it "
-            "keeps the latest ones."
+            f"{runs} of this visit {'is' if lost == 1 else 'are'} no longer on the server: it keeps the latest ones."
         )
     return ""
 

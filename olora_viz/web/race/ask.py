@@ -49,9 +49,7 @@ class Asking(WorkHere):
         self.become(FINISHED)
 
 
-def ask(
-    jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Visitor = NOBODY
-) -> Asking | None:
+def ask(jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Visitor = NOBODY) -> Asking | None:
     """Ask the lanes of a race: after its current step, or in the queue if it is at rest.
 
     Parameters
@@ -74,9 +72,7 @@ def ask(
     if not isinstance(prompt, str) or not prompt.strip():
         raise ValueError("write what to ask")
     if len(prompt) > limits.max_prompt:
-        raise ValueError(
-            f"your prompt has {len(prompt):,} characters, more than {limits.max_prompt:,}"
-        )
+        raise ValueError(f"your prompt has {len(prompt):,} characters, more than {limits.max_prompt:,}")
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -43,9 +43,7 @@ def build_gradients(desk: Desk) -> list[Any]:
         layer = gr.Dropdown([], label="Layer", min_width=0, elem_id="run-gradients-layer")
     over_steps = live_figure(elem_id="gradient-map", picks=True)
     depth = live_figure(elem_id="depth-figure")
-    step = gr.Slider(
-        1, 2, value=1, step=1, label="Step, back through the run", elem_id="depth-step"
-    )
+    step = gr.Slider(1, 2, value=1, step=1, label="Step, back through the run", elem_id="depth-step")
     with gr.Row(elem_classes="two charts"):
         of_A = live_figure(elem_id="layer-a-figure")
         of_B = live_figure(elem_id="layer-b-figure")
@@ -79,15 +77,7 @@ def build_gradients(desk: Desk) -> list[Any]:
 
 
 def _drawn(
-    jobs: Jobs,
-    name: Any,
-    lane: Any,
-    measure: Any,
-    layer: Any,
-    step: Any,
-    shown: Any,
-    newest: Any,
-    in_view: Any,
+    jobs: Jobs, name: Any, lane: Any, measure: Any, layer: Any, step: Any, shown: Any, newest: Any, in_view: Any
 ) -> tuple[Any, ...] | None:
     """Return what the card's outputs show; None if nothing is to be drawn.
 
@@ -108,9 +98,7 @@ def _drawn(
     numeric = isinstance(step, int | float) and isinstance(newest, int | float)
     follows = shown != record.name or not numeric or step >= newest
     # A choice that does not exist in this run is replaced by the first one.
-    view = gradients_view(
-        record, lane=lane, measure=measure, layer=layer, step=None if follows else step
-    )
+    view = gradients_view(record, lane=lane, measure=measure, layer=layer, step=None if follows else step)
     assert view is not None
     its, first, last = view.choices, view.numbers[0], view.numbers[-1]
     return (
@@ -164,12 +152,7 @@ def build_rates(desk: Desk) -> list[Any]:
 
 
 RATES_CARD = Card(
-    "rates",
-    ("name", "rates", "complete"),
-    build_rates,
-    only_with="rates",
-    tab="rates",
-    elem_id="run-rates",
+    "rates", ("name", "rates", "complete"), build_rates, only_with="rates", tab="rates", elem_id="run-rates"
 )
 
 
@@ -220,12 +203,7 @@ def build_spectra(desk: Desk) -> list[Any]:
 
 
 SPECTRA_CARD = Card(
-    "spectra",
-    ("name", "spectra"),
-    build_spectra,
-    only_with="spectra",
-    tab="spectra",
-    elem_id="run-spectra",
+    "spectra", ("name", "spectra"), build_spectra, only_with="spectra", tab="spectra", elem_id="run-spectra"
 )
 
 
@@ -258,14 +236,9 @@ def introduce(_: Desk) -> list[Any]:
     return []
 
 
-INTRODUCTION = Card(
-    "introduction", (), introduce, lambda view: [], column="top", frame=False,
-    elem_id="introduction",
-)  # fmt: skip
+INTRODUCTION = Card("introduction", (), introduce, lambda view: [], column="top", frame=False, elem_id="introduction")
 
-VERDICT_CARD = showing(
-    "verdict", "verdict", build=build_verdict, column="top", elem_id="verdict-card"
-)
+VERDICT_CARD = showing("verdict", "verdict", build=build_verdict, column="top", elem_id="verdict-card")
 
 
 CARDS = (
@@ -279,11 +252,7 @@ CARDS = (
     GRADIENTS_CARD,
     SPECTRA_CARD,
     RATES_CARD,
-    charts(
-        "measurements",
-        '<h2>Measurements <span class="hint">one number per lane and step</span></h2>',
-        tab="more",
-    ),
+    charts("measurements", '<h2>Measurements <span class="hint">one number per lane and step</span></h2>', tab="more"),
     shelf.COMPARISON,
     shelf.CARD,
     words("story", "story", "story", terms=True, column="after"),

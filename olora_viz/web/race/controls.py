@@ -14,10 +14,7 @@ from olora_viz.views.race import RaceView
 from olora_viz.web.parts.card import Card, Desk, showing
 from olora_viz.web.parts.tabs import TITLES
 
-OUTAGE = (
-    "The server does not answer. You see its last update; the page continues as soon as the server "
-    "answers again."
-)
+OUTAGE = "The server does not answer. You see its last update; the page continues as soon as the server answers again."
 
 AGAIN = "Press Race to run the set-up again."
 
@@ -92,10 +89,7 @@ KEPT = "The race is paused, with all its steps: resume it later, or race on the 
 def build(desk: Desk) -> list[Any]:
     """Make the line and the button."""
     with gr.Row(elem_id="refused-row"):
-        line = gr.HTML(
-            "", elem_id="refused", apply_default_css=False, titles={"cpu-button": TITLE},
-            js_on_load=TITLES,
-        )  # fmt: skip
+        line = gr.HTML("", elem_id="refused", apply_default_css=False, titles={"cpu-button": TITLE}, js_on_load=TITLES)
         desk.parts["cpu"] = gr.Button(LABEL, elem_id="cpu-button", size="sm", scale=0, min_width=0)
     return [line]
 
@@ -157,9 +151,7 @@ def buttons(shown: RaceView) -> Buttons:
     """Return the controls for a race."""
     can = shown.commands
     return Buttons(
-        race=gr.update(
-            value=RESUME if "resume" in can else RACE, interactive=bool(can & {"start", "resume"})
-        ),
+        race=gr.update(value=RESUME if "resume" in can else RACE, interactive=bool(can & {"start", "resume"})),
         pause=gr.update(interactive=bool(can & {"pause", "resume"})),
         step=gr.update(interactive="step" in can),
         stop=gr.update(interactive="stop" in can),
@@ -204,7 +196,6 @@ READERS = showing("readers", "readers_key", "whose")
 """The button that copies the link for others, and the line that they read."""
 
 SCRUBBER = Card(
-    "scrubber", ("name", "made", "step", "seconds"), _build_scrubber,
-    lambda view: [position(view)], slim=True,
-)  # fmt: skip
+    "scrubber", ("name", "made", "step", "seconds"), _build_scrubber, lambda view: [position(view)], slim=True
+)
 """The slider: goes back to any step of a race, and replays it."""

@@ -39,11 +39,7 @@ class Commands:
         self._jobs, self._limits, self._files = jobs, limits, files
 
     def start(
-        self,
-        controls: Sequence[Any],
-        goal: float = math.inf,
-        owner: Visitor = NOBODY,
-        page: str | None = None,
+        self, controls: Sequence[Any], goal: float = math.inf, owner: Visitor = NOBODY, page: str | None = None
     ) -> str:
         """Queue a race with the page's set-up; return its owner's key.
 
@@ -139,12 +135,7 @@ class Pressed(NamedTuple):
 
 
 def press(
-    commands: Commands,
-    what: str,
-    run: Any,
-    controls: Sequence[Any],
-    owner: Visitor = NOBODY,
-    page: str | None = None,
+    commands: Commands, what: str, run: Any, controls: Sequence[Any], owner: Visitor = NOBODY, page: str | None = None
 ) -> Pressed:
     """Control the page's run, or start a race if it has none or the run has ended.
 
@@ -169,9 +160,7 @@ def _problem(error: ValueError) -> Pressed:
     return Pressed(status=words, results=fragments.problem(str(error)))
 
 
-def connect(
-    demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles
-) -> None:
+def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> None:
     """Connect the page.
 
     Parameters
@@ -221,11 +210,7 @@ def connect(
         name = request.session_hash or ""
         visitor = visitor_of(request)
         desk.jobs.pages.open(visitor, run)
-        rows = (
-            streams.follow(name, run, visitor)
-            if run
-            else streams.blank(name, commands.ready(values))
-        )
+        rows = streams.follow(name, run, visitor) if run else streams.blank(name, commands.ready(values))
         async for row in rows:
             yield row
         # Gradio sends the last row once more, as a whole and late: let it be one without values.
@@ -234,9 +219,7 @@ def connect(
     def opened(request: gr.Request, run: Any, visit: Any, address: Any) -> list[Any]:
         visitor = visitor_of(request)
         desk.jobs.pages.open(visitor)
-        found = arrive(
-            desk.limits, desk.jobs, files, run, visit, address, request.session_hash, visitor
-        )  # fmt: skip
+        found = arrive(desk.limits, desk.jobs, files, run, visit, address, request.session_hash, visitor)
         kept = tuple(gr.skip() for _ in controls)
         chosen = list(found.setup.to_controls() if found.setup else kept)
         sample = gr.skip()

@@ -89,9 +89,7 @@ def read(limits: Limits, text: Any) -> Link:
         elif not key.startswith("__"):  # Gradio's own, such as __theme
             notes.append(unknown("link parameter", key[:40], ("lane", *ONCE)))
     hidden = [name.strip() for name in said.get("hide", "").split(",")]
-    notes += [
-        unknown("part to hide", name[:40], PARTS) for name in hidden if name and name not in PARTS
-    ]
+    notes += [unknown("part to hide", name[:40], PARTS) for name in hidden if name and name not in PARTS]
     lesson = said.get("lesson")
     if lesson and lesson not in NAMES:
         notes.append(unknown("lesson", lesson[:40], NAMES))
@@ -109,20 +107,15 @@ def read(limits: Limits, text: Any) -> Link:
 def hiding_css() -> str:
     """Return the rules by which the names in ``<html data-hide="…">`` hide their parts."""
     return "\n".join(
-        f'[data-hide~="{name}"] :is({selector}) {{ display: none !important; }}'
-        for name, selector in PARTS.items()
+        f'[data-hide~="{name}"] :is({selector}) {{ display: none !important; }}' for name, selector in PARTS.items()
     )
 
 
 WITHOUT_FILE = (
-    "The task of this set-up is a visitor's own file, which is in no link: choose it again under "
-    "“Your own examples…”."
+    "The task of this set-up is a visitor's own file, which is in no link: choose it again under “Your own examples…”."
 )
 
-OTHERS_FILE = (
-    "The task of this run is its owner's own file, which is in no link; the set-up here has "
-    "another task."
-)
+OTHERS_FILE = "The task of this run is its owner's own file, which is in no link; the set-up here has another task."
 
 COUNTDOWN = {"seconds": 5}
 """How long a page shows that it will start the race of its link."""

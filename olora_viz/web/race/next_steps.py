@@ -49,9 +49,7 @@ class Step(NamedTuple):
 
 _CHANGES = {"seeds": repeated, "rates": higher}
 
-STEPS = tuple(
-    Step(step.name, step.label, step.title, _CHANGES[step.name]) for step in next_steps.STEPS
-)
+STEPS = tuple(Step(step.name, step.label, step.title, _CHANGES[step.name]) for step in next_steps.STEPS)
 
 
 class Parts(NamedTuple):
@@ -66,18 +64,10 @@ def build(desk: Desk) -> None:
     """Make the buttons and the line below them."""
     titles = {f"{step.name}-button": step.title for step in STEPS}
     parts = Parts(
-        tuple(
-            gr.Button(
-                step.label, elem_id=f"{step.name}-button", size="sm", scale=0,
-                min_width=0,
-            )
-            for step in STEPS
-        ),
-        gr.HTML(
-            "", elem_id="next-note", apply_default_css=False, titles=titles, js_on_load=TITLES
-        ),
+        tuple(gr.Button(step.label, elem_id=f"{step.name}-button", size="sm", scale=0, min_width=0) for step in STEPS),
+        gr.HTML("", elem_id="next-note", apply_default_css=False, titles=titles, js_on_load=TITLES),
         gr.Checkbox(False, visible=False),
-    )  # fmt: skip
+    )
     desk.parts["next"] = parts
 
 
@@ -85,9 +75,7 @@ def connect(limits: Limits, parts: Parts, controls: Sequence[Any], files: OwnFil
     """Make every button fill in the set-up's controls and press Race."""
     for step, button in zip(STEPS, parts.buttons, strict=True):
 
-        def fill(
-            *values: Any, change: Callable[[Limits, SetUp], SetUp] = step.change
-        ) -> tuple[Any, ...]:
+        def fill(*values: Any, change: Callable[[Limits, SetUp], SetUp] = step.change) -> tuple[Any, ...]:
             try:
                 setup = change(limits, SetUp.from_controls(limits, values, files))
             except ValueError as error:

@@ -51,8 +51,7 @@ def bring(limits: Limits) -> gr.HTML:
 
 def _formats(limits: Limits) -> Markup:
     shown = Markup("").join(
-        Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>").format(*one)
-        for one in FILE_FORMATS
+        Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>").format(*one) for one in FILE_FORMATS
     )
     return Markup(
         '<details class="formats"><summary>Formats</summary><dl>{}</dl><p class="hint">Any of them '
@@ -69,17 +68,12 @@ def connect_own_file(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) ->
             asked = event.value
             if not isinstance(asked, dict):
                 raise ValueError("a file must be sent as its name and its text")
-            found = files.bring(
-                request.session_hash, asked.get("name"), asked.get("text"), visitor_of(request)
-            )
+            found = files.bring(request.session_hash, asked.get("name"), asked.get("text"), visitor_of(request))
         except ValueError as error:
             return gr.skip(), fragments.problem(str(error))
         return offered(found)
 
-    button.select(
-        brought, None, [task, button], queue=False, show_progress="hidden",
-        api_visibility="private",
-    )  # fmt: skip
+    button.select(brought, None, [task, button], queue=False, show_progress="hidden", api_visibility="private")
 
 
 def offered(found: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
@@ -105,12 +99,7 @@ def words(found: Brought) -> str:
 
 
 def sample(
-    limits: Limits,
-    files: VisitorFiles,
-    page: str | None,
-    model: Any,
-    task: Any,
-    settings: Any = None,
+    limits: Limits, files: VisitorFiles, page: str | None, model: Any, task: Any, settings: Any = None
 ) -> Markup:
     """Return a task's sample: for a page's own file, some examples as the model reads them.
 
@@ -130,9 +119,8 @@ def sample(
     switches = settings if isinstance(settings, dict) else {}
     chat, truncate = (switches.get(name) == "1" for name in ("chat", "truncate"))
     return preview(
-        found.task.examples, tokenizer, model=model, longest=longest_example(model), chat=chat,
-        truncate=truncate,
-    )  # fmt: skip
+        found.task.examples, tokenizer, model=model, longest=longest_example(model), chat=chat, truncate=truncate
+    )
 
 
 SCRIPT = HERE / "lane_table.js"
@@ -167,9 +155,7 @@ def marks(limits: Limits, rows: Any) -> list[Mark]:
     """
     rows = rows[: limits.max_lanes] if isinstance(rows, list) else []
     wrong = problems(limits, rows)
-    return lane_marks(
-        [why or checked_lanes(limits, row) for row, why in zip(rows, wrong, strict=True)]
-    )
+    return lane_marks([why or checked_lanes(limits, row) for row, why in zip(rows, wrong, strict=True)])
 
 
 class Field(NamedTuple):
@@ -190,57 +176,54 @@ class Field(NamedTuple):
 
 FIELDS = (
     Field(
-        "schedule", "Schedule", "How the learning rates change after the warm-up",
-        {name: name for name in SCHEDULES},
+        "schedule", "Schedule", "How the learning rates change after the warm-up", {name: name for name in SCHEDULES}
     ),
     Field("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
+    Field("weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"),
     Field(
-        "weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"
+        "clip",
+        "Gradient clipping",
+        "The largest norm of a lane's gradient: a longer one is shortened to it",
+        empty="off",
     ),
-    Field(
-        "clip", "Gradient clipping",
-        "The largest norm of a lane's gradient: a longer one is shortened to it", empty="off",
-    ),
-    Field(
-        "eval_every", "Evaluate every",
-        "Steps between two evaluations on the held-out examples", empty="automatic",
-    ),
+    Field("eval_every", "Evaluate every", "Steps between two evaluations on the held-out examples", empty="automatic"),
     Field("eval_size", "Held-out examples", "The most that an evaluation takes"),
+    Field("batches", "Batches", BATCHES_WORDS, {name: name for name in BATCHES}),
     Field(
-        "batches", "Batches",
-        BATCHES_WORDS,
-        {name: name for name in BATCHES},
-    ),
-    Field(
-        "targets", "Target modules",
-        "The layers that are adapted: ends of their names, with commas between them, such as "
-        "q_proj, v_proj",
+        "targets",
+        "Target modules",
+        "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj",
         empty="all linear layers",
     ),
     Field(
-        "keep_best", "Adapter from",
+        "keep_best",
+        "Adapter from",
         "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its "
         "last step, or of its lowest held-out loss",
         {"0": "the last step", "1": "the best step"},
     ),
     Field(
-        "patience", "Early stop after",
+        "patience",
+        "Early stop after",
         "Evaluations without a lower held-out loss after which a lane stops; the others go on",
         empty="off",
     ),
     Field(
-        "chat", "Prompts",
+        "chat",
+        "Prompts",
         "How a prompt and its answer are written: as plain text, or as messages in the model's "
         "chat template, with its end-of-turn token",
-        {"0": "plain text", "1": "chat template"}, of_examples=True,
+        {"0": "plain text", "1": "chat template"},
+        of_examples=True,
     ),
     Field(
-        "truncate", "Long examples",
-        "What happens to an example that is too long: it is left out, or the beginning of its "
-        "prompt is",
-        {"0": "left out", "1": "cut at the left"}, of_examples=True,
+        "truncate",
+        "Long examples",
+        "What happens to an example that is too long: it is left out, or the beginning of its prompt is",
+        {"0": "left out", "1": "cut at the left"},
+        of_examples=True,
     ),
-)  # fmt: skip
+)
 """The inputs in their order, two in a row."""
 
 
@@ -294,9 +277,7 @@ def _input(field: Field) -> Markup:
         )
         its = Markup('<select name="{}">{}</select>').format(field.name, options)
     kind = "of-examples" if field.of_examples else "of-races"
-    return Markup('<label class="{}" title="{}"><span>{}</span>{}</label>').format(
-        kind, field.title, field.label, its
-    )
+    return Markup('<label class="{}" title="{}"><span>{}</span>{}</label>').format(kind, field.title, field.label, its)
 
 
 HEADINGS = '<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>'
@@ -324,13 +305,8 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
             [(model_words(name), name) for name in limits.models],
             value=first.model, label="Model", filterable=False, elem_id="setup-model",
         )  # fmt: skip
-        task = gr.Dropdown(
-            CHOICES, value=first.task, label="Task", filterable=False,
-            elem_id="setup-task",
-        )  # fmt: skip
-        sample = gr.HTML(
-            task_sample(TASKS[first.task]), elem_id="setup-sample", apply_default_css=False
-        )
+        task = gr.Dropdown(CHOICES, value=first.task, label="Task", filterable=False, elem_id="setup-task")
+        sample = gr.HTML(task_sample(TASKS[first.task]), elem_id="setup-sample", apply_default_css=False)
         own = bring(limits)
         with gr.Row(elem_classes="three counts"):
             numbers = [

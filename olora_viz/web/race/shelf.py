@@ -62,11 +62,7 @@ def build(desk: Desk) -> list[Any]:
         since this event was sent.
         """
         mine = added(jobs, visit, run)
-        return (
-            gr.skip() if mine == visit else mine,
-            listed(jobs, mine, run),
-            *compared(jobs, mine, run),
-        )
+        return (gr.skip() if mine == visit else mine, listed(jobs, mine, run), *compared(jobs, mine, run))
 
     def shelve(visit: Any, run: Any, event: gr.SelectData) -> tuple[Any, ...]:
         """Apply an action from the list of runs."""
@@ -186,15 +182,6 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     )
 
 
-COMPARISON = Card(
-    "comparison", (), build_comparison, lambda view: [], tab=TAB, frame=False,
-    elem_id="run-comparison",
-)  # fmt: skip
+COMPARISON = Card("comparison", (), build_comparison, lambda view: [], tab=TAB, frame=False, elem_id="run-comparison")
 
-CARD = Card(
-    "runs",
-    ("name", "state", "complete"),
-    build,
-    tab=TAB,
-    elem_id="visit",
-)
+CARD = Card("runs", ("name", "state", "complete"), build, tab=TAB, elem_id="visit")

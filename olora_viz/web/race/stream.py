@@ -95,16 +95,12 @@ class Streams:
     fill its cards, one after the other, so a late update cannot overwrite a newer one.
     """
 
-    def __init__(
-        self, jobs: Jobs, board: Board, blank: RaceView, per_address: int = Limits.address_screens
-    ) -> None:
+    def __init__(self, jobs: Jobs, board: Board, blank: RaceView, per_address: int = Limits.address_screens) -> None:
         self._jobs, self._board, self._blank = jobs, board, blank
         self._per_address = per_address
         self._open: dict[str, Stream] = {}
 
-    async def follow(
-        self, page: str, key: Any, owner: Visitor = NOBODY
-    ) -> AsyncIterator[list[Any]]:
+    async def follow(self, page: str, key: Any, owner: Visitor = NOBODY) -> AsyncIterator[list[Any]]:
         """Yield the values of the pulse and of the board's outputs until nothing will change.
 
         A paused run is followed as well: another tab may resume it.
